@@ -1,0 +1,158 @@
+//! The borders between the stages: what crosses them, and the three small traits `gateway` hands out so that a
+//! stage needs to know no other.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{Message, Receipt};
+
+/// A message on its way from a source into a flow. QoS 0 has no receipt.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What arrived.
+    pub message: Message,
+    /// Its claim on an acknowledgement.
+    pub receipt: Option<Receipt>,
+}
+
+/// Index of a queue of the spool: one (uplink, class).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(pub u16);
+
+/// Place of a message in its queue; rises by one with every append and is never used twice, over restarts too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The place after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A message on its way from a chain into a queue.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Where it is owed.
+    pub queue: QueueId,
+    /// What is owed.
+    pub message: Message,
+    /// Released when upstream has accepted the message or it is safe on disk.
+    pub receipt: Option<Receipt>,
+}
+
+/// A message of a queue with its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its place.
+    pub seq: Seq,
+    /// The message.
+    pub message: Message,
+}
+
+/// Why a message went to the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A plugin rejected it, in its own words.
+    Rejected,
+    /// A plugin trapped, ran out of time or broke the contract on it.
+    Poison,
+    /// Topic, headers or payload are over the limit; only the head was kept.
+    TooLong,
+    /// Upstream refused it for good.
+    Refused,
+}
+
+impl Reason {
+    /// The name used in metrics, logs and on the CLI.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Poison => "poison",
+            Self::TooLong => "too-long",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Which plugin, in which version.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PluginRef {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// First 12 hexadecimal digits of the SHA-256 of the component.
+    pub digest: Arc<str>,
+}
+
+/// A message that could not be processed, with what is needed to mend it and try again.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The message as it came into the failing stage (of an over-long one, its head).
+    pub message: Message,
+    /// Name of the flow; empty when no flow had it yet.
+    pub flow: Arc<str>,
+    /// The plugin at fault, if one is.
+    pub plugin: Option<PluginRef>,
+    /// The kind of failure.
+    pub reason: Reason,
+    /// In words: the plugin's own, the trap with its back-trace and the guest's last lines, or upstream's code.
+    pub detail: String,
+    /// Released when the letter is committed.
+    pub receipt: Option<Receipt>,
+}
+
+/// Where a source delivers: one flow's lanes. Never blocks: the source bounds what is under way by its own
+/// byte limit.
+pub trait Intake: Send + Sync {
+    /// Takes messages in arrival order; each goes to the lane of its key.
+    fn deliver(&self, batch: Vec<Delivery>);
+}
+
+/// Where a chain (and a source, for what is over-long) hands over. Memory work only: never waits for the disk.
+pub trait Outlet: Send + Sync {
+    /// Appends to the queues, in order. The receipts settle when the message is accepted or safe.
+    fn append(&self, batch: Vec<Append>);
+
+    /// Writes dead letters; their receipts settle when they are committed.
+    fn park(&self, letters: Vec<DeadLetter>);
+}
+
+/// What a fetch found.
+#[derive(Debug)]
+pub enum Fetch {
+    /// Messages from `after` on, rising without a gap in what is owed; never empty.
+    Ready(Vec<Stored>),
+    /// The next messages lie on disk: call [`Backlog::read`] on a thread that may wait.
+    Spilled,
+    /// Nothing is owed from there on; [`Backlog::ready`] tells when that changes.
+    Empty,
+}
+
+/// What an uplink drains: the queues of one uplink.
+pub trait Backlog: Send + Sync {
+    /// First message that upstream has not accepted; the cursor goes back to it after a failure.
+    fn low(&self, queue: QueueId) -> Seq;
+
+    /// Up to `max` messages (at least one, else up to `max_bytes`) at or after `from`. Memory work only.
+    fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch;
+
+    /// Reads the chunk that holds the first owed message at or after `from`. Blocks on the disk. An empty list
+    /// means that nothing from there on is left on disk: fetch again.
+    fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored>;
+
+    /// Upstream has everything of `queue` in `from..to`; the spool may forget it and releases the receipts.
+    fn accept(&self, queue: QueueId, from: Seq, to: Seq);
+
+    /// Upstream refused this message for good: it goes to the dead letters and counts as accepted once the
+    /// letter is committed.
+    fn refuse(&self, queue: QueueId, stored: Stored, detail: String);
+
+    /// Tells whether the link is up; while it is down the queues of this uplink spill.
+    fn link(&self, up: bool);
+
+    /// Rings when one of the queues has something new to fetch.
+    fn ready(&self) -> Arc<Notify>;
+}

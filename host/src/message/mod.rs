@@ -1,0 +1,177 @@
+//! What travels: the message, its receipt, and the borders it crosses.
+//!
+//! The stages know this module and their own `Config`, never each other. What crosses a border is a batch:
+//!
+//! ```text
+//! source ──Delivery──► chain ──Append──► spool ◄──fetch── uplink ──► upstream
+//!    ▲                                     │                │
+//!    └───────────── Receipt ───────────────┴──── accept ────┘
+//! ```
+//!
+//! Topic, headers and payload are slices of the buffer they arrived in (or of the plugin's output), so a clone
+//! counts references and copies nothing.
+
+mod border;
+mod header;
+mod receipt;
+
+pub use border::{Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Outlet, PluginRef, QueueId, Reason, Seq, Stored};
+pub use header::{HeaderError, Headers, push_header};
+pub use receipt::{Burst, Receipt, Settled};
+
+use bytes::Bytes;
+
+/// How often a message may be delivered (MQTT 5, 4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Qos {
+    /// 0: at most once; has no receipt.
+    AtMostOnce = 0,
+    /// 1: at least once.
+    #[default]
+    AtLeastOnce = 1,
+    /// 2: exactly once while the process lives.
+    ExactlyOnce = 2,
+}
+
+impl Qos {
+    /// The level as it stands on the wire; `None` for 3, which MQTT forbids.
+    pub fn from_level(level: u8) -> Option<Self> {
+        match level {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            2 => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// Marks of a message, in the bit layout of word 6 of the plugin contract (`wit/tidegate.wit`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Marks(pub u32);
+
+impl Marks {
+    /// The broker sent it as a retained message, or it is to be retained upstream.
+    pub const RETAIN: u32 = 1;
+    /// The broker marked it as sent before.
+    pub const DUPLICATE: u32 = 1 << 1;
+    /// It overtook nothing: it comes from the backlog while newer data went ahead.
+    pub const REPLAYED: u32 = 1 << 2;
+    /// The wall clock had not been set when it arrived.
+    pub const CLOCK_UNSET: u32 = 1 << 3;
+    const QOS_SHIFT: u32 = 4;
+    const QOS_MASK: u32 = 0b11 << Self::QOS_SHIFT;
+
+    /// Marks with the given level and nothing else.
+    pub fn of(qos: Qos) -> Self {
+        Self((qos as u32) << Self::QOS_SHIFT)
+    }
+
+    /// These marks and `bit`, when `on`.
+    #[must_use]
+    pub fn with(self, bit: u32, on: bool) -> Self {
+        Self(if on { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// Whether `bit` is set.
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// The level; 3 cannot arrive from the wire and reads as 2.
+    pub fn qos(self) -> Qos {
+        match (self.0 & Self::QOS_MASK) >> Self::QOS_SHIFT {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            _ => Qos::ExactlyOnce,
+        }
+    }
+}
+
+/// Stable name of a message: the number of the boot it arrived in and its place in that boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct MessageId {
+    /// Counts the starts of this gateway's store.
+    pub boot: u32,
+    /// Rises with every message of that boot.
+    pub seq: u64,
+}
+
+/// Index of a flow in the config's order; names are kept by the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct FlowId(pub u16);
+
+/// A part of the topic, in bytes: the key (device) that picks the lane and carries the order promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub offset: u16,
+    /// Number of bytes; 0 means no key: all such messages share one lane.
+    pub len: u16,
+}
+
+/// One message, shared by reference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Who it is.
+    pub id: MessageId,
+    /// The flow that carries it.
+    pub flow: FlowId,
+    /// UTF-8, no wildcard, at most 65,535 bytes: checked where it enters (`mqtt::wire`, `chain`).
+    pub topic: Bytes,
+    /// The key's place in the topic.
+    pub key: Span,
+    /// Headers in the arena form (see [`Headers`]); empty for most.
+    pub headers: Bytes,
+    /// The body, opaque to the host.
+    pub payload: Bytes,
+    /// Retain, duplicate, replayed, clock unset, level.
+    pub marks: Marks,
+    /// Wall clock at arrival, microseconds since 1970.
+    pub received_us: u64,
+    /// Monotonic clock at arrival, microseconds since the machine booted.
+    pub uptime_us: u64,
+}
+
+impl Message {
+    /// The key's bytes; empty when the span lies outside the topic.
+    pub fn key(&self) -> &[u8] {
+        let start = usize::from(self.key.offset);
+        self.topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+    }
+
+    /// The topic as text; what is not UTF-8 never enters, so this only guards against a broken invariant.
+    pub fn topic_str(&self) -> &str {
+        std::str::from_utf8(&self.topic).unwrap_or("<topic is not utf-8>")
+    }
+
+    /// Bytes it holds in RAM, for the limits: content and a fixed share for the bookkeeping.
+    pub fn weight(&self) -> usize {
+        const BOOKKEEPING: usize = 160;
+        self.topic.len() + self.headers.len() + self.payload.len() + BOOKKEEPING
+    }
+}
+
+/// FNV-1a over the key: picks the lane. Stable over versions, since state on disk is split by it.
+pub fn key_hash(key: &[u8]) -> u64 {
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_keep_the_level_beside_the_bits() {
+        let marks = Marks::of(Qos::ExactlyOnce).with(Marks::RETAIN, true).with(Marks::CLOCK_UNSET, true);
+        assert_eq!(marks.qos(), Qos::ExactlyOnce);
+        assert!(marks.has(Marks::RETAIN) && marks.has(Marks::CLOCK_UNSET) && !marks.has(Marks::DUPLICATE));
+        assert!(!marks.with(Marks::RETAIN, false).has(Marks::RETAIN));
+    }
+
+    #[test]
+    fn a_key_outside_the_topic_reads_as_no_key() {
+        let message = Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
+        assert_eq!(message.key(), b"d7");
+        assert_eq!(Message { key: Span { offset: 60, len: 9 }, ..message }.key(), b"");
+    }
+}

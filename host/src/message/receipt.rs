@@ -1,0 +1,155 @@
+//! Receipts: how a source learns that a message is settled.
+//!
+//! One read burst of a source is one [`Burst`] with a pending counter per message; a [`Receipt`] is (burst, index).
+//! The source sets pending to the number of flows that match; a stage that makes k messages out of one calls
+//! [`Receipt::add`] with k − 1 *before* it hands them on; whoever brings a message to its end calls
+//! [`Receipt::release`]. A message is settled when its counter reads 0. When the last message of a burst is
+//! settled the source is woken, once. A burst that is freed while receipts are pending is a fault: it is counted
+//! and wakes the source, which reconnects so that the broker sends again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// The part of a source that receipts reach: its wake-up, its faults, and whether it is pressed for room.
+#[derive(Debug, Default)]
+pub struct Settled {
+    wake: Notify,
+    faults: AtomicU64,
+    pressed: AtomicBool,
+}
+
+impl Settled {
+    /// Waits until a burst has settled, or fell unsettled.
+    pub async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Bursts that were freed with receipts pending.
+    pub fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Acquire)
+    }
+
+    /// Raised by the source at 80 % of its Receive Maximum; the spool then writes instead of waiting.
+    pub fn press(&self, pressed: bool) {
+        self.pressed.store(pressed, Ordering::Relaxed);
+    }
+}
+
+/// One read burst of a source.
+#[derive(Debug)]
+pub struct Burst {
+    settled: Arc<Settled>,
+    pending: Box<[AtomicU32]>,
+    open: AtomicU32,
+}
+
+impl Burst {
+    /// A burst whose message `i` waits for `pending[i]` releases; 0 is settled from the start.
+    pub fn new(settled: Arc<Settled>, pending: impl IntoIterator<Item = u32>) -> Arc<Self> {
+        let mut open = 0;
+        let pending = pending.into_iter().inspect(|count| open += u32::from(*count > 0)).map(AtomicU32::new).collect();
+        Arc::new(Self { settled, pending, open: AtomicU32::new(open) })
+    }
+
+    /// Number of messages.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether the burst has no message.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether message `index` is settled.
+    pub fn is_settled(&self, index: usize) -> bool {
+        self.pending[index].load(Ordering::Acquire) == 0
+    }
+
+    /// Whether every message is settled.
+    pub fn all_settled(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// One of the receipts of message `index`; the caller hands out exactly as many as it declared pending.
+    pub fn receipt(self: &Arc<Self>, index: u32) -> Receipt {
+        Receipt { burst: Arc::clone(self), index }
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        if *self.open.get_mut() > 0 {
+            self.settled.faults.fetch_add(1, Ordering::Release);
+            self.settled.wake.notify_one();
+        }
+    }
+}
+
+/// The claim of one message in flight on its acknowledgement. Forgetting it is safe: the message is then not
+/// acknowledged, and the broker sends it again.
+#[derive(Clone, Debug)]
+#[must_use = "a receipt that is not released keeps its message unacknowledged"]
+pub struct Receipt {
+    burst: Arc<Burst>,
+    index: u32,
+}
+
+impl Receipt {
+    /// Declares `more` further releases; call it before the clones are handed on.
+    pub fn add(&self, more: u32) {
+        self.burst.pending[self.index as usize].fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// One of the declared ends has come.
+    pub fn release(self) {
+        if self.burst.pending[self.index as usize].fetch_sub(1, Ordering::AcqRel) == 1
+            && self.burst.open.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            self.burst.settled.wake.notify_one();
+        }
+    }
+
+    /// Whether the source this came from is pressed for room in its window.
+    pub fn pressed(&self) -> bool {
+        self.burst.settled.pressed.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_settles_when_all_its_ends_have_come() {
+        let settled = Arc::new(Settled::default());
+        let burst = Burst::new(Arc::clone(&settled), [2, 0, 1]);
+        let first = burst.receipt(0);
+        first.add(1);
+        let (second, third) = (first.clone(), first.clone());
+        first.release();
+        second.release();
+        assert!(!burst.is_settled(0) && burst.is_settled(1) && !burst.all_settled());
+        third.release();
+        assert!(burst.is_settled(0) && !burst.all_settled());
+        burst.receipt(2).release();
+        assert!(burst.all_settled());
+        settled.changed().await;
+        drop(burst);
+        assert_eq!(settled.faults(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_burst_freed_with_receipts_pending_is_a_fault_that_wakes_the_source() {
+        let settled = Arc::new(Settled::default());
+        let burst = Burst::new(Arc::clone(&settled), [1, 1]);
+        let (one, two) = (burst.receipt(0), burst.receipt(1));
+        drop(burst);
+        one.release();
+        drop(two);
+        settled.changed().await;
+        assert_eq!(settled.faults(), 1);
+    }
+}
