@@ -2,4 +2,10 @@
 //!
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
+pub mod chain;
+pub mod clock;
 pub mod message;
+pub mod mqtt;
+pub mod source;
+pub mod spool;
+pub mod uplink;

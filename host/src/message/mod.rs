@@ -19,6 +19,8 @@ pub use border::{Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Outlet, P
 pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Receipt, Settled};
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 
 /// How often a message may be delivered (MQTT 5, 4.3).
@@ -96,6 +98,25 @@ pub struct MessageId {
     pub seq: u64,
 }
 
+/// Hands out message ids of this boot.
+#[derive(Debug)]
+pub struct Mint {
+    boot: u32,
+    next: AtomicU64,
+}
+
+impl Mint {
+    /// Ids of boot number `boot`, from 1 on.
+    pub fn new(boot: u32) -> Self {
+        Self { boot, next: AtomicU64::new(1) }
+    }
+
+    /// The first of `count` consecutive ids that nobody else gets.
+    pub fn take(&self, count: u64) -> MessageId {
+        MessageId { boot: self.boot, seq: self.next.fetch_add(count, Ordering::Relaxed) }
+    }
+}
+
 /// Index of a flow in the config's order; names are kept by the gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct FlowId(pub u16);
@@ -170,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_key_outside_the_topic_reads_as_no_key() {
-        let message = Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
+        let message =
+            Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
         assert_eq!(message.key(), b"d7");
         assert_eq!(Message { key: Span { offset: 60, len: 9 }, ..message }.key(), b"");
     }

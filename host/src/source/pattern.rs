@@ -1,0 +1,183 @@
+//! Topic patterns: MQTT filters whose wildcards may have names, `devices/{device}/telemetry`.
+
+use crate::message::Span;
+
+/// A pattern that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// An empty filter.
+    #[error("topic pattern is empty")]
+    Empty,
+    /// Longer than 65,535 bytes, or with a NUL.
+    #[error("topic pattern has a NUL or is longer than 65,535 bytes")]
+    NotATopic,
+    /// `+`, `#`, `{` or `}` inside a level.
+    #[error("`{0}` must be a whole level: `+`, `#` or `{{name}}` between slashes")]
+    PartOfALevel(String),
+    /// `#` before the end.
+    #[error("`#` is only allowed as the last level")]
+    HashNotLast,
+    /// `{}`, or a name that is not made of letters, digits and `_`.
+    #[error("`{0}` is not a capture: use letters, digits and `_`, as in `{{device}}`")]
+    BadName(String),
+    /// One name twice.
+    #[error("capture `{0}` is used twice")]
+    Twice(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Level {
+    Exactly(String),
+    Any,
+    Capture(String),
+    Rest,
+}
+
+/// A checked pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    levels: Vec<Level>,
+    key: Option<usize>,
+    share: Option<String>,
+}
+
+impl Pattern {
+    /// Parses a pattern. The key is the capture `{device}`, else the first capture; without one there is no key
+    /// and all messages share a lane. A leading `$share/group/` is kept for the filter.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let (share, topic) = split_share(text);
+        if topic.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if text.len() > usize::from(u16::MAX) || text.contains('\0') {
+            return Err(PatternError::NotATopic);
+        }
+        let count = topic.split('/').count();
+        let levels =
+            topic.split('/').enumerate().map(|(i, level)| parse_level(level, i + 1 == count)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<_> = levels
+            .iter()
+            .enumerate()
+            .filter_map(|(i, level)| if let Level::Capture(name) = level { Some((i, name)) } else { None })
+            .collect();
+        if let Some((_, twice)) = names
+            .iter()
+            .enumerate()
+            .find(|(n, (_, name))| names[..*n].iter().any(|(_, other)| other == name))
+            .map(|(_, found)| found)
+        {
+            return Err(PatternError::Twice((*twice).clone()));
+        }
+        let key = names.iter().find(|(_, name)| *name == "device").or(names.first()).map(|(i, _)| *i);
+        Ok(Self { levels, key, share })
+    }
+
+    /// The filter to subscribe to.
+    pub fn filter(&self) -> String {
+        let levels: Vec<_> = self
+            .levels
+            .iter()
+            .map(|level| match level {
+                Level::Exactly(text) => text.as_str(),
+                Level::Any | Level::Capture(_) => "+",
+                Level::Rest => "#",
+            })
+            .collect();
+        let topic = levels.join("/");
+        self.share.as_ref().map_or(topic.clone(), |group| format!("$share/{group}/{topic}"))
+    }
+
+    /// The names of the captures, in order.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.levels.iter().filter_map(|level| if let Level::Capture(name) = level { Some(name.as_str()) } else { None })
+    }
+
+    /// Whether `topic` matches, and where its key stands. Follows MQTT 4.7: `#` takes the parent level too, and
+    /// wildcards never match a first level that begins with `$`.
+    pub fn matches(&self, topic: &str) -> Option<Span> {
+        if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_))) {
+            return None;
+        }
+        let mut span = Span::default();
+        let mut offset = 0;
+        let mut rest = Some(topic);
+        for (i, level) in self.levels.iter().enumerate() {
+            if *level == Level::Rest {
+                return Some(span);
+            }
+            let text = rest?;
+            let (here, after) = text.split_once('/').map_or((text, None), |(here, after)| (here, Some(after)));
+            if let Level::Exactly(expected) = level
+                && expected != here
+            {
+                return None;
+            }
+            if self.key == Some(i) {
+                span = Span { offset: u16::try_from(offset).ok()?, len: u16::try_from(here.len()).ok()? };
+            }
+            offset += here.len() + 1;
+            rest = after;
+        }
+        rest.is_none().then_some(span)
+    }
+}
+
+fn split_share(text: &str) -> (Option<String>, &str) {
+    let shared = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    shared.map_or((None, text), |(group, topic)| (Some(group.to_owned()), topic))
+}
+
+fn parse_level(level: &str, last: bool) -> Result<Level, PatternError> {
+    match level {
+        "+" => Ok(Level::Any),
+        "#" if last => Ok(Level::Rest),
+        "#" => Err(PatternError::HashNotLast),
+        _ => {
+            if let Some(name) = level.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                return if good { Ok(Level::Capture(name.to_owned())) } else { Err(PatternError::BadName(level.to_owned())) };
+            }
+            if level.contains(['+', '#', '{', '}']) {
+                return Err(PatternError::PartOfALevel(level.to_owned()));
+            }
+            Ok(Level::Exactly(level.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, topic: &str, key: Option<&str>) {
+        let found = Pattern::parse(pattern).unwrap().matches(topic);
+        let found = found.map(|span| &topic[usize::from(span.offset)..usize::from(span.offset + span.len)]);
+        assert_eq!(found, key, "{pattern} against {topic}");
+    }
+
+    #[test]
+    fn topics_match_as_mqtt_4_7_says_and_the_device_is_the_key() {
+        check("devices/{device}/telemetry", "devices/d7/telemetry", Some("d7"));
+        check("devices/{device}/telemetry", "devices/d7/state", None);
+        check("devices/{device}/telemetry", "devices/d7/telemetry/x", None);
+        check("{site}/{device}/#", "barn/d7", Some("d7"));
+        check("{site}/{device}/#", "barn/d7/a/b", Some("d7"));
+        check("{site}/#", "barn", Some("barn"));
+        check("a/+", "a", None);
+        check("a/+", "a/", Some(""));
+        check("#", "$SYS/uptime", None);
+        check("$SYS/#", "$SYS/uptime", Some(""));
+        check("$share/g/a/{x}", "a/b", Some("b"));
+    }
+
+    #[test]
+    fn bad_patterns_say_what_is_wrong() {
+        assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
+        assert_eq!(Pattern::parse("a/b+"), Err(PatternError::PartOfALevel("b+".into())));
+        assert_eq!(Pattern::parse("#/a"), Err(PatternError::HashNotLast));
+        assert_eq!(Pattern::parse("{a}/{a}"), Err(PatternError::Twice("a".into())));
+        assert_eq!(Pattern::parse("{a b}"), Err(PatternError::BadName("{a b}".into())));
+        assert_eq!(Pattern::parse("$share/g/x/{y}/#").unwrap().filter(), "$share/g/x/+/#");
+    }
+}
