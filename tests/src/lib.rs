@@ -9,13 +9,16 @@ pub mod broker;
 pub mod case;
 pub mod certificates;
 pub mod client;
+pub mod convert;
 pub mod cut;
 pub mod fake;
 pub mod gateway;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod source_text;
 pub mod tally;
+pub mod usage;
 pub mod wait;
 pub mod watch;
 

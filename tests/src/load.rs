@@ -26,11 +26,13 @@ pub struct Plan {
     pub window: usize,
     /// Start and end of the topic, the device's name goes between.
     pub topic: (&'static str, &'static str),
+    /// Temperature of reading `number`.
+    pub temperature: fn(u64) -> f64,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { devices: 10, rate: Some(1_000), total: None, window: 1_000, topic: ("devices/", "/telemetry") }
+        Self { devices: 10, rate: Some(1_000), total: None, window: 1_000, topic: ("devices/", "/telemetry"), temperature }
     }
 }
 
@@ -51,9 +53,8 @@ pub fn now_us() -> u64 {
 }
 
 /// Writes the reading that `examples/convert` documents into `to`.
-pub fn write_reading(to: &mut String, device: &str, number: u64, now_us: u64) {
+pub fn write_reading(to: &mut String, device: &str, number: u64, now_us: u64, temperature: f64) {
     to.clear();
-    let temperature = temperature(number);
     write!(
         to,
         r#"{{"device":"{device}","seq":{number},"ts":{now_us},"temperature":{temperature},"humidity":40.5,"battery":3.71,"status":"ok","fw":"1.4.2"}}"#
@@ -220,15 +221,15 @@ impl Sender {
 
     fn put(&mut self, client: &mut Client, index: usize, id: u16, again: bool) {
         let device = index % self.plan.devices;
-        write_reading(&mut self.payload, &self.names[device], (index / self.plan.devices) as u64, now_us());
+        let number = (index / self.plan.devices) as u64;
+        write_reading(&mut self.payload, &self.names[device], number, now_us(), (self.plan.temperature)(number));
         client.publish(&self.topics[device], self.payload.as_bytes(), id, again);
     }
 
     fn drain(&mut self, client: &mut Client, patience: Option<Duration>) -> std::io::Result<()> {
         let mut record = self.state.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.resize(self.next, false);
-        let mut patience = patience.filter(|_| !self.pending.is_empty());
-        let mut packet = client.receive(patience)?;
+        let mut packet = client.receive(patience.filter(|_| !self.pending.is_empty()))?;
         while let Some(arrived) = packet {
             if let Packet::Acknowledged(id) = arrived
                 && let Some(place) = self.pending.iter().position(|(_, pending)| *pending == id)
@@ -237,10 +238,8 @@ impl Sender {
                 record[index] = true;
                 self.state.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
-            patience = None;
             packet = client.buffered()?;
         }
-        let _ = patience;
         Ok(())
     }
 }

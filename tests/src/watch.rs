@@ -149,8 +149,9 @@ fn follow(
             Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
         }
     }
-    // A broker that is away keeps the session by itself.
+    // The session ends with the watch: the broker would go on queueing for it. One that is away has none to end.
     let _ = client.close();
+    let _ = Client::open(broker, &Introduction { clean: true, ..introduction.clone() }).and_then(Client::close);
 }
 
 /// One burst: waits for a packet, takes all that is there, acknowledges it in one write.
