@@ -13,6 +13,7 @@ pub mod convert;
 pub mod cut;
 pub mod fake;
 pub mod gateway;
+pub mod guests;
 pub mod load;
 pub mod port;
 pub mod process;

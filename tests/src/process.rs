@@ -120,7 +120,12 @@ impl Process {
 
     /// Waits for its end, and that all of its lines are in.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_at_most(PATIENCE)
+    }
+
+    /// As [`Process::wait`], with a deadline of its own.
+    pub fn wait_at_most(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 for reader in self.readers.drain(..) {
@@ -129,7 +134,7 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!("{} did not end within {} s", self.name, PATIENCE.as_secs());
+                bail!("{} did not end within {} s", self.name, patience.as_secs());
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
