@@ -9,3 +9,4 @@ pub mod mqtt;
 pub mod source;
 pub mod spool;
 pub mod uplink;
+pub mod admin;
