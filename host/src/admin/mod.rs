@@ -60,7 +60,6 @@ pub struct Admin {
 struct Shared {
     registry: Registry,
     checks: Vec<Check>,
-    refresh: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Admin {
@@ -80,16 +79,9 @@ impl Admin {
         self.address
     }
 
-    /// Serves until `stop` changes. `refresh` is called before each scrape, to set gauges that are only worth
-    /// computing when somebody looks.
-    pub async fn serve(
-        self,
-        registry: Registry,
-        checks: Vec<Check>,
-        refresh: impl Fn() + Send + Sync + 'static,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), Error> {
-        let shared = Arc::new(Shared { registry, checks, refresh: Box::new(refresh) });
+    /// Serves until `stop` is true.
+    pub async fn serve(self, registry: Registry, checks: Vec<Check>, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let shared = Arc::new(Shared { registry, checks });
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
@@ -106,7 +98,6 @@ impl Admin {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    (shared.refresh)();
     match TextEncoder::new().encode_to_string(&shared.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
