@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod config;
 pub mod message;
 pub mod mqtt;
 pub mod source;
