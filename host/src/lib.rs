@@ -9,3 +9,6 @@ pub mod mqtt;
 pub mod source;
 pub mod spool;
 pub mod uplink;
+pub mod sim;
+#[cfg(feature = "demo")]
+pub mod demo;

@@ -1,0 +1,6 @@
+//! Sim.
+mod bits;
+mod device;
+mod latency;
+mod pace;
+mod tally;
