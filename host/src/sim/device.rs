@@ -72,11 +72,10 @@ impl Fleet {
 
     /// The next reading, stamped `now_us` (microseconds since 1970). `None` without devices.
     pub fn next(&mut self, now_us: u64) -> Option<Made> {
-        let number = self.turn;
+        let (number, count) = (self.turn, self.devices.len());
         let device = self.devices.get_mut(number)?;
-        self.turn = (number + 1) % self.devices.len();
+        self.turn = (number + 1) % count;
         self.made += 1;
-        let device = &mut self.devices[number];
         device.step(&mut self.random);
         if self.arena.capacity() < PAYLOAD_BYTES {
             self.arena.reserve(ARENA_BYTES);

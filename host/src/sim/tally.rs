@@ -130,7 +130,7 @@ impl Ledger {
 
     /// Messages that have to come out: expected by content and acknowledged by the broker.
     pub fn expected(&self) -> u64 {
-        self.devices.iter().map(|sender| sender.expected.and(&sender.accepted).len()).sum()
+        self.devices.iter().map(|sender| sender.expected.and(&sender.accepted).count()).sum()
     }
 
     /// Expected, acknowledged, and not seen at the other end.
