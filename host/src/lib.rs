@@ -2,10 +2,15 @@
 //!
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
-pub mod chain;
 pub mod clock;
 pub mod message;
 pub mod mqtt;
 pub mod source;
+pub mod chain;
 pub mod spool;
 pub mod uplink;
+pub mod admin;
+pub mod config;
+pub mod sim;
+#[cfg(feature = "demo")]
+pub mod demo;
