@@ -47,7 +47,7 @@ fn attempt(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
     forget_witnesses();
     let text = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => format!("{error:?}"),
+        Ok(Err(error)) => format!("{error:#}"),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

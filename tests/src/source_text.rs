@@ -50,8 +50,29 @@ pub fn sources(folder: &str) -> Result<Vec<Source>> {
     let mut files = Vec::new();
     collect(&workspace().join(folder), &mut files)?;
     files.sort();
-    files.iter().map(|file| read(file)).collect()
+    let mut sources = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+    let tests: Vec<String> = sources.iter().flat_map(test_files).collect();
+    for source in &mut sources {
+        if tests.contains(&source.path) {
+            source.code.clear();
+        }
+    }
+    Ok(sources)
 }
+
+/// Paths of the files that this one declares as modules of tests.
+fn test_files(source: &Source) -> Vec<String> {
+    let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
+    let folder = match file {
+        "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
+        other => format!("{folder}/{}", other.trim_end_matches(".rs")),
+    };
+    let declared = source.text.split(TESTS).skip(1).filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
+    declared.map(|name| format!("{folder}/{name}.rs")).collect()
+}
+
+/// What modules of tests begin with; their name follows.
+const TESTS: &str = "#[cfg(test)]\nmod ";
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
@@ -72,9 +93,10 @@ fn read(file: &Path) -> Result<Source> {
     Ok(Source { path, text, code })
 }
 
-/// A file that holds only tests, or what comes before the module of tests.
+/// What comes before the module of tests at the end of a file.
 fn production(code: &str) -> String {
-    match code.find("#[cfg(test)]\nmod ") {
+    let inline = |at: &usize| code[at + TESTS.len()..].lines().next().is_some_and(|line| line.contains('{'));
+    match code.match_indices(TESTS).map(|(at, _)| at).find(inline) {
         Some(at) => code[..at].to_owned(),
         None => code.to_owned(),
     }
@@ -205,6 +227,13 @@ mod tests {
         let text = "//! sled\nfn a<'x>(b: &'x str) { let c = '\"'; let d = \"sled\\\"sled\"; /* sled /* */ sled */ }\nlet e = r#\"sled\"#;\n#[cfg(test)]\nmod tests { sled }\n";
         assert!(source(text).lines_with("sled").is_empty());
         assert_eq!(source(text).code_lines(), 2);
+    }
+
+    #[test]
+    fn a_file_of_tests_is_known_from_its_declaration() {
+        let parent = Source { path: "host/src/config/mod.rs".into(), ..source("mod a;\n#[cfg(test)]\nmod tests;\nfn b() {}\n") };
+        assert_eq!(test_files(&parent), ["host/src/config/tests.rs"]);
+        assert!(parent.code.contains("fn b"));
     }
 
     #[test]
