@@ -10,6 +10,7 @@ mod demo;
 mod flow;
 mod guest;
 mod hostile;
+mod instruments;
 mod outage;
 mod protocol;
 mod scene;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let cases = [
         tidy::cases(),
+        instruments::cases(),
         cli::cases(),
         flow::cases(),
         protocol::cases(),
