@@ -12,11 +12,17 @@
 mod backoff;
 mod connection;
 mod error;
+mod link;
+mod reason;
+mod session;
 mod settings;
+mod tls;
+mod wire;
 
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
+pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 
 use std::time::Duration;
