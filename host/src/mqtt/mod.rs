@@ -24,7 +24,7 @@ pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
 pub use pause::{Pace, Pause};
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Ended, LinkMetrics, Redial, stop_changed};
+pub use redial::{Causes, Ended, LinkMetrics, Redial};
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 
 use std::time::Duration;
