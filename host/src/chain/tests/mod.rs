@@ -160,9 +160,13 @@ impl Rig {
         burst
     }
 
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.outlet.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wait(&self, what: &str, ready: impl Fn(&Seen) -> bool) {
-        let seen = self.outlet.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (seen, timeout) = self.outlet.changed.wait_timeout_while(seen, PATIENCE, |seen| !ready(seen)).unwrap();
+        let waited = self.outlet.changed.wait_timeout_while(self.seen(), PATIENCE, |seen| !ready(seen));
+        let (seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         let (appends, letters) = (&seen.appends, &seen.letters);
         assert!(!timeout.timed_out(), "{what} never came: {appends:?} {letters:?}");
     }
@@ -177,10 +181,10 @@ impl Rig {
 
     /// Sends, waits until all is settled, and gives what left since.
     fn round(&self, messages: &[(&str, &str)]) -> Vec<(QueueId, String, String)> {
-        let before = self.outlet.seen.lock().unwrap().appends.len();
+        let before = self.seen().appends.len();
         let burst = self.send(messages);
         self.settle(&burst);
-        let seen = self.outlet.seen.lock().unwrap();
+        let seen = self.seen();
         seen.appends[before..].iter().map(|(queue, message)| (*queue, message.topic_str().to_owned(), payload(message))).collect()
     }
 
@@ -191,7 +195,7 @@ impl Rig {
     }
 
     fn letters(&self) -> Vec<(Message, Reason, String, Option<String>)> {
-        self.outlet.seen.lock().unwrap().letters.clone()
+        self.seen().letters.clone()
     }
 
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {

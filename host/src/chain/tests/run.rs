@@ -10,7 +10,7 @@ fn order_per_key_and_its_state_hold_over_three_lanes() {
         rig.send(&messages);
     }
     rig.wait("all messages", |seen| seen.appends.len() == 240);
-    let seen = rig.outlet.seen.lock().unwrap();
+    let seen = rig.seen();
     for key in &keys {
         let payloads: Vec<_> = seen.appends.iter().filter(|(_, message)| message.key() == key.as_bytes()).map(|(_, message)| payload(message)).collect();
         let expected: Vec<_> = (0..20).map(|round| format!("{round} {}", round + 1)).collect();
@@ -54,7 +54,7 @@ fn every_message_is_settled_once_whatever_becomes_of_it() {
     assert_eq!(letters.len(), 1);
     let (message, reason, detail, plugin) = &letters[0];
     assert_eq!((payload(message).as_str(), *reason, detail.as_str(), plugin.as_deref()), ("reject", Reason::Rejected, "no good", Some("probe")));
-    let seen = rig.outlet.seen.lock().unwrap();
+    let seen = rig.seen();
     let ids: std::collections::BTreeSet<_> = seen.appends.iter().filter(|(queue, _)| *queue != BACKUP).map(|(_, message)| message.id).collect();
     assert_eq!(ids.len(), 7, "an id stands for one message");
     assert_eq!(seen.appends[0].1.id, MessageId { boot: 1, seq: 1 }, "what is passed on keeps its name");
@@ -75,7 +75,7 @@ fn the_template_leaves_topics_alone_that_a_plugin_named() {
     let rig = Rig::new(Config { topic: Some(template), ..config(vec![plugin("probe", "ports")]) });
     let topics: Vec<_> = rig.round(&[("d1", "pass"), ("d1", "topic"), ("d1", "alarm")]).into_iter().map(|(_, topic, _)| topic).collect();
     assert_eq!(topics, ["up/climate/devices/d1", "own/d1", "up/climate/devices/d1", "up/climate/devices/d1"]);
-    let seen = rig.outlet.seen.lock().unwrap();
+    let seen = rig.seen();
     assert!(seen.appends.iter().all(|(_, message)| message.key() == b"d1"), "the key is found again");
 }
 
@@ -93,7 +93,7 @@ fn a_port_that_drops_filters() {
 fn a_timer_is_told_the_time_and_its_messages_go_on_through_the_chain() {
     let rig = Rig::new(config(vec![plugin("first", "tick"), plugin("second", "")]));
     rig.wait("a tick of every lane", |seen| seen.appends.iter().filter(|(_, message)| payload(message).split(' ').nth(1) == Some("2")).count() == 3);
-    let seen = rig.outlet.seen.lock().unwrap();
+    let seen = rig.seen();
     let (queue, message) = &seen.appends[0];
     assert_eq!((*queue, message.topic_str(), message.key()), (OUT, "tick/all", b"all".as_slice()));
     let text = payload(message);

@@ -178,7 +178,7 @@ fn ticks_run_on_through_a_swap() {
     rig.wait("ticks", |seen| seen.appends.len() > 3);
     rig.chain.set_trial(Duration::ZERO);
     rig.chain.swap(0, Change { component: Some(&other_probe(1)), settings: None }).unwrap();
-    let before = rig.outlet.seen.lock().unwrap().appends.len();
+    let before = rig.seen().appends.len();
     rig.wait("ticks of the new version", |seen| seen.appends.len() > before + 6);
 }
 
@@ -199,4 +199,4 @@ fn stopping_ends_a_swap_that_is_on_trial() {
 }
 
 /// A component that imports one function of `x:y/z`, by hand.
-const DENIED: &[u8] = b"\0asm\x0d\0\x01\0\x07\x0d\x01\x42\x02\x01\x40\0\x01\0\x04\0\x01f\x01\0\x0a\x0a\x01\0\x05x:y/z\x05\0";
+const DENIED: &[u8] = b"\0asm\x0d\0\x01\0\x07\x0e\x01\x42\x02\x01\x40\0\x01\0\x04\0\x01f\x01\0\x0a\x0a\x01\0\x05x:y/z\x05\0";

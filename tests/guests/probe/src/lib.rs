@@ -83,7 +83,7 @@ mod guest {
                 b"flood" => (0..100_000).for_each(|_| reply.entry(index, PASS, b"", b"")),
                 b"huge" => reply.entry(index, EMIT, b"", &vec![b'x'; 8 << 20]),
                 b"wild" => reply.entry(index, EMIT, b"a/#", b""),
-                b"back" if index > 0 => reply.entry(index - 1, PASS, b"", b""),
+                b"back" if index > 1 => reply.entry(index - 2, PASS, b"", b""),
                 b"port" => reply.entry(index, EMIT | 9 << 16, b"", b""),
                 b"file" => reply.entry(index, EMIT, b"", format!("{:?}", std::fs::read("/etc/passwd").is_err()).as_bytes()),
                 b"print" => {
@@ -135,8 +135,8 @@ mod guest {
 
     #[expect(unconditional_recursion, reason = "told to")]
     fn recurse(depth: u64) -> u64 {
-        let here = std::hint::black_box([depth; 64]);
-        recurse(here[3] + 1) + here[5]
+        let here = std::hint::black_box(depth);
+        recurse(here + 1) ^ here
     }
 
     struct Plugin;
@@ -211,8 +211,9 @@ mod guest {
                     probe.changed.clear();
                 }
                 if probe.says("big-state") {
-                    page.words.extend([0, 8 << 20]);
-                    page.data.resize(page.data.len() + (8 << 20), 0);
+                    // A little more than the host takes, and little enough to cross.
+                    page.words.extend([0, (4 << 20) + 16]);
+                    page.data.resize(page.data.len() + (4 << 20) + 16, 0);
                 }
                 page
             })
