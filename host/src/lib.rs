@@ -11,6 +11,9 @@ pub mod spool;
 pub mod uplink;
 pub mod admin;
 pub mod config;
+pub mod telemetry;
+pub mod exit;
+pub mod cli;
 pub mod sim;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -106,15 +106,22 @@ fn sources(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
             max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
             max_payload_bytes: whole(fields.size("max_payload", 1..=256 << 20)),
         };
-        if spec.max_payload_bytes > spec.mqtt.max_packet_bytes as usize {
-            let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`".to_owned();
-            fields.problem(Code::Conflict, "max_payload", "`max_payload` is larger than `max_packet`", hint);
-        }
+        let spec = within_packet(&fields, spec);
         identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
         sources.push((spec, fields.place));
         fields.done();
     }
     sources
+}
+
+/// No payload is larger than a packet: the default gives way, what the operator wrote must fit.
+fn within_packet(fields: &Fields<'_>, spec: SourceSpec) -> SourceSpec {
+    let most = spec.mqtt.max_packet_bytes as usize;
+    if spec.max_payload_bytes > most && fields.has("max_payload") {
+        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`".to_owned();
+        fields.problem(Code::Conflict, "max_payload", "`max_payload` is larger than `max_packet`", hint);
+    }
+    SourceSpec { max_payload_bytes: spec.max_payload_bytes.min(most), ..spec }
 }
 
 fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>) -> Vec<(uplink::Config, Place)> {

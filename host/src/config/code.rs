@@ -64,6 +64,39 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 29] = [
+        Self::Unreadable,
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::WrongType,
+        Self::Unit,
+        Self::OutOfRange,
+        Self::Missing,
+        Self::Choice,
+        Self::OpenSecret,
+        Self::SecretUnreadable,
+        Self::SecretExposed,
+        Self::Override,
+        Self::BadName,
+        Self::Undefined,
+        Self::Empty,
+        Self::Topic,
+        Self::Url,
+        Self::ClientId,
+        Self::PluginName,
+        Self::PluginFile,
+        Self::Builtin,
+        Self::Certificate,
+        Self::Route,
+        Self::Memory,
+        Self::Exposed,
+        Self::Later,
+        Self::Conflict,
+        Self::Unused,
+        Self::Plugin,
+    ];
+
     /// As it is printed.
     pub fn name(self) -> &'static str {
         match self {
@@ -116,8 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_rise_in_the_order_of_their_list() {
-        let first_and_last = [Code::Unreadable, Code::BadName, Code::Undefined, Code::Unused, Code::Plugin];
-        assert!(first_and_last.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
+    fn codes_rise_in_the_order_of_their_list_and_none_is_used_twice() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
     }
 }

@@ -70,6 +70,13 @@ impl Problems {
         Self { texts, list }
     }
 
+    /// These and `other`, which are of the same config.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.list.extend(other.list.iter().cloned());
+        Self::new(self.texts, self.list)
+    }
+
     /// How many keep the gateway from starting.
     pub fn errors(&self) -> usize {
         self.list.iter().filter(|problem| !problem.code.is_warning()).count()
