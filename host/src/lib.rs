@@ -4,11 +4,11 @@
 
 pub mod chain;
 pub mod clock;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod message;
 pub mod mqtt;
+pub mod sim;
 pub mod source;
 pub mod spool;
 pub mod uplink;
-pub mod sim;
-#[cfg(feature = "demo")]
-pub mod demo;

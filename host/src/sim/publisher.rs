@@ -92,11 +92,7 @@ impl Publisher {
                 }
             }
         }
-        Outcome {
-            sending: self.last_made - self.started,
-            reconnects: self.reconnects,
-            unanswered: self.memory.open() as u64,
-        }
+        Outcome { sending: self.last_made - self.started, reconnects: self.reconnects, unanswered: self.memory.open() as u64 }
     }
 
     /// The connection from the start, or a new one; `None` when patience has run out.

@@ -141,6 +141,13 @@ impl fmt::Display for WatchReport {
         }
         let millis = |micros: u64| micros as f64 / 1_000.0;
         let Quantiles { p50, p95, p99, max } = self.latency_us;
-        write!(f, "latency       {:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} max", millis(p50), millis(p95), millis(p99), millis(max))
+        write!(
+            f,
+            "latency       {:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} max",
+            millis(p50),
+            millis(p95),
+            millis(p99),
+            millis(max)
+        )
     }
 }
