@@ -1,28 +1,34 @@
 //! `tidegate demo`: the main job on embedded defaults.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::sim::Output;
+use clap::Args;
+
+use super::sim::failed;
+use super::{Global, Output, print, say};
 use crate::demo::{self, Closing, Component, Config, Outcome, Style, View};
+use crate::exit::Exit;
 
-/// What a shell makes of a process that SIGINT ended: 128 + 2.
-const INTERRUPTED: u8 = 130;
-
-const ABOUT_KEEP: &str = "\
+const ABOUT: &str = "\
 Starts two brokers and a gateway as processes of their own, on free loopback ports and in a temporary folder, and \
 plays an outage: traffic; the link upstream cut and the spool filling; two plugins swapped meanwhile; the link back \
 and the spool draining; a tally in which every message has one fate. Nothing of it is left afterwards.
 
-Exit code 0: nothing lost; 1: something was; 130: interrupted.";
+Examples:
+  tidegate demo
+  tidegate demo --rate 5000 --seconds 20
+  tidegate demo --keep                 to go on by hand with mosquitto_pub and mosquitto_sub
+  tidegate demo -o json                the closing tally as one JSON object; the story goes to standard error
 
-/// What it is told.
-#[derive(Clone, Debug, clap::Args)]
-#[command(after_help = ABOUT_KEEP)]
-pub struct Args {
+Exit code 0: nothing was lost; 1: something was, or the demo was interrupted.";
+
+/// Arguments of `tidegate demo`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = ABOUT)]
+pub struct Arguments {
     /// Keep brokers and gateway running after the tally, until Ctrl-C, and print how to try them by hand
     #[arg(long)]
     pub keep: bool,
@@ -35,14 +41,11 @@ pub struct Args {
     /// How long the devices send
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=3_600))]
     pub seconds: u64,
-    /// How the closing tally is printed; with json the story goes to standard error
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
 }
 
 /// Why there is no tally.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+enum Error {
     /// No runtime, or this program's own file is not to be found.
     #[error("cannot set up the demo")]
     Setup(#[source] io::Error),
@@ -52,25 +55,32 @@ pub enum Error {
 }
 
 /// Plays the demo with these plugins unpacked.
-pub fn run(args: &Args, plugins: Vec<Component>) -> Result<ExitCode, Error> {
+pub fn run(global: &Global, arguments: &Arguments, plugins: Vec<Component>) -> Exit {
+    match play(global.output, arguments, plugins) {
+        Ok(Outcome::Played(closing)) if closing.is_good() => Exit::Done,
+        Ok(Outcome::Played(_)) => Exit::Failed,
+        Ok(Outcome::Interrupted) => {
+            say("interrupted");
+            Exit::Failed
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn play(output: Output, arguments: &Arguments, plugins: Vec<Component>) -> Result<Outcome, Error> {
     let config = Config {
         program: std::env::current_exe().map_err(Error::Setup)?,
         folder: folder(),
         plugins,
-        devices: args.devices,
-        rate: args.rate,
-        sending: Duration::from_secs(args.seconds),
-        keep: args.keep,
+        devices: arguments.devices,
+        rate: arguments.rate,
+        sending: Duration::from_secs(arguments.seconds),
+        keep: arguments.keep,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
-    let outcome = match args.output {
+    Ok(match output {
         Output::Text => runtime.block_on(demo::run(config, text_view(), tell))?,
         Output::Json => runtime.block_on(demo::run(config, View::new(io::stderr(), Style::Lines, None), print_json))?,
-    };
-    Ok(match outcome {
-        Outcome::Played(closing) if closing.is_good() => ExitCode::SUCCESS,
-        Outcome::Played(_) => ExitCode::FAILURE,
-        Outcome::Interrupted => ExitCode::from(INTERRUPTED),
     })
 }
 
@@ -87,15 +97,9 @@ fn text_view() -> View<io::Stdout> {
 }
 
 fn tell(closing: &Closing) {
-    // A reader who went away (`| head`) misses the tally; the exit code still says how it ended.
-    let _ = writeln!(io::stdout(), "\nClosing tally, in input messages\n{closing}");
+    print(&format!("\nClosing tally, in input messages\n{closing}"));
 }
 
 fn print_json(closing: &Closing) {
-    let mut out = io::stdout().lock();
-    // As above.
-    let _ = serde_json::to_writer(&mut out, &closing.tally)
-        .map_err(io::Error::from)
-        .and_then(|()| writeln!(out))
-        .and_then(|()| out.flush());
+    print(&serde_json::to_string(&closing.tally).expect("numbers under fixed names always serialise"));
 }

@@ -1,11 +1,13 @@
 //! `tidegate sim`: virtual devices against any broker.
 
-use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::{Global, Output, print, say};
+use crate::exit::Exit;
 use crate::message::Qos;
 use crate::sim::{self, AddressError, Expect, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch};
 
@@ -21,10 +23,10 @@ Examples:
 
 Exit code 0: everything sent was acknowledged and, where it is watched, nothing was lost or out of order; 1: not so.";
 
-/// What it is told.
-#[derive(Clone, Debug, clap::Args)]
+/// Arguments of `tidegate sim`.
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct Arguments {
     /// Broker the devices send to: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS
     #[arg(long, value_name = "URL")]
     pub broker: String,
@@ -67,24 +69,11 @@ pub struct Args {
     /// How long to wait for the last acknowledgements
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub patience: Duration,
-    /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// How a result is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+enum Error {
     /// No runtime or no signal handler.
     #[error("cannot set up the simulation")]
     Setup(#[source] io::Error),
@@ -94,21 +83,43 @@ pub enum Error {
     /// The simulation itself.
     #[error(transparent)]
     Sim(#[from] sim::Error),
-    /// Standard output.
+    /// The user would not wait.
+    #[error("interrupted before the result was known")]
+    Interrupted,
+    /// The report as JSON.
     #[error("cannot print the result")]
-    Print(#[source] io::Error),
+    Print(#[from] serde_json::Error),
 }
 
 /// Sends, watches, prints.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
-    let config = config(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
-    let report = runtime.block_on(simulate(config, args.output))?;
-    print(&report, args.output).map_err(Error::Print)?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+pub fn run(global: &Global, arguments: &Arguments) -> Exit {
+    match simulated(global.output, arguments) {
+        Ok(report) if report.is_good() => Exit::Done,
+        Ok(_) => Exit::Failed,
+        Err(error) => failed(&error),
+    }
 }
 
-fn config(args: &Args) -> Result<SimConfig, AddressError> {
+/// Says why, with all causes.
+pub(super) fn failed(error: &dyn std::error::Error) -> Exit {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let text: Vec<_> = causes.map(ToString::to_string).collect();
+    say(&format!("error: {}", text.join(": ")));
+    Exit::Failed
+}
+
+fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
+    let config = config(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
+    let report = runtime.block_on(simulate(config, output))?;
+    match output {
+        Output::Text => print(&report.to_string()),
+        Output::Json => print(&serde_json::to_string(&report)?),
+    }
+    Ok(report)
+}
+
+fn config(args: &Arguments) -> Result<SimConfig, AddressError> {
     // Two simulations may run side by side on one broker; a client id is taken by the last who uses it.
     let run = fastrand::u32(..);
     let watch = args.watch.as_ref().map(|url| {
@@ -143,9 +154,11 @@ async fn simulate(config: SimConfig, output: Output) -> Result<Report, Error> {
         () = follow(&simulation, Shown { talks, watched }) => {}
         () = stopped(&mut interrupt) => simulation.stop_sending(),
     }
-    // A second Ctrl-C ends the wait for what has not arrived.
-    let finish = simulation.finish();
-    Ok(finish.await?)
+    tokio::select! {
+        finished = simulation.finish() => Ok(finished?),
+        // A second Ctrl-C does not wait for what has not arrived.
+        () = stopped(&mut interrupt) => Err(Error::Interrupted),
+    }
 }
 
 async fn stopped(interrupt: &mut Signal) {
@@ -170,7 +183,7 @@ async fn follow(simulation: &Simulation, shown: Shown) {
             _ = second.tick() => {
                 let now = simulation.progress();
                 if shown.talks {
-                    eprintln!("{}", line(now, before, shown.watched));
+                    say(&line(now, before, shown.watched));
                 }
                 before = now;
             }
@@ -187,20 +200,8 @@ fn line(now: Progress, before: Progress, watched: bool) -> String {
     format!("{sent}  {arrived}  doubled {}  out of order {}", now.doubled, now.out_of_order)
 }
 
-fn print(report: &Report, output: Output) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match output {
-        Output::Text => writeln!(out, "{report}")?,
-        Output::Json => {
-            serde_json::to_writer(&mut out, report)?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()
-}
-
 /// A number and its unit.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+fn time(text: &str) -> Result<Duration, String> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let scale = match unit {
