@@ -2,13 +2,18 @@
 //!
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
-pub mod chain;
 pub mod clock;
-#[cfg(feature = "demo")]
-pub mod demo;
 pub mod message;
 pub mod mqtt;
-pub mod sim;
 pub mod source;
+pub mod chain;
 pub mod spool;
 pub mod uplink;
+pub mod admin;
+pub mod config;
+pub mod telemetry;
+pub mod exit;
+pub mod cli;
+pub mod sim;
+#[cfg(feature = "demo")]
+pub mod demo;

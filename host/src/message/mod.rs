@@ -17,7 +17,7 @@ mod receipt;
 
 pub use border::{Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Outlet, PluginRef, QueueId, Reason, Seq, Stored};
 pub use header::{HeaderError, Headers, push_header};
-pub use receipt::{Burst, Receipt, Settled};
+pub use receipt::{Burst, Progress, Receipt, Settled};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
