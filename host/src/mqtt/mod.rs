@@ -17,7 +17,12 @@ mod reconnect;
 mod redial;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod link;
+mod reason;
+mod session;
 mod settings;
+mod tls;
+mod wire;
 
 pub use backoff::delay;
 pub use connection::Connection;
@@ -25,6 +30,7 @@ pub use error::{Error, Failure, Unsendable};
 pub use pause::{Pace, Pause};
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Ended, LinkMetrics, Redial, stop_changed};
+pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 
 use std::time::Duration;
