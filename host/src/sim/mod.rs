@@ -92,9 +92,17 @@ pub struct SimConfig {
 /// Why a simulation did not start or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The first connection failed; later ones are tried again.
-    #[error("cannot connect to `{broker}`")]
-    Connect {
+    /// The devices' first connection failed; later ones are tried again.
+    #[error("the devices have no connection to `{broker}`")]
+    Devices {
+        /// Host and port.
+        broker: String,
+        /// Why.
+        source: mqtt::Error,
+    },
+    /// The watcher's first connection failed.
+    #[error("the watcher has no connection to `{broker}`")]
+    Watcher {
         /// Host and port.
         broker: String,
         /// Why.

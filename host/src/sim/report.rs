@@ -15,7 +15,7 @@ use super::watcher::Seen;
 pub struct Report {
     /// Messages sent, each counted once.
     pub sent: u64,
-    /// Of those, acknowledged by the broker.
+    /// Of those, acknowledged by the broker (QoS 0: written).
     pub accepted: u64,
     /// Of those, broken on purpose.
     pub broken: u64,
