@@ -29,7 +29,7 @@ pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
 pub use pause::{Pace, Pause};
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Ended, LinkMetrics, Redial, stop_changed};
+pub use redial::{Causes, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 

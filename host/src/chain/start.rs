@@ -1,0 +1,125 @@
+//! From a config to running lanes.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::inbox::Inbox;
+use super::lane::{Lane, Shared};
+use super::metrics::Metrics;
+use super::outbox::Outbox;
+use super::program::{self, Program};
+use super::settings::{Config, PluginConfig};
+use super::stage::{Broken, Stage};
+use super::swap::Driver;
+use super::template::Template;
+use super::version::{OUT, Recipe, Version};
+use super::{Chain, Error, PluginInfo, Wiring};
+use crate::clock::Now;
+
+/// Stack of a lane's thread beside what guests may use of it.
+const LANE_STACK_BYTES: usize = 1 << 20;
+
+/// Loads and configures the plugins of a flow without running them. Not for async tasks, as [`Chain::build`].
+///
+/// # Errors
+/// As [`Chain::build`].
+pub fn check(config: &Config, engine: &Engine) -> Result<Vec<PluginInfo>, Error> {
+    let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+    template(config)?;
+    out(config)?;
+    let versions = versions(config, engine, &metrics)?;
+    Ok(versions.iter().map(|version| version.info()).collect())
+}
+
+/// See [`Chain::build`].
+pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Chain, Error> {
+    let template = template(&config)?;
+    let out = out(&config)?;
+    let versions = versions(&config, engine, &wiring.metrics)?;
+    let metrics = wiring.metrics.flow(&config.name);
+    let shared = Arc::new(Shared {
+        flow: config.flow,
+        name: Arc::clone(&config.name),
+        batch_messages: config.batch_messages.max(1),
+        out,
+        engine: engine.clone(),
+        outlet: wiring.outlet,
+        metrics,
+        failure: Arc::new(Failure::default()),
+        versions: Mutex::new(versions),
+    });
+    let lanes = config.lanes.max(1);
+    let inboxes: Vec<_> = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let (alive, ended) = sync_channel(0);
+    let mut chain = Chain {
+        driver: Mutex::new(Driver::new(config.plugins, config.ports)),
+        shared,
+        inboxes,
+        threads: Mutex::default(),
+        ended: Mutex::new(ended),
+        swapping: false.into(),
+        runtime,
+    };
+    let prepared: Vec<_> = (0..lanes).map(|index| chain.lane(index, Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone()))).collect::<Result<_, _>>()?;
+    for lane in prepared {
+        chain.start_lane(lane, alive.clone())?;
+    }
+    Ok(chain)
+}
+
+impl Chain {
+    fn lane(&self, index: usize, outbox: Outbox) -> Result<Lane, Error> {
+        let now = Now::read();
+        let versions = self.shared.versions();
+        let start = |version| Stage::start(version, &self.shared.engine, index, now);
+        let stages = versions.iter().map(start).collect::<Result<Vec<_>, Broken>>().map_err(Broken::into_error)?;
+        let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inboxes[index]));
+        let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Lane { index, shared, inbox, stages, outbox, batch, items, restarts })
+    }
+
+    fn start_lane(&mut self, lane: Lane, alive: std::sync::mpsc::SyncSender<()>) -> Result<(), Error> {
+        let name = format!("{}-{}", self.shared.name, lane.index);
+        let guest_stack = self.shared.versions().iter().map(|version| version.limits.stack_bytes).max().unwrap_or_default();
+        let runtime = self.runtime.clone();
+        let run = move || {
+            // Once for the lane: wasmtime-wasi starts a runtime of its own for a thread that is in none.
+            let _runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            lane.run();
+            drop(alive);
+        };
+        let thread = std::thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES + 2 * guest_stack).spawn(run);
+        self.lock_threads().push(thread.map_err(Error::Thread)?);
+        Ok(())
+    }
+}
+
+fn template(config: &Config) -> Result<Option<Template>, Error> {
+    let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
+    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name)).transpose().map_err(unknown)
+}
+
+fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
+    config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut { flow: Arc::clone(&config.name) })
+}
+
+fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> Result<Vec<Arc<Version>>, Error> {
+    config.plugins.iter().map(|plugin| version(config, plugin, engine, metrics).map(Arc::new)).collect()
+}
+
+fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
+    let bytes = program::read(&plugin.name, &plugin.artefact)?;
+    let program = compile(plugin, engine, &bytes)?;
+    let metrics = metrics.plugin(&config.name, &plugin.name);
+    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
+    Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
+}
+
+/// Compiles `bytes` for `plugin`.
+pub(super) fn compile(plugin: &PluginConfig, engine: &Engine, bytes: &[u8]) -> Result<Program, Error> {
+    Program::compile(engine, bytes).map_err(|source| Error::Unusable { plugin: Arc::clone(&plugin.name), source })
+}
+
