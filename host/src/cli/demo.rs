@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::sim::failed;
 use super::{Global, Output, print, say};
-use crate::demo::{self, Closing, Component, Config, Outcome, Style, View};
+use crate::demo::{self, Closing, Config, Outcome, Style, View};
 use crate::exit::Exit;
 
 const ABOUT: &str = "\
@@ -54,9 +54,9 @@ enum Error {
     Demo(#[from] demo::Error),
 }
 
-/// Plays the demo with these plugins unpacked.
-pub fn run(global: &Global, arguments: &Arguments, plugins: Vec<Component>) -> Exit {
-    match play(global.output, arguments, plugins) {
+/// Plays the demo.
+pub fn run(global: &Global, arguments: &Arguments) -> Exit {
+    match play(global.output, arguments) {
         Ok(Outcome::Played(closing)) if closing.is_good() => Exit::Done,
         Ok(Outcome::Played(_)) => Exit::Failed,
         Ok(Outcome::Interrupted) => {
@@ -67,11 +67,10 @@ pub fn run(global: &Global, arguments: &Arguments, plugins: Vec<Component>) -> E
     }
 }
 
-fn play(output: Output, arguments: &Arguments, plugins: Vec<Component>) -> Result<Outcome, Error> {
+fn play(output: Output, arguments: &Arguments) -> Result<Outcome, Error> {
     let config = Config {
         program: std::env::current_exe().map_err(Error::Setup)?,
         folder: folder(),
-        plugins,
         devices: arguments.devices,
         rate: arguments.rate,
         sending: Duration::from_secs(arguments.seconds),

@@ -172,7 +172,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
-            Command::Demo(arguments) => demo::run(&self.global, &arguments, Vec::new()),
+            Command::Demo(arguments) => demo::run(&self.global, &arguments),
             Command::Sim(arguments) => sim::run(&self.global, &arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),

@@ -5,14 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// A component as it is compiled into this binary.
-#[derive(Clone, Copy, Debug)]
-pub struct Component {
-    /// Name of the plugin; its file is `NAME.wasm`.
-    pub name: &'static str,
-    /// The component.
-    pub bytes: &'static [u8],
-}
+use crate::builtin::{NAMES, builtin};
 
 /// What the filter lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +36,11 @@ pub struct Layout {
 impl Layout {
     /// Makes the folder and writes config and plugins. `field` and `cloud` are the brokers' addresses as the gateway
     /// is to use them.
-    pub fn create(root: &Path, field: SocketAddr, cloud: SocketAddr, plugins: &[Component]) -> io::Result<Self> {
+    pub fn create(root: &Path, field: SocketAddr, cloud: SocketAddr) -> io::Result<Self> {
         let layout = Self { root: root.to_path_buf(), field, cloud };
         fs::create_dir_all(layout.plugin_folder())?;
-        for plugin in plugins {
-            fs::write(layout.plugin(plugin.name), plugin.bytes)?;
+        for (name, component) in NAMES.iter().filter_map(|name| Some((name, builtin(name)?))) {
+            fs::write(layout.plugin(name), component)?;
         }
         layout.write_config(Filter::Above20)?;
         Ok(layout)
@@ -137,7 +130,7 @@ topic  = "up/{{topic}}"
 
 [[flow.climate.plugin]]
 plugin   = {decode}
-settings = {{ pick = ["device", "seq", "ts", {{ from = "temperature", as = "fahrenheit", scale = 1.8, offset = 32 }}, "humidity"] }}
+settings = {{ pick = ["device", "seq", "ts", {{ from = "temperature", to = "fahrenheit", scale = 1.8, offset = 32 }}, "humidity"] }}
 
 [[flow.climate.plugin]]
 plugin   = {keep}
@@ -156,8 +149,7 @@ mod tests {
 
     fn layout(root: &Path) -> Layout {
         let address = "127.0.0.1:1883".parse().unwrap();
-        let plugins = [Component { name: "filter", bytes: b"\0asm\x0d\0\x01\0" }];
-        Layout::create(root, address, address, &plugins).unwrap()
+        Layout::create(root, address, address).unwrap()
     }
 
     #[test]

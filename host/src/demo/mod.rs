@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use layout::Component;
 pub use tally::{Closing, Tally};
 pub use view::{Style, View};
 
@@ -33,8 +32,6 @@ pub struct Config {
     pub program: PathBuf,
     /// Folder to be made for config, plugins, data and logs, and removed at the end.
     pub folder: PathBuf,
-    /// Plugins to unpack.
-    pub plugins: Vec<Component>,
     /// Number of devices.
     pub devices: u32,
     /// Messages a second over all of them.

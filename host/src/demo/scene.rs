@@ -77,7 +77,7 @@ impl Scene {
         let (field, field_address) = Process::broker(&config.program, "field-broker", &config.folder).await?;
         let (cloud, cloud_address) = Process::broker(&config.program, "upstream-broker", &config.folder).await?;
         let link = Link::open(cloud_address).await.map_err(Error::setup("the link"))?;
-        let layout = Layout::create(&config.folder, field_address, link.address(), &config.plugins).map_err(folder)?;
+        let layout = Layout::create(&config.folder, field_address, link.address()).map_err(folder)?;
         let text = format!("Two brokers are up: devices send to mqtt://{field_address}, upstream is mqtt://{cloud_address}.");
         tell(view, &text)?;
         let started = Instant::now();
