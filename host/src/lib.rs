@@ -6,6 +6,7 @@ pub mod clock;
 pub mod message;
 pub mod mqtt;
 pub mod source;
+pub mod builtin;
 pub mod chain;
 pub mod spool;
 pub mod uplink;

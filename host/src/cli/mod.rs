@@ -1,8 +1,13 @@
 //! The command line: one file a command. Data goes to standard output, everything else to standard error.
 
+#[cfg(feature = "demo")]
+pub mod broker;
 pub mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod plugin;
 pub mod run;
+pub mod sim;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,6 +48,15 @@ pub enum Command {
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// An outage in under a minute: brokers, devices and a gateway, all on this machine.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Virtual devices against any broker, and a check of what comes out.
+    Sim(sim::Arguments),
+    /// The embedded broker of demo and tests.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    Broker(broker::Arguments),
 }
 
 /// What every command takes.
@@ -157,6 +171,11 @@ impl Cli {
         match self.command {
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(&self.global, &arguments),
+            Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            #[cfg(feature = "demo")]
+            Command::Broker(arguments) => broker::run(&arguments),
         }
     }
 }

@@ -29,7 +29,6 @@ pub use code::Code;
 pub use difference::{Difference, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use layers::Sources;
-pub use plugin::BUILTIN;
 pub use problem::{Problem, Problems};
 
 use crate::message::{FlowId, Intake, Qos};

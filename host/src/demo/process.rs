@@ -60,7 +60,13 @@ pub struct Process {
 }
 
 impl Process {
-    fn start<A: AsRef<OsStr>>(program: &Path, name: &'static str, arguments: &[A], log: PathBuf, stdout: Option<Stdio>) -> Result<Self, Error> {
+    fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        name: &'static str,
+        arguments: &[A],
+        log: PathBuf,
+        stdout: Option<Stdio>,
+    ) -> Result<Self, Error> {
         let failed = |source| Error::Start { name, source };
         let file = File::create(&log).map_err(failed)?;
         let stdout = match stdout {
@@ -92,7 +98,8 @@ impl Process {
 
     /// Starts the gateway; the address of its metrics port.
     pub async fn gateway(program: &Path, config: &Path, data: &Path, folder: &Path) -> Result<(Self, SocketAddr), Error> {
-        let arguments = [OsStr::new("run"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
+        let arguments =
+            [OsStr::new("run"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
         let mut process = Self::start(program, "gateway", &arguments, folder.join("gateway.log"), None)?;
         let deadline = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < deadline {

@@ -59,7 +59,7 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
         stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
-        Ok(answer)
+        Ok::<_, io::Error>(answer)
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let text = String::from_utf8_lossy(&answer);
@@ -90,7 +90,9 @@ fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
 }
 
 fn has_label(labels: &str, label: &str, wanted: &str) -> bool {
-    labels.split(',').any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted))
+    labels
+        .split(',')
+        .any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted))
 }
 
 #[cfg(test)]
@@ -115,7 +117,8 @@ tidegate_spool_messages{class=\"telemetry\",uplink=\"cloud\"} 7
     #[test]
     fn figures_are_summed_over_labels_and_names_are_whole() {
         let figures = Figures::parse(TEXT);
-        let expected = Figures { received: 1_000, filtered: 42, dead_letters: 3, owed: 7, swaps: 1, swaps_failed: 2, ..Figures::default() };
+        let expected =
+            Figures { received: 1_000, filtered: 42, dead_letters: 3, owed: 7, swaps: 1, swaps_failed: 2, ..Figures::default() };
         assert_eq!(figures, expected);
     }
 

@@ -54,17 +54,7 @@ impl<W: Write> View<W> {
     /// `columns` of the terminal, where known.
     pub fn new(out: W, style: Style, columns: Option<usize>) -> Self {
         let width = columns.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
-        Self {
-            out,
-            style,
-            width,
-            shown: 0,
-            before: None,
-            sent_rate: 0,
-            delivered_rate: 0,
-            line_at: Duration::ZERO,
-            most_owed: 1,
-        }
+        Self { out, style, width, shown: 0, before: None, sent_rate: 0, delivered_rate: 0, line_at: Duration::ZERO, most_owed: 1 }
     }
 
     /// A sentence of the story; stays on the screen.

@@ -141,6 +141,6 @@ fn component(old: &Artefact, new: &Artefact) -> std::io::Result<Option<Vec<u8>>>
     }
     match new {
         Artefact::File(path) => std::fs::read(path).map(Some),
-        Artefact::Builtin(name) => Ok(crate::builtin::builtin(name).map(<[u8]>::to_vec)),
+        Artefact::Builtin(name) => Ok(crate::builtin::component(name).map(<[u8]>::to_vec)),
     }
 }
