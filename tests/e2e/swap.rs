@@ -135,7 +135,7 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
 }
 
 fn filter_above(limit: u32) -> String {
-    let settings = format!("settings = {{ keep = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
+    let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
     flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"))
 }
 
