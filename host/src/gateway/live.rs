@@ -32,7 +32,7 @@ impl Live {
         let (requests, waiting) = sync_channel(WAITING);
         let seen = requests.clone();
         let changed = move |path: &Path, content: Vec<u8>| offer(&seen, Request::Changed { path: path.to_owned(), content });
-        let watch = Watch::start(watched(&config, &origin), changed);
+        let watch = Watch::start(watched(&config, &origin), changed)?;
         let mut driver = Driver { config, origin, chains };
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
         Ok(Self { requests, driver, watch })
