@@ -2,6 +2,7 @@
 //!
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
+pub mod builtin;
 pub mod chain;
 pub mod clock;
 pub mod message;
