@@ -163,9 +163,12 @@ pub(super) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
     if answer.words.is_empty() && answer.data.is_empty() {
         return Ok(());
     }
-    if stride < output::STRIDE || answer.words.len() % stride != 0 {
+    if stride < output::STRIDE || !answer.words.len().is_multiple_of(stride) {
         let words = answer.words.len();
-        return Err(Fault::contract(format!("{words} words do not make entries of stride {stride} (at least {})", output::STRIDE)));
+        return Err(Fault::contract(format!(
+            "{words} words do not make entries of stride {stride} (at least {})",
+            output::STRIDE
+        )));
     }
     let count = answer.words.len() / stride;
     if count > shape.max_entries || answer.data.len() > shape.max_bytes {
@@ -331,11 +334,23 @@ mod tests {
         let mut entries = Vec::new();
         unpack(&answer, shape(3), &mut entries).unwrap();
 
-        let origin = Message { topic: Bytes::from_static(b"in/d7"), key: Span { offset: 3, len: 2 }, marks: Marks::of(Qos::AtLeastOnce), received_us: 9, ..Message::default() };
+        let origin = Message {
+            topic: Bytes::from_static(b"in/d7"),
+            key: Span { offset: 3, len: 2 },
+            marks: Marks::of(Qos::AtLeastOnce),
+            received_us: 9,
+            ..Message::default()
+        };
         let actions: Vec<_> = entries.iter().map(|entry| (entry.input, entry.action, entry.port)).collect();
-        assert_eq!(actions, [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]);
+        assert_eq!(
+            actions,
+            [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]
+        );
         let moved = entries[1].emitted(&answer.data, &origin);
-        assert_eq!((moved.topic_str(), moved.key(), &*moved.payload, moved.received_us), ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 9));
+        assert_eq!(
+            (moved.topic_str(), moved.key(), &*moved.payload, moved.received_us),
+            ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 9)
+        );
         assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
         assert_eq!(moved.marks, Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true), "duplicate is not the plugin's to say");
         let kept = entries[2].emitted(&answer.data, &origin);

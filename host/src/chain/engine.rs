@@ -28,6 +28,7 @@ pub struct Engine {
 }
 
 struct Shared {
+    stack_bytes: usize,
     wasm: wasmtime::Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
@@ -42,7 +43,12 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config(stack_bytes)).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let linker = link(&wasm).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let ticker = Ticker::start(&wasm).map_err(Error::Thread)?;
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker }) })
+        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker }) })
+    }
+
+    /// Native stack a guest may use; a thread that runs one needs that much beside its own.
+    pub(super) fn stack_bytes(&self) -> usize {
+        self.shared.stack_bytes
     }
 
     pub(super) fn wasm(&self) -> &wasmtime::Engine {

@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_detail_holds_message_trace_and_last_lines() {
-        let fault = Fault { backtrace: "0: rule".to_owned(), stderr: "boom\n".to_owned(), ..Fault::new(FaultKind::Trap, "unreachable") };
+        let fault =
+            Fault { backtrace: "0: rule".to_owned(), stderr: "boom\n".to_owned(), ..Fault::new(FaultKind::Trap, "unreachable") };
         assert_eq!(fault.detail(), "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom");
         assert_eq!(Fault::contract("stride 3").detail(), "contract: stride 3");
     }

@@ -136,7 +136,8 @@ mod tests {
     use crate::message::{Message, MessageId};
 
     fn deliveries(range: std::ops::Range<u64>) -> Vec<Delivery> {
-        let delivery = |seq| Delivery { message: Message { id: MessageId { boot: 1, seq }, ..Message::default() }, receipt: None };
+        let delivery =
+            |seq| Delivery { message: Message { id: MessageId { boot: 1, seq }, ..Message::default() }, receipt: None };
         range.map(delivery).collect()
     }
 

@@ -7,8 +7,15 @@ use super::batch::Packed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// A batch that ends at these lengths of words and data.
-    Batch { now_us: u64, words_end: usize, data_end: usize, messages: usize },
-    Tick { now_us: u64 },
+    Batch {
+        now_us: u64,
+        words_end: usize,
+        data_end: usize,
+        messages: usize,
+    },
+    Tick {
+        now_us: u64,
+    },
 }
 
 /// How much a journal holds.
@@ -116,7 +123,11 @@ mod tests {
     fn batch(payloads: &[&'static str]) -> Packed {
         let mut packed = Packed::default();
         for payload in payloads {
-            packed.push(&Message { topic: Bytes::from_static(b"t"), payload: Bytes::from_static(payload.as_bytes()), ..Message::default() });
+            packed.push(&Message {
+                topic: Bytes::from_static(b"t"),
+                payload: Bytes::from_static(payload.as_bytes()),
+                ..Message::default()
+            });
         }
         packed
     }

@@ -71,7 +71,12 @@ impl Lane {
         }
         let left = self.inbox.close();
         if left > 0 {
-            tracing::warn!(flow = &*self.shared.name, lane = self.index, left, "lane ended before its inbox was empty; the broker sends those again");
+            tracing::warn!(
+                flow = &*self.shared.name,
+                lane = self.index,
+                left,
+                "lane ended before its inbox was empty; the broker sends those again"
+            );
         }
     }
 
@@ -155,7 +160,11 @@ impl Lane {
     /// and every plugin gets a fresh instance with its state as far as it can be had.
     fn restart(&mut self, why: &str, now: Now) -> Result<(), String> {
         self.shared.metrics.restarts.inc();
-        tracing::error!(flow = &*self.shared.name, lane = self.index, "lane starts again; the broker sends what was in hand again: {why}");
+        tracing::error!(
+            flow = &*self.shared.name,
+            lane = self.index,
+            "lane starts again; the broker sends what was in hand again: {why}"
+        );
         self.batch.clear();
         self.items.clear();
         self.outbox.begin(0);

@@ -145,6 +145,19 @@ impl Live {
         Ok(())
     }
 
+    /// Takes over a copy of a state and, with a timer, a tick, and is thrown away: would it work?
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(super) fn rehearse(mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
+        self.instance.mute(true);
+        self.adopt(snapshot, now_us)?;
+        if self.version.tick_every().is_some() {
+            self.tick(now_us, &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
     /// Whether it has state that can be saved.
     pub(super) fn has_state(&self) -> bool {
         self.instance.has_state()

@@ -62,27 +62,54 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
-        let waiting = IntGaugeVec::new(Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane."), &["flow"])?;
+        let waiting =
+            IntGaugeVec::new(Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane."), &["flow"])?;
         registry.register(Box::new(waiting.clone()))?;
-        let own_gauges = GaugeVec::new(Opts::new("tidegate_plugin_gauge", "Gauges that plugins set."), &["flow", "plugin", "lane", "name"])?;
+        let own_gauges =
+            GaugeVec::new(Opts::new("tidegate_plugin_gauge", "Gauges that plugins set."), &["flow", "plugin", "lane", "name"])?;
         registry.register(Box::new(own_gauges.clone()))?;
         let buckets = prometheus::exponential_buckets(1e-6, 4.0, 10)?;
         let call_seconds = HistogramVec::new(
-            HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin: a batch or a tick.").buckets(buckets),
+            HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin: a batch or a tick.")
+                .buckets(buckets),
             &["flow", "plugin"],
         )?;
         registry.register(Box::new(call_seconds.clone()))?;
         let plugin = ["flow", "plugin"];
         Ok(Self {
-            messages: counter("tidegate_chain_messages_total", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
+            messages: counter(
+                "tidegate_chain_messages_total",
+                "Input messages of a chain by what became of them.",
+                &["flow", "fate"],
+            )?,
             waiting,
-            restarts: counter("tidegate_lane_restarts_total", "Lanes started again after a panic of the host's own code.", &["flow"])?,
+            restarts: counter(
+                "tidegate_lane_restarts_total",
+                "Lanes started again after a panic of the host's own code.",
+                &["flow"],
+            )?,
             errors: counter("tidegate_plugin_errors_total", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
-            reloads: counter("tidegate_plugin_reloads_total", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            reloads: counter(
+                "tidegate_plugin_reloads_total",
+                "Attempts to swap a plugin by result.",
+                &["flow", "plugin", "result"],
+            )?,
             call_seconds,
-            log_lines_dropped: counter("tidegate_plugin_log_lines_dropped_total", "Log lines of plugins over their limit.", &plugin)?,
-            names_refused: counter("tidegate_plugin_metric_updates_refused_total", "Metric updates of plugins with too many or bad names.", &plugin)?,
-            state_lost: counter("tidegate_plugin_state_lost_total", "Input messages whose effect on a plugin's state was lost.", &plugin)?,
+            log_lines_dropped: counter(
+                "tidegate_plugin_log_lines_dropped_total",
+                "Log lines of plugins over their limit.",
+                &plugin,
+            )?,
+            names_refused: counter(
+                "tidegate_plugin_metric_updates_refused_total",
+                "Metric updates of plugins with too many or bad names.",
+                &plugin,
+            )?,
+            state_lost: counter(
+                "tidegate_plugin_state_lost_total",
+                "Input messages whose effect on a plugin's state was lost.",
+                &plugin,
+            )?,
             own_counters: counter("tidegate_plugin_counter_total", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
             own_gauges,
         })

@@ -18,6 +18,7 @@ mod error;
 mod failure;
 mod fault;
 mod guest;
+mod hop;
 mod host;
 mod inbox;
 mod journal;
@@ -43,6 +44,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
+pub use hop::Hop;
 pub use metrics::Metrics;
 pub use program::Unusable;
 pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, TopicTemplate};
@@ -103,9 +105,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Loads, compiles and configures the plugins, and starts the lanes. Takes seconds at worst, and must not be
-    /// called from an async task: guests may write to their stderr, which wasmtime-wasi does by blocking on the
-    /// runtime it is called in.
+    /// Loads, compiles and configures the plugins, and starts the lanes. Blocks for as long as that takes: seconds at
+    /// worst. The runtime it is called in, if any, is the one guests' calls of WASI find.
     ///
     /// # Errors
     /// The first plugin that cannot be loaded, refuses its settings or has a port without a route.

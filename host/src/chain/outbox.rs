@@ -99,7 +99,8 @@ impl Outbox {
             };
             let id = self.id(&item.message, &mut first);
             let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
-            let output = Item { message: Message { id, ..message }, receipt: item.receipt.clone(), origin: item.origin, own_topic };
+            let output =
+                Item { message: Message { id, ..message }, receipt: item.receipt.clone(), origin: item.origin, own_topic };
             self.send(version, entry.port, output);
         }
     }

@@ -71,6 +71,8 @@ pub(super) struct Place<'a> {
     pub(super) lane: usize,
 }
 
+type Restore = TypedFunc<(u32, &'static Page), (Result<(), String>,)>;
+
 /// A running plugin. After a fault it must not be called again.
 pub(super) struct Instance {
     engine: Engine,
@@ -79,7 +81,7 @@ pub(super) struct Instance {
     process: TypedFunc<(Batch<'static>,), (Output,)>,
     tick: Option<TypedFunc<(u64,), (Output,)>>,
     save: Option<TypedFunc<(bool, u64), (Page,)>>,
-    restore: Option<TypedFunc<(u32, &'static Page), (Result<(), String>,)>>,
+    restore: Option<Restore>,
 }
 
 impl Instance {
@@ -92,7 +94,9 @@ impl Instance {
         let Place { engine, limits, metrics, lane } = place;
         let mut store = Store::new(engine.wasm(), Guest::new(limits, metrics.clone(), lane, program.seed()));
         store.limiter(|guest| &mut guest.budget);
-        store.set_hostcall_fuel(limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK));
+        store.set_hostcall_fuel(
+            limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
+        );
         store.set_max_component_handles(MAX_HANDLES);
         let call = engine.begin_call(limits.call_time);
         store.set_epoch_deadline(call.deadline_ticks);
@@ -100,11 +104,11 @@ impl Instance {
             let instance = program.pre().instantiate(&mut *store)?;
             let (tick, state) = (program.tick.as_ref(), program.state.as_ref());
             Ok::<_, wasmtime::Error>((
-                instance.get_typed_func(&mut *store, &program.transform.configure)?,
-                instance.get_typed_func(&mut *store, &program.transform.process)?,
+                instance.get_typed_func(&mut *store, program.transform.configure)?,
+                instance.get_typed_func(&mut *store, program.transform.process)?,
                 tick.map(|tick| instance.get_typed_func(&mut *store, tick)).transpose()?,
-                state.map(|state| instance.get_typed_func(&mut *store, &state.save)).transpose()?,
-                state.map(|state| instance.get_typed_func(&mut *store, &state.restore)).transpose()?,
+                state.map(|state| instance.get_typed_func(&mut *store, state.save)).transpose()?,
+                state.map(|state| instance.get_typed_func(&mut *store, state.restore)).transpose()?,
             ))
         };
         let linked = link(&mut store);

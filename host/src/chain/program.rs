@@ -154,7 +154,11 @@ fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusab
     let wrong = || {
         let ty = component.component_type();
         let exports: Vec<_> = ty.exports(engine.wasm()).map(|(name, _)| format!("`{name}`")).collect();
-        Unusable::WrongWorld(if exports.is_empty() { "it exports nothing".to_owned() } else { format!("it exports {}", exports.join(", ")) })
+        Unusable::WrongWorld(if exports.is_empty() {
+            "it exports nothing".to_owned()
+        } else {
+            format!("it exports {}", exports.join(", "))
+        })
     };
     let found = interface(engine, component, "transform").ok_or_else(wrong)?;
     let function = |name| component.get_export_index(Some(&found), name).ok_or_else(wrong);

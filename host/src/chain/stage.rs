@@ -244,7 +244,14 @@ impl Stage {
             return;
         }
         let (flow, plugin, unlogged) = (&*version.metrics.flow, version.label(), self.unlogged);
-        tracing::warn!(flow, plugin, lane = self.lane, kind = fault.kind.name(), unlogged, "plugin failed and is replaced: {fault}");
+        tracing::warn!(
+            flow,
+            plugin,
+            lane = self.lane,
+            kind = fault.kind.name(),
+            unlogged,
+            "plugin failed and is replaced: {fault}"
+        );
         (self.logged_us, self.unlogged) = (now.wall_us, 0);
     }
 }

@@ -30,10 +30,13 @@ impl Page {
     /// Whether the lengths add up to the data.
     fn check(&self) -> Result<(), Fault> {
         let (entries, odd) = self.words.as_chunks::<2>();
-        let announced: u64 = entries.iter().map(|[key, value]| u64::from(*key) + if *value == GONE { 0 } else { u64::from(*value) }).sum();
+        let announced: u64 =
+            entries.iter().map(|[key, value]| u64::from(*key) + if *value == GONE { 0 } else { u64::from(*value) }).sum();
         if !odd.is_empty() || announced != self.data.len() as u64 {
             let (words, bytes) = (self.words.len(), self.data.len());
-            return Err(Fault::contract(format!("a page of state with {words} words announces {announced} bytes and has {bytes}")));
+            return Err(Fault::contract(format!(
+                "a page of state with {words} words announces {announced} bytes and has {bytes}"
+            )));
         }
         Ok(())
     }

@@ -7,14 +7,13 @@
 //! sees two versions interleaved. Nothing here waits for an uplink.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::{Packed, Shape, unpack};
-use super::error::Error;
 use super::fault::Fault;
-use super::inbox::Command;
+use super::inbox::{Command, Inbox};
 use super::live::Live;
 use super::plugin::Instance;
 use super::program::digest_of;
@@ -119,7 +118,6 @@ impl Chain {
     /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
     pub fn swap(&self, index: usize, change: Change<'_>) -> Result<Swapped, Refused> {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        let _runtime = self.runtime.as_ref().map(tokio::runtime::Handle::enter);
         let old = self.shared.versions().get(index).cloned();
         let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
         self.swapping.store(true, Ordering::Release);
@@ -141,7 +139,14 @@ impl Chain {
             Err(refused) => {
                 old.metrics.reload(if refused.step == Step::Trial { "rolled-back" } else { "refused" });
                 let running = &*old.reference.digest;
-                tracing::warn!(flow, plugin, running, step = refused.step.name(), "plugin not swapped, the running version stays: {}", refused.why);
+                tracing::warn!(
+                    flow,
+                    plugin,
+                    running,
+                    step = refused.step.name(),
+                    "plugin not swapped, the running version stays: {}",
+                    refused.why
+                );
             }
         }
     }
@@ -167,9 +172,15 @@ impl Swap<'_> {
         if settings == self.old.settings && digest == *self.old.program.digest() {
             return Ok(Swapped { old: Arc::clone(&digest), new: digest, pauses: Vec::new() });
         }
-        let new = self.prepare(change.component, settings)?;
-        self.rehearse(&new)?;
-        let pauses = self.commit(&new)?;
+        let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
+        let proven = start::beside(engine, runtime, || {
+            Ok(self.prepare(change.component, settings).and_then(|new| {
+                self.rehearse(&new)?;
+                Ok((self.candidates(&new)?, new))
+            }))
+        });
+        let (candidates, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
+        let pauses = self.commit(candidates)?;
         self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(&new);
         Ok(Swapped { old: Arc::clone(&self.old.reference.digest), new: digest, pauses })
     }
@@ -183,7 +194,8 @@ impl Swap<'_> {
         };
         let now_us = Now::read().wall_us;
         let recipe = Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, now_us };
-        let (version, mut instance) = Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, text(&error)))?;
+        let (version, mut instance) =
+            Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
         self_test(&version, &mut instance, now_us).map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
@@ -192,26 +204,29 @@ impl Swap<'_> {
     fn rehearse(&self, new: &Arc<Version>) -> Result<(), Refused> {
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
             let now_us = Now::read().wall_us;
-            let mut live = self.start(new, lane, Step::Restore)?;
-            let rehearsed = live.adopt(snapshot, now_us).and_then(|()| live.tick(now_us, &mut Vec::new()));
-            rehearsed.map_err(|fault| Refused::at(Step::Restore, fault))?;
+            let live = self.start(new, lane, Step::Restore)?;
+            live.rehearse(snapshot, now_us).map_err(|fault| Refused::at(Step::Restore, fault))?;
         }
         Ok(())
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
         let plugin = self.index;
-        let replies: Vec<_> = self.ask(|reply, _| Ok(Command::Save { plugin, reply }))?;
+        let replies = self.ask(|reply| Ok(Command::Save { plugin, reply }))?;
         replies.iter().map(|reply| answer(reply).map_err(|why| Refused::at(Step::Restore, why))).collect()
     }
 
-    /// Puts one instance in each lane, and waits for the verdict.
-    fn commit(&self, new: &Arc<Version>) -> Result<Vec<Duration>, Refused> {
+    /// An instance for each lane.
+    fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, Refused> {
+        (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect()
+    }
+
+    /// Puts the instances to work, one in each lane, and waits for the verdict.
+    fn commit(&self, candidates: Vec<Live>) -> Result<Vec<Duration>, Refused> {
         let plugin = self.index;
         let trial = Arc::new(Trial::new(self.chain.inboxes.len()));
-        let candidates = (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect::<Result<Vec<_>, _>>()?;
         let mut candidates = candidates.into_iter();
-        let replies: Vec<Receiver<Result<Duration, String>>> = self.ask(|reply, _| {
+        let replies: Vec<Receiver<Result<Duration, String>>> = self.ask(|reply| {
             let candidate = candidates.next().ok_or_else(|| Refused::at(Step::Commit, "fewer candidates than lanes"))?;
             Ok(Command::Swap { plugin, candidate: Box::new(candidate), trial: Arc::clone(&trial), reply })
         })?;
@@ -245,13 +260,13 @@ impl Swap<'_> {
     }
 
     /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(std::sync::mpsc::SyncSender<R>, usize) -> Result<Command, Refused>) -> Result<Vec<Receiver<R>>, Refused> {
-        let send = |(lane, inbox): (usize, &Arc<super::inbox::Inbox>)| {
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Result<Command, Refused>) -> Result<Vec<Receiver<R>>, Refused> {
+        let send = |inbox: &Arc<Inbox>| {
             let (reply, answer) = sync_channel(1);
-            inbox.command(command(reply, lane)?);
+            inbox.command(command(reply)?);
             Ok(answer)
         };
-        self.chain.inboxes.iter().enumerate().map(send).collect()
+        self.chain.inboxes.iter().map(send).collect()
     }
 }
 
@@ -261,15 +276,14 @@ fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
 
 fn self_test(version: &Version, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
     let limits = &version.limits;
-    let shape = |inputs| Shape { inputs, ports: version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes };
+    let shape =
+        |inputs| Shape { inputs, ports: version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes };
     instance.mute(true);
     let answer = instance.process(&Packed::default(), now_us)?;
     unpack(&answer, shape(Some(0)), &mut Vec::new())?;
-    let answer = instance.tick(now_us)?;
-    unpack(&answer, shape(None), &mut Vec::new())
-}
-
-/// The plugin's name stands in the log line already; what it says is kept.
-fn text(error: &Error) -> String {
-    error.to_string()
+    if version.tick_every().is_some() {
+        let answer = instance.tick(now_us)?;
+        unpack(&answer, shape(None), &mut Vec::new())?;
+    }
+    Ok(())
 }

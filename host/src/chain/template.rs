@@ -102,7 +102,8 @@ mod tests {
 
     fn applied(template: &str, topic: &'static str, key: Span) -> (String, String) {
         let mut template = Template::compile(&TopicTemplate(template.to_owned()), "climate").unwrap();
-        let (topic, key) = template.apply(&Message { topic: Bytes::from_static(topic.as_bytes()), key, ..Message::default() }).unwrap();
+        let (topic, key) =
+            template.apply(&Message { topic: Bytes::from_static(topic.as_bytes()), key, ..Message::default() }).unwrap();
         let message = Message { topic, key, ..Message::default() };
         (message.topic_str().to_owned(), String::from_utf8(message.key().to_vec()).unwrap())
     }

@@ -257,7 +257,9 @@ impl Tracked {
             return Look::Quiet;
         }
         match self.pending {
-            Some(pending) if pending.signature == signature && now.saturating_duration_since(pending.since) < pending.patience => {
+            Some(pending)
+                if pending.signature == signature && now.saturating_duration_since(pending.since) < pending.patience =>
+            {
                 Look::Again(pending.patience - now.saturating_duration_since(pending.since))
             }
             _ => self.settle(signature, now),
@@ -270,7 +272,11 @@ impl Tracked {
             Err(error) => {
                 if self.signature.take().is_some() {
                     let gone = error.kind() == ErrorKind::NotFound;
-                    let what = if gone { "watched file is gone; what runs stays" } else { "watched file cannot be looked at; what runs stays" };
+                    let what = if gone {
+                        "watched file is gone; what runs stays"
+                    } else {
+                        "watched file cannot be looked at; what runs stays"
+                    };
                     tracing::warn!(path = %self.path.display(), %error, "{what}");
                 }
                 self.pending = None;
@@ -455,7 +461,8 @@ mod tests {
     fn the_system_tells_and_the_callback_hears() {
         let (_folder, path) = folder();
         let (sender, heard) = std::sync::mpsc::channel();
-        let watch = Watch::start(vec![path.clone()], move |path, content| sender.send((path.to_owned(), content)).unwrap()).unwrap();
+        let watch =
+            Watch::start(vec![path.clone()], move |path, content| sender.send((path.to_owned(), content)).unwrap()).unwrap();
         fs::write(&path, "two").unwrap();
         let change = heard.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(change, (path, b"two".to_vec()));

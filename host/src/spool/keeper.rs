@@ -322,8 +322,10 @@ impl Keeper {
     fn open_again(&mut self) -> Result<(), StoreError> {
         let opened = store::open(&self.shared.config, &self.folder)?;
         for (index, slot) in self.shared.slots.iter().enumerate() {
-            let disk_end = locked(&slot.queue).disk_end();
-            opened.store.remove_from(index, disk_end)?;
+            // What the failed commit has left behind would pass for a part of the queue after a kill.
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(index, Vec::new(), &[], mark)?;
             if opened.set_aside.is_some() {
                 let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
                 slot.damaged.inc_by(lost);

@@ -340,6 +340,11 @@ impl Queue {
         Mark { low: self.low.min(end), end, owed, bytes: self.disk_bytes + bytes, clock_us }
     }
 
+    /// What the store is to be told when it was opened anew: only what is surely on disk.
+    pub(super) fn mark_now(&self, clock_us: u64) -> Mark {
+        self.mark(self.disk_end, 0, clock_us)
+    }
+
     /// Messages of `from..to` that are not accepted; exact for what came since the start.
     fn owed_between(&self, from: u64, to: u64) -> u64 {
         let from = from.max(self.low);

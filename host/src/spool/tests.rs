@@ -632,7 +632,7 @@ fn a_store_that_does_not_open_is_moved_aside_and_reported() {
     }
     assert!(bench.commit());
     bench.kill();
-    fs::write(folder.path().join("store/conf"), b"garbage").unwrap();
+    fs::write(folder.path().join("store/conf"), [b'x'; 64]).unwrap();
     let mut bench = Bench::open(config(folder.path()));
     let aside = bench.shared.account().damaged_store.unwrap();
     assert!(aside.join("db").exists() && aside.file_name().unwrap().to_str().unwrap().starts_with("store.damaged-"));

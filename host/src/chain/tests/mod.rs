@@ -202,7 +202,9 @@ impl Rig {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
         let matching = family.get_metric().iter().filter(|metric| {
-            labels.iter().all(|(name, value)| metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value))
+            labels
+                .iter()
+                .all(|(name, value)| metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value))
         });
         matching.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }

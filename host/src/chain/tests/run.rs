@@ -12,7 +12,12 @@ fn order_per_key_and_its_state_hold_over_three_lanes() {
     rig.wait("all messages", |seen| seen.appends.len() == 240);
     let seen = rig.seen();
     for key in &keys {
-        let payloads: Vec<_> = seen.appends.iter().filter(|(_, message)| message.key() == key.as_bytes()).map(|(_, message)| payload(message)).collect();
+        let payloads: Vec<_> = seen
+            .appends
+            .iter()
+            .filter(|(_, message)| message.key() == key.as_bytes())
+            .map(|(_, message)| payload(message))
+            .collect();
         let expected: Vec<_> = (0..20).map(|round| format!("{round} {}", round + 1)).collect();
         assert_eq!(payloads, expected, "{key}");
     }
@@ -32,7 +37,16 @@ fn keys_are_spread_over_the_lanes() {
 #[test]
 fn every_message_is_settled_once_whatever_becomes_of_it() {
     let rig = Rig::of("ports");
-    let left = rig.round(&[("d1", "pass"), ("d1", "drop"), ("d1", "absorb"), ("d1", "reject"), ("d1", "two"), ("d1", "alarm"), ("d1", "both"), ("d1", "topic")]);
+    let left = rig.round(&[
+        ("d1", "pass"),
+        ("d1", "drop"),
+        ("d1", "absorb"),
+        ("d1", "reject"),
+        ("d1", "two"),
+        ("d1", "alarm"),
+        ("d1", "both"),
+        ("d1", "topic"),
+    ]);
     let text: Vec<_> = left.iter().map(|(queue, topic, payload)| (queue.0, topic.as_str(), payload.as_str())).collect();
     assert_eq!(
         text,
@@ -53,9 +67,13 @@ fn every_message_is_settled_once_whatever_becomes_of_it() {
     let letters = rig.letters();
     assert_eq!(letters.len(), 1);
     let (message, reason, detail, plugin) = &letters[0];
-    assert_eq!((payload(message).as_str(), *reason, detail.as_str(), plugin.as_deref()), ("reject", Reason::Rejected, "no good", Some("probe")));
+    assert_eq!(
+        (payload(message).as_str(), *reason, detail.as_str(), plugin.as_deref()),
+        ("reject", Reason::Rejected, "no good", Some("probe"))
+    );
     let seen = rig.seen();
-    let ids: std::collections::BTreeSet<_> = seen.appends.iter().filter(|(queue, _)| *queue != BACKUP).map(|(_, message)| message.id).collect();
+    let ids: std::collections::BTreeSet<_> =
+        seen.appends.iter().filter(|(queue, _)| *queue != BACKUP).map(|(_, message)| message.id).collect();
     assert_eq!(ids.len(), 7, "an id stands for one message");
     assert_eq!(seen.appends[0].1.id, MessageId { boot: 1, seq: 1 }, "what is passed on keeps its name");
     assert_eq!(rig.settled.faults(), 0);
@@ -73,7 +91,8 @@ fn a_chain_of_two_keeps_the_order_of_inputs_in_one_append() {
 fn the_template_leaves_topics_alone_that_a_plugin_named() {
     let template = TopicTemplate("up/{flow}/{topic}".to_owned());
     let rig = Rig::new(Config { topic: Some(template), ..config(vec![plugin("probe", "ports")]) });
-    let topics: Vec<_> = rig.round(&[("d1", "pass"), ("d1", "topic"), ("d1", "alarm")]).into_iter().map(|(_, topic, _)| topic).collect();
+    let topics: Vec<_> =
+        rig.round(&[("d1", "pass"), ("d1", "topic"), ("d1", "alarm")]).into_iter().map(|(_, topic, _)| topic).collect();
     assert_eq!(topics, ["up/climate/devices/d1", "own/d1", "up/climate/devices/d1", "up/climate/devices/d1"]);
     let seen = rig.seen();
     assert!(seen.appends.iter().all(|(_, message)| message.key() == b"d1"), "the key is found again");
@@ -92,7 +111,9 @@ fn a_port_that_drops_filters() {
 #[test]
 fn a_timer_is_told_the_time_and_its_messages_go_on_through_the_chain() {
     let rig = Rig::new(config(vec![plugin("first", "tick"), plugin("second", "")]));
-    rig.wait("a tick of every lane", |seen| seen.appends.iter().filter(|(_, message)| payload(message).split(' ').nth(1) == Some("2")).count() == 3);
+    rig.wait("a tick of every lane", |seen| {
+        seen.appends.iter().filter(|(_, message)| payload(message).split(' ').nth(1) == Some("2")).count() == 3
+    });
     let seen = rig.seen();
     let (queue, message) = &seen.appends[0];
     assert_eq!((*queue, message.topic_str(), message.key()), (OUT, "tick/all", b"all".as_slice()));
@@ -138,7 +159,10 @@ fn without_time_to_stop_the_rest_is_left() {
 #[test]
 fn plugins_are_described() {
     let infos = check(&config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]), engine()).unwrap();
-    assert_eq!((&*infos[0].name, infos[0].ports.clone(), infos[0].tick_every, infos[0].state_version), ("a", vec!["alarms".to_owned()], None, Some(1)));
+    assert_eq!(
+        (&*infos[0].name, infos[0].ports.clone(), infos[0].tick_every, infos[0].state_version),
+        ("a", vec!["alarms".to_owned()], None, Some(1))
+    );
     assert_eq!((infos[1].tick_every, infos[1].state_version), (Some(Duration::from_millis(1)), Some(2)));
     assert_eq!(infos[0].digest.len(), 12);
 }

@@ -97,7 +97,7 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         ("trap-configure", Step::Configure, "trap"),
         ("strange-port", Step::Configure, "`nowhere` without a route"),
         ("trap-empty", Step::SelfTest, "trap"),
-        ("trap-tick", Step::SelfTest, "trap"),
+        ("trap-tick tick", Step::SelfTest, "trap"),
         ("refuse-restore", Step::Restore, "cannot read state of version 1"),
         ("trap-restore", Step::Restore, "trap"),
     ];

@@ -228,7 +228,8 @@ mod guest {
                 let mut at = 0;
                 for words in page.words.chunks_exact(2) {
                     let (key, value) = (words[0] as usize, words[1] as usize);
-                    let bytes: [u8; 8] = page.data[at + key..at + key + value].try_into().map_err(|_| "a count has 8 bytes".to_owned())?;
+                    let bytes: [u8; 8] =
+                        page.data[at + key..at + key + value].try_into().map_err(|_| "a count has 8 bytes".to_owned())?;
                     probe.counts.insert(page.data[at..at + key].to_vec(), u64::from_le_bytes(bytes));
                     at += key + value;
                 }
