@@ -1,4 +1,0 @@
-//! placeholder until branch sdk
-pub fn path(_: &str) -> Option<std::path::PathBuf> {
-    None
-}
