@@ -160,7 +160,7 @@ impl Wanted {
             Self::Truth(truth) => found.truth() == Some(*truth),
             Self::Text(text) => found.text().is_some_and(|found| found == text.as_str()),
             // Above 2^53 neighbours share a double, so only the digits tell them apart.
-            Self::Number { raw, exact, value } => raw == found.raw() || *exact && found.number() == Some(*value),
+            Self::Number { raw, exact, value } => raw.as_bytes() == found.bytes() || *exact && found.number() == Some(*value),
         }
     }
 }

@@ -87,7 +87,9 @@ impl Transform for FilterFields {
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
-        if self.topic.as_ref().is_some_and(|filter| !topic_matches(filter, message.topic())) || !self.compare(message)? {
+        if self.topic.as_ref().is_some_and(|filter| !topic_matches(filter.as_bytes(), message.topic_bytes()))
+            || !self.compare(message)?
+        {
             return Ok(());
         }
         if self.rate.as_mut().is_some_and(|rate| !rate.admits(message.key(), message.received_us())) {
@@ -129,17 +131,25 @@ fn check_topic_filter(filter: &str) -> Result<()> {
     Ok(())
 }
 
-fn topic_matches(filter: &str, topic: &str) -> bool {
-    let mut levels = topic.split('/');
-    for wanted in filter.split('/') {
-        match (wanted, levels.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (wanted, Some(level)) if wanted == level => {}
-            _ => return false,
+/// Walks both once, byte by byte.
+fn topic_matches(filter: &[u8], topic: &[u8]) -> bool {
+    let (mut filter, mut topic) = (filter, topic);
+    loop {
+        match filter {
+            b"#" => return true,
+            [b'+', rest @ ..] => {
+                filter = rest;
+                topic = &topic[topic.iter().position(|byte| *byte == b'/').unwrap_or(topic.len())..];
+            }
+            // `a/#` matches `a`, too.
+            b"/#" if topic.is_empty() => return true,
+            [wanted, rest @ ..] => match topic {
+                [found, following @ ..] if found == wanted => (filter, topic) = (rest, following),
+                _ => return false,
+            },
+            [] => return topic.is_empty(),
         }
     }
-    levels.next().is_none()
 }
 
 tidegate_sdk::export!(FilterFields);
@@ -245,7 +255,7 @@ mod tests {
             ("a//b", "a//b", true),
             ("#", "anything", true),
         ] {
-            assert_eq!(topic_matches(filter, topic), matches, "{filter} {topic}");
+            assert_eq!(topic_matches(filter.as_bytes(), topic.as_bytes()), matches, "{filter} {topic}");
         }
         let mut plugin = plugin(json!({ "topic": "devices/+/telemetry" }));
         assert!(plugin.feed(Input::new("d7", "not json, nor need it be")).passed());
