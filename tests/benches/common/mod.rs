@@ -21,11 +21,11 @@ pub fn convert_settings() -> [(&'static str, Value); 3] {
     })
 }
 
-/// A chain of built-in plugins in one lane.
-pub fn config(plugins: &[(&str, Value)]) -> Config {
-    let plugin = |(name, settings): &(&str, Value)| PluginConfig {
+/// A chain in one lane: name, component and settings of each plugin.
+pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
+    let plugin = |(name, artefact, settings): &(&str, Artefact, Value)| PluginConfig {
         name: (*name).into(),
-        artefact: Artefact::Builtin((*name).to_owned()),
+        artefact: artefact.clone(),
         settings: settings.clone(),
         limits: Limits::default(),
         on_error: OnError::Park,
