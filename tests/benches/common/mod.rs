@@ -2,24 +2,9 @@
 
 pub mod native;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig};
 use tidegate::message::{FlowId, QueueId};
-
-/// What `examples/convert` does, plugin by plugin.
-pub fn convert_settings() -> [(&'static str, Value); 3] {
-    let text = std::fs::read_to_string(tidegate_tests::binary::workspace().join("examples/convert/tidegate.toml"));
-    let config: toml::Table = text.expect("the example is there").parse().expect("the example is TOML");
-    let flows = config["flow"].as_table().expect("the example has a flow");
-    let flow = flows.values().next().expect("the example has a flow");
-    let plugins = flow["plugin"].as_array().expect("the flow has plugins");
-    ["decode-json", "filter", "threshold"].map(|name| {
-        let is = |plugin: &&toml::Value| plugin["plugin"].as_str() == Some(&format!("builtin:{name}"));
-        let plugin = plugins.iter().find(is).expect("the flow has the three plugins");
-        let settings = plugin.get("settings").cloned().unwrap_or(toml::Value::Table(toml::Table::new()));
-        (name, json!(settings))
-    })
-}
 
 /// A chain in one lane: name, component and settings of each plugin.
 pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
