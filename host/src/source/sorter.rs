@@ -57,7 +57,7 @@ impl Ledger {
 
     /// Enters a message of `weight` that was given to `safe` flows that wait and to `loose` that do not.
     fn enter(&mut self, token: Option<AckToken>, weight: usize, safe: u32, loose: u32) {
-        if let Some(token) = token {
+        if token.is_some() {
             self.claims.push(Claim { token, bytes: if safe > 0 { weight } else { 0 } });
             self.ends.push(safe);
         }
