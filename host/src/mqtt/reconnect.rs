@@ -71,7 +71,7 @@ impl State {
 pub enum Notice {
     /// It may pass by itself.
     Warn,
-    /// The operator must act: refused, or [`ALARM`] failures in a row, then at each doubling of their number.
+    /// The operator must act: refused, or `ALARM` failures in a row, then at each doubling of their number.
     Alarm,
     /// Said often enough: a week without a link shall not fill the log.
     Quiet,

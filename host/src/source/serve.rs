@@ -152,7 +152,8 @@ impl Source {
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
-                () = &mut grant_deadline, if !granted => {
+                // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
+                () = &mut grant_deadline, if !granted && self.reading => {
                     let deadline = self.grant_deadline;
                     return Err(mqtt::Error::Deadline { phase: "the answer to SUBSCRIBE", deadline }.into());
                 }

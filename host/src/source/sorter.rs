@@ -247,5 +247,5 @@ fn message(publish: Publish, id: MessageId, now: Now) -> Message {
 
 /// The first bytes of a topic, whole characters only.
 fn topic_head(topic: &str, max: usize) -> Bytes {
-    Bytes::copy_from_slice(topic[..topic.floor_char_boundary(max)].as_bytes())
+    Bytes::copy_from_slice(&topic.as_bytes()[..topic.floor_char_boundary(max)])
 }
