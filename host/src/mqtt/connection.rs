@@ -1,10 +1,10 @@
 //! Session and link together.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
@@ -24,7 +24,6 @@ const BURST_BYTES: usize = 256 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// An established connection to a broker.
-#[derive(Debug)]
 pub struct Connection {
     link: Link,
     session: Session,
@@ -294,6 +293,13 @@ impl Connection {
     }
 }
 
+impl fmt::Debug for Connection {
+    /// Without the buffers: they hold payloads and, at the start, the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
+    }
+}
+
 /// An end before CONNACK, however the system words it.
 fn closed_before_connack(error: Error) -> Error {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
@@ -305,3 +311,6 @@ fn closed_before_connack(error: Error) -> Error {
         error => error,
     }
 }
+
+#[cfg(test)]
+mod tests;
