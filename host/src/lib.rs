@@ -11,6 +11,7 @@ pub mod chain;
 pub mod spool;
 pub mod uplink;
 pub mod admin;
+pub mod gateway;
 pub mod config;
 pub mod telemetry;
 pub mod exit;

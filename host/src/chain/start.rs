@@ -15,22 +15,25 @@ use super::stage::{Broken, Stage};
 use super::swap::Driver;
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
-use super::{Chain, Error, PluginInfo, Wiring};
+use super::{Chain, Error, Wiring};
 use crate::clock::Now;
 
 /// Stack of a lane's thread beside what guests may use of it.
 const LANE_STACK_BYTES: usize = 1 << 20;
 
-/// Loads and configures the plugins of a flow without running them. Not for async tasks, as [`Chain::build`].
+/// Loads and configures every plugin of a flow without running it, and tells what is wrong with each: its index and
+/// the error. What is wrong with the flow itself stands under the last plugin. Not for async tasks, as
+/// [`Chain::build`].
 ///
 /// # Errors
-/// As [`Chain::build`].
-pub fn check(config: &Config, engine: &Engine) -> Result<Vec<PluginInfo>, Error> {
+/// The engine does not start.
+pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Error> {
     let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-    template(config)?;
-    out(config)?;
-    let versions = versions(config, engine, &metrics)?;
-    Ok(versions.iter().map(|version| version.info()).collect())
+    let last = config.plugins.len().saturating_sub(1);
+    let flow = [template(config).err(), out(config).err()].into_iter().flatten().map(|error| (last, error));
+    let plugins = config.plugins.iter().enumerate();
+    let faults = plugins.filter_map(|(index, plugin)| Some((index, version(config, plugin, engine, &metrics).err()?)));
+    Ok(flow.chain(faults).collect())
 }
 
 /// See [`Chain::build`].

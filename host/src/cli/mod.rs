@@ -43,6 +43,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the gateway in the foreground.
+    Run(run::Arguments),
     /// Check a config and its plugins; opens no connection, starts nothing.
     Check(check::Arguments),
     /// Build plugins.
@@ -169,6 +171,7 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self, surroundings: Surroundings) -> Exit {
         match self.command {
+            Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
@@ -188,6 +191,21 @@ pub fn print(line: &str) {
 /// A line on standard error.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// An error and its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A transparent layer repeats its cause.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

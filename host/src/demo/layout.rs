@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::builtin::{NAMES, builtin};
+use crate::builtin::{NAMES, component};
 
 /// What the filter lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Layout {
     pub fn create(root: &Path, field: SocketAddr, cloud: SocketAddr) -> io::Result<Self> {
         let layout = Self { root: root.to_path_buf(), field, cloud };
         fs::create_dir_all(layout.plugin_folder())?;
-        for (name, component) in NAMES.iter().filter_map(|name| Some((name, builtin(name)?))) {
+        for (name, component) in NAMES.iter().filter_map(|name| Some((name, component(name)?))) {
             fs::write(layout.plugin(name), component)?;
         }
         layout.write_config(Filter::Above20)?;

@@ -305,3 +305,6 @@ fn closed_before_connack(error: Error) -> Error {
         error => error,
     }
 }
+
+#[cfg(test)]
+mod tests;

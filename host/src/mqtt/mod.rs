@@ -12,13 +12,13 @@
 mod backoff;
 mod connection;
 mod error;
+mod link;
 mod pause;
+mod reason;
 mod reconnect;
 mod redial;
 #[cfg(test)]
 pub(crate) mod scripted;
-mod link;
-mod reason;
 mod session;
 mod settings;
 mod tls;

@@ -124,6 +124,10 @@ fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
         CertificateError::UnknownIssuer => {
             "the broker's certificate comes from a CA that is not trusted here: check `ca`".to_owned()
         }
+        CertificateError::BadSignature => {
+            "the broker's certificate comes from a CA of the same name as the trusted one, but with another key: check `ca`"
+                .to_owned()
+        }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             format!("the broker's certificate has expired ({why}): renew it, or check the gateway's clock")
         }
@@ -160,5 +164,20 @@ fn alert_problem(alert: AlertDescription) -> (String, Failure) {
         | Alert::AccessDenied
         | Alert::DecryptError => (format!("the broker does not accept our client certificate ({alert:?})"), Failure::Refused),
         alert => (format!("the broker broke it off ({alert:?})"), Failure::Passing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_of_the_future_is_the_clock_s_fault_while_that_is_unset() {
+        let error = || io::Error::other(rustls::Error::InvalidCertificate(CertificateError::NotValidYet));
+        let unset = explain("broker", &error(), Now { wall_us: 5, uptime_us: 5 }).unwrap();
+        assert_eq!(unset.kind(), Failure::Clock);
+        let set = explain("broker", &error(), Now { wall_us: 1_800_000_000_000_000, uptime_us: 5 }).unwrap();
+        assert_eq!(set.kind(), Failure::Refused);
+        assert!(explain("broker", &io::Error::other("else"), Now::default()).is_none());
     }
 }

@@ -171,10 +171,10 @@ mod tests {
         unsettled.disown();
         assert_eq!((unsettled.messages(), unsettled.bytes()), (0, 20));
         burst.receipt(0).release();
-        assert_eq!(settled(&mut unsettled), []);
+        assert!(settled(&mut unsettled).is_empty());
         assert_eq!(unsettled.bytes(), 20);
         burst.receipt(1).release();
-        assert_eq!(settled(&mut unsettled), []);
+        assert!(settled(&mut unsettled).is_empty());
         assert!(unsettled.is_empty() && unsettled.bytes() == 0);
     }
 
@@ -189,7 +189,7 @@ mod tests {
             assert!(unsettled.has_fallen());
             unsettled.disown();
             assert!(!unsettled.has_fallen());
-            assert_eq!(settled(&mut unsettled), []);
+            assert!(settled(&mut unsettled).is_empty());
             assert!(unsettled.is_empty(), "round {last}");
         }
         assert_eq!(wake.faults(), 2);

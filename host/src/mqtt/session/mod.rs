@@ -377,3 +377,8 @@ fn outcome(token: u64, code: u8, words: Option<&str>) -> Event {
     }
     Event::Refused { token, code, reason: reason::describe_v5(code, words), permanent: reason::is_permanent(code) }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

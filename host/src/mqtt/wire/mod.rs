@@ -347,4 +347,4 @@ pub(super) fn disconnect(out: &mut BytesMut) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::mqtt) mod tests;
