@@ -29,6 +29,11 @@ fn reloads(gateway: &Gateway, result: &str) -> f64 {
     gateway.metric("tidegate_plugin_reloads_total", &[("plugin", "count"), ("result", result)])
 }
 
+/// Candidates that were not taken, or taken back after their first messages.
+fn turned_down(gateway: &Gateway) -> f64 {
+    reloads(gateway, "refused") + reloads(gateway, "rolled-back")
+}
+
 /// A plugin that counts per device is replaced again and again under load in three lanes; each version has another
 /// digest.
 /// Guarantee: none lost, doubled or out of order per device, and each device's count is exactly its number of messages.
@@ -91,8 +96,8 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
     for (number, (what, bytes)) in candidates.iter().enumerate() {
         let mark = scene.gateway.lines().count();
         scene.gateway.replace(FILE, bytes)?;
-        wait_until(&format!("the candidate is refused: {what}"), || reloads(&scene.gateway, "refused") > number as f64)?;
-        wait_until("a line says so", || scene.gateway.lines().has_since(mark, &["count", "keeps running"]))?;
+        wait_until(&format!("the candidate is refused: {what}"), || turned_down(&scene.gateway) > number as f64)?;
+        wait_until("a line says so", || scene.gateway.lines().has_since(mark, &["count", "the running version stays"]))?;
         let before = scene.watch.count();
         wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
     }
@@ -130,7 +135,7 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
 }
 
 fn filter_above(limit: u32) -> String {
-    let settings = format!("settings = {{ keep = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
+    let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
     flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"))
 }
 

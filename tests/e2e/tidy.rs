@@ -1,7 +1,8 @@
 //! Invariants of `host/ARCHITECTURE.md` that show in the source text.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::binary::workspace;
 use tidegate_tests::case;
 use tidegate_tests::source_text::{Source, sources};
 
@@ -15,14 +16,15 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::only_config_and_main_read_the_environment", only_config_and_main_read_the_environment),
         case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
         case("tidy::chain_and_spool_do_not_wait_asynchronously", chain_and_spool_do_not_wait_asynchronously),
+        case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
         case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
     ]
 }
 
-/// What each part of the host may take from the others; `None` in place of a list: everything.
+/// What each part of the host may take from the others.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &[]),
-    ("mqtt", &["message"]),
+    ("mqtt", &["message", "clock"]),
     ("source", &["message", "mqtt", "clock"]),
     ("chain", &["message", "clock"]),
     ("spool", &["message", "clock"]),
@@ -126,11 +128,11 @@ fn chain_and_spool_do_not_wait_asynchronously() -> Result<()> {
     complain(found)
 }
 
-/// `ignore` attributes and naps, in all tests.
+/// `ignore` attributes and naps, in all tests (hostile guests may well nap).
 /// Guarantee: a test that cannot run says so, and none depends on how fast the machine is.
 fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
     let mut found = Vec::new();
-    for folder in ["host/src", "plugins", "tests/src", "tests/e2e", "tests/guests"] {
+    for folder in ["host/src", "plugins", "tests/src", "tests/e2e"] {
         for source in sources(folder)? {
             let lines = source.text.lines().enumerate();
             let bad = |line: &str| line.trim_start().starts_with("#[ignore") || line.contains(concat!("thread::", "sleep("));
@@ -142,4 +144,55 @@ fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
         }
     }
     complain(found)
+}
+
+/// The table in `wit/tidegate.wit` against the constants of host and SDK.
+/// Guarantee: all three mean the same word by the same number.
+fn the_word_table_is_the_same_everywhere() -> Result<()> {
+    let wit = std::fs::read_to_string(workspace().join("wit/tidegate.wit"))?;
+    let host = std::fs::read_to_string(workspace().join("host/src/chain/batch.rs"))?;
+    let sdk = std::fs::read_to_string(workspace().join("plugins/sdk/src/layout.rs"))?;
+    let (host_in, host_out) = host.split_once("mod output").context("batch.rs has its words in two modules")?;
+    let rows: Vec<_> = wit.lines().filter_map(table_row).collect();
+    ensure!(rows.len() == 7, "the table has {} rows", rows.len());
+    for (number, incoming, outgoing) in &rows {
+        for (text, place, name) in [
+            (host_in, "host, in", incoming.to_string()),
+            (host_out, "host, out", outgoing.to_string()),
+            (&*sdk, "SDK, in", format!("IN_{incoming}")),
+            (&*sdk, "SDK, out", format!("OUT_{outgoing}")),
+        ] {
+            let line = format!("const {name}: usize = {number};");
+            ensure!(text.contains(&line), "{place}: `{line}` is missing");
+        }
+    }
+    for (text, place, names) in [(&host, "host", ["STRIDE"; 2]), (&sdk, "SDK", ["STRIDE_IN", "STRIDE_OUT"])] {
+        for name in names {
+            let line = format!("const {name}: usize = {};", rows.len());
+            ensure!(text.contains(&line), "{place}: `{line}` is missing");
+        }
+    }
+    Ok(())
+}
+
+/// Number, name of the word in and name of the word out of a row of the table.
+fn table_row(line: &str) -> Option<(usize, &'static str, &'static str)> {
+    const WORDS: [(&str, &str); 9] = [
+        ("topic length", "TOPIC"),
+        ("headers length", "HEADERS"),
+        ("payload length", "PAYLOAD"),
+        ("key:", "KEY"),
+        ("received-at", "RECEIVED_LOW"),
+        ("the same, high", "RECEIVED_HIGH"),
+        ("marks", "MARKS"),
+        ("index of the input", "INPUT"),
+        ("action", "ACTION"),
+    ];
+    let mut cells = line.trim().strip_prefix("/// |")?.split('|').map(str::trim);
+    let number = cells.next()?.parse().ok()?;
+    let mut word = || {
+        let cell = cells.next()?;
+        WORDS.iter().find(|(start, _)| cell.starts_with(start)).map(|(_, name)| *name)
+    };
+    Some((number, word()?, word()?))
 }

@@ -17,6 +17,7 @@ pub mod guests;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod sample;
 pub mod source_text;
 pub mod tally;
 pub mod usage;

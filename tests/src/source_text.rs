@@ -14,7 +14,7 @@ pub struct Source {
     pub path: String,
     /// As it stands in the file.
     pub text: String,
-    /// Production code: comments and the content of strings blanked, everything from the test module on cut off.
+    /// Production code: comments, strings and everything that is compiled for tests only are blanked.
     pub code: String,
 }
 
@@ -53,26 +53,60 @@ pub fn sources(folder: &str) -> Result<Vec<Source>> {
     let mut sources = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
     let tests: Vec<String> = sources.iter().flat_map(test_files).collect();
     for source in &mut sources {
-        if tests.contains(&source.path) {
+        let belongs = |module: &String| {
+            source.path.strip_prefix(module.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        if tests.iter().any(belongs) {
             source.code.clear();
         }
     }
     Ok(sources)
 }
 
-/// Paths of the files that this one declares as modules of tests.
+/// Paths of the files, without `.rs`, that this one declares as modules of tests.
 fn test_files(source: &Source) -> Vec<String> {
     let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
     let folder = match file {
         "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
         other => format!("{folder}/{}", other.trim_end_matches(".rs")),
     };
-    let declared = source.text.split(TESTS).skip(1).filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
-    declared.map(|name| format!("{folder}/{name}.rs")).collect()
+    let text = blank(&source.text);
+    let declared = test_items(&text).into_iter().filter_map(|item| {
+        let (before, name) = item.strip_suffix(';')?.split_once("mod ")?;
+        let before = before.trim_start_matches(TEST_ONLY).trim();
+        (before.is_empty() || before.starts_with("pub")).then(|| format!("{folder}/{name}"))
+    });
+    declared.collect()
 }
 
-/// What modules of tests begin with; their name follows.
-const TESTS: &str = "#[cfg(test)]\nmod ";
+const TEST_ONLY: &str = "#[cfg(test)]";
+
+/// The items of `code` that only tests have, from their attribute to their last brace or semicolon.
+fn test_items(code: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    let mut from = 0;
+    while let Some(start) = code[from..].find(TEST_ONLY).map(|at| from + at) {
+        from = start + item_length(&code[start..]);
+        items.push(&code[start..from]);
+    }
+    items
+}
+
+fn item_length(code: &str) -> usize {
+    let mut depth = 0;
+    for (at, symbol) in code.char_indices().skip(TEST_ONLY.len()) {
+        match symbol {
+            ';' if depth == 0 => return at + 1,
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' => depth -= 1,
+            _ => {}
+        }
+        if symbol == '}' && depth == 0 {
+            return at + 1;
+        }
+    }
+    code.len()
+}
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
@@ -93,13 +127,13 @@ fn read(file: &Path) -> Result<Source> {
     Ok(Source { path, text, code })
 }
 
-/// What comes before the module of tests at the end of a file.
+/// The code without what only tests have; line breaks stay.
 fn production(code: &str) -> String {
-    let inline = |at: &usize| code[at + TESTS.len()..].lines().next().is_some_and(|line| line.contains('{'));
-    match code.match_indices(TESTS).map(|(at, _)| at).find(inline) {
-        Some(at) => code[..at].to_owned(),
-        None => code.to_owned(),
+    let mut production = code.to_owned();
+    for item in test_items(code) {
+        production = production.replacen(item, &"\n".repeat(item.matches('\n').count()), 1);
     }
+    production
 }
 
 fn is_whole(line: &str, at: usize, length: usize) -> bool {
@@ -231,8 +265,11 @@ mod tests {
 
     #[test]
     fn a_file_of_tests_is_known_from_its_declaration() {
-        let parent = Source { path: "host/src/config/mod.rs".into(), ..source("mod a;\n#[cfg(test)]\nmod tests;\nfn b() {}\n") };
-        assert_eq!(test_files(&parent), ["host/src/config/tests.rs"]);
+        let parent = Source {
+            path: "host/src/config/mod.rs".into(),
+            ..source("mod a;\n#[cfg(test)]\npub(super) mod tests;\nfn b() {}\n")
+        };
+        assert_eq!(test_files(&parent), ["host/src/config/tests"]);
         assert!(parent.code.contains("fn b"));
     }
 
