@@ -116,7 +116,7 @@ pub async fn run<W: Write>(config: Config, mut view: View<W>, told: impl FnOnce(
         if config.keep
             && let Some(scene) = &scene
         {
-            view.tell(&scene.invitation()).map_err(Error::setup("output"))?;
+            view.print(&scene.invitation()).map_err(Error::setup("output"))?;
             signals.next().await;
         }
     }

@@ -40,13 +40,15 @@ pub enum Error {
         source: io::Error,
     },
     /// It ended, or did not say what it should.
-    #[error("`{name}` {what}; the end of its log:\n{log}")]
+    #[error("`{name}` {what}; the end of its log, `{}`:\n{log}", path.display())]
     Failed {
         /// Which child.
         name: &'static str,
         /// What happened.
         what: String,
-        /// Its last lines.
+        /// Its log, which stays.
+        path: PathBuf,
+        /// The last lines of it.
         log: String,
     },
 }
@@ -142,7 +144,7 @@ impl Process {
         let text = self.read_log();
         let lines: Vec<_> = text.lines().collect();
         let log = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        Error::Failed { name: self.name, what: what.to_owned(), log }
+        Error::Failed { name: self.name, what: what.to_owned(), path: self.log.clone(), log }
     }
 
     fn read_log(&self) -> String {

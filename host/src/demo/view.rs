@@ -66,6 +66,13 @@ impl<W: Write> View<W> {
         self.out.flush()
     }
 
+    /// Text with lines of its own, which may be commands to copy: not wrapped.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        self.wipe()?;
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
     /// The figures as of now.
     pub fn show(&mut self, sample: Sample) -> io::Result<()> {
         self.measure(sample);
@@ -252,6 +259,14 @@ mod tests {
     fn sentences_are_wrapped_at_words_and_keep_their_indent() {
         assert_eq!(wrapped("  one two three", 9), ["  one two", "  three"]);
         assert_eq!(wrapped("", 9), [""]);
+    }
+
+    #[test]
+    fn commands_to_copy_are_printed_as_they_are() {
+        let mut view = View::new(Vec::new(), Style::Lines, Some(40));
+        let command = "  mosquitto_pub -h 127.0.0.1 -p 1883 -t devices/hand/telemetry -m '{}'";
+        view.print(&format!("Send:\n{command}")).unwrap();
+        assert_eq!(text(view), format!("Send:\n{command}\n"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Session and link together.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
@@ -24,7 +24,6 @@ const BURST_BYTES: usize = 256 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// An established connection to a broker.
-#[derive(Debug)]
 pub struct Connection {
     link: Link,
     session: Session,
@@ -291,6 +290,13 @@ impl Connection {
             Err(told @ (Error::Disconnected { .. } | Error::Tls { .. })) => told,
             _ => error,
         }
+    }
+}
+
+impl fmt::Debug for Connection {
+    /// Without the buffers: they hold payloads and, at the start, the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
     }
 }
 

@@ -23,6 +23,8 @@ mod metrics;
 mod pattern;
 mod serve;
 mod sorter;
+#[cfg(test)]
+mod tests;
 mod unsettled;
 
 use std::sync::Arc;

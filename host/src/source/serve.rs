@@ -10,8 +10,8 @@ use super::pattern::covers;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
 use super::{Config, Error, Metrics};
-use crate::message::{Mint, Outlet, Settled};
-use crate::mqtt::{self, Connection, Ended, Established, Event, Pace, Pause, Protocol, Redial, Stop, Subscription};
+use crate::message::{Mint, Outlet, Qos, Settled};
+use crate::mqtt::{self, Connection, Ended, Established, Event, Pace, Pause, Protocol, Redial, Stop, Subscription, Unreleased};
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
@@ -31,6 +31,8 @@ pub(super) struct Source {
     pace: Pace,
     pause: Pause,
     faults: u64,
+    /// Of QoS 2, for the next connection.
+    unreleased: Option<Unreleased>,
     /// Messages the broker may have unacknowledged on this connection.
     window: usize,
     reading: bool,
@@ -57,6 +59,7 @@ impl Source {
             pace: Pace::new(super::LONGEST_PAUSE),
             pause,
             faults: 0,
+            unreleased: None,
             window: 0,
             reading: true,
             taken: 0,
@@ -72,15 +75,14 @@ impl Source {
         redial: &mut Redial,
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), Ended> {
-        self.begin(established, redial.stood_before());
+        self.begin(&mut connection, established, redial.stood_before());
         if self.subscriptions.is_empty() {
             redial.online(established);
         } else {
             connection.subscribe(&self.subscriptions);
         }
         let ended = self.exchange(&mut connection, established, redial, stop).await;
-        self.unsettled.disown();
-        self.show();
+        self.part(&connection, matches!(ended, Err(Ended::Fault)));
         match ended {
             Ok(Stop::Now) => Ok(()),
             Ok(Stop::Run | Stop::Drain) => {
@@ -95,7 +97,11 @@ impl Source {
         }
     }
 
-    fn begin(&mut self, established: &Established, stood_before: bool) {
+    fn begin(&mut self, connection: &mut Connection, established: &Established, stood_before: bool) {
+        match self.unreleased.take() {
+            Some(unreleased) if established.session_present => connection.recall(unreleased),
+            _ => self.unsettled.disown(false),
+        }
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
         self.meters.messages_capacity.set(level(self.window));
         self.reading = true;
@@ -103,6 +109,14 @@ impl Source {
             self.meters.sessions_lost.inc();
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
+    }
+
+    /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it
+    /// was lost inside.
+    fn part(&mut self, connection: &Connection, fault: bool) {
+        self.unreleased = (!fault).then(|| connection.unreleased());
+        self.unsettled.disown(!fault);
+        self.show();
     }
 
     /// Turns until something ends it; [`Stop::Drain`] when all that was taken is acknowledged.
@@ -138,7 +152,8 @@ impl Source {
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
-                () = &mut grant_deadline, if !granted => {
+                // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
+                () = &mut grant_deadline, if !granted && self.reading => {
                     let deadline = self.grant_deadline;
                     return Err(mqtt::Error::Deadline { phase: "the answer to SUBSCRIBE", deadline }.into());
                 }
@@ -149,8 +164,13 @@ impl Source {
     /// Hands on what a turn brought; tells whether the subscriptions were granted.
     fn take(&mut self, turned: Result<(), mqtt::Error>, events: &mut Vec<Event>, mode: Stop) -> Result<bool, Ended> {
         if turned.is_err() {
-            // What can be acknowledged comes again; QoS 0 does not.
-            events.retain(|event| matches!(event, Event::Publish { token: None, .. }));
+            // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
+            events.retain(|event| match event {
+                Event::Publish { token, .. } | Event::Oversize { token, .. } => {
+                    token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
+                }
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } => false,
+            });
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
         self.taken = if mode == Stop::Run { self.sorter.sort(events, &mut self.unsettled) } else { 0 };

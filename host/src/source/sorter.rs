@@ -57,7 +57,7 @@ impl Ledger {
 
     /// Enters a message of `weight` that was given to `safe` flows that wait and to `loose` that do not.
     fn enter(&mut self, token: Option<AckToken>, weight: usize, safe: u32, loose: u32) {
-        if let Some(token) = token {
+        if token.is_some() {
             self.claims.push(Claim { token, bytes: if safe > 0 { weight } else { 0 } });
             self.ends.push(safe);
         }
@@ -247,5 +247,5 @@ fn message(publish: Publish, id: MessageId, now: Now) -> Message {
 
 /// The first bytes of a topic, whole characters only.
 fn topic_head(topic: &str, max: usize) -> Bytes {
-    Bytes::copy_from_slice(topic[..topic.floor_char_boundary(max)].as_bytes())
+    Bytes::copy_from_slice(&topic.as_bytes()[..topic.floor_char_boundary(max)])
 }

@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::message::Progress;
+use crate::message::{Progress, Qos};
 use crate::mqtt::AckToken;
 
-/// A message of the current connection that waits for its acknowledgement.
+/// A message that waits for its acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
-    /// What the broker wants to hear.
-    pub(super) token: AckToken,
+    /// What the broker wants to hear; `None` once the connection it would go over is gone.
+    pub(super) token: Option<AckToken>,
     /// What it holds in RAM until then.
     pub(super) bytes: usize,
 }
@@ -60,9 +60,11 @@ impl Unsettled {
             while let Some(claim) = burst.claims.get(burst.next)
                 && burst.progress.is_settled(burst.next)
             {
-                acknowledge(claim.token);
+                if let Some(token) = claim.token {
+                    acknowledge(token);
+                    self.messages -= 1;
+                }
                 burst.next += 1;
-                self.messages -= 1;
                 self.bytes -= claim.bytes;
             }
             if burst.next < burst.claims.len() {
@@ -75,16 +77,28 @@ impl Unsettled {
         }
     }
 
-    /// The connection is gone, and the claims with it. What was taken stays under way and counts until it settles.
-    pub(super) fn disown(&mut self) {
-        for burst in std::mem::take(&mut self.claimed) {
-            let bytes = burst.claims[burst.next..].iter().map(|claim| claim.bytes).sum();
-            self.unclaimed.push_back(Unclaimed { progress: burst.progress, bytes });
-        }
+    /// The connection is gone, and the claims with it; those of QoS 2 can be kept for the next one, which then does
+    /// not give their messages out again. What was taken stays under way and counts until it settles.
+    pub(super) fn disown(&mut self, keep_exactly_once: bool) {
         self.messages = 0;
+        let is_kept = |claim: &Claim| keep_exactly_once && claim.token.is_some_and(|token| token.qos() == Qos::ExactlyOnce);
+        for mut burst in std::mem::take(&mut self.claimed) {
+            let left = &mut burst.claims[burst.next..];
+            for claim in left.iter_mut().filter(|claim| !is_kept(claim)) {
+                claim.token = None;
+            }
+            let kept = left.iter().filter(|claim| claim.token.is_some()).count();
+            self.messages += kept;
+            if kept > 0 {
+                self.claimed.push_back(burst);
+            } else {
+                let bytes = left.iter().map(|claim| claim.bytes).sum();
+                self.unclaimed.push_back(Unclaimed { progress: burst.progress, bytes });
+            }
+        }
     }
 
-    /// Whether a burst of the current connection can never settle.
+    /// Whether a burst that the broker waits for can never settle.
     pub(super) fn has_fallen(&self) -> bool {
         self.claimed.iter().any(|burst| burst.progress.has_fallen())
     }
@@ -108,13 +122,11 @@ impl Unsettled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Burst, Qos, Receipt, Settled};
+    use crate::message::{Burst, Receipt, Settled};
     use proptest::prelude::*;
 
     fn tokens(from: u16, count: usize) -> Vec<Claim> {
-        (0..count)
-            .map(|i| Claim { token: AckToken::new(from + u16::try_from(i).unwrap(), Qos::AtLeastOnce), bytes: 10 })
-            .collect()
+        (from..).take(count).map(|id| Claim { token: Some(AckToken::new(id, Qos::AtLeastOnce)), bytes: 10 }).collect()
     }
 
     fn settled(unsettled: &mut Unsettled) -> Vec<u16> {
@@ -168,7 +180,7 @@ mod tests {
         let mut unsettled = Unsettled::default();
         let burst = Burst::new(wake, [1, 1]);
         unsettled.claim(burst.progress(), tokens(1, 2));
-        unsettled.disown();
+        unsettled.disown(true);
         assert_eq!((unsettled.messages(), unsettled.bytes()), (0, 20));
         burst.receipt(0).release();
         assert!(settled(&mut unsettled).is_empty());
@@ -187,11 +199,32 @@ mod tests {
             unsettled.claim(burst.progress(), tokens(1, 1));
             drop(burst);
             assert!(unsettled.has_fallen());
-            unsettled.disown();
+            unsettled.disown(true);
             assert!(!unsettled.has_fallen());
             assert!(settled(&mut unsettled).is_empty());
             assert!(unsettled.is_empty(), "round {last}");
         }
         assert_eq!(wake.faults(), 2);
+    }
+
+    #[test]
+    fn exactly_once_keeps_its_claim_over_a_loss_unless_the_broker_forgot() {
+        for forgot in [false, true] {
+            let mut unsettled = Unsettled::default();
+            let burst = Burst::new(Arc::default(), [1, 1]);
+            let mut claims = tokens(1, 2);
+            claims[1].token = Some(AckToken::new(2, Qos::ExactlyOnce));
+            unsettled.claim(burst.progress(), claims);
+            unsettled.disown(true);
+            assert_eq!((unsettled.messages(), unsettled.bytes()), (1, 20));
+            if forgot {
+                unsettled.disown(false);
+                assert_eq!((unsettled.messages(), unsettled.bytes()), (0, 20));
+            }
+            burst.receipt(0).release();
+            burst.receipt(1).release();
+            assert_eq!(settled(&mut unsettled), if forgot { vec![] } else { vec![2] });
+            assert_eq!((unsettled.messages(), unsettled.bytes()), (0, 0));
+        }
     }
 }

@@ -16,6 +16,8 @@
 mod metrics;
 mod pull;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

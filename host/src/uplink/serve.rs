@@ -249,8 +249,11 @@ impl Uplink {
 
     /// Takes what upstream said; `taken` says that the socket has taken everything. Gives the number of answers.
     fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<usize, Ended> {
-        let now = Now::read();
         let answers = events.len();
+        if answers == 0 && self.level != Qos::AtMostOnce {
+            return Ok(0);
+        }
+        let now = Now::read();
         let mut busy = None;
         for event in events.drain(..) {
             match event {

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::message::Qos;
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Ack, Announce, BrokerWire, Request};
+use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 use crate::mqtt::{Failure, Tls};
 
 /// A broker that sends every message back to the one who published it.
@@ -29,14 +29,14 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
                 Request::Publish { publish, packet_id } => {
                     match publish.qos {
                         Qos::AtMostOnce => {}
-                        Qos::AtLeastOnce => wire.acknowledge(Ack::PubAck, packet_id, 0, &mut out),
-                        Qos::ExactlyOnce => wire.acknowledge(Ack::PubRec, packet_id, 0, &mut out),
+                        Qos::AtLeastOnce => wire.acknowledge(Reply::Ack, packet_id, 0, &mut out),
+                        Qos::ExactlyOnce => wire.acknowledge(Reply::Rec, packet_id, 0, &mut out),
                     }
                     id = id % 60_000 + 1;
                     wire.publish(&publish, if publish.qos == Qos::AtMostOnce { 0 } else { id }, &mut out);
                 }
-                Request::PubRel(id) => wire.acknowledge(Ack::PubComp, id, 0, &mut out),
-                Request::PubRec(id) => wire.acknowledge(Ack::PubRel, id, 0, &mut out),
+                Request::PubRel(id) => wire.acknowledge(Reply::Comp, id, 0, &mut out),
+                Request::PubRec(id) => wire.acknowledge(Reply::Rel, id, 0, &mut out),
                 Request::PubAck(_) | Request::PubComp(_) => {}
                 Request::Ping => wire.pong(&mut out),
                 Request::Disconnect => return,
@@ -225,7 +225,10 @@ async fn a_broker_that_closes_or_stays_silent_is_told_apart() {
     let error = Connection::open(&config).await.unwrap_err();
     assert_eq!(error.to_string(), "the broker closed the connection instead of answering CONNECT");
     broker.await.unwrap();
-    // The listener is gone now.
+    // Bound and not listening, so that nobody else gets the port.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    config.port = deaf.local_addr().unwrap().port();
     let error = Connection::open(&config).await.unwrap_err();
     assert!(matches!(error, Error::Dial { .. }), "{error}");
     let (listener, mut config) = listen().await;

@@ -23,6 +23,8 @@ use crate::message::Qos;
 
 /// Largest packet of the protocol: 5 bytes of fixed header and what four length bytes can say.
 const LARGEST_PACKET: u32 = 5 + 268_435_455;
+/// What 16 bits can say, in seconds.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 /// Answers the session gives by itself while the socket takes nothing; more means a peer that floods us.
 const MAX_ECHO_BYTES: usize = 1 << 20;
 /// A drained output buffer larger than this is given back.
@@ -70,7 +72,7 @@ impl Session {
             established: None,
             inflight: config.inflight.max(1),
             patience: config.deadlines.handshake,
-            keep_alive: config.keep_alive,
+            keep_alive: config.keep_alive.min(LONGEST_KEEP_ALIVE),
             window: Window::new(0),
             unreleased: Unreleased::default(),
             asked: Vec::new(),

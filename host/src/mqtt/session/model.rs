@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Ack, Announce, BrokerWire, Request};
+use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 
 /// A message the broker has sent and the client has not finished.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct Broker {
     got: Vec<u64>,
     open: HashSet<u16>,
     received: HashMap<u16, u64>,
-    due: Vec<(Ack, u16, u8)>,
+    due: Vec<(Reply, u16, u8)>,
 }
 
 fn message(number: u64, qos: Qos, duplicate: bool) -> Publish {
@@ -68,12 +68,12 @@ impl Broker {
                 Request::PubRec(id) => {
                     let sent = self.sent.iter_mut().find(|sent| sent.id == id && sent.qos == Qos::ExactlyOnce).unwrap();
                     sent.released = true;
-                    self.wire.acknowledge(Ack::PubRel, id, 0, out);
+                    self.wire.acknowledge(Reply::Rel, id, 0, out);
                 }
                 Request::PubComp(id) => self.sent.retain(|sent| sent.id != id),
                 Request::PubRel(id) => {
                     assert!(self.received.remove(&id).is_some(), "PUBREL without PUBREC");
-                    self.due.push((Ack::PubComp, id, 0));
+                    self.due.push((Reply::Comp, id, 0));
                 }
                 Request::Ping => self.wire.pong(out),
                 other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ impl Broker {
         self.known = true;
         for sent in &self.sent {
             if sent.released {
-                self.wire.acknowledge(Ack::PubRel, sent.id, 0, out);
+                self.wire.acknowledge(Reply::Rel, sent.id, 0, out);
                 continue;
             }
             self.wire.publish(&message(sent.number, sent.qos, true), sent.id, out);
@@ -106,7 +106,7 @@ impl Broker {
         }
         assert!(self.open.insert(id), "packet id {id} is in use twice");
         assert!(self.open.len() <= self.window, "more in flight than the window");
-        let ack = if publish.qos == Qos::ExactlyOnce { Ack::PubRec } else { Ack::PubAck };
+        let ack = if publish.qos == Qos::ExactlyOnce { Reply::Rec } else { Reply::Ack };
         let code = if self.wire.version() == Version::V5 && refuse() { 0x97 } else { 0 };
         if code == 0 {
             self.got.push(number);
@@ -121,22 +121,28 @@ impl Broker {
     fn act(&mut self, pick: usize, out: &mut BytesMut) {
         if !self.due.is_empty() {
             let (ack, id, code) = self.due.remove(pick % self.due.len());
-            if ack != Ack::PubRec || code != 0 {
+            if ack != Reply::Rec || code != 0 {
                 self.open.remove(&id);
             }
             self.wire.acknowledge(ack, id, code, out);
         }
-        if self.sent.len() < 5 {
-            if let Some((number, qos)) = self.waiting.pop_front() {
-                let id = if qos == Qos::AtMostOnce { 0 } else { self.next_id };
-                self.wire.publish(&message(number, qos, false), id, out);
-                if qos != Qos::AtMostOnce {
-                    self.next_id = self.next_id % 9 + 1;
-                    self.sent.push(Sent { id, number, qos, released: false });
-                }
-                if qos == Qos::AtLeastOnce {
-                    self.acks_wanted.push_back(id);
-                }
+        let next = if self.sent.len() < 5 { self.waiting.pop_front() } else { None };
+        let Some((number, qos)) = next else { return };
+        let id = if qos == Qos::AtMostOnce { 0 } else { self.free_id() };
+        self.wire.publish(&message(number, qos, false), id, out);
+        if qos != Qos::AtMostOnce {
+            self.sent.push(Sent { id, number, qos, released: false });
+        }
+        if qos == Qos::AtLeastOnce {
+            self.acks_wanted.push_back(id);
+        }
+    }
+
+    fn free_id(&mut self) -> u16 {
+        loop {
+            self.next_id = self.next_id % 9 + 1;
+            if self.sent.iter().all(|sent| sent.id != self.next_id) {
+                return self.next_id;
             }
         }
     }
@@ -219,98 +225,126 @@ fn level(number: u64) -> Qos {
     Qos::from_level((number % 3) as u8).unwrap()
 }
 
-/// Runs until nothing is left to do; says what the broker and the client got.
-fn run(seed: u64, version: Version, losses: bool) -> (Broker, Client) {
-    const MESSAGES: u64 = 60;
-    let mut random = fastrand::Rng::with_seed(seed);
-    let now = Instant::now();
-    let inflight = random.u16(1..8);
-    let receive_maximum = random.u16(1..8);
-    let window = usize::from(if version == Version::V5 { inflight.min(receive_maximum) } else { inflight });
-    let mut settings = config();
-    (settings.inflight, settings.clean_start) = (inflight, false);
-    let mut broker = Broker {
-        wire: BrokerWire::new(),
-        receive_maximum,
-        window,
-        waiting: (0..MESSAGES).map(|number| (number, level(number))).collect(),
-        sent: Vec::new(),
-        next_id: 1,
-        acks_wanted: VecDeque::new(),
-        known: false,
-        got: Vec::new(),
-        open: HashSet::new(),
-        received: HashMap::new(),
-        due: Vec::new(),
-    };
-    let mut client = Client {
-        session: Session::new(&settings, version, now).unwrap(),
-        config: settings,
-        version,
-        online: false,
-        owed: (0..MESSAGES).map(|number| (number, level(number))).collect(),
-        flying: VecDeque::new(),
-        accepted: Vec::new(),
-        got: Vec::new(),
-        to_acknowledge: VecDeque::new(),
-    };
-    let (mut up, mut down, mut seen) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
-    let mut input = BytesMut::new();
-    let mut carried = None;
-    let mut quiet = 0;
-    for _ in 0..200_000 {
-        // Bytes move in pieces of any size.
-        let count = random.usize(0..=client.session.output().len().min(40));
-        up.extend_from_slice(&client.session.output()[..count]);
-        client.session.sent(count, now);
-        let count = random.usize(0..=up.len());
-        seen.extend_from_slice(&up.split_to(count));
-        let (flaw, chance) = (random.u8(..), losses);
-        broker.requests(&mut seen, &mut down, || chance && flaw < 20);
-        let count = random.usize(0..=down.len().min(60));
-        input.extend_from_slice(&down.split_to(count));
-        if !client.online {
-            client.online = match client.session.greet(&mut input, now).unwrap() {
-                Some(_) => {
-                    client.session.recall(carried.take().unwrap_or_default());
-                    true
-                }
-                None => false,
-            };
+const MESSAGES: u64 = 60;
+
+/// Broker, client, and the bytes between them.
+struct World {
+    random: fastrand::Rng,
+    now: Instant,
+    broker: Broker,
+    client: Client,
+    losses: bool,
+    /// On their way to the broker, read by it, on their way to the client, read by it.
+    up: BytesMut,
+    seen: BytesMut,
+    down: BytesMut,
+    input: BytesMut,
+    carried: Option<Unreleased>,
+}
+
+impl World {
+    fn new(seed: u64, version: Version, losses: bool) -> Self {
+        let (mut random, now, mut settings) = (fastrand::Rng::with_seed(seed), Instant::now(), config());
+        let (inflight, receive_maximum) = (random.u16(1..8), random.u16(1..8));
+        (settings.inflight, settings.clean_start) = (inflight, false);
+        let work = || (0..MESSAGES).map(|number| (number, level(number))).collect();
+        let broker = Broker {
+            wire: BrokerWire::new(),
+            receive_maximum,
+            window: usize::from(if version == Version::V5 { inflight.min(receive_maximum) } else { inflight }),
+            waiting: work(),
+            sent: Vec::new(),
+            next_id: 1,
+            acks_wanted: VecDeque::new(),
+            known: false,
+            got: Vec::new(),
+            open: HashSet::new(),
+            received: HashMap::new(),
+            due: Vec::new(),
+        };
+        let client = Client {
+            session: Session::new(&settings, version, now).unwrap(),
+            config: settings,
+            version,
+            online: false,
+            owed: work(),
+            flying: VecDeque::new(),
+            accepted: Vec::new(),
+            got: Vec::new(),
+            to_acknowledge: VecDeque::new(),
+        };
+        let [up, seen, down, input] = std::array::from_fn(|_| BytesMut::new());
+        Self { random, now, broker, client, losses, up, seen, down, input, carried: None }
+    }
+
+    /// Bytes move in pieces of any size.
+    fn carry(&mut self) {
+        let random = &mut self.random;
+        let count = random.usize(0..=self.client.session.output().len().min(40));
+        self.up.extend_from_slice(&self.client.session.output()[..count]);
+        self.client.session.sent(count, self.now);
+        self.seen.extend_from_slice(&self.up.split_to(random.usize(0..=self.up.len())));
+        let refuse = self.losses && random.u8(..) < 20;
+        self.broker.requests(&mut self.seen, &mut self.down, || refuse);
+        let count = random.usize(0..=self.down.len().min(60));
+        self.input.extend_from_slice(&self.down.split_to(count));
+    }
+
+    fn step(&mut self) {
+        self.carry();
+        if !self.client.online && self.client.session.greet(&mut self.input, self.now).unwrap().is_some() {
+            self.client.online = true;
+            self.client.session.recall(self.carried.take().unwrap_or_default());
         }
-        if client.online {
+        if self.client.online {
             let mut events = Vec::new();
-            client.session.receive(&mut input, now, &mut events).unwrap();
-            client.events(events);
-            broker.act(random.usize(..), &mut down);
-            if random.bool() {
-                client.publish();
+            self.client.session.receive(&mut self.input, self.now, &mut events).unwrap();
+            self.client.events(events);
+            self.broker.act(self.random.usize(..), &mut self.down);
+            if self.random.bool() {
+                self.client.publish();
             }
-            if random.u8(..) < 100 {
-                if let Some(token) = client.to_acknowledge.pop_front() {
-                    client.session.acknowledge(token);
-                }
-            }
+            let ready = if self.random.u8(..) < 100 { self.client.to_acknowledge.pop_front() } else { None };
+            ready.into_iter().for_each(|token| self.client.session.acknowledge(token));
         }
-        if losses && random.u16(..) < 800 {
-            (up, down, seen, input) = Default::default();
-            let unreleased = client.reconnect(now);
-            // Still in hand when the connection never came to a CONNACK.
-            carried = carried.or(Some(unreleased));
-            broker.lose();
-        }
-        let idle = client.owed.is_empty()
-            && client.flying.is_empty()
-            && client.to_acknowledge.is_empty()
-            && broker.waiting.is_empty()
-            && broker.sent.is_empty()
-            && client.session.output().is_empty();
-        quiet = if idle { quiet + 1 } else { 0 };
-        if quiet > 50 && up.is_empty() && down.is_empty() && seen.is_empty() {
-            return (broker, client);
+        if self.losses && self.random.u16(..) < 800 {
+            self.lose();
         }
     }
-    panic!("seed {seed}: not done: {broker:?}");
+
+    fn lose(&mut self) {
+        for pipe in [&mut self.up, &mut self.seen, &mut self.down, &mut self.input] {
+            pipe.clear();
+        }
+        let unreleased = self.client.reconnect(self.now);
+        // Still in hand when the connection never came to a CONNACK.
+        self.carried = self.carried.take().or(Some(unreleased));
+        self.broker.lose();
+    }
+
+    fn is_done(&self) -> bool {
+        let Self { broker, client, .. } = self;
+        let lists = [&client.owed, &client.flying, &broker.waiting];
+        let pipes = [&self.up, &self.seen, &self.down, &self.input];
+        lists.iter().all(|list| list.is_empty())
+            && pipes.iter().all(|pipe| pipe.is_empty())
+            && client.to_acknowledge.is_empty()
+            && client.session.output().is_empty()
+            && broker.sent.is_empty()
+            && broker.due.is_empty()
+    }
+}
+
+/// Runs until nothing is left to do; gives back what the broker and the client got.
+fn run(seed: u64, version: Version, losses: bool) -> (Broker, Client) {
+    let mut world = World::new(seed, version, losses);
+    for _ in 0..200_000 {
+        world.step();
+        if world.client.online && world.is_done() {
+            return (world.broker, world.client);
+        }
+    }
+    panic!("seed {seed}: not done: {:?}", world.broker);
 }
 
 fn sorted(numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {

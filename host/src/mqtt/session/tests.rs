@@ -3,7 +3,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::mqtt::Failure;
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::wire::broker::{Ack, Announce, BrokerWire, Request};
+use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -117,8 +117,8 @@ fn a_refused_message_is_told_with_its_token() {
     pair.session.publish(&publish(Qos::AtLeastOnce), 41).unwrap();
     pair.session.publish(&publish(Qos::ExactlyOnce), 42).unwrap();
     let events = pair.receive(|broker, out| {
-        broker.acknowledge(Ack::PubAck, 1, 0x87, out);
-        broker.acknowledge(Ack::PubRec, 2, 0x97, out);
+        broker.acknowledge(Reply::Ack, 1, 0x87, out);
+        broker.acknowledge(Reply::Rec, 2, 0x97, out);
     });
     let told: Vec<_> = events
         .unwrap()
@@ -175,7 +175,7 @@ fn a_suback_that_does_not_fit_costs_the_connection() {
 fn a_release_of_an_unknown_id_is_completed() {
     for version in [Version::V5, Version::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
-        assert_eq!(pair.receive(|broker, out| broker.acknowledge(Ack::PubRel, 600, 0, out)).unwrap(), []);
+        assert_eq!(pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 600, 0, out)).unwrap(), []);
         assert_eq!(pair.sent(), [Request::PubComp(600)]);
     }
 }
@@ -192,7 +192,7 @@ fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
     assert_eq!(pair.sent(), [Request::PubRec(3)]);
     assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap(), []);
     assert_eq!(pair.sent(), [Request::PubRec(3)]);
-    pair.receive(|broker, out| broker.acknowledge(Ack::PubRel, 3, 0, out)).unwrap();
+    pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 3, 0, out)).unwrap();
     assert_eq!(pair.sent(), [Request::PubComp(3)]);
     assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap().len(), 1);
 }
@@ -220,7 +220,7 @@ fn a_disconnect_says_who_took_the_session() {
 #[test]
 fn what_nobody_waits_for_costs_the_connection() {
     for version in [Version::V5, Version::V311] {
-        for ack in [Ack::PubAck, Ack::PubRec, Ack::PubComp] {
+        for ack in [Reply::Ack, Reply::Rec, Reply::Comp] {
             let (mut pair, _) = greeted(version, &Announce::default());
             let error = pair.receive(|broker, out| broker.acknowledge(ack, 1, 0, out)).unwrap_err();
             assert!(matches!(error, Error::Protocol(_)), "{error}");
@@ -250,7 +250,7 @@ fn a_peer_that_only_sends_what_we_must_answer_is_cut_off() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     let flood = |broker: &BrokerWire, out: &mut BytesMut| {
         for id in 1..=u16::MAX {
-            broker.acknowledge(Ack::PubRel, id, 0, out);
+            broker.acknowledge(Reply::Rel, id, 0, out);
         }
     };
     let outcome = (0..8).try_for_each(|_| pair.receive(flood).map(drop));

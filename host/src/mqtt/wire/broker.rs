@@ -50,11 +50,11 @@ pub struct Announce {
 
 /// Which acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ack {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
+pub enum Reply {
+    Ack,
+    Rec,
+    Rel,
+    Comp,
 }
 
 /// Reads what clients send and writes what they get.
@@ -161,12 +161,12 @@ impl BrokerWire {
     }
 
     /// An acknowledgement; MQTT 5 with a code and a reason string where the code is not 0.
-    pub fn acknowledge(&self, ack: Ack, packet_id: u16, code: u8, out: &mut BytesMut) {
-        let first = match ack {
-            Ack::PubAck => 0x40,
-            Ack::PubRec => 0x50,
-            Ack::PubRel => 0x62,
-            Ack::PubComp => 0x70,
+    pub fn acknowledge(&self, reply: Reply, packet_id: u16, code: u8, out: &mut BytesMut) {
+        let first = match reply {
+            Reply::Ack => 0x40,
+            Reply::Rec => 0x50,
+            Reply::Rel => 0x62,
+            Reply::Comp => 0x70,
         };
         let [high, low] = packet_id.to_be_bytes();
         match (self.version(), code) {
@@ -230,21 +230,23 @@ fn read4(packet: v4::Packet) -> Request {
     }
 }
 
+fn greeting5(connect: v5::Connect, will: Option<v5::LastWill>, login: Option<v5::Login>) -> Request {
+    let told = connect.properties.unwrap_or_default();
+    Request::Connect(Greeting {
+        version: 5,
+        client_id: connect.client_id,
+        clean_start: connect.clean_start,
+        keep_alive: connect.keep_alive,
+        receive_maximum: told.receive_maximum,
+        session_expiry: told.session_expiry_interval,
+        login: login.map(|login| (login.username, login.password)),
+        will: will.map(|will| (will.topic, will.message, will.qos as u8, will.retain)),
+    })
+}
+
 fn read5(packet: v5::Packet) -> Request {
     match packet {
-        v5::Packet::Connect(connect, will, login) => {
-            let told = connect.properties.unwrap_or_default();
-            Request::Connect(Greeting {
-                version: 5,
-                client_id: connect.client_id,
-                clean_start: connect.clean_start,
-                keep_alive: connect.keep_alive,
-                receive_maximum: told.receive_maximum,
-                session_expiry: told.session_expiry_interval,
-                login: login.map(|login| (login.username, login.password)),
-                will: will.map(|will| (will.topic, will.message, will.qos as u8, will.retain)),
-            })
-        }
+        v5::Packet::Connect(connect, will, login) => greeting5(connect, will, login),
         v5::Packet::Publish(publish) => Request::Publish {
             packet_id: publish.pkid,
             publish: Publish {

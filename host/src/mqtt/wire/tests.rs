@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::broker::{Ack, Announce, BrokerWire, Greeting, Request};
+use super::broker::{Announce, BrokerWire, Greeting, Reply, Request};
 use super::*;
 use crate::message::{Qos, push_header};
 use crate::mqtt::settings::tests::config;
@@ -257,10 +257,10 @@ pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng
         match random.u8(0..7) {
             0 => broker.pong(&mut bytes),
             1 => broker.suback(0xF000, &[1, 0x80], &mut bytes),
-            2 => broker.acknowledge(Ack::PubAck, id, random.choice([0, 0x87]).unwrap(), &mut bytes),
-            3 => broker.acknowledge(Ack::PubRec, id, random.choice([0, 0x97]).unwrap(), &mut bytes),
-            4 => broker.acknowledge(Ack::PubComp, id, 0, &mut bytes),
-            5 => broker.acknowledge(Ack::PubRel, id, 0, &mut bytes),
+            2 => broker.acknowledge(Reply::Ack, id, random.choice([0, 0x87]).unwrap(), &mut bytes),
+            3 => broker.acknowledge(Reply::Rec, id, random.choice([0, 0x97]).unwrap(), &mut bytes),
+            4 => broker.acknowledge(Reply::Comp, id, 0, &mut bytes),
+            5 => broker.acknowledge(Reply::Rel, id, 0, &mut bytes),
             _ => {
                 let mut headers = Vec::new();
                 push_header(&mut headers, "name", b"value").unwrap();
