@@ -207,8 +207,3 @@ impl Version {
         }
     }
 }
-
-/// Until the shipped plugins are compiled in.
-fn builtin(_name: &str) -> Option<&'static [u8]> {
-    None
-}
