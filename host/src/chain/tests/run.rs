@@ -188,3 +188,26 @@ fn a_flow_without_plugins_forwards() {
     let rig = Rig::new(config(Vec::new()));
     assert_eq!(rig.payloads("d1", &["x"]), ["x"]);
 }
+
+#[test]
+fn a_plugin_built_on_the_sdk_reads_and_writes_the_same_words() {
+    let decode = PluginConfig {
+        artefact: Artefact::Builtin("decode-json".to_owned()),
+        settings: serde_json::json!({ "pick": ["device", "temperature"] }),
+        ..plugin("decode", "")
+    };
+    let rig = Rig::new(config(vec![decode, plugin("probe", "")]));
+    let left = rig.round(&[
+        ("d1", r#"{"device":"d1","temperature":21.5,"humidity":40}"#),
+        ("d2", "no json"),
+        ("d1", r#"{"temperature":-3,"device":"d1"}"#),
+    ]);
+    let text: Vec<_> = left.iter().map(|(_, topic, payload)| (topic.as_str(), payload.as_str())).collect();
+    let expected = [r#"{"device":"d1","temperature":21.5} 1"#, r#"{"device":"d1","temperature":-3} 2"#];
+    assert_eq!(text, expected.map(|payload| ("devices/d1", payload)));
+    let letters = rig.letters();
+    assert_eq!(
+        (payload(&letters[0].0).as_str(), letters[0].1, letters[0].3.as_deref()),
+        ("no json", Reason::Rejected, Some("decode"))
+    );
+}
