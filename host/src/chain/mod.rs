@@ -1,5 +1,209 @@
-//! The plugins of one flow, in order: messages in, none or many out. Lanes are plain threads; no async.
+//! The plugins of one flow, in order: messages in, none or many out.
+//!
+//! In come batches of [`Delivery`]; each message goes to the lane of its key and waits there without a bound of its
+//! own (the source bounds what is under way). Out go appends and dead letters through [`Outlet`]: one append a
+//! batch, in the order of the inputs, receipts added to before anything is handed on. What no plugin named, or a
+//! plugin absorbed, is settled when its batch returns.
+//!
+//! A plugin can take neither the process nor another plugin along: every call has limits, a fault is a value, the
+//! message that causes it is found and parked, and the plugin goes on with its state. A version is replaced between
+//! two batches, after it was proven elsewhere, and taken back when it fails on its first messages.
+//!
+//! Lanes are plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
+//! waiting for the disk or the network.
 
+mod batch;
+mod engine;
+mod error;
+mod failure;
+mod fault;
+mod guest;
+mod hop;
+mod host;
+mod inbox;
+mod journal;
+mod lane;
+mod live;
+mod metrics;
+mod outbox;
+mod plugin;
+mod program;
 mod settings;
+mod stage;
+mod start;
+mod state;
+mod swap;
+mod template;
+#[cfg(test)]
+mod tests;
+mod trial;
+mod version;
+mod watch;
 
+pub use engine::Engine;
+pub use error::Error;
+pub use failure::Failure;
+pub use fault::{Fault, FaultKind};
+pub use hop::Hop;
+pub use metrics::Metrics;
+pub use program::Unusable;
 pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, TopicTemplate};
+pub use start::check;
+pub use swap::{Change, Refused, Step, Swapped};
+pub use watch::Watch;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
+use inbox::Inbox;
+use lane::Shared;
+use version::Version;
+
+/// What a chain is connected to.
+#[derive(Clone)]
+pub struct Wiring {
+    /// Where appends and dead letters go.
+    pub outlet: Arc<dyn Outlet>,
+    /// Names for messages that plugins make.
+    pub mint: Arc<Mint>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A plugin of a chain, as it runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// Its name in the config.
+    pub name: Arc<str>,
+    /// First 12 hexadecimal digits of the SHA-256 of its component.
+    pub digest: Arc<str>,
+    /// Ports it declared beside `out`.
+    pub ports: Vec<String>,
+    /// Interval of its ticks.
+    pub tick_every: Option<Duration>,
+    /// Whether it keeps state the host can save, and its version.
+    pub state_version: Option<u32>,
+    /// A swap of it is under way.
+    pub swapping: bool,
+}
+
+/// The running chain of one flow. Dropping it ends its lanes without emptying their inboxes; [`Chain::stop`]
+/// empties them first.
+pub struct Chain {
+    shared: Arc<Shared>,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Disconnected when the last lane has ended.
+    ended: Mutex<Receiver<()>>,
+    driver: Mutex<swap::Driver>,
+    swapping: AtomicBool,
+    runtime: Option<tokio::runtime::Handle>,
+}
+
+impl Chain {
+    /// Loads, compiles and configures the plugins, and starts the lanes. Blocks for as long as that takes: seconds at
+    /// worst. The runtime it is called in, if any, is the one guests' calls of WASI find.
+    ///
+    /// # Errors
+    /// The first plugin that cannot be loaded, refuses its settings or has a port without a route.
+    pub fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
+        start::build(config, engine, wiring)
+    }
+
+    /// The plugins, first to last.
+    pub fn plugins(&self) -> Vec<PluginInfo> {
+        let swapping = self.swapping.load(Ordering::Acquire);
+        self.shared.versions().iter().map(|version| PluginInfo { swapping, ..version.info() }).collect()
+    }
+
+    /// Name of the flow.
+    pub fn name(&self) -> &Arc<str> {
+        &self.shared.name
+    }
+
+    /// How the gateway learns that a lane has ended although nobody stopped it.
+    pub fn failure(&self) -> &Arc<Failure> {
+        &self.shared.failure
+    }
+
+    /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
+    /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
+    /// from now on is forgotten.
+    pub fn stop(&self, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
+        self.inboxes.iter().for_each(|inbox| inbox.stop());
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
+        let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        drop(ended);
+        let left = if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) { self.close() } else { 0 };
+        self.join();
+        left
+    }
+
+    fn close(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.close()).sum()
+    }
+
+    /// Every call of a plugin is bounded, so this is too.
+    fn join(&self) {
+        for thread in self.lock_threads().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(flow = &*self.shared.name, "a lane ended by a panic outside of its turns");
+            }
+        }
+    }
+
+    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.close();
+        self.join();
+    }
+}
+
+impl Intake for Chain {
+    fn deliver(&self, batch: Vec<Delivery>) {
+        if let [inbox] = self.inboxes.as_slice() {
+            return inbox.put(batch);
+        }
+        let lanes = self.inboxes.len();
+        let mut parts: Vec<Vec<Delivery>> = Vec::new();
+        parts.resize_with(lanes, Vec::new);
+        for delivery in batch {
+            parts[lane_of(delivery.message.key(), lanes)].push(delivery);
+        }
+        for (inbox, part) in self.inboxes.iter().zip(parts) {
+            if !part.is_empty() {
+                inbox.put(part);
+            }
+        }
+    }
+}
+
+/// The lane of a key. FNV's low bits are weak for short keys, so the high half is folded in.
+fn lane_of(key: &[u8], lanes: usize) -> usize {
+    let hash = key_hash(key);
+    ((hash ^ hash >> 32) % lanes as u64) as usize
+}
+
+impl Version {
+    fn info(&self) -> PluginInfo {
+        PluginInfo {
+            name: Arc::clone(&self.reference.name),
+            digest: Arc::clone(&self.reference.digest),
+            ports: self.setup.ports.clone(),
+            tick_every: self.tick_every(),
+            state_version: self.program.state.is_some().then_some(self.setup.state_version),
+            swapping: false,
+        }
+    }
+}

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Global, Output, Surroundings, print, say};
+use super::{Global, Output, Surroundings, print, say, with_causes};
+use crate::chain::{self, Engine};
 use crate::config::{self, Config, MANUAL, PluginFault};
 use crate::exit::Exit;
+use crate::message::FlowId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,8 +59,20 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
 }
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
-fn plugin_faults(_config: &Config) -> Vec<PluginFault> {
-    Vec::new()
+pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
+    let stack_bytes = config.stack_bytes();
+    let faults = |(flow, spec): (usize, &chain::Config)| -> Result<Vec<PluginFault>, chain::Error> {
+        let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
+        let found = chain::check(spec, &Engine::new(stack_bytes)?)?;
+        Ok(found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect())
+    };
+    let engine_fault = |error| vec![fault(FlowId(0), 0, &error)];
+    config.flows.iter().enumerate().flat_map(|flow| faults(flow).unwrap_or_else(engine_fault)).collect()
+}
+
+fn fault(flow: FlowId, plugin: usize, error: &chain::Error) -> PluginFault {
+    let in_settings = matches!(error, chain::Error::Configure { .. });
+    PluginFault { flow, plugin, in_settings, message: with_causes(error), hint: None }
 }
 
 fn contents(config: &Config) -> String {

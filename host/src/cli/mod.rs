@@ -1,8 +1,13 @@
 //! The command line: one file a command. Data goes to standard output, everything else to standard error.
 
+#[cfg(feature = "demo")]
+pub mod broker;
 pub mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod plugin;
 pub mod run;
+pub mod sim;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -38,11 +43,22 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the gateway in the foreground.
+    Run(run::Arguments),
     /// Check a config and its plugins; opens no connection, starts nothing.
     Check(check::Arguments),
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// An outage in under a minute: brokers, devices and a gateway, all on this machine.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Virtual devices against any broker, and a check of what comes out.
+    Sim(sim::Arguments),
+    /// The embedded broker of demo and tests.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    Broker(broker::Arguments),
 }
 
 /// What every command takes.
@@ -155,8 +171,14 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self, surroundings: Surroundings) -> Exit {
         match self.command {
+            Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(&self.global, &arguments),
+            Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            #[cfg(feature = "demo")]
+            Command::Broker(arguments) => broker::run(&arguments),
         }
     }
 }
@@ -169,6 +191,21 @@ pub fn print(line: &str) {
 /// A line on standard error.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// An error and its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A transparent layer repeats its cause.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

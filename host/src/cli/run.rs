@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Global, Surroundings};
-use crate::config::{Config, Sources};
+use super::check::plugin_faults;
+use super::{Global, Surroundings, say, with_causes};
 use crate::exit::Exit;
+use crate::gateway;
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -26,17 +27,28 @@ pub struct Arguments {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Everything before the gateway itself: loads the config, starts logging, logs what is odd about the config. The
-/// [`Sources`] are for loading it again.
-///
-/// # Errors
-/// The exit code to end with; the mistakes were shown.
-pub fn prepare(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Result<(Config, Sources), Exit> {
+/// Loads the config, starts logging, runs the gateway, and tells by the exit code how it ended.
+pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Exit {
     let sources = global.sources(arguments.data_dir);
-    let config = global.load(&sources, surroundings)?;
+    let config = match global.load(&sources, surroundings) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
     global.start_log(&config, surroundings);
     for warning in config.warnings.iter() {
         tracing::warn!(code = warning.code.name(), hint = warning.hint.as_deref(), "config: {}", warning.message);
     }
-    Ok((config, sources))
+    match gateway::run(config.clone(), sources) {
+        Ok(()) => Exit::Done,
+        Err(gateway::Error::Chain { .. }) => {
+            // The first fault stopped the start; the operator gets all of them.
+            global.show(&config.plugin_problems(plugin_faults(&config)), surroundings);
+            say("Nothing was started.");
+            Exit::Plugin
+        }
+        Err(error) => {
+            say(&format!("error: {}", with_causes(&error)));
+            Exit::Failed
+        }
+    }
 }

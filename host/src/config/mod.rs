@@ -29,7 +29,6 @@ pub use code::Code;
 pub use difference::{Difference, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use layers::Sources;
-pub use plugin::BUILTIN;
 pub use problem::{Problem, Problems};
 
 use crate::message::{FlowId, Intake, Qos};
@@ -145,6 +144,12 @@ pub struct PluginFault {
 }
 
 impl Config {
+    /// Native stack that guests may use, bytes: one value for the engine, so the largest any plugin was given.
+    pub fn stack_bytes(&self) -> usize {
+        let plugins = self.flows.iter().flat_map(|flow| &flow.plugins);
+        plugins.map(|plugin| plugin.limits.stack_bytes).max().unwrap_or(chain::Limits::default().stack_bytes)
+    }
+
     /// Shows plugin faults as problems of this config, each where the plugin or its settings were written.
     pub fn plugin_problems(&self, faults: impl IntoIterator<Item = PluginFault>) -> Problems {
         let problem = |fault: PluginFault| {

@@ -4,15 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::builtin;
 use crate::chain::{Artefact, Limits, OnError, PluginConfig};
 
 use super::check::nearest;
 use super::code::Code;
 use super::fields::Fields;
 use super::tree::{Node, Place};
-
-/// The plugins that are compiled into this binary.
-pub const BUILTIN: [&str; 3] = ["decode-json", "filter", "threshold"];
 
 /// A plugin, and where it was written.
 #[derive(Debug)]
@@ -67,9 +65,9 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
     let written = fields.text("plugin").unwrap_or_default();
     let place = fields.place_of("plugin");
     if let Some(name) = written.strip_prefix("builtin:") {
-        if !BUILTIN.contains(&name) {
-            let known = BUILTIN.join(", ");
-            let hint = nearest(name, &BUILTIN).map_or_else(
+        if !builtin::NAMES.contains(&name) {
+            let known = builtin::NAMES.join(", ");
+            let hint = nearest(name, builtin::NAMES).map_or_else(
                 || format!("there are: {known}"),
                 |near| format!("did you mean `builtin:{near}`? (there are: {known})"),
             );

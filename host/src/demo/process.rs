@@ -40,13 +40,15 @@ pub enum Error {
         source: io::Error,
     },
     /// It ended, or did not say what it should.
-    #[error("`{name}` {what}; the end of its log:\n{log}")]
+    #[error("`{name}` {what}; the end of its log, `{}`:\n{log}", path.display())]
     Failed {
         /// Which child.
         name: &'static str,
         /// What happened.
         what: String,
-        /// Its last lines.
+        /// Its log, which stays.
+        path: PathBuf,
+        /// The last lines of it.
         log: String,
     },
 }
@@ -60,7 +62,13 @@ pub struct Process {
 }
 
 impl Process {
-    fn start<A: AsRef<OsStr>>(program: &Path, name: &'static str, arguments: &[A], log: PathBuf, stdout: Option<Stdio>) -> Result<Self, Error> {
+    fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        name: &'static str,
+        arguments: &[A],
+        log: PathBuf,
+        stdout: Option<Stdio>,
+    ) -> Result<Self, Error> {
         let failed = |source| Error::Start { name, source };
         let file = File::create(&log).map_err(failed)?;
         let stdout = match stdout {
@@ -92,7 +100,8 @@ impl Process {
 
     /// Starts the gateway; the address of its metrics port.
     pub async fn gateway(program: &Path, config: &Path, data: &Path, folder: &Path) -> Result<(Self, SocketAddr), Error> {
-        let arguments = [OsStr::new("run"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
+        let arguments =
+            [OsStr::new("run"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
         let mut process = Self::start(program, "gateway", &arguments, folder.join("gateway.log"), None)?;
         let deadline = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < deadline {
@@ -135,7 +144,7 @@ impl Process {
         let text = self.read_log();
         let lines: Vec<_> = text.lines().collect();
         let log = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        Error::Failed { name: self.name, what: what.to_owned(), log }
+        Error::Failed { name: self.name, what: what.to_owned(), path: self.log.clone(), log }
     }
 
     fn read_log(&self) -> String {

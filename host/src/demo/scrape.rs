@@ -23,7 +23,7 @@ pub struct Figures {
     pub absorbed: u64,
     /// Dead letters.
     pub dead_letters: u64,
-    /// Waiting in the spool.
+    /// Readings waiting in the spool; alarms are made by a plugin and count as nobody's input.
     pub owed: u64,
     /// Waiting for a lane.
     pub waiting: u64,
@@ -44,7 +44,7 @@ impl Figures {
             filtered: fate("filtered"),
             absorbed: fate("absorbed"),
             dead_letters: sum(text, "tidegate_dead_letters_total", &[]),
-            owed: sum(text, "tidegate_spool_messages", &[]),
+            owed: sum(text, "tidegate_spool_messages", &[("class", "telemetry")]),
             waiting: sum(text, "tidegate_chain_waiting_messages", &[]),
             swaps,
             swaps_failed: sum(text, "tidegate_plugin_reloads_total", &[]).saturating_sub(swaps),
@@ -59,7 +59,7 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
         stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
-        Ok(answer)
+        Ok::<_, io::Error>(answer)
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let text = String::from_utf8_lossy(&answer);
@@ -90,7 +90,9 @@ fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
 }
 
 fn has_label(labels: &str, label: &str, wanted: &str) -> bool {
-    labels.split(',').any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted))
+    labels
+        .split(',')
+        .any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted))
 }
 
 #[cfg(test)]
@@ -110,12 +112,14 @@ tidegate_messages_received_total 1e3
 tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"swapped\"} 1
 tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"refused\"} 2
 tidegate_spool_messages{class=\"telemetry\",uplink=\"cloud\"} 7
+tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
 ";
 
     #[test]
     fn figures_are_summed_over_labels_and_names_are_whole() {
         let figures = Figures::parse(TEXT);
-        let expected = Figures { received: 1_000, filtered: 42, dead_letters: 3, owed: 7, swaps: 1, swaps_failed: 2, ..Figures::default() };
+        let expected =
+            Figures { received: 1_000, filtered: 42, dead_letters: 3, owed: 7, swaps: 1, swaps_failed: 2, ..Figures::default() };
         assert_eq!(figures, expected);
     }
 

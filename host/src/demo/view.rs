@@ -54,17 +54,7 @@ impl<W: Write> View<W> {
     /// `columns` of the terminal, where known.
     pub fn new(out: W, style: Style, columns: Option<usize>) -> Self {
         let width = columns.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
-        Self {
-            out,
-            style,
-            width,
-            shown: 0,
-            before: None,
-            sent_rate: 0,
-            delivered_rate: 0,
-            line_at: Duration::ZERO,
-            most_owed: 1,
-        }
+        Self { out, style, width, shown: 0, before: None, sent_rate: 0, delivered_rate: 0, line_at: Duration::ZERO, most_owed: 1 }
     }
 
     /// A sentence of the story; stays on the screen.
@@ -73,6 +63,13 @@ impl<W: Write> View<W> {
         for line in wrapped(text, self.width) {
             writeln!(self.out, "{line}")?;
         }
+        self.out.flush()
+    }
+
+    /// Text with lines of its own, which may be commands to copy: not wrapped.
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        self.wipe()?;
+        writeln!(self.out, "{text}")?;
         self.out.flush()
     }
 
@@ -262,6 +259,14 @@ mod tests {
     fn sentences_are_wrapped_at_words_and_keep_their_indent() {
         assert_eq!(wrapped("  one two three", 9), ["  one two", "  three"]);
         assert_eq!(wrapped("", 9), [""]);
+    }
+
+    #[test]
+    fn commands_to_copy_are_printed_as_they_are() {
+        let mut view = View::new(Vec::new(), Style::Lines, Some(40));
+        let command = "  mosquitto_pub -h 127.0.0.1 -p 1883 -t devices/hand/telemetry -m '{}'";
+        view.print(&format!("Send:\n{command}")).unwrap();
+        assert_eq!(text(view), format!("Send:\n{command}\n"));
     }
 
     #[test]

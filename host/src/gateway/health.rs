@@ -13,7 +13,10 @@ pub fn checks(gateway: &Gateway) -> Vec<Check> {
         let name = format!("flow {}", chain.name());
         Check { name, look: Box::new(move || chain.failure().why().map_or(Health::Good, Health::Bad)) }
     });
-    let spool = gateway.spool.clone();
-    let look = move || spool.account().trouble.map_or(Health::Good, Health::Bad);
+    let spool = Arc::clone(&gateway.spool);
+    let look = move || match spool.account().is_well {
+        true => Health::Good,
+        false => Health::Bad("the store cannot be written: is the disk full or read-only?".to_owned()),
+    };
     flows.chain([Check { name: "spool".to_owned(), look: Box::new(look) }]).collect()
 }

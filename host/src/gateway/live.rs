@@ -32,7 +32,7 @@ impl Live {
         let (requests, waiting) = sync_channel(WAITING);
         let seen = requests.clone();
         let changed = move |path: &Path, content: Vec<u8>| offer(&seen, Request::Changed { path: path.to_owned(), content });
-        let watch = Watch::start(watched(&config, &origin), changed);
+        let watch = Watch::start(watched(&config, &origin), changed)?;
         let mut driver = Driver { config, origin, chains };
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
         Ok(Self { requests, driver, watch })
@@ -141,6 +141,6 @@ fn component(old: &Artefact, new: &Artefact) -> std::io::Result<Option<Vec<u8>>>
     }
     match new {
         Artefact::File(path) => std::fs::read(path).map(Some),
-        Artefact::Builtin(name) => Ok(crate::builtin::builtin(name).map(<[u8]>::to_vec)),
+        Artefact::Builtin(name) => Ok(crate::builtin::component(name).map(<[u8]>::to_vec)),
     }
 }

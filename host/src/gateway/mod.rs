@@ -86,7 +86,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = runtime.block_on(async { Signals::install() })?;
-    let spool = Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?;
+    let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));
     let wiring = Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: chain::Metrics::new(&registry)? };
     let chains = {
@@ -100,9 +100,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
 }
 
 fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let plugins = config.flows.iter().flat_map(|flow| &flow.plugins);
-    let stack_bytes = plugins.map(|plugin| plugin.limits.stack_bytes).max().unwrap_or(chain::Limits::default().stack_bytes);
-    let engine = Engine::new(stack_bytes).map_err(Error::Engine)?;
+    let engine = Engine::new(config.stack_bytes()).map_err(Error::Engine)?;
     let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
         Ok(chain) => Ok(Arc::new(chain)),
         Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
@@ -114,7 +112,7 @@ struct Gateway {
     config: Config,
     registry: Registry,
     metrics: Metrics,
-    spool: Spool,
+    spool: Arc<Spool>,
     chains: Vec<Arc<Chain>>,
     mint: Arc<Mint>,
 }
@@ -192,7 +190,7 @@ impl Gateway {
         }
         let delivered = stages.sources_ended(LAST_DELIVERY.min(left())).await;
         stages.end_uplinks().await;
-        let spool = self.spool.clone();
+        let spool = Arc::clone(&self.spool);
         match tokio::task::spawn_blocking(move || spool.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the spool did not close in order"),

@@ -26,7 +26,7 @@ use bytes::Bytes;
 /// How often a message may be delivered (MQTT 5, 4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Qos {
-    /// 0: at most once; has no receipt.
+    /// 0: at most once; its receipt acknowledges nothing, it only bounds what is under way.
     AtMostOnce = 0,
     /// 1: at least once.
     #[default]

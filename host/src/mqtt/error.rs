@@ -73,7 +73,7 @@ pub enum Error {
         failure: Failure,
     },
     /// The broker refused MQTT 5.
-    #[error("the broker does not speak MQTT 5: set `protocol = \"3.1.1\"` or \"auto\"")]
+    #[error("the broker does not speak MQTT 5: set the protocol to 3.1.1 or auto")]
     VersionRefused,
     /// A setting does not fit the packet it belongs in.
     #[error("{what} is longer than 65,535 bytes, more than MQTT can carry")]
@@ -92,7 +92,11 @@ pub enum Error {
         failure: Failure,
     },
     /// The broker closed without a word.
-    #[error("the broker closed the connection{}", if *.before_connack { " instead of answering CONNECT" } else { "" })]
+    #[error("the broker closed the connection {}", if *.before_connack {
+        "instead of answering CONNECT"
+    } else {
+        "without a word: where this repeats, another client may use the same client id"
+    })]
     Closed {
         /// Whether CONNECT was still unanswered.
         before_connack: bool,

@@ -12,19 +12,25 @@
 mod backoff;
 mod connection;
 mod error;
+mod link;
 mod pause;
+mod reason;
 mod reconnect;
 mod redial;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod session;
 mod settings;
+mod tls;
+mod wire;
 
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
 pub use pause::{Pace, Pause};
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Ended, LinkMetrics, Redial, stop_changed};
+pub use redial::{Causes, Ended, LinkMetrics, Redial};
+pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 
 use std::time::Duration;

@@ -88,10 +88,7 @@ impl Pause {
         if nanoseconds == 0 {
             return Ok(());
         }
-        let at = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec { tv_sec: 0, tv_nsec: nanoseconds },
-        };
+        let at = Itimerspec { it_interval: Timespec::default(), it_value: Timespec { tv_sec: 0, tv_nsec: nanoseconds } };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &at)?;
         loop {
             let mut ready = self.timer.readable().await?;

@@ -71,7 +71,7 @@ impl State {
 pub enum Notice {
     /// It may pass by itself.
     Warn,
-    /// The operator must act: refused, or [`ALARM`] failures in a row, then at each doubling of their number.
+    /// The operator must act: refused, or `ALARM` failures in a row, then at each doubling of their number.
     Alarm,
     /// Said often enough: a week without a link shall not fill the log.
     Quiet,
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn delays_double_and_start_over_after_a_stable_connection() {
         let (mut machine, start) = (machine(), Instant::now());
-        let mut after = |machine: &mut Reconnect, now| machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round();
+        let after = |machine: &mut Reconnect, now| machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round();
         machine.dial();
         assert_eq!(after(&mut machine, start), 1.0);
         through(&mut machine, start);

@@ -155,6 +155,12 @@ impl Redial {
             receive_maximum = established.receive_maximum, "online");
     }
 
+    /// The stage ends, and its connection with it.
+    pub fn left(&mut self) {
+        self.machine = Reconnect::new(self.config.backoff);
+        self.gauges.show(&self.machine);
+    }
+
     /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
     pub fn lost(&mut self, failure: Failure, cause: &dyn StdError) {
         let retry = self.machine.failed(failure, Instant::now(), fastrand::f64());
@@ -164,18 +170,16 @@ impl Redial {
         let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
         let cause = Causes(cause);
         match retry.notice {
-            Notice::Warn => tracing::warn!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker"),
-            Notice::Alarm => tracing::error!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker"),
-            Notice::Quiet => tracing::debug!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker"),
+            Notice::Warn => {
+                tracing::warn!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
+            Notice::Alarm => {
+                tracing::error!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
+            Notice::Quiet => {
+                tracing::debug!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
         }
-    }
-}
-
-/// What is to be done now, and again only when that changes. A gateway that is gone counts as [`Stop::Now`].
-pub async fn stop_changed(stop: &mut watch::Receiver<Stop>) -> Stop {
-    match stop.changed().await {
-        Ok(()) => *stop.borrow_and_update(),
-        Err(_) => Stop::Now,
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 pub use address::{AddressError, broker};
 pub use device::{Fleet, Made, PLACEHOLDER, Stamp, read_stamp};
@@ -92,9 +92,17 @@ pub struct SimConfig {
 /// Why a simulation did not start or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The first connection failed; later ones are tried again.
-    #[error("cannot connect to `{broker}`")]
-    Connect {
+    /// The devices' first connection failed; later ones are tried again.
+    #[error("the devices have no connection to `{broker}`")]
+    Devices {
+        /// Host and port.
+        broker: String,
+        /// Why.
+        source: mqtt::Error,
+    },
+    /// The watcher's first connection failed.
+    #[error("the watcher has no connection to `{broker}`")]
+    Watcher {
         /// Host and port.
         broker: String,
         /// Why.
@@ -112,7 +120,23 @@ pub enum Error {
     },
     /// A fault of the simulator.
     #[error("a task of the simulator failed")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] JoinError),
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Task<T> {
+    async fn join(mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What both ends have written down so far.
@@ -156,18 +180,18 @@ pub struct Progress {
     pub unexpected: u64,
 }
 
-/// A running simulation.
+/// A running simulation; dropping it ends it as it is.
 #[derive(Debug)]
 pub struct Simulation {
     books: Arc<Books>,
-    publisher: JoinHandle<publisher::Outcome>,
+    publisher: Task<publisher::Outcome>,
     stop_sending: watch::Sender<bool>,
     watching: Option<Watching>,
 }
 
 #[derive(Debug)]
 struct Watching {
-    task: JoinHandle<Result<(), Error>>,
+    task: Task<Result<(), Error>>,
     stop: watch::Sender<bool>,
     settle: Duration,
 }
@@ -191,7 +215,7 @@ impl Simulation {
         };
         let (stop_sending, stop) = watch::channel(false);
         let publisher = Publisher::open(config, Arc::clone(&books), stop).await?;
-        Ok(Self { books, publisher: tokio::spawn(publisher.run()), stop_sending, watching })
+        Ok(Self { books, publisher: Task(tokio::spawn(publisher.run())), stop_sending, watching })
     }
 
     /// The figures as of now.
@@ -215,7 +239,7 @@ impl Simulation {
 
     /// Whether the devices still send, or wait for acknowledgements.
     pub fn is_sending(&self) -> bool {
-        !self.publisher.is_finished()
+        !self.publisher.0.is_finished()
     }
 
     /// Ends the sending; what is in flight is still waited for.
@@ -226,7 +250,7 @@ impl Simulation {
     /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
     pub async fn finish(self) -> Result<Report, Error> {
         let Self { books, publisher, stop_sending, watching } = self;
-        let outcome = publisher.await?;
+        let outcome = publisher.join().await?;
         drop(stop_sending);
         let watched = match watching {
             Some(watching) => {
@@ -243,13 +267,13 @@ impl Watching {
     async fn start(watch: &Watch, books: Arc<Books>) -> Result<Self, Error> {
         let (stop, stopped) = watch::channel(false);
         let watcher = Watcher::open(watch, books).await?;
-        Ok(Self { task: tokio::spawn(watcher.run(stopped)), stop, settle: watch.settle })
+        Ok(Self { task: Task(tokio::spawn(watcher.run(stopped))), stop, settle: watch.settle })
     }
 
     /// Waits until nothing is missing, or nothing came for the settle time.
     async fn settle(self, books: &Books) -> Result<(), Error> {
         let began = Instant::now();
-        while !self.task.is_finished() {
+        while !self.task.0.is_finished() {
             let complete = {
                 let ledger = books.ledger();
                 ledger.lost(&books.seen().tally) == 0
@@ -261,7 +285,7 @@ impl Watching {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.stop.send_replace(true);
-        self.task.await?
+        self.task.join().await?
     }
 }
 

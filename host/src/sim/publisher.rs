@@ -56,7 +56,7 @@ impl Publisher {
     /// Connects; nothing is sent yet.
     pub(super) async fn open(config: SimConfig, books: Arc<Books>, stop: watch::Receiver<bool>) -> Result<Self, Error> {
         let opened = Connection::open(&config.broker).await;
-        let (connection, _) = opened.map_err(|source| Error::Connect { broker: place(&config.broker), source })?;
+        let (connection, _) = opened.map_err(|source| Error::Devices { broker: place(&config.broker), source })?;
         let fleet = Fleet::new(config.devices, &config.topic, config.broken_every, config.seed);
         let now = Instant::now();
         Ok(Self {
@@ -92,11 +92,7 @@ impl Publisher {
                 }
             }
         }
-        Outcome {
-            sending: self.last_made - self.started,
-            reconnects: self.reconnects,
-            unanswered: self.memory.open() as u64,
-        }
+        Outcome { sending: self.last_made - self.started, reconnects: self.reconnects, unanswered: self.memory.open() as u64 }
     }
 
     /// The connection from the start, or a new one; `None` when patience has run out.

@@ -15,7 +15,7 @@ use super::watcher::Seen;
 pub struct Report {
     /// Messages sent, each counted once.
     pub sent: u64,
-    /// Of those, acknowledged by the broker.
+    /// Of those, acknowledged by the broker (QoS 0: written).
     pub accepted: u64,
     /// Of those, broken on purpose.
     pub broken: u64,
@@ -141,6 +141,13 @@ impl fmt::Display for WatchReport {
         }
         let millis = |micros: u64| micros as f64 / 1_000.0;
         let Quantiles { p50, p95, p99, max } = self.latency_us;
-        write!(f, "latency       {:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} max", millis(p50), millis(p95), millis(p99), millis(max))
+        write!(
+            f,
+            "latency       {:>10.2}   ms P50, {:.2} P95, {:.2} P99, {:.2} max",
+            millis(p50),
+            millis(p95),
+            millis(p99),
+            millis(max)
+        )
     }
 }

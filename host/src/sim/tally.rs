@@ -290,8 +290,15 @@ mod tests {
         let mut tally = Tally::new(2);
         let arrivals = [(0, 0), (1, 5), (0, 2), (0, 1), (0, 0), (1, 6), (7, 0)];
         let booked: Vec<_> = arrivals.into_iter().map(|(device, seq)| tally.receive(name(device, seq))).collect();
-        let expected =
-            [Arrival::InOrder, Arrival::InOrder, Arrival::InOrder, Arrival::Overtaken, Arrival::Again, Arrival::InOrder, Arrival::Foreign];
+        let expected = [
+            Arrival::InOrder,
+            Arrival::InOrder,
+            Arrival::InOrder,
+            Arrival::Overtaken,
+            Arrival::Again,
+            Arrival::InOrder,
+            Arrival::Foreign,
+        ];
         assert_eq!(booked, expected);
         assert_eq!((tally.delivered(), tally.doubled(), tally.out_of_order(), tally.foreign()), (5, 1, 1, 1));
     }

@@ -73,7 +73,7 @@ impl Watcher {
         let broker = mqtt::Config { clean_start: false, ..watch.broker.clone() };
         let mut watcher = Self { broker, filter: watch.filter.clone(), books, connection: None, subscribed: false };
         let mut events = Vec::new();
-        let failed = |source| Error::Connect { broker: place(&watch.broker), source };
+        let failed = |source| Error::Watcher { broker: place(&watch.broker), source };
         let mut connection = watcher.connect().await.map_err(failed)?;
         while !watcher.subscribed {
             connection.turn(&mut events).await.map_err(failed)?;

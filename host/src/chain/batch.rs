@@ -1,0 +1,462 @@
+//! Batches as the plugin contract has them: words and bytes. Packing of messages, and the check of whatever a
+//! plugin answers. The layout of the words stands here and in `wit/tidegate.wit`, nowhere else in the host.
+
+use bytes::Bytes;
+
+use super::fault::{Fault, FaultKind};
+use crate::message::{Headers, Marks, Message, Span};
+
+/// Words of a message on its way in.
+pub(super) mod input {
+    pub(in super::super) const TOPIC: usize = 0;
+    pub(in super::super) const HEADERS: usize = 1;
+    pub(in super::super) const PAYLOAD: usize = 2;
+    pub(in super::super) const KEY: usize = 3;
+    pub(in super::super) const RECEIVED_LOW: usize = 4;
+    pub(in super::super) const RECEIVED_HIGH: usize = 5;
+    pub(in super::super) const MARKS: usize = 6;
+    pub(in super::super) const STRIDE: usize = 7;
+}
+
+/// Words of an entry on its way out.
+pub(super) mod output {
+    pub(in super::super) const INPUT: usize = 0;
+    pub(in super::super) const ACTION: usize = 1;
+    pub(in super::super) const TOPIC: usize = 2;
+    pub(in super::super) const HEADERS: usize = 3;
+    pub(in super::super) const PAYLOAD: usize = 4;
+    pub(in super::super) const KEY: usize = 5;
+    pub(in super::super) const MARKS: usize = 6;
+    pub(in super::super) const STRIDE: usize = 7;
+}
+
+/// `input` of an output of `tick`.
+pub(super) const NO_INPUT: u32 = u32::MAX;
+
+/// MQTT counts a topic's length in 16 bits.
+const MAX_TOPIC_BYTES: usize = 65_535;
+
+/// Marks a plugin decides on; the others stay as they came.
+const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
+
+/// Messages in the form a plugin takes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Packed {
+    pub(super) words: Vec<u32>,
+    pub(super) data: Vec<u8>,
+}
+
+impl Packed {
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.data.clear();
+    }
+
+    /// Number of messages.
+    pub(super) fn len(&self) -> usize {
+        self.words.len() / input::STRIDE
+    }
+
+    /// Appends a message; `false`, and nothing is changed, when it is beyond what 32-bit lengths can say.
+    pub(super) fn push(&mut self, message: &Message) -> bool {
+        let lengths = [message.topic.len(), message.headers.len(), message.payload.len()];
+        let [Ok(topic), Ok(headers), Ok(payload)] = lengths.map(u32::try_from) else { return false };
+        let mut words = [0; input::STRIDE];
+        words[input::TOPIC] = topic;
+        words[input::HEADERS] = headers;
+        words[input::PAYLOAD] = payload;
+        words[input::KEY] = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
+        words[input::RECEIVED_LOW] = (message.received_us & u64::from(u32::MAX)) as u32;
+        words[input::RECEIVED_HIGH] = (message.received_us >> 32) as u32;
+        words[input::MARKS] = message.marks.0;
+        self.words.extend_from_slice(&words);
+        self.data.reserve(lengths.iter().sum());
+        self.data.extend_from_slice(&message.topic);
+        self.data.extend_from_slice(&message.headers);
+        self.data.extend_from_slice(&message.payload);
+        true
+    }
+}
+
+/// What a plugin answered, as it came out of the guest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) stride: u32,
+    pub(super) words: Vec<u32>,
+    pub(super) data: Bytes,
+}
+
+/// What an entry of an output asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Pass,
+    Emit,
+    Absorb,
+    Reject,
+}
+
+/// An entry of an output, checked: its parts lie inside of the answer's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) input: u32,
+    pub(super) action: Action,
+    pub(super) port: u16,
+    /// 0 keeps the input's topic and key.
+    topic: u32,
+    headers: u32,
+    payload: u32,
+    at: u32,
+    key: Span,
+    marks: u32,
+}
+
+impl Entry {
+    /// Whether the plugin named a topic of its own.
+    pub(super) fn has_topic(&self) -> bool {
+        self.topic > 0
+    }
+
+    fn parts(&self, data: &Bytes) -> [Bytes; 3] {
+        let mut at = self.at as usize;
+        [self.topic, self.headers, self.payload].map(|length| {
+            let start = at;
+            at += length as usize;
+            if length == 0 { Bytes::new() } else { data.slice(start..at) }
+        })
+    }
+
+    /// The reason of a rejection, in the plugin's words.
+    pub(super) fn reason(&self, data: &Bytes) -> String {
+        const MAX_REASON_BYTES: usize = 4 << 10;
+        let [_, _, reason] = self.parts(data);
+        String::from_utf8_lossy(&reason[..reason.len().min(MAX_REASON_BYTES)]).into_owned()
+    }
+
+    /// The message that an `emit` makes of `origin`: the parts are slices of `data`.
+    pub(super) fn emitted(&self, data: &Bytes, origin: &Message) -> Message {
+        let [topic, headers, payload] = self.parts(data);
+        let (topic, key) = if self.has_topic() { (topic, self.key) } else { (origin.topic.clone(), origin.key) };
+        let marks = Marks(origin.marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
+        Message { topic, key, headers, payload, marks, ..*origin }
+    }
+}
+
+/// What an output is checked against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Messages that went in; `None` for a tick.
+    pub(super) inputs: Option<usize>,
+    /// Ports there are, `out` included.
+    pub(super) ports: usize,
+    /// Entries there may be.
+    pub(super) max_entries: usize,
+    /// Bytes there may be.
+    pub(super) max_bytes: usize,
+}
+
+/// Checks an answer and appends its entries to `entries`.
+///
+/// # Errors
+/// A [`Fault`] of kind `output` when it is too large, of kind `contract` when it is wrong; `entries` is then void.
+pub(super) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) -> Result<(), Fault> {
+    let stride = answer.stride as usize;
+    if answer.words.is_empty() && answer.data.is_empty() {
+        return Ok(());
+    }
+    if stride < output::STRIDE || !answer.words.len().is_multiple_of(stride) {
+        let words = answer.words.len();
+        return Err(Fault::contract(format!(
+            "{words} words do not make entries of stride {stride} (at least {})",
+            output::STRIDE
+        )));
+    }
+    let count = answer.words.len() / stride;
+    if count > shape.max_entries || answer.data.len() > shape.max_bytes {
+        let bytes = answer.data.len();
+        let (max_entries, max_bytes) = (shape.max_entries, shape.max_bytes);
+        let text = format!("{count} entries with {bytes} bytes; {max_entries} and {max_bytes} are allowed");
+        return Err(Fault::new(FaultKind::Output, text));
+    }
+    entries.reserve(count);
+    let mut reader = Reader { shape, data: &answer.data, at: 0, last: None, rejected: None };
+    for (index, words) in answer.words.chunks_exact(stride).enumerate() {
+        let entry = reader.entry(words).map_err(|what| Fault::contract(format!("entry {index}: {what}")))?;
+        entries.push(entry);
+    }
+    match answer.data.len() - reader.at {
+        0 => Ok(()),
+        left => Err(Fault::contract(format!("{left} bytes belong to no entry"))),
+    }
+}
+
+struct Reader<'a> {
+    shape: Shape,
+    data: &'a [u8],
+    at: usize,
+    last: Option<u32>,
+    rejected: Option<u32>,
+}
+
+impl Reader<'_> {
+    fn entry(&mut self, words: &[u32]) -> Result<Entry, String> {
+        let [topic, headers, payload] = [output::TOPIC, output::HEADERS, output::PAYLOAD].map(|word| words[word]);
+        let port = (words[output::ACTION] >> 16) as u16;
+        let action = match words[output::ACTION] & 0xffff {
+            0 => Action::Pass,
+            1 => Action::Emit,
+            2 => Action::Absorb,
+            3 => Action::Reject,
+            other => return Err(format!("there is no action {other}")),
+        };
+        if usize::from(port) >= self.shape.ports {
+            return Err(format!("port {port} was not declared"));
+        }
+        let at = self.at;
+        self.take(topic, headers, payload)?;
+        let key = words[output::KEY];
+        let entry = Entry {
+            input: words[output::INPUT],
+            action,
+            port,
+            topic,
+            headers,
+            payload,
+            at: u32::try_from(at).map_err(|_| "data is longer than 4 GiB".to_owned())?,
+            key: Span { offset: (key & 0xffff) as u16, len: (key >> 16) as u16 },
+            marks: words[output::MARKS],
+        };
+        self.check_input(&entry)?;
+        match action {
+            Action::Emit => self.check_emitted(&entry)?,
+            Action::Pass | Action::Absorb if self.at != at => return Err("only `emit` and `reject` bring bytes".to_owned()),
+            Action::Pass | Action::Absorb | Action::Reject => {}
+        }
+        Ok(entry)
+    }
+
+    fn take(&mut self, topic: u32, headers: u32, payload: u32) -> Result<(), String> {
+        let length = u64::from(topic) + u64::from(headers) + u64::from(payload);
+        let left = self.data.len() - self.at;
+        match usize::try_from(length) {
+            Ok(length) if length <= left => {
+                self.at += length;
+                Ok(())
+            }
+            _ => Err(format!("{length} bytes announced, {left} left")),
+        }
+    }
+
+    fn check_input(&mut self, entry: &Entry) -> Result<(), String> {
+        let Some(inputs) = self.shape.inputs else {
+            return match (entry.input, entry.action) {
+                (NO_INPUT, Action::Emit) if entry.has_topic() => Ok(()),
+                (NO_INPUT, Action::Emit) => Err("an output of `tick` needs a topic".to_owned()),
+                (NO_INPUT, _) => Err("`tick` can only `emit`".to_owned()),
+                (input, _) => Err(format!("an output of `tick` names input {input}")),
+            };
+        };
+        if entry.input as usize >= inputs {
+            return Err(format!("input {} of {inputs}", entry.input));
+        }
+        if let Some(last) = self.last
+            && entry.input < last
+        {
+            return Err(format!("input {} after input {last}", entry.input));
+        }
+        self.last = Some(entry.input);
+        if entry.action == Action::Reject && self.rejected.replace(entry.input) == Some(entry.input) {
+            return Err(format!("input {} is rejected twice", entry.input));
+        }
+        Ok(())
+    }
+
+    fn check_emitted(&self, entry: &Entry) -> Result<(), String> {
+        let (at, topic_length, headers_length) = (entry.at as usize, entry.topic as usize, entry.headers as usize);
+        let (topic, rest) = self.data[at..].split_at(topic_length);
+        if topic_length > 0 {
+            check_topic(topic)?;
+            let end = usize::from(entry.key.offset) + usize::from(entry.key.len);
+            if end > topic_length {
+                return Err(format!("the key ends at byte {end} of a topic of {topic_length}"));
+            }
+        }
+        Headers(&rest[..headers_length]).find_map(Result::err).map_or(Ok(()), |error| Err(error.to_string()))
+    }
+}
+
+/// What may be published: text, without wildcards and NUL, not empty, at most 65,535 bytes.
+pub(super) fn check_topic(topic: &[u8]) -> Result<(), String> {
+    if topic.is_empty() || topic.len() > MAX_TOPIC_BYTES {
+        return Err(format!("a topic of {} bytes", topic.len()));
+    }
+    let text = std::str::from_utf8(topic).map_err(|_| "the topic is not utf-8".to_owned())?;
+    match text.bytes().find(|byte| matches!(byte, 0 | b'#' | b'+')) {
+        None => Ok(()),
+        Some(byte) => Err(format!("the topic holds {:?}", char::from(byte))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Qos, push_header};
+    use proptest::prelude::*;
+
+    fn shape(inputs: usize) -> Shape {
+        Shape { inputs: Some(inputs), ports: 2, max_entries: 100, max_bytes: 10_000 }
+    }
+
+    fn word(input: u32, action: u32, lengths: [u32; 3]) -> Vec<u32> {
+        let mut words = vec![0; output::STRIDE];
+        words[output::INPUT] = input;
+        words[output::ACTION] = action;
+        words[output::TOPIC..=output::PAYLOAD].copy_from_slice(&lengths);
+        words
+    }
+
+    fn answer(entries: &[Vec<u32>], data: &[u8]) -> Answer {
+        Answer { stride: 7, words: entries.concat(), data: Bytes::copy_from_slice(data) }
+    }
+
+    fn fault(answer: &Answer, shape: Shape) -> Fault {
+        unpack(answer, shape, &mut Vec::new()).unwrap_err()
+    }
+
+    #[test]
+    fn a_good_output_becomes_messages_that_share_its_buffer() {
+        let mut headers = Vec::new();
+        push_header(&mut headers, "unit", b"C").unwrap();
+        let data = [b"up/d7".as_slice(), &headers, b"21.5", b"kept", b"too cold"].concat();
+        let mut emit = word(1, 1 | 1 << 16, [5, headers.len() as u32, 4]);
+        emit[output::KEY] = 3 | 2 << 16;
+        emit[output::MARKS] = Marks::RETAIN | Marks::DUPLICATE;
+        let answer = answer(&[word(0, 0, [0; 3]), emit, word(1, 1, [0, 0, 4]), word(2, 2, [0; 3]), word(2, 3, [0, 0, 8])], &data);
+        let mut entries = Vec::new();
+        unpack(&answer, shape(3), &mut entries).unwrap();
+
+        let origin = Message {
+            topic: Bytes::from_static(b"in/d7"),
+            key: Span { offset: 3, len: 2 },
+            marks: Marks::of(Qos::AtLeastOnce),
+            received_us: 9,
+            ..Message::default()
+        };
+        let actions: Vec<_> = entries.iter().map(|entry| (entry.input, entry.action, entry.port)).collect();
+        assert_eq!(
+            actions,
+            [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]
+        );
+        let moved = entries[1].emitted(&answer.data, &origin);
+        assert_eq!(
+            (moved.topic_str(), moved.key(), &*moved.payload, moved.received_us),
+            ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 9)
+        );
+        assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
+        assert_eq!(moved.marks, Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true), "duplicate is not the plugin's to say");
+        let kept = entries[2].emitted(&answer.data, &origin);
+        assert_eq!((kept.topic_str(), kept.key(), &*kept.payload), ("in/d7", b"d7".as_slice(), b"kept".as_slice()));
+        assert_eq!(entries[4].reason(&answer.data), "too cold");
+    }
+
+    #[test]
+    fn whatever_breaks_the_contract_is_named() {
+        let cases = [
+            (answer(&[vec![0; 6]], b""), "do not make entries"),
+            (Answer { stride: 3, ..answer(&[vec![0; 6]], b"") }, "stride 3"),
+            (Answer { stride: 0, ..answer(&[vec![0; 7]], b"") }, "stride 0"),
+            (answer(&[word(3, 0, [0; 3])], b""), "input 3 of 3"),
+            (answer(&[word(1, 0, [0; 3]), word(0, 0, [0; 3])], b""), "input 0 after input 1"),
+            (answer(&[word(0, 4, [0; 3])], b""), "no action 4"),
+            (answer(&[word(0, 2 << 16, [0; 3])], b""), "port 2 was not declared"),
+            (answer(&[word(0, 1, [0, 0, 9])], b"short"), "9 bytes announced, 5 left"),
+            (answer(&[word(0, 1, [u32::MAX, u32::MAX, u32::MAX])], b"short"), "announced"),
+            (answer(&[word(0, 0, [0; 3])], b"x"), "belong to no entry"),
+            (answer(&[word(0, 0, [0, 0, 1])], b"x"), "only `emit` and `reject`"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/+"), "'+'"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/#"), "'#'"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a\0b"), "'\\0'"),
+            (answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"), "not utf-8"),
+            (answer(&[word(0, 1, [0, 3, 0])], b"\x09\x00a"), "header block"),
+            (answer(&[word(0, 3, [0; 3]), word(0, 3, [0; 3])], b""), "rejected twice"),
+        ];
+        for (answer, text) in cases {
+            let fault = fault(&answer, shape(3));
+            assert!(fault.kind == FaultKind::Contract && fault.message.contains(text), "{fault} instead of {text}");
+        }
+        let mut key = word(0, 1, [3, 0, 0]);
+        key[output::KEY] = 2 | 2 << 16;
+        assert!(fault(&answer(&[key], b"abc"), shape(3)).message.contains("key ends at byte 4"));
+    }
+
+    #[test]
+    fn a_tick_brings_messages_of_its_own_only() {
+        let tick = Shape { inputs: None, ..shape(0) };
+        assert!(unpack(&answer(&[word(NO_INPUT, 1, [1, 0, 0])], b"t"), tick, &mut Vec::new()).is_ok());
+        assert!(fault(&answer(&[word(NO_INPUT, 1, [0, 0, 1])], b"t"), tick).message.contains("needs a topic"));
+        assert!(fault(&answer(&[word(NO_INPUT, 0, [0; 3])], b""), tick).message.contains("only `emit`"));
+        assert!(fault(&answer(&[word(0, 1, [1, 0, 0])], b"t"), tick).message.contains("names input 0"));
+    }
+
+    #[test]
+    fn too_much_output_is_a_fault_of_its_own_kind() {
+        let many = vec![word(0, 0, [0; 3]); 101];
+        assert_eq!(fault(&answer(&many, b""), shape(1)).kind, FaultKind::Output);
+        assert_eq!(fault(&answer(&[word(0, 1, [0, 0, 10_001])], &[0; 10_001]), shape(1)).kind, FaultKind::Output);
+    }
+
+    #[test]
+    fn words_a_later_contract_adds_are_stepped_over() {
+        let mut longer = word(0, 0, [0; 3]);
+        longer.extend([77, 78]);
+        let answer = Answer { stride: 9, ..answer(&[longer], b"") };
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        assert_eq!(entries.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn packing_keeps_every_field(messages in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>(), any::<(u16, u16, u32, u64)>()), 0..20)) {
+            let mut packed = Packed::default();
+            for (topic, headers, payload, (offset, len, marks, received_us)) in &messages {
+                let message = Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, marks: Marks(*marks), received_us: *received_us, ..Message::default() };
+                prop_assert!(packed.push(&message));
+            }
+            prop_assert_eq!(packed.len(), messages.len());
+            let mut data = packed.data.as_slice();
+            for ((topic, headers, payload, (offset, len, marks, received_us)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {
+                for (part, word) in [(topic, input::TOPIC), (headers, input::HEADERS), (payload, input::PAYLOAD)] {
+                    let (field, rest) = data.split_at(words[word] as usize);
+                    prop_assert_eq!(field, part);
+                    data = rest;
+                }
+                prop_assert_eq!(words[input::KEY], u32::from(*offset) | u32::from(*len) << 16);
+                prop_assert_eq!(u64::from(words[input::RECEIVED_LOW]) | u64::from(words[input::RECEIVED_HIGH]) << 32, *received_us);
+                prop_assert_eq!(words[input::MARKS], *marks);
+            }
+            prop_assert!(data.is_empty());
+        }
+
+        #[test]
+        fn a_hostile_output_is_refused_or_harmless(
+            stride in prop_oneof![Just(7_u32), any::<u32>(), 0..12_u32],
+            words in proptest::collection::vec(prop_oneof![0..6_u32, any::<u32>(), Just(u32::MAX)], 0..70),
+            data in proptest::collection::vec(any::<u8>(), 0..60),
+            inputs in proptest::option::of(0..4_usize),
+        ) {
+            let answer = Answer { stride, words, data: data.into() };
+            let mut entries = Vec::new();
+            if unpack(&answer, Shape { inputs, ..shape(0) }, &mut entries).is_ok() {
+                let mut last = 0;
+                for entry in &entries {
+                    prop_assert!(entry.port < 2);
+                    prop_assert!(inputs.map_or(entry.input == NO_INPUT, |inputs| (entry.input as usize) < inputs && entry.input >= last));
+                    last = entry.input;
+                    let message = entry.emitted(&answer.data, &Message::default());
+                    prop_assert!(entry.action != Action::Emit || message.topic.is_empty() || check_topic(&message.topic).is_ok());
+                    entry.reason(&answer.data);
+                }
+            }
+        }
+    }
+}

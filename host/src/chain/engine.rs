@@ -1,0 +1,199 @@
+//! The one wasmtime engine of the process: how guests are compiled, what they may import, and the clock tick that
+//! ends a call which runs too long.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+
+use super::guest::Guest;
+use super::{Error, host};
+
+/// How exact the time limit of a call is. Shorter ticks wake the processor more often.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Ticks without a call after which the ticker sleeps until the next one: an idle gateway shall be idle.
+const QUIET_TICKS: u32 = 50;
+
+/// Frames of a guest's back-trace that a fault keeps.
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(24).expect("24 is not 0");
+
+/// Compiles components and runs their instances. Cheap to clone; the last clone stops the ticker.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    stack_bytes: usize,
+    wasm: wasmtime::Engine,
+    linker: Linker<Guest>,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// An engine whose guests have `stack_bytes` of native stack at most.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when this machine cannot run it, [`Error::Thread`] when there is no thread for its ticker.
+    pub fn new(stack_bytes: usize) -> Result<Self, Error> {
+        let wasm = wasmtime::Engine::new(&config(stack_bytes)).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
+        let linker = link(&wasm).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
+        let ticker = Ticker::start(&wasm).map_err(Error::Thread)?;
+        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker }) })
+    }
+
+    /// Native stack a guest may use; a thread that runs one needs that much beside its own.
+    pub(super) fn stack_bytes(&self) -> usize {
+        self.shared.stack_bytes
+    }
+
+    pub(super) fn wasm(&self) -> &wasmtime::Engine {
+        &self.shared.wasm
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Guest> {
+        &self.shared.linker
+    }
+
+    /// Says that a guest is about to run, for `limit` at most. The call has ended when the answer is dropped.
+    pub(super) fn begin_call(&self, limit: Duration) -> Call<'_> {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis());
+        self.shared.ticker.begin();
+        // One more: the current tick may end at once.
+        Call { ticker: &self.shared.ticker, deadline_ticks: u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1 }
+    }
+}
+
+/// A guest is running: the ticker stays awake.
+pub(super) struct Call<'a> {
+    ticker: &'a Ticker,
+    /// Epoch deadline of the call, in ticks from now.
+    pub(super) deadline_ticks: u64,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.ticker.pulse.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+fn config(stack_bytes: usize) -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .strategy(wasmtime::Strategy::Cranelift)
+        .allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand)
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .consume_fuel(false)
+        .max_wasm_stack(stack_bytes)
+        // Checked against `max_wasm_stack` although no fiber is ever made: every call is synchronous.
+        .async_stack_size(stack_bytes + (1 << 20))
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
+    // What no plugin needs is not offered: most advisories of the engine were in the proposals.
+    config
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_stack_switching(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_relaxed_simd(false);
+    config
+}
+
+/// WASI 0.2 and the host interfaces, the same for every plugin: what a guest is granted is in its store.
+fn link(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(wasm);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    host::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Advances the epoch while calls are made.
+struct Ticker {
+    pulse: Arc<Pulse>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Pulse {
+    running: AtomicUsize,
+    begun: AtomicU64,
+    asleep: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Ticker {
+    fn start(wasm: &wasmtime::Engine) -> std::io::Result<Self> {
+        let pulse = Arc::new(Pulse::default());
+        let (seen, engine) = (Arc::clone(&pulse), wasm.weak());
+        let thread = std::thread::Builder::new().name("ticker".to_owned()).stack_size(64 << 10).spawn(move || {
+            while !seen.stop.load(Ordering::SeqCst) {
+                let Some(engine) = engine.upgrade() else { return };
+                tick_until_quiet(&engine, &seen);
+                sleep_until_called(&seen);
+            }
+        })?;
+        Ok(Self { pulse, thread: Some(thread) })
+    }
+
+    fn begin(&self) {
+        self.pulse.begun.fetch_add(1, Ordering::Relaxed);
+        self.pulse.running.fetch_add(1, Ordering::SeqCst);
+        if self.pulse.asleep.load(Ordering::SeqCst)
+            && let Some(thread) = &self.thread
+        {
+            thread.thread().unpark();
+        }
+    }
+}
+
+/// Ticks until no call has been running or begun for [`QUIET_TICKS`].
+fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse) {
+    let mut seen = 0;
+    let mut quiet = 0;
+    while quiet < QUIET_TICKS && !pulse.stop.load(Ordering::SeqCst) {
+        std::thread::park_timeout(TICK);
+        engine.increment_epoch();
+        let begun = pulse.begun.load(Ordering::Relaxed);
+        let busy = begun != seen || pulse.running.load(Ordering::SeqCst) > 0;
+        quiet = if busy { 0 } else { quiet + 1 };
+        seen = begun;
+    }
+}
+
+/// `asleep` is raised before `running` is read, and a call raises `running` before it reads `asleep`: one of the two
+/// sees the other.
+fn sleep_until_called(pulse: &Pulse) {
+    pulse.asleep.store(true, Ordering::SeqCst);
+    while pulse.running.load(Ordering::SeqCst) == 0 && !pulse.stop.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+    pulse.asleep.store(false, Ordering::SeqCst);
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.pulse.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A ticker cannot panic; if it did, there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}

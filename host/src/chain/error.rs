@@ -1,0 +1,90 @@
+//! Why a chain cannot be built. Every text names the plugin or flow.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::program::Unusable;
+
+/// A chain that cannot be built, or an engine that cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This machine cannot run the engine.
+    #[error("wasm engine does not start: {0}")]
+    Engine(String),
+    /// No thread is to be had.
+    #[error("a thread does not start")]
+    Thread(#[source] std::io::Error),
+    /// A component cannot be read.
+    #[error("plugin `{plugin}`: cannot read `{}`", path.display())]
+    Read {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// Its file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is no such plugin in this binary.
+    #[error("plugin `{plugin}`: there is no built-in plugin `{name}`")]
+    UnknownBuiltin {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// What was asked for.
+        name: String,
+    },
+    /// A component cannot be used.
+    #[error("plugin `{plugin}`: {source}")]
+    Unusable {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// Why.
+        source: Unusable,
+    },
+    /// A plugin failed before its first message.
+    #[error("plugin `{plugin}` fails while it is started: {source}")]
+    Instantiate {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// How.
+        source: Box<Fault>,
+    },
+    /// A plugin does not accept its settings.
+    #[error("plugin `{plugin}` refuses its settings: {why}")]
+    Configure {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// In its own words.
+        why: String,
+    },
+    /// A plugin asks for what it cannot have.
+    #[error("plugin `{plugin}`: {why}")]
+    Setup {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// What it asks for.
+        why: String,
+    },
+    /// A port leads nowhere.
+    #[error("plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there")]
+    PortWithoutRoute {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// Its port.
+        port: String,
+    },
+    /// The end of the chain leads nowhere.
+    #[error("flow `{flow}` has no route for `out`")]
+    NoOut {
+        /// Which flow.
+        flow: Arc<str>,
+    },
+    /// A topic template names what is not known.
+    #[error("flow `{flow}`: `topic` holds `{{{placeholder}}}`; known are `{{topic}}`, `{{device}}` and `{{flow}}`")]
+    Template {
+        /// Which flow.
+        flow: Arc<str>,
+        /// What it names.
+        placeholder: String,
+    },
+}

@@ -1,0 +1,150 @@
+//! What a plugin can do wrong, as a value. After any fault the instance is dropped and replaced.
+
+use std::fmt;
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::guest::Guest;
+
+/// Sort of a fault: the `kind` label of `tidegate_plugin_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The guest trapped or left through `exit`.
+    Trap,
+    /// A call took longer than `call_time`.
+    Timeout,
+    /// The guest asked for more memory than `memory_bytes`.
+    Memory,
+    /// The guest used more than `stack_bytes`.
+    Stack,
+    /// The guest asked for more table elements than `table_elements`.
+    Table,
+    /// An output has more entries or bytes than allowed.
+    Output,
+    /// An output, a page of state or a setup breaks the contract.
+    Contract,
+    /// Saved state is larger than `state_bytes`, or was refused by `restore`.
+    State,
+    /// No instance could be made.
+    Instantiate,
+}
+
+impl FaultKind {
+    /// Every kind, for metrics.
+    pub const ALL: [Self; 9] = [
+        Self::Trap,
+        Self::Timeout,
+        Self::Memory,
+        Self::Stack,
+        Self::Table,
+        Self::Output,
+        Self::Contract,
+        Self::State,
+        Self::Instantiate,
+    ];
+
+    /// The name used in metrics, logs and dead letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Timeout => "timeout",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::Table => "table",
+            Self::Output => "output",
+            Self::Contract => "contract",
+            Self::State => "state",
+            Self::Instantiate => "instantiate",
+        }
+    }
+}
+
+/// One failure of a plugin, with what is needed to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its sort.
+    pub kind: FaultKind,
+    /// What happened, in words.
+    pub message: String,
+    /// Where in the guest, innermost frame first; empty when it was not inside.
+    pub backtrace: String,
+    /// The last lines the guest wrote to stdout and stderr.
+    pub stderr: String,
+}
+
+impl Fault {
+    /// A fault found by the host, outside of the guest.
+    pub(super) fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), backtrace: String::new(), stderr: String::new() }
+    }
+
+    /// An output that breaks the contract.
+    pub(super) fn contract(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Contract, message)
+    }
+
+    /// Sorts what a call ended with; `guest` knows which limit was met.
+    pub(super) fn classify(error: &wasmtime::Error, guest: &Guest) -> Self {
+        let trap = error.downcast_ref::<Trap>();
+        let kind = match trap {
+            Some(Trap::Interrupt) => FaultKind::Timeout,
+            Some(Trap::StackOverflow) => FaultKind::Stack,
+            _ if guest.budget.memory_denied => FaultKind::Memory,
+            _ if guest.budget.table_denied => FaultKind::Table,
+            _ if error.downcast_ref::<WasmBacktrace>().is_none() && is_too_much_data(error) => FaultKind::Output,
+            _ => FaultKind::Trap,
+        };
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        Self { kind, message: message(kind, error, guest), backtrace, stderr: guest.output.tail() }
+    }
+
+    /// Everything that is known, for the dead letter.
+    pub fn detail(&self) -> String {
+        let mut text = self.to_string();
+        for (title, part) in [("", &self.backtrace), ("last lines of the plugin:\n", &self.stderr)] {
+            if !part.is_empty() {
+                text.push('\n');
+                text.push_str(title);
+                text.push_str(part.trim_end());
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
+    match kind {
+        FaultKind::Timeout => format!("a call took longer than {:?}", guest.call_time),
+        FaultKind::Memory => format!("asked for more than {} bytes of memory", guest.budget.memory_bytes),
+        FaultKind::Table => format!("asked for more than {} table elements", guest.budget.table_elements),
+        FaultKind::Output => "returned more data than the output limit allows".to_owned(),
+        // The first context is the back-trace, which is kept apart.
+        _ => error.root_cause().to_string(),
+    }
+}
+
+/// wasmtime has no type for running out of hostcall fuel.
+fn is_too_much_data(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detail_holds_message_trace_and_last_lines() {
+        let fault =
+            Fault { backtrace: "0: rule".to_owned(), stderr: "boom\n".to_owned(), ..Fault::new(FaultKind::Trap, "unreachable") };
+        assert_eq!(fault.detail(), "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom");
+        assert_eq!(Fault::contract("stride 3").detail(), "contract: stride 3");
+    }
+}

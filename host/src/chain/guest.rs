@@ -1,0 +1,266 @@
+//! What belongs to one instance on the host's side: its limits, its clock, its empty WASI context, and a bounded
+//! ring with the last it wrote.
+//!
+//! Time and random numbers are the host's, so that runs can be repeated: the clocks stand still during a call and
+//! show the batch's time; random numbers come from a generator seeded by lane and component. They are not secret.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus::{Gauge, IntCounter};
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
+
+use super::metrics::PluginMetrics;
+use super::settings::Limits;
+
+/// Bytes of stdout and stderr that are kept.
+const RING_BYTES: usize = 4 << 10;
+
+/// Core instances, memories and tables of one component: its own and the adapters that tools put in.
+const MAX_INSTANCES: usize = 64;
+const MAX_MEMORIES: usize = 8;
+const MAX_TABLES: usize = 16;
+
+/// Host resources (streams, pollables) a guest may hold.
+const MAX_RESOURCES: usize = 256;
+
+/// Bytes of one random request; seeds need 16 to 32.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// Bytes of the random cycle: as long as a hash seed is drawn per map it does not repeat soon.
+const RANDOM_CYCLE: usize = 1 << 10;
+
+/// The store's data.
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    /// The host's time, microseconds since 1970.
+    pub(super) now_us: u64,
+    /// Wall time of one call.
+    pub(super) call_time: Duration,
+    /// While inputs are run again, the log and the metrics have had them already.
+    pub(super) muted: bool,
+    pub(super) budget: Budget,
+    pub(super) output: Ring,
+    pub(super) log: LogRate,
+    pub(super) metrics: PluginMetrics,
+    pub(super) lane: usize,
+    pub(super) counters: HashMap<String, IntCounter>,
+    pub(super) gauges: HashMap<String, Gauge>,
+}
+
+impl Guest {
+    pub(super) fn new(limits: &Limits, metrics: PluginMetrics, lane: usize, seed: u64) -> Self {
+        let output = Ring::default();
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(lane as u64));
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(output.clone())
+            .stderr(output.clone())
+            .secure_random(Deterministic::new(std::iter::repeat_with(|| random.u8(..)).take(RANDOM_CYCLE).collect()))
+            .insecure_random(Deterministic::new(std::iter::repeat_with(|| random.u8(..)).take(RANDOM_CYCLE).collect()))
+            .insecure_random_seed(random.u128(..))
+            .max_random_size(MAX_RANDOM_BYTES)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            wasi: wasi.build(),
+            table,
+            now_us: 0,
+            call_time: limits.call_time,
+            muted: false,
+            budget: Budget::new(limits),
+            output,
+            log: LogRate { per_second: limits.log_lines_per_second, ..LogRate::default() },
+            metrics,
+            lane,
+            counters: HashMap::new(),
+            gauges: HashMap::new(),
+        }
+    }
+
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Memory and tables of a store, over all its instances, and whether it was ever refused more.
+pub(super) struct Budget {
+    pub(super) memory_bytes: usize,
+    pub(super) table_elements: usize,
+    memory_used: usize,
+    tables_used: usize,
+    pub(super) memory_denied: bool,
+    pub(super) table_denied: bool,
+}
+
+impl Budget {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            table_elements: limits.table_elements,
+            memory_used: 0,
+            tables_used: 0,
+            memory_denied: false,
+            table_denied: false,
+        }
+    }
+}
+
+/// Whether `used` may grow by `more` within `limit`; if so it has.
+fn grow(used: &mut usize, more: usize, limit: usize, denied: &mut bool) -> bool {
+    let total = used.saturating_add(more);
+    *denied |= total > limit;
+    if total <= limit {
+        *used = total;
+    }
+    total <= limit
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        Ok(grow(&mut self.memory_used, more, self.memory_bytes, &mut self.memory_denied))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        Ok(grow(&mut self.tables_used, more, self.table_elements, &mut self.table_denied))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+}
+
+/// Lets so many log lines a second through, by the host's time.
+#[derive(Default)]
+pub(super) struct LogRate {
+    per_second: u32,
+    second: u64,
+    lines: u32,
+}
+
+impl LogRate {
+    pub(super) fn allows(&mut self, now_us: u64) -> bool {
+        let second = now_us / 1_000_000;
+        if second != self.second {
+            (self.second, self.lines) = (second, 0);
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines <= self.per_second
+    }
+}
+
+/// The last bytes a guest wrote to stdout and stderr. wasmtime-wasi's own pipe traps the guest when it is full.
+#[derive(Clone, Default)]
+pub(super) struct Ring(Arc<Mutex<VecDeque<u8>>>);
+
+impl Ring {
+    fn push(&self, bytes: &[u8]) {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = &bytes[bytes.len().saturating_sub(RING_BYTES)..];
+        let excess = (ring.len() + bytes.len()).saturating_sub(RING_BYTES);
+        ring.drain(..excess);
+        ring.extend(bytes);
+    }
+
+    /// What is kept, as text.
+    pub(super) fn tail(&self) -> String {
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(ring.make_contiguous()).into_owned()
+    }
+}
+
+impl IsTerminal for Ring {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Ring {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, and that is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Ring {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(RING_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Ring {
+    async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_last_bytes_and_no_more() {
+        let ring = Ring::default();
+        ring.push(&vec![b'a'; RING_BYTES * 3]);
+        ring.push(b"the end");
+        let tail = ring.tail();
+        assert_eq!(tail.len(), RING_BYTES);
+        assert!(tail.ends_with("aathe end"));
+    }
+
+    #[test]
+    fn memory_over_the_limit_is_denied_and_remembered() {
+        let mut budget = Budget::new(&Limits { memory_bytes: 100, table_elements: 10, ..Limits::default() });
+        assert!(budget.memory_growing(0, 60, None).unwrap());
+        assert!(!budget.memory_growing(0, 60, None).unwrap(), "a second memory counts too");
+        assert!(budget.memory_growing(60, 100, None).unwrap(), "what was denied was not used");
+        assert!(budget.memory_denied && !budget.table_denied);
+        assert!(!budget.table_growing(0, 11, None).unwrap() && budget.table_denied);
+    }
+
+    #[test]
+    fn log_lines_are_let_through_by_the_second() {
+        let mut rate = LogRate { per_second: 2, ..LogRate::default() };
+        let allowed = |rate: &mut LogRate, now| (0..5).filter(|_| rate.allows(now)).count();
+        assert_eq!(allowed(&mut rate, 5_000_000), 2);
+        assert_eq!(allowed(&mut rate, 5_999_999), 0);
+        assert_eq!(allowed(&mut rate, 6_000_000), 2);
+    }
+}

@@ -1,0 +1,176 @@
+//! The host interfaces a plugin may import: log, metrics, clock, and the clocks of WASI in terms of it.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, HasSelf, Lift, Linker, Resource};
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::guest::Guest;
+
+/// Bytes of one log line that are kept.
+const MAX_LOG_BYTES: usize = 2 << 10;
+
+/// Names of counters and of gauges that one plugin may have: each is a time series.
+const MAX_METRIC_NAMES: usize = 32;
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "made of the guest's number by `Lift`, never by name")]
+enum Level {
+    #[component(name = "error")]
+    Error,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "debug")]
+    Debug,
+}
+
+/// Adds the host interfaces, and puts our clocks in the place of WASI's.
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.instance("tidegate:plugin/log@0.1.0")?.func_wrap(
+        "log",
+        |mut store: StoreContextMut<'_, Guest>, (level, message): (Level, String)| {
+            store.data_mut().write_log(level, &message);
+            Ok(())
+        },
+    )?;
+    let mut metrics = linker.instance("tidegate:plugin/metrics@0.1.0")?;
+    metrics.func_wrap("counter", |mut store: StoreContextMut<'_, Guest>, (name, add): (String, u64)| {
+        store.data_mut().count(name, add);
+        Ok(())
+    })?;
+    metrics.func_wrap("gauge", |mut store: StoreContextMut<'_, Guest>, (name, value): (String, f64)| {
+        store.data_mut().set_gauge(name, value);
+        Ok(())
+    })?;
+    linker
+        .instance("tidegate:plugin/clock@0.1.0")?
+        .func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().now_us,)))?;
+
+    linker.allow_shadowing(true);
+    wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    monotonic_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl Guest {
+    fn write_log(&mut self, level: Level, message: &str) {
+        if self.muted {
+            return;
+        }
+        if !self.log.allows(self.now_us) {
+            self.metrics.log_lines_dropped.inc();
+            return;
+        }
+        let end = message.floor_char_boundary(MAX_LOG_BYTES);
+        // A line feed in a plugin's message must not look like a line of ours.
+        let text = message[..end].replace(char::is_control, " ");
+        let (flow, plugin, lane) = (&*self.metrics.flow, &*self.metrics.plugin, self.lane);
+        match level {
+            Level::Error => tracing::error!(flow, plugin, lane, "{text}"),
+            Level::Warn => tracing::warn!(flow, plugin, lane, "{text}"),
+            Level::Info => tracing::info!(flow, plugin, lane, "{text}"),
+            Level::Debug => tracing::debug!(flow, plugin, lane, "{text}"),
+        }
+    }
+
+    fn count(&mut self, name: String, add: u64) {
+        if self.muted {
+            return;
+        }
+        if let Some(counter) = self.counters.get(&name) {
+            counter.inc_by(add);
+        } else if self.counters.len() < MAX_METRIC_NAMES && is_metric_name(&name) {
+            let counter = self.metrics.own_counter(&name);
+            counter.inc_by(add);
+            self.counters.insert(name, counter);
+        } else {
+            self.metrics.names_refused.inc();
+        }
+    }
+
+    fn set_gauge(&mut self, name: String, value: f64) {
+        if self.muted {
+            return;
+        }
+        if let Some(gauge) = self.gauges.get(&name) {
+            gauge.set(value);
+        } else if self.gauges.len() < MAX_METRIC_NAMES && is_metric_name(&name) {
+            let gauge = self.metrics.own_gauge(&name, self.lane);
+            gauge.set(value);
+            self.gauges.insert(name, gauge);
+        } else {
+            self.metrics.names_refused.inc();
+        }
+    }
+}
+
+/// A name that can be a label value everywhere: letters, digits and underscores, at most 64.
+fn is_metric_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl wall_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        let nanoseconds = u32::try_from(self.now_us % 1_000_000 * 1_000).unwrap_or_default();
+        Ok(wall_clock::Datetime { seconds: self.now_us / 1_000_000, nanoseconds })
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000 })
+    }
+}
+
+/// A pollable for a moment that has come.
+struct Past;
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Past {
+    async fn ready(&mut self) {}
+}
+
+impl Guest {
+    /// Waiting would hold up the lane, and the epoch cannot end a call that is inside the host.
+    fn wait_until(&mut self, moment_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        if moment_ns > self.now_us.saturating_mul(1_000) {
+            wasmtime::bail!("a plugin may not sleep or wait: ask for a tick instead");
+        }
+        let past = self.table().push(Past)?;
+        subscribe(self.table(), past)
+    }
+}
+
+impl monotonic_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<monotonic_clock::Instant> {
+        Ok(self.now_us.saturating_mul(1_000))
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<monotonic_clock::Duration> {
+        Ok(1_000)
+    }
+
+    fn subscribe_instant(&mut self, when: monotonic_clock::Instant) -> wasmtime::Result<Resource<DynPollable>> {
+        self.wait_until(when)
+    }
+
+    fn subscribe_duration(&mut self, when: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {
+        self.wait_until(self.now_us.saturating_mul(1_000).saturating_add(when))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metric_names_are_plain_words() {
+        assert!(is_metric_name("windows_open") && is_metric_name("A9"));
+        for bad in ["", "a b", "a{b}", "ä", "x\n", &"n".repeat(65)] {
+            assert!(!is_metric_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a plugin with state has been told since its last save, so that an instance that takes its place can be told
+//! again. Bounded: whoever keeps one saves before it is full.
+
+use super::batch::Packed;
+
+/// Something a plugin was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// A batch that ends at these lengths of words and data.
+    Batch {
+        now_us: u64,
+        words_end: usize,
+        data_end: usize,
+        messages: usize,
+    },
+    Tick {
+        now_us: u64,
+    },
+}
+
+/// How much a journal holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Bound {
+    /// Between two saves: a save costs about as much as running this again.
+    pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10 };
+    /// While a swap is on trial and the old instance waits.
+    pub(super) const TRIAL: Self = Self { messages: 65_536, bytes: 8 << 20 };
+}
+
+/// Batches and ticks in their order, back to back in two buffers.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    bound: Bound,
+    told: Vec<Told>,
+    words: Vec<u32>,
+    data: Vec<u8>,
+    messages: usize,
+    missed: usize,
+}
+
+impl Journal {
+    pub(super) fn new(bound: Bound) -> Self {
+        Self { bound, told: Vec::new(), words: Vec::new(), data: Vec::new(), messages: 0, missed: 0 }
+    }
+
+    /// Adds a batch; what does not fit is only counted.
+    pub(super) fn push_batch(&mut self, packed: &Packed, now_us: u64) {
+        if self.is_full() {
+            self.missed += packed.len();
+            return;
+        }
+        self.words.extend_from_slice(&packed.words);
+        self.data.extend_from_slice(&packed.data);
+        self.messages += packed.len();
+        let (words_end, data_end) = (self.words.len(), self.data.len());
+        self.told.push(Told::Batch { now_us, words_end, data_end, messages: packed.len() });
+    }
+
+    /// Adds a tick.
+    pub(super) fn push_tick(&mut self, now_us: u64) {
+        if !self.is_full() {
+            self.told.push(Told::Tick { now_us });
+        }
+    }
+
+    /// Whether it is time to save: what comes now is still taken, what comes after that is not.
+    pub(super) fn is_full(&self) -> bool {
+        self.told.len().max(self.messages) >= self.bound.messages || self.words.len() * 4 + self.data.len() >= self.bound.bytes
+    }
+
+    /// Messages it can tell again.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Messages it had no room for.
+    pub(super) fn missed(&self) -> usize {
+        self.missed
+    }
+
+    /// Forgets all; its buffers are kept unless they are larger than a save's bound needs.
+    pub(super) fn clear(&mut self) {
+        self.told.clear();
+        self.words.clear();
+        self.data.clear();
+        (self.messages, self.missed) = (0, 0);
+    }
+
+    /// Number of things told.
+    pub(super) fn len(&self) -> usize {
+        self.told.len()
+    }
+
+    /// The thing told at `index`; a batch is copied into `packed`.
+    pub(super) fn read(&self, index: usize, packed: &mut Packed) -> Option<Told> {
+        let told = *self.told.get(index)?;
+        if let Told::Batch { words_end, data_end, .. } = told {
+            let before = self.told[..index].iter().rev().find_map(|earlier| match earlier {
+                Told::Batch { words_end, data_end, .. } => Some((*words_end, *data_end)),
+                Told::Tick { .. } => None,
+            });
+            let (words_start, data_start) = before.unwrap_or_default();
+            packed.clear();
+            packed.words.extend_from_slice(&self.words[words_start..words_end]);
+            packed.data.extend_from_slice(&self.data[data_start..data_end]);
+        }
+        Some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Message;
+
+    fn batch(payloads: &[&'static str]) -> Packed {
+        let mut packed = Packed::default();
+        for payload in payloads {
+            packed.push(&Message {
+                topic: Bytes::from_static(b"t"),
+                payload: Bytes::from_static(payload.as_bytes()),
+                ..Message::default()
+            });
+        }
+        packed
+    }
+
+    #[test]
+    fn it_tells_again_what_was_told_in_order() {
+        let mut journal = Journal::new(Bound::SAVE);
+        let batches = [batch(&["a", "bb"]), batch(&["ccc"])];
+        journal.push_batch(&batches[0], 1);
+        journal.push_tick(2);
+        journal.push_batch(&batches[1], 3);
+        let mut packed = Packed::default();
+        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now_us: 1, messages: 2, .. })));
+        assert_eq!(packed, batches[0]);
+        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now_us: 2 }));
+        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now_us: 3, .. })));
+        assert_eq!(packed, batches[1]);
+        assert_eq!((journal.read(3, &mut packed), journal.messages()), (None, 3));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20 });
+        journal.push_batch(&batch(&["a", "b"]), 1);
+        assert!(!journal.is_full());
+        journal.push_batch(&batch(&["c", "d"]), 2);
+        assert!(journal.is_full());
+        journal.push_batch(&batch(&["e"]), 3);
+        assert_eq!((journal.messages(), journal.missed(), journal.len()), (4, 1, 2));
+        journal.clear();
+        assert_eq!((journal.messages(), journal.missed(), journal.is_full()), (0, 0, false));
+
+        let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20 });
+        (0..5).for_each(|now| ticks.push_tick(now));
+        assert_eq!(ticks.len(), 2);
+    }
+}

@@ -1,0 +1,191 @@
+//! A lane: one thread with an instance of every plugin. Takes what waits, up to a limit and without waiting for more,
+//! and runs it through the plugins in order.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::inbox::{Command, Inbox};
+use super::metrics::FlowMetrics;
+use super::outbox::{Item, Outbox};
+use super::stage::{Broken, Stage};
+use super::version::Version;
+use crate::clock::Now;
+use crate::message::{Delivery, FlowId, Outlet, QueueId};
+
+/// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
+const MAX_RESTARTS: usize = 3;
+const RESTART_WINDOW_US: u64 = 60_000_000;
+
+/// What all lanes of a chain share.
+pub(super) struct Shared {
+    pub(super) flow: FlowId,
+    pub(super) name: Arc<str>,
+    pub(super) batch_messages: usize,
+    pub(super) out: Vec<QueueId>,
+    pub(super) engine: Engine,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) metrics: FlowMetrics,
+    pub(super) failure: Arc<Failure>,
+    /// The version of each plugin that is confirmed.
+    pub(super) versions: Mutex<Vec<Arc<Version>>>,
+}
+
+impl Shared {
+    pub(super) fn versions(&self) -> Vec<Arc<Version>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The thread's own part.
+pub(super) struct Lane {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) outbox: Outbox,
+    pub(super) batch: Vec<Delivery>,
+    pub(super) items: Vec<Item>,
+    /// Uptime of the last panics, microseconds.
+    pub(super) restarts: Vec<u64>,
+}
+
+impl Lane {
+    /// Runs until the inbox is stopped and empty, or the lane cannot go on.
+    pub(super) fn run(mut self) {
+        loop {
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
+            let why = match turn {
+                Ok(Ok(false)) => continue,
+                Ok(Ok(true)) => break,
+                Ok(Err(broken)) => with_cause(&broken),
+                Err(panic) => panic_text(panic.as_ref()),
+            };
+            if let Err(why) = self.restart(&why, Now::read()) {
+                tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
+                self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
+                break;
+            }
+        }
+        let left = self.inbox.close();
+        if left > 0 {
+            tracing::warn!(
+                flow = &*self.shared.name,
+                lane = self.index,
+                left,
+                "lane ended before its inbox was empty; the broker sends those again"
+            );
+        }
+    }
+
+    /// One round; `true` when it was the last.
+    fn turn(&mut self) -> Result<bool, Broken> {
+        let wake = self.stages.iter().filter_map(Stage::next_tick).min();
+        let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
+        let now = Now::read();
+        for stage in &mut self.stages {
+            stage.heed(now)?;
+        }
+        for command in taken.commands {
+            self.obey(command, now);
+        }
+        if !self.batch.is_empty() {
+            self.run_batch(now)?;
+        }
+        if wake.is_some_and(|wake| wake <= Instant::now()) {
+            self.run_ticks(now)?;
+        }
+        Ok(taken.last)
+    }
+
+    fn run_batch(&mut self, now: Now) -> Result<(), Broken> {
+        self.outbox.begin(self.batch.len());
+        self.items.clear();
+        let item = |(origin, delivery): (usize, Delivery)| Item {
+            message: delivery.message,
+            receipt: delivery.receipt,
+            origin: origin as u32,
+            own_topic: false,
+        };
+        self.items.extend(self.batch.drain(..).enumerate().map(item));
+        self.run_from(0, now)
+    }
+
+    fn run_ticks(&mut self, now: Now) -> Result<(), Broken> {
+        let moment = Instant::now();
+        for index in 0..self.stages.len() {
+            self.outbox.begin(0);
+            if self.stages[index].tick(moment, now, self.shared.flow, &mut self.outbox)? {
+                self.items.clear();
+                self.items.append(&mut self.outbox.next);
+                self.run_from(index + 1, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `items` through the plugins from `first` on, and hands over what is left of them.
+    fn run_from(&mut self, first: usize, now: Now) -> Result<(), Broken> {
+        for stage in &mut self.stages[first..] {
+            if self.items.is_empty() {
+                break;
+            }
+            stage.run(&mut self.items, now, &mut self.outbox)?;
+            self.items.clear();
+            std::mem::swap(&mut self.items, &mut self.outbox.next);
+        }
+        for item in self.items.drain(..) {
+            self.outbox.owe(item, &self.shared.out);
+        }
+        self.outbox.hand_over(&*self.shared.outlet, &self.shared.metrics);
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, now: Now) {
+        // A driver that has given up does not wait for the reply.
+        match command {
+            Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
+            Command::Swap { plugin, candidate, trial, reply } => {
+                let begun = Instant::now();
+                let swapped = self.stages[plugin].swap(*candidate, trial, now);
+                drop(reply.send(swapped.map(|()| begun.elapsed())));
+            }
+            Command::Heed => {}
+        }
+    }
+
+    /// After a panic of the host's own code, or when no instance could be made: what was in hand falls unsettled,
+    /// and every plugin gets a fresh instance with its state as far as it can be had.
+    fn restart(&mut self, why: &str, now: Now) -> Result<(), String> {
+        self.shared.metrics.restarts.inc();
+        tracing::error!(
+            flow = &*self.shared.name,
+            lane = self.index,
+            "lane starts again; the broker sends what was in hand again: {why}"
+        );
+        self.batch.clear();
+        self.items.clear();
+        self.outbox.begin(0);
+        self.restarts.retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
+        self.restarts.push(now.uptime_us);
+        if self.restarts.len() >= MAX_RESTARTS {
+            return Err(format!("{MAX_RESTARTS} times within a minute: {why}"));
+        }
+        for stage in &mut self.stages {
+            stage.accuse(why);
+            stage.heed(now).and_then(|()| stage.recover(now)).map_err(|broken| with_cause(&broken))?;
+        }
+        Ok(())
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a text".to_owned())
+}

@@ -1,0 +1,212 @@
+//! A version at work in one lane: its instance, and what is needed to put another in its place after a fault.
+
+use std::sync::Arc;
+
+use super::batch::{Answer, Entry, Packed, Shape, unpack};
+use super::engine::Engine;
+use super::fault::{Fault, FaultKind};
+use super::journal::{Bound, Journal, Told};
+use super::plugin::{Instance, Place};
+use super::state::{Extent, Snapshot};
+use super::version::Version;
+
+/// An instance with the memory of how it came to its state.
+pub(super) struct Live {
+    pub(super) version: Arc<Version>,
+    engine: Engine,
+    lane: usize,
+    instance: Instance,
+    snapshot: Snapshot,
+    journal: Journal,
+    /// After a save that failed: how many messages the journal may miss before the next try.
+    patience: usize,
+}
+
+impl Live {
+    /// A configured instance without state.
+    pub(super) fn start(version: &Arc<Version>, engine: &Engine, lane: usize, now_us: u64) -> Result<Self, Fault> {
+        let instance = fresh(version, engine, lane, now_us)?;
+        let journal = Journal::new(Bound::SAVE);
+        let (version, engine) = (Arc::clone(version), engine.clone());
+        Ok(Self { version, engine, lane, instance, snapshot: Snapshot::default(), journal, patience: 0 })
+    }
+
+    /// Runs a batch; its entries are appended to `entries`.
+    ///
+    /// # Errors
+    /// The instance is then void: [`Live::recover`] comes next.
+    pub(super) fn process(&mut self, packed: &Packed, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let answer = {
+            let _timer = self.version.metrics.call_seconds.start_timer();
+            self.instance.process(packed, now_us)?
+        };
+        unpack(&answer, self.shape(Some(packed.len())), entries)?;
+        if self.instance.has_state() {
+            self.journal.push_batch(packed, now_us);
+            self.move_save_point(now_us)?;
+        }
+        Ok(answer)
+    }
+
+    /// Tells the time; the outputs are appended to `entries`.
+    ///
+    /// # Errors
+    /// As [`Live::process`].
+    pub(super) fn tick(&mut self, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let answer = self.instance.tick(now_us)?;
+        unpack(&answer, self.shape(None), entries)?;
+        if self.instance.has_state() {
+            self.journal.push_tick(now_us);
+            self.move_save_point(now_us)?;
+        }
+        Ok(answer)
+    }
+
+    /// Shows the instance what `journal` holds, outputs discarded.
+    ///
+    /// # Errors
+    /// As [`Live::process`].
+    pub(super) fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
+        let (mut packed, mut entries) = (Packed::default(), Vec::new());
+        self.instance.mute(true);
+        for index in 0..journal.len() {
+            entries.clear();
+            match journal.read(index, &mut packed) {
+                Some(Told::Batch { now_us, .. }) => drop(self.process(&packed, now_us, &mut entries)?),
+                Some(Told::Tick { now_us }) => drop(self.tick(now_us, &mut entries)?),
+                None => break,
+            }
+        }
+        self.instance.mute(false);
+        Ok(())
+    }
+
+    /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
+    /// since run again. What of the state cannot be had back is counted and logged; the instance then runs without.
+    ///
+    /// # Errors
+    /// No instance can be made at all.
+    pub(super) fn recover(&mut self, now_us: u64) -> Result<(), Fault> {
+        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        if !self.instance.has_state() {
+            return Ok(());
+        }
+        let journal = std::mem::replace(&mut self.journal, Journal::new(Bound::SAVE));
+        if let Err(fault) = self.rebuild(&journal, now_us) {
+            self.report_lost(journal.messages() + journal.missed(), &fault);
+            self.fall_back(now_us)?;
+        } else if journal.missed() > 0 {
+            self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self, journal: &Journal, now_us: u64) -> Result<(), Fault> {
+        self.instance.restore(&self.snapshot, now_us)?;
+        self.catch_up(journal)
+    }
+
+    /// The state of the last save alone; if not even that works, none.
+    fn fall_back(&mut self, now_us: u64) -> Result<(), Fault> {
+        self.journal.clear();
+        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        if let Err(fault) = self.instance.restore(&self.snapshot, now_us) {
+            tracing::error!(plugin = self.version.label(), lane = self.lane, %fault, "plugin starts without state: its saved state is not accepted");
+            self.version.metrics.error(fault.kind);
+            self.snapshot = Snapshot::default();
+            self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the whole state, forgets the journal, and hands out a copy.
+    ///
+    /// # Errors
+    /// As [`Live::process`], unless the kind is `state`: then it is only too large, and the instance goes on.
+    pub(super) fn checkpoint(&mut self, now_us: u64) -> Result<Snapshot, Fault> {
+        self.save(Extent::Complete, now_us)?;
+        Ok(self.snapshot.clone())
+    }
+
+    /// Takes over the state another instance saved.
+    ///
+    /// # Errors
+    /// The plugin refuses it or has no `state`, or it failed: this instance is then void.
+    pub(super) fn adopt(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
+        if !self.instance.has_state() && !snapshot.is_empty() {
+            let text = "the running version keeps state and this one does not export `state`";
+            return Err(Fault::new(FaultKind::State, text));
+        }
+        if !self.instance.has_state() {
+            return Ok(());
+        }
+        self.instance.restore(snapshot, now_us)?;
+        self.snapshot = snapshot.clone();
+        Ok(())
+    }
+
+    /// Takes over a copy of a state and, with a timer, a tick, and is thrown away: would it work?
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(super) fn rehearse(mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
+        self.instance.mute(true);
+        self.adopt(snapshot, now_us)?;
+        if self.version.tick_every().is_some() {
+            self.tick(now_us, &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has state that can be saved.
+    pub(super) fn has_state(&self) -> bool {
+        self.instance.has_state()
+    }
+
+    fn save(&mut self, extent: Extent, now_us: u64) -> Result<(), Fault> {
+        let pages = self.instance.save(extent, self.version.limits.state_bytes, now_us)?;
+        self.snapshot.replace(extent, self.version.setup.state_version, pages);
+        self.journal.clear();
+        self.patience = 0;
+        Ok(())
+    }
+
+    /// Saves when the journal is full. The batch before has been processed, so a failure here is none of that batch:
+    /// the journal stays as it is, and what it misses is counted until a later save succeeds.
+    fn move_save_point(&mut self, now_us: u64) -> Result<(), Fault> {
+        if !self.journal.is_full() || self.journal.missed() < self.patience {
+            return Ok(());
+        }
+        // After a failed save the guest may think its changes are known.
+        let extent = if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent() };
+        let Err(fault) = self.save(extent, now_us) else { return Ok(()) };
+        self.patience = (self.patience * 2).max(Bound::SAVE.messages);
+        self.version.metrics.error(fault.kind);
+        let plugin = self.version.label();
+        tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
+        // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.
+        if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now_us) }
+    }
+
+    fn report_lost(&self, messages: usize, fault: &Fault) {
+        let plugin = self.version.label();
+        self.version.metrics.state_lost.inc_by(messages as u64);
+        tracing::error!(plugin, lane = self.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
+    }
+
+    fn shape(&self, inputs: Option<usize>) -> Shape {
+        let limits = &self.version.limits;
+        Shape { inputs, ports: self.version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
+    }
+}
+
+/// A configured instance of a version; it must ask for the same as the first one did.
+fn fresh(version: &Version, engine: &Engine, lane: usize, now_us: u64) -> Result<Instance, Fault> {
+    let place = Place { engine, limits: &version.limits, metrics: &version.metrics, lane };
+    let mut instance = Instance::new(&version.program, place)?;
+    match instance.configure(&version.settings, now_us)? {
+        Ok(setup) if setup == version.setup => Ok(instance),
+        Ok(_) => Err(Fault::contract("`configure` asks for something else than before with the same settings")),
+        Err(why) => Err(Fault::contract(format!("`configure` refused settings it accepted before: {why}"))),
+    }
+}

@@ -1,0 +1,164 @@
+//! What is counted about chains. Labels are flow and plugin, never topic or device.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::fault::FaultKind;
+
+/// Metrics of all chains of the process.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    messages: IntCounterVec,
+    waiting: IntGaugeVec,
+    restarts: IntCounterVec,
+    errors: IntCounterVec,
+    reloads: IntCounterVec,
+    call_seconds: HistogramVec,
+    log_lines_dropped: IntCounterVec,
+    names_refused: IntCounterVec,
+    state_lost: IntCounterVec,
+    own_counters: IntCounterVec,
+    own_gauges: GaugeVec,
+}
+
+/// What became of an input message of a chain; of several outcomes the highest counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fate {
+    /// No plugin named it, or all its outputs went to ports that drop.
+    #[default]
+    Filtered,
+    /// It went into a plugin's state.
+    Absorbed,
+    /// It is a dead letter.
+    Parked,
+    /// It, or what was made of it, is owed to an uplink.
+    Forwarded,
+}
+
+impl Fate {
+    pub(super) const ALL: [Self; 4] = [Self::Filtered, Self::Absorbed, Self::Parked, Self::Forwarded];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Absorbed => "absorbed",
+            Self::Parked => "parked",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a metric of the same name is registered already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            add(registry, IntCounterVec::new(Opts::new(format!("tidegate_{name}_total"), help), labels)?)
+        };
+        let of_plugin = |name: &str, help: &str| counter(&format!("plugin_{name}"), help, &["flow", "plugin"]);
+        let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
+        let gauges = Opts::new("tidegate_plugin_gauge", "Gauges that plugins set.");
+        let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
+        let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
+        Ok(Self {
+            messages: counter("chain_messages", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
+            waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
+            restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
+            errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
+            reloads: counter("plugin_reloads", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
+            log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
+            names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
+            state_lost: of_plugin("state_lost", "Input messages whose effect on a plugin's state was lost.")?,
+            own_counters: counter("plugin_counter", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
+            own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
+        })
+    }
+
+    pub(super) fn flow(&self, flow: &str) -> FlowMetrics {
+        FlowMetrics {
+            fates: Fate::ALL.map(|fate| self.messages.with_label_values(&[flow, fate.name()])),
+            waiting: self.waiting.with_label_values(&[flow]),
+            restarts: self.restarts.with_label_values(&[flow]),
+        }
+    }
+
+    pub(super) fn plugin(&self, flow: &Arc<str>, plugin: &Arc<str>) -> PluginMetrics {
+        let labels: &[&str] = &[flow, plugin];
+        for kind in FaultKind::ALL {
+            self.errors.with_label_values(&[flow, plugin, kind.name()]);
+        }
+        PluginMetrics {
+            call_seconds: self.call_seconds.with_label_values(labels),
+            log_lines_dropped: self.log_lines_dropped.with_label_values(labels),
+            names_refused: self.names_refused.with_label_values(labels),
+            state_lost: self.state_lost.with_label_values(labels),
+            flow: Arc::clone(flow),
+            plugin: Arc::clone(plugin),
+            all: self.clone(),
+        }
+    }
+}
+
+fn add<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// Metrics of one flow.
+#[derive(Clone, Debug)]
+pub(super) struct FlowMetrics {
+    fates: [IntCounter; 4],
+    pub(super) waiting: IntGauge,
+    pub(super) restarts: IntCounter,
+}
+
+impl FlowMetrics {
+    /// Counts what became of a batch.
+    pub(super) fn settle(&self, fates: &[Fate]) {
+        let mut counts = [0_u64; 4];
+        for fate in fates {
+            counts[*fate as usize] += 1;
+        }
+        for (counter, count) in self.fates.iter().zip(counts) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+    }
+}
+
+/// Metrics of one plugin of a flow.
+#[derive(Clone, Debug)]
+pub(super) struct PluginMetrics {
+    pub(super) flow: Arc<str>,
+    pub(super) plugin: Arc<str>,
+    pub(super) call_seconds: Histogram,
+    pub(super) log_lines_dropped: IntCounter,
+    pub(super) names_refused: IntCounter,
+    pub(super) state_lost: IntCounter,
+    all: Metrics,
+}
+
+impl PluginMetrics {
+    pub(super) fn error(&self, kind: FaultKind) {
+        self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).inc();
+    }
+
+    pub(super) fn reload(&self, result: &str) {
+        self.all.reloads.with_label_values(&[&*self.flow, &*self.plugin, result]).inc();
+    }
+
+    pub(super) fn own_counter(&self, name: &str) -> IntCounter {
+        self.all.own_counters.with_label_values(&[&*self.flow, &*self.plugin, name])
+    }
+
+    pub(super) fn own_gauge(&self, name: &str, lane: usize) -> Gauge {
+        self.all.own_gauges.with_label_values(&[&*self.flow, &*self.plugin, &lane.to_string(), name])
+    }
+}

@@ -1,0 +1,204 @@
+//! What a batch leaves behind on its way through the plugins: what goes on, what leaves, what is parked, and what
+//! became of each input. Receipts are added to before anything is handed on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::{Action, Answer, Entry};
+use super::fault::Fault;
+use super::metrics::{Fate, FlowMetrics};
+use super::template::Template;
+use super::version::Version;
+use crate::message::{Append, DeadLetter, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt};
+
+/// Origin of what a tick made.
+pub(super) const NO_ORIGIN: u32 = u32::MAX;
+
+/// A message between two plugins.
+#[derive(Debug, Default)]
+pub(super) struct Item {
+    pub(super) message: Message,
+    pub(super) receipt: Option<Receipt>,
+    /// Index of the input of the chain it comes from.
+    pub(super) origin: u32,
+    /// A plugin named its topic: the template leaves it alone.
+    pub(super) own_topic: bool,
+}
+
+/// The ends of one batch.
+pub(super) struct Outbox {
+    /// Items for the next plugin.
+    pub(super) next: Vec<Item>,
+    appends: Vec<(u32, Append)>,
+    letters: Vec<DeadLetter>,
+    fates: Vec<Fate>,
+    in_order: bool,
+    flow: Arc<str>,
+    mint: Arc<Mint>,
+    template: Option<Template>,
+}
+
+impl Outbox {
+    pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>) -> Self {
+        let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { next, appends, letters, fates, in_order: true, flow, mint, template }
+    }
+
+    /// Begins a batch of so many inputs.
+    pub(super) fn begin(&mut self, inputs: usize) {
+        self.next.clear();
+        self.appends.clear();
+        self.letters.clear();
+        self.fates.clear();
+        self.fates.resize(inputs, Fate::Filtered);
+        self.in_order = true;
+    }
+
+    /// Distributes what a plugin answered to a batch.
+    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], answer: &Answer, entries: &[Entry]) {
+        let mut rest = entries;
+        for (index, item) in items.iter_mut().enumerate() {
+            let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
+            let (mine, others) = rest.split_at(count);
+            rest = others;
+            let item = std::mem::take(item);
+            match mine {
+                [] => self.end(item, Fate::Filtered),
+                [Entry { action: Action::Pass, port: 0, .. }] => self.next.push(item),
+                _ => self.split(version, item, answer, mine),
+            }
+        }
+    }
+
+    /// Distributes what a tick brought; `clock` is a message with the time and marks it gets.
+    pub(super) fn take_tick(&mut self, version: &Version, clock: &Message, answer: &Answer, entries: &[Entry]) {
+        for entry in entries {
+            let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock) };
+            let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true };
+            self.send(version, entry.port, item);
+        }
+    }
+
+    fn split(&mut self, version: &Version, item: Item, answer: &Answer, entries: &[Entry]) {
+        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+        if ends == 0 {
+            return self.end(item, Fate::Absorbed);
+        }
+        add(item.receipt.as_ref(), ends - 1);
+        let mut first = true;
+        for entry in entries {
+            let message = match entry.action {
+                Action::Absorb => continue,
+                Action::Reject => {
+                    self.park(&version.reference, &item, Reason::Rejected, entry.reason(&answer.data));
+                    continue;
+                }
+                Action::Pass => item.message.clone(),
+                Action::Emit => entry.emitted(&answer.data, &item.message),
+            };
+            let id = self.id(&item.message, &mut first);
+            let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
+            let output =
+                Item { message: Message { id, ..message }, receipt: item.receipt.clone(), origin: item.origin, own_topic };
+            self.send(version, entry.port, output);
+        }
+    }
+
+    /// The first output of a message keeps its name; a name stands for one message only.
+    fn id(&self, input: &Message, first: &mut bool) -> MessageId {
+        if std::mem::take(first) { input.id } else { self.mint.take(1) }
+    }
+
+    fn send(&mut self, version: &Version, port: u16, item: Item) {
+        match version.route(port) {
+            None => self.next.push(item),
+            Some(queues) => {
+                self.in_order = false;
+                self.owe(item, queues);
+            }
+        }
+    }
+
+    /// The message leaves for these queues; for none it is dropped on purpose.
+    pub(super) fn owe(&mut self, mut item: Item, queues: &[QueueId]) {
+        let Some((last, others)) = queues.split_last() else { return self.end(item, Fate::Filtered) };
+        if !item.own_topic
+            && let Some(template) = &mut self.template
+        {
+            match template.apply(&item.message) {
+                Some((topic, key)) => (item.message.topic, item.message.key) = (topic, key),
+                None => return self.park_too_long(item),
+            }
+        }
+        self.mark(item.origin, Fate::Forwarded);
+        add(item.receipt.as_ref(), others.len());
+        for queue in others {
+            let append = Append { queue: *queue, message: item.message.clone(), receipt: item.receipt.clone() };
+            self.appends.push((item.origin, append));
+        }
+        self.appends.push((item.origin, Append { queue: *last, message: item.message, receipt: item.receipt }));
+    }
+
+    /// A plugin failed on exactly this message.
+    pub(super) fn poison(&mut self, version: &Version, item: &Item, fault: &Fault) {
+        self.park(&version.reference, item, Reason::Poison, fault.detail());
+    }
+
+    fn park_too_long(&mut self, item: Item) {
+        let detail = "the flow's `topic` makes a topic of more than 65,535 bytes".to_owned();
+        self.letter(None, &item, Reason::TooLong, detail);
+    }
+
+    fn park(&mut self, plugin: &PluginRef, item: &Item, reason: Reason, detail: String) {
+        self.letter(Some(plugin.clone()), item, reason, detail);
+    }
+
+    fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
+        self.mark(item.origin, Fate::Parked);
+        let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
+        self.letters.push(DeadLetter { message, flow, plugin, reason, detail, receipt });
+    }
+
+    fn end(&mut self, item: Item, fate: Fate) {
+        self.mark(item.origin, fate);
+        if let Some(receipt) = item.receipt {
+            receipt.release();
+        }
+    }
+
+    fn mark(&mut self, origin: u32, fate: Fate) {
+        if let Some(known) = self.fates.get_mut(origin as usize) {
+            *known = fate.max(*known);
+        }
+    }
+
+    /// Hands everything over: one append, in the order of the inputs.
+    pub(super) fn hand_over(&mut self, outlet: &dyn Outlet, metrics: &FlowMetrics) {
+        if !self.in_order {
+            // A plugin's side port was served before what later plugins made of earlier inputs.
+            self.appends.sort_by_key(|(origin, _)| *origin);
+        }
+        if !self.letters.is_empty() {
+            outlet.park(std::mem::take(&mut self.letters));
+        }
+        if !self.appends.is_empty() {
+            outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
+        }
+        metrics.settle(&self.fates);
+    }
+}
+
+fn add(receipt: Option<&Receipt>, more: usize) {
+    if more > 0
+        && let Some(receipt) = receipt
+    {
+        receipt.add(u32::try_from(more).unwrap_or(u32::MAX));
+    }
+}
+
+/// What a tick's outputs take their time and marks from.
+pub(super) fn clock_message(flow: crate::message::FlowId, now: crate::clock::Now) -> Message {
+    let marks = crate::message::Marks::default().with(crate::message::Marks::CLOCK_UNSET, !now.is_set());
+    Message { flow, topic: Bytes::new(), marks, received_us: now.wall_us, uptime_us: now.uptime_us, ..Message::default() }
+}

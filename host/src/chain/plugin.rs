@@ -1,0 +1,188 @@
+//! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
+//! cross the border stop here.
+
+use bytes::Bytes;
+use wasmtime::Store;
+use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+
+use super::batch::{Answer, Packed, input};
+use super::engine::Engine;
+use super::fault::{Fault, FaultKind};
+use super::guest::Guest;
+use super::metrics::PluginMetrics;
+use super::program::Program;
+use super::settings::Limits;
+use super::state::{Extent, Page, Snapshot, collect};
+
+/// Handles of resources a component may hold.
+const MAX_HANDLES: usize = 512;
+
+/// What crosses beside the output itself: strings of a log line, a setup, a page's frame.
+const FUEL_SLACK: usize = 64 << 10;
+
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+struct Batch<'a> {
+    #[component(name = "now-us")]
+    now_us: u64,
+    #[component(name = "stride")]
+    stride: u32,
+    #[component(name = "words")]
+    words: &'a [u32],
+    #[component(name = "data")]
+    data: &'a [u8],
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct Output {
+    #[component(name = "stride")]
+    stride: u32,
+    #[component(name = "words")]
+    words: Vec<u32>,
+    #[component(name = "data")]
+    data: Vec<u8>,
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Self { stride: output.stride, words: output.words, data: Bytes::from(output.data) }
+    }
+}
+
+/// What a plugin asks for.
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Setup {
+    #[component(name = "ports")]
+    pub(super) ports: Vec<String>,
+    #[component(name = "tick-every-us")]
+    pub(super) tick_every_us: u64,
+    #[component(name = "state-version")]
+    pub(super) state_version: u32,
+}
+
+/// Where an instance runs and what it may use.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) limits: &'a Limits,
+    pub(super) metrics: &'a PluginMetrics,
+    pub(super) lane: usize,
+}
+
+type Restore = TypedFunc<(u32, &'static Page), (Result<(), String>,)>;
+
+/// A running plugin. After a fault it must not be called again.
+pub(super) struct Instance {
+    engine: Engine,
+    store: Store<Guest>,
+    configure: TypedFunc<(&'static str,), (Result<Setup, String>,)>,
+    process: TypedFunc<(Batch<'static>,), (Output,)>,
+    tick: Option<TypedFunc<(u64,), (Output,)>>,
+    save: Option<TypedFunc<(bool, u64), (Page,)>>,
+    restore: Option<Restore>,
+}
+
+impl Instance {
+    /// A fresh instance, not configured yet.
+    ///
+    /// # Errors
+    /// A fault of kind `instantiate`: a limit is met before it runs, or a function has another shape than the
+    /// contract's.
+    pub(super) fn new(program: &Program, place: Place<'_>) -> Result<Self, Fault> {
+        let Place { engine, limits, metrics, lane } = place;
+        let mut store = Store::new(engine.wasm(), Guest::new(limits, metrics.clone(), lane, program.seed()));
+        store.limiter(|guest| &mut guest.budget);
+        store.set_hostcall_fuel(
+            limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
+        );
+        store.set_max_component_handles(MAX_HANDLES);
+        let call = engine.begin_call(limits.call_time);
+        store.set_epoch_deadline(call.deadline_ticks);
+        let link = |store: &mut Store<Guest>| {
+            let instance = program.pre().instantiate(&mut *store)?;
+            let (tick, state) = (program.tick.as_ref(), program.state.as_ref());
+            Ok::<_, wasmtime::Error>((
+                instance.get_typed_func(&mut *store, program.transform.configure)?,
+                instance.get_typed_func(&mut *store, program.transform.process)?,
+                tick.map(|tick| instance.get_typed_func(&mut *store, tick)).transpose()?,
+                state.map(|state| instance.get_typed_func(&mut *store, state.save)).transpose()?,
+                state.map(|state| instance.get_typed_func(&mut *store, state.restore)).transpose()?,
+            ))
+        };
+        let linked = link(&mut store);
+        drop(call);
+        match linked {
+            Ok((configure, process, tick, save, restore)) => {
+                Ok(Self { engine: engine.clone(), store, configure, process, tick, save, restore })
+            }
+            Err(error) => {
+                let fault = Fault::classify(&error, store.data());
+                let kind = if fault.kind == FaultKind::Trap { FaultKind::Instantiate } else { fault.kind };
+                Err(Fault { kind, message: format!("{:#}", error), ..fault })
+            }
+        }
+    }
+
+    /// Hands the settings over.
+    ///
+    /// # Errors
+    /// The inner error is the plugin's own, for the operator.
+    pub(super) fn configure(&mut self, settings: &str, now_us: u64) -> Result<Result<Setup, String>, Fault> {
+        let configure = self.configure;
+        self.call(now_us, |store| configure.call(store, (settings,))).map(|(setup,)| setup)
+    }
+
+    /// Runs a batch.
+    pub(super) fn process(&mut self, packed: &Packed, now_us: u64) -> Result<Answer, Fault> {
+        let process = self.process;
+        let batch = Batch { now_us, stride: input::STRIDE as u32, words: &packed.words, data: &packed.data };
+        self.call(now_us, |store| process.call(store, (batch,))).map(|(output,)| output.into())
+    }
+
+    /// Tells it the time; a plugin without a timer answers nothing.
+    pub(super) fn tick(&mut self, now_us: u64) -> Result<Answer, Fault> {
+        let Some(tick) = self.tick else { return Ok(Answer::default()) };
+        self.call(now_us, |store| tick.call(store, (now_us,))).map(|(output,)| output.into())
+    }
+
+    /// Whether it keeps state the host can save.
+    pub(super) fn has_state(&self) -> bool {
+        self.save.is_some()
+    }
+
+    /// Its state, page by page; none when it keeps none.
+    pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
+        let Some(save) = self.save else { return Ok(Vec::new()) };
+        let changed_only = extent == Extent::Changes;
+        collect(max_bytes, |cursor| self.call(now_us, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page))
+    }
+
+    /// Takes over what another instance saved.
+    ///
+    /// # Errors
+    /// A fault of kind `state` when the plugin refuses it, in its own words.
+    pub(super) fn restore(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
+        let Some(restore) = self.restore else { return Ok(()) };
+        for page in snapshot.pages() {
+            let (restored,) = self.call(now_us, |store| restore.call(store, (snapshot.version, page)))?;
+            restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
+        }
+        Ok(())
+    }
+
+    /// While muted, log lines and metrics of the guest go nowhere: it is being shown inputs it has seen before.
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.store.data_mut().muted = muted;
+    }
+
+    fn call<R>(&mut self, now_us: u64, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
+        let guest = self.store.data_mut();
+        guest.now_us = now_us;
+        (guest.budget.memory_denied, guest.budget.table_denied) = (false, false);
+        let call = self.engine.begin_call(guest.call_time);
+        self.store.set_epoch_deadline(call.deadline_ticks);
+        run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))
+    }
+}

@@ -1,0 +1,217 @@
+//! A component, compiled and linked: the code of a plugin, without settings and state.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+
+use super::Error;
+use super::engine::Engine;
+use super::guest::Guest;
+use super::settings::Artefact;
+use crate::builtin;
+
+/// Largest component that is compiled. Compiling takes many times its size in memory.
+const MAX_COMPONENT_BYTES: u64 = 32 << 20;
+
+/// Hexadecimal digits of the digest that are shown.
+const SHOWN_DIGITS: usize = 12;
+
+/// Why bytes do not make a program. The texts are for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Not WebAssembly at all, or cut short.
+    #[error("not a WebAssembly component ({0})")]
+    NotWasm(String),
+    /// A module without the component's shell.
+    #[error("a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`")]
+    CoreModule,
+    /// It does not validate or compile.
+    #[error("does not compile: {0}")]
+    Compile(String),
+    /// It wants something that is not granted.
+    #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
+    DeniedImport(String),
+    /// It imports a granted interface in another shape.
+    #[error("imports do not fit: {0}")]
+    Import(String),
+    /// It has no `transform` of this contract.
+    #[error("does not export `tidegate:plugin/transform@0.1.0` ({0})")]
+    WrongWorld(String),
+}
+
+/// Compiled code. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Program {
+    pre: InstancePre<Guest>,
+    digest: Arc<str>,
+    seed: u64,
+    pub(super) transform: Transform,
+    pub(super) tick: Option<ComponentExportIndex>,
+    pub(super) state: Option<State>,
+}
+
+/// Where the required functions are.
+#[derive(Clone)]
+pub(super) struct Transform {
+    pub(super) configure: ComponentExportIndex,
+    pub(super) process: ComponentExportIndex,
+}
+
+/// Where the functions of `state` are.
+#[derive(Clone)]
+pub(super) struct State {
+    pub(super) save: ComponentExportIndex,
+    pub(super) restore: ComponentExportIndex,
+}
+
+impl Program {
+    /// Compiles and links `bytes`. Takes long, and much memory: not for a lane's thread.
+    ///
+    /// # Errors
+    /// [`Unusable`], in plain words.
+    pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self, Unusable> {
+        check_header(bytes)?;
+        // The compiler promises nothing about hostile input; a panic in it must not take the gateway along.
+        let compiled = catch_unwind(AssertUnwindSafe(|| Component::from_binary(engine.wasm(), bytes)));
+        let component = match compiled {
+            Ok(Ok(component)) => component,
+            Ok(Err(error)) => return Err(Unusable::Compile(format!("{error:#}"))),
+            Err(_) => return Err(Unusable::Compile("the compiler panicked".to_owned())),
+        };
+        let pre = engine.linker().instantiate_pre(&component).map_err(|error| refused_import(engine, &component, &error))?;
+        let transform = transform(engine, &component)?;
+        let tick = interface(engine, &component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
+        let state = interface(engine, &component, "state").and_then(|state| {
+            let function = |name| component.get_export_index(Some(&state), name);
+            Some(State { save: function("save")?, restore: function("restore")? })
+        });
+        let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+        let seed = hash.as_ref().first_chunk().copied().map_or(0, u64::from_le_bytes);
+        Ok(Self { pre, digest: shown(hash.as_ref()), seed, transform, tick, state })
+    }
+
+    /// First digits of the SHA-256 of the component.
+    pub(super) fn digest(&self) -> &Arc<str> {
+        &self.digest
+    }
+
+    /// Seed of the random numbers of its instances.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(super) fn pre(&self) -> &InstancePre<Guest> {
+        &self.pre
+    }
+}
+
+/// First digits of the SHA-256 of `bytes`, as [`Program::digest`] has them.
+pub(super) fn digest_of(bytes: &[u8]) -> Arc<str> {
+    shown(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}
+
+fn shown(hash: &[u8]) -> Arc<str> {
+    hash.iter().take(SHOWN_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+/// Reads an artefact.
+pub(super) fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
+    match artefact {
+        Artefact::Builtin(name) => {
+            let unknown = || Error::UnknownBuiltin { plugin: Arc::clone(plugin), name: name.clone() };
+            builtin::component(name).map(<[u8]>::to_vec).ok_or_else(unknown)
+        }
+        Artefact::File(path) => {
+            let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
+            read_bounded(path).map_err(failed)
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let length = std::fs::metadata(path)?.len();
+    if length > MAX_COMPONENT_BYTES {
+        let text = format!("{length} bytes; a component may have {MAX_COMPONENT_BYTES}");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, text));
+    }
+    std::fs::read(path)
+}
+
+/// The two layers of WebAssembly share a header; telling them apart here gives a text that helps.
+fn check_header(bytes: &[u8]) -> Result<(), Unusable> {
+    match bytes {
+        [] => Err(Unusable::NotWasm("the file is empty".to_owned())),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Unusable::CoreModule),
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [b'\0', b'a', b's', b'm', ..] => Err(Unusable::NotWasm("its header is of no known version".to_owned())),
+        _ => Err(Unusable::NotWasm("it does not begin with `\\0asm`".to_owned())),
+    }
+}
+
+fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusable> {
+    let wrong = || {
+        let ty = component.component_type();
+        let exports: Vec<_> = ty.exports(engine.wasm()).map(|(name, _)| format!("`{name}`")).collect();
+        Unusable::WrongWorld(if exports.is_empty() {
+            "it exports nothing".to_owned()
+        } else {
+            format!("it exports {}", exports.join(", "))
+        })
+    };
+    let found = interface(engine, component, "transform").ok_or_else(wrong)?;
+    let function = |name| component.get_export_index(Some(&found), name).ok_or_else(wrong);
+    Ok(Transform { configure: function("configure")?, process: function("process")? })
+}
+
+/// The exported interface `tidegate:plugin/<name>@0.1.z`: patch versions of the contract fit each other.
+fn interface(engine: &Engine, component: &Component, name: &str) -> Option<ComponentExportIndex> {
+    let ty = component.component_type();
+    let full = ty.exports(engine.wasm()).map(|(export, _)| export).find(|export| {
+        export.strip_prefix("tidegate:plugin/").and_then(|rest| rest.strip_prefix(name)).is_some_and(is_this_version)
+    })?;
+    component.get_export_index(None, full)
+}
+
+fn is_this_version(suffix: &str) -> bool {
+    suffix.strip_prefix("@0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// wasmtime names the import in its text only.
+fn refused_import(engine: &Engine, component: &Component, error: &wasmtime::Error) -> Unusable {
+    let text = format!("{error:#}");
+    let ty = component.component_type();
+    let named = ty.imports(engine.wasm()).map(|(name, _)| name).find(|name| text.contains(&format!("`{name}`")));
+    match named {
+        Some(name) if text.contains("not found in the linker") => Unusable::DeniedImport(name.to_owned()),
+        _ => Unusable::Import(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> String {
+        let engine = Engine::new(256 << 10).unwrap();
+        Program::compile(&engine, bytes).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_component_is_told_apart() {
+        assert!(refused(b"").contains("the file is empty"));
+        assert!(refused(b"#!/bin/sh").contains("does not begin with"));
+        assert!(refused(b"\0asm\x01\0\0\0").contains("wasm32-wasip2"));
+        assert!(refused(b"\0asm\x0d\0\x01\0").contains("it exports nothing"));
+        assert!(refused(b"\0asm\x0d\0\x01\0\x07\x80").contains("does not compile"));
+    }
+
+    #[test]
+    fn patch_versions_of_the_contract_fit() {
+        assert!(is_this_version("@0.1.0") && is_this_version("@0.1.12"));
+        for other in ["", "@0.2.0", "@0.1.", "@0.1.0-rc", "-more@0.1.0", "@1.1.0"] {
+            assert!(!is_this_version(other), "{other}");
+        }
+    }
+}

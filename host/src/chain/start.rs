@@ -1,0 +1,156 @@
+//! From a config to running lanes.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+
+use super::engine::Engine;
+use super::failure::Failure;
+use super::inbox::Inbox;
+use super::lane::{Lane, Shared};
+use super::metrics::Metrics;
+use super::outbox::Outbox;
+use super::program::{self, Program};
+use super::settings::{Config, PluginConfig};
+use super::stage::{Broken, Stage};
+use super::swap::Driver;
+use super::template::Template;
+use super::version::{OUT, Recipe, Version};
+use super::{Chain, Error, Wiring};
+use crate::clock::Now;
+
+/// Stack of a lane's thread beside what guests may use of it.
+const LANE_STACK_BYTES: usize = 1 << 20;
+
+/// The same for a thread that compiles.
+const COMPILER_STACK_BYTES: usize = 6 << 20;
+
+/// Runs `work` on a thread of its own, with room for a guest's stack and in the caller's runtime: guests may write to
+/// their stderr, which wasmtime-wasi does by blocking on the runtime it finds, and an async task must not block so.
+pub(super) fn beside<R: Send>(
+    engine: &Engine,
+    runtime: Option<&Handle>,
+    work: impl FnOnce() -> Result<R, Error> + Send,
+) -> Result<R, Error> {
+    std::thread::scope(|scope| {
+        let run = move || {
+            let _runtime = runtime.map(Handle::enter);
+            work()
+        };
+        let stack = COMPILER_STACK_BYTES + 2 * engine.stack_bytes();
+        let thread = std::thread::Builder::new()
+            .name("prepare".to_owned())
+            .stack_size(stack)
+            .spawn_scoped(scope, run)
+            .map_err(Error::Thread)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Loads and configures every plugin of a flow without running it, and tells what is wrong with each: its index and
+/// the error. What is wrong with the flow itself stands under the last plugin. Blocks for as long as that takes.
+///
+/// # Errors
+/// The engine does not start.
+pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Error> {
+    let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+    let last = config.plugins.len().saturating_sub(1);
+    let flow = [template(config).err(), out(config).err()].into_iter().flatten().map(|error| (last, error));
+    let fault = |(index, plugin)| Some((index, version(config, plugin, engine, &metrics).err()?));
+    let faults = || Ok(config.plugins.iter().enumerate().filter_map(fault).collect::<Vec<_>>());
+    let faults = beside(engine, Handle::try_current().ok().as_ref(), faults)?;
+    Ok(flow.chain(faults).collect())
+}
+
+/// See [`Chain::build`].
+pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Chain, Error> {
+    let template = template(&config)?;
+    let out = out(&config)?;
+    let runtime = Handle::try_current().ok();
+    let versions = beside(engine, runtime.as_ref(), || versions(&config, engine, &wiring.metrics))?;
+    let metrics = wiring.metrics.flow(&config.name);
+    let shared = Arc::new(Shared {
+        flow: config.flow,
+        name: Arc::clone(&config.name),
+        batch_messages: config.batch_messages.max(1),
+        out,
+        engine: engine.clone(),
+        outlet: wiring.outlet,
+        metrics,
+        failure: Arc::new(Failure::default()),
+        versions: Mutex::new(versions),
+    });
+    let lanes = config.lanes.max(1);
+    let inboxes: Vec<_> = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
+    let (alive, ended) = sync_channel(0);
+    let mut chain = Chain {
+        driver: Mutex::new(Driver::new(config.plugins, config.ports)),
+        shared,
+        inboxes,
+        threads: Mutex::default(),
+        ended: Mutex::new(ended),
+        swapping: false.into(),
+        runtime,
+    };
+    let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());
+    let prepare = || (0..lanes).map(|index| chain.lane(index, outbox())).collect::<Result<Vec<_>, _>>();
+    for lane in beside(engine, chain.runtime.as_ref(), prepare)? {
+        chain.start_lane(lane, alive.clone())?;
+    }
+    Ok(chain)
+}
+
+impl Chain {
+    fn lane(&self, index: usize, outbox: Outbox) -> Result<Lane, Error> {
+        let now = Now::read();
+        let versions = self.shared.versions();
+        let start = |version| Stage::start(version, &self.shared.engine, index, now);
+        let stages = versions.iter().map(start).collect::<Result<Vec<_>, Broken>>().map_err(Broken::into_error)?;
+        let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inboxes[index]));
+        let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Lane { index, shared, inbox, stages, outbox, batch, items, restarts })
+    }
+
+    fn start_lane(&mut self, lane: Lane, alive: std::sync::mpsc::SyncSender<()>) -> Result<(), Error> {
+        let name = format!("{}-{}", self.shared.name.replace('\0', ""), lane.index);
+        let runtime = self.runtime.clone();
+        let run = move || {
+            // Once for the lane: wasmtime-wasi starts a runtime of its own for a thread that is in none.
+            let _runtime = runtime.as_ref().map(Handle::enter);
+            lane.run();
+            drop(alive);
+        };
+        let thread =
+            std::thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES + 2 * self.shared.engine.stack_bytes()).spawn(run);
+        self.lock_threads().push(thread.map_err(Error::Thread)?);
+        Ok(())
+    }
+}
+
+fn template(config: &Config) -> Result<Option<Template>, Error> {
+    let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
+    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name)).transpose().map_err(unknown)
+}
+
+fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
+    config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut { flow: Arc::clone(&config.name) })
+}
+
+/// Compiles and configures every plugin of a config.
+pub(super) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> Result<Vec<Arc<Version>>, Error> {
+    config.plugins.iter().map(|plugin| version(config, plugin, engine, metrics).map(Arc::new)).collect()
+}
+
+fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
+    let bytes = program::read(&plugin.name, &plugin.artefact)?;
+    let program = compile(plugin, engine, &bytes)?;
+    let metrics = metrics.plugin(&config.name, &plugin.name);
+    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
+    Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
+}
+
+/// Compiles `bytes` for `plugin`.
+pub(super) fn compile(plugin: &PluginConfig, engine: &Engine, bytes: &[u8]) -> Result<Program, Error> {
+    Program::compile(engine, bytes).map_err(|source| Error::Unusable { plugin: Arc::clone(&plugin.name), source })
+}

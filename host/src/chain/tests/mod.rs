@@ -1,0 +1,220 @@
+//! The chain on a real guest: `tests/guests/probe`, which does on command whatever a plugin can do.
+
+mod faults;
+mod run;
+mod swap;
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prometheus::Registry;
+
+use super::*;
+use crate::message::{Append, Burst, DeadLetter, FlowId, Message, MessageId, QueueId, Reason, Receipt, Settled, Span};
+
+/// Longer than anything here takes; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const OUT: QueueId = QueueId(0);
+const ALARM: QueueId = QueueId(1);
+const BACKUP: QueueId = QueueId(2);
+
+/// The probe, built once by a cargo of its own: build scripts cannot know that tests are built.
+fn probe() -> &'static Path {
+    static PROBE: OnceLock<tempfile::TempPath> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let target = root.join("target/guests");
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--profile", "guest", "--package", "guest-probe", "--target", "wasm32-wasip2"]);
+        cargo.arg("--target-dir").arg(&target).current_dir(root);
+        for wrapper in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+            cargo.env_remove(wrapper);
+        }
+        assert!(cargo.status().unwrap().success(), "guest-probe does not build");
+        // A copy: another test run may build it anew meanwhile.
+        let copy = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::copy(target.join("wasm32-wasip2/guest/guest_probe.wasm"), &copy).unwrap();
+        copy
+    })
+}
+
+fn probe_bytes() -> Vec<u8> {
+    std::fs::read(probe()).unwrap()
+}
+
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(Limits::default().stack_bytes).unwrap())
+}
+
+/// Takes everything and settles it at once.
+#[derive(Default)]
+struct Collector {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    appends: Vec<(QueueId, Message)>,
+    letters: Vec<(Message, Reason, String, Option<String>)>,
+    calls: usize,
+    panics: usize,
+}
+
+impl Outlet for Collector {
+    fn append(&self, batch: Vec<Append>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.panics > 0 {
+            seen.panics -= 1;
+            panic!("the outlet was told to panic");
+        }
+        seen.calls += 1;
+        for Append { queue, message, receipt } in batch {
+            seen.appends.push((queue, message));
+            receipt.into_iter().for_each(Receipt::release);
+        }
+        self.changed.notify_all();
+    }
+
+    fn park(&self, letters: Vec<DeadLetter>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for letter in letters {
+            let plugin = letter.plugin.map(|plugin| plugin.name.to_string());
+            seen.letters.push((letter.message, letter.reason, letter.detail, plugin));
+            letter.receipt.into_iter().for_each(Receipt::release);
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// A chain with its surroundings.
+struct Rig {
+    chain: Chain,
+    outlet: Arc<Collector>,
+    settled: Arc<Settled>,
+    registry: Registry,
+    next: std::cell::Cell<u64>,
+}
+
+fn plugin(name: &str, settings: &str) -> PluginConfig {
+    PluginConfig {
+        name: name.into(),
+        artefact: Artefact::File(probe().to_owned()),
+        settings: serde_json::Value::String(settings.to_owned()),
+        limits: Limits::default(),
+        on_error: OnError::Park,
+    }
+}
+
+fn config(plugins: Vec<PluginConfig>) -> Config {
+    let ports = [("out", vec![OUT]), ("alarms", vec![ALARM, BACKUP])];
+    Config {
+        flow: FlowId(0),
+        name: "climate".into(),
+        lanes: 3,
+        batch_messages: 64,
+        plugins,
+        ports: ports.into_iter().map(|(name, queues)| (name.to_owned(), queues)).collect(),
+        topic: None,
+    }
+}
+
+impl Rig {
+    fn new(config: Config) -> Self {
+        let registry = Registry::new();
+        let outlet = Arc::new(Collector::default());
+        let mint = Arc::new(Mint::new(7));
+        let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap() };
+        let chain = Chain::build(config, engine(), wiring).unwrap();
+        Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() }
+    }
+
+    /// One plugin in three lanes.
+    fn of(settings: &str) -> Self {
+        Self::new(config(vec![plugin("probe", settings)]))
+    }
+
+    /// Delivers messages of (key, payload) as one burst.
+    fn send(&self, messages: &[(&str, &str)]) -> Arc<Burst> {
+        let burst = Burst::new(Arc::clone(&self.settled), messages.iter().map(|_| 1));
+        let delivery = |(index, (key, payload)): (usize, &(&str, &str))| {
+            let seq = self.next.replace(self.next.get() + 1);
+            let message = Message {
+                id: MessageId { boot: 1, seq },
+                topic: Bytes::from(format!("devices/{key}")),
+                key: Span { offset: 8, len: key.len() as u16 },
+                payload: Bytes::copy_from_slice(payload.as_bytes()),
+                received_us: 1_700_000_000_000_000 + seq,
+                ..Message::default()
+            };
+            Delivery { message, receipt: Some(burst.receipt(index as u32)) }
+        };
+        self.chain.deliver(messages.iter().enumerate().map(delivery).collect());
+        burst
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.outlet.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, what: &str, ready: impl Fn(&Seen) -> bool) {
+        let waited = self.outlet.changed.wait_timeout_while(self.seen(), PATIENCE, |seen| !ready(seen));
+        let (seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (appends, letters) = (&seen.appends, &seen.letters);
+        assert!(!timeout.timed_out(), "{what} never came: {appends:?} {letters:?}");
+    }
+
+    fn settle(&self, burst: &Arc<Burst>) {
+        let deadline = Instant::now() + PATIENCE;
+        while !burst.all_settled() {
+            assert!(Instant::now() < deadline, "a burst does not settle");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sends, waits until all is settled, and gives what left since.
+    fn round(&self, messages: &[(&str, &str)]) -> Vec<(QueueId, String, String)> {
+        let before = self.seen().appends.len();
+        let burst = self.send(messages);
+        self.settle(&burst);
+        let seen = self.seen();
+        seen.appends[before..].iter().map(|(queue, message)| (*queue, message.topic_str().to_owned(), payload(message))).collect()
+    }
+
+    /// Payloads that left for one key, sent in one round.
+    fn payloads(&self, key: &str, payloads: &[&str]) -> Vec<String> {
+        let messages: Vec<_> = payloads.iter().map(|payload| (key, *payload)).collect();
+        self.round(&messages).into_iter().map(|(.., payload)| payload).collect()
+    }
+
+    fn letters(&self) -> Vec<(Message, Reason, String, Option<String>)> {
+        self.seen().letters.clone()
+    }
+
+    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+        let matching = family.get_metric().iter().filter(|metric| {
+            labels
+                .iter()
+                .all(|(name, value)| metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value))
+        });
+        matching.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+    }
+
+    fn errors(&self, kind: FaultKind) -> f64 {
+        self.metric("tidegate_plugin_errors_total", &[("plugin", "probe"), ("kind", kind.name())])
+    }
+
+    fn fate(&self, fate: &str) -> f64 {
+        self.metric("tidegate_chain_messages_total", &[("fate", fate)])
+    }
+}
+
+fn payload(message: &Message) -> String {
+    String::from_utf8_lossy(&message.payload).into_owned()
+}

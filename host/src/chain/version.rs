@@ -1,0 +1,111 @@
+//! A plugin as it runs in a chain: its code with its settings, limits and routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Error;
+use super::engine::Engine;
+use super::metrics::PluginMetrics;
+use super::plugin::{Instance, Place, Setup};
+use super::program::Program;
+use super::settings::{Limits, PluginConfig};
+use crate::message::{PluginRef, QueueId};
+
+/// The port to the next plugin, or out of the chain.
+pub(super) const OUT: &str = "out";
+
+/// Ports a plugin may declare beside `out`.
+const MAX_PORTS: usize = 64;
+
+/// Shortest interval of ticks: a shorter one is a busy loop.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// What a port leads to, by the config.
+pub(super) type Ports = BTreeMap<String, Vec<QueueId>>;
+
+/// One version of one plugin of a chain; every lane has an instance of it.
+pub(super) struct Version {
+    pub(super) reference: PluginRef,
+    pub(super) program: Program,
+    pub(super) settings: String,
+    pub(super) setup: Setup,
+    pub(super) limits: Limits,
+    pub(super) metrics: PluginMetrics,
+    routes: Vec<Vec<QueueId>>,
+}
+
+/// What makes a version, beside its code.
+#[derive(Clone, Copy)]
+pub(super) struct Recipe<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) plugin: &'a PluginConfig,
+    pub(super) ports: &'a Ports,
+    pub(super) metrics: &'a PluginMetrics,
+    pub(super) now_us: u64,
+}
+
+impl Version {
+    /// Configures a first instance, which is given back, to learn what the plugin asks for.
+    ///
+    /// # Errors
+    /// No instance can be made, the plugin refuses its settings, or what it asks for cannot be had.
+    pub(super) fn configure(program: Program, settings: String, recipe: Recipe<'_>) -> Result<(Self, Instance), Error> {
+        let Recipe { engine, plugin, ports, metrics, now_us } = recipe;
+        let name = &plugin.name;
+        let broken = |fault| Error::Instantiate { plugin: Arc::clone(name), source: Box::new(fault) };
+        let place = Place { engine, limits: &plugin.limits, metrics, lane: 0 };
+        let mut instance = Instance::new(&program, place).map_err(broken)?;
+        let configured = instance.configure(&settings, now_us).map_err(broken)?;
+        let setup = configured.map_err(|why| Error::Configure { plugin: Arc::clone(name), why })?;
+        check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
+        let routes = routes(name, &setup, ports)?;
+        let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
+        let (limits, metrics) = (plugin.limits, metrics.clone());
+        Ok((Self { reference, program, settings, setup, limits, metrics, routes }, instance))
+    }
+
+    /// Where messages of `port` are owed; `None` is `out`.
+    pub(super) fn route(&self, port: u16) -> Option<&[QueueId]> {
+        usize::from(port).checked_sub(1).and_then(|index| self.routes.get(index)).map(Vec::as_slice)
+    }
+
+    /// Ports there are, `out` included.
+    pub(super) fn ports(&self) -> usize {
+        self.routes.len() + 1
+    }
+
+    /// Interval of its ticks.
+    pub(super) fn tick_every(&self) -> Option<Duration> {
+        (self.setup.tick_every_us > 0).then(|| Duration::from_micros(self.setup.tick_every_us))
+    }
+
+    /// `name@digest`, as logs have it.
+    pub(super) fn label(&self) -> String {
+        format!("{}@{}", self.reference.name, self.reference.digest)
+    }
+}
+
+fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
+    if setup.ports.len() > MAX_PORTS {
+        return Err(format!("it declares {} ports; {MAX_PORTS} are allowed", setup.ports.len()));
+    }
+    for (index, port) in setup.ports.iter().enumerate() {
+        if port.is_empty() || port == OUT || setup.ports[..index].contains(port) {
+            return Err(format!("it declares the port `{port}`, which is empty, taken or declared twice"));
+        }
+    }
+    let tick = Duration::from_micros(setup.tick_every_us);
+    if !tick.is_zero() && program.tick.is_none() {
+        return Err("it asks for a tick and exports no `timer`".to_owned());
+    }
+    if !tick.is_zero() && tick < SHORTEST_TICK {
+        return Err(format!("it asks for a tick every {tick:?}; the shortest interval is {SHORTEST_TICK:?}"));
+    }
+    Ok(())
+}
+
+fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<QueueId>>, Error> {
+    let missing = |port: &String| Error::PortWithoutRoute { plugin: Arc::clone(plugin), port: port.clone() };
+    setup.ports.iter().map(|port| ports.get(port).cloned().ok_or_else(|| missing(port))).collect()
+}

@@ -1,0 +1,353 @@
+//! Fields of JSON objects in one pass over the text: nothing is built, values are slices of the payload.
+//!
+//! The whole payload is checked, so a value found is never part of something that is not JSON; numbers keep their
+//! digits. A field that is looked for and stands there twice is a mistake, since readers would disagree on it.
+
+mod scan;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+
+use crate::plugin::Result;
+use scan::Scan;
+
+/// One value, as it stands in the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a>(&'a [u8]);
+
+impl<'a> Value<'a> {
+    /// Its JSON text, digit for digit.
+    pub fn raw(self) -> &'a str {
+        std::str::from_utf8(self.0).expect("the payload was checked to be UTF-8")
+    }
+
+    /// The same as bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Its number, when it is one that a double can hold.
+    pub fn number(self) -> Option<f64> {
+        if !matches!(self.0.first(), Some(b'-' | b'0'..=b'9')) {
+            return None;
+        }
+        short_number(self.0).or_else(|| self.raw().parse().ok().filter(|number: &f64| number.is_finite()))
+    }
+
+    /// Its text, when it is a string.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let inside = self.raw().strip_prefix('"')?.strip_suffix('"')?;
+        if inside.contains('\\') { serde_json::from_slice(self.0).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
+    }
+
+    /// Its truth, when it is `true` or `false`.
+    pub fn truth(self) -> Option<bool> {
+        match self.0 {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(self) -> bool {
+        self.0 == b"null"
+    }
+
+    /// Reads it into a type.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T> {
+        Ok(serde_json::from_slice(self.0)?)
+    }
+
+    /// Its first characters, for reasons in words.
+    pub fn excerpt(self) -> &'a str {
+        const LENGTH: usize = 40;
+        let raw = self.raw();
+        raw.char_indices().nth(LENGTH).map_or(raw, |(end, _)| &raw[..end])
+    }
+}
+
+/// Paths compiled once, to be found in every message. A path is a field's name, or names with dots between them
+/// for objects in objects; a backslash before a dot takes it as part of the name.
+///
+/// ```
+/// use tidegate_sdk::json::Paths;
+///
+/// let mut paths = Paths::default();
+/// let (device, volts) = (paths.add("device")?, paths.add("battery.volts")?);
+/// let found = paths.find(br#"{"device": "d7", "battery": {"volts": 3.70}}"#)?;
+/// assert_eq!(found.get(device).unwrap().raw(), "\"d7\"");
+/// assert_eq!(found.get(volts).unwrap().raw(), "3.70");
+/// # Ok::<(), tidegate_sdk::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    names: Vec<String>,
+    root: Level,
+    spans: Vec<Range<usize>>,
+}
+
+/// Fields wanted of one object.
+type Level = Vec<Node>;
+
+#[derive(Clone, Debug)]
+struct Node {
+    name: Box<str>,
+    /// Index of the path that ends here.
+    index: Option<usize>,
+    below: Level,
+}
+
+impl Paths {
+    /// Adds a path and gives its index; the same path has the same index.
+    pub fn add(&mut self, path: &str) -> Result<usize> {
+        let levels = split(path)?;
+        let mut fields = &mut self.root;
+        let (last, above) = levels.split_last().ok_or("a path has a name at least")?;
+        for name in above {
+            fields = &mut node(fields, name).below;
+        }
+        let node = node(fields, last);
+        Ok(*node.index.get_or_insert_with(|| {
+            self.names.push(path.to_owned());
+            self.names.len() - 1
+        }))
+    }
+
+    /// The path of an index.
+    pub fn name(&self, index: usize) -> &str {
+        &self.names[index]
+    }
+
+    /// The last name of the path of an index.
+    pub fn last_name(&self, index: usize) -> String {
+        split(&self.names[index]).ok().and_then(|mut levels| levels.pop()).expect("`add` took the path")
+    }
+
+    /// Looks for all paths in a payload, which is to be a JSON object.
+    pub fn find<'p, 'a>(&'p mut self, payload: &'a [u8]) -> Result<Found<'p, 'a>> {
+        self.spans.clear();
+        self.spans.resize(self.names.len(), 0..0);
+        Scan::new(payload).document(&self.root, &mut self.spans).map_err(|fault| fault.in_words())?;
+        Ok(Found { payload, paths: self })
+    }
+}
+
+/// What was found in one payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'p, 'a> {
+    payload: &'a [u8],
+    paths: &'p Paths,
+}
+
+impl<'a> Found<'_, 'a> {
+    /// The value at the path of that index, when it is there.
+    pub fn get(&self, index: usize) -> Option<Value<'a>> {
+        let span = &self.paths.spans[index];
+        // No value is empty, so an empty span is one that was not found.
+        if span.is_empty() { None } else { Some(Value(&self.payload[span.clone()])) }
+    }
+
+    /// The value at the path of that index; an error when it is missing.
+    pub fn require(&self, index: usize) -> Result<Value<'a>> {
+        self.get(index).ok_or_else(|| format!("field `{}` is missing", self.paths.name(index)).into())
+    }
+
+    /// The number at the path of that index; an error when it is missing or none.
+    pub fn number(&self, index: usize) -> Result<f64> {
+        let value = self.require(index)?;
+        value.number().ok_or_else(|| format!("field `{}` is not a number: `{}`", self.paths.name(index), value.excerpt()).into())
+    }
+}
+
+/// A plain decimal number of up to 15 digits, which is what sensors send: both the digits and the power of ten are
+/// exact as doubles, so the one division rounds as it must. `None` for all others.
+fn short_number(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    // Fifteen digits and a point.
+    if digits.len() > 16 {
+        return None;
+    }
+    let (mut mantissa, mut decimals, mut point) = (0_u64, 0_usize, 0_usize);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => (mantissa, decimals) = (mantissa * 10 + u64::from(byte - b'0'), decimals + point),
+            b'.' => point = 1,
+            _ => return None,
+        }
+    }
+    if digits.len() - point > 15 {
+        return None;
+    }
+    let number = mantissa as f64 / POWERS[decimals];
+    Some(if negative { -number } else { number })
+}
+
+/// One path in one payload.
+pub(crate) fn find_one<'a>(payload: &'a [u8], path: &str) -> Result<Option<Value<'a>>> {
+    let mut paths = Paths::default();
+    let index = paths.add(path)?;
+    Ok(paths.find(payload)?.get(index))
+}
+
+fn node<'l>(fields: &'l mut Level, name: &str) -> &'l mut Node {
+    let at = fields.iter().position(|node| &*node.name == name).unwrap_or_else(|| {
+        fields.push(Node { name: name.into(), index: None, below: Vec::new() });
+        fields.len() - 1
+    });
+    &mut fields[at]
+}
+
+/// The names of a path.
+fn split(path: &str) -> Result<Vec<String>> {
+    let mut levels = vec![String::new()];
+    let mut letters = path.chars();
+    while let Some(letter) = letters.next() {
+        let level = levels.last_mut().expect("one level from the start");
+        match letter {
+            '.' => levels.push(String::new()),
+            '\\' => level.push(letters.next().ok_or_else(|| format!("path `{path}` ends in a backslash"))?),
+            _ => level.push(letter),
+        }
+    }
+    if levels.iter().any(String::is_empty) {
+        return Err(format!("path `{path}` has an empty name").into());
+    }
+    Ok(levels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one<'a>(payload: &'a str, path: &str) -> Result<Option<&'a str>> {
+        Ok(find_one(payload.as_bytes(), path)?.map(Value::raw))
+    }
+
+    #[test]
+    fn values_keep_their_text() {
+        let reading = r#" {"a":1.50,"b" : {"c":[1,{"x":"}"}],"d":"q\"\\"} ,"e":-0.0e+5,"f":null,"\u0067":true} "#;
+        assert_eq!(one(reading, "a").unwrap(), Some("1.50"));
+        assert_eq!(one(reading, "b.c").unwrap(), Some(r#"[1,{"x":"}"}]"#));
+        assert_eq!(one(reading, "b.d").unwrap(), Some(r#""q\"\\""#));
+        assert_eq!(one(reading, "e").unwrap(), Some("-0.0e+5"));
+        assert_eq!(one(reading, "f").unwrap(), Some("null"));
+        assert_eq!(one(reading, "g").unwrap(), Some("true"));
+        assert_eq!(one(reading, "a.b").unwrap(), None);
+        assert_eq!(one(reading, "z").unwrap(), None);
+    }
+
+    #[test]
+    fn an_object_and_a_field_in_it_are_both_found() {
+        let mut paths = Paths::default();
+        let (whole, part) = (paths.add("b").unwrap(), paths.add("b.c").unwrap());
+        assert_eq!(paths.add("b").unwrap(), whole);
+        let found = paths.find(br#"{"b":{"c":2}}"#).unwrap();
+        assert_eq!((found.get(whole).unwrap().raw(), found.get(part).unwrap().raw()), (r#"{"c":2}"#, "2"));
+    }
+
+    #[test]
+    fn a_dot_can_be_part_of_a_name() {
+        assert_eq!(one(r#"{"a.b":1}"#, r"a\.b").unwrap(), Some("1"));
+        assert!(one("{}", "a..b").is_err() && one("{}", "").is_err() && one("{}", "a\\").is_err());
+    }
+
+    #[test]
+    fn bad_payloads_are_named_with_their_place() {
+        let words = |payload: &str| one(payload, "a").unwrap_err().to_string();
+        assert_eq!(words(""), "payload is not valid JSON: it ends too early, at byte 0");
+        assert_eq!(words("[1]"), "payload is not a JSON object, at byte 0");
+        assert_eq!(words("{\"a\":1"), "payload is not valid JSON: it ends too early, at byte 6");
+        assert_eq!(words("{\"a\" 1}"), "payload is not valid JSON: expected `:`, at byte 5");
+        assert_eq!(words("{\"a\":NaN}"), "payload is not valid JSON: expected a value, at byte 5");
+        assert_eq!(words("{\"a\":1} x"), "payload is not valid JSON: something follows the object, at byte 8");
+        assert_eq!(words("{\"a\":1,\"a\":2}"), "payload has field `a` twice, at byte 11");
+        assert_eq!(words(&format!("{{\"z\":{}", "[".repeat(200))), "payload is nested deeper than 128, at byte 132");
+        assert!(find_one(b"{\"a\":\"\xff\"}", "a").unwrap_err().to_string().contains("UTF-8"));
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_none() {
+        for (raw, number) in [("1e999", None), ("\"1\"", None), ("true", None), ("12", Some(12.0)), ("-0.5", Some(-0.5))] {
+            assert_eq!(Value(raw.as_bytes()).number(), number, "{raw}");
+        }
+    }
+
+    fn mangled() -> impl Strategy<Value = String> {
+        let pieces = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"b\"",
+            "\"\\u00e9\"",
+            "\"\\x\"",
+            "1",
+            "-",
+            "0",
+            "01",
+            "1.",
+            "1.5e-3",
+            "true",
+            "nul",
+            " ",
+            "\"",
+            "\\",
+            "\u{1}",
+            "é",
+        ];
+        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..14).prop_map(|pieces| pieces.concat())
+    }
+
+    fn tree() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".{0,8}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                proptest::collection::btree_map(".{0,3}", inner, 0..5)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_the_numbers_that_std_reads(text in "-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,16})?([eE][+-]?[0-9]{1,3})?") {
+            let expected = text.parse::<f64>().ok().filter(|number| number.is_finite());
+            let found = Value(text.as_bytes()).number();
+            prop_assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits), "{}", text);
+        }
+
+        #[test]
+        fn what_serde_refuses_is_refused_and_the_reverse(text in mangled()) {
+            let text = format!("{{\"k\":{text}}}");
+            let ours = find_one(text.as_bytes(), "not there").is_ok();
+            prop_assert_eq!(ours, serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn a_field_found_is_the_field_that_serde_reads(value in tree()) {
+            let text = serde_json::json!({ "x": [value], "k": value, "l": value }).to_string();
+            let found = find_one(text.as_bytes(), "k").unwrap().unwrap();
+            prop_assert_eq!(found.raw(), value.to_string());
+        }
+
+        #[test]
+        fn any_bytes_end_in_words_not_in_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = find_one(&bytes, "a.b");
+        }
+    }
+}

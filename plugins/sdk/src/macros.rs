@@ -1,0 +1,90 @@
+//! The macros an author uses.
+
+/// A struct of settings: can be read from the config, and a field it does not know is a mistake that is named.
+///
+/// ```
+/// # use tidegate_sdk::prelude::*;
+/// settings! {
+///     /// Keeps what is above a limit.
+///     pub struct Above {
+///         limit: f64,
+///         #[serde(default)]
+///         inclusive: bool,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! settings {
+    ($($item:tt)*) => {
+        #[derive(Clone, Debug, $crate::serde::Deserialize)]
+        #[serde(crate = "::tidegate_sdk::serde", deny_unknown_fields)]
+        $($item)*
+    };
+}
+
+/// A struct or enum that can be read and written: payloads, values of a [`State`](crate::State).
+///
+/// ```
+/// # use tidegate_sdk::prelude::*;
+/// record! { pub struct Reading<'a> { device: &'a str, temperature: f64 } }
+/// ```
+#[macro_export]
+macro_rules! record {
+    ($($item:tt)*) => {
+        #[derive(Clone, Debug, $crate::serde::Serialize, $crate::serde::Deserialize)]
+        #[serde(crate = "::tidegate_sdk::serde")]
+        $($item)*
+    };
+}
+
+/// Makes a type the plugin of this crate: `export!(MyPlugin)`, `export!(MyPlugin: state)`,
+/// `export!(MyPlugin: timer)`, `export!(MyPlugin: state, timer)`. Natively it only checks that the type fits.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => { $crate::export!($plugin:); };
+    ($plugin:ty: $($ability:ident),*) => {
+        const _: () = {
+            const fn fits<P: $crate::Transform>() {}
+            fits::<$plugin>();
+            $($crate::__ability!(fits $ability $plugin);)*
+
+            #[cfg(target_arch = "wasm32")]
+            mod component {
+                use super::*;
+                type Instance = $crate::native::Instance<$plugin>;
+                ::std::thread_local! {
+                    static INSTANCE: ::std::cell::RefCell<::std::option::Option<Instance>> = const { ::std::cell::RefCell::new(None) };
+                }
+                struct Component;
+                impl $crate::bindings::Held for Component {
+                    type Plugin = $plugin;
+                    fn with<R>(run: impl FnOnce(&mut ::std::option::Option<Instance>) -> R) -> R {
+                        INSTANCE.with_borrow_mut(run)
+                    }
+                }
+                $crate::bindings::transformer::export!(Component with_types_in $crate::bindings::transformer);
+                $($crate::__ability!(export $ability);)*
+            }
+        };
+    };
+}
+
+/// The abilities by name: what a type must implement for one, and its exports.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ability {
+    (fits state $plugin:ty) => {
+        const fn state<P: $crate::Stateful>() {}
+        state::<$plugin>();
+    };
+    (fits timer $plugin:ty) => {
+        const fn timer<P: $crate::Timer>() {}
+        timer::<$plugin>();
+    };
+    (export state) => {
+        $crate::bindings::stateful::export!(Component with_types_in $crate::bindings::stateful);
+    };
+    (export timer) => {
+        $crate::bindings::ticking::export!(Component with_types_in $crate::bindings::ticking);
+    };
+}

@@ -1,0 +1,119 @@
+//! A plugin run over packed batches, the form in which they cross the border. In a component the exports call this;
+//! natively it runs the very same code without Wasm, for tests and benchmarks.
+
+use crate::host;
+use crate::layout::{STRIDE_IN, STRIDE_OUT};
+use crate::message::Unpack;
+use crate::output::{Outputs, Tick};
+use crate::plugin::{Setup, Stateful, Timer, Transform};
+
+pub use crate::state::Page;
+
+/// A packed batch of messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The host's time, microseconds since 1970.
+    pub now_us: u64,
+    /// Words per message.
+    pub stride: u32,
+    /// [`layout`](crate::layout) has their meaning.
+    pub words: &'a [u32],
+    /// Topics, headers and payloads, back to back.
+    pub data: &'a [u8],
+}
+
+/// Packed outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Words per entry.
+    pub stride: u32,
+    /// [`layout`](crate::layout) has their meaning.
+    pub words: Vec<u32>,
+    /// Topics, headers and payloads, back to back.
+    pub data: Vec<u8>,
+}
+
+impl Packed {
+    fn of(outputs: Outputs<'_>) -> Self {
+        let (words, data) = outputs.into_parts();
+        Self { stride: STRIDE_OUT as u32, words, data }
+    }
+}
+
+/// A configured plugin.
+#[derive(Debug)]
+pub struct Instance<P> {
+    plugin: P,
+}
+
+impl<P: Transform> Instance<P> {
+    /// Makes a plugin out of settings in JSON; the error is for the operator.
+    pub fn configure(settings: &str) -> Result<(Self, Setup), String> {
+        // Nothing at all is what the operator wrote who wrote no settings.
+        let settings = if matches!(settings.trim(), "" | "null") { "{}" } else { settings };
+        let settings = serde_json::from_str(settings).map_err(|error| in_settings(&error))?;
+        let plugin = P::new(settings).map_err(|error| error.to_string())?;
+        let setup = Setup {
+            ports: P::PORTS.iter().map(|port| (*port).to_owned()).collect(),
+            tick_every_us: u64::try_from(plugin.tick_every().as_micros()).unwrap_or(u64::MAX),
+            state_version: P::STATE_VERSION,
+        };
+        Ok((Self { plugin }, setup))
+    }
+
+    /// One batch.
+    pub fn process(&mut self, batch: &Batch<'_>) -> Packed {
+        host::set_now(batch.now_us);
+        let inputs = batch.words.len() / (batch.stride as usize).max(1);
+        let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs, batch.data.len());
+        for (input, message) in (0..).zip(Unpack::new(batch.stride, batch.words, batch.data)) {
+            outputs.about(input, message, |message, outputs| self.plugin.process(message, outputs));
+        }
+        host::flush();
+        Packed::of(outputs)
+    }
+
+    /// The plugin itself.
+    pub fn plugin(&mut self) -> &mut P {
+        &mut self.plugin
+    }
+}
+
+impl<P: Timer> Instance<P> {
+    /// One tick.
+    pub fn tick(&mut self, now_us: u64) -> Packed {
+        host::set_now(now_us);
+        let mut outputs = Outputs::new(P::PORTS, now_us, 0, 0);
+        if let Err(error) = self.plugin.tick(&mut Tick::new(&mut outputs)) {
+            host::error(&format!("tick failed: {error}"));
+        }
+        host::flush();
+        Packed::of(outputs)
+    }
+}
+
+impl<P: Stateful> Instance<P> {
+    /// One page of the state.
+    pub fn save(&mut self, changed_only: bool, cursor: u64) -> Page {
+        self.plugin.state().save(changed_only, cursor)
+    }
+
+    /// Takes in one page that version `version` saved.
+    pub fn restore(&mut self, version: u32, page: &Page) -> Result<(), String> {
+        let same = version == P::STATE_VERSION;
+        let read = |saved: &[u8]| if same { crate::State::<P::Value>::read(saved) } else { P::upgrade(version, saved) };
+        self.plugin.state().restore(page, read).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs a plugin over one packed batch of [`STRIDE_IN`] words a message; gives words and data of its outputs.
+pub fn process<P: Transform>(plugin: &mut Instance<P>, words: &[u32], data: &[u8], now_us: u64) -> (Vec<u32>, Vec<u8>) {
+    let packed = plugin.process(&Batch { now_us, stride: STRIDE_IN as u32, words, data });
+    (packed.words, packed.data)
+}
+
+/// What is wrong with settings. The place in the JSON is left out: the operator wrote TOML.
+fn in_settings(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
+}

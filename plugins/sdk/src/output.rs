@@ -1,0 +1,285 @@
+//! What becomes of messages, written straight into the packed form.
+
+use serde::Serialize;
+
+use crate::layout::{ABSORB, EMIT, NO_INPUT, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_OUT, span};
+use crate::message::Message;
+use crate::plugin::{Error, Result};
+
+/// Where a plugin says what becomes of the message at hand. Saying nothing filters it; returning an error rejects
+/// it, and whatever was said about it before does not count.
+#[derive(Debug)]
+pub struct Outputs<'m> {
+    words: Vec<u32>,
+    data: Vec<u8>,
+    ports: &'static [&'static str],
+    now_us: u64,
+    input: u32,
+    message: Message<'m>,
+    /// Size of the first allocation of `data`: most batches make about as much as they bring, or nothing.
+    expected: usize,
+}
+
+impl<'m> Outputs<'m> {
+    pub(crate) fn new(ports: &'static [&'static str], now_us: u64, inputs: usize, bytes: usize) -> Self {
+        Self {
+            words: Vec::with_capacity(inputs * STRIDE_OUT),
+            data: Vec::new(),
+            ports,
+            now_us,
+            input: NO_INPUT,
+            message: Message::default(),
+            expected: bytes,
+        }
+    }
+
+    /// Makes `message` the one at hand and lets `process` speak about it.
+    #[inline]
+    pub(crate) fn about(
+        &mut self,
+        input: u32,
+        message: Message<'m>,
+        process: impl FnOnce(&Message<'m>, &mut Self) -> Result<()>,
+    ) {
+        self.input = input;
+        self.message = message;
+        let (words, data) = (self.words.len(), self.data.len());
+        if let Err(error) = process(&message, self) {
+            self.words.truncate(words);
+            self.data.truncate(data);
+            self.reject(&error.to_string());
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<u32>, Vec<u8>) {
+        (self.words, self.data)
+    }
+
+    /// Time of this batch, microseconds since 1970.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// The message goes on to the next plugin as it is. Costs no copy.
+    #[inline]
+    pub fn pass(&mut self) {
+        self.entry(PASS, [0, 0, 0, 0], self.message.marks());
+    }
+
+    /// The message went into state: it is dealt with, though nothing leaves for it now.
+    pub fn absorb(&mut self) {
+        self.entry(ABSORB, [0, 0, 0, 0], self.message.marks());
+    }
+
+    /// The message is bad: it goes to the dead letters with this reason. Returning an error does the same.
+    pub fn reject(&mut self, reason: &str) {
+        self.data.extend_from_slice(reason.as_bytes());
+        self.entry(REJECT, [0, 0, length(reason.len()), 0], self.message.marks());
+    }
+
+    /// A new payload goes on to the next plugin, under the message's topic, key, headers and marks.
+    pub fn emit(&mut self, payload: &[u8]) {
+        let headers = self.copy_headers();
+        self.data.extend_from_slice(payload);
+        self.entry(EMIT, [0, headers, length(payload.len()), 0], self.message.marks());
+    }
+
+    /// As [`emit`](Self::emit), with a payload made of `value`.
+    pub fn emit_json(&mut self, value: &impl Serialize) -> Result<()> {
+        self.emit_with(|payload| Ok(serde_json::to_writer(payload, value)?))
+    }
+
+    /// As [`emit`](Self::emit), with a payload that `write` appends to the buffer it is handed: the fastest way.
+    /// What it finds there is not to be touched. On an error nothing is emitted.
+    pub fn emit_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        let before = self.data.len();
+        let headers = self.copy_headers();
+        let start = self.data.len();
+        if let Err(error) = write(&mut self.data) {
+            self.data.truncate(before);
+            return Err(error);
+        }
+        self.entry(EMIT, [0, headers, length(self.data.len() - start), 0], self.message.marks());
+        Ok(())
+    }
+
+    /// A message of your own making: another port, topic, headers or marks.
+    pub fn message<'d>(&'d mut self) -> Draft<'d, 'm> {
+        Draft {
+            port: 0,
+            topic: None,
+            key: self.message.key(),
+            marks: self.message.marks(),
+            headers: true,
+            own: Vec::new(),
+            fault: None,
+            out: self,
+        }
+    }
+
+    fn copy_headers(&mut self) -> u32 {
+        if self.data.capacity() == 0 {
+            self.data.reserve(self.expected);
+        }
+        let headers = self.message.header_block();
+        self.data.extend_from_slice(headers);
+        length(headers.len())
+    }
+
+    /// Words 2 to 5 are topic, headers and payload length and the key span.
+    #[inline]
+    fn entry(&mut self, action: u32, [topic, headers, payload, key]: [u32; 4], marks: u32) {
+        self.words.extend_from_slice(&[self.input, action, topic, headers, payload, key, marks]);
+    }
+}
+
+/// A length as a word. A guest's memory ends at 4 GiB, so this cannot fail in a component.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("an output of less than 4 GiB")
+}
+
+/// A message in the making. One of [`payload`](Self::payload), [`json`](Self::json) and [`write`](Self::write)
+/// sends it; dropping it sends nothing.
+#[must_use = "nothing is sent before `payload`, `json` or `write`"]
+pub struct Draft<'d, 'm> {
+    out: &'d mut Outputs<'m>,
+    port: u32,
+    topic: Option<&'d str>,
+    key: &'d str,
+    marks: u32,
+    headers: bool,
+    own: Vec<u8>,
+    fault: Option<Error>,
+}
+
+impl<'d> Draft<'d, '_> {
+    /// Leaves through this port of [`Transform::PORTS`](crate::Transform::PORTS) instead of going on to the next
+    /// plugin.
+    pub fn port(mut self, name: &str) -> Self {
+        match self.out.ports.iter().position(|port| *port == name) {
+            Some(index) => self.port = length(index + 1),
+            None if name == "out" => self.port = 0,
+            None => self.fault = Some(format!("port `{name}` is not one of PORTS").into()),
+        }
+        self
+    }
+
+    /// Under another topic. The key stays, when it is one of the new topic's levels.
+    pub fn topic(mut self, topic: &'d str) -> Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// With this level of the new topic as key.
+    pub fn key(mut self, key: &'d str) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// Adds a header (an MQTT 5 user property).
+    pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+        match (u16::try_from(name.len()), u16::try_from(value.len())) {
+            (Ok(name_length), Ok(value_length)) => {
+                self.own.extend_from_slice(&name_length.to_le_bytes());
+                self.own.extend_from_slice(name.as_bytes());
+                self.own.extend_from_slice(&value_length.to_le_bytes());
+                self.own.extend_from_slice(value);
+            }
+            _ => self.fault = Some("a header's name or value is longer than 65,535 bytes".into()),
+        }
+        self
+    }
+
+    /// Leaves out the headers of the message at hand, which are copied otherwise.
+    pub fn without_headers(mut self) -> Self {
+        self.headers = false;
+        self
+    }
+
+    /// Whether upstream is to retain it; otherwise as the message at hand.
+    pub fn retain(mut self, retain: bool) -> Self {
+        self.marks = if retain { self.marks | RETAIN } else { self.marks & !RETAIN };
+        self
+    }
+
+    /// The QoS level, 0 to 2; otherwise as the message at hand (1 from a timer).
+    pub fn qos(mut self, level: u8) -> Self {
+        self.marks = self.marks & !QOS_MASK | u32::from(level.min(2)) << QOS_SHIFT;
+        self
+    }
+
+    /// Sends it with this payload.
+    pub fn payload(self, payload: &[u8]) -> Result<()> {
+        self.write(|buffer| {
+            buffer.extend_from_slice(payload);
+            Ok(())
+        })
+    }
+
+    /// Sends it with a payload made of `value`.
+    pub fn json(self, value: &impl Serialize) -> Result<()> {
+        self.write(|buffer| Ok(serde_json::to_writer(buffer, value)?))
+    }
+
+    /// Sends it with a payload that `write` appends to the buffer it is handed.
+    pub fn write(mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let topic = self.topic.unwrap_or_default();
+        let key = if topic.is_empty() { 0 } else { key_span(topic, self.key)? };
+        let before = self.out.data.len();
+        self.out.data.extend_from_slice(topic.as_bytes());
+        let copied = if self.headers { self.out.copy_headers() } else { 0 };
+        self.out.data.extend_from_slice(&self.own);
+        let start = self.out.data.len();
+        if let Err(error) = write(&mut self.out.data) {
+            self.out.data.truncate(before);
+            return Err(error);
+        }
+        let payload = length(self.out.data.len() - start);
+        let lengths = [length(topic.len()), copied + length(self.own.len()), payload, key];
+        self.out.entry(EMIT | self.port << 16, lengths, self.marks);
+        Ok(())
+    }
+}
+
+/// Where `key` is a level of `topic`; no key when it is none.
+fn key_span(topic: &str, key: &str) -> Result<u32> {
+    if topic.len() > usize::from(u16::MAX) {
+        return Err(format!("topic of {} bytes is longer than 65,535", topic.len()).into());
+    }
+    let mut offset = 0_u16;
+    for level in topic.split('/') {
+        let len = level.len() as u16;
+        if level == key {
+            return Ok(span(offset, len));
+        }
+        offset = offset.saturating_add(len).saturating_add(1);
+    }
+    Ok(0)
+}
+
+/// One tick of a timer: the time, and where its messages go.
+#[derive(Debug)]
+pub struct Tick<'t, 'm> {
+    out: &'t mut Outputs<'m>,
+}
+
+impl<'t, 'm> Tick<'t, 'm> {
+    pub(crate) fn new(out: &'t mut Outputs<'m>) -> Self {
+        out.input = NO_INPUT;
+        out.message = Message::default();
+        Self { out }
+    }
+
+    /// The time, microseconds since 1970.
+    pub fn now_us(&self) -> u64 {
+        self.out.now_us
+    }
+
+    /// A message under `topic`; `key` (the device) is the level of the topic that picks its state in later plugins.
+    pub fn message<'d>(&'d mut self, topic: &'d str, key: &'d str) -> Draft<'d, 'm> {
+        self.out.message().topic(topic).key(key).qos(1)
+    }
+}

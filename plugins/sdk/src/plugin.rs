@@ -1,0 +1,106 @@
+//! What a plugin implements.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::message::Message;
+use crate::output::{Outputs, Tick};
+use crate::state::State;
+
+/// Any error; text turns into one: `return Err("no voltage".into())`.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What plugin functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Keeps a message or lets it go. The implementing type is its own settings.
+pub trait Filter: DeserializeOwned + 'static {
+    /// Whether the message goes on. An error rejects it: it goes to the dead letters with the error's words.
+    fn keep(&mut self, message: &Message<'_>) -> Result<bool>;
+
+    /// Looks at the settings before the first message; an error is shown to the operator.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Turns each message into none, one or many.
+pub trait Transform: Sized + 'static {
+    /// What the operator may set; see [`settings!`](crate::settings) and [`NoSettings`].
+    type Settings: DeserializeOwned;
+
+    /// Ports beside `out` that messages leave through. The operator's config says where each leads.
+    const PORTS: &'static [&'static str] = &[];
+
+    /// Version of the form that [`Stateful::Value`] is saved in.
+    const STATE_VERSION: u32 = 1;
+
+    /// Called once; an error is shown to the operator, and the plugin is not started.
+    fn new(settings: Self::Settings) -> Result<Self>;
+
+    /// Says in `out` what becomes of `message`. Saying nothing filters it. An error rejects it: it goes to the dead
+    /// letters with the error's words.
+    fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()>;
+
+    /// How often [`Timer::tick`] is called; zero for never.
+    fn tick_every(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl<F: Filter> Transform for F {
+    type Settings = F;
+
+    fn new(settings: F) -> Result<Self> {
+        settings.check()?;
+        Ok(settings)
+    }
+
+    #[inline]
+    fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
+        if self.keep(message)? {
+            out.pass();
+        }
+        Ok(())
+    }
+}
+
+/// Does something as time goes by: windows, silence detection. Named in `export!(MyPlugin: timer)`.
+pub trait Timer: Transform {
+    /// Called every [`Transform::tick_every`]. An error is logged.
+    fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()>;
+}
+
+/// Remembers something per key (device) that survives swaps, traps and restarts. Named in
+/// `export!(MyPlugin: state)`.
+pub trait Stateful: Transform {
+    /// What is remembered per key.
+    type Value: Serialize + DeserializeOwned + 'static;
+
+    /// Where it is.
+    fn state(&mut self) -> &mut State<Self::Value>;
+
+    /// Reads a value saved by a plugin of another [`Transform::STATE_VERSION`]. A field with `#[serde(default)]`
+    /// needs no new version; [`State::read`] then reads the old form.
+    fn upgrade(version: u32, _saved: &[u8]) -> Result<Self::Value> {
+        Err(format!("state of version {version} cannot be read by version {}", Self::STATE_VERSION).into())
+    }
+}
+
+/// For plugins without settings; any setting given is a mistake.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// What a configured plugin asks the host for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Names of the ports from 1 on.
+    pub ports: Vec<String>,
+    /// Interval of `tick` in microseconds; 0 for none.
+    pub tick_every_us: u64,
+    /// Version of the saved state's form.
+    pub state_version: u32,
+}
