@@ -84,7 +84,7 @@ impl<'a> Check<'a> {
             && name.starts_with(|first: char| first.is_ascii_alphanumeric());
         if !fits {
             let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first".to_owned();
-            self.problem(Code::BadName, place, format!("`{name}` cannot be the name of a {what}"), hint);
+            self.problem(Code::BadName, place, format!("the {what} name `{name}` is not allowed"), hint);
         }
         fits
     }

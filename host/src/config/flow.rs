@@ -120,11 +120,15 @@ fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
 }
 
 fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
-    if matches!(fields.find("lanes").map(|item| &item.node), Some(Node::Text(_))) {
-        fields.choice("lanes", &[("auto", ())]);
-        return None;
+    match fields.find("lanes").map(|item| &item.node) {
+        Some(Node::Text(text)) if text == "auto" => None,
+        Some(Node::Text(text)) => {
+            let message = format!("`{}.lanes` cannot be \"{text}\"", fields.path);
+            fields.problem(Code::Choice, "lanes", message, "write \"auto\", or a number from 1 to 64 without quotes".to_owned());
+            None
+        }
+        _ => Some(fields.count("lanes", 1..=64) as usize),
     }
-    Some(fields.count("lanes", 1..=64) as usize)
 }
 
 /// The capture that is a pattern's key.
