@@ -4,7 +4,7 @@
 pub const NAMES: &[&str] = &["decode-json", "filter", "threshold"];
 
 /// The component of a plugin in this binary; `None` when there is none of that name.
-pub fn builtin(name: &str) -> Option<&'static [u8]> {
+pub fn component(name: &str) -> Option<&'static [u8]> {
     match name {
         "decode-json" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/decode-json.wasm"))),
         "filter" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/filter.wasm"))),
@@ -22,8 +22,8 @@ mod tests {
         /// Magic and version of a component; a core module has another version.
         const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
         for name in NAMES {
-            assert!(builtin(name).unwrap().starts_with(COMPONENT), "{name}");
+            assert!(component(name).unwrap().starts_with(COMPONENT), "{name}");
         }
-        assert_eq!(builtin("decode_json"), None);
+        assert_eq!(component("decode_json"), None);
     }
 }

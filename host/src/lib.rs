@@ -2,11 +2,20 @@
 //!
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
-pub mod builtin;
-pub mod chain;
 pub mod clock;
 pub mod message;
 pub mod mqtt;
 pub mod source;
+pub mod builtin;
+pub mod chain;
 pub mod spool;
 pub mod uplink;
+pub mod admin;
+pub mod gateway;
+pub mod config;
+pub mod telemetry;
+pub mod exit;
+pub mod cli;
+pub mod sim;
+#[cfg(feature = "demo")]
+pub mod demo;

@@ -1,2 +1,21 @@
-//! The binary.
-fn main() {}
+//! The binary: command line, surroundings, exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidegate::cli::{Cli, Surroundings};
+
+fn main() -> ExitCode {
+    let surroundings = Surroundings {
+        terminal: std::io::stderr().is_terminal(),
+        journal: std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_standard_error(&stream)),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    };
+    Cli::parse().run(surroundings).into()
+}
+
+/// systemd names the journal's end by device and inode; a child whose output was redirected inherits the variable.
+fn is_standard_error(stream: &str) -> bool {
+    rustix::fs::fstat(std::io::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
+}

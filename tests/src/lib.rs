@@ -1,1 +1,32 @@
-//! Placeholder.
+//! What the end-to-end tests and the benchmarks are written in: a running system in five verbs.
+//!
+//! `Gateway::with(config).start()`, `broker.publish`, `broker.go_dark` and `back`, `gateway.kill` and `stop`,
+//! `wait_until`. Waits are on a state, never on a duration. What checks the gateway shares no code with it: the
+//! client here is the tests' own.
+
+pub mod binary;
+pub mod broker;
+pub mod case;
+pub mod certificates;
+pub mod client;
+pub mod convert;
+pub mod cut;
+pub mod fake;
+pub mod gateway;
+pub mod guests;
+pub mod load;
+pub mod port;
+pub mod process;
+pub mod sample;
+pub mod source_text;
+pub mod tally;
+pub mod usage;
+pub mod wait;
+pub mod watch;
+
+pub use broker::{Broker, Mosquitto};
+pub use case::{case, needs, rounds, with_mosquitto};
+pub use gateway::{Gateway, Setup};
+pub use load::{Load, Plan};
+pub use wait::wait_until;
+pub use watch::Watch;

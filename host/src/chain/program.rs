@@ -10,6 +10,7 @@ use super::Error;
 use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
+use crate::builtin;
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
 const MAX_COMPONENT_BYTES: u64 = 32 << 20;
@@ -120,7 +121,7 @@ pub(super) fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Er
     match artefact {
         Artefact::Builtin(name) => {
             let unknown = || Error::UnknownBuiltin { plugin: Arc::clone(plugin), name: name.clone() };
-            crate::builtin::builtin(name).map(<[u8]>::to_vec).ok_or_else(unknown)
+            builtin::component(name).map(<[u8]>::to_vec).ok_or_else(unknown)
         }
         Artefact::File(path) => {
             let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };

@@ -17,7 +17,7 @@ use super::stage::{Broken, Stage};
 use super::swap::Driver;
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
-use super::{Chain, Error, PluginInfo, Wiring};
+use super::{Chain, Error, Wiring};
 use crate::clock::Now;
 
 /// Stack of a lane's thread beside what guests may use of it.
@@ -48,16 +48,19 @@ pub(super) fn beside<R: Send>(
     })
 }
 
-/// Loads and configures the plugins of a flow without running them. Blocks for as long as that takes.
+/// Loads and configures every plugin of a flow without running it, and tells what is wrong with each: its index and
+/// the error. What is wrong with the flow itself stands under the last plugin. Blocks for as long as that takes.
 ///
 /// # Errors
-/// As [`Chain::build`].
-pub fn check(config: &Config, engine: &Engine) -> Result<Vec<PluginInfo>, Error> {
+/// The engine does not start.
+pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Error> {
     let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-    template(config)?;
-    out(config)?;
-    let versions = beside(engine, Handle::try_current().ok().as_ref(), || versions(config, engine, &metrics))?;
-    Ok(versions.iter().map(|version| version.info()).collect())
+    let last = config.plugins.len().saturating_sub(1);
+    let flow = [template(config).err(), out(config).err()].into_iter().flatten().map(|error| (last, error));
+    let fault = |(index, plugin)| Some((index, version(config, plugin, engine, &metrics).err()?));
+    let faults = || Ok(config.plugins.iter().enumerate().filter_map(fault).collect::<Vec<_>>());
+    let faults = beside(engine, Handle::try_current().ok().as_ref(), faults)?;
+    Ok(flow.chain(faults).collect())
 }
 
 /// See [`Chain::build`].

@@ -7,12 +7,12 @@ use tokio::sync::Notify;
 
 use super::{Message, Receipt};
 
-/// A message on its way from a source into a flow. QoS 0 has no receipt.
+/// A message on its way from a source into a flow.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What arrived.
     pub message: Message,
-    /// Its claim on an acknowledgement.
+    /// Its claim on an acknowledgement; with QoS 0, and in a flow that acknowledges at once, on the room it takes.
     pub receipt: Option<Receipt>,
 }
 

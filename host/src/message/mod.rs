@@ -17,7 +17,7 @@ mod receipt;
 
 pub use border::{Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Outlet, PluginRef, QueueId, Reason, Seq, Stored};
 pub use header::{HeaderError, Headers, push_header};
-pub use receipt::{Burst, Receipt, Settled};
+pub use receipt::{Burst, Progress, Receipt, Settled};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +26,7 @@ use bytes::Bytes;
 /// How often a message may be delivered (MQTT 5, 4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Qos {
-    /// 0: at most once; has no receipt.
+    /// 0: at most once; its receipt acknowledges nothing, it only bounds what is under way.
     AtMostOnce = 0,
     /// 1: at least once.
     #[default]

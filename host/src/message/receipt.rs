@@ -37,32 +37,16 @@ impl Settled {
     }
 }
 
-/// One read burst of a source.
+/// How far a burst is settled. The source keeps this and not the burst, so that a burst is freed, and found out
+/// if that was too early, when the last receipt is gone.
 #[derive(Debug)]
-pub struct Burst {
-    settled: Arc<Settled>,
+pub struct Progress {
     pending: Box<[AtomicU32]>,
     open: AtomicU32,
+    fallen: AtomicBool,
 }
 
-impl Burst {
-    /// A burst whose message `i` waits for `pending[i]` releases; 0 is settled from the start.
-    pub fn new(settled: Arc<Settled>, pending: impl IntoIterator<Item = u32>) -> Arc<Self> {
-        let mut open = 0;
-        let pending = pending.into_iter().inspect(|count| open += u32::from(*count > 0)).map(AtomicU32::new).collect();
-        Arc::new(Self { settled, pending, open: AtomicU32::new(open) })
-    }
-
-    /// Number of messages.
-    pub fn len(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// Whether the burst has no message.
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
+impl Progress {
     /// Whether message `index` is settled.
     pub fn is_settled(&self, index: usize) -> bool {
         self.pending[index].load(Ordering::Acquire) == 0
@@ -73,6 +57,55 @@ impl Burst {
         self.open.load(Ordering::Acquire) == 0
     }
 
+    /// Whether the burst was freed with receipts pending: what is unsettled stays so for ever.
+    pub fn has_fallen(&self) -> bool {
+        self.fallen.load(Ordering::Acquire)
+    }
+}
+
+/// One read burst of a source.
+#[derive(Debug)]
+pub struct Burst {
+    settled: Arc<Settled>,
+    progress: Arc<Progress>,
+}
+
+impl Burst {
+    /// A burst whose message `i` waits for `pending[i]` releases; 0 is settled from the start.
+    pub fn new(settled: Arc<Settled>, pending: impl IntoIterator<Item = u32>) -> Arc<Self> {
+        let mut open = 0;
+        let pending = pending.into_iter().inspect(|count| open += u32::from(*count > 0)).map(AtomicU32::new).collect();
+        Arc::new(Self {
+            settled,
+            progress: Arc::new(Progress { pending, open: AtomicU32::new(open), fallen: AtomicBool::new(false) }),
+        })
+    }
+
+    /// Number of messages.
+    pub fn len(&self) -> usize {
+        self.progress.pending.len()
+    }
+
+    /// Whether the burst has no message.
+    pub fn is_empty(&self) -> bool {
+        self.progress.pending.is_empty()
+    }
+
+    /// Whether message `index` is settled.
+    pub fn is_settled(&self, index: usize) -> bool {
+        self.progress.is_settled(index)
+    }
+
+    /// Whether every message is settled.
+    pub fn all_settled(&self) -> bool {
+        self.progress.all_settled()
+    }
+
+    /// What tells how far it is settled, without keeping it alive.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// One of the receipts of message `index`; the caller hands out exactly as many as it declared pending.
     pub fn receipt(self: &Arc<Self>, index: u32) -> Receipt {
         Receipt { burst: Arc::clone(self), index }
@@ -81,7 +114,8 @@ impl Burst {
 
 impl Drop for Burst {
     fn drop(&mut self) {
-        if *self.open.get_mut() > 0 {
+        if !self.all_settled() {
+            self.progress.fallen.store(true, Ordering::Release);
             self.settled.faults.fetch_add(1, Ordering::Release);
             self.settled.wake.notify_one();
         }
@@ -100,13 +134,14 @@ pub struct Receipt {
 impl Receipt {
     /// Declares `more` further releases; call it before the clones are handed on.
     pub fn add(&self, more: u32) {
-        self.burst.pending[self.index as usize].fetch_add(more, Ordering::Relaxed);
+        self.burst.progress.pending[self.index as usize].fetch_add(more, Ordering::Relaxed);
     }
 
     /// One of the declared ends has come.
     pub fn release(self) {
-        if self.burst.pending[self.index as usize].fetch_sub(1, Ordering::AcqRel) == 1
-            && self.burst.open.fetch_sub(1, Ordering::AcqRel) == 1
+        let progress = &self.burst.progress;
+        if progress.pending[self.index as usize].fetch_sub(1, Ordering::AcqRel) == 1
+            && progress.open.fetch_sub(1, Ordering::AcqRel) == 1
         {
             self.burst.settled.wake.notify_one();
         }
@@ -145,11 +180,13 @@ mod tests {
     async fn a_burst_freed_with_receipts_pending_is_a_fault_that_wakes_the_source() {
         let settled = Arc::new(Settled::default());
         let burst = Burst::new(Arc::clone(&settled), [1, 1]);
-        let (one, two) = (burst.receipt(0), burst.receipt(1));
+        let (one, two, progress) = (burst.receipt(0), burst.receipt(1), burst.progress());
         drop(burst);
         one.release();
+        assert!(!progress.has_fallen());
         drop(two);
         settled.changed().await;
         assert_eq!(settled.faults(), 1);
+        assert!(progress.has_fallen() && progress.is_settled(0) && !progress.is_settled(1));
     }
 }

@@ -1,11 +1,153 @@
 //! One connection to a broker, used by source and uplink; knows neither.
 //!
-//! - `wire`: rumqttc's v4 and v5 packets to ours and back; the only file that names rumqttc.
+//! - `wire`: rumqttc's v4 and v5 packets to ours and back; the only place that names rumqttc.
 //! - `session`: a state machine without sockets, clocks or tasks: packet ids, windows, QoS, acknowledgements,
 //!   keep-alive. Time is an argument, bytes go into a buffer.
 //! - `link`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready.
 //! - `connection`: session and link together, for those who have a socket.
+//!
+//! A [`Connection`] lives from one dial to the next loss. Whoever wants it back opens a new one, after
+//! [`delay`]; packet ids and acknowledgement tokens of the old one are void.
 
+mod backoff;
+mod connection;
+mod error;
+mod link;
+mod pause;
+mod reason;
+mod reconnect;
+mod redial;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod session;
 mod settings;
+mod tls;
+mod wire;
 
+pub use backoff::delay;
+pub use connection::Connection;
+pub use error::{Error, Failure, Unsendable};
+pub use pause::{Pace, Pause};
+pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
+pub use redial::{Causes, Ended, LinkMetrics, Redial};
+pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::message::Qos;
+
+/// What is published, in either direction. Topic, payload and headers of what came in are slices of the read
+/// buffer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publish {
+    /// UTF-8, not empty, no NUL, no wildcard, at most 65,535 bytes: checked on the way in and on the way out.
+    pub topic: Bytes,
+    /// The body.
+    pub payload: Bytes,
+    /// MQTT 5 properties in the arena form of [`crate::message::Headers`]; empty for most. 3.1.1 cannot carry
+    /// them: they are left out there.
+    pub headers: Bytes,
+    /// Level.
+    pub qos: Qos,
+    /// In: the broker sent it as a retained message. Out: the broker shall keep it.
+    pub retain: bool,
+    /// In: the broker sent it before. Out: ignored, since every publish gets a new packet id.
+    pub duplicate: bool,
+}
+
+/// Claim of an inbound message on its PUBACK or PUBREC. Only valid on the connection it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckToken {
+    packet_id: u16,
+    qos: Qos,
+}
+
+impl AckToken {
+    pub(crate) fn new(packet_id: u16, qos: Qos) -> Self {
+        Self { packet_id, qos }
+    }
+
+    /// Level of the message: 1 is answered with PUBACK, 2 with PUBREC.
+    pub fn qos(self) -> Qos {
+        self.qos
+    }
+
+    /// The broker's packet id: with a kept session a redelivery on the next connection has the same.
+    pub fn packet_id(self) -> u16 {
+        self.packet_id
+    }
+}
+
+/// A topic filter to subscribe to. MQTT 5: retained messages only come if the subscription is new, and keep
+/// their retain flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Topic filter, with MQTT's wildcards.
+    pub filter: String,
+    /// Highest level the broker may send with.
+    pub qos: Qos,
+}
+
+/// What happened on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message came in.
+    Publish {
+        /// The message.
+        publish: Publish,
+        /// To acknowledge it; `None` for QoS 0.
+        token: Option<AckToken>,
+    },
+    /// A message larger than `max_packet_bytes` was read past.
+    Oversize {
+        /// Topic, level, flags and the first 4 KiB of payload.
+        head: Publish,
+        /// Size of the whole packet in bytes.
+        bytes: u64,
+        /// To acknowledge it: else it comes again for ever. `None` for QoS 0.
+        token: Option<AckToken>,
+    },
+    /// PUBACK or PUBCOMP with success.
+    Accepted {
+        /// What the caller gave to [`Connection::publish`].
+        token: u64,
+    },
+    /// The broker refused a message (MQTT 5 only: 3.1.1 has no word for it).
+    Refused {
+        /// What the caller gave to [`Connection::publish`].
+        token: u64,
+        /// The reason code, 0x80 or above.
+        code: u8,
+        /// Its name, the code in hex and a hint, and the broker's own words if it sent any.
+        reason: String,
+        /// Whether sending the same message again is pointless.
+        permanent: bool,
+    },
+    /// The broker answered a [`Connection::subscribe`].
+    Subscribed {
+        /// Filters it refused, and why.
+        refused: Vec<(String, String)>,
+    },
+}
+
+/// What CONNACK said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// The broker knew this client's session: subscriptions stand, unacknowledged messages come again.
+    pub session_present: bool,
+    /// `V5` or `V311`, never `Auto`.
+    pub protocol: Protocol,
+    /// How many unacknowledged publishes the broker takes; 65,535 where it did not say (always with 3.1.1).
+    pub receive_maximum: u16,
+    /// Largest packet the broker takes.
+    pub maximum_packet_bytes: u32,
+    /// Whether the broker keeps retained messages.
+    pub retain_available: bool,
+    /// Highest level the broker takes.
+    pub maximum_qos: Qos,
+    /// The keep-alive that holds: the broker may override ours.
+    pub keep_alive: Duration,
+}

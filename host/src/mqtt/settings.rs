@@ -143,3 +143,34 @@ pub struct Config {
     /// Between attempts.
     pub backoff: Backoff,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A connection that waits for nothing long.
+    pub(in crate::mqtt) fn config() -> Config {
+        Config {
+            host: "127.0.0.1".to_owned(),
+            port: 1883,
+            protocol: Protocol::Auto,
+            client_id: "gateway".to_owned(),
+            clean_start: true,
+            keep_alive: Duration::from_secs(30),
+            receive_maximum: 100,
+            inflight: 20,
+            max_packet_bytes: 64 << 10,
+            login: None,
+            tls: None,
+            will: None,
+            deadlines: Deadlines::default(),
+            backoff: Backoff::default(),
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_show() {
+        let login = Login { user: "me".to_owned(), password: Some(Secret::new("hunter2")) };
+        assert!(!format!("{login:?}").contains("hunter2"));
+    }
+}

@@ -1,13 +1,59 @@
 //! The device side: topics to batches of deliveries; acknowledges the settled prefix in arrival order.
+//!
+//! **In**: what the broker sends to the topics of the flows, over one connection with a kept session. **Out**: a
+//! batch of deliveries for each flow and read burst, and dead letters for what is over-long.
+//!
+//! **Promised**
+//! - A message is acknowledged only when it is settled: upstream has accepted it, or it is safe on disk.
+//!   Acknowledgements leave in arrival order (MQTT 4.6).
+//! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` the connection stops reading and
+//!   goes on with pings and acknowledgements. QoS 0 is dropped, and counted, above half of that.
+//! - It never gives up on its broker, and never waits for a flow or the disk.
+//!
+//! **Order over a reconnect.** What came over the lost connection stays under way inside; its acknowledgements
+//! are void, and the broker sends it again, before anything new and in its first order. The second copies take the
+//! same lanes behind the first ones, so every first occurrence stands where it stood: m1 m2 | m1 m2 m3 holds m1 m2 m3
+//! in order whether or not the first m1 and m2 come through, *as long as each lane loses a tail and not a middle*.
+//! Where a stage did lose receipts (it panicked), the burst falls, the source leaves and the broker sends again
+//! from the first message that was not acknowledged. Between the panic and that moment a later message of the same
+//! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
+//! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
 
+mod metrics;
 mod pattern;
+mod serve;
+mod sorter;
+#[cfg(test)]
+mod tests;
+mod unsettled;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+
+pub use metrics::Metrics;
 pub use pattern::{Pattern, PatternError};
 
-use crate::message::{FlowId, Intake, Qos};
-use crate::mqtt;
+use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
+use crate::mqtt::{self, Pace, Redial, Stop};
+
+/// Why a source ended without being told to. The network never ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system gives no timer; trying again soon is pointless.
+    #[error("cannot set up a timer for source `{source_name}`")]
+    Timer {
+        /// Which source.
+        source_name: Arc<str>,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+/// Longest pause after a burst under load, so that the next one grows; zero for none.
+const LONGEST_PAUSE: Duration = Pace::LONGEST;
 
 /// When a message of a flow is acknowledged to the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,4 +97,28 @@ pub struct Config {
     pub max_topic_bytes: usize,
     /// Longest payload in bytes; a longer one is parked by its head.
     pub max_payload_bytes: usize,
+}
+
+/// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
+/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]).
+///
+/// # Errors
+/// See [`Error`]; a lost connection is none.
+pub async fn run(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+    metrics: Metrics,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let mut redial = Redial::new(config.mqtt.clone(), "source", Arc::clone(&config.name), &metrics.link);
+    let mut source = serve::Source::new(config, outlet, mint, &metrics)?;
+    while let Some((connection, established)) = redial.connect(&mut stop).await {
+        match source.serve(connection, &established, &mut redial, &mut stop).await {
+            Ok(()) => break,
+            Err(ended) => redial.lost(ended.kind(), &ended),
+        }
+    }
+    redial.left();
+    Ok(())
 }

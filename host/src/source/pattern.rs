@@ -122,6 +122,23 @@ impl Pattern {
     }
 }
 
+/// Whether every topic that matches filter `inner` matches `outer` as well: a broker may send a message once for
+/// each of two such subscriptions. Shared subscriptions cover nothing and are covered by nothing.
+pub(super) fn covers(outer: &str, inner: &str) -> bool {
+    if outer.starts_with("$share/") || inner.starts_with("$share/") || (inner.starts_with('$') && outer.starts_with(['+', '#'])) {
+        return outer == inner;
+    }
+    let (mut outer, mut inner) = (outer.split('/'), inner.split('/'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(level)) if level != "#" => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
 fn split_share(text: &str) -> (Option<String>, &str) {
     let shared = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
     shared.map_or((None, text), |(group, topic)| (Some(group.to_owned()), topic))
@@ -169,6 +186,23 @@ mod tests {
         check("#", "$SYS/uptime", None);
         check("$SYS/#", "$SYS/uptime", Some(""));
         check("$share/g/a/{x}", "a/b", Some("b"));
+    }
+
+    #[test]
+    fn a_filter_covers_another_when_it_takes_all_of_its_topics() {
+        for (outer, inner, expected) in [
+            ("a/+/c", "a/b/c", true),
+            ("a/#", "a/+/c", true),
+            ("a/#", "a", true),
+            ("a/+", "a/#", false),
+            ("a/b/c", "a/+/c", false),
+            ("a", "a/b", false),
+            ("#", "$SYS/x", false),
+            ("$share/g/a/#", "a/b", false),
+            ("$share/g/a/#", "$share/g/a/#", true),
+        ] {
+            assert_eq!(covers(outer, inner), expected, "{outer} over {inner}");
+        }
     }
 
     #[test]

@@ -1,5 +1,414 @@
 //! What is owed upstream: RAM head, sled tail. It alone decides when a message is safe.
+//!
+//! ```text
+//!  append ─►┌────────────── one queue for each (uplink, class) ──────────────┐─► fetch, read ─► uplink
+//!           │  disk: chunks, LZ4            │  RAM: the head                 │◄─ accept
+//!           │  [low ............ disk_end)  │  [disk_end .............. next)│◄─ refuse ─┐
+//!           └───────────────▲───────────────┴────────────────┬───────────────┘           │
+//!                           │     keeper: one thread         │                           ▼
+//!                           └── pack ─ flush ─ syncfs ───────┴─► receipts      dead letters (with each commit)
+//! ```
+//!
+//! Promise: a receipt is released when upstream has accepted the message, or when its chunk (its dead letter) is on
+//! the medium: batch, `flush()`, `syncfs()`, and only then. Until a commit is through, its messages stay in RAM and can
+//! be fetched and accepted there. A message that the uplink takes in time never touches the disk, and an idle spool
+//! writes nothing.
+//!
+//! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
+//! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
+//! is deleted chunk by chunk; `low` is noted with each commit and at least once a second while the disk drains, which
+//! bounds what a kill sends twice.
+//!
+//! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a
+//! receipt, exit because the disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond
+//! four heads are dropped, oldest first, and counted.
+//!
+//! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks) and the keeper.
 
+mod account;
+mod backlog;
+mod bell;
+mod chunk;
+mod folder;
+mod keeper;
+mod letters;
+mod metrics;
+mod outlet;
+mod queue;
+mod ranges;
 mod settings;
+mod store;
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::Notify;
+
+pub use account::{Account, LetterAccount, QueueAccount};
+pub use letters::{LetterId, LetterRecord};
+pub use metrics::Metrics;
 pub use settings::{Config, QueueConfig};
+
+use crate::clock::Now;
+use crate::message::{Backlog, Outlet};
+use bell::Bell;
+use chunk::Flows;
+use folder::Folder;
+use keeper::Keeper;
+use letters::Pile;
+use queue::{Limits, Queue};
+use store::{Kept, Store, StoreError};
+
+/// A commit that takes longer counts as a store that cannot write.
+const STALL_US: u64 = 2_000_000;
+/// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
+const HEADS_KEPT: usize = 4;
+
+/// Why the spool cannot be opened or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be made, locked or synced.
+    #[error("the data folder `{}` cannot be used", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another gateway has it.
+    #[error("the data folder `{}` is in use by process {holder}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Its process id, as far as known.
+        holder: String,
+    },
+    /// A later version wrote the store.
+    #[error(
+        "the store in `{}` has format {found}, and this version reads up to format {known}: \
+         install the version that wrote it, or drain it there first", path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Format of the store.
+        found: u8,
+        /// Latest format this version knows.
+        known: u8,
+    },
+    /// The disk refuses.
+    #[error("the store in `{}` cannot be opened", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The thread cannot be started.
+    #[error("the store's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// The last commit failed: these messages are in RAM only. Those with a receipt come again from their broker.
+    #[error("{messages} messages and {letters} dead letters could not be written")]
+    Unwritten {
+        /// Messages owed in RAM.
+        messages: u64,
+        /// Dead letters waiting.
+        letters: u64,
+    },
+    /// The store's thread has panicked.
+    #[error("the store's thread has panicked")]
+    Panicked,
+}
+
+/// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
+pub struct Spool {
+    shared: Arc<Shared>,
+    keeper: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+}
+
+impl Spool {
+    /// Opens the store in `config.path`, or makes it, and starts the store thread. Waits up to 5 s for the lock. A
+    /// damaged store is moved aside and reported, and a fresh one takes its place.
+    pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
+        let (shared, keeper) = Shared::open(config, metrics)?;
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || keeper.run()).map_err(Error::Thread)?;
+        Ok(Self { shared, keeper: Mutex::new(Some(thread)) })
+    }
+
+    /// Where chains and sources hand over.
+    pub fn outlet(&self) -> Arc<dyn Outlet> {
+        Arc::clone(&self.shared) as Arc<dyn Outlet>
+    }
+
+    /// What the uplink of this name drains. Its link counts as down until [`Backlog::link`] says otherwise.
+    pub fn backlog(&self, uplink: &str) -> Arc<dyn Backlog> {
+        backlog::of(&self.shared, uplink)
+    }
+
+    /// Number of this start, durable: rises by one with every opening.
+    pub fn boot(&self) -> u32 {
+        self.shared.boot
+    }
+
+    /// The numbers; memory work only.
+    pub fn account(&self) -> Account {
+        self.shared.account()
+    }
+
+    /// The oldest dead letters on disk. Blocks on the disk.
+    pub fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+        self.shared.dead_letters(limit)
+    }
+
+    /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
+    pub fn close(&self) -> Result<(), Error> {
+        let Some(thread) = locked(&self.keeper).take() else { return Ok(()) };
+        self.shared.end(Ending::Write);
+        let result = thread.join().unwrap_or(Err(Error::Panicked));
+        self.shared.close_store();
+        result
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Some(thread) = locked(&self.keeper).take() {
+            self.shared.end(Ending::Abandon);
+            if thread.join().is_err() {
+                tracing::error!("the store's thread has panicked");
+            }
+            self.shared.close_store();
+        }
+    }
+}
+
+/// How the store thread ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Write,
+    Abandon,
+}
+
+/// One queue, with what belongs to it.
+struct Slot {
+    queue: Mutex<Queue>,
+    link: Arc<Link>,
+    appended: IntCounter,
+    accepted: IntCounter,
+    damaged: IntCounter,
+}
+
+/// One uplink, as the spool sees it.
+#[derive(Debug)]
+struct Link {
+    name: Arc<str>,
+    up: AtomicBool,
+    /// A fetch found nothing: the next append rings.
+    waiting: AtomicBool,
+    ready: Arc<Notify>,
+}
+
+impl Link {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, up: AtomicBool::new(false), waiting: AtomicBool::new(false), ready: Arc::default() }
+    }
+
+    fn ring(&self) {
+        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
+#[derive(Clone, Copy, Debug)]
+struct RunningClock {
+    base_us: u64,
+    started_us: u64,
+}
+
+impl RunningClock {
+    fn now(self) -> u64 {
+        self.base_us + Now::read().uptime_us.saturating_sub(self.started_us)
+    }
+}
+
+/// What all threads share.
+struct Shared {
+    config: Config,
+    boot: u32,
+    flows: Flows,
+    slots: Vec<Slot>,
+    links: Vec<Arc<Link>>,
+    pile: Mutex<Pile>,
+    letters: Mutex<Kept>,
+    evicted: AtomicU64,
+    store: Mutex<Option<Arc<Store>>>,
+    store_changed: Condvar,
+    set_aside: Mutex<Option<PathBuf>>,
+    strangers: Vec<(String, u64)>,
+    clock: RunningClock,
+    bell: Bell,
+    ending: Mutex<Option<Ending>>,
+    is_ending: AtomicBool,
+    /// The store has failed and is not back.
+    trouble: AtomicBool,
+    /// When the commit under way began (running clock); 0 when there is none.
+    commit_since: AtomicU64,
+    metrics: Metrics,
+    /// So many syncs to come fail.
+    #[cfg(test)]
+    failing_syncs: std::sync::atomic::AtomicU32,
+}
+
+/// A lock whose holders only do memory work; a panic among them is caught elsewhere.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Everything but the thread.
+    fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        let mut folder = Folder::lock(&config.path)?;
+        let opened = store::open(&config, &folder).map_err(|error| cannot_open(&config, error))?;
+        let boot = opened.boot.max(folder.last_boot()).saturating_add(1);
+        sign(&mut folder, &opened.store, boot).map_err(|error| cannot_open(&config, error))?;
+        for (queue, messages) in &opened.strangers {
+            tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
+        }
+        let links = links(&config);
+        let base_us = opened.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
+        let slots = config.queues.iter().zip(opened.queues).filter_map(|(queue, (mark, first))| {
+            let labels = [&*queue.uplink, &*queue.class];
+            Some(Slot {
+                queue: Mutex::new(Queue::new(boot, mark, first)),
+                link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
+                appended: metrics.appended.with_label_values(&labels),
+                accepted: metrics.accepted.with_label_values(&labels),
+                damaged: metrics.damaged.with_label_values(&labels),
+            })
+        });
+        let shared = Arc::new(Self {
+            boot,
+            flows: Flows::new(&config.flows),
+            slots: slots.collect(),
+            links,
+            pile: Mutex::new(Pile::new(boot)),
+            letters: Mutex::new(opened.kept),
+            evicted: AtomicU64::new(0),
+            store: Mutex::new(Some(Arc::new(opened.store))),
+            store_changed: Condvar::new(),
+            set_aside: Mutex::new(opened.set_aside),
+            strangers: opened.strangers,
+            clock: RunningClock { base_us, started_us: Now::read().uptime_us },
+            bell: Bell::default(),
+            ending: Mutex::new(None),
+            is_ending: AtomicBool::new(false),
+            trouble: AtomicBool::new(false),
+            commit_since: AtomicU64::new(0),
+            metrics,
+            config,
+            #[cfg(test)]
+            failing_syncs: std::sync::atomic::AtomicU32::new(0),
+        });
+        shared.metrics.watch(Arc::downgrade(&shared));
+        let keeper = Keeper::new(Arc::clone(&shared), folder);
+        Ok((shared, keeper))
+    }
+
+    /// When a queue wants to be written.
+    fn limits(&self, slot: &Slot) -> Limits {
+        let up = slot.link.up.load(Ordering::Acquire);
+        let linger = if up { self.config.spill_after } else { self.config.commit_every };
+        Limits { linger_us: u64::try_from(linger.as_micros()).unwrap_or(u64::MAX), head_bytes: self.config.head_bytes }
+    }
+
+    /// Whether the store has failed, or hangs.
+    fn cannot_write(&self, now_us: u64) -> bool {
+        let since = self.commit_since.load(Ordering::Acquire);
+        self.trouble.load(Ordering::Acquire) || (since > 0 && now_us.saturating_sub(since) > STALL_US)
+    }
+
+    /// Bytes of messages without a receipt that RAM holds while the store cannot write.
+    fn most_in_ram(&self) -> usize {
+        self.config.head_bytes.saturating_mul(HEADS_KEPT)
+    }
+
+    /// The open store; waits a moment for one that is being opened anew.
+    fn store(&self, patience: Duration) -> Option<Arc<Store>> {
+        let guard = locked(&self.store);
+        let waited = self.store_changed.wait_timeout_while(guard, patience, |store| {
+            store.is_none() && !self.is_ending.load(Ordering::Acquire)
+        });
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Something in the store does not work: the keeper opens it anew.
+    fn report_trouble(&self, error: &StoreError) {
+        if !self.trouble.swap(true, Ordering::AcqRel) {
+            tracing::error!(path = %self.config.path.display(), error = describe(error), "the store has failed; messages stay in memory until it is back");
+            self.metrics.faults.inc();
+        }
+        self.bell.due(0);
+    }
+
+    fn end(&self, ending: Ending) {
+        *locked(&self.ending) = Some(ending);
+        self.is_ending.store(true, Ordering::Release);
+        self.bell.due(0);
+        self.store_changed.notify_all();
+        for link in &self.links {
+            link.ready.notify_one();
+        }
+    }
+
+    /// Closes the files once the last reader has gone.
+    fn close_store(&self) {
+        let store = locked(&self.store).take();
+        if let Some(store) = store.and_then(Arc::into_inner) {
+            store.close();
+        }
+    }
+}
+
+/// An error of the store with its cause, on one line.
+fn describe(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// One link for each uplink that has a queue.
+fn links(config: &Config) -> Vec<Arc<Link>> {
+    let mut links: Vec<Arc<Link>> = Vec::new();
+    for queue in &config.queues {
+        if !links.iter().any(|link| link.name == queue.uplink) {
+            links.push(Arc::new(Link::new(Arc::clone(&queue.uplink))));
+        }
+    }
+    links
+}
+
+/// Notes the boot in the store and in the lock file, for good.
+fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
+    store.write_boot(boot)?;
+    store.flush()?;
+    folder.sign(boot).map_err(StoreError::Disk)?;
+    store.sync()
+}
+
+fn cannot_open(config: &Config, error: StoreError) -> Error {
+    let path = config.path.clone();
+    match error {
+        StoreError::Newer(found) => Error::Newer { path, found, known: store::FORMAT },
+        other => Error::Store { path, source: Box::new(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -79,8 +79,8 @@ pub struct DecodeJson {
 #[derive(Debug)]
 struct Picked {
     path: usize,
-    /// `"name":`, written as it is.
-    name: String,
+    /// `,"name":`, written as it is; the first field leaves out the comma.
+    name: Vec<u8>,
     convert: Option<Convert>,
 }
 
@@ -111,7 +111,11 @@ impl Transform for DecodeJson {
         for pick in settings.pick {
             let field = plugin.compile(pick)?;
             if plugin.fields.iter().any(|other| other.name == field.name) {
-                return Err(format!("`pick` gives field {} twice", field.name.trim_end_matches(':')).into());
+                return Err(format!(
+                    "`pick` gives field {} twice",
+                    String::from_utf8_lossy(&field.name).trim_matches([',', ':'])
+                )
+                .into());
             }
             plugin.fields.push(field);
         }
@@ -130,13 +134,11 @@ impl Transform for DecodeJson {
                     (None, Missing::Null) => None,
                     (None, Missing::Reject) => Some(found.require(field.path)?),
                 };
-                if payload.len() > start + 1 {
-                    payload.push(b',');
-                }
-                payload.extend_from_slice(field.name.as_bytes());
+                let first = usize::from(payload.len() == start + 1);
+                payload.extend_from_slice(&field.name[first..]);
                 match (value, &field.convert) {
                     (None, _) => payload.extend_from_slice(b"null"),
-                    (Some(value), None) => payload.extend_from_slice(value.raw().as_bytes()),
+                    (Some(value), None) => payload.extend_from_slice(value.bytes()),
                     (Some(value), Some(convert)) => convert.write(value, found.number(field.path)?, payload)?,
                 }
             }
@@ -156,7 +158,7 @@ impl DecodeJson {
         let name = field.to.clone().unwrap_or_else(|| self.paths.last_name(path));
         let converts = field.scale.is_some() || field.offset.is_some() || field.decimals.is_some();
         let convert = if converts { Some(Convert::new(&field)?) } else { None };
-        Ok(Picked { path, name: format!("{}:", serde_json::to_string(&name)?), convert })
+        Ok(Picked { path, name: format!(",{}:", serde_json::to_string(&name)?).into_bytes(), convert })
     }
 }
 
@@ -179,7 +181,7 @@ impl Convert {
         if !result.is_finite() {
             return Err(format!("`{}` is too large to be converted", value.excerpt()).into());
         }
-        let whole = self.whole && !value.raw().contains(['.', 'e', 'E']);
+        let whole = self.whole && !value.bytes().iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
         if whole && result.abs() < EXACT {
             serde_json::to_writer(payload, &(result as i64))?;
         } else {

@@ -1,1 +1,296 @@
-//! Placeholder.
+//! Keeps readings by their fields, their topic and their rate; what is kept goes on unchanged.
+//!
+//! ```toml
+//! settings = { where = [{ field = "fahrenheit", op = ">", value = 68 }, { field = "status", op = "in", value = ["ok", "warm"] }] }
+//! settings = { topic = "devices/+/telemetry", rate = { messages = 10, seconds = 60 } }
+//! ```
+//!
+//! A reading is kept when its topic matches, all of `where` hold (one of them with `match = "any"`), and its device
+//! is within the rate. `op` is one of `>`, `>=`, `<`, `<=` (numbers), `==`, `!=`, `in`, `not in` (numbers, texts,
+//! truths, null), `exists` and `absent`. `field` may be a path into objects: `"battery.volts"`. A payload that is
+//! not a JSON object, a field that is missing, or one that is no number where one is compared, rejects the message
+//! with the reason in words; with `missing = "drop"` a comparison with a missing field does not hold instead.
+
+mod compare;
+mod rate;
+
+use tidegate_sdk::json::Paths;
+use tidegate_sdk::prelude::*;
+
+use compare::Comparison;
+pub use compare::{Missing, Op, Where};
+pub use rate::Rate;
+
+settings! {
+    /// The plugin's settings.
+    pub struct Settings {
+        /// Comparisons with fields of a JSON payload.
+        #[serde(default, rename = "where")]
+        pub comparisons: Vec<Where>,
+        /// How many of them must hold.
+        #[serde(default, rename = "match")]
+        pub need: Need,
+        /// What becomes of a reading that lacks a compared field.
+        #[serde(default)]
+        pub missing: Missing,
+        /// A topic filter, with MQTT's wildcards `+` and `#`.
+        pub topic: Option<String>,
+        /// The most that a device may send.
+        pub rate: Option<Rate>,
+    }
+}
+
+settings! {
+    /// How many comparisons must hold.
+    #[derive(Copy, Default, PartialEq, Eq)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Need {
+        /// All of them.
+        #[default]
+        All,
+        /// One of them.
+        Any,
+    }
+}
+
+/// The configured plugin.
+#[derive(Debug)]
+pub struct FilterFields {
+    topic: Option<String>,
+    paths: Paths,
+    comparisons: Vec<Comparison>,
+    need: Need,
+    missing: Missing,
+    rate: Option<rate::Limiter>,
+}
+
+impl Transform for FilterFields {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self> {
+        if settings.comparisons.is_empty() && settings.topic.is_none() && settings.rate.is_none() {
+            return Err("nothing to filter by: set `where`, `topic` or `rate`".into());
+        }
+        if let Some(filter) = &settings.topic {
+            check_topic_filter(filter)?;
+        }
+        let mut paths = Paths::default();
+        let comparisons = settings.comparisons.into_iter().map(|compared| Comparison::new(compared, &mut paths));
+        Ok(Self {
+            topic: settings.topic,
+            comparisons: comparisons.collect::<Result<_>>()?,
+            paths,
+            need: settings.need,
+            missing: settings.missing,
+            rate: settings.rate.map(rate::Limiter::new).transpose()?,
+        })
+    }
+
+    fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
+        if self.topic.as_ref().is_some_and(|filter| !topic_matches(filter.as_bytes(), message.topic_bytes()))
+            || !self.compare(message)?
+        {
+            return Ok(());
+        }
+        if self.rate.as_mut().is_some_and(|rate| !rate.admits(message.key(), message.received_us())) {
+            counter("rate_limited", 1);
+            return Ok(());
+        }
+        out.pass();
+        Ok(())
+    }
+}
+
+impl FilterFields {
+    fn compare(&mut self, message: &Message<'_>) -> Result<bool> {
+        if self.comparisons.is_empty() {
+            return Ok(true);
+        }
+        let found = self.paths.find(message.payload())?;
+        for comparison in &self.comparisons {
+            match (comparison.holds(&found, self.missing)?, self.need) {
+                (true, Need::Any) => return Ok(true),
+                (false, Need::All) => return Ok(false),
+                _ => {}
+            }
+        }
+        Ok(self.need == Need::All)
+    }
+}
+
+/// `+` and `#` stand for whole levels, and `#` comes last.
+fn check_topic_filter(filter: &str) -> Result<()> {
+    let mut levels = filter.split('/').rev();
+    let last = levels.next().unwrap_or_default();
+    let whole = |level: &str| level == "+" || !level.contains(['+', '#']);
+    if filter.is_empty() || !(last == "#" || whole(last)) || !levels.all(whole) {
+        return Err(
+            format!("`topic` is no topic filter: `{filter}`; `+` stands for a whole level, `#` for all that follow").into()
+        );
+    }
+    Ok(())
+}
+
+/// Walks both once, byte by byte.
+fn topic_matches(filter: &[u8], topic: &[u8]) -> bool {
+    let (mut filter, mut topic) = (filter, topic);
+    loop {
+        match filter {
+            b"#" => return true,
+            [b'+', rest @ ..] => {
+                filter = rest;
+                topic = &topic[topic.iter().position(|byte| *byte == b'/').unwrap_or(topic.len())..];
+            }
+            // `a/#` matches `a`, too.
+            b"/#" if topic.is_empty() => return true,
+            [wanted, rest @ ..] => match topic {
+                [found, following @ ..] if found == wanted => (filter, topic) = (rest, following),
+                _ => return false,
+            },
+            [] => return topic.is_empty(),
+        }
+    }
+}
+
+tidegate_sdk::export!(FilterFields);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_sdk::serde_json::{Value, json};
+    use tidegate_sdk::test::{Input, Outcome, Plugin};
+
+    fn plugin(settings: Value) -> Plugin<FilterFields> {
+        Plugin::new(settings)
+    }
+
+    fn refused(settings: Value) -> String {
+        Plugin::<FilterFields>::try_new(settings).unwrap_err()
+    }
+
+    fn outcome(settings: Value, payload: &str) -> Outcome {
+        plugin(settings).feed(Input::new("d7", payload))
+    }
+
+    fn keeps(field: &str, op: &str, value: Value, payload: &str) -> bool {
+        let outcome = outcome(json!({ "where": [{ "field": field, "op": op, "value": value }] }), payload);
+        assert_eq!(outcome.rejected(), None);
+        outcome.passed()
+    }
+
+    #[test]
+    fn the_example_keeps_what_is_warm() {
+        let mut plugin = plugin(json!({ "where": [{ "field": "fahrenheit", "op": ">", "value": 68 }] }));
+        let outcomes =
+            plugin.feed_all([68.5, 68.0, 67.5].map(|value| Input::json("d7", json!({ "device": "d7", "fahrenheit": value }))));
+        assert_eq!(outcomes.iter().map(Outcome::passed).collect::<Vec<_>>(), [true, false, false]);
+        assert!(outcomes[1].filtered());
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        let reading = r#"{"a":5.0,"b":{"c":-3e0}}"#;
+        for (op, value, holds) in
+            [(">", 5, false), (">=", 5, true), ("<", 5, false), ("<=", 5, true), ("==", 5, true), ("!=", 5, false)]
+        {
+            assert_eq!(keeps("a", op, json!(value), reading), holds, "{op}");
+        }
+        assert!(keeps("b.c", "<", json!(-2.5), reading));
+        assert!(!keeps("a", "==", json!(9007199254740993_u64), r#"{"a":9007199254740992}"#), "digits count where doubles end");
+    }
+
+    #[test]
+    fn texts_truths_and_null_compare_with_lists() {
+        let reading = r#"{"s":"w\u0061rm","t":true,"n":null,"x":[1]}"#;
+        assert!(keeps("s", "in", json!(["ok", "warm"]), reading) && keeps("s", "==", json!("warm"), reading));
+        assert!(keeps("s", "not in", json!(["cold", 1, null]), reading) && !keeps("s", "!=", json!("warm"), reading));
+        assert!(keeps("t", "==", json!(true), reading) && keeps("n", "in", json!([null]), reading));
+        assert!(!keeps("x", "in", json!([1]), reading));
+    }
+
+    #[test]
+    fn presence_can_be_asked_for() {
+        let ask = |op: &str, payload: &str| outcome(json!({ "where": [{ "field": "a", "op": op }] }), payload).passed();
+        assert!(ask("exists", r#"{"a":null}"#) && !ask("exists", "{}") && ask("absent", "{}") && !ask("absent", r#"{"a":0}"#));
+    }
+
+    #[test]
+    fn any_needs_one_and_all_needs_each() {
+        let with = |need: &str| {
+            let wheres = json!([{ "field": "a", "op": ">", "value": 1 }, { "field": "b", "op": ">", "value": 1 }]);
+            outcome(json!({ "where": wheres, "match": need }), r#"{"a":2,"b":0}"#).passed()
+        };
+        assert!(with("any") && !with("all"));
+    }
+
+    #[test]
+    fn a_missing_field_rejects_or_does_not_hold() {
+        let with = |missing: &str| json!({ "where": [{ "field": "a", "op": "!=", "value": 1 }], "missing": missing });
+        assert_eq!(outcome(with("reject"), "{}").rejected(), Some("field `a` is missing"));
+        assert!(outcome(with("drop"), "{}").filtered());
+    }
+
+    #[test]
+    fn bad_payloads_are_rejected() {
+        let above = json!({ "where": [{ "field": "a", "op": ">", "value": 1 }] });
+        for (payload, reason) in [
+            ("no json", "payload is not a JSON object, at byte 0"),
+            (r#"{"a":"9"}"#, "field `a` is not a number: `\"9\"`"),
+            (r#"{"a":1e400}"#, "field `a` is not a number: `1e400`"),
+            (r#"{"a":2,"a":3}"#, "payload has field `a` twice, at byte 11"),
+            (r#"{"a":2}}"#, "payload is not valid JSON: something follows the object, at byte 7"),
+        ] {
+            assert_eq!(outcome(above.clone(), payload).rejected(), Some(reason), "{payload}");
+        }
+    }
+
+    #[test]
+    fn topics_match_as_in_mqtt() {
+        for (filter, topic, matches) in [
+            ("devices/+/telemetry", "devices/d7/telemetry", true),
+            ("devices/+/telemetry", "devices/d7/x/telemetry", false),
+            ("devices/#", "devices", true),
+            ("devices/#", "devices/d7/a/b", true),
+            ("+", "a/b", false),
+            ("a//b", "a//b", true),
+            ("#", "anything", true),
+        ] {
+            assert_eq!(topic_matches(filter.as_bytes(), topic.as_bytes()), matches, "{filter} {topic}");
+        }
+        let mut plugin = plugin(json!({ "topic": "devices/+/telemetry" }));
+        assert!(plugin.feed(Input::new("d7", "not json, nor need it be")).passed());
+        assert!(plugin.feed(Input::new("d7", "").topic("devices/d7/state")).filtered());
+    }
+
+    #[test]
+    fn each_device_has_its_rate() {
+        use std::time::Duration;
+        let mut plugin = plugin(json!({ "rate": { "messages": 2, "seconds": 10 } }));
+        let mut burst = |device: &str| {
+            plugin.feed_all((0..4).map(|_| Input::new(device, ""))).iter().filter(|outcome| outcome.passed()).count()
+        };
+        assert_eq!((burst("d7"), burst("d8"), burst("d7")), (2, 2, 0));
+        assert_eq!(plugin.counters()["rate_limited"], 8);
+        plugin.advance(Duration::from_secs(5));
+        let again = plugin.feed_all((0..4).map(|_| Input::new("d7", "")));
+        assert_eq!(again.iter().filter(|outcome| outcome.passed()).count(), 1, "half of the time brings half of the messages");
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused_in_words() {
+        let with = |op: &str, value: Value| json!({ "where": [{ "field": "a", "op": op, "value": value }] });
+        assert!(refused(json!({})).starts_with("nothing to filter by"));
+        assert!(refused(json!({ "were": [] })).starts_with("unknown field `were`, expected one of `where`"));
+        assert_eq!(refused(with(">", json!("9"))), "`>` with field `a` wants a number as `value`, not `\"9\"`");
+        assert_eq!(refused(with("in", json!(1))), "`in` with field `a` wants a list as `value`, not `1`");
+        assert_eq!(refused(with("exists", json!(1))), "`exists` with field `a` wants no `value`, not `1`");
+        assert!(refused(with("=~", json!(1))).starts_with("unknown variant `=~`, expected one of `>`"));
+        assert_eq!(
+            refused(with("==", json!([1]))),
+            "`==` with field `a` wants a number, text, truth or null as `value`, not `[1]`"
+        );
+        assert_eq!(refused(json!({ "where": [{ "field": "a", "op": ">" }] })), "`>` with field `a` wants a number as `value`");
+        assert!(refused(json!({ "topic": "a/#/b" })).contains("`topic` is no topic filter"));
+        assert_eq!(refused(json!({ "rate": { "messages": 0, "seconds": 1 } })), "`rate` wants `messages` and `seconds` above 0");
+    }
+}

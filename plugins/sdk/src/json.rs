@@ -15,51 +15,57 @@ use scan::Scan;
 
 /// One value, as it stands in the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Value<'a>(&'a str);
+pub struct Value<'a>(&'a [u8]);
 
 impl<'a> Value<'a> {
     /// Its JSON text, digit for digit.
     pub fn raw(self) -> &'a str {
+        std::str::from_utf8(self.0).expect("the payload was checked to be UTF-8")
+    }
+
+    /// The same as bytes.
+    pub fn bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// Its number, when it is one that a double can hold.
     pub fn number(self) -> Option<f64> {
-        if !self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        if !matches!(self.0.first(), Some(b'-' | b'0'..=b'9')) {
             return None;
         }
-        self.0.parse().ok().filter(|number: &f64| number.is_finite())
+        short_number(self.0).or_else(|| self.raw().parse().ok().filter(|number: &f64| number.is_finite()))
     }
 
     /// Its text, when it is a string.
     pub fn text(self) -> Option<Cow<'a, str>> {
-        let inside = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if inside.contains('\\') { serde_json::from_str(self.0).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
+        let inside = self.raw().strip_prefix('"')?.strip_suffix('"')?;
+        if inside.contains('\\') { serde_json::from_slice(self.0).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
     }
 
     /// Its truth, when it is `true` or `false`.
     pub fn truth(self) -> Option<bool> {
         match self.0 {
-            "true" => Some(true),
-            "false" => Some(false),
+            b"true" => Some(true),
+            b"false" => Some(false),
             _ => None,
         }
     }
 
     /// Whether it is `null`.
     pub fn is_null(self) -> bool {
-        self.0 == "null"
+        self.0 == b"null"
     }
 
     /// Reads it into a type.
     pub fn read<T: DeserializeOwned>(self) -> Result<T> {
-        Ok(serde_json::from_str(self.0)?)
+        Ok(serde_json::from_slice(self.0)?)
     }
 
     /// Its first characters, for reasons in words.
     pub fn excerpt(self) -> &'a str {
         const LENGTH: usize = 40;
-        self.0.char_indices().nth(LENGTH).map_or(self.0, |(end, _)| &self.0[..end])
+        let raw = self.raw();
+        raw.char_indices().nth(LENGTH).map_or(raw, |(end, _)| &raw[..end])
     }
 }
 
@@ -122,19 +128,17 @@ impl Paths {
 
     /// Looks for all paths in a payload, which is to be a JSON object.
     pub fn find<'p, 'a>(&'p mut self, payload: &'a [u8]) -> Result<Found<'p, 'a>> {
-        let text = std::str::from_utf8(payload).map_err(|error| format!("payload is not UTF-8 text: {error}"))?;
         self.spans.clear();
         self.spans.resize(self.names.len(), 0..0);
-        let mut scan = Scan::new(text);
-        scan.document(&self.root, &mut self.spans).map_err(|fault| fault.in_words(text))?;
-        Ok(Found { text, paths: self })
+        Scan::new(payload).document(&self.root, &mut self.spans).map_err(|fault| fault.in_words())?;
+        Ok(Found { payload, paths: self })
     }
 }
 
 /// What was found in one payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'p, 'a> {
-    text: &'a str,
+    payload: &'a [u8],
     paths: &'p Paths,
 }
 
@@ -143,7 +147,7 @@ impl<'a> Found<'_, 'a> {
     pub fn get(&self, index: usize) -> Option<Value<'a>> {
         let span = &self.paths.spans[index];
         // No value is empty, so an empty span is one that was not found.
-        if span.is_empty() { None } else { Some(Value(&self.text[span.clone()])) }
+        if span.is_empty() { None } else { Some(Value(&self.payload[span.clone()])) }
     }
 
     /// The value at the path of that index; an error when it is missing.
@@ -156,6 +160,30 @@ impl<'a> Found<'_, 'a> {
         let value = self.require(index)?;
         value.number().ok_or_else(|| format!("field `{}` is not a number: `{}`", self.paths.name(index), value.excerpt()).into())
     }
+}
+
+/// A plain decimal number of up to 15 digits, which is what sensors send: both the digits and the power of ten are
+/// exact as doubles, so the one division rounds as it must. `None` for all others.
+fn short_number(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    // Fifteen digits and a point.
+    if digits.len() > 16 {
+        return None;
+    }
+    let (mut mantissa, mut decimals, mut point) = (0_u64, 0_usize, 0_usize);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => (mantissa, decimals) = (mantissa * 10 + u64::from(byte - b'0'), decimals + point),
+            b'.' => point = 1,
+            _ => return None,
+        }
+    }
+    if digits.len() - point > 15 {
+        return None;
+    }
+    let number = mantissa as f64 / POWERS[decimals];
+    Some(if negative { -number } else { number })
 }
 
 /// One path in one payload.
@@ -245,7 +273,7 @@ mod tests {
     #[test]
     fn numbers_that_are_none_are_none() {
         for (raw, number) in [("1e999", None), ("\"1\"", None), ("true", None), ("12", Some(12.0)), ("-0.5", Some(-0.5))] {
-            assert_eq!(Value(raw).number(), number, "{raw}");
+            assert_eq!(Value(raw.as_bytes()).number(), number, "{raw}");
         }
     }
 
@@ -296,6 +324,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn short_numbers_are_the_numbers_that_std_reads(text in "-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,16})?([eE][+-]?[0-9]{1,3})?") {
+            let expected = text.parse::<f64>().ok().filter(|number| number.is_finite());
+            let found = Value(text.as_bytes()).number();
+            prop_assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits), "{}", text);
+        }
+
         #[test]
         fn what_serde_refuses_is_refused_and_the_reverse(text in mangled()) {
             let text = format!("{{\"k\":{text}}}");

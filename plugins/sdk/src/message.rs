@@ -25,6 +25,11 @@ impl<'a> Message<'a> {
         text_or_empty(self.topic)
     }
 
+    /// The topic as bytes: cheaper where text is not needed.
+    pub fn topic_bytes(&self) -> &'a [u8] {
+        self.topic
+    }
+
     /// The part of the topic that names the device (`{device}` in the flow's topics); empty when there is none.
     pub fn key(&self) -> &'a str {
         let start = (self.key & 0xffff) as usize;

@@ -65,7 +65,7 @@ impl<P: Transform> Instance<P> {
     pub fn process(&mut self, batch: &Batch<'_>) -> Packed {
         host::set_now(batch.now_us);
         let inputs = batch.words.len() / (batch.stride as usize).max(1);
-        let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs);
+        let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs, batch.data.len());
         for (input, message) in (0..).zip(Unpack::new(batch.stride, batch.words, batch.data)) {
             outputs.about(input, message, |message, outputs| self.plugin.process(message, outputs));
         }
@@ -83,7 +83,7 @@ impl<P: Timer> Instance<P> {
     /// One tick.
     pub fn tick(&mut self, now_us: u64) -> Packed {
         host::set_now(now_us);
-        let mut outputs = Outputs::new(P::PORTS, now_us, 0);
+        let mut outputs = Outputs::new(P::PORTS, now_us, 0, 0);
         if let Err(error) = self.plugin.tick(&mut Tick::new(&mut outputs)) {
             host::error(&format!("tick failed: {error}"));
         }

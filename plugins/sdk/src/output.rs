@@ -16,10 +16,12 @@ pub struct Outputs<'m> {
     now_us: u64,
     input: u32,
     message: Message<'m>,
+    /// Size of the first allocation of `data`: most batches make about as much as they bring, or nothing.
+    expected: usize,
 }
 
 impl<'m> Outputs<'m> {
-    pub(crate) fn new(ports: &'static [&'static str], now_us: u64, inputs: usize) -> Self {
+    pub(crate) fn new(ports: &'static [&'static str], now_us: u64, inputs: usize, bytes: usize) -> Self {
         Self {
             words: Vec::with_capacity(inputs * STRIDE_OUT),
             data: Vec::new(),
@@ -27,6 +29,7 @@ impl<'m> Outputs<'m> {
             now_us,
             input: NO_INPUT,
             message: Message::default(),
+            expected: bytes,
         }
     }
 
@@ -115,6 +118,9 @@ impl<'m> Outputs<'m> {
     }
 
     fn copy_headers(&mut self) -> u32 {
+        if self.data.capacity() == 0 {
+            self.data.reserve(self.expected);
+        }
         let headers = self.message.header_block();
         self.data.extend_from_slice(headers);
         length(headers.len())

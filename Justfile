@@ -1,0 +1,31 @@
+# Every recipe that a person or CI runs. Each is plain shell, so it can be copied from here without `just`.
+
+# What CI runs, all of it.
+check:
+    .ci/run
+
+# README's second command: unit, property and end-to-end tests.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# The shipped plugins as components, in target/guests/wasm32-wasip2/release.
+plugins:
+    cargo build --release --target wasm32-wasip2 --target-dir target/guests -p decode-json -p filter -p threshold
+
+# README's first command: the main job on embedded brokers, with a tally at its end.
+demo *ARGS:
+    cargo demo {{ARGS}}
+
+# The figures of the README: hop, chain and spool by criterion, then the whole way beside a bare relay.
+bench:
+    cargo bench --package tidegate-tests
+    just whole-way
+
+# Between two mosquittos: rate, CPU per message, latency and memory of gateway and bare relay in one run.
+whole-way *ARGS:
+    cargo build --release --bin tidegate --bin relay --bin whole-way
+    target/release/whole-way {{ARGS}}
+
+# The long forms: 100 kills, 100 swaps at 5,000 messages a second. About half an hour.
+soak *ARGS:
+    TIDEGATE_SOAK=1 cargo test --test e2e -- {{ARGS}}

@@ -1,0 +1,157 @@
+//! The loopback port: `/metrics`, `/livez`, `/readyz` (`/healthz` is the same).
+//!
+//! Bound before anything else starts, so that a port in use is an error at start and not an hour later; served
+//! once the gateway runs. An unreachable upstream is not unready: to store and forward is the job. It shows as
+//! `degraded` in `/readyz?verbose`.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Registry, TextEncoder};
+use tokio::sync::watch;
+
+/// How one part of the gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Works.
+    Good,
+    /// Works with less than it should have; an operator may want to know.
+    Degraded(String),
+    /// Cannot do its job: not ready.
+    Bad(String),
+}
+
+/// One line of `/readyz?verbose`.
+pub struct Check {
+    /// Which part: `source field`, `spool`.
+    pub name: String,
+    /// Looks at it now; memory work only.
+    pub look: Box<dyn Fn() -> Health + Send + Sync>,
+}
+
+/// Why the port is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// In use, or not ours to use.
+    #[error("cannot listen on `{address}` for metrics and health; choose another with `[admin] listen` or `--set admin.listen='\"127.0.0.1:0\"'`")]
+    Bind {
+        /// As the config says.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The socket failed later.
+    #[error("the metrics port failed")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A bound port that is not served yet.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+struct Shared {
+    registry: Registry,
+    checks: Vec<Check>,
+}
+
+impl Admin {
+    /// Binds `address`; port 0 takes a free one.
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let bind = || {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        bind().map_err(|source| Error::Bind { address, source })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is true.
+    pub async fn serve(self, registry: Registry, checks: Vec<Check>, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let shared = Arc::new(Shared { registry, checks });
+        let routes = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .route("/healthz", get(ready))
+            .with_state(shared);
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::Serve)?;
+        let stopped = async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        axum::serve(listener, routes).with_graceful_shutdown(stopped).await.map_err(Error::Serve)
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match TextEncoder::new().encode_to_string(&shared.registry.gather()) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response {
+    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose"));
+    let (status, text) = verdict(&shared.checks, verbose);
+    (status, text).into_response()
+}
+
+fn verdict(checks: &[Check], verbose: bool) -> (StatusCode, String) {
+    let found: Vec<_> = checks.iter().map(|check| (&check.name, (check.look)())).collect();
+    let bad = found.iter().any(|(_, health)| matches!(health, Health::Bad(_)));
+    let mut text = String::new();
+    for (name, health) in &found {
+        match health {
+            Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
+            Health::Degraded(why) if verbose => text.push_str(&format!("[~] {name} degraded: {why}\n")),
+            Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
+            Health::Good | Health::Degraded(_) => {}
+        }
+    }
+    text.push_str(if bad { "not ready\n" } else { "ready\n" });
+    (if bad { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, health: Health) -> Check {
+        Check { name: name.to_owned(), look: Box::new(move || health.clone()) }
+    }
+
+    #[test]
+    fn a_degraded_part_leaves_the_gateway_ready_and_is_told_when_asked() {
+        let checks = [check("source field", Health::Good), check("uplink cloud", Health::Degraded("no link".into()))];
+        assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
+        let (_, text) = verdict(&checks, true);
+        assert_eq!(text, "[+] source field ok\n[~] uplink cloud degraded: no link\nready\n");
+    }
+
+    #[test]
+    fn a_failed_part_is_named_without_being_asked() {
+        let checks = [check("spool", Health::Bad("disk full".into()))];
+        assert_eq!(verdict(&checks, false), (StatusCode::SERVICE_UNAVAILABLE, "[-] spool failed: disk full\nnot ready\n".into()));
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_that_names_it() {
+        let first = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = Admin::bind(first.address()).unwrap_err();
+        assert!(error.to_string().contains(&first.address().to_string()), "{error}");
+    }
+}

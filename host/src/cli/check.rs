@@ -1,0 +1,88 @@
+//! `tidegate check`: all that is wrong with a config and its plugins, at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Global, Output, Surroundings, print, say, with_causes};
+use crate::chain::{self, Engine};
+use crate::config::{self, Config, MANUAL, PluginFault};
+use crate::exit::Exit;
+use crate::message::FlowId;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check -c tidegate.toml
+  tidegate check -c tidegate.toml -o json | jq '.problems[] | select(.severity == \"error\")'
+  tidegate check --manual | less
+
+Ends with 0 when the config can be run, 3 when it is invalid, 4 when only a plugin is at fault.";
+
+/// Arguments of `tidegate check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Folder for what must survive, as it would be given to `run`.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print every setting with its default and the reason for it, and check nothing.
+    #[arg(long)]
+    pub manual: bool,
+}
+
+/// Checks, shows, and tells by the exit code.
+pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Exit {
+    if arguments.manual {
+        print(MANUAL.trim_end());
+        return Exit::Done;
+    }
+    let sources = global.sources(arguments.data_dir);
+    let config = match config::load(&sources) {
+        Ok(config) => config,
+        Err(problems) => {
+            global.show(&problems, surroundings);
+            return Exit::Config;
+        }
+    };
+    let problems = config.plugin_problems(plugin_faults(&config)).and(&config.warnings);
+    let failed = problems.errors() > 0;
+    if global.output == Output::Json || !problems.is_empty() {
+        global.show(&problems, surroundings);
+    }
+    if failed {
+        return Exit::Plugin;
+    }
+    if global.output == Output::Text {
+        say(&format!("{} is good: {}", global.config.display(), contents(&config)));
+    }
+    Exit::Done
+}
+
+/// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
+pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
+    let stack_bytes = config.stack_bytes();
+    let faults = |(flow, spec): (usize, &chain::Config)| -> Result<Vec<PluginFault>, chain::Error> {
+        let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
+        let found = chain::check(spec, &Engine::new(stack_bytes)?)?;
+        Ok(found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect())
+    };
+    let engine_fault = |error| vec![fault(FlowId(0), 0, &error)];
+    config.flows.iter().enumerate().flat_map(|flow| faults(flow).unwrap_or_else(engine_fault)).collect()
+}
+
+fn fault(flow: FlowId, plugin: usize, error: &chain::Error) -> PluginFault {
+    let in_settings = matches!(error, chain::Error::Configure { .. });
+    PluginFault { flow, plugin, in_settings, message: with_causes(error), hint: None }
+}
+
+fn contents(config: &Config) -> String {
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let plugins = config.flows.iter().map(|flow| flow.plugins.len()).sum();
+    let parts = [
+        count(config.sources.len(), "source"),
+        count(config.flows.len(), "flow"),
+        count(plugins, "plugin"),
+        count(config.uplinks.len(), "uplink"),
+    ];
+    parts.join(", ")
+}

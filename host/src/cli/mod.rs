@@ -1,0 +1,239 @@
+//! The command line: one file a command. Data goes to standard output, everything else to standard error.
+
+#[cfg(feature = "demo")]
+pub mod broker;
+pub mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod plugin;
+pub mod run;
+pub mod sim;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{self, Config, Problems, Sources};
+use crate::exit::{Exit, TABLE};
+use crate::telemetry::log;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check -c tidegate.toml                 every mistake of a config at once
+  tidegate run -c tidegate.toml                   run it in the foreground
+  tidegate run --set log.level=debug              with one setting changed
+  TIDEGATE_LOG__LEVEL=debug tidegate run          the same from the environment
+  tidegate plugin build plugins/my-rule           a plugin's source to a component
+
+Every setting, its default and the reason for it: tidegate check --manual";
+
+/// Device messages through live-swappable plugins, kept while the link is away.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, after_help = format!("{EXAMPLES}\n\n{TABLE}"), arg_required_else_help = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway in the foreground.
+    Run(run::Arguments),
+    /// Check a config and its plugins; opens no connection, starts nothing.
+    Check(check::Arguments),
+    /// Build plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// An outage in under a minute: brokers, devices and a gateway, all on this machine.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Virtual devices against any broker, and a check of what comes out.
+    Sim(sim::Arguments),
+    /// The embedded broker of demo and tests.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    Broker(broker::Arguments),
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The config; plugins with relative paths are looked for beside it.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TIDEGATE_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/tidegate/tidegate.toml"
+    )]
+    pub config: PathBuf,
+    /// Change one setting, as in `--set log.level=debug`; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How data is printed.
+    #[arg(short, long, global = true, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+    /// Log less; repeat for still less.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+    /// Log more; repeat for still more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Colours; `auto` means on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What `main` found out about the place it runs in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// Standard error is a terminal.
+    pub terminal: bool,
+    /// Standard error goes to systemd's journal.
+    pub journal: bool,
+    /// The user wants no colours (`NO_COLOR`).
+    pub no_color: bool,
+}
+
+impl Global {
+    /// Where the config comes from, this process's environment included.
+    pub fn sources(&self, data_dir: Option<PathBuf>) -> Sources {
+        Sources { sets: self.set.clone(), data_dir, ..Sources::new(&self.config) }
+    }
+
+    /// Whether standard error is written in colour.
+    pub fn colour(&self, surroundings: Surroundings) -> bool {
+        match self.color {
+            When::Auto => surroundings.terminal && !surroundings.no_color,
+            When::Always => true,
+            When::Never => false,
+        }
+    }
+
+    /// Starts logging as `config` and the command line say.
+    pub fn start_log(&self, config: &Config, surroundings: Surroundings) {
+        let Surroundings { terminal, journal, .. } = surroundings;
+        let louder = i16::from(self.verbose) - i16::from(self.quiet);
+        let louder = i8::try_from(louder.clamp(-9, 9)).unwrap_or_default();
+        log::start(config.log, louder, log::Place { terminal, journal, colour: self.colour(surroundings) });
+    }
+
+    /// Loads the config; its mistakes are shown.
+    ///
+    /// # Errors
+    /// The exit code to end with.
+    pub fn load(&self, sources: &Sources, surroundings: Surroundings) -> Result<Config, Exit> {
+        config::load(sources).map_err(|problems| {
+            self.show(&problems, surroundings);
+            say("Nothing was started.");
+            Exit::Config
+        })
+    }
+
+    /// Shows problems: as text on standard error, as JSON on standard output.
+    pub fn show(&self, problems: &Problems, surroundings: Surroundings) {
+        match self.output {
+            Output::Text => say(problems.render(self.colour(surroundings)).trim_end()),
+            Output::Json => print(&problems.to_json().to_string()),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self, surroundings: Surroundings) -> Exit {
+        match self.command {
+            Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
+            Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
+            Command::Plugin(command) => plugin::run(&self.global, command),
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(&self.global, &arguments),
+            Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            #[cfg(feature = "demo")]
+            Command::Broker(arguments) => broker::run(&arguments),
+        }
+    }
+}
+
+/// A line on standard output. A reader that has gone away (`| head`) is no failure.
+pub fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// A line on standard error.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// An error and its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A transparent layer repeats its cause.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_arguments_stand_before_or_after_the_command() {
+        let before = Cli::parse_from(["tidegate", "-c", "a.toml", "--set", "a.b=1", "check"]);
+        let after = Cli::parse_from(["tidegate", "check", "--config", "a.toml", "--set", "a.b=1", "-vv"]);
+        assert_eq!((before.global.config, before.global.set), (after.global.config, after.global.set));
+        assert_eq!(after.global.verbose, 2);
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let leaves: Vec<_> = if command.has_subcommands() { command.get_subcommands().collect() } else { vec![command] };
+            for leaf in leaves {
+                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("tidegate "), "`{}` has no example", leaf.get_name());
+            }
+        }
+    }
+}

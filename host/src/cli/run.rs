@@ -1,0 +1,54 @@
+//! `tidegate run`: the gateway, in the foreground.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::check::plugin_faults;
+use super::{Global, Surroundings, say, with_causes};
+use crate::exit::Exit;
+use crate::gateway;
+
+/// Examples for `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  tidegate run -c examples/convert/tidegate.toml --data-dir /tmp/tidegate
+  TIDEGATE_ADMIN__LISTEN=127.0.0.1:0 tidegate run -c tidegate.toml
+
+SIGTERM or Ctrl-C: takes nothing new, hands on or writes what is under way, ends with 0; a second one ends at once.
+A changed plugin file, or changed plugin settings in the config, take effect while it runs.";
+
+/// Arguments of `tidegate run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Folder for what must survive a restart; wins over the config's `data_dir`.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Loads the config, starts logging, runs the gateway, and tells by the exit code how it ended.
+pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Exit {
+    let sources = global.sources(arguments.data_dir);
+    let config = match global.load(&sources, surroundings) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    global.start_log(&config, surroundings);
+    for warning in config.warnings.iter() {
+        tracing::warn!(code = warning.code.name(), hint = warning.hint.as_deref(), "config: {}", warning.message);
+    }
+    match gateway::run(config.clone(), sources) {
+        Ok(()) => Exit::Done,
+        Err(gateway::Error::Chain { .. }) => {
+            // The first fault stopped the start; the operator gets all of them.
+            global.show(&config.plugin_problems(plugin_faults(&config)), surroundings);
+            say("Nothing was started.");
+            Exit::Plugin
+        }
+        Err(error) => {
+            say(&format!("error: {}", with_causes(&error)));
+            Exit::Failed
+        }
+    }
+}

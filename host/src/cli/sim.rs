@@ -1,0 +1,250 @@
+//! `tidegate sim`: virtual devices against any broker.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Global, Output, print, say};
+use crate::exit::Exit;
+use crate::message::Qos;
+use crate::sim::{self, AddressError, Expect, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate sim --broker mqtt://127.0.0.1:1883 --devices 20 --rate 1000 --for 10s
+      20 devices send 1,000 readings a second between them, for 10 seconds.
+
+  tidegate sim --broker mqtt://127.0.0.1:21883 --watch mqtt://127.0.0.1:21884 --watch-topic 'up/#' \\
+               --expect above-20 --count 100000 -o json
+      The same through a gateway that runs examples/convert, with what came out of it: lost, doubled,
+      out of order, latency.
+
+Exit code 0: everything sent was acknowledged and, where it is watched, nothing was lost or out of order; 1: not so.";
+
+/// Arguments of `tidegate sim`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Broker the devices send to: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS
+    #[arg(long, value_name = "URL")]
+    pub broker: String,
+    /// Number of devices; they share one connection and are named d0, d1, …
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub devices: u32,
+    /// Messages a second over all devices; 0: as fast as the broker takes them
+    #[arg(long, default_value_t = 100)]
+    pub rate: u32,
+    /// How long to send: 10s, 500ms, 5m, 1h
+    #[arg(long = "for", value_name = "TIME", value_parser = time, conflicts_with = "count")]
+    pub time: Option<Duration>,
+    /// How many messages to send over all devices [default without --for: until Ctrl-C]
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Topic; {device} stands for the device's name
+    #[arg(long, default_value = "devices/{device}/telemetry", value_parser = topic)]
+    pub topic: String,
+    /// Level the devices send with: 0, 1 or 2
+    #[arg(long, default_value = "1", value_parser = qos)]
+    pub qos: Qos,
+    /// Break each N-th payload on purpose
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub broken_every: Option<u64>,
+    /// Same seed, same readings
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Broker to watch: what arrives there is checked against what was sent
+    #[arg(long, value_name = "URL")]
+    pub watch: Option<String>,
+    /// What to subscribe to there
+    #[arg(long, value_name = "FILTER", default_value = "#", requires = "watch")]
+    pub watch_topic: String,
+    /// Which of the readings sent must arrive there
+    #[arg(long, value_enum, default_value_t, requires = "watch")]
+    pub expect: Expect,
+    /// How long nothing may arrive there before what is missing counts as lost
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time, requires = "watch")]
+    pub settle: Duration,
+    /// How long to wait for the last acknowledgements
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub patience: Duration,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    /// No runtime or no signal handler.
+    #[error("cannot set up the simulation")]
+    Setup(#[source] io::Error),
+    /// `--broker` or `--watch`.
+    #[error("bad address")]
+    Address(#[from] AddressError),
+    /// The simulation itself.
+    #[error(transparent)]
+    Sim(#[from] sim::Error),
+    /// The user would not wait.
+    #[error("interrupted before the result was known")]
+    Interrupted,
+    /// The report as JSON.
+    #[error("cannot print the result")]
+    Print(#[from] serde_json::Error),
+}
+
+/// Sends, watches, prints.
+pub fn run(global: &Global, arguments: &Arguments) -> Exit {
+    match simulated(global.output, arguments) {
+        Ok(report) if report.is_good() => Exit::Done,
+        Ok(_) => Exit::Failed,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says why, with all causes.
+pub(super) fn failed(error: &dyn std::error::Error) -> Exit {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let text: Vec<_> = causes.map(ToString::to_string).collect();
+    say(&format!("error: {}", text.join(": ")));
+    Exit::Failed
+}
+
+fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
+    let config = config(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
+    let report = runtime.block_on(simulate(config, output))?;
+    match output {
+        Output::Text => print(&report.to_string()),
+        Output::Json => print(&serde_json::to_string(&report)?),
+    }
+    Ok(report)
+}
+
+fn config(args: &Arguments) -> Result<SimConfig, AddressError> {
+    // Two simulations may run side by side on one broker; a client id is taken by the last who uses it.
+    let run = fastrand::u32(..);
+    let watch = args.watch.as_ref().map(|url| {
+        let broker = sim::broker(url, &format!("tidegate-sim-watcher-{run:08x}"))?;
+        Ok::<_, AddressError>(Watch { broker, filter: args.watch_topic.clone(), expect: args.expect, settle: args.settle })
+    });
+    let until = match (args.time, args.count) {
+        (Some(time), _) => Until::Elapsed(time),
+        (None, Some(count)) => Until::Count(count),
+        (None, None) => Until::Told,
+    };
+    Ok(SimConfig {
+        broker: sim::broker(&args.broker, &format!("tidegate-sim-{run:08x}"))?,
+        devices: args.devices,
+        rate: args.rate,
+        until,
+        topic: args.topic.clone(),
+        qos: args.qos,
+        broken_every: args.broken_every,
+        seed: args.seed,
+        patience: args.patience,
+        watch: watch.transpose()?,
+    })
+}
+
+async fn simulate(config: SimConfig, output: Output) -> Result<Report, Error> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
+    let watched = config.watch.is_some();
+    let simulation = Simulation::start(config).await?;
+    let talks = output == Output::Text && io::stderr().is_terminal();
+    tokio::select! {
+        () = follow(&simulation, Shown { talks, watched }) => {}
+        () = stopped(&mut interrupt) => simulation.stop_sending(),
+    }
+    tokio::select! {
+        finished = simulation.finish() => Ok(finished?),
+        // A second Ctrl-C does not wait for what has not arrived.
+        () = stopped(&mut interrupt) => Err(Error::Interrupted),
+    }
+}
+
+async fn stopped(interrupt: &mut Signal) {
+    interrupt.recv().await;
+}
+
+#[derive(Clone, Copy)]
+struct Shown {
+    talks: bool,
+    watched: bool,
+}
+
+/// A line a second on standard error until the sending is over.
+async fn follow(simulation: &Simulation, shown: Shown) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut before = Progress::default();
+    second.tick().await;
+    while simulation.is_sending() {
+        tokio::select! {
+            _ = look.tick() => {}
+            _ = second.tick() => {
+                let now = simulation.progress();
+                if shown.talks {
+                    say(&line(now, before, shown.watched));
+                }
+                before = now;
+            }
+        }
+    }
+}
+
+fn line(now: Progress, before: Progress, watched: bool) -> String {
+    let sent = format!("sent {} (+{})  acknowledged {}", now.sent, now.sent - before.sent, now.accepted);
+    if !watched {
+        return sent;
+    }
+    let arrived = format!("arrived {} (+{})  on the way {}", now.delivered, now.delivered - before.delivered, now.missing);
+    format!("{sent}  {arrived}  doubled {}  out of order {}", now.doubled, now.out_of_order)
+}
+
+/// A number and its unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let scale = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "" => return Err("a unit is missing: 10s, 500ms, 5m, 1h".to_owned()),
+        _ => return Err(format!("`{unit}` is not a unit of time; there are ms, s, m, h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is too long"))
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(['+', '#', '\0']) {
+        return Err("a topic to send to is not empty and has no `+` and `#`".to_owned());
+    }
+    if !text.contains(PLACEHOLDER) {
+        return Err(format!("put {PLACEHOLDER} where the device's name belongs"));
+    }
+    Ok(text.to_owned())
+}
+
+fn qos(text: &str) -> Result<Qos, String> {
+    text.parse().ok().and_then(Qos::from_level).ok_or_else(|| "there are 0, 1 and 2".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(time("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
+        assert!(["10", "s", "5 parsecs", "1e9h", "9999999999999999999999h"].into_iter().all(|text| time(text).is_err()));
+    }
+
+    #[test]
+    fn a_topic_needs_a_place_for_the_device_and_no_wildcard() {
+        assert!(topic("a/{device}/b").is_ok());
+        assert!(topic("a/b").is_err() && topic("a/+/{device}").is_err() && topic("").is_err());
+    }
+}

@@ -1,0 +1,281 @@
+//! Puts the stages' configs together, and checks what no table can tell alone: names across tables, client ids,
+//! the memory budget.
+
+use std::sync::Arc;
+
+use crate::message::QueueId;
+use crate::uplink::{self, Drain};
+use crate::{chain, mqtt, spool};
+
+use super::check::Check;
+use super::code::Code;
+use super::connection::{self, Role};
+use super::fields::Fields;
+use super::flow::{self, CLASSES, Flow, Names, Queues};
+use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
+use super::layers::FILE;
+use super::plugin::Places;
+use super::tree::{Place, Table};
+use super::units::Kind;
+use super::{RouteSpec, SourceSpec};
+
+/// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
+const HOST_BYTES: u64 = 32 << 20;
+
+/// Everything a config is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) gateway: Gateway,
+    pub(super) sources: Vec<SourceSpec>,
+    pub(super) uplinks: Vec<uplink::Config>,
+    pub(super) flows: Vec<chain::Config>,
+    pub(super) spool: spool::Config,
+    pub(super) admin: Admin,
+    pub(super) log: Log,
+    pub(super) plugin_places: Vec<Vec<Places>>,
+}
+
+/// One connection's identity, for the check against twins.
+struct Identity {
+    mqtt: mqtt::Config,
+    path: String,
+    place: Place,
+}
+
+/// Reads every table of `tree`; what is wrong goes to `check`.
+pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
+    let mut root = Fields::root(check, Place::whole(FILE), tree, base);
+    let mut section = root.section("gateway");
+    let gateway = globals::gateway(&mut section);
+    let memory_place = section.place_of("memory");
+    section.done();
+    let mut identities = Vec::new();
+    let mut sources = sources(&mut root, &gateway.name, &mut identities);
+    let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities);
+    let classes = classes(&mut root);
+    let names = Names {
+        sources: sources.iter().map(|(source, _)| &*source.name).collect(),
+        uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
+        classes: CLASSES.into_iter().chain(classes).collect(),
+    };
+    let mut queues = Queues::default();
+    let mut flows = flows(&mut root, &names, &mut queues, gateway.plugin_stack_bytes);
+    let limits = closed(&mut root, "spool", globals::spool);
+    let admin = closed(&mut root, "admin", globals::admin);
+    let log = closed(&mut root, "log", globals::log);
+    root.done();
+    check_client_ids(check, &identities);
+    if !check.has_errors() {
+        add_routes(&flows, &mut sources);
+        add_drains(&queues, &mut uplinks);
+        report_unused(check, &sources, &uplinks);
+        let fixed = Fixed::of(&sources, &queues, &limits);
+        settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
+    }
+    let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
+    Parts {
+        spool: spool_config(&gateway, limits, queues, &flows),
+        gateway,
+        sources: sources.into_iter().map(|(source, _)| source).collect(),
+        uplinks: uplinks.into_iter().map(|(uplink, _)| uplink).collect(),
+        flows,
+        admin,
+        log,
+        plugin_places,
+    }
+}
+
+fn closed<'a, T>(root: &mut Fields<'a>, key: &'static str, read: impl FnOnce(&mut Fields<'a>) -> T) -> T {
+    let mut section = root.section(key);
+    let value = read(&mut section);
+    section.done();
+    value
+}
+
+fn sources(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>) -> Vec<(SourceSpec, Place)> {
+    let mut sources = Vec::new();
+    for (name, mut fields) in root.named("source") {
+        let connection = connection::read(&mut fields, Role::Source, gateway, name);
+        let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let spec = SourceSpec {
+            name: name.into(),
+            mqtt: connection.mqtt.clone(),
+            qos: connection::qos(&mut fields),
+            routes: Vec::new(),
+            max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
+            max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
+            max_payload_bytes: whole(fields.size("max_payload", 1..=256 << 20)),
+        };
+        let spec = within_packet(&fields, spec);
+        identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
+        sources.push((spec, fields.place));
+        fields.done();
+    }
+    sources
+}
+
+/// No payload is larger than a packet: the default gives way, what the operator wrote must fit.
+fn within_packet(fields: &Fields<'_>, spec: SourceSpec) -> SourceSpec {
+    let most = spec.mqtt.max_packet_bytes as usize;
+    if spec.max_payload_bytes > most && fields.has("max_payload") {
+        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`".to_owned();
+        fields.problem(Code::Conflict, "max_payload", "`max_payload` is larger than `max_packet`", hint);
+    }
+    SourceSpec { max_payload_bytes: spec.max_payload_bytes.min(most), ..spec }
+}
+
+fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>) -> Vec<(uplink::Config, Place)> {
+    let mut uplinks = Vec::new();
+    for (name, mut fields) in root.named("uplink") {
+        let connection = connection::read(&mut fields, Role::Uplink, gateway, name);
+        let config = uplink::Config {
+            name: name.into(),
+            qos: connection::qos(&mut fields),
+            drains: Vec::new(),
+            max_packet_bytes: connection.mqtt.max_packet_bytes,
+            mqtt: connection.mqtt.clone(),
+        };
+        identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
+        uplinks.push((config, fields.place));
+        fields.done();
+    }
+    uplinks
+}
+
+/// Classes of the operator's own; they have no settings yet.
+fn classes<'a>(root: &mut Fields<'a>) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for (name, fields) in root.named("class") {
+        fields.done();
+        names.push(name);
+    }
+    names
+}
+
+fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues, stack_bytes: usize) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for (index, (name, mut fields)) in root.named("flow").into_iter().enumerate() {
+        flows.push(flow::read(&mut fields, index, name, names, queues, stack_bytes));
+        fields.done();
+    }
+    if flows.is_empty() && !root.has("flow") {
+        let hint = "add a [source.NAME], an [uplink.NAME] and a [flow.NAME] that joins them".to_owned();
+        root.check.problem(Code::Empty, root.place, "the config has no flow: no message would ever be taken", hint);
+    }
+    flows
+}
+
+fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
+    for (index, one) in identities.iter().enumerate() {
+        let twin = |other: &&Identity| {
+            other.mqtt.host == one.mqtt.host && other.mqtt.port == one.mqtt.port && other.mqtt.client_id == one.mqtt.client_id
+        };
+        let unknown_broker = one.mqtt.host.is_empty();
+        if let Some(other) = identities[..index].iter().find(twin).filter(|_| !unknown_broker) {
+            let message =
+                format!("`{}` and `{}` have the client id `{}` at one broker", other.path, one.path, one.mqtt.client_id);
+            let hint = "they would throw each other out: give each its own `client_id`".to_owned();
+            check.problem(Code::ClientId, one.place, message, hint);
+        }
+    }
+}
+
+/// What is listed twice is asked for once: the first pattern that matches counts.
+fn add_routes(flows: &[Flow], sources: &mut [(SourceSpec, Place)]) {
+    for (source, _) in sources {
+        for flow in flows.iter().filter(|flow| flow.from.iter().any(|name| **name == *source.name)) {
+            let (id, name) = (flow.chain.flow, &flow.chain.name);
+            let route = |pattern: &crate::source::Pattern| RouteSpec {
+                flow: id,
+                name: Arc::clone(name),
+                pattern: pattern.clone(),
+                ack: flow.ack,
+            };
+            source.routes.extend(flow.patterns.iter().map(route));
+        }
+    }
+}
+
+fn add_drains(queues: &Queues, uplinks: &mut [(uplink::Config, Place)]) {
+    for (index, queue) in queues.0.iter().enumerate() {
+        for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.uplink) {
+            let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
+            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class) });
+        }
+    }
+}
+
+fn report_unused(check: &Check<'_>, sources: &[(SourceSpec, Place)], uplinks: &[(uplink::Config, Place)]) {
+    for (source, place) in sources.iter().filter(|(source, _)| source.routes.is_empty()) {
+        check.problem(Code::Unused, *place, format!("no flow takes from `source.{}`", source.name), None);
+    }
+    for (uplink, place) in uplinks.iter().filter(|(uplink, _)| uplink.drains.is_empty()) {
+        check.problem(Code::Unused, *place, format!("no flow sends to `uplink.{}`", uplink.name), None);
+    }
+}
+
+/// Limits that do not depend on the number of lanes, bytes.
+struct Fixed {
+    sources: u64,
+    spool: u64,
+}
+
+impl Fixed {
+    fn of(sources: &[(SourceSpec, Place)], queues: &Queues, limits: &SpoolLimits) -> Self {
+        let heads = queues.0.len() as u64 * limits.head_bytes as u64;
+        Self {
+            sources: sources.iter().map(|(source, _)| source.max_unsettled_bytes as u64).sum(),
+            spool: heads + limits.cache_bytes,
+        }
+    }
+}
+
+/// Gives every flow its number of lanes. Where the config leaves it open it is the processors but one, shared among
+/// the flows, and fewer where the memory does not take as many.
+fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed: &Fixed, flows: &mut [Flow]) {
+    let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
+    let plugins = |flows: &[Flow], open: usize| -> u64 {
+        let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
+        flows
+            .iter()
+            .map(|flow| lanes(flow) * flow.chain.plugins.iter().map(|plugin| plugin.limits.memory_bytes as u64).sum::<u64>())
+            .sum()
+    };
+    let rest = HOST_BYTES + fixed.sources + fixed.spool;
+    let open = (1..=share.clamp(1, 64)).rev().find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes).unwrap_or(1);
+    let total = rest + plugins(flows, open);
+    if total > gateway.memory_bytes {
+        let show = |bytes| Kind::Size.show(bytes);
+        let message = format!("the limits add up to {}, more than `memory` = {}", megabytes(total), show(gateway.memory_bytes));
+        let hint = format!(
+            "plugins {}, sources {}, spool {}, the rest {}: raise `memory`, or lower `lanes` or a limit",
+            megabytes(plugins(flows, open)),
+            megabytes(fixed.sources),
+            megabytes(fixed.spool),
+            megabytes(HOST_BYTES),
+        );
+        check.problem(Code::Memory, memory_place, message, hint);
+    }
+    for flow in flows {
+        flow.chain.lanes = flow.lanes.unwrap_or(open);
+    }
+}
+
+/// Rounded up, as a reader compares it.
+fn megabytes(bytes: u64) -> String {
+    format!("{}MiB", bytes.div_ceil(1 << 20))
+}
+
+fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &[chain::Config]) -> spool::Config {
+    spool::Config {
+        path: gateway.data_dir.join("spool"),
+        queues: queues.0,
+        flows: flows.iter().map(|flow| Arc::clone(&flow.name)).collect(),
+        spill_after: limits.spill_after,
+        commit_every: limits.commit_every,
+        head_bytes: limits.head_bytes,
+        chunk_bytes: limits.chunk_bytes,
+        cache_bytes: limits.cache_bytes,
+        dead_letters: limits.dead_letters,
+    }
+}

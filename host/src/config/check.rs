@@ -1,0 +1,130 @@
+//! What every check shares: the problems found so far, and what a value may refer to (names, files).
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::code::Code;
+use super::layers::Sources;
+use super::problem::Problem;
+use super::tree::Place;
+
+/// One pass over a config.
+#[derive(Debug)]
+pub(super) struct Check<'a> {
+    pub(super) sources: &'a Sources,
+    found: RefCell<Vec<Problem>>,
+    hidden: RefCell<Vec<(usize, Range<usize>)>>,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(sources: &'a Sources) -> Self {
+        Self { sources, found: RefCell::default(), hidden: RefCell::default() }
+    }
+
+    /// Notes a problem.
+    pub(super) fn problem(&self, code: Code, place: Place, message: impl Into<String>, hint: impl Into<Option<String>>) {
+        self.found.borrow_mut().push(Problem { code, message: message.into(), hint: hint.into(), place });
+    }
+
+    /// What stands there is a secret and is not to be shown with a problem.
+    pub(super) fn hide(&self, place: Place) {
+        if let Some((start, end)) = place.span {
+            self.hidden.borrow_mut().push((place.text, start..end));
+        }
+    }
+
+    /// The problems, and the parts of the texts that must be masked.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<(usize, Range<usize>)>) {
+        (self.found.into_inner(), self.hidden.into_inner())
+    }
+
+    /// Whether something was found that keeps the gateway from starting.
+    pub(super) fn has_errors(&self) -> bool {
+        self.found.borrow().iter().any(|problem| !problem.code.is_warning())
+    }
+
+    /// The file `written` means, as a path from here; a problem with the nearest name when it is not there.
+    pub(super) fn file(&self, code: Code, place: Place, what: &str, written: &str) -> PathBuf {
+        let path = self.sources.folder().join(written);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => self.problem(code, place, format!("{what} `{written}` is not a file"), None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.problem(code, place, format!("{what} not found"), Some(nearest_file(&path, written)));
+            }
+            Err(error) => self.problem(code, place, format!("{what} `{written}` cannot be read: {error}"), None),
+        }
+        path
+    }
+
+    /// Looks `name` up among `known`; a problem with the nearest and the list when it is none of them.
+    pub(super) fn reference(&self, what: &str, name: &str, place: Place, known: &[&str]) -> bool {
+        if known.contains(&name) {
+            return true;
+        }
+        let hint = if known.is_empty() {
+            format!("define it: [{what}.{name}]")
+        } else {
+            nearest(name, known).map_or_else(
+                || format!("defined are: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`? (defined are: {})", known.join(", ")),
+            )
+        };
+        self.problem(Code::Undefined, place, format!("there is no {what} `{name}`"), hint);
+        false
+    }
+
+    /// Names go into client ids, metrics and folders: letters, digits, `-`, `_` and `.`.
+    pub(super) fn name(&self, what: &str, name: &str, place: Place) -> bool {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let fits = !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(good)
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if !fits {
+            let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first".to_owned();
+            self.problem(Code::BadName, place, format!("`{name}` cannot be the name of a {what}"), hint);
+        }
+        fits
+    }
+}
+
+/// The known name that `name` was probably meant to be.
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let lower = name.to_ascii_lowercase();
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), *known));
+    near.min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= known.len().max(3) / 3)
+        .map(|(_, known)| known)
+}
+
+/// What lies beside the missing `path` under a similar name, in the form the operator wrote it.
+fn nearest_file(path: &Path, written: &str) -> String {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return format!("there is no folder `{}`", folder.display());
+    };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    match nearest(&wanted, &known) {
+        Some(near) => format!("nearest: {}", Path::new(written).with_file_name(near).display()),
+        None => format!("looked for {}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised_and_another_word_is_not() {
+        assert_eq!(nearest("qso", &["url", "qos"]), Some("qos"));
+        assert_eq!(nearest("Topics", &["topic", "topics"]), Some("topics"));
+        assert_eq!(nearest("keepalive", &["keep_alive", "qos"]), Some("keep_alive"));
+        assert_eq!(nearest("banana", &["url", "qos"]), None);
+        assert_eq!(nearest("x", &[]), None);
+    }
+}

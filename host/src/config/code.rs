@@ -1,0 +1,155 @@
+//! Every code a problem of the config can have. A code never changes its meaning and is never used twice.
+
+/// What kind of mistake it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// The file cannot be read.
+    Unreadable,
+    /// It is not TOML.
+    Syntax,
+    /// A key or table nobody knows.
+    UnknownKey,
+    /// Text where a number belongs, and the like.
+    WrongType,
+    /// A duration or size without a unit, or with an unknown one.
+    Unit,
+    /// Too small or too large.
+    OutOfRange,
+    /// A required key is not there.
+    Missing,
+    /// Not one of the words allowed there.
+    Choice,
+    /// A password written in the open.
+    OpenSecret,
+    /// What a secret refers to cannot be read.
+    SecretUnreadable,
+    /// A secret's file can be read by everyone.
+    SecretExposed,
+    /// A `TIDEGATE_` variable or `--set` that cannot be applied.
+    Override,
+    /// A name of a source, uplink, flow, class, plugin or port that cannot be one.
+    BadName,
+    /// A source, uplink or class that is not defined.
+    Undefined,
+    /// Nothing would ever happen: no flow, or a flow without topics.
+    Empty,
+    /// A topic or topic pattern that MQTT does not allow.
+    Topic,
+    /// An address that is not one.
+    Url,
+    /// Two connections to one broker with one client id throw each other out.
+    ClientId,
+    /// Two plugins of a flow with one name.
+    PluginName,
+    /// The component's file is not there.
+    PluginFile,
+    /// No such plugin is compiled in.
+    Builtin,
+    /// A certificate or key that is missing or is none.
+    Certificate,
+    /// A route that is not `uplink:class`, a list of them or `drop`.
+    Route,
+    /// The limits do not fit the memory.
+    Memory,
+    /// The admin port would be open to the network.
+    Exposed,
+    /// Planned, but not in this version.
+    Later,
+    /// Settings that exclude or require one another.
+    Conflict,
+    /// Defined, and used by nothing.
+    Unused,
+    /// A plugin that cannot be used: not a component, wrong world, settings refused.
+    Plugin,
+}
+
+impl Code {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 29] = [
+        Self::Unreadable,
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::WrongType,
+        Self::Unit,
+        Self::OutOfRange,
+        Self::Missing,
+        Self::Choice,
+        Self::OpenSecret,
+        Self::SecretUnreadable,
+        Self::SecretExposed,
+        Self::Override,
+        Self::BadName,
+        Self::Undefined,
+        Self::Empty,
+        Self::Topic,
+        Self::Url,
+        Self::ClientId,
+        Self::PluginName,
+        Self::PluginFile,
+        Self::Builtin,
+        Self::Certificate,
+        Self::Route,
+        Self::Memory,
+        Self::Exposed,
+        Self::Later,
+        Self::Conflict,
+        Self::Unused,
+        Self::Plugin,
+    ];
+
+    /// As it is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unreadable => "TG0100",
+            Self::Syntax => "TG0101",
+            Self::UnknownKey => "TG0102",
+            Self::WrongType => "TG0103",
+            Self::Unit => "TG0104",
+            Self::OutOfRange => "TG0105",
+            Self::Missing => "TG0106",
+            Self::Choice => "TG0107",
+            Self::OpenSecret => "TG0108",
+            Self::SecretUnreadable => "TG0109",
+            Self::SecretExposed => "TG0110",
+            Self::Override => "TG0111",
+            Self::BadName => "TG0112",
+            Self::Undefined => "TG0201",
+            Self::Empty => "TG0202",
+            Self::Topic => "TG0203",
+            Self::Url => "TG0204",
+            Self::ClientId => "TG0205",
+            Self::PluginName => "TG0206",
+            Self::PluginFile => "TG0207",
+            Self::Builtin => "TG0208",
+            Self::Certificate => "TG0209",
+            Self::Route => "TG0210",
+            Self::Memory => "TG0211",
+            Self::Exposed => "TG0212",
+            Self::Later => "TG0213",
+            Self::Conflict => "TG0214",
+            Self::Unused => "TG0215",
+            Self::Plugin => "TG0301",
+        }
+    }
+
+    /// Whether it is only a warning: the gateway starts all the same.
+    pub fn is_warning(self) -> bool {
+        matches!(self, Self::SecretExposed | Self::Unused)
+    }
+
+    /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not
+    /// be read.
+    pub(super) fn may_be_an_echo(self) -> bool {
+        matches!(self, Self::Missing | Self::Undefined | Self::Empty | Self::Unused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_rise_in_the_order_of_their_list_and_none_is_used_twice() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
+    }
+}

@@ -1,0 +1,216 @@
+//! What sources and uplinks have in common: the connection to a broker.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::message::Qos;
+use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will};
+
+use super::address::{Address, AddressError};
+use super::code::Code;
+use super::fields::Fields;
+use super::secret;
+use super::tree::Place;
+
+/// Which side of the gateway a connection is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Keeps its session and receives.
+    Source,
+    /// Starts afresh and sends.
+    Uplink,
+}
+
+/// A connection, and how to speak of it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) mqtt: mqtt::Config,
+    /// `source.field`.
+    pub(super) path: String,
+    /// Where its client id was written, else the table.
+    pub(super) client_id_place: Place,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Reads the keys of a connection.
+pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &str) -> Connection {
+    let address = address(fields);
+    let tls = tls(fields, &address);
+    let client_id = client_id(fields, gateway, name);
+    let mqtt = mqtt::Config {
+        client_id,
+        protocol: protocol(fields),
+        clean_start: role == Role::Uplink,
+        keep_alive: fields.duration("keep_alive", Duration::from_secs(1)..=HOUR),
+        // Each side limits one direction only; the other one carries nothing but our last will.
+        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { 1 },
+        inflight: if role == Role::Uplink { port_sized(fields, "inflight") } else { 1 },
+        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX),
+        login: login(fields),
+        tls,
+        will: will(fields),
+        deadlines: deadlines(fields),
+        backoff: backoff(fields),
+        host: address.host,
+        port: address.port,
+    };
+    Connection { mqtt, path: fields.path.clone(), client_id_place: fields.place_of("client_id") }
+}
+
+/// A delivery level.
+pub(super) fn qos(fields: &mut Fields<'_>) -> Qos {
+    u8::try_from(fields.count("qos", 0..=2)).ok().and_then(Qos::from_level).unwrap_or_default()
+}
+
+/// Whether `topic` can be published to.
+pub(super) fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
+}
+
+fn address(fields: &mut Fields<'_>) -> Address {
+    let nowhere = Address { host: String::new(), port: 0, tls: false };
+    if !fields.require("url", "\"mqtt://127.0.0.1:1883\"") {
+        return nowhere;
+    }
+    let Some(url) = fields.text("url") else { return nowhere };
+    Address::parse(url).unwrap_or_else(|error| {
+        if error == AddressError::Login {
+            fields.check.hide(fields.place_of("url"));
+        }
+        let code = if matches!(error, AddressError::Later(_)) { Code::Later } else { Code::Url };
+        fields.problem(code, "url", format!("the URL {error}"), error.hint().to_owned());
+        // What follows from the scheme is not to be a second mistake.
+        Address { tls: fields.has("tls"), ..nowhere }
+    })
+}
+
+fn client_id(fields: &mut Fields<'_>, gateway: &str, name: &str) -> String {
+    let Some(written) = fields.text("client_id") else { return format!("tidegate-{gateway}-{name}") };
+    if written.is_empty() || written.len() > 256 || written.chars().any(char::is_control) {
+        fields.problem(Code::OutOfRange, "client_id", "a client id has 1 to 256 bytes and no control characters", None);
+    }
+    written.to_owned()
+}
+
+fn protocol(fields: &mut Fields<'_>) -> Protocol {
+    let words = [("auto", Protocol::Auto), ("5", Protocol::V5), ("3.1.1", Protocol::V311)];
+    fields.choice("protocol", &words).unwrap_or_default()
+}
+
+fn port_sized(fields: &mut Fields<'_>, key: &'static str) -> u16 {
+    u16::try_from(fields.count(key, 1..=u32::from(u16::MAX))).unwrap_or(u16::MAX)
+}
+
+fn login(fields: &mut Fields<'_>) -> Option<Login> {
+    let user = fields.text("user");
+    let password = secret::read(fields, "password");
+    if user.is_none() && fields.has("password") && !fields.has("user") {
+        fields.problem(
+            Code::Conflict,
+            "password",
+            format!("`{}` has a password and no user", fields.path),
+            "add: user = \"…\"".to_owned(),
+        );
+    }
+    user.map(|user| Login { user: user.to_owned(), password })
+}
+
+fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
+    let written = fields.table("tls");
+    if written.is_some() && !address.tls {
+        fields.problem(Code::Conflict, "tls", "`tls` is set, but the URL says mqtt://", "write mqtts:// in the URL".to_owned());
+    }
+    let Some(mut tls) = written else { return address.tls.then(Tls::default) };
+    let ca = certificates(&mut tls, "ca", "CA certificate");
+    let certificate = certificates(&mut tls, "cert", "client certificate");
+    let key = private_key(&mut tls);
+    if certificate.is_some() != key.is_some() {
+        let (given, missing) = if key.is_some() { ("key", "cert") } else { ("cert", "key") };
+        let message = format!("`{given}` without `{missing}`: a client certificate needs both");
+        tls.problem(Code::Conflict, given, message, format!("add: {missing} = \"…\""));
+    }
+    let server_name = tls.text("server_name").map(str::to_owned);
+    tls.done();
+    Some(Tls { ca, identity: certificate.zip(key), server_name })
+}
+
+fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
+    let written = tls.text(key)?;
+    let path = tls.check.file(Code::Certificate, tls.place_of(key), what, written);
+    if path.is_file() {
+        let good = CertificateDer::pem_file_iter(&path).is_ok_and(|found| {
+            let found: Result<Vec<_>, _> = found.collect();
+            found.is_ok_and(|found| !found.is_empty())
+        });
+        if !good {
+            not_pem(tls, key, what, written, "CERTIFICATE");
+        }
+    }
+    Some(path)
+}
+
+fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
+    let written = tls.text("key")?;
+    let path = tls.check.file(Code::Certificate, tls.place_of("key"), "private key", written);
+    if path.is_file() && PrivateKeyDer::from_pem_file(&path).is_err() {
+        not_pem(tls, "key", "private key", written, "PRIVATE KEY");
+    }
+    Some(path)
+}
+
+fn not_pem(tls: &Fields<'_>, key: &str, what: &str, written: &str, label: &str) {
+    let hint = format!("a PEM file has a line -----BEGIN {label}-----");
+    tls.problem(Code::Certificate, key, format!("`{written}` cannot be read as a {what}"), hint);
+}
+
+fn will(fields: &mut Fields<'_>) -> Option<Will> {
+    let mut will = fields.table("will")?;
+    will.require("topic", "\"gateways/barn-7/status\"");
+    let topic = will.text("topic").unwrap_or_default().to_owned();
+    if will.has("topic") && !is_topic(&topic) {
+        will.problem(
+            Code::Topic,
+            "topic",
+            format!("`{topic}` cannot be published to"),
+            "a topic is not empty and has no `+` and `#`".to_owned(),
+        );
+    }
+    let payload = Bytes::from(will.text("payload").unwrap_or_default().to_owned());
+    let qos = if will.has("qos") { qos(&mut will) } else { Qos::default() };
+    let retain = will.flag("retain");
+    will.find("qos");
+    will.done();
+    Some(Will { topic, payload, qos, retain })
+}
+
+fn deadlines(fields: &mut Fields<'_>) -> Deadlines {
+    let mut section = fields.section("deadlines");
+    let range = || Duration::from_millis(100)..=HOUR;
+    let read = Deadlines {
+        dial: section.duration("dial", range()),
+        handshake: section.duration("handshake", range()),
+        write: section.duration("write", range()),
+    };
+    section.done();
+    read
+}
+
+fn backoff(fields: &mut Fields<'_>) -> Backoff {
+    let mut section = fields.section("backoff");
+    let range = || Duration::from_millis(1)..=24 * HOUR;
+    let read = Backoff {
+        first: section.duration("first", range()),
+        cap: section.duration("cap", range()),
+        jitter: section.share("jitter", 0.0..=1.0),
+    };
+    if read.first > read.cap {
+        section.problem(Code::Conflict, "first", "`first` is longer than `cap`", None);
+    }
+    section.done();
+    read
+}

@@ -1,0 +1,228 @@
+//! `[flow.NAME]`: these topics, through these plugins, to that uplink, as that class.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::chain::{self, TopicTemplate};
+use crate::message::{FlowId, QueueId};
+use crate::source::{Ack, Pattern};
+use crate::spool::QueueConfig;
+
+use super::code::Code;
+use super::connection::is_topic;
+use super::fields::Fields;
+use super::plugin::{self, Places};
+use super::tree::{Item, Node, Place};
+
+/// Names a flow may refer to.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    pub(super) sources: Vec<&'a str>,
+    pub(super) uplinks: Vec<&'a str>,
+    pub(super) classes: Vec<&'a str>,
+}
+
+/// The classes every gateway has.
+pub(super) const CLASSES: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
+
+/// All (uplink, class) that a route names; a queue's place in the list is its id.
+#[derive(Debug, Default)]
+pub(super) struct Queues(pub(super) Vec<QueueConfig>);
+
+impl Queues {
+    fn id(&mut self, uplink: &str, class: &str) -> QueueId {
+        let known = self.0.iter().position(|queue| &*queue.uplink == uplink && &*queue.class == class);
+        let index = known.unwrap_or_else(|| {
+            self.0.push(QueueConfig { uplink: uplink.into(), class: class.into() });
+            self.0.len() - 1
+        });
+        QueueId(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+}
+
+/// A flow; its lanes are settled when all flows are known.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) chain: chain::Config,
+    /// `None`: as many as the machine and the memory allow.
+    pub(super) lanes: Option<usize>,
+    pub(super) from: Vec<String>,
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) ack: Ack,
+    pub(super) plugin_places: Vec<Places>,
+}
+
+/// Reads flow number `index`.
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    index: usize,
+    name: &str,
+    names: &Names<'_>,
+    queues: &mut Queues,
+    stack_bytes: usize,
+) -> Flow {
+    let from = from(fields, names);
+    let patterns = patterns(fields);
+    let topic = template(fields, &patterns);
+    let ports = ports(fields, names, queues);
+    let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
+    let ack = fields.choice("ack", &acks).unwrap_or_default();
+    let lanes = lanes(fields);
+    let batch_messages = fields.count("batch", 1..=65_536) as usize;
+    let plugins = plugin::read_all(fields, stack_bytes);
+    let plugin_places = plugins.iter().map(|plugin| plugin.places).collect();
+    let chain = chain::Config {
+        flow: FlowId(u16::try_from(index).unwrap_or(u16::MAX)),
+        name: Arc::from(name),
+        lanes: lanes.unwrap_or(1),
+        batch_messages,
+        plugins: plugins.into_iter().map(|plugin| plugin.config).collect(),
+        ports,
+        topic,
+    };
+    Flow { chain, lanes, from, patterns, ack, plugin_places }
+}
+
+fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
+    let example = names.sources.first().map_or("\"field\"".to_owned(), |name| format!("\"{name}\""));
+    fields.require("from", &example);
+    let mut from: Vec<String> = Vec::new();
+    for (name, place) in fields.texts("from") {
+        if fields.check.reference("source", name, place, &names.sources) && !from.iter().any(|known| known == name) {
+            from.push(name.to_owned());
+        }
+    }
+    from
+}
+
+fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
+    let there = fields.require("topics", "[\"devices/{device}/telemetry\"]");
+    let texts = fields.texts("topics");
+    if there
+        && texts.is_empty()
+        && matches!(fields.find("topics").map(|item| &item.node), Some(Node::List(items)) if items.is_empty())
+    {
+        fields.problem(
+            Code::Empty,
+            "topics",
+            format!("`{}` listens to no topic", fields.path),
+            "add, for example: \"devices/{device}/telemetry\"".to_owned(),
+        );
+    }
+    let mut patterns = Vec::new();
+    for (text, place) in texts {
+        match Pattern::parse(text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(error) => fields.check.problem(Code::Topic, place, error.to_string(), None),
+        }
+    }
+    patterns
+}
+
+fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
+    if matches!(fields.find("lanes").map(|item| &item.node), Some(Node::Text(_))) {
+        fields.choice("lanes", &[("auto", ())]);
+        return None;
+    }
+    Some(fields.count("lanes", 1..=64) as usize)
+}
+
+/// The capture that is a pattern's key.
+fn key_name(pattern: &Pattern) -> Option<&str> {
+    pattern.captures().find(|name| *name == "device").or_else(|| pattern.captures().next())
+}
+
+/// A chain knows a message's topic and key; the key is `{device}` there, whatever the patterns call it.
+fn template(fields: &mut Fields<'_>, patterns: &[Pattern]) -> Option<TopicTemplate> {
+    let text = fields.text("topic")?;
+    let key = patterns.first().and_then(key_name).filter(|key| patterns.iter().all(|pattern| key_name(pattern) == Some(key)));
+    let (mut template, mut plain, mut rest) = (String::new(), String::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else {
+            fields.problem(Code::Topic, "topic", "`{` without `}`", None);
+            return None;
+        };
+        if !matches!(name, "topic" | "flow") && key != Some(name) && !patterns.is_empty() {
+            unknown_placeholder(fields, name, key);
+        }
+        let name = if key == Some(name) { "device" } else { name };
+        template.push_str(&format!("{before}{{{name}}}"));
+        plain.push_str(before);
+        plain.push('x');
+        rest = after;
+    }
+    template.push_str(rest);
+    plain.push_str(rest);
+    if !is_topic(&plain) || plain.contains('}') {
+        let hint = "a topic is not empty and has no `+`, `#` and lone `}`".to_owned();
+        fields.problem(Code::Topic, "topic", format!("`{text}` cannot be published to"), hint);
+    }
+    Some(TopicTemplate(template))
+}
+
+fn unknown_placeholder(fields: &Fields<'_>, name: &str, key: Option<&str>) {
+    let known = ["topic", "flow"].into_iter().chain(key).map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+    let message = format!("`{{{name}}}` is not known where the topic is made");
+    fields.problem(Code::Topic, "topic", message, format!("known here: {known}"));
+}
+
+fn ports(fields: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> BTreeMap<String, Vec<QueueId>> {
+    let mut ports = BTreeMap::new();
+    let example = names.uplinks.first().map_or("cloud", |name| name);
+    if !fields.require("to", &format!("\"{example}:telemetry\"")) {
+        return ports;
+    }
+    let Some(item) = fields.find("to") else { return ports };
+    if !matches!(item.node, Node::Table(_)) {
+        ports.insert("out".to_owned(), route(fields, "to", item, names, queues));
+        return ports;
+    }
+    let Some(mut table) = fields.table("to") else { return ports };
+    let place = table.place;
+    for entry in table.entries() {
+        table.check.name("port", &entry.key, entry.place);
+        let name = format!("{}.{}", table.path, entry.key);
+        ports.insert(entry.key.clone(), route(&table, &name, &entry.item, names, queues));
+    }
+    if !ports.contains_key("out") {
+        let hint = format!("add: out = \"{example}:telemetry\", or out = \"drop\"");
+        fields.check.problem(Code::Missing, place, format!("`{}` has no route for the port `out`", table.path), hint);
+    }
+    ports
+}
+
+fn route(fields: &Fields<'_>, name: &str, item: &Item, names: &Names<'_>, queues: &mut Queues) -> Vec<QueueId> {
+    let texts = fields.texts_of(name, item);
+    if let [("drop", _)] = texts.as_slice() {
+        return Vec::new();
+    }
+    if matches!(&item.node, Node::List(items) if items.is_empty()) {
+        fields.check.problem(Code::Route, item.place, "an empty list goes nowhere", "write \"drop\" if that is meant".to_owned());
+    }
+    let mut route = Vec::new();
+    for (text, place) in texts {
+        if let Some(queue) = queue(fields, text, place, names, queues)
+            && !route.contains(&queue)
+        {
+            route.push(queue);
+        }
+    }
+    route
+}
+
+fn queue(fields: &Fields<'_>, text: &str, place: Place, names: &Names<'_>, queues: &mut Queues) -> Option<QueueId> {
+    let Some((uplink, class)) = text.split_once(':') else {
+        let hint = if text == "drop" {
+            "\"drop\" stands alone".to_owned()
+        } else if names.uplinks.contains(&text) {
+            format!("write \"{text}:telemetry\"")
+        } else {
+            "write \"uplink:class\" or \"drop\"".to_owned()
+        };
+        fields.check.problem(Code::Route, place, format!("`{text}` is not a route"), hint);
+        return None;
+    };
+    let uplink_known = fields.check.reference("uplink", uplink, place, &names.uplinks);
+    let class_known = fields.check.reference("class", class, place, &names.classes);
+    (uplink_known && class_known).then(|| queues.id(uplink, class))
+}

@@ -1,0 +1,169 @@
+//! The tables there is one of: `[gateway]`, `[spool]`, `[admin]`, `[log]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::code::Code;
+use super::fields::Fields;
+use super::layers::Sources;
+
+/// The gateway as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// In client ids and metrics.
+    pub name: Arc<str>,
+    /// What all limits together may take, bytes.
+    pub memory_bytes: u64,
+    /// How long a stop may wait for what is under way.
+    pub shutdown_grace: Duration,
+    /// Folder for what must survive.
+    pub data_dir: PathBuf,
+    /// Native stack of plugins, bytes; every plugin's limits hold it too, since the engine has one value for all.
+    pub plugin_stack_bytes: usize,
+}
+
+/// The admin port: metrics and health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// A loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Data lost, or the operator must act.
+    Error,
+    /// Odd but recovered.
+    Warn,
+    /// Life events.
+    #[default]
+    Info,
+    /// Diagnosis.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal and in the journal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// How much.
+    pub level: Level,
+    /// How it looks.
+    pub format: Format,
+}
+
+/// The spool's numbers; queues and flows are added when those are known.
+#[derive(Debug)]
+pub(super) struct SpoolLimits {
+    pub(super) spill_after: Duration,
+    pub(super) commit_every: Duration,
+    pub(super) head_bytes: usize,
+    pub(super) chunk_bytes: usize,
+    pub(super) cache_bytes: u64,
+    pub(super) dead_letters: usize,
+}
+
+/// Reads `[gateway]`.
+pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
+    let sources = fields.check.sources;
+    let name = match fields.text("name") {
+        Some(name) => {
+            fields.check.name("gateway", name, fields.place_of("name"));
+            name.to_owned()
+        }
+        None => host_name(),
+    };
+    let memory_bytes = fields.size("memory", 32 << 20..=1 << 40);
+    let shutdown_grace = fields.duration("shutdown_grace", Duration::from_millis(1)..=Duration::from_secs(3_600));
+    let plugin_stack_bytes = usize::try_from(fields.size("plugin_stack", 64 << 10..=8 << 20)).unwrap_or_default();
+    let written = fields.text("data_dir").map(|path| sources.folder().join(path));
+    let data_dir = sources.data_dir.clone().or(written).or_else(|| default_data_dir(sources)).unwrap_or_else(|| {
+        let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
+        fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
+        PathBuf::new()
+    });
+    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes }
+}
+
+/// The machine's name, made fit for a client id.
+fn host_name() -> String {
+    let found = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String =
+        found.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.')).take(64).collect();
+    if name.is_empty() { "gateway".to_owned() } else { name }
+}
+
+fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/tidegate"));
+    }
+    let variable = |name| sources.env.get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    Some(variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?.join("tidegate"))
+}
+
+/// Reads `[spool]`.
+pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
+    let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let range = || Duration::from_millis(1)..=Duration::from_secs(3_600);
+    let limits = SpoolLimits {
+        spill_after: fields.duration("spill_after", range()),
+        commit_every: fields.duration("commit_every", range()),
+        head_bytes: whole(fields.size("head", 64 << 10..=1 << 30)),
+        // Above a quarter of sled's segment (512 KiB) a value becomes a file of its own, which sled never syncs.
+        chunk_bytes: whole(fields.size("chunk", 4 << 10..=96 << 10)),
+        cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
+        dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
+    };
+    if limits.chunk_bytes > limits.head_bytes {
+        fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);
+    }
+    limits
+}
+
+/// Reads `[admin]`.
+pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let Some(written) = fields.text("listen") else { return Admin { listen: nowhere } };
+    let spelled = written.strip_prefix("localhost:").map_or_else(|| written.to_owned(), |port| format!("127.0.0.1:{port}"));
+    match spelled.parse::<SocketAddr>() {
+        Ok(listen) if listen.ip().is_loopback() => Admin { listen },
+        Ok(listen) => {
+            let message = format!("`{}` can be reached from the network, and the admin port has no password", listen.ip());
+            let hint = format!("write \"127.0.0.1:{}\"", listen.port());
+            fields.problem(Code::Exposed, "listen", message, hint);
+            Admin { listen: nowhere }
+        }
+        Err(_) => {
+            let hint = "write \"127.0.0.1:9646\"; port 0 takes a free one".to_owned();
+            fields.problem(Code::Url, "listen", format!("`{written}` is not an address and a port"), hint);
+            Admin { listen: nowhere }
+        }
+    }
+}
+
+/// Reads `[log]`.
+pub(super) fn log(fields: &mut Fields<'_>) -> Log {
+    let levels =
+        [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)];
+    let formats = [("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)];
+    Log {
+        level: fields.choice("level", &levels).unwrap_or_default(),
+        format: fields.choice("format", &formats).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,303 @@
+//! Where settings come from: the file, then `TIDEGATE_<TABLE>__<KEY>` variables, then `--set a.b=c`. The last word
+//! counts, and each value remembers which text it stands in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::code::Code;
+use super::problem::{Problem, Text};
+use super::tree::{Item, Node, Place, Table};
+
+/// The manual, which is also the default of everything.
+pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
+
+/// The tables of a config.
+pub(super) const TABLES: [&str; 8] = ["gateway", "source", "uplink", "flow", "class", "spool", "admin", "log"];
+
+const PREFIX: &str = "TIDEGATE_";
+
+/// What a config is loaded from. Only [`Sources::new`] reads the environment, so that a load can be repeated.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The file; plugins, certificates and secrets with relative paths are looked for beside it.
+    pub path: PathBuf,
+    /// Variables: overrides, what `{ env = … }` refers to, `CREDENTIALS_DIRECTORY`, `HOME`.
+    pub env: BTreeMap<String, String>,
+    /// Overrides of the command line, `a.b=c`.
+    pub sets: Vec<String>,
+    /// Folder for what must survive; wins over the config.
+    pub data_dir: Option<PathBuf>,
+    /// Processors to spread lanes over.
+    pub cores: usize,
+}
+
+impl Sources {
+    /// The file at `path` with this process's environment and machine; a variable that is not text is left out.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let text =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self {
+            path: path.into(),
+            env: std::env::vars_os().filter_map(text).collect(),
+            sets: Vec::new(),
+            data_dir: None,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// The folder that relative paths of the config start from.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+}
+
+/// All layers, one over the other.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// Everything that was read; number 0 is the manual, number 1 the file.
+    pub(super) texts: Vec<Text>,
+    /// The defaults.
+    pub(super) base: Table,
+    /// File and overrides.
+    pub(super) tree: Table,
+    /// What is wrong so far.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// How far the tree can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Everything was read.
+    Full,
+    /// Some lines could not be read: what seems to be missing may stand there.
+    Partial,
+    /// A bracket or quote was left open: keys may stand under the wrong table.
+    None,
+}
+
+/// Number of the file among the texts.
+pub(super) const FILE: usize = 1;
+
+impl Layers {
+    /// Reads and merges.
+    pub(super) fn read(sources: &Sources) -> Self {
+        let mut layers = Self::default();
+        layers.base = layers.document("default.toml (built in)".to_owned(), DEFAULTS.to_owned());
+        let name = sources.path.display().to_string();
+        match read_text(&sources.path) {
+            Ok(content) => layers.tree = layers.document(name, content),
+            Err(message) => {
+                layers.texts.push(Text { name, content: String::new() });
+                let hint = "give the file's path with `--config FILE`".to_owned();
+                layers.problem(Code::Unreadable, Place::whole(FILE), message, Some(hint));
+            }
+        }
+        for (name, value) in &sources.env {
+            layers.variable(name, value);
+        }
+        for set in &sources.sets {
+            layers.argument(set);
+        }
+        layers
+    }
+
+    /// How far the tree can be believed.
+    pub(super) fn trust(&self) -> Trust {
+        let any = |is_one: &dyn Fn(&Problem) -> bool| self.problems.iter().any(is_one);
+        let left_open = |problem: &Problem| problem.code == Code::Syntax && problem.message.starts_with("unclosed");
+        if any(&left_open) || any(&|problem| problem.code == Code::Unreadable) {
+            Trust::None
+        } else if any(&|problem| problem.code == Code::Syntax) {
+            Trust::Partial
+        } else {
+            Trust::Full
+        }
+    }
+
+    fn problem(&mut self, code: Code, place: Place, message: String, hint: Option<String>) {
+        self.problems.push(Problem { code, message, hint, place });
+    }
+
+    fn document(&mut self, name: String, content: String) -> Table {
+        let text = self.texts.len();
+        let (table, errors) = DeTable::parse_recoverable(&content);
+        let tree = Table::from_toml(text, table.get_ref());
+        for error in errors {
+            let place = error.span().map_or(Place::whole(text), |span| Place::at(text, span));
+            let (message, hint) = explain(error.message());
+            self.problem(Code::Syntax, place, message, hint);
+        }
+        self.texts.push(Text { name, content });
+        tree
+    }
+
+    fn variable(&mut self, name: &str, value: &str) {
+        let Some(path) = name.strip_prefix(PREFIX) else { return };
+        let place = Place::whole(self.texts.len());
+        if !path.contains("__") {
+            let lower = path.to_ascii_lowercase();
+            let Some(table) = TABLES.iter().find(|table| lower.strip_prefix(**table).is_some_and(|rest| rest.starts_with('_')))
+            else {
+                return;
+            };
+            self.text_of_variable(name, value);
+            let key = &path[table.len() + 1..];
+            let hint = format!("two underscores stand between table and key: {PREFIX}{}__{key}", table.to_ascii_uppercase());
+            self.problem(Code::Override, place, format!("variable `{name}` sets nothing"), Some(hint));
+            return;
+        }
+        self.text_of_variable(name, value);
+        let path = self.existing_names(path);
+        self.set(&path, value, 0, Place::at(place.text, 0..value.len()));
+    }
+
+    fn text_of_variable(&mut self, name: &str, value: &str) {
+        self.texts.push(Text { name: format!("environment variable {name}"), content: value.to_owned() });
+    }
+
+    /// Upper case and `_` of a variable meet the names as they are written in the file, hyphens and all.
+    fn existing_names(&self, path: &str) -> Vec<String> {
+        let mut node = Some(&self.tree);
+        let mut names = Vec::new();
+        for part in path.split("__") {
+            let lower = part.to_ascii_lowercase();
+            let same = |key: &str| key.to_ascii_lowercase().replace(['-', '.'], "_") == lower;
+            let entry = node.and_then(|table| table.entries.iter().find(|entry| same(&entry.key)));
+            names.push(entry.map_or(lower, |entry| entry.key.clone()));
+            node = entry.and_then(|entry| if let Node::Table(table) = &entry.item.node { Some(table) } else { None });
+        }
+        names
+    }
+
+    fn argument(&mut self, set: &str) {
+        let text = self.texts.len();
+        self.texts.push(Text { name: "argument --set".to_owned(), content: set.to_owned() });
+        let split = set.find('=').and_then(|at| Some((parse_path(&set[..at])?, at + 1)));
+        let Some((path, start)) = split else {
+            let hint = "write `--set table.key=value`, as in `--set log.level=debug`".to_owned();
+            self.problem(
+                Code::Override,
+                Place::at(text, 0..set.len()),
+                "`--set` without a key and a value".to_owned(),
+                Some(hint),
+            );
+            return;
+        };
+        self.set(&path, &set[start..], start, Place::at(text, start..set.len()));
+    }
+
+    fn set(&mut self, path: &[String], value: &str, shift: usize, place: Place) {
+        let shift = shift + value.len() - value.trim_start().len();
+        let value = value.trim();
+        let item = match DeValue::parse(value) {
+            Ok(parsed) => Item::from_toml(place.text, shift, &parsed),
+            // A lone word needs no quotes here: shells take them away.
+            Err(_) if !value.starts_with(['"', '\'', '[', '{']) => Item { place, node: Node::Text(value.to_owned()) },
+            Err(error) => {
+                let span = error.span().unwrap_or(0..value.len());
+                let (message, hint) = explain(error.message());
+                self.problem(Code::Syntax, Place::at(place.text, span.start + shift..span.end + shift), message, hint);
+                return;
+            }
+        };
+        if let Err(error) = self.tree.insert(path, item) {
+            self.problem(Code::Override, place, format!("cannot set `{}`: {error}", path.join(".")), None);
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read the config: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| format!("the config is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+}
+
+/// The keys of `a.b."c.d"`.
+fn parse_path(text: &str) -> Option<Vec<String>> {
+    let document = format!("{text} = 0");
+    let parsed = DeTable::parse(&document).ok()?;
+    let mut path = Vec::new();
+    let mut table = parsed.into_inner();
+    loop {
+        let (key, value) = table.into_iter().next()?;
+        path.push(key.into_inner().into_owned());
+        match value.into_inner() {
+            DeValue::Table(inner) => table = inner,
+            _ => return Some(path),
+        }
+    }
+}
+
+/// The parser's words, and what to do where they do not say it.
+fn explain(message: &str) -> (String, Option<String>) {
+    let (what, expected) = message.split_once(", expected ").map_or((message, None), |(what, expected)| (what, Some(expected)));
+    let hint = match what {
+        "string values must be quoted" => Some("put it in double quotes".to_owned()),
+        "duplicate key" => Some("this name was used before in this table".to_owned()),
+        _ => expected.map(|expected| format!("expected {expected}")),
+    };
+    (what.to_owned(), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layers(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Layers {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidegate.toml");
+        std::fs::write(&path, file).unwrap();
+        Layers::read(&Sources {
+            path,
+            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+            data_dir: None,
+            cores: 1,
+        })
+    }
+
+    fn json(layers: &Layers) -> serde_json::Value {
+        Node::Table(layers.tree.clone()).to_json()
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file_and_an_argument_overrides_both() {
+        let file = "[gateway]\nname = \"a\"\nmemory = \"1MiB\"\n[uplink.Cloud-EU]\nqos = 1\n";
+        let env = [
+            ("TIDEGATE_GATEWAY__NAME", "b"),
+            ("TIDEGATE_GATEWAY__MEMORY", "\"2MiB\""),
+            ("TIDEGATE_UPLINK__CLOUD_EU__QOS", "2"),
+            ("TIDEGATE_CONFIG", "x"),
+            ("HOME", "/root"),
+        ];
+        let layers = layers(file, &env, &["gateway.name=c", "log.level = \"debug\"", "flow.\"a.b\".lanes=3"]);
+        assert!(layers.problems.is_empty(), "{:?}", layers.problems);
+        assert_eq!(
+            json(&layers),
+            serde_json::json!({
+                "gateway": {"name": "c", "memory": "2MiB"},
+                "uplink": {"Cloud-EU": {"qos": 2}},
+                "log": {"level": "debug"},
+                "flow": {"a.b": {"lanes": 3}},
+            })
+        );
+    }
+
+    #[test]
+    fn an_override_that_cannot_be_applied_is_a_problem_of_its_own_text() {
+        let env = [("TIDEGATE_GATEWAY_NAME", "x"), ("TIDEGATE_LOG__LEVEL__X", "[1")];
+        let layers = layers("[gateway]\nname = \"a\"\n", &env, &["nothing", "gateway.name.x=1"]);
+        let found: Vec<_> =
+            layers.problems.iter().map(|problem| (problem.code, layers.texts[problem.place.text].name.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (Code::Override, "environment variable TIDEGATE_GATEWAY_NAME"),
+                (Code::Syntax, "environment variable TIDEGATE_LOG__LEVEL__X"),
+                (Code::Override, "argument --set"),
+                (Code::Override, "argument --set"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! `[[flow.NAME.plugin]]`: one plugin of a chain.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builtin;
+use crate::chain::{Artefact, Limits, OnError, PluginConfig};
+
+use super::check::nearest;
+use super::code::Code;
+use super::fields::Fields;
+use super::tree::{Node, Place};
+
+/// A plugin, and where it was written.
+#[derive(Debug)]
+pub(super) struct Plugin {
+    pub(super) config: PluginConfig,
+    pub(super) places: Places,
+}
+
+/// Where to point when a plugin turns out to be at fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) artefact: Place,
+    pub(super) settings: Place,
+}
+
+/// Reads the plugins of a flow, first to last.
+pub(super) fn read_all(flow: &mut Fields<'_>, stack_bytes: usize) -> Vec<Plugin> {
+    let mut plugins: Vec<Plugin> = Vec::new();
+    for mut fields in flow.list("plugin") {
+        let plugin = read(&mut fields, stack_bytes);
+        let name = &plugin.config.name;
+        if !name.is_empty() && plugins.iter().any(|other| other.config.name == *name) {
+            let (key, hint) =
+                if fields.has("name") { ("name", "choose another") } else { ("plugin", "tell them apart: name = \"…\"") };
+            fields.problem(Code::PluginName, key, format!("two plugins of this flow are named `{name}`"), hint.to_owned());
+        }
+        fields.done();
+        plugins.push(plugin);
+    }
+    plugins
+}
+
+fn read(fields: &mut Fields<'_>, stack_bytes: usize) -> Plugin {
+    let (artefact, default_name) = artefact(fields);
+    let name = match fields.text("name") {
+        Some(name) => {
+            fields.check.name("plugin", name, fields.place_of("name"));
+            name.to_owned()
+        }
+        None => default_name,
+    };
+    let settings = settings(fields);
+    let on_error = on_error(fields);
+    let limits = limits(fields, stack_bytes);
+    let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
+    let config = PluginConfig { name: Arc::from(name), artefact, settings, limits, on_error };
+    Plugin { config, places }
+}
+
+fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
+    fields.require("plugin", "\"builtin:filter\"");
+    let written = fields.text("plugin").unwrap_or_default();
+    let place = fields.place_of("plugin");
+    if let Some(name) = written.strip_prefix("builtin:") {
+        if !builtin::NAMES.contains(&name) {
+            let known = builtin::NAMES.join(", ");
+            let hint = nearest(name, builtin::NAMES).map_or_else(
+                || format!("there are: {known}"),
+                |near| format!("did you mean `builtin:{near}`? (there are: {known})"),
+            );
+            fields.problem(Code::Builtin, "plugin", format!("no plugin `{name}` is built in"), hint);
+        }
+        return (Artefact::Builtin(name.to_owned()), name.to_owned());
+    }
+    if written.starts_with("oci://") {
+        fields.problem(
+            Code::Later,
+            "plugin",
+            "plugins from a registry are not available yet",
+            "give the path of a component".to_owned(),
+        );
+    } else if fields.has("plugin") && !written.is_empty() {
+        fields.check.file(Code::PluginFile, place, "plugin file", written);
+    } else if fields.has("plugin") {
+        fields.problem(Code::PluginFile, "plugin", "the path is empty", "give a path, or builtin:NAME".to_owned());
+    }
+    let stem = Path::new(written).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    (Artefact::File(fields.check.sources.folder().join(written)), stem)
+}
+
+fn settings(fields: &mut Fields<'_>) -> serde_json::Value {
+    let Some(item) = fields.find("settings") else { return serde_json::Value::Object(serde_json::Map::new()) };
+    if !matches!(item.node, Node::Table(_)) {
+        let name = format!("{}.settings", fields.path);
+        fields.wrong_type(&name, "a table, as in { field = \"temperature\" }", item);
+    }
+    if let Some(place) = item.node.find_unfit_number(&item.place) {
+        fields.check.problem(Code::OutOfRange, place, "plugins get their settings as JSON, which has no such number", None);
+    }
+    item.node.to_json()
+}
+
+fn on_error(fields: &mut Fields<'_>) -> OnError {
+    if let Some(later @ ("drop" | "pass" | "hold")) = fields.text("on_error") {
+        let message = format!("`on_error = \"{later}\"` is not available yet");
+        fields.problem(Code::Later, "on_error", message, "use \"park\": failed messages go to the dead letters".to_owned());
+        return OnError::Park;
+    }
+    fields.choice("on_error", &[("park", OnError::Park)]).unwrap_or_default()
+}
+
+fn limits(fields: &mut Fields<'_>, stack_bytes: usize) -> Limits {
+    let mut section = fields.section("limits");
+    let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let limits = Limits {
+        memory_bytes: whole(section.size("memory", 1 << 20..=1 << 30)),
+        call_time: section.duration("time", Duration::from_millis(1)..=Duration::from_secs(60)),
+        output_messages: section.count("output_messages", 1..=1_000_000) as usize,
+        output_bytes: whole(section.size("output", 1 << 10..=256 << 20)),
+        stack_bytes,
+        table_elements: section.count("table_elements", 100..=10_000_000) as usize,
+        state_bytes: whole(section.size("state", 0..=1 << 30)),
+        log_lines_per_second: section.count("log_lines_per_second", 0..=10_000),
+    };
+    section.done();
+    limits
+}

@@ -1,0 +1,196 @@
+//! Problems of a config, shown as compilers show them: code, file, line, caret, hint.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use super::code::Code;
+use super::tree::Place;
+
+/// Something the config was read from: a file, a variable, an argument.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    /// The path, or `environment variable X`, or `argument --set`.
+    pub(super) name: String,
+    /// What stands there; secrets are masked before anybody gets to see it.
+    pub(super) content: String,
+}
+
+impl Text {
+    /// Overwrites the bytes of `span` (whole characters) with asterisks.
+    pub(super) fn mask(&mut self, span: Range<usize>) {
+        if let Some(secret) = self.content.get(span.clone()) {
+            let stars: String = secret.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect();
+            self.content.replace_range(span, &stars);
+        }
+    }
+
+    /// Line and column of a byte, from 1 on; the column counts characters.
+    fn position(&self, byte: usize) -> (usize, usize) {
+        let before = self.content.get(..byte).unwrap_or(&self.content);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        (line, before[start..].chars().count() + 1)
+    }
+}
+
+/// One mistake.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Which kind.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    pub(super) place: Place,
+}
+
+/// Mistakes together with the texts they stand in. As an error its text is all of them, without colour.
+#[derive(Clone, Debug)]
+pub struct Problems {
+    texts: Arc<[Text]>,
+    list: Vec<Problem>,
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl Problems {
+    pub(super) fn new(texts: Arc<[Text]>, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| problem.place);
+        Self { texts, list }
+    }
+
+    /// These and `other`, which are of the same config.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.list.extend(other.list.iter().cloned());
+        Self::new(self.texts, self.list)
+    }
+
+    /// How many keep the gateway from starting.
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|problem| !problem.code.is_warning()).count()
+    }
+
+    /// How many do not.
+    pub fn warnings(&self) -> usize {
+        self.list.len() - self.errors()
+    }
+
+    /// Whether there is none of either kind.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The problems, in the order of the texts.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    /// All of them, each with its line, caret and hint, and a last line that counts them.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut all = String::new();
+        for problem in &self.list {
+            all.push_str(&self.render_one(&renderer, problem));
+            all.push_str("\n\n");
+        }
+        if !self.is_empty() {
+            all.push_str(&self.summary());
+            all.push('\n');
+        }
+        all
+    }
+
+    /// `2 errors, 1 warning`.
+    pub fn summary(&self) -> String {
+        let count = |number: usize, noun: &str| match number {
+            0 => None,
+            1 => Some(format!("1 {noun}")),
+            _ => Some(format!("{number} {noun}s")),
+        };
+        [count(self.errors(), "error"), count(self.warnings(), "warning")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// `{"problems": [{code, severity, message, file, line, column, hint}]}`; line and column are null where the
+    /// whole text is meant.
+    pub fn to_json(&self) -> Value {
+        let problems: Vec<_> = self.list.iter().map(|problem| self.one_to_json(problem)).collect();
+        json!({ "problems": problems })
+    }
+
+    fn one_to_json(&self, problem: &Problem) -> Value {
+        let text = &self.texts[problem.place.text];
+        let position = problem.place.span.map(|(start, _)| text.position(start));
+        json!({
+            "code": problem.code.name(),
+            "severity": if problem.code.is_warning() { "warning" } else { "error" },
+            "message": problem.message,
+            "file": text.name,
+            "line": position.map(|(line, _)| line),
+            "column": position.map(|(_, column)| column),
+            "hint": problem.hint,
+        })
+    }
+
+    fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
+        let text = &self.texts[problem.place.text];
+        let level = if problem.code.is_warning() { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(problem.message.as_str()).id(problem.code.name());
+        let Some((start, end)) = problem.place.span else {
+            let group = title.element(Origin::path(text.name.as_str()));
+            let hint = problem.hint.as_deref().map(|hint| Level::HELP.message(hint));
+            return renderer.render(&[group.elements(hint)]);
+        };
+        let annotation = AnnotationKind::Primary.span(start..end).label(problem.hint.as_deref());
+        let snippet = Snippet::source(text.content.as_str()).path(text.name.as_str()).annotation(annotation);
+        renderer.render(&[title.element(snippet)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(content: &str, span: Range<usize>) -> Problems {
+        let text = Text { name: "a.toml".into(), content: content.into() };
+        let problem = Problem {
+            code: Code::UnknownKey,
+            message: "unknown key `qso`".into(),
+            hint: Some("did you mean `qos`?".into()),
+            place: Place::at(0, span),
+        };
+        Problems::new([text].into(), vec![problem])
+    }
+
+    #[test]
+    fn a_problem_shows_its_line_with_a_caret_and_the_hint() {
+        let expected =
+            "error[TG0102]: unknown key `qso`\n --> a.toml:2:1\n  |\n2 | qso = 1\n  | ^^^ did you mean `qos`?\n\n1 error\n";
+        assert_eq!(problems("a = 1\nqso = 1\n", 6..9).render(false), expected);
+    }
+
+    #[test]
+    fn columns_count_characters_and_json_has_the_same_place() {
+        let json = problems("a = { ü = 1, qso = 1 }\n", 14..17).to_json();
+        let problem = &json["problems"][0];
+        assert_eq!((&problem["line"], &problem["column"], &problem["code"]), (&json!(1), &json!(14), &json!("TG0102")));
+    }
+
+    #[test]
+    fn masked_bytes_keep_their_number() {
+        let mut text = Text { name: String::new(), content: "p = \"sécret\"\nq = 1".into() };
+        text.mask(4..13);
+        assert_eq!(text.content, "p = *********\nq = 1");
+    }
+}

@@ -1,0 +1,77 @@
+//! Secrets: never in the config itself, always by reference, read once at load.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::mqtt::Secret;
+
+use super::code::Code;
+use super::fields::Fields;
+use super::tree::Node;
+
+const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }";
+
+/// Reads what `key` refers to; `None` when it is not there or cannot be read.
+pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret> {
+    let item = fields.find(key)?;
+    if !matches!(item.node, Node::Table(_)) {
+        fields.check.hide(item.place);
+        fields.problem(Code::OpenSecret, key, format!("`{}.{key}` stands in the open", fields.path), HOW.to_owned());
+        return None;
+    }
+    let mut reference = fields.table(key)?;
+    let (env, file, credential) = (reference.text("env"), reference.text("file"), reference.text("credential"));
+    let secret = match (env, file, credential) {
+        (Some(name), None, None) => from_env(&reference, name),
+        (None, Some(path), None) => from_file(&reference, "file", &reference.check.sources.folder().join(path), true),
+        (None, None, Some(name)) => from_credential(&reference, name),
+        _ => {
+            reference.problem(Code::Conflict, "", format!("`{}` needs exactly one reference", reference.path), HOW.to_owned());
+            None
+        }
+    };
+    reference.done();
+    secret
+}
+
+fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
+    let found = reference.check.sources.env.get(name).map(|text| Secret::new(text.as_str()));
+    if found.is_none() {
+        unreadable(reference, "env", format!("environment variable `{name}` is not set"), None);
+    }
+    found
+}
+
+fn from_credential(reference: &Fields<'_>, name: &str) -> Option<Secret> {
+    let Some(folder) = reference.check.sources.env.get("CREDENTIALS_DIRECTORY") else {
+        let hint = format!("systemd hands it over: LoadCredential={name}:/path in the unit");
+        unreadable(reference, "credential", "no credentials were handed to this process".to_owned(), Some(hint));
+        return None;
+    };
+    from_file(reference, "credential", &Path::new(folder).join(name), false)
+}
+
+fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bool) -> Option<Secret> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            unreadable(reference, key, format!("secret `{}` cannot be read: {error}", path.display()), None);
+            return None;
+        }
+    };
+    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    if guarded_by_mode && mode & 0o004 != 0 {
+        let hint = format!("chmod 640 {}", path.display());
+        reference.problem(Code::SecretExposed, key, "everybody on this machine can read this secret", hint);
+    }
+    let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if secret.is_empty() {
+        unreadable(reference, key, format!("secret `{}` is empty", path.display()), None);
+        return None;
+    }
+    Some(Secret::new(secret))
+}
+
+fn unreadable(reference: &Fields<'_>, key: &str, message: String, hint: Option<String>) {
+    reference.problem(Code::SecretUnreadable, key, message, hint);
+}

@@ -1,0 +1,267 @@
+//! The config as a whole; the text of each mistake is held by the golden pairs of `tests/config`.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[source.field]
+url = "mqtt://127.0.0.1:1883"
+[uplink.cloud]
+url = "mqtt://127.0.0.1:1884"
+[flow.climate]
+from = "field"
+topics = ["devices/{device}/telemetry"]
+to = { out = "cloud:telemetry", alarms = ["cloud:alarm", "cloud:telemetry"], rest = "drop" }
+[[flow.climate.plugin]]
+plugin = "builtin:filter"
+settings = { field = "t", above = 20 }
+"#;
+
+struct Case {
+    folder: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn new(file: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidegate.toml");
+        std::fs::write(&path, file).unwrap();
+        let data_dir = Some(folder.path().join("data"));
+        Self { sources: Sources { path, env: BTreeMap::new(), sets: Vec::new(), data_dir, cores: 4 }, folder }
+    }
+
+    fn file(self, name: &str, content: &str, mode: u32) -> Self {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    fn set(mut self, set: &str) -> Self {
+        self.sources.sets.push(set.to_owned());
+        self
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.sources.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    #[track_caller]
+    fn good(&self) -> Config {
+        load(&self.sources).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[track_caller]
+    fn codes(&self) -> Vec<Code> {
+        load(&self.sources)
+            .map_or_else(|problems| problems.iter().map(|problem| problem.code).collect(), |config| panic!("{config:?}"))
+    }
+}
+
+#[test]
+fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
+    let config = Case::new(MINIMAL).good();
+    let (source, uplink, flow) = (&config.sources[0], &config.uplinks[0], &config.flows[0]);
+    for mqtt in [&source.mqtt, &uplink.mqtt] {
+        assert_eq!(format!("{:?}", mqtt.deadlines), format!("{:?}", mqtt::Deadlines::default()));
+        assert_eq!(format!("{:?}", mqtt.backoff), format!("{:?}", mqtt::Backoff::default()));
+        assert_eq!(mqtt.protocol, mqtt::Protocol::default());
+    }
+    assert_eq!(format!("{:?}", flow.plugins[0].limits), format!("{:?}", chain::Limits::default()));
+    assert_eq!((source.qos, uplink.qos, source.routes[0].ack), (Qos::default(), Qos::default(), Ack::default()));
+    assert_eq!(config.log, Log::default());
+}
+
+#[test]
+fn names_become_ids_and_each_uplink_drains_its_queues() {
+    let config = Case::new(MINIMAL).good();
+    let queues: Vec<_> = config.spool.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();
+    assert_eq!(queues, ["cloud:telemetry", "cloud:alarm"]);
+    let ports = &config.flows[0].ports;
+    let ids = |port: &str| ports[port].iter().map(|queue| queue.0).collect::<Vec<_>>();
+    assert_eq!((ids("out"), ids("alarms"), ids("rest")), (vec![0], vec![1, 0], vec![]));
+    assert_eq!(config.uplinks[0].drains.len(), 2);
+    assert_eq!(config.sources[0].routes.len(), 1);
+    assert_eq!(config.spool.flows, ["climate".into()]);
+    assert!(config.sources[0].mqtt.client_id.starts_with("tidegate-") && !config.sources[0].mqtt.clean_start);
+    assert!(config.uplinks[0].mqtt.clean_start);
+    assert_eq!(config.spool.path, config.gateway.data_dir.join("spool"));
+}
+
+/// The manual with every example in it: `*` is a name, and what it shows as a comment is set.
+fn manual_with_examples() -> String {
+    let is_setting = |line: &str| {
+        line.split_once(" = ")
+            .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+    };
+    let mut text = String::new();
+    let mut in_sample = true;
+    for line in MANUAL.lines() {
+        in_sample &= !line.starts_with("[gateway]");
+        let line = line.strip_prefix("# ").filter(|line| !in_sample && is_setting(line)).unwrap_or(line);
+        let name = if text.contains("\n[uplink") { "cloud" } else { "field" };
+        let name = if line.starts_with("[uplink") { "cloud" } else { name };
+        text.push_str(&line.replace("\"*\"", name));
+        text.push('\n');
+    }
+    text.replace("\"backup:alarm\"", "\"cloud:debug\"")
+}
+
+#[test]
+fn every_example_of_the_manual_is_a_setting_that_exists() {
+    let case = Case::new(&manual_with_examples().replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\""));
+    let problems = load(&case.sources).unwrap_err();
+    let unexpected: Vec<_> =
+        problems.iter().filter(|problem| !matches!(problem.code, Code::Certificate | Code::SecretUnreadable)).collect();
+    assert!(unexpected.is_empty(), "{problems}");
+}
+
+#[test]
+fn every_setting_that_exists_is_in_the_manual() {
+    let unknown = "zzzzzzzz = 1\n";
+    let file = format!(
+        "[gateway]\n{unknown}[spool]\n{unknown}[admin]\n{unknown}[log]\n{unknown}[source.field]\n{unknown}tls = {{ {tls} }}\nwill = {{ {tls} }}\nbackoff = {{ {tls} }}\ndeadlines = {{ {tls} }}\n\
+         [uplink.cloud]\n{unknown}[flow.a]\n{unknown}[[flow.a.plugin]]\n{unknown}[flow.a.plugin.limits]\n{unknown}",
+        tls = unknown.trim()
+    );
+    let problems = load(&Case::new(&file).sources).unwrap_err();
+    let hints = problems.iter().filter(|problem| problem.code == Code::UnknownKey).map(|problem| problem.hint.clone().unwrap());
+    let keys: Vec<String> = hints
+        .flat_map(|hint| hint.trim_start_matches("known here: ").split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert!(keys.len() > 70, "{keys:?}");
+    for key in keys {
+        let shown = MANUAL.contains(&format!("{key} = ")) || MANUAL.contains(&format!(".{key}]"));
+        assert!(shown, "`{key}` is missing from default.toml");
+    }
+}
+
+#[test]
+fn a_secret_is_read_by_reference_and_never_shows() {
+    let file = MINIMAL.replace("[uplink.cloud]", "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"secret\" }");
+    let config = Case::new(&file).file("secret", "pa55\n", 0o600).good();
+    let login = config.uplinks[0].mqtt.login.as_ref().unwrap();
+    assert_eq!(login.password.as_ref().unwrap().reveal(), "pa55");
+    assert!(!format!("{config:?}").contains("pa55") && config.warnings.is_empty());
+    let exposed = Case::new(&file).file("secret", "pa55", 0o644).good();
+    assert_eq!(exposed.warnings.iter().map(|problem| problem.code).collect::<Vec<_>>(), [Code::SecretExposed]);
+}
+
+#[test]
+fn a_secret_comes_from_a_variable_or_a_credential_too() {
+    let with =
+        |reference: &str| MINIMAL.replace("[uplink.cloud]", &format!("[uplink.cloud]\nuser = \"me\"\npassword = {reference}"));
+    let reveal = |config: Config| config.uplinks[0].mqtt.login.clone().unwrap().password.unwrap().reveal().to_owned();
+    assert_eq!(reveal(Case::new(&with("{ env = \"PW\" }")).env("PW", "x y").good()), "x y");
+    let case = Case::new(&with("{ credential = \"pw\" }")).file("pw", "c", 0o644);
+    let folder = case.folder.path().display().to_string();
+    assert_eq!(reveal(case.env("CREDENTIALS_DIRECTORY", &folder).good()), "c");
+    assert_eq!(Case::new(&with("{ env = \"PW\" }")).codes(), [Code::SecretUnreadable]);
+    assert_eq!(Case::new(&with("{ env = \"PW\", file = \"x\" }")).codes(), [Code::Conflict]);
+}
+
+#[test]
+fn a_password_in_the_open_is_refused_without_being_shown() {
+    for written in ["password = \"hunter2\"", "password = \"hunter2", "url2 = 1\npassword = 'hunter2'"] {
+        let file = MINIMAL.replace("[uplink.cloud]", &format!("[uplink.cloud]\nuser = \"me\"\n{written}"));
+        let problems = load(&Case::new(&file).sources).unwrap_err();
+        assert!(!problems.render(true).contains("hunter2"), "{problems}");
+        assert!(!problems.to_json().to_string().contains("hunter2"));
+    }
+    for case in [
+        Case::new(MINIMAL).env("TIDEGATE_UPLINK__CLOUD__PASSWORD", "hunter2"),
+        Case::new(MINIMAL).env("TIDEGATE_UPLINK__CLOUD__PASSWORD", "\"hunter2"),
+        Case::new(MINIMAL).set("uplink.cloud.password=hunter2"),
+        Case::new(MINIMAL).set("uplink.cloud.url=mqtt://me:hunter2@host"),
+    ] {
+        let problems = load(&case.sources).unwrap_err();
+        assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn overrides_reach_every_stage() {
+    let config = Case::new(MINIMAL)
+        .env("TIDEGATE_SOURCE__FIELD__KEEP_ALIVE", "7s")
+        .env("TIDEGATE_ADMIN__LISTEN", "127.0.0.1:0")
+        .set("flow.climate.lanes=3")
+        .set("flow.climate.plugin.0.settings.above=30")
+        .good();
+    assert_eq!(config.sources[0].mqtt.keep_alive, Duration::from_secs(7));
+    assert_eq!(config.admin.listen.port(), 0);
+    assert_eq!(config.flows[0].lanes, 3);
+    assert_eq!(config.flows[0].plugins[0].settings, serde_json::json!({"field": "t", "above": 30}));
+}
+
+#[test]
+fn lanes_follow_processors_and_memory() {
+    let lanes = |cores: usize, memory: &str| {
+        let mut case = Case::new(MINIMAL).set(&format!("gateway.memory={memory}"));
+        case.sources.cores = cores;
+        case.good().flows[0].lanes
+    };
+    assert_eq!((lanes(1, "512MiB"), lanes(4, "512MiB"), lanes(64, "512MiB")), (1, 3, 27));
+    assert_eq!(Case::new(MINIMAL).set("flow.climate.lanes=40").codes(), [Code::Memory]);
+}
+
+#[test]
+fn only_plugins_may_change_live() {
+    let old = Case::new(MINIMAL).file("new.wasm", "", 0o644);
+    let before = old.good();
+    assert!(difference(&before, &old.good()).is_empty());
+    let settings = difference(&before, &Case::new(&MINIMAL.replace("above = 20", "above = 21")).set("gateway.data_dir=x").good());
+    assert_eq!((settings.plugins.len(), settings.other), (1, vec!["gateway".to_owned()]));
+    assert_eq!(settings.plugins[0].config.settings["above"], 21);
+
+    std::fs::write(&old.sources.path, MINIMAL.replace("builtin:filter\"", "new.wasm\"\nname = \"filter\"")).unwrap();
+    let named = difference(&before, &old.good());
+    assert_eq!((named.plugins.len(), named.other), (1, vec!["flow.climate".to_owned()]));
+
+    std::fs::write(&old.sources.path, format!("{MINIMAL}\nlimits.memory = \"8MiB\"\n[spool]\ncache = \"4MiB\"\n[class.x]\n"))
+        .unwrap();
+    let limits = difference(&before, &old.good());
+    assert_eq!(
+        (limits.plugins.len(), limits.other),
+        (0, vec!["class.x".to_owned(), "flow.climate".to_owned(), "spool".to_owned()])
+    );
+}
+
+#[test]
+fn a_changed_secret_is_a_change_of_its_connection() {
+    let file = MINIMAL.replace("[uplink.cloud]", "[uplink.cloud]\nuser = \"me\"\npassword = { env = \"PW\" }");
+    let case = Case::new(&file).env("PW", "one");
+    let before = case.good();
+    let after = case.env("PW", "two").good();
+    assert_eq!(difference(&before, &after).other, ["uplink.cloud"]);
+}
+
+#[test]
+fn a_plugin_at_fault_is_shown_where_it_was_written() {
+    let config = Case::new(MINIMAL).good();
+    let fault = PluginFault { flow: FlowId(0), plugin: 0, in_settings: true, message: "`field` is missing".into(), hint: None };
+    let json = config.plugin_problems([fault]).to_json();
+    assert_eq!((&json["problems"][0]["line"], &json["problems"][0]["code"]), (&12.into(), &"TG0301".into()));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_no_text_is_one_problem() {
+    let mut case = Case::new(MINIMAL);
+    std::fs::write(&case.sources.path, b"\xff\xfe").unwrap();
+    assert_eq!(case.codes(), [Code::Unreadable]);
+    case.sources.path = case.folder.path().join("nothing.toml");
+    assert_eq!(case.codes(), [Code::Unreadable]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "([\\[\\]a-z.=\"'{}#\\n 0-9]{0,60}|(\\[(source|flow|uplink|gateway)[.a\\]]{0,4}\n(url|from|to|topics|plugin|tls) = [\"a{}\\[\\]=:1]{0,8}\n){0,4})") {
+        let case = Case::new(&text);
+        let problems = load(&case.sources).err();
+        proptest::prop_assert!(problems.is_none_or(|problems| !problems.render(false).is_empty()));
+    }
+}

@@ -1,0 +1,49 @@
+//! How the process ends: the exit codes scripts and service managers may rely on.
+
+use std::process::ExitCode;
+
+/// The exit codes. A code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Done = 0,
+    /// It failed; the last line says why.
+    Failed = 1,
+    /// The command line is wrong (clap ends with this by itself).
+    Usage = 2,
+    /// The config is invalid; nothing was started.
+    Config = 3,
+    /// The config is fine, but a plugin cannot be used; nothing was started.
+    Plugin = 4,
+    /// There is no gateway to talk to.
+    NotRunning = 5,
+    /// A change was refused; what ran before goes on.
+    Refused = 6,
+}
+
+/// For the end of `--help`.
+pub const TABLE: &str = "\
+Exit codes:
+  0  all went well              4  a plugin cannot be used
+  1  failed                     5  there is no gateway to talk to
+  2  wrong command line         6  a change was refused, what ran goes on
+  3  the config is invalid";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_the_documented_ones() {
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning, Exit::Refused];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6]);
+        assert!((0..=6).all(|code| TABLE.contains(&format!("{code}  "))));
+    }
+}

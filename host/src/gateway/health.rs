@@ -1,0 +1,22 @@
+//! What `/readyz` looks at: a lane that is gone, a store that cannot be written. A source or uplink without a
+//! connection is retrying by design and does not make the gateway unready; its own metrics tell.
+
+use std::sync::Arc;
+
+use super::Gateway;
+use crate::admin::{Check, Health};
+
+/// One check for each flow, and one for the spool.
+pub fn checks(gateway: &Gateway) -> Vec<Check> {
+    let flows = gateway.chains.iter().map(|chain| {
+        let chain = Arc::clone(chain);
+        let name = format!("flow {}", chain.name());
+        Check { name, look: Box::new(move || chain.failure().why().map_or(Health::Good, Health::Bad)) }
+    });
+    let spool = Arc::clone(&gateway.spool);
+    let look = move || match spool.account().is_well {
+        true => Health::Good,
+        false => Health::Bad("the store cannot be written: is the disk full or read-only?".to_owned()),
+    };
+    flows.chain([Check { name: "spool".to_owned(), look: Box::new(look) }]).collect()
+}

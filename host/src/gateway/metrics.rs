@@ -1,0 +1,23 @@
+//! What the gateway itself counts, and the process figures.
+
+use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
+
+/// Registered once.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Panics by stage.
+    pub crashes: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers build info, crashes and the process's own figures.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let build = GaugeVec::new(Opts::new("tidegate_build_info", "Always 1; the version is a label"), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        registry.register(Box::new(build))?;
+        let crashes = IntCounterVec::new(Opts::new("tidegate_stage_crashes_total", "Panics of the host's own code"), &["stage"])?;
+        registry.register(Box::new(crashes.clone()))?;
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { crashes })
+    }
+}

@@ -1,0 +1,204 @@
+//! Wiring and life: starts the stages in order, keeps them running, stops them in order.
+//!
+//! Start: admin port bound, spool open, plugins compiled and configured, uplinks, then sources: nothing is taken
+//! before there is a place for it. Stop follows the data and is bounded by `shutdown_grace`:
+//!
+//! 1. sources stop taking and keep their connection;
+//! 2. lanes work off their inbox and end;
+//! 3. uplinks get a moment to deliver what is in RAM, then end;
+//! 4. the spool writes what is left, which releases the last receipts;
+//! 5. sources send the last acknowledgements and end.
+
+mod health;
+mod live;
+mod metrics;
+mod signals;
+mod stages;
+mod supervise;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::chain::{self, Chain, Engine, Wiring};
+use crate::config::{Config, Sources};
+use crate::message::Mint;
+use crate::spool::{self, Spool};
+
+use live::Live;
+use metrics::Metrics;
+use signals::{Signals, Wish};
+use stages::Stages;
+
+/// What the uplinks get at shutdown to deliver what RAM holds, before it is written to the card instead.
+const LAST_DELIVERY: Duration = Duration::from_millis(800);
+
+/// What sources get for their last acknowledgements when everything else has ended.
+const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(500);
+
+/// Why the gateway did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The metrics port.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    /// The store.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// A plugin of this flow: exit code 4.
+    #[error("flow `{flow}`")]
+    Chain {
+        /// Which flow.
+        flow: Arc<str>,
+        /// What is wrong.
+        source: chain::Error,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(chain::Error),
+    /// Names of metrics clash: a fault of tidegate.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// Threads, signals.
+    #[error("cannot set up the process")]
+    Process(#[from] std::io::Error),
+    /// A stage failed for good or kept crashing.
+    #[error(transparent)]
+    Stage(#[from] stages::Failed),
+    /// A flow's lane ended for good.
+    #[error("flow `{flow}` cannot go on: {why}")]
+    Lane {
+        /// Which flow.
+        flow: Arc<str>,
+        /// In the lane's words.
+        why: String,
+    },
+}
+
+/// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload.
+pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let admin = Admin::bind(config.admin.listen)?;
+    // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = runtime.block_on(async { Signals::install() })?;
+    let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
+    let mint = Arc::new(Mint::new(spool.boot()));
+    let wiring = Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: chain::Metrics::new(&registry)? };
+    let chains = {
+        // Lanes keep the runtime they were built in for the guests' blocking calls.
+        let _runtime = runtime.enter();
+        build(&config, &wiring)?
+    };
+    let ended = runtime.block_on(Gateway { config, registry, metrics, spool, chains, mint }.serve(admin, signals, origin));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
+    let engine = Engine::new(config.stack_bytes()).map_err(Error::Engine)?;
+    let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
+        Ok(chain) => Ok(Arc::new(chain)),
+        Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
+    };
+    config.flows.iter().map(chain).collect()
+}
+
+struct Gateway {
+    config: Config,
+    registry: Registry,
+    metrics: Metrics,
+    spool: Arc<Spool>,
+    chains: Vec<Arc<Chain>>,
+    mint: Arc<Mint>,
+}
+
+impl Gateway {
+    async fn serve(self, admin: Admin, mut signals: Signals, origin: Sources) -> Result<(), Error> {
+        let grace = self.config.gateway.shutdown_grace;
+        let mut stages = Stages::start(&self)?;
+        let live = Live::start(self.config.clone(), origin, self.chains.clone())?;
+        let (stop_admin, admin_stops) = watch::channel(false);
+        let address = admin.address();
+        let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
+        eprintln!("admin http://{address}");
+        tracing::info!(%address, flows = self.chains.len(), boot = self.spool.boot(), "the gateway runs");
+        let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
+        tracing::info!(?grace, "stopping; a second signal leaves at once");
+        tokio::select! {
+            () = self.drain(&mut stages, live, Instant::now() + grace) => {}
+            _ = signals.next() => tracing::warn!("left at once; the broker sends again what was not acknowledged"),
+        }
+        stop_admin.send_replace(true);
+        if let Ok(Err(error)) = serving.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the admin port failed");
+        }
+        ended
+    }
+
+    async fn until_stopped(&self, signals: &mut Signals, stages: &mut Stages, live: &Live) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                wish = signals.next() => match wish {
+                    Wish::Stop => return Ok(()),
+                    Wish::Reload => live.reload(),
+                },
+                ended = stages.ended() => return ended.map_err(Error::from),
+                failed = self.lane_failed() => return Err(failed),
+            }
+        }
+    }
+
+    /// Waits until a flow has lost a lane for good.
+    async fn lane_failed(&self) -> Error {
+        let (failed, mut failures) = tokio::sync::mpsc::channel(1);
+        let watches: Vec<_> = self.chains.iter().map(|chain| {
+            let (chain, failed) = (Arc::clone(chain), failed.clone());
+            tokio::spawn(async move {
+                while chain.failure().why().is_none() {
+                    chain.failure().bell().notified().await;
+                }
+                // An error means that another flow was first.
+                let _ = failed.send(Error::Lane { flow: Arc::clone(chain.name()), why: chain.failure().why().unwrap_or_default() }).await;
+            })
+        }).collect();
+        let first = failures.recv().await;
+        watches.iter().for_each(tokio::task::JoinHandle::abort);
+        match first {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn drain(&self, stages: &mut Stages, live: Live, deadline: Instant) {
+        stages.drain_sources();
+        let chains = self.chains.clone();
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let limit = left();
+        let lanes = tokio::task::spawn_blocking(move || {
+            live.stop();
+            chains.iter().map(|chain| chain.stop(limit)).sum::<usize>()
+        });
+        match lanes.await {
+            Ok(0) => {}
+            Ok(messages) => tracing::warn!(messages, "left in the lanes; the broker sends them again"),
+            Err(error) => tracing::error!(%error, "the lanes did not stop in order"),
+        }
+        let delivered = stages.sources_ended(LAST_DELIVERY.min(left())).await;
+        stages.end_uplinks().await;
+        let spool = Arc::clone(&self.spool);
+        match tokio::task::spawn_blocking(move || spool.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the spool did not close in order"),
+            Err(error) => tracing::error!(%error, "the spool did not close in order"),
+        }
+        if !delivered && !stages.sources_ended(LAST_ACKNOWLEDGEMENT.max(left())).await {
+            tracing::warn!("not everything was acknowledged; the broker sends the rest again");
+        }
+        stages.end_sources().await;
+    }
+}

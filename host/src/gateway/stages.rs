@@ -1,0 +1,112 @@
+//! The tasks of the network side: one for each source and uplink, supervised.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Gateway;
+use super::supervise::{Ended, keep};
+use crate::message::Intake;
+use crate::mqtt::Stop;
+use crate::{source, uplink};
+
+/// A stage that ended though nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A source.
+    #[error(transparent)]
+    Source(#[from] Ended<source::Error>),
+    /// An uplink.
+    #[error(transparent)]
+    Uplink(#[from] Ended<uplink::Error>),
+}
+
+type Tasks = JoinSet<Result<(), Failed>>;
+
+/// The running tasks.
+pub struct Stages {
+    sources: Tasks,
+    uplinks: Tasks,
+    stop_sources: watch::Sender<Stop>,
+    stop_uplinks: watch::Sender<Stop>,
+}
+
+impl Stages {
+    /// Starts uplinks, then sources.
+    pub fn start(gateway: &Gateway) -> Result<Self, prometheus::Error> {
+        let (stop_sources, sources_stop) = watch::channel(Stop::Run);
+        let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
+        let uplinks = start_uplinks(gateway, &uplinks_stop)?;
+        let sources = start_sources(gateway, &sources_stop)?;
+        Ok(Self { sources, uplinks, stop_sources, stop_uplinks })
+    }
+
+    /// Waits for a stage that ends by itself. Cancel safe.
+    pub async fn ended(&mut self) -> Result<(), Failed> {
+        let ended = tokio::select! {
+            Some(ended) = self.sources.join_next() => ended,
+            Some(ended) = self.uplinks.join_next() => ended,
+            else => std::future::pending().await,
+        };
+        ended.unwrap_or(Ok(()))
+    }
+
+    /// Sources take nothing more, and stay to acknowledge what they took.
+    pub fn drain_sources(&self) {
+        self.stop_sources.send_replace(Stop::Drain);
+    }
+
+    /// Waits until every source has sent its last acknowledgement, at most `limit`. Whether they all have.
+    pub async fn sources_ended(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, all(&mut self.sources)).await.is_ok()
+    }
+
+    /// Ends the uplinks: what upstream has not acknowledged is sent again after the next start.
+    pub async fn end_uplinks(&mut self) {
+        self.stop_uplinks.send_replace(Stop::Now);
+        all(&mut self.uplinks).await;
+    }
+
+    /// Ends the sources: what was not acknowledged comes again from the broker.
+    pub async fn end_sources(&mut self) {
+        self.stop_sources.send_replace(Stop::Now);
+        all(&mut self.sources).await;
+    }
+}
+
+fn start_uplinks(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
+    let metrics = uplink::Metrics::new(&gateway.registry)?;
+    let mut tasks = Tasks::new();
+    for config in gateway.config.uplinks.clone() {
+        let stage = format!("uplink {}", config.name);
+        let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
+        let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), metrics.clone(), stop.clone());
+        let start = move || uplink::run(config.clone(), Arc::clone(&backlog), metrics.clone(), stop.clone());
+        tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
+    }
+    Ok(tasks)
+}
+
+fn start_sources(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
+    let metrics = source::Metrics::new(&gateway.registry)?;
+    let mut tasks = Tasks::new();
+    for spec in gateway.config.sources.clone() {
+        let config = spec.complete(|flow| Arc::clone(&gateway.chains[usize::from(flow.0)]) as Arc<dyn Intake>);
+        let stage = format!("source {}", config.name);
+        let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
+        let (outlet, mint, metrics, stop) = (gateway.spool.outlet(), Arc::clone(&gateway.mint), metrics.clone(), stop.clone());
+        let start = move || source::run(config.clone(), Arc::clone(&outlet), Arc::clone(&mint), metrics.clone(), stop.clone());
+        tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
+    }
+    Ok(tasks)
+}
+
+async fn all(tasks: &mut Tasks) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::error!(error = &error as &dyn std::error::Error, "a stage failed while stopping");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Session and link together.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use bytes::BytesMut;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::link::Link;
+use super::session::{Session, Unreleased};
+use super::wire::Version;
+use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable};
+
+/// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Less room than this is not worth a read.
+const LEAST_ROOM_BYTES: usize = 8 << 10;
+/// What one turn reads at most, so that the caller gets to act.
+const BURST_BYTES: usize = 256 << 10;
+/// How long a closed connection waits for the broker to close as well.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// An established connection to a broker.
+pub struct Connection {
+    link: Link,
+    session: Session,
+    input: BytesMut,
+    /// `input` may hold whole packets that nobody has looked at.
+    unread: bool,
+    /// TLS may hold bytes that the socket has not taken.
+    unflushed: bool,
+    /// Since when the socket takes nothing.
+    stalled: Option<Instant>,
+    paused: bool,
+    write_deadline: Duration,
+    /// Set to the next thing that is due, or earlier: it is moved only when that comes before it.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    /// Dials, shakes hands over TLS, sends CONNECT and waits for CONNACK, each within its deadline.
+    ///
+    /// `Protocol::Auto` tries MQTT 5, and 3.1.1 on a fresh dial where 5 is refused.
+    ///
+    /// # Errors
+    /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
+    pub async fn open(config: &Config) -> Result<(Self, Established), Error> {
+        match config.protocol {
+            Protocol::V5 => Self::open_as(config, Version::V5).await,
+            Protocol::V311 => Self::open_as(config, Version::V311).await,
+            Protocol::Auto => match Self::open_as(config, Version::V5).await {
+                // Old servers close on a version they do not know.
+                Err(Error::VersionRefused | Error::Closed { .. }) => Self::open_as(config, Version::V311).await,
+                outcome => outcome,
+            },
+        }
+    }
+
+    async fn open_as(config: &Config, version: Version) -> Result<(Self, Established), Error> {
+        let session = Session::new(config, version, Instant::now())?;
+        let mut connection = Self {
+            link: Link::dial(config).await?,
+            session,
+            input: BytesMut::new(),
+            unread: true,
+            unflushed: false,
+            stalled: None,
+            paused: false,
+            write_deadline: config.deadlines.write,
+            timer: Box::pin(sleep(Duration::ZERO)),
+        };
+        let deadline = config.deadlines.handshake;
+        match timeout(deadline, poll_fn(|cx| connection.poll_greet(cx))).await {
+            Ok(Ok(established)) => Ok((connection, established)),
+            Ok(Err(error)) => Err(closed_before_connack(error)),
+            Err(_) => Err(Error::Deadline { phase: "the broker's answer to CONNECT", deadline }),
+        }
+    }
+
+    fn poll_greet(&mut self, cx: &mut Context<'_>) -> Poll<Result<Established, Error>> {
+        let now = Instant::now();
+        self.poll_write(cx, now)?;
+        loop {
+            if let Some(established) = self.session.greet(&mut self.input, now)? {
+                return Poll::Ready(Ok(established));
+            }
+            ready!(self.poll_fill(cx))?;
+        }
+    }
+
+    /// Queues a SUBSCRIBE; one [`Event::Subscribed`] answers it.
+    pub fn subscribe(&mut self, subscriptions: &[Subscription]) {
+        self.session.subscribe(subscriptions);
+    }
+
+    /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
+    /// Maximum, counted from the oldest unacknowledged one.
+    pub fn room(&self) -> usize {
+        self.session.room()
+    }
+
+    /// Queues a publish; nothing is written until [`Self::turn`] or [`Self::flush`]. `token` comes back in
+    /// [`Event::Accepted`] or [`Event::Refused`]; for QoS 0 never.
+    ///
+    /// # Errors
+    /// The message cannot be sent, and nothing was queued.
+    pub fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
+        self.session.publish(publish, token)
+    }
+
+    /// Queues the PUBACK or PUBREC. MQTT wants them in arrival order.
+    pub fn acknowledge(&mut self, token: AckToken) {
+        self.session.acknowledge(token);
+    }
+
+    /// While paused nothing is read and the ping time-out is suspended; writes and pings go on.
+    pub fn pause_reading(&mut self, paused: bool) {
+        if paused != self.paused {
+            self.paused = paused;
+            self.session.pause(paused, Instant::now());
+        }
+    }
+
+    /// What QoS 2 must remember over a loss of this connection; for [`Self::recall`] on the next one.
+    pub fn unreleased(&self) -> Unreleased {
+        self.session.unreleased()
+    }
+
+    /// Makes inbound QoS 2 exactly once over a reconnect. To be called right after [`Self::open`]; ignored when the
+    /// broker has forgotten the session.
+    ///
+    /// Messages of the earlier connection are then not given out again: whoever calls this must acknowledge their
+    /// tokens on this connection.
+    pub fn recall(&mut self, unreleased: Unreleased) {
+        self.session.recall(unreleased);
+    }
+
+    /// Bytes queued and not yet taken by the socket.
+    pub fn unsent(&self) -> usize {
+        self.session.output().len()
+    }
+
+    /// Writes what is queued, waits for the socket or a timer, appends events. Cancel safe. Returns when there is
+    /// at least one event or the socket made progress.
+    ///
+    /// # Errors
+    /// The connection is over; events appended before that are valid, the tokens in them are void.
+    pub async fn turn(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_turn(cx, events)).await
+    }
+
+    /// Writes everything that is queued and reads nothing. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket took nothing for as long as the write deadline, or broke.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            loop {
+                let now = Instant::now();
+                self.poll_write(cx, now)?;
+                if self.stalled.is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(self.poll_timer(cx, now))?;
+            }
+        })
+        .await
+    }
+
+    /// Sends DISCONNECT, flushes within the write deadline and closes.
+    pub async fn close(mut self) {
+        self.session.disconnect();
+        let deadline = self.write_deadline;
+        let ended = timeout(deadline, async {
+            self.flush().await?;
+            self.link.shutdown().await.map_err(Error::Broken)
+        });
+        if let Ok(Ok(())) = ended.await {
+            // Closing with unread bytes would reset the connection, and what was just sent might not be read.
+            let drained = poll_fn(|cx| {
+                loop {
+                    self.input.clear();
+                    ready!(self.poll_fill(cx))?;
+                }
+            });
+            let _: Result<Result<(), Error>, _> = timeout(LINGER.min(deadline), drained).await;
+        }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) -> Poll<Result<(), Error>> {
+        let before = events.len();
+        self.session.take_ready(events);
+        loop {
+            let now = Instant::now();
+            self.session.tick(now)?;
+            let wrote = match self.poll_write(cx, now) {
+                Ok(wrote) => wrote,
+                Err(error) => return Poll::Ready(Err(self.last_words(cx, now, events, error))),
+            };
+            let read = self.poll_read(cx, now, events)?;
+            if wrote || read || events.len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_timer(cx, now))?;
+        }
+    }
+
+    /// Ready when something may be due; an error when the write deadline has passed.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Error>> {
+        let stall_ends = self.stalled.map(|since| since + self.write_deadline);
+        if stall_ends.is_some_and(|end| end <= now) {
+            return Poll::Ready(Err(Error::Deadline { phase: "writing to the broker", deadline: self.write_deadline }));
+        }
+        let Some(due) = [stall_ends, self.session.due()].into_iter().flatten().min() else { return Poll::Pending };
+        let due = tokio::time::Instant::from_std(due);
+        if self.timer.is_elapsed() || due < self.timer.deadline() {
+            self.timer.as_mut().reset(due);
+        }
+        self.timer.as_mut().poll(cx).map(Ok)
+    }
+
+    /// Writes until all is written or the socket takes no more; says whether it took something.
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Error> {
+        let mut wrote = false;
+        while !self.session.output().is_empty() {
+            match self.link.poll_write(cx, self.session.output()) {
+                Poll::Ready(Ok(0)) => return Err(Error::Broken(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.session.sent(count, now);
+                    (wrote, self.unflushed, self.stalled) = (true, true, None);
+                }
+                Poll::Ready(Err(error)) => return Err(self.link.explain(error)),
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Ok(wrote);
+                }
+            }
+        }
+        if self.unflushed {
+            match self.link.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Err(self.link.explain(error)),
+                Poll::Pending => {
+                    self.stalled.get_or_insert(now);
+                    return Ok(wrote);
+                }
+            }
+        }
+        self.stalled = None;
+        Ok(wrote)
+    }
+
+    /// Reads until nothing is left or a burst is full; says whether something came.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant, events: &mut Vec<Event>) -> Result<bool, Error> {
+        if self.paused {
+            return Ok(false);
+        }
+        let mut read = 0;
+        if self.unread {
+            self.unread = false;
+            self.session.receive(&mut self.input, now, events)?;
+        }
+        while read < BURST_BYTES {
+            let Poll::Ready(count) = self.poll_fill(cx) else { break };
+            read += count?;
+            self.session.receive(&mut self.input, now, events)?;
+        }
+        Ok(read > 0)
+    }
+
+    /// One read; never 0 bytes.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        if self.input.capacity() - self.input.len() < LEAST_ROOM_BYTES {
+            let missing = self.session.missing(&self.input);
+            self.input.reserve(missing.clamp(CHUNK_BYTES, BURST_BYTES));
+        }
+        match ready!(self.link.poll_read(cx, &mut self.input)) {
+            Ok(0) => Poll::Ready(Err(Error::Closed { before_connack: false })),
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(error) => Poll::Ready(Err(self.link.explain(error))),
+        }
+    }
+
+    /// A write failed; the broker may have said why before it closed.
+    fn last_words(&mut self, cx: &mut Context<'_>, now: Instant, events: &mut Vec<Event>, error: Error) -> Error {
+        match self.poll_read(cx, now, events) {
+            Err(told @ (Error::Disconnected { .. } | Error::Tls { .. })) => told,
+            _ => error,
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    /// Without the buffers: they hold payloads and, at the start, the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
+    }
+}
+
+/// An end before CONNACK, however the system words it.
+fn closed_before_connack(error: Error) -> Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        Error::Closed { .. } => Error::Closed { before_connack: true },
+        Error::Broken(cause) if matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) => {
+            Error::Closed { before_connack: true }
+        }
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The socket: dials TCP or TLS with deadlines, then reads and writes without waiting.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, rustls};
+
+use super::{Config, Error, Failure, Tls, tls};
+use crate::clock::Now;
+
+/// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A dialled socket.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: Stream,
+    /// Name for errors.
+    server: String,
+}
+
+impl Link {
+    /// Looks up, connects and shakes hands, each within its deadline.
+    pub(super) async fn dial(config: &Config) -> Result<Self, Error> {
+        let socket = connect(config).await?;
+        let server = config.host.clone();
+        match &config.tls {
+            None => Ok(Self { stream: Stream::Tcp(socket), server }),
+            Some(tls) => {
+                let stream = Box::pin(secure(socket, tls, config)).await?;
+                Ok(Self { stream: Stream::Tls(stream), server })
+            }
+        }
+    }
+
+    /// Reads what fits the spare room of `input`; 0 is the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // `read_buf` keeps nothing between polls, and fills spare room without zeroing it first.
+        match &mut self.stream {
+            Stream::Tcp(stream) => pin!(stream.read_buf(input)).poll(cx),
+            Stream::Tls(stream) => pin!(stream.read_buf(input)).poll(cx),
+        }
+    }
+
+    /// Writes what the socket takes.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
+        }
+    }
+
+    /// Writes what TLS holds back.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Ends our direction.
+    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
+        poll_fn(|cx| match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        })
+        .await
+    }
+
+    /// What a failed read or write means.
+    pub(super) fn explain(&self, error: io::Error) -> Error {
+        tls::explain(&self.server, &error, Now::read()).unwrap_or(Error::Broken(error))
+    }
+}
+
+async fn connect(config: &Config) -> Result<TcpStream, Error> {
+    let deadline = config.deadlines.dial;
+    let end = Instant::now() + deadline;
+    let late = |phase| move |_| Error::Deadline { phase, deadline };
+    let lookup = lookup_host((config.host.as_str(), config.port));
+    let addresses: Vec<SocketAddr> = timeout(deadline, lookup)
+        .await
+        .map_err(late("looking up the broker's name"))?
+        .map_err(|source| Error::Lookup { host: config.host.clone(), source })?
+        .collect();
+    let address = format!("{}:{}", config.host, config.port);
+    let mut last = Error::Dial { address: address.clone(), source: io::Error::other("the name has no address") };
+    for (tried, candidate) in addresses.iter().enumerate() {
+        // What is left is shared among those left, so that a first address that swallows packets leaves time.
+        let share = end.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        match timeout(share, TcpStream::connect(candidate)).await {
+            Ok(Ok(socket)) => return prepare(socket).map_err(|source| Error::Dial { address, source }),
+            Ok(Err(source)) => last = Error::Dial { address: address.clone(), source },
+            Err(elapsed) => last = late("connecting to the broker")(elapsed),
+        }
+    }
+    Err(last)
+}
+
+fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
+    socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    Ok(socket)
+}
+
+async fn secure(socket: TcpStream, tls: &Tls, config: &Config) -> Result<Box<TlsStream<TcpStream>>, Error> {
+    let server = config.host.as_str();
+    let name = tls::server_name(tls.server_name.as_deref().unwrap_or(server))?;
+    let settings = load(tls.clone(), server.to_owned()).await?;
+    let deadline = config.deadlines.handshake;
+    let shaken = timeout(deadline, TlsConnector::from(Arc::new(settings)).connect(name, socket)).await;
+    match shaken {
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => Err(tls::explain(server, &error, Now::read()).unwrap_or_else(|| Error::Tls {
+            server: server.to_owned(),
+            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS"),
+            failure: Failure::Passing,
+        })),
+        Err(_) => Err(Error::Deadline { phase: "the TLS handshake", deadline }),
+    }
+}
+
+/// The files are read on a thread that may wait for the disk.
+async fn load(tls: Tls, server: String) -> Result<rustls::ClientConfig, Error> {
+    match tokio::task::spawn_blocking(move || tls::build(&tls, &server)).await {
+        Ok(built) => built,
+        Err(stopped) => Err(Error::Broken(io::Error::other(stopped))),
+    }
+}

@@ -1,0 +1,232 @@
+//! When to dial again: the five states of a connection and the way between them. Pure: the caller brings the time
+//! and the dice.
+//!
+//! ```text
+//!              ┌──────────── failed ◄─────────────┬──────────────┬──────────┐
+//!              ▼                                  │              │          │
+//!           waiting ──dial──► dialling ──greeted──► authenticating ──online──► online
+//!              ▲                                  │
+//!           refused ◄──── failed for good ────────┘   (and from any state but waiting)
+//! ```
+//!
+//! It never gives up. Delays double up to the cap and start over once a connection has been stable; refused
+//! credentials or rights are tried again at the cap only, since somebody has to act first.
+
+use std::time::{Duration, Instant};
+
+use super::{Backoff, Failure, delay};
+
+/// A connection that lasted this long was a good one: the next failure counts as the first. Longer than it takes
+/// a broker to let us in and throw us out again.
+pub const STABLE: Duration = Duration::from_secs(10);
+
+/// Failures in a row that call for the operator.
+pub const ALARM: u32 = 5;
+
+/// What a stage that holds a connection is told by the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// Work.
+    #[default]
+    Run,
+    /// Take nothing new, finish what was taken, leave in good order.
+    Drain,
+    /// Leave at once.
+    Now,
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Between two attempts.
+    Waiting,
+    /// An attempt is under way: TCP, TLS, CONNECT.
+    Dialling,
+    /// The broker let us in and has not yet granted what we need.
+    Authenticating,
+    /// In use.
+    Online,
+    /// Credentials, certificate or rights were refused: the next attempt is far off.
+    Refused,
+}
+
+impl State {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Waiting, Self::Dialling, Self::Authenticating, Self::Online, Self::Refused];
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Dialling => "dialling",
+            Self::Authenticating => "authenticating",
+            Self::Online => "online",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// How loudly a failure is to be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It may pass by itself.
+    Warn,
+    /// The operator must act: refused, or `ALARM` failures in a row, then at each doubling of their number.
+    Alarm,
+    /// Said often enough: a week without a link shall not fill the log.
+    Quiet,
+}
+
+/// What follows a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Until the next attempt.
+    pub after: Duration,
+    /// How loudly to say so.
+    pub notice: Notice,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Reconnect {
+    backoff: Backoff,
+    state: State,
+    failures: u32,
+    online_since: Option<Instant>,
+}
+
+impl Reconnect {
+    /// Waiting, with nothing behind it.
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, state: State::Waiting, failures: 0, online_since: None }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether so many attempts failed in a row, or one for good, that somebody should look.
+    pub fn is_alarming(&self) -> bool {
+        self.failures >= ALARM || self.state == State::Refused
+    }
+
+    /// An attempt begins.
+    pub fn dial(&mut self) {
+        debug_assert!(matches!(self.state, State::Waiting | State::Refused), "dialled while {:?}", self.state);
+        self.state = State::Dialling;
+    }
+
+    /// The broker let us in.
+    pub fn greeted(&mut self) {
+        debug_assert_eq!(self.state, State::Dialling);
+        self.state = State::Authenticating;
+    }
+
+    /// The broker granted what we need.
+    pub fn online(&mut self, now: Instant) {
+        debug_assert_eq!(self.state, State::Authenticating);
+        self.state = State::Online;
+        self.online_since = Some(now);
+    }
+
+    /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
+    pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
+        let was_stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
+        self.failures = if was_stable { 1 } else { self.failures.saturating_add(1) };
+        let refused = failure == Failure::Refused;
+        self.state = if refused { State::Refused } else { State::Waiting };
+        let attempt = if refused { u32::MAX } else { self.failures - 1 };
+        let alarm = self.failures >= ALARM && self.failures.is_multiple_of(ALARM) && (self.failures / ALARM).is_power_of_two();
+        let notice = match (refused && self.failures < ALARM) || alarm {
+            true => Notice::Alarm,
+            false if self.failures < ALARM => Notice::Warn,
+            false => Notice::Quiet,
+        };
+        Retry { after: delay(&self.backoff, attempt, random), notice }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn machine() -> Reconnect {
+        Reconnect::new(Backoff::default())
+    }
+
+    fn through(machine: &mut Reconnect, now: Instant) {
+        machine.dial();
+        machine.greeted();
+        machine.online(now);
+    }
+
+    #[test]
+    fn delays_double_and_start_over_after_a_stable_connection() {
+        let (mut machine, start) = (machine(), Instant::now());
+        let after = |machine: &mut Reconnect, now| machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round();
+        machine.dial();
+        assert_eq!(after(&mut machine, start), 1.0);
+        through(&mut machine, start);
+        assert_eq!(after(&mut machine, start + STABLE / 2), 2.0);
+        through(&mut machine, start);
+        assert_eq!(after(&mut machine, start + STABLE), 1.0);
+    }
+
+    #[test]
+    fn refused_credentials_wait_for_the_cap_and_say_so_at_once() {
+        let mut machine = machine();
+        machine.dial();
+        let retry = machine.failed(Failure::Refused, Instant::now(), 1.0);
+        assert_eq!(retry, Retry { after: Duration::from_secs(60), notice: Notice::Alarm });
+        assert_eq!(machine.state(), State::Refused);
+        assert!(machine.is_alarming());
+    }
+
+    #[test]
+    fn the_alarm_sounds_at_five_failures_and_then_ever_more_seldom() {
+        let mut machine = machine();
+        let alarms: Vec<_> = (1..=100)
+            .filter(|_| {
+                machine.dial();
+                machine.failed(Failure::Passing, Instant::now(), 0.5).notice == Notice::Alarm
+            })
+            .collect();
+        assert_eq!(alarms, [5, 10, 20, 40, 80]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_there_is_a_next_attempt_within_the_cap(
+            steps in proptest::collection::vec((0..4_u8, any::<bool>(), 0..30_u64, 0.0..1.0_f64), 1..60),
+        ) {
+            let (mut machine, mut now) = (machine(), Instant::now());
+            let mut in_a_row = 0_u32;
+            for (depth, refused, seconds, random) in steps {
+                machine.dial();
+                if depth > 0 {
+                    machine.greeted();
+                }
+                if depth > 1 {
+                    machine.online(now);
+                }
+                now += Duration::from_secs(seconds);
+                let stable = depth > 1 && Duration::from_secs(seconds) >= STABLE;
+                in_a_row = if stable { 1 } else { in_a_row + 1 };
+                let failure = if refused { Failure::Refused } else { Failure::Passing };
+                let retry = machine.failed(failure, now, random);
+                prop_assert!(retry.after <= Backoff::default().cap);
+                prop_assert!(!retry.after.is_zero());
+                prop_assert_eq!(machine.failures(), in_a_row);
+                prop_assert_eq!(machine.state(), if refused { State::Refused } else { State::Waiting });
+                prop_assert_eq!(machine.is_alarming(), refused || in_a_row >= ALARM);
+            }
+        }
+    }
+}

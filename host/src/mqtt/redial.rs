@@ -1,0 +1,217 @@
+//! Keeps dialling until a connection stands: the machine of `reconnect` with a socket, a log and gauges.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::sync::watch;
+
+use super::reconnect::{Notice, Reconnect, State, Stop};
+use super::{Config, Connection, Error, Established, Failure};
+
+/// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
+#[derive(Clone, Debug)]
+pub struct LinkMetrics {
+    up: IntGaugeVec,
+    state: IntGaugeVec,
+    alarm: IntGaugeVec,
+    failures: IntCounterVec,
+    reconnects: IntCounterVec,
+}
+
+impl LinkMetrics {
+    /// Registers them; `kind` is `source` or `uplink`.
+    ///
+    /// # Errors
+    /// The names are taken.
+    pub fn new(registry: &Registry, kind: &str) -> Result<Self, prometheus::Error> {
+        let opts = |thing: &str, help: &str| Opts::new(format!("tidegate_{kind}_{thing}"), help);
+        let metrics = Self {
+            up: IntGaugeVec::new(opts("up", "1 while the connection to the broker is in use."), &[kind])?,
+            state: IntGaugeVec::new(opts("state", "1 for the state the connection is in."), &[kind, "state"])?,
+            alarm: IntGaugeVec::new(opts("alarm", "1 after 5 failures in a row, or when the broker refused us."), &[kind])?,
+            failures: IntCounterVec::new(opts("failures_total", "Failed attempts and lost connections."), &[kind])?,
+            reconnects: IntCounterVec::new(opts("reconnects_total", "Connections after the first one."), &[kind])?,
+        };
+        for gauge in [&metrics.up, &metrics.state, &metrics.alarm] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        for counter in [&metrics.failures, &metrics.reconnects] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        Ok(metrics)
+    }
+
+    fn of(&self, name: &str) -> LinkGauges {
+        LinkGauges {
+            up: self.up.with_label_values(&[name]),
+            states: State::ALL.map(|state| self.state.with_label_values(&[name, state.name()])),
+            alarm: self.alarm.with_label_values(&[name]),
+            failures: self.failures.with_label_values(&[name]),
+            reconnects: self.reconnects.with_label_values(&[name]),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LinkGauges {
+    up: IntGauge,
+    states: [IntGauge; State::ALL.len()],
+    alarm: IntGauge,
+    failures: IntCounter,
+    reconnects: IntCounter,
+}
+
+impl LinkGauges {
+    fn show(&self, machine: &Reconnect) {
+        for (state, gauge) in State::ALL.iter().zip(&self.states) {
+            gauge.set(i64::from(*state == machine.state()));
+        }
+        self.up.set(i64::from(machine.state() == State::Online));
+        self.alarm.set(i64::from(machine.is_alarming() && machine.state() != State::Online));
+    }
+}
+
+/// An error with its causes, on one line.
+#[derive(Debug)]
+pub struct Causes<'a>(pub &'a dyn StdError);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// One connection that is dialled again whenever it is lost. Callers report what they see: [`Self::online`] when
+/// the broker has granted what they need, [`Self::lost`] when it is over.
+#[derive(Debug)]
+pub struct Redial {
+    config: Config,
+    stage: &'static str,
+    name: Arc<str>,
+    machine: Reconnect,
+    gauges: LinkGauges,
+    wait: Duration,
+    stood_before: bool,
+}
+
+impl Redial {
+    /// Ready to dial. `stage` and `name` go into the log.
+    pub fn new(config: Config, stage: &'static str, name: Arc<str>, metrics: &LinkMetrics) -> Self {
+        let machine = Reconnect::new(config.backoff);
+        let gauges = metrics.of(&name);
+        gauges.show(&machine);
+        Self { config, stage, name, machine, gauges, wait: Duration::ZERO, stood_before: false }
+    }
+
+    /// Whether a connection has stood before in this process.
+    pub fn stood_before(&self) -> bool {
+        self.stood_before
+    }
+
+    /// Waits and dials until a connection stands; `None` when told to stop.
+    pub async fn connect(&mut self, stop: &mut watch::Receiver<Stop>) -> Option<(Connection, Established)> {
+        loop {
+            tokio::select! {
+                biased;
+                () = told_to_stop(stop) => return None,
+                () = tokio::time::sleep(self.wait) => {}
+            }
+            self.machine.dial();
+            self.gauges.show(&self.machine);
+            let opened = tokio::select! {
+                biased;
+                () = told_to_stop(stop) => return None,
+                opened = Box::pin(Connection::open(&self.config)) => opened,
+            };
+            match opened {
+                Ok(standing) => {
+                    self.machine.greeted();
+                    self.gauges.show(&self.machine);
+                    return Some(standing);
+                }
+                Err(error) => self.lost(error.kind(), &error),
+            }
+        }
+    }
+
+    /// The broker granted what is needed.
+    pub fn online(&mut self, established: &Established) {
+        self.machine.online(Instant::now());
+        self.gauges.show(&self.machine);
+        if std::mem::replace(&mut self.stood_before, true) {
+            self.gauges.reconnects.inc();
+        }
+        let Config { host, port, .. } = &self.config;
+        tracing::info!(stage = self.stage, name = %self.name, broker = %format_args!("{host}:{port}"), protocol = ?established.protocol,
+            receive_maximum = established.receive_maximum, "online");
+    }
+
+    /// The stage ends, and its connection with it.
+    pub fn left(&mut self) {
+        self.machine = Reconnect::new(self.config.backoff);
+        self.gauges.show(&self.machine);
+    }
+
+    /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
+    pub fn lost(&mut self, failure: Failure, cause: &dyn StdError) {
+        let retry = self.machine.failed(failure, Instant::now(), fastrand::f64());
+        self.wait = retry.after;
+        self.gauges.failures.inc();
+        self.gauges.show(&self.machine);
+        let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
+        let cause = Causes(cause);
+        match retry.notice {
+            Notice::Warn => {
+                tracing::warn!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
+            Notice::Alarm => {
+                tracing::error!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
+            Notice::Quiet => {
+                tracing::debug!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
+            }
+        }
+    }
+}
+
+async fn told_to_stop(stop: &mut watch::Receiver<Stop>) {
+    // An error means that the gateway is gone, which is the same.
+    let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
+}
+
+/// Why a stage itself ends a connection, in the words of the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The connection failed.
+    #[error(transparent)]
+    Link(#[from] Error),
+    /// The broker granted none of the subscriptions.
+    #[error("the broker refused every subscription: check this client's rights")]
+    NotAuthorised,
+    /// A stage lost receipts, so the broker must send again.
+    #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
+    Fault,
+    /// The broker cannot take messages at the moment.
+    #[error("the broker cannot take messages now: {0}")]
+    Busy(String),
+}
+
+impl Ended {
+    /// How it is to be met.
+    pub fn kind(&self) -> Failure {
+        match self {
+            Self::Link(error) => error.kind(),
+            Self::NotAuthorised => Failure::Refused,
+            Self::Fault | Self::Busy(_) => Failure::Passing,
+        }
+    }
+}

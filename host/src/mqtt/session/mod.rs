@@ -1,0 +1,386 @@
+//! The protocol as a state machine: no sockets, no clock, no tasks. Bytes go into and come out of buffers, time is
+//! an argument.
+//!
+//! It lives as long as one network connection. What a kept session repeats on the next one arrives as new; what
+//! QoS 2 must remember in between is carried over by [`Unreleased`].
+
+mod pulse;
+mod unreleased;
+mod window;
+
+pub use unreleased::Unreleased;
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+
+use self::pulse::{Beat, Pulse};
+use self::unreleased::Inbound;
+use self::window::{LAST_ID, Received, Unexpected, Window};
+use super::wire::{self, Answer, ConnAck, Packet, Version, Wire};
+use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable, reason};
+use crate::message::Qos;
+
+/// Largest packet of the protocol: 5 bytes of fixed header and what four length bytes can say.
+const LARGEST_PACKET: u32 = 5 + 268_435_455;
+/// What 16 bits can say, in seconds.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
+/// Answers the session gives by itself while the socket takes nothing; more means a peer that floods us.
+const MAX_ECHO_BYTES: usize = 1 << 20;
+/// A drained output buffer larger than this is given back.
+const KEPT_OUTPUT_BYTES: usize = 1 << 20;
+
+/// A SUBSCRIBE without its SUBACK.
+#[derive(Debug)]
+struct Asked {
+    packet_id: u16,
+    filters: Vec<String>,
+    /// Filters that were not even sent.
+    refused: Vec<(String, String)>,
+}
+
+/// One session on one network connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    wire: Wire,
+    out: BytesMut,
+    /// Bytes of `out` that answer the broker without the caller's doing.
+    echoed: usize,
+    established: Option<Established>,
+    inflight: u16,
+    patience: Duration,
+    keep_alive: Duration,
+    window: Window,
+    unreleased: Unreleased,
+    asked: Vec<Asked>,
+    next_subscribe: u16,
+    /// Events that no packet brought.
+    ready: Vec<Event>,
+    pulse: Pulse,
+}
+
+impl Session {
+    /// A session whose CONNECT is queued.
+    pub(super) fn new(config: &Config, version: Version, now: Instant) -> Result<Self, Error> {
+        let wire = Wire::new(version, config.max_packet_bytes);
+        let mut out = BytesMut::with_capacity(4 << 10);
+        wire.connect(config, &mut out)?;
+        Ok(Self {
+            wire,
+            out,
+            echoed: 0,
+            established: None,
+            inflight: config.inflight.max(1),
+            patience: config.deadlines.handshake,
+            keep_alive: config.keep_alive.min(LONGEST_KEEP_ALIVE),
+            window: Window::new(0),
+            unreleased: Unreleased::default(),
+            asked: Vec::new(),
+            next_subscribe: LAST_ID + 1,
+            ready: Vec::new(),
+            pulse: Pulse::new(Duration::ZERO, Duration::ZERO, now),
+        })
+    }
+
+    /// Looks for CONNACK at the front of `input`; what follows it stays there for [`Self::receive`].
+    pub(super) fn greet(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Established>, Error> {
+        match self.wire.read(input)? {
+            None => Ok(None),
+            Some(Packet::ConnAck(ack)) => self.establish(ack, now).map(Some),
+            Some(Packet::Disconnect { code, words }) => Err(disconnected(code, words.as_deref())),
+            Some(_) => Err(Error::Protocol("something else came before CONNACK".to_owned())),
+        }
+    }
+
+    fn establish(&mut self, ack: ConnAck, now: Instant) -> Result<Established, Error> {
+        let version = self.wire.version();
+        if version == Version::V5 && (ack.legacy || ack.code == 0x84) {
+            return Err(Error::VersionRefused);
+        }
+        if ack.code != 0 {
+            let (reason, failure) = match version {
+                Version::V5 => (reason::describe_v5(ack.code, ack.words.as_deref()), reason::connect_failure_v5(ack.code)),
+                Version::V311 => (reason::describe_v311(ack.code), reason::connect_failure_v311(ack.code)),
+            };
+            return Err(Error::Refused { code: ack.code, reason, failure });
+        }
+        let established = Established {
+            session_present: ack.session_present,
+            protocol: if version == Version::V5 { Protocol::V5 } else { Protocol::V311 },
+            receive_maximum: ack.receive_maximum.unwrap_or(u16::MAX),
+            maximum_packet_bytes: ack.maximum_packet_bytes.unwrap_or(LARGEST_PACKET),
+            retain_available: ack.retain_available.unwrap_or(true),
+            maximum_qos: ack.maximum_qos.and_then(Qos::from_level).unwrap_or(Qos::ExactlyOnce),
+            keep_alive: ack.keep_alive.map_or(self.keep_alive, |seconds| Duration::from_secs(u64::from(seconds))),
+        };
+        self.window = Window::new(self.inflight.min(established.receive_maximum));
+        self.pulse = Pulse::new(established.keep_alive, self.patience, now);
+        self.established = Some(established.clone());
+        Ok(established)
+    }
+
+    /// Takes every complete packet out of `input` and appends what they mean. An error ends the connection.
+    pub(super) fn receive(&mut self, input: &mut BytesMut, now: Instant, events: &mut Vec<Event>) -> Result<(), Error> {
+        self.pulse.heard(now);
+        while let Some(packet) = self.wire.read(input)? {
+            self.handle(packet, events)?;
+        }
+        if self.echoed > MAX_ECHO_BYTES {
+            return Err(Error::Protocol("it sends without taking our answers".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Bytes still missing of the packet at the front of `input`.
+    pub(super) fn missing(&self, input: &[u8]) -> usize {
+        self.wire.missing(input)
+    }
+
+    fn handle(&mut self, packet: Packet, events: &mut Vec<Event>) -> Result<(), Error> {
+        match packet {
+            Packet::Publish { publish, packet_id } => {
+                if let Some(token) = self.admit(publish.qos, packet_id) {
+                    events.push(Event::Publish { publish, token });
+                }
+            }
+            Packet::Oversize { head, packet_id, bytes } => {
+                if let Some(token) = self.admit(head.qos, packet_id) {
+                    events.push(Event::Oversize { head, bytes, token });
+                }
+            }
+            Packet::PubAck(Answer { packet_id, code, words }) => {
+                let token = self.window.puback(packet_id).map_err(|Unexpected| unexpected("PUBACK", packet_id))?;
+                events.push(outcome(token, code, words.as_deref()));
+            }
+            Packet::PubRec(answer) => self.received(answer, events)?,
+            Packet::PubComp(Answer { packet_id, .. }) => {
+                // PUBREC has said that the broker has it: whatever code stands here, it was accepted.
+                let token = self.window.pubcomp(packet_id).map_err(|Unexpected| unexpected("PUBCOMP", packet_id))?;
+                events.push(Event::Accepted { token });
+            }
+            Packet::PubRel(Answer { packet_id, .. }) => {
+                self.unreleased.release(packet_id);
+                self.echo(wire::pubcomp, packet_id);
+            }
+            Packet::SubAck { packet_id, codes } => events.push(self.subscribed(packet_id, &codes)?),
+            Packet::PingResp => {}
+            Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
+            Packet::ConnAck(_) => return Err(Error::Protocol("a second CONNACK".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Whether an inbound message is given out, and with which token.
+    fn admit(&mut self, qos: Qos, packet_id: u16) -> Option<Option<AckToken>> {
+        match qos {
+            Qos::AtMostOnce => Some(None),
+            Qos::AtLeastOnce => Some(Some(AckToken::new(packet_id, qos))),
+            Qos::ExactlyOnce => match self.unreleased.publish(packet_id) {
+                Inbound::New => Some(Some(AckToken::new(packet_id, qos))),
+                Inbound::Known => None,
+                Inbound::Answer => {
+                    self.echo(wire::pubrec, packet_id);
+                    None
+                }
+            },
+        }
+    }
+
+    fn received(&mut self, answer: Answer, events: &mut Vec<Event>) -> Result<(), Error> {
+        let Answer { packet_id, code, words } = answer;
+        match self.window.pubrec(packet_id, code >= 0x80).map_err(|Unexpected| unexpected("PUBREC", packet_id))? {
+            Received::Release => self.echo(wire::pubrel, packet_id),
+            Received::Refused(token) => events.push(outcome(token, code, words.as_deref())),
+        }
+        Ok(())
+    }
+
+    fn echo(&mut self, put: fn(u16, &mut BytesMut), packet_id: u16) {
+        let before = self.out.len();
+        put(packet_id, &mut self.out);
+        self.echoed += self.out.len() - before;
+    }
+
+    fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Result<Event, Error> {
+        let place = self.asked.iter().position(|asked| asked.packet_id == packet_id);
+        let Asked { filters, mut refused, .. } = self.asked.swap_remove(place.ok_or_else(|| unexpected("SUBACK", packet_id))?);
+        if filters.len() != codes.len() {
+            return Err(Error::Protocol(format!("SUBACK with {} codes for {} filters", codes.len(), filters.len())));
+        }
+        for (filter, code) in filters.into_iter().zip(codes) {
+            if let Some(why) = self.wire.subscribe_refusal(*code) {
+                refused.push((filter, why));
+            }
+        }
+        Ok(Event::Subscribed { refused })
+    }
+
+    /// Queues SUBSCRIBE; filters that cannot be sent are told as refused.
+    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription]) {
+        let mut refused = Vec::new();
+        let mut sendable = Vec::with_capacity(subscriptions.len());
+        for wanted in subscriptions {
+            match wire::check_filter(&wanted.filter) {
+                Ok(()) => sendable.push(wanted),
+                Err(why) => refused.push((wanted.filter.clone(), why.to_owned())),
+            }
+        }
+        let filters: Vec<_> = sendable.iter().map(|wanted| wanted.filter.clone()).collect();
+        let queued = match self.subscribe_id() {
+            _ if sendable.is_empty() => Err("it has no valid filter"),
+            Some(packet_id) => self.put_subscribe(packet_id, &sendable).map(|()| packet_id),
+            None => Err("too many are unanswered"),
+        };
+        match queued {
+            Ok(packet_id) => self.asked.push(Asked { packet_id, filters, refused }),
+            Err(why) => {
+                refused.extend(filters.into_iter().map(|filter| (filter, why.to_owned())));
+                self.ready.push(Event::Subscribed { refused });
+            }
+        }
+    }
+
+    fn put_subscribe(&mut self, packet_id: u16, sendable: &[&Subscription]) -> Result<(), &'static str> {
+        let before = self.out.len();
+        let written = self.wire.subscribe(packet_id, sendable, &mut self.out);
+        let bytes = self.out.len() - before;
+        if written.is_err() || bytes > self.packet_limit() as usize {
+            self.out.truncate(before);
+            return Err("together the filters are larger than the broker takes");
+        }
+        Ok(())
+    }
+
+    fn subscribe_id(&mut self) -> Option<u16> {
+        (LAST_ID..u16::MAX).find_map(|_| {
+            let id = self.next_subscribe;
+            self.next_subscribe = if id == u16::MAX { LAST_ID + 1 } else { id + 1 };
+            (!self.asked.iter().any(|asked| asked.packet_id == id)).then_some(id)
+        })
+    }
+
+    fn packet_limit(&self) -> u32 {
+        self.established.as_ref().map_or(LARGEST_PACKET, |established| established.maximum_packet_bytes)
+    }
+
+    /// How many more publishes of QoS 1 and 2 fit the window.
+    pub(super) fn room(&self) -> usize {
+        self.window.room()
+    }
+
+    /// Queues a publish.
+    pub(super) fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
+        let limit = self.packet_limit();
+        if let Some(established) = &self.established {
+            if publish.retain && !established.retain_available {
+                return Err(Unsendable::RetainNotAvailable);
+            }
+            if publish.qos > established.maximum_qos {
+                return Err(Unsendable::QosNotAvailable { maximum: established.maximum_qos });
+            }
+        }
+        if publish.qos == Qos::AtMostOnce {
+            return self.wire.publish(publish, 0, limit, &mut self.out);
+        }
+        if self.window.room() == 0 {
+            return Err(Unsendable::WindowFull);
+        }
+        self.wire.publish(publish, self.window.next_id(), limit, &mut self.out)?;
+        self.window.open(token, publish.qos);
+        Ok(())
+    }
+
+    /// Queues PUBACK or PUBREC.
+    pub(super) fn acknowledge(&mut self, token: AckToken) {
+        match token.qos {
+            Qos::AtMostOnce => {}
+            Qos::AtLeastOnce => wire::puback(token.packet_id, &mut self.out),
+            Qos::ExactlyOnce => {
+                if self.unreleased.acknowledge(token.packet_id) {
+                    wire::pubrec(token.packet_id, &mut self.out);
+                }
+            }
+        }
+    }
+
+    /// What QoS 2 must remember for the next connection of this session.
+    pub(super) fn unreleased(&self) -> Unreleased {
+        self.unreleased.carry()
+    }
+
+    /// Takes over what the last connection remembered, unless the broker has forgotten the session.
+    pub(super) fn recall(&mut self, unreleased: Unreleased) {
+        if self.established.as_ref().is_some_and(|established| established.session_present) {
+            self.unreleased = unreleased;
+        }
+    }
+
+    /// Queues DISCONNECT.
+    pub(super) fn disconnect(&mut self) {
+        wire::disconnect(&mut self.out);
+    }
+
+    /// Moves events that no packet brought.
+    pub(super) fn take_ready(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.ready);
+    }
+
+    /// What is to be written.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The socket took `count` bytes of [`Self::output`].
+    pub(super) fn sent(&mut self, count: usize, now: Instant) {
+        self.out.advance(count);
+        self.pulse.sent(now);
+        if self.out.is_empty() {
+            self.echoed = 0;
+            if self.out.capacity() > KEPT_OUTPUT_BYTES {
+                self.out = BytesMut::new();
+            }
+        }
+    }
+
+    /// While paused no answer to a ping can be missed.
+    pub(super) fn pause(&mut self, paused: bool, now: Instant) {
+        self.pulse.pause(paused, now);
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pulse.due()
+    }
+
+    /// Queues a ping that is due; fails when the last one was not answered.
+    pub(super) fn tick(&mut self, now: Instant) -> Result<(), Error> {
+        match self.pulse.beat(now) {
+            Beat::Rest => Ok(()),
+            Beat::Ping => {
+                wire::ping(&mut self.out);
+                Ok(())
+            }
+            Beat::Lost => Err(Error::Deadline { phase: "the broker's answer to a ping", deadline: self.pulse.patience() }),
+        }
+    }
+}
+
+fn unexpected(packet: &str, packet_id: u16) -> Error {
+    Error::Protocol(format!("{packet} for packet id {packet_id}, which is not in use"))
+}
+
+fn disconnected(code: u8, words: Option<&str>) -> Error {
+    Error::Disconnected { code, reason: reason::describe_v5(code, words), failure: reason::disconnect_failure(code) }
+}
+
+fn outcome(token: u64, code: u8, words: Option<&str>) -> Event {
+    if code < 0x80 {
+        return Event::Accepted { token };
+    }
+    Event::Refused { token, code, reason: reason::describe_v5(code, words), permanent: reason::is_permanent(code) }
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Keep-alive: when to ping, and when silence means that the broker is gone.
+
+use std::time::{Duration, Instant};
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beat {
+    /// Nothing yet.
+    Rest,
+    /// Send PINGREQ.
+    Ping,
+    /// The broker did not answer the last one.
+    Lost,
+}
+
+/// Pings when one direction has been silent for the interval, so that a half-open link is noticed by the side
+/// that only sends, too.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// `None`: keep-alive is off.
+    interval: Option<Duration>,
+    /// How long an answer may take.
+    patience: Duration,
+    sent: Instant,
+    heard: Instant,
+    /// Since when a ping is unanswered.
+    asked: Option<Instant>,
+    paused: bool,
+}
+
+impl Pulse {
+    /// `patience` is the deadline of an answer; it is never longer than the keep-alive.
+    pub(super) fn new(keep_alive: Duration, patience: Duration, now: Instant) -> Self {
+        // An eighth earlier than promised: the ping has to arrive in time, not to leave in time.
+        let interval = (!keep_alive.is_zero()).then(|| keep_alive - keep_alive / 8);
+        Self { interval, patience: patience.min(keep_alive), sent: now, heard: now, asked: None, paused: false }
+    }
+
+    /// The socket took bytes.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.sent = now;
+    }
+
+    /// Bytes came in: whatever they are, the broker lives.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.asked = None;
+    }
+
+    /// While nothing is read, no answer can be missed.
+    pub(super) fn pause(&mut self, paused: bool, now: Instant) {
+        if self.paused && !paused {
+            self.heard = now;
+            self.asked = self.asked.map(|_| now);
+        }
+        self.paused = paused;
+    }
+
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn ping_at(&self) -> Option<Instant> {
+        let silent_since = if self.paused || self.asked.is_some() { self.sent } else { self.sent.min(self.heard) };
+        Some(silent_since + self.interval?)
+    }
+
+    fn lost_at(&self) -> Option<Instant> {
+        if self.paused { None } else { Some(self.asked? + self.patience) }
+    }
+
+    /// When [`Self::beat`] has something to say.
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.ping_at(), self.lost_at()].into_iter().flatten().min()
+    }
+
+    /// What is due at `now`. A ping counts as sent.
+    pub(super) fn beat(&mut self, now: Instant) -> Beat {
+        if self.lost_at().is_some_and(|at| at <= now) {
+            return Beat::Lost;
+        }
+        if self.ping_at().is_some_and(|at| at <= now) {
+            self.asked.get_or_insert(now);
+            self.sent = now;
+            return Beat::Ping;
+        }
+        Beat::Rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn silence_in_either_direction_brings_a_ping_and_its_answer_peace() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        assert_eq!(pulse.due(), Some(start + 7 * SECOND));
+        pulse.sent(start + 6 * SECOND);
+        assert_eq!(pulse.beat(start + 6 * SECOND), Beat::Rest);
+        assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
+        assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Rest);
+        pulse.heard(start + 8 * SECOND);
+        assert_eq!(pulse.beat(start + 13 * SECOND), Beat::Rest);
+        assert_eq!(pulse.beat(start + 14 * SECOND), Beat::Ping);
+        assert_eq!(pulse.due(), Some(start + 19 * SECOND));
+        assert_eq!(pulse.beat(start + 19 * SECOND), Beat::Lost);
+    }
+
+    #[test]
+    fn while_reading_is_paused_pings_go_on_and_no_answer_is_missed() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        pulse.pause(true, start);
+        assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
+        assert_eq!(pulse.beat(start + 14 * SECOND), Beat::Ping);
+        assert_eq!(pulse.beat(start + 15 * SECOND), Beat::Rest);
+        pulse.pause(false, start + 20 * SECOND);
+        assert_eq!(pulse.beat(start + 24 * SECOND), Beat::Ping);
+        assert_eq!(pulse.beat(start + 25 * SECOND), Beat::Lost);
+    }
+
+    #[test]
+    fn without_keep_alive_nothing_is_ever_due() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(Duration::ZERO, SECOND, start);
+        assert_eq!(pulse.due(), None);
+        assert_eq!(pulse.beat(start + 1_000_000 * SECOND), Beat::Rest);
+    }
+}

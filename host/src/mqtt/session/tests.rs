@@ -1,0 +1,291 @@
+use bytes::{Bytes, BytesMut};
+
+use super::*;
+use crate::mqtt::Failure;
+use crate::mqtt::settings::tests::config;
+use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
+use crate::mqtt::wire::tests::{mutate, valid_stream};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A session, the broker's wire, and what the client sent after CONNECT.
+struct Pair {
+    session: Session,
+    broker: BrokerWire,
+    now: Instant,
+}
+
+fn greeted(version: Version, announce: &Announce) -> (Pair, Established) {
+    let now = Instant::now();
+    let mut pair = Pair { session: Session::new(&config(), version, now).unwrap(), broker: BrokerWire::new(), now };
+    assert!(matches!(pair.sent()[..], [Request::Connect(_)]));
+    let mut input = BytesMut::new();
+    pair.broker.connack(0, announce, &mut input);
+    let established = pair.session.greet(&mut input, now).unwrap().unwrap();
+    (pair, established)
+}
+
+impl Pair {
+    fn sent(&mut self) -> Vec<Request> {
+        let mut bytes = BytesMut::from(self.session.output());
+        self.session.sent(bytes.len(), self.now);
+        let mut requests = Vec::new();
+        while let Some(request) = self.broker.read(&mut bytes) {
+            requests.push(request);
+        }
+        assert!(bytes.is_empty());
+        requests
+    }
+
+    fn receive(&mut self, put: impl FnOnce(&BrokerWire, &mut BytesMut)) -> Result<Vec<Event>, Error> {
+        let (mut input, mut events) = (BytesMut::new(), Vec::new());
+        put(&self.broker, &mut input);
+        self.session.receive(&mut input, self.now, &mut events).map(|()| events)
+    }
+}
+
+fn publish(qos: Qos) -> Publish {
+    Publish { topic: Bytes::from_static(b"t"), payload: Bytes::from_static(b"p"), qos, ..Publish::default() }
+}
+
+fn connack(version: Version, bytes: &[u8]) -> Error {
+    let now = Instant::now();
+    Session::new(&config(), version, now).unwrap().greet(&mut BytesMut::from(bytes), now).unwrap_err()
+}
+
+#[test]
+fn what_the_broker_announces_holds() {
+    let announce = Announce {
+        session_present: true,
+        receive_maximum: Some(2),
+        maximum_packet_bytes: Some(40),
+        maximum_qos: Some(1),
+        retain_available: Some(0),
+        keep_alive: Some(8),
+    };
+    let (mut pair, established) = greeted(Version::V5, &announce);
+    let expected = Established {
+        session_present: true,
+        protocol: Protocol::V5,
+        receive_maximum: 2,
+        maximum_packet_bytes: 40,
+        retain_available: false,
+        maximum_qos: Qos::AtLeastOnce,
+        keep_alive: 8 * SECOND,
+    };
+    assert_eq!(established, expected);
+    assert_eq!(pair.session.due(), Some(pair.now + 7 * SECOND));
+    let retained = Publish { retain: true, ..publish(Qos::AtLeastOnce) };
+    assert_eq!(pair.session.publish(&retained, 1), Err(Unsendable::RetainNotAvailable));
+    let twice = pair.session.publish(&publish(Qos::ExactlyOnce), 1);
+    assert_eq!(twice, Err(Unsendable::QosNotAvailable { maximum: Qos::AtLeastOnce }));
+    let large = Publish { payload: Bytes::from(vec![0; 100]), ..publish(Qos::AtLeastOnce) };
+    assert_eq!(pair.session.publish(&large, 1), Err(Unsendable::TooLarge { bytes: 108, limit: 40 }));
+    for token in 0..2 {
+        pair.session.publish(&publish(Qos::AtLeastOnce), token).unwrap();
+    }
+    assert_eq!(pair.session.publish(&publish(Qos::AtLeastOnce), 2), Err(Unsendable::WindowFull));
+    assert_eq!(pair.session.publish(&publish(Qos::AtMostOnce), 2), Ok(()));
+    assert_eq!(pair.sent().len(), 3);
+}
+
+#[test]
+fn without_announcements_the_protocol_s_own_limits_hold() {
+    let (pair, established) = greeted(Version::V311, &Announce::default());
+    assert_eq!((established.receive_maximum, established.protocol), (65_535, Protocol::V311));
+    assert_eq!((established.keep_alive, pair.session.room()), (30 * SECOND, 20));
+}
+
+#[test]
+fn a_refused_connect_says_why_and_how_to_meet_it() {
+    let error = connack(Version::V5, &[0x20, 3, 0, 0x87, 0]);
+    assert_eq!(error.kind(), Failure::Refused);
+    assert!(error.to_string().contains("not authorized (0x87)"), "{error}");
+    let error = connack(Version::V311, &[0x20, 2, 0, 4]);
+    assert_eq!(error.kind(), Failure::Refused);
+    assert!(error.to_string().contains("check user name and password"), "{error}");
+    assert_eq!(connack(Version::V311, &[0x20, 2, 0, 3]).kind(), Failure::Passing);
+    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x84, 0]), Error::VersionRefused));
+    assert!(matches!(connack(Version::V5, &[0x20, 2, 0, 1]), Error::VersionRefused));
+    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x77, 0]), Error::Malformed(_)));
+    assert!(matches!(connack(Version::V5, &[0xD0, 0]), Error::Protocol(_)));
+}
+
+#[test]
+fn a_refused_message_is_told_with_its_token() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    pair.session.publish(&publish(Qos::AtLeastOnce), 41).unwrap();
+    pair.session.publish(&publish(Qos::ExactlyOnce), 42).unwrap();
+    let events = pair.receive(|broker, out| {
+        broker.acknowledge(Reply::Ack, 1, 0x87, out);
+        broker.acknowledge(Reply::Rec, 2, 0x97, out);
+    });
+    let told: Vec<_> = events
+        .unwrap()
+        .into_iter()
+        .map(|event| match event {
+            Event::Refused { token, code, reason, permanent } => {
+                assert!(reason.ends_with("the broker says: no"), "{reason}");
+                (token, code, permanent)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [(41, 0x87, true), (42, 0x97, false)]);
+    assert_eq!(pair.session.room(), 20);
+}
+
+#[test]
+fn a_subscribe_tells_which_filters_were_refused() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce });
+    pair.session.subscribe(&wanted);
+    let filters = vec![("a/+".to_owned(), Qos::AtLeastOnce), ("c".to_owned(), Qos::AtLeastOnce)];
+    assert_eq!(pair.sent(), [Request::Subscribe { packet_id: 0xF000, filters }]);
+    let events = pair.receive(|broker, out| broker.suback(0xF000, &[1, 0x87], out)).unwrap();
+    let [Event::Subscribed { refused }] = &events[..] else { panic!("{events:?}") };
+    let names: Vec<_> = refused.iter().map(|(filter, _)| filter.as_str()).collect();
+    assert_eq!(names, ["b#", "c"]);
+    assert!(refused[1].1.contains("not authorized (0x87)"));
+}
+
+#[test]
+fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
+    let (mut pair, _) = greeted(Version::V5, &Announce { maximum_packet_bytes: Some(20), ..Announce::default() });
+    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce }]);
+    assert_eq!(pair.sent(), []);
+    let mut events = Vec::new();
+    pair.session.take_ready(&mut events);
+    assert!(
+        matches!(&events[..], [Event::Subscribed { refused: a }, Event::Subscribed { refused: b }] if a.len() == 1 && b.len() == 1)
+    );
+}
+
+#[test]
+fn a_suback_that_does_not_fit_costs_the_connection() {
+    let (mut pair, _) = greeted(Version::V311, &Announce::default());
+    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.sent();
+    assert!(matches!(pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)), Err(Error::Protocol(_))));
+    assert!(matches!(pair.receive(|broker, out| broker.suback(9, &[1], out)), Err(Error::Protocol(_))));
+}
+
+#[test]
+fn a_release_of_an_unknown_id_is_completed() {
+    for version in [Version::V5, Version::V311] {
+        let (mut pair, _) = greeted(version, &Announce::default());
+        assert_eq!(pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 600, 0, out)).unwrap(), []);
+        assert_eq!(pair.sent(), [Request::PubComp(600)]);
+    }
+}
+
+#[test]
+fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let inbound = publish(Qos::ExactlyOnce);
+    let events = pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap();
+    let [Event::Publish { token: Some(token), .. }] = events[..] else { panic!("{events:?}") };
+    assert_eq!(pair.sent(), []);
+    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap(), []);
+    pair.session.acknowledge(token);
+    assert_eq!(pair.sent(), [Request::PubRec(3)]);
+    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap(), []);
+    assert_eq!(pair.sent(), [Request::PubRec(3)]);
+    pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 3, 0, out)).unwrap();
+    assert_eq!(pair.sent(), [Request::PubComp(3)]);
+    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap().len(), 1);
+}
+
+#[test]
+fn what_a_lost_session_remembered_is_forgotten() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    pair.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out)).unwrap();
+    for (session_present, given) in [(true, 0), (false, 1)] {
+        let (mut next, _) = greeted(Version::V5, &Announce { session_present, ..Announce::default() });
+        next.session.recall(pair.session.unreleased());
+        let events = next.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out)).unwrap();
+        assert_eq!(events.len(), given, "session present: {session_present}");
+    }
+}
+
+#[test]
+fn a_disconnect_says_who_took_the_session() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let error = pair.receive(|broker, out| broker.disconnect(0x8E, out)).unwrap_err();
+    assert_eq!(error.kind(), Failure::Passing);
+    assert!(error.to_string().contains("another client connected with the same client id"), "{error}");
+}
+
+#[test]
+fn what_nobody_waits_for_costs_the_connection() {
+    for version in [Version::V5, Version::V311] {
+        for ack in [Reply::Ack, Reply::Rec, Reply::Comp] {
+            let (mut pair, _) = greeted(version, &Announce::default());
+            let error = pair.receive(|broker, out| broker.acknowledge(ack, 1, 0, out)).unwrap_err();
+            assert!(matches!(error, Error::Protocol(_)), "{error}");
+        }
+    }
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let again = pair.receive(|broker, out| broker.connack(0, &Announce::default(), out));
+    assert!(matches!(again, Err(Error::Protocol(_))));
+}
+
+#[test]
+fn a_silent_broker_is_pinged_and_given_up() {
+    let (mut pair, _) = greeted(Version::V5, &Announce { keep_alive: Some(8), ..Announce::default() });
+    let start = pair.now;
+    pair.session.tick(start + 6 * SECOND).unwrap();
+    assert_eq!(pair.sent(), []);
+    pair.now = start + 7 * SECOND;
+    pair.session.tick(pair.now).unwrap();
+    assert_eq!(pair.sent(), [Request::Ping]);
+    assert_eq!(pair.receive(|broker, out| broker.pong(out)).unwrap(), []);
+    pair.session.tick(start + 14 * SECOND).unwrap();
+    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Deadline { .. })));
+}
+
+#[test]
+fn a_peer_that_only_sends_what_we_must_answer_is_cut_off() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let flood = |broker: &BrokerWire, out: &mut BytesMut| {
+        for id in 1..=u16::MAX {
+            broker.acknowledge(Reply::Rel, id, 0, out);
+        }
+    };
+    let outcome = (0..8).try_for_each(|_| pair.receive(flood).map(drop));
+    assert!(matches!(outcome, Err(Error::Protocol(_))));
+    assert!(pair.session.output().len() < 2 * MAX_ECHO_BYTES);
+}
+
+#[test]
+fn mutated_streams_cost_the_connection_at_most() {
+    for seed in 0..20_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = [Version::V5, Version::V311][usize::from(random.bool())];
+        let (mut pair, _) = greeted(version, &Announce { session_present: true, ..Announce::default() });
+        for token in 0..4 {
+            pair.session.publish(&publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]), token).unwrap();
+        }
+        pair.session.subscribe(&["a", "b"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce }));
+        let mut bytes = valid_stream(version, &mut random).to_vec();
+        // The stream starts with a CONNACK, which has had its turn.
+        bytes.drain(..usize::from(bytes[1]) + 2);
+        mutate(&mut bytes, &mut random);
+        let (mut input, mut events, mut rest) = (BytesMut::new(), Vec::new(), &bytes[..]);
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(random.usize(1..=rest.len().min(700)));
+            rest = later;
+            input.extend_from_slice(part);
+            if pair.session.receive(&mut input, pair.now, &mut events).is_err() {
+                break;
+            }
+            for event in events.drain(..) {
+                if let Event::Publish { token: Some(token), .. } | Event::Oversize { token: Some(token), .. } = event {
+                    pair.session.acknowledge(token);
+                }
+            }
+        }
+        assert!(pair.session.output().len() <= 4_000 + 2 * bytes.len(), "seed {seed}");
+    }
+}

@@ -1,0 +1,166 @@
+//! Outbound publishes without an acknowledgement, keyed by packet id.
+//!
+//! Ids are handed out one after the other, so the window is a ring: the id gives the place, no map is needed. It
+//! slides by sequence (the oldest unacknowledged publish counts to the newest), so an id is never in use twice.
+
+use std::collections::VecDeque;
+
+use crate::message::Qos;
+
+/// The highest packet id of a publish; those above belong to SUBSCRIBE.
+pub(super) const LAST_ID: u16 = 0xEFFF;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Puback,
+    Pubrec,
+    Pubcomp,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    token: u64,
+    stage: Stage,
+}
+
+/// The window.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Id of the first slot.
+    first: u16,
+    slots: VecDeque<Slot>,
+    limit: usize,
+}
+
+/// What a PUBREC means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Answer with PUBREL.
+    Release,
+    /// The broker refused it: the publish of this token is over.
+    Refused(u64),
+}
+
+/// An acknowledgement that nothing waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unexpected;
+
+impl Window {
+    /// A window of `limit` publishes.
+    pub(super) fn new(limit: u16) -> Self {
+        Self { first: 1, slots: VecDeque::new(), limit: usize::from(limit.min(LAST_ID)) }
+    }
+
+    /// How many more publishes fit.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.slots.len())
+    }
+
+    /// The id the next publish gets.
+    pub(super) fn next_id(&self) -> u16 {
+        let place = usize::from(self.first) - 1 + self.slots.len();
+        u16::try_from(place % usize::from(LAST_ID)).map_or(1, |index| index + 1)
+    }
+
+    /// Takes the next id for a publish of QoS 1 or 2. The caller has asked for room.
+    pub(super) fn open(&mut self, token: u64, qos: Qos) {
+        let stage = if qos == Qos::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
+        self.slots.push_back(Slot { token, stage });
+    }
+
+    /// PUBACK, whatever its code.
+    pub(super) fn puback(&mut self, id: u16) -> Result<u64, Unexpected> {
+        self.finish(id, Stage::Puback)
+    }
+
+    /// PUBREC. A second one for the same id is answered again.
+    pub(super) fn pubrec(&mut self, id: u16, refused: bool) -> Result<Received, Unexpected> {
+        if refused {
+            return self.finish(id, Stage::Pubrec).map(Received::Refused);
+        }
+        match self.slot(id).ok_or(Unexpected)? {
+            slot @ Slot { stage: Stage::Pubrec | Stage::Pubcomp, .. } => {
+                slot.stage = Stage::Pubcomp;
+                Ok(Received::Release)
+            }
+            _ => Err(Unexpected),
+        }
+    }
+
+    /// PUBCOMP.
+    pub(super) fn pubcomp(&mut self, id: u16) -> Result<u64, Unexpected> {
+        self.finish(id, Stage::Pubcomp)
+    }
+
+    fn slot(&mut self, id: u16) -> Option<&mut Slot> {
+        if id == 0 || id > LAST_ID {
+            return None;
+        }
+        let distance = (usize::from(id) + usize::from(LAST_ID) - usize::from(self.first)) % usize::from(LAST_ID);
+        self.slots.get_mut(distance)
+    }
+
+    fn finish(&mut self, id: u16, expected: Stage) -> Result<u64, Unexpected> {
+        let slot = self.slot(id).filter(|slot| slot.stage == expected).ok_or(Unexpected)?;
+        slot.stage = Stage::Done;
+        let token = slot.token;
+        while self.slots.front().is_some_and(|slot| slot.stage == Stage::Done) {
+            self.slots.pop_front();
+            self.first = if self.first == LAST_ID { 1 } else { self.first + 1 };
+        }
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_wrap_before_those_of_subscribe() {
+        let mut window = Window::new(2);
+        for token in 0..u64::from(LAST_ID) * 2 + 5 {
+            let id = window.next_id();
+            assert_eq!(u64::from(id), token % u64::from(LAST_ID) + 1);
+            window.open(token, Qos::AtLeastOnce);
+            assert_eq!(window.puback(id), Ok(token));
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_of_the_wrong_kind_is_unexpected() {
+        let mut window = Window::new(4);
+        window.open(7, Qos::ExactlyOnce);
+        assert_eq!(window.puback(1), Err(Unexpected));
+        assert_eq!(window.pubcomp(1), Err(Unexpected));
+        assert_eq!(window.pubrec(1, false), Ok(Received::Release));
+        assert_eq!(window.pubrec(1, true), Err(Unexpected));
+        assert_eq!(window.pubcomp(1), Ok(7));
+        assert_eq!(window.pubcomp(1), Err(Unexpected));
+        assert_eq!(window.puback(0), Err(Unexpected));
+        assert_eq!(window.puback(u16::MAX), Err(Unexpected));
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_comes_back_once_whatever_the_order(limit in 1u16..40, picks in proptest::collection::vec(any::<u16>(), 1..400)) {
+            let mut window = Window::new(limit);
+            let (mut open, mut token) = (Vec::new(), 0u64);
+            for pick in picks {
+                while window.room() > 0 {
+                    open.push((window.next_id(), token));
+                    window.open(token, Qos::AtLeastOnce);
+                    token += 1;
+                }
+                let oldest = open[0].1;
+                prop_assert!(token - oldest <= u64::from(limit));
+                let (id, expected) = open.remove(usize::from(pick) % open.len());
+                prop_assert_eq!(window.puback(id), Ok(expected));
+                prop_assert_eq!(window.puback(id), Err(Unexpected));
+            }
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Bytes to packets and back, for MQTT 5 and 3.1.1. The only folder that names rumqttc.
+//!
+//! rumqttc's codec reads CONNACK, SUBACK, DISCONNECT and acknowledgements with properties, and writes CONNECT and
+//! SUBSCRIBE. Framing is ours, since its reader may ask for more bytes after having consumed the frame: a complete
+//! frame that the codec calls incomplete is malformed. PUBLISH (`publish`) and the plain four-byte acknowledgements
+//! are ours too: they are the hot path, the head of a packet too large to keep must be read without the rest, and
+//! the codec copies topics (v4), miscounts subscription identifiers and lets properties run into the payload (v5).
+
+#[cfg(test)]
+pub(super) mod broker;
+mod publish;
+mod v4;
+mod v5;
+
+pub(super) use publish::check_filter;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use self::publish::Form;
+use super::{Config, Error, Publish, Subscription, Unsendable};
+
+/// Bytes kept of a packet too large to take: the longest topic, 16 KiB of properties, 4 KiB of payload.
+const HEAD_BYTES: usize = 2 + 65_535 + 2 + 4 + (16 << 10) + PAYLOAD_HEAD_BYTES;
+/// Payload kept of such a packet.
+const PAYLOAD_HEAD_BYTES: usize = 4 << 10;
+/// What is not a PUBLISH may always be this large, however low the limit for messages is.
+const CONTROL_BYTES: usize = 64 << 10;
+
+const PUBACK: u8 = 0x40;
+const PUBREC: u8 = 0x50;
+const PUBREL: u8 = 0x62;
+const PUBCOMP: u8 = 0x70;
+const PINGREQ: [u8; 2] = [0xC0, 0x00];
+const PINGRESP: u8 = 0xD0;
+const DISCONNECT: [u8; 2] = [0xE0, 0x00];
+
+/// Which MQTT is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    V5,
+    V311,
+}
+
+/// What came in is not MQTT; says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+impl From<Malformed> for Error {
+    fn from(Malformed(why): Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+/// What a broker sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Packet {
+    ConnAck(ConnAck),
+    /// `packet_id` is 0 for QoS 0.
+    Publish {
+        publish: Publish,
+        packet_id: u16,
+    },
+    /// A PUBLISH above the limit, read past; `bytes` is the size of the whole packet.
+    Oversize {
+        head: Publish,
+        packet_id: u16,
+        bytes: u64,
+    },
+    PubAck(Answer),
+    PubRec(Answer),
+    PubRel(Answer),
+    PubComp(Answer),
+    SubAck {
+        packet_id: u16,
+        codes: Vec<u8>,
+    },
+    PingResp,
+    Disconnect {
+        code: u8,
+        words: Option<String>,
+    },
+}
+
+/// CONNACK. What the broker did not say is `None`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ConnAck {
+    pub(super) session_present: bool,
+    pub(super) code: u8,
+    /// Two bytes long in answer to a v5 CONNECT: the server speaks 3.1.1 only.
+    pub(super) legacy: bool,
+    pub(super) words: Option<String>,
+    pub(super) receive_maximum: Option<u16>,
+    pub(super) maximum_packet_bytes: Option<u32>,
+    pub(super) maximum_qos: Option<u8>,
+    pub(super) retain_available: Option<bool>,
+    pub(super) keep_alive: Option<u16>,
+}
+
+/// An acknowledgement: `code` is 0 in 3.1.1.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) packet_id: u16,
+    pub(super) code: u8,
+    pub(super) words: Option<String>,
+}
+
+/// First byte and lengths of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    first: u8,
+    header: usize,
+    body: usize,
+}
+
+impl Frame {
+    /// Reads the fixed header; `None` when it is not all there.
+    fn peek(input: &[u8]) -> Result<Option<Self>, Malformed> {
+        let Some((first, rest)) = input.split_first() else { return Ok(None) };
+        let mut body = 0;
+        for (place, byte) in rest.iter().enumerate().take(4) {
+            body |= usize::from(byte & 0x7F) << (7 * place);
+            if byte & 0x80 == 0 {
+                return Ok(Some(Self { first: *first, header: place + 2, body }));
+            }
+        }
+        if rest.len() >= 4 { Err(Malformed("remaining length of more than four bytes")) } else { Ok(None) }
+    }
+
+    fn len(self) -> usize {
+        self.header + self.body
+    }
+
+    fn is_publish(self) -> bool {
+        self.first >> 4 == 3
+    }
+}
+
+/// A PUBLISH that is read past.
+#[derive(Debug)]
+struct Skip {
+    frame: Frame,
+    left: usize,
+    head: Vec<u8>,
+}
+
+/// Reads and writes the packets of one connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    version: Version,
+    max_packet_bytes: usize,
+    skip: Option<Skip>,
+}
+
+impl Wire {
+    pub(super) fn new(version: Version, max_packet_bytes: u32) -> Self {
+        Self { version, max_packet_bytes: usize::try_from(max_packet_bytes).unwrap_or(usize::MAX), skip: None }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Takes the next packet out of `input`; `None` when it is not all there. After an error the stream is lost.
+    pub(super) fn read(&mut self, input: &mut BytesMut) -> Result<Option<Packet>, Malformed> {
+        if let Some(skip) = self.skip.take() {
+            return self.read_past(skip, input);
+        }
+        let Some(frame) = Frame::peek(input)? else { return Ok(None) };
+        check_flags(frame.first)?;
+        if frame.len() > self.max_packet_bytes {
+            if frame.is_publish() {
+                input.advance(frame.header);
+                return self.read_past(Skip { frame, left: frame.body, head: Vec::new() }, input);
+            }
+            if frame.len() > CONTROL_BYTES {
+                return Err(Malformed("a packet that is not a PUBLISH is larger than the limit"));
+            }
+        }
+        if input.len() < frame.len() {
+            return Ok(None);
+        }
+        let mut bytes = input.split_to(frame.len());
+        if frame.is_publish() {
+            bytes.advance(frame.header);
+            let form = Form { version: self.version, first: frame.first };
+            return publish::decode(form, bytes.freeze())
+                .map(|(publish, packet_id)| Some(Packet::Publish { publish, packet_id }));
+        }
+        self.control(frame, bytes).map(Some)
+    }
+
+    /// Bytes still to come until the packet at the front of `input` is complete, as far as that is known.
+    pub(super) fn missing(&self, input: &[u8]) -> usize {
+        match Frame::peek(input) {
+            Ok(Some(frame)) if self.skip.is_none() && frame.len() <= self.max_packet_bytes => {
+                frame.len().saturating_sub(input.len())
+            }
+            _ => 0,
+        }
+    }
+
+    fn read_past(&mut self, mut skip: Skip, input: &mut BytesMut) -> Result<Option<Packet>, Malformed> {
+        let here = skip.left.min(input.len());
+        let kept = here.min(HEAD_BYTES - skip.head.len());
+        skip.head.extend_from_slice(&input[..kept]);
+        input.advance(here);
+        skip.left -= here;
+        if skip.left > 0 {
+            self.skip = Some(skip);
+            return Ok(None);
+        }
+        let form = Form { version: self.version, first: skip.frame.first };
+        let (mut head, packet_id) = publish::decode_head(form, Bytes::from(skip.head))?;
+        // A copy, so that four KiB do not hold the memory of the whole head.
+        head.payload = Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
+        head.topic = Bytes::copy_from_slice(&head.topic);
+        Ok(Some(Packet::Oversize { head, packet_id, bytes: skip.frame.len() as u64 }))
+    }
+
+    fn control(&self, frame: Frame, bytes: BytesMut) -> Result<Packet, Malformed> {
+        let body = &bytes[frame.header..];
+        if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
+            return Ok(acknowledgement(frame.first, answer(u16::from_be_bytes([high, low]), 0, None)?));
+        }
+        if frame.first == PINGRESP && body.is_empty() {
+            return Ok(Packet::PingResp);
+        }
+        match self.version {
+            Version::V5 => v5::decode(frame.first, frame.header, bytes),
+            Version::V311 => v4::decode(bytes),
+        }
+    }
+
+    /// Appends CONNECT.
+    pub(super) fn connect(&self, config: &Config, out: &mut BytesMut) -> Result<(), Error> {
+        check_lengths(config)?;
+        match self.version {
+            Version::V5 => v5::connect(config, out),
+            Version::V311 => v4::connect(config, out),
+        }
+    }
+
+    /// Appends PUBLISH, unless it is larger than `limit` or not one MQTT can carry. `packet_id` is 0 for QoS 0.
+    pub(super) fn publish(&self, publish: &Publish, packet_id: u16, limit: u32, out: &mut BytesMut) -> Result<(), Unsendable> {
+        publish::encode(self.version, publish, packet_id, limit, out)
+    }
+
+    /// Appends SUBSCRIBE.
+    pub(super) fn subscribe(&self, packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
+        match self.version {
+            Version::V5 => v5::subscribe(packet_id, subscriptions, out),
+            Version::V311 => v4::subscribe(packet_id, subscriptions, out),
+        }
+    }
+
+    /// Words for one code of a SUBACK; `None` where the subscription stands.
+    pub(super) fn subscribe_refusal(&self, code: u8) -> Option<String> {
+        match (self.version, code) {
+            (_, 0..=2) => None,
+            (Version::V5, code) => Some(super::reason::describe_v5(code, None)),
+            (Version::V311, _) => Some("the broker does not allow it".to_owned()),
+        }
+    }
+}
+
+/// Flags are fixed for every packet but PUBLISH (MQTT 2.1.3); rumqttc does not look.
+fn check_flags(first: u8) -> Result<(), Malformed> {
+    match (first >> 4, first & 0x0F) {
+        (3, _) | (6, 2) => Ok(()),
+        (2 | 4 | 5 | 7 | 9 | 11 | 13 | 14, 0) => Ok(()),
+        (1 | 8 | 10 | 12, _) => Err(Malformed("a packet that only a client may send")),
+        (0 | 15, _) => Err(Malformed("a packet type that was not asked for")),
+        _ => Err(Malformed("flags that are not allowed")),
+    }
+}
+
+fn answer(packet_id: u16, code: u8, words: Option<String>) -> Result<Answer, Malformed> {
+    if packet_id == 0 { Err(Malformed("packet id 0")) } else { Ok(Answer { packet_id, code, words }) }
+}
+
+fn acknowledgement(first: u8, answer: Answer) -> Packet {
+    match first {
+        PUBACK => Packet::PubAck(answer),
+        PUBREC => Packet::PubRec(answer),
+        PUBREL => Packet::PubRel(answer),
+        _ => Packet::PubComp(answer),
+    }
+}
+
+/// The codec writes lengths modulo 65,536: what is longer would garble the stream.
+fn check_lengths(config: &Config) -> Result<(), Error> {
+    let will = config.will.as_ref();
+    let login = config.login.as_ref();
+    let password = login.and_then(|login| login.password.as_ref());
+    let fields = [
+        ("the client id", config.client_id.len()),
+        ("the user name", login.map_or(0, |login| login.user.len())),
+        ("the password", password.map_or(0, |password| password.reveal().len())),
+        ("the topic of the last will", will.map_or(0, |will| will.topic.len())),
+        ("the last will", will.map_or(0, |will| will.payload.len())),
+    ];
+    match fields.into_iter().find(|(_, length)| *length > usize::from(u16::MAX)) {
+        Some((what, _)) => Err(Error::TooLong { what }),
+        None => Ok(()),
+    }
+}
+
+/// Keep-alive as it stands in CONNECT, in seconds; part of a second counts as one, since 0 would switch it off.
+fn keep_alive_seconds(config: &Config) -> u16 {
+    let seconds = config.keep_alive.as_secs() + u64::from(config.keep_alive.subsec_nanos() > 0);
+    u16::try_from(seconds).unwrap_or(u16::MAX)
+}
+
+fn put_acknowledgement(first: u8, packet_id: u16, out: &mut BytesMut) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.put_slice(&[first, 2, high, low]);
+}
+
+/// Appends PUBACK with success.
+pub(super) fn puback(packet_id: u16, out: &mut BytesMut) {
+    put_acknowledgement(PUBACK, packet_id, out);
+}
+
+/// Appends PUBREC with success.
+pub(super) fn pubrec(packet_id: u16, out: &mut BytesMut) {
+    put_acknowledgement(PUBREC, packet_id, out);
+}
+
+/// Appends PUBREL.
+pub(super) fn pubrel(packet_id: u16, out: &mut BytesMut) {
+    put_acknowledgement(PUBREL, packet_id, out);
+}
+
+/// Appends PUBCOMP.
+pub(super) fn pubcomp(packet_id: u16, out: &mut BytesMut) {
+    put_acknowledgement(PUBCOMP, packet_id, out);
+}
+
+/// Appends PINGREQ.
+pub(super) fn ping(out: &mut BytesMut) {
+    out.put_slice(&PINGREQ);
+}
+
+/// Appends DISCONNECT with reason 0.
+pub(super) fn disconnect(out: &mut BytesMut) {
+    out.put_slice(&DISCONNECT);
+}
+
+#[cfg(test)]
+pub(in crate::mqtt) mod tests;

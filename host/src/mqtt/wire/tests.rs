@@ -1,0 +1,324 @@
+use proptest::prelude::*;
+
+use super::broker::{Announce, BrokerWire, Greeting, Reply, Request};
+use super::*;
+use crate::message::{Qos, push_header};
+use crate::mqtt::settings::tests::config;
+use crate::mqtt::{Login, Secret, Will};
+
+const VERSIONS: [Version; 2] = [Version::V5, Version::V311];
+
+fn publish(topic: &str, payload: &[u8], qos: Qos) -> Publish {
+    Publish {
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
+        payload: Bytes::copy_from_slice(payload),
+        qos,
+        ..Publish::default()
+    }
+}
+
+fn one(version: Version, bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
+    Wire::new(version, 1 << 20).read(&mut BytesMut::from(bytes))
+}
+
+/// Headers in the order rumqttc writes them.
+fn arbitrary_headers() -> impl Strategy<Value = Bytes> {
+    let text = "[a-zß:]{0,12}";
+    let user = proptest::collection::vec(("[a-z]{1,8}", text), 0..4);
+    let known = proptest::option::of((any::<u32>(), "[a-z/]{1,12}", proptest::collection::vec(any::<u8>(), 0..20)));
+    (known, user, proptest::option::of(text)).prop_map(|(known, user, kind)| {
+        let mut block = Vec::new();
+        let mut push = |name: &str, value: &[u8]| push_header(&mut block, name, value).unwrap();
+        if let Some((seconds, topic, data)) = known {
+            push(":message-expiry", seconds.to_string().as_bytes());
+            push(":response-topic", topic.as_bytes());
+            push(":correlation-data", &data);
+        }
+        for (name, value) in user {
+            push(&name, value.as_bytes());
+        }
+        if let Some(kind) = kind {
+            push(":content-type", kind.as_bytes());
+        }
+        Bytes::from(block)
+    })
+}
+
+fn arbitrary_publish() -> impl Strategy<Value = Publish> {
+    let qos = prop_oneof![Just(Qos::AtMostOnce), Just(Qos::AtLeastOnce), Just(Qos::ExactlyOnce)];
+    let payload = proptest::collection::vec(any::<u8>(), 0..400);
+    ("[a-zäß/$ ]{1,40}", payload, arbitrary_headers(), qos, any::<bool>()).prop_map(|(topic, payload, headers, qos, retain)| {
+        Publish { topic: Bytes::from(topic), payload: Bytes::from(payload), headers, qos, retain, duplicate: false }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_publish_of_ours_reads_the_same_with_rumqttc(publish in arbitrary_publish(), id in 1u16.., v5: bool) {
+        let version = if v5 { Version::V5 } else { Version::V311 };
+        let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { id };
+        let mut bytes = BytesMut::new();
+        Wire::new(version, 1 << 20).publish(&publish, packet_id, u32::MAX, &mut bytes).unwrap();
+        let mut expected = publish.clone();
+        if !v5 {
+            expected.headers = Bytes::new();
+        }
+        prop_assert_eq!(BrokerWire::speaking(version).read(&mut bytes), Some(Request::Publish { publish: expected, packet_id }));
+        prop_assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_publish_of_rumqttc_reads_the_same_with_ours(mut publish in arbitrary_publish(), id in 1u16.., duplicate: bool, v5: bool, cut: prop::sample::Index) {
+        let version = if v5 { Version::V5 } else { Version::V311 };
+        let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { id };
+        publish.duplicate = duplicate;
+        let mut whole = BytesMut::new();
+        BrokerWire::speaking(version).publish(&publish, packet_id, &mut whole);
+        if !v5 {
+            publish.headers = Bytes::new();
+        }
+        let mut wire = Wire::new(version, 1 << 20);
+        let late = whole.split_off(cut.index(whole.len()));
+        let mut input = whole;
+        prop_assert_eq!(wire.read(&mut input), Ok(None));
+        prop_assert!(wire.missing(&input) <= late.len());
+        input.extend_from_slice(&late);
+        prop_assert_eq!(wire.read(&mut input), Ok(Some(Packet::Publish { publish, packet_id })));
+    }
+
+    #[test]
+    fn an_oversize_publish_leaves_its_head_and_the_stream_intact(mut publish in arbitrary_publish(), more in 5_000usize..60_000, step in 1usize..9_000, v5: bool) {
+        let version = if v5 { Version::V5 } else { Version::V311 };
+        publish.payload = (0..more).map(|place| place as u8).collect();
+        let packet_id = if publish.qos == Qos::AtMostOnce { 0 } else { 77 };
+        let broker = BrokerWire::speaking(version);
+        let mut bytes = BytesMut::new();
+        broker.publish(&publish, packet_id, &mut bytes);
+        let size = bytes.len() as u64;
+        broker.pong(&mut bytes);
+        let mut wire = Wire::new(version, 1_000);
+        let (mut input, mut read) = (BytesMut::new(), Vec::new());
+        for part in bytes.chunks(step) {
+            input.extend_from_slice(part);
+            while let Some(packet) = wire.read(&mut input).unwrap() {
+                read.push(packet);
+            }
+            prop_assert!(input.len() < 5);
+        }
+        publish.payload.truncate(PAYLOAD_HEAD_BYTES);
+        if !v5 {
+            publish.headers = Bytes::new();
+        }
+        prop_assert_eq!(read, vec![Packet::Oversize { head: publish, packet_id, bytes: size }, Packet::PingResp]);
+    }
+}
+
+#[test]
+fn properties_larger_than_the_head_are_left_out_of_it() {
+    let mut headers = Vec::new();
+    for _ in 0..4 {
+        push_header(&mut headers, "n", &[b'x'; 60_000]).unwrap();
+    }
+    let publish = Publish { headers: Bytes::from(headers), ..publish("a/b", b"body", Qos::AtLeastOnce) };
+    let mut bytes = BytesMut::new();
+    BrokerWire::speaking(Version::V5).publish(&publish, 5, &mut bytes);
+    let Ok(Some(Packet::Oversize { head, packet_id: 5, .. })) = Wire::new(Version::V5, 100).read(&mut bytes) else {
+        panic!("not read past")
+    };
+    assert_eq!((&head.topic[..], head.headers.len(), head.payload.len()), (&b"a/b"[..], 0, 0));
+}
+
+#[test]
+fn what_the_codec_cannot_read_is_read_by_hand() {
+    assert_eq!(one(Version::V5, &[0xE0, 0]), Ok(Some(Packet::Disconnect { code: 0, words: None })));
+    assert_eq!(one(Version::V5, &[0xE0, 1, 0x8E]), Ok(Some(Packet::Disconnect { code: 0x8E, words: None })));
+    let Ok(Some(Packet::ConnAck(ack))) = one(Version::V5, &[0x20, 2, 0, 1]) else { panic!("no CONNACK") };
+    assert!(ack.legacy && ack.code == 1);
+    let words = [0xE0, 7, 0x8B, 5, 31, 0, 2, b'h', b'i'];
+    assert_eq!(one(Version::V5, &words), Ok(Some(Packet::Disconnect { code: 0x8B, words: Some("hi".to_owned()) })));
+}
+
+#[test]
+fn a_complete_frame_that_the_codec_calls_incomplete_is_malformed() {
+    // CONNACK, SUBACK and PUBACK of MQTT 5 without the length of their properties.
+    for bytes in [&[0x20, 1, 0][..], &[0x90, 2, 0, 1], &[0x40, 1, 0], &[0x20, 0], &[0x90, 0], &[0x40, 4, 0, 1, 0, 0x80]] {
+        for version in VERSIONS {
+            assert!(one(version, bytes).is_err(), "{version:?} {bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_malformed_is_told_so() {
+    let cases: [(&str, &[u8]); 14] = [
+        ("remaining length", &[0xD0, 0xFF, 0xFF, 0xFF, 0xFF]),
+        ("only a client", &[0x10, 0]),
+        ("only a client", &[0xC0, 0]),
+        ("not asked for", &[0xF0, 0]),
+        ("flags", &[0x60, 2, 0, 1]),
+        ("flags", &[0xD1, 0]),
+        ("packet id 0", &[0x40, 2, 0, 0]),
+        ("QoS 3", &[0x36, 6, 0, 1, b'a', 0, 1, 0]),
+        ("packet id 0", &[0x32, 6, 0, 1, b'a', 0, 0, 0]),
+        ("topic is empty", &[0x30, 3, 0, 0, 0]),
+        ("not UTF-8", &[0x30, 4, 0, 1, 0xFF, 0]),
+        ("wildcard", &[0x30, 4, 0, 1, b'#', 0]),
+        ("runs past", &[0x30, 4, 0, 9, b'a', 0]),
+        ("topic alias", &[0x30, 7, 0, 1, b'a', 3, 35, 0, 1]),
+    ];
+    for (expected, bytes) in cases {
+        let Err(Malformed(why)) = one(Version::V5, bytes) else { panic!("{bytes:?} passed") };
+        assert!(why.contains(expected), "{bytes:?}: {why}");
+    }
+    let large = [&[0x90, 0x80, 0x80, 0x10][..], &[0; 16]].concat();
+    let Err(Malformed(why)) = Wire::new(Version::V5, 1_000).read(&mut BytesMut::from(&large[..])) else { panic!("taken") };
+    assert!(why.contains("larger than the limit"));
+}
+
+#[test]
+fn properties_may_not_run_into_the_payload() {
+    let bytes = [0x30, 11, 0, 1, b'a', 3, 3, 0, 4, b't', b'e', b'x', b't'];
+    assert_eq!(one(Version::V5, &bytes), Err(Malformed("a field runs past the end of its packet")));
+}
+
+#[test]
+fn connect_carries_login_will_and_limits() {
+    for (version, number) in [(Version::V5, 5), (Version::V311, 4)] {
+        let mut config = config();
+        config.clean_start = false;
+        config.receive_maximum = 321;
+        config.login = Some(Login { user: "me".into(), password: Some(Secret::new("pass")) });
+        config.will = Some(Will { topic: "gone".into(), payload: Bytes::from_static(b"x"), qos: Qos::AtLeastOnce, retain: true });
+        let mut out = BytesMut::new();
+        Wire::new(version, 100).connect(&config, &mut out).unwrap();
+        let is_v5 = number == 5;
+        let expected = Greeting {
+            version: number,
+            client_id: config.client_id.clone(),
+            clean_start: false,
+            keep_alive: 30,
+            receive_maximum: is_v5.then_some(321),
+            session_expiry: is_v5.then_some(u32::MAX),
+            login: Some(("me".into(), "pass".into())),
+            will: Some((Bytes::from_static(b"gone"), Bytes::from_static(b"x"), 1, true)),
+        };
+        assert_eq!(BrokerWire::new().read(&mut out), Some(Request::Connect(expected)));
+        config.client_id = "x".repeat(65_536);
+        assert!(matches!(Wire::new(version, 100).connect(&config, &mut out), Err(Error::TooLong { .. })));
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_writes_nothing() {
+    let wire = Wire::new(Version::V5, 1_000);
+    let mut out = BytesMut::new();
+    let mut refused = |publish: Publish, limit| {
+        let why = wire.publish(&publish, 1, limit, &mut out).unwrap_err();
+        assert!(out.is_empty());
+        why
+    };
+    let good = publish("a/b", b"0123456789", Qos::AtLeastOnce);
+    assert_eq!(refused(good.clone(), 17), Unsendable::TooLarge { bytes: 20, limit: 17 });
+    for topic in [&b""[..], b"a/+", b"#", b"a\0", b"\xFF", &[b'a'; 70_000]] {
+        assert!(matches!(
+            refused(Publish { topic: Bytes::copy_from_slice(topic), ..good.clone() }, 100_000),
+            Unsendable::Topic(_)
+        ));
+    }
+    assert!(matches!(
+        refused(Publish { headers: Bytes::from_static(&[9, 0, 1]), ..good.clone() }, 1_000),
+        Unsendable::Headers(_)
+    ));
+    for (name, value) in [(":message-expiry", &b"soon"[..]), ("n", b"\xFF"), (":response-topic", b"a/#")] {
+        let mut block = Vec::new();
+        push_header(&mut block, name, value).unwrap();
+        let with = Publish { headers: Bytes::from(block), ..good.clone() };
+        assert!(matches!(refused(with, 1_000), Unsendable::Header { .. }), "{name}");
+    }
+}
+
+#[test]
+fn filters_are_checked() {
+    for good in ["#", "+", "a/+/b", "a/#", "/", "$share/g/a/+", "+/+"] {
+        assert_eq!(check_filter(good), Ok(()), "{good}");
+    }
+    for bad in ["", "a#", "#/a", "a/b+", "a/#/b", "a\0"] {
+        assert!(check_filter(bad).is_err(), "{bad}");
+    }
+}
+
+/// Valid packets a broker may send, one after the other.
+pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng) -> BytesMut {
+    let broker = BrokerWire::speaking(version);
+    let mut bytes = BytesMut::new();
+    broker.connack(0, &Announce { receive_maximum: Some(9), ..Announce::default() }, &mut bytes);
+    for _ in 0..random.usize(1..12) {
+        let id = random.u16(1..6);
+        match random.u8(0..7) {
+            0 => broker.pong(&mut bytes),
+            1 => broker.suback(0xF000, &[1, 0x80], &mut bytes),
+            2 => broker.acknowledge(Reply::Ack, id, random.choice([0, 0x87]).unwrap(), &mut bytes),
+            3 => broker.acknowledge(Reply::Rec, id, random.choice([0, 0x97]).unwrap(), &mut bytes),
+            4 => broker.acknowledge(Reply::Comp, id, 0, &mut bytes),
+            5 => broker.acknowledge(Reply::Rel, id, 0, &mut bytes),
+            _ => {
+                let mut headers = Vec::new();
+                push_header(&mut headers, "name", b"value").unwrap();
+                push_header(&mut headers, ":message-expiry", b"7").unwrap();
+                let qos = Qos::from_level(random.u8(0..3)).unwrap();
+                let with = random.bool();
+                let publish = Publish {
+                    headers: if with { Bytes::from(headers) } else { Bytes::new() },
+                    ..publish("a/b", &vec![b'p'; random.usize(0..900)], qos)
+                };
+                broker.publish(&publish, if qos == Qos::AtMostOnce { 0 } else { id }, &mut bytes);
+            }
+        }
+    }
+    bytes
+}
+
+/// Flips, inserts, removes and repeats bytes.
+pub(in crate::mqtt) fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(0..4) {
+        if bytes.is_empty() {
+            return;
+        }
+        let place = random.usize(0..bytes.len());
+        match random.u8(0..5) {
+            0 => bytes[place] ^= 1 << random.u8(0..8),
+            1 => bytes[place] = random.choice([0, 1, 0x7F, 0x80, 0xFF]).unwrap(),
+            2 => bytes.insert(place, random.u8(..)),
+            3 => drop(bytes.remove(place)),
+            _ => bytes.truncate(place),
+        }
+    }
+}
+
+#[test]
+fn mutated_streams_end_without_a_panic_and_without_a_hang() {
+    for seed in 0..40_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = VERSIONS[usize::from(random.bool())];
+        let mut bytes = valid_stream(version, &mut random).to_vec();
+        mutate(&mut bytes, &mut random);
+        let mut wire = Wire::new(version, 500);
+        let (mut input, mut rest) = (BytesMut::new(), &bytes[..]);
+        let mut packets = 0;
+        'stream: while !rest.is_empty() {
+            let (part, later) = rest.split_at(random.usize(1..=rest.len().min(700)));
+            rest = later;
+            input.extend_from_slice(part);
+            loop {
+                let before = input.len();
+                match wire.read(&mut input) {
+                    Ok(Some(_)) => packets += 1,
+                    Ok(None) => break,
+                    Err(_) => break 'stream,
+                }
+                assert!(input.len() <= before);
+                assert!(packets <= bytes.len() / 2, "seed {seed}: packets out of nothing");
+            }
+        }
+    }
+}

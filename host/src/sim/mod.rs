@@ -1,0 +1,295 @@
+//! Virtual devices against any broker, and a watcher that checks what comes out at another.
+//!
+//! One connection sends for all devices at a steady rate. Until the broker has acknowledged a message the sender
+//! keeps it, and sends it again after a reconnect: "acknowledged" is exact, which is what a promise about
+//! acknowledged messages has to be judged by. A second connection subscribes at the far end and books what
+//! arrives by (device, seq). What is missing, doubled or out of order follows from the two books ([`Ledger`],
+//! [`Tally`]), not from anything the gateway says about itself.
+
+mod address;
+mod bits;
+mod device;
+mod latency;
+mod memory;
+mod pace;
+mod publisher;
+mod report;
+mod tally;
+mod watcher;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+
+pub use address::{AddressError, broker};
+pub use device::{Fleet, Made, PLACEHOLDER, Stamp, read_stamp};
+pub use latency::{Latencies, Quantiles};
+pub use pace::Pace;
+pub use report::{Report, WatchReport};
+pub use tally::{Arrival, Expect, Kind, Ledger, Name, Tally};
+
+use crate::message::Qos;
+use crate::mqtt;
+use publisher::Publisher;
+use watcher::{Seen, Watcher};
+
+/// Once nothing is missing: how long it must be quiet until doubled ones count as all here.
+const QUIET: Duration = Duration::from_millis(300);
+/// How often the end is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// When the devices stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After this time.
+    Elapsed(Duration),
+    /// After this many messages, over all devices.
+    Count(u64),
+    /// When [`Simulation::stop_sending`] is called.
+    Told,
+}
+
+/// The far end.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Its broker.
+    pub broker: mqtt::Config,
+    /// What to subscribe to.
+    pub filter: String,
+    /// What has to arrive.
+    pub expect: Expect,
+    /// How long nothing may arrive before what is missing counts as lost.
+    pub settle: Duration,
+}
+
+/// What to send, and what to watch.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// Where the devices send to.
+    pub broker: mqtt::Config,
+    /// How many there are.
+    pub devices: u32,
+    /// Messages a second over all of them; 0: as fast as the broker takes them.
+    pub rate: u32,
+    /// When they stop.
+    pub until: Until,
+    /// Topic with `{device}` in it.
+    pub topic: String,
+    /// Level they send with.
+    pub qos: Qos,
+    /// Each n-th payload is broken on purpose.
+    pub broken_every: Option<u64>,
+    /// Same seed, same readings.
+    pub seed: u64,
+    /// How long to wait for the last acknowledgements.
+    pub patience: Duration,
+    /// The far end, if it is watched.
+    pub watch: Option<Watch>,
+}
+
+/// Why a simulation did not start or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The devices' first connection failed; later ones are tried again.
+    #[error("the devices have no connection to `{broker}`")]
+    Devices {
+        /// Host and port.
+        broker: String,
+        /// Why.
+        source: mqtt::Error,
+    },
+    /// The watcher's first connection failed.
+    #[error("the watcher has no connection to `{broker}`")]
+    Watcher {
+        /// Host and port.
+        broker: String,
+        /// Why.
+        source: mqtt::Error,
+    },
+    /// The far end's broker does not let us watch.
+    #[error("`{broker}` refused the subscription to `{filter}`: {why}")]
+    Subscription {
+        /// Host and port.
+        broker: String,
+        /// What was asked for.
+        filter: String,
+        /// The broker's words.
+        why: String,
+    },
+    /// A fault of the simulator.
+    #[error("a task of the simulator failed")]
+    Task(#[from] JoinError),
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Task<T> {
+    async fn join(mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What both ends have written down so far.
+#[derive(Debug)]
+struct Books {
+    ledger: Mutex<Ledger>,
+    seen: Mutex<Seen>,
+}
+
+impl Books {
+    /// A panic while a book is open leaves it readable: each entry is complete in itself.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far a running simulation is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Messages sent, each counted once.
+    pub sent: u64,
+    /// Of those, acknowledged by the broker.
+    pub accepted: u64,
+    /// Of those, broken on purpose.
+    pub broken: u64,
+    /// Messages that arrived at the far end, doubles included.
+    pub received: u64,
+    /// Different messages that arrived.
+    pub delivered: u64,
+    /// Arrivals of what had arrived before.
+    pub doubled: u64,
+    /// First arrivals after a later one of the same device.
+    pub out_of_order: u64,
+    /// Acknowledged, expected, and not arrived yet.
+    pub missing: u64,
+    /// Arrived although they were not expected to.
+    pub unexpected: u64,
+}
+
+/// A running simulation; dropping it ends it as it is.
+#[derive(Debug)]
+pub struct Simulation {
+    books: Arc<Books>,
+    publisher: Task<publisher::Outcome>,
+    stop_sending: watch::Sender<bool>,
+    watching: Option<Watching>,
+}
+
+#[derive(Debug)]
+struct Watching {
+    task: Task<Result<(), Error>>,
+    stop: watch::Sender<bool>,
+    settle: Duration,
+}
+
+/// Sends and watches until the config says stop and everything has arrived or the wait was in vain.
+pub async fn run(config: SimConfig) -> Result<Report, Error> {
+    Simulation::start(config).await?.finish().await
+}
+
+impl Simulation {
+    /// Connects both ends, watcher first and subscribed, and starts sending.
+    pub async fn start(config: SimConfig) -> Result<Self, Error> {
+        let expect = config.watch.as_ref().map_or(Expect::All, |watch| watch.expect);
+        let books = Arc::new(Books {
+            ledger: Mutex::new(Ledger::new(config.devices, expect)),
+            seen: Mutex::new(Seen::new(config.devices)),
+        });
+        let watching = match &config.watch {
+            Some(watch) => Some(Watching::start(watch, Arc::clone(&books)).await?),
+            None => None,
+        };
+        let (stop_sending, stop) = watch::channel(false);
+        let publisher = Publisher::open(config, Arc::clone(&books), stop).await?;
+        Ok(Self { books, publisher: Task(tokio::spawn(publisher.run())), stop_sending, watching })
+    }
+
+    /// The figures as of now.
+    pub fn progress(&self) -> Progress {
+        let ledger = self.books.ledger();
+        let seen = self.books.seen();
+        let tally = &seen.tally;
+        let watched = self.watching.is_some();
+        Progress {
+            sent: ledger.sent(),
+            accepted: ledger.accepted(),
+            broken: ledger.broken_accepted(),
+            received: tally.received(),
+            delivered: tally.delivered(),
+            doubled: tally.doubled(),
+            out_of_order: tally.out_of_order(),
+            missing: if watched { ledger.lost(tally) } else { 0 },
+            unexpected: ledger.unexpected(tally),
+        }
+    }
+
+    /// Whether the devices still send, or wait for acknowledgements.
+    pub fn is_sending(&self) -> bool {
+        !self.publisher.0.is_finished()
+    }
+
+    /// Ends the sending; what is in flight is still waited for.
+    pub fn stop_sending(&self) {
+        self.stop_sending.send_replace(true);
+    }
+
+    /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
+    pub async fn finish(self) -> Result<Report, Error> {
+        let Self { books, publisher, stop_sending, watching } = self;
+        let outcome = publisher.join().await?;
+        drop(stop_sending);
+        let watched = match watching {
+            Some(watching) => {
+                watching.settle(&books).await?;
+                true
+            }
+            None => false,
+        };
+        Ok(Report::new(&books.ledger(), &outcome, watched.then(|| books.seen()).as_deref()))
+    }
+}
+
+impl Watching {
+    async fn start(watch: &Watch, books: Arc<Books>) -> Result<Self, Error> {
+        let (stop, stopped) = watch::channel(false);
+        let watcher = Watcher::open(watch, books).await?;
+        Ok(Self { task: Task(tokio::spawn(watcher.run(stopped))), stop, settle: watch.settle })
+    }
+
+    /// Waits until nothing is missing, or nothing came for the settle time.
+    async fn settle(self, books: &Books) -> Result<(), Error> {
+        let began = Instant::now();
+        while !self.task.0.is_finished() {
+            let complete = {
+                let ledger = books.ledger();
+                ledger.lost(&books.seen().tally) == 0
+            };
+            let quiet = books.seen().last_at().map_or(began, |last| last.max(began)).elapsed();
+            if quiet >= if complete { QUIET.min(self.settle) } else { self.settle } {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.stop.send_replace(true);
+        self.task.join().await?
+    }
+}
+
+/// Host and port for messages.
+fn place(config: &mqtt::Config) -> String {
+    format!("{}:{}", config.host, config.port)
+}

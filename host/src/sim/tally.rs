@@ -1,0 +1,348 @@
+//! The checker: what was sent, what came out, and the difference. Pure: no clock, no socket.
+//!
+//! A message is (device, seq); each device counts up from 0 and sends in that order. [`Ledger`] is the sender's
+//! side, [`Tally`] the receiver's.
+
+use super::bits::Bits;
+
+/// Which of the readings that were sent have to come out at the other end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Expect {
+    /// Every one.
+    #[default]
+    All,
+    /// Those above 20 °C, as in `examples/convert`.
+    #[value(name = "above-20")]
+    Above20,
+}
+
+/// What a message is, for the one who decides whether it has to arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A reading; above 20 °C or not.
+    Reading {
+        /// Temperature over 20 °C.
+        above_20: bool,
+    },
+    /// A payload broken on purpose: it must never come out.
+    Broken,
+}
+
+/// A message's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name {
+    /// Index of the device.
+    pub device: u32,
+    /// Its place in what the device sent, from 0 on.
+    pub seq: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sender {
+    expected: Bits,
+    accepted: Bits,
+}
+
+/// What was sent and what the broker took.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    expect: Expect,
+    devices: Vec<Sender>,
+    sent: u64,
+    broken: u64,
+    accepted: u64,
+    broken_accepted: u64,
+    refused: u64,
+    resent: u64,
+}
+
+impl Ledger {
+    /// Nothing sent yet by `devices` devices.
+    pub fn new(devices: u32, expect: Expect) -> Self {
+        let devices = vec![Sender::default(); usize::try_from(devices).unwrap_or_default()];
+        Self { expect, devices, sent: 0, broken: 0, accepted: 0, broken_accepted: 0, refused: 0, resent: 0 }
+    }
+
+    /// A message was handed to the connection for the first time.
+    pub fn send(&mut self, name: Name, kind: Kind) {
+        self.sent += 1;
+        let expected = match (kind, self.expect) {
+            (Kind::Broken, _) => {
+                self.broken += 1;
+                false
+            }
+            (Kind::Reading { .. }, Expect::All) => true,
+            (Kind::Reading { above_20 }, Expect::Above20) => above_20,
+        };
+        if expected && let Some(sender) = self.devices.get_mut(name.device as usize) {
+            sender.expected.insert(name.seq);
+        }
+    }
+
+    /// The broker acknowledged it, or its level has no acknowledgement and it was written.
+    pub fn accept(&mut self, name: Name, kind: Kind) {
+        let Some(sender) = self.devices.get_mut(name.device as usize) else { return };
+        if sender.accepted.insert(name.seq) {
+            self.accepted += 1;
+            self.broken_accepted += u64::from(kind == Kind::Broken);
+        }
+    }
+
+    /// The broker refused it: it is not expected any more.
+    pub fn refuse(&mut self) {
+        self.refused += 1;
+    }
+
+    /// It was sent once more after a reconnect.
+    pub fn resend(&mut self) {
+        self.resent += 1;
+    }
+
+    /// Messages handed to the connection, each counted once.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Messages the broker has acknowledged.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Of [`Ledger::sent`], those broken on purpose.
+    pub fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    /// Of [`Ledger::accepted`], those broken on purpose.
+    pub fn broken_accepted(&self) -> u64 {
+        self.broken_accepted
+    }
+
+    /// Messages the broker refused.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Sent again after a reconnect: each may come out twice through no fault of the gateway.
+    pub fn resent(&self) -> u64 {
+        self.resent
+    }
+
+    /// Messages that have to come out: expected by content and acknowledged by the broker.
+    pub fn expected(&self) -> u64 {
+        self.devices.iter().map(|sender| sender.expected.and(&sender.accepted).count()).sum()
+    }
+
+    /// Expected, acknowledged, and not seen at the other end.
+    pub fn lost(&self, tally: &Tally) -> u64 {
+        let unseen = Bits::default();
+        let pairs = self.devices.iter().enumerate();
+        pairs
+            .map(|(device, sender)| {
+                let seen = tally.devices.get(device).map_or(&unseen, |receiver| &receiver.seen);
+                sender.expected.and(&sender.accepted).missing_from(seen)
+            })
+            .sum()
+    }
+
+    /// Seen at the other end and not expected there: filtered ones that passed, broken ones that got through.
+    pub fn unexpected(&self, tally: &Tally) -> u64 {
+        let none = Sender::default();
+        let pairs = tally.devices.iter().enumerate();
+        pairs.map(|(device, receiver)| receiver.seen.missing_from(&self.devices.get(device).unwrap_or(&none).expected)).sum()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Receiver {
+    seen: Bits,
+    highest: Option<u64>,
+}
+
+/// What one arrival was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Seen for the first time, later than all before it of its device.
+    InOrder,
+    /// Seen for the first time, after a later one of its device.
+    Overtaken,
+    /// Seen before.
+    Again,
+    /// No device of this run sends it.
+    Foreign,
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    devices: Vec<Receiver>,
+    received: u64,
+    delivered: u64,
+    doubled: u64,
+    out_of_order: u64,
+    foreign: u64,
+}
+
+impl Tally {
+    /// Nothing received yet from `devices` devices.
+    pub fn new(devices: u32) -> Self {
+        let devices = vec![Receiver::default(); usize::try_from(devices).unwrap_or_default()];
+        Self { devices, received: 0, delivered: 0, doubled: 0, out_of_order: 0, foreign: 0 }
+    }
+
+    /// Books one arrival.
+    pub fn receive(&mut self, name: Name) -> Arrival {
+        self.received += 1;
+        // A sequence number nobody can have reached would grow the set without bound.
+        const BEYOND_ANY_RUN: u64 = 1 << 40;
+        let Some(receiver) = self.devices.get_mut(name.device as usize).filter(|_| name.seq < BEYOND_ANY_RUN) else {
+            self.foreign += 1;
+            return Arrival::Foreign;
+        };
+        if !receiver.seen.insert(name.seq) {
+            self.doubled += 1;
+            return Arrival::Again;
+        }
+        self.delivered += 1;
+        if receiver.highest.is_some_and(|highest| name.seq < highest) {
+            self.out_of_order += 1;
+            return Arrival::Overtaken;
+        }
+        receiver.highest = Some(name.seq);
+        Arrival::InOrder
+    }
+
+    /// Something arrived that no device of this run sends.
+    pub fn receive_foreign(&mut self) {
+        self.received += 1;
+        self.foreign += 1;
+    }
+
+    /// Everything that arrived.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Different messages that arrived.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Arrivals of what had arrived before.
+    pub fn doubled(&self) -> u64 {
+        self.doubled
+    }
+
+    /// First arrivals after a later message of the same device.
+    pub fn out_of_order(&self) -> u64 {
+        self.out_of_order
+    }
+
+    /// Arrivals that are of no device of this run.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const READING: Kind = Kind::Reading { above_20: true };
+    const COLD: Kind = Kind::Reading { above_20: false };
+
+    fn name(device: u32, seq: u64) -> Name {
+        Name { device, seq }
+    }
+
+    #[test]
+    fn only_what_the_broker_acknowledged_can_be_lost() {
+        let mut ledger = Ledger::new(1, Expect::All);
+        for seq in 0..3 {
+            ledger.send(name(0, seq), READING);
+        }
+        ledger.accept(name(0, 0), READING);
+        ledger.accept(name(0, 1), READING);
+        let mut tally = Tally::new(1);
+        tally.receive(name(0, 0));
+        assert_eq!((ledger.expected(), ledger.lost(&tally)), (2, 1));
+    }
+
+    #[test]
+    fn above_20_expects_neither_cold_nor_broken_ones() {
+        let mut ledger = Ledger::new(1, Expect::Above20);
+        for (seq, kind) in [READING, COLD, Kind::Broken].into_iter().enumerate() {
+            ledger.send(name(0, seq as u64), kind);
+            ledger.accept(name(0, seq as u64), kind);
+        }
+        let mut tally = Tally::new(1);
+        assert_eq!((ledger.expected(), ledger.lost(&tally), ledger.broken_accepted()), (1, 1, 1));
+        tally.receive(name(0, 0));
+        tally.receive(name(0, 1));
+        assert_eq!((ledger.lost(&tally), ledger.unexpected(&tally)), (0, 1));
+    }
+
+    #[test]
+    fn order_is_judged_per_device_and_by_first_arrivals() {
+        let mut tally = Tally::new(2);
+        let arrivals = [(0, 0), (1, 5), (0, 2), (0, 1), (0, 0), (1, 6), (7, 0)];
+        let booked: Vec<_> = arrivals.into_iter().map(|(device, seq)| tally.receive(name(device, seq))).collect();
+        let expected = [
+            Arrival::InOrder,
+            Arrival::InOrder,
+            Arrival::InOrder,
+            Arrival::Overtaken,
+            Arrival::Again,
+            Arrival::InOrder,
+            Arrival::Foreign,
+        ];
+        assert_eq!(booked, expected);
+        assert_eq!((tally.delivered(), tally.doubled(), tally.out_of_order(), tally.foreign()), (5, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_sequence_number_out_of_reach_is_foreign_and_costs_no_memory() {
+        let mut tally = Tally::new(1);
+        assert_eq!(tally.receive(name(0, u64::MAX)), Arrival::Foreign);
+    }
+
+    proptest! {
+        #[test]
+        fn the_checker_agrees_with_a_model(
+            sent in proptest::collection::vec((0_u32..3, 0_u8..3, any::<bool>()), 0..60),
+            arrivals in proptest::collection::vec((0_u32..4, 0_u64..25), 0..80),
+        ) {
+            let mut ledger = Ledger::new(3, Expect::Above20);
+            let mut tally = Tally::new(3);
+            let mut next = [0_u64; 3];
+            let mut must_arrive = BTreeSet::new();
+            for (device, kind, accepted) in sent {
+                let kind = [READING, COLD, Kind::Broken][usize::from(kind)];
+                let message = name(device, next[device as usize]);
+                next[device as usize] += 1;
+                ledger.send(message, kind);
+                if accepted {
+                    ledger.accept(message, kind);
+                    if kind == READING {
+                        must_arrive.insert(message);
+                    }
+                }
+            }
+            let mut counts: BTreeMap<Name, u64> = BTreeMap::new();
+            for (device, seq) in arrivals.iter().copied().filter(|(device, _)| *device < 3) {
+                *counts.entry(name(device, seq)).or_default() += 1;
+            }
+            for (device, seq) in &arrivals {
+                tally.receive(name(*device, *seq));
+            }
+            prop_assert_eq!(ledger.expected(), must_arrive.len() as u64);
+            prop_assert_eq!(ledger.lost(&tally), must_arrive.iter().filter(|message| !counts.contains_key(message)).count() as u64);
+            prop_assert_eq!(tally.delivered(), counts.len() as u64);
+            prop_assert_eq!(tally.doubled(), counts.values().map(|count| count - 1).sum::<u64>());
+            prop_assert_eq!(tally.received(), tally.delivered() + tally.doubled() + tally.foreign());
+        }
+    }
+}

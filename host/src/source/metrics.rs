@@ -1,0 +1,97 @@
+//! What a source counts.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::mqtt::LinkMetrics;
+
+const LABEL: &str = "source";
+
+/// The metrics of all sources.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) link: LinkMetrics,
+    received: IntCounterVec,
+    unrouted: IntCounterVec,
+    dropped: IntCounterVec,
+    too_long: IntCounterVec,
+    faults: IntCounterVec,
+    sessions_lost: IntCounterVec,
+    messages: IntGaugeVec,
+    messages_capacity: IntGaugeVec,
+    bytes: IntGaugeVec,
+    bytes_capacity: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// The names are taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| -> Result<IntCounterVec, prometheus::Error> {
+            let counter = IntCounterVec::new(Opts::new(name, help), &[LABEL])?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Self {
+            link: LinkMetrics::new(registry, LABEL)?,
+            received: counter("tidegate_messages_received_total", "Messages that came in, redeliveries included.")?,
+            unrouted: counter("tidegate_source_unrouted_messages_total", "Messages that no flow asked for; acknowledged.")?,
+            dropped: counter("tidegate_source_dropped_messages_total", "QoS 0 messages dropped for want of room.")?,
+            too_long: counter("tidegate_source_too_long_messages_total", "Messages over a limit; their head is parked.")?,
+            faults: counter("tidegate_source_faults_total", "Read bursts whose receipts were lost inside.")?,
+            sessions_lost: counter(
+                "tidegate_source_sessions_lost_total",
+                "Reconnects that found the broker without our session.",
+            )?,
+            messages: gauge("tidegate_source_unsettled_messages", "Messages taken and not yet acknowledged.")?,
+            messages_capacity: gauge(
+                "tidegate_source_unsettled_messages_capacity",
+                "How many the broker may send unacknowledged.",
+            )?,
+            bytes: gauge("tidegate_source_unsettled_bytes", "Bytes taken and not yet settled.")?,
+            bytes_capacity: gauge("tidegate_source_unsettled_bytes_capacity", "Bytes at which the source stops reading.")?,
+        })
+    }
+
+    pub(super) fn of(&self, source: &str) -> Meters {
+        let labels = [source];
+        Meters {
+            received: self.received.with_label_values(&labels),
+            unrouted: self.unrouted.with_label_values(&labels),
+            dropped: self.dropped.with_label_values(&labels),
+            too_long: self.too_long.with_label_values(&labels),
+            faults: self.faults.with_label_values(&labels),
+            sessions_lost: self.sessions_lost.with_label_values(&labels),
+            messages: self.messages.with_label_values(&labels),
+            messages_capacity: self.messages_capacity.with_label_values(&labels),
+            bytes: self.bytes.with_label_values(&labels),
+            bytes_capacity: self.bytes_capacity.with_label_values(&labels),
+        }
+    }
+}
+
+/// The metrics of one source.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) received: IntCounter,
+    pub(super) unrouted: IntCounter,
+    pub(super) dropped: IntCounter,
+    pub(super) too_long: IntCounter,
+    pub(super) faults: IntCounter,
+    pub(super) sessions_lost: IntCounter,
+    pub(super) messages: IntGauge,
+    pub(super) messages_capacity: IntGauge,
+    pub(super) bytes: IntGauge,
+    pub(super) bytes_capacity: IntGauge,
+}
+
+/// A count as a gauge takes it.
+pub(super) fn level(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,247 @@
+//! One connection's life: subscribe, take, acknowledge, leave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::metrics::{Meters, level};
+use super::pattern::covers;
+use super::sorter::{Borders, Sorter};
+use super::unsettled::Unsettled;
+use super::{Config, Error, Metrics};
+use crate::message::{Mint, Outlet, Qos, Settled};
+use crate::mqtt::{self, Connection, Ended, Established, Event, Pace, Pause, Protocol, Redial, Stop, Subscription, Unreleased};
+
+/// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
+/// default.
+const ASSUMED_WINDOW: u16 = 20;
+
+/// A source, over all its connections.
+pub(super) struct Source {
+    name: Arc<str>,
+    sorter: Sorter,
+    unsettled: Unsettled,
+    settled: Arc<Settled>,
+    meters: Arc<Meters>,
+    subscriptions: Vec<Subscription>,
+    max_bytes: usize,
+    receive_maximum: u16,
+    grant_deadline: Duration,
+    pace: Pace,
+    pause: Pause,
+    faults: u64,
+    /// Of QoS 2, for the next connection.
+    unreleased: Option<Unreleased>,
+    /// Messages the broker may have unacknowledged on this connection.
+    window: usize,
+    reading: bool,
+    /// Messages of the last turn.
+    taken: usize,
+}
+
+impl Source {
+    pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Result<Self, Error> {
+        let pause = Pause::new().map_err(|cause| Error::Timer { source_name: Arc::clone(&config.name), cause })?;
+        let (settled, meters) = (Arc::new(Settled::default()), Arc::new(metrics.of(&config.name)));
+        let borders = Borders { outlet, mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
+        meters.bytes_capacity.set(level(config.max_unsettled_bytes));
+        Ok(Self {
+            sorter: Sorter::new(&config, borders),
+            subscriptions: subscriptions(&config),
+            name: config.name,
+            unsettled: Unsettled::default(),
+            settled,
+            meters,
+            max_bytes: config.max_unsettled_bytes,
+            receive_maximum: config.mqtt.receive_maximum,
+            grant_deadline: config.mqtt.deadlines.handshake,
+            pace: Pace::new(super::LONGEST_PAUSE),
+            pause,
+            faults: 0,
+            unreleased: None,
+            window: 0,
+            reading: true,
+            taken: 0,
+        })
+    }
+
+    /// Uses a connection until it is lost (the error) or the source may leave. What was taken and not acknowledged
+    /// is then disowned: the broker sends it again.
+    pub(super) async fn serve(
+        &mut self,
+        mut connection: Connection,
+        established: &Established,
+        redial: &mut Redial,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<(), Ended> {
+        self.begin(&mut connection, established, redial.stood_before());
+        if self.subscriptions.is_empty() {
+            redial.online(established);
+        } else {
+            connection.subscribe(&self.subscriptions);
+        }
+        let ended = self.exchange(&mut connection, established, redial, stop).await;
+        self.part(&connection, matches!(ended, Err(Ended::Fault)));
+        match ended {
+            Ok(Stop::Now) => Ok(()),
+            Ok(Stop::Run | Stop::Drain) => {
+                connection.close().await;
+                Ok(())
+            }
+            Err(Ended::Link(error)) => Err(Ended::Link(error)),
+            Err(ended) => {
+                connection.close().await;
+                Err(ended)
+            }
+        }
+    }
+
+    fn begin(&mut self, connection: &mut Connection, established: &Established, stood_before: bool) {
+        match self.unreleased.take() {
+            Some(unreleased) if established.session_present => connection.recall(unreleased),
+            _ => self.unsettled.disown(false),
+        }
+        self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
+        self.meters.messages_capacity.set(level(self.window));
+        self.reading = true;
+        if stood_before && !established.session_present {
+            self.meters.sessions_lost.inc();
+            tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
+        }
+    }
+
+    /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it
+    /// was lost inside.
+    fn part(&mut self, connection: &Connection, fault: bool) {
+        self.unreleased = (!fault).then(|| connection.unreleased());
+        self.unsettled.disown(!fault);
+        self.show();
+    }
+
+    /// Turns until something ends it; [`Stop::Drain`] when all that was taken is acknowledged.
+    async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        established: &Established,
+        redial: &mut Redial,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Stop, Ended> {
+        let settled = Arc::clone(&self.settled);
+        let mut events = Vec::new();
+        let mut granted = self.subscriptions.is_empty();
+        let mut grant_deadline = std::pin::pin!(tokio::time::sleep(self.grant_deadline));
+        loop {
+            let mode = *stop.borrow_and_update();
+            if mode == Stop::Now {
+                return Ok(mode);
+            }
+            self.settle(connection, mode)?;
+            if mode == Stop::Drain && self.unsettled.is_empty() {
+                return Ok(mode);
+            }
+            tokio::select! {
+                biased;
+                turned = connection.turn(&mut events) => {
+                    if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut granted, true) {
+                        redial.online(established);
+                    }
+                    self.pause().await;
+                }
+                () = settled.changed() => {}
+                changed = stop.changed() => if changed.is_err() {
+                    return Ok(Stop::Now);
+                },
+                // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
+                () = &mut grant_deadline, if !granted && self.reading => {
+                    let deadline = self.grant_deadline;
+                    return Err(mqtt::Error::Deadline { phase: "the answer to SUBSCRIBE", deadline }.into());
+                }
+            }
+        }
+    }
+
+    /// Hands on what a turn brought; tells whether the subscriptions were granted.
+    fn take(&mut self, turned: Result<(), mqtt::Error>, events: &mut Vec<Event>, mode: Stop) -> Result<bool, Ended> {
+        if turned.is_err() {
+            // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
+            events.retain(|event| match event {
+                Event::Publish { token, .. } | Event::Oversize { token, .. } => {
+                    token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
+                }
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } => false,
+            });
+        }
+        // While draining nothing is read; should something be left of an earlier read, it comes again.
+        self.taken = if mode == Stop::Run { self.sorter.sort(events, &mut self.unsettled) } else { 0 };
+        turned?;
+        let mut granted = false;
+        for event in events.drain(..) {
+            if let Event::Subscribed { refused } = event {
+                self.subscribed(&refused)?;
+                granted = true;
+            }
+        }
+        Ok(granted)
+    }
+
+    fn subscribed(&self, refused: &[(String, String)]) -> Result<(), Ended> {
+        for (filter, why) in refused {
+            tracing::error!(source = %self.name, filter, why, "the broker refused a subscription: its messages will not come");
+        }
+        if !self.subscriptions.is_empty() && refused.len() >= self.subscriptions.len() {
+            return Err(Ended::NotAuthorised);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what has settled and tells the inside how pressed we are.
+    fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), Ended> {
+        self.unsettled.settle(|token| connection.acknowledge(token));
+        let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
+        let draining = mode != Stop::Run;
+        self.settled
+            .press(draining || messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4));
+        let reading = !draining && bytes < self.max_bytes;
+        if std::mem::replace(&mut self.reading, reading) != reading {
+            connection.pause_reading(!reading);
+        }
+        self.show();
+        let faults = self.settled.faults();
+        let fell = faults - std::mem::replace(&mut self.faults, faults);
+        if fell > 0 {
+            self.meters.faults.inc_by(fell);
+            tracing::warn!(source = %self.name, bursts = fell, "a stage lost messages before they were safe");
+            if self.unsettled.has_fallen() {
+                return Err(Ended::Fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the next burst grow, when there is a load. A refused timer only means that nothing is saved.
+    async fn pause(&mut self) {
+        let time = self.pace.after(std::mem::take(&mut self.taken), Instant::now());
+        if let Err(error) = self.pause.wait(time).await {
+            tracing::debug!(source = %self.name, %error, "no pause");
+        }
+    }
+
+    fn show(&self) {
+        self.meters.messages.set(level(self.unsettled.messages()));
+        self.meters.bytes.set(level(self.unsettled.bytes()));
+    }
+}
+
+/// The filters of all routes, without those that another one covers: a broker may send a message once for each.
+fn subscriptions(config: &Config) -> Vec<Subscription> {
+    let filters: Vec<String> = config.routes.iter().map(|route| route.pattern.filter()).collect();
+    let is_needed = |(index, filter): &(usize, &String)| {
+        !filters
+            .iter()
+            .enumerate()
+            .any(|(other, outer)| other != *index && covers(outer, filter) && (other < *index || !covers(filter, outer)))
+    };
+    let needed = filters.iter().enumerate().filter(is_needed);
+    needed.map(|(_, filter)| Subscription { filter: filter.clone(), qos: config.qos }).collect()
+}

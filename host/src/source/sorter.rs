@@ -1,0 +1,251 @@
+//! From what a read brought to batches for the flows: one clock reading, one run of ids, one burst of receipts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::metrics::Meters;
+use super::unsettled::{Claim, Unsettled};
+use super::{Ack, Config, Pattern};
+use crate::clock::Now;
+use crate::message::{
+    Burst, DeadLetter, Delivery, FlowId, Intake, Marks, Message, MessageId, Mint, Outlet, Reason, Settled, Span,
+};
+use crate::mqtt::{AckToken, Event, Publish};
+
+/// What is kept of an over-long payload: enough to see what it was.
+const HEAD_BYTES: usize = 4_096;
+
+/// The routes of one flow.
+struct Flow {
+    id: FlowId,
+    name: Arc<str>,
+    ack: Ack,
+    patterns: Vec<Pattern>,
+    intake: Arc<dyn Intake>,
+    batch: Vec<Delivery>,
+    /// For each of `batch`, which receipt it gets.
+    claims: Vec<Option<u32>>,
+}
+
+impl Flow {
+    fn key(&self, topic: &str) -> Option<Span> {
+        self.patterns.iter().find_map(|pattern| pattern.matches(topic))
+    }
+}
+
+/// The receipts of the burst that is being sorted.
+#[derive(Default)]
+struct Ledger {
+    /// What is acknowledged, in arrival order, and how many ends each has.
+    claims: Vec<Claim>,
+    ends: Vec<u32>,
+    /// Deliveries nobody waits for: QoS 0, and flows that acknowledge at once. They share one receipt, so that
+    /// what they hold in RAM is bounded too.
+    loose: u32,
+    loose_bytes: usize,
+    /// Under way, with everything before this burst.
+    bytes: usize,
+    letters: Vec<(DeadLetter, Option<u32>)>,
+}
+
+impl Ledger {
+    /// The receipt that the next claim will have. A burst is one read, far below 2^32 messages.
+    fn next(&self) -> u32 {
+        u32::try_from(self.claims.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Enters a message of `weight` that was given to `safe` flows that wait and to `loose` that do not.
+    fn enter(&mut self, token: Option<AckToken>, weight: usize, safe: u32, loose: u32) {
+        if token.is_some() {
+            self.claims.push(Claim { token, bytes: if safe > 0 { weight } else { 0 } });
+            self.ends.push(safe);
+        }
+        self.loose += loose;
+        if safe == 0 && loose > 0 {
+            self.loose_bytes += weight;
+        }
+        if safe + loose > 0 {
+            self.bytes += weight;
+        }
+    }
+}
+
+/// The sorting office of a source.
+pub(super) struct Sorter {
+    flows: Vec<Flow>,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+    settled: Arc<Settled>,
+    meters: Arc<Meters>,
+    max_unsettled_bytes: usize,
+    max_topic_bytes: usize,
+    max_payload_bytes: usize,
+}
+
+impl Sorter {
+    pub(super) fn new(config: &Config, borders: Borders) -> Self {
+        let mut flows: Vec<Flow> = Vec::new();
+        for route in &config.routes {
+            match flows.iter_mut().find(|flow| flow.id == route.flow) {
+                Some(flow) => flow.patterns.push(route.pattern.clone()),
+                None => flows.push(Flow {
+                    id: route.flow,
+                    name: Arc::clone(&route.name),
+                    ack: route.ack,
+                    patterns: vec![route.pattern.clone()],
+                    intake: Arc::clone(&route.intake),
+                    batch: Vec::new(),
+                    claims: Vec::new(),
+                }),
+            }
+        }
+        let Borders { outlet, mint, settled, meters } = borders;
+        let Config { max_unsettled_bytes, max_topic_bytes, max_payload_bytes, .. } = *config;
+        Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes }
+    }
+
+    /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
+    pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) -> usize {
+        let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. });
+        let count = events.iter().filter(|event| is_message(event)).count();
+        if count == 0 {
+            return 0;
+        }
+        let now = Now::read();
+        let mut id = self.mint.take(count as u64);
+        let mut ledger = Ledger { bytes: unsettled.bytes(), ..Ledger::default() };
+        for event in events.extract_if(.., |event| is_message(event)) {
+            match event {
+                Event::Publish { publish, token } => self.one(message(publish, id, now), None, token, &mut ledger),
+                Event::Oversize { head, bytes, token } => self.one(message(head, id, now), Some(bytes), token, &mut ledger),
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } => {}
+            }
+            id.seq += 1;
+        }
+        self.meters.received.inc_by(count as u64);
+        self.hand_on(ledger, unsettled);
+        count
+    }
+
+    fn one(&mut self, message: Message, packet_bytes: Option<u64>, token: Option<AckToken>, ledger: &mut Ledger) {
+        if token.is_none() && ledger.bytes > self.max_unsettled_bytes / 2 {
+            self.meters.dropped.inc();
+            return;
+        }
+        match self.excess(&message, packet_bytes) {
+            Some(detail) => self.park(message, detail, token, ledger),
+            None => self.route(message, token, ledger),
+        }
+    }
+
+    /// What is too long about a message, in words.
+    fn excess(&self, message: &Message, packet_bytes: Option<u64>) -> Option<String> {
+        let over = |what: &str, bytes: usize, limit: usize, setting: &str| {
+            (bytes > limit).then(|| format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)"))
+        };
+        packet_bytes
+            .map(|bytes| format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)"))
+            .or_else(|| over("topic", message.topic.len(), self.max_topic_bytes, "max_topic_bytes"))
+            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload_bytes"))
+    }
+
+    fn route(&mut self, message: Message, token: Option<AckToken>, ledger: &mut Ledger) {
+        let (weight, claim) = (message.weight(), token.map(|_| ledger.next()));
+        let (mut safe, mut loose) = (0, 0);
+        // The last flow that matches takes the message itself, the others a clone.
+        let mut last: Option<(usize, Span)> = None;
+        let mut give = |flow: &mut Flow, key: Span, message: Message| {
+            let claim = claim.filter(|_| flow.ack == Ack::Safe);
+            *if claim.is_some() { &mut safe } else { &mut loose } += 1;
+            flow.batch.push(Delivery { message: Message { flow: flow.id, key, ..message }, receipt: None });
+            flow.claims.push(claim);
+        };
+        for index in 0..self.flows.len() {
+            if let Some(key) = self.flows[index].key(message.topic_str())
+                && let Some((before, key)) = last.replace((index, key))
+            {
+                give(&mut self.flows[before], key, message.clone());
+            }
+        }
+        match last {
+            Some((index, key)) => give(&mut self.flows[index], key, message),
+            None => self.meters.unrouted.inc(),
+        }
+        ledger.enter(token, weight, safe, loose);
+    }
+
+    /// Keeps the head of an over-long message; it is acknowledged once the letter is durable, whatever the flow
+    /// says, since else it would come again for ever.
+    fn park(&mut self, message: Message, detail: String, token: Option<AckToken>, ledger: &mut Ledger) {
+        let Some((flow, key)) = self.flows.iter().find_map(|flow| Some((flow, flow.key(message.topic_str())?))) else {
+            self.meters.unrouted.inc();
+            ledger.enter(token, 0, 0, 0);
+            return;
+        };
+        self.meters.too_long.inc();
+        let head = Message {
+            flow: flow.id,
+            key: if message.topic.len() > self.max_topic_bytes { Span::default() } else { key },
+            topic: topic_head(message.topic_str(), self.max_topic_bytes),
+            // A copy: a slice would keep the whole read buffer.
+            payload: Bytes::copy_from_slice(&message.payload[..message.payload.len().min(HEAD_BYTES)]),
+            headers: Bytes::new(),
+            ..message
+        };
+        let claim = token.map(|_| ledger.next());
+        ledger.enter(token, head.weight(), u32::from(claim.is_some()), u32::from(claim.is_none()));
+        let flow = Arc::clone(&flow.name);
+        let letter = DeadLetter { message: head, flow, plugin: None, reason: Reason::TooLong, detail, receipt: None };
+        ledger.letters.push((letter, claim));
+    }
+
+    fn hand_on(&mut self, ledger: Ledger, unsettled: &mut Unsettled) {
+        let Ledger { claims, ends, loose, loose_bytes, letters, .. } = ledger;
+        let claimed = (!claims.is_empty()).then(|| Burst::new(Arc::clone(&self.settled), ends));
+        let watched = (loose > 0).then(|| Burst::new(Arc::clone(&self.settled), [loose]));
+        if let Some(burst) = &claimed {
+            unsettled.claim(burst.progress(), claims);
+        }
+        if let Some(burst) = &watched {
+            unsettled.watch(burst.progress(), loose_bytes);
+        }
+        let receipt = |claim: Option<u32>| match claim {
+            Some(index) => claimed.as_ref().map(|burst| burst.receipt(index)),
+            None => watched.as_ref().map(|burst| burst.receipt(0)),
+        };
+        let letters: Vec<_> =
+            letters.into_iter().map(|(letter, claim)| DeadLetter { receipt: receipt(claim), ..letter }).collect();
+        if !letters.is_empty() {
+            self.outlet.park(letters);
+        }
+        for flow in self.flows.iter_mut().filter(|flow| !flow.batch.is_empty()) {
+            for (delivery, claim) in flow.batch.iter_mut().zip(flow.claims.drain(..)) {
+                delivery.receipt = receipt(claim);
+            }
+            let next = Vec::with_capacity(flow.batch.len());
+            flow.intake.deliver(std::mem::replace(&mut flow.batch, next));
+        }
+    }
+}
+
+/// What a sorter needs from outside.
+pub(super) struct Borders {
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) mint: Arc<Mint>,
+    pub(super) settled: Arc<Settled>,
+    pub(super) meters: Arc<Meters>,
+}
+
+fn message(publish: Publish, id: MessageId, now: Now) -> Message {
+    let Publish { topic, payload, headers, qos, retain, duplicate } = publish;
+    let marks =
+        Marks::of(qos).with(Marks::RETAIN, retain).with(Marks::DUPLICATE, duplicate).with(Marks::CLOCK_UNSET, !now.is_set());
+    let (received_us, uptime_us) = (now.wall_us, now.uptime_us);
+    Message { id, topic, payload, headers, marks, received_us, uptime_us, ..Message::default() }
+}
+
+/// The first bytes of a topic, whole characters only.
+fn topic_head(topic: &str, max: usize) -> Bytes {
+    Bytes::copy_from_slice(&topic.as_bytes()[..topic.floor_char_boundary(max)])
+}

@@ -1,0 +1,281 @@
+//! A source between a scripted broker and a flow that remembers.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::{Ack, Config, Error, Metrics, Pattern, Route, run};
+use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Marks, Mint, Outlet, Qos, Reason};
+use crate::mqtt::Stop;
+use crate::mqtt::scripted::{Broker, DISCONNECT, PUBACK, PUBREC};
+
+struct Lanes(mpsc::UnboundedSender<Delivery>);
+
+impl Intake for Lanes {
+    fn deliver(&self, batch: Vec<Delivery>) {
+        batch.into_iter().for_each(|delivery| self.0.send(delivery).unwrap());
+    }
+}
+
+struct Letters(mpsc::UnboundedSender<DeadLetter>);
+
+impl Outlet for Letters {
+    fn append(&self, _: Vec<Append>) {}
+
+    fn park(&self, letters: Vec<DeadLetter>) {
+        letters.into_iter().for_each(|letter| self.0.send(letter).unwrap());
+    }
+}
+
+struct Bench {
+    broker: Broker,
+    registry: Registry,
+    flows: Vec<mpsc::UnboundedReceiver<Delivery>>,
+    letters: mpsc::UnboundedReceiver<DeadLetter>,
+    stop: watch::Sender<Stop>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+/// A source with a flow for each of `routes`.
+async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> Bench {
+    let broker = Broker::bind().await;
+    let (mut flows, mut table) = (Vec::new(), Vec::new());
+    for (number, (pattern, ack)) in (0_u16..).zip(routes) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        flows.push(receiver);
+        table.push(Route {
+            flow: FlowId(number),
+            name: format!("flow-{number}").into(),
+            pattern: Pattern::parse(pattern).unwrap(),
+            intake: Arc::new(Lanes(sender)),
+            ack: *ack,
+        });
+    }
+    let config = Config {
+        name: "field".into(),
+        mqtt: broker.config(),
+        qos,
+        routes: table,
+        max_unsettled_bytes,
+        max_topic_bytes: 20,
+        max_payload_bytes: 10_000,
+    };
+    let (parked, letters) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(Stop::Run);
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry).unwrap();
+    let task = tokio::spawn(run(config, Arc::new(Letters(parked)), Arc::new(Mint::new(7)), metrics, stopped));
+    Bench { broker, registry, flows, letters, stop, task }
+}
+
+async fn simple() -> Bench {
+    bench(&[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 1 << 20).await
+}
+
+impl Bench {
+    async fn next(&mut self, flow: usize) -> Delivery {
+        self.flows[flow].recv().await.unwrap()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric().iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+    }
+
+    async fn leave(self, how: Stop) {
+        self.stop.send(how).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn release(delivery: Delivery) {
+    delivery.receipt.unwrap().release();
+}
+
+#[tokio::test]
+async fn acknowledgements_leave_in_arrival_order_however_messages_settle() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    for id in 1..=3 {
+        client.publish((1, id), "d/d7", b"x").await;
+    }
+    let (first, second, third) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
+    assert_eq!((first.message.key(), first.message.id.boot, first.message.flow), (&b"d7"[..], 7, FlowId(0)));
+    assert!(first.message.id < second.message.id && second.message.id < third.message.id);
+    release(third);
+    release(second);
+    release(first);
+    for id in 1..=3 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    assert_eq!(bench.metric("tidegate_messages_received_total"), 3.0);
+    assert_eq!(bench.metric("tidegate_source_up"), 1.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn a_message_of_two_flows_is_acknowledged_when_both_have_settled_and_one_that_does_not_wait_counts_for_nothing() {
+    let routes = [("d/{device}", Ack::Safe), ("d/#", Ack::Safe), ("+/d7", Ack::Received)];
+    let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    let (one, other, at_once) = (bench.next(0).await, bench.next(1).await, bench.next(2).await);
+    assert_eq!(one.message.id, at_once.message.id);
+    client.publish((1, 2), "e/d7", b"x").await;
+    let alone = bench.next(2).await;
+    release(one);
+    release(other);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(client.acknowledged().await, (PUBACK, 2));
+    release(at_once);
+    release(alone);
+    bench.leave(Stop::Drain).await;
+}
+
+#[tokio::test]
+async fn after_a_loss_what_settles_late_acknowledges_nothing_and_the_second_copy_does() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    let old = bench.next(0).await;
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    client.send(0x3a, b"\0\x04d/d7\0\x01\0x").await;
+    let new = bench.next(0).await;
+    assert!(new.message.marks.has(Marks::DUPLICATE) && !old.message.marks.has(Marks::DUPLICATE));
+    release(old);
+    client.publish((1, 2), "d/d7", b"y").await;
+    let next = bench.next(0).await;
+    release(next);
+    release(new);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(client.acknowledged().await, (PUBACK, 2));
+    assert_eq!(bench.metric("tidegate_source_reconnects_total"), 1.0);
+    assert_eq!(bench.metric("tidegate_source_sessions_lost_total"), 0.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn exactly_once_is_not_given_out_twice_over_a_reconnect() {
+    let mut bench = bench(&[("d/{device}", Ack::Safe)], Qos::ExactlyOnce, 1 << 20).await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((2, 5), "d/d7", b"x").await;
+    let old = bench.next(0).await;
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    client.publish((2, 5), "d/d7", b"x").await;
+    client.publish((2, 6), "d/d7", b"y").await;
+    let next = bench.next(0).await;
+    assert_eq!(&next.message.payload[..], b"y");
+    release(next);
+    release(old);
+    assert_eq!(client.acknowledged().await, (PUBREC, 5));
+    assert_eq!(client.acknowledged().await, (PUBREC, 6));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn a_lost_receipt_is_a_fault_and_makes_the_broker_send_again() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    drop(bench.next(0).await);
+    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    release(bench.next(0).await);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(bench.metric("tidegate_source_faults_total"), 1.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn over_long_messages_are_parked_by_their_head_and_acknowledged_once_that_is_durable() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", &[b'x'; 10_001]).await;
+    client.publish((1, 2), "d/a-name-of-twenty-bytes", b"x").await;
+    client.publish((1, 3), "unrouted", b"x").await;
+    let (long, topic) = (bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap());
+    assert_eq!((long.reason, &*long.flow, long.message.payload.len()), (Reason::TooLong, "flow-0", 4_096));
+    assert_eq!(long.detail, "payload of 10001 bytes is over the limit of 10000 (`max_payload_bytes`)");
+    assert_eq!(topic.message.topic_str(), "d/a-name-of-twenty-b");
+    long.receipt.unwrap().release();
+    topic.receipt.unwrap().release();
+    for id in 1..=3 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    assert_eq!(bench.metric("tidegate_source_too_long_messages_total"), 2.0);
+    assert_eq!(bench.metric("tidegate_source_unrouted_messages_total"), 1.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn above_half_of_the_room_level_0_is_dropped_and_at_the_limit_reading_goes_on_when_there_is_room() {
+    let mut bench = bench(&[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 4_000).await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((0, 0), "d/d7", b"fits").await;
+    client.publish((1, 1), "d/d7", &[1; 3_000]).await;
+    client.publish((0, 0), "d/d7", b"dropped").await;
+    client.publish((1, 2), "d/d7", &[2; 3_000]).await;
+    let (level_0, first, second) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
+    assert_eq!((&level_0.message.payload[..], first.message.payload[0], second.message.payload[0]), (&b"fits"[..], 1, 2));
+    client.publish((1, 3), "d/d7", b"waits").await;
+    release(first);
+    release(second);
+    release(level_0);
+    assert_eq!(&bench.next(0).await.message.payload[..], b"waits");
+    assert_eq!(bench.metric("tidegate_source_dropped_messages_total"), 1.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn near_its_window_the_source_is_pressed_and_then_no_longer() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    let mut taken = Vec::new();
+    for id in 1..=80 {
+        client.publish((1, id), "d/d7", b"x").await;
+        taken.push(bench.next(0).await);
+    }
+    client.publish((1, 81), "d/d7", b"x").await;
+    let last = bench.next(0).await;
+    assert!(last.receipt.as_ref().is_some_and(crate::message::Receipt::pressed));
+    taken.into_iter().for_each(release);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert!(!last.receipt.as_ref().is_some_and(crate::message::Receipt::pressed));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn draining_ends_when_all_that_was_taken_is_acknowledged() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    let taken = bench.next(0).await;
+    bench.stop.send(Stop::Drain).unwrap();
+    release(taken);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
+    drop(client);
+    bench.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_without_any_rights_is_refused_and_waits() {
+    let bench = simple().await;
+    let mut client = bench.broker.greet(false).await;
+    let request = client.packet().await.unwrap();
+    client.send(0x90, &[request.body[0], request.body[1], 0, 0x87]).await;
+    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
+    drop(client);
+    let client = bench.broker.accept().await;
+    assert_eq!(bench.metric("tidegate_source_failures_total"), 1.0);
+    assert_eq!(bench.metric("tidegate_source_up"), 0.0);
+    drop(client);
+    bench.leave(Stop::Drain).await;
+}

@@ -1,0 +1,150 @@
+//! The spool's numbers, for metrics, the demo and tests.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::letters::{self, LetterRecord, REASONS};
+use super::{Shared, locked};
+use crate::message::Reason;
+
+/// One queue.
+#[derive(Clone, Debug)]
+pub struct QueueAccount {
+    /// Name of the uplink.
+    pub uplink: Arc<str>,
+    /// Name of the class.
+    pub class: Arc<str>,
+    /// Messages in RAM that are not accepted.
+    pub in_ram: u64,
+    /// Messages on disk that are not accepted. Exact in the run that wrote them; after a kill it can be off by what was
+    /// accepted out of order.
+    pub on_disk: u64,
+    /// Receipts waiting for acceptance or a commit.
+    pub unsettled: u64,
+    /// Bytes in RAM.
+    pub ram_bytes: u64,
+    /// Bytes of chunks on disk.
+    pub disk_bytes: u64,
+    /// Bytes in RAM at which the queue is written.
+    pub capacity_bytes: u64,
+    /// Age of the oldest message owed, counted while running.
+    pub oldest_age: Option<Duration>,
+    /// Messages appended since the start.
+    pub appended: u64,
+    /// Messages accepted since the start, those of earlier runs included.
+    pub accepted: u64,
+    /// Messages without a receipt dropped from RAM because the store could not write.
+    pub dropped: u64,
+    /// Messages lost to damage on disk.
+    pub damaged: u64,
+}
+
+impl QueueAccount {
+    /// Messages owed.
+    pub fn owed(&self) -> u64 {
+        self.in_ram + self.on_disk
+    }
+}
+
+/// Dead letters of one reason.
+#[derive(Clone, Copy, Debug)]
+pub struct LetterAccount {
+    /// The reason.
+    pub reason: Reason,
+    /// Letters in the store.
+    pub kept: u64,
+}
+
+/// The whole spool.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Number of this start.
+    pub boot: u32,
+    /// All queues, by `QueueId`.
+    pub queues: Vec<QueueAccount>,
+    /// Dead letters kept, one entry for each reason.
+    pub letters: Vec<LetterAccount>,
+    /// Dead letters that wait for their commit.
+    pub letters_waiting: u64,
+    /// Dead letters that made room for newer ones since the start.
+    pub letters_evicted: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Bytes of chunks and letters given to the store since the start.
+    pub written_bytes: u64,
+    /// Whether the store can be written.
+    pub is_well: bool,
+    /// Where a damaged store was moved, if that happened since the start.
+    pub damaged_store: Option<PathBuf>,
+    /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
+    pub strangers: Vec<(String, u64)>,
+}
+
+impl Account {
+    /// Messages owed in all queues.
+    pub fn owed(&self) -> u64 {
+        self.queues.iter().map(QueueAccount::owed).sum()
+    }
+
+    /// Dead letters kept, of all reasons.
+    pub fn dead_letters(&self) -> u64 {
+        self.letters.iter().map(|letters| letters.kept).sum()
+    }
+}
+
+impl Shared {
+    /// The numbers; memory work only.
+    pub(super) fn account(&self) -> Account {
+        let now_us = self.clock.now();
+        let queues = self.config.queues.iter().zip(&self.slots).map(|(config, slot)| {
+            let tally = locked(&slot.queue).tally();
+            QueueAccount {
+                uplink: Arc::clone(&config.uplink),
+                class: Arc::clone(&config.class),
+                in_ram: tally.in_ram,
+                on_disk: tally.on_disk,
+                unsettled: tally.unsettled,
+                ram_bytes: tally.ram_bytes,
+                disk_bytes: tally.disk_bytes,
+                capacity_bytes: self.config.head_bytes as u64,
+                oldest_age: tally.oldest_us.map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
+                appended: tally.appended,
+                accepted: tally.accepted,
+                dropped: tally.dropped,
+                damaged: tally.damaged,
+            }
+        });
+        let kept = *locked(&self.letters);
+        Account {
+            boot: self.boot,
+            queues: queues.collect(),
+            letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letters_waiting: locked(&self.pile).len() as u64,
+            letters_evicted: self.evicted.load(Ordering::Relaxed),
+            commits: self.metrics.commits.get(),
+            written_bytes: self.metrics.written.get(),
+            is_well: !self.cannot_write(now_us),
+            damaged_store: locked(&self.set_aside).clone(),
+            strangers: self.strangers.clone(),
+        }
+    }
+
+    /// The oldest dead letters; blocks on the disk.
+    pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(limit));
+        let found = found.unwrap_or_else(|error| {
+            self.report_trouble(&error);
+            Vec::new()
+        });
+        let readable = found.into_iter().filter_map(|(id, value)| match letters::decode(id, &value) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(boot = id.boot, number = id.number, %error, "a dead letter cannot be read");
+                None
+            }
+        });
+        readable.collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! The side of an uplink: fetch and accept in RAM, read from disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::chunk::{self, Content, Damage};
+use super::letters::Then;
+use super::store::{Store, StoreError};
+use super::{Link, Shared, Slot, describe, locked};
+use crate::clock::Now;
+use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
+
+/// How long a read waits for a store that is being opened anew; it also keeps a reader from spinning meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+struct Drain {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+}
+
+/// The backlog of an uplink; of one without queues it is always empty.
+pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Arc<dyn Backlog> {
+    let link = shared.links.iter().find(|link| &*link.name == uplink).map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
+    Arc::new(Drain { shared: Arc::clone(shared), link })
+}
+
+impl Backlog for Drain {
+    fn low(&self, queue: QueueId) -> Seq {
+        self.shared.slot(queue).map_or(Seq(0), |slot| Seq(locked(&slot.queue).low()))
+    }
+
+    fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
+        let Some(slot) = self.shared.slot(queue) else { return Fetch::Empty };
+        let state = locked(&slot.queue);
+        let fetched = state.fetch(from.0, max, max_bytes);
+        if matches!(fetched, Fetch::Empty) {
+            // Under the queue's lock: an append either was seen by this fetch or sees the flag.
+            self.link.waiting.store(true, Ordering::Release);
+        }
+        fetched
+    }
+
+    fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
+        let index = usize::from(queue.0);
+        match self.shared.slot(queue) {
+            Some(slot) => Reader { shared: &self.shared, slot, index }.read(from.0),
+            None => Vec::new(),
+        }
+    }
+
+    fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
+        self.shared.accept(queue, from, to);
+    }
+
+    fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
+        let Some(slot) = self.shared.slot(queue) else { return };
+        if !locked(&slot.queue).refuse(stored.seq.0) {
+            return;
+        }
+        let flow = self.shared.flows.name(stored.message.flow);
+        let letter =
+            DeadLetter { message: stored.message, flow, plugin: None, reason: Reason::Refused, detail, receipt: None };
+        self.shared.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
+        locked(&self.shared.pile).push(letter, Now::read().wall_us, Then::Accept(queue, stored.seq));
+        self.shared.bell.due(0);
+    }
+
+    fn link(&self, up: bool) {
+        self.link.up.store(up, Ordering::Release);
+        for slot in self.shared.slots.iter().filter(|slot| Arc::ptr_eq(&slot.link, &self.link)) {
+            let limits = self.shared.limits(slot);
+            if let Some(due) = locked(&slot.queue).due(limits) {
+                self.shared.bell.due(due);
+            }
+        }
+    }
+
+    fn ready(&self) -> Arc<Notify> {
+        Arc::clone(&self.link.ready)
+    }
+}
+
+impl Shared {
+    fn slot(&self, queue: QueueId) -> Option<&Slot> {
+        let slot = self.slots.get(usize::from(queue.0));
+        if slot.is_none() {
+            tracing::error!(queue = queue.0, "a queue that does not exist was asked for");
+        }
+        slot
+    }
+
+    /// Upstream has `from..to`.
+    pub(super) fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
+        let Some(slot) = self.slot(queue) else { return };
+        let limits = self.limits(slot);
+        let now_us = self.clock.now();
+        let mut released = Vec::new();
+        let (fresh, due) = {
+            let mut state = locked(&slot.queue);
+            let fresh = state.accept(from.0, to.0, now_us, &mut released);
+            (fresh, state.due(limits))
+        };
+        slot.accepted.inc_by(fresh);
+        for receipt in released {
+            receipt.release();
+        }
+        if let Some(due) = due {
+            self.bell.due(due);
+        }
+    }
+}
+
+/// Reads the spilled part of one queue.
+struct Reader<'a> {
+    shared: &'a Shared,
+    slot: &'a Slot,
+    index: usize,
+}
+
+impl Reader<'_> {
+    /// The messages of the chunk that holds the first owed place at or after `from`. What the disk has lost on the way
+    /// is counted, reported and passed over.
+    fn read(&self, from: u64) -> Vec<Stored> {
+        let Some(store) = self.shared.store(PATIENCE) else { return Vec::new() };
+        let mut from = from;
+        loop {
+            let Some(place) = locked(&self.slot.queue).owed_on_disk(from) else { return Vec::new() };
+            match self.find(&store, place) {
+                Ok(Some(content)) => {
+                    from = content.extent.end;
+                    let owed = self.owed(content, place);
+                    if !owed.is_empty() {
+                        return owed;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.give_up(&error, place);
+                    return Vec::new();
+                }
+            }
+        }
+    }
+
+    /// What of a chunk may be handed out; the queue learns what the chunk tells.
+    fn owed(&self, content: Content, place: u64) -> Vec<Stored> {
+        let Content { extent, mut messages } = content;
+        let mut queue = locked(&self.slot.queue);
+        queue.learn(extent, messages.iter().map(|stored| stored.seq.0), self.shared.clock.now());
+        messages.retain(|stored| stored.seq.0 >= place && queue.is_owed(stored.seq.0));
+        messages
+    }
+
+    /// The chunk that answers for `place`. `None` when there is none: the gap is passed over, look again.
+    fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
+        let mut found = store.chunk_near(self.index, place)?;
+        if let Some((first, value)) = &found
+            && chunk::extent(value).is_ok_and(|extent| extent.end <= place && extent.first == *first)
+        {
+            found = store.chunk_after(self.index, *first)?;
+        }
+        let Some((first, value)) = found else {
+            self.lose(place, u64::MAX, "its chunks are missing");
+            return Ok(None);
+        };
+        if first > place {
+            self.lose(place, first, "its chunk is missing");
+            return Ok(None);
+        }
+        let content = chunk::decode(&value, &self.shared.flows);
+        match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
+            Ok(content) => Ok(Some(content)),
+            Err(damage) => {
+                let next = store.chunk_after(self.index, first)?.map_or(u64::MAX, |(next, _)| next);
+                store.set_chunk_aside(self.index, first, &value)?;
+                self.lose(place.min(first), next, &format!("its chunk was set aside: {damage}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Places that cannot be read any more. Those that were accepted meanwhile are no loss: their chunk was deleted.
+    fn lose(&self, from: u64, to: u64, why: &str) {
+        let (lost, to) = {
+            let mut queue = locked(&self.slot.queue);
+            let to = to.min(queue.disk_end());
+            (queue.lose(from, to, self.shared.clock.now()), to)
+        };
+        if lost > 0 {
+            let config = &self.shared.config.queues[self.index];
+            tracing::error!(uplink = %config.uplink, class = %config.class, from, to, messages = lost, why, "messages are lost on disk");
+            self.slot.damaged.inc_by(lost);
+        }
+    }
+
+    /// The store cannot be read. The keeper opens it anew; what stays unreadable after that is lost.
+    fn give_up(&self, error: &StoreError, place: u64) {
+        let strikes = match error {
+            StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
+            StoreError::Disk(_) | StoreError::Newer(_) => 0,
+        };
+        if strikes > 2 {
+            let next = locked(&self.slot.queue).next_known_chunk(place);
+            self.lose(place, next, &format!("the store cannot be read there: {}", describe(error)));
+        } else {
+            self.shared.report_trouble(error);
+        }
+    }
+}

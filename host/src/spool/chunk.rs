@@ -1,0 +1,435 @@
+//! One chunk: some hundred messages of one queue as a single value of the store.
+//!
+//! ```text
+//! byte 0         1           5           13          21          25          29              37
+//! ┌────────────┬───────────┬───────────┬───────────┬───────────┬───────────┬───────────────┬───────────────┐
+//! │ version u8 │ crc u32   │ first u64 │ span u64  │ count u32 │ raw u32   │ since u64     │ LZ4 block     │
+//! └────────────┴───────────┴───────────┴───────────┴───────────┴───────────┴───────────────┴───────────────┘
+//!                └ CRC-32 of the version and of all that follows the sum     └ running clock, microseconds,
+//!                                                                              when the first record came
+//! the block, `raw` bytes when unpacked, in MessagePack:
+//! count × [place − first, boot, number, flow, topic, key offset, key length, headers, payload, marks, wall us, uptime us]
+//! then    [name of flow 0, name of flow 1, ...]
+//! ```
+//!
+//! Numbers are little endian. A chunk answers for the places `first..first + span`; one that has no record was settled
+//! before the chunk was written. The next chunk of a queue begins where this one ends, so a lost chunk shows as a gap.
+//! Flows go by name, since their numbers change with the config.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
+use serde::{Deserialize, Serialize};
+
+use crate::message::{FlowId, Marks, Message, MessageId, Seq, Span, Stored};
+
+/// The layout above.
+const VERSION: u8 = 1;
+/// Bytes before the block.
+const HEADER: usize = 37;
+/// LZ4 expands a byte to 255 at the most, which bounds what a damaged length can make us reserve.
+const MAX_EXPANSION: usize = 255;
+/// The smallest record there can be: an array of twelve with one byte each.
+const MIN_RECORD: usize = 13;
+/// The flow of a record whose name the config no longer has.
+const UNKNOWN_FLOW: FlowId = FlowId(u16::MAX);
+
+/// Why a chunk cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Damage {
+    /// It ends inside its header.
+    #[error("it is only {0} bytes long")]
+    Short(usize),
+    /// Written by another version.
+    #[error("it has version {0}, and this program reads version {VERSION}")]
+    Version(u8),
+    /// Bytes have changed.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// The header contradicts itself or the block.
+    #[error("its lengths contradict each other")]
+    Lengths,
+    /// The block does not unpack.
+    #[error("its block does not unpack")]
+    Block,
+    /// A record does not decode.
+    #[error("record {0} does not decode")]
+    Record(u32),
+    /// A record stands at the wrong place.
+    #[error("record {0} is out of order")]
+    Order(u32),
+    /// It lies under another key.
+    #[error("it lies at the wrong place")]
+    Place,
+}
+
+/// The places a chunk answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The first place.
+    pub first: u64,
+    /// The place behind the last.
+    pub end: u64,
+    /// Its size on disk.
+    pub bytes: u64,
+    /// Running clock when its first record came, microseconds.
+    pub since_us: u64,
+}
+
+/// A chunk ready to be written.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// What it answers for.
+    pub extent: Extent,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// A chunk that was read.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// What it answers for.
+    pub extent: Extent,
+    /// Its messages, rising.
+    pub messages: Vec<Stored>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record<'a> {
+    offset: u64,
+    boot: u32,
+    number: u64,
+    flow: u16,
+    #[serde(with = "serde_bytes", borrow)]
+    topic: &'a [u8],
+    key_offset: u16,
+    key_len: u16,
+    #[serde(with = "serde_bytes", borrow)]
+    headers: &'a [u8],
+    #[serde(with = "serde_bytes", borrow)]
+    payload: &'a [u8],
+    marks: u32,
+    received_us: u64,
+    uptime_us: u64,
+}
+
+/// The flows of the config, by number and by name.
+#[derive(Debug)]
+pub(super) struct Flows {
+    names: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, FlowId>,
+}
+
+impl Flows {
+    /// In the config's order.
+    pub(super) fn new(names: &[Arc<str>]) -> Self {
+        let ids = (0..).zip(names).map(|(id, name)| (Arc::clone(name), FlowId(id))).collect();
+        Self { names: names.to_vec(), ids }
+    }
+
+    /// The name; empty when there is none.
+    pub(super) fn name(&self, id: FlowId) -> Arc<str> {
+        self.names.get(usize::from(id.0)).map_or_else(|| Arc::from(""), Arc::clone)
+    }
+
+    /// The number today.
+    pub(super) fn id(&self, name: &str) -> FlowId {
+        self.ids.get(name).copied().unwrap_or(UNKNOWN_FLOW)
+    }
+}
+
+/// Packs messages into chunks; its buffers are used again from chunk to chunk.
+pub(super) struct Packer {
+    raw: Vec<u8>,
+    flows: Vec<FlowId>,
+    count: u32,
+    first: u64,
+    end: u64,
+    since_us: u64,
+    packed: Vec<u8>,
+    table: CompressTable,
+}
+
+impl Packer {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        let table = CompressTable::large();
+        Self { raw: Vec::new(), flows: Vec::new(), count: 0, first: 0, end: 0, since_us: 0, packed: Vec::new(), table }
+    }
+
+    /// Begins a chunk whose first place is `first`.
+    pub(super) fn begin(&mut self, first: u64) {
+        self.raw.clear();
+        self.flows.clear();
+        (self.count, self.first, self.end) = (0, first, first);
+    }
+
+    /// Bytes packed since `begin`, before compression.
+    pub(super) fn raw_bytes(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// The place behind the last record.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Adds a message at a place behind all others.
+    pub(super) fn push(&mut self, place: u64, message: &Message, since_us: u64) {
+        if self.count == 0 {
+            self.since_us = since_us;
+        }
+        let flow = self.flows.iter().position(|flow| *flow == message.flow).unwrap_or_else(|| {
+            self.flows.push(message.flow);
+            self.flows.len() - 1
+        });
+        let record = Record {
+            offset: place - self.first,
+            boot: message.id.boot,
+            number: message.id.seq,
+            flow: u16::try_from(flow).unwrap_or(u16::MAX),
+            topic: &message.topic,
+            key_offset: message.key.offset,
+            key_len: message.key.len,
+            headers: &message.headers,
+            payload: &message.payload,
+            marks: message.marks.0,
+            received_us: message.received_us,
+            uptime_us: message.uptime_us,
+        };
+        rmp_serde::encode::write(&mut self.raw, &record).expect("fields of known length always go into a Vec");
+        self.count += 1;
+        self.end = place + 1;
+    }
+
+    /// Ends the chunk; `None` when nothing was pushed.
+    pub(super) fn finish(&mut self, flows: &Flows) -> Option<Chunk> {
+        if self.count == 0 {
+            return None;
+        }
+        let names: Vec<Arc<str>> = self.flows.iter().map(|id| flows.name(*id)).collect();
+        rmp_serde::encode::write(&mut self.raw, &names).expect("a list of names always goes into a Vec");
+        self.packed.resize(get_maximum_output_size(self.raw.len()), 0);
+        let length = compress_into_with_table(&self.raw, &mut self.packed, &mut self.table)
+            .expect("the output has the maximum size of a block");
+        let mut value = Vec::with_capacity(HEADER + length);
+        value.push(VERSION);
+        value.extend_from_slice(&[0; 4]);
+        value.extend_from_slice(&self.first.to_le_bytes());
+        value.extend_from_slice(&(self.end - self.first).to_le_bytes());
+        value.extend_from_slice(&self.count.to_le_bytes());
+        let raw = u32::try_from(self.raw.len()).expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
+        value.extend_from_slice(&raw.to_le_bytes());
+        value.extend_from_slice(&self.since_us.to_le_bytes());
+        value.extend_from_slice(&self.packed[..length]);
+        let sum = checksum(&value);
+        value[1..5].copy_from_slice(&sum.to_le_bytes());
+        let extent = Extent { first: self.first, end: self.end, bytes: value.len() as u64, since_us: self.since_us };
+        self.count = 0;
+        Some(Chunk { extent, value })
+    }
+}
+
+fn checksum(value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&value[..1]);
+    hasher.update(&value[5..]);
+    hasher.finalize()
+}
+
+struct Header {
+    extent: Extent,
+    count: u32,
+    raw: usize,
+}
+
+fn header(value: &[u8]) -> Result<Header, Damage> {
+    if value.len() < HEADER {
+        return Err(Damage::Short(value.len()));
+    }
+    if value[0] != VERSION {
+        return Err(Damage::Version(value[0]));
+    }
+    if checksum(value).to_le_bytes() != value[1..5] {
+        return Err(Damage::Checksum);
+    }
+    let word = |at: usize| value[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let half = |at: usize| value[at..].first_chunk().copied().map_or(0, u32::from_le_bytes);
+    let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
+    let end = first.checked_add(span).ok_or(Damage::Lengths)?;
+    if count == 0 || u64::from(count) > span || raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION) {
+        return Err(Damage::Lengths);
+    }
+    Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
+}
+
+/// What a chunk answers for, without unpacking it.
+pub(super) fn extent(value: &[u8]) -> Result<Extent, Damage> {
+    header(value).map(|header| header.extent)
+}
+
+/// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
+pub(super) fn decode(value: &[u8], flows: &Flows) -> Result<Content, Damage> {
+    let Header { extent, count, raw } = header(value)?;
+    let block = decompress(&value[HEADER..], raw).map_err(|_| Damage::Block)?;
+    if block.len() != raw || (count as usize).saturating_mul(MIN_RECORD) > raw {
+        return Err(Damage::Lengths);
+    }
+    let block = Bytes::from(block);
+    let mut input = rmp_serde::Deserializer::from_read_ref(block.as_ref());
+    input.set_max_depth(8);
+    let mut messages = Vec::with_capacity(count as usize);
+    let mut next = extent.first;
+    for index in 0..count {
+        let record = Record::deserialize(&mut input).map_err(|_| Damage::Record(index))?;
+        let place = extent.first.checked_add(record.offset).filter(|place| (next..extent.end).contains(place));
+        let place = place.ok_or(Damage::Order(index))?;
+        next = place + 1;
+        messages.push(Stored { seq: Seq(place), message: message(&record, &block) });
+    }
+    let names = Vec::<&str>::deserialize(&mut input).map_err(|_| Damage::Record(count))?;
+    let ids: Vec<FlowId> = names.into_iter().map(|name| flows.id(name)).collect();
+    for stored in &mut messages {
+        let flow = &mut stored.message.flow;
+        *flow = ids.get(usize::from(flow.0)).copied().unwrap_or(UNKNOWN_FLOW);
+    }
+    Ok(Content { extent, messages })
+}
+
+/// The message of a record, its fields slices of the block; `flow` is still the number in the chunk's own table.
+fn message(record: &Record<'_>, block: &Bytes) -> Message {
+    Message {
+        id: MessageId { boot: record.boot, seq: record.number },
+        flow: FlowId(record.flow),
+        topic: block.slice_ref(record.topic),
+        key: Span { offset: record.key_offset, len: record.key_len },
+        headers: block.slice_ref(record.headers),
+        payload: block.slice_ref(record.payload),
+        marks: Marks(record.marks),
+        received_us: record.received_us,
+        uptime_us: record.uptime_us,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(in crate::spool) fn any_message() -> impl Strategy<Value = Message> {
+        let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most).prop_map(Bytes::from);
+        (
+            (any::<u32>(), any::<u64>(), 0_u16..3),
+            "[a-z/]{0,20}",
+            any::<(u16, u16)>(),
+            bytes(30),
+            bytes(300),
+            any::<(u32, u64, u64)>(),
+        )
+            .prop_map(|((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us))| Message {
+                id: MessageId { boot, seq },
+                flow: FlowId(flow),
+                topic: Bytes::from(topic),
+                key: Span { offset, len },
+                headers,
+                payload,
+                marks: Marks(marks),
+                received_us,
+                uptime_us,
+            })
+    }
+
+    fn flows() -> Flows {
+        Flows::new(&["one".into(), "two".into(), "three".into()])
+    }
+
+    fn pack(first: u64, messages: &[(u64, Message)]) -> Chunk {
+        let mut packer = Packer::new();
+        packer.begin(first);
+        for (place, message) in messages {
+            packer.push(*place, message, 77);
+        }
+        packer.finish(&flows()).unwrap()
+    }
+
+    /// Messages at rising places from `first` on, some places left out.
+    fn placed() -> impl Strategy<Value = (u64, Vec<(u64, Message)>)> {
+        (0_u64..1 << 50, proptest::collection::vec((0_u64..4, any_message()), 1..40)).prop_map(|(first, list)| {
+            let mut place = first;
+            let messages = list
+                .into_iter()
+                .map(|(skipped, message)| {
+                    place += skipped + 1;
+                    (place - 1, message)
+                })
+                .collect();
+            (first, messages)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_read_back((first, messages) in placed()) {
+            let chunk = pack(first, &messages);
+            let content = decode(&chunk.value, &flows()).unwrap();
+            prop_assert_eq!(content.extent, chunk.extent);
+            prop_assert_eq!(extent(&chunk.value).unwrap(), chunk.extent);
+            prop_assert_eq!(content.extent.end, messages.last().unwrap().0 + 1);
+            let read: Vec<_> = content.messages.into_iter().map(|stored| (stored.seq.0, stored.message)).collect();
+            prop_assert_eq!(read, messages);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(value in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(decode(&value, &flows()).is_err());
+        }
+
+        #[test]
+        fn a_changed_bit_is_always_seen((first, messages) in placed(), at in any::<prop::sample::Index>(), bit in 0_u32..8) {
+            let mut value = pack(first, &messages).value;
+            let at = at.index(value.len());
+            value[at] ^= 1 << bit;
+            prop_assert!(decode(&value, &flows()).is_err());
+        }
+
+        #[test]
+        fn a_changed_chunk_with_a_matching_checksum_never_panics(
+            (first, messages) in placed(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut value = pack(first, &messages).value;
+            for (at, byte) in changes {
+                let at = at.index(value.len());
+                value[at] = byte;
+            }
+            value.truncate(cut.index(value.len() + 1).max(HEADER.min(value.len())));
+            value[0] = VERSION;
+            let sum = checksum(&value);
+            value[1..5].copy_from_slice(&sum.to_le_bytes());
+            if let Ok(content) = decode(&value, &flows()) {
+                let extent = content.extent;
+                prop_assert!(content.messages.iter().all(|stored| (extent.first..extent.end).contains(&stored.seq.0)));
+                prop_assert!(content.messages.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+            }
+        }
+    }
+
+    #[test]
+    fn flows_are_found_by_name_after_the_config_has_changed() {
+        let message = |flow| Message { flow: FlowId(flow), ..Message::default() };
+        let chunk = pack(0, &[(0, message(0)), (1, message(2)), (2, message(9))]);
+        let today = Flows::new(&["three".into()]);
+        let found: Vec<_> = decode(&chunk.value, &today).unwrap().messages.iter().map(|stored| stored.message.flow).collect();
+        assert_eq!(found, [UNKNOWN_FLOW, FlowId(0), UNKNOWN_FLOW]);
+    }
+
+    #[test]
+    fn a_chunk_of_a_later_version_says_so() {
+        let mut value = pack(0, &[(0, Message::default())]).value;
+        value[0] = 2;
+        assert_eq!(decode(&value, &flows()).unwrap_err(), Damage::Version(2));
+    }
+}

@@ -1,0 +1,180 @@
+//! The data folder: its lock, its leavings from an interrupted start, and a damaged store that is moved out of the way.
+//!
+//! ```text
+//! <path>/lock                      held while a gateway runs; tells its process and the boot
+//! <path>/store/                    sled
+//! <path>/store.damaged-<seconds>   what could not be opened, untouched
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Error;
+use crate::clock::Now;
+
+/// A killed process may hold its lock until it is reaped.
+const LOCK_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// The folder, locked for this process.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+    last_boot: u32,
+}
+
+impl Folder {
+    /// Makes the folder if need be and takes its lock.
+    pub(super) fn lock(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Folder { path: path.to_owned(), source };
+        let is_new = !path.exists();
+        fs::create_dir_all(path).map_err(failed)?;
+        if is_new {
+            sync_folder(path.parent().unwrap_or(path)).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut lock = options.read(true).write(true).create(true).truncate(false).open(path.join("lock")).map_err(failed)?;
+        let deadline = Instant::now() + LOCK_WAIT;
+        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(failed(error.into()));
+            }
+            if Instant::now() >= deadline {
+                let holder = read(&mut lock, "process ").unwrap_or_else(|| "unknown".to_owned());
+                return Err(Error::Locked { path: path.to_owned(), holder });
+            }
+            std::thread::sleep(LOCK_RETRY);
+        }
+        let last_boot = read(&mut lock, "boot ").and_then(|boot| boot.parse().ok()).unwrap_or(0);
+        Ok(Self { path: path.to_owned(), lock, last_boot })
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where sled's files are.
+    pub(super) fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// The boot that last held the lock: a second witness, should the store be lost.
+    pub(super) fn last_boot(&self) -> u32 {
+        self.last_boot
+    }
+
+    /// Writes into the lock file who holds it.
+    pub(super) fn sign(&mut self, boot: u32) -> io::Result<()> {
+        let text = format!("process {}\nboot {boot}\n", std::process::id());
+        self.lock.set_len(0)?;
+        self.lock.rewind()?;
+        self.lock.write_all(text.as_bytes())
+    }
+
+    /// Removes snapshots of sled that were not finished: one that a full disk cut short would be taken for the newest
+    /// and make the store look corrupt for ever. A finished one has been renamed.
+    pub(super) fn remove_unfinished_snapshots(&self) -> io::Result<()> {
+        self.remove_snapshots(|name| name.ends_with(".generating")).map(drop)
+    }
+
+    /// Removes all snapshots: sled rebuilds them from its log. Answers whether there were any.
+    pub(super) fn remove_all_snapshots(&self) -> io::Result<bool> {
+        self.remove_snapshots(|_| true)
+    }
+
+    fn remove_snapshots(&self, wanted: impl Fn(&str) -> bool) -> io::Result<bool> {
+        let entries = match fs::read_dir(self.store()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut removed = false;
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && wanted(name)) {
+                fs::remove_file(entry.path())?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Moves the store out of the way.
+    pub(super) fn set_aside(&self, now: Now) -> io::Result<PathBuf> {
+        let seconds = now.wall_us / 1_000_000;
+        let free = (seconds..).map(|seconds| self.path.join(format!("store.damaged-{seconds}"))).find(|path| !path.exists());
+        let target = free.ok_or_else(|| io::Error::other("no free name for the damaged store"))?;
+        fs::rename(self.store(), &target)?;
+        sync_folder(&self.path)?;
+        Ok(target)
+    }
+
+    /// Makes the folder's entries durable; needed once after the store was created.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync_folder(&self.store())?;
+        sync_folder(&self.path)
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}
+
+/// The rest of the line of the lock file that begins with `label`.
+fn read(lock: &mut File, label: &str) -> Option<String> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.take(256).read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(label)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_file_remembers_process_and_boot() {
+        let folder = crate::spool::tests::tempdir();
+        let path = folder.path().join("new/spool");
+        let mut first = Folder::lock(&path).unwrap();
+        assert_eq!(first.last_boot(), 0);
+        first.sign(41).unwrap();
+        drop(first);
+        let mut second = Folder::lock(&path).unwrap();
+        assert_eq!(second.last_boot(), 41);
+        assert_eq!(read(&mut second.lock, "process "), Some(std::process::id().to_string()));
+    }
+
+    #[test]
+    fn unfinished_snapshots_go_and_finished_ones_stay() {
+        let folder = crate::spool::tests::tempdir();
+        let folder = Folder::lock(folder.path()).unwrap();
+        fs::create_dir(folder.store()).unwrap();
+        for name in ["snap.00AB", "snap.00AC.generating", "snap.00AD.generating", "db"] {
+            fs::write(folder.store().join(name), if name.contains("AC") { "" } else { "x" }).unwrap();
+        }
+        folder.remove_unfinished_snapshots().unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["db", "snap.00AB"]);
+        assert!(folder.remove_all_snapshots().unwrap() && !folder.remove_all_snapshots().unwrap());
+    }
+
+    #[test]
+    fn two_stores_set_aside_in_one_second_get_two_names() {
+        let folder = crate::spool::tests::tempdir();
+        let folder = Folder::lock(folder.path()).unwrap();
+        let now = Now { wall_us: 7_000_000, uptime_us: 0 };
+        for name in ["store.damaged-7", "store.damaged-8"] {
+            fs::create_dir(folder.store()).unwrap();
+            assert_eq!(folder.set_aside(now).unwrap().file_name().unwrap(), name);
+        }
+    }
+}

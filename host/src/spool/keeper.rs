@@ -1,0 +1,360 @@
+//! The store thread: packs what is due into chunks, makes it durable, and only then releases receipts.
+//!
+//! One commit takes all queues that are due and all waiting dead letters: a batch for each tree, one `flush`, one
+//! `syncfs`. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
+//! store is opened anew after a delay, and the same messages are written again.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::chunk::{Extent, Packer};
+use super::folder::Folder;
+use super::letters::{self, LetterId, Then, Waiting};
+use super::queue::{self, Held, Mark};
+use super::store::{self, Kept, Store, StoreError};
+use super::{Ending, Error, Shared, locked};
+
+/// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
+const COMMIT_BYTES: u64 = 16 << 20;
+/// Bytes of dead letters in one commit.
+const LETTER_BYTES: usize = 4 << 20;
+/// Messages cloned under a queue's lock at a time.
+const COPY: usize = 512;
+/// The first delay before the store is opened anew, and the longest.
+const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
+/// How long readers of a failed store may take to let go of it.
+const LET_GO: Duration = Duration::from_secs(2);
+
+/// What one commit is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// What is due by now (running clock).
+    Due(u64),
+    /// Everything in RAM.
+    All,
+}
+
+/// What a commit has in hand until it is through.
+#[derive(Default)]
+struct Work {
+    queues: Vec<QueueWork>,
+    letters: Vec<Waiting>,
+    kept: Option<Kept>,
+    evicted: u64,
+    bytes: u64,
+}
+
+struct QueueWork {
+    index: usize,
+    extents: Vec<Extent>,
+    mark: Mark,
+    gone: Vec<u64>,
+}
+
+/// The store thread's own state.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    folder: Folder,
+    packer: Packer,
+    work: Work,
+    /// After a failure: when to open the store anew (running clock), and the delay after the next failure.
+    retry: Option<(u64, u64)>,
+    /// A failed commit may have left letters behind, which must not be counted twice.
+    is_repeating: bool,
+}
+
+impl Keeper {
+    /// Not running yet.
+    pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
+        Self { shared, folder, packer: Packer::new(), work: Work::default(), retry: None, is_repeating: false }
+    }
+
+    /// The loop: sleeps until something is due, ends when told to.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        loop {
+            self.shared.bell.look();
+            let ending = *locked(&self.shared.ending);
+            match ending {
+                Some(Ending::Abandon) => return Ok(()),
+                Some(Ending::Write) => return self.write_all(),
+                None => {}
+            }
+            let now_us = self.shared.clock.now();
+            match self.next_due() {
+                Some(due) if due <= now_us => {
+                    self.shared.bell.busy();
+                    self.turn(now_us);
+                }
+                due => self.shared.bell.sleep(now_us, due),
+            }
+        }
+    }
+
+    /// When there is something to do (running clock).
+    fn next_due(&mut self) -> Option<u64> {
+        if self.shared.trouble.load(Ordering::Acquire) {
+            let first = (self.shared.clock.now() + RETRY_US.0, RETRY_US.0);
+            return Some(self.retry.get_or_insert(first).0);
+        }
+        if locked(&self.shared.pile).len() > 0 {
+            return Some(0);
+        }
+        let dues = self.shared.slots.iter().map(|slot| (slot, self.shared.limits(slot)));
+        dues.filter_map(|(slot, limits)| locked(&slot.queue).due(limits)).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn turn(&mut self, now_us: u64) {
+        if !self.shared.trouble.load(Ordering::Acquire) || self.reopen(now_us) {
+            self.commit(Demand::Due(now_us));
+        }
+    }
+
+    /// The end: everything goes to disk. A store that fails gets one more chance.
+    fn write_all(&mut self) -> Result<(), Error> {
+        let mut chances = 2;
+        loop {
+            let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
+            let letters = locked(&self.shared.pile).len() as u64;
+            let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen(self.shared.clock.now());
+            if is_well && self.commit(Demand::All) {
+                if messages == 0 && letters == 0 {
+                    return Ok(());
+                }
+                continue;
+            }
+            chances -= 1;
+            if chances == 0 {
+                return Err(Error::Unwritten { messages, letters });
+            }
+        }
+    }
+
+    /// One commit. False when it failed.
+    pub(super) fn commit(&mut self, demand: Demand) -> bool {
+        let Some(store) = self.shared.store(Duration::ZERO) else { return false };
+        let now_us = self.shared.clock.now();
+        self.shared.commit_since.store(now_us.max(1), Ordering::Release);
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(&store, demand)));
+        self.shared.commit_since.store(0, Ordering::Release);
+        match written.unwrap_or_else(|_| Err(StoreError::Damaged("packing panicked".to_owned()))) {
+            Ok(()) => {
+                self.finish();
+                true
+            }
+            Err(error) => {
+                self.undo();
+                self.shared.report_trouble(&error);
+                let delay = self.retry.map_or(RETRY_US.0, |(_, delay)| delay);
+                self.retry = Some((self.shared.clock.now() + delay, delay.saturating_mul(2).min(RETRY_US.1)));
+                false
+            }
+        }
+    }
+
+    /// Packs, writes and syncs.
+    fn write(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
+        let started = Instant::now();
+        for index in 0..self.shared.slots.len() {
+            self.write_queue(store, index, demand)?;
+        }
+        self.write_letters(store)?;
+        let must_last = self.work.bytes > 0;
+        if must_last || !self.work.queues.is_empty() {
+            store.flush()?;
+        }
+        if must_last {
+            #[cfg(test)]
+            self.shared.fail_when_told()?;
+            store.sync()?;
+            self.shared.metrics.commits.inc();
+            self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// Packs and writes what one queue has for the disk. Deletions and `low` alone need no sync: losing them sends
+    /// messages twice.
+    fn write_queue(&mut self, store: &Store, index: usize, demand: Demand) -> Result<(), StoreError> {
+        let slot = &self.shared.slots[index];
+        let limits = self.shared.limits(slot);
+        let (wants_spill, wants_write, spill) = {
+            let mut queue = locked(&slot.queue);
+            let is_due = |due: Option<u64>| match demand {
+                Demand::Due(now_us) => due.is_some_and(|due| due <= now_us),
+                Demand::All => true,
+            };
+            let wants_spill = is_due(queue.spill_due(limits));
+            (wants_spill, wants_spill || is_due(queue.due(limits)), if wants_spill { queue.cut() } else { (0, 0) })
+        };
+        if !wants_write {
+            return Ok(());
+        }
+        let chunks = if wants_spill { self.pack(index, spill) } else { Vec::new() };
+        let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
+        let bytes = extents.iter().map(|extent| extent.bytes).sum();
+        let end = extents.last().map_or(0, |extent| extent.end);
+        let Some((mark, gone)) = locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now()) else {
+            return Ok(());
+        };
+        self.work.bytes += bytes;
+        self.work.queues.push(QueueWork { index, extents, mark, gone: gone.clone() });
+        store.write_queue(index, chunks, &gone, mark)
+    }
+
+    /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
+    fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Vec<super::chunk::Chunk> {
+        let slot = &self.shared.slots[index];
+        let (mut chunks, mut bytes, mut place) = (Vec::new(), 0, from);
+        let mut batch = Vec::with_capacity(COPY);
+        self.packer.begin(from);
+        while place < cut && bytes < COMMIT_BYTES {
+            let next = locked(&slot.queue).copy(place, cut, COPY, self.shared.config.chunk_bytes, &mut batch);
+            if next <= place && batch.is_empty() {
+                break;
+            }
+            place = next;
+            for (place, message, since_us) in batch.drain(..) {
+                self.packer.push(place, &message, since_us);
+                if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
+                    let end = self.packer.end();
+                    chunks.extend(self.packer.finish(&self.shared.flows).inspect(|chunk| bytes += chunk.extent.bytes));
+                    self.packer.begin(end);
+                }
+            }
+        }
+        chunks.extend(self.packer.finish(&self.shared.flows));
+        chunks
+    }
+
+    /// Writes waiting letters; the oldest make room.
+    fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
+        self.work.letters = locked(&self.shared.pile).take(LETTER_BYTES);
+        if self.work.letters.is_empty() {
+            return Ok(());
+        }
+        let limit = self.shared.config.dead_letters;
+        let skipped = self.work.letters.len().saturating_sub(limit);
+        let mut kept = *locked(&self.shared.letters);
+        let mut values: Vec<(LetterId, Vec<u8>)> = Vec::with_capacity(self.work.letters.len() - skipped);
+        for waiting in &self.work.letters[skipped..] {
+            if !self.is_repeating || !store.has_letter(waiting.id)? {
+                kept[letters::reason_number(waiting.letter.reason)] += 1;
+            }
+            values.push((waiting.id, letters::encode(waiting)));
+        }
+        let overflow = kept.iter().sum::<u64>().saturating_sub(limit as u64);
+        let oldest = if overflow > 0 { store.oldest_letters(usize::try_from(overflow).unwrap_or(limit))? } else { Vec::new() };
+        for (_, reason) in &oldest {
+            if let Some(kept) = reason.and_then(|reason| kept.get_mut(letters::reason_number(reason))) {
+                *kept = kept.saturating_sub(1);
+            }
+        }
+        let gone: Vec<LetterId> = oldest.into_iter().map(|(id, _)| id).collect();
+        self.work.bytes += values.iter().map(|(_, value)| value.len() as u64).sum::<u64>().max(1);
+        self.work.evicted = (gone.len() + skipped) as u64;
+        self.work.kept = Some(kept);
+        store.write_letters(&values, &gone, kept)
+    }
+
+    /// The commit is through: RAM lets go, and the receipts are released outside the locks.
+    fn finish(&mut self) {
+        let work = std::mem::take(&mut self.work);
+        self.shared.metrics.written.inc_by(work.bytes);
+        for done in work.queues {
+            let held: VecDeque<Held> =
+                locked(&self.shared.slots[done.index].queue).committed(&done.extents, done.mark, self.shared.clock.now());
+            queue::release(held);
+        }
+        if let Some(kept) = work.kept {
+            *locked(&self.shared.letters) = kept;
+            self.shared.evicted.fetch_add(work.evicted, Ordering::Relaxed);
+        }
+        for waiting in work.letters {
+            match waiting.then {
+                Then::Release(Some(receipt)) => receipt.release(),
+                Then::Release(None) => {}
+                Then::Accept(queue, place) => self.shared.accept(queue, place, place.next()),
+            }
+        }
+        self.is_repeating = false;
+    }
+
+    /// The commit failed: everything is as before.
+    fn undo(&mut self) {
+        let work = std::mem::take(&mut self.work);
+        for failed in work.queues {
+            locked(&self.shared.slots[failed.index].queue).give_back_gone(failed.gone);
+        }
+        locked(&self.shared.pile).give_back(work.letters);
+        self.is_repeating = true;
+    }
+
+    /// Closes the failed store and opens it anew. False when that failed, too.
+    fn reopen(&mut self, now_us: u64) -> bool {
+        let failed = locked(&self.shared.store).take();
+        if let Some(store) = failed.and_then(let_go) {
+            store.close();
+        }
+        match self.open_again() {
+            Ok(()) => {
+                self.retry = None;
+                self.shared.trouble.store(false, Ordering::Release);
+                self.shared.store_changed.notify_all();
+                tracing::info!(path = %self.folder.path().display(), "the store is back");
+                for link in &self.shared.links {
+                    link.ready.notify_one();
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store does not open yet");
+                let delay = self.retry.map_or(RETRY_US.0, |(_, delay)| delay);
+                self.retry = Some((now_us + delay, delay.saturating_mul(2).min(RETRY_US.1)));
+                false
+            }
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreError> {
+        let opened = store::open(&self.shared.config, &self.folder)?;
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            // What the failed commit has left behind would pass for a part of the queue after a kill.
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(index, Vec::new(), &[], mark)?;
+            if opened.set_aside.is_some() {
+                let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
+                slot.damaged.inc_by(lost);
+                let config = &self.shared.config.queues[index];
+                if lost > 0 {
+                    tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
+                }
+            }
+        }
+        super::sign(&mut self.folder, &opened.store, self.shared.boot)?;
+        *locked(&self.shared.letters) = opened.kept;
+        if opened.set_aside.is_some() {
+            *locked(&self.shared.set_aside) = opened.set_aside;
+        }
+        *locked(&self.shared.store) = Some(Arc::new(opened.store));
+        Ok(())
+    }
+}
+
+/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
+/// last reader; opening it anew waits for that.
+fn let_go(mut store: Arc<Store>) -> Option<Store> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return Some(store),
+            Err(_) if Instant::now() >= deadline => return None,
+            Err(held) => store = held,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

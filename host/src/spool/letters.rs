@@ -1,0 +1,337 @@
+//! Dead letters: their form on disk, and those that wait for a commit.
+//!
+//! ```text
+//! key    [b'l', boot u32, number u64]   big endian, so that the oldest comes first
+//! value  [version u8, reason u8, crc u32 of all else, MessagePack of the rest]
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Span};
+
+/// The layout above.
+const VERSION: u8 = 1;
+/// Bytes before the MessagePack.
+const HEADER: usize = 6;
+
+/// All reasons, in the order of their number on disk; new ones go to the end.
+pub(super) const REASONS: [Reason; 4] = [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused];
+
+/// The number of a reason on disk.
+pub(super) fn reason_number(reason: Reason) -> usize {
+    match reason {
+        Reason::Rejected => 0,
+        Reason::Poison => 1,
+        Reason::TooLong => 2,
+        Reason::Refused => 3,
+    }
+}
+
+/// Which letter: the boot it was parked in, and its number in that boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LetterId {
+    /// Boot of the store.
+    pub boot: u32,
+    /// Rises within the boot.
+    pub number: u64,
+}
+
+/// A dead letter as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterRecord {
+    /// Which.
+    pub id: LetterId,
+    /// The message as it came into the failing stage; its flow goes by name only.
+    pub message: Message,
+    /// Name of the flow; empty when no flow had it yet.
+    pub flow: Arc<str>,
+    /// The plugin at fault, if one is.
+    pub plugin: Option<PluginRef>,
+    /// The kind of failure.
+    pub reason: Reason,
+    /// In words.
+    pub detail: String,
+    /// Wall clock when it was parked, microseconds since 1970.
+    pub parked_us: u64,
+}
+
+/// Why a letter cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// Too short, or of another version.
+    #[error("it is not a dead letter of version {VERSION}")]
+    Form,
+    /// Bytes have changed.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// The rest does not decode.
+    #[error("it does not decode")]
+    Content,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    boot: u32,
+    number: u64,
+    #[serde(with = "serde_bytes", borrow)]
+    topic: &'a [u8],
+    key_offset: u16,
+    key_len: u16,
+    #[serde(with = "serde_bytes", borrow)]
+    headers: &'a [u8],
+    #[serde(with = "serde_bytes", borrow)]
+    payload: &'a [u8],
+    marks: u32,
+    received_us: u64,
+    uptime_us: u64,
+    flow: &'a str,
+    plugin: Option<(&'a str, &'a str)>,
+    detail: &'a str,
+    parked_us: u64,
+}
+
+/// What happens when the letter is committed.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Its receipt is released, if it has one.
+    Release(Option<Receipt>),
+    /// Its place counts as accepted: upstream refused it.
+    Accept(QueueId, Seq),
+}
+
+/// A letter that waits for a commit. Its number is fixed, so that a repeated commit writes it to the same place.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub id: LetterId,
+    pub letter: DeadLetter,
+    pub parked_us: u64,
+    pub then: Then,
+}
+
+/// The letters that wait, oldest first.
+#[derive(Debug)]
+pub(super) struct Pile {
+    boot: u32,
+    next: u64,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+impl Pile {
+    /// An empty one of this boot.
+    pub(super) fn new(boot: u32) -> Self {
+        Self { boot, next: 1, waiting: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Adds a letter.
+    pub(super) fn push(&mut self, letter: DeadLetter, parked_us: u64, then: Then) {
+        let id = LetterId { boot: self.boot, number: self.next };
+        self.next += 1;
+        self.bytes += weight(&letter);
+        self.waiting.push_back(Waiting { id, letter, parked_us, then });
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The oldest of them, up to about `max_bytes`, one at least.
+    pub(super) fn take(&mut self, max_bytes: usize) -> Vec<Waiting> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(first) = self.waiting.front() {
+            let size = weight(&first.letter);
+            if bytes > 0 && bytes + size > max_bytes {
+                break;
+            }
+            bytes += size;
+            taken.extend(self.waiting.pop_front());
+        }
+        self.bytes -= bytes;
+        taken
+    }
+
+    /// A commit failed: they wait again, in front.
+    pub(super) fn give_back(&mut self, taken: Vec<Waiting>) {
+        for waiting in taken.into_iter().rev() {
+            self.bytes += weight(&waiting.letter);
+            self.waiting.push_front(waiting);
+        }
+    }
+
+    /// The store cannot write: drops the oldest letters nobody waits for until `most` bytes are left.
+    pub(super) fn shed(&mut self, most: usize) -> u64 {
+        if self.bytes <= most {
+            return 0;
+        }
+        let (mut bytes, mut dropped) = (self.bytes, 0);
+        self.waiting.retain(|waiting| {
+            let drop = bytes > most && matches!(waiting.then, Then::Release(None));
+            if drop {
+                bytes -= weight(&waiting.letter);
+                dropped += 1;
+            }
+            !drop
+        });
+        self.bytes = bytes;
+        dropped
+    }
+}
+
+fn weight(letter: &DeadLetter) -> usize {
+    letter.message.weight() + letter.detail.len()
+}
+
+/// The key of a letter.
+pub(super) fn key(id: LetterId) -> [u8; 13] {
+    let mut key = [b'l'; 13];
+    key[1..5].copy_from_slice(&id.boot.to_be_bytes());
+    key[5..].copy_from_slice(&id.number.to_be_bytes());
+    key
+}
+
+/// The letter a key belongs to.
+pub(super) fn id(key: &[u8]) -> Option<LetterId> {
+    let (prefix, rest) = key.split_first()?;
+    let (boot, rest) = rest.split_first_chunk::<4>()?;
+    let number = <[u8; 8]>::try_from(rest).ok()?;
+    (*prefix == b'l').then(|| LetterId { boot: u32::from_be_bytes(*boot), number: u64::from_be_bytes(number) })
+}
+
+/// The value of a letter.
+pub(super) fn encode(waiting: &Waiting) -> Vec<u8> {
+    let DeadLetter { message, flow, plugin, reason, detail, .. } = &waiting.letter;
+    let number = u8::try_from(reason_number(*reason)).unwrap_or(u8::MAX);
+    let body = Body {
+        boot: message.id.boot,
+        number: message.id.seq,
+        topic: &message.topic,
+        key_offset: message.key.offset,
+        key_len: message.key.len,
+        headers: &message.headers,
+        payload: &message.payload,
+        marks: message.marks.0,
+        received_us: message.received_us,
+        uptime_us: message.uptime_us,
+        flow,
+        plugin: plugin.as_ref().map(|plugin| (&*plugin.name, &*plugin.digest)),
+        detail,
+        parked_us: waiting.parked_us,
+    };
+    let mut value = vec![VERSION, number, 0, 0, 0, 0];
+    rmp_serde::encode::write(&mut value, &body).expect("fields of known length always go into a Vec");
+    let sum = checksum(&value);
+    value[2..HEADER].copy_from_slice(&sum.to_le_bytes());
+    value
+}
+
+fn checksum(value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&value[..2]);
+    hasher.update(&value[HEADER..]);
+    hasher.finalize()
+}
+
+/// The reason of a letter, without decoding it.
+pub(super) fn reason(value: &[u8]) -> Option<Reason> {
+    REASONS.get(usize::from(*value.get(1)?)).copied()
+}
+
+/// Reads a letter; never panics, whatever the bytes.
+pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreadable> {
+    if value.len() < HEADER || value[0] != VERSION {
+        return Err(Unreadable::Form);
+    }
+    if checksum(value).to_le_bytes() != value[2..HEADER] {
+        return Err(Unreadable::Checksum);
+    }
+    let reason = reason(value).ok_or(Unreadable::Form)?;
+    let value = Bytes::copy_from_slice(&value[HEADER..]);
+    let body: Body<'_> = rmp_serde::from_slice(&value).map_err(|_| Unreadable::Content)?;
+    let message = Message {
+        id: MessageId { boot: body.boot, seq: body.number },
+        flow: FlowId(u16::MAX),
+        topic: value.slice_ref(body.topic),
+        key: Span { offset: body.key_offset, len: body.key_len },
+        headers: value.slice_ref(body.headers),
+        payload: value.slice_ref(body.payload),
+        marks: Marks(body.marks),
+        received_us: body.received_us,
+        uptime_us: body.uptime_us,
+    };
+    let plugin = body.plugin.map(|(name, digest)| PluginRef { name: name.into(), digest: digest.into() });
+    let (flow, detail) = (body.flow.into(), body.detail.to_owned());
+    Ok(LetterRecord { id, message, flow, plugin, reason, detail, parked_us: body.parked_us })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::tests::any_message;
+    use super::*;
+    use crate::message::{Burst, Settled};
+    use proptest::prelude::*;
+
+    fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> Waiting {
+        let plugin = plugin.then(|| PluginRef { name: "filter".into(), digest: "0123456789ab".into() });
+        let letter = DeadLetter { message, flow: "climate".into(), plugin, reason, detail, receipt: None };
+        Waiting { id: LetterId { boot: 3, number: 9 }, letter, parked_us: 11, then: Then::Release(None) }
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_is_read_back_as_it_was_and_a_changed_bit_is_seen(
+            message in any_message(), reason in 0_usize..4, plugin in any::<bool>(), detail in ".{0,40}",
+            at in any::<prop::sample::Index>(), bit in 0_u32..8,
+        ) {
+            let kept = waiting(message, REASONS[reason], plugin, detail);
+            let mut value = encode(&kept);
+            let record = decode(kept.id, &value).unwrap();
+            let expected = Message { flow: FlowId(u16::MAX), ..kept.letter.message };
+            prop_assert_eq!(record.message, expected);
+            prop_assert_eq!((record.reason, record.detail, record.plugin), (kept.letter.reason, kept.letter.detail, kept.letter.plugin));
+            prop_assert_eq!((id(&key(record.id)), &*record.flow, record.parked_us), (Some(kept.id), "climate", 11));
+            let at = at.index(value.len());
+            value[at] ^= 1 << bit;
+            prop_assert!(decode(kept.id, &value).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(mut value in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(decode(LetterId::default(), &value).is_err());
+            if value.len() > HEADER {
+                (value[0], value[1]) = (VERSION, 1);
+                let sum = checksum(&value);
+                value[2..HEADER].copy_from_slice(&sum.to_le_bytes());
+                let _ = decode(LetterId::default(), &value);
+            }
+            let _ = id(&value);
+        }
+    }
+
+    #[test]
+    fn the_pile_keeps_its_order_over_a_failed_commit_and_sheds_only_what_nobody_waits_for() {
+        let burst = Burst::new(std::sync::Arc::new(Settled::default()), [1]);
+        let letter = || waiting(Message::default(), Reason::Poison, false, String::new()).letter;
+        let mut pile = Pile::new(3);
+        pile.push(letter(), 1, Then::Release(Some(burst.receipt(0))));
+        for _ in 0..3 {
+            pile.push(letter(), 1, Then::Release(None));
+        }
+        let taken = pile.take(2 * weight(&letter()));
+        assert_eq!(taken.iter().map(|waiting| waiting.id.number).collect::<Vec<_>>(), [1, 2]);
+        pile.give_back(taken);
+        assert_eq!(pile.shed(2 * weight(&letter())), 2);
+        let left = pile.take(usize::MAX);
+        assert_eq!(left.iter().map(|waiting| waiting.id.number).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(pile.len(), 0);
+        for waiting in left {
+            if let Then::Release(Some(receipt)) = waiting.then {
+                receipt.release();
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the spool counts. Gauges are computed when they are asked for; counters rise once per batch.
+
+use std::sync::{Mutex, PoisonError, Weak};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::Shared;
+
+/// The instruments of one spool.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) appended: IntCounterVec,
+    pub(super) accepted: IntCounterVec,
+    pub(super) damaged: IntCounterVec,
+    pub(super) dropped: IntCounterVec,
+    pub(super) letters: IntCounterVec,
+    pub(super) commits: IntCounter,
+    pub(super) commit_seconds: Histogram,
+    pub(super) written: IntCounter,
+    pub(super) faults: IntCounter,
+    scrape: Scrape,
+}
+
+/// Gauges, filled from the spool's account when they are collected.
+#[derive(Clone, Debug)]
+struct Scrape {
+    messages: IntGaugeVec,
+    bytes: IntGaugeVec,
+    capacity: IntGaugeVec,
+    disk_messages: IntGaugeVec,
+    disk_bytes: IntGaugeVec,
+    oldest: GaugeVec,
+    kept: IntGaugeVec,
+    spool: std::sync::Arc<Mutex<Weak<Shared>>>,
+}
+
+const QUEUE: [&str; 2] = ["uplink", "class"];
+
+impl Metrics {
+    /// Registers the instruments.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, about: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counters = IntCounterVec::new(Opts::new(name, about), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        let counter = |name: &str, about: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, about)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        // A sync takes from a fraction of a millisecond on a disk to many seconds on a tired card.
+        let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let about = "Time a commit to the store took, sync included.";
+        let commit_seconds = Histogram::with_opts(HistogramOpts::new("tidegate_spool_commit_seconds", about).buckets(buckets))?;
+        registry.register(Box::new(commit_seconds.clone()))?;
+        let scrape = Scrape::new()?;
+        registry.register(Box::new(scrape.clone()))?;
+        Ok(Self {
+            appended: counters("tidegate_spool_appended_total", "Messages that came into a queue.", &QUEUE)?,
+            accepted: counters("tidegate_spool_accepted_total", "Messages of a queue that upstream has accepted.", &QUEUE)?,
+            damaged: counters("tidegate_spool_damaged_total", "Messages of a queue lost to damage on disk.", &QUEUE)?,
+            dropped: counters("tidegate_messages_dropped_total", "Messages given up, by reason.", &["reason"])?,
+            letters: counters("tidegate_dead_letters_total", "Messages that went to the dead letters.", &["reason"])?,
+            commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
+            commit_seconds,
+            written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
+            faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
+            scrape,
+        })
+    }
+
+    /// The spool whose gauges are shown.
+    pub(super) fn watch(&self, spool: Weak<Shared>) {
+        *self.scrape.spool.lock().unwrap_or_else(PoisonError::into_inner) = spool;
+    }
+}
+
+impl Scrape {
+    fn new() -> Result<Self, prometheus::Error> {
+        let gauges = |name: &str, about: &str| IntGaugeVec::new(Opts::new(name, about), &QUEUE);
+        Ok(Self {
+            messages: gauges("tidegate_spool_messages", "Messages owed, in RAM and on disk.")?,
+            bytes: gauges("tidegate_spool_bytes", "Bytes of a queue's messages in RAM.")?,
+            capacity: gauges("tidegate_spool_capacity_bytes", "Bytes in RAM at which a queue is written.")?,
+            disk_messages: gauges("tidegate_spool_disk_messages", "Messages owed on disk.")?,
+            disk_bytes: gauges("tidegate_spool_disk_bytes", "Bytes of a queue's chunks on disk.")?,
+            oldest: GaugeVec::new(
+                Opts::new("tidegate_spool_oldest_age_seconds", "Age of the oldest message owed, counted while running."),
+                &QUEUE,
+            )?,
+            kept: IntGaugeVec::new(Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."), &["reason"])?,
+            spool: std::sync::Arc::default(),
+        })
+    }
+
+    fn fill(&self) {
+        let spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let Some(account) = spool.map(|spool| spool.account()) else { return };
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for queue in &account.queues {
+            let labels = [&*queue.uplink, &*queue.class];
+            self.messages.with_label_values(&labels).set(whole(queue.owed()));
+            self.bytes.with_label_values(&labels).set(whole(queue.ram_bytes));
+            self.capacity.with_label_values(&labels).set(whole(queue.capacity_bytes));
+            self.disk_messages.with_label_values(&labels).set(whole(queue.on_disk));
+            self.disk_bytes.with_label_values(&labels).set(whole(queue.disk_bytes));
+            self.oldest.with_label_values(&labels).set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));
+        }
+        for letters in &account.letters {
+            self.kept.with_label_values(&[letters.reason.name()]).set(whole(letters.kept));
+        }
+    }
+
+    fn all(&self) -> [&dyn Collector; 7] {
+        [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest, &self.kept]
+    }
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.all().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.fill();
+        self.all().into_iter().flat_map(Collector::collect).collect()
+    }
+}

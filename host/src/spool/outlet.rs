@@ -1,0 +1,71 @@
+//! The side of the chains: append and park. Memory work only.
+
+use std::sync::atomic::Ordering;
+
+use super::letters::Then;
+use super::{Shared, locked};
+use crate::clock::Now;
+use crate::message::{Append, DeadLetter, Outlet};
+
+impl Outlet for Shared {
+    fn append(&self, batch: Vec<Append>) {
+        if self.is_ending.load(Ordering::Acquire) {
+            // Unsettled receipts make the source's broker send again.
+            tracing::debug!(messages = batch.len(), "append after the end");
+            return;
+        }
+        let now_us = self.clock.now();
+        let cannot_write = self.cannot_write(now_us);
+        let mut items = batch.into_iter().peekable();
+        while let Some(first) = items.next() {
+            let id = first.queue;
+            let Some(slot) = self.slots.get(usize::from(id.0)) else {
+                tracing::error!(queue = id.0, "append to a queue that does not exist");
+                continue;
+            };
+            let limits = self.limits(slot);
+            let (mut count, mut dropped) = (1, 0);
+            let due = {
+                let mut queue = locked(&slot.queue);
+                queue.append(first.message, first.receipt, now_us);
+                while let Some(next) = items.next_if(|next| next.queue == id) {
+                    queue.append(next.message, next.receipt, now_us);
+                    count += 1;
+                }
+                if cannot_write {
+                    dropped = queue.shed(self.most_in_ram(), now_us);
+                }
+                queue.due(limits)
+            };
+            slot.appended.inc_by(count);
+            if dropped > 0 {
+                self.metrics.dropped.with_label_values(&["spool-full"]).inc_by(dropped);
+            }
+            if let Some(due) = due {
+                self.bell.due(due);
+            }
+            slot.link.ring();
+        }
+    }
+
+    fn park(&self, letters: Vec<DeadLetter>) {
+        if letters.is_empty() || self.is_ending.load(Ordering::Acquire) {
+            return;
+        }
+        let parked_us = Now::read().wall_us;
+        let cannot_write = self.cannot_write(self.clock.now());
+        let dropped = {
+            let mut pile = locked(&self.pile);
+            for mut letter in letters {
+                self.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
+                let then = Then::Release(letter.receipt.take());
+                pile.push(letter, parked_us, then);
+            }
+            if cannot_write { pile.shed(self.most_in_ram()) } else { 0 }
+        };
+        if dropped > 0 {
+            self.metrics.dropped.with_label_values(&["letters-full"]).inc_by(dropped);
+        }
+        self.bell.due(0);
+    }
+}

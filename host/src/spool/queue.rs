@@ -1,0 +1,688 @@
+//! What one queue owes: pure state, no disk and no clock. The caller holds its lock for memory work only.
+//!
+//! ```text
+//!        accepted    on disk, in chunks            in RAM
+//!      ───────────┬─────────────────────────────┬───────────────────┐
+//!                low                         disk_end              next
+//!                 │  [a]     [a]                │        [a]        │      [a]: accepted ahead of low
+//! ```
+//!
+//! Disk holds a contiguous prefix of what is owed, RAM the rest. Places are never used twice: a new boot begins at a
+//! base of its own, and the places in between count as accepted.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::chunk::Extent;
+use super::ranges::Ranges;
+use crate::message::{Fetch, Message, Receipt, Seq, Stored};
+
+/// While the spilled part drains, `low` is written at least this often: it bounds what a kill sends twice.
+const LOW_EVERY_US: u64 = 1_000_000;
+/// Places of one boot. 2^40 messages are a year at 35,000 a second, and leave room for 16 million boots.
+const BOOT_SHIFT: u32 = 40;
+
+/// A message in RAM, and when it came (running clock).
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Gone once it was accepted or dropped.
+    message: Option<Message>,
+    receipt: Option<Receipt>,
+    since_us: u64,
+}
+
+/// What the store knows of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The first place that is not accepted, as far as the store was told.
+    pub low: u64,
+    /// The place behind the last chunk.
+    pub end: u64,
+    /// Messages on disk that are not accepted.
+    pub owed: u64,
+    /// Bytes of all chunks.
+    pub bytes: u64,
+    /// Running clock when it was written, microseconds.
+    pub clock_us: u64,
+}
+
+/// When a queue wants to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long a message may wait in RAM, microseconds.
+    pub linger_us: u64,
+    /// Bytes in RAM.
+    pub head_bytes: usize,
+}
+
+/// Numbers of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Messages in RAM not accepted.
+    pub in_ram: u64,
+    /// Messages on disk not accepted.
+    pub on_disk: u64,
+    /// Bytes in RAM.
+    pub ram_bytes: u64,
+    /// Bytes of the chunks.
+    pub disk_bytes: u64,
+    /// Receipts waiting.
+    pub unsettled: u64,
+    /// Running clock of the oldest message owed, microseconds.
+    pub oldest_us: Option<u64>,
+    /// Messages appended since the start.
+    pub appended: u64,
+    /// Messages accepted since the start.
+    pub accepted: u64,
+    /// Messages dropped from RAM because the store could not write.
+    pub dropped: u64,
+    /// Messages lost to damage on disk.
+    pub damaged: u64,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    low: u64,
+    disk_end: u64,
+    head_start: u64,
+    head: VecDeque<Held>,
+    accepted: Ranges,
+    refused: BTreeSet<u64>,
+    chunks: BTreeMap<u64, Extent>,
+    gone: Vec<u64>,
+    stored: Mark,
+    changed_us: Option<u64>,
+    disk_since_us: u64,
+    disk_owed: u64,
+    disk_bytes: u64,
+    ram_bytes: usize,
+    live: u64,
+    unsettled: u64,
+    pressed: bool,
+    shed_from: u64,
+    strikes: (u64, u32),
+    tally: Tally,
+}
+
+impl Queue {
+    /// What the store holds, with new places from this boot's base on. `first` is the first chunk, if there is one.
+    pub(super) fn new(boot: u32, stored: Mark, first: Option<Extent>) -> Self {
+        let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0)).max(stored.end).max(stored.low);
+        let owes = stored.low < stored.end;
+        let mut accepted = Ranges::default();
+        if owes {
+            accepted.insert(stored.end, base);
+        }
+        Self {
+            low: if owes { stored.low } else { base },
+            disk_end: stored.end,
+            head_start: base,
+            head: VecDeque::new(),
+            accepted,
+            refused: BTreeSet::new(),
+            chunks: first.into_iter().map(|extent| (extent.first, extent)).collect(),
+            gone: Vec::new(),
+            stored,
+            changed_us: None,
+            disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
+            disk_owed: stored.owed,
+            disk_bytes: stored.bytes,
+            ram_bytes: 0,
+            live: 0,
+            unsettled: 0,
+            pressed: false,
+            shed_from: base,
+            strikes: (0, 0),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The first place that is not accepted.
+    pub(super) fn low(&self) -> u64 {
+        self.low
+    }
+
+    /// The place the next message gets.
+    pub(super) fn next(&self) -> u64 {
+        self.head_start + self.head.len() as u64
+    }
+
+    /// The place the next chunk begins at.
+    pub(super) fn spilled(&self) -> u64 {
+        self.disk_end.max(self.low)
+    }
+
+    /// Takes a message.
+    pub(super) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
+        self.ram_bytes += message.weight();
+        self.live += 1;
+        self.tally.appended += 1;
+        if let Some(receipt) = &receipt {
+            self.unsettled += 1;
+            self.pressed |= receipt.pressed();
+        }
+        self.head.push_back(Held { message: Some(message), receipt, since_us: now_us });
+    }
+
+    /// When the queue wants to be written: running clock, 0 for at once.
+    pub(super) fn due(&self, limits: Limits) -> Option<u64> {
+        let low_due = self.changed_us.map(|changed| changed.saturating_add(LOW_EVERY_US));
+        low_due.into_iter().chain(self.spill_due(limits)).min()
+    }
+
+    /// When the RAM head wants to be spilled.
+    pub(super) fn spill_due(&self, limits: Limits) -> Option<u64> {
+        if self.live == 0 {
+            return None;
+        }
+        if self.ram_bytes >= limits.head_bytes || (self.pressed && self.unsettled > 0) {
+            return Some(0);
+        }
+        self.head.front().map(|held| held.since_us.saturating_add(limits.linger_us))
+    }
+
+    /// The first owed place at or after `from` that may be fetched.
+    fn owed_from(&self, from: u64) -> u64 {
+        let mut place = from.max(self.low);
+        loop {
+            let next = self.accepted.skip(place);
+            if !self.refused.contains(&next) {
+                return next;
+            }
+            place = next + 1;
+        }
+    }
+
+    /// The first owed place on disk at or after `from`.
+    pub(super) fn owed_on_disk(&self, from: u64) -> Option<u64> {
+        Some(self.owed_from(from)).filter(|place| *place < self.disk_end)
+    }
+
+    /// See [`crate::message::Backlog::fetch`].
+    pub(super) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
+        let from = self.owed_from(from);
+        if from < self.disk_end {
+            return Fetch::Spilled;
+        }
+        let skipped = usize::try_from(from.saturating_sub(self.head_start)).unwrap_or(usize::MAX);
+        let mut found = Vec::with_capacity(max.min(self.head.len().saturating_sub(skipped)));
+        let mut bytes = 0;
+        for (place, held) in (self.head_start..).zip(&self.head).skip(skipped) {
+            let Some(message) = &held.message else { continue };
+            if found.len() >= max.max(1) || (bytes > 0 && bytes + message.weight() > max_bytes) {
+                break;
+            }
+            if self.refused.contains(&place) {
+                continue;
+            }
+            bytes += message.weight();
+            found.push(Stored { seq: Seq(place), message: message.clone() });
+        }
+        if found.is_empty() { Fetch::Empty } else { Fetch::Ready(found) }
+    }
+
+    /// Upstream has `from..to`. What must be released goes into `released`.
+    pub(super) fn accept(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+        let fresh = self.settle(from, to, now_us, released);
+        self.tally.accepted += fresh;
+        fresh
+    }
+
+    fn settle(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+        let (from, to) = (from.max(self.low), to.min(self.next()));
+        if from >= to {
+            return 0;
+        }
+        let on_disk = self.accepted.insert(from, to.min(self.disk_end));
+        let in_ram = self.accepted.insert(from.max(self.disk_end), to);
+        self.disk_owed = self.disk_owed.saturating_sub(on_disk);
+        for place in from.max(self.head_start)..to {
+            self.take(place, released);
+        }
+        if !self.refused.is_empty() {
+            self.refused.retain(|place| !(from..to).contains(place));
+        }
+        self.advance(now_us);
+        on_disk + in_ram
+    }
+
+    /// Takes a message out of RAM; its place stays until `low` has passed it.
+    fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
+        let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get_mut(index));
+        let Some(held) = held else { return };
+        if let Some(message) = held.message.take() {
+            self.ram_bytes -= message.weight();
+            self.live -= 1;
+        }
+        if let Some(receipt) = held.receipt.take() {
+            self.unsettled -= 1;
+            released.push(receipt);
+        }
+    }
+
+    /// Moves `low` over what is accepted and forgets what lies before it.
+    fn advance(&mut self, now_us: u64) {
+        let low = self.accepted.skip(self.low);
+        if low == self.low {
+            return;
+        }
+        self.low = low;
+        self.accepted.forget_before(low);
+        if low > self.head_start {
+            let passed = usize::try_from(low - self.head_start).map_or(self.head.len(), |count| count.min(self.head.len()));
+            self.head.drain(..passed);
+            self.head_start = low;
+        }
+        while let Some(first) = self.chunks.first_entry().filter(|first| first.get().end <= low) {
+            let extent = first.remove();
+            self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
+            self.gone.push(extent.first);
+        }
+        if let Some(extent) = self.chunks.values().next() {
+            self.disk_since_us = extent.since_us;
+        }
+        if low >= self.disk_end {
+            (self.disk_owed, self.disk_bytes) = (0, 0);
+        }
+        self.note_change(now_us);
+    }
+
+    /// `low` or the chunks have moved on from what the store was told.
+    fn note_change(&mut self, now_us: u64) {
+        if !self.gone.is_empty() || self.stored.low < self.low.min(self.disk_end) {
+            self.changed_us.get_or_insert(now_us);
+        }
+    }
+
+    /// Upstream refused this one for good: it is not fetched again. False when that is known already.
+    pub(super) fn refuse(&mut self, place: u64) -> bool {
+        place >= self.low && place < self.next() && self.accepted.skip(place) == place && self.refused.insert(place)
+    }
+
+    /// Clones messages of `from..end` for a spill, at most `max` and about `max_bytes`; answers where to go on.
+    pub(super) fn copy(&self, from: u64, end: u64, max: usize, max_bytes: usize, into: &mut Vec<(u64, Message, u64)>) -> u64 {
+        let mut place = from.max(self.head_start);
+        let (mut bytes, mut walked) = (0, 0);
+        while place < end.min(self.next()) && walked < max && bytes < max_bytes {
+            let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
+            let Some(held) = self.head.get(index) else { break };
+            if let Some(message) = &held.message {
+                bytes += message.weight();
+                into.push((place, message.clone(), held.since_us));
+            }
+            place += 1;
+            walked += 1;
+        }
+        place
+    }
+
+    /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
+    pub(super) fn cut(&mut self) -> (u64, u64) {
+        self.pressed = false;
+        (self.spilled(), self.next())
+    }
+
+    /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
+    /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
+    pub(super) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
+        let mark = self.mark(end.max(self.disk_end), bytes, clock_us);
+        let is_news = bytes > 0 || !self.gone.is_empty() || mark.low > self.stored.low;
+        is_news.then(|| (mark, std::mem::take(&mut self.gone)))
+    }
+
+    /// A commit failed: they are still there.
+    pub(super) fn give_back_gone(&mut self, gone: Vec<u64>) {
+        self.gone.extend(gone);
+    }
+
+    fn mark(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
+        let owed = self.disk_owed + self.owed_between(self.disk_end, end);
+        Mark { low: self.low.min(end), end, owed, bytes: self.disk_bytes + bytes, clock_us }
+    }
+
+    /// What the store is to be told when it was opened anew: only what is surely on disk.
+    pub(super) fn mark_now(&self, clock_us: u64) -> Mark {
+        self.mark(self.disk_end, 0, clock_us)
+    }
+
+    /// Messages of `from..to` that are not accepted; exact for what came since the start.
+    fn owed_between(&self, from: u64, to: u64) -> u64 {
+        let from = from.max(self.low);
+        to.saturating_sub(from) - self.accepted.covered(from, to)
+    }
+
+    /// The place behind the last chunk on disk.
+    pub(super) fn disk_end(&self) -> u64 {
+        self.disk_end
+    }
+
+    /// The store has `chunks` and `mark` for good; answers what is no longer needed in RAM.
+    pub(super) fn committed(&mut self, chunks: &[Extent], mark: Mark, now_us: u64) -> VecDeque<Held> {
+        if self.disk_end <= self.low {
+            self.disk_since_us = chunks.first().map_or(self.disk_since_us, |extent| extent.since_us);
+        }
+        self.disk_owed += self.owed_between(self.disk_end, mark.end);
+        for extent in chunks {
+            if extent.end <= self.low {
+                self.gone.push(extent.first);
+            } else {
+                self.disk_bytes += extent.bytes;
+                self.chunks.insert(extent.first, *extent);
+            }
+        }
+        self.disk_end = self.disk_end.max(mark.end);
+        self.stored = mark;
+        self.changed_us = None;
+        self.note_change(now_us);
+        self.drop_spilled()
+    }
+
+    /// Splits off the part of RAM that is on disk.
+    fn drop_spilled(&mut self) -> VecDeque<Held> {
+        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start)).unwrap_or(usize::MAX).min(self.head.len());
+        if count == 0 {
+            return VecDeque::new();
+        }
+        let rest = self.head.split_off(count);
+        let done = std::mem::replace(&mut self.head, rest);
+        self.head_start += count as u64;
+        for held in &done {
+            if let Some(message) = &held.message {
+                self.ram_bytes -= message.weight();
+                self.live -= 1;
+            }
+            self.unsettled -= u64::from(held.receipt.is_some());
+        }
+        done
+    }
+
+    /// A chunk was read: its size is known, and places without a message are settled.
+    pub(super) fn learn(&mut self, extent: Extent, present: impl Iterator<Item = u64>, now_us: u64) {
+        if extent.end <= self.low || extent.first >= self.disk_end {
+            return;
+        }
+        self.chunks.entry(extent.first).or_insert(extent);
+        let mut expected = extent.first.max(self.low);
+        for place in present {
+            self.accepted.insert(expected, place);
+            expected = expected.max(place + 1);
+        }
+        self.accepted.insert(expected, extent.end);
+        self.advance(now_us);
+    }
+
+    /// Whether `place` may still be handed out.
+    pub(super) fn is_owed(&self, place: u64) -> bool {
+        place >= self.low && self.accepted.skip(place) == place && !self.refused.contains(&place)
+    }
+
+    /// The store could not be read at `place`; answers how often in a row.
+    pub(super) fn strike(&mut self, place: u64) -> u32 {
+        self.strikes = if self.strikes.0 == place { (place, self.strikes.1 + 1) } else { (place, 1) };
+        self.strikes.1
+    }
+
+    /// Where the first chunk known to lie behind `place` begins, or the end of the disk's part.
+    pub(super) fn next_known_chunk(&self, place: u64) -> u64 {
+        self.chunks.range(place.saturating_add(1)..).next().map_or(self.disk_end, |(first, _)| *first)
+    }
+
+    /// The disk has lost `from..to`; answers how many of them were owed.
+    pub(super) fn lose(&mut self, from: u64, to: u64, now_us: u64) -> u64 {
+        // A chunk that cannot be read does not tell how many of its places had a message.
+        let most = self.disk_owed;
+        let lost = self.settle(from, to.min(self.disk_end), now_us, &mut Vec::new()).min(most);
+        self.tally.damaged += lost;
+        lost
+    }
+
+    /// Everything that was on disk is gone; answers how many messages were owed.
+    pub(super) fn lose_disk(&mut self, now_us: u64) -> u64 {
+        let lost = self.lose(self.low, self.disk_end, now_us);
+        (self.chunks, self.gone) = (BTreeMap::new(), Vec::new());
+        lost
+    }
+
+    /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes.
+    pub(super) fn shed(&mut self, most: usize, now_us: u64) -> u64 {
+        let mut dropped = 0;
+        self.shed_from = self.shed_from.max(self.head_start);
+        while self.ram_bytes > most && self.shed_from < self.next() {
+            let place = self.shed_from;
+            self.shed_from += 1;
+            let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));
+            if held.is_some_and(|held| held.message.is_some() && held.receipt.is_none()) {
+                self.take(place, &mut Vec::new());
+                dropped += self.accepted.insert(place, place + 1);
+                self.refused.remove(&place);
+            }
+        }
+        if dropped > 0 {
+            self.tally.dropped += dropped;
+            self.advance(now_us);
+        }
+        dropped
+    }
+
+    /// The numbers.
+    pub(super) fn tally(&self) -> Tally {
+        let oldest_us = if self.disk_owed > 0 {
+            Some(self.disk_since_us)
+        } else {
+            self.head.front().filter(|_| self.live > 0).map(|held| held.since_us)
+        };
+        Tally {
+            in_ram: self.live,
+            on_disk: self.disk_owed,
+            ram_bytes: self.ram_bytes as u64,
+            disk_bytes: self.disk_bytes,
+            unsettled: self.unsettled,
+            oldest_us,
+            ..self.tally
+        }
+    }
+}
+
+/// Releases the receipts of messages that are safe on disk.
+pub(super) fn release(done: VecDeque<Held>) {
+    for receipt in done.into_iter().filter_map(|held| held.receipt) {
+        receipt.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::message::{Burst, Settled};
+
+    const LIMITS: Limits = Limits { linger_us: 1_000, head_bytes: 1_000 };
+
+    fn empty() -> Queue {
+        Queue::new(0, Mark::default(), None)
+    }
+
+    fn filled(count: u64) -> Queue {
+        let mut queue = empty();
+        for _ in 0..count {
+            queue.append(Message::default(), None, 5);
+        }
+        queue
+    }
+
+    fn places(fetched: Fetch) -> Vec<u64> {
+        match fetched {
+            Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A commit of everything in RAM as chunks of `size` places.
+    fn spill(queue: &mut Queue, size: u64) -> VecDeque<Held> {
+        let (from, end) = queue.cut();
+        let chunks: Vec<_> = (from..end)
+            .step_by(usize::try_from(size).unwrap())
+            .map(|first| Extent { first, end: (first + size).min(end), bytes: 10, since_us: 5 })
+            .collect();
+        let mark = queue.mark(end, 10 * chunks.len() as u64, 0);
+        queue.committed(&chunks, mark, 9)
+    }
+
+    #[test]
+    fn acceptance_ahead_of_low_waits_for_the_gap_to_close() {
+        let mut queue = filled(6);
+        let mut released = Vec::new();
+        assert_eq!(queue.accept(3, 5, 9, &mut released), 2);
+        assert_eq!((queue.low(), queue.tally().in_ram), (0, 4));
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 1, 2, 5]);
+        assert_eq!(places(queue.fetch(4, 9, 99_999)), [5]);
+        assert_eq!(queue.accept(0, 4, 9, &mut released), 3);
+        assert_eq!((queue.low(), queue.tally().accepted), (5, 5));
+        assert_eq!(queue.accept(0, 5, 9, &mut released), 0);
+    }
+
+    #[test]
+    fn a_fetch_ends_at_its_limits_but_brings_one() {
+        let queue = filled(6);
+        assert_eq!(places(queue.fetch(2, 3, 99_999)), [2, 3, 4]);
+        assert_eq!(places(queue.fetch(2, 3, 1)), [2]);
+        assert!(matches!(queue.fetch(6, 3, 1), Fetch::Empty));
+    }
+
+    #[test]
+    fn receipts_are_released_by_acceptance_or_by_the_commit_and_by_nothing_else() {
+        let settled = Arc::new(Settled::default());
+        let burst = Burst::new(Arc::clone(&settled), [1, 1, 1]);
+        let mut queue = empty();
+        for index in 0..3 {
+            queue.append(Message::default(), Some(burst.receipt(index)), 5);
+        }
+        let mut released = Vec::new();
+        queue.accept(0, 1, 9, &mut released);
+        assert_eq!((released.len(), queue.tally().unsettled), (1, 2));
+        released.into_iter().for_each(Receipt::release);
+        let done = spill(&mut queue, 10);
+        assert!(burst.is_settled(0) && !burst.is_settled(1) && queue.tally().unsettled == 0);
+        release(done);
+        assert!(burst.all_settled());
+    }
+
+    #[test]
+    fn the_oldest_message_the_bytes_and_a_pressed_source_each_make_a_spill_due() {
+        let mut queue = empty();
+        assert_eq!(queue.due(LIMITS), None);
+        queue.append(Message::default(), None, 5);
+        queue.append(Message::default(), None, 800);
+        assert_eq!(queue.due(LIMITS), Some(1_005));
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(1_800));
+        let settled = Arc::new(Settled::default());
+        settled.press(true);
+        let burst = Burst::new(settled, [1]);
+        queue.append(Message::default(), Some(burst.receipt(0)), 900);
+        assert_eq!(queue.due(LIMITS), Some(0));
+        queue.cut();
+        assert_eq!(queue.due(LIMITS), Some(1_800));
+        for _ in 0..6 {
+            queue.append(Message::default(), None, 900);
+        }
+        assert_eq!(queue.due(LIMITS), Some(0));
+        let mut released = Vec::new();
+        queue.accept(0, 99, 9, &mut released);
+        assert_eq!(queue.due(LIMITS), None);
+        released.into_iter().for_each(Receipt::release);
+    }
+
+    #[test]
+    fn whole_chunks_are_deleted_once_low_has_passed_them() {
+        let mut queue = filled(10);
+        spill(&mut queue, 4);
+        assert!(matches!(queue.fetch(0, 9, 9), Fetch::Spilled));
+        assert_eq!((queue.tally().on_disk, queue.tally().in_ram, queue.tally().disk_bytes), (10, 0, 30));
+        queue.accept(4, 8, 20, &mut Vec::new());
+        assert!(queue.gone.is_empty());
+        assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
+        queue.accept(0, 2, 30, &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(30 + LOW_EVERY_US));
+        queue.accept(2, 4, 40, &mut Vec::new());
+        assert_eq!((queue.low(), std::mem::take(&mut queue.gone), queue.tally().disk_bytes), (8, vec![0, 4], 10));
+    }
+
+    #[test]
+    fn what_is_accepted_while_a_spill_is_under_way_counts_as_accepted() {
+        let mut queue = filled(6);
+        let (from, end) = queue.cut();
+        queue.append(Message::default(), None, 9);
+        let chunks = [Extent { first: from, end: 3, bytes: 1, since_us: 5 }, Extent { first: 3, end, bytes: 1, since_us: 5 }];
+        let mark = queue.mark(end, 2, 0);
+        assert_eq!(mark.owed, 6);
+        queue.accept(0, 4, 9, &mut Vec::new());
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
+        assert_eq!(queue.committed(&chunks, mark, 9).len(), 2);
+        assert_eq!(std::mem::take(&mut queue.gone), [0]);
+        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (4, 2, 1));
+        assert_eq!(queue.due(Limits { linger_us: 1 << 40, ..LIMITS }), Some(9 + LOW_EVERY_US));
+    }
+
+    #[test]
+    fn a_new_boot_takes_places_of_its_own_behind_what_is_on_disk() {
+        let stored = Mark { low: 7, end: 9, owed: 2, bytes: 100, clock_us: 50 };
+        let mut queue = Queue::new(3, stored, None);
+        queue.append(Message::default(), None, 60);
+        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (7, 2, 1));
+        assert_eq!(queue.owed_on_disk(0), Some(7));
+        queue.accept(7, 9, 61, &mut Vec::new());
+        assert_eq!((queue.low(), queue.owed_on_disk(0)), (3 << BOOT_SHIFT, None));
+        assert_eq!(places(queue.fetch(0, 9, 9)), [3 << BOOT_SHIFT]);
+    }
+
+    #[test]
+    fn only_messages_without_a_receipt_are_dropped_and_the_oldest_first() {
+        let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+        let mut queue = empty();
+        queue.append(Message::default(), Some(burst.receipt(0)), 5);
+        for _ in 0..4 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.append(Message::default(), Some(burst.receipt(1)), 5);
+        let weight = Message::default().weight();
+        assert_eq!(queue.shed(4 * weight, 9), 2);
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
+        assert_eq!(queue.shed(0, 9), 2);
+        assert_eq!((places(queue.fetch(0, 9, 99_999)), queue.tally().dropped), (vec![0, 5], 4));
+        let mut released = Vec::new();
+        queue.accept(0, 6, 9, &mut released);
+        assert_eq!((released.len(), queue.low(), queue.tally().accepted), (2, 6, 2));
+        released.into_iter().for_each(Receipt::release);
+    }
+
+    #[test]
+    fn a_refused_message_is_not_fetched_again_and_holds_low_back() {
+        let mut queue = filled(3);
+        assert!(queue.refuse(1) && !queue.refuse(1));
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!((places(queue.fetch(0, 9, 99_999)), queue.low()), (vec![2], 1));
+        queue.accept(1, 2, 9, &mut Vec::new());
+        assert_eq!((queue.low(), queue.refuse(1)), (2, false));
+    }
+
+    #[test]
+    fn places_that_the_disk_lost_are_counted_once_and_passed() {
+        let mut queue = filled(6);
+        spill(&mut queue, 2);
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!((queue.lose(0, 4, 9), queue.lose(0, 4, 9)), (3, 0));
+        assert_eq!((queue.low(), queue.owed_on_disk(0), queue.tally().damaged), (4, Some(4), 3));
+        assert_eq!((queue.lose_disk(9), queue.owed_on_disk(0)), (2, None));
+    }
+
+    #[test]
+    fn a_chunk_that_is_read_tells_its_size_and_its_settled_places() {
+        let mut queue = Queue::new(0, Mark { low: 2, end: 9, owed: 5, bytes: 50, clock_us: 0 }, None);
+        queue.learn(Extent { first: 0, end: 6, bytes: 30, since_us: 4 }, [1, 3, 4].into_iter(), 9);
+        assert_eq!((queue.low(), queue.tally().on_disk), (3, 5));
+        queue.accept(3, 5, 9, &mut Vec::new());
+        assert_eq!((queue.low(), std::mem::take(&mut queue.gone), queue.tally().disk_bytes), (6, vec![0], 20));
+    }
+}

@@ -1,0 +1,89 @@
+//! A set of places, kept as disjoint ranges: what upstream accepted ahead of the first it has not.
+
+use std::collections::BTreeMap;
+
+/// Disjoint, non-touching half-open ranges.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    ends: BTreeMap<u64, u64>,
+}
+
+impl Ranges {
+    /// Adds `from..to` and tells how many of them are new.
+    pub(super) fn insert(&mut self, from: u64, to: u64) -> u64 {
+        if from >= to {
+            return 0;
+        }
+        let (mut start, mut end, mut known) = (from, to, 0);
+        let touching: Vec<(u64, u64)> =
+            self.ends.range(..=to).rev().take_while(|(_, end)| **end >= from).map(|(start, end)| (*start, *end)).collect();
+        for (old_start, old_end) in touching {
+            self.ends.remove(&old_start);
+            known += old_end.min(to).saturating_sub(old_start.max(from));
+            start = start.min(old_start);
+            end = end.max(old_end);
+        }
+        self.ends.insert(start, end);
+        (to - from) - known
+    }
+
+    /// The first place at or after `place` that is not in the set.
+    pub(super) fn skip(&self, place: u64) -> u64 {
+        match self.ends.range(..=place).next_back() {
+            Some((_, end)) => place.max(*end),
+            None => place,
+        }
+    }
+
+    /// Removes everything before `place`.
+    pub(super) fn forget_before(&mut self, place: u64) {
+        while let Some(entry) = self.ends.first_entry() {
+            let (start, end) = (*entry.key(), *entry.get());
+            if start >= place {
+                return;
+            }
+            entry.remove();
+            if end > place {
+                self.ends.insert(place, end);
+            }
+        }
+    }
+
+    /// How many places of `from..to` are in the set.
+    pub(super) fn covered(&self, from: u64, to: u64) -> u64 {
+        let before = self.ends.range(..from).next_back();
+        let within = self.ends.range(from..to.max(from));
+        before.into_iter().chain(within).map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from))).sum()
+    }
+
+    /// Whether nothing is in the set.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ranges_behave_like_a_set_of_places(steps in proptest::collection::vec((0_u64..60, 0_u64..12, 0_u64..5), 0..40)) {
+            let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
+            for (from, length, forget) in steps {
+                let fresh = (from..from + length).filter(|place| model.insert(*place)).count() as u64;
+                prop_assert_eq!(ranges.insert(from, from + length), fresh);
+                prop_assert_eq!(ranges.covered(from / 2, from + 7), model.range(from / 2..from + 7).count() as u64);
+                prop_assert_eq!(ranges.skip(from), (from..).find(|place| !model.contains(place)).unwrap());
+                if forget == 0 {
+                    ranges.forget_before(from);
+                    model = model.split_off(&from);
+                }
+                prop_assert_eq!(ranges.is_empty(), model.is_empty());
+            }
+        }
+    }
+}

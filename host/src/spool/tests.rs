@@ -1,0 +1,708 @@
+//! The spool as a whole: queue, store and keeper against a plain model, over crashes and damage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::keeper::Demand;
+use super::*;
+use crate::message::{
+    Append, Burst, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Settled, Stored,
+};
+
+/// In memory where that is to be had: a `syncfs` would wait for whatever else the machine writes.
+pub(super) fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+impl Shared {
+    pub(super) fn fail_when_told(&self) -> Result<(), StoreError> {
+        let told = self.failing_syncs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        told.map_or(Ok(()), |_| Err(StoreError::Disk(std::io::ErrorKind::StorageFull.into())))
+    }
+}
+
+const QUEUE: QueueId = QueueId(0);
+const NEVER: Duration = Duration::from_secs(1 << 30);
+
+fn config(path: &Path) -> Config {
+    let queue = |uplink: &str, class: &str| QueueConfig { uplink: uplink.into(), class: class.into() };
+    Config {
+        path: path.to_owned(),
+        queues: vec![queue("cloud", "telemetry"), queue("cloud", "alarm")],
+        flows: vec!["climate".into()],
+        spill_after: NEVER,
+        commit_every: NEVER,
+        head_bytes: 1 << 20,
+        chunk_bytes: 400,
+        cache_bytes: 1 << 20,
+        dead_letters: 100,
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&prometheus::Registry::new()).unwrap()
+}
+
+/// A spool whose keeper runs only when the test says so.
+struct Bench {
+    shared: Arc<Shared>,
+    keeper: Keeper,
+    backlog: Arc<dyn Backlog>,
+}
+
+impl Bench {
+    fn open(config: Config) -> Self {
+        let (shared, keeper) = Shared::open(config, metrics()).unwrap();
+        let backlog = backlog::of(&shared, "cloud");
+        Self { shared, keeper, backlog }
+    }
+
+    fn append(&self, number: u64, receipt: Option<Receipt>) {
+        self.shared.append(vec![Append { queue: QUEUE, message: message(number), receipt }]);
+    }
+
+    fn commit(&mut self) -> bool {
+        self.keeper.commit(Demand::All)
+    }
+
+    /// Ends without another write, as a kill does.
+    fn kill(self) {
+        let Self { shared, keeper, backlog } = self;
+        drop((keeper, backlog));
+        shared.close_store();
+    }
+
+    fn reopen(self) -> Self {
+        let config = self.shared.config.clone();
+        self.kill();
+        Self::open(config)
+    }
+
+    /// Everything owed, in order, without accepting it.
+    fn owed(&self, max: usize) -> Vec<Stored> {
+        let (mut found, mut from) = (Vec::new(), Seq(0));
+        loop {
+            let next = match self.backlog.fetch(QUEUE, from, max, 2_000) {
+                Fetch::Ready(list) => list,
+                Fetch::Spilled => self.backlog.read(QUEUE, from),
+                Fetch::Empty => return found,
+            };
+            if let Some(last) = next.last() {
+                from = last.seq.next();
+            }
+            found.extend(next);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.owed(7).iter().map(|stored| stored.message.id.seq).collect()
+    }
+
+    fn queue(&self) -> QueueAccount {
+        self.shared.account().queues[0].clone()
+    }
+}
+
+fn message(number: u64) -> Message {
+    Message {
+        id: MessageId { boot: 1, seq: number },
+        flow: FlowId(0),
+        topic: Bytes::from(format!("devices/d{}/telemetry", number % 5)),
+        payload: Bytes::from(vec![b'x'; usize::try_from(number % 90).unwrap()]),
+        received_us: number,
+        ..Message::default()
+    }
+}
+
+fn letter(number: u64, receipt: Option<Receipt>) -> DeadLetter {
+    let plugin = Some(PluginRef { name: "decode-json".into(), digest: "abc".into() });
+    let detail = format!("no {number}");
+    DeadLetter { message: message(number), flow: "climate".into(), plugin, reason: Reason::Rejected, detail, receipt }
+}
+
+fn files(path: &Path) -> BTreeMap<std::path::PathBuf, (u64, SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let about = fs::metadata(&path).unwrap();
+            found.insert(path.clone(), (about.len(), about.modified().unwrap(), fs::read(&path).unwrap()));
+        }
+    }
+    found
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy_folder(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    Commit,
+    FailedCommit,
+    NoteLow,
+    Accept(usize),
+    AcceptAhead(usize, usize),
+    Refuse(usize),
+    Check(usize),
+    Kill,
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (1_u64..40).prop_map(Step::Append),
+        3 => Just(Step::Commit),
+        1 => Just(Step::FailedCommit),
+        2 => Just(Step::NoteLow),
+        4 => (1_usize..40).prop_map(Step::Accept),
+        1 => (0_usize..20, 1_usize..6).prop_map(|(skip, count)| Step::AcceptAhead(skip, count)),
+        1 => (0_usize..20).prop_map(Step::Refuse),
+        3 => (1_usize..50).prop_map(Step::Check),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Close),
+    ]
+}
+
+/// What a plain list says about each message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    durable: bool,
+    accepted: bool,
+    refused: bool,
+    lost: bool,
+}
+
+struct Model {
+    bench: Option<Bench>,
+    known: Vec<Known>,
+    bursts: Vec<Arc<Burst>>,
+    letters: u64,
+    /// Messages accepted out of order may be owed again after a kill, so the counts are exact only before that.
+    is_exact: bool,
+    _folder: tempfile::TempDir,
+}
+
+impl Model {
+    fn new() -> Self {
+        let folder = tempdir();
+        let bench = Some(Bench::open(config(folder.path())));
+        Self { bench, known: Vec::new(), bursts: Vec::new(), letters: 0, is_exact: true, _folder: folder }
+    }
+
+    fn bench(&mut self) -> &mut Bench {
+        self.bench.as_mut().unwrap()
+    }
+
+    fn expected(&self) -> Vec<u64> {
+        let owed = |known: &Known| !known.accepted && !known.refused && !known.lost;
+        (0..).zip(&self.known).filter(|(_, known)| owed(known)).map(|(number, _)| number).collect()
+    }
+
+    fn committed(&mut self) {
+        // A refused message goes to disk with the others if its letter is in the same commit: a kill may send it again.
+        for known in &mut self.known {
+            known.durable |= !known.accepted && !known.lost;
+        }
+        self.letters_only();
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Append(count) => self.append(count),
+            Step::Commit => {
+                assert!(self.bench().commit());
+                self.committed();
+            }
+            Step::FailedCommit => self.failed_commit(),
+            Step::NoteLow => {
+                let later = self.bench().shared.clock.now() + 5_000_000;
+                self.bench().keeper.turn(later);
+                if self.known.iter().any(|known| known.refused) {
+                    self.letters_only();
+                }
+            }
+            Step::Accept(count) => self.accept(0, count),
+            Step::AcceptAhead(skip, count) => self.accept(skip, count),
+            Step::Refuse(skip) => self.refuse(skip),
+            Step::Check(max) => {
+                let found: Vec<u64> = self.bench().owed(max).iter().map(|stored| stored.message.id.seq).collect();
+                assert_eq!(found, self.expected());
+            }
+            Step::Kill => self.restart(false),
+            Step::Close => self.restart(true),
+        }
+        self.check_receipts();
+    }
+
+    /// A commit without a spill still settles what was refused.
+    fn letters_only(&mut self) {
+        for known in &mut self.known {
+            if known.refused {
+                (known.refused, known.accepted) = (false, true);
+                self.letters += 1;
+            }
+        }
+    }
+
+    fn append(&mut self, count: u64) {
+        let count32 = u32::try_from(count).unwrap();
+        let burst = Burst::new(Arc::new(Settled::default()), (0..count32).map(|_| 1));
+        for index in 0..count32 {
+            let number = self.known.len() as u64;
+            self.bench().append(number, Some(burst.receipt(index)));
+            self.known.push(Known { durable: false, accepted: false, refused: false, lost: false });
+            self.bursts.push(Arc::clone(&burst));
+        }
+    }
+
+    fn failed_commit(&mut self) {
+        if self.expected().is_empty() {
+            return;
+        }
+        let shared = Arc::clone(&self.bench().shared);
+        shared.failing_syncs.store(1, Ordering::Relaxed);
+        if !self.bench().commit() {
+            self.check_receipts();
+            assert!(!shared.account().is_well);
+            self.bench().keeper.turn(shared.clock.now());
+            assert!(shared.account().is_well);
+            self.letters_only();
+        } else {
+            self.committed();
+        }
+        shared.failing_syncs.store(0, Ordering::Relaxed);
+    }
+
+    /// Accepts a run of what is owed, as the uplink does: by the places it was told.
+    fn accept(&mut self, skip: usize, count: usize) {
+        let owed = self.bench().owed(9);
+        self.is_exact &= skip == 0;
+        for stored in owed.iter().skip(skip).take(count) {
+            self.bench().backlog.accept(QUEUE, stored.seq, stored.seq.next());
+            self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
+        }
+    }
+
+    fn refuse(&mut self, skip: usize) {
+        if let Some(stored) = self.bench().owed(9).into_iter().nth(skip) {
+            self.is_exact = false;
+            self.known[usize::try_from(stored.message.id.seq).unwrap()].refused = true;
+            self.bench().backlog.refuse(QUEUE, stored.clone(), "not allowed".into());
+            self.bench().backlog.refuse(QUEUE, stored, "again".into());
+        }
+    }
+
+    fn restart(&mut self, clean: bool) {
+        if clean {
+            assert!(self.bench().commit() && self.bench().commit());
+            self.committed();
+        }
+        for known in &mut self.known {
+            known.refused = false;
+            known.lost |= !known.durable && !known.accepted;
+        }
+        let required = self.expected();
+        let reopened = self.bench.take().unwrap().reopen();
+        let found = reopened.numbers();
+        self.bench = Some(reopened);
+        assert!(found.is_sorted_by(|one, next| one < next), "in order, each once");
+        assert!(required.iter().all(|number| found.binary_search(number).is_ok()), "{required:?} in {found:?}");
+        for number in found {
+            let known = &mut self.known[usize::try_from(number).unwrap()];
+            assert!(known.durable && !known.lost, "{number} was never safe");
+            known.accepted = false;
+        }
+    }
+
+    fn check_receipts(&mut self) {
+        let mut index = 0;
+        for (number, known) in self.known.iter().enumerate() {
+            index = if number > 0 && Arc::ptr_eq(&self.bursts[number], &self.bursts[number - 1]) { index + 1 } else { 0 };
+            if !known.lost {
+                assert_eq!(self.bursts[number].is_settled(index), known.durable || known.accepted, "{number} {known:?}");
+            }
+        }
+        let account = self.bench.as_ref().unwrap().shared.account();
+        assert_eq!(account.dead_letters(), self.letters.min(100));
+        if self.is_exact {
+            assert_eq!(account.owed(), self.expected().len() as u64);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_spool_behaves_like_a_plain_list(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut model = Model::new();
+        for step in &steps {
+            model.run(step);
+        }
+        model.run(&Step::Kill);
+        model.run(&Step::Check(8));
+    }
+}
+
+#[test]
+fn a_message_is_safe_once_its_receipt_is_released_also_in_a_copy_of_the_files() {
+    let (folder, copy) = (tempdir(), tempdir());
+    let mut bench = Bench::open(config(folder.path()));
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    bench.append(1, Some(burst.receipt(0)));
+    assert!(bench.commit());
+    bench.append(2, Some(burst.receipt(1)));
+    assert!(burst.is_settled(0) && !burst.is_settled(1));
+    copy_folder(folder.path(), copy.path());
+    let found = Bench::open(config(copy.path())).owed(5);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].message, message(1));
+    assert_eq!(bench.numbers(), [1, 2]);
+    let stored = bench.owed(5);
+    bench.backlog.accept(QUEUE, stored[1].seq, stored[1].seq.next());
+    assert!(burst.all_settled());
+}
+
+#[test]
+fn every_opening_counts_a_boot_also_when_the_store_was_lost() {
+    let folder = tempdir();
+    let bench = Bench::open(config(folder.path()));
+    assert_eq!(bench.shared.boot, 1);
+    let bench = bench.reopen();
+    assert_eq!(bench.shared.boot, 2);
+    bench.kill();
+    fs::remove_dir_all(folder.path().join("store")).unwrap();
+    assert_eq!(Bench::open(config(folder.path())).shared.boot, 3);
+}
+
+#[test]
+fn a_place_is_never_used_twice() {
+    let folder = tempdir();
+    let bench = Bench::open(config(folder.path()));
+    bench.append(1, None);
+    let first = bench.owed(1)[0].seq;
+    bench.backlog.accept(QUEUE, first, first.next());
+    let bench = bench.reopen();
+    bench.append(2, None);
+    assert!(bench.owed(1)[0].seq > first);
+}
+
+#[test]
+fn an_idle_spool_and_one_whose_messages_are_accepted_in_time_write_nothing() {
+    let folder = tempdir();
+    let spool = Spool::open(Config { spill_after: NEVER, commit_every: NEVER, ..config(folder.path()) }, metrics()).unwrap();
+    let (outlet, backlog) = (spool.outlet(), spool.backlog("cloud"));
+    backlog.link(true);
+    let before = files(folder.path());
+    for number in 0..500 {
+        outlet.append(vec![Append { queue: QUEUE, message: message(number), receipt: None }]);
+        let Fetch::Ready(list) = backlog.fetch(QUEUE, backlog.low(QUEUE), 9, 9_999) else { panic!("nothing to fetch") };
+        backlog.accept(QUEUE, list[0].seq, list[0].seq.next());
+    }
+    assert_eq!(files(folder.path()), before);
+    assert_eq!((spool.account().commits, spool.account().queues[0].accepted), (0, 500));
+    drop(spool);
+}
+
+#[tokio::test]
+async fn the_store_thread_settles_what_lingers_while_the_link_is_down() {
+    let folder = tempdir();
+    let limits = Config { commit_every: Duration::from_millis(1), ..config(folder.path()) };
+    let spool = Spool::open(limits, metrics()).unwrap();
+    let settled = Arc::new(Settled::default());
+    let burst = Burst::new(Arc::clone(&settled), [1, 1]);
+    let appended = (0..2).map(|index| Append { queue: QUEUE, message: message(7), receipt: Some(burst.receipt(index)) });
+    spool.outlet().append(appended.collect());
+    settled.changed().await;
+    assert!(burst.all_settled());
+    let account = spool.account();
+    assert_eq!((account.queues[0].in_ram, account.queues[0].on_disk), (0, 2));
+    spool.close().unwrap();
+    spool.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_pressed_source_is_written_at_once_with_the_link_up() {
+    let folder = tempdir();
+    let spool = Spool::open(config(folder.path()), metrics()).unwrap();
+    spool.backlog("cloud").link(true);
+    let settled = Arc::new(Settled::default());
+    settled.press(true);
+    let burst = Burst::new(Arc::clone(&settled), [1]);
+    spool.outlet().append(vec![Append { queue: QUEUE, message: message(7), receipt: Some(burst.receipt(0)) }]);
+    settled.changed().await;
+    assert!(burst.all_settled() && settled.faults() == 0);
+}
+
+#[tokio::test]
+async fn an_append_rings_whoever_found_nothing() {
+    let folder = tempdir();
+    let bench = Bench::open(config(folder.path()));
+    let ready = bench.backlog.ready();
+    bench.append(1, None);
+    assert!(matches!(bench.backlog.fetch(QUEUE, Seq(u64::MAX), 1, 1), Fetch::Empty));
+    bench.append(2, None);
+    ready.notified().await;
+}
+
+#[test]
+fn closing_writes_what_is_in_ram_and_dropping_does_not() {
+    let folder = tempdir();
+    for (close, left) in [(true, 1), (false, 1)] {
+        let spool = Spool::open(config(folder.path()), metrics()).unwrap();
+        spool.outlet().append(vec![Append { queue: QUEUE, message: message(3), receipt: None }]);
+        if close {
+            spool.close().unwrap();
+        }
+        drop(spool);
+        let spool = Spool::open(config(folder.path()), metrics()).unwrap();
+        assert_eq!(spool.account().owed(), left);
+    }
+}
+
+#[test]
+fn dead_letters_survive_and_the_oldest_make_room() {
+    let folder = tempdir();
+    let mut bench = Bench::open(Config { dead_letters: 3, ..config(folder.path()) });
+    let burst = Burst::new(Arc::new(Settled::default()), [1]);
+    bench.shared.park(vec![letter(1, Some(burst.receipt(0))), letter(2, None)]);
+    assert!(!burst.all_settled());
+    assert!(bench.commit() && burst.all_settled());
+    bench.shared.park((3..6).map(|number| letter(number, None)).collect());
+    assert!(bench.commit());
+    assert_eq!((bench.shared.account().dead_letters(), bench.shared.account().letters_evicted), (3, 2));
+    let bench = bench.reopen();
+    assert_eq!(bench.shared.account().dead_letters(), 3);
+    let kept = bench.shared.dead_letters(10);
+    assert_eq!(kept.iter().map(|record| record.message.id.seq).collect::<Vec<_>>(), [3, 4, 5]);
+    let LetterRecord { id, message: found, flow, plugin, reason, detail, .. } = &kept[0];
+    assert_eq!((id.boot, &*found.topic, &**flow, *reason, &**detail), (1, &*message(3).topic, "climate", Reason::Rejected, "no 3"));
+    assert_eq!((plugin, &found.payload), (&letter(3, None).plugin, &message(3).payload));
+}
+
+#[test]
+fn more_letters_at_once_than_are_kept_leave_the_newest() {
+    let folder = tempdir();
+    let mut bench = Bench::open(Config { dead_letters: 3, ..config(folder.path()) });
+    bench.shared.park((0..8).map(|number| letter(number, None)).collect());
+    assert!(bench.commit());
+    let kept: Vec<u64> = bench.shared.dead_letters(10).iter().map(|record| record.message.id.seq).collect();
+    assert_eq!((kept, bench.shared.account().letters_evicted), (vec![5, 6, 7], 5));
+}
+
+#[test]
+fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..60 {
+        bench.append(number, None);
+    }
+    assert!(bench.commit());
+    let all = bench.owed(9);
+    let store = bench.shared.store(Duration::ZERO).unwrap();
+    let (first, mut value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
+    let hurt = chunk::extent(&value).unwrap();
+    value[40] ^= 1;
+    let broken = chunk::Chunk { extent: hurt, value };
+    let (low, end) = (all[0].seq.0, all[59].seq.next().0);
+    store.write_queue(0, vec![broken], &[], queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 }).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let left: Vec<u64> = bench.owed(9).iter().map(|stored| stored.seq.0).collect();
+        let expected: Vec<u64> =
+            all.iter().map(|stored| stored.seq.0).filter(|place| !(first..hurt.end).contains(place)).collect();
+        assert_eq!(left, expected);
+        assert_eq!(bench.queue().damaged, hurt.end - first);
+    }
+}
+
+#[test]
+fn a_missing_chunk_is_seen_by_the_gap() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..60 {
+        bench.append(number, None);
+    }
+    assert!(bench.commit());
+    let all = bench.owed(9);
+    let store = bench.shared.store(Duration::ZERO).unwrap();
+    let (first, value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
+    let end = chunk::extent(&value).unwrap().end;
+    store.set_chunk_aside(0, first, &value).unwrap();
+    drop(store);
+    assert_eq!(bench.owed(9).len() as u64, 60 - (end - first));
+    assert_eq!((bench.queue().damaged, bench.queue().on_disk), (end - first, 60 - (end - first)));
+}
+
+#[test]
+fn a_failed_commit_releases_nothing_and_is_repeated() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    bench.append(1, Some(burst.receipt(0)));
+    bench.shared.park(vec![letter(2, Some(burst.receipt(1)))]);
+    bench.shared.failing_syncs.store(1, Ordering::Relaxed);
+    assert!(!bench.commit());
+    assert!(!burst.is_settled(0) && !burst.is_settled(1) && !bench.shared.account().is_well);
+    assert_eq!(bench.numbers(), [1]);
+    bench.append(3, None);
+    bench.keeper.turn(bench.shared.clock.now());
+    assert!(bench.commit() && burst.all_settled() && bench.shared.account().is_well);
+    let bench = bench.reopen();
+    assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), (vec![1, 3], 1));
+}
+
+#[test]
+fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays() {
+    let folder = tempdir();
+    let bench = Bench::open(Config { head_bytes: 2_000, ..config(folder.path()) });
+    bench.shared.report_trouble(&StoreError::Damaged("told to".into()));
+    let burst = Burst::new(Arc::new(Settled::default()), [1]);
+    bench.append(0, Some(burst.receipt(0)));
+    for number in 1..500 {
+        bench.append(number, None);
+    }
+    let queue = bench.queue();
+    assert!(queue.ram_bytes <= 8_000 + 300);
+    assert_eq!(queue.dropped + queue.in_ram, 500);
+    let left = bench.numbers();
+    assert_eq!((left[0], left[left.len() - 1], left.len() as u64), (0, 499, queue.in_ram));
+    assert_eq!(bench.shared.metrics.dropped.with_label_values(&["spool-full"]).get(), queue.dropped);
+}
+
+#[test]
+fn a_refused_message_is_accepted_once_its_letter_is_safe() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    bench.append(1, Some(burst.receipt(0)));
+    bench.append(2, Some(burst.receipt(1)));
+    let stored = bench.owed(5);
+    bench.backlog.refuse(QUEUE, stored[0].clone(), "0x97: quota exceeded".into());
+    assert_eq!((bench.numbers(), bench.backlog.low(QUEUE)), (vec![2], stored[0].seq));
+    assert!(!burst.is_settled(0));
+    bench.keeper.turn(bench.shared.clock.now());
+    assert!(burst.is_settled(0) && !burst.is_settled(1));
+    assert_eq!(bench.backlog.low(QUEUE), stored[1].seq);
+    let record = bench.shared.dead_letters(5).remove(0);
+    assert_eq!((record.reason, &*record.detail, &*record.flow), (Reason::Refused, "0x97: quota exceeded", "climate"));
+}
+
+#[test]
+fn a_folder_in_use_is_refused_by_name_and_holder() {
+    let folder = tempdir();
+    let _bench = Bench::open(config(folder.path()));
+    let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
+    let expected = format!("the data folder `{}` is in use by process {}", folder.path().display(), std::process::id());
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_store_of_a_later_version_is_refused_and_left_alone() {
+    let folder = tempdir();
+    Bench::open(config(folder.path())).kill();
+    store::set_format(&folder.path().join("store"), 2);
+    let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
+    assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
+    store::set_format(&folder.path().join("store"), 1);
+    assert_eq!(Bench::open(config(folder.path())).shared.boot, 2);
+}
+
+#[test]
+fn a_store_that_does_not_open_is_moved_aside_and_reported() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..50 {
+        bench.append(number, None);
+    }
+    assert!(bench.commit());
+    bench.kill();
+    fs::write(folder.path().join("store/conf"), [b'x'; 64]).unwrap();
+    let mut bench = Bench::open(config(folder.path()));
+    let aside = bench.shared.account().damaged_store.unwrap();
+    assert!(aside.join("db").exists() && aside.file_name().unwrap().to_str().unwrap().starts_with("store.damaged-"));
+    assert_eq!((bench.shared.boot, bench.shared.account().owed()), (2, 0));
+    bench.append(1, None);
+    assert!(bench.commit());
+    assert_eq!(bench.reopen().numbers(), [1]);
+}
+
+#[test]
+fn a_broken_snapshot_costs_nothing() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    bench.append(1, None);
+    assert!(bench.commit());
+    bench.kill();
+    fs::write(folder.path().join("store/snap.FFFFFFFFFFFFFFFF.generating"), b"").unwrap();
+    let bench = Bench::open(config(folder.path()));
+    assert_eq!(bench.numbers(), [1]);
+    bench.kill();
+    fs::write(folder.path().join("store/snap.FFFFFFFFFFFFFFFF"), b"torn snapshot bytes").unwrap();
+    let bench = Bench::open(config(folder.path()));
+    assert_eq!((bench.numbers(), bench.shared.account().damaged_store), (vec![1], None));
+}
+
+#[test]
+fn a_queue_that_left_the_config_is_kept_and_named() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    bench.append(1, None);
+    bench.append(2, None);
+    assert!(bench.commit());
+    bench.kill();
+    let mut other = config(folder.path());
+    other.queues.remove(0);
+    let bench = Bench::open(other);
+    assert_eq!(bench.shared.account().strangers, [("cloud:telemetry".to_owned(), 2)]);
+    bench.kill();
+    assert_eq!(Bench::open(config(folder.path())).numbers(), [1, 2]);
+}
+
+#[test]
+fn a_message_larger_than_a_chunk_gets_one_of_its_own() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    let large = Message { payload: Bytes::from(vec![7; 700_000]), ..message(1) };
+    bench.shared.append(vec![Append { queue: QUEUE, message: large.clone(), receipt: None }]);
+    bench.append(2, None);
+    assert!(bench.commit());
+    let bench = bench.reopen();
+    let found = bench.owed(5);
+    assert_eq!((found.len(), &found[0].message), (2, &large));
+}
+
+#[test]
+fn the_gauges_show_the_account() {
+    let folder = tempdir();
+    let registry = prometheus::Registry::new();
+    let (shared, mut keeper) = Shared::open(config(folder.path()), Metrics::new(&registry).unwrap()).unwrap();
+    shared.append((0..9).map(|number| Append { queue: QUEUE, message: message(number), receipt: None }).collect());
+    assert!(keeper.commit(Demand::All));
+    let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    for line in [
+        "tidegate_spool_messages{class=\"telemetry\",uplink=\"cloud\"} 9",
+        "tidegate_spool_disk_messages{class=\"telemetry\",uplink=\"cloud\"} 9",
+        "tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 0",
+        "tidegate_spool_capacity_bytes{class=\"alarm\",uplink=\"cloud\"} 1048576",
+        "tidegate_spool_appended_total{class=\"telemetry\",uplink=\"cloud\"} 9",
+        "tidegate_spool_commits_total 1",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+}

@@ -1,0 +1,89 @@
+//! What an uplink counts.
+
+use prometheus::local::LocalHistogram;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::mqtt::LinkMetrics;
+
+const LABEL: &str = "uplink";
+
+/// From a tenth of a millisecond, on a wire, to a week, through the spool.
+const BUCKETS: [f64; 18] = [
+    0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 3_600.0, 86_400.0,
+    604_800.0,
+];
+
+/// The metrics of all uplinks.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) link: LinkMetrics,
+    forwarded: IntCounterVec,
+    refused: IntCounterVec,
+    delivery: HistogramVec,
+    inflight: IntGaugeVec,
+    inflight_capacity: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// The names are taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let opts = HistogramOpts::new(
+            "tidegate_message_delivery_seconds",
+            "From arrival to acceptance upstream; path is online (never left RAM) or backlog (read from disk).",
+        );
+        let delivery = HistogramVec::new(opts.buckets(BUCKETS.to_vec()), &[LABEL, "path"])?;
+        registry.register(Box::new(delivery.clone()))?;
+        Ok(Self {
+            link: LinkMetrics::new(registry, LABEL)?,
+            forwarded: counter("tidegate_messages_forwarded_total", "Messages upstream has accepted.", &[LABEL, "class"])?,
+            refused: counter("tidegate_messages_refused_total", "Messages upstream refused for good; parked.", &[LABEL])?,
+            delivery,
+            inflight: gauge("tidegate_uplink_inflight", "Messages sent and not yet accepted.")?,
+            inflight_capacity: gauge("tidegate_uplink_inflight_capacity", "How many may be in flight.")?,
+        })
+    }
+
+    pub(super) fn of(&self, uplink: &str) -> Meters {
+        let labels = [uplink];
+        Meters {
+            refused: self.refused.with_label_values(&labels),
+            online: self.delivery.with_label_values(&[uplink, "online"]).local(),
+            backlog: self.delivery.with_label_values(&[uplink, "backlog"]).local(),
+            inflight: self.inflight.with_label_values(&labels),
+            inflight_capacity: self.inflight_capacity.with_label_values(&labels),
+        }
+    }
+
+    pub(super) fn forwarded(&self, uplink: &str, class: &str) -> IntCounter {
+        self.forwarded.with_label_values(&[uplink, class])
+    }
+}
+
+/// The metrics of one uplink.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) refused: IntCounter,
+    /// Flushed once a turn: observing is then an addition.
+    pub(super) online: LocalHistogram,
+    pub(super) backlog: LocalHistogram,
+    pub(super) inflight: IntGauge,
+    pub(super) inflight_capacity: IntGauge,
+}
+
+/// A count as a gauge takes it.
+pub(super) fn level(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,96 @@
+//! `kill -9` at random moments.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until, with_mosquitto};
+
+use crate::scene::{UP, compare, config, flow};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("crash::the_checker_sees_what_early_acknowledgements_lose", the_checker_sees_what_early_acknowledgements_lose),
+        case("crash::killed_between_embedded_brokers", || killed(&Broker::embedded()?, &Broker::embedded()?, rounds(6, 20))),
+        with_mosquitto("crash::killed_between_mosquittos", || {
+            killed(&Broker::mosquitto()?, &Broker::mosquitto()?, rounds(15, 100))
+        }),
+    ]
+}
+
+/// What the uplink's link does while the gateway runs towards its end.
+#[derive(Clone, Copy, Debug)]
+enum Weather {
+    Up,
+    Flapping,
+    Down,
+}
+
+/// The gateway is killed at random moments 50 to 900 ms after its start, again and again under 1,000 msg/s, with the
+/// upstream up, flapping and down in turns.
+/// Guarantee: every message that the field broker acknowledged to its sender arrives upstream at least once, first
+/// occurrences in order per device; every start succeeds without help.
+fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
+    let link = Cuttable::to(cloud.address())?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let mut setup = Gateway::with(config(&field.url(), &link.url(), &flow("")));
+    // Once online, so that the field broker has a session that keeps messages while the gateway is away.
+    setup = setup.start()?.kill()?;
+    let load = Load::start(field.address(), Plan::default());
+    for kill in 0..kills {
+        let weather = [Weather::Up, Weather::Flapping, Weather::Down][kill % 3];
+        if matches!(weather, Weather::Down) {
+            link.go_dark()
+        } else {
+            link.back()
+        }
+        let gateway = setup.launch()?;
+        live(weather, &link, Duration::from_millis(fastrand::u64(50..900)));
+        setup = gateway.kill()?;
+    }
+    link.back();
+    let sent = load.stop()?;
+    let gateway = setup.start()?;
+    let verdict = compare(&sent, watch)?;
+    ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
+    ensure!(sent.count() > 50 * kills, "too little was sent to show anything: {verdict}");
+    let (status, _) = gateway.stop()?;
+    ensure!(status.success(), "the last gateway ended with {status}");
+    eprintln!("{kills} kills: {verdict}");
+    Ok(())
+}
+
+/// The same with acknowledgements at once and nothing written before the kill: what `ack = "safe"` is there to prevent.
+/// Guarantee: these tests can fail: the loss is seen and told.
+fn the_checker_sees_what_early_acknowledgements_lose() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    link.go_dark();
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = config(&field.url(), &link.url(), &flow("")).replace("lanes = 3\n", "lanes = 3\nack = \"received\"\n");
+    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
+    let gateway = Gateway::with(text).start()?;
+    let sent = Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
+    wait_until("all is in the gateway", || gateway.metric("tidegate_spool_messages", &[]) == 500.0)?;
+    let setup = gateway.kill()?;
+    link.back();
+    let gateway = setup.start()?;
+    field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
+    wait_until("what is sent after the kill arrives", || watch.tally().count_of("marker") == 1)?;
+    let verdict = sent.against(&watch.stop()?, |_, _| true);
+    drop(gateway);
+    ensure!(verdict.lost == 500, "the checker missed the loss: {verdict}");
+    Ok(())
+}
+
+/// The time until the kill; it is the experiment, nothing is synchronised by it.
+fn live(weather: Weather, link: &Cuttable, time: Duration) {
+    let slices = 5;
+    for _ in 0..slices {
+        std::thread::park_timeout(time / slices);
+        if matches!(weather, Weather::Flapping) {
+            link.cut();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A message's way from end to end.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::json;
+use tidegate_tests::load::{is_warm, write_reading};
+use tidegate_tests::process::Process;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, convert, needs, wait_until};
+
+use crate::scene::{Scene, UP, compare, config};
+
+pub fn cases() -> Vec<Trial> {
+    let tools = ["mosquitto_pub", "mosquitto_sub"].iter().all(|tool| Command::new(tool).arg("--help").output().is_ok());
+    vec![
+        case("flow::a_reading_goes_through_three_plugins", a_reading_goes_through_three_plugins),
+        case("flow::what_the_plugins_filter_stays_behind", what_the_plugins_filter_stays_behind),
+        case("flow::a_burst_arrives_once_and_in_order", a_burst_arrives_once_and_in_order),
+        case("flow::a_message_of_two_flows_settles_when_both_have", a_message_of_two_flows_settles_when_both_have),
+        case("flow::a_bad_payload_is_parked_with_its_reason", a_bad_payload_is_parked_with_its_reason),
+        needs(
+            "flow::mosquitto_pub_to_mosquitto_sub",
+            "mosquitto-clients",
+            tools && tidegate_tests::broker::has_mosquitto(),
+            pub_to_sub,
+        ),
+    ]
+}
+
+fn reading(device: &str, number: u64, temperature: f64) -> String {
+    let mut text = String::new();
+    write_reading(&mut text, device, number, 1_700_000_000_000_000, temperature);
+    text
+}
+
+/// `examples/convert` as it is shipped, but for its ports and three lanes; one reading.
+/// Guarantee: decode-json, filter and threshold do what the example's config says, in this order.
+fn a_reading_goes_through_three_plugins() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(convert::config(field.address(), cloud.address())?);
+    let _gateway = setup.env("TIDEGATE_FLOW__CONVERT__LANES", "3").start()?;
+    field.publish("devices/d7/telemetry", reading("d7", 41, 25.5))?;
+    wait_until("the reading has arrived", || watch.total() == 1)?;
+    let arrival = watch.arrivals().remove(0);
+    ensure!(arrival.topic == "up/telemetry" && arrival.level == 1, "{arrival:?}");
+    let wanted = json!({ "device": "d7", "seq": 41, "ts": 1_700_000_000_000_000_u64, "fahrenheit": 77.9, "humidity": 40.5 });
+    ensure!(arrival.json()? == wanted, "{}", arrival.json()?);
+    Ok(())
+}
+
+/// Warm and cold readings through `examples/convert`.
+/// Guarantee: exactly the warm ones come through, the cold ones count as filtered, and nothing waits for them.
+fn what_the_plugins_filter_stays_behind() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(convert::config(field.address(), cloud.address())?);
+    let gateway = setup.env("TIDEGATE_FLOW__CONVERT__LANES", "3").start()?;
+    let sent = Load::start(field.address(), Plan { total: Some(3_000), rate: None, ..Plan::default() }).wait()?;
+    wait_until("the warm readings have arrived", || watch.count() == 2_000)?;
+    wait_until("the cold ones are counted", || {
+        gateway.metric("tidegate_chain_messages_total", &[("fate", "filtered")]) == 1_000.0
+    })?;
+    let verdict = sent.against(&watch.stop()?, |_, number| is_warm(number));
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// 20,000 readings of 50 devices, as fast as they are acknowledged, in three lanes.
+/// Guarantee: while nothing fails, each arrives once, in order per device.
+fn a_burst_arrives_once_and_in_order() -> Result<()> {
+    let scene = Scene::with("", |_| Ok(()))?;
+    let sent = scene.load(Plan { devices: 50, rate: None, total: Some(20_000), ..Plan::default() }).wait()?;
+    let verdict = compare(&sent, scene.watch)?;
+    ensure!(verdict.sent == 20_000 && verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// One topic in two flows to two uplinks, one of them dark and nothing written for it yet; then `kill -9`.
+/// Guarantee: the message was not acknowledged on the strength of the first flow: after the start both have it.
+fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
+    let (field, cloud, mut other) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let second = format!(
+        "[uplink.other]\nurl = \"{}\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\", jitter = 0.2 }}\n\n\
+         [spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n\
+         [flow.one]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n\
+         [flow.two]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"other:telemetry\"\nlanes = 3\n",
+        other.url()
+    );
+    other.go_dark()?;
+    let watch = Watch::start(cloud.address(), "devices/#")?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &second)).start()?;
+    field.publish("devices/d1/telemetry", reading("d1", 0, 25.5))?;
+    wait_until("the first uplink has it", || watch.total() == 1)?;
+    let setup = gateway.kill()?;
+    other.back()?;
+    let late = Watch::start(other.address(), "devices/#")?;
+    let _gateway = setup.start()?;
+    wait_until("the second uplink has it", || late.total() >= 1)?;
+    wait_until("the first has it again, so it had not been acknowledged", || watch.total() >= 2)
+}
+
+/// A payload that is no JSON among good ones, through `examples/convert`.
+/// Guarantee: it is a dead letter, counted as such, and holds up nothing behind it.
+fn a_bad_payload_is_parked_with_its_reason() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = Gateway::with(convert::config(field.address(), cloud.address())?).start()?;
+    field.publish("devices/d1/telemetry", "{\"device\": \"d1\", ")?;
+    field.publish("devices/d1/telemetry", reading("d1", 1, 25.5))?;
+    wait_until("the good one has arrived", || watch.total() == 1)?;
+    wait_until("the bad one is parked", || {
+        gateway.metric("tidegate_dead_letters_total", &[("reason", "rejected")]) == 1.0
+            && gateway.metric("tidegate_chain_messages_total", &[("fate", "parked")]) == 1.0
+    })
+}
+
+/// `mosquitto_pub` into one mosquitto, `mosquitto_sub` from another, MQTT 5 with a user property on either side.
+/// Guarantee: the tools people have work with it, and headers travel along.
+fn pub_to_sub() -> Result<()> {
+    let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
+    let flows = crate::scene::flow("");
+    let _gateway = Gateway::with(config(&field.url(), &cloud.url(), &flows)).start()?;
+    let mut sub = Command::new("mosquitto_sub");
+    sub.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &cloud.address().port().to_string(), "-t", UP, "-q", "1"]);
+    sub.args(["-d", "-F", "got %t %P %p"]);
+    let mut sub = Process::start("mosquitto_sub", &mut sub)?;
+    wait_until("mosquitto_sub has subscribed", || sub.lines().has(&["SUBACK"]))?;
+    let mut publish = Command::new("mosquitto_pub");
+    publish.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &field.address().port().to_string(), "-q", "1"]);
+    publish.args(["-t", "devices/d1/telemetry", "-m", "hello", "-D", "publish", "user-property", "traceparent", "00-abc"]);
+    ensure!(publish.status().context("cannot run mosquitto_pub")?.success(), "mosquitto_pub failed");
+    wait_until("mosquitto_sub has it", || sub.lines().has(&["got up/devices/d1/telemetry", "traceparent:00-abc", "hello"]))?;
+    sub.kill()
+}

@@ -1,0 +1,21 @@
+//! The guests as bytes, and variations on them.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use tidegate_tests::guests;
+
+/// A guest's component.
+pub fn component(name: &str) -> Result<Vec<u8>> {
+    let path = guests::path(name).with_context(|| format!("there is no guest `{name}`"))?;
+    fs::read(path).with_context(|| format!("cannot read guest `{name}`"))
+}
+
+/// The same component with another digest: a custom section, which means nothing, holds `mark`.
+pub fn marked(component: &[u8], mark: u32) -> Vec<u8> {
+    let mut marked = component.to_vec();
+    // Section 0, its length, and its name with length: `mark`; then four bytes of content.
+    marked.extend([0, 9, 4, b'm', b'a', b'r', b'k']);
+    marked.extend(mark.to_le_bytes());
+    marked
+}

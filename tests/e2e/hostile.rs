@@ -1,0 +1,72 @@
+//! Plugins that misbehave, each beside a flow that must not notice.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, wait_until};
+
+use crate::guest::component;
+use crate::scene::{compare, config};
+
+/// A guest, and the kind of fault its metric must show.
+const GUESTS: [(&str, &str); 5] =
+    [("trap", "trap"), ("spin", "timeout"), ("grow", "memory"), ("flood", "output"), ("recurse", "stack")];
+
+pub fn cases() -> Vec<Trial> {
+    let hostile =
+        GUESTS.map(|(guest, kind)| case(&format!("hostile::{guest}_costs_only_its_message"), move || contained(guest, kind)));
+    let mut cases = Vec::from(hostile);
+    cases.push(case("hostile::wrong_world_and_denied_import_do_not_start", wrong_ones_do_not_start));
+    cases
+}
+
+/// Two flows in three lanes: one through the guest, one without plugins, both under load.
+fn flows(guest: &str) -> String {
+    format!(
+        "[flow.bad]\nfrom = \"field\"\ntopics = [\"bad/{{device}}\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n\
+         [[flow.bad.plugin]]\nname = \"{guest}\"\nplugin = \"{guest}.wasm\"\nlimits = {{ time = \"100ms\", memory = \"8MiB\" }}\n\n\
+         [flow.good]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n"
+    )
+}
+
+/// A message that sets the guest off goes into one flow while the other carries 500 messages a second.
+/// Guarantee: the gateway lives; the message is a dead letter; metric and log line name the plugin; the other flow
+/// loses, doubles and reorders nothing; harmless messages go through the guest's flow afterwards.
+fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
+    std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+    let watch = Watch::start(cloud.address(), "devices/#")?;
+    let bad = Watch::start(cloud.address(), "bad/#")?;
+    let mut gateway = setup.start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
+    for round in 1..=3 {
+        field.publish("bad/d1", "bang")?;
+        wait_until("the metric names the plugin", || {
+            gateway.metric("tidegate_plugin_errors_total", &[("plugin", guest), ("kind", kind)]) >= f64::from(round)
+        })?;
+        wait_until("the message is a dead letter", || {
+            gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= f64::from(round)
+        })?;
+    }
+    ensure!(gateway.lines().has(&[guest, kind]), "no log line names `{guest}` and `{kind}`");
+    field.publish("bad/d1", "harmless")?;
+    wait_until("a harmless message goes through", || bad.total() >= 1)?;
+    ensure!(gateway.is_running(), "the gateway has ended");
+    let verdict = compare(&load.stop()?, watch)?;
+    ensure!(verdict.is_exactly_once(), "the other flow: {verdict}");
+    Ok(())
+}
+
+/// A guest of another world and one that wants what is not granted, at start.
+/// Guarantee: exit code 4, and the error names plugin and reason; nothing was started.
+fn wrong_ones_do_not_start() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    for guest in ["wrong-world", "denied-import"] {
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
+        std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+        let (status, lines) = setup.fail()?;
+        ensure!(status.code() == Some(4), "`{guest}` ended with {status}");
+        ensure!(lines.has(&[guest]), "no line names `{guest}`: {:?}", lines.all());
+    }
+    Ok(())
+}

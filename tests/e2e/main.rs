@@ -1,0 +1,40 @@
+//! The end-to-end cases: the real binary between brokers.
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+mod cli;
+mod crash;
+mod demo;
+mod flow;
+mod guest;
+mod hostile;
+mod instruments;
+mod outage;
+mod protocol;
+mod scene;
+mod shutdown;
+mod swap;
+mod tidy;
+mod tls;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let cases = [
+        tidy::cases(),
+        instruments::cases(),
+        cli::cases(),
+        flow::cases(),
+        protocol::cases(),
+        tls::cases(),
+        hostile::cases(),
+        swap::cases(),
+        outage::cases(),
+        shutdown::cases(),
+        crash::cases(),
+        demo::cases(),
+    ];
+    let cases = cases.into_iter().flatten().collect();
+    libtest_mimic::run(&arguments, cases).exit_code()
+}

@@ -1,0 +1,68 @@
+//! What most cases start from: configs in three lanes, and a gateway between two brokers with a watch behind.
+
+use anyhow::{Result, ensure};
+use tidegate_tests::tally::{Sent, Verdict};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, wait_until};
+
+/// Short back-offs, so that a case does not wait for a link that is there again.
+const BACKOFF: &str = r#"{ first = "50ms", cap = "400ms", jitter = 0.2 }"#;
+
+/// One source and one uplink at these URLs, and the flows.
+pub fn config(field: &str, cloud: &str, flows: &str) -> String {
+    format!(
+        "[source.field]\nurl = \"{field}\"\nbackoff = {BACKOFF}\n\n[uplink.cloud]\nurl = \"{cloud}\"\nbackoff = {BACKOFF}\n\n{flows}"
+    )
+}
+
+/// A flow of all readings to `up/<topic>` in three lanes; `plugins` are its `[[flow.all.plugin]]` tables.
+pub fn flow(plugins: &str) -> String {
+    format!(
+        "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = {{ out = \"cloud:telemetry\" }}\ntopic = \"up/{{topic}}\"\nlanes = 3\n\n{plugins}"
+    )
+}
+
+/// A plugin of [`flow`] from a file beside the config.
+pub fn plugin_file(name: &str, file: &str) -> String {
+    format!("[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\n\n")
+}
+
+/// Everything that [`flow`] brings upstream.
+pub const UP: &str = "up/#";
+
+/// Checks that what was sent has come out at least once, in order per device.
+pub fn expect_at_least_once(verdict: &Verdict) -> Result<()> {
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    Ok(())
+}
+
+/// Waits until all that was acknowledged has arrived, then compares. What never comes shows as lost.
+pub fn compare(sent: &Sent, watch: Watch) -> Result<Verdict> {
+    // A time-out here is not the finding: the comparison says how much is missing.
+    let _ = wait_until("all has arrived", || watch.count() as usize >= sent.count());
+    Ok(sent.against(&watch.stop()?, |_, _| true))
+}
+
+/// A gateway with one flow between two embedded brokers.
+pub struct Scene {
+    pub field: Broker,
+    pub cloud: Broker,
+    pub watch: Watch,
+    pub gateway: Gateway,
+}
+
+impl Scene {
+    /// One flow with these plugins; `prepare` puts their files into place.
+    pub fn with(plugins: &str, prepare: impl FnOnce(&Setup) -> Result<()>) -> Result<Self> {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(plugins)));
+        prepare(&setup)?;
+        let watch = Watch::start(cloud.address(), UP)?;
+        let gateway = setup.start()?;
+        Ok(Self { field, cloud, watch, gateway })
+    }
+
+    /// A load on the field broker.
+    pub fn load(&self, plan: Plan) -> Load {
+        Load::start(self.field.address(), plan)
+    }
+}

@@ -1,0 +1,42 @@
+//! SIGTERM.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Plan, case, wait_until};
+
+use crate::scene::{Scene, compare, expect_at_least_once};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("shutdown::a_stop_under_load_drains_and_exits_0", a_stop_under_load_drains_and_exits_0),
+        case("shutdown::a_stop_at_rest_exits_0", a_stop_at_rest_exits_0),
+    ]
+}
+
+/// SIGTERM under load, then a start.
+/// Guarantee: exit code 0, what had been taken is delivered or owed, and the rest comes with the next start.
+fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
+    let scene = Scene::with("", |_| Ok(()))?;
+    let load = scene.load(Plan { rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || scene.watch.count() > 1_000)?;
+    let (status, setup) = scene.gateway.stop()?;
+    ensure!(status.code() == Some(0), "the gateway ended with {status}");
+    let _gateway = setup.start()?;
+    let sent = load.stop()?;
+    expect_at_least_once(&compare(&sent, scene.watch)?)
+}
+
+/// SIGTERM with nothing under way.
+/// Guarantee: nothing is sent twice over an orderly stop and start.
+fn a_stop_at_rest_exits_0() -> Result<()> {
+    let scene = Scene::with("", |_| Ok(()))?;
+    let first = scene.load(Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
+    wait_until("all has arrived", || scene.watch.count() == first.count() as u64)?;
+    let (status, setup) = scene.gateway.stop()?;
+    ensure!(status.code() == Some(0), "the gateway ended with {status}");
+    let gateway = setup.start()?;
+    ensure!(gateway.metric("tidegate_spool_messages", &[]) == 0.0, "something is still owed");
+    let verdict = compare(&first, scene.watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Plugins replaced while traffic flows.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::tally::device_name;
+use tidegate_tests::{Broker, Gateway, Plan, Watch, case, rounds, wait_until};
+
+use crate::guest::{component, marked};
+use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("swap::swapped_under_load", swapped_under_load),
+        case("swap::a_bad_candidate_leaves_the_old_one_running", a_bad_candidate_leaves_the_old_one_running),
+        case("swap::a_swap_ends_while_the_uplink_is_down", a_swap_ends_while_the_uplink_is_down),
+        case("swap::new_settings_in_the_config_are_a_swap", new_settings_in_the_config_are_a_swap),
+        case("swap::other_changes_of_the_config_ask_for_a_restart", other_changes_of_the_config_ask_for_a_restart),
+    ]
+}
+
+const FILE: &str = "count.wasm";
+
+fn counting() -> Result<Scene> {
+    Scene::with(&plugin_file("count", FILE), |setup| Ok(std::fs::write(setup.folder().join(FILE), component("count")?)?))
+}
+
+fn reloads(gateway: &Gateway, result: &str) -> f64 {
+    gateway.metric("tidegate_plugin_reloads_total", &[("plugin", "count"), ("result", result)])
+}
+
+/// Candidates that were not taken, or taken back after their first messages.
+fn turned_down(gateway: &Gateway) -> f64 {
+    reloads(gateway, "refused") + reloads(gateway, "rolled-back")
+}
+
+/// A plugin that counts per device is replaced again and again under load in three lanes; each version has another
+/// digest.
+/// Guarantee: none lost, doubled or out of order per device, and each device's count is exactly its number of messages.
+fn swapped_under_load() -> Result<()> {
+    let swaps = rounds(20, 100);
+    let scene = counting()?;
+    let original = component("count")?;
+    let rate = if swaps > 20 { 5_000 } else { 2_000 };
+    let load = scene.load(Plan { devices: 30, rate: Some(rate), ..Plan::default() });
+    for swap in 1..=swaps {
+        let before = scene.watch.count();
+        wait_until("traffic flows", || scene.watch.count() > before + u64::from(rate) / 10)?;
+        scene.gateway.replace(FILE, &marked(&original, swap as u32))?;
+        wait_until("the swap is done", || reloads(&scene.gateway, "swapped") >= swap as f64)?;
+    }
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    // One more message of each device tells its count.
+    let last = last_counts(&scene, sent.devices)?;
+    for (device, count) in last.iter().enumerate() {
+        ensure!(*count == sent.count_of(device) + 1, "{}: counted {count} of {}", device_name(device), sent.count_of(device) + 1);
+    }
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "after {swaps} swaps: {verdict}");
+    Ok(())
+}
+
+/// Sends one more message of each device and returns the counts they come back with.
+fn last_counts(scene: &Scene, devices: usize) -> Result<Vec<usize>> {
+    let probe = Watch::start(scene.cloud.address(), UP)?;
+    for device in 0..devices {
+        scene.field.publish(&format!("devices/{}/telemetry", device_name(device)), r#"{"probe":true}"#)?;
+    }
+    wait_until("the probes have arrived", || probe.total() as usize >= devices)?;
+    let arrivals = probe.arrivals();
+    let count_of = |device: usize| {
+        let topic = format!("up/devices/{}/telemetry", device_name(device));
+        let arrival = arrivals.iter().find(|arrival| arrival.topic == topic).context("a probe is missing")?;
+        let count = arrival.json()?["count"].as_u64().with_context(|| format!("no count in {arrival:?}"))?;
+        Ok(usize::try_from(count)?)
+    };
+    (0..devices).map(count_of).collect()
+}
+
+/// Half-written, no component, wrong world, denied import, a `configure` that fails, a trap on the first batch: each put in
+/// place of a running plugin, under load.
+/// Guarantee: each is refused with a line that names it, and the old version goes on without losing a message.
+fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
+    let scene = counting()?;
+    let good = component("count")?;
+    let candidates: [(&str, Vec<u8>); 6] = [
+        ("half-written", good[..good.len() / 2].to_vec()),
+        ("no component", b"#!/bin/sh\necho hello\n".to_vec()),
+        ("wrong world", component("wrong-world")?),
+        ("denied import", component("denied-import")?),
+        ("configure fails", component("refuse")?),
+        ("traps on its first batch", component("trap")?),
+    ];
+    let load = scene.load(Plan::default());
+    for (number, (what, bytes)) in candidates.iter().enumerate() {
+        let mark = scene.gateway.lines().count();
+        scene.gateway.replace(FILE, bytes)?;
+        wait_until(&format!("the candidate is refused: {what}"), || turned_down(&scene.gateway) > number as f64)?;
+        wait_until("a line says so", || scene.gateway.lines().has_since(mark, &["count", "the running version stays"]))?;
+        let before = scene.watch.count();
+        wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
+    }
+    scene.gateway.replace(FILE, &marked(&good, 1))?;
+    wait_until("a good one is taken after all", || reloads(&scene.gateway, "swapped") >= 1.0)?;
+    let sent = load.stop()?;
+    let verdict = compare(&sent, scene.watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// The uplink is dark, devices go on, and the plugin is replaced.
+/// Guarantee: the swap ends without the uplink; when the link is back everything arrives, old version's and new one's.
+fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin_file("count", FILE))));
+    let original = component("count")?;
+    std::fs::write(setup.folder().join(FILE), &original)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = setup.start()?;
+    let load = tidegate_tests::Load::start(field.address(), Plan::default());
+    wait_until("traffic flows", || watch.count() > 200)?;
+    link.go_dark();
+    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;
+    gateway.replace(FILE, &marked(&original, 1))?;
+    wait_until("the swap is done", || reloads(&gateway, "swapped") >= 1.0)?;
+    let before = load.acknowledged();
+    wait_until("devices go on", || load.acknowledged() > before + 500)?;
+    link.back();
+    let sent = load.stop()?;
+    let verdict = compare(&sent, watch)?;
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    Ok(())
+}
+
+fn filter_above(limit: u32) -> String {
+    let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
+    flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"))
+}
+
+/// A built-in filter gets another limit in the config of the running gateway.
+/// Guarantee: it takes effect without a restart.
+fn new_settings_in_the_config_are_a_swap() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &filter_above(20))).start()?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
+    wait_until("25 passes the limit of 20", || watch.total() == 1)?;
+    gateway.rewrite_config(&config(&field.url(), &cloud.url(), &filter_above(30)))?;
+    wait_until("the new settings are in", || {
+        gateway.metric("tidegate_plugin_reloads_total", &[("plugin", "filter"), ("result", "swapped")]) >= 1.0
+    })?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;
+    wait_until("35 passes the limit of 30", || watch.total() == 2)?;
+    ensure!(watch.arrivals()[1].payload.ends_with(b"35}"), "{:?}", watch.arrivals());
+    Ok(())
+}
+
+/// The topic of a flow changes in the config of the running gateway; then the config is broken altogether.
+/// Guarantee: both are said in the log, and what runs goes on as before.
+fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = config(&field.url(), &cloud.url(), &filter_above(20));
+    let gateway = Gateway::with(&text).start()?;
+    gateway.rewrite_config(&text.replace("up/{topic}", "elsewhere/{topic}"))?;
+    wait_until("the log asks for a restart", || gateway.lines().has(&["restart"]))?;
+    let mark = gateway.lines().count();
+    gateway.rewrite_config("[source.field\n")?;
+    wait_until("the log says what is wrong", || gateway.lines().has_since(mark, &["config"]))?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
+    wait_until("traffic goes on as before", || watch.total() == 1)
+}

@@ -1,0 +1,198 @@
+//! Invariants of `host/ARCHITECTURE.md` that show in the source text.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::binary::workspace;
+use tidegate_tests::case;
+use tidegate_tests::source_text::{Source, sources};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("tidy::the_stages_do_not_know_each_other", the_stages_do_not_know_each_other),
+        case("tidy::each_engine_is_named_in_one_place", each_engine_is_named_in_one_place),
+        case("tidy::no_file_is_over_400_lines_of_production_code", no_file_is_over_400_lines_of_production_code),
+        case("tidy::the_host_does_not_unwrap", the_host_does_not_unwrap),
+        case("tidy::only_main_exits", only_main_exits),
+        case("tidy::only_config_and_main_read_the_environment", only_config_and_main_read_the_environment),
+        case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
+        case("tidy::chain_and_spool_do_not_wait_asynchronously", chain_and_spool_do_not_wait_asynchronously),
+        case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
+        case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
+    ]
+}
+
+/// What each part of the host may take from the others.
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("message", &[]),
+    ("mqtt", &["message", "clock"]),
+    ("source", &["message", "mqtt", "clock"]),
+    ("chain", &["message", "clock"]),
+    ("spool", &["message", "clock"]),
+    ("uplink", &["message", "mqtt", "clock"]),
+    ("admin", &[]),
+];
+
+fn complain(found: Vec<String>) -> Result<()> {
+    ensure!(found.is_empty(), "{}", found.join("\n"));
+    Ok(())
+}
+
+fn hits(sources: &[Source], word: &str, allowed: impl Fn(&str) -> bool) -> Vec<String> {
+    let outside = sources.iter().filter(|source| !allowed(&source.path));
+    outside
+        .flat_map(|source| source.lines_with(word).into_iter().map(move |line| format!("{}:{line}: `{word}`", source.path)))
+        .collect()
+}
+
+/// Every `crate::` path in the folders of the stages.
+/// Guarantee: a stage can be read, tested and replaced without the others; only `gateway` and `config` know all.
+fn the_stages_do_not_know_each_other() -> Result<()> {
+    let mut found = Vec::new();
+    for (stage, may_know) in MAY_KNOW {
+        for source in sources(&format!("host/src/{stage}"))? {
+            let strange = |used: &String| used != stage && !may_know.contains(&used.as_str());
+            found.extend(source.modules_used().into_iter().filter(strange).map(|used| format!("{} uses `{used}`", source.path)));
+        }
+    }
+    complain(found)
+}
+
+/// The names of the four big dependencies, over the whole host.
+/// Guarantee: each can be replaced in one place.
+fn each_engine_is_named_in_one_place() -> Result<()> {
+    let host = sources("host/src")?;
+    let mut found = hits(&host, "rumqttc", |path| path.starts_with("host/src/mqtt/wire"));
+    found.extend(hits(&host, "wasmtime", |path| path.starts_with("host/src/chain/")));
+    found.extend(hits(&host, "wasmtime_wasi", |path| path.starts_with("host/src/chain/")));
+    found.extend(hits(&host, "sled", |path| path == "host/src/spool/store.rs" || path.starts_with("host/src/spool/store/")));
+    found.extend(hits(&host, "mqtt5", |path| path == "host/src/demo/broker.rs"));
+    complain(found)
+}
+
+/// Code lines without comments, blank lines and the tests at the end of a file.
+/// Guarantee: every file can be held in one head.
+fn no_file_is_over_400_lines_of_production_code() -> Result<()> {
+    let mut found = Vec::new();
+    for folder in ["host/src", "plugins", "tests/src", "tests/e2e", "tests/guests"] {
+        let long = |source: &Source| source.code_lines() > 400;
+        let name = |source: Source| format!("{}: {} lines", source.path, source.code_lines());
+        found.extend(sources(folder)?.into_iter().filter(long).map(name));
+    }
+    complain(found)
+}
+
+/// `unwrap` and its kin in production code.
+/// Guarantee: no input and no state of a neighbour ends the process.
+fn the_host_does_not_unwrap() -> Result<()> {
+    let host = sources("host/src")?;
+    let mut found = hits(&host, "unwrap", |_| false);
+    for word in ["todo", "unimplemented", "dbg"] {
+        found.extend(hits(&host, &format!("{word}!"), |_| false));
+    }
+    complain(found)
+}
+
+/// `exit` and `abort` of the process.
+/// Guarantee: whoever ends the gateway has drained it, and the exit code is decided in one place.
+fn only_main_exits() -> Result<()> {
+    let host = sources("host/src")?;
+    let mut found = hits(&host, "process::exit", |path| path == "host/src/main.rs");
+    found.extend(hits(&host, "process::abort", |_| false));
+    complain(found)
+}
+
+/// Environment variables.
+/// Guarantee: what the gateway does is in its config, where `check` shows it.
+fn only_config_and_main_read_the_environment() -> Result<()> {
+    let host = sources("host/src")?;
+    let allowed = |path: &str| path == "host/src/main.rs" || path.starts_with("host/src/config/");
+    let words = ["env::var", "env::vars", "env::var_os", "env::vars_os"];
+    complain(words.iter().flat_map(|word| hits(&host, word, allowed)).collect())
+}
+
+/// `SystemTime::now`, and any clock in the parts whose logic is about time.
+/// Guarantee: logic about time is tested with any time, and a clock that jumps is handled in one place.
+fn the_wall_clock_is_read_in_one_place() -> Result<()> {
+    let host = sources("host/src")?;
+    let apart = |path: &str| path.starts_with("host/src/demo/") || path.starts_with("host/src/sim/");
+    complain(hits(&host, "SystemTime::now", |path| path == "host/src/clock.rs" || apart(path)))
+}
+
+/// `await` below `chain` and `spool`.
+/// Guarantee: lanes and the store are plain threads with a loop; async is where the network is.
+fn chain_and_spool_do_not_wait_asynchronously() -> Result<()> {
+    let mut found = Vec::new();
+    for stage in ["chain", "spool"] {
+        found.extend(hits(&sources(&format!("host/src/{stage}"))?, "await", |_| false));
+    }
+    complain(found)
+}
+
+/// `ignore` attributes and naps, in all tests (hostile guests may well nap).
+/// Guarantee: a test that cannot run says so, and none depends on how fast the machine is.
+fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
+    let mut found = Vec::new();
+    for folder in ["host/src", "plugins", "tests/src", "tests/e2e"] {
+        for source in sources(folder)? {
+            let lines = source.text.lines().enumerate();
+            let bad = |line: &str| line.trim_start().starts_with("#[ignore") || line.contains(concat!("thread::", "sleep("));
+            found.extend(
+                lines
+                    .filter(|(_, line)| bad(line))
+                    .map(|(index, line)| format!("{}:{}: {}", source.path, index + 1, line.trim())),
+            );
+        }
+    }
+    complain(found)
+}
+
+/// The table in `wit/tidegate.wit` against the constants of host and SDK.
+/// Guarantee: all three mean the same word by the same number.
+fn the_word_table_is_the_same_everywhere() -> Result<()> {
+    let wit = std::fs::read_to_string(workspace().join("wit/tidegate.wit"))?;
+    let host = std::fs::read_to_string(workspace().join("host/src/chain/batch.rs"))?;
+    let sdk = std::fs::read_to_string(workspace().join("plugins/sdk/src/layout.rs"))?;
+    let (host_in, host_out) = host.split_once("mod output").context("batch.rs has its words in two modules")?;
+    let rows: Vec<_> = wit.lines().filter_map(table_row).collect();
+    ensure!(rows.len() == 7, "the table has {} rows", rows.len());
+    for (number, incoming, outgoing) in &rows {
+        for (text, place, name) in [
+            (host_in, "host, in", incoming.to_string()),
+            (host_out, "host, out", outgoing.to_string()),
+            (&*sdk, "SDK, in", format!("IN_{incoming}")),
+            (&*sdk, "SDK, out", format!("OUT_{outgoing}")),
+        ] {
+            let line = format!("const {name}: usize = {number};");
+            ensure!(text.contains(&line), "{place}: `{line}` is missing");
+        }
+    }
+    for (text, place, names) in [(&host, "host", ["STRIDE"; 2]), (&sdk, "SDK", ["STRIDE_IN", "STRIDE_OUT"])] {
+        for name in names {
+            let line = format!("const {name}: usize = {};", rows.len());
+            ensure!(text.contains(&line), "{place}: `{line}` is missing");
+        }
+    }
+    Ok(())
+}
+
+/// Number, name of the word in and name of the word out of a row of the table.
+fn table_row(line: &str) -> Option<(usize, &'static str, &'static str)> {
+    const WORDS: [(&str, &str); 9] = [
+        ("topic length", "TOPIC"),
+        ("headers length", "HEADERS"),
+        ("payload length", "PAYLOAD"),
+        ("key:", "KEY"),
+        ("received-at", "RECEIVED_LOW"),
+        ("the same, high", "RECEIVED_HIGH"),
+        ("marks", "MARKS"),
+        ("index of the input", "INPUT"),
+        ("action", "ACTION"),
+    ];
+    let mut cells = line.trim().strip_prefix("/// |")?.split('|').map(str::trim);
+    let number = cells.next()?.parse().ok()?;
+    let mut word = || {
+        let cell = cells.next()?;
+        WORDS.iter().find(|(start, _)| cell.starts_with(start)).map(|(_, name)| *name)
+    };
+    Some((number, word()?, word()?))
+}

@@ -1,0 +1,62 @@
+//! Counts the messages of each key: `{"key":"d7","count":3,"tag":"a","of":"<payload>"}`. The counts are its state.
+
+use tidegate_sdk::prelude::*;
+
+settings! {
+    /// The guest's settings.
+    pub struct Settings {
+        /// Stands in every output, so that a swap can be seen.
+        #[serde(default)]
+        pub tag: String,
+    }
+}
+
+record! {
+    /// What is remembered of a device.
+    #[derive(Default)]
+    pub struct Seen {
+        count: u64,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(crate = "tidegate_sdk::serde")]
+struct Counted<'a> {
+    key: &'a str,
+    count: u64,
+    tag: &'a str,
+    /// The message's payload as text.
+    of: &'a str,
+}
+
+/// The guest.
+#[derive(Debug)]
+pub struct Count {
+    tag: String,
+    seen: State<Seen>,
+}
+
+impl Transform for Count {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self> {
+        Ok(Self { tag: settings.tag, seen: State::default() })
+    }
+
+    fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
+        let of = message.text()?;
+        let mut seen = self.seen.of(message.key());
+        seen.count += 1;
+        out.emit_json(&Counted { key: message.key(), count: seen.count, tag: &self.tag, of })
+    }
+}
+
+impl Stateful for Count {
+    type Value = Seen;
+
+    fn state(&mut self) -> &mut State<Seen> {
+        &mut self.seen
+    }
+}
+
+tidegate_sdk::export!(Count: state);

@@ -1,0 +1,127 @@
+//! A bare relay on the gateway's own MQTT connection: what the way costs without chain, spool and gateway. The
+//! benchmarks measure the gateway against it.
+//!
+//! `relay FROM TO`, both `HOST:PORT`: takes `devices/+/telemetry` at QoS 1 and publishes it unchanged to
+//! `up/telemetry`; a message is acknowledged once upstream has accepted it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use tidegate::message::Qos;
+use tidegate::mqtt::{AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription};
+
+const INFLIGHT: u16 = 1_000;
+const RECEIVE_MAXIMUM: u16 = 5_000;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [from, to] = arguments.as_slice() else { bail!("usage: relay FROM TO, both HOST:PORT") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(relay(&config(from, "relay-source", false)?, &config(to, "relay-uplink", true)?))
+}
+
+fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
+    let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
+    Ok(Config {
+        host: host.to_owned(),
+        port: port.parse()?,
+        protocol: Protocol::V5,
+        client_id: client_id.to_owned(),
+        clean_start,
+        keep_alive: Duration::from_secs(30),
+        receive_maximum: RECEIVE_MAXIMUM,
+        inflight: INFLIGHT,
+        max_packet_bytes: 1 << 20,
+        login: None,
+        tls: None,
+        will: None,
+        deadlines: Deadlines::default(),
+        backoff: Backoff::default(),
+    })
+}
+
+/// A message that was taken and is not acknowledged yet, in order of arrival.
+struct Taken {
+    ack: Option<AckToken>,
+    accepted: bool,
+}
+
+#[derive(Default)]
+struct Relay {
+    taken: VecDeque<Taken>,
+    /// Token of the first entry of `taken`.
+    first: u64,
+    /// Taken and not yet handed to the uplink; all of these are at the end of `taken`.
+    waiting: VecDeque<Publish>,
+}
+
+async fn relay(from: &Config, to: &Config) -> Result<()> {
+    let (mut uplink, _) = Connection::open(to).await.context("upstream")?;
+    let (mut source, _) = Connection::open(from).await.context("field")?;
+    source.subscribe(&[Subscription { filter: "devices/+/telemetry".into(), qos: Qos::AtLeastOnce }]);
+    println!("relay runs");
+    let mut relay = Relay::default();
+    let (mut arrived, mut answered) = (Vec::new(), Vec::new());
+    loop {
+        tokio::select! {
+            turned = source.turn(&mut arrived) => turned.context("field")?,
+            turned = uplink.turn(&mut answered) => turned.context("upstream")?,
+        }
+        arrived.drain(..).for_each(|event| relay.take(event));
+        for event in answered.drain(..) {
+            relay.answer(event)?;
+        }
+        relay.forward(&mut uplink)?;
+        relay.acknowledge(&mut source);
+    }
+}
+
+impl Relay {
+    fn take(&mut self, event: Event) {
+        if let Event::Publish { publish, token } = event {
+            self.taken.push_back(Taken { ack: token, accepted: false });
+            self.waiting.push_back(Publish {
+                topic: Bytes::from_static(b"up/telemetry"),
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                duplicate: false,
+                ..publish
+            });
+        }
+    }
+
+    fn forward(&mut self, uplink: &mut Connection) -> Result<()> {
+        for _ in 0..uplink.room() {
+            let Some(publish) = self.waiting.pop_front() else { break };
+            let place = self.taken.len() - self.waiting.len() - 1;
+            if let Err(error) = uplink.publish(&publish, self.first + place as u64) {
+                bail!("cannot be sent: {error:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Accepted { token } => {
+                let place = usize::try_from(token - self.first)?;
+                self.taken.get_mut(place).context("an answer to a message that was not sent")?.accepted = true;
+                Ok(())
+            }
+            Event::Refused { reason, .. } => bail!("upstream refused a message: {reason}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn acknowledge(&mut self, source: &mut Connection) {
+        while self.taken.front().is_some_and(|taken| taken.accepted) {
+            let taken = self.taken.pop_front();
+            self.first += 1;
+            if let Some(ack) = taken.and_then(|taken| taken.ack) {
+                source.acknowledge(ack);
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Where the workspace is, and the real `tidegate` binary: built once per run, with the profile the caller has.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+/// Root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies one folder below the root")
+}
+
+/// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so this does, once: without
+/// `-p`, so that cargo unifies features over the same packages as a plain `cargo test` and compiles nothing twice.
+pub fn tidegate() -> Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    match BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
+        Ok(path) => Ok(path),
+        Err(text) => bail!("{text}"),
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let profile_folder = profile_folder()?;
+    let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => bail!("`{}` is no profile folder", profile_folder.display()),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--bin", "tidegate", "--profile", profile])
+        .current_dir(workspace())
+        .status()
+        .context("cannot run cargo to build `tidegate`")?;
+    if !status.success() {
+        bail!("building `tidegate` failed: {status}");
+    }
+    let path = profile_folder.join("tidegate");
+    if !path.is_file() {
+        bail!("cargo built `tidegate`, but `{}` is not there", path.display());
+    }
+    Ok(path)
+}
+
+/// `target/<profile>`: the running program lies in it or, a test, in its `deps`.
+fn profile_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program lies")?;
+    let mut folder = own.parent().context("a program lies in a folder")?;
+    if folder.ends_with("deps") {
+        folder = folder.parent().context("`deps` lies in a folder")?;
+    }
+    Ok(folder.to_path_buf())
+}

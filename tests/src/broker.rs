@@ -1,0 +1,252 @@
+//! Brokers: our own embedded one as a child process, and mosquitto where it is installed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::binary::tidegate;
+use crate::certificates::Identity;
+use crate::port;
+use crate::process::Process;
+use crate::wait::wait_until;
+
+/// How a mosquitto is set up.
+#[derive(Clone, Debug)]
+pub struct Mosquitto {
+    persistence: bool,
+    inflight: u16,
+    tls: Option<(PathBuf, Identity)>,
+    login: Option<(String, String)>,
+}
+
+impl Mosquitto {
+    /// Keeps sessions and messages over a restart, hands out as many unacknowledged messages as a client takes.
+    pub fn new() -> Self {
+        Self { persistence: true, inflight: 0, tls: None, login: None }
+    }
+
+    /// Unacknowledged messages at most, in either direction; mosquitto's own default is 20.
+    #[must_use]
+    pub fn inflight(mut self, inflight: u16) -> Self {
+        self.inflight = inflight;
+        self
+    }
+
+    /// Keeps nothing over a restart.
+    #[must_use]
+    pub fn forgetful(mut self) -> Self {
+        self.persistence = false;
+        self
+    }
+
+    /// A second port with TLS that asks for client certificates signed by `ca`.
+    #[must_use]
+    pub fn tls(mut self, ca: &Path, identity: Identity) -> Self {
+        self.tls = Some((ca.to_path_buf(), identity));
+        self
+    }
+
+    /// Nobody gets in without this name and password.
+    #[must_use]
+    pub fn login(mut self, user: &str, password: &str) -> Self {
+        self.login = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Result<Broker> {
+        let folder = tempfile::tempdir().context("no folder for mosquitto")?;
+        // Another process may take the port between the look and mosquitto's bind: try another then.
+        for _ in 0..5 {
+            let ports = Ports { plain: port::free()?, tls: port::free()? };
+            fs::write(folder.path().join("mosquitto.conf"), self.config(folder.path(), &ports)?)?;
+            let mut process = start_mosquitto(folder.path())?;
+            if wait_for_port(&mut process, ports.plain)? {
+                let kind = Kind::Mosquitto { folder, tls: self.tls.is_some().then_some(ports.tls) };
+                return Ok(Broker { kind, port: ports.plain, process });
+            }
+        }
+        bail!("mosquitto did not come up in five tries")
+    }
+
+    fn config(&self, folder: &Path, ports: &Ports) -> Result<String> {
+        let place = folder.display();
+        // `user root` matters where the tests run as root: mosquitto would become a user who may not write here.
+        let mut text = format!(
+            "user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages {}\nset_tcp_nodelay true\n",
+            ports.plain, self.inflight
+        );
+        match &self.login {
+            None => text.push_str("allow_anonymous true\n"),
+            Some((user, password)) => {
+                let file = folder.join("passwords");
+                fs::write(&file, format!("{user}:{password}\n"))?;
+                let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&file).status();
+                if !hashed.context("cannot run mosquitto_passwd")?.success() {
+                    bail!("mosquitto_passwd failed");
+                }
+                writeln!(text, "allow_anonymous false\npassword_file {}", file.display())?;
+            }
+        }
+        if self.persistence {
+            writeln!(text, "persistence true\npersistence_location {place}/\nautosave_interval 30")?;
+        }
+        if let Some((ca, identity)) = &self.tls {
+            writeln!(text, "listener {} 127.0.0.1\nrequire_certificate true\ncafile {}", ports.tls, ca.display())?;
+            writeln!(text, "certfile {}\nkeyfile {}", identity.certificate.display(), identity.key.display())?;
+        }
+        Ok(text)
+    }
+}
+
+impl Default for Mosquitto {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct Ports {
+    plain: u16,
+    tls: u16,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Embedded,
+    Mosquitto { folder: TempDir, tls: Option<u16> },
+}
+
+/// A running broker on a port of its own, which it keeps over restarts.
+#[derive(Debug)]
+pub struct Broker {
+    kind: Kind,
+    port: u16,
+    process: Process,
+}
+
+impl Broker {
+    /// The broker compiled into the binary, as a process of its own. It keeps everything in memory.
+    pub fn embedded() -> Result<Self> {
+        let mut process = start_embedded(0)?;
+        let mut port = None;
+        wait_until("the embedded broker prints its address", || {
+            port = process.lines().find(|line| port_in(line));
+            port.is_some() || !process.is_running()
+        })?;
+        let port = port.context("the embedded broker ended without printing an address")?;
+        Ok(Self { kind: Kind::Embedded, port, process })
+    }
+
+    /// mosquitto with the settings of [`Mosquitto::new`].
+    pub fn mosquitto() -> Result<Self> {
+        Mosquitto::new().start()
+    }
+
+    /// Where it listens, without TLS.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The same as URL.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of the port with TLS.
+    pub fn tls_url(&self) -> Result<String> {
+        match self.kind {
+            Kind::Mosquitto { tls: Some(port), .. } => Ok(format!("mqtts://127.0.0.1:{port}")),
+            _ => bail!("this broker has no port with TLS"),
+        }
+    }
+
+    /// Publishes one message at QoS 1 and waits for its acknowledgement.
+    pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>) -> Result<()> {
+        let introduction = crate::client::Introduction { id: format!("pub-{:08x}", fastrand::u32(..)), clean: true };
+        let mut client = crate::client::Client::open(self.address(), &introduction)?;
+        client.publish(topic, payload.as_ref(), 1, false);
+        client.flush()?;
+        let answer = client.receive(Some(crate::wait::PATIENCE))?;
+        if answer != Some(crate::client::Packet::Acknowledged(1)) {
+            bail!("`{topic}` was answered with {answer:?}");
+        }
+        Ok(client.close()?)
+    }
+
+    /// Stops it in an orderly way; mosquitto writes what it keeps.
+    pub fn go_dark(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait().map(drop)
+    }
+
+    /// Starts it again on the same port.
+    pub fn back(&mut self) -> Result<()> {
+        self.process = match &self.kind {
+            Kind::Embedded => start_embedded(self.port)?,
+            Kind::Mosquitto { folder, .. } => start_mosquitto(folder.path())?,
+        };
+        if !wait_for_port(&mut self.process, self.port)? {
+            bail!("the broker did not come back on port {}", self.port);
+        }
+        Ok(())
+    }
+
+    /// Stops its clock: connections stay open, nothing is answered.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Ends [`Broker::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+}
+
+/// Whether mosquitto can be started here.
+pub fn has_mosquitto() -> bool {
+    mosquitto_path().is_some()
+}
+
+/// mosquitto, on PATH or where Debian puts it (its folder is not on every user's PATH).
+fn mosquitto_path() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+        folders.map(|folder| folder.join("mosquitto")).find(|file| file.is_file())
+    };
+    FOUND.get_or_init(find).as_deref()
+}
+
+fn start_mosquitto(folder: &Path) -> Result<Process> {
+    let program = mosquitto_path().context("mosquitto is not installed")?;
+    Process::start("mosquitto", Command::new(program).arg("-c").arg(folder.join("mosquitto.conf")))
+}
+
+fn start_embedded(port: u16) -> Result<Process> {
+    Process::start("the embedded broker", Command::new(tidegate()?).args(["broker", "--listen", &format!("127.0.0.1:{port}")]))
+}
+
+/// Waits until somebody listens; `false` when the process ended instead.
+fn wait_for_port(process: &mut Process, port: u16) -> Result<bool> {
+    let mut alive = true;
+    wait_until("the broker listens", || {
+        alive = process.is_running();
+        !alive || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    })?;
+    Ok(alive)
+}
+
+/// The port of the first `127.0.0.1:PORT` in `line`.
+pub fn port_in(line: &String) -> Option<u16> {
+    let (_, rest) = line.split_once("127.0.0.1:")?;
+    let digits = rest.split(|symbol: char| !symbol.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|port| *port != 0)
+}

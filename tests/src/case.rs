@@ -1,0 +1,58 @@
+//! Cases as `libtest-mimic` trials: one that cannot run here says so, loudly, and is never counted as passed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::Result;
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::broker::has_mosquitto;
+use crate::process::{forget_witnesses, testimony};
+
+/// A case that runs everywhere.
+pub fn case(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || attempt(run))
+}
+
+/// A case that wants mosquitto: without it, it is reported as not run, and fails in CI.
+pub fn with_mosquitto(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    needs(name, "mosquitto", has_mosquitto(), run)
+}
+
+/// A case that wants `what`, which `is_there` or not.
+pub fn needs(name: &str, what: &'static str, is_there: bool, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    let shown = name.to_owned();
+    Trial::ignorable_test(name, move || {
+        if is_there {
+            return attempt(run).map(|()| Completion::Completed);
+        }
+        if is_ci() {
+            return Err(Failed::from(format!("{what} is not installed, and in CI it has to be")));
+        }
+        eprintln!("not run: {shown}: {what} is not installed");
+        Ok(Completion::ignored_with(format!("not run: {what} is not installed")))
+    })
+}
+
+/// Whether this is CI, where nothing may be left out.
+pub fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+/// How often something is to happen: `long` with `TIDEGATE_SOAK` set (`just soak`), else `short`.
+pub fn rounds(short: usize, long: usize) -> usize {
+    if std::env::var_os("TIDEGATE_SOAK").is_some() { long } else { short }
+}
+
+fn attempt(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
+    forget_witnesses();
+    let text = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            format!("panicked: {}", text.unwrap_or("without words"))
+        }
+    };
+    Err(Failed::from(format!("{text}\n{}", testimony())))
+}

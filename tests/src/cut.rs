@@ -1,0 +1,123 @@
+//! A TCP proxy whose connections can be cut and refused: a link that goes away while both ends live on. For
+//! brokers that keep everything in memory, where stopping the broker would lose what it had accepted.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+/// A running proxy; its threads end with their connections.
+#[derive(Debug)]
+pub struct Cuttable {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    target: SocketAddr,
+    dark: AtomicBool,
+    over: AtomicBool,
+    dials: AtomicU64,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Cuttable {
+    /// Listens on a free port and passes everything on to `target`.
+    pub fn to(target: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the proxy")?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            target,
+            dark: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            dials: AtomicU64::new(0),
+            open: Mutex::default(),
+        });
+        let accepting = Arc::clone(&state);
+        std::thread::spawn(move || accept(&listener, &accepting));
+        Ok(Self { address, state })
+    }
+
+    /// Where to dial instead of the target.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as an `mqtt://` URL.
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.address)
+    }
+
+    /// Cuts what is open and refuses what comes.
+    pub fn go_dark(&self) {
+        self.state.dark.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Lets connections through again.
+    pub fn back(&self) {
+        self.state.dark.store(false, Ordering::SeqCst);
+    }
+
+    /// Cuts what is open once; whoever dials again gets through.
+    pub fn cut(&self) {
+        for stream in self.state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // One that has ended already is as cut as it can be.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How often somebody dialled, let through or not.
+    pub fn dials(&self) -> u64 {
+        self.state.dials.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Cuttable {
+    fn drop(&mut self) {
+        self.state.over.store(true, Ordering::SeqCst);
+        self.go_dark();
+        // Wakes the accepting thread, which then ends.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn accept(listener: &TcpListener, state: &Arc<State>) {
+    while let Ok((near, _)) = listener.accept() {
+        if state.over.load(Ordering::SeqCst) {
+            return;
+        }
+        state.dials.fetch_add(1, Ordering::SeqCst);
+        if state.dark.load(Ordering::SeqCst) {
+            continue;
+        }
+        // A target that is away shows as a connection that closes at once.
+        let Ok(far) = TcpStream::connect(state.target) else { continue };
+        let _ = (near.set_nodelay(true), far.set_nodelay(true));
+        let (Ok(near_copy), Ok(far_copy)) = (near.try_clone(), far.try_clone()) else { continue };
+        if let (Ok(one), Ok(other)) = (near.try_clone(), far.try_clone()) {
+            state.open.lock().unwrap_or_else(PoisonError::into_inner).extend([one, other]);
+        }
+        std::thread::spawn(move || pass(near, far_copy));
+        std::thread::spawn(move || pass(far, near_copy));
+        if state.dark.load(Ordering::SeqCst) {
+            // It went dark between the look above and the list: nothing may slip through.
+            for stream in state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,228 @@
+//! The real binary, running: started on a config, killed, stopped, asked for its metrics.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::binary::tidegate;
+use crate::broker::port_in;
+use crate::process::{Lines, Process};
+use crate::wait::wait_until;
+
+/// A gateway that is not started yet. Its folder, with config and data, lives as long as it does.
+#[derive(Debug)]
+pub struct Setup {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    setup: Setup,
+    process: Process,
+    admin: u16,
+}
+
+impl Gateway {
+    /// A gateway on this config.
+    ///
+    /// # Panics
+    /// When no temporary folder can be written.
+    pub fn with(config: impl AsRef<str>) -> Setup {
+        let folder = tempfile::tempdir().expect("the tests can write a temporary folder");
+        fs::write(folder.path().join("tidegate.toml"), config.as_ref()).expect("the folder was just made");
+        Setup { folder, environment: Vec::new() }
+    }
+}
+
+impl Setup {
+    /// Sets an environment variable for the gateway.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder with config and data; plugin paths in the config are relative to it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The config file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("tidegate.toml")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Starts it and waits until its sources are online.
+    pub fn start(self) -> Result<Gateway> {
+        let gateway = self.launch()?;
+        gateway.wait_online()?;
+        Ok(gateway)
+    }
+
+    /// Starts it and waits only until its admin port is served.
+    pub fn launch(self) -> Result<Gateway> {
+        let (process, admin) = self.spawn()?;
+        Ok(Gateway { setup: self, process, admin })
+    }
+
+    /// Runs it to its end, for a config that cannot work.
+    pub fn fail(&self) -> Result<(ExitStatus, Lines)> {
+        let mut process = Process::start("the gateway", &mut self.command()?)?;
+        let status = process.wait()?;
+        Ok((status, process.lines().clone()))
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(tidegate()?);
+        command.arg("run").arg("--config").arg(self.config_file()).arg("--data-dir").arg(self.data());
+        command.env("TIDEGATE_ADMIN__LISTEN", "127.0.0.1:0");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    fn spawn(&self) -> Result<(Process, u16)> {
+        let mut process = Process::start("the gateway", &mut self.command()?)?;
+        let mut admin = None;
+        let mut alive = true;
+        wait_until("the gateway prints its admin port", || {
+            alive = process.is_running();
+            admin = process.lines().find(|line| if line.contains("admin http://") { port_in(line) } else { None });
+            admin.is_some() || !alive
+        })?;
+        match admin {
+            Some(port) => Ok((process, port)),
+            None => bail!("the gateway ended with {} instead of starting", process.wait()?),
+        }
+    }
+}
+
+impl Gateway {
+    /// SIGKILL: nothing is said, nothing is written.
+    pub fn kill(mut self) -> Result<Setup> {
+        self.process.kill()?;
+        Ok(self.setup)
+    }
+
+    /// SIGTERM: what it still owes is written, and it ends.
+    pub fn stop(mut self) -> Result<(ExitStatus, Setup)> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait()?;
+        Ok((status, self.setup))
+    }
+
+    /// SIGSTOP.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
+    /// Whether the process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it wrote.
+    pub fn lines(&self) -> &Lines {
+        self.process.lines()
+    }
+
+    /// Folder with config and data.
+    pub fn folder(&self) -> &Path {
+        self.setup.folder()
+    }
+
+    /// Puts a new config in place of the running one, as an editor would: written beside, then renamed.
+    pub fn rewrite_config(&self, config: &str) -> Result<()> {
+        replace_file(&self.setup.config_file(), config.as_bytes())
+    }
+
+    /// Puts new content in place of a file in the gateway's folder, written beside and then renamed.
+    pub fn replace(&self, file: &str, content: &[u8]) -> Result<()> {
+        replace_file(&self.setup.folder().join(file), content)
+    }
+
+    /// Waits until every source has a connection and has subscribed.
+    pub fn wait_online(&self) -> Result<()> {
+        wait_until("the gateway's sources are online", || self.is_online())
+    }
+
+    /// Whether every source has a connection.
+    pub fn is_online(&self) -> bool {
+        let Ok((200, text)) = self.get("/readyz?verbose") else { return false };
+        let mut sources = text.lines().filter(|line| line.contains("source ")).peekable();
+        sources.peek().is_some() && sources.all(|line| line.starts_with("[+]"))
+    }
+
+    /// Asks the admin port: status code and body.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).context("the admin port is closed")?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+        Ok((code, body.to_owned()))
+    }
+
+    /// Sum of a metric over all its series that have each of `labels`; 0 when there is none.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        // A scrape that fails reads as nothing: `wait_until` asks again, an assertion then shows the 0.
+        self.get("/metrics").map_or(0.0, |(_, text)| sum(&text, name, labels))
+    }
+}
+
+/// Writes beside and renames over, as editors and deployments do.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    let beside = path.with_extension("being-written");
+    fs::write(&beside, content).with_context(|| format!("cannot write `{}`", beside.display()))?;
+    fs::rename(&beside, path).with_context(|| format!("cannot replace `{}`", path.display()))
+}
+
+/// Sums the samples of `name` that have all of `labels` in a Prometheus text.
+pub fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let sample = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let (series, value) = rest.rsplit_once(' ')?;
+        let fits = series.is_empty() || series.starts_with('{');
+        let wanted = labels.iter().all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")));
+        (fits && wanted).then(|| value.parse::<f64>().ok()).flatten()
+    };
+    text.lines().filter_map(sample).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_summed_over_the_series_that_have_the_labels() {
+        let text = "# HELP a_total x\na_total{flow=\"x\",plugin=\"p\"} 3\na_total{flow=\"y\"} 4\na_total_other 9\nb 1.5\n";
+        assert_eq!(sum(text, "a_total", &[]), 7.0);
+        assert_eq!(sum(text, "a_total", &[("flow", "y")]), 4.0);
+        assert_eq!(sum(text, "b", &[]), 1.5);
+    }
+}

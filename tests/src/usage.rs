@@ -1,0 +1,39 @@
+//! What a process has used, from `/proc`.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// CPU time of a process so far, all threads, user and system. Counted in ticks of 10 ms.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    // The command's name may hold spaces and parentheses; fields 14 and 15 are counted from after the last one.
+    let (_, fields) = text.rsplit_once(") ").context("no stat line")?;
+    let mut fields = fields.split(' ').skip(11);
+    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok()).context("no time in stat");
+    Ok(Duration::from_millis(10 * (ticks()? + ticks()?)))
+}
+
+/// Resident memory in bytes: now and at its highest.
+pub fn memory(pid: u32) -> Result<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
+    let line = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).context("no memory in status")?;
+        let kib: u64 = value.trim().trim_end_matches(" kB").parse().context("memory is in kB")?;
+        Ok::<_, anyhow::Error>(kib * 1024)
+    };
+    Ok((line("VmRSS:")?, line("VmHWM:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_something() {
+        let (now, peak) = memory(std::process::id()).unwrap();
+        assert!(now > 0 && peak >= now);
+        assert!(cpu(std::process::id()).is_ok());
+    }
+}
