@@ -158,7 +158,8 @@ fn without_time_to_stop_the_rest_is_left() {
 
 #[test]
 fn plugins_are_described() {
-    let infos = Rig::new(config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")])).chain.plugins();
+    let rig = Rig::new(config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]));
+    let infos = rig.chain.plugins();
     assert_eq!(
         (&*infos[0].name, infos[0].ports.clone(), infos[0].tick_every, infos[0].state_version),
         ("a", vec!["alarms".to_owned()], None, Some(1))
