@@ -2,6 +2,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/follow.rs"]
+mod follow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use decode_json::DecodeJson;
 use filter::FilterFields;
 use threshold::Threshold;
-use tidegate::chain::{Chain, Engine, Limits, Metrics, Wiring};
+use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring};
 use tidegate::message::{Append, DeadLetter, Delivery, Intake, Message, Mint, Outlet};
 use tidegate_tests::sample::messages;
 
@@ -59,7 +61,8 @@ fn sandboxed(outlet: Arc<Counter>) -> Chain {
     let engine = Engine::new(Limits::default().stack_bytes).expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     let wiring = Wiring { outlet, mint: Arc::new(Mint::new(1)), metrics };
-    Chain::build(common::config(&common::convert_settings()), &engine, wiring).expect("the three plugins start")
+    let plugins = follow::convert_settings().map(|(name, settings)| (name, Artefact::Builtin(name.to_owned()), settings));
+    Chain::build(common::config(&plugins), &engine, wiring).expect("the three plugins start")
 }
 
 fn deliveries(messages: &[Message]) -> Vec<Delivery> {
@@ -84,7 +87,7 @@ struct Native {
 
 impl Native {
     fn new() -> Self {
-        let [(_, decode), (_, filter), (_, threshold)] = common::convert_settings();
+        let [(_, decode), (_, filter), (_, threshold)] = follow::convert_settings();
         Self {
             decode: native::plugin(&decode),
             filter: native::plugin(&filter),

@@ -1,6 +1,6 @@
 //! What one plugin call costs per message: a filter in its sandbox beside the same code native.
 //!
-//! `border` looks at the topic only, so nearly all of it is the border itself; `json` compares a field of the payload.
+//! `border` looks at the payload's length only, so nearly all of it is the border itself; `json` compares a field of the payload.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -10,33 +10,34 @@ use std::hint::black_box;
 use common::native;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use filter::FilterFields;
+use guest_keep::Keep;
 use serde_json::{Value, json};
-use tidegate::chain::{Engine, Hop, Limits};
+use tidegate::chain::{Artefact, Engine, Hop, Limits};
+use tidegate_sdk::Transform;
+use tidegate_tests::guests;
 use tidegate_tests::sample::messages;
 
 const BATCHES: [usize; 4] = [256, 64, 8, 1];
 
 fn hop(criterion: &mut Criterion) {
-    let engine = Engine::new(Limits::default().stack_bytes).expect("the engine starts");
-    let rules = [
-        ("border", json!({ "topic": "devices/+/telemetry" })),
-        ("json", json!({ "where": [{ "field": "temperature", "op": ">", "value": 20 }] })),
-    ];
-    for (name, settings) in rules {
-        measure(criterion, &engine, name, &settings);
-    }
+    let border = (Artefact::File(guests::KEEP.path.into()), json!({ "at_least_bytes": 1 }));
+    measure::<Keep>(criterion, "border", border);
+    let json = (Artefact::Builtin("filter".to_owned()), json!({ "where": [{ "field": "temperature", "op": ">", "value": 20 }] }));
+    measure::<FilterFields>(criterion, "json", json);
 }
 
-fn measure(criterion: &mut Criterion, engine: &Engine, name: &str, settings: &Value) {
+fn measure<P: Transform>(criterion: &mut Criterion, name: &str, (artefact, settings): (Artefact, Value)) {
+    let engine = Engine::new(Limits::default().stack_bytes).expect("the engine starts");
+    let config = common::config(&[(name, artefact, settings.clone())]);
     let mut group = criterion.benchmark_group(format!("hop/{name}"));
     for count in BATCHES {
         let batch = messages(count);
         group.throughput(Throughput::Elements(count as u64));
-        let mut hop = Hop::new(&common::config(&[("filter", settings.clone())]), engine).expect("the filter starts");
+        let mut hop = Hop::new(&config, &engine).expect("the filter starts");
         group.bench_with_input(BenchmarkId::new("sandboxed", count), &batch, |bencher, batch| {
             bencher.iter(|| assert_eq!(hop.run(black_box(batch)).expect("the filter does not fail"), count));
         });
-        let mut plugin = native::plugin::<FilterFields>(settings);
+        let mut plugin = native::plugin::<P>(&settings);
         let mut input = native::Input::default();
         group.bench_with_input(BenchmarkId::new("native", count), &batch, |bencher, batch| {
             bencher.iter(|| {

@@ -7,7 +7,7 @@ use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, wait_until};
 use crate::guest::component;
 use crate::scene::{compare, config};
 
-/// A guest, and the kind of fault its metric must show.
+/// A guest, which is set off by a payload that is its name, and the kind of fault its metric must show.
 const GUESTS: [(&str, &str); 5] =
     [("trap", "trap"), ("spin", "timeout"), ("grow", "memory"), ("flood", "output"), ("recurse", "stack")];
 
@@ -15,6 +15,8 @@ pub fn cases() -> Vec<Trial> {
     let hostile =
         GUESTS.map(|(guest, kind)| case(&format!("hostile::{guest}_costs_only_its_message"), move || contained(guest, kind)));
     let mut cases = Vec::from(hostile);
+    cases.push(case("hostile::a_plugin_that_breaks_the_contract_is_named", a_plugin_that_breaks_the_contract_is_named));
+    cases.push(case("hostile::a_noisy_plugin_fills_no_journal", a_noisy_plugin_fills_no_journal));
     cases.push(case("hostile::wrong_world_and_denied_import_do_not_start", wrong_ones_do_not_start));
     cases
 }
@@ -40,7 +42,7 @@ fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
     let mut gateway = setup.start()?;
     let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
     for round in 1..=3 {
-        field.publish("bad/d1", "bang")?;
+        field.publish("bad/d1", guest)?;
         wait_until("the metric names the plugin", || {
             gateway.metric("tidegate_plugin_errors_total", &[("plugin", guest), ("kind", kind)]) >= f64::from(round)
         })?;
@@ -54,6 +56,50 @@ fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
     ensure!(gateway.is_running(), "the gateway has ended");
     let verdict = compare(&load.stop()?, watch)?;
     ensure!(verdict.is_exactly_once(), "the other flow: {verdict}");
+    Ok(())
+}
+
+/// Every way of breaking the contract of outputs that the guest knows, one after the other.
+/// Guarantee: each is a fault of kind `contract`, the message is a dead letter, the gateway lives.
+fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
+    let ways = ["backwards", "no-such-input", "no-such-action", "no-such-port", "past-the-end", "overflow", "data-left-over"];
+    let more = ["topic-not-text", "topic-with-wildcard", "key-outside", "bad-headers", "half-an-entry", "no-stride"];
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    for how in ways.into_iter().chain(more) {
+        let text = flows("bad-output")
+            .replace("lanes = 3\n\n[[", "lanes = 3\nto = { out = \"cloud:telemetry\", side = \"drop\" }\n\n[[");
+        let text = text.replacen("to = \"cloud:telemetry\"\nlanes", "lanes", 1);
+        let text = text
+            .replace("plugin = \"bad-output.wasm\"", &format!("plugin = \"bad-output.wasm\"\nsettings = {{ how = \"{how}\" }}"));
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+        std::fs::write(setup.folder().join("bad-output.wasm"), component("bad-output")?)?;
+        let mut gateway = setup.start()?;
+        field.publish("bad/d1", "anything")?;
+        wait_until(&format!("`{how}` is a fault"), || {
+            gateway.metric("tidegate_plugin_errors_total", &[("plugin", "bad-output"), ("kind", "contract")]) >= 1.0
+        })?;
+        wait_until("the message is a dead letter", || {
+            gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= 1.0
+        })?;
+        ensure!(gateway.is_running(), "the gateway has ended after `{how}`");
+    }
+    Ok(())
+}
+
+/// A plugin that writes 10,000 lines to the log and as many to its standard error.
+/// Guarantee: most are dropped and counted, the message goes on.
+fn a_noisy_plugin_fills_no_journal() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let text = flows("noisy").replace("limits = { time = \"100ms\"", "limits = { time = \"5s\"");
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    std::fs::write(setup.folder().join("noisy.wasm"), component("noisy")?)?;
+    let watch = Watch::start(cloud.address(), "bad/#")?;
+    let gateway = setup.start()?;
+    field.publish("bad/d1", "noisy")?;
+    wait_until("the message goes on", || watch.total() == 1)?;
+    let dropped = gateway.metric("tidegate_plugin_log_lines_dropped_total", &[("plugin", "noisy")]);
+    ensure!(dropped >= 9_000.0, "only {dropped} lines were dropped");
+    ensure!(gateway.lines().count() < 1_000, "{} lines were written", gateway.lines().count());
     Ok(())
 }
 

@@ -78,19 +78,21 @@ fn last_counts(scene: &Scene, devices: usize) -> Result<Vec<usize>> {
     (0..devices).map(count_of).collect()
 }
 
-/// Half-written, no component, wrong world, denied import, a `configure` that fails, a trap on the first batch: each put in
+/// Half-written, no component, wrong world, denied import, a `configure` that fails, state that is not read, a trap on
+/// the first batch: each put in
 /// place of a running plugin, under load.
 /// Guarantee: each is refused with a line that names it, and the old version goes on without losing a message.
 fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
     let scene = counting()?;
     let good = component("count")?;
-    let candidates: [(&str, Vec<u8>); 6] = [
+    let candidates: [(&str, Vec<u8>); 7] = [
         ("half-written", good[..good.len() / 2].to_vec()),
         ("no component", b"#!/bin/sh\necho hello\n".to_vec()),
         ("wrong world", component("wrong-world")?),
         ("denied import", component("denied-import")?),
-        ("configure fails", component("refuse")?),
-        ("traps on its first batch", component("trap")?),
+        ("configure fails", component("configure-error")?),
+        ("does not read the state", component("other-state")?),
+        ("traps on its first batch", component("trap-always")?),
     ];
     let load = scene.load(Plan::default());
     for (number, (what, bytes)) in candidates.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! The other end: a subscriber with a kept session that counts what comes out.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,13 @@ struct Numbered<'a> {
     seq: u64,
     #[serde(default)]
     ts: u64,
+}
+
+/// What the guest `count` makes of a payload.
+#[derive(Deserialize)]
+struct Counted<'a> {
+    #[serde(borrow)]
+    of: Cow<'a, str>,
 }
 
 impl Watch {
@@ -178,12 +186,18 @@ fn take(client: &mut Client, seen: &Mutex<Seen>) -> std::io::Result<()> {
 impl Seen {
     fn note(&mut self, arrival: Arrival, now_us: u64) {
         self.total += 1;
-        if let Ok(numbered) = serde_json::from_slice::<Numbered<'_>>(&arrival.payload) {
-            self.tally.note(numbered.device, numbered.seq);
-            self.delays_us.push(u32::try_from(now_us.saturating_sub(numbered.ts)).unwrap_or(u32::MAX));
-        }
+        self.note_number(&arrival.payload, now_us);
         if self.arrivals.len() < KEPT {
             self.arrivals.push(arrival);
+        }
+    }
+
+    fn note_number(&mut self, payload: &[u8], now_us: u64) {
+        if let Ok(numbered) = serde_json::from_slice::<Numbered<'_>>(payload) {
+            self.tally.note(numbered.device, numbered.seq);
+            self.delays_us.push(u32::try_from(now_us.saturating_sub(numbered.ts)).unwrap_or(u32::MAX));
+        } else if let Ok(counted) = serde_json::from_slice::<Counted<'_>>(payload) {
+            self.note_number(counted.of.as_bytes(), now_us);
         }
     }
 }

@@ -2,16 +2,14 @@
 
 use tidegate::message::Message;
 use tidegate_sdk::Transform;
-use tidegate_sdk::layout::{
-    EMIT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_PAYLOAD, OUT_TOPIC, PASS, STRIDE_IN, STRIDE_OUT,
-};
+use tidegate_sdk::layout::STRIDE_IN;
 use tidegate_sdk::native::{Batch, Instance, Packed};
 
 /// Messages in the form in which a plugin takes them.
 #[derive(Default)]
 pub struct Input {
-    words: Vec<u32>,
-    data: Vec<u8>,
+    pub words: Vec<u32>,
+    pub data: Vec<u8>,
 }
 
 impl Input {
@@ -35,59 +33,6 @@ impl Input {
             self.data.extend_from_slice(&message.headers);
             self.data.extend_from_slice(&message.payload);
         }
-    }
-
-    fn starts(&self) -> Vec<usize> {
-        let mut at = 0;
-        let starts = self.words.chunks_exact(STRIDE_IN).map(|words| {
-            let start = at;
-            at += words[..3].iter().sum::<u32>() as usize;
-            start
-        });
-        starts.collect()
-    }
-
-    /// What leaves a plugin through `out`, as the next one's input.
-    pub fn follow(&self, output: &Packed, next: &mut Self) {
-        next.words.clear();
-        next.data.clear();
-        let starts = self.starts();
-        let mut at = 0;
-        for words in output.words.chunks_exact(STRIDE_OUT) {
-            let input = words[OUT_INPUT] as usize;
-            let origin = &self.words[input * STRIDE_IN..(input + 1) * STRIDE_IN];
-            let [topic, headers, payload] = [OUT_TOPIC, OUT_HEADERS, OUT_PAYLOAD].map(|word| words[word] as usize);
-            let own = &output.data[at..at + topic + headers + payload];
-            at += own.len();
-            match words[OUT_ACTION] {
-                PASS => {
-                    let length = origin[..3].iter().sum::<u32>() as usize;
-                    next.words.extend_from_slice(origin);
-                    next.data.extend_from_slice(&self.data[starts[input]..starts[input] + length]);
-                }
-                EMIT => {
-                    let old_topic = &self.data[starts[input]..starts[input] + origin[0] as usize];
-                    let (topic_length, key) = if topic == 0 { (origin[0], origin[3]) } else { (topic as u32, words[OUT_KEY]) };
-                    next.words.extend_from_slice(&[
-                        topic_length,
-                        headers as u32,
-                        payload as u32,
-                        key,
-                        origin[4],
-                        origin[5],
-                        words[OUT_MARKS],
-                    ]);
-                    next.data.extend_from_slice(if topic == 0 { old_topic } else { &[] });
-                    next.data.extend_from_slice(own);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Number of messages.
-    pub fn len(&self) -> usize {
-        self.words.len() / STRIDE_IN
     }
 }
 

@@ -158,7 +158,8 @@ fn without_time_to_stop_the_rest_is_left() {
 
 #[test]
 fn plugins_are_described() {
-    let infos = check(&config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]), engine()).unwrap();
+    let rig = Rig::new(config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]));
+    let infos = rig.chain.plugins();
     assert_eq!(
         (&*infos[0].name, infos[0].ports.clone(), infos[0].tick_every, infos[0].state_version),
         ("a", vec!["alarms".to_owned()], None, Some(1))
@@ -169,7 +170,9 @@ fn plugins_are_described() {
 
 #[test]
 fn what_cannot_be_built_is_named() {
-    let error = |config: Config| check(&config, engine()).unwrap_err().to_string();
+    let error = |config: Config| check(&config, engine()).unwrap().remove(0).1.to_string();
+    let both = check(&config(vec![plugin("p", "refuse"), plugin("q", ""), plugin("r", "trap-configure")]), engine()).unwrap();
+    assert_eq!(both.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2], "every plugin is tried");
     assert!(error(config(vec![plugin("p", "refuse")])).contains("plugin `p` refuses its settings: told to refuse"));
     assert!(error(config(vec![plugin("p", "strange-port")])).contains("plugin `p` has a port `nowhere` without a route"));
     assert!(error(config(vec![plugin("p", "trap-configure")])).contains("plugin `p` fails while it is started"));
