@@ -34,16 +34,21 @@ pub fn build(root: &Path, packages: &[String]) -> Result<Vec<PathBuf>, String> {
     let target_dir = target_dir(root);
     fs::create_dir_all(&target_dir).map_err(|error| format!("cannot create `{}`: {error}", target_dir.display()))?;
     ensure_target(&target_dir)?;
+    packages.iter().map(|package| build_one(root, &target_dir, package)).collect()
+}
+
+/// As a `cdylib` only: cargo does no link-time optimisation for a crate that is an `rlib` as well, which made a plain
+/// filter cost twice as much.
+fn build_one(root: &Path, target_dir: &Path, package: &str) -> Result<PathBuf, String> {
     let mut cargo = Command::new(variable("CARGO")?);
-    cargo.current_dir(root).args(["build", "--locked", "--quiet", "--target", TARGET, "--profile", PROFILE, "--target-dir"]);
-    cargo.arg(&target_dir).args(packages.iter().map(|package| format!("--package={package}")));
+    cargo.current_dir(root).args(["rustc", "--locked", "--quiet", "--lib", "--crate-type", "cdylib", "--package", package]);
+    cargo.args(["--target", TARGET, "--profile", PROFILE, "--target-dir"]).arg(target_dir);
     scrub(&mut cargo);
     let output = cargo.output().map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        return Err(format!("the components did not build:\n{}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("component `{package}` did not build:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
-    let folder = target_dir.join(TARGET).join(PROFILE);
-    Ok(packages.iter().map(|package| folder.join(format!("{}.wasm", package.replace('-', "_")))).collect())
+    Ok(target_dir.join(TARGET).join(PROFILE).join(format!("{}.wasm", package.replace('-', "_"))))
 }
 
 /// What every component is made of, besides its own crate.

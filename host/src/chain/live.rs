@@ -177,7 +177,9 @@ impl Live {
         if !self.journal.is_full() || self.journal.missed() < self.patience {
             return Ok(());
         }
-        let Err(fault) = self.save(self.snapshot.next_extent(), now_us) else { return Ok(()) };
+        // After a failed save the guest may think its changes are known.
+        let extent = if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent() };
+        let Err(fault) = self.save(extent, now_us) else { return Ok(()) };
         self.patience = (self.patience * 2).max(Bound::SAVE.messages);
         self.version.metrics.error(fault.kind);
         let plugin = self.version.label();

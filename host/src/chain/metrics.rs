@@ -58,60 +58,25 @@ impl Metrics {
     /// When a metric of the same name is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
+            add(registry, IntCounterVec::new(Opts::new(format!("tidegate_{name}_total"), help), labels)?)
         };
-        let waiting =
-            IntGaugeVec::new(Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane."), &["flow"])?;
-        registry.register(Box::new(waiting.clone()))?;
-        let own_gauges =
-            GaugeVec::new(Opts::new("tidegate_plugin_gauge", "Gauges that plugins set."), &["flow", "plugin", "lane", "name"])?;
-        registry.register(Box::new(own_gauges.clone()))?;
-        let buckets = prometheus::exponential_buckets(1e-6, 4.0, 10)?;
-        let call_seconds = HistogramVec::new(
-            HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin: a batch or a tick.")
-                .buckets(buckets),
-            &["flow", "plugin"],
-        )?;
-        registry.register(Box::new(call_seconds.clone()))?;
-        let plugin = ["flow", "plugin"];
+        let of_plugin = |name: &str, help: &str| counter(&format!("plugin_{name}"), help, &["flow", "plugin"]);
+        let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
+        let gauges = Opts::new("tidegate_plugin_gauge", "Gauges that plugins set.");
+        let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
+        let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
         Ok(Self {
-            messages: counter(
-                "tidegate_chain_messages_total",
-                "Input messages of a chain by what became of them.",
-                &["flow", "fate"],
-            )?,
-            waiting,
-            restarts: counter(
-                "tidegate_lane_restarts_total",
-                "Lanes started again after a panic of the host's own code.",
-                &["flow"],
-            )?,
-            errors: counter("tidegate_plugin_errors_total", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
-            reloads: counter(
-                "tidegate_plugin_reloads_total",
-                "Attempts to swap a plugin by result.",
-                &["flow", "plugin", "result"],
-            )?,
-            call_seconds,
-            log_lines_dropped: counter(
-                "tidegate_plugin_log_lines_dropped_total",
-                "Log lines of plugins over their limit.",
-                &plugin,
-            )?,
-            names_refused: counter(
-                "tidegate_plugin_metric_updates_refused_total",
-                "Metric updates of plugins with too many or bad names.",
-                &plugin,
-            )?,
-            state_lost: counter(
-                "tidegate_plugin_state_lost_total",
-                "Input messages whose effect on a plugin's state was lost.",
-                &plugin,
-            )?,
-            own_counters: counter("tidegate_plugin_counter_total", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
-            own_gauges,
+            messages: counter("chain_messages", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
+            waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
+            restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
+            errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
+            reloads: counter("plugin_reloads", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
+            log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
+            names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
+            state_lost: of_plugin("state_lost", "Input messages whose effect on a plugin's state was lost.")?,
+            own_counters: counter("plugin_counter", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
+            own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
         })
     }
 
@@ -138,6 +103,11 @@ impl Metrics {
             all: self.clone(),
         }
     }
+}
+
+fn add<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 /// Metrics of one flow.

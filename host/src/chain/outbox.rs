@@ -179,13 +179,14 @@ impl Outbox {
             // A plugin's side port was served before what later plugins made of earlier inputs.
             self.appends.sort_by_key(|(origin, _)| *origin);
         }
+        // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
+        metrics.settle(&self.fates);
         if !self.letters.is_empty() {
             outlet.park(std::mem::take(&mut self.letters));
         }
         if !self.appends.is_empty() {
             outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
         }
-        metrics.settle(&self.fates);
     }
 }
 

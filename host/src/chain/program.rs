@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
+use super::Error;
 use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
-use super::Error;
 use crate::builtin;
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.

@@ -75,12 +75,12 @@ impl Snapshot {
         if self.base.is_empty() || size(&self.changes) * 2 >= size(&self.base) { Extent::Complete } else { Extent::Changes }
     }
 
-    /// Puts a complete save in place of this, or newer changes in place of the earlier ones: both count from the
-    /// last complete save.
+    /// Puts a complete save in place of this, or adds changes. A guest may count changes from its last save or from
+    /// its last complete one: with the earlier changes kept, and later ones restored after them, both come out right.
     pub(super) fn replace(&mut self, extent: Extent, version: u32, pages: Vec<Page>) {
         match extent {
             Extent::Complete => *self = Self { version, base: pages, changes: Vec::new() },
-            Extent::Changes => self.changes = pages,
+            Extent::Changes => self.changes.extend(pages),
         }
     }
 }
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn changes_replace_changes_until_they_are_half_of_the_whole() {
+    fn changes_are_added_until_they_are_half_of_the_whole() {
         let mut snapshot = Snapshot::default();
         assert!(snapshot.is_empty() && snapshot.next_extent() == Extent::Complete);
         snapshot.replace(Extent::Complete, 1, vec![page(None, &[("k1", Some("a")), ("k2", Some("b")), ("k3", Some("c"))])]);
         assert_eq!(snapshot.next_extent(), Extent::Changes);
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x"))])]);
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x")), ("k2", None)])]);
-        assert_eq!(snapshot.pages().count(), 2);
+        assert_eq!(snapshot.pages().map(|page| page.words.len() / 2).collect::<Vec<_>>(), [3, 1, 2], "in the order they came");
         assert_eq!(snapshot.next_extent(), Extent::Complete);
     }
 }

@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn the_system_tells_and_the_callback_hears() {
         let (_folder, path) = folder();
-        let (sender, heard) = std::sync::mpsc::channel();
+        let (sender, heard) = sync_channel(8);
         let watch =
             Watch::start(vec![path.clone()], move |path, content| sender.send((path.to_owned(), content)).unwrap()).unwrap();
         fs::write(&path, "two").unwrap();

@@ -57,9 +57,10 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
         classes: CLASSES.into_iter().chain(classes).collect(),
+        plugin_stack_bytes: gateway.plugin_stack_bytes,
     };
     let mut queues = Queues::default();
-    let mut flows = flows(&mut root, &names, &mut queues, gateway.plugin_stack_bytes);
+    let mut flows = flows(&mut root, &names, &mut queues);
     let limits = closed(&mut root, "spool", globals::spool);
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
@@ -152,10 +153,10 @@ fn classes<'a>(root: &mut Fields<'a>) -> Vec<&'a str> {
     names
 }
 
-fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues, stack_bytes: usize) -> Vec<Flow> {
+fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> Vec<Flow> {
     let mut flows = Vec::new();
     for (index, (name, mut fields)) in root.named("flow").into_iter().enumerate() {
-        flows.push(flow::read(&mut fields, index, name, names, queues, stack_bytes));
+        flows.push(flow::read(&mut fields, index, name, names, queues));
         fields.done();
     }
     if flows.is_empty() && !root.has("flow") {

@@ -84,7 +84,7 @@ impl<'a> Check<'a> {
             && name.starts_with(|first: char| first.is_ascii_alphanumeric());
         if !fits {
             let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first".to_owned();
-            self.problem(Code::BadName, place, format!("`{name}` cannot be the name of a {what}"), hint);
+            self.problem(Code::BadName, place, format!("the {what} name `{name}` is not allowed"), hint);
         }
         fits
     }
@@ -99,11 +99,16 @@ pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
+/// A path beside the config without the `./` that stands for its folder.
+pub(super) fn shown(path: &Path) -> std::path::Display<'_> {
+    path.strip_prefix(".").ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display()
+}
+
 /// What lies beside the missing `path` under a similar name, in the form the operator wrote it.
 fn nearest_file(path: &Path, written: &str) -> String {
     let folder = path.parent().unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else {
-        return format!("there is no folder `{}`", folder.display());
+        return format!("there is no folder `{}`", shown(folder));
     };
     let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
@@ -111,7 +116,7 @@ fn nearest_file(path: &Path, written: &str) -> String {
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     match nearest(&wanted, &known) {
         Some(near) => format!("nearest: {}", Path::new(written).with_file_name(near).display()),
-        None => format!("looked for {}", path.display()),
+        None => format!("looked for {}", shown(path)),
     }
 }
 

@@ -299,7 +299,7 @@ impl<'a> Fields<'a> {
             return Vec::new();
         };
         let table = |(number, item): (usize, &'a Item)| {
-            let path = format!("{}[{}]", self.full(key), number + 1);
+            let path = format!("{}.{number}", self.full(key));
             let own = self.as_table(&path, item)?;
             Some(Self { check: self.check, path, place: item.place, own: Some(own), base, asked: Vec::new() })
         };

@@ -14,12 +14,13 @@ use super::fields::Fields;
 use super::plugin::{self, Places};
 use super::tree::{Item, Node, Place};
 
-/// Names a flow may refer to.
+/// What a flow may refer to, and what its plugins share with all others.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     pub(super) sources: Vec<&'a str>,
     pub(super) uplinks: Vec<&'a str>,
     pub(super) classes: Vec<&'a str>,
+    pub(super) plugin_stack_bytes: usize,
 }
 
 /// The classes every gateway has.
@@ -53,14 +54,7 @@ pub(super) struct Flow {
 }
 
 /// Reads flow number `index`.
-pub(super) fn read(
-    fields: &mut Fields<'_>,
-    index: usize,
-    name: &str,
-    names: &Names<'_>,
-    queues: &mut Queues,
-    stack_bytes: usize,
-) -> Flow {
+pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Names<'_>, queues: &mut Queues) -> Flow {
     let from = from(fields, names);
     let patterns = patterns(fields);
     let topic = template(fields, &patterns);
@@ -69,7 +63,7 @@ pub(super) fn read(
     let ack = fields.choice("ack", &acks).unwrap_or_default();
     let lanes = lanes(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
-    let plugins = plugin::read_all(fields, stack_bytes);
+    let plugins = plugin::read_all(fields, names.plugin_stack_bytes);
     let plugin_places = plugins.iter().map(|plugin| plugin.places).collect();
     let chain = chain::Config {
         flow: FlowId(u16::try_from(index).unwrap_or(u16::MAX)),
@@ -120,11 +114,15 @@ fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
 }
 
 fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
-    if matches!(fields.find("lanes").map(|item| &item.node), Some(Node::Text(_))) {
-        fields.choice("lanes", &[("auto", ())]);
-        return None;
+    match fields.find("lanes").map(|item| &item.node) {
+        Some(Node::Text(text)) if text == "auto" => None,
+        Some(Node::Text(text)) => {
+            let message = format!("`{}.lanes` cannot be \"{text}\"", fields.path);
+            fields.problem(Code::Choice, "lanes", message, "write \"auto\", or a number from 1 to 64 without quotes".to_owned());
+            None
+        }
+        _ => Some(fields.count("lanes", 1..=64) as usize),
     }
-    Some(fields.count("lanes", 1..=64) as usize)
 }
 
 /// The capture that is a pattern's key.

@@ -130,7 +130,7 @@ pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
     };
-    if limits.chunk_bytes > limits.head_bytes {
+    if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);
     }
     limits

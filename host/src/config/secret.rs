@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::mqtt::Secret;
 
+use super::check::shown;
 use super::code::Code;
 use super::fields::Fields;
 use super::tree::Node;
@@ -55,18 +56,18 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            unreadable(reference, key, format!("secret `{}` cannot be read: {error}", path.display()), None);
+            unreadable(reference, key, format!("secret `{}` cannot be read: {error}", shown(path)), None);
             return None;
         }
     };
     let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
     if guarded_by_mode && mode & 0o004 != 0 {
-        let hint = format!("chmod 640 {}", path.display());
+        let hint = format!("chmod 640 {}", shown(path));
         reference.problem(Code::SecretExposed, key, "everybody on this machine can read this secret", hint);
     }
     let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if secret.is_empty() {
-        unreadable(reference, key, format!("secret `{}` is empty", path.display()), None);
+        unreadable(reference, key, format!("secret `{}` is empty", shown(path)), None);
         return None;
     }
     Some(Secret::new(secret))

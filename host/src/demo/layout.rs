@@ -125,7 +125,7 @@ backoff = {{ first = "200ms", cap = "1s", jitter = 0.2 }}
 [flow.climate]
 from   = "field"
 topics = ["devices/{{device}}/telemetry"]
-to     = {{ out = "cloud:telemetry", alarms = "drop" }}
+to     = {{ out = "cloud:telemetry", alarms = "cloud:alarm" }}
 topic  = "up/{{topic}}"
 
 [[flow.climate.plugin]]
@@ -134,7 +134,7 @@ settings = {{ pick = ["device", "seq", "ts", {{ from = "temperature", to = "fahr
 
 [[flow.climate.plugin]]
 plugin   = {keep}
-settings = {{ keep = "fahrenheit > {limit}" }}
+settings = {{ where = [{{ field = "fahrenheit", op = ">", value = {limit} }}] }}
 
 [[flow.climate.plugin]]
 plugin   = {threshold}
@@ -156,13 +156,13 @@ mod tests {
     fn the_config_is_toml_and_its_filter_can_be_changed() {
         let folder = tempfile::tempdir().unwrap();
         let layout = layout(folder.path());
-        let keep = |layout: &Layout| {
+        let limit = |layout: &Layout| {
             let table: toml::Table = fs::read_to_string(layout.config()).unwrap().parse().unwrap();
-            table["flow"]["climate"]["plugin"][1]["settings"]["keep"].as_str().unwrap().to_owned()
+            table["flow"]["climate"]["plugin"][1]["settings"]["where"][0]["value"].as_integer().unwrap()
         };
-        assert_eq!(keep(&layout), "fahrenheit > 68");
+        assert_eq!(limit(&layout), 68);
         layout.write_config(Filter::Above15).unwrap();
-        assert_eq!(keep(&layout), "fahrenheit > 59");
+        assert_eq!(limit(&layout), 59);
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl Scene {
         let reading = r#"{"device":"hand","seq":1,"ts":1700000000000000,"temperature":25.5,"humidity":40.5}"#;
         format!(
             "\nBrokers and gateway go on running until Ctrl-C. See what arrives upstream:\n  \
-             mosquitto_sub -h {} -p {} -t 'up/#' -v\nSend a reading as a device:\n  \
+             mosquitto_sub -h {} -p {} -t 'up/#' -t 'alarms/#' -v\nSend a reading as a device:\n  \
              mosquitto_pub -h {} -p {} -q 1 -t devices/hand/telemetry -m '{reading}'\nMetrics:\n  \
              http://{admin}/metrics\nChange a plugin's settings or replace its file:\n  {}\n  {}",
             cloud.ip(),

@@ -23,7 +23,7 @@ pub struct Figures {
     pub absorbed: u64,
     /// Dead letters.
     pub dead_letters: u64,
-    /// Waiting in the spool.
+    /// Readings waiting in the spool; alarms are made by a plugin and count as nobody's input.
     pub owed: u64,
     /// Waiting for a lane.
     pub waiting: u64,
@@ -44,7 +44,7 @@ impl Figures {
             filtered: fate("filtered"),
             absorbed: fate("absorbed"),
             dead_letters: sum(text, "tidegate_dead_letters_total", &[]),
-            owed: sum(text, "tidegate_spool_messages", &[]),
+            owed: sum(text, "tidegate_spool_messages", &[("class", "telemetry")]),
             waiting: sum(text, "tidegate_chain_waiting_messages", &[]),
             swaps,
             swaps_failed: sum(text, "tidegate_plugin_reloads_total", &[]).saturating_sub(swaps),
@@ -112,6 +112,7 @@ tidegate_messages_received_total 1e3
 tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"swapped\"} 1
 tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"refused\"} 2
 tidegate_spool_messages{class=\"telemetry\",uplink=\"cloud\"} 7
+tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
 ";
 
     #[test]

@@ -23,7 +23,8 @@ struct Drain {
 
 /// The backlog of an uplink; of one without queues it is always empty.
 pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Arc<dyn Backlog> {
-    let link = shared.links.iter().find(|link| &*link.name == uplink).map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
+    let link =
+        shared.links.iter().find(|link| &*link.name == uplink).map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
     Arc::new(Drain { shared: Arc::clone(shared), link })
 }
 
@@ -61,8 +62,7 @@ impl Backlog for Drain {
             return;
         }
         let flow = self.shared.flows.name(stored.message.flow);
-        let letter =
-            DeadLetter { message: stored.message, flow, plugin: None, reason: Reason::Refused, detail, receipt: None };
+        let letter = DeadLetter { message: stored.message, flow, plugin: None, reason: Reason::Refused, detail, receipt: None };
         self.shared.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
         locked(&self.shared.pile).push(letter, Now::read().wall_us, Then::Accept(queue, stored.seq));
         self.shared.bell.due(0);

@@ -55,7 +55,9 @@ impl Bell {
         }
         self.wakes_at.store(due_us.unwrap_or(NEVER), Ordering::SeqCst);
         match due_us {
-            Some(due) => drop(self.changed.wait_timeout_while(rung, Duration::from_micros(due.saturating_sub(now_us)), |rung| !*rung)),
+            Some(due) => {
+                drop(self.changed.wait_timeout_while(rung, Duration::from_micros(due.saturating_sub(now_us)), |rung| !*rung))
+            }
             None => drop(self.changed.wait_while(rung, |rung| !*rung)),
         }
     }

@@ -220,7 +220,8 @@ impl Packer {
         value.extend_from_slice(&self.first.to_le_bytes());
         value.extend_from_slice(&(self.end - self.first).to_le_bytes());
         value.extend_from_slice(&self.count.to_le_bytes());
-        let raw = u32::try_from(self.raw.len()).expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
+        let raw = u32::try_from(self.raw.len())
+            .expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
         value.extend_from_slice(&raw.to_le_bytes());
         value.extend_from_slice(&self.since_us.to_le_bytes());
         value.extend_from_slice(&self.packed[..length]);
@@ -328,16 +329,18 @@ pub(super) mod tests {
             bytes(300),
             any::<(u32, u64, u64)>(),
         )
-            .prop_map(|((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us))| Message {
-                id: MessageId { boot, seq },
-                flow: FlowId(flow),
-                topic: Bytes::from(topic),
-                key: Span { offset, len },
-                headers,
-                payload,
-                marks: Marks(marks),
-                received_us,
-                uptime_us,
+            .prop_map(|((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us))| {
+                Message {
+                    id: MessageId { boot, seq },
+                    flow: FlowId(flow),
+                    topic: Bytes::from(topic),
+                    key: Span { offset, len },
+                    headers,
+                    payload,
+                    marks: Marks(marks),
+                    received_us,
+                    uptime_us,
+                }
             })
     }
 

@@ -60,8 +60,10 @@ pub(super) struct Keeper {
     folder: Folder,
     packer: Packer,
     work: Work,
-    /// After a failure: when to open the store anew (running clock), and the delay after the next failure.
-    retry: Option<(u64, u64)>,
+    /// After a failure: when to open the store anew (running clock).
+    retry_at: Option<u64>,
+    /// The delay after the next failure; back at its first value once something was written.
+    delay_us: u64,
     /// A failed commit may have left letters behind, which must not be counted twice.
     is_repeating: bool,
 }
@@ -69,7 +71,15 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Not running yet.
     pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
-        Self { shared, folder, packer: Packer::new(), work: Work::default(), retry: None, is_repeating: false }
+        Self {
+            shared,
+            folder,
+            packer: Packer::new(),
+            work: Work::default(),
+            retry_at: None,
+            delay_us: RETRY_US.0,
+            is_repeating: false,
+        }
     }
 
     /// The loop: sleeps until something is due, ends when told to.
@@ -96,8 +106,7 @@ impl Keeper {
     /// When there is something to do (running clock).
     fn next_due(&mut self) -> Option<u64> {
         if self.shared.trouble.load(Ordering::Acquire) {
-            let first = (self.shared.clock.now() + RETRY_US.0, RETRY_US.0);
-            return Some(self.retry.get_or_insert(first).0);
+            return self.retry_at.or_else(|| Some(self.postpone()));
         }
         if locked(&self.shared.pile).len() > 0 {
             return Some(0);
@@ -108,7 +117,7 @@ impl Keeper {
 
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
-        if !self.shared.trouble.load(Ordering::Acquire) || self.reopen(now_us) {
+        if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
             self.commit(Demand::Due(now_us));
         }
     }
@@ -119,7 +128,7 @@ impl Keeper {
         loop {
             let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
             let letters = locked(&self.shared.pile).len() as u64;
-            let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen(self.shared.clock.now());
+            let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 {
                     return Ok(());
@@ -148,11 +157,17 @@ impl Keeper {
             Err(error) => {
                 self.undo();
                 self.shared.report_trouble(&error);
-                let delay = self.retry.map_or(RETRY_US.0, |(_, delay)| delay);
-                self.retry = Some((self.shared.clock.now() + delay, delay.saturating_mul(2).min(RETRY_US.1)));
+                self.postpone();
                 false
             }
         }
+    }
+
+    /// When the store is opened anew; the delay doubles.
+    fn postpone(&mut self) -> u64 {
+        let at = self.shared.clock.now().saturating_add(self.delay_us);
+        self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);
+        *self.retry_at.insert(at)
     }
 
     /// Packs, writes and syncs.
@@ -281,6 +296,12 @@ impl Keeper {
             }
         }
         self.is_repeating = false;
+        if work.bytes > 0 {
+            self.delay_us = RETRY_US.0;
+            if self.shared.is_reported.swap(false, Ordering::AcqRel) {
+                tracing::info!(path = %self.folder.path().display(), "the store can be written again");
+            }
+        }
     }
 
     /// The commit failed: everything is as before.
@@ -294,17 +315,16 @@ impl Keeper {
     }
 
     /// Closes the failed store and opens it anew. False when that failed, too.
-    fn reopen(&mut self, now_us: u64) -> bool {
+    fn reopen(&mut self) -> bool {
         let failed = locked(&self.shared.store).take();
         if let Some(store) = failed.and_then(let_go) {
             store.close();
         }
         match self.open_again() {
             Ok(()) => {
-                self.retry = None;
+                self.retry_at = None;
                 self.shared.trouble.store(false, Ordering::Release);
                 self.shared.store_changed.notify_all();
-                tracing::info!(path = %self.folder.path().display(), "the store is back");
                 for link in &self.shared.links {
                     link.ready.notify_one();
                 }
@@ -312,8 +332,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::debug!(%error, "the store does not open yet");
-                let delay = self.retry.map_or(RETRY_US.0, |(_, delay)| delay);
-                self.retry = Some((now_us + delay, delay.saturating_mul(2).min(RETRY_US.1)));
+                self.postpone();
                 false
             }
         }
@@ -322,10 +341,6 @@ impl Keeper {
     fn open_again(&mut self) -> Result<(), StoreError> {
         let opened = store::open(&self.shared.config, &self.folder)?;
         for (index, slot) in self.shared.slots.iter().enumerate() {
-            // What the failed commit has left behind would pass for a part of the queue after a kill.
-            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
-            opened.store.remove_from(index, mark.end)?;
-            opened.store.write_queue(index, Vec::new(), &[], mark)?;
             if opened.set_aside.is_some() {
                 let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
                 slot.damaged.inc_by(lost);
@@ -334,6 +349,10 @@ impl Keeper {
                     tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
                 }
             }
+            // What the failed commit has left behind would pass for a part of the queue after a kill.
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(index, Vec::new(), &[], mark)?;
         }
         super::sign(&mut self.folder, &opened.store, self.shared.boot)?;
         *locked(&self.shared.letters) = opened.kept;

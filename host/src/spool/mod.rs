@@ -56,11 +56,11 @@ pub use settings::{Config, QueueConfig};
 use crate::clock::Now;
 use crate::message::{Backlog, Outlet};
 use bell::Bell;
-use chunk::Flows;
+use chunk::{Extent, Flows};
 use folder::Folder;
 use keeper::Keeper;
 use letters::Pile;
-use queue::{Limits, Queue};
+use queue::{Limits, Mark, Queue};
 use store::{Kept, Store, StoreError};
 
 /// A commit that takes longer counts as a store that cannot write.
@@ -257,6 +257,8 @@ struct Shared {
     is_ending: AtomicBool,
     /// The store has failed and is not back.
     trouble: AtomicBool,
+    /// The failure was logged, and nothing has been written since.
+    is_reported: AtomicBool,
     /// When the commit under way began (running clock); 0 when there is none.
     commit_since: AtomicU64,
     metrics: Metrics,
@@ -282,20 +284,11 @@ impl Shared {
         }
         let links = links(&config);
         let base_us = opened.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
-        let slots = config.queues.iter().zip(opened.queues).filter_map(|(queue, (mark, first))| {
-            let labels = [&*queue.uplink, &*queue.class];
-            Some(Slot {
-                queue: Mutex::new(Queue::new(boot, mark, first)),
-                link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
-                appended: metrics.appended.with_label_values(&labels),
-                accepted: metrics.accepted.with_label_values(&labels),
-                damaged: metrics.damaged.with_label_values(&labels),
-            })
-        });
+        let slots = slots(&config, &links, &metrics, boot, opened.queues);
         let shared = Arc::new(Self {
             boot,
             flows: Flows::new(&config.flows),
-            slots: slots.collect(),
+            slots,
             links,
             pile: Mutex::new(Pile::new(boot)),
             letters: Mutex::new(opened.kept),
@@ -309,6 +302,7 @@ impl Shared {
             ending: Mutex::new(None),
             is_ending: AtomicBool::new(false),
             trouble: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
             commit_since: AtomicU64::new(0),
             metrics,
             config,
@@ -341,17 +335,20 @@ impl Shared {
     /// The open store; waits a moment for one that is being opened anew.
     fn store(&self, patience: Duration) -> Option<Arc<Store>> {
         let guard = locked(&self.store);
-        let waited = self.store_changed.wait_timeout_while(guard, patience, |store| {
-            store.is_none() && !self.is_ending.load(Ordering::Acquire)
-        });
+        let waited = self
+            .store_changed
+            .wait_timeout_while(guard, patience, |store| store.is_none() && !self.is_ending.load(Ordering::Acquire));
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Something in the store does not work: the keeper opens it anew.
     fn report_trouble(&self, error: &StoreError) {
         if !self.trouble.swap(true, Ordering::AcqRel) {
-            tracing::error!(path = %self.config.path.display(), error = describe(error), "the store has failed; messages stay in memory until it is back");
             self.metrics.faults.inc();
+        }
+        if !self.is_reported.swap(true, Ordering::AcqRel) {
+            let (path, error) = (self.config.path.display(), describe(error));
+            tracing::error!(%path, error, "the store has failed; messages stay in memory until it is back");
         }
         self.bell.due(0);
     }
@@ -392,6 +389,21 @@ fn links(config: &Config) -> Vec<Arc<Link>> {
         }
     }
     links
+}
+
+/// The queues of the config with what the store holds of them.
+fn slots(config: &Config, links: &[Arc<Link>], metrics: &Metrics, boot: u32, found: Vec<(Mark, Option<Extent>)>) -> Vec<Slot> {
+    let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
+        let labels = [&*queue.uplink, &*queue.class];
+        Some(Slot {
+            queue: Mutex::new(Queue::new(boot, mark, first)),
+            link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
+            appended: metrics.appended.with_label_values(&labels),
+            accepted: metrics.accepted.with_label_values(&labels),
+            damaged: metrics.damaged.with_label_values(&labels),
+        })
+    });
+    known.collect()
 }
 
 /// Notes the boot in the store and in the lock file, for good.

@@ -57,7 +57,8 @@ impl Ranges {
     }
 
     /// Whether nothing is in the set.
-    pub(super) fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 }

@@ -116,7 +116,8 @@ pub(super) fn open(config: &Config, folder: &Folder) -> Result<Opened, StoreErro
 }
 
 fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
-    let options = sled::Config::new().path(folder.store()).cache_capacity(config.cache_bytes).flush_every_ms(None).use_compression(false);
+    let options =
+        sled::Config::new().path(folder.store()).cache_capacity(config.cache_bytes).flush_every_ms(None).use_compression(false);
     let is_new = !folder.store().exists();
     let db = open_when_free(&options)?;
     let format = guarded(|| db.get("format"))?.and_then(|value| value.first().copied());
@@ -320,7 +321,9 @@ impl Store {
     pub(super) fn oldest_letters(&self, count: usize) -> Result<Vec<(LetterId, Option<Reason>)>, StoreError> {
         guarded(|| {
             let entries = self.dead.scan_prefix(b"l").take(count);
-            entries.map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), letters::reason(&value)))).collect()
+            entries
+                .map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), letters::reason(&value))))
+                .collect()
         })
     }
 

@@ -145,7 +145,11 @@ fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &target) } else { drop(fs::copy(&path, &target).unwrap()) }
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
     }
 }
 
@@ -346,8 +350,6 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
     #[test]
     fn the_spool_behaves_like_a_plain_list(steps in proptest::collection::vec(step(), 1..40)) {
         let mut model = Model::new();
@@ -491,7 +493,10 @@ fn dead_letters_survive_and_the_oldest_make_room() {
     let kept = bench.shared.dead_letters(10);
     assert_eq!(kept.iter().map(|record| record.message.id.seq).collect::<Vec<_>>(), [3, 4, 5]);
     let LetterRecord { id, message: found, flow, plugin, reason, detail, .. } = &kept[0];
-    assert_eq!((id.boot, &*found.topic, &**flow, *reason, &**detail), (1, &*message(3).topic, "climate", Reason::Rejected, "no 3"));
+    assert_eq!(
+        (id.boot, &*found.topic, &**flow, *reason, &**detail),
+        (1, &*message(3).topic, "climate", Reason::Rejected, "no 3")
+    );
     assert_eq!((plugin, &found.payload), (&letter(3, None).plugin, &message(3).payload));
 }
 
@@ -706,3 +711,50 @@ fn the_gauges_show_the_account() {
         assert!(text.contains(line), "{line} in\n{text}");
     }
 }
+
+/// A generator for a test that must be repeatable.
+fn random(state: &mut u64) -> usize {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    usize::try_from(*state >> 33).unwrap()
+}
+
+#[test]
+fn flipped_bytes_anywhere_in_the_store_never_panic_and_never_alter_a_message() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..300 {
+        bench.append(number, None);
+    }
+    bench.shared.park((0..20).map(|number| letter(number, None)).collect());
+    assert!(bench.commit());
+    bench.kill();
+    let mut state = 7;
+    for _ in 0..TRIALS {
+        let copy = tempdir();
+        copy_folder(folder.path(), copy.path());
+        let names: Vec<_> = files(&copy.path().join("store")).into_iter().filter(|(_, (length, ..))| *length > 0).collect();
+        let (path, (_, _, mut bytes)) = names[random(&mut state) % names.len()].clone();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+        for _ in 0..=random(&mut state) % 3 {
+            let at = random(&mut state) % used.max(1);
+            bytes[at] ^= 1 << (random(&mut state) % 8);
+        }
+        fs::write(&path, &bytes).unwrap();
+        let mut hurt = Bench::open(config(copy.path()));
+        let found = hurt.owed(9);
+        assert!(found.iter().all(|stored| stored.message == message(stored.message.id.seq)));
+        assert!(found.is_sorted_by(|one, next| one.message.id.seq < next.message.id.seq));
+        assert!(
+            hurt.shared.dead_letters(99).iter().all(|record| record.message.payload == message(record.message.id.seq).payload)
+        );
+        hurt.append(1_000, None);
+        let _ = hurt.commit() || {
+            hurt.keeper.turn(u64::MAX);
+            hurt.commit()
+        };
+        hurt.kill();
+    }
+}
+
+/// Enough to hit each file of the store; some seconds of trials found nothing more.
+const TRIALS: usize = 60;

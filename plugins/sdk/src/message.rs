@@ -146,7 +146,8 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 /// Walks the messages of a packed batch.
-pub(crate) struct Unpack<'a> {
+#[derive(Debug)]
+pub struct Unpack<'a> {
     entries: ChunksExact<'a, u32>,
     data: &'a [u8],
 }

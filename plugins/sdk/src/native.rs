@@ -66,9 +66,7 @@ impl<P: Transform> Instance<P> {
         host::set_now(batch.now_us);
         let inputs = batch.words.len() / (batch.stride as usize).max(1);
         let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs, batch.data.len());
-        for (input, message) in (0..).zip(Unpack::new(batch.stride, batch.words, batch.data)) {
-            outputs.about(input, message, |message, outputs| self.plugin.process(message, outputs));
-        }
+        self.plugin.process_all(Unpack::new(batch.stride, batch.words, batch.data), &mut outputs);
         host::flush();
         Packed::of(outputs)
     }

@@ -66,6 +66,12 @@ impl<'m> Outputs<'m> {
         self.entry(PASS, [0, 0, 0, 0], self.message.marks());
     }
 
+    /// The message `input` goes on as it is.
+    #[inline]
+    pub(crate) fn pass_on(&mut self, input: u32, marks: u32) {
+        self.words.extend_from_slice(&[input, PASS, 0, 0, 0, 0, marks]);
+    }
+
     /// The message went into state: it is dealt with, though nothing leaves for it now.
     pub fn absorb(&mut self) {
         self.entry(ABSORB, [0, 0, 0, 0], self.message.marks());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::message::Message;
+use crate::message::{Message, Unpack};
 use crate::output::{Outputs, Tick};
 use crate::state::State;
 
@@ -48,6 +48,14 @@ pub trait Transform: Sized + 'static {
     fn tick_every(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// A whole batch; filters have a tighter loop.
+    #[doc(hidden)]
+    fn process_all<'m>(&mut self, messages: Unpack<'m>, out: &mut Outputs<'m>) {
+        for (input, message) in (0..).zip(messages) {
+            out.about(input, message, |message, out| self.process(message, out));
+        }
+    }
 }
 
 impl<F: Filter> Transform for F {
@@ -64,6 +72,17 @@ impl<F: Filter> Transform for F {
             out.pass();
         }
         Ok(())
+    }
+
+    /// Of a message that is kept or not, `out` needs to know nothing else: this is what a hop costs.
+    fn process_all<'m>(&mut self, messages: Unpack<'m>, out: &mut Outputs<'m>) {
+        for (input, message) in (0..).zip(messages) {
+            match self.keep(&message) {
+                Ok(true) => out.pass_on(input, message.marks()),
+                Ok(false) => {}
+                Err(error) => out.about(input, message, |_, _| Err(error)),
+            }
+        }
     }
 }
 

@@ -370,3 +370,144 @@ fn emitted(port: String, [topic, headers, payload]: [&[u8]; 3], [key, marks]: [u
     let qos = ((marks & QOS_MASK) >> QOS_SHIFT) as u8;
     Emitted { port, topic, key, headers, payload: payload.to_vec(), retain: marks & RETAIN != 0, qos }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+    use serde_json::json;
+
+    /// Does what the payload's first word says.
+    #[derive(Debug)]
+    struct Puppet {
+        every: Duration,
+    }
+
+    settings! { struct Strings { every_seconds: u64 } }
+
+    impl Transform for Puppet {
+        type Settings = Strings;
+        const PORTS: &'static [&'static str] = &["late", "side"];
+
+        fn new(settings: Strings) -> Result<Self> {
+            Ok(Self { every: Duration::from_secs(settings.every_seconds) })
+        }
+
+        fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
+            counter("seen", 1);
+            match message.text()? {
+                "pass" => out.pass(),
+                "absorb" => out.absorb(),
+                "double" => {
+                    out.emit(b"one");
+                    out.emit_json(&json!({ "two": 2 }))?;
+                }
+                "side" => out.message().port("side").topic("x/d7/y").header("k", b"v").retain(true).qos(2).payload(b"aside")?,
+                "bare" => out.message().port("late").without_headers().write(|_| Ok(()))?,
+                "elsewhere" => out.message().topic("no/key/here").payload(b"")?,
+                "late error" => {
+                    out.emit(b"does not count");
+                    return Err("changed my mind".into());
+                }
+                "half written" => out.emit_with(|payload| {
+                    payload.extend_from_slice(b"half");
+                    Err("ran out of ink".into())
+                })?,
+                "no port" => out.message().port("nowhere").payload(b"")?,
+                _ => {}
+            }
+            Ok(())
+        }
+
+        fn tick_every(&self) -> Duration {
+            self.every
+        }
+    }
+
+    impl Timer for Puppet {
+        fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()> {
+            let now_us = tick.now_us();
+            tick.message("ticks/d7", "d7").json(&now_us)?;
+            Err("one is enough".into())
+        }
+    }
+
+    crate::export!(Puppet: timer);
+
+    fn puppet() -> Plugin<Puppet> {
+        Plugin::new(json!({ "every_seconds": 10 }))
+    }
+
+    fn says(word: &str) -> Outcome {
+        puppet().feed(Input::new("d7", word).header("h", b"1"))
+    }
+
+    #[test]
+    fn each_word_has_its_output() {
+        assert!(says("pass").passed() && says("absorb").absorbed() && says("nothing").filtered());
+        let texts: Vec<_> = says("double").on("out").iter().map(|emitted| emitted.text().to_owned()).collect();
+        assert_eq!(texts, ["one", r#"{"two":2}"#]);
+    }
+
+    #[test]
+    fn a_message_of_ones_own_has_what_it_was_given_and_keeps_the_rest() {
+        let side = says("side").on("side")[0].clone();
+        assert_eq!((&*side.topic, &*side.key, side.retain, side.qos), ("x/d7/y", "d7", true, 2));
+        assert_eq!(side.headers, [("h".to_owned(), b"1".to_vec()), ("k".to_owned(), b"v".to_vec())]);
+        let bare = says("bare").on("late")[0].clone();
+        assert_eq!((&*bare.topic, &*bare.key, bare.headers.len(), bare.qos), ("devices/d7/telemetry", "d7", 0, 1));
+        assert_eq!(says("elsewhere").emitted().key, "", "d7 is no level of the new topic");
+    }
+
+    #[test]
+    fn an_error_takes_back_what_was_said() {
+        assert_eq!(says("late error").0, [Output::Reject("changed my mind".to_owned())]);
+        assert_eq!(says("half written").0, [Output::Reject("ran out of ink".to_owned())]);
+        assert_eq!(says("no port").0, [Output::Reject("port `nowhere` is not one of PORTS".to_owned())]);
+    }
+
+    #[test]
+    fn outputs_of_a_batch_name_their_inputs() {
+        let words = ["pass", "nothing", "late error", "double", "half written", "side", "pass"];
+        let together = puppet().feed_all(words.map(|word| Input::new("d7", word).header("h", b"1")));
+        assert_eq!(together, words.map(says));
+    }
+
+    #[test]
+    fn counters_are_told_once_a_batch() {
+        let mut plugin = puppet();
+        plugin.feed_all(["a", "b", "c"].map(|word| Input::new("d7", word)));
+        assert_eq!(plugin.counters()["seen"], 3);
+    }
+
+    #[test]
+    fn ticks_come_when_they_are_due_and_their_errors_are_logged() {
+        let mut plugin = puppet();
+        assert!(plugin.run_for(Duration::from_secs(9)).filtered());
+        let outcome = plugin.run_for(Duration::from_secs(11));
+        let times: Vec<u64> = outcome.on("out").iter().map(|tick| tick.json()).collect();
+        assert_eq!(times, [START_US + 10_000_000, START_US + 20_000_000]);
+        assert_eq!(plugin.log()[0], (Level::Error, "tick failed: one is enough".to_owned()));
+    }
+
+    #[test]
+    fn a_batch_of_a_later_host_is_read_by_its_stride() {
+        let (mut instance, _) = Instance::<Puppet>::configure(r#"{"every_seconds":0}"#).unwrap();
+        let (mut words, mut data) = (Vec::new(), Vec::new());
+        for word in ["pass", "nothing", "pass"] {
+            Input::new("d7", word).pack(START_US, &mut words, &mut data);
+            words.extend_from_slice(&[77, 78]);
+        }
+        let packed = instance.process(&Batch { now_us: START_US, stride: 9, words: &words, data: &data });
+        let inputs: Vec<_> = packed.words.chunks(STRIDE_OUT).map(|entry| entry[OUT_INPUT]).collect();
+        assert_eq!(inputs, [0, 2]);
+    }
+
+    #[test]
+    fn settings_name_what_is_wrong_with_them() {
+        let refused = |settings: Value| Plugin::<Puppet>::try_new(settings).unwrap_err();
+        assert_eq!(refused(json!({ "every_second": 1 })), "unknown field `every_second`, expected `every_seconds`");
+        assert_eq!(refused(json!(null)), "missing field `every_seconds`");
+        assert_eq!(refused(json!({ "every_seconds": "1" })), "invalid type: string \"1\", expected u64");
+    }
+}

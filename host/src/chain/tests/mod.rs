@@ -27,19 +27,16 @@ fn probe() -> &'static Path {
     PROBE.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let target = root.join("target/guests");
-        let status = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--package", "guest-probe", "--target", "wasm32-wasip2", "--target-dir"])
-            .arg(&target)
-            .current_dir(root)
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env_remove("RUSTC_WORKSPACE_WRAPPER")
-            .status()
-            .unwrap();
-        assert!(status.success(), "guest-probe does not build");
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--profile", "guest", "--package", "guest-probe", "--target", "wasm32-wasip2"]);
+        cargo.arg("--target-dir").arg(&target).current_dir(root);
+        for wrapper in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+            cargo.env_remove(wrapper);
+        }
+        assert!(cargo.status().unwrap().success(), "guest-probe does not build");
         // A copy: another test run may build it anew meanwhile.
         let copy = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        std::fs::copy(target.join("wasm32-wasip2/release/guest_probe.wasm"), &copy).unwrap();
+        std::fs::copy(target.join("wasm32-wasip2/guest/guest_probe.wasm"), &copy).unwrap();
         copy
     })
 }

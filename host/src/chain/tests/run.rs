@@ -158,7 +158,8 @@ fn without_time_to_stop_the_rest_is_left() {
 
 #[test]
 fn plugins_are_described() {
-    let infos = check(&config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]), engine()).unwrap();
+    let rig = Rig::new(config(vec![plugin("a", "ports"), plugin("b", "tick by-ten")]));
+    let infos = rig.chain.plugins();
     assert_eq!(
         (&*infos[0].name, infos[0].ports.clone(), infos[0].tick_every, infos[0].state_version),
         ("a", vec!["alarms".to_owned()], None, Some(1))
@@ -169,7 +170,9 @@ fn plugins_are_described() {
 
 #[test]
 fn what_cannot_be_built_is_named() {
-    let error = |config: Config| check(&config, engine()).unwrap_err().to_string();
+    let error = |config: Config| check(&config, engine()).unwrap().remove(0).1.to_string();
+    let both = check(&config(vec![plugin("p", "refuse"), plugin("q", ""), plugin("r", "trap-configure")]), engine()).unwrap();
+    assert_eq!(both.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2], "every plugin is tried");
     assert!(error(config(vec![plugin("p", "refuse")])).contains("plugin `p` refuses its settings: told to refuse"));
     assert!(error(config(vec![plugin("p", "strange-port")])).contains("plugin `p` has a port `nowhere` without a route"));
     assert!(error(config(vec![plugin("p", "trap-configure")])).contains("plugin `p` fails while it is started"));
@@ -187,4 +190,27 @@ fn what_cannot_be_built_is_named() {
 fn a_flow_without_plugins_forwards() {
     let rig = Rig::new(config(Vec::new()));
     assert_eq!(rig.payloads("d1", &["x"]), ["x"]);
+}
+
+#[test]
+fn a_plugin_built_on_the_sdk_reads_and_writes_the_same_words() {
+    let decode = PluginConfig {
+        artefact: Artefact::Builtin("decode-json".to_owned()),
+        settings: serde_json::json!({ "pick": ["device", "temperature"] }),
+        ..plugin("decode", "")
+    };
+    let rig = Rig::new(config(vec![decode, plugin("probe", "")]));
+    let left = rig.round(&[
+        ("d1", r#"{"device":"d1","temperature":21.5,"humidity":40}"#),
+        ("d2", "no json"),
+        ("d1", r#"{"temperature":-3,"device":"d1"}"#),
+    ]);
+    let text: Vec<_> = left.iter().map(|(_, topic, payload)| (topic.as_str(), payload.as_str())).collect();
+    let expected = [r#"{"device":"d1","temperature":21.5} 1"#, r#"{"device":"d1","temperature":-3} 2"#];
+    assert_eq!(text, expected.map(|payload| ("devices/d1", payload)));
+    let letters = rig.letters();
+    assert_eq!(
+        (payload(&letters[0].0).as_str(), letters[0].1, letters[0].3.as_deref()),
+        ("no json", Reason::Rejected, Some("decode"))
+    );
 }

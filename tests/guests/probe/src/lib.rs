@@ -207,7 +207,7 @@ mod guest {
                 }
                 if from.len() > cursor as usize * 2 + 2 {
                     page.next = Some(cursor + 1);
-                } else if !changed_only {
+                } else {
                     probe.changed.clear();
                 }
                 if probe.says("big-state") {

@@ -1,0 +1,181 @@
+//! The side of the disk: what a spill takes, what a commit changes, what reading teaches, what is lost.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Held, Mark, Queue};
+use crate::message::Message;
+use crate::spool::chunk::Extent;
+
+impl Queue {
+    /// Clones messages of `from..end` for a spill, at most `max` and about `max_bytes`; answers where to go on.
+    pub(in crate::spool) fn copy(
+        &self,
+        from: u64,
+        end: u64,
+        max: usize,
+        max_bytes: usize,
+        into: &mut Vec<(u64, Message, u64)>,
+    ) -> u64 {
+        let mut place = from.max(self.head_start);
+        let (mut bytes, mut walked) = (0, 0);
+        while place < end.min(self.next()) && walked < max && bytes < max_bytes {
+            let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
+            let Some(held) = self.head.get(index) else { break };
+            if let Some(message) = &held.message {
+                bytes += message.weight();
+                into.push((place, message.clone(), held.since_us));
+            }
+            place += 1;
+            walked += 1;
+        }
+        place
+    }
+
+    /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
+    pub(in crate::spool) fn cut(&mut self) -> (u64, u64) {
+        self.pressed = false;
+        (self.spilled(), self.next())
+    }
+
+    /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
+    /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
+    pub(in crate::spool) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
+        let mark = self.mark(end.max(self.disk_end), bytes, clock_us);
+        let is_news = bytes > 0 || !self.gone.is_empty() || mark.low > self.stored.low;
+        is_news.then(|| (mark, std::mem::take(&mut self.gone)))
+    }
+
+    /// A commit failed: they are still there.
+    pub(in crate::spool) fn give_back_gone(&mut self, gone: Vec<u64>) {
+        self.gone.extend(gone);
+    }
+
+    fn mark(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
+        let owed = self.disk_owed + self.owed_between(self.disk_end, end);
+        Mark { low: self.low.min(end), end, owed, bytes: self.disk_bytes + bytes, clock_us }
+    }
+
+    /// What the store is to be told when it was opened anew: only what is surely on disk.
+    pub(in crate::spool) fn mark_now(&self, clock_us: u64) -> Mark {
+        self.mark(self.disk_end, 0, clock_us)
+    }
+
+    /// Messages of `from..to` that are not accepted; exact for what came since the start.
+    fn owed_between(&self, from: u64, to: u64) -> u64 {
+        let from = from.max(self.low);
+        to.saturating_sub(from) - self.accepted.covered(from, to)
+    }
+
+    /// The place behind the last chunk on disk.
+    pub(in crate::spool) fn disk_end(&self) -> u64 {
+        self.disk_end
+    }
+
+    /// The store has `chunks` and `mark` for good; answers what is no longer needed in RAM.
+    pub(in crate::spool) fn committed(&mut self, chunks: &[Extent], mark: Mark, now_us: u64) -> VecDeque<Held> {
+        if self.disk_end <= self.low {
+            self.disk_since_us = chunks.first().map_or(self.disk_since_us, |extent| extent.since_us);
+        }
+        self.disk_owed += self.owed_between(self.disk_end, mark.end);
+        for extent in chunks {
+            if extent.end <= self.low {
+                self.gone.push(extent.first);
+            } else {
+                self.disk_bytes += extent.bytes;
+                self.chunks.insert(extent.first, *extent);
+            }
+        }
+        self.disk_end = self.disk_end.max(mark.end);
+        self.stored = mark;
+        self.changed_us = None;
+        self.note_change(now_us);
+        self.drop_spilled()
+    }
+
+    /// Splits off the part of RAM that is on disk.
+    fn drop_spilled(&mut self) -> VecDeque<Held> {
+        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start)).unwrap_or(usize::MAX).min(self.head.len());
+        if count == 0 {
+            return VecDeque::new();
+        }
+        let rest = self.head.split_off(count);
+        let done = std::mem::replace(&mut self.head, rest);
+        self.head_start += count as u64;
+        for held in &done {
+            if let Some(message) = &held.message {
+                self.ram_bytes -= message.weight();
+                self.live -= 1;
+            }
+            self.unsettled -= u64::from(held.receipt.is_some());
+        }
+        done
+    }
+
+    /// A chunk was read: its size is known, and places without a message are settled.
+    pub(in crate::spool) fn learn(&mut self, extent: Extent, present: impl Iterator<Item = u64>, now_us: u64) {
+        if extent.end <= self.low || extent.first >= self.disk_end {
+            return;
+        }
+        self.chunks.entry(extent.first).or_insert(extent);
+        let mut expected = extent.first.max(self.low);
+        for place in present {
+            self.accepted.insert(expected, place);
+            expected = expected.max(place + 1);
+        }
+        self.accepted.insert(expected, extent.end);
+        self.advance(now_us);
+    }
+
+    /// Whether `place` may still be handed out.
+    pub(in crate::spool) fn is_owed(&self, place: u64) -> bool {
+        place >= self.low && self.accepted.skip(place) == place && !self.refused.contains(&place)
+    }
+
+    /// The store could not be read at `place`; answers how often in a row.
+    pub(in crate::spool) fn strike(&mut self, place: u64) -> u32 {
+        self.strikes = if self.strikes.0 == place { (place, self.strikes.1 + 1) } else { (place, 1) };
+        self.strikes.1
+    }
+
+    /// Where the first chunk known to lie behind `place` begins, or the end of the disk's part.
+    pub(in crate::spool) fn next_known_chunk(&self, place: u64) -> u64 {
+        self.chunks.range(place.saturating_add(1)..).next().map_or(self.disk_end, |(first, _)| *first)
+    }
+
+    /// The disk has lost `from..to`; answers how many of them were owed.
+    pub(in crate::spool) fn lose(&mut self, from: u64, to: u64, now_us: u64) -> u64 {
+        // A chunk that cannot be read does not tell how many of its places had a message.
+        let most = self.disk_owed;
+        let lost = self.settle(from, to.min(self.disk_end), now_us, &mut Vec::new()).min(most);
+        self.tally.damaged += lost;
+        lost
+    }
+
+    /// Everything that was on disk is gone; answers how many messages were owed.
+    pub(in crate::spool) fn lose_disk(&mut self, now_us: u64) -> u64 {
+        let lost = self.lose(self.low, self.disk_end, now_us);
+        (self.chunks, self.gone) = (BTreeMap::new(), Vec::new());
+        lost
+    }
+
+    /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes.
+    pub(in crate::spool) fn shed(&mut self, most: usize, now_us: u64) -> u64 {
+        let mut dropped = 0;
+        self.shed_from = self.shed_from.max(self.head_start);
+        while self.ram_bytes > most && self.shed_from < self.next() {
+            let place = self.shed_from;
+            self.shed_from += 1;
+            let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));
+            if held.is_some_and(|held| held.message.is_some() && held.receipt.is_none()) {
+                self.take(place, &mut Vec::new());
+                dropped += self.accepted.insert(place, place + 1);
+                self.refused.remove(&place);
+            }
+        }
+        if dropped > 0 {
+            self.tally.dropped += dropped;
+            self.advance(now_us);
+        }
+        dropped
+    }
+}
