@@ -59,10 +59,10 @@ fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Every way of breaking the contract of outputs that the guest knows, one after the other.
+/// Every way of breaking the contract of outputs that the guest knows and that takes one message, one after the other.
 /// Guarantee: each is a fault of kind `contract`, the message is a dead letter, the gateway lives.
 fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
-    let ways = ["backwards", "no-such-input", "no-such-action", "no-such-port", "past-the-end", "overflow", "data-left-over"];
+    let ways = ["no-such-input", "no-such-action", "no-such-port", "past-the-end", "overflow", "data-left-over"];
     let more = ["topic-not-text", "topic-with-wildcard", "key-outside", "bad-headers", "half-an-entry", "no-stride"];
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     for how in ways.into_iter().chain(more) {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::binary::tidegate;
 use crate::certificates::Identity;
 use crate::port;
-use crate::process::Process;
+use crate::process::{Lines, Process};
 use crate::wait::wait_until;
 
 /// How a mosquitto is set up.
@@ -80,7 +80,8 @@ impl Mosquitto {
         let place = folder.display();
         // `user root` matters where the tests run as root: mosquitto would become a user who may not write here.
         let mut text = format!(
-            "user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages {}\nset_tcp_nodelay true\n",
+            "user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages {}\nset_tcp_nodelay true\n\
+             log_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\n",
             ports.plain, self.inflight
         );
         match &self.login {
@@ -165,6 +166,11 @@ impl Broker {
             Kind::Mosquitto { tls: Some(port), .. } => Ok(format!("mqtts://127.0.0.1:{port}")),
             _ => bail!("this broker has no port with TLS"),
         }
+    }
+
+    /// What it wrote; of a mosquitto also who subscribed to what.
+    pub fn lines(&self) -> &Lines {
+        self.process.lines()
     }
 
     /// Publishes one message at QoS 1 and waits for its acknowledgement.
