@@ -171,9 +171,9 @@ impl Gateway {
 
     /// Whether every source has a connection.
     pub fn is_online(&self) -> bool {
-        let Ok((200, text)) = self.get("/readyz?verbose") else { return false };
-        let mut sources = text.lines().filter(|line| line.contains("source ")).peekable();
-        sources.peek().is_some() && sources.all(|line| line.starts_with("[+]"))
+        let Ok((200, text)) = self.get("/metrics") else { return false };
+        let mut states = text.lines().filter_map(|line| line.strip_prefix("tidegate_source_up{")).peekable();
+        states.peek().is_some() && states.all(|state| state.ends_with("} 1"))
     }
 
     /// Asks the admin port: status code and body.
