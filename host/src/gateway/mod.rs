@@ -100,7 +100,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
 }
 
 fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let engine = Engine::new(config.stack_bytes()).map_err(Error::Engine)?;
+    let engine = Engine::new(config.gateway.plugin_stack_bytes).map_err(Error::Engine)?;
     let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
         Ok(chain) => Ok(Arc::new(chain)),
         Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
