@@ -251,7 +251,7 @@ fn wait_for_port(process: &mut Process, port: u16) -> Result<bool> {
 }
 
 /// The port of the first `127.0.0.1:PORT` in `line`.
-pub fn port_in(line: &String) -> Option<u16> {
+pub fn port_in(line: &str) -> Option<u16> {
     let (_, rest) = line.split_once("127.0.0.1:")?;
     let digits = rest.split(|symbol: char| !symbol.is_ascii_digit()).next()?;
     digits.parse().ok().filter(|port| *port != 0)

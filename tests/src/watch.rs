@@ -81,7 +81,8 @@ impl Watch {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let thread = {
             let (stop, seen, filter) = (Arc::clone(&stop), Arc::clone(&seen), filter.to_owned());
-            std::thread::spawn(move || follow(client, broker, &introduction, &filter, &stop, &seen))
+            let session = Session { broker, introduction, filter };
+            std::thread::spawn(move || session.follow(client, &stop, &seen))
         };
         Ok(Self { stop, seen, thread: Some(thread) })
     }
@@ -139,27 +140,29 @@ fn subscribed(broker: SocketAddr, introduction: &Introduction, filter: &str) -> 
     Ok(client)
 }
 
-fn follow(
-    mut client: Client,
+/// What it takes to subscribe again.
+struct Session {
     broker: SocketAddr,
-    introduction: &Introduction,
-    filter: &str,
-    stop: &AtomicBool,
-    seen: &Mutex<Seen>,
-) {
-    while !stop.load(Ordering::Relaxed) {
-        if take(&mut client, seen).is_ok() {
-            continue;
+    introduction: Introduction,
+    filter: String,
+}
+
+impl Session {
+    fn follow(self, mut client: Client, stop: &AtomicBool, seen: &Mutex<Seen>) {
+        while !stop.load(Ordering::Relaxed) {
+            if take(&mut client, seen).is_ok() {
+                continue;
+            }
+            // The broker is away: that is part of the test. Dial until it is back.
+            match subscribed(self.broker, &self.introduction, &self.filter) {
+                Ok(again) => client = again,
+                Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
+            }
         }
-        // The broker is away: that is part of the test. Dial until it is back.
-        match subscribed(broker, introduction, filter) {
-            Ok(again) => client = again,
-            Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
-        }
+        // The session ends with the watch: the broker would go on queueing for it. One that is away has none to end.
+        let _ = client.close();
+        let _ = Client::open(self.broker, &Introduction { clean: true, ..self.introduction }).and_then(Client::close);
     }
-    // The session ends with the watch: the broker would go on queueing for it. One that is away has none to end.
-    let _ = client.close();
-    let _ = Client::open(broker, &Introduction { clean: true, ..introduction.clone() }).and_then(Client::close);
 }
 
 /// One burst: waits for a packet, takes all that is there, acknowledges it in one write.

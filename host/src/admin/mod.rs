@@ -38,7 +38,9 @@ pub struct Check {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// In use, or not ours to use.
-    #[error("cannot listen on `{address}` for metrics and health; choose another with `[admin] listen` or `--set admin.listen='\"127.0.0.1:0\"'`")]
+    #[error(
+        "cannot listen on `{address}` for metrics and health; choose another with `[admin] listen` or `--set admin.listen='\"127.0.0.1:0\"'`"
+    )]
     Bind {
         /// As the config says.
         address: SocketAddr,

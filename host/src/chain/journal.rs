@@ -28,7 +28,8 @@ pub(super) struct Bound {
 impl Bound {
     /// Between two saves: a save costs about as much as running this again.
     pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10 };
-    /// While a swap is on trial and the old instance waits.
+    /// While a swap is on trial and the old instance waits. The trial ends at half of it, so that the batches of the
+    /// lane's present turn still fit.
     pub(super) const TRIAL: Self = Self { messages: 65_536, bytes: 8 << 20 };
 }
 
@@ -70,7 +71,18 @@ impl Journal {
 
     /// Whether it is time to save: what comes now is still taken, what comes after that is not.
     pub(super) fn is_full(&self) -> bool {
-        self.told.len().max(self.messages) >= self.bound.messages || self.words.len() * 4 + self.data.len() >= self.bound.bytes
+        self.holds(1)
+    }
+
+    /// Whether half of the room is left at most.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.holds(2)
+    }
+
+    /// Whether it holds this part of what it may.
+    fn holds(&self, part: usize) -> bool {
+        let bytes = self.words.len() * 4 + self.data.len();
+        self.told.len().max(self.messages) >= self.bound.messages / part || bytes >= self.bound.bytes / part
     }
 
     /// Messages it can tell again.

@@ -210,9 +210,8 @@ impl Stage {
         if !std::mem::replace(&mut previous.proven, true) {
             previous.trial.prove();
         }
-        if previous.journal.is_full() {
-            // The old version could not be brought up to date any more: it has waited long enough.
-            previous.trial.confirm();
+        if previous.journal.is_half_full() {
+            previous.trial.outgrow();
         }
     }
 
@@ -232,6 +231,17 @@ impl Stage {
         if let Err(fault) = caught_up {
             self.report(&fault, now);
             self.recover(now)?;
+        }
+        let missed = previous.journal.missed();
+        if missed > 0 {
+            let plugin = self.live.version.label();
+            self.live.version.metrics.state_lost.inc_by(missed as u64);
+            tracing::error!(
+                plugin,
+                lane = self.lane,
+                missed,
+                "state of a plugin lacks messages that its failed successor had taken"
+            );
         }
         Ok(())
     }

@@ -235,10 +235,12 @@ impl Swap<'_> {
         for reply in &replies {
             match answer(reply) {
                 Ok(pause) => pauses.push(pause),
-                Err(why) => {
+                // A lane also refuses when the version has failed in another one meanwhile.
+                Err(why) if trial.verdict() == Verdict::Running => {
                     trial.fail(why.clone());
-                    refused.get_or_insert(why);
+                    refused = Some(why);
                 }
+                Err(_) => {}
             }
         }
         let verdict = trial.decided(Instant::now() + self.driver.trial);

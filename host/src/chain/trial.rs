@@ -17,6 +17,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 struct State {
     verdict: Verdict,
+    absent: usize,
     unproven: usize,
     unsettled: usize,
 }
@@ -31,7 +32,7 @@ pub(super) struct Trial {
 impl Trial {
     /// A trial in so many lanes.
     pub(super) fn new(lanes: usize) -> Self {
-        let state = State { verdict: Verdict::Running, unproven: lanes, unsettled: 0 };
+        let state = State { verdict: Verdict::Running, absent: lanes, unproven: lanes, unsettled: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -52,6 +53,7 @@ impl Trial {
         let mut state = self.lock();
         match &state.verdict {
             Verdict::Running => {
+                state.absent = state.absent.saturating_sub(1);
                 state.unsettled += 1;
                 Ok(())
             }
@@ -69,9 +71,13 @@ impl Trial {
         }
     }
 
-    /// The new version stays, unless it has failed.
-    pub(super) fn confirm(&self) {
-        self.decide(self.lock(), Verdict::Confirmed);
+    /// A lane cannot remember more of what the new version was told. That has proven enough, unless a lane has not
+    /// even begun with it: two versions for good are not an end.
+    pub(super) fn outgrow(&self) {
+        let state = self.lock();
+        let begun = state.absent == 0;
+        let late = || Verdict::Failed("a lane took too long to begin with the new version".to_owned());
+        self.decide(state, if begun { Verdict::Confirmed } else { late() });
     }
 
     /// The old version comes back, unless the new one is confirmed. The answer is how it stands then.
@@ -139,7 +145,7 @@ mod tests {
         trial.prove();
         assert_eq!(trial.fail("trap"), Verdict::Failed("trap".to_owned()));
         trial.prove();
-        trial.confirm();
+        trial.outgrow();
         assert_eq!(trial.fail("again"), Verdict::Failed("trap".to_owned()));
         assert_eq!(trial.join(), Err("trap".to_owned()));
     }
@@ -147,8 +153,22 @@ mod tests {
     #[test]
     fn a_failure_after_the_verdict_changes_nothing() {
         let trial = Trial::new(1);
-        trial.confirm();
+        trial.prove();
         assert_eq!(trial.fail("late"), Verdict::Confirmed);
+    }
+
+    #[test]
+    fn a_lane_that_remembers_no_more_confirms_when_all_have_begun() {
+        let trial = Trial::new(2);
+        trial.join().unwrap();
+        trial.join().unwrap();
+        trial.outgrow();
+        assert_eq!(trial.verdict(), Verdict::Confirmed);
+
+        let trial = Trial::new(2);
+        trial.join().unwrap();
+        trial.outgrow();
+        assert!(matches!(trial.verdict(), Verdict::Failed(why) if why.contains("too long")));
     }
 
     #[test]

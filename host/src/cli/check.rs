@@ -60,7 +60,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
 pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
-    let stack_bytes = config.stack_bytes();
+    let stack_bytes = config.gateway.plugin_stack_bytes;
     let faults = |(flow, spec): (usize, &chain::Config)| -> Result<Vec<PluginFault>, chain::Error> {
         let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
         let found = chain::check(spec, &Engine::new(stack_bytes)?)?;

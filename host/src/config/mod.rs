@@ -144,12 +144,6 @@ pub struct PluginFault {
 }
 
 impl Config {
-    /// Native stack that guests may use, bytes: one value for the engine, so the largest any plugin was given.
-    pub fn stack_bytes(&self) -> usize {
-        let plugins = self.flows.iter().flat_map(|flow| &flow.plugins);
-        plugins.map(|plugin| plugin.limits.stack_bytes).max().unwrap_or(chain::Limits::default().stack_bytes)
-    }
-
     /// Shows plugin faults as problems of this config, each where the plugin or its settings were written.
     pub fn plugin_problems(&self, faults: impl IntoIterator<Item = PluginFault>) -> Problems {
         let problem = |fault: PluginFault| {

@@ -102,7 +102,10 @@ impl Driver {
         let new = match config::load(&self.origin) {
             Ok(new) => new,
             Err(problems) => {
-                tracing::warn!(mistakes = problems.errors(), "the changed config was not applied, the running one stays; `tidegate check` shows why");
+                tracing::warn!(
+                    mistakes = problems.errors(),
+                    "the changed config was not applied, the running one stays; `tidegate check` shows why"
+                );
                 return;
             }
         };
@@ -114,7 +117,10 @@ impl Driver {
             self.apply(change);
         }
         if !difference.other.is_empty() {
-            tracing::warn!(tables = difference.other.join(", "), "these changes of the config need a restart; plugins and their settings change live");
+            tracing::warn!(
+                tables = difference.other.join(", "),
+                "these changes of the config need a restart; plugins and their settings change live"
+            );
         }
     }
 

@@ -100,7 +100,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
 }
 
 fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let engine = Engine::new(config.stack_bytes()).map_err(Error::Engine)?;
+    let engine = Engine::new(config.gateway.plugin_stack_bytes).map_err(Error::Engine)?;
     let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
         Ok(chain) => Ok(Arc::new(chain)),
         Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
@@ -156,16 +156,22 @@ impl Gateway {
     /// Waits until a flow has lost a lane for good.
     async fn lane_failed(&self) -> Error {
         let (failed, mut failures) = tokio::sync::mpsc::channel(1);
-        let watches: Vec<_> = self.chains.iter().map(|chain| {
-            let (chain, failed) = (Arc::clone(chain), failed.clone());
-            tokio::spawn(async move {
-                while chain.failure().why().is_none() {
-                    chain.failure().bell().notified().await;
-                }
-                // An error means that another flow was first.
-                let _ = failed.send(Error::Lane { flow: Arc::clone(chain.name()), why: chain.failure().why().unwrap_or_default() }).await;
+        let watches: Vec<_> = self
+            .chains
+            .iter()
+            .map(|chain| {
+                let (chain, failed) = (Arc::clone(chain), failed.clone());
+                tokio::spawn(async move {
+                    while chain.failure().why().is_none() {
+                        chain.failure().bell().notified().await;
+                    }
+                    // An error means that another flow was first.
+                    let _ = failed
+                        .send(Error::Lane { flow: Arc::clone(chain.name()), why: chain.failure().why().unwrap_or_default() })
+                        .await;
+                })
             })
-        }).collect();
+            .collect();
         let first = failures.recv().await;
         watches.iter().for_each(tokio::task::JoinHandle::abort);
         match first {

@@ -11,29 +11,32 @@ use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Marks, Mint, 
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, DISCONNECT, PUBACK, PUBREC};
 
-struct Lanes(mpsc::UnboundedSender<Delivery>);
+/// More than any case sends.
+const PLENTY: usize = 10_000;
+
+struct Lanes(mpsc::Sender<Delivery>);
 
 impl Intake for Lanes {
     fn deliver(&self, batch: Vec<Delivery>) {
-        batch.into_iter().for_each(|delivery| self.0.send(delivery).unwrap());
+        batch.into_iter().for_each(|delivery| self.0.try_send(delivery).unwrap());
     }
 }
 
-struct Letters(mpsc::UnboundedSender<DeadLetter>);
+struct Letters(mpsc::Sender<DeadLetter>);
 
 impl Outlet for Letters {
     fn append(&self, _: Vec<Append>) {}
 
     fn park(&self, letters: Vec<DeadLetter>) {
-        letters.into_iter().for_each(|letter| self.0.send(letter).unwrap());
+        letters.into_iter().for_each(|letter| self.0.try_send(letter).unwrap());
     }
 }
 
 struct Bench {
     broker: Broker,
     registry: Registry,
-    flows: Vec<mpsc::UnboundedReceiver<Delivery>>,
-    letters: mpsc::UnboundedReceiver<DeadLetter>,
+    flows: Vec<mpsc::Receiver<Delivery>>,
+    letters: mpsc::Receiver<DeadLetter>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -43,7 +46,7 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
     let broker = Broker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(PLENTY);
         flows.push(receiver);
         table.push(Route {
             flow: FlowId(number),
@@ -62,7 +65,7 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,
     };
-    let (parked, letters) = mpsc::unbounded_channel();
+    let (parked, letters) = mpsc::channel(PLENTY);
     let (stop, stopped) = watch::channel(Stop::Run);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();

@@ -227,7 +227,7 @@ impl Keeper {
         let mut batch = Vec::with_capacity(COPY);
         self.packer.begin(from);
         while place < cut && bytes < COMMIT_BYTES {
-            let next = locked(&slot.queue).copy(place, cut, COPY, self.shared.config.chunk_bytes, &mut batch);
+            let next = locked(&slot.queue).copy(place..cut, COPY, self.shared.config.chunk_bytes, &mut batch);
             if next <= place && batch.is_empty() {
                 break;
             }

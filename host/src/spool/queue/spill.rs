@@ -1,24 +1,24 @@
 //! The side of the disk: what a spill takes, what a commit changes, what reading teaches, what is lost.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use super::{Held, Mark, Queue};
 use crate::message::Message;
 use crate::spool::chunk::Extent;
 
 impl Queue {
-    /// Clones messages of `from..end` for a spill, at most `max` and about `max_bytes`; answers where to go on.
+    /// Clones messages of `part` for a spill, at most `max` and about `max_bytes`; answers where to go on.
     pub(in crate::spool) fn copy(
         &self,
-        from: u64,
-        end: u64,
+        part: Range<u64>,
         max: usize,
         max_bytes: usize,
         into: &mut Vec<(u64, Message, u64)>,
     ) -> u64 {
-        let mut place = from.max(self.head_start);
+        let mut place = part.start.max(self.head_start);
         let (mut bytes, mut walked) = (0, 0);
-        while place < end.min(self.next()) && walked < max && bytes < max_bytes {
+        while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
             let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
             let Some(held) = self.head.get(index) else { break };
             if let Some(message) = &held.message {
