@@ -11,8 +11,8 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies one folder below the root")
 }
 
-/// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so this does, once: without
-/// `-p`, so that cargo unifies features over the same packages as a plain `cargo test` and compiles nothing twice.
+/// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so this does, once, and
+/// selects what `cargo demo` selects, so that the two share what is compiled.
 pub fn tidegate() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
@@ -30,7 +30,7 @@ fn build() -> Result<PathBuf> {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--bin", "tidegate", "--profile", profile])
+        .args(["build", "--quiet", "--package", "tidegate", "--bin", "tidegate", "--profile", profile])
         .current_dir(workspace())
         .status()
         .context("cannot run cargo to build `tidegate`")?;
