@@ -27,7 +27,7 @@ Exit code 0: everything sent was acknowledged and, where it is watched, nothing 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Broker the devices send to: mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS
+    /// Broker the devices send to: `mqtt://[USER:PASSWORD@]HOST[:PORT]`, or `mqtts://` for TLS
     #[arg(long, value_name = "URL")]
     pub broker: String,
     /// Number of devices; they share one connection and are named d0, d1, …
