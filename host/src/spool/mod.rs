@@ -29,6 +29,7 @@ mod account;
 mod backlog;
 mod bell;
 mod chunk;
+mod error;
 mod folder;
 mod keeper;
 mod letters;
@@ -49,6 +50,7 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 pub use account::{Account, LetterAccount, QueueAccount};
+pub use error::Error;
 pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
 pub use settings::{Config, QueueConfig};
@@ -67,62 +69,6 @@ use store::{Kept, Store, StoreError};
 const STALL_US: u64 = 2_000_000;
 /// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
 const HEADS_KEPT: usize = 4;
-
-/// Why the spool cannot be opened or closed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The folder cannot be made, locked or synced.
-    #[error("the data folder `{}` cannot be used", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Another gateway has it.
-    #[error("the data folder `{}` is in use by process {holder}", path.display())]
-    Locked {
-        /// The folder.
-        path: PathBuf,
-        /// Its process id, as far as known.
-        holder: String,
-    },
-    /// A later version wrote the store.
-    #[error(
-        "the store in `{}` has format {found}, and this version reads up to format {known}: \
-         install the version that wrote it, or drain it there first", path.display()
-    )]
-    Newer {
-        /// The folder.
-        path: PathBuf,
-        /// Format of the store.
-        found: u8,
-        /// Latest format this version knows.
-        known: u8,
-    },
-    /// The disk refuses.
-    #[error("the store in `{}` cannot be opened", path.display())]
-    Store {
-        /// The folder.
-        path: PathBuf,
-        /// What failed.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The thread cannot be started.
-    #[error("the store's thread cannot be started")]
-    Thread(#[source] std::io::Error),
-    /// The last commit failed: these messages are in RAM only. Those with a receipt come again from their broker.
-    #[error("{messages} messages and {letters} dead letters could not be written")]
-    Unwritten {
-        /// Messages owed in RAM.
-        messages: u64,
-        /// Dead letters waiting.
-        letters: u64,
-    },
-    /// The store's thread has panicked.
-    #[error("the store's thread has panicked")]
-    Panicked,
-}
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {

@@ -1,0 +1,59 @@
+//! Why the spool cannot be opened or closed. Every text names the folder or the number of messages.
+
+use std::path::PathBuf;
+
+/// Why the spool cannot be opened or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be made, locked or synced.
+    #[error("the data folder `{}` cannot be used", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another gateway has it.
+    #[error("the data folder `{}` is in use by process {holder}", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// Its process id, as far as known.
+        holder: String,
+    },
+    /// A later version wrote the store.
+    #[error(
+        "the store in `{}` has format {found}, and this version reads up to format {known}: \
+         install the version that wrote it, or drain it there first", path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Format of the store.
+        found: u8,
+        /// Latest format this version knows.
+        known: u8,
+    },
+    /// The disk refuses.
+    #[error("the store in `{}` cannot be opened", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The thread cannot be started.
+    #[error("the store's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// The last commit failed: these messages are in RAM only. Those with a receipt come again from their broker.
+    #[error("{messages} messages and {letters} dead letters could not be written")]
+    Unwritten {
+        /// Messages owed in RAM.
+        messages: u64,
+        /// Dead letters waiting.
+        letters: u64,
+    },
+    /// The store's thread has panicked.
+    #[error("the store's thread has panicked")]
+    Panicked,
+}
