@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tidegate::message::{Append, Backlog, Burst, Fetch, Message, QueueId, Seq, Settled};
-use tidegate::spool::{Config, Metrics, QueueConfig, Spool};
+use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool};
 use tidegate_tests::sample::messages;
 
 const MESSAGES: usize = 200_000;
@@ -25,7 +25,7 @@ impl Store {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = Config {
             path: folder.path().to_path_buf(),
-            queues: vec![QueueConfig { uplink: "cloud".into(), class: "telemetry".into() }],
+            queues: vec![QueueConfig { uplink: "cloud".into(), class: "telemetry".into(), policy: Policy::default() }],
             flows: vec!["bench".into()],
             spill_after: Duration::from_secs(2),
             commit_every: Duration::from_millis(500),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod cli;
+mod config;
 mod crash;
 mod demo;
 mod flow;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         tidy::cases(),
         instruments::cases(),
         cli::cases(),
+        config::cases(),
         flow::cases(),
         protocol::cases(),
         tls::cases(),

@@ -8,10 +8,11 @@ use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, spool};
 
 use super::check::Check;
+use super::class::{self, Class};
 use super::code::Code;
 use super::connection::{self, Role};
 use super::fields::Fields;
-use super::flow::{self, CLASSES, Flow, Names, Queues};
+use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
 use super::plugin::Places;
@@ -52,11 +53,11 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let mut identities = Vec::new();
     let mut sources = sources(&mut root, &gateway.name, &mut identities);
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities);
-    let classes = classes(&mut root);
+    let classes = class::read_all(&mut root);
     let names = Names {
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
-        classes: CLASSES.into_iter().chain(classes).collect(),
+        classes: &classes,
         plugin_stack_bytes: gateway.plugin_stack_bytes,
     };
     let mut queues = Queues::default();
@@ -68,7 +69,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     check_client_ids(check, &identities);
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
-        add_drains(&queues, &mut uplinks);
+        add_drains(&queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
@@ -143,16 +144,6 @@ fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
     uplinks
 }
 
-/// Classes of the operator's own; they have no settings yet.
-fn classes<'a>(root: &mut Fields<'a>) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for (name, fields) in root.named("class") {
-        fields.done();
-        names.push(name);
-    }
-    names
-}
-
 fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> Vec<Flow> {
     let mut flows = Vec::new();
     for (index, (name, mut fields)) in root.named("flow").into_iter().enumerate() {
@@ -197,11 +188,12 @@ fn add_routes(flows: &[Flow], sources: &mut [(SourceSpec, Place)]) {
     }
 }
 
-fn add_drains(queues: &Queues, uplinks: &mut [(uplink::Config, Place)]) {
+fn add_drains(queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config, Place)]) {
     for (index, queue) in queues.0.iter().enumerate() {
+        let weight = classes.iter().find(|class| class.name == queue.class).map_or(1, |class| class.weight);
         for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.uplink) {
             let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class) });
+            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight });
         }
     }
 }

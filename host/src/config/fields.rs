@@ -268,10 +268,11 @@ impl<'a> Fields<'a> {
         self.table(key).unwrap_or_else(|| Self { check, path, place, own: None, base: None, asked: Vec::new() })
     }
 
-    /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's `[key."*"]`.
+    /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's of that name, else its
+    /// `[key."*"]`.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         self.asked.push(key);
-        let base = self.base.and_then(|table| table.table(key)).and_then(|table| table.table("*"));
+        let manual = self.base.and_then(|table| table.table(key));
         let Some(item) = self.own(key) else { return Vec::new() };
         let Some(tables) = self.as_table(key, item) else { return Vec::new() };
         let mut named = Vec::new();
@@ -280,9 +281,16 @@ impl<'a> Fields<'a> {
             self.check.name(key, &entry.key, entry.place);
             let Some(own) = self.as_table(&path, &entry.item) else { continue };
             let place = entry.place;
+            let base = manual.and_then(|table| table.table(&entry.key).or_else(|| table.table("*")));
             named.push((entry.key.as_str(), Self { check: self.check, path, place, own: Some(own), base, asked: Vec::new() }));
         }
         named
+    }
+
+    /// The table `[key.name]` as the manual has it, for one that the operator did not write.
+    pub(super) fn preset(&mut self, key: &'static str, name: &str) -> Self {
+        let base = self.base.and_then(|table| table.table(key)).and_then(|table| table.table(name));
+        Self { check: self.check, path: format!("{key}.{name}"), place: self.place, own: None, base, asked: Vec::new() }
     }
 
     /// The tables `[[key]]` with the manual's only one as their default.

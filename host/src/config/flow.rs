@@ -8,6 +8,7 @@ use crate::message::{FlowId, QueueId};
 use crate::source::{Ack, Pattern};
 use crate::spool::QueueConfig;
 
+use super::class::Class;
 use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
@@ -19,22 +20,19 @@ use super::tree::{Item, Node, Place};
 pub(super) struct Names<'a> {
     pub(super) sources: Vec<&'a str>,
     pub(super) uplinks: Vec<&'a str>,
-    pub(super) classes: Vec<&'a str>,
+    pub(super) classes: &'a [Class],
     pub(super) plugin_stack_bytes: usize,
 }
-
-/// The classes every gateway has.
-pub(super) const CLASSES: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
 
 /// All (uplink, class) that a route names; a queue's place in the list is its id.
 #[derive(Debug, Default)]
 pub(super) struct Queues(pub(super) Vec<QueueConfig>);
 
 impl Queues {
-    fn id(&mut self, uplink: &str, class: &str) -> QueueId {
-        let known = self.0.iter().position(|queue| &*queue.uplink == uplink && &*queue.class == class);
+    fn id(&mut self, uplink: &str, class: &Class) -> QueueId {
+        let known = self.0.iter().position(|queue| &*queue.uplink == uplink && queue.class == class.name);
         let index = known.unwrap_or_else(|| {
-            self.0.push(QueueConfig { uplink: uplink.into(), class: class.into() });
+            self.0.push(QueueConfig { uplink: uplink.into(), class: Arc::clone(&class.name), policy: class.policy });
             self.0.len() - 1
         });
         QueueId(u16::try_from(index).unwrap_or(u16::MAX))
@@ -221,6 +219,8 @@ fn queue(fields: &Fields<'_>, text: &str, place: Place, names: &Names<'_>, queue
         return None;
     };
     let uplink_known = fields.check.reference("uplink", uplink, place, &names.uplinks);
-    let class_known = fields.check.reference("class", class, place, &names.classes);
-    (uplink_known && class_known).then(|| queues.id(uplink, class))
+    let known: Vec<&str> = names.classes.iter().map(|class| &*class.name).collect();
+    let class_known = fields.check.reference("class", class, place, &known);
+    let class = names.classes.iter().find(|known| class_known && &*known.name == class)?;
+    uplink_known.then(|| queues.id(uplink, class))
 }

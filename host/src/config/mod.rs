@@ -10,6 +10,7 @@
 mod address;
 mod assemble;
 mod check;
+mod class;
 mod code;
 mod connection;
 mod difference;

@@ -53,7 +53,7 @@ pub use account::{Account, LetterAccount, QueueAccount};
 pub use error::Error;
 pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
-pub use settings::{Config, QueueConfig};
+pub use settings::{Config, Giving, Policy, QueueConfig};
 
 use crate::clock::Now;
 use crate::message::{Backlog, Outlet};

@@ -4,6 +4,36 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What of a class goes first when there is no more room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Giving {
+    /// The oldest messages make room.
+    #[default]
+    Oldest,
+    /// What comes is not taken any more.
+    Newest,
+    /// What a newer message of its topic has superseded, at every spill; then the oldest.
+    KeepLastPerTopic,
+}
+
+/// What is given up, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of one queue's chunks on disk; free room inside the store's file counts as free.
+    pub max_bytes: u64,
+    /// How long a message may be owed while the gateway runs.
+    pub max_age: Option<Duration>,
+    /// What goes first.
+    pub giving: Giving,
+}
+
+impl Default for Policy {
+    /// Nothing is ever given up.
+    fn default() -> Self {
+        Self { max_bytes: u64::MAX, max_age: None, giving: Giving::Oldest }
+    }
+}
+
 /// One queue: what is owed to one uplink in one class. Its index in [`Config::queues`] is its `QueueId`.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
@@ -11,6 +41,8 @@ pub struct QueueConfig {
     pub uplink: Arc<str>,
     /// Name of the class.
     pub class: Arc<str>,
+    /// Of the class, for this queue alone.
+    pub policy: Policy,
 }
 
 /// The spool.

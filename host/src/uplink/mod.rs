@@ -63,6 +63,8 @@ pub struct Drain {
     pub queue: QueueId,
     /// Its class, for metrics.
     pub class: Arc<str>,
+    /// Its share beside the other queues of this uplink, from 1 to 100.
+    pub weight: u32,
 }
 
 /// One uplink.

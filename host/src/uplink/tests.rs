@@ -135,7 +135,7 @@ async fn bench(list: Arc<List>, qos: Qos, inflight: u16) -> Bench {
     let broker = Broker::bind().await;
     let mqtt = crate::mqtt::Config { inflight, clean_start: true, ..broker.config() };
     let drains = (0_u16..).take(list.queues.lock().unwrap().len());
-    let drains = drains.map(|index| Drain { queue: QueueId(index), class: format!("class-{index}").into() }).collect();
+    let drains = drains.map(|index| Drain { queue: QueueId(index), class: format!("class-{index}").into(), weight: 1 }).collect();
     let config = Config { name: "cloud".into(), mqtt, qos, drains, max_packet_bytes: 1_000 };
     let (stop, stopped) = watch::channel(Stop::Run);
     let registry = Registry::new();

@@ -1,0 +1,54 @@
+//! `[class.NAME]`: what is given up of what is owed, and who goes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::spool::{Giving, Policy};
+
+use super::fields::Fields;
+use super::tree::Node;
+
+/// The classes every gateway has.
+const PRESETS: [&str; 4] = ["alarm", "state", "telemetry", "debug"];
+
+/// A class.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    pub(super) name: Arc<str>,
+    pub(super) policy: Policy,
+    /// Its share when several classes are drained, from 1 to 100.
+    pub(super) weight: u32,
+}
+
+/// The classes every gateway has, and those of the operator's own.
+pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
+    let mut classes: Vec<Class> = Vec::new();
+    for (name, fields) in root.named("class") {
+        classes.push(read(fields, name));
+    }
+    for name in PRESETS {
+        if !classes.iter().any(|class| &*class.name == name) {
+            classes.push(read(root.preset("class", name), name));
+        }
+    }
+    classes
+}
+
+fn read(mut fields: Fields<'_>, name: &str) -> Class {
+    let giving = [("oldest", Giving::Oldest), ("newest", Giving::Newest), ("keep-last-per-topic", Giving::KeepLastPerTopic)];
+    let policy = Policy {
+        max_bytes: fields.size("max", 1 << 20..=1 << 40),
+        max_age: max_age(&mut fields),
+        giving: fields.choice("drop", &giving).unwrap_or_default(),
+    };
+    let weight = fields.count("weight", 1..=100);
+    fields.done();
+    Class { name: name.into(), policy, weight }
+}
+
+fn max_age(fields: &mut Fields<'_>) -> Option<Duration> {
+    match fields.find("max_age").map(|item| &item.node) {
+        Some(Node::Text(text)) if text == "never" => None,
+        _ => Some(fields.duration("max_age", Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400))),
+    }
+}
