@@ -20,17 +20,15 @@ pub(super) struct Class {
     pub(super) weight: u32,
 }
 
-/// The classes every gateway has, and those of the operator's own.
+/// The classes every gateway has, then those of the operator's own.
 pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
+    let mut written: Vec<Class> = root.named("class").into_iter().map(|(name, fields)| read(fields, name)).collect();
     let mut classes: Vec<Class> = Vec::new();
-    for (name, fields) in root.named("class") {
-        classes.push(read(fields, name));
-    }
     for name in PRESETS {
-        if !classes.iter().any(|class| &*class.name == name) {
-            classes.push(read(root.preset("class", name), name));
-        }
+        let own = written.iter().position(|class| &*class.name == name).map(|at| written.remove(at));
+        classes.push(own.unwrap_or_else(|| read(root.preset("class", name), name)));
     }
+    classes.extend(written);
     classes
 }
 

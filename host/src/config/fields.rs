@@ -200,7 +200,8 @@ impl<'a> Fields<'a> {
                 let default = self
                     .base
                     .and_then(|table| table.get(key))
-                    .and_then(|item| if let Node::Text(text) = &item.node { Some(text.as_str()) } else { None });
+                    .and_then(|item| if let Node::Text(text) = &item.node { Some(text.as_str()) } else { None })
+                    .filter(|text| text.starts_with(|first: char| first.is_ascii_digit()));
                 format!("write \"{}\"", kind.with_unit(written, default))
             }
             UnitError::UnknownUnit(Some(unit)) => format!("write \"{number}{unit}\""),
