@@ -16,7 +16,7 @@ use decode_json::DecodeJson;
 use filter::FilterFields;
 use threshold::Threshold;
 use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring};
-use tidegate::message::{Append, DeadLetter, Delivery, Intake, Message, Mint, Outlet};
+use tidegate::message::{Append, DeadLetter, Delivery, Intake, Loss, Message, Mint, Outlet};
 use tidegate_tests::sample::messages;
 
 /// Messages delivered at once, so that the lane always finds full batches and a hand-over is paid once in many.
@@ -37,6 +37,10 @@ impl Outlet for Counter {
 
     fn park(&self, letters: Vec<DeadLetter>) {
         panic!("the benchmark's messages are good, but: {}", letters[0].detail);
+    }
+
+    fn lose(&self, losses: Vec<Loss>) {
+        panic!("nothing is to be lost here, but: {losses:?}");
     }
 }
 

@@ -33,6 +33,7 @@ impl Store {
             chunk_bytes: 64 << 10,
             cache_bytes: 8 << 20,
             dead_letters: 100,
+            gap_topic: None,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
         let spool = Spool::open(config, metrics).expect("the store opens");

@@ -13,6 +13,7 @@ mod guest;
 mod hostile;
 mod instruments;
 mod outage;
+mod policy;
 mod protocol;
 mod scene;
 mod shutdown;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         hostile::cases(),
         swap::cases(),
         outage::cases(),
+        policy::cases(),
         shutdown::cases(),
         crash::cases(),
         demo::cases(),

@@ -62,7 +62,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     };
     let mut queues = Queues::default();
     let mut flows = flows(&mut root, &names, &mut queues);
-    let limits = closed(&mut root, "spool", globals::spool);
+    let limits = closed(&mut root, "spool", |fields| globals::spool(fields, &gateway.name));
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     root.done();
@@ -270,5 +270,6 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         chunk_bytes: limits.chunk_bytes,
         cache_bytes: limits.cache_bytes,
         dead_letters: limits.dead_letters,
+        gap_topic: limits.gap_topic,
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
 fn read(mut fields: Fields<'_>, name: &str) -> Class {
     let giving = [("oldest", Giving::Oldest), ("newest", Giving::Newest), ("keep-last-per-topic", Giving::KeepLastPerTopic)];
     let policy = Policy {
-        max_bytes: fields.size("max", 1 << 20..=1 << 40),
+        max_bytes: fields.size("max", 256 << 10..=1 << 40),
         max_age: max_age(&mut fields),
         giving: fields.choice("drop", &giving).unwrap_or_default(),
     };

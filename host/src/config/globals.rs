@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::code::Code;
+use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
 
@@ -77,6 +78,7 @@ pub(super) struct SpoolLimits {
     pub(super) chunk_bytes: usize,
     pub(super) cache_bytes: u64,
     pub(super) dead_letters: usize,
+    pub(super) gap_topic: Option<Arc<str>>,
 }
 
 /// Reads `[gateway]`.
@@ -118,7 +120,7 @@ fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
 }
 
 /// Reads `[spool]`.
-pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
+pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let range = || Duration::from_millis(1)..=Duration::from_secs(3_600);
     let limits = SpoolLimits {
@@ -129,11 +131,22 @@ pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
         chunk_bytes: whole(fields.size("chunk", 4 << 10..=96 << 10)),
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
+        gap_topic: gap_topic(fields, gateway),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);
     }
     limits
+}
+
+/// Where upstream is told what was given up.
+fn gap_topic(fields: &mut Fields<'_>, gateway: &str) -> Option<Arc<str>> {
+    let topic = fields.text("gap_topic").filter(|topic| !topic.is_empty())?.replace("{gateway}", gateway);
+    if !is_topic(&topic) || topic.contains(['{', '}']) {
+        let hint = "a topic has no `+` and `#`, and only {gateway} may stand in this one; \"\" for none".to_owned();
+        fields.problem(Code::Topic, "gap_topic", format!("`{topic}` cannot be published to"), hint);
+    }
+    Some(topic.into())
 }
 
 /// Reads `[admin]`.

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Message, Receipt};
+use super::{Message, Receipt, Span};
 
 /// A message on its way from a source into a flow.
 #[derive(Clone, Debug)]
@@ -104,6 +105,81 @@ pub struct DeadLetter {
     pub receipt: Option<Receipt>,
 }
 
+/// Why messages were given up: neither delivered nor owed any more, nor in a dead letter. The ledger counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossReason {
+    /// The oldest of a class made room for newer ones.
+    QuotaOldest,
+    /// There was no room for what came.
+    QuotaNewest,
+    /// A newer message of the same topic took its place.
+    Superseded,
+    /// It was owed for longer than its class allows.
+    Expired,
+    /// The disk lost it.
+    Damaged,
+    /// The store could not write, and memory was full.
+    SpoolFull,
+    /// The same, of dead letters.
+    LettersFull,
+    /// Dead letters that made room for newer ones.
+    DeadLettersEvicted,
+    /// A source had no room for a message of level 0.
+    Qos0Pressed,
+    /// A broker forgot our session with what it held for us; how many is not known.
+    BrokerSessionLost,
+}
+
+impl LossReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::QuotaOldest,
+        Self::QuotaNewest,
+        Self::Superseded,
+        Self::Expired,
+        Self::Damaged,
+        Self::SpoolFull,
+        Self::LettersFull,
+        Self::DeadLettersEvicted,
+        Self::Qos0Pressed,
+        Self::BrokerSessionLost,
+    ];
+
+    /// The name used in metrics, in the ledger and on the CLI.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QuotaOldest => "quota-oldest",
+            Self::QuotaNewest => "quota-newest",
+            Self::Superseded => "superseded",
+            Self::Expired => "expired",
+            Self::Damaged => "damaged",
+            Self::SpoolFull => "spool-full",
+            Self::LettersFull => "letters-full",
+            Self::DeadLettersEvicted => "dead-letters-evicted",
+            Self::Qos0Pressed => "qos0-pressed",
+            Self::BrokerSessionLost => "broker-session-lost",
+        }
+    }
+}
+
+/// Messages that were given up before they came into a queue.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Why.
+    pub reason: LossReason,
+    /// Topic, if they had one in common; else empty.
+    pub topic: Bytes,
+    /// The device's place in the topic.
+    pub key: Span,
+    /// How many; 0 when that cannot be known.
+    pub count: u64,
+    /// Wall clock when the first came, microseconds since 1970.
+    pub received_us: u64,
+    /// Whether that clock had been set.
+    pub is_clock_set: bool,
+}
+
 /// Where a source delivers: one flow's lanes. Never blocks: the source bounds what is under way by its own
 /// byte limit.
 pub trait Intake: Send + Sync {
@@ -118,6 +194,9 @@ pub trait Outlet: Send + Sync {
 
     /// Writes dead letters; their receipts settle when they are committed.
     fn park(&self, letters: Vec<DeadLetter>);
+
+    /// Enters in the ledger what was given up before it came into a queue.
+    fn lose(&self, losses: Vec<Loss>);
 }
 
 /// What a fetch found.

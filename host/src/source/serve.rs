@@ -107,6 +107,7 @@ impl Source {
         self.reading = true;
         if stood_before && !established.session_present {
             self.meters.sessions_lost.inc();
+            self.sorter.session_lost();
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
     }

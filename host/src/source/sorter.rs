@@ -9,7 +9,7 @@ use super::unsettled::{Claim, Unsettled};
 use super::{Ack, Config, Pattern};
 use crate::clock::Now;
 use crate::message::{
-    Burst, DeadLetter, Delivery, FlowId, Intake, Marks, Message, MessageId, Mint, Outlet, Reason, Settled, Span,
+    Burst, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Reason, Settled, Span,
 };
 use crate::mqtt::{AckToken, Event, Publish};
 
@@ -47,6 +47,8 @@ struct Ledger {
     /// Under way, with everything before this burst.
     bytes: usize,
     letters: Vec<(DeadLetter, Option<u32>)>,
+    /// Messages of level 0 there was no room for.
+    losses: Vec<Loss>,
 }
 
 impl Ledger {
@@ -105,6 +107,19 @@ impl Sorter {
         Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes }
     }
 
+    /// The broker has forgotten our session, and with it what it held for us.
+    pub(super) fn session_lost(&self) {
+        let now = Now::read();
+        self.outlet.lose(vec![Loss {
+            reason: LossReason::BrokerSessionLost,
+            topic: Bytes::new(),
+            key: Span::default(),
+            count: 0,
+            received_us: now.wall_us,
+            is_clock_set: now.is_set(),
+        }]);
+    }
+
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
     pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) -> usize {
         let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. });
@@ -131,11 +146,26 @@ impl Sorter {
     fn one(&mut self, message: Message, packet_bytes: Option<u64>, token: Option<AckToken>, ledger: &mut Ledger) {
         if token.is_none() && ledger.bytes > self.max_unsettled_bytes / 2 {
             self.meters.dropped.inc();
+            ledger.losses.push(self.loss(message));
             return;
         }
         match self.excess(&message, packet_bytes) {
             Some(detail) => self.park(message, detail, token, ledger),
             None => self.route(message, token, ledger),
+        }
+    }
+
+    fn loss(&self, message: Message) -> Loss {
+        // Cut to its limit and copied: a slice would keep the whole read buffer until the ledger is written.
+        let topic = topic_head(message.topic_str(), self.max_topic_bytes);
+        let key = self.flows.iter().find_map(|flow| flow.key(message.topic_str())).filter(|_| topic.len() == message.topic.len());
+        Loss {
+            reason: LossReason::Qos0Pressed,
+            topic,
+            key: key.unwrap_or_default(),
+            count: 1,
+            received_us: message.received_us,
+            is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
         }
     }
 
@@ -201,7 +231,10 @@ impl Sorter {
     }
 
     fn hand_on(&mut self, ledger: Ledger, unsettled: &mut Unsettled) {
-        let Ledger { claims, ends, loose, loose_bytes, letters, .. } = ledger;
+        let Ledger { claims, ends, loose, loose_bytes, letters, losses, .. } = ledger;
+        if !losses.is_empty() {
+            self.outlet.lose(losses);
+        }
         let claimed = (!claims.is_empty()).then(|| Burst::new(Arc::clone(&self.settled), ends));
         let watched = (loose > 0).then(|| Burst::new(Arc::clone(&self.settled), [loose]));
         if let Some(burst) = &claimed {

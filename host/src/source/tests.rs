@@ -1,13 +1,13 @@
 //! A source between a scripted broker and a flow that remembers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Ack, Config, Error, Metrics, Pattern, Route, run};
-use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Marks, Mint, Outlet, Qos, Reason};
+use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, DISCONNECT, PUBACK, PUBREC};
 
@@ -22,13 +22,17 @@ impl Intake for Lanes {
     }
 }
 
-struct Letters(mpsc::Sender<DeadLetter>);
+struct Letters(mpsc::Sender<DeadLetter>, Arc<Mutex<Vec<Loss>>>);
 
 impl Outlet for Letters {
     fn append(&self, _: Vec<Append>) {}
 
     fn park(&self, letters: Vec<DeadLetter>) {
         letters.into_iter().for_each(|letter| self.0.try_send(letter).unwrap());
+    }
+
+    fn lose(&self, losses: Vec<Loss>) {
+        self.1.lock().unwrap().extend(losses);
     }
 }
 
@@ -37,6 +41,7 @@ struct Bench {
     registry: Registry,
     flows: Vec<mpsc::Receiver<Delivery>>,
     letters: mpsc::Receiver<DeadLetter>,
+    losses: Arc<Mutex<Vec<Loss>>>,
     stop: watch::Sender<Stop>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -69,8 +74,10 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
     let (stop, stopped) = watch::channel(Stop::Run);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
-    let task = tokio::spawn(run(config, Arc::new(Letters(parked)), Arc::new(Mint::new(7)), metrics, stopped));
-    Bench { broker, registry, flows, letters, stop, task }
+    let losses = Arc::default();
+    let task =
+        tokio::spawn(run(config, Arc::new(Letters(parked, Arc::clone(&losses))), Arc::new(Mint::new(7)), metrics, stopped));
+    Bench { broker, registry, flows, letters, losses, stop, task }
 }
 
 async fn simple() -> Bench {
@@ -233,6 +240,12 @@ async fn above_half_of_the_room_level_0_is_dropped_and_at_the_limit_reading_goes
     release(level_0);
     assert_eq!(&bench.next(0).await.message.payload[..], b"waits");
     assert_eq!(bench.metric("tidegate_source_dropped_messages_total"), 1.0);
+    let losses = bench.losses.lock().unwrap().clone();
+    assert_eq!(
+        losses.iter().map(|loss| (loss.reason, &*loss.topic, loss.count)).collect::<Vec<_>>(),
+        [(LossReason::Qos0Pressed, &b"d/d7"[..], 1)]
+    );
+    assert_eq!(losses[0].key, crate::message::Span { offset: 2, len: 2 });
     bench.leave(Stop::Now).await;
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::letters::{self, LetterRecord, REASONS};
 use super::{Shared, locked};
-use crate::message::Reason;
+use crate::message::{LossReason, Reason};
 
 /// One queue.
 #[derive(Clone, Debug)]
@@ -57,6 +57,15 @@ pub struct LetterAccount {
     pub kept: u64,
 }
 
+/// Messages given up for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossAccount {
+    /// The reason.
+    pub reason: LossReason,
+    /// How many since the store was made.
+    pub messages: u64,
+}
+
 /// The whole spool.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -70,6 +79,8 @@ pub struct Account {
     pub letters_waiting: u64,
     /// Dead letters that made room for newer ones since the start.
     pub letters_evicted: u64,
+    /// Messages given up since the store was made, one entry for each reason.
+    pub given_up: Vec<LossAccount>,
     /// Commits since the start.
     pub commits: u64,
     /// Bytes of chunks and letters given to the store since the start.
@@ -123,12 +134,19 @@ impl Shared {
             letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
+            given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
             is_well: !self.cannot_write(now_us),
             damaged_store: locked(&self.set_aside).clone(),
             strangers: self.strangers.clone(),
         }
+    }
+
+    fn given_up(&self) -> Vec<LossAccount> {
+        let (books, pending) = (locked(&self.books), locked(&self.pending));
+        let total = |reason| LossAccount { reason, messages: books.total(reason) + pending.total(reason) };
+        LossReason::ALL.into_iter().map(total).collect()
     }
 
     /// The oldest dead letters; blocks on the disk.

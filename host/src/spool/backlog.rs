@@ -35,11 +35,15 @@ impl Backlog for Drain {
 
     fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
         let Some(slot) = self.shared.slot(queue) else { return Fetch::Empty };
-        let state = locked(&slot.queue);
+        let mut state = locked(&slot.queue);
         let fetched = state.fetch(from.0, max, max_bytes);
-        if matches!(fetched, Fetch::Empty) {
+        match &fetched {
             // Under the queue's lock: an append either was seen by this fetch or sees the flag.
-            self.link.waiting.store(true, Ordering::Release);
+            Fetch::Empty => self.link.waiting.store(true, Ordering::Release),
+            Fetch::Ready(list) if slot.link.up.load(Ordering::Acquire) => {
+                state.lend(list.last().map_or(0, |stored| stored.seq.next().0));
+            }
+            Fetch::Ready(_) | Fetch::Spilled => {}
         }
         fetched
     }
@@ -72,9 +76,18 @@ impl Backlog for Drain {
         self.link.up.store(up, Ordering::Release);
         for slot in self.shared.slots.iter().filter(|slot| Arc::ptr_eq(&slot.link, &self.link)) {
             let limits = self.shared.limits(slot);
-            if let Some(due) = locked(&slot.queue).due(limits) {
+            let due = {
+                let mut queue = locked(&slot.queue);
+                queue.take_back();
+                queue.due(limits)
+            };
+            if let Some(due) = due {
                 self.shared.bell.due(due);
             }
+        }
+        if up {
+            // There may be something to tell.
+            self.shared.bell.due(0);
         }
     }
 
@@ -114,10 +127,10 @@ impl Shared {
 }
 
 /// Reads the spilled part of one queue.
-struct Reader<'a> {
-    shared: &'a Shared,
-    slot: &'a Slot,
-    index: usize,
+pub(super) struct Reader<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) slot: &'a Slot,
+    pub(super) index: usize,
 }
 
 impl Reader<'_> {
@@ -131,9 +144,9 @@ impl Reader<'_> {
             match self.find(&store, place) {
                 Ok(Some(content)) => {
                     from = content.extent.end;
-                    let owed = self.owed(content, place);
-                    if !owed.is_empty() {
-                        return owed;
+                    match self.owed(content, place) {
+                        Some(owed) if owed.is_empty() => {}
+                        owed => return owed.unwrap_or_default(),
                     }
                 }
                 Ok(None) => {}
@@ -145,17 +158,24 @@ impl Reader<'_> {
         }
     }
 
-    /// What of a chunk may be handed out; the queue learns what the chunk tells.
-    fn owed(&self, content: Content, place: u64) -> Vec<Stored> {
+    /// What of a chunk may be handed out; `None` when a commit is about to give it up. The queue learns what the chunk
+    /// tells.
+    fn owed(&self, content: Content, place: u64) -> Option<Vec<Stored>> {
         let Content { extent, mut messages } = content;
         let mut queue = locked(&self.slot.queue);
         queue.learn(extent, messages.iter().map(|stored| stored.seq.0), self.shared.clock.now());
+        if queue.is_doomed(place) {
+            return None;
+        }
         messages.retain(|stored| stored.seq.0 >= place && queue.is_owed(stored.seq.0));
-        messages
+        if self.slot.link.up.load(Ordering::Acquire) {
+            queue.lend(messages.last().map_or(0, |stored| stored.seq.next().0));
+        }
+        Some(messages)
     }
 
     /// The chunk that answers for `place`. `None` when there is none: the gap is passed over, look again.
-    fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
+    pub(super) fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
         let mut found = store.chunk_near(self.index, place)?;
         if let Some((first, value)) = &found
             && chunk::extent(value).is_ok_and(|extent| extent.end <= place && extent.first == *first)
@@ -192,7 +212,7 @@ impl Reader<'_> {
         if lost > 0 {
             let config = &self.shared.config.queues[self.index];
             tracing::error!(uplink = %config.uplink, class = %config.class, from, to, messages = lost, why, "messages are lost on disk");
-            self.slot.damaged.inc_by(lost);
+            self.shared.note_damage(self.index, lost, from..to);
         }
     }
 

@@ -14,7 +14,8 @@
 //!
 //! Numbers are little endian. A chunk answers for the places `first..first + span`; one that has no record was settled
 //! before the chunk was written. The next chunk of a queue begins where this one ends, so a lost chunk shows as a gap.
-//! Flows go by name, since their numbers change with the config.
+//! Flows go by name, since their numbers change with the config. A hole is a chunk of the header alone (`count` 0): it
+//! answers for places that were given up in the middle of a queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -76,6 +77,13 @@ pub(super) struct Extent {
     pub bytes: u64,
     /// Running clock when its first record came, microseconds.
     pub since_us: u64,
+}
+
+impl Extent {
+    /// Whether it answers for its places with nothing.
+    pub(super) fn is_hole(&self) -> bool {
+        self.bytes == HEADER as u64
+    }
 }
 
 /// A chunk ready to be written.
@@ -214,23 +222,34 @@ impl Packer {
         self.packed.resize(get_maximum_output_size(self.raw.len()), 0);
         let length = compress_into_with_table(&self.raw, &mut self.packed, &mut self.table)
             .expect("the output has the maximum size of a block");
-        let mut value = Vec::with_capacity(HEADER + length);
-        value.push(VERSION);
-        value.extend_from_slice(&[0; 4]);
-        value.extend_from_slice(&self.first.to_le_bytes());
-        value.extend_from_slice(&(self.end - self.first).to_le_bytes());
-        value.extend_from_slice(&self.count.to_le_bytes());
         let raw = u32::try_from(self.raw.len())
             .expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
-        value.extend_from_slice(&raw.to_le_bytes());
-        value.extend_from_slice(&self.since_us.to_le_bytes());
-        value.extend_from_slice(&self.packed[..length]);
-        let sum = checksum(&value);
-        value[1..5].copy_from_slice(&sum.to_le_bytes());
-        let extent = Extent { first: self.first, end: self.end, bytes: value.len() as u64, since_us: self.since_us };
+        let extent = Extent { first: self.first, end: self.end, bytes: (HEADER + length) as u64, since_us: self.since_us };
+        let chunk = seal(extent, self.count, raw, &self.packed[..length]);
         self.count = 0;
-        Some(Chunk { extent, value })
+        Some(chunk)
     }
+}
+
+/// A chunk that answers for its places with nothing.
+pub(super) fn hole(first: u64, end: u64, since_us: u64) -> Chunk {
+    seal(Extent { first, end, bytes: HEADER as u64, since_us }, 0, 0, &[])
+}
+
+/// Header and block.
+fn seal(extent: Extent, count: u32, raw: u32, block: &[u8]) -> Chunk {
+    let mut value = Vec::with_capacity(HEADER + block.len());
+    value.push(VERSION);
+    value.extend_from_slice(&[0; 4]);
+    value.extend_from_slice(&extent.first.to_le_bytes());
+    value.extend_from_slice(&(extent.end - extent.first).to_le_bytes());
+    value.extend_from_slice(&count.to_le_bytes());
+    value.extend_from_slice(&raw.to_le_bytes());
+    value.extend_from_slice(&extent.since_us.to_le_bytes());
+    value.extend_from_slice(block);
+    let sum = checksum(&value);
+    value[1..5].copy_from_slice(&sum.to_le_bytes());
+    Chunk { extent, value }
 }
 
 fn checksum(value: &[u8]) -> u32 {
@@ -260,7 +279,8 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     let half = |at: usize| value[at..].first_chunk().copied().map_or(0, u32::from_le_bytes);
     let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
     let end = first.checked_add(span).ok_or(Damage::Lengths)?;
-    if count == 0 || u64::from(count) > span || raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION) {
+    let is_hole = value.len() == HEADER && count == 0 && raw == 0 && span > 0;
+    if (count == 0 && !is_hole) || u64::from(count) > span || raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION) {
         return Err(Damage::Lengths);
     }
     Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
@@ -274,6 +294,9 @@ pub(super) fn extent(value: &[u8]) -> Result<Extent, Damage> {
 /// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
 pub(super) fn decode(value: &[u8], flows: &Flows) -> Result<Content, Damage> {
     let Header { extent, count, raw } = header(value)?;
+    if count == 0 {
+        return Ok(Content { extent, messages: Vec::new() });
+    }
     let block = decompress(&value[HEADER..], raw).map_err(|_| Damage::Block)?;
     if block.len() != raw || (count as usize).saturating_mul(MIN_RECORD) > raw {
         return Err(Damage::Lengths);
@@ -427,6 +450,15 @@ pub(super) mod tests {
         let today = Flows::new(&["three".into()]);
         let found: Vec<_> = decode(&chunk.value, &today).unwrap().messages.iter().map(|stored| stored.message.flow).collect();
         assert_eq!(found, [UNKNOWN_FLOW, FlowId(0), UNKNOWN_FLOW]);
+    }
+
+    #[test]
+    fn a_hole_answers_for_its_places_with_nothing() {
+        let hole = hole(7, 30, 9);
+        let content = decode(&hole.value, &flows()).unwrap();
+        assert_eq!((content.extent, content.messages.len()), (hole.extent, 0));
+        assert!(hole.extent.is_hole() && hole.extent.end == 30);
+        assert!(!pack(0, &[(0, Message::default())]).extent.is_hole());
     }
 
     #[test]

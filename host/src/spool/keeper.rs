@@ -3,6 +3,13 @@
 //! One commit takes all queues that are due and all waiting dead letters: a batch for each tree, one `flush`, one
 //! `syncfs`. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
 //! store is opened anew after a delay, and the same messages are written again.
+//!
+//! What a commit gives up is entered in the ledger in the same batch, and its receipts are released with the others.
+
+mod gap;
+mod room;
+mod spill;
+mod undo;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +17,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use gap::Teller;
+use room::Room;
+use spill::Packed;
+use undo::Doubt;
+
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
+use super::ledger::{Books, Changes, Entry};
 use super::letters::{self, LetterId, Then, Waiting};
 use super::queue::{self, Held, Mark};
-use super::store::{self, Kept, Store, StoreError};
-use super::{Ending, Error, Shared, locked};
+use super::settings::Giving;
+use super::store::{Kept, Store, StoreError};
+use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
+use crate::message::{LossReason, Receipt};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
 const COMMIT_BYTES: u64 = 16 << 20;
@@ -25,8 +40,6 @@ const LETTER_BYTES: usize = 4 << 20;
 const COPY: usize = 512;
 /// The first delay before the store is opened anew, and the longest.
 const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
-/// How long readers of a failed store may take to let go of it.
-const LET_GO: Duration = Duration::from_secs(2);
 
 /// What one commit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +58,11 @@ struct Work {
     kept: Option<Kept>,
     evicted: u64,
     bytes: u64,
+    /// The ledger as it will be.
+    draft: Option<Books>,
+    /// What was given up before this commit, and the number of the change that holds it.
+    pending: Vec<Entry>,
+    pending_stamp: Option<u64>,
 }
 
 struct QueueWork {
@@ -52,6 +70,11 @@ struct QueueWork {
     extents: Vec<Extent>,
     mark: Mark,
     gone: Vec<u64>,
+    /// Chunks that are given up.
+    victims: Vec<Extent>,
+    lost: Vec<Entry>,
+    /// Number of the ledger's change that went with it, when something is given up.
+    stamp: Option<u64>,
 }
 
 /// The store thread's own state.
@@ -66,11 +89,17 @@ pub(super) struct Keeper {
     delay_us: u64,
     /// A failed commit may have left letters behind, which must not be counted twice.
     is_repeating: bool,
+    /// Of a failed commit: what may be on disk all the same.
+    doubt: Doubt,
+    tellers: Vec<Teller>,
+    /// Records sent since the start.
+    told: u64,
 }
 
 impl Keeper {
     /// Not running yet.
     pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
+        let tellers = gap::tellers(&shared);
         Self {
             shared,
             folder,
@@ -79,6 +108,9 @@ impl Keeper {
             retry_at: None,
             delay_us: RETRY_US.0,
             is_repeating: false,
+            doubt: Doubt::default(),
+            tellers,
+            told: 0,
         }
     }
 
@@ -112,12 +144,20 @@ impl Keeper {
             return Some(0);
         }
         let dues = self.shared.slots.iter().map(|slot| (slot, self.shared.limits(slot)));
-        dues.filter_map(|(slot, limits)| locked(&slot.queue).due(limits)).min()
+        let dues = dues.filter_map(|(slot, limits)| locked(&slot.queue).due(limits));
+        let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
+        dues.chain(records).chain(self.pending_due()).min()
+    }
+
+    /// When what was given up outside a commit is to be written (running clock).
+    fn pending_due(&self) -> Option<u64> {
+        locked(&self.shared.pending).since_us().map(|since| since.saturating_add(LEDGER_EVERY_US))
     }
 
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
         if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
+            self.tell(now_us);
             self.commit(Demand::Due(now_us));
         }
     }
@@ -128,9 +168,10 @@ impl Keeper {
         loop {
             let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
             let letters = locked(&self.shared.pile).len() as u64;
+            let is_told = self.pending_due().is_none() && !self.tellers.iter().any(Teller::is_waiting);
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
-                if messages == 0 && letters == 0 {
+                if messages == 0 && letters == 0 && is_told {
                     return Ok(());
                 }
                 continue;
@@ -177,7 +218,8 @@ impl Keeper {
             self.write_queue(store, index, demand)?;
         }
         self.write_letters(store)?;
-        let must_last = self.work.bytes > 0;
+        self.write_pending(store, demand)?;
+        let must_last = self.work.bytes > 0 || self.work.draft.is_some();
         if must_last || !self.work.queues.is_empty() {
             store.flush()?;
         }
@@ -208,41 +250,79 @@ impl Keeper {
         if !wants_write {
             return Ok(());
         }
-        let chunks = if wants_spill { self.pack(index, spill) } else { Vec::new() };
-        let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
-        let bytes = extents.iter().map(|extent| extent.bytes).sum();
-        let end = extents.last().map_or(0, |extent| extent.end);
-        let Some((mark, gone)) = locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now()) else {
-            return Ok(());
-        };
-        self.work.bytes += bytes;
-        self.work.queues.push(QueueWork { index, extents, mark, gone: gone.clone() });
-        store.write_queue(index, chunks, &gone, mark)
+        let packed = if wants_spill { self.pack(index, spill) } else { Packed::default() };
+        let more = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
+        let room = if self.is_crowded(index, more) { self.make_room(store, index, more)? } else { Room::default() };
+        self.write_changes(store, index, packed, room)
     }
 
-    /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
-    fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Vec<super::chunk::Chunk> {
+    /// Whether something on disk is to be given up, once `more` bytes have come.
+    fn is_crowded(&self, index: usize, more: u64) -> bool {
         let slot = &self.shared.slots[index];
-        let (mut chunks, mut bytes, mut place) = (Vec::new(), 0, from);
-        let mut batch = Vec::with_capacity(COPY);
-        self.packer.begin(from);
-        while place < cut && bytes < COMMIT_BYTES {
-            let next = locked(&slot.queue).copy(place..cut, COPY, self.shared.config.chunk_bytes, &mut batch);
-            if next <= place && batch.is_empty() {
-                break;
-            }
-            place = next;
-            for (place, message, since_us) in batch.drain(..) {
-                self.packer.push(place, &message, since_us);
-                if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
-                    let end = self.packer.end();
-                    chunks.extend(self.packer.finish(&self.shared.flows).inspect(|chunk| bytes += chunk.extent.bytes));
-                    self.packer.begin(end);
-                }
-            }
+        let queue = locked(&slot.queue);
+        let is_over = slot.policy.giving != Giving::Newest && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
+        is_over || queue.policy_due(slot.policy).is_some_and(|due| due <= self.shared.clock.now())
+    }
+
+    /// Writes what was packed and deletes what goes, together with its entries in the ledger.
+    fn write_changes(&mut self, store: &Store, index: usize, packed: Packed, room: Room) -> Result<(), StoreError> {
+        let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
+        let chunks: Vec<_> = packed.chunks.into_iter().chain(room.holes).collect();
+        let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
+        let bytes = extents.iter().map(|extent| extent.bytes).sum();
+        let victims: Vec<Extent> = packed.replaced.into_iter().chain(room.victims).collect();
+        let lost: Vec<Entry> = packed.lost.into_iter().chain(room.lost).collect();
+        let Some((mark, gone)) = locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now()) else {
+            locked(&self.shared.slots[index].queue).spare();
+            return Ok(());
+        };
+        let mut removed = gone.clone();
+        removed.extend(victims.iter().map(|extent| extent.first));
+        self.work.bytes += bytes;
+        let (changes, stamp) = self.enter(&lost);
+        self.work.queues.push(QueueWork { index, extents, mark, gone, victims, lost, stamp });
+        store.write_queue(index, chunks, &removed, mark, changes)
+    }
+
+    /// Enters `lost` in the draft of the ledger; answers what the tree has to learn, and the number of that change.
+    fn enter(&mut self, lost: &[Entry]) -> (Option<Changes>, Option<u64>) {
+        if lost.is_empty() {
+            return (None, None);
         }
-        chunks.extend(self.packer.finish(&self.shared.flows));
-        chunks
+        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
+        for entry in lost {
+            draft.post(entry.clone());
+        }
+        let changes = draft.changes();
+        let stamp = changes.is_some().then(|| draft.stamp());
+        (changes, stamp)
+    }
+
+    /// Writes what was given up outside a commit, when that is due or something is written anyway; notes which records
+    /// are safe.
+    fn write_pending(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
+        let is_due = match demand {
+            Demand::Due(now_us) => self.pending_due().is_some_and(|due| due <= now_us),
+            Demand::All => true,
+        };
+        let has_told = self.tellers.iter().any(Teller::is_safe);
+        if !is_due && !has_told && self.work.bytes == 0 {
+            return Ok(());
+        }
+        self.work.pending = locked(&self.shared.pending).take();
+        if self.work.pending.is_empty() && !has_told {
+            return Ok(());
+        }
+        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
+        for teller in &mut self.tellers {
+            teller.note(draft);
+        }
+        for entry in &self.work.pending {
+            draft.post(entry.clone());
+        }
+        let Some(changes) = draft.changes() else { return Ok(()) };
+        self.work.pending_stamp = Some(draft.stamp());
+        store.write_ledger(changes)
     }
 
     /// Writes waiting letters; the oldest make room.
@@ -272,21 +352,28 @@ impl Keeper {
         self.work.bytes += values.iter().map(|(_, value)| value.len() as u64).sum::<u64>().max(1);
         self.work.evicted = (gone.len() + skipped) as u64;
         self.work.kept = Some(kept);
-        store.write_letters(&values, &gone, kept)
+        let evicted = (self.work.evicted > 0).then(|| self.shared.plain(LossReason::DeadLettersEvicted, self.work.evicted));
+        let (changes, _) = self.enter(evicted.as_slice());
+        store.write_letters(&values, &gone, kept, changes)
     }
 
     /// The commit is through: RAM lets go, and the receipts are released outside the locks.
     fn finish(&mut self) {
         let work = std::mem::take(&mut self.work);
         self.shared.metrics.written.inc_by(work.bytes);
+        if let Some(books) = work.draft {
+            *locked(&self.shared.books) = books;
+            self.tellers.iter_mut().for_each(Teller::committed);
+        }
         for done in work.queues {
-            let held: VecDeque<Held> =
-                locked(&self.shared.slots[done.index].queue).committed(&done.extents, done.mark, self.shared.clock.now());
-            queue::release(held);
+            self.finish_queue(done);
         }
         if let Some(kept) = work.kept {
             *locked(&self.shared.letters) = kept;
             self.shared.evicted.fetch_add(work.evicted, Ordering::Relaxed);
+            if work.evicted > 0 {
+                self.shared.count(&self.shared.plain(LossReason::DeadLettersEvicted, work.evicted));
+            }
         }
         for waiting in work.letters {
             match waiting.then {
@@ -304,76 +391,21 @@ impl Keeper {
         }
     }
 
-    /// The commit failed: everything is as before.
-    fn undo(&mut self) {
-        let work = std::mem::take(&mut self.work);
-        for failed in work.queues {
-            locked(&self.shared.slots[failed.index].queue).give_back_gone(failed.gone);
+    /// What a queue gave up is owed no more, what was spilled leaves RAM.
+    fn finish_queue(&self, done: QueueWork) {
+        let slot = &self.shared.slots[done.index];
+        let now_us = self.shared.clock.now();
+        let mut released: Vec<Receipt> = Vec::new();
+        let held: VecDeque<Held> = {
+            let mut queue = locked(&slot.queue);
+            queue.give_up(&done.victims, now_us, &mut released);
+            queue.committed(&done.extents, done.mark, now_us)
+        };
+        queue::release(held);
+        released.into_iter().for_each(Receipt::release);
+        done.lost.iter().for_each(|entry| self.shared.count(entry));
+        if !done.lost.is_empty() {
+            slot.link.ring();
         }
-        locked(&self.shared.pile).give_back(work.letters);
-        self.is_repeating = true;
-    }
-
-    /// Closes the failed store and opens it anew. False when that failed, too.
-    fn reopen(&mut self) -> bool {
-        let failed = locked(&self.shared.store).take();
-        if let Some(store) = failed.and_then(let_go) {
-            store.close();
-        }
-        match self.open_again() {
-            Ok(()) => {
-                self.retry_at = None;
-                self.shared.trouble.store(false, Ordering::Release);
-                self.shared.store_changed.notify_all();
-                for link in &self.shared.links {
-                    link.ready.notify_one();
-                }
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the store does not open yet");
-                self.postpone();
-                false
-            }
-        }
-    }
-
-    fn open_again(&mut self) -> Result<(), StoreError> {
-        let opened = store::open(&self.shared.config, &self.folder)?;
-        for (index, slot) in self.shared.slots.iter().enumerate() {
-            if opened.set_aside.is_some() {
-                let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
-                slot.damaged.inc_by(lost);
-                let config = &self.shared.config.queues[index];
-                if lost > 0 {
-                    tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
-                }
-            }
-            // What the failed commit has left behind would pass for a part of the queue after a kill.
-            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
-            opened.store.remove_from(index, mark.end)?;
-            opened.store.write_queue(index, Vec::new(), &[], mark)?;
-        }
-        super::sign(&mut self.folder, &opened.store, self.shared.boot)?;
-        *locked(&self.shared.letters) = opened.kept;
-        if opened.set_aside.is_some() {
-            *locked(&self.shared.set_aside) = opened.set_aside;
-        }
-        *locked(&self.shared.store) = Some(Arc::new(opened.store));
-        Ok(())
-    }
-}
-
-/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
-/// last reader; opening it anew waits for that.
-fn let_go(mut store: Arc<Store>) -> Option<Store> {
-    let deadline = Instant::now() + LET_GO;
-    loop {
-        match Arc::try_unwrap(store) {
-            Ok(store) => return Some(store),
-            Err(_) if Instant::now() >= deadline => return None,
-            Err(held) => store = held,
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

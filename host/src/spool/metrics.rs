@@ -33,6 +33,7 @@ struct Scrape {
     disk_bytes: IntGaugeVec,
     oldest: GaugeVec,
     kept: IntGaugeVec,
+    ledger: IntGaugeVec,
     spool: std::sync::Arc<Mutex<Weak<Shared>>>,
 }
 
@@ -62,7 +63,11 @@ impl Metrics {
             appended: counters("tidegate_spool_appended_total", "Messages that came into a queue.", &QUEUE)?,
             accepted: counters("tidegate_spool_accepted_total", "Messages of a queue that upstream has accepted.", &QUEUE)?,
             damaged: counters("tidegate_spool_damaged_total", "Messages of a queue lost to damage on disk.", &QUEUE)?,
-            dropped: counters("tidegate_messages_dropped_total", "Messages given up, by reason.", &["reason"])?,
+            dropped: counters(
+                "tidegate_messages_dropped_total",
+                "Messages given up, by reason.",
+                &["reason", "uplink", "class"],
+            )?,
             letters: counters("tidegate_dead_letters_total", "Messages that went to the dead letters.", &["reason"])?,
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
             commit_seconds,
@@ -92,6 +97,10 @@ impl Scrape {
                 &QUEUE,
             )?,
             kept: IntGaugeVec::new(Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."), &["reason"])?,
+            ledger: IntGaugeVec::new(
+                Opts::new("tidegate_ledger_messages", "Messages given up since the store was made, by reason."),
+                &["reason"],
+            )?,
             spool: std::sync::Arc::default(),
         })
     }
@@ -112,10 +121,14 @@ impl Scrape {
         for letters in &account.letters {
             self.kept.with_label_values(&[letters.reason.name()]).set(whole(letters.kept));
         }
+        for given_up in &account.given_up {
+            self.ledger.with_label_values(&[given_up.reason.name()]).set(whole(given_up.messages));
+        }
     }
 
-    fn all(&self) -> [&dyn Collector; 7] {
-        [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest, &self.kept]
+    fn all(&self) -> [&dyn Collector; 8] {
+        let Self { messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, ledger, .. } = self;
+        [messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, ledger]
     }
 }
 

@@ -32,6 +32,7 @@ mod chunk;
 mod error;
 mod folder;
 mod keeper;
+mod ledger;
 mod letters;
 mod metrics;
 mod outlet;
@@ -49,18 +50,20 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-pub use account::{Account, LetterAccount, QueueAccount};
+pub use account::{Account, LetterAccount, LossAccount, QueueAccount};
 pub use error::Error;
+pub use ledger::{Entry, Place};
 pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
 pub use settings::{Config, Giving, Policy, QueueConfig};
 
 use crate::clock::Now;
-use crate::message::{Backlog, Outlet};
+use crate::message::{Backlog, LossReason, Outlet};
 use bell::Bell;
 use chunk::{Extent, Flows};
 use folder::Folder;
 use keeper::Keeper;
+use ledger::{Books, Pending};
 use letters::Pile;
 use queue::{Limits, Mark, Queue};
 use store::{Kept, Store, StoreError};
@@ -69,6 +72,8 @@ use store::{Kept, Store, StoreError};
 const STALL_US: u64 = 2_000_000;
 /// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
 const HEADS_KEPT: usize = 4;
+/// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
+const LEDGER_EVERY_US: u64 = 5_000_000;
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
@@ -110,6 +115,12 @@ impl Spool {
         self.shared.dead_letters(limit)
     }
 
+    /// What was given up since the store was made. Memory work only.
+    pub fn ledger(&self) -> Vec<Entry> {
+        let (books, pending) = (locked(&self.shared.books), locked(&self.shared.pending));
+        books.entries().chain(pending.entries()).cloned().collect()
+    }
+
     /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
     pub fn close(&self) -> Result<(), Error> {
         let Some(thread) = locked(&self.keeper).take() else { return Ok(()) };
@@ -143,6 +154,7 @@ enum Ending {
 struct Slot {
     queue: Mutex<Queue>,
     link: Arc<Link>,
+    policy: Policy,
     appended: IntCounter,
     accepted: IntCounter,
     damaged: IntCounter,
@@ -193,6 +205,11 @@ struct Shared {
     pile: Mutex<Pile>,
     letters: Mutex<Kept>,
     evicted: AtomicU64,
+    /// The ledger as the store has it, and what waits for the next commit; taken in this order.
+    books: Mutex<Books>,
+    pending: Mutex<Pending>,
+    /// The name of the uplink and class of what was lost before it had one.
+    nobody: Arc<str>,
     store: Mutex<Option<Arc<Store>>>,
     store_changed: Condvar,
     set_aside: Mutex<Option<PathBuf>>,
@@ -239,6 +256,9 @@ impl Shared {
             pile: Mutex::new(Pile::new(boot)),
             letters: Mutex::new(opened.kept),
             evicted: AtomicU64::new(0),
+            books: Mutex::new(opened.books),
+            pending: Mutex::default(),
+            nobody: Arc::default(),
             store: Mutex::new(Some(Arc::new(opened.store))),
             store_changed: Condvar::new(),
             set_aside: Mutex::new(opened.set_aside),
@@ -264,7 +284,46 @@ impl Shared {
     fn limits(&self, slot: &Slot) -> Limits {
         let up = slot.link.up.load(Ordering::Acquire);
         let linger = if up { self.config.spill_after } else { self.config.commit_every };
-        Limits { linger_us: u64::try_from(linger.as_micros()).unwrap_or(u64::MAX), head_bytes: self.config.head_bytes }
+        let linger_us = u64::try_from(linger.as_micros()).unwrap_or(u64::MAX);
+        Limits { linger_us, head_bytes: self.config.head_bytes, policy: slot.policy }
+    }
+
+    /// Counts what is given up.
+    fn count(&self, entry: &Entry) {
+        let labels = [entry.reason.name(), &*entry.uplink, &*entry.class];
+        self.metrics.dropped.with_label_values(&labels).inc_by(entry.count);
+    }
+
+    /// Counts what was given up, and enters it in the ledger with a commit soon.
+    fn note(&self, entries: impl IntoIterator<Item = Entry>) {
+        let now_us = self.clock.now();
+        {
+            let mut pending = locked(&self.pending);
+            for entry in entries {
+                self.count(&entry);
+                pending.post(entry, now_us);
+            }
+        }
+        self.bell.due(now_us.saturating_add(LEDGER_EVERY_US));
+    }
+
+    /// An entry of which no more is known.
+    fn plain(&self, reason: LossReason, count: u64) -> Entry {
+        let now = Now::read();
+        Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us, now.is_set())
+    }
+
+    /// The disk has lost messages of a queue.
+    fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
+        let config = &self.config.queues[index];
+        self.slots[index].damaged.inc_by(count);
+        self.note([Entry {
+            uplink: Arc::clone(&config.uplink),
+            class: Arc::clone(&config.class),
+            first_place: Place::of(places.start),
+            last_place: Place::of(places.end.saturating_sub(1)),
+            ..self.plain(LossReason::Damaged, count)
+        }]);
     }
 
     /// Whether the store has failed, or hangs.
@@ -344,6 +403,7 @@ fn slots(config: &Config, links: &[Arc<Link>], metrics: &Metrics, boot: u32, fou
         Some(Slot {
             queue: Mutex::new(Queue::new(boot, mark, first)),
             link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
+            policy: queue.policy,
             appended: metrics.appended.with_label_values(&labels),
             accepted: metrics.accepted.with_label_values(&labels),
             damaged: metrics.damaged.with_label_values(&labels),

@@ -1,11 +1,13 @@
 //! The side of the chains: append and park. Memory work only.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::ledger::{Entry, Sheet};
 use super::letters::Then;
 use super::{Shared, locked};
 use crate::clock::Now;
-use crate::message::{Append, DeadLetter, Outlet};
+use crate::message::{Append, DeadLetter, Loss, LossReason, Message, Outlet};
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -24,7 +26,7 @@ impl Outlet for Shared {
                 continue;
             };
             let limits = self.limits(slot);
-            let (mut count, mut dropped) = (1, 0);
+            let (mut count, mut dropped) = (1, Vec::new());
             let due = {
                 let mut queue = locked(&slot.queue);
                 queue.append(first.message, first.receipt, now_us);
@@ -38,8 +40,11 @@ impl Outlet for Shared {
                 queue.due(limits)
             };
             slot.appended.inc_by(count);
-            if dropped > 0 {
-                self.metrics.dropped.with_label_values(&["spool-full"]).inc_by(dropped);
+            if !dropped.is_empty() {
+                let config = &self.config.queues[usize::from(id.0)];
+                let mut sheet = Sheet::new(LossReason::SpoolFull, &config.uplink, &config.class);
+                dropped.iter().for_each(|(place, message)| sheet.add(*place, message));
+                self.note(sheet.into_entries());
             }
             if let Some(due) = due {
                 self.bell.due(due);
@@ -64,8 +69,18 @@ impl Outlet for Shared {
             if cannot_write { pile.shed(self.most_in_ram()) } else { 0 }
         };
         if dropped > 0 {
-            self.metrics.dropped.with_label_values(&["letters-full"]).inc_by(dropped);
+            self.note([self.plain(LossReason::LettersFull, dropped)]);
         }
         self.bell.due(0);
+    }
+
+    fn lose(&self, losses: Vec<Loss>) {
+        let entry = |loss: Loss| {
+            let message = Message { topic: loss.topic, key: loss.key, ..Message::default() };
+            let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)));
+            let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us, loss.is_clock_set);
+            Entry { topic: text(&message.topic), device: text(message.key()), ..plain }
+        };
+        self.note(losses.into_iter().map(entry));
     }
 }

@@ -10,18 +10,20 @@
 //! Disk holds a contiguous prefix of what is owed, RAM the rest. Places are never used twice: a new boot begins at a
 //! base of its own, and the places in between count as accepted.
 
+mod policy;
 mod spill;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::chunk::Extent;
 use super::ranges::Ranges;
+use super::settings::Policy;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 
 /// While the spilled part drains, `low` is written at least this often: it bounds what a kill sends twice.
 const LOW_EVERY_US: u64 = 1_000_000;
 /// Places of one boot. 2^40 messages are a year at 35,000 a second, and leave room for 16 million boots.
-const BOOT_SHIFT: u32 = 40;
+pub(super) const BOOT_SHIFT: u32 = 40;
 
 /// A message in RAM, and when it came (running clock).
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(super) struct Limits {
     pub linger_us: u64,
     /// Bytes in RAM.
     pub head_bytes: usize,
+    /// What is given up, and when.
+    pub policy: Policy,
 }
 
 /// Numbers of a queue.
@@ -103,6 +107,12 @@ pub(super) struct Queue {
     pressed: bool,
     shed_from: u64,
     strikes: (u64, u32),
+    /// Behind what the uplink has in hand on this connection; 0 for nothing.
+    lent: u64,
+    /// What the commit under way gives up, and the bytes of its chunks.
+    doomed: Ranges,
+    doomed_bytes: u64,
+    rest_until_us: u64,
     tally: Tally,
 }
 
@@ -135,6 +145,10 @@ impl Queue {
             pressed: false,
             shed_from: base,
             strikes: (0, 0),
+            lent: 0,
+            doomed: Ranges::default(),
+            doomed_bytes: 0,
+            rest_until_us: 0,
             tally: Tally::default(),
         }
     }
@@ -169,7 +183,7 @@ impl Queue {
     /// When the queue wants to be written: running clock, 0 for at once.
     pub(super) fn due(&self, limits: Limits) -> Option<u64> {
         let low_due = self.changed_us.map(|changed| changed.saturating_add(LOW_EVERY_US));
-        low_due.into_iter().chain(self.spill_due(limits)).min()
+        low_due.into_iter().chain(self.spill_due(limits)).chain(self.policy_due(limits.policy)).min()
     }
 
     /// When the RAM head wants to be spilled.
@@ -195,14 +209,18 @@ impl Queue {
         }
     }
 
-    /// The first owed place on disk at or after `from`.
+    /// The first owed place on disk at or after `from`; none while a commit under way decides on it.
     pub(super) fn owed_on_disk(&self, from: u64) -> Option<u64> {
-        Some(self.owed_from(from)).filter(|place| *place < self.disk_end)
+        Some(self.owed_from(from)).filter(|place| *place < self.disk_end && !self.is_doomed(*place))
     }
 
     /// See [`crate::message::Backlog::fetch`].
     pub(super) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
         let from = self.owed_from(from);
+        if self.is_doomed(from) {
+            // Not to be passed over: should the commit fail, it is owed again. Whoever found nothing is rung for then.
+            return Fetch::Empty;
+        }
         if from < self.disk_end {
             return Fetch::Spilled;
         }
@@ -211,7 +229,7 @@ impl Queue {
         let mut bytes = 0;
         for (place, held) in (self.head_start..).zip(&self.head).skip(skipped) {
             let Some(message) = &held.message else { continue };
-            if found.len() >= max.max(1) || (bytes > 0 && bytes + message.weight() > max_bytes) {
+            if found.len() >= max.max(1) || (bytes > 0 && bytes + message.weight() > max_bytes) || self.is_doomed(place) {
                 break;
             }
             if self.refused.contains(&place) {
@@ -334,7 +352,7 @@ mod tests {
     use super::*;
     use crate::message::{Burst, Settled};
 
-    const LIMITS: Limits = Limits { linger_us: 1_000, head_bytes: 1_000 };
+    const LIMITS: Limits = Limits { linger_us: 1_000, head_bytes: 1_000, policy: Policy::UNLIMITED };
 
     fn empty() -> Queue {
         Queue::new(0, Mark::default(), None)
@@ -484,9 +502,9 @@ mod tests {
         }
         queue.append(Message::default(), Some(burst.receipt(1)), 5);
         let weight = Message::default().weight();
-        assert_eq!(queue.shed(4 * weight, 9), 2);
+        assert_eq!(queue.shed(4 * weight, 9).len(), 2);
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
-        assert_eq!(queue.shed(0, 9), 2);
+        assert_eq!(queue.shed(0, 9).len(), 2);
         assert_eq!((places(queue.fetch(0, 9, 99_999)), queue.tally().dropped), (vec![0, 5], 4));
         let mut released = Vec::new();
         queue.accept(0, 6, 9, &mut released);

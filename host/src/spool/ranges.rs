@@ -49,6 +49,21 @@ impl Ranges {
         }
     }
 
+    /// Removes everything from `place` on.
+    pub(super) fn forget_from(&mut self, place: u64) {
+        self.ends.split_off(&place);
+        if let Some(mut last) = self.ends.last_entry()
+            && *last.get() > place
+        {
+            last.insert(place);
+        }
+    }
+
+    /// The ranges, rising.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ends.iter().map(|(start, end)| (*start, *end))
+    }
+
     /// How many places of `from..to` are in the set.
     pub(super) fn covered(&self, from: u64, to: u64) -> u64 {
         let before = self.ends.range(..from).next_back();
@@ -79,10 +94,18 @@ mod tests {
                 prop_assert_eq!(ranges.insert(from, from + length), fresh);
                 prop_assert_eq!(ranges.covered(from / 2, from + 7), model.range(from / 2..from + 7).count() as u64);
                 prop_assert_eq!(ranges.skip(from), (from..).find(|place| !model.contains(place)).unwrap());
-                if forget == 0 {
-                    ranges.forget_before(from);
-                    model = model.split_off(&from);
+                match forget {
+                    0 => {
+                        ranges.forget_before(from);
+                        model = model.split_off(&from);
+                    }
+                    1 => {
+                        ranges.forget_from(from);
+                        model.split_off(&from);
+                    }
+                    _ => {}
                 }
+                prop_assert!(ranges.iter().flat_map(|(start, end)| start..end).eq(model.iter().copied()));
                 prop_assert_eq!(ranges.is_empty(), model.is_empty());
             }
         }

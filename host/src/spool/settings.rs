@@ -27,10 +27,19 @@ pub struct Policy {
     pub giving: Giving,
 }
 
-impl Default for Policy {
+impl Policy {
     /// Nothing is ever given up.
+    pub const UNLIMITED: Self = Self { max_bytes: u64::MAX, max_age: None, giving: Giving::Oldest };
+
+    /// `max_age` as the running clock counts.
+    pub(super) fn max_age_us(self) -> Option<u64> {
+        self.max_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Default for Policy {
     fn default() -> Self {
-        Self { max_bytes: u64::MAX, max_age: None, giving: Giving::Oldest }
+        Self::UNLIMITED
     }
 }
 
@@ -66,4 +75,6 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Dead letters kept; the oldest make room (counted).
     pub dead_letters: usize,
+    /// Where upstream is told what was given up; `None`: it is not.
+    pub gap_topic: Option<Arc<str>>,
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! default tree            "format" → u8, "boot" → u32
 //! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → chunk;  'm' → mark (low, end, owed, bytes, clock)
+//! "ledger"                see `ledger`
 //! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason
 //! "damaged"               name of the tree + 0 + key → what could not be read there
 //! ```
@@ -14,9 +15,14 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use sled::Transactional;
+use sled::transaction::TransactionError;
 
 use super::chunk::{self, Chunk, Extent};
 use super::folder::Folder;
+use super::ledger::{Books, Changes};
 use super::letters::{self, LetterId, REASONS};
 use super::queue::Mark;
 use super::settings::Config;
@@ -75,6 +81,7 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
 pub(super) struct Store {
     db: sled::Db,
     queues: Vec<sled::Tree>,
+    ledger: sled::Tree,
     dead: sled::Tree,
     damaged: sled::Tree,
     folder: File,
@@ -89,6 +96,8 @@ pub(super) struct Opened {
     pub queues: Vec<(Mark, Option<Extent>)>,
     /// Letters kept.
     pub kept: Kept,
+    /// The ledger.
+    pub books: Books,
     /// Queues with something owed that the config does not have: name and messages.
     pub strangers: Vec<(String, u64)>,
     /// Where a damaged store was moved.
@@ -130,16 +139,18 @@ fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
     let names: Vec<String> = config.queues.iter().map(|queue| format!("queue:{}:{}", queue.uplink, queue.class)).collect();
     let queues = names.iter().map(|name| guarded(|| db.open_tree(name))).collect::<Result<Vec<_>, _>>()?;
     let (dead, damaged) = (guarded(|| db.open_tree("dead"))?, guarded(|| db.open_tree("damaged"))?);
+    let ledger = guarded(|| db.open_tree("ledger"))?;
+    let books = books(config, &ledger)?;
     let found = queues.iter().zip(&names).map(|(tree, name)| recover(tree, name)).collect::<Result<Vec<_>, _>>()?;
     let kept = guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()).unwrap_or_default();
     let strangers = strangers(&db, &names)?;
     let handle = File::open(folder.path()).map_err(StoreError::Disk)?;
-    let store = Store { db, queues, dead, damaged, folder: handle };
+    let store = Store { db, queues, ledger, dead, damaged, folder: handle };
     if is_new {
         store.flush()?;
         folder.sync().map_err(StoreError::Disk)?;
     }
-    Ok(Opened { store, boot, queues: found, kept, strangers, set_aside: None })
+    Ok(Opened { store, boot, queues: found, kept, books, strangers, set_aside: None })
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
@@ -153,6 +164,15 @@ fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
         }
     }
     guarded(|| options.open())
+}
+
+/// Reads the ledger.
+fn books(config: &Config, ledger: &sled::Tree) -> Result<Books, StoreError> {
+    let mut uplinks: Vec<Arc<str>> = config.queues.iter().map(|queue| Arc::clone(&queue.uplink)).collect();
+    uplinks.sort_unstable();
+    uplinks.dedup();
+    let pairs = guarded(|| ledger.iter().collect::<sled::Result<Vec<Entry>>>())?;
+    Ok(Books::found(pairs.iter().map(|(key, value)| (&**key, &**value)), &uplinks))
 }
 
 fn chunk_key(first: u64) -> [u8; 9] {
@@ -213,6 +233,17 @@ fn mark_from_chunks(tree: &sled::Tree, name: &str, end: u64) -> Result<Mark, Sto
     Ok(Mark { low, end, owed: end - low, bytes: 0, clock_us: 0 })
 }
 
+fn batch_of(changes: Changes) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for key in changes.gone {
+        batch.remove(key);
+    }
+    for (key, value) in changes.put {
+        batch.insert(key, value);
+    }
+    batch
+}
+
 /// Queues with something owed that the config does not have.
 fn strangers(db: &sled::Db, names: &[String]) -> Result<Vec<(String, u64)>, StoreError> {
     let mut found = Vec::new();
@@ -236,8 +267,16 @@ impl Store {
         guarded(|| self.db.insert("boot", &boot.to_be_bytes())).map(drop)
     }
 
-    /// Writes chunks and mark of a queue and deletes what is gone, in one batch. Not durable yet.
-    pub(super) fn write_queue(&self, queue: usize, chunks: Vec<Chunk>, gone: &[u64], mark: Mark) -> Result<(), StoreError> {
+    /// Writes chunks and mark of a queue, deletes what is gone, and enters in the ledger what that gives up, in one
+    /// batch. A chunk may take the key of one that is gone. Not durable yet.
+    pub(super) fn write_queue(
+        &self,
+        queue: usize,
+        chunks: Vec<Chunk>,
+        gone: &[u64],
+        mark: Mark,
+        given_up: Option<Changes>,
+    ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for first in gone {
             batch.remove(&chunk_key(*first));
@@ -246,11 +285,39 @@ impl Store {
             batch.insert(&chunk_key(chunk.extent.first), chunk.value);
         }
         batch.insert(MARK, encode_mark(mark));
-        guarded(|| self.queues[queue].apply_batch(batch))
+        self.apply(&self.queues[queue], batch, given_up)
     }
 
-    /// Writes letters and deletes others, in one batch. Not durable yet.
-    pub(super) fn write_letters(&self, letters: &[(LetterId, Vec<u8>)], gone: &[LetterId], kept: Kept) -> Result<(), StoreError> {
+    /// Writes changes of the ledger alone. Not durable yet.
+    pub(super) fn write_ledger(&self, changes: Changes) -> Result<(), StoreError> {
+        guarded(|| self.ledger.apply_batch(batch_of(changes)))
+    }
+
+    /// Applies a batch to a tree and changes to the ledger, both or neither.
+    fn apply(&self, tree: &sled::Tree, batch: sled::Batch, changes: Option<Changes>) -> Result<(), StoreError> {
+        let Some(changes) = changes else { return guarded(|| tree.apply_batch(batch)) };
+        let entries = batch_of(changes);
+        guarded(|| {
+            let both = [tree, &self.ledger];
+            let done = both.transaction(|trees| {
+                trees[0].apply_batch(&batch)?;
+                Ok(trees[1].apply_batch(&entries)?)
+            });
+            done.map_err(|error: TransactionError<()>| match error {
+                TransactionError::Storage(error) => error,
+                TransactionError::Abort(()) => sled::Error::ReportableBug("nobody aborts this transaction".to_owned()),
+            })
+        })
+    }
+
+    /// Writes letters and deletes others, with what the ledger says of those, in one batch. Not durable yet.
+    pub(super) fn write_letters(
+        &self,
+        letters: &[(LetterId, Vec<u8>)],
+        gone: &[LetterId],
+        kept: Kept,
+        evicted: Option<Changes>,
+    ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for id in gone {
             batch.remove(&letters::key(*id));
@@ -259,7 +326,7 @@ impl Store {
             batch.insert(&letters::key(*id), value.as_slice());
         }
         batch.insert(MARK, rmp_serde::to_vec(&kept).expect("four numbers always go into a Vec"));
-        guarded(|| self.dead.apply_batch(batch))
+        self.apply(&self.dead, batch, evicted)
     }
 
     /// First step: everything written is handed to the operating system, and survives a kill.

@@ -1,5 +1,7 @@
 //! The spool as a whole: queue, store and keeper against a plain model, over crashes and damage.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -42,6 +44,7 @@ fn config(path: &Path) -> Config {
         chunk_bytes: 400,
         cache_bytes: 1 << 20,
         dead_letters: 100,
+        gap_topic: None,
     }
 }
 
@@ -525,7 +528,7 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
     value[40] ^= 1;
     let broken = chunk::Chunk { extent: hurt, value };
     let (low, end) = (all[0].seq.0, all[59].seq.next().0);
-    store.write_queue(0, vec![broken], &[], queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 }).unwrap();
+    store.write_queue(0, vec![broken], &[], queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 }, None).unwrap();
     drop(store);
     for _ in 0..2 {
         let left: Vec<u64> = bench.owed(9).iter().map(|stored| stored.seq.0).collect();
@@ -587,7 +590,7 @@ fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays()
     assert_eq!(queue.dropped + queue.in_ram, 500);
     let left = bench.numbers();
     assert_eq!((left[0], left[left.len() - 1], left.len() as u64), (0, 499, queue.in_ram));
-    assert_eq!(bench.shared.metrics.dropped.with_label_values(&["spool-full"]).get(), queue.dropped);
+    assert_eq!(bench.shared.metrics.dropped.with_label_values(&["spool-full", "cloud", "telemetry"]).get(), queue.dropped);
 }
 
 #[test]

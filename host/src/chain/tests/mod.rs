@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 use super::*;
-use crate::message::{Append, Burst, DeadLetter, FlowId, Message, MessageId, QueueId, Reason, Receipt, Settled, Span};
+use crate::message::{Append, Burst, DeadLetter, FlowId, Loss, Message, MessageId, QueueId, Reason, Receipt, Settled, Span};
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,6 +79,8 @@ impl Outlet for Collector {
         }
         self.changed.notify_all();
     }
+
+    fn lose(&self, _: Vec<Loss>) {}
 
     fn park(&self, letters: Vec<DeadLetter>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,8 +40,8 @@ impl Queue {
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
     pub(in crate::spool) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
-        let mark = self.mark(end.max(self.disk_end), bytes, clock_us);
-        let is_news = bytes > 0 || !self.gone.is_empty() || mark.low > self.stored.low;
+        let mark = self.mark_then(end.max(self.disk_end), bytes, clock_us);
+        let is_news = bytes > 0 || self.doomed_bytes > 0 || !self.gone.is_empty() || mark.low > self.stored.low;
         is_news.then(|| (mark, std::mem::take(&mut self.gone)))
     }
 
@@ -50,18 +50,13 @@ impl Queue {
         self.gone.extend(gone);
     }
 
-    fn mark(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
-        let owed = self.disk_owed + self.owed_between(self.disk_end, end);
-        Mark { low: self.low.min(end), end, owed, bytes: self.disk_bytes + bytes, clock_us }
-    }
-
     /// What the store is to be told when it was opened anew: only what is surely on disk.
     pub(in crate::spool) fn mark_now(&self, clock_us: u64) -> Mark {
-        self.mark(self.disk_end, 0, clock_us)
+        self.mark_then(self.disk_end, 0, clock_us)
     }
 
     /// Messages of `from..to` that are not accepted; exact for what came since the start.
-    fn owed_between(&self, from: u64, to: u64) -> u64 {
+    pub(super) fn owed_between(&self, from: u64, to: u64) -> u64 {
         let from = from.max(self.low);
         to.saturating_sub(from) - self.accepted.covered(from, to)
     }
@@ -78,6 +73,8 @@ impl Queue {
         }
         self.disk_owed += self.owed_between(self.disk_end, mark.end);
         for extent in chunks {
+            // A hole may have taken the key of a chunk that was accepted meanwhile.
+            self.gone.retain(|first| !extent.is_hole() || *first != extent.first);
             if extent.end <= self.low {
                 self.gone.push(extent.first);
             } else {
@@ -128,7 +125,8 @@ impl Queue {
 
     /// Whether `place` may still be handed out.
     pub(in crate::spool) fn is_owed(&self, place: u64) -> bool {
-        place >= self.low && self.accepted.skip(place) == place && !self.refused.contains(&place)
+        let is_accepted = self.accepted.skip(place) != place;
+        place >= self.low && !is_accepted && !self.is_doomed(place) && !self.refused.contains(&place)
     }
 
     /// The store could not be read at `place`; answers how often in a row.
@@ -158,22 +156,24 @@ impl Queue {
         lost
     }
 
-    /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes.
-    pub(in crate::spool) fn shed(&mut self, most: usize, now_us: u64) -> u64 {
-        let mut dropped = 0;
+    /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
+    pub(in crate::spool) fn shed(&mut self, most: usize, now_us: u64) -> Vec<(u64, Message)> {
+        let mut dropped = Vec::new();
         self.shed_from = self.shed_from.max(self.head_start);
         while self.ram_bytes > most && self.shed_from < self.next() {
             let place = self.shed_from;
             self.shed_from += 1;
             let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));
-            if held.is_some_and(|held| held.message.is_some() && held.receipt.is_none()) {
+            let message = held.filter(|held| held.receipt.is_none()).and_then(|held| held.message.clone());
+            if let Some(message) = message.filter(|_| !self.is_doomed(place)) {
                 self.take(place, &mut Vec::new());
-                dropped += self.accepted.insert(place, place + 1);
+                self.accepted.insert(place, place + 1);
                 self.refused.remove(&place);
+                dropped.push((place, message));
             }
         }
-        if dropped > 0 {
-            self.tally.dropped += dropped;
+        if !dropped.is_empty() {
+            self.tally.dropped += dropped.len() as u64;
             self.advance(now_us);
         }
         dropped

@@ -1,0 +1,97 @@
+//! Gives up what a queue may not keep: what was owed for too long, and the oldest when there is no more room.
+//!
+//! A chunk is read before it goes, so that the ledger can say what was in it: that costs as much as writing it did, and
+//! nobody but the store thread waits for it. What the uplink has in hand stays, and what goes behind it leaves a hole.
+
+use super::{COMMIT_BYTES, Keeper};
+use crate::message::LossReason;
+use crate::spool::backlog::Reader;
+use crate::spool::chunk::{self, Chunk, Content, Extent};
+use crate::spool::ledger::{Entry, Sheet};
+use crate::spool::locked;
+use crate::spool::settings::Giving;
+use crate::spool::store::{Store, StoreError};
+
+/// What goes.
+#[derive(Default)]
+pub(super) struct Room {
+    pub(super) victims: Vec<Extent>,
+    pub(super) holes: Vec<Chunk>,
+    pub(super) lost: Vec<Entry>,
+}
+
+impl Keeper {
+    /// Dooms chunks of a queue until what is left and `more` bytes fit, and nothing left is too old; at most what one
+    /// commit may hold. The newest chunk always stays.
+    pub(super) fn make_room(&self, store: &Store, index: usize, more: u64) -> Result<Room, StoreError> {
+        let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
+        let now_us = self.shared.clock.now();
+        let reader = Reader { shared: &self.shared, slot, index };
+        let sheet = |reason| Sheet::new(reason, &config.uplink, &config.class);
+        let (mut oldest, mut expired) = (sheet(LossReason::QuotaOldest), sheet(LossReason::Expired));
+        let (mut room, mut from, mut taken) = (Room::default(), 0, 0);
+        let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
+        while taken < COMMIT_BYTES {
+            let Some(place) = locked(&slot.queue).victim(from) else { break };
+            let Some(content) = reader.find(store, place)? else { continue };
+            let extent = content.extent;
+            let is_expired = config.policy.max_age_us().is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
+            let is_over = used > config.policy.max_bytes && config.policy.giving != Giving::Newest;
+            if !is_expired && !is_over {
+                locked(&slot.queue).note_front(extent);
+                break;
+            }
+            from = extent.end;
+            if self.doom_chunk(index, content, if is_expired { &mut expired } else { &mut oldest }) {
+                used = used.saturating_sub(extent.bytes);
+                taken += extent.bytes;
+                room.victims.push(extent);
+            }
+        }
+        if room.victims.is_empty() {
+            locked(&slot.queue).rest(now_us);
+        }
+        room.lost.extend(oldest.into_entries().chain(expired.into_entries()));
+        self.dig_holes(index, &mut room);
+        Ok(room)
+    }
+
+    /// Dooms a chunk and counts what is owed of it. False when the uplink has some of it in hand.
+    fn doom_chunk(&self, index: usize, content: Content, sheet: &mut Sheet) -> bool {
+        let mut owed = Vec::new();
+        {
+            let mut queue = locked(&self.shared.slots[index].queue);
+            if content.extent.first < queue.lent() {
+                return false;
+            }
+            queue.doom_chunk(content.extent, content.messages, self.shared.clock.now(), &mut owed);
+        }
+        for stored in &owed {
+            sheet.add(stored.seq.0, &stored.message);
+        }
+        true
+    }
+
+    /// Neighbours among the victims that `low` will not pass become one hole each.
+    fn dig_holes(&self, index: usize, room: &mut Room) {
+        let mut runs: Vec<Extent> = Vec::new();
+        for extent in &room.victims {
+            match runs.last_mut() {
+                Some(last) if last.end == extent.first => last.end = extent.end,
+                _ => runs.push(*extent),
+            }
+        }
+        let mut queue = locked(&self.shared.slots[index].queue);
+        for mut run in runs {
+            if queue.low_then() >= run.end {
+                continue;
+            }
+            if let Some(known) = queue.hole_before(run.first) {
+                queue.doom_hole(known);
+                run.first = known.first;
+                room.victims.push(known);
+            }
+            room.holes.push(chunk::hole(run.first, run.end, run.since_us));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Packs the head of a queue for the disk, and leaves out what its class does not want written.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{COMMIT_BYTES, COPY, Keeper};
+use crate::message::{LossReason, Message};
+use crate::spool::chunk::{self, Chunk, Extent};
+use crate::spool::ledger::{Entry, Sheet};
+use crate::spool::locked;
+use crate::spool::ranges::Ranges;
+use crate::spool::settings::Giving;
+
+/// What a spill comes to.
+#[derive(Default)]
+pub(super) struct Packed {
+    pub(super) chunks: Vec<Chunk>,
+    /// A hole at the end that a longer one replaces.
+    pub(super) replaced: Vec<Extent>,
+    /// What is not written.
+    pub(super) lost: Vec<Entry>,
+}
+
+/// Which messages of a spill are not written.
+enum Leaving {
+    Nothing,
+    /// All, once so many bytes of chunks are full.
+    Behind(u64),
+    /// All but the last of each topic.
+    Superseded(HashMap<Bytes, u64>),
+}
+
+impl Leaving {
+    fn takes(&self, place: u64, message: &Message, bytes: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Behind(room) => bytes >= *room,
+            Self::Superseded(last) => last.get(&message.topic).is_some_and(|last| *last != place),
+        }
+    }
+
+    fn reason(&self) -> LossReason {
+        match self {
+            Self::Nothing | Self::Behind(_) => LossReason::QuotaNewest,
+            Self::Superseded(_) => LossReason::Superseded,
+        }
+    }
+}
+
+impl Keeper {
+    /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
+    pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Packed {
+        let policy = self.shared.config.queues[index].policy;
+        // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
+        let most = COMMIT_BYTES.min(policy.max_bytes / 4);
+        let (leaving, lent) = self.leaving(index, from..cut);
+        let slot = &self.shared.slots[index];
+        let config = &self.shared.config.queues[index];
+        let mut sheet = Sheet::new(leaving.reason(), &config.uplink, &config.class);
+        let (mut packed, mut left_out) = (Packed::default(), Ranges::default());
+        let (mut bytes, mut place) = (0, from);
+        let mut batch = Vec::with_capacity(COPY);
+        self.packer.begin(from);
+        while place < cut && bytes < most {
+            let next = locked(&slot.queue).copy(place..cut, COPY, self.shared.config.chunk_bytes, &mut batch);
+            if next <= place && batch.is_empty() {
+                break;
+            }
+            place = next;
+            for (place, message, since_us) in batch.drain(..) {
+                if place >= lent && leaving.takes(place, &message, bytes) {
+                    sheet.add(place, &message);
+                    left_out.insert(place, place + 1);
+                    continue;
+                }
+                self.packer.push(place, &message, since_us);
+                if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
+                    let end = self.packer.end();
+                    packed.chunks.extend(self.packer.finish(&self.shared.flows).inspect(|chunk| bytes += chunk.extent.bytes));
+                    self.packer.begin(end);
+                }
+            }
+        }
+        packed.chunks.extend(self.packer.finish(&self.shared.flows));
+        if !matches!(leaving, Leaving::Nothing) {
+            let refused = matches!(leaving, Leaving::Behind(_)) && left_out.iter().next().is_some();
+            locked(&slot.queue).doom_only(left_out);
+            if refused {
+                self.close_with_a_hole(index, from, place, &mut packed);
+            }
+            packed.lost.extend(sheet.into_entries());
+            // A fetch may have found the way barred while it was not decided what is left out.
+            slot.link.ring();
+        }
+        packed
+    }
+
+    /// What is left out, and the place before which nothing is: the uplink has that in hand. What may be left out is
+    /// barred from it until that is decided.
+    fn leaving(&self, index: usize, part: Range<u64>) -> (Leaving, u64) {
+        let policy = self.shared.config.queues[index].policy;
+        let step = COMMIT_BYTES.min(policy.max_bytes / 4) + 2 * self.shared.config.chunk_bytes as u64;
+        let (lent, leaving) = {
+            let mut queue = locked(&self.shared.slots[index].queue);
+            let lent = queue.lent();
+            let leaving = match policy.giving {
+                Giving::Newest if queue.disk_bytes().saturating_add(step) > policy.max_bytes => {
+                    let reserve = 2 * self.shared.config.chunk_bytes as u64;
+                    Leaving::Behind(policy.max_bytes.saturating_sub(queue.disk_bytes().saturating_add(reserve)))
+                }
+                Giving::KeepLastPerTopic => Leaving::Superseded(HashMap::new()),
+                Giving::Newest | Giving::Oldest => return (Leaving::Nothing, lent),
+            };
+            queue.doom(part.start.max(lent), part.end);
+            (lent, leaving)
+        };
+        match leaving {
+            Leaving::Superseded(_) => (Leaving::Superseded(self.last_places(index, part.start.max(lent)..part.end)), lent),
+            other => (other, lent),
+        }
+    }
+
+    /// Where the last message of each topic stands.
+    fn last_places(&self, index: usize, part: Range<u64>) -> HashMap<Bytes, u64> {
+        let (mut last, mut place) = (HashMap::new(), part.start);
+        let mut batch = Vec::with_capacity(COPY);
+        while place < part.end {
+            let queue = &self.shared.slots[index].queue;
+            let next = locked(queue).copy(place..part.end, COPY, self.shared.config.chunk_bytes, &mut batch);
+            if next <= place {
+                break;
+            }
+            place = next;
+            last.extend(batch.drain(..).map(|(place, message, _)| (message.topic, place)));
+        }
+        last
+    }
+
+    /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
+    fn close_with_a_hole(&self, index: usize, from: u64, end: u64, packed: &mut Packed) {
+        let since_us = self.shared.clock.now();
+        let mut first = packed.chunks.last().map_or(from, |chunk| chunk.extent.end);
+        let mut queue = locked(&self.shared.slots[index].queue);
+        if packed.chunks.is_empty()
+            && let Some(known) = queue.hole_before(first)
+        {
+            queue.doom_hole(known);
+            first = known.first;
+            packed.replaced.push(known);
+        }
+        packed.chunks.push(chunk::hole(first, end, since_us));
+    }
+}
