@@ -85,7 +85,10 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
     let ports = &config.flows[0].ports;
     let ids = |port: &str| ports[port].iter().map(|queue| queue.0).collect::<Vec<_>>();
     assert_eq!((ids("out"), ids("alarms"), ids("rest")), (vec![0], vec![1, 0], vec![]));
-    assert_eq!(config.uplinks[0].drains.len(), 2);
+    let weights: Vec<u32> = config.uplinks[0].drains.iter().map(|drain| drain.weight).collect();
+    assert_eq!(weights, [10, 100]);
+    let policy = |index: usize| config.spool.queues[index].policy;
+    assert_eq!((policy(0).max_bytes, policy(1).max_age), (512 << 20, None));
     assert_eq!(config.sources[0].routes.len(), 1);
     assert_eq!(config.spool.flows, ["climate".into()]);
     assert!(config.sources[0].mqtt.client_id.starts_with("tidegate-") && !config.sources[0].mqtt.clean_start);
@@ -125,7 +128,7 @@ fn every_example_of_the_manual_is_a_setting_that_exists() {
 fn every_setting_that_exists_is_in_the_manual() {
     let unknown = "zzzzzzzz = 1\n";
     let file = format!(
-        "[gateway]\n{unknown}[spool]\n{unknown}[admin]\n{unknown}[log]\n{unknown}[source.field]\n{unknown}tls = {{ {tls} }}\nwill = {{ {tls} }}\nbackoff = {{ {tls} }}\ndeadlines = {{ {tls} }}\n\
+        "[gateway]\n{unknown}[spool]\n{unknown}[class.x]\n{unknown}[admin]\n{unknown}[log]\n{unknown}[source.field]\n{unknown}tls = {{ {tls} }}\nwill = {{ {tls} }}\nbackoff = {{ {tls} }}\ndeadlines = {{ {tls} }}\n\
          [uplink.cloud]\n{unknown}[flow.a]\n{unknown}[[flow.a.plugin]]\n{unknown}[flow.a.plugin.limits]\n{unknown}",
         tls = unknown.trim()
     );
@@ -229,6 +232,25 @@ fn only_plugins_may_change_live() {
         (limits.plugins.len(), limits.other),
         (0, vec!["class.x".to_owned(), "flow.climate".to_owned(), "spool".to_owned()])
     );
+}
+
+#[test]
+fn a_class_keeps_the_defaults_of_its_own_name() {
+    let file = format!("{MINIMAL}\n[class.alarm]\nmax = \"1MiB\"\n[class.x]\ndrop = \"newest\"\n");
+    let config = Case::new(&file).set("flow.climate.to.rest=cloud:x").set("class.telemetry.max_age=2d").good();
+    let policies: Vec<_> = config.spool.queues.iter().map(|queue| (&*queue.class, queue.policy)).collect();
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    let policy = |mebibytes: u64, max_age, giving| spool::Policy { max_bytes: mebibytes << 20, max_age, giving };
+    assert_eq!(
+        policies,
+        [
+            ("telemetry", policy(512, days(2), spool::Giving::Oldest)),
+            ("alarm", policy(1, None, spool::Giving::Oldest)),
+            ("x", policy(64, days(30), spool::Giving::Newest)),
+        ]
+    );
+    assert_eq!(&*config.spool.gap_topic.unwrap(), format!("tidegate/{}/gaps", config.gateway.name));
+    assert_eq!(Case::new(MINIMAL).set("spool.gap_topic=\"\"").good().spool.gap_topic, None);
 }
 
 #[test]

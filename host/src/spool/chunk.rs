@@ -184,6 +184,11 @@ impl Packer {
         self.end
     }
 
+    /// The chunk answers for all places before `end`.
+    pub(super) fn reach(&mut self, end: u64) {
+        self.end = self.end.max(end);
+    }
+
     /// Adds a message at a place behind all others.
     pub(super) fn push(&mut self, place: u64, message: &Message, since_us: u64) {
         if self.count == 0 {

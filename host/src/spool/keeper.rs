@@ -6,6 +6,7 @@
 //!
 //! What a commit gives up is entered in the ledger in the same batch, and its receipts are released with the others.
 
+mod compact;
 mod gap;
 mod room;
 mod spill;
@@ -92,6 +93,8 @@ pub(super) struct Keeper {
     /// Of a failed commit: what may be on disk all the same.
     doubt: Doubt,
     tellers: Vec<Teller>,
+    /// Bytes each queue has got since it was last compacted.
+    grown: Vec<u64>,
     /// Records sent since the start.
     told: u64,
 }
@@ -100,6 +103,8 @@ impl Keeper {
     /// Not running yet.
     pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
         let tellers = gap::tellers(&shared);
+        // What an earlier run wrote is not known, so the first time counts as due.
+        let grown = vec![u64::MAX; shared.slots.len()];
         Self {
             shared,
             folder,
@@ -110,6 +115,7 @@ impl Keeper {
             is_repeating: false,
             doubt: Doubt::default(),
             tellers,
+            grown,
             told: 0,
         }
     }
@@ -251,7 +257,8 @@ impl Keeper {
             return Ok(());
         }
         let packed = if wants_spill { self.pack(index, spill) } else { Packed::default() };
-        let more = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
+        let more: u64 = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
+        self.grown[index] = self.grown[index].saturating_add(more);
         let room = if self.is_crowded(index, more) { self.make_room(store, index, more)? } else { Room::default() };
         self.write_changes(store, index, packed, room)
     }
@@ -267,7 +274,7 @@ impl Keeper {
     /// Writes what was packed and deletes what goes, together with its entries in the ledger.
     fn write_changes(&mut self, store: &Store, index: usize, packed: Packed, room: Room) -> Result<(), StoreError> {
         let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
-        let chunks: Vec<_> = packed.chunks.into_iter().chain(room.holes).collect();
+        let chunks: Vec<_> = packed.chunks.into_iter().chain(room.written).collect();
         let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
         let bytes = extents.iter().map(|extent| extent.bytes).sum();
         let victims: Vec<Extent> = packed.replaced.into_iter().chain(room.victims).collect();

@@ -19,9 +19,12 @@
 //! is deleted chunk by chunk; `low` is noted with each commit and at least once a second while the disk drains, which
 //! bounds what a kill sends twice.
 //!
-//! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a
-//! receipt, exit because the disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond
-//! four heads are dropped, oldest first, and counted.
+//! What a class may not keep is given up by the keeper, as the class says: chunks on disk that are too old or too many,
+//! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
+//!
+//! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a receipt
+//! but by the policy of its class and with its entry in the ledger committed, exit because the disk fails. While the
+//! store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest first, and counted.
 //!
 //! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks) and the keeper.
 

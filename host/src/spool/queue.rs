@@ -15,6 +15,8 @@ mod spill;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(super) use policy::Split;
+
 use super::chunk::Extent;
 use super::ranges::Ranges;
 use super::settings::Policy;

@@ -9,21 +9,52 @@ use crate::spool::backlog::Reader;
 use crate::spool::chunk::{self, Chunk, Content, Extent};
 use crate::spool::ledger::{Entry, Sheet};
 use crate::spool::locked;
-use crate::spool::settings::Giving;
+use crate::spool::settings::{Giving, Policy};
 use crate::spool::store::{Store, StoreError};
 
 /// What goes.
 #[derive(Default)]
 pub(super) struct Room {
+    /// Chunks that are deleted or written anew.
     pub(super) victims: Vec<Extent>,
-    pub(super) holes: Vec<Chunk>,
+    /// Those of them of which nothing is left.
+    pub(super) emptied: Vec<Extent>,
+    /// What comes in their place.
+    pub(super) written: Vec<Chunk>,
     pub(super) lost: Vec<Entry>,
+}
+
+/// Most bytes that a full queue is brought below its limit at a time.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Bytes that a full queue is brought down to. A little more than it must: entries of the ledger are then written once
+/// for many chunks. One that keeps the last message of each topic has to be read as a whole, so it gives more.
+fn goal(policy: Policy) -> u64 {
+    match policy.giving {
+        Giving::Oldest => policy.max_bytes - (policy.max_bytes / 32).min(STEP_BYTES),
+        Giving::Newest => u64::MAX,
+        Giving::KeepLastPerTopic => policy.max_bytes / 4 * 3,
+    }
 }
 
 impl Keeper {
     /// Dooms chunks of a queue until what is left and `more` bytes fit, and nothing left is too old; at most what one
     /// commit may hold. The newest chunk always stays.
-    pub(super) fn make_room(&self, store: &Store, index: usize, more: u64) -> Result<Room, StoreError> {
+    pub(super) fn make_room(&mut self, store: &Store, index: usize, more: u64) -> Result<Room, StoreError> {
+        let policy = self.shared.config.queues[index].policy;
+        let is_over = locked(&self.shared.slots[index].queue).disk_bytes().saturating_add(more) > policy.max_bytes;
+        if policy.giving == Giving::KeepLastPerTopic && is_over && self.grown[index] >= policy.max_bytes / 4 {
+            self.grown[index] = 0;
+            let room = self.compact(store, index)?;
+            if !room.victims.is_empty() {
+                return Ok(room);
+            }
+        }
+        self.drop_oldest(store, index, more, if is_over { goal(policy) } else { u64::MAX })
+    }
+
+    /// Dooms the oldest chunks until no more than `goal` bytes are left, and those that are too old.
+    fn drop_oldest(&self, store: &Store, index: usize, more: u64, goal: u64) -> Result<Room, StoreError> {
         let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
         let now_us = self.shared.clock.now();
         let reader = Reader { shared: &self.shared, slot, index };
@@ -36,8 +67,7 @@ impl Keeper {
             let Some(content) = reader.find(store, place)? else { continue };
             let extent = content.extent;
             let is_expired = config.policy.max_age_us().is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
-            let is_over = used > config.policy.max_bytes && config.policy.giving != Giving::Newest;
-            if !is_expired && !is_over {
+            if !is_expired && used <= goal {
                 locked(&slot.queue).note_front(extent);
                 break;
             }
@@ -46,6 +76,7 @@ impl Keeper {
                 used = used.saturating_sub(extent.bytes);
                 taken += extent.bytes;
                 room.victims.push(extent);
+                room.emptied.push(extent);
             }
         }
         if room.victims.is_empty() {
@@ -73,9 +104,9 @@ impl Keeper {
     }
 
     /// Neighbours among the victims that `low` will not pass become one hole each.
-    fn dig_holes(&self, index: usize, room: &mut Room) {
+    pub(super) fn dig_holes(&self, index: usize, room: &mut Room) {
         let mut runs: Vec<Extent> = Vec::new();
-        for extent in &room.victims {
+        for extent in &room.emptied {
             match runs.last_mut() {
                 Some(last) if last.end == extent.first => last.end = extent.end,
                 _ => runs.push(*extent),
@@ -91,7 +122,7 @@ impl Keeper {
                 run.first = known.first;
                 room.victims.push(known);
             }
-            room.holes.push(chunk::hole(run.first, run.end, run.since_us));
+            room.written.push(chunk::hole(run.first, run.end, run.since_us));
         }
     }
 }

@@ -85,16 +85,22 @@ impl Keeper {
         }
         packed.chunks.extend(self.packer.finish(&self.shared.flows));
         if !matches!(leaving, Leaving::Nothing) {
-            let refused = matches!(leaving, Leaving::Behind(_)) && left_out.iter().next().is_some();
-            locked(&slot.queue).doom_only(left_out);
-            if refused {
-                self.close_with_a_hole(index, from, place, &mut packed);
-            }
             packed.lost.extend(sheet.into_entries());
-            // A fetch may have found the way barred while it was not decided what is left out.
-            slot.link.ring();
+            self.leave_out(index, from..place, &leaving, left_out, &mut packed);
         }
         packed
+    }
+
+    /// What is left out of the places that were walked over goes with this commit, the rest is free again.
+    fn leave_out(&self, index: usize, walked: Range<u64>, leaving: &Leaving, left_out: Ranges, packed: &mut Packed) {
+        let slot = &self.shared.slots[index];
+        let is_refused = matches!(leaving, Leaving::Behind(_)) && left_out.iter().next().is_some();
+        locked(&slot.queue).doom_only(left_out);
+        if is_refused {
+            self.close_with_a_hole(index, walked, packed);
+        }
+        // A fetch may have found the way barred while it was not decided what is left out.
+        slot.link.ring();
     }
 
     /// What is left out, and the place before which nothing is: the uplink has that in hand. What may be left out is
@@ -139,9 +145,9 @@ impl Keeper {
     }
 
     /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
-    fn close_with_a_hole(&self, index: usize, from: u64, end: u64, packed: &mut Packed) {
+    fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut Packed) {
         let since_us = self.shared.clock.now();
-        let mut first = packed.chunks.last().map_or(from, |chunk| chunk.extent.end);
+        let mut first = packed.chunks.last().map_or(walked.start, |chunk| chunk.extent.end);
         let mut queue = locked(&self.shared.slots[index].queue);
         if packed.chunks.is_empty()
             && let Some(known) = queue.hole_before(first)
@@ -150,6 +156,6 @@ impl Keeper {
             first = known.first;
             packed.replaced.push(known);
         }
-        packed.chunks.push(chunk::hole(first, end, since_us));
+        packed.chunks.push(chunk::hole(first, walked.end, since_us));
     }
 }

@@ -4,10 +4,22 @@
 //! ledger has it. What the uplink has in hand on this connection is never doomed, so nothing is both delivered and
 //! counted as given up.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
 use super::{Mark, Queue, Ranges};
 use crate::message::{Receipt, Stored};
-use crate::spool::chunk::Extent;
+use crate::spool::chunk::{Content, Extent};
 use crate::spool::settings::{Giving, Policy};
+
+/// The messages of a chunk that are owed.
+pub(in crate::spool) struct Split {
+    /// The last of their topics.
+    pub kept: Vec<Stored>,
+    /// The others.
+    pub superseded: Vec<Stored>,
+}
 
 /// After a look that found nothing to give up: all that could go is in the uplink's hand.
 const REST_US: u64 = 1_000_000;
@@ -79,6 +91,32 @@ impl Queue {
         owed.extend(messages.into_iter().filter(|stored| self.is_owed(stored.seq.0)));
         self.doomed.insert(extent.first.max(self.low), extent.end);
         self.doomed_bytes += extent.bytes;
+    }
+
+    /// Of a chunk that was read, what a later message of its topic supersedes is doomed. `None` when that is nothing, or
+    /// the uplink has some of the chunk in hand.
+    pub(in crate::spool) fn doom_superseded(
+        &mut self,
+        content: Content,
+        last: &HashMap<Bytes, u64>,
+        now_us: u64,
+    ) -> Option<Split> {
+        let Content { extent, messages } = content;
+        if extent.first < self.lent {
+            return None;
+        }
+        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
+        let owed = messages.into_iter().filter(|stored| self.is_owed(stored.seq.0));
+        let (kept, superseded): (Vec<_>, Vec<_>) =
+            owed.partition(|stored| last.get(&stored.message.topic).is_none_or(|last| *last == stored.seq.0));
+        if superseded.is_empty() {
+            return None;
+        }
+        for stored in &superseded {
+            self.doomed.insert(stored.seq.0, stored.seq.next().0);
+        }
+        self.doomed_bytes += extent.bytes;
+        Some(Split { kept, superseded })
     }
 
     /// The messages between these places are doomed.

@@ -72,9 +72,9 @@ impl Queue {
             self.disk_since_us = chunks.first().map_or(self.disk_since_us, |extent| extent.since_us);
         }
         self.disk_owed += self.owed_between(self.disk_end, mark.end);
+        // A chunk that was accepted meanwhile may have got a successor under its key.
+        self.gone.retain(|first| !chunks.iter().any(|extent| extent.first == *first));
         for extent in chunks {
-            // A hole may have taken the key of a chunk that was accepted meanwhile.
-            self.gone.retain(|first| !extent.is_hole() || *first != extent.first);
             if extent.end <= self.low {
                 self.gone.push(extent.first);
             } else {

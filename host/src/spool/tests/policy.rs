@@ -264,6 +264,32 @@ fn only_the_last_message_of_a_topic_is_written() {
 }
 
 #[test]
+fn a_full_disk_keeps_the_last_message_of_each_topic_also_of_those_that_fell_silent() {
+    let folder = tempdir();
+    let mut bench = Bench::open(with(folder.path(), limited(4_000, Giving::KeepLastPerTopic)));
+    let quiet = |number: u64| Message { topic: Bytes::from(format!("quiet/{number}")), ..message(number) };
+    for number in 0..5 {
+        bench.shared.append(vec![Append { queue: QUEUE, message: quiet(number), receipt: None }]);
+    }
+    for number in 5..900 {
+        bench.append(number, None);
+        if number % 7 == 0 {
+            assert!(bench.commit());
+        }
+    }
+    assert!(bench.commit() && bench.commit());
+    let left = bench.numbers();
+    assert!(left.starts_with(&[0, 1, 2, 3, 4]) && left.ends_with(&[895, 896, 897, 898, 899]), "{left:?}");
+    assert!(bench.queue().disk_bytes <= 4_000);
+    assert_eq!(
+        (given_up(&bench, LossReason::Superseded), given_up(&bench, LossReason::QuotaOldest)),
+        (900 - left.len() as u64, 0)
+    );
+    let bench = bench.reopen();
+    assert_eq!((bench.numbers(), bench.queue().damaged), (left, 0));
+}
+
+#[test]
 fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
     let folder = tempdir();
     let mut bench =

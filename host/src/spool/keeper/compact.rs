@@ -1,0 +1,83 @@
+//! Leaves of a queue on disk only the last message of each topic.
+//!
+//! The queue is read twice, from end to end: once for where the last message of each topic stands, once to write anew
+//! the chunks that hold others. A chunk keeps its place and its extent; one that is left with nothing goes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::room::Room;
+use super::{COMMIT_BYTES, Keeper};
+use crate::message::LossReason;
+use crate::spool::backlog::Reader;
+use crate::spool::chunk::{Chunk, Content, Extent};
+use crate::spool::ledger::Sheet;
+use crate::spool::locked;
+use crate::spool::queue::Split;
+use crate::spool::store::{Store, StoreError};
+
+impl Keeper {
+    /// Dooms what is superseded, as much as one commit may hold.
+    pub(super) fn compact(&mut self, store: &Store, index: usize) -> Result<Room, StoreError> {
+        let last = self.last_on_disk(store, index)?;
+        let config = &self.shared.config.queues[index];
+        let mut sheet = Sheet::new(LossReason::Superseded, &config.uplink, &config.class);
+        let (mut room, mut from, mut read) = (Room::default(), 0, 0);
+        while read < COMMIT_BYTES {
+            let Some(content) = self.next_on_disk(store, index, &mut from)? else { break };
+            let extent = content.extent;
+            read += extent.bytes;
+            let now_us = self.shared.clock.now();
+            let split = locked(&self.shared.slots[index].queue).doom_superseded(content, &last, now_us);
+            let Some(Split { kept, superseded }) = split else { continue };
+            for stored in &superseded {
+                sheet.add(stored.seq.0, &stored.message);
+            }
+            room.victims.push(extent);
+            if kept.is_empty() {
+                room.emptied.push(extent);
+            } else {
+                room.written.extend(self.pack_again(extent, kept));
+            }
+        }
+        room.lost.extend(sheet.into_entries());
+        self.dig_holes(index, &mut room);
+        Ok(room)
+    }
+
+    /// The next chunk at or after `from` that is not in the uplink's hand, and moves `from` behind it.
+    fn next_on_disk(&self, store: &Store, index: usize, from: &mut u64) -> Result<Option<Content>, StoreError> {
+        let slot = &self.shared.slots[index];
+        loop {
+            let Some(place) = locked(&slot.queue).victim(*from) else { return Ok(None) };
+            if let Some(content) = (Reader { shared: &self.shared, slot, index }).find(store, place)? {
+                *from = content.extent.end;
+                return Ok(Some(content));
+            }
+        }
+    }
+
+    fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, u64>, StoreError> {
+        let (mut last, mut from) = (HashMap::new(), 0);
+        while let Some(content) = self.next_on_disk(store, index, &mut from)? {
+            for stored in content.messages {
+                match last.get_mut(&stored.message.topic) {
+                    Some(place) => *place = stored.seq.0,
+                    // A copy: a slice would keep the whole chunk.
+                    None => drop(last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq.0)),
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    fn pack_again(&mut self, extent: Extent, kept: Vec<crate::message::Stored>) -> Option<Chunk> {
+        self.packer.begin(extent.first);
+        for stored in kept {
+            self.packer.push(stored.seq.0, &stored.message, extent.since_us);
+        }
+        self.packer.reach(extent.end);
+        self.packer.finish(&self.shared.flows)
+    }
+}
