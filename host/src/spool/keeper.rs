@@ -29,7 +29,7 @@ use super::ledger::{Books, Changes, Entry};
 use super::letters::{self, LetterId, Then, Waiting};
 use super::queue::{self, Held, Mark};
 use super::settings::Giving;
-use super::store::{Kept, Store, StoreError};
+use super::store::{Kept, QueueChange, Store, StoreError};
 use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
 use crate::message::{LossReason, Receipt};
 
@@ -288,7 +288,7 @@ impl Keeper {
         self.work.bytes += bytes;
         let (changes, stamp) = self.enter(&lost);
         self.work.queues.push(QueueWork { index, extents, mark, gone, victims, lost, stamp });
-        store.write_queue(index, chunks, &removed, mark, changes)
+        store.write_queue(index, QueueChange { chunks, gone: &removed, mark, given_up: changes })
     }
 
     /// Enters `lost` in the draft of the ledger; answers what the tree has to learn, and the number of that change.

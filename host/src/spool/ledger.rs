@@ -81,8 +81,8 @@ type Group = (LossReason, Arc<str>, Arc<str>);
 type Key = (LossReason, Arc<str>, Arc<str>, Option<Arc<str>>, Option<Arc<str>>);
 
 impl Entry {
-    /// One without topic, device and places.
-    pub(super) fn plain(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>, count: u64, at_us: u64, is_set: bool) -> Self {
+    /// One without topic, device and places, by a clock that was set.
+    pub(super) fn plain(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>, count: u64, at_us: u64) -> Self {
         Self {
             reason,
             uplink: Arc::clone(uplink),
@@ -92,7 +92,7 @@ impl Entry {
             count,
             first_us: at_us,
             last_us: at_us,
-            is_clock_set: is_set,
+            is_clock_set: true,
             first_place: Place::default(),
             last_place: Place::default(),
         }
@@ -246,7 +246,7 @@ mod tests {
 
     fn entry(reason: usize, topic: u32, first_us: u64, count: u64) -> Entry {
         let device: Arc<str> = format!("d{topic}").into();
-        let plain = Entry::plain(LossReason::ALL[reason], &"cloud".into(), &"telemetry".into(), count, first_us, true);
+        let plain = Entry::plain(LossReason::ALL[reason], &"cloud".into(), &"telemetry".into(), count, first_us);
         Entry { topic: Some(format!("devices/{device}/t").into()), device: Some(device), ..plain }
     }
 

@@ -313,7 +313,8 @@ impl Shared {
     /// An entry of which no more is known.
     fn plain(&self, reason: LossReason, count: u64) -> Entry {
         let now = Now::read();
-        Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us, now.is_set())
+        let plain = Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
+        Entry { is_clock_set: now.is_set(), ..plain }
     }
 
     /// The disk has lost messages of a queue.

@@ -78,8 +78,8 @@ impl Outlet for Shared {
         let entry = |loss: Loss| {
             let message = Message { topic: loss.topic, key: loss.key, ..Message::default() };
             let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)));
-            let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us, loss.is_clock_set);
-            Entry { topic: text(&message.topic), device: text(message.key()), ..plain }
+            let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us);
+            Entry { is_clock_set: loss.is_clock_set, topic: text(&message.topic), device: text(message.key()), ..plain }
         };
         self.note(losses.into_iter().map(entry));
     }

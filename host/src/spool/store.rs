@@ -87,6 +87,16 @@ pub(super) struct Store {
     folder: File,
 }
 
+/// What one commit changes in a queue's tree.
+pub(super) struct QueueChange<'a> {
+    pub chunks: Vec<Chunk>,
+    /// Where chunks begin that go.
+    pub gone: &'a [u64],
+    pub mark: Mark,
+    /// What the ledger says of that.
+    pub given_up: Option<Changes>,
+}
+
 /// What was found in it.
 pub(super) struct Opened {
     pub store: Store,
@@ -269,14 +279,8 @@ impl Store {
 
     /// Writes chunks and mark of a queue, deletes what is gone, and enters in the ledger what that gives up, in one
     /// batch. A chunk may take the key of one that is gone. Not durable yet.
-    pub(super) fn write_queue(
-        &self,
-        queue: usize,
-        chunks: Vec<Chunk>,
-        gone: &[u64],
-        mark: Mark,
-        given_up: Option<Changes>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn write_queue(&self, queue: usize, change: QueueChange<'_>) -> Result<(), StoreError> {
+        let QueueChange { chunks, gone, mark, given_up } = change;
         let mut batch = sled::Batch::default();
         for first in gone {
             batch.remove(&chunk_key(*first));

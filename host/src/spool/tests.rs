@@ -528,7 +528,8 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
     value[40] ^= 1;
     let broken = chunk::Chunk { extent: hurt, value };
     let (low, end) = (all[0].seq.0, all[59].seq.next().0);
-    store.write_queue(0, vec![broken], &[], queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 }, None).unwrap();
+    let mark = queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 };
+    store.write_queue(0, store::QueueChange { chunks: vec![broken], gone: &[], mark, given_up: None }).unwrap();
     drop(store);
     for _ in 0..2 {
         let left: Vec<u64> = bench.owed(9).iter().map(|stored| stored.seq.0).collect();

@@ -19,8 +19,9 @@ pub(super) struct Packed {
     pub(super) chunks: Vec<Chunk>,
     /// A hole at the end that a longer one replaces.
     pub(super) replaced: Vec<Extent>,
-    /// What is not written.
+    /// What is not written, and its places.
     pub(super) lost: Vec<Entry>,
+    left_out: Ranges,
 }
 
 /// Which messages of a spill are not written.
@@ -59,7 +60,7 @@ impl Keeper {
         let slot = &self.shared.slots[index];
         let config = &self.shared.config.queues[index];
         let mut sheet = Sheet::new(leaving.reason(), &config.uplink, &config.class);
-        let (mut packed, mut left_out) = (Packed::default(), Ranges::default());
+        let mut packed = Packed::default();
         let (mut bytes, mut place) = (0, from);
         let mut batch = Vec::with_capacity(COPY);
         self.packer.begin(from);
@@ -72,7 +73,7 @@ impl Keeper {
             for (place, message, since_us) in batch.drain(..) {
                 if place >= lent && leaving.takes(place, &message, bytes) {
                     sheet.add(place, &message);
-                    left_out.insert(place, place + 1);
+                    packed.left_out.insert(place, place + 1);
                     continue;
                 }
                 self.packer.push(place, &message, since_us);
@@ -86,13 +87,14 @@ impl Keeper {
         packed.chunks.extend(self.packer.finish(&self.shared.flows));
         if !matches!(leaving, Leaving::Nothing) {
             packed.lost.extend(sheet.into_entries());
-            self.leave_out(index, from..place, &leaving, left_out, &mut packed);
+            self.leave_out(index, from..place, &leaving, &mut packed);
         }
         packed
     }
 
     /// What is left out of the places that were walked over goes with this commit, the rest is free again.
-    fn leave_out(&self, index: usize, walked: Range<u64>, leaving: &Leaving, left_out: Ranges, packed: &mut Packed) {
+    fn leave_out(&self, index: usize, walked: Range<u64>, leaving: &Leaving, packed: &mut Packed) {
+        let left_out = std::mem::take(&mut packed.left_out);
         let slot = &self.shared.slots[index];
         let is_refused = matches!(leaving, Leaving::Behind(_)) && left_out.iter().next().is_some();
         locked(&slot.queue).doom_only(left_out);

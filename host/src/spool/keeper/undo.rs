@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::{Keeper, QueueWork};
 use crate::message::Receipt;
 use crate::spool::ledger::Entry;
-use crate::spool::store::{self, Opened, Store, StoreError};
+use crate::spool::store::{self, Opened, QueueChange, Store, StoreError};
 use crate::spool::{locked, sign};
 
 /// How long readers of a failed store may take to let go of it.
@@ -118,7 +118,7 @@ impl Keeper {
         for (index, slot) in self.shared.slots.iter().enumerate() {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
             opened.store.remove_from(index, mark.end)?;
-            opened.store.write_queue(index, Vec::new(), &[], mark, None)?;
+            opened.store.write_queue(index, QueueChange { chunks: Vec::new(), gone: &[], mark, given_up: None })?;
         }
         Ok(())
     }

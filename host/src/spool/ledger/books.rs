@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn entry(count: u64) -> Entry {
-        Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), count, 5, true)
+        Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), count, 5)
     }
 
     fn reread(disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Books {

@@ -60,8 +60,8 @@ mod tests {
     use crate::message::LossReason;
 
     fn sample() -> Entry {
-        let plain = Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), 3, 9, false);
-        Entry { topic: Some("a/b".into()), first_place: Place { boot: 2, sequence: 7 }, ..plain }
+        let plain = Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), 3, 9);
+        Entry { is_clock_set: false, topic: Some("a/b".into()), first_place: Place { boot: 2, sequence: 7 }, ..plain }
     }
 
     #[test]

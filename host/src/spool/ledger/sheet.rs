@@ -18,7 +18,7 @@ pub(in crate::spool) struct Sheet {
 impl Sheet {
     /// An empty one.
     pub(in crate::spool) fn new(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>) -> Self {
-        Self { blank: Entry::plain(reason, uplink, class, 0, 0, true), entries: HashMap::new() }
+        Self { blank: Entry::plain(reason, uplink, class, 0, 0), entries: HashMap::new() }
     }
 
     /// Counts a message.
