@@ -20,12 +20,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::chain::{self, Chain, Engine, Wiring};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
+use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
 
 use live::Live;
@@ -84,7 +86,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     let metrics = Metrics::new(&registry)?;
     let admin = Admin::bind(config.admin.listen)?;
     // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
     let signals = runtime.block_on(async { Signals::install() })?;
     let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));

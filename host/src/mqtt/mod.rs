@@ -27,7 +27,7 @@ mod wire;
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
-pub use pause::{Pace, Pause};
+pub use pause::pause_under_load;
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;

@@ -106,11 +106,11 @@ impl Sorter {
     }
 
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
-    pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) -> usize {
+    pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) {
         let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. });
         let count = events.iter().filter(|event| is_message(event)).count();
         if count == 0 {
-            return 0;
+            return;
         }
         let now = Now::read();
         let mut id = self.mint.take(count as u64);
@@ -125,7 +125,6 @@ impl Sorter {
         }
         self.meters.received.inc_by(count as u64);
         self.hand_on(ledger, unsettled);
-        count
     }
 
     fn one(&mut self, message: Message, packet_bytes: Option<u64>, token: Option<AckToken>, ledger: &mut Ledger) {

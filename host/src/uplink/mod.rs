@@ -20,7 +20,6 @@ mod serve;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -28,20 +27,11 @@ pub use metrics::Metrics;
 
 use self::serve::Parting;
 use crate::message::{Backlog, Qos, QueueId};
-use crate::mqtt::{self, Pace, Redial, Stop};
+use crate::mqtt::{self, Redial, Stop};
 
 /// Why an uplink ended without being told to. The network never ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system gives no timer; trying again soon is pointless.
-    #[error("cannot set up a timer for uplink `{uplink}`")]
-    Timer {
-        /// Which uplink.
-        uplink: Arc<str>,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
     /// The spool panicked under a read; nothing is lost, the stage may be started again.
     #[error("uplink `{uplink}` could not read what is spilled")]
     Read {
@@ -52,9 +42,6 @@ pub enum Error {
         cause: tokio::task::JoinError,
     },
 }
-
-/// Longest pause after a burst under load, so that the next one grows; zero for none.
-const LONGEST_PAUSE: Duration = Pace::LONGEST;
 
 /// A queue this uplink drains.
 #[derive(Clone, Debug)]
@@ -93,7 +80,7 @@ pub async fn run(
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     backlog.link(false);
-    let mut uplink = serve::Uplink::new(&config, Arc::clone(&backlog), &metrics)?;
+    let mut uplink = serve::Uplink::new(&config, Arc::clone(&backlog), &metrics);
     let mut redial = Redial::new(config.mqtt, "uplink", config.name, &metrics.link);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         redial.online(&established);

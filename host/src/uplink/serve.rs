@@ -14,7 +14,7 @@ use super::pull::{Path, Pull, join, split};
 use super::{Config, Error, Metrics};
 use crate::clock::Now;
 use crate::message::{Backlog, Marks, Qos};
-use crate::mqtt::{Causes, Connection, Ended, Established, Event, Pace, Pause, Publish, Stop, Unsendable};
+use crate::mqtt::{Causes, Connection, Ended, Established, Event, Publish, Stop, Unsendable};
 
 /// Messages one queue sends before the next one may: small, so that an alarm waits for few others.
 const QUANTUM: usize = 32;
@@ -61,8 +61,6 @@ pub(super) struct Uplink {
     retain_available: bool,
     /// The queue that sends first in the next round.
     turn: usize,
-    pace: Pace,
-    pause: Pause,
     said: Said,
 }
 
@@ -75,9 +73,8 @@ struct Said {
 }
 
 impl Uplink {
-    pub(super) fn new(config: &Config, backlog: Arc<dyn Backlog>, metrics: &Metrics) -> Result<Self, Error> {
-        let pause = Pause::new().map_err(|cause| Error::Timer { uplink: Arc::clone(&config.name), cause })?;
-        Ok(Self {
+    pub(super) fn new(config: &Config, backlog: Arc<dyn Backlog>, metrics: &Metrics) -> Self {
+        Self {
             name: Arc::clone(&config.name),
             ready: backlog.ready(),
             pulls: config.drains.iter().map(|drain| Pull::new(drain.queue, Arc::clone(&backlog))).collect(),
@@ -90,10 +87,8 @@ impl Uplink {
             level: config.qos,
             retain_available: true,
             turn: 0,
-            pace: Pace::new(super::LONGEST_PAUSE),
-            pause,
             said: Said::default(),
-        })
+        }
     }
 
     /// Uses a connection until it is lost (the error) or the uplink may leave.
@@ -165,7 +160,7 @@ impl Uplink {
                 turned = connection.turn(&mut events) => {
                     let settled = self.settle(&mut events, connection.unsent() == 0);
                     turned.map_err(Ended::from)?;
-                    self.pause(settled?).await;
+                    settled?;
                 }
                 () = rung, if open => {}
                 changed = stop.changed() => if changed.is_err() {
@@ -247,11 +242,10 @@ impl Uplink {
         true
     }
 
-    /// Takes what upstream said; `taken` says that the socket has taken everything. Gives the number of answers.
-    fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<usize, Ended> {
-        let answers = events.len();
-        if answers == 0 && self.level != Qos::AtMostOnce {
-            return Ok(0);
+    /// Takes what upstream said; `taken` says that the socket has taken everything.
+    fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<(), Ended> {
+        if events.is_empty() && self.level != Qos::AtMostOnce {
+            return Ok(());
         }
         let now = Now::read();
         let mut busy = None;
@@ -271,7 +265,7 @@ impl Uplink {
             }
         }
         self.forward();
-        busy.map_or(Ok(answers), |reason| Err(Ended::Busy(reason)))
+        busy.map_or(Ok(()), |reason| Err(Ended::Busy(reason)))
     }
 
     fn accept(&mut self, token: u64, now: Now) {
@@ -304,13 +298,6 @@ impl Uplink {
         self.meters.online.flush();
         self.meters.backlog.flush();
         self.meters.inflight.set(level(in_flight));
-    }
-
-    /// Lets the next burst grow, when there is a load. A refused timer only means that nothing is saved.
-    async fn pause(&mut self, answers: usize) {
-        if let Err(error) = self.pause.wait(self.pace.after(answers, Instant::now())).await {
-            tracing::debug!(uplink = %self.name, %error, "no pause");
-        }
     }
 }
 
