@@ -265,3 +265,15 @@ proptest::proptest! {
         proptest::prop_assert!(problems.is_none_or(|problems| !problems.render(false).is_empty()));
     }
 }
+
+#[test]
+fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
+    let second = "\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
+    let alone = Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
+    assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
+    let config = Case::new(&format!("{MINIMAL}{second}")).good();
+    let seen: Vec<_> =
+        config.sources.iter().map(|source| (&*source.name, &*source.routes[0].name, source.routes.len())).collect();
+    assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
+    assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
+}

@@ -27,7 +27,7 @@ const SHARE: f64 = 0.5;
 
 /// Longest pause. A message waits for up to three of them (read, sent, acknowledged) and the latency budget is p50 of
 /// 0.8 ms, 0.4 ms of it without any pause.
-const LONGEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_micros(250);
 
 thread_local! {
     /// Events on connections of this thread since it last paused.
