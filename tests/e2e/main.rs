@@ -12,6 +12,7 @@ mod guest;
 mod hostile;
 mod instruments;
 mod outage;
+mod power;
 mod protocol;
 mod scene;
 mod shutdown;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         outage::cases(),
         shutdown::cases(),
         crash::cases(),
+        power::cases(),
         demo::cases(),
     ];
     let cases = cases.into_iter().flatten().collect();
