@@ -4,8 +4,9 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::room::Condition;
 use super::Shared;
 
 /// The instruments of one spool.
@@ -33,6 +34,9 @@ struct Scrape {
     disk_bytes: IntGaugeVec,
     oldest: GaugeVec,
     kept: IntGaugeVec,
+    trouble: IntGaugeVec,
+    free: IntGauge,
+    reserve: IntGauge,
     spool: std::sync::Arc<Mutex<Weak<Shared>>>,
 }
 
@@ -92,6 +96,12 @@ impl Scrape {
                 &QUEUE,
             )?,
             kept: IntGaugeVec::new(Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."), &["reason"])?,
+            trouble: IntGaugeVec::new(
+                Opts::new("tidegate_store_trouble_info", "1 for the reason why the store takes nothing."),
+                &["reason"],
+            )?,
+            free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
+            reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
             spool: std::sync::Arc::default(),
         })
     }
@@ -112,10 +122,20 @@ impl Scrape {
         for letters in &account.letters {
             self.kept.with_label_values(&[letters.reason.name()]).set(whole(letters.kept));
         }
+        for bad in Condition::BAD {
+            self.trouble.with_label_values(&[bad.name()]).set(i64::from(bad == account.condition));
+        }
+        self.free.set(whole(account.free_bytes));
+        self.reserve.set(whole(account.reserve_bytes));
     }
 
-    fn all(&self) -> [&dyn Collector; 7] {
-        [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest, &self.kept]
+    fn all(&self) -> [&dyn Collector; 10] {
+        let queues: [&dyn Collector; 6] =
+            [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest];
+        let [messages, bytes, capacity, disk_messages, disk_bytes, oldest] = queues;
+        let store: [&dyn Collector; 4] = [&self.kept, &self.trouble, &self.free, &self.reserve];
+        let [kept, trouble, free, reserve] = store;
+        [messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, trouble, free, reserve]
     }
 }
 

@@ -41,7 +41,8 @@ impl Outlet for Shared {
             if dropped > 0 {
                 self.metrics.dropped.with_label_values(&["spool-full"]).inc_by(dropped);
             }
-            if let Some(due) = due {
+            // Who cannot write looks again by himself.
+            if let Some(due) = due.filter(|_| !cannot_write) {
                 self.bell.due(due);
             }
             slot.link.ring();
