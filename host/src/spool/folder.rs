@@ -41,7 +41,11 @@ impl Folder {
     /// Makes the folder if need be and takes its lock. On a disk that cannot be written for now it is left for later:
     /// whoever wants to write calls [`Folder::take_lock`] again.
     pub(super) fn lock(path: &Path) -> Result<Self, Error> {
-        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, seam: Seam::default() };
+        Self::lock_behind(Seam::default(), path)
+    }
+
+    fn lock_behind(seam: Seam, path: &Path) -> Result<Self, Error> {
+        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, seam };
         match folder.take_lock() {
             Ok(()) => {}
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
@@ -207,6 +211,16 @@ fn read(lock: &mut File, label: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::seam::script::Script;
+
+    impl Folder {
+        /// With something in mind for the first calls.
+        pub(in crate::spool) fn lock_with(path: &Path, script: impl FnOnce(&Script)) -> Result<Self, Error> {
+            let seam = Seam::default();
+            script(&seam.script);
+            Self::lock_behind(seam, path)
+        }
+    }
 
     #[test]
     fn the_lock_file_remembers_process_and_boot() {

@@ -32,6 +32,8 @@ const LETTER_BYTES: usize = 4 << 20;
 const COPY: usize = 512;
 /// The first delay before the store is opened anew, and the longest.
 const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
+/// The longest delay on a full or read-only disk: it is well again at once when somebody has tidied up.
+const FULL_RETRY_US: u64 = 4_000_000;
 /// How often the free space is looked at while there is enough, and while there is not.
 const LOOK_US: u64 = 30_000_000;
 const WAIT_US: u64 = 1_000_000;
@@ -225,9 +227,14 @@ impl Keeper {
         }
     }
 
-    /// When the store is opened anew; the delay doubles.
+    /// When the store is opened anew; the delay doubles, as far as what is waited for cannot be seen to be over.
     fn postpone(&mut self) -> u64 {
-        let at = self.shared.clock.now().saturating_add(self.delay_us);
+        let now_us = self.shared.clock.now();
+        let most = match self.shared.condition(now_us) {
+            Condition::DiskFull | Condition::ReadOnly => FULL_RETRY_US,
+            Condition::Failing | Condition::Well => RETRY_US.1,
+        };
+        let at = now_us.saturating_add(self.delay_us.min(most));
         self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);
         *self.retry_at.insert(at)
     }

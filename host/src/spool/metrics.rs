@@ -6,8 +6,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::room::Condition;
 use super::Shared;
+use super::room::Condition;
 
 /// The instruments of one spool.
 #[derive(Clone, Debug)]

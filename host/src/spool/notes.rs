@@ -42,7 +42,8 @@ impl Notes {
         let text = Some(&path).filter(|_| is_valid).and_then(|path| std::fs::read_to_string(path).ok());
         let text = text.filter(|text| text.len() <= MOST).unwrap_or_default();
         let found = parse(&text).unwrap_or_default();
-        let said = names.iter().map(|name| found.iter().find(|(noted, _)| noted == name).map_or_else(Mark::default, |found| found.1));
+        let said =
+            names.iter().map(|name| found.iter().find(|(noted, _)| noted == name).map_or_else(Mark::default, |found| found.1));
         Self { path, seam: folder.seam.clone(), file: None, said: said.collect(), names, text: String::new() }
     }
 

@@ -24,8 +24,8 @@ use super::seam::Seam;
 const BALLAST_BYTES: u64 = 16 << 20;
 /// On a small file system the reserve is this part of it.
 const PART: u64 = 8;
-/// Without so much sled can be neither opened nor made to delete.
-const OPEN_BYTES: u64 = 2 << 20;
+/// Without so much, a segment, sled can be neither opened nor made to delete.
+const OPEN_BYTES: u64 = 512 << 10;
 /// Bytes on disk that one byte of chunks can take until sled has tidied up.
 const OVERHEAD: u64 = 3;
 
@@ -190,12 +190,8 @@ impl Room {
     }
 
     /// Whether opening the store has a chance; gives up the ballast where that helps.
-    pub(super) fn admits(&mut self) -> Result<(), Condition> {
-        let Ok(space) = self.space() else { return Ok(()) };
-        match space {
-            Space { read_only: true, .. } => Err(Condition::ReadOnly),
-            Space { free, .. } if free >= OPEN_BYTES.min(space.total / PART) || self.release() => Ok(()),
-            Space { .. } => Err(Condition::DiskFull),
-        }
+    pub(super) fn admits(&mut self) -> bool {
+        let Ok(space) = self.space() else { return true };
+        !space.read_only && (space.free >= OPEN_BYTES || self.release())
     }
 }

@@ -36,7 +36,7 @@ impl Seam {
     #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests have something here"))]
     pub(super) fn space(&self) -> Option<Space> {
         #[cfg(test)]
-        return *self.script.space.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        return *crate::spool::locked(&self.script.space);
         #[cfg(not(test))]
         None
     }
@@ -48,29 +48,27 @@ pub(super) mod script {
 
     use std::io;
     use std::sync::Mutex;
-    use std::sync::mpsc::{Receiver, Sender};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::{Call, Space};
 
-    /// Ends a hold: send (or drop) to let the call go on.
-    pub(in crate::spool) type Hold = (Sender<()>, Receiver<()>);
+    type Hold = (Sender<()>, Receiver<()>);
 
     #[derive(Debug, Default)]
     pub(in crate::spool) struct Script {
-        /// Each call takes one; `Some` of these fails it.
-        faults: Mutex<Vec<(u64, io::ErrorKind)>>,
+        /// Numbers of calls that fail, and the system's error number.
+        faults: Mutex<Vec<(u64, i32)>>,
         fail_syncs: Mutex<u32>,
         count: Mutex<u64>,
-        /// The next sync says that it is there, then waits.
-        pub hold: Mutex<Option<Hold>>,
-        pub space: Mutex<Option<Space>>,
+        hold: Mutex<Option<Hold>>,
+        pub(super) space: Mutex<Option<Space>>,
     }
 
     impl Script {
         /// The `n`-th call from now on fails (1 is the next).
-        pub fn fail(&self, n: u64, kind: io::ErrorKind) {
+        pub fn fail(&self, n: u64, errno: i32) {
             let at = self.calls() + n;
-            self.faults.lock().unwrap().push((at, kind));
+            self.faults.lock().unwrap().push((at, errno));
         }
 
         /// So many syncs to come fail.
@@ -83,8 +81,16 @@ pub(super) mod script {
             *self.count.lock().unwrap()
         }
 
+        /// From now on the file system seems to have this space; `None` asks it again.
         pub fn believe(&self, space: Option<Space>) {
             *self.space.lock().unwrap() = space;
+        }
+
+        /// The next sync says so on the channel that is answered, and goes on when the other is used or dropped.
+        pub fn hold_sync(&self) -> (Receiver<()>, Sender<()>) {
+            let ((here, seen), (go_on, told)) = (channel(), channel());
+            *self.hold.lock().unwrap() = Some((here, told));
+            (seen, go_on)
         }
 
         pub fn pass(&self, call: Call) -> io::Result<()> {
@@ -107,7 +113,7 @@ pub(super) mod script {
                 }
             }
             let faults = self.faults.lock().unwrap();
-            faults.iter().find(|(at, _)| *at == number).map_or(Ok(()), |(_, kind)| Err((*kind).into()))
+            faults.iter().find(|(at, _)| *at == number).map_or(Ok(()), |(_, errno)| Err(io::Error::from_raw_os_error(*errno)))
         }
     }
 }

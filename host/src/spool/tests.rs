@@ -1,5 +1,7 @@
 //! The spool as a whole: queue, store and keeper against a plain model, over crashes and damage.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

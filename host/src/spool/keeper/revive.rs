@@ -38,6 +38,8 @@ pub(in crate::spool) struct Begin {
 pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Begin, Error> {
     let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
     let mut known = folder.last_boot();
+    // Makes the ballast way, if that is needed; without any room opening fails and says so.
+    room.admits();
     let opened = open(config, folder, room).and_then(|opened| {
         let boot = last(opened.boot, folder).saturating_add(1);
         known = Some(boot);
@@ -78,17 +80,12 @@ fn passing(path: &Path, folder: &Folder, error: StoreError) -> Result<StoreError
     }
 }
 
-/// Opens the store where there is room to; on a full disk the ballast makes way first.
+/// Opens the store; on a full disk the ballast makes way first.
 fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened, StoreError> {
     folder.take_lock().map_err(|error| match error {
         Error::Folder { source, .. } | Error::Denied { source, .. } => StoreError::Disk(source),
         other => StoreError::Disk(io::Error::other(other)),
     })?;
-    let refused = |condition| match condition {
-        Condition::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
-        Condition::DiskFull | Condition::Failing | Condition::Well => io::ErrorKind::StorageFull,
-    };
-    room.admits().map_err(|condition| StoreError::Disk(refused(condition).into()))?;
     match store::open(config, folder) {
         Err(StoreError::Disk(error)) if Condition::of(&error) == Condition::DiskFull && room.release() => {
             store::open(config, folder)
@@ -108,7 +105,7 @@ fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError>
 impl Keeper {
     /// Closes the failed store and opens it anew. False when that failed, too.
     pub(super) fn reopen(&mut self) -> bool {
-        if self.room.admits().is_err() {
+        if !self.room.admits() {
             // The failed store takes nothing, but what it holds can be read and sent.
             self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
             return false;
