@@ -7,6 +7,7 @@ use libtest_mimic::Arguments;
 mod cli;
 mod crash;
 mod demo;
+mod disk;
 mod flow;
 mod guest;
 mod hostile;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         outage::cases(),
         shutdown::cases(),
         crash::cases(),
+        disk::cases(),
         demo::cases(),
     ];
     let cases = cases.into_iter().flatten().collect();

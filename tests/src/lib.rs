@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod client;
 pub mod convert;
 pub mod cut;
+pub mod disk;
 pub mod fake;
 pub mod gateway;
 pub mod guests;

@@ -106,8 +106,13 @@ impl Keeper {
     /// Closes the failed store and opens it anew. False when that failed, too.
     pub(super) fn reopen(&mut self) -> bool {
         if !self.room.admits() {
-            // The failed store takes nothing, but what it holds can be read and sent.
             self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
+            return false;
+        }
+        // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
+        // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
+        if locked(&self.shared.store).is_some() && self.folder.prove().is_err() {
+            self.postpone();
             return false;
         }
         let failed = locked(&self.shared.store).take();

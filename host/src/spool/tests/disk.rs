@@ -186,6 +186,21 @@ fn a_start_that_cannot_even_lock_its_folder_goes_on_trying() {
 }
 
 #[test]
+fn a_folder_of_somebody_else_is_refused_with_the_fix() {
+    const EACCES: i32 = 13;
+    let folder = tempdir();
+    let error = Folder::lock_with(folder.path(), |script| script.fail(1, EACCES)).unwrap_err().to_string();
+    let user = rustix::process::geteuid().as_raw();
+    let path = folder.path().display();
+    assert!(error.starts_with(&format!("`{path}` may not be written by user {user}: ")), "{error}");
+    assert!(error.contains(&format!("`chown -R {user} {path}`")), "{error}");
+    let handle = Folder::lock(folder.path()).unwrap();
+    handle.seam.script.fail(1, EACCES);
+    let error = Shared::open_in(handle, config(folder.path()), metrics()).err().unwrap();
+    assert!(matches!(&error, Error::Denied { path, .. } if path.ends_with("store")), "{error}");
+}
+
+#[test]
 fn a_new_store_that_cannot_be_finished_leaves_nothing_behind() {
     let folder = tempdir();
     let handle = Folder::lock(folder.path()).unwrap();
