@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::card::{self, CardAccount};
 use super::letters::{self, LetterRecord, REASONS};
 use super::room::Condition;
 use super::{Shared, locked};
@@ -67,6 +68,8 @@ pub struct Account {
     pub queues: Vec<QueueAccount>,
     /// Dead letters kept, one entry for each reason.
     pub letters: Vec<LetterAccount>,
+    /// What the card bears.
+    pub card: CardAccount,
     /// Dead letters that wait for their commit.
     pub letters_waiting: u64,
     /// Dead letters that made room for newer ones since the start.
@@ -128,10 +131,12 @@ impl Shared {
         });
         let kept = *locked(&self.letters);
         let standing = *locked(&self.standing);
+        let room = standing.free.saturating_sub(standing.reserve);
         Account {
             boot: self.boot,
             queues: queues.collect(),
             letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            card: locked(&self.card).account(now_us, self.totals(), room, card::process_bytes()),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             commits: self.metrics.commits.get(),

@@ -164,6 +164,7 @@ impl Keeper {
         self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
         let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
         shared.stand(self.standing, is_over);
+        locked(&shared.card).sample(shared.clock.now(), shared.totals());
     }
 
     /// Notes how far the queues are accepted.
@@ -368,6 +369,7 @@ impl Keeper {
         self.is_repeating &= !self.may_spill();
         if work.bytes > 0 {
             self.delay_us = RETRY_US.0;
+            locked(&self.shared.card).wrote(self.shared.clock.now());
             self.shared.all_clear();
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Shared;
 use super::room::Condition;
@@ -20,6 +20,7 @@ pub struct Metrics {
     pub(super) commits: IntCounter,
     pub(super) commit_seconds: Histogram,
     pub(super) written: IntCounter,
+    pub(super) payload: IntCounter,
     pub(super) faults: IntCounter,
     scrape: Scrape,
 }
@@ -37,6 +38,9 @@ struct Scrape {
     trouble: IntGaugeVec,
     free: IntGauge,
     reserve: IntGauge,
+    card: IntCounter,
+    card_day: IntGauge,
+    card_ratio: Gauge,
     spool: std::sync::Arc<Mutex<Weak<Shared>>>,
 }
 
@@ -71,6 +75,7 @@ impl Metrics {
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
             commit_seconds,
             written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
+            payload: counter("tidegate_spool_payload_bytes_total", "Bytes of payload that came into the queues.")?,
             faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
             scrape,
         })
@@ -102,6 +107,15 @@ impl Scrape {
             )?,
             free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
             reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
+            card: IntCounter::new(
+                "tidegate_card_written_bytes_total",
+                "Bytes that this process has had written to storage, by the kernel's count.",
+            )?,
+            card_day: IntGauge::new("tidegate_card_day_bytes", "Bytes given to the store in the last 24 hours.")?,
+            card_ratio: Gauge::new(
+                "tidegate_card_bytes_per_payload_byte",
+                "Bytes written to storage for each byte of payload that came into the queues, since the start.",
+            )?,
             spool: std::sync::Arc::default(),
         })
     }
@@ -127,15 +141,27 @@ impl Scrape {
         }
         self.free.set(whole(account.free_bytes));
         self.reserve.set(whole(account.reserve_bytes));
+        self.card.inc_by(account.card.process_bytes.unwrap_or(0).saturating_sub(self.card.get()));
+        self.card_day.set(whole(account.card.day_bytes));
+        self.card_ratio.set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
-    fn all(&self) -> [&dyn Collector; 10] {
-        let queues: [&dyn Collector; 6] =
-            [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest];
-        let [messages, bytes, capacity, disk_messages, disk_bytes, oldest] = queues;
-        let store: [&dyn Collector; 4] = [&self.kept, &self.trouble, &self.free, &self.reserve];
-        let [kept, trouble, free, reserve] = store;
-        [messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, trouble, free, reserve]
+    fn all(&self) -> [&dyn Collector; 13] {
+        [
+            &self.messages,
+            &self.bytes,
+            &self.capacity,
+            &self.disk_messages,
+            &self.disk_bytes,
+            &self.oldest,
+            &self.kept,
+            &self.trouble,
+            &self.free,
+            &self.reserve,
+            &self.card,
+            &self.card_day,
+            &self.card_ratio,
+        ]
     }
 }
 

@@ -16,8 +16,11 @@
 //!
 //! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
 //! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
-//! is deleted chunk by chunk; `low` is noted with each commit and at least once a second while the disk drains, which
-//! bounds what a kill sends twice.
+//! is deleted chunk by chunk; the store hears of `low` with each commit and at least once a second while the disk drains,
+//! a small file beside it within milliseconds (`notes`), which bounds what a kill sends twice.
+//!
+//! Free space is watched (`room`): below `reserve` nothing is spilled, what is on disk drains, and what is not settled
+//! holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
 //!
 //! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a
 //! receipt, exit because the disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond
@@ -28,6 +31,7 @@
 mod account;
 mod backlog;
 mod bell;
+mod card;
 mod chunk;
 mod error;
 mod folder;
@@ -53,6 +57,7 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 pub use account::{Account, LetterAccount, QueueAccount};
+pub use card::CardAccount;
 pub use error::Error;
 pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
@@ -62,6 +67,7 @@ pub use settings::{Config, QueueConfig};
 use crate::clock::Now;
 use crate::message::{Backlog, Outlet};
 use bell::Bell;
+use card::{Card, Totals};
 use chunk::{Extent, Flows};
 use folder::Folder;
 use keeper::Keeper;
@@ -214,6 +220,7 @@ struct Shared {
     /// What the room allows: a [`Condition`]; the rest of it below.
     room: AtomicU8,
     standing: Mutex<Standing>,
+    card: Mutex<Card>,
     /// The failure was logged, and nothing has been written since.
     is_reported: AtomicBool,
     /// When the commit under way began (running clock); 0 when there is none.
@@ -244,6 +251,7 @@ impl Shared {
             Ok((store, notes)) => (Some(Arc::new(store)), Some(notes), None),
             Err(error) => (None, None, Some(error)),
         };
+        let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
         let shared = Arc::new(Self {
             boot,
             flows: Flows::new(&config.flows),
@@ -256,7 +264,8 @@ impl Shared {
             store_changed: Condvar::new(),
             set_aside: Mutex::new(begin.set_aside),
             strangers: Mutex::default(),
-            clock: RunningClock { base_us, started_us: Now::read().uptime_us },
+            card: Mutex::new(Card::new(clock.now())),
+            clock,
             bell: Bell::default(),
             ending: Mutex::new(None),
             is_ending: AtomicBool::new(false),
@@ -363,6 +372,11 @@ impl Shared {
         if self.is_reported.swap(false, Ordering::AcqRel) {
             tracing::info!(path = %self.config.path.display(), "the store can be written again");
         }
+    }
+
+    /// What was counted since the start.
+    fn totals(&self) -> Totals {
+        Totals { payload: self.metrics.payload.get(), written: self.metrics.written.get() }
     }
 
     /// Bytes inside the store's files that are free for reuse.

@@ -16,6 +16,7 @@ impl Outlet for Shared {
         }
         let now_us = self.clock.now();
         let cannot_write = self.cannot_write(now_us);
+        self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
             let id = first.queue;

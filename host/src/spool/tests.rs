@@ -709,6 +709,9 @@ fn the_gauges_show_the_account() {
         "tidegate_spool_capacity_bytes{class=\"alarm\",uplink=\"cloud\"} 1048576",
         "tidegate_spool_appended_total{class=\"telemetry\",uplink=\"cloud\"} 9",
         "tidegate_spool_commits_total 1",
+        "tidegate_spool_payload_bytes_total 36",
+        "tidegate_store_trouble_info{reason=\"disk-full\"} 0",
+        "tidegate_card_bytes_per_payload_byte ",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
