@@ -48,11 +48,11 @@ pub(super) mod script {
 
     use std::io;
     use std::sync::Mutex;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::{Call, Space};
 
-    type Hold = (Sender<()>, Receiver<()>);
+    type Hold = (SyncSender<()>, Receiver<()>);
 
     #[derive(Debug, Default)]
     pub(in crate::spool) struct Script {
@@ -87,8 +87,8 @@ pub(super) mod script {
         }
 
         /// The next sync says so on the channel that is answered, and goes on when the other is used or dropped.
-        pub fn hold_sync(&self) -> (Receiver<()>, Sender<()>) {
-            let ((here, seen), (go_on, told)) = (channel(), channel());
+        pub fn hold_sync(&self) -> (Receiver<()>, SyncSender<()>) {
+            let ((here, seen), (go_on, told)) = (sync_channel(1), sync_channel(1));
             *self.hold.lock().unwrap() = Some((here, told));
             (seen, go_on)
         }

@@ -274,7 +274,7 @@ impl Faulty {
         let burst = bench.append_with_receipts(from..from + 3);
         self.bursts.extend((0..3).map(|_| Arc::clone(&burst)));
         self.accepted.extend([false; 3]);
-        if step % 3 == 0 {
+        if step.is_multiple_of(3) {
             let parked = Burst::new(Arc::new(Settled::default()), [1]);
             bench.shared.park(vec![letter(from, Some(parked.receipt(0)))]);
             self.letters.push(parked);
@@ -282,7 +282,7 @@ impl Faulty {
         let before = self.settled();
         let bench = self.bench.as_mut().unwrap();
         // A commit on a failed handle is not what the keeper does.
-        let may_commit = step % 2 == 0 && !bench.shared.trouble.load(Ordering::Relaxed);
+        let may_commit = step.is_multiple_of(2) && !bench.shared.trouble.load(Ordering::Relaxed);
         let is_done = !may_commit || bench.commit();
         if !may_commit {
             bench.turn();
