@@ -32,6 +32,7 @@ impl Store {
             head_bytes: 8 << 20,
             chunk_bytes: 64 << 10,
             cache_bytes: 8 << 20,
+            reserve_bytes: 64 << 20,
             dead_letters: 100,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");

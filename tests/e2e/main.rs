@@ -7,6 +7,7 @@ use libtest_mimic::Arguments;
 mod cli;
 mod crash;
 mod demo;
+mod disk;
 mod flow;
 mod guest;
 mod hostile;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         shutdown::cases(),
         crash::cases(),
         power::cases(),
+        disk::cases(),
         demo::cases(),
     ];
     let cases = cases.into_iter().flatten().collect();

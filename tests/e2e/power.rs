@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::disk::{Disk, can_be_cut};
+use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::tally::Verdict;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, wait_until};
 
@@ -15,7 +15,7 @@ use crate::scene::{UP, compare, config, flow};
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok();
     vec![
-        needs("power::nothing_acknowledged_is_lost", "root, a loop device, ext4 or xfsprogs", can_be_cut(), || {
+        needs("power::nothing_acknowledged_is_lost", "root, a loop device, ext4 or xfsprogs", can_cut_power(), || {
             let verdict = cuts(rounds(20, 200), Sync::Done)?;
             ensure!(verdict.is_at_least_once(), "{verdict}");
             Ok(())
@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Trial> {
         needs(
             "power::the_test_sees_a_sync_left_out",
             "root, a loop device, ext4, xfsprogs or strace",
-            can_be_cut() && has_strace,
+            can_cut_power() && has_strace,
             || {
                 // Not every cut does harm; that twenty in a row do none would say that the test is blind.
                 for _ in 0..20 {
@@ -51,11 +51,13 @@ enum Sync {
 /// Guarantee: the store opens after every cut, and every message that the field broker acknowledged to its sender
 /// arrives upstream at least once, in order per device.
 fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
-    let (field, cloud, disk) = (Broker::embedded()?, Broker::embedded()?, Disk::new()?);
+    let (field, cloud, folder) = (Broker::embedded()?, Broker::embedded()?, tempfile::tempdir()?);
+    let at = folder.path().join("card");
+    let disk = Disk::ext4(&at, 1_024)?;
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let text = format!("[spool]\ncommit_every = \"50ms\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
-    let mut setup = Gateway::with(text).data_at(disk.path().join("data"));
+    let mut setup = Gateway::with(text).data_at(at.join("data"));
     if sync == Sync::LeftOut {
         setup = setup.under(&[
             "strace",
@@ -80,9 +82,9 @@ fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
         std::thread::park_timeout(Duration::from_millis(fastrand::u64(10..600)));
         on_disk += gateway.metric("tidegate_spool_commits_total", &[]);
         gateway.freeze()?;
-        disk.cut()?;
+        disk.cut_power()?;
         setup = gateway.kill()?;
-        disk.back()?;
+        disk.mount_again()?;
     }
     link.back();
     let sent = load.stop()?;

@@ -309,6 +309,7 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         head_bytes: limits.head_bytes,
         chunk_bytes: limits.chunk_bytes,
         cache_bytes: limits.cache_bytes,
+        reserve_bytes: limits.reserve_bytes,
         dead_letters: limits.dead_letters,
     }
 }

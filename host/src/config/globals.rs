@@ -76,6 +76,7 @@ pub(super) struct SpoolLimits {
     pub(super) head_bytes: usize,
     pub(super) chunk_bytes: usize,
     pub(super) cache_bytes: u64,
+    pub(super) reserve_bytes: u64,
     pub(super) dead_letters: usize,
 }
 
@@ -128,6 +129,7 @@ pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
         // Above a quarter of sled's segment (512 KiB) a value becomes a file of its own, which sled never syncs.
         chunk_bytes: whole(fields.size("chunk", 4 << 10..=96 << 10)),
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
+        reserve_bytes: fields.size("reserve", 1 << 20..=1 << 40),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {

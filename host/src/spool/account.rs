@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::card::{self, CardAccount};
 use super::letters::{self, LetterRecord, REASONS};
+use super::room::Condition;
 use super::{Shared, locked};
 use crate::message::Reason;
 
@@ -66,6 +68,8 @@ pub struct Account {
     pub queues: Vec<QueueAccount>,
     /// Dead letters kept, one entry for each reason.
     pub letters: Vec<LetterAccount>,
+    /// What the card bears.
+    pub card: CardAccount,
     /// Dead letters that wait for their commit.
     pub letters_waiting: u64,
     /// Dead letters that made room for newer ones since the start.
@@ -74,8 +78,12 @@ pub struct Account {
     pub commits: u64,
     /// Bytes of chunks and letters given to the store since the start.
     pub written_bytes: u64,
-    /// Whether the store can be written.
-    pub is_well: bool,
+    /// How the store is: whether it can be written, and if not, why.
+    pub condition: Condition,
+    /// Bytes free on the data folder's file system when last looked at, with what is reusable in the store's files.
+    pub free_bytes: u64,
+    /// Below so many free bytes nothing is spilled.
+    pub reserve_bytes: u64,
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
@@ -83,6 +91,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether the store can be written.
+    pub fn is_well(&self) -> bool {
+        self.condition == Condition::Well
+    }
+
     /// Messages owed in all queues.
     pub fn owed(&self) -> u64 {
         self.queues.iter().map(QueueAccount::owed).sum()
@@ -117,17 +130,22 @@ impl Shared {
             }
         });
         let kept = *locked(&self.letters);
+        let standing = *locked(&self.standing);
+        let room = standing.free.saturating_sub(standing.reserve);
         Account {
             boot: self.boot,
             queues: queues.collect(),
             letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            card: locked(&self.card).account(now_us, self.totals(), room, card::process_bytes()),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            is_well: !self.cannot_write(now_us),
+            condition: self.condition(now_us),
+            free_bytes: standing.free,
+            reserve_bytes: standing.reserve,
             damaged_store: locked(&self.set_aside).clone(),
-            strangers: self.strangers.clone(),
+            strangers: locked(&self.strangers).clone(),
         }
     }
 

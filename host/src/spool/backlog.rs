@@ -101,7 +101,7 @@ impl Shared {
         let (fresh, due) = {
             let mut state = locked(&slot.queue);
             let fresh = state.accept(from.0, to.0, now_us, &mut released);
-            (fresh, state.due(limits))
+            (fresh, state.next_due(limits))
         };
         slot.accepted.inc_by(fresh);
         for receipt in released {
@@ -200,7 +200,7 @@ impl Reader<'_> {
     fn give_up(&self, error: &StoreError, place: u64) {
         let strikes = match error {
             StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Newer(_) => 0,
+            StoreError::Disk(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => 0,
         };
         if strikes > 2 {
             let next = locked(&self.slot.queue).next_known_chunk(place);

@@ -2,7 +2,12 @@
 //!
 //! One commit takes all queues that are due and all waiting dead letters: a batch for each tree, one `flush`, one
 //! `syncfs`. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
-//! store is opened anew after a delay, and the same messages are written again.
+//! store is opened anew after a delay, and the same messages are written again. Below the low-water mark nothing is
+//! spilled; deletes go on.
+
+mod revive;
+
+pub(super) use revive::begin;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +18,10 @@ use std::time::{Duration, Instant};
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
 use super::letters::{self, LetterId, Then, Waiting};
+use super::notes::Notes;
 use super::queue::{self, Held, Mark};
-use super::store::{self, Kept, Store, StoreError};
+use super::room::{Condition, Room, Standing};
+use super::store::{Kept, Store, StoreError};
 use super::{Ending, Error, Shared, locked};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
@@ -25,8 +32,11 @@ const LETTER_BYTES: usize = 4 << 20;
 const COPY: usize = 512;
 /// The first delay before the store is opened anew, and the longest.
 const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
-/// How long readers of a failed store may take to let go of it.
-const LET_GO: Duration = Duration::from_secs(2);
+/// The longest delay on a full or read-only disk: it is well again at once when somebody has tidied up.
+const FULL_RETRY_US: u64 = 4_000_000;
+/// How often the free space is looked at while there is enough, and while there is not.
+const LOOK_US: u64 = 30_000_000;
+const WAIT_US: u64 = 1_000_000;
 
 /// What one commit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +76,24 @@ pub(super) struct Keeper {
     delay_us: u64,
     /// A failed commit may have left letters behind, which must not be counted twice.
     is_repeating: bool,
+    /// The store was open at some time since the start.
+    was_open: bool,
+    notes: Option<Notes>,
+    room: Room,
+    standing: Standing,
+    /// When to look at the free space again (running clock).
+    look_at: u64,
 }
 
 impl Keeper {
-    /// Not running yet.
-    pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
-        Self {
+    /// Not running yet. Without `notes` there is no store yet, either.
+    pub(super) fn new(shared: Arc<Shared>, folder: Folder, room: Room, notes: Option<Notes>) -> Self {
+        let mut keeper = Self {
+            was_open: notes.is_some(),
+            notes,
+            room,
+            standing: Standing::default(),
+            look_at: 0,
             shared,
             folder,
             packer: Packer::new(),
@@ -79,7 +101,9 @@ impl Keeper {
             retry_at: None,
             delay_us: RETRY_US.0,
             is_repeating: false,
-        }
+        };
+        keeper.look();
+        keeper
     }
 
     /// The loop: sleeps until something is due, ends when told to.
@@ -108,17 +132,54 @@ impl Keeper {
         if self.shared.trouble.load(Ordering::Acquire) {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
-        if locked(&self.shared.pile).len() > 0 {
+        let may_spill = self.may_spill();
+        if may_spill && locked(&self.shared.pile).len() > 0 {
             return Some(0);
         }
-        let dues = self.shared.slots.iter().map(|slot| (slot, self.shared.limits(slot)));
-        dues.filter_map(|(slot, limits)| locked(&slot.queue).due(limits)).min()
+        let dues = self.shared.slots.iter().filter_map(|slot| {
+            let limits = self.shared.limits(slot);
+            let queue = locked(&slot.queue);
+            if may_spill { queue.next_due(limits) } else { queue.low_due().into_iter().chain(queue.note_due()).min() }
+        });
+        dues.chain([self.look_at]).min()
+    }
+
+    fn may_spill(&self) -> bool {
+        self.standing.condition == Condition::Well
     }
 
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
+        self.look();
+        self.note();
         if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
             self.commit(Demand::Due(now_us));
+        }
+    }
+
+    /// Looks how much room there is.
+    fn look(&mut self) {
+        let shared = &self.shared;
+        self.standing = self.room.look(|| shared.reusable());
+        self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
+        let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
+        shared.stand(self.standing, is_over);
+        locked(&shared.card).sample(shared.clock.now(), shared.totals());
+    }
+
+    /// Notes how far the queues are accepted.
+    fn note(&mut self) {
+        let Some(notes) = &mut self.notes else { return };
+        let now_us = self.shared.clock.now();
+        let mut is_news = false;
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            if let Some(mark) = locked(&slot.queue).note(now_us) {
+                notes.set(index, mark);
+                is_news = true;
+            }
+        }
+        if is_news && let Err(error) = notes.write() {
+            tracing::debug!(%error, "how far the queues are accepted was not noted; the store hears of it later");
         }
     }
 
@@ -128,12 +189,15 @@ impl Keeper {
         loop {
             let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
             let letters = locked(&self.shared.pile).len() as u64;
+            self.look();
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 {
                     return Ok(());
                 }
-                continue;
+                if self.may_spill() {
+                    continue;
+                }
             }
             chances -= 1;
             if chances == 0 {
@@ -157,15 +221,21 @@ impl Keeper {
             Err(error) => {
                 self.undo();
                 self.shared.report_trouble(&error);
+                self.look();
                 self.postpone();
                 false
             }
         }
     }
 
-    /// When the store is opened anew; the delay doubles.
+    /// When the store is opened anew; the delay doubles, as far as what is waited for cannot be seen to be over.
     fn postpone(&mut self) -> u64 {
-        let at = self.shared.clock.now().saturating_add(self.delay_us);
+        let now_us = self.shared.clock.now();
+        let most = match self.shared.condition(now_us) {
+            Condition::DiskFull | Condition::ReadOnly => FULL_RETRY_US,
+            Condition::Failing | Condition::Well => RETRY_US.1,
+        };
+        let at = now_us.saturating_add(self.delay_us.min(most));
         self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);
         *self.retry_at.insert(at)
     }
@@ -176,14 +246,14 @@ impl Keeper {
         for index in 0..self.shared.slots.len() {
             self.write_queue(store, index, demand)?;
         }
-        self.write_letters(store)?;
+        if self.may_spill() {
+            self.write_letters(store)?;
+        }
         let must_last = self.work.bytes > 0;
         if must_last || !self.work.queues.is_empty() {
             store.flush()?;
         }
         if must_last {
-            #[cfg(test)]
-            self.shared.fail_when_told()?;
             store.sync()?;
             self.shared.metrics.commits.inc();
             self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
@@ -195,15 +265,15 @@ impl Keeper {
     /// messages twice.
     fn write_queue(&mut self, store: &Store, index: usize, demand: Demand) -> Result<(), StoreError> {
         let slot = &self.shared.slots[index];
-        let limits = self.shared.limits(slot);
+        let (limits, may_spill) = (self.shared.limits(slot), self.may_spill());
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<u64>| match demand {
                 Demand::Due(now_us) => due.is_some_and(|due| due <= now_us),
                 Demand::All => true,
             };
-            let wants_spill = is_due(queue.spill_due(limits));
-            (wants_spill, wants_spill || is_due(queue.due(limits)), if wants_spill { queue.cut() } else { (0, 0) })
+            let wants_spill = may_spill && is_due(queue.spill_due(limits));
+            (wants_spill, wants_spill || is_due(queue.low_due()), if wants_spill { queue.cut() } else { (0, 0) })
         };
         if !wants_write {
             return Ok(());
@@ -223,10 +293,11 @@ impl Keeper {
     /// Packs the messages between two places into chunks. The lock is held for a few hundred clones at a time.
     fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Vec<super::chunk::Chunk> {
         let slot = &self.shared.slots[index];
+        let most = COMMIT_BYTES.min(self.standing.budget.saturating_sub(self.work.bytes)).max(1);
         let (mut chunks, mut bytes, mut place) = (Vec::new(), 0, from);
         let mut batch = Vec::with_capacity(COPY);
         self.packer.begin(from);
-        while place < cut && bytes < COMMIT_BYTES {
+        while place < cut && bytes < most {
             let next = locked(&slot.queue).copy(place..cut, COPY, self.shared.config.chunk_bytes, &mut batch);
             if next <= place && batch.is_empty() {
                 break;
@@ -295,12 +366,11 @@ impl Keeper {
                 Then::Accept(queue, place) => self.shared.accept(queue, place, place.next()),
             }
         }
-        self.is_repeating = false;
+        self.is_repeating &= !self.may_spill();
         if work.bytes > 0 {
             self.delay_us = RETRY_US.0;
-            if self.shared.is_reported.swap(false, Ordering::AcqRel) {
-                tracing::info!(path = %self.folder.path().display(), "the store can be written again");
-            }
+            locked(&self.shared.card).wrote(self.shared.clock.now());
+            self.shared.all_clear();
         }
     }
 
@@ -312,68 +382,5 @@ impl Keeper {
         }
         locked(&self.shared.pile).give_back(work.letters);
         self.is_repeating = true;
-    }
-
-    /// Closes the failed store and opens it anew. False when that failed, too.
-    fn reopen(&mut self) -> bool {
-        let failed = locked(&self.shared.store).take();
-        if let Some(store) = failed.and_then(let_go) {
-            store.close();
-        }
-        match self.open_again() {
-            Ok(()) => {
-                self.retry_at = None;
-                self.shared.trouble.store(false, Ordering::Release);
-                self.shared.store_changed.notify_all();
-                for link in &self.shared.links {
-                    link.ready.notify_one();
-                }
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the store does not open yet");
-                self.postpone();
-                false
-            }
-        }
-    }
-
-    fn open_again(&mut self) -> Result<(), StoreError> {
-        let opened = store::open(&self.shared.config, &self.folder)?;
-        for (index, slot) in self.shared.slots.iter().enumerate() {
-            if opened.set_aside.is_some() {
-                let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
-                slot.damaged.inc_by(lost);
-                let config = &self.shared.config.queues[index];
-                if lost > 0 {
-                    tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
-                }
-            }
-            // What the failed commit has left behind would pass for a part of the queue after a kill.
-            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
-            opened.store.remove_from(index, mark.end)?;
-            opened.store.write_queue(index, Vec::new(), &[], mark)?;
-        }
-        super::sign(&mut self.folder, &opened.store, self.shared.boot)?;
-        *locked(&self.shared.letters) = opened.kept;
-        if opened.set_aside.is_some() {
-            *locked(&self.shared.set_aside) = opened.set_aside;
-        }
-        *locked(&self.shared.store) = Some(Arc::new(opened.store));
-        Ok(())
-    }
-}
-
-/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
-/// last reader; opening it anew waits for that.
-fn let_go(mut store: Arc<Store>) -> Option<Store> {
-    let deadline = Instant::now() + LET_GO;
-    loop {
-        match Arc::try_unwrap(store) {
-            Ok(store) => return Some(store),
-            Err(_) if Instant::now() >= deadline => return None,
-            Err(held) => store = held,
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

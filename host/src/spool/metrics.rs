@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Shared;
+use super::room::Condition;
 
 /// The instruments of one spool.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ pub struct Metrics {
     pub(super) commits: IntCounter,
     pub(super) commit_seconds: Histogram,
     pub(super) written: IntCounter,
+    pub(super) payload: IntCounter,
     pub(super) faults: IntCounter,
     scrape: Scrape,
 }
@@ -33,6 +35,12 @@ struct Scrape {
     disk_bytes: IntGaugeVec,
     oldest: GaugeVec,
     kept: IntGaugeVec,
+    trouble: IntGaugeVec,
+    free: IntGauge,
+    reserve: IntGauge,
+    card: IntCounter,
+    card_day: IntGauge,
+    card_ratio: Gauge,
     spool: std::sync::Arc<Mutex<Weak<Shared>>>,
 }
 
@@ -67,6 +75,7 @@ impl Metrics {
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
             commit_seconds,
             written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
+            payload: counter("tidegate_spool_payload_bytes_total", "Bytes of payload that came into the queues.")?,
             faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
             scrape,
         })
@@ -92,6 +101,21 @@ impl Scrape {
                 &QUEUE,
             )?,
             kept: IntGaugeVec::new(Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."), &["reason"])?,
+            trouble: IntGaugeVec::new(
+                Opts::new("tidegate_store_trouble_info", "1 for the reason why the store takes nothing."),
+                &["reason"],
+            )?,
+            free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
+            reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
+            card: IntCounter::new(
+                "tidegate_card_written_bytes_total",
+                "Bytes that this process has had written to storage, by the kernel's count.",
+            )?,
+            card_day: IntGauge::new("tidegate_card_day_bytes", "Bytes given to the store in the last 24 hours.")?,
+            card_ratio: Gauge::new(
+                "tidegate_card_bytes_per_payload_byte",
+                "Bytes written to storage for each byte of payload that came into the queues, since the start.",
+            )?,
             spool: std::sync::Arc::default(),
         })
     }
@@ -112,10 +136,32 @@ impl Scrape {
         for letters in &account.letters {
             self.kept.with_label_values(&[letters.reason.name()]).set(whole(letters.kept));
         }
+        for bad in Condition::BAD {
+            self.trouble.with_label_values(&[bad.name()]).set(i64::from(bad == account.condition));
+        }
+        self.free.set(whole(account.free_bytes));
+        self.reserve.set(whole(account.reserve_bytes));
+        self.card.inc_by(account.card.process_bytes.unwrap_or(0).saturating_sub(self.card.get()));
+        self.card_day.set(whole(account.card.day_bytes));
+        self.card_ratio.set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
-    fn all(&self) -> [&dyn Collector; 7] {
-        [&self.messages, &self.bytes, &self.capacity, &self.disk_messages, &self.disk_bytes, &self.oldest, &self.kept]
+    fn all(&self) -> [&dyn Collector; 13] {
+        [
+            &self.messages,
+            &self.bytes,
+            &self.capacity,
+            &self.disk_messages,
+            &self.disk_bytes,
+            &self.oldest,
+            &self.kept,
+            &self.trouble,
+            &self.free,
+            &self.reserve,
+            &self.card,
+            &self.card_day,
+            &self.card_ratio,
+        ]
     }
 }
 

@@ -16,6 +16,7 @@ impl Outlet for Shared {
         }
         let now_us = self.clock.now();
         let cannot_write = self.cannot_write(now_us);
+        self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
             let id = first.queue;
@@ -41,7 +42,8 @@ impl Outlet for Shared {
             if dropped > 0 {
                 self.metrics.dropped.with_label_values(&["spool-full"]).inc_by(dropped);
             }
-            if let Some(due) = due {
+            // Who cannot write looks again by himself.
+            if let Some(due) = due.filter(|_| !cannot_write) {
                 self.bell.due(due);
             }
             slot.link.ring();

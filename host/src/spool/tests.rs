@@ -1,9 +1,10 @@
 //! The spool as a whole: queue, store and keeper against a plain model, over crashes and damage.
 
+mod disk;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -20,13 +21,6 @@ pub(super) fn tempdir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-impl Shared {
-    pub(super) fn fail_when_told(&self) -> Result<(), StoreError> {
-        let told = self.failing_syncs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        told.map_or(Ok(()), |_| Err(StoreError::Disk(std::io::ErrorKind::StorageFull.into())))
-    }
-}
-
 const QUEUE: QueueId = QueueId(0);
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
@@ -41,6 +35,7 @@ fn config(path: &Path) -> Config {
         head_bytes: 1 << 20,
         chunk_bytes: 400,
         cache_bytes: 1 << 20,
+        reserve_bytes: 0,
         dead_letters: 100,
     }
 }
@@ -54,13 +49,20 @@ struct Bench {
     shared: Arc<Shared>,
     keeper: Keeper,
     backlog: Arc<dyn Backlog>,
+    script: Arc<seam::script::Script>,
 }
 
 impl Bench {
     fn open(config: Config) -> Self {
-        let (shared, keeper) = Shared::open(config, metrics()).unwrap();
+        let folder = Folder::lock(&config.path).unwrap();
+        Self::open_in(folder, config)
+    }
+
+    fn open_in(folder: Folder, config: Config) -> Self {
+        let script = Arc::clone(&folder.seam.script);
+        let (shared, keeper) = Shared::open_in(folder, config, metrics()).unwrap();
         let backlog = backlog::of(&shared, "cloud");
-        Self { shared, keeper, backlog }
+        Self { shared, keeper, backlog, script }
     }
 
     fn append(&self, number: u64, receipt: Option<Receipt>) {
@@ -73,7 +75,7 @@ impl Bench {
 
     /// Ends without another write, as a kill does.
     fn kill(self) {
-        let Self { shared, keeper, backlog } = self;
+        let Self { shared, keeper, backlog, .. } = self;
         drop((keeper, backlog));
         shared.close_store();
     }
@@ -278,18 +280,18 @@ impl Model {
         if self.expected().is_empty() {
             return;
         }
-        let shared = Arc::clone(&self.bench().shared);
-        shared.failing_syncs.store(1, Ordering::Relaxed);
+        let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
+        script.fail_syncs(1);
         if !self.bench().commit() {
             self.check_receipts();
-            assert!(!shared.account().is_well);
+            assert!(!shared.account().is_well());
             self.bench().keeper.turn(shared.clock.now());
-            assert!(shared.account().is_well);
+            assert!(shared.account().is_well());
             self.letters_only();
         } else {
             self.committed();
         }
-        shared.failing_syncs.store(0, Ordering::Relaxed);
+        script.fail_syncs(0);
     }
 
     /// Accepts a run of what is owed, as the uplink does: by the places it was told.
@@ -561,13 +563,13 @@ fn a_failed_commit_releases_nothing_and_is_repeated() {
     let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
     bench.append(1, Some(burst.receipt(0)));
     bench.shared.park(vec![letter(2, Some(burst.receipt(1)))]);
-    bench.shared.failing_syncs.store(1, Ordering::Relaxed);
+    bench.script.fail_syncs(1);
     assert!(!bench.commit());
-    assert!(!burst.is_settled(0) && !burst.is_settled(1) && !bench.shared.account().is_well);
+    assert!(!burst.is_settled(0) && !burst.is_settled(1) && !bench.shared.account().is_well());
     assert_eq!(bench.numbers(), [1]);
     bench.append(3, None);
     bench.keeper.turn(bench.shared.clock.now());
-    assert!(bench.commit() && burst.all_settled() && bench.shared.account().is_well);
+    assert!(bench.commit() && burst.all_settled() && bench.shared.account().is_well());
     let bench = bench.reopen();
     assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), (vec![1, 3], 1));
 }
@@ -707,6 +709,9 @@ fn the_gauges_show_the_account() {
         "tidegate_spool_capacity_bytes{class=\"alarm\",uplink=\"cloud\"} 1048576",
         "tidegate_spool_appended_total{class=\"telemetry\",uplink=\"cloud\"} 9",
         "tidegate_spool_commits_total 1",
+        "tidegate_spool_payload_bytes_total 36",
+        "tidegate_store_trouble_info{reason=\"disk-full\"} 0",
+        "tidegate_card_bytes_per_payload_byte ",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }

@@ -124,7 +124,20 @@ impl Pull {
                 let task = tokio::task::spawn_blocking(move || backlog.read(queue, from));
                 self.reading = Some(Reading { task, void: false });
             }
-            Fetch::Spilled | Fetch::Empty => {}
+            Fetch::Spilled => {}
+            Fetch::Empty => self.look_back(may_read),
+        }
+    }
+
+    /// Nothing lies ahead and nothing is under way, but something behind: a store that could be opened only now.
+    fn look_back(&mut self, may_read: bool) {
+        if !self.is_idle() {
+            return;
+        }
+        let low = self.backlog.low(self.queue);
+        if low < self.cursor && matches!(self.backlog.fetch(self.queue, low, 1, 1), Fetch::Spilled) {
+            self.cursor = low;
+            self.refill(may_read);
         }
     }
 

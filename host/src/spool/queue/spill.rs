@@ -87,7 +87,8 @@ impl Queue {
         }
         self.disk_end = self.disk_end.max(mark.end);
         self.stored = mark;
-        self.changed_us = None;
+        self.noted = self.noted.max(mark.low);
+        (self.changed_us, self.unnoted_us) = (None, None);
         self.note_change(now_us);
         self.drop_spilled()
     }

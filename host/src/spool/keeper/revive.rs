@@ -1,0 +1,213 @@
+//! The store is opened: at the start, and again after each failure.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Keeper, WAIT_US};
+use crate::spool::chunk::Extent;
+use crate::spool::folder::{Folder, folder_error};
+use crate::spool::notes::Notes;
+use crate::spool::queue::Mark;
+use crate::spool::room::{Condition, Room};
+use crate::spool::store::{self, Kept, Opened, Store, StoreError};
+use crate::spool::{Config, Error, locked};
+
+/// How long readers of a failed store may take to let go of it.
+const LET_GO: Duration = Duration::from_secs(2);
+/// A start that cannot sign takes a number so far beyond the last at random: the next such start takes another.
+const UNSIGNED: u32 = 1_000;
+/// Where such a number lies when not even the last one can be read: beyond all that a gateway's life brings.
+const UNKNOWN: u32 = 1 << 20;
+
+/// What a start begins with.
+pub(in crate::spool) struct Begin {
+    pub boot: u32,
+    pub queues: Vec<(Mark, Option<Extent>)>,
+    pub kept: Kept,
+    pub strangers: Vec<(String, u64)>,
+    pub set_aside: Option<std::path::PathBuf>,
+    /// The store, or why there is none for now.
+    pub store: Result<(Store, Notes), StoreError>,
+}
+
+/// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
+pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Begin, Error> {
+    let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
+    let mut known = folder.last_boot();
+    // Makes the ballast way, if that is needed; without any room opening fails and says so.
+    room.admits();
+    let opened = open(config, folder, room).and_then(|opened| {
+        let boot = last(opened.boot, folder).saturating_add(1);
+        known = Some(boot);
+        sign(folder, &opened.store, boot).map(|()| (boot, opened))
+    });
+    match opened {
+        Ok((boot, Opened { store, notes, queues, kept, strangers, set_aside, .. })) => {
+            Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)) })
+        }
+        Err(error) => Ok(Begin {
+            boot: unsigned(known),
+            queues: vec![(Mark::default(), None); config.queues.len()],
+            kept: Kept::default(),
+            strangers: Vec::new(),
+            set_aside: None,
+            store: Err(passing(&config.path, folder, error)?),
+        }),
+    }
+}
+
+/// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.
+fn unsigned(known: Option<u32>) -> u32 {
+    let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 44).unwrap_or(0);
+    match known {
+        Some(last) => last.saturating_add(1 + random % UNSIGNED),
+        None => UNKNOWN + random % UNKNOWN,
+    }
+}
+
+/// The error again if waiting can help, or else why the gateway does not start.
+fn passing(path: &Path, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
+    let path = path.to_owned();
+    match error {
+        StoreError::Newer(found) => Err(Error::Newer { path, found, known: store::FORMAT }),
+        StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(folder_error(&folder.store(), error)),
+        StoreError::Disk(error) if !store::is_held(&error) => Ok(StoreError::Disk(error)),
+        other => Err(Error::Store { path, source: Box::new(other) }),
+    }
+}
+
+/// Opens the store; on a full disk the ballast makes way first.
+fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened, StoreError> {
+    folder.take_lock().map_err(|error| match error {
+        Error::Folder { source, .. } | Error::Denied { source, .. } => StoreError::Disk(source),
+        other => StoreError::Disk(io::Error::other(other)),
+    })?;
+    match store::open(config, folder) {
+        Err(StoreError::Disk(error)) if Condition::of(&error) == Condition::DiskFull && room.release() => {
+            store::open(config, folder)
+        }
+        other => other,
+    }
+}
+
+/// Notes the boot in the store and in the lock file, for good.
+fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
+    store.write_boot(boot)?;
+    store.flush()?;
+    folder.sign(boot).map_err(StoreError::Disk)?;
+    store.sync()
+}
+
+impl Keeper {
+    /// Closes the failed store and opens it anew. False when that failed, too.
+    pub(super) fn reopen(&mut self) -> bool {
+        if !self.room.admits() {
+            self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
+            return false;
+        }
+        // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
+        // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
+        if locked(&self.shared.store).is_some() && self.folder.prove().is_err() {
+            self.postpone();
+            return false;
+        }
+        let failed = locked(&self.shared.store).take();
+        if let Some(store) = failed.and_then(let_go) {
+            store.close();
+        }
+        match self.open_again() {
+            Ok(()) => {
+                self.retry_at = None;
+                self.shared.trouble.store(false, Ordering::Release);
+                self.shared.store_changed.notify_all();
+                for link in &self.shared.links {
+                    link.ready.notify_one();
+                }
+                self.look();
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store does not open yet");
+                self.postpone();
+                false
+            }
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreError> {
+        let opened = open(&self.shared.config, &mut self.folder, &mut self.room)?;
+        if opened.boot > self.shared.boot {
+            return Err(StoreError::Overtaken(opened.boot));
+        }
+        if std::mem::replace(&mut self.was_open, true) {
+            self.set_right(&opened)?;
+        } else {
+            self.adopt(&opened);
+        }
+        sign(&mut self.folder, &opened.store, self.shared.boot)?;
+        *locked(&self.shared.letters) = opened.kept;
+        if opened.set_aside.is_some() {
+            *locked(&self.shared.set_aside) = opened.set_aside;
+        }
+        self.notes = Some(opened.notes);
+        *locked(&self.shared.store) = Some(Arc::new(opened.store));
+        Ok(())
+    }
+
+    /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill.
+    fn set_right(&self, opened: &Opened) -> Result<(), StoreError> {
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            if opened.set_aside.is_some() {
+                let lost = locked(&slot.queue).lose_disk(self.shared.clock.now());
+                slot.damaged.inc_by(lost);
+                let config = &self.shared.config.queues[index];
+                if lost > 0 {
+                    tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
+                }
+            }
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(index, Vec::new(), &[], mark)?;
+        }
+        Ok(())
+    }
+
+    /// The queues follow the store: this start had to begin without it.
+    fn adopt(&self, opened: &Opened) {
+        for (slot, (mark, first)) in self.shared.slots.iter().zip(&opened.queues) {
+            locked(&slot.queue).adopt(*mark, *first);
+        }
+        self.shared.know_strangers(opened.strangers.clone());
+    }
+}
+
+/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
+/// last reader; opening it anew waits for that.
+fn let_go(mut store: Arc<Store>) -> Option<Store> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return Some(store),
+            Err(_) if Instant::now() >= deadline => return None,
+            Err(held) => store = held,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_cannot_sign_takes_a_number_of_its_own() {
+        let numbers: Vec<u32> = (0..20).map(|_| unsigned(Some(41))).collect();
+        assert!(numbers.iter().all(|number| (42..42 + UNSIGNED).contains(number)));
+        assert!(numbers.iter().any(|number| *number != numbers[0]));
+        assert!((UNKNOWN..2 * UNKNOWN).contains(&unsigned(None)));
+    }
+}
