@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod cli;
+mod compile;
 mod crash;
 mod demo;
 mod disk;
@@ -17,6 +18,7 @@ mod power;
 mod protocol;
 mod scene;
 mod shutdown;
+mod state;
 mod swap;
 mod tidy;
 mod tls;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         tls::cases(),
         hostile::cases(),
         swap::cases(),
+        compile::cases(),
+        state::cases(),
         outage::cases(),
         shutdown::cases(),
         crash::cases(),

@@ -59,7 +59,10 @@ impl Lane {
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
             let why = match turn {
                 Ok(Ok(false)) => continue,
-                Ok(Ok(true)) => break,
+                Ok(Ok(true)) => {
+                    self.keep_all(Now::read());
+                    break;
+                }
                 Ok(Err(broken)) => with_cause(&broken),
                 Err(panic) => panic_text(panic.as_ref()),
             };
@@ -82,7 +85,7 @@ impl Lane {
 
     /// One round; `true` when it was the last.
     fn turn(&mut self) -> Result<bool, Broken> {
-        let wake = self.stages.iter().filter_map(Stage::next_tick).min();
+        let wake = self.stages.iter().filter_map(Stage::next_due).min();
         let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
         let now = Now::read();
         for stage in &mut self.stages {
@@ -97,7 +100,39 @@ impl Lane {
         if wake.is_some_and(|wake| wake <= Instant::now()) {
             self.run_ticks(now)?;
         }
+        self.keep(now)?;
         Ok(taken.last)
+    }
+
+    /// Hands over what is due of the plugins' state.
+    fn keep(&mut self, now: Now) -> Result<(), Broken> {
+        let moment = Instant::now();
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            due.extend(stage.checkpoint(moment, now)?);
+        }
+        if !due.is_empty() {
+            self.shared.outlet.checkpoint(due);
+        }
+        Ok(())
+    }
+
+    /// The last: everything that has changed.
+    fn keep_all(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            let why = match catch_unwind(AssertUnwindSafe(|| stage.last_checkpoint(now))) {
+                Ok(Ok(checkpoint)) => {
+                    due.extend(checkpoint);
+                    continue;
+                }
+                Ok(Err(broken)) => with_cause(&broken),
+                Err(panic) => panic_text(panic.as_ref()),
+            };
+            let (flow, lane) = (&*self.shared.name, self.index);
+            tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
+        }
+        self.shared.outlet.checkpoint(due);
     }
 
     fn run_batch(&mut self, now: Now) -> Result<(), Broken> {

@@ -13,6 +13,7 @@
 //! waiting for the disk or the network.
 
 mod batch;
+mod compile;
 mod engine;
 mod error;
 mod failure;
@@ -28,6 +29,7 @@ mod metrics;
 mod outbox;
 mod plugin;
 mod program;
+mod recall;
 mod settings;
 mod stage;
 mod start;
@@ -40,6 +42,7 @@ mod trial;
 mod version;
 mod watch;
 
+pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
 pub use failure::Failure;
@@ -47,7 +50,7 @@ pub use fault::{Fault, FaultKind};
 pub use hop::Hop;
 pub use metrics::Metrics;
 pub use program::Unusable;
-pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, TopicTemplate};
+pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState, TopicTemplate};
 pub use start::check;
 pub use swap::{Change, Refused, Step, Swapped};
 pub use watch::Watch;

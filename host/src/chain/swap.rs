@@ -99,7 +99,7 @@ impl Refused {
 
 /// What swaps need to know beside the running versions. One swap at a time holds it.
 pub(super) struct Driver {
-    plugins: Vec<PluginConfig>,
+    pub(super) plugins: Vec<PluginConfig>,
     ports: Ports,
     trial: Duration,
 }
@@ -189,7 +189,9 @@ impl Swap<'_> {
     fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
         let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
         let program = match component {
-            Some(bytes) => start::compile(plugin, engine, bytes).map_err(|error| Refused::at(Step::Compile, error))?,
+            Some(bytes) => {
+                start::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
+            }
             None => self.old.program.clone(),
         };
         let now_us = Now::read().wall_us;

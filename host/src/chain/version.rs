@@ -31,6 +31,8 @@ pub(super) struct Version {
     pub(super) settings: String,
     pub(super) setup: Setup,
     pub(super) limits: Limits,
+    /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
+    pub(super) checkpoint: Option<Duration>,
     pub(super) metrics: PluginMetrics,
     routes: Vec<Vec<QueueId>>,
 }
@@ -62,7 +64,8 @@ impl Version {
         let routes = routes(name, &setup, ports)?;
         let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
         let (limits, metrics) = (plugin.limits, metrics.clone());
-        Ok((Self { reference, program, settings, setup, limits, metrics, routes }, instance))
+        let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
+        Ok((Self { reference, program, settings, setup, limits, checkpoint, metrics, routes }, instance))
     }
 
     /// Where messages of `port` are owed; `None` is `out`.

@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod check;
+pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod plugin;
@@ -55,6 +56,9 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Virtual devices against any broker, and a check of what comes out.
     Sim(sim::Arguments),
+    /// Compile a plugin for a gateway: the component on standard input, its code on standard output.
+    #[command(hide = true)]
+    CompilePlugin(compile::Arguments),
     /// The embedded broker of demo and tests.
     #[cfg(feature = "demo")]
     #[command(hide = true)]
@@ -177,6 +181,7 @@ impl Cli {
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),
             Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            Command::CompilePlugin(arguments) => compile::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::code::Code;
 use super::fields::Fields;
 use super::layers::Sources;
+use crate::chain::CompileLimits;
 
 /// The gateway as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Gateway {
     pub data_dir: PathBuf,
     /// Native stack of plugins, bytes; every plugin's limits hold it too, since the engine has one value for all.
     pub plugin_stack_bytes: usize,
+    /// What compiling one plugin may take.
+    pub compile: CompileLimits,
 }
 
 /// The admin port: metrics and health.
@@ -93,13 +96,17 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
     let memory_bytes = fields.size("memory", 32 << 20..=1 << 40);
     let shutdown_grace = fields.duration("shutdown_grace", Duration::from_millis(1)..=Duration::from_secs(3_600));
     let plugin_stack_bytes = usize::try_from(fields.size("plugin_stack", 64 << 10..=8 << 20)).unwrap_or_default();
+    let compile = CompileLimits {
+        memory_bytes: fields.size("plugin_compile_memory", 64 << 20..=16 << 30),
+        time: fields.duration("plugin_compile_time", Duration::from_millis(1)..=Duration::from_secs(3_600)),
+    };
     let written = fields.text("data_dir").map(|path| sources.folder().join(path));
     let data_dir = sources.data_dir.clone().or(written).or_else(|| default_data_dir(sources)).unwrap_or_else(|| {
         let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
         fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
         PathBuf::new()
     });
-    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes }
+    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile }
 }
 
 /// The machine's name, made fit for a client id.

@@ -78,6 +78,18 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
 }
 
 #[test]
+fn plugins_keep_their_state_each_minute_unless_told_otherwise() {
+    let plugin = |line: &str| Case::new(&format!("{MINIMAL}\n{line}\n")).good().flows[0].plugins[0].clone();
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!((plugin("").checkpoint, plugin("").refused_state), (minute, chain::RefusedState::Fresh));
+    assert_eq!(plugin("checkpoint = \"off\"").checkpoint, None);
+    assert_eq!(plugin("refused_state = \"required\"").refused_state, chain::RefusedState::Required);
+    for wrong in ["checkpoint = \"0s\"", "checkpoint = \"never\"", "refused_state = \"empty\""] {
+        assert_eq!(Case::new(&format!("{MINIMAL}\n{wrong}\n")).codes().len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn names_become_ids_and_each_uplink_drains_its_queues() {
     let config = Case::new(MINIMAL).good();
     let queues: Vec<_> = config.spool.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();

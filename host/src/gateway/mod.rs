@@ -24,7 +24,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
-use crate::chain::{self, Chain, Engine, Wiring};
+use crate::chain::{self, Chain, Engine, Wiring, Workshop};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
@@ -96,18 +96,31 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         let _runtime = runtime.enter();
         build(&config, &wiring)?
     };
+    report_strange_states(&config, &spool);
     let ended = runtime.block_on(Gateway { config, registry, metrics, spool, chains, mint }.serve(admin, signals, origin));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
 fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let engine = Engine::new(config.gateway.plugin_stack_bytes).map_err(Error::Engine)?;
+    let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
+    let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
         Ok(chain) => Ok(Arc::new(chain)),
         Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
     };
     config.flows.iter().map(chain).collect()
+}
+
+/// State of plugins that the config does not have, or not by that name any more, is kept: it may be back tomorrow.
+fn report_strange_states(config: &Config, spool: &Spool) {
+    let is_known = |kept: &spool::KeptState| {
+        let flow = config.flows.iter().find(|flow| *flow.name == *kept.flow);
+        flow.is_some_and(|flow| flow.plugins.iter().any(|plugin| *plugin.name == *kept.plugin))
+    };
+    for spool::KeptState { flow, plugin, keys, bytes } in spool.kept_states().iter().filter(|kept| !is_known(kept)) {
+        tracing::warn!(flow, plugin, keys, bytes, "the store keeps state of a plugin that the config does not have");
+    }
 }
 
 struct Gateway {

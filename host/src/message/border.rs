@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{Message, Receipt};
@@ -104,6 +105,28 @@ pub struct DeadLetter {
     pub receipt: Option<Receipt>,
 }
 
+/// What a plugin remembers under one key, as it saved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The key: a message's.
+    pub key: Bytes,
+    /// Version of the state's form, by which a later version of the plugin knows how to read it.
+    pub version: u32,
+    /// The value; `None` when the key is gone.
+    pub value: Option<Bytes>,
+}
+
+/// What has changed of a plugin's state since its last checkpoint.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Name of the flow.
+    pub flow: Arc<str>,
+    /// Name of the plugin in it.
+    pub plugin: Arc<str>,
+    /// The changes; of several for one key the last counts.
+    pub changes: Vec<Remembered>,
+}
+
 /// Where a source delivers: one flow's lanes. Never blocks: the source bounds what is under way by its own
 /// byte limit.
 pub trait Intake: Send + Sync {
@@ -118,6 +141,26 @@ pub trait Outlet: Send + Sync {
 
     /// Writes dead letters; their receipts settle when they are committed.
     fn park(&self, letters: Vec<DeadLetter>);
+
+    /// Writes changes of plugins' state with the next commit. An outlet that keeps nothing over restarts forgets them.
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        drop(batch);
+    }
+
+    /// What checkpoints have kept of a plugin's state. Blocks on the disk: for the start.
+    ///
+    /// # Errors
+    /// The store cannot be read; in words.
+    fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
+        let _ = (flow, plugin);
+        Ok(Vec::new())
+    }
+
+    /// Moves what is kept of a plugin's state out of the way, since the plugin cannot read it. Blocks on the disk: for
+    /// the start.
+    fn set_aside(&self, flow: &str, plugin: &str) {
+        let _ = (flow, plugin);
+    }
 }
 
 /// What a fetch found.

@@ -15,7 +15,9 @@ mod border;
 mod header;
 mod receipt;
 
-pub use border::{Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Outlet, PluginRef, QueueId, Reason, Seq, Stored};
+pub use border::{
+    Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Outlet, PluginRef, QueueId, Reason, Remembered, Seq, Stored,
+};
 pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Progress, Receipt, Settled};
 

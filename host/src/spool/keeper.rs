@@ -21,6 +21,7 @@ use super::letters::{self, LetterId, Then, Waiting};
 use super::notes::Notes;
 use super::queue::{self, Held, Mark};
 use super::room::{Condition, Room, Standing};
+use super::state::Changes;
 use super::store::{Kept, Store, StoreError};
 use super::{Ending, Error, Shared, locked};
 
@@ -47,6 +48,16 @@ pub(super) enum Demand {
     All,
 }
 
+impl Demand {
+    /// Whether it is about what is due then.
+    fn includes(self, due: Option<u64>) -> bool {
+        match self {
+            Self::Due(now_us) => due.is_some_and(|due| due <= now_us),
+            Self::All => true,
+        }
+    }
+}
+
 /// What a commit has in hand until it is through.
 #[derive(Default)]
 struct Work {
@@ -55,6 +66,15 @@ struct Work {
     kept: Option<Kept>,
     evicted: u64,
     bytes: u64,
+    states: Changes,
+    state_bytes: u64,
+}
+
+impl Work {
+    /// Whether it has written what must survive a power cut.
+    fn must_last(&self) -> bool {
+        self.bytes > 0 || self.state_bytes > 0
+    }
 }
 
 struct QueueWork {
@@ -141,7 +161,8 @@ impl Keeper {
             let queue = locked(&slot.queue);
             if may_spill { queue.next_due(limits) } else { queue.low_due().into_iter().chain(queue.note_due()).min() }
         });
-        dues.chain([self.look_at]).min()
+        let state_due = locked(&self.shared.checkpoints).due().filter(|_| may_spill);
+        dues.chain([self.look_at]).chain(state_due).min()
     }
 
     fn may_spill(&self) -> bool {
@@ -189,10 +210,11 @@ impl Keeper {
         loop {
             let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
             let letters = locked(&self.shared.pile).len() as u64;
+            let states = locked(&self.shared.checkpoints).len();
             self.look();
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
-                if messages == 0 && letters == 0 {
+                if messages == 0 && letters == 0 && states == 0 {
                     return Ok(());
                 }
                 if self.may_spill() {
@@ -248,8 +270,9 @@ impl Keeper {
         }
         if self.may_spill() {
             self.write_letters(store)?;
+            self.write_states(store, demand)?;
         }
-        let must_last = self.work.bytes > 0;
+        let must_last = self.work.must_last();
         if must_last || !self.work.queues.is_empty() {
             store.flush()?;
         }
@@ -268,10 +291,7 @@ impl Keeper {
         let (limits, may_spill) = (self.shared.limits(slot), self.may_spill());
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
-            let is_due = |due: Option<u64>| match demand {
-                Demand::Due(now_us) => due.is_some_and(|due| due <= now_us),
-                Demand::All => true,
-            };
+            let is_due = |due: Option<u64>| demand.includes(due);
             let wants_spill = may_spill && is_due(queue.spill_due(limits));
             (wants_spill, wants_spill || is_due(queue.low_due()), if wants_spill { queue.cut() } else { (0, 0) })
         };
@@ -346,10 +366,28 @@ impl Keeper {
         store.write_letters(&values, &gone, kept)
     }
 
+    /// Writes what plugins have to remember.
+    fn write_states(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
+        let mut checkpoints = locked(&self.shared.checkpoints);
+        if demand.includes(checkpoints.due()) {
+            self.work.states = checkpoints.take();
+        }
+        drop(checkpoints);
+        self.work.state_bytes = store.write_state(&self.work.states)?;
+        if self.is_repeating && !self.work.states.is_empty() {
+            // What a failed commit has left in the store looks as if it were written, and was never synced.
+            self.work.state_bytes = self.work.state_bytes.max(1);
+        }
+        Ok(())
+    }
+
     /// The commit is through: RAM lets go, and the receipts are released outside the locks.
     fn finish(&mut self) {
         let work = std::mem::take(&mut self.work);
+        let must_last = work.must_last();
         self.shared.metrics.written.inc_by(work.bytes);
+        self.shared.metrics.state_written.inc_by(work.state_bytes);
+        self.shared.metrics.checkpoints.inc_by(u64::from(work.state_bytes > 0));
         for done in work.queues {
             let held: VecDeque<Held> =
                 locked(&self.shared.slots[done.index].queue).committed(&done.extents, done.mark, self.shared.clock.now());
@@ -367,7 +405,7 @@ impl Keeper {
             }
         }
         self.is_repeating &= !self.may_spill();
-        if work.bytes > 0 {
+        if must_last {
             self.delay_us = RETRY_US.0;
             locked(&self.shared.card).wrote(self.shared.clock.now());
             self.shared.all_clear();
@@ -381,6 +419,7 @@ impl Keeper {
             locked(&self.shared.slots[failed.index].queue).give_back_gone(failed.gone);
         }
         locked(&self.shared.pile).give_back(work.letters);
+        locked(&self.shared.checkpoints).give_back(work.states, self.shared.clock.now());
         self.is_repeating = true;
     }
 }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub(super) commit_seconds: Histogram,
     pub(super) written: IntCounter,
     pub(super) payload: IntCounter,
+    pub(super) checkpoints: IntCounter,
+    pub(super) state_written: IntCounter,
     pub(super) faults: IntCounter,
     scrape: Scrape,
 }
@@ -76,6 +78,11 @@ impl Metrics {
             commit_seconds,
             written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
             payload: counter("tidegate_spool_payload_bytes_total", "Bytes of payload that came into the queues.")?,
+            checkpoints: counter("tidegate_spool_checkpoints_total", "Commits that wrote changes of plugins' state.")?,
+            state_written: counter(
+                "tidegate_spool_state_written_bytes_total",
+                "Bytes of plugins' state given to the store, not counted among those of chunks and dead letters.",
+            )?,
             faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
             scrape,
         })

@@ -45,6 +45,7 @@ mod ranges;
 mod room;
 mod seam;
 mod settings;
+mod state;
 mod store;
 
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
 pub use room::Condition;
 pub use settings::{Config, QueueConfig};
+pub use state::KeptState;
 
 use crate::clock::Now;
 use crate::message::{Backlog, Outlet};
@@ -74,6 +76,7 @@ use keeper::Keeper;
 use letters::Pile;
 use queue::{Limits, Mark, Queue};
 use room::{Room, Standing};
+use state::Checkpoints;
 use store::{Kept, Store, StoreError};
 
 /// A commit that takes longer counts as a store that cannot write.
@@ -120,6 +123,11 @@ impl Spool {
     /// The oldest dead letters on disk. Blocks on the disk.
     pub fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
         self.shared.dead_letters(limit)
+    }
+
+    /// Whose state is kept, of plugins of today's config and of others. Blocks on the disk.
+    pub fn kept_states(&self) -> Vec<KeptState> {
+        self.shared.read_store(Store::states).unwrap_or_default()
     }
 
     /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
@@ -204,6 +212,7 @@ struct Shared {
     links: Vec<Arc<Link>>,
     pile: Mutex<Pile>,
     letters: Mutex<Kept>,
+    checkpoints: Mutex<Checkpoints>,
     evicted: AtomicU64,
     store: Mutex<Option<Arc<Store>>>,
     store_changed: Condvar,
@@ -259,6 +268,7 @@ impl Shared {
             links,
             pile: Mutex::new(Pile::new(boot)),
             letters: Mutex::new(begin.kept),
+            checkpoints: Mutex::default(),
             evicted: AtomicU64::new(0),
             store: Mutex::new(store),
             store_changed: Condvar::new(),
@@ -331,6 +341,15 @@ impl Shared {
             .store_changed
             .wait_timeout_while(guard, patience, |store| store.is_none() && !self.is_ending.load(Ordering::Acquire));
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Reads from the store. Blocks on the disk.
+    fn read_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, String> {
+        let store = self.store(Duration::ZERO).ok_or("the store is not open")?;
+        read(&store).map_err(|error| {
+            self.report_trouble(&error);
+            describe(&error)
+        })
     }
 
     /// Something in the store does not work: the keeper opens it anew.

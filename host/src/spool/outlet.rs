@@ -1,11 +1,11 @@
-//! The side of the chains: append and park. Memory work only.
+//! The side of the chains: append, park and checkpoint are memory work only; recall reads the disk, at the start.
 
 use std::sync::atomic::Ordering;
 
 use super::letters::Then;
-use super::{Shared, locked};
+use super::{Shared, locked, state};
 use crate::clock::Now;
-use crate::message::{Append, DeadLetter, Outlet};
+use crate::message::{Append, Checkpoint, DeadLetter, Outlet, Remembered};
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -69,5 +69,33 @@ impl Outlet for Shared {
             self.metrics.dropped.with_label_values(&["letters-full"]).inc_by(dropped);
         }
         self.bell.due(0);
+    }
+
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        if self.is_ending.load(Ordering::Acquire) {
+            return;
+        }
+        let due = {
+            let mut checkpoints = locked(&self.checkpoints);
+            checkpoints.add(batch, self.clock.now());
+            checkpoints.due()
+        };
+        if let Some(due) = due {
+            self.bell.due(due);
+        }
+    }
+
+    fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
+        let (found, damaged) = self.read_store(|store| store.state_of(&state::prefix(flow, plugin)))?;
+        if damaged > 0 {
+            tracing::error!(flow, plugin, keys = damaged, "what a plugin remembered under some keys is damaged on disk and lost");
+        }
+        Ok(found)
+    }
+
+    fn set_aside(&self, flow: &str, plugin: &str) {
+        if let Err(why) = self.read_store(|store| store.set_state_aside(&state::prefix(flow, plugin))) {
+            tracing::error!(flow, plugin, why, "the state that a plugin cannot read stays in its place");
+        }
     }
 }

@@ -4,11 +4,15 @@
 //! default tree            "format" → u8, "boot" → u32
 //! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → chunk;  'm' → mark (low, end, owed, bytes, clock)
 //! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason
+//! "state"                 flow + 0 + plugin + 0 + key → version and value of a plugin's state
+//! "state-aside"           the same, of a plugin that could not read it
 //! "damaged"               name of the tree + 0 + key → what could not be read there
 //! ```
 //!
 //! `flush` alone does not survive a power cut; `flush` and then `syncfs` does. sled panics on some damage, so every call
 //! is caught. After one failed write a handle is dead: it must be opened anew.
+
+mod state;
 
 use std::fs::File;
 use std::io;
@@ -84,6 +88,8 @@ pub(super) struct Store {
     queues: Vec<sled::Tree>,
     dead: sled::Tree,
     damaged: sled::Tree,
+    state: sled::Tree,
+    state_aside: sled::Tree,
     folder: File,
     files: PathBuf,
     seam: Seam,
@@ -156,6 +162,7 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let names: Vec<String> = config.queues.iter().map(|queue| format!("queue:{}:{}", queue.uplink, queue.class)).collect();
     let queues = names.iter().map(|name| guarded(|| db.open_tree(name))).collect::<Result<Vec<_>, _>>()?;
     let (dead, damaged) = (guarded(|| db.open_tree("dead"))?, guarded(|| db.open_tree("damaged"))?);
+    let (state, state_aside) = (guarded(|| db.open_tree("state"))?, guarded(|| db.open_tree("state-aside"))?);
     let notes = Notes::open(folder, names.clone(), !is_new);
     let found = (0..).zip(queues.iter().zip(&names));
     let found = found.map(|(index, (tree, name))| recover(tree, name, |mark| notes.newer(index, mark)));
@@ -164,7 +171,7 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let strangers = strangers(&db, &names)?;
     let handle = File::open(folder.path()).map_err(StoreError::Disk)?;
     let (files, seam) = (folder.store(), folder.seam.clone());
-    let store = Store { db, queues, dead, damaged, folder: handle, files, seam };
+    let store = Store { db, queues, dead, damaged, state, state_aside, folder: handle, files, seam };
     Ok(Opened { store, notes, boot, queues: found, kept, strangers, set_aside: None })
 }
 

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::keeper::Demand;
 use super::*;
 use crate::message::{
-    Append, Burst, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Settled, Stored,
+    Append, Burst, Checkpoint, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Remembered,
+    Seq, Settled, Stored,
 };
 
 /// In memory where that is to be had: a `syncfs` would wait for whatever else the machine writes.
@@ -763,3 +764,77 @@ fn flipped_bytes_anywhere_in_the_store_never_panic_and_never_alter_a_message() {
 
 /// Enough to hit each file of the store; some seconds of trials found nothing more.
 const TRIALS: usize = 60;
+
+fn remember(bench: &Bench, plugin: &str, changes: &[(&str, Option<&str>)]) {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let change = |(key, value): &(&str, Option<&str>)| Remembered { key: bytes(key), version: 3, value: value.map(bytes) };
+    let changes = changes.iter().map(change).collect();
+    bench.shared.checkpoint(vec![Checkpoint { flow: "climate".into(), plugin: plugin.into(), changes }]);
+}
+
+fn remembered(bench: &Bench, plugin: &str) -> Vec<(String, String)> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let found = bench.shared.recall("climate", plugin).unwrap();
+    found.iter().map(|entry| (text(&entry.key), text(entry.value.as_ref().unwrap()))).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn plugins_state_survives_a_kill_once_it_is_committed_and_what_is_gone_is_gone() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    remember(&bench, "other", &[("d1", Some("9"))]);
+    assert!(bench.commit());
+    remember(&bench, "count", &[("d1", Some("2")), ("d2", None), ("d3", None)]);
+    assert!(bench.commit());
+    remember(&bench, "count", &[("d1", Some("3"))]);
+    let bench = bench.reopen();
+    assert_eq!(remembered(&bench, "count"), pairs(&[("d1", "2")]));
+    assert_eq!(remembered(&bench, "other"), pairs(&[("d1", "9")]));
+    let states = bench.shared.read_store(Store::states).unwrap();
+    let states: Vec<_> = states.iter().map(|state| (state.plugin.as_str(), state.keys)).collect();
+    assert_eq!(states, [("count", 1), ("other", 1)]);
+}
+
+#[test]
+fn state_that_is_on_disk_already_is_not_written_again() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    assert!(bench.commit());
+    let (written, commits) = (bench.shared.metrics.state_written.get(), bench.shared.metrics.commits.get());
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1")), ("d3", None)]);
+    assert!(bench.commit());
+    assert_eq!((bench.shared.metrics.state_written.get(), bench.shared.metrics.commits.get()), (written, commits));
+    assert_eq!((bench.shared.metrics.checkpoints.get(), bench.shared.metrics.written.get()), (1, 0));
+}
+
+#[test]
+fn state_whose_commit_failed_is_written_with_the_next() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    bench.script.fail_syncs(1);
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    assert!(!bench.commit());
+    remember(&bench, "count", &[("d1", Some("2"))]);
+    bench.keeper.turn(u64::MAX);
+    assert_eq!(remembered(&bench.reopen(), "count"), pairs(&[("d1", "2"), ("d2", "1")]));
+}
+
+#[test]
+fn state_that_is_set_aside_is_out_of_the_way_and_not_deleted() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    remember(&bench, "count", &[("d1", Some("1"))]);
+    remember(&bench, "other", &[("d1", Some("9"))]);
+    assert!(bench.commit());
+    bench.shared.set_aside("climate", "count");
+    assert_eq!((remembered(&bench, "count"), remembered(&bench, "other")), (Vec::new(), pairs(&[("d1", "9")])));
+    remember(&bench, "count", &[("d5", Some("5"))]);
+    assert!(bench.commit());
+    assert_eq!(remembered(&bench.reopen(), "count"), pairs(&[("d5", "5")]));
+}
