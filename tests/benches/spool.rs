@@ -34,6 +34,7 @@ impl Store {
             cache_bytes: 8 << 20,
             reserve_bytes: 64 << 20,
             dead_letters: 100,
+            dead_letter_bytes: 64 << 20,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
         let spool = Spool::open(config, metrics).expect("the store opens");

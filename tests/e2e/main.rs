@@ -22,6 +22,7 @@ mod state;
 mod swap;
 mod tidy;
 mod tls;
+mod tools;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         power::cases(),
         disk::cases(),
         demo::cases(),
+        tools::cases(),
     ];
     let cases = cases.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, cases).exit_code()

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::Returned;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::inbox::{Command, Inbox};
@@ -92,7 +93,7 @@ impl Lane {
             stage.heed(now)?;
         }
         for command in taken.commands {
-            self.obey(command, now);
+            self.obey(command, now)?;
         }
         if !self.batch.is_empty() {
             self.run_batch(now)?;
@@ -178,7 +179,7 @@ impl Lane {
         Ok(())
     }
 
-    fn obey(&mut self, command: Command, now: Now) {
+    fn obey(&mut self, command: Command, now: Now) -> Result<(), Broken> {
         // A driver that has given up does not wait for the reply.
         match command {
             Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
@@ -187,8 +188,21 @@ impl Lane {
                 let swapped = self.stages[plugin].swap(*candidate, trial, now);
                 drop(reply.send(swapped.map(|()| begun.elapsed())));
             }
+            Command::Rerun { first, letters } => return self.rerun(first, letters, now),
             Command::Heed => {}
         }
+        Ok(())
+    }
+
+    fn rerun(&mut self, first: usize, letters: Vec<Returned>, now: Now) -> Result<(), Broken> {
+        self.outbox.begin(letters.len());
+        self.items.clear();
+        let item = |(origin, letter): (usize, Returned)| {
+            let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
+            Item { message, receipt, origin: origin as u32, own_topic }
+        };
+        self.items.extend(letters.into_iter().enumerate().map(item));
+        self.run_from(first, now)
     }
 
     /// After a panic of the host's own code, or when no instance could be made: what was in hand falls unsettled,

@@ -15,9 +15,6 @@ use crate::builtin;
 /// Largest component that is compiled. Compiling takes many times its size in memory.
 pub(super) const MAX_COMPONENT_BYTES: u64 = 32 << 20;
 
-/// Hexadecimal digits of the digest that are shown.
-const SHOWN_DIGITS: usize = 12;
-
 /// Why bytes do not make a program. The texts are for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -89,10 +86,10 @@ impl Program {
             Some(State { save: function("save")?, restore: function("restore")? })
         });
         let seed = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        Ok((Self { pre, digest: shown(&digest), seed, transform, tick, state }, origin))
+        Ok((Self { pre, digest: hexadecimal(&digest), seed, transform, tick, state }, origin))
     }
 
-    /// First digits of the SHA-256 of the component.
+    /// SHA-256 of the component, in hexadecimal.
     pub(super) fn digest(&self) -> &Arc<str> {
         &self.digest
     }
@@ -107,9 +104,9 @@ impl Program {
     }
 }
 
-/// First digits of the SHA-256 of `bytes`, as [`Program::digest`] has them.
+/// SHA-256 of `bytes`, as [`Program::digest`] has them.
 pub(super) fn digest_of(bytes: &[u8]) -> Arc<str> {
-    shown(&sha256(bytes))
+    hexadecimal(&sha256(bytes))
 }
 
 fn sha256(bytes: &[u8]) -> Digest {
@@ -117,8 +114,8 @@ fn sha256(bytes: &[u8]) -> Digest {
     digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
-fn shown(hash: &[u8]) -> Arc<str> {
-    hash.iter().take(SHOWN_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+fn hexadecimal(hash: &[u8]) -> Arc<str> {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Reads an artefact.

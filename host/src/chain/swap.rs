@@ -23,6 +23,7 @@ use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
 use super::{Chain, start};
 use crate::clock::Now;
+use crate::message::short_digest;
 
 /// Without traffic in a lane the trial ends after this, and the new version stays.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -134,11 +135,12 @@ impl Chain {
             Ok(Swapped { old: before, new, pauses }) => {
                 old.metrics.reload("swapped");
                 let pause_us = pauses.iter().max().map_or(0, Duration::as_micros);
-                tracing::info!(flow, plugin, old = &**before, new = &**new, pause_us, "plugin swapped, its state kept");
+                let (old, new) = (short_digest(before), short_digest(new));
+                tracing::info!(flow, plugin, old, new, pause_us, "plugin swapped, its state kept");
             }
             Err(refused) => {
                 old.metrics.reload(if refused.step == Step::Trial { "rolled-back" } else { "refused" });
-                let running = &*old.reference.digest;
+                let running = short_digest(&old.reference.digest);
                 tracing::warn!(
                     flow,
                     plugin,

@@ -10,7 +10,7 @@ use super::metrics::PluginMetrics;
 use super::plugin::{Instance, Place, Setup};
 use super::program::Program;
 use super::settings::{Limits, PluginConfig};
-use crate::message::{PluginRef, QueueId};
+use crate::message::{PluginRef, QueueId, short_digest};
 
 /// The port to the next plugin, or out of the chain.
 pub(super) const OUT: &str = "out";
@@ -85,7 +85,7 @@ impl Version {
 
     /// `name@digest`, as logs have it.
     pub(super) fn label(&self) -> String {
-        format!("{}@{}", self.reference.name, self.reference.digest)
+        format!("{}@{}", self.reference.name, short_digest(&self.reference.digest))
     }
 }
 

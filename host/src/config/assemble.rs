@@ -311,5 +311,6 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         cache_bytes: limits.cache_bytes,
         reserve_bytes: limits.reserve_bytes,
         dead_letters: limits.dead_letters,
+        dead_letter_bytes: limits.dead_letter_bytes,
     }
 }

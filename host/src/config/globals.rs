@@ -81,6 +81,7 @@ pub(super) struct SpoolLimits {
     pub(super) cache_bytes: u64,
     pub(super) reserve_bytes: u64,
     pub(super) dead_letters: usize,
+    pub(super) dead_letter_bytes: u64,
 }
 
 /// Reads `[gateway]`.
@@ -138,6 +139,7 @@ pub(super) fn spool(fields: &mut Fields<'_>) -> SpoolLimits {
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
         reserve_bytes: fields.size("reserve", 1 << 20..=1 << 40),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
+        dead_letter_bytes: fields.size("dead_letter_bytes", 64 << 10..=1 << 40),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);

@@ -9,11 +9,14 @@
 //! 4. the spool writes what is left, which releases the last receipts;
 //! 5. sources send the last acknowledgements and end.
 
+mod control;
 mod health;
 mod live;
 mod metrics;
+pub mod retry;
 mod signals;
 mod stages;
+pub mod status;
 mod supervise;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use prometheus::Registry;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Socket};
 use crate::chain::{self, Chain, Engine, Wiring, Workshop};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
@@ -138,11 +141,16 @@ impl Gateway {
         let mut stages = Stages::start(&self)?;
         let live = Live::start(self.config.clone(), origin, self.chains.clone())?;
         let (stop_admin, admin_stops) = watch::channel(false);
+        let (stop_control, control_stops) = watch::channel(false);
+        // The spool is open, so the data folder is ours alone.
+        let socket = Socket::bind(&self.config.gateway.data_dir)?;
+        let control = tokio::spawn(socket.serve(control::routes(&self), control_stops));
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
         eprintln!("admin http://{address}");
         tracing::info!(%address, flows = self.chains.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
+        stop_control.send_replace(true);
         tracing::info!(?grace, "stopping; a second signal leaves at once");
         tokio::select! {
             () = self.drain(&mut stages, live, Instant::now() + grace) => {}
@@ -152,6 +160,8 @@ impl Gateway {
         if let Ok(Err(error)) = serving.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the admin port failed");
         }
+        // Whoever still waits for an answer gets none: what he asked for is done or is not.
+        control.abort();
         ended
     }
 

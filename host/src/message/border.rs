@@ -84,8 +84,13 @@ impl Reason {
 pub struct PluginRef {
     /// Its name in the config.
     pub name: Arc<str>,
-    /// First 12 hexadecimal digits of the SHA-256 of the component.
+    /// SHA-256 of the component, in hexadecimal.
     pub digest: Arc<str>,
+}
+
+/// The digits of a plugin's digest that are shown to people: enough to tell its versions apart.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 /// A message that could not be processed, with what is needed to mend it and try again.
@@ -101,6 +106,8 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// In words: the plugin's own, the trap with its back-trace and the guest's last lines, or upstream's code.
     pub detail: String,
+    /// A plugin had named its topic by then, so the flow's `topic` leaves it alone.
+    pub own_topic: bool,
     /// Released when the letter is committed.
     pub receipt: Option<Receipt>,
 }

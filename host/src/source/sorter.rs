@@ -195,7 +195,8 @@ impl Sorter {
         let claim = token.map(|_| ledger.next());
         ledger.enter(token, head.weight(), u32::from(claim.is_some()), u32::from(claim.is_none()));
         let flow = Arc::clone(&flow.name);
-        let letter = DeadLetter { message: head, flow, plugin: None, reason: Reason::TooLong, detail, receipt: None };
+        let (reason, own_topic) = (Reason::TooLong, false);
+        let letter = DeadLetter { message: head, flow, plugin: None, reason, detail, own_topic, receipt: None };
         ledger.letters.push((letter, claim));
     }
 

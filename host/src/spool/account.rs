@@ -70,6 +70,8 @@ pub struct Account {
     pub letters: Vec<LetterAccount>,
     /// What the card bears.
     pub card: CardAccount,
+    /// Bytes of the letters in the store.
+    pub letter_bytes: u64,
     /// Dead letters that wait for their commit.
     pub letters_waiting: u64,
     /// Dead letters that made room for newer ones since the start.
@@ -135,7 +137,8 @@ impl Shared {
         Account {
             boot: self.boot,
             queues: queues.collect(),
-            letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letters: REASONS.into_iter().zip(kept.counts).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letter_bytes: kept.bytes,
             card: locked(&self.card).account(now_us, self.totals(), room, card::process_bytes()),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
@@ -151,7 +154,7 @@ impl Shared {
 
     /// The oldest dead letters; blocks on the disk.
     pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
-        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(limit));
+        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(None, limit, usize::MAX));
         let found = found.unwrap_or_else(|error| {
             self.report_trouble(&error);
             Vec::new()

@@ -5,9 +5,10 @@
 //! store is opened anew after a delay, and the same messages are written again. Below the low-water mark nothing is
 //! spilled; deletes go on.
 
+mod parking;
 mod revive;
 
-pub(super) use revive::begin;
+pub(super) use revive::{begin, look};
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,18 +18,16 @@ use std::time::{Duration, Instant};
 
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
-use super::letters::{self, LetterId, Then, Waiting};
+use super::letters::{Forgotten, Kept, Then, Waiting};
 use super::notes::Notes;
 use super::queue::{self, Held, Mark};
 use super::room::{Condition, Room, Standing};
 use super::state::Changes;
-use super::store::{Kept, Store, StoreError};
+use super::store::{Store, StoreError};
 use super::{Ending, Error, Shared, locked};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
 const COMMIT_BYTES: u64 = 16 << 20;
-/// Bytes of dead letters in one commit.
-const LETTER_BYTES: usize = 4 << 20;
 /// Messages cloned under a queue's lock at a time.
 const COPY: usize = 512;
 /// The first delay before the store is opened anew, and the longest.
@@ -63,6 +62,7 @@ impl Demand {
 struct Work {
     queues: Vec<QueueWork>,
     letters: Vec<Waiting>,
+    forgotten: Forgotten,
     kept: Option<Kept>,
     evicted: u64,
     bytes: u64,
@@ -153,7 +153,7 @@ impl Keeper {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
         let may_spill = self.may_spill();
-        if may_spill && locked(&self.shared.pile).len() > 0 {
+        if may_spill && locked(&self.shared.pile).is_due() {
             return Some(0);
         }
         let dues = self.shared.slots.iter().filter_map(|slot| {
@@ -268,8 +268,8 @@ impl Keeper {
         for index in 0..self.shared.slots.len() {
             self.write_queue(store, index, demand)?;
         }
+        self.write_letters(store)?;
         if self.may_spill() {
-            self.write_letters(store)?;
             self.write_states(store, demand)?;
         }
         let must_last = self.work.must_last();
@@ -336,36 +336,6 @@ impl Keeper {
         chunks
     }
 
-    /// Writes waiting letters; the oldest make room.
-    fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
-        self.work.letters = locked(&self.shared.pile).take(LETTER_BYTES);
-        if self.work.letters.is_empty() {
-            return Ok(());
-        }
-        let limit = self.shared.config.dead_letters;
-        let skipped = self.work.letters.len().saturating_sub(limit);
-        let mut kept = *locked(&self.shared.letters);
-        let mut values: Vec<(LetterId, Vec<u8>)> = Vec::with_capacity(self.work.letters.len() - skipped);
-        for waiting in &self.work.letters[skipped..] {
-            if !self.is_repeating || !store.has_letter(waiting.id)? {
-                kept[letters::reason_number(waiting.letter.reason)] += 1;
-            }
-            values.push((waiting.id, letters::encode(waiting)));
-        }
-        let overflow = kept.iter().sum::<u64>().saturating_sub(limit as u64);
-        let oldest = if overflow > 0 { store.oldest_letters(usize::try_from(overflow).unwrap_or(limit))? } else { Vec::new() };
-        for (_, reason) in &oldest {
-            if let Some(kept) = reason.and_then(|reason| kept.get_mut(letters::reason_number(reason))) {
-                *kept = kept.saturating_sub(1);
-            }
-        }
-        let gone: Vec<LetterId> = oldest.into_iter().map(|(id, _)| id).collect();
-        self.work.bytes += values.iter().map(|(_, value)| value.len() as u64).sum::<u64>().max(1);
-        self.work.evicted = (gone.len() + skipped) as u64;
-        self.work.kept = Some(kept);
-        store.write_letters(&values, &gone, kept)
-    }
-
     /// Writes what plugins have to remember.
     fn write_states(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
         let mut checkpoints = locked(&self.shared.checkpoints);
@@ -397,6 +367,7 @@ impl Keeper {
             *locked(&self.shared.letters) = kept;
             self.shared.evicted.fetch_add(work.evicted, Ordering::Relaxed);
         }
+        locked(&self.shared.pile).forgot(&work.forgotten);
         for waiting in work.letters {
             match waiting.then {
                 Then::Release(Some(receipt)) => receipt.release(),
@@ -418,7 +389,10 @@ impl Keeper {
         for failed in work.queues {
             locked(&self.shared.slots[failed.index].queue).give_back_gone(failed.gone);
         }
-        locked(&self.shared.pile).give_back(work.letters);
+        let mut pile = locked(&self.shared.pile);
+        pile.give_back(work.letters);
+        pile.keep(work.forgotten);
+        drop(pile);
         locked(&self.shared.checkpoints).give_back(work.states, self.shared.clock.now());
         self.is_repeating = true;
     }

@@ -47,6 +47,7 @@ mod seam;
 mod settings;
 mod state;
 mod store;
+mod tools;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -65,6 +66,10 @@ pub use metrics::Metrics;
 pub use room::Condition;
 pub use settings::{Config, QueueConfig};
 pub use state::KeptState;
+pub use tools::{
+    Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError, Request, Returned, Stopped,
+    ToolError, Tools,
+};
 
 use crate::clock::Now;
 use crate::message::{Backlog, Outlet};
@@ -73,11 +78,11 @@ use card::{Card, Totals};
 use chunk::{Extent, Flows};
 use folder::Folder;
 use keeper::Keeper;
-use letters::Pile;
+use letters::{Kept, Pile};
 use queue::{Limits, Mark, Queue};
 use room::{Room, Standing};
 use state::Checkpoints;
-use store::{Kept, Store, StoreError};
+use store::{Store, StoreError};
 
 /// A commit that takes longer counts as a store that cannot write.
 const STALL_US: u64 = 2_000_000;
@@ -120,6 +125,11 @@ impl Spool {
         self.shared.account()
     }
 
+    /// What the operator's commands do with it. They block on the disk.
+    pub fn tools(&self) -> Tools {
+        Tools::new(&self.shared)
+    }
+
     /// The oldest dead letters on disk. Blocks on the disk.
     pub fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
         self.shared.dead_letters(limit)
@@ -150,6 +160,15 @@ impl Drop for Spool {
             self.shared.close_store();
         }
     }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To take and give messages.
+    Run,
+    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
+    Look,
 }
 
 /// How the store thread ends.
@@ -245,13 +264,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Everything but the thread.
     fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
-        let folder = Folder::lock(&config.path)?;
-        Self::open_in(folder, config, metrics)
+        Self::open_to(Purpose::Run, config, metrics)
     }
 
-    fn open_in(mut folder: Folder, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+    fn open_to(purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
+    }
+
+    fn open_in(mut folder: Folder, purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
         let mut room = Room::new(&folder, config.reserve_bytes);
-        let begin = keeper::begin(&config, &mut folder, &mut room)?;
+        let begin = match purpose {
+            Purpose::Run => keeper::begin(&config, &mut folder, &mut room)?,
+            Purpose::Look => keeper::look(&config, &folder)?,
+        };
         let boot = begin.boot;
         let links = links(&config);
         let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);

@@ -36,4 +36,6 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Dead letters kept; the oldest make room (counted).
     pub dead_letters: usize,
+    /// Their bytes in the store; the same.
+    pub dead_letter_bytes: u64,
 }

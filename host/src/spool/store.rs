@@ -3,7 +3,7 @@
 //! ```text
 //! default tree            "format" → u8, "boot" → u32
 //! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → chunk;  'm' → mark (low, end, owed, bytes, clock)
-//! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason
+//! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason, their bytes
 //! "state"                 flow + 0 + plugin + 0 + key → version and value of a plugin's state
 //! "state-aside"           the same, of a plugin that could not read it
 //! "damaged"               name of the tree + 0 + key → what could not be read there
@@ -13,6 +13,7 @@
 //! is caught. After one failed write a handle is dead: it must be opened anew.
 
 mod state;
+mod tools;
 
 use std::fs::File;
 use std::io;
@@ -21,13 +22,12 @@ use std::path::PathBuf;
 
 use super::chunk::{self, Chunk, Extent};
 use super::folder::Folder;
-use super::letters::{self, LetterId, REASONS};
+use super::letters::{self, Kept, LetterId};
 use super::notes::Notes;
 use super::queue::Mark;
 use super::seam::{Call, Seam};
 use super::settings::Config;
 use crate::clock::Now;
-use crate::message::Reason;
 
 /// The layout above.
 pub(super) const FORMAT: u8 = 1;
@@ -38,9 +38,6 @@ const DAMAGED_KEPT: usize = 256;
 const LOG_MIN: u64 = 4 << 20;
 /// Whoever waits for a commit can wait for a sled handle that is still being closed.
 const REOPEN_TRIES: u32 = 100;
-
-/// How many letters are kept, by the number of their reason.
-pub(super) type Kept = [u64; REASONS.len()];
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +131,8 @@ pub(super) fn open(config: &Config, folder: &Folder) -> Result<Opened, StoreErro
     Ok(Opened { set_aside: Some(aside), ..opened })
 }
 
-fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
+/// Opens the store as it is: one that is damaged is an error, and nothing is moved.
+pub(super) fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
     let is_new = !folder.store().exists();
     let opened = open_trees(config, folder, is_new);
     match &opened {
@@ -167,7 +165,10 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let found = (0..).zip(queues.iter().zip(&names));
     let found = found.map(|(index, (tree, name))| recover(tree, name, |mark| notes.newer(index, mark)));
     let found = found.collect::<Result<Vec<_>, _>>()?;
-    let kept = guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()).unwrap_or_default();
+    let kept = match guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()) {
+        Some(kept) => kept,
+        None => tools::count_letters(&dead)?,
+    };
     let strangers = strangers(&db, &names)?;
     let handle = File::open(folder.path()).map_err(StoreError::Disk)?;
     let (files, seam) = (folder.store(), folder.seam.clone());
@@ -310,7 +311,7 @@ impl Store {
         for (id, value) in letters {
             batch.insert(&letters::key(*id), value.as_slice());
         }
-        batch.insert(MARK, rmp_serde::to_vec(&kept).expect("four numbers always go into a Vec"));
+        batch.insert(MARK, rmp_serde::to_vec(&kept).expect("some numbers always go into a Vec"));
         self.pass(Call::Write)?;
         guarded(|| self.dead.apply_batch(batch))
     }
@@ -370,24 +371,6 @@ impl Store {
                 tree.remove(entry?)?;
             }
             Ok(())
-        })
-    }
-
-    /// The oldest letters and their reasons.
-    pub(super) fn oldest_letters(&self, count: usize) -> Result<Vec<(LetterId, Option<Reason>)>, StoreError> {
-        guarded(|| {
-            let entries = self.dead.scan_prefix(b"l").take(count);
-            entries
-                .map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), letters::reason(&value))))
-                .collect()
-        })
-    }
-
-    /// The oldest letters with their values.
-    pub(super) fn letters(&self, limit: usize) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
-        guarded(|| {
-            let entries = self.dead.scan_prefix(b"l").take(limit);
-            entries.map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), value.to_vec()))).collect()
         })
     }
 

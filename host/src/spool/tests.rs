@@ -25,7 +25,7 @@ pub(super) fn tempdir() -> tempfile::TempDir {
 const QUEUE: QueueId = QueueId(0);
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
-fn config(path: &Path) -> Config {
+pub(super) fn config(path: &Path) -> Config {
     let queue = |uplink: &str, class: &str| QueueConfig { uplink: uplink.into(), class: class.into() };
     Config {
         path: path.to_owned(),
@@ -38,10 +38,11 @@ fn config(path: &Path) -> Config {
         cache_bytes: 1 << 20,
         reserve_bytes: 0,
         dead_letters: 100,
+        dead_letter_bytes: 1 << 20,
     }
 }
 
-fn metrics() -> Metrics {
+pub(super) fn metrics() -> Metrics {
     Metrics::new(&prometheus::Registry::new()).unwrap()
 }
 
@@ -61,7 +62,7 @@ impl Bench {
 
     fn open_in(folder: Folder, config: Config) -> Self {
         let script = Arc::clone(&folder.seam.script);
-        let (shared, keeper) = Shared::open_in(folder, config, metrics()).unwrap();
+        let (shared, keeper) = Shared::open_in(folder, Purpose::Run, config, metrics()).unwrap();
         let backlog = backlog::of(&shared, "cloud");
         Self { shared, keeper, backlog, script }
     }
@@ -126,7 +127,15 @@ fn message(number: u64) -> Message {
 fn letter(number: u64, receipt: Option<Receipt>) -> DeadLetter {
     let plugin = Some(PluginRef { name: "decode-json".into(), digest: "abc".into() });
     let detail = format!("no {number}");
-    DeadLetter { message: message(number), flow: "climate".into(), plugin, reason: Reason::Rejected, detail, receipt }
+    DeadLetter {
+        message: message(number),
+        flow: "climate".into(),
+        plugin,
+        reason: Reason::Rejected,
+        detail,
+        own_topic: false,
+        receipt,
+    }
 }
 
 fn files(path: &Path) -> BTreeMap<std::path::PathBuf, (u64, SystemTime, Vec<u8>)> {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use super::{Keeper, WAIT_US};
 use crate::spool::chunk::Extent;
 use crate::spool::folder::{Folder, folder_error};
+use crate::spool::letters::Kept;
 use crate::spool::notes::Notes;
 use crate::spool::queue::Mark;
 use crate::spool::room::{Condition, Room};
-use crate::spool::store::{self, Kept, Opened, Store, StoreError};
+use crate::spool::store::{self, Opened, Store, StoreError};
 use crate::spool::{Config, Error, locked};
 
 /// How long readers of a failed store may take to let go of it.
@@ -58,6 +59,17 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
             store: Err(passing(&config.path, folder, error)?),
         }),
     }
+}
+
+/// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
+pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
+    let opened = store::open_files(config, folder).map_err(|error| match error {
+        StoreError::Newer(found) => Error::Newer { path: config.path.clone(), found, known: store::FORMAT },
+        other => Error::Store { path: config.path.clone(), source: Box::new(other) },
+    })?;
+    let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
+    let Opened { store, notes, queues, kept, strangers, set_aside, .. } = opened;
+    Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)) })
 }
 
 /// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.

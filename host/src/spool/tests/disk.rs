@@ -196,7 +196,7 @@ fn a_folder_of_somebody_else_is_refused_with_the_fix() {
     assert!(error.contains(&format!("`chown -R {user} {path}`")), "{error}");
     let handle = Folder::lock(folder.path()).unwrap();
     handle.seam.script.fail(1, EACCES);
-    let error = Shared::open_in(handle, config(folder.path()), metrics()).err().unwrap();
+    let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics()).err().unwrap();
     assert!(matches!(&error, Error::Denied { path, .. } if path.ends_with("store")), "{error}");
 }
 
