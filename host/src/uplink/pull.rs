@@ -64,6 +64,8 @@ pub(super) struct Pull {
     backlog: Arc<dyn Backlog>,
     /// Of the first message that is not yet fetched.
     cursor: Seq,
+    /// Of the first message owed, when last looked at; it goes down only when a store is opened late.
+    low: Seq,
     ready: VecDeque<(Stored, Path)>,
     ready_bytes: usize,
     /// What was fetched last came from disk, and probably the next too.
@@ -83,6 +85,7 @@ impl Pull {
             queue,
             backlog,
             cursor,
+            low: cursor,
             ready: VecDeque::new(),
             ready_bytes: 0,
             from_disk: false,
@@ -105,6 +108,7 @@ impl Pull {
             reading.void = true;
         }
         self.cursor = self.backlog.low(self.queue);
+        self.low = self.cursor;
     }
 
     /// Gets more from RAM, or starts a read from disk if `may_read`.
@@ -129,13 +133,14 @@ impl Pull {
         }
     }
 
-    /// Nothing lies ahead and nothing is under way, but something behind: a store that could be opened only now.
+    /// Nothing lies ahead and nothing is under way. Where the first owed message lies before the one it was, there is
+    /// something behind: a store that could be opened only now.
     fn look_back(&mut self, may_read: bool) {
         if !self.is_idle() {
             return;
         }
         let low = self.backlog.low(self.queue);
-        if low < self.cursor && matches!(self.backlog.fetch(self.queue, low, 1, 1), Fetch::Spilled) {
+        if low < std::mem::replace(&mut self.low, low) {
             self.cursor = low;
             self.refill(may_read);
         }
