@@ -71,7 +71,6 @@ fn note(request: &Request) {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
 fn refused(error: impl std::error::Error) -> Refused {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Socket};
 use crate::chain::{self, Chain, Engine, Wiring, Workshop};
@@ -142,9 +143,7 @@ impl Gateway {
         let live = Live::start(self.config.clone(), origin, self.chains.clone())?;
         let (stop_admin, admin_stops) = watch::channel(false);
         let (stop_control, control_stops) = watch::channel(false);
-        // The spool is open, so the data folder is ours alone.
-        let socket = Socket::bind(&self.config.gateway.data_dir)?;
-        let control = tokio::spawn(socket.serve(control::routes(&self), control_stops));
+        let control = self.control(control_stops);
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
         eprintln!("admin http://{address}");
@@ -161,8 +160,21 @@ impl Gateway {
             tracing::error!(error = &error as &dyn std::error::Error, "the admin port failed");
         }
         // Whoever still waits for an answer gets none: what he asked for is done or is not.
-        control.abort();
+        control.iter().for_each(JoinHandle::abort);
         ended
+    }
+
+    /// Serves the control socket. A full or read-only disk takes no new one: the gateway does its work without.
+    fn control(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<Result<(), admin::Error>>> {
+        // The spool is open, so the data folder is ours alone.
+        match Socket::bind(&self.config.gateway.data_dir) {
+            Ok(socket) => Some(tokio::spawn(socket.serve(control::routes(self), stop))),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "status, parked and spool commands will not find this gateway");
+                None
+            }
+        }
     }
 
     async fn until_stopped(&self, signals: &mut Signals, stages: &mut Stages, live: &Live) -> Result<(), Error> {

@@ -63,7 +63,7 @@ pub enum ToolError {
     #[error("the store cannot be read: {0}")]
     Unreadable(String),
     /// The store takes too long to write.
-    #[error("the store has not written it after {} s; it may still be done later", PATIENCE.as_secs())]
+    #[error("the store did not write it, or not within {} s; it may still be done later", PATIENCE.as_secs())]
     Unwritten,
 }
 
@@ -268,7 +268,12 @@ impl Tools {
         let append = |(index, (queue, message))| Append { queue, message, receipt: Some(burst.receipt(index)) };
         self.shared.append((0..).zip(messages).map(append).collect());
         let progress = burst.progress();
-        wait(|| progress.all_settled())?;
+        // Only the receipts hold it now: it falls when the gateway ends before they are settled.
+        drop(burst);
+        wait(|| progress.all_settled() || progress.has_fallen())?;
+        if !progress.all_settled() {
+            return Err(ToolError::Unwritten);
+        }
         Ok(records.len() as u64)
     }
 
