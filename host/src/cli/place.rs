@@ -137,7 +137,7 @@ impl From<spool::Error> for Failure {
 
 /// The files of a stopped gateway.
 enum Files {
-    Looking(Stopped),
+    Looking(Box<Stopped>),
     Changing(Spool),
 }
 
@@ -237,7 +237,7 @@ fn open(config: &Config, purpose: Purpose) -> Result<Files, Failure> {
     let metrics = || Metrics::new(&Registry::new());
     let looked = Stopped::open(config.spool.clone(), metrics()?);
     let whole = match (looked, purpose) {
-        (Ok(store), Purpose::Look) => return Ok(Files::Looking(store)),
+        (Ok(store), Purpose::Look) => return Ok(Files::Looking(Box::new(store))),
         (Ok(store), _) => store.config().clone(),
         (Err(_), Purpose::Repair) => config.spool.clone(),
         (Err(error), _) => return Err(error.into()),
