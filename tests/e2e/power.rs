@@ -8,22 +8,22 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::tally::Verdict;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, rounds, wait_until, where_possible};
 
 use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok();
     vec![
-        needs("power::nothing_acknowledged_is_lost", "root, a loop device, ext4 or xfsprogs", can_cut_power(), || {
+        where_possible("power::nothing_acknowledged_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
             let verdict = cuts(rounds(20, 200), Sync::Done)?;
             ensure!(verdict.is_at_least_once(), "{verdict}");
             Ok(())
         }),
-        needs(
+        where_possible(
             "power::the_test_sees_a_sync_left_out",
-            "root, a loop device, ext4, xfsprogs or strace",
-            can_cut_power() && has_strace,
+            "root, a loop device, mkfs.ext4, xfs_io and strace",
+            move || can_cut_power() && has_strace,
             || {
                 // Not every cut does harm; that twenty in a row do none would say that the test is blind.
                 for _ in 0..20 {

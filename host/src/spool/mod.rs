@@ -278,6 +278,7 @@ impl Shared {
             Purpose::Look => keeper::look(&config, &folder)?,
         };
         let boot = begin.boot;
+        metrics.faults.inc_by(u64::from(begin.went_back));
         let links = links(&config);
         let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
         let slots = slots(&config, &links, &metrics, boot, begin.queues);

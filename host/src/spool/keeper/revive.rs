@@ -33,22 +33,29 @@ pub(in crate::spool) struct Begin {
     pub set_aside: Option<std::path::PathBuf>,
     /// The store, or why there is none for now.
     pub store: Result<(Store, Notes), StoreError>,
+    /// It has lost what later starts wrote.
+    pub went_back: bool,
 }
 
 /// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
 pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Begin, Error> {
     let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
-    let mut known = folder.last_boot();
+    let (mut known, mut went_back) = (folder.last_boot(), false);
     // Makes the ballast way, if that is needed; without any room opening fails and says so.
     room.admits();
     let opened = open(config, folder, room).and_then(|opened| {
         let boot = last(opened.boot, folder).saturating_add(1);
+        went_back = opened.set_aside.is_none() && known.is_some_and(|last| opened.boot < last);
         known = Some(boot);
         sign(folder, &opened.store, boot).map(|()| (boot, opened))
     });
+    if went_back {
+        let path = folder.path().display();
+        tracing::error!(%path, "the store has gone back to an earlier start: what was written since is lost");
+    }
     match opened {
         Ok((boot, Opened { store, notes, queues, kept, strangers, set_aside, .. })) => {
-            Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)) })
+            Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)), went_back })
         }
         Err(error) => Ok(Begin {
             boot: unsigned(known),
@@ -57,6 +64,7 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
             strangers: Vec::new(),
             set_aside: None,
             store: Err(passing(&config.path, folder, error)?),
+            went_back,
         }),
     }
 }
@@ -69,7 +77,7 @@ pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, 
     })?;
     let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
     let Opened { store, notes, queues, kept, strangers, set_aside, .. } = opened;
-    Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)) })
+    Ok(Begin { boot, queues, kept, strangers, set_aside, store: Ok((store, notes)), went_back: false })
 }
 
 /// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.
@@ -106,12 +114,12 @@ fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened,
     }
 }
 
-/// Notes the boot in the store and in the lock file, for good.
+/// Notes the boot in the store, for good, and then in the lock file: that it is behind there shows what the store has lost.
 fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
     store.write_boot(boot)?;
     store.flush()?;
-    folder.sign(boot).map_err(StoreError::Disk)?;
-    store.sync()
+    store.sync()?;
+    folder.sign(boot).map_err(StoreError::Disk)
 }
 
 impl Keeper {
