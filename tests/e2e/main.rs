@@ -13,6 +13,7 @@ mod flow;
 mod guest;
 mod hostile;
 mod instruments;
+mod links;
 mod outage;
 mod power;
 mod protocol;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         compile::cases(),
         state::cases(),
         outage::cases(),
+        links::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

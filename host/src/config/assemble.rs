@@ -130,14 +130,11 @@ fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
     let mut uplinks = Vec::new();
     for (name, mut fields) in root.named("uplink") {
         let connection = connection::read(&mut fields, Role::Uplink, gateway, name);
-        let config = uplink::Config {
-            name: name.into(),
-            qos: connection::qos(&mut fields),
-            drains: Vec::new(),
-            max_packet_bytes: connection.mqtt.max_packet_bytes,
-            mqtt: connection.mqtt.clone(),
-        };
-        identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
+        let config = super::sending::read(&mut fields, name, connection.mqtt);
+        for index in 0..config.connections {
+            let mqtt = mqtt::Config { client_id: config.client_id(index), ..config.mqtt.clone() };
+            identities.push(Identity { mqtt, path: connection.path.clone(), place: connection.client_id_place });
+        }
         uplinks.push((config, fields.place));
         fields.done();
     }
@@ -236,7 +233,7 @@ fn add_drains(queues: &Queues, uplinks: &mut [(uplink::Config, Place)]) {
     for (index, queue) in queues.0.iter().enumerate() {
         for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.uplink) {
             let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class) });
+            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight: 1 });
         }
     }
 }

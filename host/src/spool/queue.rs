@@ -19,8 +19,7 @@ use super::chunk::Extent;
 use super::ranges::Ranges;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 
-/// Places of one boot. 2^40 messages are a year at 35,000 a second, and leave room for 16 million boots.
-const BOOT_SHIFT: u32 = 40;
+const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 
 /// A message in RAM, and when it came (running clock).
 #[derive(Debug)]
