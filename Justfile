@@ -26,6 +26,8 @@ whole-way *ARGS:
     cargo build --release --bin tidegate --bin relay --bin whole-way
     target/release/whole-way {{ARGS}}
 
-# The long forms: 100 kills, 100 swaps at 5,000 messages a second. About half an hour.
+# The long forms: 1,000 kills, 200 power cuts, thousands of damaged stores, 100 swaps at 5,000 messages a second. Power
+# cuts want root.
 soak *ARGS:
+    TIDEGATE_SOAK=1 cargo test --package tidegate --lib -- spool::
     TIDEGATE_SOAK=1 cargo test --test e2e -- {{ARGS}}

@@ -1,4 +1,4 @@
-//! The one place that reads the clocks. Stages take [`Now`] as an argument.
+//! The one place that reads the clocks, and the calendar for what people read. Stages take [`Now`] as an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,5 +26,40 @@ impl Now {
     /// Whether the wall clock can be believed.
     pub fn is_set(self) -> bool {
         self.wall_us >= EARLIEST_PLAUSIBLE_US
+    }
+}
+
+/// A wall clock in microseconds as RFC 3339 has it, UTC, to the millisecond: `2026-11-21T06:26:11.123Z`.
+pub fn utc(wall_us: u64) -> String {
+    let (seconds, millis) = (wall_us / 1_000_000, wall_us / 1_000 % 1_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, so that the leap day is the last one of a year; 400 years have 146,097 days.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn the_calendar_knows_leap_years_and_the_turn_of_centuries() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_704_067_199, "2023-12-31T23:59:59.000Z"),
+            (1_709_251_200, "2024-03-01T00:00:00.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(utc(seconds * 1_000_000), shown);
+        }
+        assert_eq!(utc(1_704_067_200_123_456), "2024-01-01T00:00:00.123Z");
     }
 }

@@ -15,7 +15,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use decode_json::DecodeJson;
 use filter::FilterFields;
 use threshold::Threshold;
-use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring};
+use tidegate::chain::{Artefact, Chain, Engine, Limits, Metrics, Wiring, Workshop};
 use tidegate::message::{Append, DeadLetter, Delivery, Intake, Loss, Message, Mint, Outlet};
 use tidegate_tests::sample::messages;
 
@@ -62,7 +62,7 @@ fn chain(criterion: &mut Criterion) {
 }
 
 fn sandboxed(outlet: Arc<Counter>) -> Chain {
-    let engine = Engine::new(Limits::default().stack_bytes).expect("the engine starts");
+    let engine = Engine::new(Limits::default().stack_bytes, Workshop::in_process()).expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     let wiring = Wiring { outlet, mint: Arc::new(Mint::new(1)), metrics };
     let plugins = follow::convert_settings().map(|(name, settings)| (name, Artefact::Builtin(name.to_owned()), settings));

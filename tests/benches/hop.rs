@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use filter::FilterFields;
 use guest_keep::Keep;
 use serde_json::{Value, json};
-use tidegate::chain::{Artefact, Engine, Hop, Limits};
+use tidegate::chain::{Artefact, Engine, Hop, Limits, Workshop};
 use tidegate_sdk::Transform;
 use tidegate_tests::guests;
 use tidegate_tests::sample::messages;
@@ -27,7 +27,7 @@ fn hop(criterion: &mut Criterion) {
 }
 
 fn measure<P: Transform>(criterion: &mut Criterion, name: &str, (artefact, settings): (Artefact, Value)) {
-    let engine = Engine::new(Limits::default().stack_bytes).expect("the engine starts");
+    let engine = Engine::new(Limits::default().stack_bytes, Workshop::in_process()).expect("the engine starts");
     let config = common::config(&[(name, artefact, settings.clone())]);
     let mut group = criterion.benchmark_group(format!("hop/{name}"));
     for count in BATCHES {

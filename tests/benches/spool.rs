@@ -32,8 +32,10 @@ impl Store {
             head_bytes: 8 << 20,
             chunk_bytes: 64 << 10,
             cache_bytes: 8 << 20,
+            reserve_bytes: 64 << 20,
             dead_letters: 100,
             gap_topic: None,
+            dead_letter_bytes: 64 << 20,
         };
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
         let spool = Spool::open(config, metrics).expect("the store opens");

@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Trial> {
         case("flow::what_the_plugins_filter_stays_behind", what_the_plugins_filter_stays_behind),
         case("flow::a_burst_arrives_once_and_in_order", a_burst_arrives_once_and_in_order),
         case("flow::a_message_of_two_flows_settles_when_both_have", a_message_of_two_flows_settles_when_both_have),
+        case("flow::an_alarm_with_priority_overtakes", an_alarm_with_priority_overtakes),
         case("flow::a_bad_payload_is_parked_with_its_reason", a_bad_payload_is_parked_with_its_reason),
         needs(
             "flow::mosquitto_pub_to_mosquitto_sub",
@@ -99,6 +100,24 @@ fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
     let _gateway = setup.start()?;
     wait_until("the second uplink has it", || late.total() >= 1)?;
     wait_until("the first has it again, so it had not been acknowledged", || watch.total() >= 2)
+}
+
+/// Readings that the gateway takes one at a time, and an alarm sent after the last of them in a flow with `priority`.
+/// Guarantee: it does not queue behind them, neither in the broker nor in the gateway.
+fn an_alarm_with_priority_overtakes() -> Result<()> {
+    const READINGS: usize = 300;
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let flows = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\n\n\
+                 [flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
+    let watch = Watch::start(cloud.address(), "#")?;
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
+    let _gateway = setup.env("TIDEGATE_SOURCE__FIELD__RECEIVE_MAXIMUM", "1").start()?;
+    let sent = Load::start(field.address(), Plan { total: Some(READINGS), rate: None, ..Plan::default() }).wait()?;
+    field.publish("alarms/d1", "fire")?;
+    wait_until("all has arrived", || watch.total() as usize > sent.count())?;
+    let place = watch.arrivals().iter().position(|arrival| arrival.topic == "alarms/d1");
+    ensure!(place.is_some_and(|place| place < READINGS), "the alarm came as number {place:?} of {READINGS} and one");
+    Ok(())
 }
 
 /// A payload that is no JSON among good ones, through `examples/convert`.

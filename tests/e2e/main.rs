@@ -5,21 +5,27 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod cli;
+mod compile;
 mod config;
 mod crash;
 mod demo;
+mod disk;
 mod flow;
 mod guest;
 mod hostile;
 mod instruments;
+mod links;
 mod outage;
 mod policy;
+mod power;
 mod protocol;
 mod scene;
 mod shutdown;
+mod state;
 mod swap;
 mod tidy;
 mod tls;
+mod tools;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -33,11 +39,17 @@ fn main() -> ExitCode {
         tls::cases(),
         hostile::cases(),
         swap::cases(),
+        compile::cases(),
+        state::cases(),
         outage::cases(),
         policy::cases(),
+        links::cases(),
         shutdown::cases(),
         crash::cases(),
+        power::cases(),
+        disk::cases(),
         demo::cases(),
+        tools::cases(),
     ];
     let cases = cases.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, cases).exit_code()

@@ -11,8 +11,9 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies one folder below the root")
 }
 
-/// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so this does, once, and
-/// selects what `cargo demo` selects, so that the two share what is compiled.
+/// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so for a test this does, once, and
+/// selects what `cargo demo` selects, so that the two share what is compiled. A benchmark takes the binary that lies
+/// beside it, as it was built.
 pub fn tidegate() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
@@ -22,7 +23,12 @@ pub fn tidegate() -> Result<&'static Path> {
 }
 
 fn build() -> Result<PathBuf> {
-    let profile_folder = profile_folder()?;
+    let own = std::env::current_exe().context("cannot tell where this program lies")?;
+    let folder = own.parent().context("a program lies in a folder")?;
+    if !folder.ends_with("deps") {
+        return existing(folder.join("tidegate"));
+    }
+    let profile_folder = folder.parent().context("`deps` lies in a folder")?;
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         Some(name) => name,
@@ -37,19 +43,12 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("building `tidegate` failed: {status}");
     }
-    let path = profile_folder.join("tidegate");
-    if !path.is_file() {
-        bail!("cargo built `tidegate`, but `{}` is not there", path.display());
-    }
-    Ok(path)
+    existing(profile_folder.join("tidegate"))
 }
 
-/// `target/<profile>`: the running program lies in it or, a test, in its `deps`.
-fn profile_folder() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot tell where this program lies")?;
-    let mut folder = own.parent().context("a program lies in a folder")?;
-    if folder.ends_with("deps") {
-        folder = folder.parent().context("`deps` lies in a folder")?;
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!("there is no `{}`; `cargo build` makes it", path.display());
     }
-    Ok(folder.to_path_buf())
+    Ok(path)
 }

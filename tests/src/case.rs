@@ -33,6 +33,24 @@ pub fn needs(name: &str, what: &'static str, is_there: bool, run: impl FnOnce() 
     })
 }
 
+/// A case that wants what not every machine can give, such as root: where `is_there` says no, it is reported as not
+/// run, in CI too. It is asked only when the case is to run.
+pub fn where_possible(
+    name: &str,
+    what: &'static str,
+    is_there: impl FnOnce() -> bool + Send + 'static,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
+    let shown = name.to_owned();
+    Trial::ignorable_test(name, move || {
+        if is_there() {
+            return attempt(run).map(|()| Completion::Completed);
+        }
+        eprintln!("not run: {shown}: it needs {what}");
+        Ok(Completion::ignored_with(format!("not run: it needs {what}")))
+    })
+}
+
 /// Whether this is CI, where nothing may be left out.
 pub fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")

@@ -20,7 +20,10 @@ use crate::wait::wait_until;
 #[derive(Debug)]
 pub struct Setup {
     folder: TempDir,
+    data: PathBuf,
     environment: Vec<(String, String)>,
+    /// A program that runs the gateway, with its arguments.
+    under: Vec<String>,
 }
 
 /// A running gateway.
@@ -39,7 +42,7 @@ impl Gateway {
     pub fn with(config: impl AsRef<str>) -> Setup {
         let folder = tempfile::tempdir().expect("the tests can write a temporary folder");
         fs::write(folder.path().join("tidegate.toml"), config.as_ref()).expect("the folder was just made");
-        Setup { folder, environment: Vec::new() }
+        Setup { data: folder.path().join("data"), folder, environment: Vec::new(), under: Vec::new() }
     }
 }
 
@@ -48,6 +51,20 @@ impl Setup {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the data folder elsewhere.
+    #[must_use]
+    pub fn data_at(mut self, data: PathBuf) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// Runs the gateway by another program, which must leave it the process id.
+    #[must_use]
+    pub fn under(mut self, program: &[&str]) -> Self {
+        self.under = program.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -63,7 +80,7 @@ impl Setup {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// Starts it and waits until its sources are online.
@@ -87,7 +104,9 @@ impl Setup {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(tidegate()?);
+        let mut words = self.under.iter().map(std::ffi::OsStr::new).chain([tidegate()?.as_os_str()]);
+        let mut command = Command::new(words.next().context("no program to run")?);
+        command.args(words);
         command.arg("run").arg("--config").arg(self.config_file()).arg("--data-dir").arg(self.data());
         command.env("TIDEGATE_ADMIN__LISTEN", "127.0.0.1:0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

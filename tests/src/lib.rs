@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod client;
 pub mod convert;
 pub mod cut;
+pub mod disk;
 pub mod fake;
 pub mod gateway;
 pub mod guests;
@@ -25,7 +26,7 @@ pub mod wait;
 pub mod watch;
 
 pub use broker::{Broker, Mosquitto};
-pub use case::{case, needs, rounds, with_mosquitto};
+pub use case::{case, needs, rounds, where_possible, with_mosquitto};
 pub use gateway::{Gateway, Setup};
 pub use load::{Load, Plan};
 pub use wait::wait_until;

@@ -83,6 +83,11 @@ impl Tally {
         self.count
     }
 
+    /// Number of arrivals of a message that had arrived before.
+    pub fn doubled(&self) -> u64 {
+        self.doubled
+    }
+
     /// Number of different messages that arrived of one device.
     pub fn count_of(&self, device: &str) -> usize {
         self.devices.get(device).map_or(0, |numbers| numbers.seen.iter().filter(|seen| **seen).count())

@@ -3,6 +3,14 @@
 //! Bound before anything else starts, so that a port in use is an error at start and not an hour later; served
 //! once the gateway runs. An unreachable upstream is not unready: to store and forward is the job. It shows as
 //! `degraded` in `/readyz?verbose`.
+//!
+//! Beside it the control socket ([`Socket`], and [`Client`] for its other end): what only the operator may see and do.
+
+mod client;
+mod socket;
+
+pub use client::{Client, ClientError};
+pub use socket::Socket;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -47,9 +55,35 @@ pub enum Error {
         /// The system's words.
         source: std::io::Error,
     },
-    /// The socket failed later.
-    #[error("the metrics port failed")]
+    /// The control socket cannot be made in the data folder.
+    #[error("cannot make the control socket `{}`", path.display())]
+    Socket {
+        /// Where it belongs.
+        path: std::path::PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The port or the socket failed later.
+    #[error("the admin port or the control socket failed")]
     Serve(#[source] std::io::Error),
+}
+
+/// A request at the control socket that is not granted; whoever asked gets the words as they are.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (StatusCode::CONFLICT, json(&client::Refusal { error: self.0 })).into_response()
+    }
+}
+
+/// An answer at the control socket.
+pub fn json(answer: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(answer) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// A bound port that is not served yet.

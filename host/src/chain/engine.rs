@@ -1,5 +1,5 @@
-//! The one wasmtime engine of the process: how guests are compiled, what they may import, and the clock tick that
-//! ends a call which runs too long.
+//! The one wasmtime engine of the process: what guests may import, and the clock tick that ends a call which runs too
+//! long.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
+use super::compile::{self, Compiler, Digest, Origin, Shop, Workshop};
 use super::guest::Guest;
+use super::program::Unusable;
 use super::{Error, host};
 
 /// How exact the time limit of a call is. Shorter ticks wake the processor more often.
@@ -32,18 +34,21 @@ struct Shared {
     wasm: wasmtime::Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
+    shop: Shop,
 }
 
 impl Engine {
-    /// An engine whose guests have `stack_bytes` of native stack at most.
+    /// An engine whose guests have `stack_bytes` of native stack at most, and get their code from `workshop`.
     ///
     /// # Errors
     /// [`Error::Engine`] when this machine cannot run it, [`Error::Thread`] when there is no thread for its ticker.
-    pub fn new(stack_bytes: usize) -> Result<Self, Error> {
-        let wasm = wasmtime::Engine::new(&config(stack_bytes)).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
+    pub fn new(stack_bytes: usize, workshop: Workshop) -> Result<Self, Error> {
+        let config = config(stack_bytes, &workshop.compiler);
+        let wasm = wasmtime::Engine::new(&config).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let linker = link(&wasm).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let ticker = Ticker::start(&wasm).map_err(Error::Thread)?;
-        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker }) })
+        let shop = Shop::open(workshop, stack_bytes);
+        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop }) })
     }
 
     /// Native stack a guest may use; a thread that runs one needs that much beside its own.
@@ -53,6 +58,14 @@ impl Engine {
 
     pub(super) fn wasm(&self) -> &wasmtime::Engine {
         &self.shared.wasm
+    }
+
+    /// The code of a component, out of the cache or through the compiler: may take seconds.
+    ///
+    /// # Errors
+    /// It does not compile, or not within the limits.
+    pub(super) fn compile(&self, component: &[u8], digest: &Digest) -> Result<(Component, Origin), Unusable> {
+        self.shared.shop.make(self.wasm(), component, digest)
     }
 
     pub(super) fn linker(&self) -> &Linker<Guest> {
@@ -87,32 +100,11 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-fn config(stack_bytes: usize) -> wasmtime::Config {
-    let mut config = wasmtime::Config::new();
-    config
-        .strategy(wasmtime::Strategy::Cranelift)
-        .allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand)
-        .memory_init_cow(true)
-        .epoch_interruption(true)
-        .consume_fuel(false)
-        .max_wasm_stack(stack_bytes)
-        // Checked against `max_wasm_stack` although no fiber is ever made: every call is synchronous.
-        .async_stack_size(stack_bytes + (1 << 20))
-        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
-        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
-    // What no plugin needs is not offered: most advisories of the engine were in the proposals.
-    config
-        .wasm_gc(false)
-        .wasm_function_references(false)
-        .wasm_exceptions(false)
-        .wasm_threads(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_tail_call(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_stack_switching(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_relaxed_simd(false);
+/// The compiler is left out where children compile: then nothing can be compiled here by accident, and its tables take
+/// no memory.
+fn config(stack_bytes: usize, compiler: &Compiler) -> wasmtime::Config {
+    let mut config = compile::settings(stack_bytes);
+    config.enable_compiler(Shop::compiles_here(compiler)).wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
     config
 }
 

@@ -65,6 +65,16 @@ pub enum Error {
         /// What it asks for.
         why: String,
     },
+    /// A plugin cannot read what it is to remember, and shall not start without.
+    #[error(
+        "plugin `{plugin}` cannot take over its state: {why}; put back the version that saved it, or let it start without: refused_state = \"fresh\""
+    )]
+    State {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// In its own words, or the store's.
+        why: String,
+    },
     /// A port leads nowhere.
     #[error("plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there")]
     PortWithoutRoute {

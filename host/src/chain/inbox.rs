@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 
+use super::Returned;
 use super::live::Live;
 use super::state::Snapshot;
 use super::trial::Trial;
@@ -18,6 +19,8 @@ pub(super) enum Command {
     Save { plugin: usize, reply: SyncSender<Result<Snapshot, String>> },
     /// Put a candidate to work; the answer is how long messages waited for it.
     Swap { plugin: usize, candidate: Box<Live>, trial: Arc<Trial>, reply: SyncSender<Result<Duration, String>> },
+    /// Run dead letters again, from plugin number `first` on.
+    Rerun { first: usize, letters: Vec<Returned> },
     /// The verdict of a trial is there.
     Heed,
 }

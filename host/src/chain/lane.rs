@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::Returned;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::inbox::{Command, Inbox};
@@ -59,7 +60,10 @@ impl Lane {
             let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
             let why = match turn {
                 Ok(Ok(false)) => continue,
-                Ok(Ok(true)) => break,
+                Ok(Ok(true)) => {
+                    self.keep_all(Now::read());
+                    break;
+                }
                 Ok(Err(broken)) => with_cause(&broken),
                 Err(panic) => panic_text(panic.as_ref()),
             };
@@ -82,14 +86,14 @@ impl Lane {
 
     /// One round; `true` when it was the last.
     fn turn(&mut self) -> Result<bool, Broken> {
-        let wake = self.stages.iter().filter_map(Stage::next_tick).min();
+        let wake = self.stages.iter().filter_map(Stage::next_due).min();
         let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
         let now = Now::read();
         for stage in &mut self.stages {
             stage.heed(now)?;
         }
         for command in taken.commands {
-            self.obey(command, now);
+            self.obey(command, now)?;
         }
         if !self.batch.is_empty() {
             self.run_batch(now)?;
@@ -97,7 +101,39 @@ impl Lane {
         if wake.is_some_and(|wake| wake <= Instant::now()) {
             self.run_ticks(now)?;
         }
+        self.keep(now)?;
         Ok(taken.last)
+    }
+
+    /// Hands over what is due of the plugins' state.
+    fn keep(&mut self, now: Now) -> Result<(), Broken> {
+        let moment = Instant::now();
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            due.extend(stage.checkpoint(moment, now)?);
+        }
+        if !due.is_empty() {
+            self.shared.outlet.checkpoint(due);
+        }
+        Ok(())
+    }
+
+    /// The last: everything that has changed.
+    fn keep_all(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            let why = match catch_unwind(AssertUnwindSafe(|| stage.last_checkpoint(now))) {
+                Ok(Ok(checkpoint)) => {
+                    due.extend(checkpoint);
+                    continue;
+                }
+                Ok(Err(broken)) => with_cause(&broken),
+                Err(panic) => panic_text(panic.as_ref()),
+            };
+            let (flow, lane) = (&*self.shared.name, self.index);
+            tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
+        }
+        self.shared.outlet.checkpoint(due);
     }
 
     fn run_batch(&mut self, now: Now) -> Result<(), Broken> {
@@ -143,7 +179,7 @@ impl Lane {
         Ok(())
     }
 
-    fn obey(&mut self, command: Command, now: Now) {
+    fn obey(&mut self, command: Command, now: Now) -> Result<(), Broken> {
         // A driver that has given up does not wait for the reply.
         match command {
             Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
@@ -152,8 +188,21 @@ impl Lane {
                 let swapped = self.stages[plugin].swap(*candidate, trial, now);
                 drop(reply.send(swapped.map(|()| begun.elapsed())));
             }
+            Command::Rerun { first, letters } => return self.rerun(first, letters, now),
             Command::Heed => {}
         }
+        Ok(())
+    }
+
+    fn rerun(&mut self, first: usize, letters: Vec<Returned>, now: Now) -> Result<(), Broken> {
+        self.outbox.begin(letters.len());
+        self.items.clear();
+        let item = |(origin, letter): (usize, Returned)| {
+            let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
+            Item { message, receipt, origin: origin as u32, own_topic }
+        };
+        self.items.extend(letters.into_iter().enumerate().map(item));
+        self.run_from(first, now)
     }
 
     /// After a panic of the host's own code, or when no instance could be made: what was in hand falls unsettled,

@@ -7,8 +7,9 @@ use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
 use super::journal::{Bound, Journal, Told};
 use super::plugin::{Instance, Place};
-use super::state::{Extent, Snapshot};
+use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
+use crate::message::Remembered;
 
 /// An instance with the memory of how it came to its state.
 pub(super) struct Live {
@@ -102,7 +103,7 @@ impl Live {
     }
 
     fn rebuild(&mut self, journal: &Journal, now_us: u64) -> Result<(), Fault> {
-        self.instance.restore(&self.snapshot, now_us)?;
+        self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
         self.catch_up(journal)
     }
 
@@ -110,10 +111,11 @@ impl Live {
     fn fall_back(&mut self, now_us: u64) -> Result<(), Fault> {
         self.journal.clear();
         self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
-        if let Err(fault) = self.instance.restore(&self.snapshot, now_us) {
+        if let Err(fault) = self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us) {
             tracing::error!(plugin = self.version.label(), lane = self.lane, %fault, "plugin starts without state: its saved state is not accepted");
             self.version.metrics.error(fault.kind);
-            self.snapshot = Snapshot::default();
+            // So that the next checkpoint says that its keys are gone.
+            self.snapshot.replace(Extent::Complete, self.version.setup.state_version, Vec::new());
             self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
         }
         Ok(())
@@ -140,9 +142,41 @@ impl Live {
         if !self.instance.has_state() {
             return Ok(());
         }
-        self.instance.restore(snapshot, now_us)?;
+        self.instance.restore(snapshot.version, snapshot.pages(), now_us)?;
         self.snapshot = snapshot.clone();
         Ok(())
+    }
+
+    /// Takes over what an earlier process has kept. What is in another form than this version's is kept anew.
+    ///
+    /// # Errors
+    /// The plugin refuses it, or it failed: this instance is then void.
+    pub(super) fn recall(&mut self, pages: &[(u32, Page)], now_us: u64) -> Result<(), Fault> {
+        for (version, page) in pages {
+            self.instance.restore(*version, std::iter::once(page), now_us)?;
+        }
+        self.save(Extent::Complete, now_us)?;
+        let version = self.version.setup.state_version;
+        if pages.iter().all(|(saved, _)| *saved == version) {
+            self.snapshot.forget_unkept();
+        }
+        Ok(())
+    }
+
+    /// Whether its state may be another than that of the last checkpoint.
+    pub(super) fn is_unkept(&self) -> bool {
+        self.version.checkpoint.is_some() && (self.journal.len() > 0 || self.journal.missed() > 0 || self.snapshot.has_unkept())
+    }
+
+    /// What has changed since the last checkpoint.
+    ///
+    /// # Errors
+    /// As [`Live::checkpoint`].
+    pub(super) fn take_unkept(&mut self, now_us: u64) -> Result<Vec<Remembered>, Fault> {
+        if self.journal.len() > 0 || self.journal.missed() > 0 {
+            self.save(self.next_extent(), now_us)?;
+        }
+        Ok(self.snapshot.take_unkept())
     }
 
     /// Takes over a copy of a state and, with a timer, a tick, and is thrown away: would it work?
@@ -164,8 +198,12 @@ impl Live {
     }
 
     fn save(&mut self, extent: Extent, now_us: u64) -> Result<(), Fault> {
-        let pages = self.instance.save(extent, self.version.limits.state_bytes, now_us)?;
+        let saved = self.instance.save(extent, self.version.limits.state_bytes, now_us);
+        let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.snapshot.replace(extent, self.version.setup.state_version, pages);
+        if self.version.checkpoint.is_none() {
+            self.snapshot.forget_unkept();
+        }
         self.journal.clear();
         self.patience = 0;
         Ok(())
@@ -177,15 +215,17 @@ impl Live {
         if !self.journal.is_full() || self.journal.missed() < self.patience {
             return Ok(());
         }
-        // After a failed save the guest may think its changes are known.
-        let extent = if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent() };
-        let Err(fault) = self.save(extent, now_us) else { return Ok(()) };
-        self.patience = (self.patience * 2).max(Bound::SAVE.messages);
+        let Err(fault) = self.save(self.next_extent(), now_us) else { return Ok(()) };
         self.version.metrics.error(fault.kind);
         let plugin = self.version.label();
         tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
         // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.
         if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now_us) }
+    }
+
+    /// After a failed save the guest may think its changes are known.
+    fn next_extent(&self) -> Extent {
+        if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent(self.version.setup.state_version) }
     }
 
     fn report_lost(&self, messages: usize, fault: &Fault) {

@@ -16,6 +16,7 @@ pub struct Metrics {
     restarts: IntCounterVec,
     errors: IntCounterVec,
     reloads: IntCounterVec,
+    code: IntCounterVec,
     call_seconds: HistogramVec,
     log_lines_dropped: IntCounterVec,
     names_refused: IntCounterVec,
@@ -71,6 +72,7 @@ impl Metrics {
             restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
             errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
             reloads: counter("plugin_reloads", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            code: counter("plugin_code", "Components made to code, by where that came from.", &["flow", "plugin", "origin"])?,
             call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
             log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
             names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
@@ -152,6 +154,11 @@ impl PluginMetrics {
 
     pub(super) fn reload(&self, result: &str) {
         self.all.reloads.with_label_values(&[&*self.flow, &*self.plugin, result]).inc();
+    }
+
+    /// Counts a component by where its code came from.
+    pub(super) fn code(&self, origin: &str) {
+        self.all.code.with_label_values(&[&*self.flow, &*self.plugin, origin]).inc();
     }
 
     pub(super) fn own_counter(&self, name: &str) -> IntCounter {

@@ -13,6 +13,7 @@
 //! waiting for the disk or the network.
 
 mod batch;
+mod compile;
 mod engine;
 mod error;
 mod failure;
@@ -28,6 +29,7 @@ mod metrics;
 mod outbox;
 mod plugin;
 mod program;
+mod recall;
 mod settings;
 mod stage;
 mod start;
@@ -40,6 +42,7 @@ mod trial;
 mod version;
 mod watch;
 
+pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
 pub use failure::Failure;
@@ -47,7 +50,7 @@ pub use fault::{Fault, FaultKind};
 pub use hop::Hop;
 pub use metrics::Metrics;
 pub use program::Unusable;
-pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, TopicTemplate};
+pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState, TopicTemplate};
 pub use start::check;
 pub use swap::{Change, Refused, Step, Swapped};
 pub use watch::Watch;
@@ -59,7 +62,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
-use inbox::Inbox;
+use inbox::{Command, Inbox};
 use lane::Shared;
 use version::Version;
 
@@ -79,7 +82,7 @@ pub struct Wiring {
 pub struct PluginInfo {
     /// Its name in the config.
     pub name: Arc<str>,
-    /// First 12 hexadecimal digits of the SHA-256 of its component.
+    /// SHA-256 of its component, in hexadecimal.
     pub digest: Arc<str>,
     /// Ports it declared beside `out`.
     pub ports: Vec<String>,
@@ -89,6 +92,15 @@ pub struct PluginInfo {
     pub state_version: Option<u32>,
     /// A swap of it is under way.
     pub swapping: bool,
+}
+
+/// A dead letter on its way back into its flow.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// Its message, and the claim that tells when it is safe elsewhere.
+    pub delivery: Delivery,
+    /// A plugin had named its topic before it stopped.
+    pub own_topic: bool,
 }
 
 /// The running chain of one flow. Dropping it ends its lanes without emptying their inboxes; [`Chain::stop`]
@@ -143,6 +155,24 @@ impl Chain {
         let left = if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) { self.close() } else { 0 };
         self.join();
         left
+    }
+
+    /// Runs dead letters again, in order, from the plugin called `plugin` on, which is where they stopped; from the
+    /// first one when there is none of that name (any more). Each goes behind what its lane has in hand.
+    pub fn rerun(&self, plugin: Option<&str>, letters: Vec<Returned>) {
+        let versions = self.shared.versions();
+        let first = plugin.and_then(|plugin| versions.iter().position(|version| &*version.reference.name == plugin));
+        let mut parts: Vec<Vec<Returned>> = Vec::new();
+        parts.resize_with(self.inboxes.len(), Vec::new);
+        for mut letter in letters {
+            letter.delivery.message.flow = self.shared.flow;
+            parts[lane_of(letter.delivery.message.key(), self.inboxes.len())].push(letter);
+        }
+        for (inbox, letters) in self.inboxes.iter().zip(parts) {
+            if !letters.is_empty() {
+                inbox.command(Command::Rerun { first: first.unwrap_or(0), letters });
+            }
+        }
     }
 
     fn close(&self) -> usize {

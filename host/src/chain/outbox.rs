@@ -157,7 +157,7 @@ impl Outbox {
     fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
         self.mark(item.origin, Fate::Parked);
         let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
-        self.letters.push(DeadLetter { message, flow, plugin, reason, detail, receipt });
+        self.letters.push(DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt });
     }
 
     fn end(&mut self, item: Item, fate: Fate) {

@@ -12,7 +12,7 @@ use super::guest::Guest;
 use super::metrics::PluginMetrics;
 use super::program::Program;
 use super::settings::Limits;
-use super::state::{Extent, Page, Snapshot, collect};
+use super::state::{Extent, Page, collect};
 
 /// Handles of resources a component may hold.
 const MAX_HANDLES: usize = 512;
@@ -159,14 +159,14 @@ impl Instance {
         collect(max_bytes, |cursor| self.call(now_us, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page))
     }
 
-    /// Takes over what another instance saved.
+    /// Takes over what another instance of state version `version` saved.
     ///
     /// # Errors
     /// A fault of kind `state` when the plugin refuses it, in its own words.
-    pub(super) fn restore(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn restore<'p>(&mut self, version: u32, pages: impl Iterator<Item = &'p Page>, now_us: u64) -> Result<(), Fault> {
         let Some(restore) = self.restore else { return Ok(()) };
-        for page in snapshot.pages() {
-            let (restored,) = self.call(now_us, |store| restore.call(store, (snapshot.version, page)))?;
+        for page in pages {
+            let (restored,) = self.call(now_us, |store| restore.call(store, (version, page)))?;
             restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
         }
         Ok(())

@@ -1,22 +1,19 @@
 //! A component, compiled and linked: the code of a plugin, without settings and state.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::Error;
+use super::compile::{Digest, Origin};
 use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
 use crate::builtin;
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
-const MAX_COMPONENT_BYTES: u64 = 32 << 20;
-
-/// Hexadecimal digits of the digest that are shown.
-const SHOWN_DIGITS: usize = 12;
+pub(super) const MAX_COMPONENT_BYTES: u64 = 32 << 20;
 
 /// Why bytes do not make a program. The texts are for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +27,12 @@ pub enum Unusable {
     /// It does not validate or compile.
     #[error("does not compile: {0}")]
     Compile(String),
+    /// Compiling it takes more than it may.
+    #[error("does not compile within the limits: {0}")]
+    Costly(String),
+    /// It could not even be tried.
+    #[error("the compiler failed: {0}")]
+    Compiler(String),
     /// It wants something that is not granted.
     #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
     DeniedImport(String),
@@ -67,19 +70,14 @@ pub(super) struct State {
 }
 
 impl Program {
-    /// Compiles and links `bytes`. Takes long, and much memory: not for a lane's thread.
+    /// Compiles `bytes`, or finds the code in the cache, and links it. May take seconds: not for a lane's thread.
     ///
     /// # Errors
     /// [`Unusable`], in plain words.
-    pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self, Unusable> {
+    pub(super) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Self, Origin), Unusable> {
         check_header(bytes)?;
-        // The compiler promises nothing about hostile input; a panic in it must not take the gateway along.
-        let compiled = catch_unwind(AssertUnwindSafe(|| Component::from_binary(engine.wasm(), bytes)));
-        let component = match compiled {
-            Ok(Ok(component)) => component,
-            Ok(Err(error)) => return Err(Unusable::Compile(format!("{error:#}"))),
-            Err(_) => return Err(Unusable::Compile("the compiler panicked".to_owned())),
-        };
+        let digest = sha256(bytes);
+        let (component, origin) = engine.compile(bytes, &digest)?;
         let pre = engine.linker().instantiate_pre(&component).map_err(|error| refused_import(engine, &component, &error))?;
         let transform = transform(engine, &component)?;
         let tick = interface(engine, &component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
@@ -87,12 +85,11 @@ impl Program {
             let function = |name| component.get_export_index(Some(&state), name);
             Some(State { save: function("save")?, restore: function("restore")? })
         });
-        let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-        let seed = hash.as_ref().first_chunk().copied().map_or(0, u64::from_le_bytes);
-        Ok(Self { pre, digest: shown(hash.as_ref()), seed, transform, tick, state })
+        let seed = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        Ok((Self { pre, digest: hexadecimal(&digest), seed, transform, tick, state }, origin))
     }
 
-    /// First digits of the SHA-256 of the component.
+    /// SHA-256 of the component, in hexadecimal.
     pub(super) fn digest(&self) -> &Arc<str> {
         &self.digest
     }
@@ -107,13 +104,18 @@ impl Program {
     }
 }
 
-/// First digits of the SHA-256 of `bytes`, as [`Program::digest`] has them.
+/// SHA-256 of `bytes`, as [`Program::digest`] has them.
 pub(super) fn digest_of(bytes: &[u8]) -> Arc<str> {
-    shown(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+    hexadecimal(&sha256(bytes))
 }
 
-fn shown(hash: &[u8]) -> Arc<str> {
-    hash.iter().take(SHOWN_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+fn sha256(bytes: &[u8]) -> Digest {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+fn hexadecimal(hash: &[u8]) -> Arc<str> {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Reads an artefact.
@@ -192,10 +194,11 @@ fn refused_import(engine: &Engine, component: &Component, error: &wasmtime::Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::Workshop;
 
     fn refused(bytes: &[u8]) -> String {
-        let engine = Engine::new(256 << 10).unwrap();
-        Program::compile(&engine, bytes).map(|_| ()).unwrap_err().to_string()
+        let engine = Engine::new(256 << 10, Workshop::in_process()).unwrap();
+        Program::make(&engine, bytes).map(|_| ()).unwrap_err().to_string()
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub enum OnError {
     Park,
 }
 
+/// What happens when a plugin cannot read, at the start, what it is to remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefusedState {
+    /// It starts without; what it could not read is set aside.
+    #[default]
+    Fresh,
+    /// The gateway does not start.
+    Required,
+}
+
 /// What one instance of a plugin may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -73,6 +83,10 @@ pub struct PluginConfig {
     pub limits: Limits,
     /// What happens to what it fails on.
     pub on_error: OnError,
+    /// How soon a change of its state is on disk; `None`: its state ends with the process.
+    pub checkpoint: Option<Duration>,
+    /// What happens when it cannot read its state.
+    pub refused_state: RefusedState,
 }
 
 /// Topic of what leaves through `out` with the topic it came in with: text with `{topic}` and the captures' names.

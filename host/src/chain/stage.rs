@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Error;
 use super::batch::{Entry, Packed};
-use super::engine::Engine;
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use super::journal::{Bound, Journal};
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
@@ -14,13 +12,16 @@ use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::Version;
 use crate::clock::Now;
-use crate::message::FlowId;
+use crate::message::{Checkpoint, FlowId};
 
 /// Share of a guest's memory that one batch may fill: it holds the batch, its own view of it and the output.
 const BATCH_SHARE: usize = 8;
 
 /// Shortest time between two log lines about faults of one stage; the metric counts every one.
 const LOG_EVERY_US: u64 = 1_000_000;
+
+/// Why a trial fails that nobody waits for.
+const STOPPED: &str = "the flow stopped before the new version was proven";
 
 /// No instance of a plugin can be made any more: the lane cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ struct Previous {
 impl Drop for Previous {
     fn drop(&mut self) {
         // A lane that ends before the verdict cannot prove anything any more.
-        self.trial.fail("the flow stopped before the new version was proven");
+        self.trial.fail(STOPPED);
         self.trial.settle();
     }
 }
@@ -52,6 +53,8 @@ pub(super) struct Stage {
     live: Live,
     previous: Option<Previous>,
     next_tick: Option<Instant>,
+    /// When the changes of its state are due on disk; `None` while there are none.
+    next_checkpoint: Option<Instant>,
     packed: Packed,
     entries: Vec<Entry>,
     lane: usize,
@@ -60,17 +63,64 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// A fresh instance of `version`.
-    pub(super) fn start(version: &Arc<Version>, engine: &Engine, lane: usize, now: Now) -> Result<Self, Broken> {
-        let live = Live::start(version, engine, lane, now.wall_us).map_err(|source| broken(version, source))?;
-        let next_tick = version.tick_every().map(|every| Instant::now() + every);
+    /// `live`, not at work yet.
+    pub(super) fn new(live: Live, lane: usize) -> Self {
+        let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
         let (packed, entries) = (Packed::default(), Vec::new());
-        Ok(Self { live, previous: None, next_tick, packed, entries, lane, logged_us: 0, unlogged: 0 })
+        Self { live, previous: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
     }
 
-    /// When it wants to be told the time.
-    pub(super) fn next_tick(&self) -> Option<Instant> {
-        self.next_tick
+    /// When it wants to be told the time, or to have its state kept. While a version is on trial nothing of it is
+    /// kept: it may have to be taken back.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let checkpoint = self.next_checkpoint.filter(|_| self.previous.is_none());
+        [self.next_tick, checkpoint].into_iter().flatten().min()
+    }
+
+    /// The changes of its state, if they are due at `moment`. Nothing is due while nothing changes.
+    pub(super) fn checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
+        if self.previous.is_some() {
+            return Ok(None);
+        }
+        match self.next_checkpoint {
+            Some(due) if due <= moment => self.take_checkpoint(moment, now),
+            None if self.live.is_unkept() => {
+                self.next_checkpoint = self.live.version.checkpoint.map(|every| moment + every);
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The same at the end: at once. A version on trial is taken back first.
+    pub(super) fn last_checkpoint(&mut self, now: Now) -> Result<Option<Checkpoint>, Broken> {
+        if let Some(previous) = &self.previous {
+            previous.trial.fail(STOPPED);
+        }
+        self.heed(now)?;
+        self.take_checkpoint(Instant::now(), now)
+    }
+
+    fn take_checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
+        self.next_checkpoint = None;
+        if !self.live.is_unkept() {
+            return Ok(None);
+        }
+        match self.live.take_unkept(now.wall_us) {
+            Ok(changes) if changes.is_empty() => Ok(None),
+            Ok(changes) => {
+                let metrics = &self.live.version.metrics;
+                let (flow, plugin) = (Arc::clone(&metrics.flow), Arc::clone(&metrics.plugin));
+                Ok(Some(Checkpoint { flow, plugin, changes }))
+            }
+            Err(fault) => {
+                self.next_checkpoint = self.live.version.checkpoint.map(|every| moment + every);
+                self.live.version.metrics.error(fault.kind);
+                let plugin = self.live.version.label();
+                tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be kept: after a restart it would be that of the last checkpoint");
+                if fault.kind == FaultKind::State { Ok(None) } else { self.recover(now).map(|()| None) }
+            }
+        }
     }
 
     /// Runs `items` through the plugin; all of them find their way into `outbox`.
@@ -263,13 +313,6 @@ impl Stage {
             "plugin failed and is replaced: {fault}"
         );
         (self.logged_us, self.unlogged) = (now.wall_us, 0);
-    }
-}
-
-impl Broken {
-    /// The same, before there is a lane.
-    pub(super) fn into_error(self) -> Error {
-        Error::Instantiate { plugin: self.plugin.into(), source: Box::new(self.source) }
     }
 }
 

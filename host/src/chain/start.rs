@@ -1,7 +1,7 @@
 //! From a config to running lanes.
 
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 
@@ -9,11 +9,12 @@ use super::engine::Engine;
 use super::failure::Failure;
 use super::inbox::Inbox;
 use super::lane::{Lane, Shared};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, PluginMetrics};
 use super::outbox::Outbox;
 use super::program::{self, Program};
+use super::recall::Memory;
 use super::settings::{Config, PluginConfig};
-use super::stage::{Broken, Stage};
+use super::stage::Stage;
 use super::swap::Driver;
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
@@ -23,7 +24,7 @@ use crate::clock::Now;
 /// Stack of a lane's thread beside what guests may use of it.
 const LANE_STACK_BYTES: usize = 1 << 20;
 
-/// The same for a thread that compiles.
+/// The same for a thread that may compile.
 const COMPILER_STACK_BYTES: usize = 6 << 20;
 
 /// Runs `work` on a thread of its own, with room for a guest's stack and in the caller's runtime: guests may write to
@@ -94,22 +95,32 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         runtime,
     };
     let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());
-    let prepare = || (0..lanes).map(|index| chain.lane(index, outbox())).collect::<Result<Vec<_>, _>>();
-    for lane in beside(engine, chain.runtime.as_ref(), prepare)? {
-        chain.start_lane(lane, alive.clone())?;
+    let stages = beside(engine, chain.runtime.as_ref(), || chain.stages(lanes))?;
+    for (index, stages) in stages.into_iter().enumerate() {
+        chain.start_lane(chain.lane(index, stages, outbox()), alive.clone())?;
     }
     Ok(chain)
 }
 
 impl Chain {
-    fn lane(&self, index: usize, outbox: Outbox) -> Result<Lane, Error> {
-        let now = Now::read();
-        let versions = self.shared.versions();
-        let start = |version| Stage::start(version, &self.shared.engine, index, now);
-        let stages = versions.iter().map(start).collect::<Result<Vec<_>, Broken>>().map_err(Broken::into_error)?;
+    /// The plugins of each lane, with what they remember.
+    fn stages(&self, lanes: usize) -> Result<Vec<Vec<Stage>>, Error> {
+        let mut stages: Vec<Vec<Stage>> = (0..lanes).map(|_| Vec::new()).collect();
+        let (engine, outlet) = (&self.shared.engine, &*self.shared.outlet);
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        for (version, config) in self.shared.versions().iter().zip(&driver.plugins) {
+            let lives = Memory::recall(version, config, outlet, lanes)?.start(version, config, engine, outlet)?;
+            for (lane, live) in lives.into_iter().enumerate() {
+                stages[lane].push(Stage::new(live, lane));
+            }
+        }
+        Ok(stages)
+    }
+
+    fn lane(&self, index: usize, stages: Vec<Stage>, outbox: Outbox) -> Lane {
         let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inboxes[index]));
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Lane { index, shared, inbox, stages, outbox, batch, items, restarts })
+        Lane { index, shared, inbox, stages, outbox, batch, items, restarts }
     }
 
     fn start_lane(&mut self, lane: Lane, alive: std::sync::mpsc::SyncSender<()>) -> Result<(), Error> {
@@ -144,13 +155,22 @@ pub(super) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> R
 
 fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
     let bytes = program::read(&plugin.name, &plugin.artefact)?;
-    let program = compile(plugin, engine, &bytes)?;
     let metrics = metrics.plugin(&config.name, &plugin.name);
+    let program = program(plugin, engine, &metrics, &bytes)?;
     let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
     Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
 }
 
-/// Compiles `bytes` for `plugin`.
-pub(super) fn compile(plugin: &PluginConfig, engine: &Engine, bytes: &[u8]) -> Result<Program, Error> {
-    Program::compile(engine, bytes).map_err(|source| Error::Unusable { plugin: Arc::clone(&plugin.name), source })
+/// The program of `bytes` for `plugin`.
+pub(super) fn program(plugin: &PluginConfig, engine: &Engine, metrics: &PluginMetrics, bytes: &[u8]) -> Result<Program, Error> {
+    match Program::make(engine, bytes) {
+        Ok((program, origin)) => {
+            metrics.code(origin.name());
+            Ok(program)
+        }
+        Err(source) => {
+            metrics.code("failed");
+            Err(Error::Unusable { plugin: Arc::clone(&plugin.name), source })
+        }
+    }
 }

@@ -1,11 +1,19 @@
 //! A plugin's state on the host's side: pages as the guest saved them, checked and bounded, not interpreted.
 
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::fault::{Fault, FaultKind};
+use crate::message::Remembered;
 
 /// Value length that says that a key is gone.
 const GONE: u32 = u32::MAX;
+
+/// Bytes of a page that is restored from disk, as the SDK makes them.
+const PAGE_BYTES: usize = 64 << 10;
 
 /// Pages of one save; a guest that goes on for ever is stopped here even when its pages are empty.
 const MAX_PAGES: usize = 65_536;
@@ -25,6 +33,41 @@ pub(super) struct Page {
 impl Page {
     fn bytes(&self) -> usize {
         self.words.len() * 4 + self.data.len()
+    }
+
+    /// Keys and values; the page is one that was checked.
+    fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut rest = self.data.as_slice();
+        self.words.as_chunks::<2>().0.iter().map_while(move |[key, value]| {
+            let (key, behind) = rest.split_at_checked(*key as usize)?;
+            let length = if *value == GONE { 0 } else { *value as usize };
+            let (bytes, behind) = behind.split_at_checked(length)?;
+            rest = behind;
+            Some((key, (*value != GONE).then_some(bytes)))
+        })
+    }
+
+    fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        // Keys and values come from pages, whose lengths fit.
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or_default();
+        self.words.extend([length(key), value.map_or(GONE, length)]);
+        self.data.extend_from_slice(key);
+        self.data.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// The entries as checkpoints have them: slices of one copy.
+    fn remembered(&self, version: u32) -> impl Iterator<Item = Remembered> {
+        let data = Bytes::copy_from_slice(&self.data);
+        let mut at = 0;
+        let mut take = move |length: usize| {
+            let start = at;
+            at += length;
+            data.slice(start..at)
+        };
+        self.entries().map(move |(key, value)| {
+            let key = take(key.len());
+            Remembered { key, version, value: value.map(|value| take(value.len())) }
+        })
     }
 
     /// Whether the lengths add up to the data.
@@ -47,8 +90,11 @@ impl Page {
 pub(super) struct Snapshot {
     /// `state-version` of the saver.
     pub(super) version: u32,
-    base: Vec<Page>,
-    changes: Vec<Page>,
+    base: Vec<Arc<Page>>,
+    changes: Vec<Arc<Page>>,
+    /// What no checkpoint has brought to the disk yet, with the saver's version. A checkpoint that brings what the disk
+    /// has already is no harm, one that lacks a key is.
+    unkept: Vec<(u32, Arc<Page>)>,
 }
 
 /// How much a save shall bring.
@@ -61,7 +107,7 @@ pub(super) enum Extent {
 impl Snapshot {
     /// The pages in the order in which they are restored.
     pub(super) fn pages(&self) -> impl Iterator<Item = &Page> {
-        self.base.iter().chain(&self.changes)
+        self.base.iter().chain(&self.changes).map(|page| &**page)
     }
 
     /// Whether there is nothing to restore.
@@ -69,20 +115,72 @@ impl Snapshot {
         self.pages().all(|page| page.words.is_empty())
     }
 
-    /// What the next save shall bring: changes, until they are half of the whole.
-    pub(super) fn next_extent(&self) -> Extent {
-        let size = |pages: &[Page]| pages.iter().map(Page::bytes).sum::<usize>();
-        if self.base.is_empty() || size(&self.changes) * 2 >= size(&self.base) { Extent::Complete } else { Extent::Changes }
+    /// What the next save by a plugin of state version `version` shall bring: changes, until they are half of the
+    /// whole; everything when the form is another.
+    pub(super) fn next_extent(&self, version: u32) -> Extent {
+        let size = |pages: &[Arc<Page>]| pages.iter().map(|page| page.bytes()).sum::<usize>();
+        let is_far = self.base.is_empty() || size(&self.changes) * 2 >= size(&self.base);
+        if is_far || self.version != version { Extent::Complete } else { Extent::Changes }
     }
 
     /// Puts a complete save in place of this, or adds changes. A guest may count changes from its last save or from
     /// its last complete one: with the earlier changes kept, and later ones restored after them, both come out right.
     pub(super) fn replace(&mut self, extent: Extent, version: u32, pages: Vec<Page>) {
+        let pages: Vec<_> = pages.into_iter().filter(|page| !page.words.is_empty()).map(Arc::new).collect();
         match extent {
-            Extent::Complete => *self = Self { version, base: pages, changes: Vec::new() },
-            Extent::Changes => self.changes.extend(pages),
+            Extent::Complete => {
+                // A complete save does not name the keys that are gone.
+                let gone = self.missing_in(&pages);
+                self.unkept = if gone.words.is_empty() { Vec::new() } else { vec![(version, Arc::new(gone))] };
+                (self.version, self.base, self.changes) = (version, pages.clone(), Vec::new());
+            }
+            Extent::Changes => self.changes.extend(pages.iter().cloned()),
+        }
+        self.unkept.extend(pages.into_iter().map(|page| (version, page)));
+    }
+
+    /// The keys known so far that `pages` has not, each as gone.
+    fn missing_in(&self, pages: &[Arc<Page>]) -> Page {
+        let there: HashSet<&[u8]> = pages.iter().flat_map(|page| page.entries()).map(|(key, _)| key).collect();
+        let known = self.pages().chain(self.unkept.iter().map(|(_, page)| &**page));
+        let mut gone = Page::default();
+        for key in known.flat_map(Page::entries).map(|(key, _)| key).filter(|key| !there.contains(key)).collect::<BTreeSet<_>>() {
+            gone.push(key, None);
+        }
+        gone
+    }
+
+    /// Whether a checkpoint would bring anything.
+    pub(super) fn has_unkept(&self) -> bool {
+        !self.unkept.is_empty()
+    }
+
+    /// The disk has everything, or shall have nothing.
+    pub(super) fn forget_unkept(&mut self) {
+        self.unkept.clear();
+    }
+
+    /// What the next checkpoint brings.
+    pub(super) fn take_unkept(&mut self) -> Vec<Remembered> {
+        let pages = std::mem::take(&mut self.unkept);
+        pages.iter().flat_map(|(version, page)| page.remembered(*version)).collect()
+    }
+}
+
+/// Pages of what was remembered, each with the version of its saver.
+pub(super) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
+    remembered.sort_by_key(|entry| entry.version);
+    let mut pages: Vec<(u32, Page)> = Vec::new();
+    for entry in remembered {
+        let fits = |(version, page): &(u32, Page)| *version == entry.version && page.data.len() < PAGE_BYTES;
+        if !pages.last().is_some_and(fits) {
+            pages.push((entry.version, Page::default()));
+        }
+        if let Some((_, page)) = pages.last_mut() {
+            page.push(&entry.key, entry.value.as_deref());
         }
     }
+    pages
 }
 
 /// Collects the pages of a save, `next_page` being the call into the guest.
@@ -147,12 +245,59 @@ mod tests {
     #[test]
     fn changes_are_added_until_they_are_half_of_the_whole() {
         let mut snapshot = Snapshot::default();
-        assert!(snapshot.is_empty() && snapshot.next_extent() == Extent::Complete);
+        assert!(snapshot.is_empty() && snapshot.next_extent(1) == Extent::Complete);
         snapshot.replace(Extent::Complete, 1, vec![page(None, &[("k1", Some("a")), ("k2", Some("b")), ("k3", Some("c"))])]);
-        assert_eq!(snapshot.next_extent(), Extent::Changes);
+        assert_eq!((snapshot.next_extent(1), snapshot.next_extent(2)), (Extent::Changes, Extent::Complete));
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x"))])]);
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x")), ("k2", None)])]);
         assert_eq!(snapshot.pages().map(|page| page.words.len() / 2).collect::<Vec<_>>(), [3, 1, 2], "in the order they came");
-        assert_eq!(snapshot.next_extent(), Extent::Complete);
+        assert_eq!(snapshot.next_extent(1), Extent::Complete);
+    }
+
+    /// What a disk has after these checkpoints.
+    fn apply(disk: &mut std::collections::BTreeMap<String, (u32, String)>, changes: Vec<Remembered>) {
+        let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+        for Remembered { key, version, value } in changes {
+            match value {
+                Some(value) => drop(disk.insert(text(&key), (version, text(&value)))),
+                None => drop(disk.remove(&text(&key))),
+            }
+        }
+    }
+
+    #[test]
+    fn checkpoints_bring_the_disk_to_what_the_plugin_saved_whatever_the_saves_were() {
+        let (mut snapshot, mut disk) = (Snapshot::default(), std::collections::BTreeMap::new());
+        snapshot.replace(
+            Extent::Complete,
+            1,
+            vec![page(Some(1), &[("a", Some("1")), ("b", Some("1"))]), page(None, &[("c", Some("1"))])],
+        );
+        apply(&mut disk, snapshot.take_unkept());
+        assert_eq!(disk.len(), 3);
+        assert!(!snapshot.has_unkept() && snapshot.take_unkept().is_empty());
+        snapshot.replace(Extent::Changes, 1, vec![page(None, &[("a", Some("2")), ("b", None), ("d", Some(""))])]);
+        snapshot.replace(Extent::Changes, 1, vec![page(None, &[("d", None)])]);
+        snapshot.replace(Extent::Complete, 2, vec![page(None, &[("a", Some("3")), ("e", Some("3"))])]);
+        apply(&mut disk, snapshot.take_unkept());
+        let expected =
+            [("a", (2, "3")), ("e", (2, "3"))].map(|(key, (version, value))| (key.to_owned(), (version, value.to_owned())));
+        assert_eq!(disk, expected.into(), "`b`, `c` and `d` are gone, though the complete save does not say so");
+    }
+
+    #[test]
+    fn what_is_remembered_comes_back_in_pages_of_one_version_each() {
+        let remembered = |key: &str, version, value: &str| Remembered {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            version,
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        };
+        let large = "x".repeat(PAGE_BYTES);
+        let entries = [remembered("a", 2, "1"), remembered("b", 1, &large), remembered("c", 2, "3"), remembered("d", 1, "4")];
+        let pages = pages(entries.iter().collect());
+        let keys = |page: &Page| page.entries().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<String>();
+        let shape: Vec<_> = pages.iter().map(|(version, page)| (*version, keys(page))).collect();
+        assert_eq!(shape, [(1, "b".to_owned()), (1, "d".to_owned()), (2, "ac".to_owned())]);
+        assert!(pages.iter().all(|(_, page)| page.check().is_ok() && page.next.is_none()));
     }
 }

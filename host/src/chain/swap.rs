@@ -23,6 +23,7 @@ use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
 use super::{Chain, start};
 use crate::clock::Now;
+use crate::message::short_digest;
 
 /// Without traffic in a lane the trial ends after this, and the new version stays.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -99,7 +100,7 @@ impl Refused {
 
 /// What swaps need to know beside the running versions. One swap at a time holds it.
 pub(super) struct Driver {
-    plugins: Vec<PluginConfig>,
+    pub(super) plugins: Vec<PluginConfig>,
     ports: Ports,
     trial: Duration,
 }
@@ -134,11 +135,12 @@ impl Chain {
             Ok(Swapped { old: before, new, pauses }) => {
                 old.metrics.reload("swapped");
                 let pause_us = pauses.iter().max().map_or(0, Duration::as_micros);
-                tracing::info!(flow, plugin, old = &**before, new = &**new, pause_us, "plugin swapped, its state kept");
+                let (old, new) = (short_digest(before), short_digest(new));
+                tracing::info!(flow, plugin, old, new, pause_us, "plugin swapped, its state kept");
             }
             Err(refused) => {
                 old.metrics.reload(if refused.step == Step::Trial { "rolled-back" } else { "refused" });
-                let running = &*old.reference.digest;
+                let running = short_digest(&old.reference.digest);
                 tracing::warn!(
                     flow,
                     plugin,
@@ -189,7 +191,9 @@ impl Swap<'_> {
     fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
         let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
         let program = match component {
-            Some(bytes) => start::compile(plugin, engine, bytes).map_err(|error| Refused::at(Step::Compile, error))?,
+            Some(bytes) => {
+                start::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
+            }
             None => self.old.program.clone(),
         };
         let now_us = Now::read().wall_us;

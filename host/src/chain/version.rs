@@ -10,7 +10,7 @@ use super::metrics::PluginMetrics;
 use super::plugin::{Instance, Place, Setup};
 use super::program::Program;
 use super::settings::{Limits, PluginConfig};
-use crate::message::{PluginRef, QueueId};
+use crate::message::{PluginRef, QueueId, short_digest};
 
 /// The port to the next plugin, or out of the chain.
 pub(super) const OUT: &str = "out";
@@ -31,6 +31,8 @@ pub(super) struct Version {
     pub(super) settings: String,
     pub(super) setup: Setup,
     pub(super) limits: Limits,
+    /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
+    pub(super) checkpoint: Option<Duration>,
     pub(super) metrics: PluginMetrics,
     routes: Vec<Vec<QueueId>>,
 }
@@ -62,7 +64,8 @@ impl Version {
         let routes = routes(name, &setup, ports)?;
         let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
         let (limits, metrics) = (plugin.limits, metrics.clone());
-        Ok((Self { reference, program, settings, setup, limits, metrics, routes }, instance))
+        let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
+        Ok((Self { reference, program, settings, setup, limits, checkpoint, metrics, routes }, instance))
     }
 
     /// Where messages of `port` are owed; `None` is `out`.
@@ -82,7 +85,7 @@ impl Version {
 
     /// `name@digest`, as logs have it.
     pub(super) fn label(&self) -> String {
-        format!("{}@{}", self.reference.name, self.reference.digest)
+        format!("{}@{}", self.reference.name, short_digest(&self.reference.digest))
     }
 }
 

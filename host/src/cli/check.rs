@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, Output, Surroundings, print, say, with_causes};
-use crate::chain::{self, Engine};
+use crate::chain::{self, Engine, Workshop};
 use crate::config::{self, Config, MANUAL, PluginFault};
 use crate::exit::Exit;
 use crate::message::FlowId;
@@ -60,10 +60,10 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
 pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
-    let stack_bytes = config.gateway.plugin_stack_bytes;
+    let engine = || Engine::new(config.gateway.plugin_stack_bytes, Workshop::new(config.gateway.compile, None));
     let faults = |(flow, spec): (usize, &chain::Config)| -> Result<Vec<PluginFault>, chain::Error> {
         let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
-        let found = chain::check(spec, &Engine::new(stack_bytes)?)?;
+        let found = chain::check(spec, &engine()?)?;
         Ok(found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect())
     };
     let engine_fault = |error| vec![fault(FlowId(0), 0, &error)];

@@ -3,11 +3,18 @@
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod check;
+pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod lines;
+pub mod parked;
+mod place;
 pub mod plugin;
 pub mod run;
+mod show;
 pub mod sim;
+pub mod spool;
+pub mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,6 +31,8 @@ Examples:
   tidegate run -c tidegate.toml                   run it in the foreground
   tidegate run --set log.level=debug              with one setting changed
   TIDEGATE_LOG__LEVEL=debug tidegate run          the same from the environment
+  tidegate status                                 what it takes, owes and has parked
+  tidegate parked list                            what could not be processed, and why
   tidegate plugin build plugins/my-rule           a plugin's source to a component
 
 Every setting, its default and the reason for it: tidegate check --manual";
@@ -47,6 +56,14 @@ pub enum Command {
     Run(run::Arguments),
     /// Check a config and its plugins; opens no connection, starts nothing.
     Check(check::Arguments),
+    /// The whole account of a gateway at a glance.
+    Status(status::Arguments),
+    /// Dead letters: what could not be processed or was refused, and how to send it again.
+    #[command(subcommand)]
+    Parked(parked::Command),
+    /// What is owed upstream: look into it, export, import, check, repair, drop.
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -55,6 +72,9 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Virtual devices against any broker, and a check of what comes out.
     Sim(sim::Arguments),
+    /// Compile a plugin for a gateway: the component on standard input, its code on standard output.
+    #[command(hide = true)]
+    CompilePlugin(compile::Arguments),
     /// The embedded broker of demo and tests.
     #[cfg(feature = "demo")]
     #[command(hide = true)]
@@ -173,10 +193,14 @@ impl Cli {
         match self.command {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
+            Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
+            Command::Parked(command) => parked::run(&self.global, command, surroundings),
+            Command::Spool(command) => spool::run(&self.global, command, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),
             Command::Sim(arguments) => sim::run(&self.global, &arguments),
+            Command::CompilePlugin(arguments) => compile::run(&arguments),
             #[cfg(feature = "demo")]
             Command::Broker(arguments) => broker::run(&arguments),
         }

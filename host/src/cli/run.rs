@@ -40,9 +40,15 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
     }
     match gateway::run(config.clone(), sources) {
         Ok(()) => Exit::Done,
-        Err(gateway::Error::Chain { .. }) => {
+        Err(error @ gateway::Error::Chain { .. }) => {
             // The first fault stopped the start; the operator gets all of them.
-            global.show(&config.plugin_problems(plugin_faults(&config)), surroundings);
+            let problems = config.plugin_problems(plugin_faults(&config));
+            if problems.is_empty() {
+                // A plugin that is good by itself, and cannot go on from what the store has of it.
+                say(&format!("error: {}", with_causes(&error)));
+            } else {
+                global.show(&problems, surroundings);
+            }
             say("Nothing was started.");
             Exit::Plugin
         }

@@ -51,7 +51,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let memory_place = section.place_of("memory");
     section.done();
     let mut identities = Vec::new();
-    let mut sources = sources(&mut root, &gateway.name, &mut identities);
+    let sources = sources(&mut root, &gateway.name, &mut identities);
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities);
     let classes = class::read_all(&mut root);
     let names = Names {
@@ -66,6 +66,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     root.done();
+    let mut sources = part_priority(sources, &flows, &mut identities);
     check_client_ids(check, &identities);
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
@@ -78,7 +79,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     Parts {
         spool: spool_config(&gateway, limits, queues, &flows),
         gateway,
-        sources: sources.into_iter().map(|(source, _)| source).collect(),
+        sources: sources.into_iter().map(|line| line.spec).collect(),
         uplinks: uplinks.into_iter().map(|(uplink, _)| uplink).collect(),
         flows,
         admin,
@@ -130,14 +131,11 @@ fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
     let mut uplinks = Vec::new();
     for (name, mut fields) in root.named("uplink") {
         let connection = connection::read(&mut fields, Role::Uplink, gateway, name);
-        let config = uplink::Config {
-            name: name.into(),
-            qos: connection::qos(&mut fields),
-            drains: Vec::new(),
-            max_packet_bytes: connection.mqtt.max_packet_bytes,
-            mqtt: connection.mqtt.clone(),
-        };
-        identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
+        let config = super::sending::read(&mut fields, name, connection.mqtt);
+        for index in 0..config.connections {
+            let mqtt = mqtt::Config { client_id: config.client_id(index), ..config.mqtt.clone() };
+            identities.push(Identity { mqtt, path: connection.path.clone(), place: connection.client_id_place });
+        }
         uplinks.push((config, fields.place));
         fields.done();
     }
@@ -172,10 +170,44 @@ fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
     }
 }
 
+/// A source connection, with what tells which flows it serves.
+struct Line {
+    spec: SourceSpec,
+    /// The source it belongs to.
+    source: Arc<str>,
+    place: Place,
+    /// `None`: all flows of the source.
+    priority: Option<bool>,
+}
+
+/// Gives a second connection to each source that has flows with priority beside flows without.
+fn part_priority(sources: Vec<(SourceSpec, Place)>, flows: &[Flow], identities: &mut Vec<Identity>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (spec, place) in sources {
+        let source = Arc::clone(&spec.name);
+        let has = |priority| flows.iter().any(|flow| flow.priority == priority && flow.from.iter().any(|name| **name == *source));
+        if !(has(true) && has(false)) {
+            lines.push(Line { spec, source, place, priority: None });
+            continue;
+        }
+        let mut own = spec.clone();
+        own.name = format!("{source}:priority").into();
+        own.mqtt.client_id.push_str("-priority");
+        // One will for each source is enough.
+        own.mqtt.will = None;
+        identities.push(Identity { mqtt: own.mqtt.clone(), path: format!("source.{source} (priority)"), place });
+        lines.push(Line { spec, source: Arc::clone(&source), place, priority: Some(false) });
+        lines.push(Line { spec: own, source, place, priority: Some(true) });
+    }
+    lines
+}
+
 /// What is listed twice is asked for once: the first pattern that matches counts.
-fn add_routes(flows: &[Flow], sources: &mut [(SourceSpec, Place)]) {
-    for (source, _) in sources {
-        for flow in flows.iter().filter(|flow| flow.from.iter().any(|name| **name == *source.name)) {
+fn add_routes(flows: &[Flow], lines: &mut [Line]) {
+    for Line { spec: source, source: of, priority, .. } in lines {
+        let serves =
+            |flow: &&Flow| flow.from.iter().any(|name| **name == **of) && priority.is_none_or(|own| flow.priority == own);
+        for flow in flows.iter().filter(serves) {
             let (id, name) = (flow.chain.flow, &flow.chain.name);
             let route = |pattern: &crate::source::Pattern| RouteSpec {
                 flow: id,
@@ -198,9 +230,9 @@ fn add_drains(queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config
     }
 }
 
-fn report_unused(check: &Check<'_>, sources: &[(SourceSpec, Place)], uplinks: &[(uplink::Config, Place)]) {
-    for (source, place) in sources.iter().filter(|(source, _)| source.routes.is_empty()) {
-        check.problem(Code::Unused, *place, format!("no flow takes from `source.{}`", source.name), None);
+fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config, Place)]) {
+    for line in sources.iter().filter(|line| line.spec.routes.is_empty()) {
+        check.problem(Code::Unused, line.place, format!("no flow takes from `source.{}`", line.source), None);
     }
     for (uplink, place) in uplinks.iter().filter(|(uplink, _)| uplink.drains.is_empty()) {
         check.problem(Code::Unused, *place, format!("no flow sends to `uplink.{}`", uplink.name), None);
@@ -214,12 +246,9 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn of(sources: &[(SourceSpec, Place)], queues: &Queues, limits: &SpoolLimits) -> Self {
+    fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits) -> Self {
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
-        Self {
-            sources: sources.iter().map(|(source, _)| source.max_unsettled_bytes as u64).sum(),
-            spool: heads + limits.cache_bytes,
-        }
+        Self { sources: sources.iter().map(|line| line.spec.max_unsettled_bytes as u64).sum(), spool: heads + limits.cache_bytes }
     }
 }
 
@@ -269,7 +298,9 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         head_bytes: limits.head_bytes,
         chunk_bytes: limits.chunk_bytes,
         cache_bytes: limits.cache_bytes,
+        reserve_bytes: limits.reserve_bytes,
         dead_letters: limits.dead_letters,
         gap_topic: limits.gap_topic,
+        dead_letter_bytes: limits.dead_letter_bytes,
     }
 }

@@ -166,6 +166,26 @@ impl<'a> Fields<'a> {
         self.quantity(key, Kind::Size, range)
     }
 
+    /// So many a second, as in "2000/s" or "1MiB/s", in `range`; `None` when nothing was written.
+    pub(super) fn per_second(&mut self, key: &'static str, unit: Option<Kind>, range: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(key)?;
+        let read = |number: &str| match unit {
+            Some(kind) => kind.parse(number).ok(),
+            None => number.trim().parse().ok(),
+        };
+        let Some(value) = text.strip_suffix("/s").and_then(read) else {
+            let example = if unit.is_some() { "1MiB/s" } else { "2000/s" };
+            let hint = format!("write, for example: {key} = \"{example}\"");
+            self.problem(Code::Unit, key, format!("`{}` cannot be \"{text}\"", self.full(key)), hint);
+            return None;
+        };
+        if !range.contains(&value) {
+            let show = |limit: &u64| format!("{}/s", unit.map_or_else(|| limit.to_string(), |kind| kind.show(*limit)));
+            self.out_of_range(key, &show(range.start()), &show(range.end()));
+        }
+        Some(value)
+    }
+
     fn quantity(&mut self, key: &'static str, kind: Kind, range: RangeInclusive<u64>) -> u64 {
         let Some(item) = self.find(key) else { return 0 };
         let written = match &item.node {

@@ -48,6 +48,8 @@ pub(super) struct Flow {
     pub(super) from: Vec<String>,
     pub(super) patterns: Vec<Pattern>,
     pub(super) ack: Ack,
+    /// Has a connection of its own.
+    pub(super) priority: bool,
     pub(super) plugin_places: Vec<Places>,
 }
 
@@ -59,6 +61,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let ports = ports(fields, names, queues);
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
     let ack = fields.choice("ack", &acks).unwrap_or_default();
+    let priority = fields.flag("priority");
     let lanes = lanes(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
     let plugins = plugin::read_all(fields, names.plugin_stack_bytes);
@@ -72,7 +75,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         ports,
         topic,
     };
-    Flow { chain, lanes, from, patterns, ack, plugin_places }
+    Flow { chain, lanes, from, patterns, ack, priority, plugin_places }
 }
 
 fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
+use crate::chain::CompileLimits;
 
 /// The gateway as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Gateway {
     pub data_dir: PathBuf,
     /// Native stack of plugins, bytes; every plugin's limits hold it too, since the engine has one value for all.
     pub plugin_stack_bytes: usize,
+    /// What compiling one plugin may take.
+    pub compile: CompileLimits,
 }
 
 /// The admin port: metrics and health.
@@ -77,8 +80,10 @@ pub(super) struct SpoolLimits {
     pub(super) head_bytes: usize,
     pub(super) chunk_bytes: usize,
     pub(super) cache_bytes: u64,
+    pub(super) reserve_bytes: u64,
     pub(super) dead_letters: usize,
     pub(super) gap_topic: Option<Arc<str>>,
+    pub(super) dead_letter_bytes: u64,
 }
 
 /// Reads `[gateway]`.
@@ -94,13 +99,17 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
     let memory_bytes = fields.size("memory", 32 << 20..=1 << 40);
     let shutdown_grace = fields.duration("shutdown_grace", Duration::from_millis(1)..=Duration::from_secs(3_600));
     let plugin_stack_bytes = usize::try_from(fields.size("plugin_stack", 64 << 10..=8 << 20)).unwrap_or_default();
+    let compile = CompileLimits {
+        memory_bytes: fields.size("plugin_compile_memory", 64 << 20..=16 << 30),
+        time: fields.duration("plugin_compile_time", Duration::from_millis(1)..=Duration::from_secs(3_600)),
+    };
     let written = fields.text("data_dir").map(|path| sources.folder().join(path));
     let data_dir = sources.data_dir.clone().or(written).or_else(|| default_data_dir(sources)).unwrap_or_else(|| {
         let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
         fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
         PathBuf::new()
     });
-    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes }
+    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile }
 }
 
 /// The machine's name, made fit for a client id.
@@ -130,8 +139,10 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         // Above a quarter of sled's segment (512 KiB) a value becomes a file of its own, which sled never syncs.
         chunk_bytes: whole(fields.size("chunk", 4 << 10..=96 << 10)),
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
+        reserve_bytes: fields.size("reserve", 1 << 20..=1 << 40),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
         gap_topic: gap_topic(fields, gateway),
+        dead_letter_bytes: fields.size("dead_letter_bytes", 64 << 10..=1 << 40),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);

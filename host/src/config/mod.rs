@@ -21,6 +21,7 @@ mod layers;
 mod plugin;
 mod problem;
 mod secret;
+mod sending;
 mod tree;
 mod units;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builtin;
-use crate::chain::{Artefact, Limits, OnError, PluginConfig};
+use crate::chain::{Artefact, Limits, OnError, PluginConfig, RefusedState};
 
 use super::check::nearest;
 use super::code::Code;
@@ -54,9 +54,12 @@ fn read(fields: &mut Fields<'_>, stack_bytes: usize) -> Plugin {
     };
     let settings = settings(fields);
     let on_error = on_error(fields);
+    let checkpoint = checkpoint(fields);
+    let states = [("fresh", RefusedState::Fresh), ("required", RefusedState::Required)];
+    let refused_state = fields.choice("refused_state", &states).unwrap_or_default();
     let limits = limits(fields, stack_bytes);
     let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
-    let config = PluginConfig { name: Arc::from(name), artefact, settings, limits, on_error };
+    let config = PluginConfig { name: Arc::from(name), artefact, settings, limits, on_error, checkpoint, refused_state };
     Plugin { config, places }
 }
 
@@ -110,6 +113,13 @@ fn on_error(fields: &mut Fields<'_>) -> OnError {
         return OnError::Park;
     }
     fields.choice("on_error", &[("park", OnError::Park)]).unwrap_or_default()
+}
+
+fn checkpoint(fields: &mut Fields<'_>) -> Option<Duration> {
+    if fields.find("checkpoint").is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off")) {
+        return None;
+    }
+    Some(fields.duration("checkpoint", Duration::from_millis(10)..=Duration::from_secs(24 * 3_600)))
 }
 
 fn limits(fields: &mut Fields<'_>, stack_bytes: usize) -> Limits {

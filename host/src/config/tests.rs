@@ -78,6 +78,18 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
 }
 
 #[test]
+fn plugins_keep_their_state_each_minute_unless_told_otherwise() {
+    let plugin = |line: &str| Case::new(&format!("{MINIMAL}\n{line}\n")).good().flows[0].plugins[0].clone();
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!((plugin("").checkpoint, plugin("").refused_state), (minute, chain::RefusedState::Fresh));
+    assert_eq!(plugin("checkpoint = \"off\"").checkpoint, None);
+    assert_eq!(plugin("refused_state = \"required\"").refused_state, chain::RefusedState::Required);
+    for wrong in ["checkpoint = \"0s\"", "checkpoint = \"never\"", "refused_state = \"empty\""] {
+        assert_eq!(Case::new(&format!("{MINIMAL}\n{wrong}\n")).codes().len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn names_become_ids_and_each_uplink_drains_its_queues() {
     let config = Case::new(MINIMAL).good();
     let queues: Vec<_> = config.spool.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();
@@ -286,4 +298,16 @@ proptest::proptest! {
         let problems = load(&case.sources).err();
         proptest::prop_assert!(problems.is_none_or(|problems| !problems.render(false).is_empty()));
     }
+}
+
+#[test]
+fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
+    let second = "\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
+    let alone = Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
+    assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
+    let config = Case::new(&format!("{MINIMAL}{second}")).good();
+    let seen: Vec<_> =
+        config.sources.iter().map(|source| (&*source.name, &*source.routes[0].name, source.routes.len())).collect();
+    assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
+    assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
 }

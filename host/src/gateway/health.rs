@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Gateway;
 use crate::admin::{Check, Health};
+use crate::spool::{Account, Condition};
 
 /// One check for each flow, and one for the spool.
 pub fn checks(gateway: &Gateway) -> Vec<Check> {
@@ -14,9 +15,14 @@ pub fn checks(gateway: &Gateway) -> Vec<Check> {
         Check { name, look: Box::new(move || chain.failure().why().map_or(Health::Good, Health::Bad)) }
     });
     let spool = Arc::clone(&gateway.spool);
-    let look = move || match spool.account().is_well {
-        true => Health::Good,
-        false => Health::Bad("the store cannot be written: is the disk full or read-only?".to_owned()),
-    };
+    let look = move || store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
     flows.chain([Check { name: "spool".to_owned(), look: Box::new(look) }]).collect()
+}
+
+/// What is wrong with the store, in words.
+pub fn store_trouble(account: &Account) -> Option<String> {
+    match account.condition {
+        Condition::Well => None,
+        bad => Some(format!("{}: {}", bad.name(), bad.advice())),
+    }
 }

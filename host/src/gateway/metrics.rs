@@ -18,6 +18,8 @@ impl Metrics {
         let crashes = IntCounterVec::new(Opts::new("tidegate_stage_crashes_total", "Panics of the host's own code"), &["stage"])?;
         registry.register(Box::new(crashes.clone()))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        #[cfg(feature = "allocations")]
+        crate::telemetry::allocations::register(registry)?;
         Ok(Self { crashes })
     }
 }

@@ -9,23 +9,29 @@
 //! 4. the spool writes what is left, which releases the last receipts;
 //! 5. sources send the last acknowledgements and end.
 
+mod control;
 mod health;
 mod live;
 mod metrics;
+pub mod retry;
 mod signals;
 mod stages;
+pub mod status;
 mod supervise;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin};
-use crate::chain::{self, Chain, Engine, Wiring};
+use crate::admin::{self, Admin, Socket};
+use crate::chain::{self, Chain, Engine, Wiring, Workshop};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
+use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
 
 use live::Live;
@@ -84,7 +90,7 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     let metrics = Metrics::new(&registry)?;
     let admin = Admin::bind(config.admin.listen)?;
     // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
     let signals = runtime.block_on(async { Signals::install() })?;
     let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));
@@ -94,18 +100,31 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         let _runtime = runtime.enter();
         build(&config, &wiring)?
     };
+    report_strange_states(&config, &spool);
     let ended = runtime.block_on(Gateway { config, registry, metrics, spool, chains, mint }.serve(admin, signals, origin));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
 fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let engine = Engine::new(config.gateway.plugin_stack_bytes).map_err(Error::Engine)?;
+    let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
+    let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
         Ok(chain) => Ok(Arc::new(chain)),
         Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
     };
     config.flows.iter().map(chain).collect()
+}
+
+/// State of plugins that the config does not have, or not by that name any more, is kept: it may be back tomorrow.
+fn report_strange_states(config: &Config, spool: &Spool) {
+    let is_known = |kept: &spool::KeptState| {
+        let flow = config.flows.iter().find(|flow| *flow.name == *kept.flow);
+        flow.is_some_and(|flow| flow.plugins.iter().any(|plugin| *plugin.name == *kept.plugin))
+    };
+    for spool::KeptState { flow, plugin, keys, bytes } in spool.kept_states().iter().filter(|kept| !is_known(kept)) {
+        tracing::warn!(flow, plugin, keys, bytes, "the store keeps state of a plugin that the config does not have");
+    }
 }
 
 struct Gateway {
@@ -123,11 +142,14 @@ impl Gateway {
         let mut stages = Stages::start(&self)?;
         let live = Live::start(self.config.clone(), origin, self.chains.clone())?;
         let (stop_admin, admin_stops) = watch::channel(false);
+        let (stop_control, control_stops) = watch::channel(false);
+        let control = self.control(control_stops);
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
         eprintln!("admin http://{address}");
         tracing::info!(%address, flows = self.chains.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
+        stop_control.send_replace(true);
         tracing::info!(?grace, "stopping; a second signal leaves at once");
         tokio::select! {
             () = self.drain(&mut stages, live, Instant::now() + grace) => {}
@@ -137,7 +159,22 @@ impl Gateway {
         if let Ok(Err(error)) = serving.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the admin port failed");
         }
+        // Whoever still waits for an answer gets none: what he asked for is done or is not.
+        control.iter().for_each(JoinHandle::abort);
         ended
+    }
+
+    /// Serves the control socket. A full or read-only disk takes no new one: the gateway does its work without.
+    fn control(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<Result<(), admin::Error>>> {
+        // The spool is open, so the data folder is ours alone.
+        match Socket::bind(&self.config.gateway.data_dir) {
+            Ok(socket) => Some(tokio::spawn(socket.serve(control::routes(self), stop))),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "status, parked and spool commands will not find this gateway");
+                None
+            }
+        }
     }
 
     async fn until_stopped(&self, signals: &mut Signals, stages: &mut Stages, live: &Live) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The tasks of the network side: one for each source and uplink, supervised.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::{source, uplink};
 /// A stage that ended though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// A source.
+    /// A source; nothing but a panic ends it.
     #[error(transparent)]
-    Source(#[from] Ended<source::Error>),
+    Source(#[from] Ended<Infallible>),
     /// An uplink.
     #[error(transparent)]
     Uplink(#[from] Ended<uplink::Error>),
@@ -97,7 +98,13 @@ fn start_sources(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Task
         let stage = format!("source {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let (outlet, mint, metrics, stop) = (gateway.spool.outlet(), Arc::clone(&gateway.mint), metrics.clone(), stop.clone());
-        let start = move || source::run(config.clone(), Arc::clone(&outlet), Arc::clone(&mint), metrics.clone(), stop.clone());
+        let start = move || {
+            let run = source::run(config.clone(), Arc::clone(&outlet), Arc::clone(&mint), metrics.clone(), stop.clone());
+            async move {
+                run.await;
+                Ok::<_, Infallible>(())
+            }
+        };
         tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
     }
     Ok(tasks)

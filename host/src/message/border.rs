@@ -26,6 +26,19 @@ pub struct QueueId(pub u16);
 pub struct Seq(pub u64);
 
 impl Seq {
+    /// Places of one boot, as a power of two: a year at 35,000 messages a second, and room for 16 million boots.
+    pub const BOOT_SHIFT: u32 = 40;
+
+    /// The boot in which it was taken.
+    pub fn boot(self) -> u64 {
+        self.0 >> Self::BOOT_SHIFT
+    }
+
+    /// Its number within that boot, from 0 on without a gap.
+    pub fn number(self) -> u64 {
+        self.0 & ((1 << Self::BOOT_SHIFT) - 1)
+    }
+
     /// The place after this one.
     #[must_use]
     pub fn next(self) -> Self {
@@ -84,8 +97,13 @@ impl Reason {
 pub struct PluginRef {
     /// Its name in the config.
     pub name: Arc<str>,
-    /// First 12 hexadecimal digits of the SHA-256 of the component.
+    /// SHA-256 of the component, in hexadecimal.
     pub digest: Arc<str>,
+}
+
+/// The digits of a plugin's digest that are shown to people: enough to tell its versions apart.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 /// A message that could not be processed, with what is needed to mend it and try again.
@@ -101,6 +119,8 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// In words: the plugin's own, the trap with its back-trace and the guest's last lines, or upstream's code.
     pub detail: String,
+    /// A plugin had named its topic by then, so the flow's `topic` leaves it alone.
+    pub own_topic: bool,
     /// Released when the letter is committed.
     pub receipt: Option<Receipt>,
 }
@@ -129,11 +149,13 @@ pub enum LossReason {
     Qos0Pressed,
     /// A broker forgot our session with what it held for us; how many is not known.
     BrokerSessionLost,
+    /// An operator gave it up.
+    ByHand,
 }
 
 impl LossReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -144,6 +166,7 @@ impl LossReason {
         Self::DeadLettersEvicted,
         Self::Qos0Pressed,
         Self::BrokerSessionLost,
+        Self::ByHand,
     ];
 
     /// The name used in metrics, in the ledger and on the CLI.
@@ -159,6 +182,7 @@ impl LossReason {
             Self::DeadLettersEvicted => "dead-letters-evicted",
             Self::Qos0Pressed => "qos0-pressed",
             Self::BrokerSessionLost => "broker-session-lost",
+            Self::ByHand => "by-hand",
         }
     }
 }
@@ -180,6 +204,28 @@ pub struct Loss {
     pub is_clock_set: bool,
 }
 
+/// What a plugin remembers under one key, as it saved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The key: a message's.
+    pub key: Bytes,
+    /// Version of the state's form, by which a later version of the plugin knows how to read it.
+    pub version: u32,
+    /// The value; `None` when the key is gone.
+    pub value: Option<Bytes>,
+}
+
+/// What has changed of a plugin's state since its last checkpoint.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Name of the flow.
+    pub flow: Arc<str>,
+    /// Name of the plugin in it.
+    pub plugin: Arc<str>,
+    /// The changes; of several for one key the last counts.
+    pub changes: Vec<Remembered>,
+}
+
 /// Where a source delivers: one flow's lanes. Never blocks: the source bounds what is under way by its own
 /// byte limit.
 pub trait Intake: Send + Sync {
@@ -197,6 +243,26 @@ pub trait Outlet: Send + Sync {
 
     /// Enters in the ledger what was given up before it came into a queue.
     fn lose(&self, losses: Vec<Loss>);
+
+    /// Writes changes of plugins' state with the next commit. An outlet that keeps nothing over restarts forgets them.
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        drop(batch);
+    }
+
+    /// What checkpoints have kept of a plugin's state. Blocks on the disk: for the start.
+    ///
+    /// # Errors
+    /// The store cannot be read; in words.
+    fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
+        let _ = (flow, plugin);
+        Ok(Vec::new())
+    }
+
+    /// Moves what is kept of a plugin's state out of the way, since the plugin cannot read it. Blocks on the disk: for
+    /// the start.
+    fn set_aside(&self, flow: &str, plugin: &str) {
+        let _ = (flow, plugin);
+    }
 }
 
 /// What a fetch found.

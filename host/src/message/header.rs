@@ -3,6 +3,8 @@
 //! travel are named `:content-type`, `:response-topic`, `:correlation-data` and `:message-expiry`
 //! (seconds, decimal). A colon first cannot be mistaken by a plugin for a name of its own.
 
+use bytes::BufMut;
+
 /// A header block that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -57,13 +59,13 @@ impl<'a> Iterator for Headers<'a> {
 }
 
 /// Appends one header to a block.
-pub fn push_header(block: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), HeaderError> {
+pub fn push_header(block: &mut impl BufMut, name: &str, value: &[u8]) -> Result<(), HeaderError> {
     let length = |field: &[u8]| u16::try_from(field.len()).map_err(|_| HeaderError::TooLong);
     let (name_length, value_length) = (length(name.as_bytes())?, length(value)?);
-    block.extend_from_slice(&name_length.to_le_bytes());
-    block.extend_from_slice(name.as_bytes());
-    block.extend_from_slice(&value_length.to_le_bytes());
-    block.extend_from_slice(value);
+    block.put_u16_le(name_length);
+    block.put_slice(name.as_bytes());
+    block.put_u16_le(value_length);
+    block.put_slice(value);
     Ok(())
 }
 

@@ -16,7 +16,8 @@ mod header;
 mod receipt;
 
 pub use border::{
-    Append, Backlog, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason, Seq, Stored,
+    Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,
+    Remembered, Seq, Stored, short_digest,
 };
 pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Progress, Receipt, Settled};

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::link::Link;
+use super::pause::note;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
 use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable};
@@ -149,7 +150,10 @@ impl Connection {
     /// # Errors
     /// The connection is over; events appended before that are valid, the tokens in them are void.
     pub async fn turn(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_turn(cx, events)).await
+        let before = events.len();
+        let turned = poll_fn(|cx| self.poll_turn(cx, events)).await;
+        note(events.len() - before);
+        turned
     }
 
     /// Writes everything that is queued and reads nothing. Cancel safe.

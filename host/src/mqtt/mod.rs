@@ -12,6 +12,7 @@
 mod backoff;
 mod connection;
 mod error;
+mod interface;
 mod link;
 mod pause;
 mod reason;
@@ -27,9 +28,9 @@ mod wire;
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
-pub use pause::{Pace, Pause};
+pub use pause::pause_under_load;
 pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Ended, LinkMetrics, Redial};
+pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 

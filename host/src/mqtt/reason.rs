@@ -107,8 +107,18 @@ pub(super) fn disconnect_failure(code: u8) -> Failure {
 }
 
 /// Whether the same message would be refused again: it lies in topic, payload, flags or rights, not in the moment.
+///
+/// Of the codes of PUBACK and PUBREC (MQTT 5, 3.4.2.1 and 3.5.2.1) these are 0x87, 0x90 and 0x99; the others that name a
+/// property of the message belong to DISCONNECT, and some brokers send them here all the same. 0x91 and 0x97 pass; 0x80
+/// and 0x83 may mean either, see [`may_be_a_message`].
 pub(super) fn is_permanent(code: u8) -> bool {
     matches!(code, 0x87 | 0x90 | 0x95 | 0x99..=0x9B)
+}
+
+/// Whether the code, in a DISCONNECT or as an answer to a message, may have been caused by one message: a broker that
+/// does not say why, or one that ends the connection over what it cannot take.
+pub(super) fn may_be_a_message(code: u8) -> bool {
+    matches!(code, 0x80..=0x83 | 0x98) || is_permanent(code)
 }
 
 #[cfg(test)]
@@ -124,6 +134,24 @@ mod tests {
         assert_eq!(describe_v5(0x89, Some("later\n")), "server busy (0x89); the broker says: later");
         assert_eq!(describe_v5(0xFE, None), "unknown reason (0xFE)");
         assert_eq!(describe_v311(4), "bad user name or password (0x04): check user name and password");
+    }
+
+    #[test]
+    fn every_answer_to_a_publish_is_met_as_the_standard_means_it() {
+        // Codes of PUBACK and PUBREC that end a publish: parked, or tried again; and whether repetition convicts.
+        let met = [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99].map(|code| (code, is_permanent(code), may_be_a_message(code)));
+        let expected = [
+            (0x80, false, true),
+            (0x83, false, true),
+            (0x87, true, true),
+            (0x90, true, true),
+            (0x91, false, false),
+            (0x97, false, false),
+            (0x99, true, true),
+        ];
+        assert_eq!(met, expected);
+        // A server that is busy, stops or throws us out for another client says nothing about a message.
+        assert!([0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x93, 0x96, 0x9C, 0x9D].iter().all(|code| !may_be_a_message(*code)));
     }
 
     #[test]

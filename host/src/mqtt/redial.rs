@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
+use super::interface::Interfaces;
 use super::reconnect::{Notice, Reconnect, State, Stop};
-use super::{Config, Connection, Error, Established, Failure};
+use super::{Config, Connection, Error, Established, Failure, reason};
 
 /// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
 #[derive(Clone, Debug)]
@@ -29,9 +30,12 @@ impl LinkMetrics {
     pub fn new(registry: &Registry, kind: &str) -> Result<Self, prometheus::Error> {
         let opts = |thing: &str, help: &str| Opts::new(format!("tidegate_{kind}_{thing}"), help);
         let metrics = Self {
-            up: IntGaugeVec::new(opts("up", "1 while the connection to the broker is in use."), &[kind])?,
-            state: IntGaugeVec::new(opts("state", "1 for the state the connection is in."), &[kind, "state"])?,
-            alarm: IntGaugeVec::new(opts("alarm", "1 after 5 failures in a row, or when the broker refused us."), &[kind])?,
+            up: IntGaugeVec::new(opts("up", "Connections to the broker in use: 0 or 1, or up to `connections`."), &[kind])?,
+            state: IntGaugeVec::new(opts("state", "Connections in each state."), &[kind, "state"])?,
+            alarm: IntGaugeVec::new(
+                opts("alarm", "Above 0 after 5 failures in a row, when the broker refused us, or when it takes too little."),
+                &[kind],
+            )?,
             failures: IntCounterVec::new(opts("failures_total", "Failed attempts and lost connections."), &[kind])?,
             reconnects: IntCounterVec::new(opts("reconnects_total", "Connections after the first one."), &[kind])?,
         };
@@ -44,29 +48,63 @@ impl LinkMetrics {
         Ok(metrics)
     }
 
+    /// A part in the alarm of one connection's owner.
+    pub fn alarm(&self, name: &str) -> Contribution {
+        Contribution::to(self.alarm.with_label_values(&[name]))
+    }
+
     fn of(&self, name: &str) -> LinkGauges {
         LinkGauges {
-            up: self.up.with_label_values(&[name]),
-            states: State::ALL.map(|state| self.state.with_label_values(&[name, state.name()])),
-            alarm: self.alarm.with_label_values(&[name]),
+            up: Contribution::to(self.up.with_label_values(&[name])),
+            states: State::ALL.map(|state| Contribution::to(self.state.with_label_values(&[name, state.name()]))),
+            alarm: self.alarm(name),
             failures: self.failures.with_label_values(&[name]),
             reconnects: self.reconnects.with_label_values(&[name]),
         }
     }
 }
 
+/// One contributor's part of a gauge that several add to: the connections of one uplink share theirs. It is taken back
+/// at the end.
+#[derive(Debug)]
+pub struct Contribution {
+    gauge: IntGauge,
+    shown: i64,
+}
+
+impl Contribution {
+    /// Nothing yet.
+    pub fn to(gauge: IntGauge) -> Self {
+        Self { gauge, shown: 0 }
+    }
+
+    /// Contributes `level`, in place of what it was.
+    pub fn set(&mut self, level: i64) {
+        if level != self.shown {
+            self.gauge.add(level - self.shown);
+            self.shown = level;
+        }
+    }
+}
+
+impl Drop for Contribution {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 #[derive(Debug)]
 struct LinkGauges {
-    up: IntGauge,
-    states: [IntGauge; State::ALL.len()],
-    alarm: IntGauge,
+    up: Contribution,
+    states: [Contribution; State::ALL.len()],
+    alarm: Contribution,
     failures: IntCounter,
     reconnects: IntCounter,
 }
 
 impl LinkGauges {
-    fn show(&self, machine: &Reconnect) {
-        for (state, gauge) in State::ALL.iter().zip(&self.states) {
+    fn show(&mut self, machine: &Reconnect) {
+        for (state, gauge) in State::ALL.iter().zip(&mut self.states) {
             gauge.set(i64::from(*state == machine.state()));
         }
         self.up.set(i64::from(machine.state() == State::Online));
@@ -101,15 +139,21 @@ pub struct Redial {
     gauges: LinkGauges,
     wait: Duration,
     stood_before: bool,
+    interfaces: Interfaces,
 }
 
 impl Redial {
     /// Ready to dial. `stage` and `name` go into the log.
     pub fn new(config: Config, stage: &'static str, name: Arc<str>, metrics: &LinkMetrics) -> Self {
         let machine = Reconnect::new(config.backoff);
-        let gauges = metrics.of(&name);
+        let mut gauges = metrics.of(&name);
         gauges.show(&machine);
-        Self { config, stage, name, machine, gauges, wait: Duration::ZERO, stood_before: false }
+        Self { config, stage, name, machine, gauges, wait: Duration::ZERO, stood_before: false, interfaces: Interfaces::listen() }
+    }
+
+    /// Whether so many attempts failed that somebody should look.
+    pub fn is_alarming(&self) -> bool {
+        self.machine.is_alarming()
     }
 
     /// Whether a connection has stood before in this process.
@@ -123,7 +167,7 @@ impl Redial {
             tokio::select! {
                 biased;
                 () = told_to_stop(stop) => return None,
-                () = tokio::time::sleep(self.wait) => {}
+                () = self.pause() => {}
             }
             self.machine.dial();
             self.gauges.show(&self.machine);
@@ -139,6 +183,19 @@ impl Redial {
                     return Some(standing);
                 }
                 Err(error) => self.lost(error.kind(), &error),
+            }
+        }
+    }
+
+    /// Waits for the next attempt. An interface that comes up cuts it short, to the first delay, since a route may take a
+    /// moment longer; where the broker refused us no interface changes that.
+    async fn pause(&mut self) {
+        let refused = self.machine.state() == State::Refused;
+        tokio::select! {
+            () = tokio::time::sleep(self.wait) => {}
+            () = self.interfaces.came_up(), if !refused && !self.wait.is_zero() => {
+                tracing::info!(stage = self.stage, name = %self.name, "a network interface came up: trying again");
+                tokio::time::sleep(self.wait.min(self.config.backoff.first)).await;
             }
         }
     }
@@ -201,8 +258,13 @@ pub enum Ended {
     #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
     Fault,
     /// The broker cannot take messages at the moment.
-    #[error("the broker cannot take messages now: {0}")]
-    Busy(String),
+    #[error("the broker cannot take messages now: {reason}")]
+    Busy {
+        /// The reason code.
+        code: u8,
+        /// Its name, the code in hex and a hint.
+        reason: String,
+    },
 }
 
 impl Ended {
@@ -211,7 +273,16 @@ impl Ended {
         match self {
             Self::Link(error) => error.kind(),
             Self::NotAuthorised => Failure::Refused,
-            Self::Fault | Self::Busy(_) => Failure::Passing,
+            Self::Fault | Self::Busy { .. } => Failure::Passing,
+        }
+    }
+
+    /// Whether a message that was under way may have been the reason.
+    pub fn may_be_a_message(&self) -> bool {
+        match self {
+            Self::Link(error) => error.is_hang_up(),
+            Self::Busy { code, .. } => reason::may_be_a_message(*code),
+            Self::NotAuthorised | Self::Fault => false,
         }
     }
 }

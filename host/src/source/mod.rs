@@ -28,7 +28,6 @@ mod tests;
 mod unsettled;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -36,24 +35,7 @@ pub use metrics::Metrics;
 pub use pattern::{Pattern, PatternError};
 
 use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
-use crate::mqtt::{self, Pace, Redial, Stop};
-
-/// Why a source ended without being told to. The network never ends it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system gives no timer; trying again soon is pointless.
-    #[error("cannot set up a timer for source `{source_name}`")]
-    Timer {
-        /// Which source.
-        source_name: Arc<str>,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
-}
-
-/// Longest pause after a burst under load, so that the next one grows; zero for none.
-const LONGEST_PAUSE: Duration = Pace::LONGEST;
+use crate::mqtt::{self, Redial, Stop};
 
 /// When a message of a flow is acknowledged to the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,19 +82,10 @@ pub struct Config {
 }
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
-/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]).
-///
-/// # Errors
-/// See [`Error`]; a lost connection is none.
-pub async fn run(
-    config: Config,
-    outlet: Arc<dyn Outlet>,
-    mint: Arc<Mint>,
-    metrics: Metrics,
-    mut stop: watch::Receiver<Stop>,
-) -> Result<(), Error> {
+/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]). The network never ends it.
+pub async fn run(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: Metrics, mut stop: watch::Receiver<Stop>) {
     let mut redial = Redial::new(config.mqtt.clone(), "source", Arc::clone(&config.name), &metrics.link);
-    let mut source = serve::Source::new(config, outlet, mint, &metrics)?;
+    let mut source = serve::Source::new(config, outlet, mint, &metrics);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         match source.serve(connection, &established, &mut redial, &mut stop).await {
             Ok(()) => break,
@@ -120,5 +93,4 @@ pub async fn run(
         }
     }
     redial.left();
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! One connection's life: subscribe, take, acknowledge, leave.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -9,9 +9,9 @@ use super::metrics::{Meters, level};
 use super::pattern::covers;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
-use super::{Config, Error, Metrics};
+use super::{Config, Metrics};
 use crate::message::{Mint, Outlet, Qos, Settled};
-use crate::mqtt::{self, Connection, Ended, Established, Event, Pace, Pause, Protocol, Redial, Stop, Subscription, Unreleased};
+use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased};
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
@@ -28,25 +28,20 @@ pub(super) struct Source {
     max_bytes: usize,
     receive_maximum: u16,
     grant_deadline: Duration,
-    pace: Pace,
-    pause: Pause,
     faults: u64,
     /// Of QoS 2, for the next connection.
     unreleased: Option<Unreleased>,
     /// Messages the broker may have unacknowledged on this connection.
     window: usize,
     reading: bool,
-    /// Messages of the last turn.
-    taken: usize,
 }
 
 impl Source {
-    pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Result<Self, Error> {
-        let pause = Pause::new().map_err(|cause| Error::Timer { source_name: Arc::clone(&config.name), cause })?;
+    pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Self {
         let (settled, meters) = (Arc::new(Settled::default()), Arc::new(metrics.of(&config.name)));
         let borders = Borders { outlet, mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
         meters.bytes_capacity.set(level(config.max_unsettled_bytes));
-        Ok(Self {
+        Self {
             sorter: Sorter::new(&config, borders),
             subscriptions: subscriptions(&config),
             name: config.name,
@@ -56,14 +51,11 @@ impl Source {
             max_bytes: config.max_unsettled_bytes,
             receive_maximum: config.mqtt.receive_maximum,
             grant_deadline: config.mqtt.deadlines.handshake,
-            pace: Pace::new(super::LONGEST_PAUSE),
-            pause,
             faults: 0,
             unreleased: None,
             window: 0,
             reading: true,
-            taken: 0,
-        })
+        }
     }
 
     /// Uses a connection until it is lost (the error) or the source may leave. What was taken and not acknowledged
@@ -147,7 +139,6 @@ impl Source {
                     if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut granted, true) {
                         redial.online(established);
                     }
-                    self.pause().await;
                 }
                 () = settled.changed() => {}
                 changed = stop.changed() => if changed.is_err() {
@@ -174,7 +165,9 @@ impl Source {
             });
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
-        self.taken = if mode == Stop::Run { self.sorter.sort(events, &mut self.unsettled) } else { 0 };
+        if mode == Stop::Run {
+            self.sorter.sort(events, &mut self.unsettled);
+        }
         turned?;
         let mut granted = false;
         for event in events.drain(..) {
@@ -218,14 +211,6 @@ impl Source {
             }
         }
         Ok(())
-    }
-
-    /// Lets the next burst grow, when there is a load. A refused timer only means that nothing is saved.
-    async fn pause(&mut self) {
-        let time = self.pace.after(std::mem::take(&mut self.taken), Instant::now());
-        if let Err(error) = self.pause.wait(time).await {
-            tracing::debug!(source = %self.name, %error, "no pause");
-        }
     }
 
     fn show(&self) {

@@ -121,11 +121,11 @@ impl Sorter {
     }
 
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
-    pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) -> usize {
+    pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) {
         let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. });
         let count = events.iter().filter(|event| is_message(event)).count();
         if count == 0 {
-            return 0;
+            return;
         }
         let now = Now::read();
         let mut id = self.mint.take(count as u64);
@@ -140,7 +140,6 @@ impl Sorter {
         }
         self.meters.received.inc_by(count as u64);
         self.hand_on(ledger, unsettled);
-        count
     }
 
     fn one(&mut self, message: Message, packet_bytes: Option<u64>, token: Option<AckToken>, ledger: &mut Ledger) {
@@ -226,7 +225,8 @@ impl Sorter {
         let claim = token.map(|_| ledger.next());
         ledger.enter(token, head.weight(), u32::from(claim.is_some()), u32::from(claim.is_none()));
         let flow = Arc::clone(&flow.name);
-        let letter = DeadLetter { message: head, flow, plugin: None, reason: Reason::TooLong, detail, receipt: None };
+        let (reason, own_topic) = (Reason::TooLong, false);
+        let letter = DeadLetter { message: head, flow, plugin: None, reason, detail, own_topic, receipt: None };
         ledger.letters.push((letter, claim));
     }
 

@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Ack, Config, Error, Metrics, Pattern, Route, run};
+use super::{Ack, Config, Metrics, Pattern, Route, run};
 use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, DISCONNECT, PUBACK, PUBREC};
@@ -43,7 +43,7 @@ struct Bench {
     letters: mpsc::Receiver<DeadLetter>,
     losses: Arc<Mutex<Vec<Loss>>>,
     stop: watch::Sender<Stop>,
-    task: JoinHandle<Result<(), Error>>,
+    task: JoinHandle<()>,
 }
 
 /// A source with a flow for each of `routes`.
@@ -97,7 +97,7 @@ impl Bench {
 
     async fn leave(self, how: Stop) {
         self.stop.send(how).unwrap();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap();
     }
 }
 
@@ -278,7 +278,7 @@ async fn draining_ends_when_all_that_was_taken_is_acknowledged() {
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
     assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
     drop(client);
-    bench.task.await.unwrap().unwrap();
+    bench.task.await.unwrap();
 }
 
 #[tokio::test]

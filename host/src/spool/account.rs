@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::card::{self, CardAccount};
 use super::letters::{self, LetterRecord, REASONS};
+use super::room::Condition;
 use super::{Shared, locked};
 use crate::message::{LossReason, Reason};
 
@@ -75,6 +77,10 @@ pub struct Account {
     pub queues: Vec<QueueAccount>,
     /// Dead letters kept, one entry for each reason.
     pub letters: Vec<LetterAccount>,
+    /// What the card bears.
+    pub card: CardAccount,
+    /// Bytes of the letters in the store.
+    pub letter_bytes: u64,
     /// Dead letters that wait for their commit.
     pub letters_waiting: u64,
     /// Dead letters that made room for newer ones since the start.
@@ -85,8 +91,12 @@ pub struct Account {
     pub commits: u64,
     /// Bytes of chunks and letters given to the store since the start.
     pub written_bytes: u64,
-    /// Whether the store can be written.
-    pub is_well: bool,
+    /// How the store is: whether it can be written, and if not, why.
+    pub condition: Condition,
+    /// Bytes free on the data folder's file system when last looked at, with what is reusable in the store's files.
+    pub free_bytes: u64,
+    /// Below so many free bytes nothing is spilled.
+    pub reserve_bytes: u64,
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
@@ -94,6 +104,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether the store can be written.
+    pub fn is_well(&self) -> bool {
+        self.condition == Condition::Well
+    }
+
     /// Messages owed in all queues.
     pub fn owed(&self) -> u64 {
         self.queues.iter().map(QueueAccount::owed).sum()
@@ -128,18 +143,24 @@ impl Shared {
             }
         });
         let kept = *locked(&self.letters);
+        let standing = *locked(&self.standing);
+        let room = standing.free.saturating_sub(standing.reserve);
         Account {
             boot: self.boot,
             queues: queues.collect(),
-            letters: REASONS.into_iter().zip(kept).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letters: REASONS.into_iter().zip(kept.counts).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letter_bytes: kept.bytes,
+            card: locked(&self.card).account(now_us, self.totals(), room, card::process_bytes()),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            is_well: !self.cannot_write(now_us),
+            condition: self.condition(now_us),
+            free_bytes: standing.free,
+            reserve_bytes: standing.reserve,
             damaged_store: locked(&self.set_aside).clone(),
-            strangers: self.strangers.clone(),
+            strangers: locked(&self.strangers).clone(),
         }
     }
 
@@ -151,7 +172,7 @@ impl Shared {
 
     /// The oldest dead letters; blocks on the disk.
     pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
-        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(limit));
+        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(None, limit, usize::MAX));
         let found = found.unwrap_or_else(|error| {
             self.report_trouble(&error);
             Vec::new()

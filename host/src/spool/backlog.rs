@@ -66,7 +66,8 @@ impl Backlog for Drain {
             return;
         }
         let flow = self.shared.flows.name(stored.message.flow);
-        let letter = DeadLetter { message: stored.message, flow, plugin: None, reason: Reason::Refused, detail, receipt: None };
+        let (message, reason, own_topic) = (stored.message, Reason::Refused, true);
+        let letter = DeadLetter { message, flow, plugin: None, reason, detail, own_topic, receipt: None };
         self.shared.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
         locked(&self.shared.pile).push(letter, Now::read().wall_us, Then::Accept(queue, stored.seq));
         self.shared.bell.due(0);
@@ -97,7 +98,7 @@ impl Backlog for Drain {
 }
 
 impl Shared {
-    fn slot(&self, queue: QueueId) -> Option<&Slot> {
+    pub(super) fn slot(&self, queue: QueueId) -> Option<&Slot> {
         let slot = self.slots.get(usize::from(queue.0));
         if slot.is_none() {
             tracing::error!(queue = queue.0, "a queue that does not exist was asked for");
@@ -114,7 +115,7 @@ impl Shared {
         let (fresh, due) = {
             let mut state = locked(&slot.queue);
             let fresh = state.accept(from.0, to.0, now_us, &mut released);
-            (fresh, state.due(limits))
+            (fresh, state.next_due(limits))
         };
         slot.accepted.inc_by(fresh);
         for receipt in released {
@@ -124,6 +125,13 @@ impl Shared {
             self.bell.due(due);
         }
     }
+}
+
+/// What a place on disk holds. A part that cannot be read ends before `to`, or with the disk's part of the queue.
+pub(super) enum Found {
+    Chunk(Content),
+    Gap { to: u64 },
+    Damaged { first: u64, to: u64, value: Vec<u8>, damage: Damage },
 }
 
 /// Reads the spilled part of one queue.
@@ -136,7 +144,7 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// The messages of the chunk that holds the first owed place at or after `from`. What the disk has lost on the way
     /// is counted, reported and passed over.
-    fn read(&self, from: u64) -> Vec<Stored> {
+    pub(super) fn read(&self, from: u64) -> Vec<Stored> {
         let Some(store) = self.shared.store(PATIENCE) else { return Vec::new() };
         let mut from = from;
         loop {
@@ -176,28 +184,38 @@ impl Reader<'_> {
 
     /// The chunk that answers for `place`. `None` when there is none: the gap is passed over, look again.
     pub(super) fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
+        let (from, to, why) = match self.look(store, place)? {
+            Found::Chunk(content) => return Ok(Some(content)),
+            Found::Gap { to } => (place, to, "its chunk is missing".to_owned()),
+            Found::Damaged { first, to, value, damage } => {
+                store.set_chunk_aside(self.index, first, &value)?;
+                (place.min(first), to, format!("its chunk was set aside: {damage}"))
+            }
+        };
+        let end = to.min(locked(&self.slot.queue).disk_end());
+        self.lose(from, to, &why);
+        store.bridge(self.index, from..end)?;
+        Ok(None)
+    }
+
+    /// What is to be found at `place`; changes nothing.
+    pub(super) fn look(&self, store: &Store, place: u64) -> Result<Found, StoreError> {
         let mut found = store.chunk_near(self.index, place)?;
         if let Some((first, value)) = &found
             && chunk::extent(value).is_ok_and(|extent| extent.end <= place && extent.first == *first)
         {
             found = store.chunk_after(self.index, *first)?;
         }
-        let Some((first, value)) = found else {
-            self.lose(place, u64::MAX, "its chunks are missing");
-            return Ok(None);
-        };
+        let Some((first, value)) = found else { return Ok(Found::Gap { to: u64::MAX }) };
         if first > place {
-            self.lose(place, first, "its chunk is missing");
-            return Ok(None);
+            return Ok(Found::Gap { to: first });
         }
         let content = chunk::decode(&value, &self.shared.flows);
         match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
-            Ok(content) => Ok(Some(content)),
+            Ok(content) => Ok(Found::Chunk(content)),
             Err(damage) => {
-                let next = store.chunk_after(self.index, first)?.map_or(u64::MAX, |(next, _)| next);
-                store.set_chunk_aside(self.index, first, &value)?;
-                self.lose(place.min(first), next, &format!("its chunk was set aside: {damage}"));
-                Ok(None)
+                let to = store.chunk_after(self.index, first)?.map_or(u64::MAX, |(next, _)| next);
+                Ok(Found::Damaged { first, to, value, damage })
             }
         }
     }
@@ -220,7 +238,7 @@ impl Reader<'_> {
     fn give_up(&self, error: &StoreError, place: u64) {
         let strikes = match error {
             StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Newer(_) => 0,
+            StoreError::Disk(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => 0,
         };
         if strikes > 2 {
             let next = locked(&self.slot.queue).next_known_chunk(place);

@@ -291,6 +291,16 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
 }
 
+/// The same chunk, answering for all places up to `end`: there is nothing (any more) between its last and those.
+pub(super) fn stretched(value: &[u8], end: u64) -> Option<Vec<u8>> {
+    let extent = extent(value).ok().filter(|extent| extent.end < end)?;
+    let mut value = value.to_vec();
+    value[13..21].copy_from_slice(&(end - extent.first).to_le_bytes());
+    let sum = checksum(&value);
+    value[1..5].copy_from_slice(&sum.to_le_bytes());
+    Some(value)
+}
+
 /// What a chunk answers for, without unpacking it.
 pub(super) fn extent(value: &[u8]) -> Result<Extent, Damage> {
     header(value).map(|header| header.extent)
@@ -408,6 +418,9 @@ pub(super) mod tests {
             prop_assert_eq!(content.extent, chunk.extent);
             prop_assert_eq!(extent(&chunk.value).unwrap(), chunk.extent);
             prop_assert_eq!(content.extent.end, messages.last().unwrap().0 + 1);
+            let longer = decode(&stretched(&chunk.value, chunk.extent.end + 9).unwrap(), &flows()).unwrap();
+            prop_assert_eq!((longer.extent.first, longer.extent.end), (first, chunk.extent.end + 9));
+            prop_assert_eq!(longer.messages.len(), messages.len());
             let read: Vec<_> = content.messages.into_iter().map(|stored| (stored.seq.0, stored.message)).collect();
             prop_assert_eq!(read, messages);
         }

@@ -13,6 +13,19 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// It, or something in it, belongs to somebody else.
+    #[error(
+        "`{}` may not be written by user {user}: give it to that user (`chown -R {user} {}`), \
+         or run as the user it belongs to", path.display(), path.display()
+    )]
+    Denied {
+        /// The data folder.
+        path: PathBuf,
+        /// Who asked.
+        user: u32,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Another gateway has it.
     #[error("the data folder `{}` is in use by process {holder}", path.display())]
     Locked {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! <path>/lock                      held while a gateway runs; tells its process and the boot
+//! <path>/low                       how far each queue is accepted, newer than the store's own word (see `notes`)
+//! <path>/ballast                   room to delete in when the disk is full (see `room`)
 //! <path>/store/                    sled
 //! <path>/store.damaged-<seconds>   what could not be opened, untouched
 //! ```
@@ -12,26 +14,57 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::Error;
+use super::seam::{Call, Seam};
 use crate::clock::Now;
 
 /// A killed process may hold its lock until it is reaped.
 const LOCK_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// Bytes of the lock file, whatever stands in it.
+const SIGNATURE: usize = 48;
+/// Bytes written to see whether the disk takes anything: more than fits between other files.
+const PROOF: usize = 64 << 10;
 
-/// The folder, locked for this process.
+/// The folder. Its lock is held for as long as this lives, once it could be taken.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    lock: File,
-    last_boot: u32,
+    lock: Option<File>,
+    last_boot: Option<u32>,
+    pub seam: Seam,
 }
 
 impl Folder {
-    /// Makes the folder if need be and takes its lock.
+    /// Makes the folder if need be and takes its lock. On a disk that cannot be written for now it is left for later:
+    /// whoever wants to write calls [`Folder::take_lock`] again.
     pub(super) fn lock(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::Folder { path: path.to_owned(), source };
+        Self::lock_behind(Seam::default(), path)
+    }
+
+    fn lock_behind(seam: Seam, path: &Path) -> Result<Self, Error> {
+        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, seam };
+        match folder.take_lock() {
+            Ok(()) => {}
+            Err(Error::Folder { source, .. }) if may_pass(&source) => {
+                // Nobody can write, so nobody need be kept out; the last boot can be read all the same.
+                folder.last_boot = File::open(path.join("lock")).ok().and_then(|mut lock| boot_in(&mut lock));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(folder)
+    }
+
+    /// Takes the lock, unless this process has it already.
+    pub(super) fn take_lock(&mut self) -> Result<(), Error> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let path = self.path.as_path();
+        let failed = |source| folder_error(path, source);
+        self.seam.pass(Call::Write).map_err(failed)?;
         let is_new = !path.exists();
         fs::create_dir_all(path).map_err(failed)?;
         if is_new {
@@ -50,8 +83,9 @@ impl Folder {
             }
             std::thread::sleep(LOCK_RETRY);
         }
-        let last_boot = read(&mut lock, "boot ").and_then(|boot| boot.parse().ok()).unwrap_or(0);
-        Ok(Self { path: path.to_owned(), lock, last_boot })
+        self.last_boot = boot_in(&mut lock);
+        self.lock = Some(lock);
+        Ok(())
     }
 
     /// The folder.
@@ -64,17 +98,36 @@ impl Folder {
         self.path.join("store")
     }
 
-    /// The boot that last held the lock: a second witness, should the store be lost.
-    pub(super) fn last_boot(&self) -> u32 {
+    /// The boot that last held the lock, where it can be read: a second witness, should the store be lost.
+    pub(super) fn last_boot(&self) -> Option<u32> {
         self.last_boot
     }
 
-    /// Writes into the lock file who holds it.
+    /// Writes into the lock file who holds it. In place, so that a full disk does not stop it.
     pub(super) fn sign(&mut self, boot: u32) -> io::Result<()> {
-        let text = format!("process {}\nboot {boot}\n", std::process::id());
-        self.lock.set_len(0)?;
-        self.lock.rewind()?;
-        self.lock.write_all(text.as_bytes())
+        let Some(lock) = &mut self.lock else { return Err(io::ErrorKind::ReadOnlyFilesystem.into()) };
+        let text = format!("{:\n<SIGNATURE$}", format!("process {}\nboot {boot}\n", std::process::id()));
+        lock.rewind()?;
+        lock.write_all(text.as_bytes())?;
+        lock.set_len(SIGNATURE as u64)
+    }
+
+    /// Whether the disk takes what is written to it: what looks like a damaged store may be a disk that is not well.
+    pub(super) fn prove(&self) -> io::Result<()> {
+        let path = self.path.join("proof");
+        let proven = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; PROOF])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        proven.and(removed)
+    }
+
+    /// Removes a store that was not finished: it holds nothing, and would pass for a damaged one.
+    pub(super) fn remove_unfinished_store(&self) {
+        if let Err(error) = fs::remove_dir_all(self.store()) {
+            tracing::debug!(path = %self.store().display(), %error, "the unfinished store cannot be removed");
+        }
     }
 
     /// Removes snapshots of sled that were not finished: one that a full disk cut short would be taken for the newest
@@ -122,9 +175,29 @@ impl Folder {
     }
 }
 
+/// Whether the system's refusal may pass by itself, so that waiting is better than giving up.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    const PASSING: [Errno; 5] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::STALE, Errno::TIMEDOUT];
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
+        || error.raw_os_error().is_some_and(|number| PASSING.iter().any(|passing| passing.raw_os_error() == number))
+}
+
+/// What the system says of the folder or of something in it, as an error with the fix where there is one.
+pub(super) fn folder_error(path: &Path, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => Error::Denied { path, user: rustix::process::geteuid().as_raw(), source },
+        _ => Error::Folder { path, source },
+    }
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
+}
+
+fn boot_in(lock: &mut File) -> Option<u32> {
+    read(lock, "boot ").and_then(|boot| boot.parse().ok())
 }
 
 /// The rest of the line of the lock file that begins with `label`.
@@ -138,18 +211,28 @@ fn read(lock: &mut File, label: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::seam::script::Script;
+
+    impl Folder {
+        /// With something in mind for the first calls.
+        pub(in crate::spool) fn lock_with(path: &Path, script: impl FnOnce(&Script)) -> Result<Self, Error> {
+            let seam = Seam::default();
+            script(&seam.script);
+            Self::lock_behind(seam, path)
+        }
+    }
 
     #[test]
     fn the_lock_file_remembers_process_and_boot() {
         let folder = crate::spool::tests::tempdir();
         let path = folder.path().join("new/spool");
         let mut first = Folder::lock(&path).unwrap();
-        assert_eq!(first.last_boot(), 0);
+        assert_eq!(first.last_boot(), None);
         first.sign(41).unwrap();
         drop(first);
         let mut second = Folder::lock(&path).unwrap();
-        assert_eq!(second.last_boot(), 41);
-        assert_eq!(read(&mut second.lock, "process "), Some(std::process::id().to_string()));
+        assert_eq!(second.last_boot(), Some(41));
+        assert_eq!(read(second.lock.as_mut().unwrap(), "process "), Some(std::process::id().to_string()));
     }
 
     #[test]

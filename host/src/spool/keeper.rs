@@ -2,45 +2,52 @@
 //!
 //! One commit takes all queues that are due and all waiting dead letters: a batch for each tree, one `flush`, one
 //! `syncfs`. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
-//! store is opened anew after a delay, and the same messages are written again.
+//! store is opened anew after a delay, and the same messages are written again. Below the low-water mark nothing is
+//! spilled; deletes go on.
 //!
 //! What a commit gives up is entered in the ledger in the same batch, and its receipts are released with the others.
 
+mod commit;
 mod compact;
 mod gap;
-mod room;
+mod parking;
+mod quota;
+mod revive;
 mod spill;
 mod undo;
 
-use std::collections::VecDeque;
+pub(super) use revive::{begin, look};
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use gap::Teller;
-use room::Room;
-use spill::Packed;
 use undo::Doubt;
 
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
-use super::ledger::{Books, Changes, Entry};
-use super::letters::{self, LetterId, Then, Waiting};
-use super::queue::{self, Held, Mark};
-use super::settings::Giving;
-use super::store::{Kept, QueueChange, Store, StoreError};
+use super::ledger::{Books, Entry};
+use super::letters::{Forgotten, Kept, Waiting};
+use super::notes::Notes;
+use super::queue::Mark;
+use super::room::{Condition, Room, Standing};
+use super::state::Changes;
+use super::store::{Store, StoreError};
 use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
-use crate::message::{LossReason, Receipt};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
 const COMMIT_BYTES: u64 = 16 << 20;
-/// Bytes of dead letters in one commit.
-const LETTER_BYTES: usize = 4 << 20;
 /// Messages cloned under a queue's lock at a time.
 const COPY: usize = 512;
 /// The first delay before the store is opened anew, and the longest.
 const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
+/// The longest delay on a full or read-only disk: it is well again at once when somebody has tidied up.
+const FULL_RETRY_US: u64 = 4_000_000;
+/// How often the free space is looked at while there is enough, and while there is not.
+const LOOK_US: u64 = 30_000_000;
+const WAIT_US: u64 = 1_000_000;
 
 /// What one commit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +58,39 @@ pub(super) enum Demand {
     All,
 }
 
+impl Demand {
+    /// Whether it is about what is due then.
+    fn includes(self, due: Option<u64>) -> bool {
+        match self {
+            Self::Due(now_us) => due.is_some_and(|due| due <= now_us),
+            Self::All => true,
+        }
+    }
+}
+
 /// What a commit has in hand until it is through.
 #[derive(Default)]
 struct Work {
     queues: Vec<QueueWork>,
     letters: Vec<Waiting>,
+    forgotten: Forgotten,
     kept: Option<Kept>,
     evicted: u64,
     bytes: u64,
+    states: Changes,
+    state_bytes: u64,
     /// The ledger as it will be.
     draft: Option<Books>,
     /// What was given up before this commit, and the number of the change that holds it.
     pending: Vec<Entry>,
     pending_stamp: Option<u64>,
+}
+
+impl Work {
+    /// Whether it has written what must survive a power cut.
+    fn must_last(&self) -> bool {
+        self.bytes > 0 || self.state_bytes > 0 || self.draft.is_some()
+    }
 }
 
 struct QueueWork {
@@ -90,6 +117,13 @@ pub(super) struct Keeper {
     delay_us: u64,
     /// A failed commit may have left letters behind, which must not be counted twice.
     is_repeating: bool,
+    /// The store was open at some time since the start.
+    was_open: bool,
+    notes: Option<Notes>,
+    room: Room,
+    standing: Standing,
+    /// When to look at the free space again (running clock).
+    look_at: u64,
     /// Of a failed commit: what may be on disk all the same.
     doubt: Doubt,
     tellers: Vec<Teller>,
@@ -100,12 +134,19 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Not running yet.
-    pub(super) fn new(shared: Arc<Shared>, folder: Folder) -> Self {
-        let tellers = gap::tellers(&shared);
-        // What an earlier run wrote is not known, so the first time counts as due.
-        let grown = vec![u64::MAX; shared.slots.len()];
-        Self {
+    /// Not running yet. Without `notes` there is no store yet, either.
+    pub(super) fn new(shared: Arc<Shared>, folder: Folder, room: Room, notes: Option<Notes>) -> Self {
+        let mut keeper = Self {
+            was_open: notes.is_some(),
+            notes,
+            room,
+            standing: Standing::default(),
+            look_at: 0,
+            doubt: Doubt::default(),
+            tellers: gap::tellers(&shared),
+            // What an earlier run wrote is not known, so the first time counts as due.
+            grown: vec![u64::MAX; shared.slots.len()],
+            told: 0,
             shared,
             folder,
             packer: Packer::new(),
@@ -113,11 +154,9 @@ impl Keeper {
             retry_at: None,
             delay_us: RETRY_US.0,
             is_repeating: false,
-            doubt: Doubt::default(),
-            tellers,
-            grown,
-            told: 0,
-        }
+        };
+        keeper.look();
+        keeper
     }
 
     /// The loop: sleeps until something is due, ends when told to.
@@ -146,13 +185,19 @@ impl Keeper {
         if self.shared.trouble.load(Ordering::Acquire) {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
-        if locked(&self.shared.pile).len() > 0 {
+        let may_spill = self.may_spill();
+        if may_spill && locked(&self.shared.pile).is_due() {
             return Some(0);
         }
-        let dues = self.shared.slots.iter().map(|slot| (slot, self.shared.limits(slot)));
-        let dues = dues.filter_map(|(slot, limits)| locked(&slot.queue).due(limits));
+        let dues = self.shared.slots.iter().filter_map(|slot| {
+            let limits = self.shared.limits(slot);
+            let queue = locked(&slot.queue);
+            if may_spill { queue.next_due(limits) } else { queue.low_due().into_iter().chain(queue.note_due()).min() }
+        });
+        let state_due = locked(&self.shared.checkpoints).due();
         let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
-        dues.chain(records).chain(self.pending_due()).min()
+        let written = records.chain(self.pending_due()).chain(state_due).filter(|_| may_spill);
+        dues.chain([self.look_at]).chain(written).min()
     }
 
     /// When what was given up outside a commit is to be written (running clock).
@@ -160,11 +205,43 @@ impl Keeper {
         locked(&self.shared.pending).since_us().map(|since| since.saturating_add(LEDGER_EVERY_US))
     }
 
+    fn may_spill(&self) -> bool {
+        self.standing.condition == Condition::Well
+    }
+
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
+        self.look();
+        self.note();
         if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
             self.tell(now_us);
             self.commit(Demand::Due(now_us));
+        }
+    }
+
+    /// Looks how much room there is.
+    fn look(&mut self) {
+        let shared = &self.shared;
+        self.standing = self.room.look(|| shared.reusable());
+        self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
+        let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
+        shared.stand(self.standing, is_over);
+        locked(&shared.card).sample(shared.clock.now(), shared.totals());
+    }
+
+    /// Notes how far the queues are accepted.
+    fn note(&mut self) {
+        let Some(notes) = &mut self.notes else { return };
+        let now_us = self.shared.clock.now();
+        let mut is_news = false;
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            if let Some(mark) = locked(&slot.queue).note(now_us) {
+                notes.set(index, mark);
+                is_news = true;
+            }
+        }
+        if is_news && let Err(error) = notes.write() {
+            tracing::debug!(%error, "how far the queues are accepted was not noted; the store hears of it later");
         }
     }
 
@@ -174,13 +251,17 @@ impl Keeper {
         loop {
             let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
             let letters = locked(&self.shared.pile).len() as u64;
+            let states = locked(&self.shared.checkpoints).len();
             let is_told = self.pending_due().is_none() && !self.tellers.iter().any(Teller::is_waiting);
+            self.look();
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
-                if messages == 0 && letters == 0 && is_told {
+                if messages == 0 && letters == 0 && states == 0 && is_told {
                     return Ok(());
                 }
-                continue;
+                if self.may_spill() {
+                    continue;
+                }
             }
             chances -= 1;
             if chances == 0 {
@@ -204,15 +285,21 @@ impl Keeper {
             Err(error) => {
                 self.undo();
                 self.shared.report_trouble(&error);
+                self.look();
                 self.postpone();
                 false
             }
         }
     }
 
-    /// When the store is opened anew; the delay doubles.
+    /// When the store is opened anew; the delay doubles, as far as what is waited for cannot be seen to be over.
     fn postpone(&mut self) -> u64 {
-        let at = self.shared.clock.now().saturating_add(self.delay_us);
+        let now_us = self.shared.clock.now();
+        let most = match self.shared.condition(now_us) {
+            Condition::DiskFull | Condition::ReadOnly => FULL_RETRY_US,
+            Condition::Failing | Condition::Well => RETRY_US.1,
+        };
+        let at = now_us.saturating_add(self.delay_us.min(most));
         self.delay_us = self.delay_us.saturating_mul(2).min(RETRY_US.1);
         *self.retry_at.insert(at)
     }
@@ -224,195 +311,19 @@ impl Keeper {
             self.write_queue(store, index, demand)?;
         }
         self.write_letters(store)?;
-        self.write_pending(store, demand)?;
-        let must_last = self.work.bytes > 0 || self.work.draft.is_some();
+        if self.may_spill() {
+            self.write_states(store, demand)?;
+            self.write_pending(store, demand)?;
+        }
+        let must_last = self.work.must_last();
         if must_last || !self.work.queues.is_empty() {
             store.flush()?;
         }
         if must_last {
-            #[cfg(test)]
-            self.shared.fail_when_told()?;
             store.sync()?;
             self.shared.metrics.commits.inc();
             self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         }
         Ok(())
-    }
-
-    /// Packs and writes what one queue has for the disk. Deletions and `low` alone need no sync: losing them sends
-    /// messages twice.
-    fn write_queue(&mut self, store: &Store, index: usize, demand: Demand) -> Result<(), StoreError> {
-        let slot = &self.shared.slots[index];
-        let limits = self.shared.limits(slot);
-        let (wants_spill, wants_write, spill) = {
-            let mut queue = locked(&slot.queue);
-            let is_due = |due: Option<u64>| match demand {
-                Demand::Due(now_us) => due.is_some_and(|due| due <= now_us),
-                Demand::All => true,
-            };
-            let wants_spill = is_due(queue.spill_due(limits));
-            (wants_spill, wants_spill || is_due(queue.due(limits)), if wants_spill { queue.cut() } else { (0, 0) })
-        };
-        if !wants_write {
-            return Ok(());
-        }
-        let packed = if wants_spill { self.pack(index, spill) } else { Packed::default() };
-        let more: u64 = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
-        self.grown[index] = self.grown[index].saturating_add(more);
-        let room = if self.is_crowded(index, more) { self.make_room(store, index, more)? } else { Room::default() };
-        self.write_changes(store, index, packed, room)
-    }
-
-    /// Whether something on disk is to be given up, once `more` bytes have come.
-    fn is_crowded(&self, index: usize, more: u64) -> bool {
-        let slot = &self.shared.slots[index];
-        let queue = locked(&slot.queue);
-        let is_over = slot.policy.giving != Giving::Newest && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
-        is_over || queue.policy_due(slot.policy).is_some_and(|due| due <= self.shared.clock.now())
-    }
-
-    /// Writes what was packed and deletes what goes, together with its entries in the ledger.
-    fn write_changes(&mut self, store: &Store, index: usize, packed: Packed, room: Room) -> Result<(), StoreError> {
-        let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
-        let chunks: Vec<_> = packed.chunks.into_iter().chain(room.written).collect();
-        let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
-        let bytes = extents.iter().map(|extent| extent.bytes).sum();
-        let victims: Vec<Extent> = packed.replaced.into_iter().chain(room.victims).collect();
-        let lost: Vec<Entry> = packed.lost.into_iter().chain(room.lost).collect();
-        let Some((mark, gone)) = locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now()) else {
-            locked(&self.shared.slots[index].queue).spare();
-            return Ok(());
-        };
-        let mut removed = gone.clone();
-        removed.extend(victims.iter().map(|extent| extent.first));
-        self.work.bytes += bytes;
-        let (changes, stamp) = self.enter(&lost);
-        self.work.queues.push(QueueWork { index, extents, mark, gone, victims, lost, stamp });
-        store.write_queue(index, QueueChange { chunks, gone: &removed, mark, given_up: changes })
-    }
-
-    /// Enters `lost` in the draft of the ledger; answers what the tree has to learn, and the number of that change.
-    fn enter(&mut self, lost: &[Entry]) -> (Option<Changes>, Option<u64>) {
-        if lost.is_empty() {
-            return (None, None);
-        }
-        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
-        for entry in lost {
-            draft.post(entry.clone());
-        }
-        let changes = draft.changes();
-        let stamp = changes.is_some().then(|| draft.stamp());
-        (changes, stamp)
-    }
-
-    /// Writes what was given up outside a commit, when that is due or something is written anyway; notes which records
-    /// are safe.
-    fn write_pending(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
-        let is_due = match demand {
-            Demand::Due(now_us) => self.pending_due().is_some_and(|due| due <= now_us),
-            Demand::All => true,
-        };
-        let has_told = self.tellers.iter().any(Teller::is_safe);
-        if !is_due && !has_told && self.work.bytes == 0 {
-            return Ok(());
-        }
-        self.work.pending = locked(&self.shared.pending).take();
-        if self.work.pending.is_empty() && !has_told {
-            return Ok(());
-        }
-        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
-        for teller in &mut self.tellers {
-            teller.note(draft);
-        }
-        for entry in &self.work.pending {
-            draft.post(entry.clone());
-        }
-        let Some(changes) = draft.changes() else { return Ok(()) };
-        self.work.pending_stamp = Some(draft.stamp());
-        store.write_ledger(changes)
-    }
-
-    /// Writes waiting letters; the oldest make room.
-    fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
-        self.work.letters = locked(&self.shared.pile).take(LETTER_BYTES);
-        if self.work.letters.is_empty() {
-            return Ok(());
-        }
-        let limit = self.shared.config.dead_letters;
-        let skipped = self.work.letters.len().saturating_sub(limit);
-        let mut kept = *locked(&self.shared.letters);
-        let mut values: Vec<(LetterId, Vec<u8>)> = Vec::with_capacity(self.work.letters.len() - skipped);
-        for waiting in &self.work.letters[skipped..] {
-            if !self.is_repeating || !store.has_letter(waiting.id)? {
-                kept[letters::reason_number(waiting.letter.reason)] += 1;
-            }
-            values.push((waiting.id, letters::encode(waiting)));
-        }
-        let overflow = kept.iter().sum::<u64>().saturating_sub(limit as u64);
-        let oldest = if overflow > 0 { store.oldest_letters(usize::try_from(overflow).unwrap_or(limit))? } else { Vec::new() };
-        for (_, reason) in &oldest {
-            if let Some(kept) = reason.and_then(|reason| kept.get_mut(letters::reason_number(reason))) {
-                *kept = kept.saturating_sub(1);
-            }
-        }
-        let gone: Vec<LetterId> = oldest.into_iter().map(|(id, _)| id).collect();
-        self.work.bytes += values.iter().map(|(_, value)| value.len() as u64).sum::<u64>().max(1);
-        self.work.evicted = (gone.len() + skipped) as u64;
-        self.work.kept = Some(kept);
-        let evicted = (self.work.evicted > 0).then(|| self.shared.plain(LossReason::DeadLettersEvicted, self.work.evicted));
-        let (changes, _) = self.enter(evicted.as_slice());
-        store.write_letters(&values, &gone, kept, changes)
-    }
-
-    /// The commit is through: RAM lets go, and the receipts are released outside the locks.
-    fn finish(&mut self) {
-        let work = std::mem::take(&mut self.work);
-        self.shared.metrics.written.inc_by(work.bytes);
-        if let Some(books) = work.draft {
-            *locked(&self.shared.books) = books;
-            self.tellers.iter_mut().for_each(Teller::committed);
-        }
-        for done in work.queues {
-            self.finish_queue(done);
-        }
-        if let Some(kept) = work.kept {
-            *locked(&self.shared.letters) = kept;
-            self.shared.evicted.fetch_add(work.evicted, Ordering::Relaxed);
-            if work.evicted > 0 {
-                self.shared.count(&self.shared.plain(LossReason::DeadLettersEvicted, work.evicted));
-            }
-        }
-        for waiting in work.letters {
-            match waiting.then {
-                Then::Release(Some(receipt)) => receipt.release(),
-                Then::Release(None) => {}
-                Then::Accept(queue, place) => self.shared.accept(queue, place, place.next()),
-            }
-        }
-        self.is_repeating = false;
-        if work.bytes > 0 {
-            self.delay_us = RETRY_US.0;
-            if self.shared.is_reported.swap(false, Ordering::AcqRel) {
-                tracing::info!(path = %self.folder.path().display(), "the store can be written again");
-            }
-        }
-    }
-
-    /// What a queue gave up is owed no more, what was spilled leaves RAM.
-    fn finish_queue(&self, done: QueueWork) {
-        let slot = &self.shared.slots[done.index];
-        let now_us = self.shared.clock.now();
-        let mut released: Vec<Receipt> = Vec::new();
-        let held: VecDeque<Held> = {
-            let mut queue = locked(&slot.queue);
-            queue.give_up(&done.victims, now_us, &mut released);
-            queue.committed(&done.extents, done.mark, now_us)
-        };
-        queue::release(held);
-        released.into_iter().for_each(Receipt::release);
-        done.lost.iter().for_each(|entry| self.shared.count(entry));
-        if !done.lost.is_empty() {
-            slot.link.ring();
-        }
     }
 }

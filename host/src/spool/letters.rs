@@ -6,15 +6,18 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::settings::QueueConfig;
 use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Span};
 
-/// The layout above.
-const VERSION: u8 = 1;
+/// The layout above. Version 1 lacked the last two fields, which then read as unknown.
+const VERSION: u8 = 2;
 /// Bytes before the MessagePack.
 const HEADER: usize = 6;
 
@@ -40,6 +43,55 @@ pub struct LetterId {
     pub number: u64,
 }
 
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.boot, self.number)
+    }
+}
+
+impl FromStr for LetterId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('-').and_then(|(boot, number)| Some((boot.parse().ok()?, number.parse().ok()?)));
+        let (boot, number) = parts.ok_or_else(|| format!("`{text}` is no dead letter: they are named like 3-17"))?;
+        Ok(Self { boot, number })
+    }
+}
+
+/// What the store holds of dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Letters, by the number of their reason.
+    pub counts: [u64; REASONS.len()],
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
+impl Kept {
+    /// One more, or the first time that a damaged one is met.
+    pub(super) fn add(&mut self, reason: Option<Reason>, bytes: u64) {
+        if let Some(reason) = reason {
+            self.counts[reason_number(reason)] += 1;
+        }
+        self.bytes += bytes;
+    }
+
+    /// One less.
+    pub(super) fn remove(&mut self, reason: Option<Reason>, bytes: u64) {
+        if let Some(reason) = reason {
+            let count = &mut self.counts[reason_number(reason)];
+            *count = count.saturating_sub(1);
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Letters of all reasons.
+    pub(super) fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
 /// A dead letter as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterRecord {
@@ -51,10 +103,14 @@ pub struct LetterRecord {
     pub flow: Arc<str>,
     /// The plugin at fault, if one is.
     pub plugin: Option<PluginRef>,
+    /// Uplink and class of the queue it was refused from; such a letter goes back there.
+    pub queue: Option<(Arc<str>, Arc<str>)>,
     /// The kind of failure.
     pub reason: Reason,
     /// In words.
     pub detail: String,
+    /// A plugin had named its topic by then.
+    pub own_topic: bool,
     /// Wall clock when it was parked, microseconds since 1970.
     pub parked_us: u64,
 }
@@ -63,7 +119,7 @@ pub struct LetterRecord {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     /// Too short, or of another version.
-    #[error("it is not a dead letter of version {VERSION}")]
+    #[error("it is not a dead letter of a version up to {VERSION}")]
     Form,
     /// Bytes have changed.
     #[error("its checksum does not match")]
@@ -92,6 +148,10 @@ struct Body<'a> {
     plugin: Option<(&'a str, &'a str)>,
     detail: &'a str,
     parked_us: u64,
+    #[serde(default)]
+    own_topic: bool,
+    #[serde(default, borrow)]
+    queue: Option<(&'a str, &'a str)>,
 }
 
 /// What happens when the letter is committed.
@@ -119,12 +179,61 @@ pub(super) struct Pile {
     next: u64,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    forgotten: Vec<LetterId>,
+    /// Requests to forget, and how many of them are through.
+    asked: u64,
+    done: u64,
+}
+
+/// Letters that the operator has taken out, on their way out of the store.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    pub ids: Vec<LetterId>,
+    ticket: u64,
 }
 
 impl Pile {
     /// An empty one of this boot.
     pub(super) fn new(boot: u32) -> Self {
-        Self { boot, next: 1, waiting: VecDeque::new(), bytes: 0 }
+        let (waiting, forgotten) = (VecDeque::new(), Vec::new());
+        Self { boot, next: 1, waiting, bytes: 0, forgotten, asked: 0, done: 0 }
+    }
+
+    /// Takes letters out of the store with the next commit; [`Pile::has_forgotten`] the ticket when they are gone.
+    pub(super) fn forget(&mut self, ids: &[LetterId]) -> u64 {
+        self.forgotten.extend(ids);
+        self.asked += 1;
+        self.asked
+    }
+
+    /// Whether the letters of this ticket are gone for good.
+    pub(super) fn has_forgotten(&self, ticket: u64) -> bool {
+        self.done >= ticket
+    }
+
+    /// What the next commit takes out.
+    pub(super) fn take_forgotten(&mut self) -> Forgotten {
+        Forgotten { ids: std::mem::take(&mut self.forgotten), ticket: self.asked }
+    }
+
+    /// The commit is through.
+    pub(super) fn forgot(&mut self, forgotten: &Forgotten) {
+        self.done = self.done.max(forgotten.ticket);
+    }
+
+    /// The commit failed.
+    pub(super) fn keep(&mut self, forgotten: Forgotten) {
+        self.forgotten.extend(forgotten.ids);
+    }
+
+    /// The letter that was named last; number 0 when there is none of this boot.
+    pub(super) fn newest(&self) -> LetterId {
+        LetterId { boot: self.boot, number: self.next - 1 }
+    }
+
+    /// Whether there is something to commit.
+    pub(super) fn is_due(&self) -> bool {
+        !self.waiting.is_empty() || self.done < self.asked
     }
 
     /// Adds a letter.
@@ -202,9 +311,13 @@ pub(super) fn id(key: &[u8]) -> Option<LetterId> {
     (*prefix == b'l').then(|| LetterId { boot: u32::from_be_bytes(*boot), number: u64::from_be_bytes(number) })
 }
 
-/// The value of a letter.
-pub(super) fn encode(waiting: &Waiting) -> Vec<u8> {
-    let DeadLetter { message, flow, plugin, reason, detail, .. } = &waiting.letter;
+/// The value of a letter. A refused one goes with the name of its queue, since numbers change with the config.
+pub(super) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
+    let DeadLetter { message, flow, plugin, reason, detail, own_topic, .. } = &waiting.letter;
+    let queue = match waiting.then {
+        Then::Accept(queue, _) => queues.get(usize::from(queue.0)),
+        Then::Release(_) => None,
+    };
     let number = u8::try_from(reason_number(*reason)).unwrap_or(u8::MAX);
     let body = Body {
         boot: message.id.boot,
@@ -221,6 +334,8 @@ pub(super) fn encode(waiting: &Waiting) -> Vec<u8> {
         plugin: plugin.as_ref().map(|plugin| (&*plugin.name, &*plugin.digest)),
         detail,
         parked_us: waiting.parked_us,
+        own_topic: *own_topic,
+        queue: queue.map(|queue| (&*queue.uplink, &*queue.class)),
     };
     let mut value = vec![VERSION, number, 0, 0, 0, 0];
     rmp_serde::encode::write(&mut value, &body).expect("fields of known length always go into a Vec");
@@ -243,7 +358,7 @@ pub(super) fn reason(value: &[u8]) -> Option<Reason> {
 
 /// Reads a letter; never panics, whatever the bytes.
 pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreadable> {
-    if value.len() < HEADER || value[0] != VERSION {
+    if value.len() < HEADER || !(1..=VERSION).contains(&value[0]) {
         return Err(Unreadable::Form);
     }
     if checksum(value).to_le_bytes() != value[2..HEADER] {
@@ -264,8 +379,9 @@ pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
         uptime_us: body.uptime_us,
     };
     let plugin = body.plugin.map(|(name, digest)| PluginRef { name: name.into(), digest: digest.into() });
-    let (flow, detail) = (body.flow.into(), body.detail.to_owned());
-    Ok(LetterRecord { id, message, flow, plugin, reason, detail, parked_us: body.parked_us })
+    let queue = body.queue.map(|(uplink, class)| (uplink.into(), class.into()));
+    let (flow, detail, own_topic) = (body.flow.into(), body.detail.to_owned(), body.own_topic);
+    Ok(LetterRecord { id, message, flow, plugin, queue, reason, detail, own_topic, parked_us: body.parked_us })
 }
 
 #[cfg(test)]
@@ -277,7 +393,7 @@ mod tests {
 
     fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> Waiting {
         let plugin = plugin.then(|| PluginRef { name: "filter".into(), digest: "0123456789ab".into() });
-        let letter = DeadLetter { message, flow: "climate".into(), plugin, reason, detail, receipt: None };
+        let letter = DeadLetter { message, flow: "climate".into(), plugin, reason, detail, own_topic: true, receipt: None };
         Waiting { id: LetterId { boot: 3, number: 9 }, letter, parked_us: 11, then: Then::Release(None) }
     }
 
@@ -287,11 +403,17 @@ mod tests {
             message in any_message(), reason in 0_usize..4, plugin in any::<bool>(), detail in ".{0,40}",
             at in any::<prop::sample::Index>(), bit in 0_u32..8,
         ) {
-            let kept = waiting(message, REASONS[reason], plugin, detail);
-            let mut value = encode(&kept);
+            let mut kept = waiting(message, REASONS[reason], plugin, detail);
+            if reason == 3 {
+                kept.then = Then::Accept(QueueId(0), Seq(5));
+            }
+            let queues = [QueueConfig { uplink: "cloud".into(), class: "alarm".into(), policy: crate::spool::Policy::default() }];
+            let mut value = encode(&kept, &queues);
             let record = decode(kept.id, &value).unwrap();
             let expected = Message { flow: FlowId(u16::MAX), ..kept.letter.message };
             prop_assert_eq!(record.message, expected);
+            prop_assert_eq!(record.queue, (reason == 3).then(|| ("cloud".into(), "alarm".into())));
+            prop_assert!(record.own_topic);
             prop_assert_eq!((record.reason, record.detail, record.plugin), (kept.letter.reason, kept.letter.detail, kept.letter.plugin));
             prop_assert_eq!((id(&key(record.id)), &*record.flow, record.parked_us), (Some(kept.id), "climate", 11));
             let at = at.index(value.len());
@@ -310,6 +432,55 @@ mod tests {
             }
             let _ = id(&value);
         }
+    }
+
+    #[test]
+    fn a_letter_of_the_first_version_is_still_read() {
+        #[derive(Serialize)]
+        struct First<'a>(
+            u32,
+            u64,
+            &'a serde_bytes::Bytes,
+            u16,
+            u16,
+            &'a serde_bytes::Bytes,
+            &'a serde_bytes::Bytes,
+            u32,
+            u64,
+            u64,
+            &'a str,
+            Option<(&'a str, &'a str)>,
+            &'a str,
+            u64,
+        );
+        let bytes = serde_bytes::Bytes::new;
+        let mut value = vec![1, 0, 0, 0, 0, 0];
+        let body = First(1, 2, bytes(b"a/b"), 0, 1, bytes(b""), bytes(b"x"), 0, 3, 4, "climate", None, "no", 5);
+        rmp_serde::encode::write(&mut value, &body).unwrap();
+        let sum = checksum(&value);
+        value[2..HEADER].copy_from_slice(&sum.to_le_bytes());
+        let record = decode(LetterId::default(), &value).unwrap();
+        assert_eq!((&*record.message.topic, record.queue, record.own_topic, record.parked_us), (&b"a/b"[..], None, false, 5));
+    }
+
+    #[test]
+    fn a_name_is_read_back_and_nonsense_is_not() {
+        let id = LetterId { boot: 3, number: 17 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!("3".parse::<LetterId>().is_err() && "3-x".parse::<LetterId>().is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_due_until_its_commit_is_through() {
+        let mut pile = Pile::new(3);
+        let ticket = pile.forget(&[LetterId { boot: 1, number: 1 }]);
+        let taken = pile.take_forgotten();
+        assert!(pile.is_due() && !pile.has_forgotten(ticket));
+        pile.keep(taken);
+        let taken = pile.take_forgotten();
+        assert_eq!(taken.ids.len(), 1);
+        pile.forgot(&taken);
+        assert!(pile.has_forgotten(ticket) && !pile.is_due());
     }
 
     #[test]

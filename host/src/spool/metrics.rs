@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Shared;
+use super::room::Condition;
 
 /// The instruments of one spool.
 #[derive(Clone, Debug)]
@@ -19,6 +20,9 @@ pub struct Metrics {
     pub(super) commits: IntCounter,
     pub(super) commit_seconds: Histogram,
     pub(super) written: IntCounter,
+    pub(super) payload: IntCounter,
+    pub(super) checkpoints: IntCounter,
+    pub(super) state_written: IntCounter,
     pub(super) faults: IntCounter,
     scrape: Scrape,
 }
@@ -34,6 +38,12 @@ struct Scrape {
     oldest: GaugeVec,
     kept: IntGaugeVec,
     ledger: IntGaugeVec,
+    trouble: IntGaugeVec,
+    free: IntGauge,
+    reserve: IntGauge,
+    card: IntCounter,
+    card_day: IntGauge,
+    card_ratio: Gauge,
     spool: std::sync::Arc<Mutex<Weak<Shared>>>,
 }
 
@@ -72,6 +82,12 @@ impl Metrics {
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
             commit_seconds,
             written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
+            payload: counter("tidegate_spool_payload_bytes_total", "Bytes of payload that came into the queues.")?,
+            checkpoints: counter("tidegate_spool_checkpoints_total", "Commits that wrote changes of plugins' state.")?,
+            state_written: counter(
+                "tidegate_spool_state_written_bytes_total",
+                "Bytes of plugins' state given to the store, not counted among those of chunks and dead letters.",
+            )?,
             faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
             scrape,
         })
@@ -101,6 +117,21 @@ impl Scrape {
                 Opts::new("tidegate_ledger_messages", "Messages given up since the store was made, by reason."),
                 &["reason"],
             )?,
+            trouble: IntGaugeVec::new(
+                Opts::new("tidegate_store_trouble_info", "1 for the reason why the store takes nothing."),
+                &["reason"],
+            )?,
+            free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
+            reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
+            card: IntCounter::new(
+                "tidegate_card_written_bytes_total",
+                "Bytes that this process has had written to storage, by the kernel's count.",
+            )?,
+            card_day: IntGauge::new("tidegate_card_day_bytes", "Bytes given to the store in the last 24 hours.")?,
+            card_ratio: Gauge::new(
+                "tidegate_card_bytes_per_payload_byte",
+                "Bytes written to storage for each byte of payload that came into the queues, since the start.",
+            )?,
             spool: std::sync::Arc::default(),
         })
     }
@@ -124,11 +155,33 @@ impl Scrape {
         for given_up in &account.given_up {
             self.ledger.with_label_values(&[given_up.reason.name()]).set(whole(given_up.messages));
         }
+        for bad in Condition::BAD {
+            self.trouble.with_label_values(&[bad.name()]).set(i64::from(bad == account.condition));
+        }
+        self.free.set(whole(account.free_bytes));
+        self.reserve.set(whole(account.reserve_bytes));
+        self.card.inc_by(account.card.process_bytes.unwrap_or(0).saturating_sub(self.card.get()));
+        self.card_day.set(whole(account.card.day_bytes));
+        self.card_ratio.set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
-    fn all(&self) -> [&dyn Collector; 8] {
-        let Self { messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, ledger, .. } = self;
-        [messages, bytes, capacity, disk_messages, disk_bytes, oldest, kept, ledger]
+    fn all(&self) -> [&dyn Collector; 14] {
+        [
+            &self.messages,
+            &self.bytes,
+            &self.capacity,
+            &self.disk_messages,
+            &self.disk_bytes,
+            &self.oldest,
+            &self.kept,
+            &self.ledger,
+            &self.trouble,
+            &self.free,
+            &self.reserve,
+            &self.card,
+            &self.card_day,
+            &self.card_ratio,
+        ]
     }
 }
 

@@ -16,8 +16,11 @@
 //!
 //! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
 //! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
-//! is deleted chunk by chunk; `low` is noted with each commit and at least once a second while the disk drains, which
-//! bounds what a kill sends twice.
+//! is deleted chunk by chunk; the store hears of `low` with each commit and at least once a second while the disk drains,
+//! a small file beside it within milliseconds (`notes`), which bounds what a kill sends twice.
+//!
+//! Free space is watched (`room`): below `reserve` nothing is spilled, what is on disk drains, and what is not settled
+//! holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
 //!
 //! What a class may not keep is given up by the keeper, as the class says: chunks on disk that are too old or too many,
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
@@ -31,6 +34,7 @@
 mod account;
 mod backlog;
 mod bell;
+mod card;
 mod chunk;
 mod error;
 mod folder;
@@ -38,14 +42,19 @@ mod keeper;
 mod ledger;
 mod letters;
 mod metrics;
+mod notes;
 mod outlet;
 mod queue;
 mod ranges;
+mod room;
+mod seam;
 mod settings;
+mod state;
 mod store;
+mod tools;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -54,22 +63,32 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 pub use account::{Account, LetterAccount, LossAccount, QueueAccount};
+pub use card::CardAccount;
 pub use error::Error;
 pub use ledger::{Entry, Place};
 pub use letters::{LetterId, LetterRecord};
 pub use metrics::Metrics;
+pub use room::Condition;
 pub use settings::{Config, Giving, Policy, QueueConfig};
+pub use state::KeptState;
+pub use tools::{
+    Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError, Request, Returned, Stopped,
+    ToolError, Tools,
+};
 
 use crate::clock::Now;
 use crate::message::{Backlog, LossReason, Outlet};
 use bell::Bell;
+use card::{Card, Totals};
 use chunk::{Extent, Flows};
 use folder::Folder;
 use keeper::Keeper;
 use ledger::{Books, Pending};
-use letters::Pile;
+use letters::{Kept, Pile};
 use queue::{Limits, Mark, Queue};
-use store::{Kept, Store, StoreError};
+use room::{Room, Standing};
+use state::Checkpoints;
+use store::{Store, StoreError};
 
 /// A commit that takes longer counts as a store that cannot write.
 const STALL_US: u64 = 2_000_000;
@@ -86,7 +105,8 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the store in `config.path`, or makes it, and starts the store thread. Waits up to 5 s for the lock. A
-    /// damaged store is moved aside and reported, and a fresh one takes its place.
+    /// damaged store is moved aside and reported, and a fresh one takes its place. While the disk is full, read-only or
+    /// failing the spool runs without it, from RAM, and goes on trying.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
         let (shared, keeper) = Shared::open(config, metrics)?;
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || keeper.run()).map_err(Error::Thread)?;
@@ -103,7 +123,7 @@ impl Spool {
         backlog::of(&self.shared, uplink)
     }
 
-    /// Number of this start, durable: rises by one with every opening.
+    /// Number of this start. It rises with every opening, by one where it could be written down at once.
     pub fn boot(&self) -> u32 {
         self.shared.boot
     }
@@ -111,6 +131,11 @@ impl Spool {
     /// The numbers; memory work only.
     pub fn account(&self) -> Account {
         self.shared.account()
+    }
+
+    /// What the operator's commands do with it. They block on the disk.
+    pub fn tools(&self) -> Tools {
+        Tools::new(&self.shared)
     }
 
     /// The oldest dead letters on disk. Blocks on the disk.
@@ -122,6 +147,11 @@ impl Spool {
     pub fn ledger(&self) -> Vec<Entry> {
         let (books, pending) = (locked(&self.shared.books), locked(&self.shared.pending));
         books.entries().chain(pending.entries()).cloned().collect()
+    }
+
+    /// Whose state is kept, of plugins of today's config and of others. Blocks on the disk.
+    pub fn kept_states(&self) -> Vec<KeptState> {
+        self.shared.read_store(Store::states).unwrap_or_default()
     }
 
     /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
@@ -144,6 +174,15 @@ impl Drop for Spool {
             self.shared.close_store();
         }
     }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To take and give messages.
+    Run,
+    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
+    Look,
 }
 
 /// How the store thread ends.
@@ -207,6 +246,7 @@ struct Shared {
     links: Vec<Arc<Link>>,
     pile: Mutex<Pile>,
     letters: Mutex<Kept>,
+    checkpoints: Mutex<Checkpoints>,
     evicted: AtomicU64,
     /// The ledger as the store has it, and what waits for the next commit; taken in this order.
     books: Mutex<Books>,
@@ -216,21 +256,24 @@ struct Shared {
     store: Mutex<Option<Arc<Store>>>,
     store_changed: Condvar,
     set_aside: Mutex<Option<PathBuf>>,
-    strangers: Vec<(String, u64)>,
+    strangers: Mutex<Vec<(String, u64)>>,
     clock: RunningClock,
     bell: Bell,
     ending: Mutex<Option<Ending>>,
     is_ending: AtomicBool,
     /// The store has failed and is not back.
     trouble: AtomicBool,
+    /// What kind of failure: a [`Condition`].
+    fault: AtomicU8,
+    /// What the room allows: a [`Condition`]; the rest of it below.
+    room: AtomicU8,
+    standing: Mutex<Standing>,
+    card: Mutex<Card>,
     /// The failure was logged, and nothing has been written since.
     is_reported: AtomicBool,
     /// When the commit under way began (running clock); 0 when there is none.
     commit_since: AtomicU64,
     metrics: Metrics,
-    /// So many syncs to come fail.
-    #[cfg(test)]
-    failing_syncs: std::sync::atomic::AtomicU32,
 }
 
 /// A lock whose holders only do memory work; a panic among them is caught elsewhere.
@@ -241,46 +284,74 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Everything but the thread.
     fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
-        let mut folder = Folder::lock(&config.path)?;
-        let opened = store::open(&config, &folder).map_err(|error| cannot_open(&config, error))?;
-        let boot = opened.boot.max(folder.last_boot()).saturating_add(1);
-        sign(&mut folder, &opened.store, boot).map_err(|error| cannot_open(&config, error))?;
-        for (queue, messages) in &opened.strangers {
-            tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
-        }
+        Self::open_to(Purpose::Run, config, metrics)
+    }
+
+    fn open_to(purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
+    }
+
+    fn open_in(mut folder: Folder, purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        let mut room = Room::new(&folder, config.reserve_bytes);
+        let begin = match purpose {
+            Purpose::Run => keeper::begin(&config, &mut folder, &mut room)?,
+            Purpose::Look => keeper::look(&config, &folder)?,
+        };
+        let boot = begin.boot;
+        metrics.faults.inc_by(u64::from(begin.went_back));
         let links = links(&config);
-        let base_us = opened.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
-        let slots = slots(&config, &links, &metrics, boot, opened.queues);
+        let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
+        let slots = slots(&config, &links, &metrics, boot, begin.queues);
+        let (store, notes, failure) = match begin.store {
+            Ok((store, notes)) => (Some(Arc::new(store)), Some(notes), None),
+            Err(error) => (None, None, Some(error)),
+        };
+        let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
         let shared = Arc::new(Self {
             boot,
             flows: Flows::new(&config.flows),
             slots,
             links,
             pile: Mutex::new(Pile::new(boot)),
-            letters: Mutex::new(opened.kept),
+            letters: Mutex::new(begin.kept),
+            checkpoints: Mutex::default(),
             evicted: AtomicU64::new(0),
-            books: Mutex::new(opened.books),
+            books: Mutex::new(begin.books),
             pending: Mutex::default(),
             nobody: Arc::default(),
-            store: Mutex::new(Some(Arc::new(opened.store))),
+            store: Mutex::new(store),
             store_changed: Condvar::new(),
-            set_aside: Mutex::new(opened.set_aside),
-            strangers: opened.strangers,
-            clock: RunningClock { base_us, started_us: Now::read().uptime_us },
+            set_aside: Mutex::new(begin.set_aside),
+            strangers: Mutex::default(),
+            card: Mutex::new(Card::new(clock.now())),
+            clock,
             bell: Bell::default(),
             ending: Mutex::new(None),
             is_ending: AtomicBool::new(false),
             trouble: AtomicBool::new(false),
+            fault: AtomicU8::new(0),
+            room: AtomicU8::new(0),
+            standing: Mutex::default(),
             is_reported: AtomicBool::new(false),
             commit_since: AtomicU64::new(0),
             metrics,
             config,
-            #[cfg(test)]
-            failing_syncs: std::sync::atomic::AtomicU32::new(0),
         });
         shared.metrics.watch(Arc::downgrade(&shared));
-        let keeper = Keeper::new(Arc::clone(&shared), folder);
+        shared.know_strangers(begin.strangers);
+        if let Some(error) = failure {
+            shared.report_trouble(&error);
+        }
+        let keeper = Keeper::new(Arc::clone(&shared), folder, room, notes);
         Ok((shared, keeper))
+    }
+
+    /// The store holds something for queues that are not there.
+    fn know_strangers(&self, found: Vec<(String, u64)>) {
+        for (queue, messages) in &found {
+            tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
+        }
+        *locked(&self.strangers) = found;
     }
 
     /// When a queue wants to be written.
@@ -330,10 +401,21 @@ impl Shared {
         }]);
     }
 
-    /// Whether the store has failed, or hangs.
-    fn cannot_write(&self, now_us: u64) -> bool {
+    /// How the store is.
+    fn condition(&self, now_us: u64) -> Condition {
         let since = self.commit_since.load(Ordering::Acquire);
-        self.trouble.load(Ordering::Acquire) || (since > 0 && now_us.saturating_sub(since) > STALL_US)
+        let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
+        let room = Condition::from_number(self.room.load(Ordering::Acquire));
+        match room {
+            Condition::Well if self.trouble.load(Ordering::Acquire) => Condition::from_number(self.fault.load(Ordering::Acquire)),
+            Condition::Well if hangs => Condition::Failing,
+            room => room,
+        }
+    }
+
+    /// Whether nothing can be written: the disk is full or read-only, the store has failed, or hangs.
+    fn cannot_write(&self, now_us: u64) -> bool {
+        self.condition(now_us) != Condition::Well
     }
 
     /// Bytes of messages without a receipt that RAM holds while the store cannot write.
@@ -350,16 +432,65 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
+    /// Reads from the store. Blocks on the disk.
+    fn read_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, String> {
+        let store = self.store(Duration::ZERO).ok_or("the store is not open")?;
+        read(&store).map_err(|error| {
+            self.report_trouble(&error);
+            describe(&error)
+        })
+    }
+
     /// Something in the store does not work: the keeper opens it anew.
     fn report_trouble(&self, error: &StoreError) {
         if !self.trouble.swap(true, Ordering::AcqRel) {
             self.metrics.faults.inc();
         }
-        if !self.is_reported.swap(true, Ordering::AcqRel) {
-            let (path, error) = (self.config.path.display(), describe(error));
-            tracing::error!(%path, error, "the store has failed; messages stay in memory until it is back");
-        }
+        let condition = match error {
+            StoreError::Disk(error) => Condition::of(error),
+            StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => Condition::Failing,
+        };
+        self.fault.store(condition as u8, Ordering::Release);
+        self.alarm(condition, &describe(error));
         self.bell.due(0);
+    }
+
+    /// Says once that an operator is needed.
+    fn alarm(&self, condition: Condition, why: &str) {
+        if !self.is_reported.swap(true, Ordering::AcqRel) {
+            let (path, reason, advice) = (self.config.path.display(), condition.name(), condition.advice());
+            tracing::error!(%path, reason, why, advice, "the store takes nothing; messages stay in memory until it does");
+        }
+    }
+
+    /// So much room there is; `is_over` when nothing else is wrong.
+    fn stand(&self, standing: Standing, is_over: bool) {
+        self.room.store(standing.condition as u8, Ordering::Release);
+        *locked(&self.standing) = standing;
+        if standing.condition != Condition::Well {
+            let why = format!("{} KiB free, {} KiB are the reserve", standing.free >> 10, standing.reserve >> 10);
+            self.alarm(standing.condition, &why);
+        } else if is_over {
+            self.all_clear();
+        }
+    }
+
+    /// Says that the operator is no longer needed, if that was said.
+    fn all_clear(&self) {
+        if self.is_reported.swap(false, Ordering::AcqRel) {
+            tracing::info!(path = %self.config.path.display(), "the store can be written again");
+        }
+    }
+
+    /// What was counted since the start.
+    fn totals(&self) -> Totals {
+        Totals { payload: self.metrics.payload.get(), written: self.metrics.written.get() }
+    }
+
+    /// Bytes inside the store's files that are free for reuse.
+    fn reusable(&self) -> u64 {
+        let live = self.slots.iter().map(|slot| locked(&slot.queue).tally().disk_bytes).sum();
+        self.store(Duration::ZERO).map_or(0, |store| store.reusable(live))
     }
 
     fn end(&self, ending: Ending) {
@@ -414,22 +545,6 @@ fn slots(config: &Config, links: &[Arc<Link>], metrics: &Metrics, boot: u32, fou
         })
     });
     known.collect()
-}
-
-/// Notes the boot in the store and in the lock file, for good.
-fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
-    store.write_boot(boot)?;
-    store.flush()?;
-    folder.sign(boot).map_err(StoreError::Disk)?;
-    store.sync()
-}
-
-fn cannot_open(config: &Config, error: StoreError) -> Error {
-    let path = config.path.clone();
-    match error {
-        StoreError::Newer(found) => Error::Newer { path, found, known: store::FORMAT },
-        other => Error::Store { path, source: Box::new(other) },
-    }
 }
 
 #[cfg(test)]

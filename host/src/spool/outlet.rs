@@ -1,13 +1,13 @@
-//! The side of the chains: append and park. Memory work only.
+//! The side of the chains: append, park and checkpoint are memory work only; recall reads the disk, at the start.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::ledger::{Entry, Sheet};
 use super::letters::Then;
-use super::{Shared, locked};
+use super::{Shared, locked, state};
 use crate::clock::Now;
-use crate::message::{Append, DeadLetter, Loss, LossReason, Message, Outlet};
+use crate::message::{Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered};
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -18,6 +18,7 @@ impl Outlet for Shared {
         }
         let now_us = self.clock.now();
         let cannot_write = self.cannot_write(now_us);
+        self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
             let id = first.queue;
@@ -46,7 +47,8 @@ impl Outlet for Shared {
                 dropped.iter().for_each(|(place, message)| sheet.add(*place, message));
                 self.note(sheet.into_entries());
             }
-            if let Some(due) = due {
+            // Who cannot write looks again by himself.
+            if let Some(due) = due.filter(|_| !cannot_write) {
                 self.bell.due(due);
             }
             slot.link.ring();
@@ -82,5 +84,33 @@ impl Outlet for Shared {
             Entry { is_clock_set: loss.is_clock_set, topic: text(&message.topic), device: text(message.key()), ..plain }
         };
         self.note(losses.into_iter().map(entry));
+    }
+
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        if self.is_ending.load(Ordering::Acquire) {
+            return;
+        }
+        let due = {
+            let mut checkpoints = locked(&self.checkpoints);
+            checkpoints.add(batch, self.clock.now());
+            checkpoints.due()
+        };
+        if let Some(due) = due {
+            self.bell.due(due);
+        }
+    }
+
+    fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
+        let (found, damaged) = self.read_store(|store| store.state_of(&state::prefix(flow, plugin)))?;
+        if damaged > 0 {
+            tracing::error!(flow, plugin, keys = damaged, "what a plugin remembered under some keys is damaged on disk and lost");
+        }
+        Ok(found)
+    }
+
+    fn set_aside(&self, flow: &str, plugin: &str) {
+        if let Err(why) = self.read_store(|store| store.set_state_aside(&state::prefix(flow, plugin))) {
+            tracing::error!(flow, plugin, why, "the state that a plugin cannot read stays in its place");
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! Disk holds a contiguous prefix of what is owed, RAM the rest. Places are never used twice: a new boot begins at a
 //! base of its own, and the places in between count as accepted.
 
+mod low;
 mod policy;
 mod spill;
 
@@ -22,10 +23,7 @@ use super::ranges::Ranges;
 use super::settings::Policy;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
 
-/// While the spilled part drains, `low` is written at least this often: it bounds what a kill sends twice.
-const LOW_EVERY_US: u64 = 1_000_000;
-/// Places of one boot. 2^40 messages are a year at 35,000 a second, and leave room for 16 million boots.
-pub(super) const BOOT_SHIFT: u32 = 40;
+pub(super) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 
 /// A message in RAM, and when it came (running clock).
 #[derive(Debug)]
@@ -100,6 +98,9 @@ pub(super) struct Queue {
     gone: Vec<u64>,
     stored: Mark,
     changed_us: Option<u64>,
+    /// `low` as the notes have it, and since when they are behind.
+    noted: u64,
+    unnoted_us: Option<u64>,
     disk_since_us: u64,
     disk_owed: u64,
     disk_bytes: u64,
@@ -138,6 +139,8 @@ impl Queue {
             gone: Vec::new(),
             stored,
             changed_us: None,
+            noted: stored.low,
+            unnoted_us: None,
             disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
             disk_owed: stored.owed,
             disk_bytes: stored.bytes,
@@ -184,8 +187,7 @@ impl Queue {
 
     /// When the queue wants to be written: running clock, 0 for at once.
     pub(super) fn due(&self, limits: Limits) -> Option<u64> {
-        let low_due = self.changed_us.map(|changed| changed.saturating_add(LOW_EVERY_US));
-        low_due.into_iter().chain(self.spill_due(limits)).chain(self.policy_due(limits.policy)).min()
+        self.low_due().into_iter().chain(self.spill_due(limits)).chain(self.policy_due(limits.policy)).min()
     }
 
     /// When the RAM head wants to be spilled.
@@ -309,13 +311,6 @@ impl Queue {
         self.note_change(now_us);
     }
 
-    /// `low` or the chunks have moved on from what the store was told.
-    fn note_change(&mut self, now_us: u64) {
-        if !self.gone.is_empty() || self.stored.low < self.low.min(self.disk_end) {
-            self.changed_us.get_or_insert(now_us);
-        }
-    }
-
     /// Upstream refused this one for good: it is not fetched again. False when that is known already.
     pub(super) fn refuse(&mut self, place: u64) -> bool {
         place >= self.low && place < self.next() && self.accepted.skip(place) == place && self.refused.insert(place)
@@ -354,6 +349,7 @@ mod tests {
     use super::*;
     use crate::message::{Burst, Settled};
 
+    const LOW_EVERY_US: u64 = 1_000_000;
     const LIMITS: Limits = Limits { linger_us: 1_000, head_bytes: 1_000, policy: Policy::UNLIMITED };
 
     fn empty() -> Queue {

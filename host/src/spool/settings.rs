@@ -73,8 +73,12 @@ pub struct Config {
     pub chunk_bytes: usize,
     /// sled's page cache.
     pub cache_bytes: u64,
+    /// Free bytes of the data folder's file system below which nothing is spilled; on a small one an eighth of it.
+    pub reserve_bytes: u64,
     /// Dead letters kept; the oldest make room (counted).
     pub dead_letters: usize,
+    /// Their bytes in the store; the same.
+    pub dead_letter_bytes: u64,
     /// Where upstream is told what was given up; `None`: it is not.
     pub gap_topic: Option<Arc<str>>,
 }

@@ -4,12 +4,17 @@
 //! default tree            "format" → u8, "boot" → u32
 //! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → chunk;  'm' → mark (low, end, owed, bytes, clock)
 //! "ledger"                see `ledger`
-//! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason
+//! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason, their bytes
+//! "state"                 flow + 0 + plugin + 0 + key → version and value of a plugin's state
+//! "state-aside"           the same, of a plugin that could not read it
 //! "damaged"               name of the tree + 0 + key → what could not be read there
 //! ```
 //!
 //! `flush` alone does not survive a power cut; `flush` and then `syncfs` does. sled panics on some damage, so every call
 //! is caught. After one failed write a handle is dead: it must be opened anew.
+
+mod state;
+mod tools;
 
 use std::fs::File;
 use std::io;
@@ -23,22 +28,22 @@ use sled::transaction::TransactionError;
 use super::chunk::{self, Chunk, Extent};
 use super::folder::Folder;
 use super::ledger::{Books, Changes};
-use super::letters::{self, LetterId, REASONS};
+use super::letters::{self, Kept, LetterId};
+use super::notes::Notes;
 use super::queue::Mark;
+use super::seam::{Call, Seam};
 use super::settings::Config;
 use crate::clock::Now;
-use crate::message::Reason;
 
 /// The layout above.
 pub(super) const FORMAT: u8 = 1;
 const MARK: &[u8] = b"m";
 /// Damaged values kept for salvage; more would let a broken card fill itself.
 const DAMAGED_KEPT: usize = 256;
+/// sled's log when it is all but empty: some segments of 512 KiB.
+const LOG_MIN: u64 = 4 << 20;
 /// Whoever waits for a commit can wait for a sled handle that is still being closed.
 const REOPEN_TRIES: u32 = 100;
-
-/// How many letters are kept, by the number of their reason.
-pub(super) type Kept = [u64; REASONS.len()];
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,9 @@ pub(super) enum StoreError {
     /// The disk refuses.
     #[error("the disk refuses")]
     Disk(#[source] io::Error),
+    /// A later start than this one has used the store.
+    #[error("the store was used by start {0}, which is later than this one: restart the gateway")]
+    Overtaken(u32),
     /// The files make no sense.
     #[error("the store's files are damaged: {0}")]
     Damaged(String),
@@ -84,7 +92,11 @@ pub(super) struct Store {
     ledger: sled::Tree,
     dead: sled::Tree,
     damaged: sled::Tree,
+    state: sled::Tree,
+    state_aside: sled::Tree,
     folder: File,
+    files: PathBuf,
+    seam: Seam,
 }
 
 /// What one commit changes in a queue's tree.
@@ -100,6 +112,7 @@ pub(super) struct QueueChange<'a> {
 /// What was found in it.
 pub(super) struct Opened {
     pub store: Store,
+    pub notes: Notes,
     /// The last boot that was noted.
     pub boot: u32,
     /// For each queue of the config its mark and its first chunk.
@@ -116,11 +129,14 @@ pub(super) struct Opened {
 
 /// Opens the store; one that is damaged beyond opening is moved aside, and a fresh one takes its place.
 pub(super) fn open(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
+    folder.seam.pass(Call::Write).map_err(StoreError::Disk)?;
     folder.remove_unfinished_snapshots().map_err(StoreError::Disk)?;
     let damage = match open_files(config, folder) {
         Err(StoreError::Damaged(damage)) => damage,
         other => return other,
     };
+    // sled takes a disk that refuses for damage here and there; then nothing is touched.
+    folder.prove().map_err(StoreError::Disk)?;
     if folder.remove_all_snapshots().map_err(StoreError::Disk)? {
         tracing::warn!(path = %folder.store().display(), %damage, "the store does not open; trying again without its snapshots");
         match open_files(config, folder) {
@@ -134,10 +150,24 @@ pub(super) fn open(config: &Config, folder: &Folder) -> Result<Opened, StoreErro
     Ok(Opened { set_aside: Some(aside), ..opened })
 }
 
-fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
+/// Opens the store as it is: one that is damaged is an error, and nothing is moved.
+pub(super) fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
+    let is_new = !folder.store().exists();
+    let opened = open_trees(config, folder, is_new);
+    match &opened {
+        Ok(opened) if is_new => {
+            opened.store.flush()?;
+            folder.sync().map_err(StoreError::Disk)?;
+        }
+        Err(_) if is_new => folder.remove_unfinished_store(),
+        Ok(_) | Err(_) => {}
+    }
+    opened
+}
+
+fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, StoreError> {
     let options =
         sled::Config::new().path(folder.store()).cache_capacity(config.cache_bytes).flush_every_ms(None).use_compression(false);
-    let is_new = !folder.store().exists();
     let db = open_when_free(&options)?;
     let format = guarded(|| db.get("format"))?.and_then(|value| value.first().copied());
     match format {
@@ -151,23 +181,27 @@ fn open_files(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
     let (dead, damaged) = (guarded(|| db.open_tree("dead"))?, guarded(|| db.open_tree("damaged"))?);
     let ledger = guarded(|| db.open_tree("ledger"))?;
     let books = books(config, &ledger)?;
-    let found = queues.iter().zip(&names).map(|(tree, name)| recover(tree, name)).collect::<Result<Vec<_>, _>>()?;
-    let kept = guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()).unwrap_or_default();
+    let (state, state_aside) = (guarded(|| db.open_tree("state"))?, guarded(|| db.open_tree("state-aside"))?);
+    let notes = Notes::open(folder, names.clone(), !is_new);
+    let found = (0..).zip(queues.iter().zip(&names));
+    let found = found.map(|(index, (tree, name))| recover(tree, name, |mark| notes.newer(index, mark)));
+    let found = found.collect::<Result<Vec<_>, _>>()?;
+    let kept = match guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()) {
+        Some(kept) => kept,
+        None => tools::count_letters(&dead)?,
+    };
     let strangers = strangers(&db, &names)?;
     let handle = File::open(folder.path()).map_err(StoreError::Disk)?;
-    let store = Store { db, queues, ledger, dead, damaged, folder: handle };
-    if is_new {
-        store.flush()?;
-        folder.sync().map_err(StoreError::Disk)?;
-    }
-    Ok(Opened { store, boot, queues: found, kept, books, strangers, set_aside: None })
+    let (files, seam) = (folder.store(), folder.seam.clone());
+    let store = Store { db, queues, ledger, dead, damaged, state, state_aside, folder: handle, files, seam };
+    Ok(Opened { store, notes, boot, queues: found, kept, books, strangers, set_aside: None })
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
 fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
     for _ in 0..REOPEN_TRIES {
         match guarded(|| options.open()) {
-            Err(StoreError::Disk(error)) if error.to_string().contains("could not acquire lock") => {
+            Err(StoreError::Disk(error)) if is_held(&error) => {
                 std::thread::sleep(std::time::Duration::from_millis(50));
             }
             other => return other,
@@ -178,11 +212,25 @@ fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
 
 /// Reads the ledger.
 fn books(config: &Config, ledger: &sled::Tree) -> Result<Books, StoreError> {
+    let pairs = guarded(|| ledger.iter().collect::<sled::Result<Vec<Entry>>>())?;
+    Ok(Books::found(pairs.iter().map(|(key, value)| (&**key, &**value)), &uplinks(config)))
+}
+
+/// The ledger as long as there is no store.
+pub(super) fn no_books(config: &Config) -> Books {
+    Books::found(std::iter::empty(), &uplinks(config))
+}
+
+fn uplinks(config: &Config) -> Vec<Arc<str>> {
     let mut uplinks: Vec<Arc<str>> = config.queues.iter().map(|queue| Arc::clone(&queue.uplink)).collect();
     uplinks.sort_unstable();
     uplinks.dedup();
-    let pairs = guarded(|| ledger.iter().collect::<sled::Result<Vec<Entry>>>())?;
-    Ok(Books::found(pairs.iter().map(|(key, value)| (&**key, &**value)), &uplinks))
+    uplinks
+}
+
+/// Whether another handle, perhaps of another process, has the files open.
+pub(super) fn is_held(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 fn chunk_key(first: u64) -> [u8; 9] {
@@ -212,7 +260,7 @@ fn chunks(tree: &sled::Tree) -> sled::Iter {
 }
 
 /// Reads a queue's mark and the two ends of its chunks; deletes chunks that `low` has passed.
-fn recover(tree: &sled::Tree, name: &str) -> Result<(Mark, Option<Extent>), StoreError> {
+fn recover(tree: &sled::Tree, name: &str, newer: impl FnOnce(Mark) -> Mark) -> Result<(Mark, Option<Extent>), StoreError> {
     let noted = guarded(|| tree.get(MARK))?.as_deref().and_then(decode_mark);
     let Some((last, value)) = guarded(|| chunks(tree).next_back().transpose())? else {
         return Ok((noted.unwrap_or_default(), None));
@@ -223,6 +271,7 @@ fn recover(tree: &sled::Tree, name: &str) -> Result<(Mark, Option<Extent>), Stor
         None => mark_from_chunks(tree, name, end)?,
     };
     mark.end = mark.end.max(end);
+    let mark = newer(mark);
     loop {
         let Some((key, value)) = guarded(|| chunks(tree).next().transpose())? else {
             return Ok((mark, None));
@@ -272,8 +321,20 @@ fn strangers(db: &sled::Db, names: &[String]) -> Result<Vec<(String, u64)>, Stor
 }
 
 impl Store {
+    fn pass(&self, call: Call) -> Result<(), StoreError> {
+        self.seam.pass(call).map_err(StoreError::Disk)
+    }
+
+    /// Bytes of the files that are there for reuse, given the bytes of all chunks: sled's log never shrinks, and what
+    /// was drained is written over. Told with care: `live` may stand in the log twice.
+    pub(super) fn reusable(&self, live: u64) -> u64 {
+        let log = std::fs::metadata(self.files.join("db")).map_or(0, |about| about.len());
+        log.saturating_sub(live.saturating_mul(2)).saturating_sub(LOG_MIN)
+    }
+
     /// Notes the boot.
     pub(super) fn write_boot(&self, boot: u32) -> Result<(), StoreError> {
+        self.pass(Call::Write)?;
         guarded(|| self.db.insert("boot", &boot.to_be_bytes())).map(drop)
     }
 
@@ -289,6 +350,7 @@ impl Store {
             batch.insert(&chunk_key(chunk.extent.first), chunk.value);
         }
         batch.insert(MARK, encode_mark(mark));
+        self.pass(Call::Write)?;
         self.apply(&self.queues[queue], batch, given_up)
     }
 
@@ -329,18 +391,21 @@ impl Store {
         for (id, value) in letters {
             batch.insert(&letters::key(*id), value.as_slice());
         }
-        batch.insert(MARK, rmp_serde::to_vec(&kept).expect("four numbers always go into a Vec"));
+        batch.insert(MARK, rmp_serde::to_vec(&kept).expect("some numbers always go into a Vec"));
+        self.pass(Call::Write)?;
         self.apply(&self.dead, batch, evicted)
     }
 
     /// First step: everything written is handed to the operating system, and survives a kill.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.pass(Call::Write)?;
         guarded(|| self.db.flush()).map(drop)
     }
 
     /// Second step: the whole file system is on the medium. sled syncs neither its blob files nor the file's size, so
     /// nothing less survives a power cut.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.pass(Call::Sync)?;
         rustix::fs::syncfs(&self.folder).map_err(|error| StoreError::Disk(error.into()))
     }
 
@@ -379,30 +444,13 @@ impl Store {
 
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
     pub(super) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
+        self.pass(Call::Write)?;
         let tree = &self.queues[queue];
         guarded(|| {
             for entry in tree.range(chunk_key(place)..=chunk_key(u64::MAX)).keys() {
                 tree.remove(entry?)?;
             }
             Ok(())
-        })
-    }
-
-    /// The oldest letters and their reasons.
-    pub(super) fn oldest_letters(&self, count: usize) -> Result<Vec<(LetterId, Option<Reason>)>, StoreError> {
-        guarded(|| {
-            let entries = self.dead.scan_prefix(b"l").take(count);
-            entries
-                .map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), letters::reason(&value))))
-                .collect()
-        })
-    }
-
-    /// The oldest letters with their values.
-    pub(super) fn letters(&self, limit: usize) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
-        guarded(|| {
-            let entries = self.dead.scan_prefix(b"l").take(limit);
-            entries.map(|entry| entry.map(|(key, value)| (letters::id(&key).unwrap_or_default(), value.to_vec()))).collect()
         })
     }
 

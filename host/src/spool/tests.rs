@@ -1,11 +1,11 @@
 //! The spool as a whole: queue, store and keeper against a plain model, over crashes and damage.
 
+mod disk;
 mod policy;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,8 +13,13 @@ use proptest::prelude::*;
 
 use super::keeper::Demand;
 use super::*;
+
+mod damage;
+mod model;
+
 use crate::message::{
-    Append, Burst, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Settled, Stored,
+    Append, Burst, Checkpoint, DeadLetter, Fetch, FlowId, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Remembered,
+    Seq, Settled, Stored,
 };
 
 /// In memory where that is to be had: a `syncfs` would wait for whatever else the machine writes.
@@ -22,17 +27,10 @@ pub(super) fn tempdir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-impl Shared {
-    pub(super) fn fail_when_told(&self) -> Result<(), StoreError> {
-        let told = self.failing_syncs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        told.map_or(Ok(()), |_| Err(StoreError::Disk(std::io::ErrorKind::StorageFull.into())))
-    }
-}
-
 const QUEUE: QueueId = QueueId(0);
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
-fn config(path: &Path) -> Config {
+pub(super) fn config(path: &Path) -> Config {
     let queue = |uplink: &str, class: &str| QueueConfig { uplink: uplink.into(), class: class.into(), policy: Policy::default() };
     Config {
         path: path.to_owned(),
@@ -43,12 +41,14 @@ fn config(path: &Path) -> Config {
         head_bytes: 1 << 20,
         chunk_bytes: 400,
         cache_bytes: 1 << 20,
+        reserve_bytes: 0,
         dead_letters: 100,
         gap_topic: None,
+        dead_letter_bytes: 1 << 20,
     }
 }
 
-fn metrics() -> Metrics {
+pub(super) fn metrics() -> Metrics {
     Metrics::new(&prometheus::Registry::new()).unwrap()
 }
 
@@ -57,13 +57,20 @@ struct Bench {
     shared: Arc<Shared>,
     keeper: Keeper,
     backlog: Arc<dyn Backlog>,
+    script: Arc<seam::script::Script>,
 }
 
 impl Bench {
     fn open(config: Config) -> Self {
-        let (shared, keeper) = Shared::open(config, metrics()).unwrap();
+        let folder = Folder::lock(&config.path).unwrap();
+        Self::open_in(folder, config)
+    }
+
+    fn open_in(folder: Folder, config: Config) -> Self {
+        let script = Arc::clone(&folder.seam.script);
+        let (shared, keeper) = Shared::open_in(folder, Purpose::Run, config, metrics()).unwrap();
         let backlog = backlog::of(&shared, "cloud");
-        Self { shared, keeper, backlog }
+        Self { shared, keeper, backlog, script }
     }
 
     fn append(&self, number: u64, receipt: Option<Receipt>) {
@@ -76,7 +83,7 @@ impl Bench {
 
     /// Ends without another write, as a kill does.
     fn kill(self) {
-        let Self { shared, keeper, backlog } = self;
+        let Self { shared, keeper, backlog, .. } = self;
         drop((keeper, backlog));
         shared.close_store();
     }
@@ -87,13 +94,25 @@ impl Bench {
         Self::open(config)
     }
 
-    /// Everything owed, in order, without accepting it.
+    /// What the next process finds after a SIGKILL: the files as they are now, in another folder.
+    fn crash(self, to: &Path) -> Self {
+        copy_folder(&self.shared.config.path, to);
+        let config = Config { path: to.to_owned(), ..self.shared.config.clone() };
+        self.kill();
+        Self::open(config)
+    }
+
     fn owed(&self, max: usize) -> Vec<Stored> {
+        self.owed_in(QUEUE, max)
+    }
+
+    /// Everything owed, in order, without accepting it.
+    fn owed_in(&self, queue: QueueId, max: usize) -> Vec<Stored> {
         let (mut found, mut from) = (Vec::new(), Seq(0));
         loop {
-            let next = match self.backlog.fetch(QUEUE, from, max, 2_000) {
+            let next = match self.backlog.fetch(queue, from, max, 2_000) {
                 Fetch::Ready(list) => list,
-                Fetch::Spilled => self.backlog.read(QUEUE, from),
+                Fetch::Spilled => self.backlog.read(queue, from),
                 Fetch::Empty => return found,
             };
             if let Some(last) = next.last() {
@@ -126,7 +145,15 @@ fn message(number: u64) -> Message {
 fn letter(number: u64, receipt: Option<Receipt>) -> DeadLetter {
     let plugin = Some(PluginRef { name: "decode-json".into(), digest: "abc".into() });
     let detail = format!("no {number}");
-    DeadLetter { message: message(number), flow: "climate".into(), plugin, reason: Reason::Rejected, detail, receipt }
+    DeadLetter {
+        message: message(number),
+        flow: "climate".into(),
+        plugin,
+        reason: Reason::Rejected,
+        detail,
+        own_topic: false,
+        receipt,
+    }
 }
 
 fn files(path: &Path) -> BTreeMap<std::path::PathBuf, (u64, SystemTime, Vec<u8>)> {
@@ -153,214 +180,6 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             fs::copy(&path, &target).unwrap();
         }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Append(u64),
-    Commit,
-    FailedCommit,
-    NoteLow,
-    Accept(usize),
-    AcceptAhead(usize, usize),
-    Refuse(usize),
-    Check(usize),
-    Kill,
-    Close,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        5 => (1_u64..40).prop_map(Step::Append),
-        3 => Just(Step::Commit),
-        1 => Just(Step::FailedCommit),
-        2 => Just(Step::NoteLow),
-        4 => (1_usize..40).prop_map(Step::Accept),
-        1 => (0_usize..20, 1_usize..6).prop_map(|(skip, count)| Step::AcceptAhead(skip, count)),
-        1 => (0_usize..20).prop_map(Step::Refuse),
-        3 => (1_usize..50).prop_map(Step::Check),
-        1 => Just(Step::Kill),
-        1 => Just(Step::Close),
-    ]
-}
-
-/// What a plain list says about each message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
-    durable: bool,
-    accepted: bool,
-    refused: bool,
-    lost: bool,
-}
-
-struct Model {
-    bench: Option<Bench>,
-    known: Vec<Known>,
-    bursts: Vec<Arc<Burst>>,
-    letters: u64,
-    /// Messages accepted out of order may be owed again after a kill, so the counts are exact only before that.
-    is_exact: bool,
-    _folder: tempfile::TempDir,
-}
-
-impl Model {
-    fn new() -> Self {
-        let folder = tempdir();
-        let bench = Some(Bench::open(config(folder.path())));
-        Self { bench, known: Vec::new(), bursts: Vec::new(), letters: 0, is_exact: true, _folder: folder }
-    }
-
-    fn bench(&mut self) -> &mut Bench {
-        self.bench.as_mut().unwrap()
-    }
-
-    fn expected(&self) -> Vec<u64> {
-        let owed = |known: &Known| !known.accepted && !known.refused && !known.lost;
-        (0..).zip(&self.known).filter(|(_, known)| owed(known)).map(|(number, _)| number).collect()
-    }
-
-    fn committed(&mut self) {
-        // A refused message goes to disk with the others if its letter is in the same commit: a kill may send it again.
-        for known in &mut self.known {
-            known.durable |= !known.accepted && !known.lost;
-        }
-        self.letters_only();
-    }
-
-    fn run(&mut self, step: &Step) {
-        match *step {
-            Step::Append(count) => self.append(count),
-            Step::Commit => {
-                assert!(self.bench().commit());
-                self.committed();
-            }
-            Step::FailedCommit => self.failed_commit(),
-            Step::NoteLow => {
-                let later = self.bench().shared.clock.now() + 5_000_000;
-                self.bench().keeper.turn(later);
-                if self.known.iter().any(|known| known.refused) {
-                    self.letters_only();
-                }
-            }
-            Step::Accept(count) => self.accept(0, count),
-            Step::AcceptAhead(skip, count) => self.accept(skip, count),
-            Step::Refuse(skip) => self.refuse(skip),
-            Step::Check(max) => {
-                let found: Vec<u64> = self.bench().owed(max).iter().map(|stored| stored.message.id.seq).collect();
-                assert_eq!(found, self.expected());
-            }
-            Step::Kill => self.restart(false),
-            Step::Close => self.restart(true),
-        }
-        self.check_receipts();
-    }
-
-    /// A commit without a spill still settles what was refused.
-    fn letters_only(&mut self) {
-        for known in &mut self.known {
-            if known.refused {
-                (known.refused, known.accepted) = (false, true);
-                self.letters += 1;
-            }
-        }
-    }
-
-    fn append(&mut self, count: u64) {
-        let count32 = u32::try_from(count).unwrap();
-        let burst = Burst::new(Arc::new(Settled::default()), (0..count32).map(|_| 1));
-        for index in 0..count32 {
-            let number = self.known.len() as u64;
-            self.bench().append(number, Some(burst.receipt(index)));
-            self.known.push(Known { durable: false, accepted: false, refused: false, lost: false });
-            self.bursts.push(Arc::clone(&burst));
-        }
-    }
-
-    fn failed_commit(&mut self) {
-        if self.expected().is_empty() {
-            return;
-        }
-        let shared = Arc::clone(&self.bench().shared);
-        shared.failing_syncs.store(1, Ordering::Relaxed);
-        if !self.bench().commit() {
-            self.check_receipts();
-            assert!(!shared.account().is_well);
-            self.bench().keeper.turn(shared.clock.now());
-            assert!(shared.account().is_well);
-            self.letters_only();
-        } else {
-            self.committed();
-        }
-        shared.failing_syncs.store(0, Ordering::Relaxed);
-    }
-
-    /// Accepts a run of what is owed, as the uplink does: by the places it was told.
-    fn accept(&mut self, skip: usize, count: usize) {
-        let owed = self.bench().owed(9);
-        self.is_exact &= skip == 0;
-        for stored in owed.iter().skip(skip).take(count) {
-            self.bench().backlog.accept(QUEUE, stored.seq, stored.seq.next());
-            self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
-        }
-    }
-
-    fn refuse(&mut self, skip: usize) {
-        if let Some(stored) = self.bench().owed(9).into_iter().nth(skip) {
-            self.is_exact = false;
-            self.known[usize::try_from(stored.message.id.seq).unwrap()].refused = true;
-            self.bench().backlog.refuse(QUEUE, stored.clone(), "not allowed".into());
-            self.bench().backlog.refuse(QUEUE, stored, "again".into());
-        }
-    }
-
-    fn restart(&mut self, clean: bool) {
-        if clean {
-            assert!(self.bench().commit() && self.bench().commit());
-            self.committed();
-        }
-        for known in &mut self.known {
-            known.refused = false;
-            known.lost |= !known.durable && !known.accepted;
-        }
-        let required = self.expected();
-        let reopened = self.bench.take().unwrap().reopen();
-        let found = reopened.numbers();
-        self.bench = Some(reopened);
-        assert!(found.is_sorted_by(|one, next| one < next), "in order, each once");
-        assert!(required.iter().all(|number| found.binary_search(number).is_ok()), "{required:?} in {found:?}");
-        for number in found {
-            let known = &mut self.known[usize::try_from(number).unwrap()];
-            assert!(known.durable && !known.lost, "{number} was never safe");
-            known.accepted = false;
-        }
-    }
-
-    fn check_receipts(&mut self) {
-        let mut index = 0;
-        for (number, known) in self.known.iter().enumerate() {
-            index = if number > 0 && Arc::ptr_eq(&self.bursts[number], &self.bursts[number - 1]) { index + 1 } else { 0 };
-            if !known.lost {
-                assert_eq!(self.bursts[number].is_settled(index), known.durable || known.accepted, "{number} {known:?}");
-            }
-        }
-        let account = self.bench.as_ref().unwrap().shared.account();
-        assert_eq!(account.dead_letters(), self.letters.min(100));
-        if self.is_exact {
-            assert_eq!(account.owed(), self.expected().len() as u64);
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn the_spool_behaves_like_a_plain_list(steps in proptest::collection::vec(step(), 1..40)) {
-        let mut model = Model::new();
-        for step in &steps {
-            model.run(step);
-        }
-        model.run(&Step::Kill);
-        model.run(&Step::Check(8));
     }
 }
 
@@ -565,13 +384,13 @@ fn a_failed_commit_releases_nothing_and_is_repeated() {
     let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
     bench.append(1, Some(burst.receipt(0)));
     bench.shared.park(vec![letter(2, Some(burst.receipt(1)))]);
-    bench.shared.failing_syncs.store(1, Ordering::Relaxed);
+    bench.script.fail_syncs(1);
     assert!(!bench.commit());
-    assert!(!burst.is_settled(0) && !burst.is_settled(1) && !bench.shared.account().is_well);
+    assert!(!burst.is_settled(0) && !burst.is_settled(1) && !bench.shared.account().is_well());
     assert_eq!(bench.numbers(), [1]);
     bench.append(3, None);
     bench.keeper.turn(bench.shared.clock.now());
-    assert!(bench.commit() && burst.all_settled() && bench.shared.account().is_well);
+    assert!(bench.commit() && burst.all_settled() && bench.shared.account().is_well());
     let bench = bench.reopen();
     assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), (vec![1, 3], 1));
 }
@@ -711,54 +530,84 @@ fn the_gauges_show_the_account() {
         "tidegate_spool_capacity_bytes{class=\"alarm\",uplink=\"cloud\"} 1048576",
         "tidegate_spool_appended_total{class=\"telemetry\",uplink=\"cloud\"} 9",
         "tidegate_spool_commits_total 1",
+        "tidegate_spool_payload_bytes_total 36",
+        "tidegate_store_trouble_info{reason=\"disk-full\"} 0",
+        "tidegate_card_bytes_per_payload_byte ",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
 }
 
-/// A generator for a test that must be repeatable.
-fn random(state: &mut u64) -> usize {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    usize::try_from(*state >> 33).unwrap()
+fn remember(bench: &Bench, plugin: &str, changes: &[(&str, Option<&str>)]) {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let change = |(key, value): &(&str, Option<&str>)| Remembered { key: bytes(key), version: 3, value: value.map(bytes) };
+    let changes = changes.iter().map(change).collect();
+    bench.shared.checkpoint(vec![Checkpoint { flow: "climate".into(), plugin: plugin.into(), changes }]);
+}
+
+fn remembered(bench: &Bench, plugin: &str) -> Vec<(String, String)> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let found = bench.shared.recall("climate", plugin).unwrap();
+    found.iter().map(|entry| (text(&entry.key), text(entry.value.as_ref().unwrap()))).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
-fn flipped_bytes_anywhere_in_the_store_never_panic_and_never_alter_a_message() {
+fn plugins_state_survives_a_kill_once_it_is_committed_and_what_is_gone_is_gone() {
     let folder = tempdir();
     let mut bench = Bench::open(config(folder.path()));
-    for number in 0..300 {
-        bench.append(number, None);
-    }
-    bench.shared.park((0..20).map(|number| letter(number, None)).collect());
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    remember(&bench, "other", &[("d1", Some("9"))]);
     assert!(bench.commit());
-    bench.kill();
-    let mut state = 7;
-    for _ in 0..TRIALS {
-        let copy = tempdir();
-        copy_folder(folder.path(), copy.path());
-        let names: Vec<_> = files(&copy.path().join("store")).into_iter().filter(|(_, (length, ..))| *length > 0).collect();
-        let (path, (_, _, mut bytes)) = names[random(&mut state) % names.len()].clone();
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
-        for _ in 0..=random(&mut state) % 3 {
-            let at = random(&mut state) % used.max(1);
-            bytes[at] ^= 1 << (random(&mut state) % 8);
-        }
-        fs::write(&path, &bytes).unwrap();
-        let mut hurt = Bench::open(config(copy.path()));
-        let found = hurt.owed(9);
-        assert!(found.iter().all(|stored| stored.message == message(stored.message.id.seq)));
-        assert!(found.is_sorted_by(|one, next| one.message.id.seq < next.message.id.seq));
-        assert!(
-            hurt.shared.dead_letters(99).iter().all(|record| record.message.payload == message(record.message.id.seq).payload)
-        );
-        hurt.append(1_000, None);
-        let _ = hurt.commit() || {
-            hurt.keeper.turn(u64::MAX);
-            hurt.commit()
-        };
-        hurt.kill();
-    }
+    remember(&bench, "count", &[("d1", Some("2")), ("d2", None), ("d3", None)]);
+    assert!(bench.commit());
+    remember(&bench, "count", &[("d1", Some("3"))]);
+    let bench = bench.reopen();
+    assert_eq!(remembered(&bench, "count"), pairs(&[("d1", "2")]));
+    assert_eq!(remembered(&bench, "other"), pairs(&[("d1", "9")]));
+    let states = bench.shared.read_store(Store::states).unwrap();
+    let states: Vec<_> = states.iter().map(|state| (state.plugin.as_str(), state.keys)).collect();
+    assert_eq!(states, [("count", 1), ("other", 1)]);
 }
 
-/// Enough to hit each file of the store; some seconds of trials found nothing more.
-const TRIALS: usize = 60;
+#[test]
+fn state_that_is_on_disk_already_is_not_written_again() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    assert!(bench.commit());
+    let (written, commits) = (bench.shared.metrics.state_written.get(), bench.shared.metrics.commits.get());
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1")), ("d3", None)]);
+    assert!(bench.commit());
+    assert_eq!((bench.shared.metrics.state_written.get(), bench.shared.metrics.commits.get()), (written, commits));
+    assert_eq!((bench.shared.metrics.checkpoints.get(), bench.shared.metrics.written.get()), (1, 0));
+}
+
+#[test]
+fn state_whose_commit_failed_is_written_with_the_next() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    bench.script.fail_syncs(1);
+    remember(&bench, "count", &[("d1", Some("1")), ("d2", Some("1"))]);
+    assert!(!bench.commit());
+    remember(&bench, "count", &[("d1", Some("2"))]);
+    bench.keeper.turn(u64::MAX);
+    assert_eq!(remembered(&bench.reopen(), "count"), pairs(&[("d1", "2"), ("d2", "1")]));
+}
+
+#[test]
+fn state_that_is_set_aside_is_out_of_the_way_and_not_deleted() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    remember(&bench, "count", &[("d1", Some("1"))]);
+    remember(&bench, "other", &[("d1", Some("9"))]);
+    assert!(bench.commit());
+    bench.shared.set_aside("climate", "count");
+    assert_eq!((remembered(&bench, "count"), remembered(&bench, "other")), (Vec::new(), pairs(&[("d1", "9")])));
+    remember(&bench, "count", &[("d5", Some("5"))]);
+    assert!(bench.commit());
+    assert_eq!(remembered(&bench.reopen(), "count"), pairs(&[("d5", "5")]));
+}

@@ -1,3 +1,5 @@
 //! What the process tells about itself.
 
+#[cfg(feature = "allocations")]
+pub mod allocations;
 pub mod log;

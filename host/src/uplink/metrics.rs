@@ -1,9 +1,9 @@
 //! What an uplink counts.
 
 use prometheus::local::LocalHistogram;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::LinkMetrics;
+use crate::mqtt::{Contribution, LinkMetrics};
 
 const LABEL: &str = "uplink";
 
@@ -62,8 +62,9 @@ impl Metrics {
             refused: self.refused.with_label_values(&labels),
             online: self.delivery.with_label_values(&[uplink, "online"]).local(),
             backlog: self.delivery.with_label_values(&[uplink, "backlog"]).local(),
-            inflight: self.inflight.with_label_values(&labels),
-            inflight_capacity: self.inflight_capacity.with_label_values(&labels),
+            inflight: Contribution::to(self.inflight.with_label_values(&labels)),
+            inflight_capacity: Contribution::to(self.inflight_capacity.with_label_values(&labels)),
+            alarm: self.link.alarm(uplink),
         }
     }
 
@@ -79,8 +80,9 @@ pub(super) struct Meters {
     /// Flushed once a turn: observing is then an addition.
     pub(super) online: LocalHistogram,
     pub(super) backlog: LocalHistogram,
-    pub(super) inflight: IntGauge,
-    pub(super) inflight_capacity: IntGauge,
+    pub(super) inflight: Contribution,
+    pub(super) inflight_capacity: Contribution,
+    pub(super) alarm: Contribution,
 }
 
 /// A count as a gauge takes it.

@@ -1,47 +1,52 @@
 //! The way upstream: pulls from the spool, sends in order, tells the spool what was accepted.
 //!
-//! **In**: what the spool owes, fetched queue by queue. **Out**: publishes over one connection with a clean
+//! **In**: what the spool owes, fetched queue by queue. **Out**: publishes over one connection or several, with a clean
 //! session, and for each queue the ranges that upstream has accepted.
 //!
 //! **Promised**
 //! - Messages of a queue go out in the order of their `Seq`. The window is counted in our own sequence, not in packet
 //!   ids; the spool is the only memory, so on any error sending starts over at the first message that is not
 //!   accepted. At least once, then; first occurrences stay in order, since everything behind the gap is sent again too.
+//! - Queues share the link by weight, so that none waits behind the backlog of another; the rates of the uplink hold over
+//!   all of them.
 //! - The spool hears only of what upstream has accepted (QoS 0: of what the socket has taken).
-//! - A message that upstream refuses for good goes to the dead letters, and the queue goes on. When upstream is
+//! - A message that upstream refuses for good goes to the dead letters, and the queue goes on; one that it hangs up on
+//!   again and again does too, once upstream was seen to take another. When upstream is
 //!   only busy, the connection ends and back-off decides when that message is tried again; nothing more goes ahead
 //!   of it, but what was in the window behind it may have been taken (MQTT has no word for "and nothing after").
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
+mod breaker;
+mod caution;
+mod dress;
+mod lanes;
 mod metrics;
 mod pull;
+mod rate;
+mod send;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
+pub use dress::{Form, IdForm, Pack};
 pub use metrics::Metrics;
+pub use rate::Rate;
 
+use self::pull::Part;
+use self::rate::Throttle;
 use self::serve::Parting;
 use crate::message::{Backlog, Qos, QueueId};
-use crate::mqtt::{self, Pace, Redial, Stop};
+use crate::mqtt::{self, Redial, Stop};
 
 /// Why an uplink ended without being told to. The network never ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The system gives no timer; trying again soon is pointless.
-    #[error("cannot set up a timer for uplink `{uplink}`")]
-    Timer {
-        /// Which uplink.
-        uplink: Arc<str>,
-        /// What the system said.
-        #[source]
-        cause: std::io::Error,
-    },
     /// The spool panicked under a read; nothing is lost, the stage may be started again.
     #[error("uplink `{uplink}` could not read what is spilled")]
     Read {
@@ -53,15 +58,12 @@ pub enum Error {
     },
 }
 
-/// Longest pause after a burst under load, so that the next one grows; zero for none.
-const LONGEST_PAUSE: Duration = Pace::LONGEST;
-
 /// A queue this uplink drains.
 #[derive(Clone, Debug)]
 pub struct Drain {
     /// Which.
     pub queue: QueueId,
-    /// Its class, for metrics.
+    /// Its class, for metrics and message ids.
     pub class: Arc<str>,
     /// Its share beside the other queues of this uplink, from 1 to 100.
     pub weight: u32,
@@ -80,6 +82,30 @@ pub struct Config {
     pub drains: Vec<Drain>,
     /// Largest publish; what the broker announces may lower it.
     pub max_packet_bytes: u32,
+    /// How fast it may send, over all its connections.
+    pub rate: Rate,
+    /// How messages are dressed.
+    pub form: Form,
+    /// Connections to the broker, 1 or more.
+    pub connections: u16,
+}
+
+impl Config {
+    /// The client id of connection number `index`.
+    pub fn client_id(&self, index: u16) -> String {
+        match index {
+            0 => self.mqtt.client_id.clone(),
+            _ => format!("{}-{}", self.mqtt.client_id, index + 1),
+        }
+    }
+}
+
+/// What the connections of one uplink have in common.
+#[derive(Clone, Debug)]
+struct Shared {
+    metrics: Metrics,
+    /// `None` where there is no limit. Locked for arithmetic only.
+    throttle: Option<Arc<Mutex<Throttle>>>,
 }
 
 /// Sends what is owed until `stop` says otherwise: [`Stop::Drain`] sends what lies in RAM, waits until upstream has
@@ -88,18 +114,31 @@ pub struct Config {
 ///
 /// # Errors
 /// See [`Error`]; a lost connection is none.
-pub async fn run(
+pub async fn run(config: Config, backlog: Arc<dyn Backlog>, metrics: Metrics, stop: watch::Receiver<Stop>) -> Result<(), Error> {
+    backlog.link(false);
+    let limited = config.rate != Rate::default();
+    let throttle = limited.then(|| Arc::new(Mutex::new(Throttle::new(config.rate, Instant::now()))));
+    let shared = Shared { metrics, throttle };
+    if config.connections > 1 {
+        return lanes::run(&config, &backlog, &shared, &stop).await;
+    }
+    drain(config, Part::WHOLE, backlog, shared, stop).await
+}
+
+/// One connection, dialled again whenever it is lost.
+async fn drain(
     config: Config,
+    part: Part,
     backlog: Arc<dyn Backlog>,
-    metrics: Metrics,
+    shared: Shared,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    backlog.link(false);
-    let mut uplink = serve::Uplink::new(&config, Arc::clone(&backlog), &metrics)?;
-    let mut redial = Redial::new(config.mqtt, "uplink", config.name, &metrics.link);
+    let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
+    let mut redial = Redial::new(config.mqtt, "uplink", config.name, &shared.metrics.link);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
+        let shaky = redial.is_alarming();
         redial.online(&established);
-        match uplink.serve(connection, &established, &mut stop).await {
+        match uplink.serve(connection, &established, shaky, &mut stop).await {
             Ok(()) => break,
             Err(Parting::Lost(ended)) => redial.lost(ended.kind(), &ended),
             Err(Parting::Broken(error)) => {

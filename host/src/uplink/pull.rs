@@ -7,13 +7,17 @@ use std::task::{Context, Poll};
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::message::{Backlog, Fetch, Message, QueueId, Seq, Stored};
+use crate::message::{Backlog, Fetch, Message, QueueId, Seq, Stored, key_hash};
 
 /// Messages of one fetch from RAM: large enough that its lock is shared by many, small enough to keep turns short.
 const FETCH_MESSAGES: usize = 256;
 
 /// Bytes of one fetch, and what may be read ahead from disk: one chunk goes out while the next one is read.
 const FETCH_BYTES: usize = 256 << 10;
+
+/// How many places one of several connections may be ahead of the slowest: the spool keeps account of what is accepted
+/// out of order, and that account has to have an end.
+const AHEAD: u64 = 1 << 16;
 
 /// Low bits of a token: number of the flight. Above them the index of the queue.
 const NUMBER_BITS: u32 = 48;
@@ -39,6 +43,8 @@ struct Flight {
     stored: Stored,
     path: Path,
     fate: Fate,
+    /// How many flights share its publish, itself included; 0 for those behind the first.
+    together: u32,
 }
 
 #[derive(Debug)]
@@ -46,6 +52,24 @@ struct Reading {
     task: JoinHandle<Vec<Stored>>,
     /// The cursor has been set back meanwhile: what comes is not what is wanted.
     void: bool,
+}
+
+/// The part of the keys that one of several connections carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Which connection.
+    pub(super) index: u64,
+    /// Of how many.
+    pub(super) of: u64,
+}
+
+impl Part {
+    /// All keys: there is one connection.
+    pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
+
+    fn has(self, message: &Message) -> bool {
+        self.of == 1 || key_hash(message.key()) % self.of == self.index
+    }
 }
 
 /// The token of flight `number` of the queue at `index`.
@@ -62,14 +86,17 @@ pub(super) fn split(token: u64) -> (usize, u64) {
 pub(super) struct Pull {
     queue: QueueId,
     backlog: Arc<dyn Backlog>,
+    part: Part,
     /// Of the first message that is not yet fetched.
     cursor: Seq,
+    /// Of the first message owed, when last looked at; it goes down only when a store is opened late.
+    low: Seq,
     ready: VecDeque<(Stored, Path)>,
     ready_bytes: usize,
     /// What was fetched last came from disk, and probably the next too.
     from_disk: bool,
     reading: Option<Reading>,
-    /// The disk had nothing where it should have had something.
+    /// The disk had nothing where it should have had something, or the other connections are far behind.
     stuck: bool,
     flights: VecDeque<Flight>,
     /// Number of the first flight. Never goes down, so a token of an earlier connection finds nothing.
@@ -77,12 +104,14 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(queue: QueueId, backlog: Arc<dyn Backlog>) -> Self {
+    pub(super) fn new(queue: QueueId, backlog: Arc<dyn Backlog>, part: Part) -> Self {
         let cursor = backlog.low(queue);
         Self {
             queue,
             backlog,
+            part,
             cursor,
+            low: cursor,
             ready: VecDeque::new(),
             ready_bytes: 0,
             from_disk: false,
@@ -105,35 +134,66 @@ impl Pull {
             reading.void = true;
         }
         self.cursor = self.backlog.low(self.queue);
+        self.low = self.cursor;
     }
 
     /// Gets more from RAM, or starts a read from disk if `may_read`.
     pub(super) fn refill(&mut self, may_read: bool) {
-        let wanted = self.ready.is_empty() || (self.from_disk && self.ready_bytes < FETCH_BYTES);
-        if !wanted || self.reading.is_some() || self.stuck {
+        while self.wants_more() {
+            match self.backlog.fetch(self.queue, self.cursor, FETCH_MESSAGES, FETCH_BYTES) {
+                Fetch::Ready(messages) => {
+                    self.from_disk = false;
+                    self.queue_up(messages, Path::Online);
+                    self.stuck = self.is_far_ahead();
+                }
+                Fetch::Spilled if may_read => {
+                    self.from_disk = true;
+                    let (backlog, queue, from) = (Arc::clone(&self.backlog), self.queue, self.cursor);
+                    let task = tokio::task::spawn_blocking(move || backlog.read(queue, from));
+                    self.reading = Some(Reading { task, void: false });
+                }
+                Fetch::Spilled => return,
+                Fetch::Empty => return self.look_back(may_read),
+            }
+        }
+    }
+
+    /// Nothing lies ahead and nothing is under way. Where the first owed message lies before the one it was, there is
+    /// something behind: a store that could be opened only now.
+    fn look_back(&mut self, may_read: bool) {
+        if !self.is_idle() {
             return;
         }
-        match self.backlog.fetch(self.queue, self.cursor, FETCH_MESSAGES, FETCH_BYTES) {
-            Fetch::Ready(messages) => {
-                self.from_disk = false;
-                self.queue_up(messages, Path::Online);
-            }
-            Fetch::Spilled if may_read => {
-                self.from_disk = true;
-                let (backlog, queue, from) = (Arc::clone(&self.backlog), self.queue, self.cursor);
-                let task = tokio::task::spawn_blocking(move || backlog.read(queue, from));
-                self.reading = Some(Reading { task, void: false });
-            }
-            Fetch::Spilled | Fetch::Empty => {}
+        let low = self.backlog.low(self.queue);
+        if low < std::mem::replace(&mut self.low, low) {
+            self.cursor = low;
+            self.refill(may_read);
         }
+    }
+
+    fn wants_more(&self) -> bool {
+        let short = self.ready.is_empty() || (self.from_disk && self.ready_bytes < FETCH_BYTES);
+        short && self.reading.is_none() && !self.stuck
+    }
+
+    /// Whether the other connections have so much to catch up with that this one has to wait.
+    fn is_far_ahead(&self) -> bool {
+        if self.part == Part::WHOLE {
+            return false;
+        }
+        let (low, cursor) = (self.backlog.low(self.queue), self.cursor);
+        let start = if low.boot() == cursor.boot() { low.number() } else { 0 };
+        cursor.number().saturating_sub(start) > AHEAD
     }
 
     fn queue_up(&mut self, messages: Vec<Stored>, path: Path) {
         let from = self.cursor;
         for stored in messages.into_iter().filter(|stored| stored.seq >= from) {
             self.cursor = stored.seq.next();
-            self.ready_bytes += stored.message.weight();
-            self.ready.push_back((stored, path));
+            if self.part.has(&stored.message) {
+                self.ready_bytes += stored.message.weight();
+                self.ready.push_back((stored, path));
+            }
         }
     }
 
@@ -149,23 +209,23 @@ impl Pull {
             }
             let before = self.cursor;
             self.queue_up(messages, Path::Backlog);
-            self.stuck = self.cursor == before;
+            self.stuck = self.cursor == before || self.is_far_ahead();
         }))
     }
 
-    /// Whether the disk had nothing where it should have had something; [`Self::retry`] tries again.
+    /// Whether it waits for the disk or for other connections; [`Self::retry`] tries again.
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck
     }
 
-    /// Ends a wait after an empty read.
+    /// Ends such a wait.
     pub(super) fn retry(&mut self) {
         self.stuck = false;
     }
 
-    /// The next message to send.
-    pub(super) fn next(&self) -> Option<&Message> {
-        self.ready.front().map(|(stored, _)| &stored.message)
+    /// What is to be sent, in order.
+    pub(super) fn ready(&self) -> impl Iterator<Item = &Stored> {
+        self.ready.iter().map(|(stored, _)| stored)
     }
 
     /// The token the next message is sent with; `index` is the place of this queue among those of the uplink.
@@ -173,28 +233,44 @@ impl Pull {
         join(index, self.first + self.flights.len() as u64)
     }
 
-    /// The next message was sent.
-    pub(super) fn launch(&mut self) {
-        if let Some((stored, path)) = self.ready.pop_front() {
+    /// The next `count` messages were sent, in one publish.
+    pub(super) fn launch(&mut self, count: usize) {
+        let mut together = u32::try_from(count).unwrap_or(u32::MAX);
+        for (stored, path) in self.ready.drain(..count.min(self.ready.len())) {
             self.ready_bytes -= stored.message.weight();
-            self.flights.push_back(Flight { stored, path, fate: Fate::Waiting });
+            self.flights.push_back(Flight { stored, path, fate: Fate::Waiting, together });
+            together = 0;
         }
     }
 
-    /// Upstream has message `number`: gives its arrival (uptime, microseconds) and its path, once.
-    pub(super) fn accepted(&mut self, number: u64) -> Option<(u64, Path)> {
-        let flight = self.flight(number)?;
-        flight.fate = Fate::Accepted;
-        Some((flight.stored.message.uptime_us, flight.path))
+    /// Upstream has the publish of message `number`: tells `seen` the arrival (uptime, microseconds) and the path of each
+    /// message in it, once.
+    pub(super) fn accepted(&mut self, number: u64, mut seen: impl FnMut(u64, Path)) {
+        for flight in self.publish(number) {
+            flight.fate = Fate::Accepted;
+            seen(flight.stored.message.uptime_us, flight.path);
+        }
     }
 
-    /// Upstream will never have message `number`: it goes to the dead letters. False when it was done before.
-    pub(super) fn refused(&mut self, number: u64, detail: String) -> bool {
-        let Some(flight) = self.flight(number) else { return false };
-        flight.fate = Fate::Refused;
-        let stored = flight.stored.clone();
-        self.backlog.refuse(self.queue, stored, detail);
-        true
+    /// Upstream refused the publish of message `number` for good: its messages go to the dead letters. Gives their
+    /// number, once.
+    pub(super) fn refused(&mut self, number: u64, detail: &str) -> u64 {
+        let mut parked = Vec::new();
+        for flight in self.publish(number) {
+            flight.fate = Fate::Refused;
+            parked.push(flight.stored.clone());
+        }
+        let count = parked.len();
+        for stored in parked {
+            let detail = if count > 1 { format!("{detail} (one of {count} messages in one publish)") } else { detail.to_owned() };
+            self.backlog.refuse(self.queue, stored, detail);
+        }
+        count as u64
+    }
+
+    /// The first message in flight.
+    pub(super) fn head(&self) -> Option<Seq> {
+        self.flights.front().map(|flight| flight.stored.seq)
     }
 
     /// The numbers of all that wait: with QoS 0 they are accepted as soon as the socket has taken them.
@@ -202,9 +278,12 @@ impl Pull {
         self.first..self.first + self.flights.len() as u64
     }
 
-    fn flight(&mut self, number: u64) -> Option<&mut Flight> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.flights.get_mut(index).filter(|flight| flight.fate == Fate::Waiting)
+    /// The flights that went out in one publish and still wait; none when that is over.
+    fn publish(&mut self, number: u64) -> impl Iterator<Item = &mut Flight> {
+        let start = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX);
+        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
+        let flights = self.flights.iter_mut().skip(start).take(together);
+        flights.filter(|flight| flight.fate == Fate::Waiting)
     }
 
     /// Tells the spool of the accepted front, in runs without a gap: what was refused lies between two runs and is

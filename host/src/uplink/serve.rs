@@ -1,7 +1,7 @@
 //! One connection's life: pull, send, accept.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,24 @@ use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 
+use super::breaker::Breaker;
+use super::caution::Caution;
+use super::dress::{Dress, IdForm};
 use super::metrics::{Meters, level};
-use super::pull::{Path, Pull, join, split};
-use super::{Config, Error, Metrics};
+use super::pull::{Part, Path, Pull, join, split};
+use super::rate::Throttle;
+use super::send::{COMPARISON, Stand};
+use super::turns::Turns;
+use super::{Config, Error, Form, Shared};
 use crate::clock::Now;
-use crate::message::{Backlog, Marks, Qos};
-use crate::mqtt::{Causes, Connection, Ended, Established, Event, Pace, Pause, Publish, Stop, Unsendable};
-
-/// Messages one queue sends before the next one may: small, so that an alarm waits for few others.
-const QUANTUM: usize = 32;
-
-/// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
-const UNSENT_BYTES: usize = 256 << 10;
+use crate::message::{Backlog, Qos};
+use crate::mqtt::{Causes, Connection, Ended, Established, Event, Protocol, Stop};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;
 
 /// Pause before the disk is asked again for what it did not have.
 const DISK_RETRY: Duration = Duration::from_secs(1);
-
-/// What a packet has beside topic, headers and payload, at most: header, length, packet id.
-const PACKET_OVERHEAD: usize = 16;
 
 /// Why a connection is no longer used.
 pub(super) enum Parting {
@@ -50,19 +47,22 @@ pub(super) struct Uplink {
     name: Arc<str>,
     backlog: Arc<dyn Backlog>,
     ready: Arc<Notify>,
-    pulls: Vec<Pull>,
+    pub(super) pulls: Vec<Pull>,
+    pub(super) turns: Turns,
+    pub(super) throttle: Option<Arc<Mutex<Throttle>>>,
+    pub(super) dress: Dress,
+    pub(super) caution: Caution,
+    pub(super) breaker: Breaker,
     forwarded: Vec<IntCounter>,
     meters: Meters,
     qos: Qos,
-    max_packet_bytes: usize,
+    form: Form,
+    pub(super) max_packet_bytes: usize,
     window: u16,
+    connections: u16,
     /// Of the connection in use.
-    level: Qos,
-    retain_available: bool,
-    /// The queue that sends first in the next round.
-    turn: usize,
-    pace: Pace,
-    pause: Pause,
+    pub(super) level: Qos,
+    pub(super) retain_available: bool,
     said: Said,
 }
 
@@ -72,28 +72,36 @@ struct Said {
     window: bool,
     limits: bool,
     refusal: bool,
+    breaker: bool,
 }
 
 impl Uplink {
-    pub(super) fn new(config: &Config, backlog: Arc<dyn Backlog>, metrics: &Metrics) -> Result<Self, Error> {
-        let pause = Pause::new().map_err(|cause| Error::Timer { uplink: Arc::clone(&config.name), cause })?;
-        Ok(Self {
+    pub(super) fn new(config: &Config, part: Part, backlog: Arc<dyn Backlog>, shared: &Shared) -> Self {
+        let metrics = &shared.metrics;
+        Self {
             name: Arc::clone(&config.name),
             ready: backlog.ready(),
-            pulls: config.drains.iter().map(|drain| Pull::new(drain.queue, Arc::clone(&backlog))).collect(),
+            pulls: config.drains.iter().map(|drain| Pull::new(drain.queue, Arc::clone(&backlog), part)).collect(),
+            turns: Turns::new(config.drains.iter().map(|drain| drain.weight)),
+            throttle: shared.throttle.clone(),
+            dress: Dress::new(
+                config.form,
+                config.drains.iter().map(|drain| format!("{}/{}/", config.name, drain.class)).collect(),
+            ),
+            caution: Caution::new(config.drains.len()),
+            breaker: Breaker::default(),
             forwarded: config.drains.iter().map(|drain| metrics.forwarded(&config.name, &drain.class)).collect(),
             backlog,
             meters: metrics.of(&config.name),
             qos: config.qos,
+            form: config.form,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
             window: config.mqtt.inflight,
+            connections: config.connections,
             level: config.qos,
             retain_available: true,
-            turn: 0,
-            pace: Pace::new(super::LONGEST_PAUSE),
-            pause,
             said: Said::default(),
-        })
+        }
     }
 
     /// Uses a connection until it is lost (the error) or the uplink may leave.
@@ -101,11 +109,19 @@ impl Uplink {
         &mut self,
         mut connection: Connection,
         established: &Established,
+        shaky: bool,
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), Parting> {
         self.begin(established);
+        if shaky {
+            self.breaker.trip();
+            self.show_breaker();
+        }
         let ended = self.exchange(&mut connection, stop).await;
         self.backlog.link(false);
+        if let Err(Parting::Lost(ended)) = &ended {
+            self.suspect(ended);
+        }
         for pull in &mut self.pulls {
             pull.rewind();
         }
@@ -124,18 +140,36 @@ impl Uplink {
         let window = self.window.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
         if receive_maximum < self.window && !std::mem::replace(&mut self.said.window, true) {
-            let rate = (f64::from(receive_maximum) / ROUND_TRIP_SECONDS).round();
-            tracing::warn!(uplink = %self.name, receive_maximum, configured = self.window,
-                "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most");
+            let rate = (f64::from(receive_maximum) * f64::from(self.connections) / ROUND_TRIP_SECONDS).round();
+            tracing::warn!(uplink = %self.name, receive_maximum, configured = self.window, connections = self.connections,
+                "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most; raise its limit, or `connections`");
         }
-        if (self.level < self.qos || !retain_available) && !std::mem::replace(&mut self.said.limits, true) {
-            tracing::warn!(uplink = %self.name, maximum_qos = self.level as u8, retain_available,
+        let lost_ids = self.form.id == IdForm::Property && established.protocol == Protocol::V311;
+        let does_less = self.level < self.qos || !retain_available || lost_ids;
+        if does_less && !std::mem::replace(&mut self.said.limits, true) {
+            tracing::warn!(uplink = %self.name, maximum_qos = self.level as u8, retain_available, without_ids = lost_ids,
                 "the broker does less than configured: messages go out with what it can do");
         }
         for pull in &mut self.pulls {
             pull.rewind();
         }
+        self.caution.begin();
         self.backlog.link(true);
+    }
+
+    /// A message may be what upstream hung up on: one that was convicted goes to the dead letters.
+    fn suspect(&mut self, ended: &Ended) {
+        if matches!(ended, Ended::Busy { .. }) {
+            self.breaker.failed();
+            self.show_breaker();
+        }
+        if !ended.may_be_a_message() {
+            return;
+        }
+        let Some(guilty) = self.caution.hung_up(self.pulls.iter().map(Pull::head)) else { return };
+        let number = self.pulls[guilty].waiting().start;
+        self.refuse(join(guilty, number), &format!("upstream hangs up on it, and takes others: {}", Causes(ended)));
+        self.pulls[guilty].advance();
     }
 
     /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
@@ -151,12 +185,16 @@ impl Uplink {
             self.retry_disk(&mut retry_at);
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
-            self.fill(connection, mode);
+            let stand = self.fill(connection, mode);
             self.forward();
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_idle) {
                 return Ok(mode);
             }
-            let open = self.has_room(connection);
+            let (open, wake_at) = match stand {
+                Stand::Dry => (self.has_room(connection), retry_at),
+                Stand::Full => (false, retry_at),
+                Stand::Until(at) => (false, Some(retry_at.map_or(at, |retry: Instant| retry.min(at)))),
+            };
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -165,13 +203,13 @@ impl Uplink {
                 turned = connection.turn(&mut events) => {
                     let settled = self.settle(&mut events, connection.unsent() == 0);
                     turned.map_err(Ended::from)?;
-                    self.pause(settled?).await;
+                    settled?;
                 }
                 () = rung, if open => {}
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
-                () = sleep_until(retry_at), if retry_at.is_some() => {}
+                () = sleep_until(wake_at), if wake_at.is_some() => {}
             }
         }
     }
@@ -189,77 +227,24 @@ impl Uplink {
         }
     }
 
-    fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES && (self.level == Qos::AtMostOnce || connection.room() > 0)
-    }
-
-    /// Sends what fits, the queues in turn.
-    fn fill(&mut self, connection: &mut Connection, mode: Stop) {
-        // QoS 0 has no acknowledgement: it counts as accepted when the socket has taken all of it.
-        if self.level == Qos::AtMostOnce && connection.unsent() > 0 {
-            return;
-        }
-        let mut idle_rounds = 0;
-        while idle_rounds < self.pulls.len() {
-            let index = self.turn;
-            self.turn = (index + 1) % self.pulls.len();
-            self.pulls[index].refill(mode == Stop::Run);
-            idle_rounds += 1;
-            for _ in 0..QUANTUM {
-                if !self.has_room(connection) {
-                    return;
-                }
-                if !self.send(index, connection) {
-                    break;
-                }
-                idle_rounds = 0;
-            }
-        }
-    }
-
-    /// Sends the next message of a queue; false when there is none.
-    fn send(&mut self, index: usize, connection: &mut Connection) -> bool {
-        let pull = &mut self.pulls[index];
-        let Some(message) = pull.next() else { return false };
-        let token = pull.token(index);
-        let bytes = message.topic.len() + message.headers.len() + message.payload.len() + PACKET_OVERHEAD;
-        let publish = Publish {
-            topic: message.topic.clone(),
-            payload: message.payload.clone(),
-            headers: message.headers.clone(),
-            qos: self.level,
-            retain: self.retain_available && message.marks.has(Marks::RETAIN),
-            duplicate: false,
-        };
-        let sent = if bytes > self.max_packet_bytes {
-            let limit = self.max_packet_bytes;
-            Err(format!("packet of about {bytes} bytes is over the limit of {limit} (`max_packet_bytes`)"))
-        } else {
-            match connection.publish(&publish, token) {
-                Err(Unsendable::WindowFull) => return false,
-                sent => sent.map_err(|problem| Causes(&problem).to_string()),
-            }
-        };
-        pull.launch();
-        if let Err(detail) = sent {
-            self.refuse(token, detail);
-        }
-        true
-    }
-
-    /// Takes what upstream said; `taken` says that the socket has taken everything. Gives the number of answers.
-    fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<usize, Ended> {
-        let answers = events.len();
-        if answers == 0 && self.level != Qos::AtMostOnce {
-            return Ok(0);
+    /// Takes what upstream said; `taken` says that the socket has taken everything.
+    fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<(), Ended> {
+        if events.is_empty() && self.level != Qos::AtMostOnce {
+            return Ok(());
         }
         let now = Now::read();
         let mut busy = None;
         for event in events.drain(..) {
             match event {
+                Event::Accepted { token: COMPARISON } | Event::Refused { token: COMPARISON, permanent: true, .. } => {
+                    self.caution.passed();
+                }
                 Event::Accepted { token } => self.accept(token, now),
-                Event::Refused { token, reason, permanent: true, .. } => self.refuse(token, reason),
-                Event::Refused { reason, permanent: false, .. } => busy = Some(reason),
+                Event::Refused { token, reason, permanent: true, .. } => {
+                    self.refuse(token, &reason);
+                    self.breaker.refused(Instant::now());
+                }
+                Event::Refused { code, reason, permanent: false, .. } => busy = Some(Ended::Busy { code, reason }),
                 Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } => {}
             }
         }
@@ -271,31 +256,49 @@ impl Uplink {
             }
         }
         self.forward();
-        busy.map_or(Ok(answers), |reason| Err(Ended::Busy(reason)))
+        self.show_breaker();
+        busy.map_or(Ok(()), Err)
     }
 
     fn accept(&mut self, token: u64, now: Now) {
         let (index, number) = split(token);
-        let Some((arrived_us, path)) = self.pulls.get_mut(index).and_then(|pull| pull.accepted(number)) else { return };
-        // After a start of the machine the monotonic clock began anew: such a message says nothing.
-        let Some(time) = now.uptime_us.checked_sub(arrived_us) else { return };
-        let histogram = if path == Path::Online { &self.meters.online } else { &self.meters.backlog };
-        histogram.observe(Duration::from_micros(time).as_secs_f64());
+        let Some(pull) = self.pulls.get_mut(index) else { return };
+        let meters = &self.meters;
+        pull.accepted(number, |arrived_us, path| {
+            // After a start of the machine the monotonic clock began anew: such a message says nothing.
+            let Some(time) = now.uptime_us.checked_sub(arrived_us) else { return };
+            let histogram = if path == Path::Online { &meters.online } else { &meters.backlog };
+            histogram.observe(Duration::from_micros(time).as_secs_f64());
+        });
+        self.breaker.accepted();
+        self.caution.answered(index);
     }
 
-    fn refuse(&mut self, token: u64, detail: String) {
+    pub(super) fn refuse(&mut self, token: u64, detail: &str) {
         let (index, number) = split(token);
         if !self.said.refusal {
             self.said.refusal = true;
             tracing::warn!(uplink = %self.name, detail, "upstream refused a message: parked (the next ones are only counted)");
         }
-        if self.pulls.get_mut(index).is_some_and(|pull| pull.refused(number, detail)) {
-            self.meters.refused.inc();
+        let Some(pull) = self.pulls.get_mut(index) else { return };
+        self.meters.refused.inc_by(pull.refused(number, detail));
+        self.caution.answered(index);
+    }
+
+    /// Says once that the breaker opened, and that it closed again.
+    fn show_breaker(&mut self) {
+        self.meters.alarm.set(i64::from(self.breaker.is_alarming()));
+        let open = self.breaker.is_open();
+        match (std::mem::replace(&mut self.said.breaker, open), open) {
+            (false, true) => tracing::error!(uplink = %self.name,
+                "upstream takes too little of what it is sent: messages go out one at a time until it does; see its log and the dead letters"),
+            (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
+            _ => {}
         }
     }
 
     /// Tells the spool and the metrics what is done.
-    fn forward(&mut self) {
+    pub(super) fn forward(&mut self) {
         let mut in_flight = 0;
         for (pull, forwarded) in self.pulls.iter_mut().zip(&self.forwarded) {
             forwarded.inc_by(pull.advance());
@@ -304,13 +307,6 @@ impl Uplink {
         self.meters.online.flush();
         self.meters.backlog.flush();
         self.meters.inflight.set(level(in_flight));
-    }
-
-    /// Lets the next burst grow, when there is a load. A refused timer only means that nothing is saved.
-    async fn pause(&mut self, answers: usize) {
-        if let Err(error) = self.pause.wait(self.pace.after(answers, Instant::now())).await {
-            tracing::debug!(uplink = %self.name, %error, "no pause");
-        }
     }
 }
 

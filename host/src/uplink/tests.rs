@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use prometheus::Registry;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Config, Drain, Error, Metrics, run};
-use crate::message::{Backlog, Fetch, Message, Qos, QueueId, Seq, Stored};
+use super::{Config, Drain, Error, Form, IdForm, Metrics, Pack, Rate, run};
+use crate::message::{Backlog, Fetch, Message, Qos, QueueId, Seq, Span, Stored};
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT};
 
@@ -132,11 +132,25 @@ struct Bench {
 }
 
 async fn bench(list: Arc<List>, qos: Qos, inflight: u16) -> Bench {
+    bench_with(list, qos, inflight, |_| ()).await
+}
+
+async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnce(&mut Config)) -> Bench {
     let broker = Broker::bind().await;
     let mqtt = crate::mqtt::Config { inflight, clean_start: true, ..broker.config() };
     let drains = (0_u16..).take(list.queues.lock().unwrap().len());
-    let drains = drains.map(|index| Drain { queue: QueueId(index), class: format!("class-{index}").into(), weight: 1 }).collect();
-    let config = Config { name: "cloud".into(), mqtt, qos, drains, max_packet_bytes: 1_000 };
+    let drain = |index| Drain { queue: QueueId(index), class: format!("class-{index}").into(), weight: 1 };
+    let mut config = Config {
+        name: "cloud".into(),
+        mqtt,
+        qos,
+        drains: drains.map(drain).collect(),
+        max_packet_bytes: 1_000,
+        rate: Rate::default(),
+        form: Form::default(),
+        connections: 1,
+    };
+    change(&mut config);
     let (stop, stopped) = watch::channel(Stop::Run);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
@@ -149,6 +163,12 @@ impl Bench {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name).unwrap();
         family.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum()
+    }
+
+    fn gauge(&self, name: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        family.get_metric().iter().map(|metric| metric.get_gauge().get_value()).sum()
     }
 
     fn observed(&self, path: &str) -> u64 {
@@ -295,14 +315,196 @@ async fn the_spilled_part_goes_first_and_is_told_apart() {
 }
 
 #[tokio::test]
-async fn queues_take_turns() {
+async fn queues_share_the_link_by_weight_and_an_alarm_overtakes_a_backlog() {
     let list = List::new(2);
-    list.owe(0, 0..100);
-    list.owe(1, 100..200);
-    let bench = bench(list, Qos::AtLeastOnce, 64).await;
+    for _ in 0..20 {
+        list.owe(0, 0..100);
+    }
+    let bench = bench_with(list, Qos::AtLeastOnce, 8, |config| config.drains[0].weight = 3).await;
     let mut client = bench.broker.greet(false).await;
-    let (_, payloads) = next(&mut client, 64).await;
-    assert_eq!(payloads, (0..32).chain(100..132).collect::<Vec<_>>());
+    let (mut ids, _) = next(&mut client, 8).await;
+    bench.list.owe(1, 200..201);
+    let mut waited = 0;
+    loop {
+        client.answer(ids.remove(0), 0).await;
+        let (id, payload) = next(&mut client, 1).await;
+        ids.extend(id);
+        waited += 1;
+        if payload == [200] {
+            break;
+        }
+    }
+    // One round of the other queue: 3 × 4 KiB of messages that cost some 70 bytes each.
+    assert!(waited < 200, "{waited} messages went ahead");
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn the_rate_holds_the_link_back() {
+    let list = List::new(1);
+    list.owe(0, 0..200);
+    let bench = bench_with(list, Qos::AtLeastOnce, 1_000, |config| config.rate.messages = Some(100)).await;
+    let start = std::time::Instant::now();
+    let mut client = bench.broker.greet(false).await;
+    let (_, payloads) = next(&mut client, 60).await;
+    assert_eq!(payloads, (0..60).collect::<Vec<_>>());
+    // Ten at once, and fifty at a hundred a second: no machine is too fast for that.
+    assert!(start.elapsed() >= std::time::Duration::from_millis(450), "{:?}", start.elapsed());
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn messages_of_one_publish_are_accepted_and_refused_together() {
+    let list = List::new(1);
+    list.owe(0, b'0'..b'4');
+    let form = Form { pack: Pack::JsonArray, pack_bytes: 8, id: IdForm::None, compress: false };
+    let bench = bench_with(list, Qos::AtLeastOnce, 10, |config| config.form = form).await;
+    let mut client = bench.broker.greet(false).await;
+    let (first, _, payload) = client.published().await;
+    assert_eq!(payload, b"[0,1,2]");
+    let (second, _, payload) = client.published().await;
+    assert_eq!(payload, b"[3]");
+    client.answer(first, 0x99).await;
+    client.answer(second, 0).await;
+    bench.list.settled(0).await;
+    {
+        let queues = bench.list.queues.lock().unwrap();
+        assert_eq!(queues[0].refused.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(queues[0].refused[0].1.contains("one of 3"), "{:?}", queues[0].refused);
+        assert_eq!(queues[0].accepted, [(3, 4)]);
+    }
+    assert_eq!(bench.counter("tidegate_messages_refused_total"), 3.0);
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn a_message_that_upstream_hangs_up_on_is_parked_and_the_rest_goes_on() {
+    let list = List::new(2);
+    list.owe(0, 0..4);
+    list.owe(1, 100..101);
+    for (number, message) in (0..).zip(&mut list.queues.lock().unwrap()[0].messages) {
+        (message.topic, message.key) = (Bytes::from(format!("d{number}")), Span { offset: 0, len: 2 });
+    }
+    let bench = bench(list, Qos::AtLeastOnce, 10).await;
+    let (mut seen, mut connections) = (Vec::new(), 0);
+    while !bench.list.queues.lock().unwrap().iter().all(|queue| queue.done.iter().all(|done| *done)) {
+        let mut client = bench.broker.greet(false).await;
+        connections += 1;
+        loop {
+            let settled = async {
+                tokio::join!(bench.list.settled(0), bench.list.settled(1));
+            };
+            tokio::select! {
+                (id, _, payload) = client.published() => {
+                    if payload == [1] {
+                        break;
+                    }
+                    seen.push(payload[0]);
+                    client.answer(id, 0).await;
+                }
+                () = settled => break,
+            }
+        }
+    }
+    let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.clone();
+    assert_eq!(refused.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1]);
+    assert!(refused[0].1.contains("hangs up"), "{refused:?}");
+    assert!(connections <= 9, "it took {connections} connections");
+    let firsts: Vec<_> = [0, 2, 3, 100].map(|wanted| seen.iter().filter(|payload| **payload == wanted).count()).into();
+    assert!(firsts.iter().all(|count| (1..=2).contains(count)), "{seen:?}");
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_on_everything_gets_it_all_once_it_is_well() {
+    let list = List::new(1);
+    list.owe(0, 0..6);
+    let bench = bench(list, Qos::AtLeastOnce, 3).await;
+    for _ in 0..20 {
+        let mut client = bench.broker.greet(false).await;
+        client.published().await;
+    }
+    let mut client = bench.broker.greet(false).await;
+    loop {
+        tokio::select! {
+            (id, _, _) = client.published() => client.answer(id, 0).await,
+            () = bench.list.settled(0) => break,
+        }
+    }
+    assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
+    let list = List::new(1);
+    {
+        let mut queues = list.queues.lock().unwrap();
+        for number in 0..60_u8 {
+            let topic = Bytes::from(format!("d{}", number % 10));
+            let key = Span { offset: 0, len: 2 };
+            queues[0].messages.push(Message { topic, key, payload: vec![number].into(), ..Message::default() });
+            queues[0].done.push(false);
+        }
+        queues[0].disk_end = 31;
+    }
+    let bench = bench_with(list, Qos::AtLeastOnce, 4, |config| config.connections = 3).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut clients = JoinSet::new();
+    for _ in 0..3 {
+        let (mut client, seen) = (bench.broker.greet(false).await, Arc::clone(&seen));
+        clients.spawn(async move {
+            loop {
+                let (id, _, payload) = client.published().await;
+                seen.lock().unwrap().push(payload[0]);
+                client.answer(id, 0).await;
+            }
+        });
+    }
+    bench.list.settled(0).await;
+    let arrived = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(arrived.len(), 60, "{arrived:?}");
+    for device in 0..10 {
+        let of_device: Vec<_> = arrived.iter().filter(|number| **number % 10 == device).collect();
+        assert!(of_device.is_sorted(), "{of_device:?}");
+    }
+    assert_eq!(*bench.list.link.lock().unwrap(), [false, true]);
+    assert_eq!(bench.gauge("tidegate_uplink_up"), 3.0);
+    // What is appended later rings all of them.
+    bench.list.owe(0, 60..61);
+    bench.list.settled(0).await;
+    assert_eq!(*seen.lock().unwrap(), [60]);
+    clients.abort_all();
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn where_everything_is_refused_only_probes_go_on() {
+    let list = List::new(1);
+    list.owe(0, 0..200);
+    let bench = bench(list, Qos::AtLeastOnce, 10).await;
+    let mut client = bench.broker.greet(false).await;
+    for _ in 0..40 {
+        let (id, _, _) = client.published().await;
+        client.answer(id, 0x87).await;
+    }
+    // Those that were under way when it opened, and then one a second: far fewer than are owed.
+    let waiting = async {
+        loop {
+            let (id, _, _) = client.published().await;
+            client.answer(id, 0x87).await;
+        }
+    };
+    let alarm = async {
+        while bench.gauge("tidegate_uplink_alarm") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = waiting => {}
+        () = alarm => {}
+    }
+    assert!(bench.list.queues.lock().unwrap()[0].refused.len() < 60);
     bench.leave().await;
 }
 

@@ -3,7 +3,7 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig};
+use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState};
 use tidegate::message::{FlowId, QueueId};
 
 /// A chain in one lane: name, component and settings of each plugin.
@@ -14,6 +14,8 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         settings: settings.clone(),
         limits: Limits::default(),
         on_error: OnError::Park,
+        checkpoint: None,
+        refused_state: RefusedState::default(),
     };
     Config {
         flow: FlowId(0),

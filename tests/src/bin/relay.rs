@@ -10,7 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tidegate::message::Qos;
-use tidegate::mqtt::{AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription};
+use tidegate::mqtt::{
+    AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription, pause_under_load,
+};
+use tokio::runtime::Builder;
 
 const INFLIGHT: u16 = 1_000;
 const RECEIVE_MAXIMUM: u16 = 5_000;
@@ -18,7 +21,7 @@ const RECEIVE_MAXIMUM: u16 = 5_000;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [from, to] = arguments.as_slice() else { bail!("usage: relay FROM TO, both HOST:PORT") };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
     runtime.block_on(relay(&config(from, "relay-source", false)?, &config(to, "relay-uplink", true)?))
 }
 

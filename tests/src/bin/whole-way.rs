@@ -1,7 +1,9 @@
 //! The whole way of `examples/convert` between two mosquittos, beside a bare relay on the same MQTT code, in turns.
 //!
 //! Prints, never asserts on time: a burst at QoS 1 with nothing lost, CPU per message at full load and at a steady
-//! rate, latency, memory, start. `--rounds N`, `--burst N`, `--rate N`, `--seconds N`, `-o json`.
+//! rate, latency, memory, start. `--rounds N`, `--burst N`, `--rate N`, `--seconds N`, `-o json`. It runs the `tidegate` and
+//! `relay` that lie beside it; allocations per message are there when they were built with
+//! `--features tidegate/allocations`.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use tidegate_tests::broker::{Broker, Mosquitto};
-use tidegate_tests::process::Process;
+use tidegate_tests::process::{Process, testimony};
 use tidegate_tests::wait::{wait_at_most, wait_until};
 use tidegate_tests::{Gateway, Load, Plan, Watch, binary, convert, usage};
 
@@ -58,8 +60,8 @@ fn main() -> Result<()> {
     let mut gateways = Vec::new();
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        relays.push(measure(Candidate::Relay, &options).context("relay")?);
-        gateways.push(measure(Candidate::Gateway, &options).context("gateway")?);
+        relays.push(measure(Candidate::Relay, &options)?);
+        gateways.push(measure(Candidate::Gateway, &options)?);
     }
     if options.json {
         println!("{}", serde_json::json!({ "relay": relays, "gateway": gateways }));
@@ -89,6 +91,10 @@ fn options() -> Result<Options> {
 }
 
 fn measure(candidate: Candidate, options: &Options) -> Result<Figures> {
+    run(candidate, options).with_context(|| format!("{candidate:?}\n{}", testimony()))
+}
+
+fn run(candidate: Candidate, options: &Options) -> Result<Figures> {
     let field = Mosquitto::new().forgetful().start()?;
     let cloud = Mosquitto::new().forgetful().start()?;
     let begun = Instant::now();

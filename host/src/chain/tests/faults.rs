@@ -153,3 +153,24 @@ fn three_panics_within_a_minute_end_the_lane_and_are_told() {
     rig.chain.stop(PATIENCE);
     assert!(!burst.all_settled());
 }
+
+#[test]
+fn a_dead_letter_goes_on_from_the_plugin_it_stopped_at_or_from_the_first() {
+    let rig = Rig::new(config(vec![plugin("first", ""), plugin("second", "")]));
+    let letter = |payload: &str| {
+        let burst = Burst::new(Arc::clone(&rig.settled), [1]);
+        let (topic, key) = (Bytes::from_static(b"devices/d1/telemetry"), Span { offset: 8, len: 2 });
+        let message = Message { topic, key, payload: Bytes::copy_from_slice(payload.as_bytes()), ..Message::default() };
+        let returned = Returned { delivery: Delivery { message, receipt: Some(burst.receipt(0)) }, own_topic: false };
+        (returned, burst.progress())
+    };
+    let (letters, progress): (Vec<_>, Vec<_>) = [letter("a"), letter("trap"), letter("b")].into_iter().unzip();
+    rig.chain.rerun(Some("second"), letters);
+    let (more, last) = letter("c");
+    rig.chain.rerun(Some("gone"), vec![more]);
+    rig.wait("what was parked", |seen| seen.appends.len() == 3);
+    assert!(progress.iter().chain([&last]).all(|progress| progress.all_settled()));
+    let seen: Vec<_> = rig.outlet.seen.lock().unwrap().appends.iter().map(|(_, message)| payload(message)).collect();
+    assert_eq!(seen, ["a 1", "b 2", "c 1 3"]);
+    assert_eq!(rig.letters().len(), 1);
+}

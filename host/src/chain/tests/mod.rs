@@ -2,8 +2,10 @@
 
 mod faults;
 mod run;
+mod state;
 mod swap;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,7 +14,9 @@ use bytes::Bytes;
 use prometheus::Registry;
 
 use super::*;
-use crate::message::{Append, Burst, DeadLetter, FlowId, Loss, Message, MessageId, QueueId, Reason, Receipt, Settled, Span};
+use crate::message::{
+    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, Message, MessageId, QueueId, Reason, Receipt, Remembered, Settled, Span,
+};
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +51,7 @@ fn probe_bytes() -> Vec<u8> {
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(Limits::default().stack_bytes).unwrap())
+    ENGINE.get_or_init(|| Engine::new(Limits::default().stack_bytes, Workshop::in_process()).unwrap())
 }
 
 /// Takes everything and settles it at once.
@@ -63,6 +67,10 @@ struct Seen {
     letters: Vec<(Message, Reason, String, Option<String>)>,
     calls: usize,
     panics: usize,
+    /// What checkpoints have kept, by plugin and key: version and value.
+    state: BTreeMap<(String, String), (u32, Bytes)>,
+    checkpoints: usize,
+    set_aside: Vec<String>,
 }
 
 impl Outlet for Collector {
@@ -91,6 +99,40 @@ impl Outlet for Collector {
         }
         self.changed.notify_all();
     }
+
+    fn checkpoint(&self, batch: Vec<Checkpoint>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for Checkpoint { flow, plugin, changes } in batch {
+            assert_eq!((&*flow, changes.is_empty()), ("climate", false));
+            seen.checkpoints += 1;
+            for Remembered { key, version, value } in changes {
+                let key = (plugin.to_string(), String::from_utf8(key.to_vec()).unwrap());
+                match value {
+                    Some(value) => drop(seen.state.insert(key, (version, value))),
+                    None => drop(seen.state.remove(&key)),
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn recall(&self, _: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = seen.state.iter().filter(|((of, _), _)| of == plugin);
+        Ok(own
+            .map(|((_, key), (version, value))| Remembered {
+                key: Bytes::from(key.clone()),
+                version: *version,
+                value: Some(value.clone()),
+            })
+            .collect())
+    }
+
+    fn set_aside(&self, _: &str, plugin: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.state.retain(|(of, _), _| of != plugin);
+        seen.set_aside.push(plugin.to_owned());
+    }
 }
 
 /// A chain with its surroundings.
@@ -109,6 +151,8 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         settings: serde_json::Value::String(settings.to_owned()),
         limits: Limits::default(),
         on_error: OnError::Park,
+        checkpoint: None,
+        refused_state: RefusedState::default(),
     }
 }
 
@@ -127,12 +171,16 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
 
 impl Rig {
     fn new(config: Config) -> Self {
+        Self::after(Arc::default(), config).unwrap()
+    }
+
+    /// One with an outlet that remembers earlier runs.
+    fn after(outlet: Arc<Collector>, config: Config) -> Result<Self, Error> {
         let registry = Registry::new();
-        let outlet = Arc::new(Collector::default());
         let mint = Arc::new(Mint::new(7));
         let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap() };
-        let chain = Chain::build(config, engine(), wiring).unwrap();
-        Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() }
+        let chain = Chain::build(config, engine(), wiring)?;
+        Ok(Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() })
     }
 
     /// One plugin in three lanes.
@@ -219,4 +267,14 @@ impl Rig {
 
 fn payload(message: &Message) -> String {
     String::from_utf8_lossy(&message.payload).into_owned()
+}
+
+const KEYS: [&str; 9] = ["d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"];
+
+/// One message of each key, so that every lane has one; the answer is what left, by key.
+fn one_each(rig: &Rig, text: &str) -> Vec<String> {
+    let messages: Vec<_> = KEYS.iter().map(|key| (*key, text)).collect();
+    let mut left: Vec<_> = rig.round(&messages).into_iter().map(|(_, topic, payload)| (topic, payload)).collect();
+    left.sort();
+    left.into_iter().map(|(_, payload)| payload).collect()
 }

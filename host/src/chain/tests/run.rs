@@ -165,7 +165,7 @@ fn plugins_are_described() {
         ("a", vec!["alarms".to_owned()], None, Some(1))
     );
     assert_eq!((infos[1].tick_every, infos[1].state_version), (Some(Duration::from_millis(1)), Some(2)));
-    assert_eq!(infos[0].digest.len(), 12);
+    assert_eq!(infos[0].digest.len(), 64);
 }
 
 #[test]

@@ -1,24 +1,14 @@
 use super::*;
 
-const KEYS: [&str; 9] = ["d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"];
-
-fn settings(text: &str) -> serde_json::Value {
+pub(super) fn settings(text: &str) -> serde_json::Value {
     serde_json::Value::String(text.to_owned())
 }
 
 /// A component that differs and does the same: a custom section is added.
-fn other_probe(name: u8) -> Vec<u8> {
+pub(super) fn other_probe(name: u8) -> Vec<u8> {
     let mut bytes = probe_bytes();
     bytes.extend([0, 3, 1, b'v', name]);
     bytes
-}
-
-/// One message of each key, so that every lane has one; the answer is what left, by key.
-fn one_each(rig: &Rig, text: &str) -> Vec<String> {
-    let messages: Vec<_> = KEYS.iter().map(|key| (*key, text)).collect();
-    let mut left: Vec<_> = rig.round(&messages).into_iter().map(|(_, topic, payload)| (topic, payload)).collect();
-    left.sort();
-    left.into_iter().map(|(_, payload)| payload).collect()
 }
 
 /// Swaps on a thread of its own while `during` is repeated until the verdict is there.

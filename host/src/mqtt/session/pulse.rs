@@ -17,8 +17,10 @@ pub(super) enum Beat {
 /// that only sends, too.
 #[derive(Debug)]
 pub(super) struct Pulse {
-    /// `None`: keep-alive is off.
-    interval: Option<Duration>,
+    /// Zero: keep-alive is off.
+    keep_alive: Duration,
+    /// What answers to pings took: rises at once, falls slowly.
+    round_trip: Duration,
     /// How long an answer may take.
     patience: Duration,
     sent: Instant,
@@ -31,9 +33,15 @@ pub(super) struct Pulse {
 impl Pulse {
     /// `patience` is the deadline of an answer; it is never longer than the keep-alive.
     pub(super) fn new(keep_alive: Duration, patience: Duration, now: Instant) -> Self {
-        // An eighth earlier than promised: the ping has to arrive in time, not to leave in time.
-        let interval = (!keep_alive.is_zero()).then(|| keep_alive - keep_alive / 8);
-        Self { interval, patience: patience.min(keep_alive), sent: now, heard: now, asked: None, paused: false }
+        let patience = patience.min(keep_alive);
+        Self { keep_alive, round_trip: Duration::ZERO, patience, sent: now, heard: now, asked: None, paused: false }
+    }
+
+    /// Silence after which to ping. Earlier than promised by two round trips, an eighth at least and a half at most: the
+    /// ping has to arrive in time, not to leave in time.
+    fn interval(&self) -> Option<Duration> {
+        let early = (self.round_trip * 2).clamp(self.keep_alive / 8, self.keep_alive / 2);
+        (!self.keep_alive.is_zero()).then(|| self.keep_alive - early)
     }
 
     /// The socket took bytes.
@@ -44,7 +52,10 @@ impl Pulse {
     /// Bytes came in: whatever they are, the broker lives.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
-        self.asked = None;
+        if let Some(asked) = self.asked.take() {
+            let took = now.saturating_duration_since(asked);
+            self.round_trip = took.max((self.round_trip * 7 + took) / 8);
+        }
     }
 
     /// While nothing is read, no answer can be missed.
@@ -63,7 +74,7 @@ impl Pulse {
 
     fn ping_at(&self) -> Option<Instant> {
         let silent_since = if self.paused || self.asked.is_some() { self.sent } else { self.sent.min(self.heard) };
-        Some(silent_since + self.interval?)
+        Some(silent_since + self.interval()?)
     }
 
     fn lost_at(&self) -> Option<Instant> {
@@ -109,6 +120,26 @@ mod tests {
         assert_eq!(pulse.beat(start + 14 * SECOND), Beat::Ping);
         assert_eq!(pulse.due(), Some(start + 19 * SECOND));
         assert_eq!(pulse.beat(start + 19 * SECOND), Beat::Lost);
+    }
+
+    #[test]
+    fn on_a_slow_link_pings_leave_earlier_and_a_dead_one_is_noticed_within_two_keep_alives() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(16 * SECOND, 60 * SECOND, start);
+        let mut now = start + 14 * SECOND;
+        assert_eq!(pulse.beat(now), Beat::Ping);
+        now += 5 * SECOND;
+        pulse.heard(now);
+        pulse.sent(now);
+        assert_eq!(pulse.due(), Some(now + 8 * SECOND));
+        now += 8 * SECOND;
+        assert_eq!(pulse.beat(now), Beat::Ping);
+        now += SECOND / 2;
+        pulse.heard(now);
+        pulse.sent(now);
+        assert!(pulse.due() < Some(now + 8 * SECOND));
+        while pulse.beat(pulse.due().unwrap()) != Beat::Lost {}
+        assert!(pulse.due().unwrap() <= now + 2 * 16 * SECOND);
     }
 
     #[test]

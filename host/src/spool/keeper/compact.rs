@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::room::Room;
+use super::quota::Cleared;
 use super::{COMMIT_BYTES, Keeper};
 use crate::message::LossReason;
 use crate::spool::backlog::Reader;
@@ -19,11 +19,11 @@ use crate::spool::store::{Store, StoreError};
 
 impl Keeper {
     /// Dooms what is superseded, as much as one commit may hold.
-    pub(super) fn compact(&mut self, store: &Store, index: usize) -> Result<Room, StoreError> {
+    pub(super) fn compact(&mut self, store: &Store, index: usize) -> Result<Cleared, StoreError> {
         let last = self.last_on_disk(store, index)?;
         let config = &self.shared.config.queues[index];
         let mut sheet = Sheet::new(LossReason::Superseded, &config.uplink, &config.class);
-        let (mut room, mut from, mut read) = (Room::default(), 0, 0);
+        let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
         while read < COMMIT_BYTES {
             let Some(content) = self.next_on_disk(store, index, &mut from)? else { break };
             let extent = content.extent;
@@ -34,16 +34,16 @@ impl Keeper {
             for stored in &superseded {
                 sheet.add(stored.seq.0, &stored.message);
             }
-            room.victims.push(extent);
+            cleared.victims.push(extent);
             if kept.is_empty() {
-                room.emptied.push(extent);
+                cleared.emptied.push(extent);
             } else {
-                room.written.extend(self.pack_again(extent, kept));
+                cleared.written.extend(self.pack_again(extent, kept));
             }
         }
-        room.lost.extend(sheet.into_entries());
-        self.dig_holes(index, &mut room);
-        Ok(room)
+        cleared.lost.extend(sheet.into_entries());
+        self.dig_holes(index, &mut cleared);
+        Ok(cleared)
     }
 
     /// The next chunk at or after `from` that is not in the uplink's hand, and moves `from` behind it.

@@ -55,7 +55,7 @@ impl Keeper {
     pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Packed {
         let policy = self.shared.config.queues[index].policy;
         // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
-        let most = COMMIT_BYTES.min(policy.max_bytes / 4);
+        let most = COMMIT_BYTES.min(policy.max_bytes / 4).min(self.standing.budget.saturating_sub(self.work.bytes)).max(1);
         let (leaving, lent) = self.leaving(index, from..cut);
         let slot = &self.shared.slots[index];
         let config = &self.shared.config.queues[index];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::{Held, Mark, Queue};
-use crate::message::Message;
+use crate::message::{Message, Receipt};
 use crate::spool::chunk::Extent;
 
 impl Queue {
@@ -41,7 +41,8 @@ impl Queue {
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
     pub(in crate::spool) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
         let mark = self.mark_then(end.max(self.disk_end), bytes, clock_us);
-        let is_news = bytes > 0 || self.doomed_bytes > 0 || !self.gone.is_empty() || mark.low > self.stored.low;
+        let is_moved = mark.low > self.stored.low || mark.owed != self.stored.owed;
+        let is_news = bytes > 0 || self.doomed_bytes > 0 || !self.gone.is_empty() || is_moved;
         is_news.then(|| (mark, std::mem::take(&mut self.gone)))
     }
 
@@ -84,7 +85,8 @@ impl Queue {
         }
         self.disk_end = self.disk_end.max(mark.end);
         self.stored = mark;
-        self.changed_us = None;
+        self.noted = self.noted.max(mark.low);
+        (self.changed_us, self.unnoted_us) = (None, None);
         self.note_change(now_us);
         self.drop_spilled()
     }
@@ -154,6 +156,22 @@ impl Queue {
         let lost = self.lose(self.low, self.disk_end, now_us);
         (self.chunks, self.gone) = (BTreeMap::new(), Vec::new());
         lost
+    }
+
+    /// All chunks were read: what is owed on disk is known exactly, and the store is to be told.
+    pub(in crate::spool) fn recount(&mut self, now_us: u64) {
+        self.disk_owed = self.owed_between(self.low, self.disk_end);
+        if self.disk_owed != self.stored.owed {
+            self.changed_us.get_or_insert(now_us);
+        }
+    }
+
+    /// The operator gives everything up; answers how many messages were owed.
+    pub(in crate::spool) fn abandon(&mut self, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+        let owed = self.live + self.disk_owed;
+        self.settle(self.low, self.next(), now_us, released);
+        self.tally.dropped += owed;
+        owed
     }
 
     /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.

@@ -85,13 +85,13 @@ impl World {
             }
             Move::Commit => assert!(self.bench().commit()),
             Move::FailedCommit => {
-                let shared = Arc::clone(&self.bench().shared);
-                shared.failing_syncs.store(1, Ordering::Relaxed);
+                let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
+                script.fail_syncs(1);
                 if !self.bench().commit() {
                     self.bench().keeper.turn(shared.clock.now());
-                    assert!(shared.account().is_well);
+                    assert!(shared.account().is_well());
                 }
-                shared.failing_syncs.store(0, Ordering::Relaxed);
+                script.fail_syncs(0);
             }
             Move::Turn => {
                 let later = self.bench().shared.clock.now() + 5_000_000;

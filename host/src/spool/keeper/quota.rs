@@ -14,7 +14,7 @@ use crate::spool::store::{Store, StoreError};
 
 /// What goes.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct Cleared {
     /// Chunks that are deleted or written anew.
     pub(super) victims: Vec<Extent>,
     /// Those of them of which nothing is left.
@@ -40,7 +40,7 @@ fn goal(policy: Policy) -> u64 {
 impl Keeper {
     /// Dooms chunks of a queue until what is left and `more` bytes fit, and nothing left is too old; at most what one
     /// commit may hold. The newest chunk always stays.
-    pub(super) fn make_room(&mut self, store: &Store, index: usize, more: u64) -> Result<Room, StoreError> {
+    pub(super) fn make_room(&mut self, store: &Store, index: usize, more: u64) -> Result<Cleared, StoreError> {
         let policy = self.shared.config.queues[index].policy;
         let is_over = locked(&self.shared.slots[index].queue).disk_bytes().saturating_add(more) > policy.max_bytes;
         if policy.giving == Giving::KeepLastPerTopic && is_over && self.grown[index] >= policy.max_bytes / 4 {
@@ -54,13 +54,13 @@ impl Keeper {
     }
 
     /// Dooms the oldest chunks until no more than `goal` bytes are left, and those that are too old.
-    fn drop_oldest(&self, store: &Store, index: usize, more: u64, goal: u64) -> Result<Room, StoreError> {
+    fn drop_oldest(&self, store: &Store, index: usize, more: u64, goal: u64) -> Result<Cleared, StoreError> {
         let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
         let now_us = self.shared.clock.now();
         let reader = Reader { shared: &self.shared, slot, index };
         let sheet = |reason| Sheet::new(reason, &config.uplink, &config.class);
         let (mut oldest, mut expired) = (sheet(LossReason::QuotaOldest), sheet(LossReason::Expired));
-        let (mut room, mut from, mut taken) = (Room::default(), 0, 0);
+        let (mut room, mut from, mut taken) = (Cleared::default(), 0, 0);
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
             let Some(place) = locked(&slot.queue).victim(from) else { break };
@@ -104,7 +104,7 @@ impl Keeper {
     }
 
     /// Neighbours among the victims that `low` will not pass become one hole each.
-    pub(super) fn dig_holes(&self, index: usize, room: &mut Room) {
+    pub(super) fn dig_holes(&self, index: usize, room: &mut Cleared) {
         let mut runs: Vec<Extent> = Vec::new();
         for extent in &room.emptied {
             match runs.last_mut() {

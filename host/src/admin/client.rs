@@ -1,0 +1,159 @@
+//! The other end of the control socket: one request, one answer, both JSON. Blocks; for the command line.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::socket;
+
+/// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// No answer is longer; the gateway cuts lists into pages far below.
+const ANSWER_BYTES: u64 = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file's rights, or the gateway, say no.
+    #[error("`{}` may be used by the user the gateway runs as and by its group: try sudo, or join the group", path.display())]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection broke, or nothing came in time.
+    #[error("the gateway behind `{}` does not answer", path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The answer makes no sense: a gateway of another version.
+    #[error("the gateway behind `{}` answered in a form this version does not know", path.display())]
+    Form {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The gateway's own words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A refusal on its way.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+}
+
+/// A gateway that listens.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// The gateway of this data folder; `None` when there is none that listens.
+    pub fn reach(data_dir: &Path) -> Result<Option<Self>, ClientError> {
+        let client = Self { path: socket::path(data_dir) };
+        match client.connect() {
+            Ok(_) => Ok(Some(client)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) => Err(client.failed(error)),
+        }
+    }
+
+    /// Asks for what `path` shows.
+    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.ask(&format!("GET {path}"), &[])
+    }
+
+    /// Asks `path` to do something.
+    pub fn post<A: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.odd(error))?;
+        self.ask(&format!("POST {path}"), &body)
+    }
+
+    fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
+        let answer = self.exchange(what, body).map_err(|error| self.failed(error))?;
+        let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;
+        match status {
+            200 => serde_json::from_slice(body).map_err(|error| self.odd(error)),
+            403 => Err(ClientError::Denied { path: self.path.clone() }),
+            _ => match serde_json::from_slice::<Refusal>(body) {
+                Ok(refusal) => Err(ClientError::Refused(refusal.error)),
+                Err(_) => Err(self.odd(format!("status {status}: {}", String::from_utf8_lossy(body)))),
+            },
+        }
+    }
+
+    fn connect(&self) -> io::Result<UnixStream> {
+        socket::with_short_path(&self.path, |path| UnixStream::connect(path))
+    }
+
+    /// HTTP/1.0, so that the answer ends where the connection does.
+    fn exchange(&self, what: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+        let mut stream = self.connect()?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let head = format!(
+            "{what} HTTP/1.0\r\nhost: tidegate\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        // One that turns us away closes before it has read: its answer counts, not our failed write.
+        let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let mut answer = Vec::new();
+        let read = stream.take(ANSWER_BYTES).read_to_end(&mut answer);
+        if answer.is_empty() {
+            written?;
+            read?;
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(answer)
+    }
+
+    fn failed(&self, source: io::Error) -> ClientError {
+        let path = self.path.clone();
+        if source.kind() == ErrorKind::PermissionDenied {
+            ClientError::Denied { path }
+        } else {
+            ClientError::Silent { path, source }
+        }
+    }
+
+    fn odd(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Form { path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// Status and body of an HTTP answer.
+fn parse(answer: &[u8]) -> Result<(u16, &[u8]), String> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("an answer without a head")?;
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("an answer without a status")?;
+    Ok((status, &answer[end + 4..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_at_the_socket_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Client::reach(folder.path()).unwrap().is_none());
+        drop(std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap());
+        assert!(Client::reach(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_answer_is_split_into_status_and_body() {
+        assert_eq!(parse(b"HTTP/1.0 409 Conflict\r\na: b\r\n\r\n{}\r\n"), Ok((409, &b"{}\r\n"[..])));
+        assert!(parse(b"HTTP/1.0 200 OK\r\n").is_err() && parse(b"\r\n\r\n").is_err());
+    }
+}

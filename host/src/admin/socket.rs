@@ -1,0 +1,176 @@
+//! The control socket: `admin.sock` in the data folder, where the operator's commands arrive.
+//!
+//! HTTP with JSON over a Unix socket: the rights of the file say who may speak, and nothing of it can be reached from
+//! the network. Mode 0660: the user the gateway runs as, and its group. Who got past the file (its mode was changed, or
+//! a descriptor was handed on) is looked at once more: root, the gateway's user and members of the socket's group are
+//! served, anybody else gets a 403.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::Error;
+
+/// Name of the socket in the data folder.
+const FILE: &str = "admin.sock";
+/// Owner and group may connect, which takes the right to write.
+const MODE: u32 = 0o660;
+/// The kernel takes no longer path for a socket; a longer one goes through an open folder.
+const LONGEST_PATH: usize = 107;
+/// Pause after a failed accept: the usual reason is that all descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Where the control socket of a data folder is.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// Calls `connect` with a path of the socket that the kernel takes.
+pub(super) fn with_short_path<T>(path: &Path, connect: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else { return connect(path) };
+    if path.as_os_str().len() <= LONGEST_PATH {
+        return connect(path);
+    }
+    let folder = fs::File::open(folder)?;
+    connect(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(file))
+}
+
+/// A bound socket that is not served yet. Its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds it in `data_dir`, in place of one that a killed gateway left behind: the caller holds the folder's lock.
+    pub fn bind(data_dir: &Path) -> Result<Self, Error> {
+        let path = path(data_dir);
+        let bind = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = with_short_path(&path, |short| UnixListener::bind(short))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(MODE))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        match bind() {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(source) => Err(Error::Socket { path, source }),
+        }
+    }
+
+    /// Serves until `stop` is true, which also takes the file away: the next gateway may bind it at once.
+    pub async fn serve(self, routes: Router, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let about = fs::metadata(&self.path).map_err(Error::Serve)?;
+        let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).map_err(Error::Serve)?;
+        let door = Door { listener, owner: about.uid(), group: about.gid() };
+        let stopped = async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+            drop(self);
+        };
+        axum::serve(door, routes).with_graceful_shutdown(stopped).await.map_err(Error::Serve)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A file that stays behind answers nobody, and the next gateway replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Lets in whom the file's owner and group allow.
+struct Door {
+    listener: tokio::net::UnixListener,
+    owner: u32,
+    group: u32,
+}
+
+impl Door {
+    fn admits(&self, stream: &UnixStream) -> bool {
+        let Ok(peer) = stream.peer_cred() else { return false };
+        let is_member = || peer.pid().is_some_and(|pid| groups(pid).contains(&self.group));
+        peer.uid() == 0 || peer.uid() == self.owner || peer.gid() == self.group || is_member()
+    }
+}
+
+impl axum::serve::Listener for Door {
+    type Io = UnixStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (UnixStream, ()) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) if self.admits(&stream) => return (stream, ()),
+                Ok((stream, _)) => {
+                    tracing::warn!(peer = ?stream.peer_cred().ok(), "a stranger at the control socket was turned away");
+                    // Whether he reads it is his affair.
+                    let _ = stream.try_write(FORBIDDEN);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket cannot take a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The further groups of a process. The credentials of a socket hold only its first.
+fn groups(pid: i32) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_ours_goes_with_us() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(UnixListener::bind(path(folder.path())).unwrap());
+        let socket = Socket::bind(folder.path()).unwrap();
+        let mode = fs::metadata(path(folder.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        drop(socket);
+        assert!(!path(folder.path()).exists());
+    }
+
+    #[test]
+    fn a_path_too_long_for_the_kernel_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a".repeat(120));
+        fs::create_dir(&deep).unwrap();
+        let _socket = Socket::bind(&deep).unwrap();
+        with_short_path(&path(&deep), |short| Connection::connect(short)).unwrap();
+    }
+
+    #[test]
+    fn our_own_groups_are_found() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let known: Vec<u32> = rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw).collect();
+        let found = groups(own);
+        assert!(known.iter().all(|group| found.contains(group)), "{known:?} {found:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! State over restarts.
+
+use super::swap::{other_probe, settings};
+use super::*;
+
+fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
+    let plugin = PluginConfig { checkpoint: Some(every), ..plugin("probe", settings) };
+    Config { lanes, ..config(vec![plugin]) }
+}
+
+const LATER: Duration = Duration::from_secs(3_600);
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_stop_keeps_every_count_and_the_next_start_goes_on_with_any_number_of_lanes() {
+    let outlet = Arc::<Collector>::default();
+    for (run, lanes) in [3, 1, 5, 2].into_iter().enumerate() {
+        let rig = Rig::after(outlet.clone(), kept(LATER, "", lanes)).unwrap();
+        assert_eq!(one_each(&rig, "x"), vec![format!("x {}", run + 1); 9], "{lanes} lanes");
+        assert_eq!(rig.chain.stop(PATIENCE), 0);
+        assert_eq!(rig.seen().state.len(), 9);
+    }
+}
+
+#[test]
+fn changes_are_kept_within_the_interval_and_nothing_while_nothing_changes() {
+    let rig = Rig::new(kept(AT_ONCE, "", 3));
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.wait("a checkpoint of every lane", |seen| seen.state.len() == 9);
+    rig.chain.stop(PATIENCE);
+    let outlet = rig.outlet.clone();
+    let rig = Rig::after(outlet, kept(AT_ONCE, "", 3)).unwrap();
+    let before = rig.seen().checkpoints;
+    rig.chain.stop(PATIENCE);
+    assert_eq!(rig.seen().checkpoints, before, "nothing has changed since the start");
+}
+
+#[test]
+fn a_trap_after_a_restart_brings_back_what_was_kept() {
+    let rig = Rig::new(kept(LATER, "", 3));
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.chain.stop(PATIENCE);
+    let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 2)).unwrap();
+    assert_eq!(rig.payloads("d1", &["trap", "x"]), ["x 2"]);
+}
+
+#[test]
+fn without_checkpoints_nothing_is_kept() {
+    let rig = Rig::of("");
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.chain.stop(PATIENCE);
+    assert!(rig.seen().state.is_empty());
+}
+
+#[test]
+fn state_that_is_refused_is_set_aside_or_stops_the_start_as_the_config_says() {
+    let outlet = Arc::<Collector>::default();
+    let rig = Rig::after(outlet.clone(), kept(LATER, "", 3)).unwrap();
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.chain.stop(PATIENCE);
+
+    let mut required = kept(LATER, "refuse-restore", 3);
+    required.plugins[0].refused_state = RefusedState::Required;
+    let error = Rig::after(outlet.clone(), required).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, Error::State { why, .. } if why.contains("cannot read state of version 1")), "{error}");
+    assert_eq!(outlet.seen.lock().unwrap().state.len(), 9, "untouched");
+
+    let rig = Rig::after(outlet.clone(), kept(LATER, "refuse-restore", 3)).unwrap();
+    assert_eq!(rig.seen().set_aside, ["probe"]);
+    assert_eq!((one_each(&rig, "x"), rig.errors(FaultKind::State)), (vec!["x 1".to_owned(); 9], 1.0));
+    rig.chain.stop(PATIENCE);
+    assert_eq!(rig.seen().state.len(), 9, "and a new state is kept");
+}
+
+#[test]
+fn after_a_swap_the_new_versions_state_is_kept() {
+    let rig = Rig::new(kept(LATER, "", 3));
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.chain.set_trial(Duration::ZERO);
+    let bytes = other_probe(1);
+    rig.chain.swap(0, Change { component: Some(&bytes), settings: Some(&settings("by-ten")) }).unwrap();
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 11"]);
+    rig.chain.stop(PATIENCE);
+    let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
+    let expected: Vec<_> = KEYS.iter().map(|key| if *key == "d1" { "x 12" } else { "x 2" }).collect();
+    assert_eq!(one_each(&rig, "x"), expected);
+}
+
+#[test]
+fn a_version_on_trial_is_not_kept_when_the_flow_stops() {
+    let rig = Rig::new(kept(AT_ONCE, "", 3));
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    std::thread::scope(|scope| {
+        let (chain, by_ten) = (&rig.chain, settings("by-ten"));
+        let swap = scope.spawn(move || chain.swap(0, Change { component: None, settings: Some(&by_ten) }));
+        let mut count = 1;
+        // Only one lane has traffic, so the trial cannot end before its time.
+        while rig.payloads("d1", &["x"]) == [format!("x {}", count + 1)] {
+            count += 1;
+        }
+        rig.chain.stop(PATIENCE);
+        assert!(swap.join().unwrap().is_err());
+        let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
+        assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", count + 2)], "counted by the old version");
+    });
+}

@@ -1,0 +1,45 @@
+//! Lines of JSON to a new file or standard output.
+
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::place::{Failure, file_failure};
+
+/// An export under way.
+pub struct Lines {
+    out: Box<dyn Write>,
+    path: PathBuf,
+    count: u64,
+}
+
+impl Lines {
+    /// To this file, which must not be there yet, or to standard output.
+    pub fn to(path: Option<&Path>) -> Result<Self, Failure> {
+        let out: Box<dyn Write> = match path {
+            Some(path) => Box::new(BufWriter::new(File::create_new(path).map_err(|error| file_failure(path, error))?)),
+            None => Box::new(BufWriter::new(std::io::stdout())),
+        };
+        Ok(Self { out, path: path.unwrap_or(Path::new("standard output")).to_owned(), count: 0 })
+    }
+
+    /// One line.
+    pub fn push(&mut self, item: &impl Serialize) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(item).map_err(|error| Failure::Said(error.to_string()))?;
+        line.push(b'\n');
+        self.count += 1;
+        self.out.write_all(&line).map_err(|error| self.failed(error))
+    }
+
+    /// How many lines it were, when all are written.
+    pub fn finish(mut self) -> Result<u64, Failure> {
+        self.out.flush().map_err(|error| self.failed(error)).map(|()| self.count)
+    }
+
+    fn failed(&self, error: std::io::Error) -> Failure {
+        // `| head` has seen enough.
+        if error.kind() == ErrorKind::BrokenPipe { Failure::ReaderGone } else { file_failure(&self.path, error) }
+    }
+}

@@ -1,0 +1,387 @@
+//! `tidegate parked`: dead letters, by hand.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::lines::Lines;
+use super::place::{At, Failure, Place, Purpose, running};
+use super::show::{WIDTH, count, cut, harmless};
+use super::{Global, Output, Surroundings, print, say};
+use crate::exit::Exit;
+use crate::gateway::retry::{Retried, Retry};
+use crate::message::short_digest;
+use crate::spool::{Done, Filter, Letter, LetterId, LetterPage, Request};
+
+/// Letters asked for at a time.
+const PAGE: usize = 500;
+/// Letters sent on their way at a time: each such part waits until it is safe.
+const PART: usize = 200;
+
+/// Columns of a topic in the list.
+const TOPIC: usize = 40;
+
+const LIST: &str = "\
+Examples:
+  tidegate parked list
+  tidegate parked list --flow climate --reason poison
+  tidegate parked list --after 3-66                   the next page
+  tidegate parked list -o json | jq -r '.letters[] | [.id, .topic, .detail] | @tsv'
+
+Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on it;
+`too-long`, over a limit, so only its head is kept; `refused` for good by upstream.";
+
+const SHOW: &str = "\
+Examples:
+  tidegate parked show 3-17
+  tidegate parked show 3-17 -o json | jq -r .payload | base64 -d > payload.bin
+
+Everything there is: topic, headers, payload, times, the plugin and the SHA-256 of its component, the reason in words, and
+of a trap the back-trace and the last lines the plugin wrote.";
+
+const RETRY: &str = "\
+Examples:
+  tidegate parked retry 3-17 3-18
+  tidegate parked retry --flow climate --reason rejected      after the plugin was mended
+  tidegate parked retry --all
+
+Sends them on their way again, oldest first: what a plugin stopped at goes through today's plugins from that one on; what
+upstream refused goes back into its queue. A letter is taken out only when its message is safe elsewhere, so a power cut in
+between loses nothing. What fails again is parked again, under a new name. Needs a running gateway.";
+
+const EXPORT: &str = "\
+Examples:
+  tidegate parked export > parked.ndjson
+  tidegate parked export --flow climate --to parked.ndjson
+  jq -c '{queue:\"cloud:telemetry\", topic, payload}' parked.ndjson | tidegate spool import -
+
+One line of JSON for each letter, with `payload` in base64 and as `text` where it is text. Nothing is taken out.";
+
+const DROP: &str = "\
+Examples:
+  tidegate parked drop 3-17
+  tidegate parked export --to parked.ndjson && tidegate parked drop --all --yes
+
+Takes letters out for good. More than those named one by one are only taken out with --yes.";
+
+/// The commands about dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Dead letters, oldest first.
+    #[command(after_help = LIST)]
+    List(List),
+    /// Everything about one dead letter.
+    #[command(after_help = SHOW)]
+    Show(Show),
+    /// Send dead letters on their way again.
+    #[command(after_help = RETRY)]
+    Retry(Chosen),
+    /// Dead letters as lines of JSON.
+    #[command(after_help = EXPORT)]
+    Export(Export),
+    /// Take dead letters out for good.
+    #[command(after_help = DROP)]
+    Drop(Drop),
+}
+
+/// Which letters, by what they are.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Of this flow only.
+    #[arg(long, value_name = "FLOW")]
+    flow: Option<String>,
+    /// Of this reason only.
+    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused"])]
+    reason: Option<String>,
+}
+
+impl Which {
+    fn filter(&self) -> Filter {
+        Filter { flow: self.flow.clone(), reason: self.reason.clone() }
+    }
+}
+
+/// Arguments of `tidegate parked list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    which: Which,
+    /// Letters on the page.
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    count: u16,
+    /// The page behind this letter.
+    #[arg(long, value_name = "ID")]
+    after: Option<LetterId>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate parked show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The letter's name, as `list` shows it.
+    #[arg(value_name = "ID")]
+    id: LetterId,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate parked export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    which: Which,
+    /// A new file to write; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Letters by name, or all that fit.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// Names of letters, as `list` shows them.
+    #[arg(value_name = "ID", conflicts_with_all = ["flow", "reason", "all"])]
+    ids: Vec<LetterId>,
+    /// All letters.
+    #[arg(long, conflicts_with_all = ["flow", "reason"])]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate parked drop`.
+#[derive(Debug, Args)]
+pub struct Drop {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Yes, all of them.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Does what was asked.
+pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
+    let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
+    let done = match &command {
+        Command::List(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| list(global, arguments, &place)),
+        Command::Show(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| show(global, arguments, &place)),
+        Command::Retry(chosen) => retry(global, chosen, surroundings),
+        Command::Export(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place)),
+        Command::Drop(arguments) => {
+            let purpose = if arguments.is_meant() { Purpose::Change } else { Purpose::Look };
+            find(&arguments.chosen.at, purpose).and_then(|place| forget(global, arguments, place))
+        }
+    };
+    done.unwrap_or_else(|failure| failure.end())
+}
+
+fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failure> {
+    let request =
+        Request::Letters { filter: arguments.which.filter(), after: arguments.after, max: usize::from(arguments.count) };
+    let page: LetterPage = place.ask(request)?;
+    if global.output == Output::Json {
+        print(&json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }).to_string());
+        return Ok(Exit::Done);
+    }
+    page.letters.iter().for_each(|letter| print(&line(letter)));
+    match page.next {
+        Some(next) => say(&format!("{} dead letters; more with --after {next}", count(page.letters.len() as u64))),
+        None if page.letters.is_empty() => say("no dead letters"),
+        None => {}
+    }
+    Ok(Exit::Done)
+}
+
+/// A letter in two lines.
+fn line(letter: &Letter) -> String {
+    let Letter { id, reason, content, .. } = letter;
+    let place = match (&letter.plugin, &letter.queue) {
+        (Some(plugin), _) => format!("{}/{plugin}", content.flow),
+        (None, Some(queue)) => queue.clone(),
+        (None, None) => content.flow.clone(),
+    };
+    // To the second: the list is for finding a letter.
+    let parked = letter.parked.get(..19).unwrap_or_default().replace('T', " ");
+    let head = format!("{id:<8} {parked}  {reason:<8}  {place}");
+    let why = format!("{}: {}", cut(&content.topic, TOPIC), letter.detail.lines().next().unwrap_or_default());
+    format!("{}\n         {}", cut(&head, WIDTH), cut(&why, WIDTH - 9))
+}
+
+fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
+    let letter: Letter = place.ask(Request::Letter { id: arguments.id })?;
+    match global.output {
+        Output::Json => print(&json!(letter).to_string()),
+        Output::Text => print(&full(&letter)),
+    }
+    Ok(Exit::Done)
+}
+
+fn full(letter: &Letter) -> String {
+    let content = &letter.content;
+    let mut lines = vec![format!("dead letter {}", letter.id)];
+    let mut add = |label: &str, value: &str| lines.push(format!("  {label:<10} {}", cut(value, 4_096)));
+    add("reason", &letter.reason);
+    add("flow", &content.flow);
+    if let (Some(plugin), Some(digest)) = (&letter.plugin, &letter.plugin_digest) {
+        add("plugin", &format!("{plugin} {}", short_digest(digest)));
+        add("sha256", digest);
+    }
+    if let Some(queue) = &letter.queue {
+        add("queue", queue);
+    }
+    add("topic", &content.topic);
+    add("received", &content.received);
+    add("parked", &letter.parked);
+    add(
+        "message",
+        &format!("{}-{}, QoS {}{}", content.boot, content.number, content.qos, if content.retain { ", retained" } else { "" }),
+    );
+    for (name, value) in &content.headers {
+        add("header", &format!("{name}: {value}"));
+    }
+    let indented = |text: &str| harmless(text).lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+    lines.push(format!("  why\n{}", indented(&letter.detail)));
+    let title = if letter.reason == "too-long" { "payload (its head)" } else { "payload" };
+    lines.push(match (&content.text, &content.payload) {
+        (Some(text), _) => format!("  {title}\n{}", indented(text)),
+        (None, payload) => format!("  {title}, base64, since it is no text\n    {}", payload.as_deref().unwrap_or_default()),
+    });
+    lines.join("\n")
+}
+
+fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
+    let mut lines = Lines::to(arguments.to.as_deref())?;
+    each_page(place, &arguments.which.filter(), |page| page.iter().try_for_each(|letter| lines.push(letter)))?;
+    say(&format!("{} dead letters exported", count(lines.finish()?)));
+    Ok(Exit::Done)
+}
+
+fn each_page(place: &Place, filter: &Filter, mut take: impl FnMut(&[Letter]) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page: LetterPage = place.ask(Request::Letters { filter: filter.clone(), after, max: PAGE })?;
+        take(&page.letters)?;
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+impl Chosen {
+    fn is_by_name(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
+    /// The names, oldest first; all that there are now, so that what is parked anew meanwhile is not met again.
+    fn names(&self, place: &Place) -> Result<Vec<LetterId>, Failure> {
+        if self.is_by_name() {
+            let mut ids = self.ids.clone();
+            ids.sort_unstable();
+            return Ok(ids);
+        }
+        if !self.all && self.which.flow.is_none() && self.which.reason.is_none() {
+            return Err(Failure::Usage("name letters, or say --flow, --reason or --all".to_owned()));
+        }
+        let mut ids = Vec::new();
+        each_page(place, &self.which.filter(), |page| {
+            for letter in page {
+                ids.push(letter.id.parse().map_err(Failure::Said)?);
+            }
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+}
+
+impl Drop {
+    fn is_meant(&self) -> bool {
+        self.yes || self.chosen.is_by_name()
+    }
+}
+
+fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result<Exit, Failure> {
+    let client = running(global, &chosen.at, surroundings, "dead letters go through the plugins of a running one")?;
+    let ids = chosen.names(&Place::Running(client.clone()))?;
+    let mut all = Retried::default();
+    for part in ids.chunks(PART) {
+        let part: Retried = client.post("/v1/parked/retry", &Retry { ids: part.to_vec() })?;
+        all.retried += part.retried;
+        all.parked_again += part.parked_again;
+        all.left.extend(part.left);
+    }
+    if global.output == Output::Json {
+        print(&json!(all).to_string());
+    } else {
+        say(&format!("{} dead letters sent on their way, {} of them parked again", count(all.retried), count(all.parked_again)));
+        all.left.iter().for_each(|left| say(&format!("{} stays: {}", left.id, left.why)));
+    }
+    Ok(if all.left.is_empty() && all.parked_again == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
+    let ids = arguments.chosen.names(&place)?;
+    if !arguments.is_meant() {
+        return Err(Failure::Usage(format!("this would take {} dead letters out for good; say --yes", count(ids.len() as u64))));
+    }
+    let mut dropped = 0;
+    for part in ids.chunks(PAGE) {
+        let done: Done = place.ask(Request::Forget { ids: part.to_vec() })?;
+        dropped += done.count;
+    }
+    place.close()?;
+    match global.output {
+        Output::Json => print(&json!({ "dropped": dropped }).to_string()),
+        Output::Text => say(&format!("{} dead letters taken out", count(dropped))),
+    }
+    let missing = ids.len() as u64 - dropped;
+    if missing > 0 {
+        say(&format!("{} were not there", count(missing)));
+    }
+    Ok(if missing == 0 { Exit::Done } else { Exit::Failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Content;
+
+    fn letter() -> Letter {
+        Letter {
+            id: "3-17".into(),
+            reason: "poison".into(),
+            detail: "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom \x1b[2J".into(),
+            plugin: Some("decode-json".into()),
+            plugin_digest: Some("0123456789abcdef".repeat(4)),
+            parked: "2026-11-21T06:26:11.123Z".into(),
+            content: Content {
+                flow: "climate".into(),
+                topic: "devices/d1/".repeat(9),
+                text: Some("{}".into()),
+                ..Content::default()
+            },
+            ..Letter::default()
+        }
+    }
+
+    #[test]
+    fn a_letter_of_the_list_has_two_lines_that_fit() {
+        let text = line(&letter());
+        assert!(text.starts_with("3-17     2026-11-21 06:26:11  poison    climate/decode-json\n         devices/d1/"), "{text}");
+        assert!(text.lines().count() == 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
+
+    #[test]
+    fn a_letter_in_full_has_the_whole_hash_trace_and_last_words_and_nothing_a_terminal_obeys() {
+        let text = full(&letter());
+        for part in [&*"0123456789abcdef".repeat(4), "0: rule", "boom", "climate", "devices/d1/", "{}"] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+        assert!(!text.contains('\x1b'));
+    }
+}

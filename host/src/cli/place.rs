@@ -1,0 +1,251 @@
+//! Where a command finds what it is about: a running gateway, through its control socket, or the files of a stopped
+//! one. The same request goes to either.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use prometheus::Registry;
+use serde::de::DeserializeOwned;
+
+use super::{Global, Surroundings, say, with_causes};
+use crate::admin::{Client, ClientError};
+use crate::config::{self, Config};
+use crate::exit::Exit;
+use crate::gateway::status::Status;
+use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
+
+/// Where to look.
+#[derive(Clone, Debug, Args)]
+pub struct At {
+    /// Folder of the gateway's data; wins over the config's `data_dir`, and a running gateway is then found without
+    /// its config.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What is to be done there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Nothing changes.
+    Look,
+    /// Something is taken out or put in.
+    Change,
+    /// As `Change`; a store that does not open is moved aside.
+    Repair,
+}
+
+/// Why a command ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The config's mistakes have been shown.
+    #[error("the config cannot be read; with --data-dir a running gateway is found without it")]
+    Config,
+    /// The running gateway.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The files.
+    #[error(transparent)]
+    Spool(spool::Error),
+    /// The files do not open.
+    #[error("{0}; `tidegate spool repair` does what can be done")]
+    Broken(String),
+    /// What was asked of the files.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// Somebody has the lock, and no socket.
+    #[error(
+        "process {holder} has the data folder `{}` and does not answer yet or any more: it starts or stops; try again",
+        path.display()
+    )]
+    Silent {
+        /// The process.
+        holder: String,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is nothing at all.
+    #[error("no gateway runs on `{}`, and none has left a store there", .0.display())]
+    Nothing(PathBuf),
+    /// Only a running one will do.
+    #[error("no gateway runs on `{}`: {what}; start it first", path.display())]
+    NotRunning {
+        /// The data folder.
+        path: PathBuf,
+        /// Why it has to run.
+        what: &'static str,
+    },
+    /// Files made by another user would keep the gateway out.
+    #[error(
+        "the store `{}` belongs to user {owner}, and files that another user makes in it would keep the gateway out: \
+         run this as its owner (sudo -u '#{owner}' tidegate …)", path.display()
+    )]
+    Owner {
+        /// The store.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
+    /// Numbers of the own files.
+    #[error("cannot set up metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A file of the user's.
+    #[error("`{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Whoever read our output has seen enough.
+    #[error("nobody reads the output any more")]
+    ReaderGone,
+    /// Any other, said in full.
+    #[error("{0}")]
+    Said(String),
+    /// The command line lacks something.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Failure {
+    /// Says it, and answers the exit code.
+    pub fn end(&self) -> Exit {
+        if matches!(self, Self::ReaderGone) {
+            return Exit::Done;
+        }
+        say(&format!("error: {}", with_causes(self)));
+        match self {
+            Self::Config => Exit::Config,
+            Self::Nothing(_) | Self::NotRunning { .. } => Exit::NotRunning,
+            Self::Usage(_) => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<spool::Error> for Failure {
+    fn from(error: spool::Error) -> Self {
+        match error {
+            spool::Error::Locked { path, holder } => Self::Silent { holder, path },
+            spool::Error::Store { .. } => Self::Broken(with_causes(&error)),
+            other => Self::Spool(other),
+        }
+    }
+}
+
+/// The files of a stopped gateway.
+enum Files {
+    Looking(Box<Stopped>),
+    Changing(Spool),
+}
+
+/// A running or a stopped gateway.
+pub enum Place {
+    /// Its control socket.
+    Running(Client),
+    /// Its files, locked.
+    Stopped(Box<Config>, Store),
+}
+
+/// Locked files; see [`Place::Stopped`].
+pub struct Store(Files);
+
+/// A running gateway, or else the config of one that does not run.
+enum Found {
+    Running(Client),
+    Stopped(Box<Config>),
+}
+
+fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Found, Failure> {
+    if let Some(data_dir) = &at.data_dir
+        && let Some(client) = Client::reach(data_dir)?
+    {
+        return Ok(Found::Running(client));
+    }
+    let config = config::load(&global.sources(at.data_dir.clone())).map_err(|problems| {
+        global.show(&problems, surroundings);
+        Failure::Config
+    })?;
+    Ok(match Client::reach(&config.gateway.data_dir)? {
+        Some(client) => Found::Running(client),
+        None => Found::Stopped(Box::new(config)),
+    })
+}
+
+/// The running gateway; `what` says why no other will do.
+pub fn running(global: &Global, at: &At, surroundings: Surroundings, what: &'static str) -> Result<Client, Failure> {
+    match find(global, at, surroundings)? {
+        Found::Running(client) => Ok(client),
+        Found::Stopped(config) => Err(Failure::NotRunning { path: config.gateway.data_dir.clone(), what }),
+    }
+}
+
+impl Place {
+    /// The running gateway, or the files of a stopped one.
+    pub fn find(global: &Global, at: &At, surroundings: Surroundings, purpose: Purpose) -> Result<Self, Failure> {
+        let config = match find(global, at, surroundings)? {
+            Found::Running(client) => return Ok(Self::Running(client)),
+            Found::Stopped(config) => config,
+        };
+        let store = config.spool.path.join("store");
+        let Ok(about) = fs::metadata(&store) else { return Err(Failure::Nothing(config.gateway.data_dir.clone())) };
+        if about.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Failure::Owner { path: store, owner: about.uid() });
+        }
+        let quieter = Global { quiet: global.quiet.saturating_add(1), ..global.clone() };
+        quieter.start_log(&config, surroundings);
+        let files = open(&config, purpose)?;
+        Ok(Self::Stopped(config, Store(files)))
+    }
+
+    /// Asks; the answer is of the type that the request names.
+    pub fn ask<A: DeserializeOwned>(&self, request: Request) -> Result<A, Failure> {
+        let answer = match self {
+            Self::Running(client) => return Ok(client.post("/v1/spool", &request)?),
+            Self::Stopped(_, Store(Files::Looking(store))) => store.tools().answer(request)?,
+            Self::Stopped(_, Store(Files::Changing(spool))) => spool.tools().answer(request)?,
+        };
+        serde_json::from_value(answer).map_err(|error| Failure::Said(format!("an answer of another form: {error}")))
+    }
+
+    /// The whole account.
+    pub fn status(&self) -> Result<Status, Failure> {
+        Ok(match self {
+            Self::Running(client) => client.get("/v1/status")?,
+            Self::Stopped(config, Store(Files::Looking(store))) => Status::of_stopped(config, &store.account()),
+            Self::Stopped(config, Store(Files::Changing(spool))) => Status::of_stopped(config, &spool.account()),
+        })
+    }
+
+    /// Writes what was changed and lets go of the files.
+    pub fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Stopped(_, Store(Files::Changing(spool))) => Ok(spool.close()?),
+            Self::Running(_) | Self::Stopped(..) => Ok(()),
+        }
+    }
+
+    /// Whether it is a running gateway.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running(_))
+    }
+}
+
+fn open(config: &Config, purpose: Purpose) -> Result<Files, Failure> {
+    let metrics = || Metrics::new(&Registry::new());
+    let looked = Stopped::open(config.spool.clone(), metrics()?);
+    let whole = match (looked, purpose) {
+        (Ok(store), Purpose::Look) => return Ok(Files::Looking(Box::new(store))),
+        (Ok(store), _) => store.config().clone(),
+        (Err(_), Purpose::Repair) => config.spool.clone(),
+        (Err(error), _) => return Err(error.into()),
+    };
+    Ok(Files::Changing(Spool::open(whole, metrics()?)?))
+}
+
+/// A file of the user's could not be read or written.
+pub fn file_failure(path: &Path, source: std::io::Error) -> Failure {
+    Failure::File { path: path.to_owned(), source }
+}

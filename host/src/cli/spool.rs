@@ -1,0 +1,389 @@
+//! `tidegate spool`: what is owed upstream, by hand.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::lines::Lines;
+use super::place::{At, Failure, Place, Purpose, file_failure};
+use super::show::{WIDTH, count, cut, row};
+use super::status::{queue as queue_row, store as store_rows};
+use super::{Global, Output, Surroundings, print, say};
+use crate::exit::Exit;
+use crate::spool::{Checked, Done, Finding, Page, Record, Request};
+
+/// Messages asked for at a time.
+const PAGE: usize = 2_000;
+/// Bytes of lines that are imported at a time.
+const PAGE_BYTES: usize = 4 << 20;
+
+const STAT: &str = "\
+Examples:
+  tidegate spool stat
+  tidegate spool stat -o json | jq '.queues[].on_disk'";
+
+const PEEK: &str = "\
+Examples:
+  tidegate spool peek                        the next ten messages of every queue
+  tidegate spool peek cloud:alarm -n 100
+  tidegate spool peek cloud:alarm -o json | jq -r '.records[].topic'
+
+Looking takes nothing out. On a running gateway what is shown may be delivered meanwhile.";
+
+const EXPORT: &str = "\
+Examples:
+  tidegate spool export > owed.ndjson                     everything that is owed
+  tidegate spool export cloud:telemetry --to owed.ndjson
+  jq -r 'select(.text) | [.topic, .text] | @tsv' owed.ndjson
+
+One line of JSON for each message: queue, topic, headers, `payload` (base64), `text` (where the payload is text), time of
+arrival, message id. Nothing is taken out: `tidegate spool drop` does that. What cannot be read is named on standard
+error, and the exit code is then 1.";
+
+const IMPORT: &str = "\
+Examples:
+  tidegate spool import owed.ndjson
+  jq -c 'select(.topic | startswith(\"devices/d7/\"))' owed.ndjson | tidegate spool import -
+  echo '{\"queue\":\"cloud:alarm\",\"topic\":\"test/a\",\"text\":\"hello\"}' | tidegate spool import -
+
+Appends the messages to their queues, behind what is there, in the order of the lines; they keep their message id. Ends
+when all of them are accepted upstream or on disk. Importing twice appends twice.";
+
+const CHECK: &str = "\
+Examples:
+  tidegate spool check
+  tidegate spool check -o json | jq '.findings'
+
+Reads every message on disk and every dead letter, and names what is damaged or missing. Changes nothing. Ends with 0
+when all is well and with 1 when something was found; `tidegate spool repair` then sets the damaged parts aside.";
+
+const REPAIR: &str = "\
+Examples:
+  tidegate spool repair
+  tidegate spool repair --data-dir /mnt/card/tidegate
+
+Sets damaged chunks aside (they are kept in the store for salvage), so that what lies behind them is delivered, and notes
+afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>. A running gateway does
+the same by itself when it comes to a damaged place.";
+
+const DROP: &str = "\
+Examples:
+  tidegate spool export cloud:debug --to debug.ndjson && tidegate spool drop cloud:debug --yes
+  tidegate spool drop cloud:debug            how many messages that would give up
+
+Gives up everything a queue owes, in RAM and on disk, for good; devices are told that it is settled. The log says how many
+messages it were. A queue that the config does not have any more can be dropped while the gateway is stopped.";
+
+/// The commands about the spool.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What each queue owes.
+    #[command(after_help = STAT)]
+    Stat(At),
+    /// The next messages of a queue.
+    #[command(after_help = PEEK)]
+    Peek(Peek),
+    /// Messages as lines of JSON.
+    #[command(after_help = EXPORT)]
+    Export(Export),
+    /// Lines of JSON as messages.
+    #[command(after_help = IMPORT)]
+    Import(Import),
+    /// Read everything, and tell what is damaged.
+    #[command(after_help = CHECK)]
+    Check(At),
+    /// Set aside what is damaged.
+    #[command(after_help = REPAIR)]
+    Repair(At),
+    /// Give up what a queue owes.
+    #[command(after_help = DROP)]
+    Drop(Drop),
+}
+
+/// Arguments of `tidegate spool peek`.
+#[derive(Debug, Args)]
+pub struct Peek {
+    /// `uplink:class`; all queues without it.
+    #[arg(value_name = "QUEUE")]
+    queue: Option<String>,
+    /// Messages of each queue.
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    count: u16,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate spool export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// `uplink:class`, one or more; all queues without.
+    #[arg(value_name = "QUEUE")]
+    queues: Vec<String>,
+    /// A new file to write; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate spool import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// What `export` has written; `-` for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Put every message into this queue, `uplink:class`, whatever its line says.
+    #[arg(long, value_name = "QUEUE")]
+    queue: Option<String>,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate spool drop`.
+#[derive(Debug, Args)]
+pub struct Drop {
+    /// `uplink:class`.
+    #[arg(value_name = "QUEUE")]
+    queue: String,
+    /// Yes, give it up.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Does what was asked.
+pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
+    let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
+    let done = match &command {
+        Command::Stat(at) => find(at, Purpose::Look).and_then(|place| stat(global, &place)),
+        Command::Peek(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| peek(global, arguments, &place)),
+        Command::Export(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place)),
+        Command::Import(arguments) => find(&arguments.at, Purpose::Change).and_then(|place| import(global, arguments, place)),
+        Command::Check(at) => find(at, Purpose::Look).and_then(|place| check(global, &place)),
+        Command::Repair(at) => find(at, Purpose::Repair).and_then(|place| repair(global, place)),
+        Command::Drop(arguments) => {
+            let purpose = if arguments.yes { Purpose::Change } else { Purpose::Look };
+            find(&arguments.at, purpose).and_then(|place| drop_queue(global, arguments, place))
+        }
+    };
+    done.unwrap_or_else(|failure| failure.end())
+}
+
+fn stat(global: &Global, place: &Place) -> Result<Exit, Failure> {
+    let status = place.status()?;
+    match global.output {
+        Output::Json => print(&json!({ "running": status.running, "queues": status.queues, "store": status.store }).to_string()),
+        Output::Text => {
+            if !place.is_running() {
+                say("the gateway does not run; this is what its files say");
+            }
+            status.queues.iter().map(queue_row).chain(store_rows(&status)).for_each(|line| print(&line));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn queues(place: &Place, wanted: &[String]) -> Result<Vec<String>, Failure> {
+    if !wanted.is_empty() {
+        return Ok(wanted.to_vec());
+    }
+    Ok(place.status()?.queues.into_iter().map(|queue| queue.name).collect())
+}
+
+fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failure> {
+    let max = usize::from(arguments.count);
+    let mut all = Page::default();
+    for queue in queues(place, arguments.queue.as_slice())? {
+        let page: Page = place.ask(Request::Page { queue, from: 0, max })?;
+        all.records.extend(page.records);
+        all.findings.extend(page.findings);
+    }
+    match global.output {
+        Output::Json => print(&json!({ "records": all.records, "findings": all.findings }).to_string()),
+        Output::Text => {
+            all.records.iter().for_each(|record| print(&shown(record)));
+            if all.records.is_empty() {
+                say("nothing is owed");
+            }
+        }
+    }
+    tell(&all.findings);
+    Ok(if all.findings.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// A message in two lines.
+fn shown(record: &Record) -> String {
+    let content = &record.content;
+    let body = match &content.text {
+        Some(text) if text.is_empty() => "(no payload)".to_owned(),
+        Some(text) => cut(text, WIDTH - 4),
+        None => format!("({} of payload that is no text)", content.payload.as_ref().map_or(0, |text| text.len() / 4 * 3)),
+    };
+    let head = format!("{}  {}  {}", record.queue, content.received, content.topic);
+    format!("{}\n    {body}", cut(&head, WIDTH))
+}
+
+fn tell(findings: &[Finding]) {
+    for Finding { queue, from, to, what } in findings {
+        say(&format!("{queue}: places {from} to {to} cannot be read: {what}"));
+    }
+}
+
+fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
+    let (mut lines, mut well) = (Lines::to(arguments.to.as_deref())?, true);
+    for queue in queues(place, &arguments.queues)? {
+        let mut from = Some(0);
+        while let Some(next) = from {
+            let page: Page = place.ask(Request::Page { queue: queue.clone(), from: next, max: PAGE })?;
+            page.records.iter().try_for_each(|record| lines.push(record))?;
+            well &= page.findings.is_empty();
+            tell(&page.findings);
+            from = page.next;
+        }
+    }
+    say(&format!("{} messages exported", count(lines.finish()?)));
+    Ok(if well { Exit::Done } else { Exit::Failed })
+}
+
+fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Failure> {
+    let input: Box<dyn BufRead> = if arguments.file == Path::new("-") {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?))
+    };
+    let mut importing = Importing { place: &place, queue: arguments.queue.as_deref(), records: Vec::new(), bytes: 0, done: 0 };
+    let imported = importing.all(input, &arguments.file);
+    let done = importing.done;
+    // What is in is written, whatever came of the rest.
+    let closed = place.close();
+    match global.output {
+        Output::Json => print(&json!({ "imported": done }).to_string()),
+        Output::Text => say(&format!("{} messages imported", count(done))),
+    }
+    imported.and(closed).map(|()| Exit::Done)
+}
+
+/// Lines on their way in.
+struct Importing<'a> {
+    place: &'a Place,
+    queue: Option<&'a str>,
+    records: Vec<Record>,
+    bytes: usize,
+    done: u64,
+}
+
+impl Importing<'_> {
+    fn all(&mut self, input: Box<dyn BufRead>, file: &Path) -> Result<(), Failure> {
+        for (index, line) in input.lines().enumerate() {
+            let line = line.map_err(|error| file_failure(file, error))?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            self.take(&line).map_err(|error| Failure::Said(format!("line {} is no message: {error}", index + 1)))?;
+            if self.records.len() >= PAGE || self.bytes >= PAGE_BYTES {
+                self.send()?;
+            }
+        }
+        self.send()
+    }
+
+    fn take(&mut self, line: &str) -> Result<(), serde_json::Error> {
+        let mut value: serde_json::Value = serde_json::from_str(line)?;
+        if let (Some(queue), Some(fields)) = (self.queue, value.as_object_mut()) {
+            fields.insert("queue".to_owned(), queue.into());
+        }
+        self.records.push(serde_json::from_value(value)?);
+        self.bytes += line.len();
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Failure> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let (records, first) = (std::mem::take(&mut self.records), self.done + 1);
+        self.bytes = 0;
+        let done: Result<Done, _> = self.place.ask(Request::Import { records });
+        self.done +=
+            done.map_err(|error| Failure::Said(format!("from message {first} on: {}", super::with_causes(&error))))?.count;
+        Ok(())
+    }
+}
+
+fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
+    let checked: Checked = place.ask(Request::Check)?;
+    show_checked(global, &checked);
+    Ok(if checked.is_well() { Exit::Done } else { Exit::Failed })
+}
+
+fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
+    let checked: Checked = place.ask(Request::Repair)?;
+    place.close()?;
+    show_checked(global, &checked);
+    if global.output == Output::Text {
+        let parts = checked.findings.len() as u64;
+        say(&if parts == 0 {
+            "no queue needed repair".to_owned()
+        } else {
+            format!("repaired: {} parts set aside", count(parts))
+        });
+    }
+    Ok(Exit::Done)
+}
+
+fn show_checked(global: &Global, checked: &Checked) {
+    if global.output == Output::Json {
+        return print(&json!(checked).to_string());
+    }
+    for queue in &checked.queues {
+        let mut details = vec![format!("{} messages can be read", count(queue.messages))];
+        details.extend((queue.noted != queue.messages).then(|| format!("{} were noted", count(queue.noted))));
+        print(&row("queue", &queue.queue, &details));
+    }
+    print(&row("parked", &count(checked.letters), &["can be read".to_owned()]));
+    if checked.set_aside > 0 {
+        print(&row("aside", &count(checked.set_aside), &["damaged chunks that were set aside earlier".to_owned()]));
+    }
+    tell(&checked.findings);
+    for id in &checked.damaged_letters {
+        say(&format!("dead letter {id} cannot be read; `tidegate parked drop {id}` takes it out"));
+    }
+    say(if checked.is_well() { "all is well" } else { "not all is well" });
+}
+
+fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
+    let queue = arguments.queue.clone();
+    if !arguments.yes {
+        let found = place.status()?.queues.into_iter().find(|known| known.name == queue);
+        let owed = found.map(|queue| queue.in_ram + queue.on_disk);
+        let owed = owed.ok_or_else(|| Failure::Said(format!("there is no queue `{queue}`")))?;
+        return Err(Failure::Usage(format!("this would give up {} messages for good; say --yes", count(owed))));
+    }
+    let done: Done = place.ask(Request::Drop { queue })?;
+    place.close()?;
+    match global.output {
+        Output::Json => print(&json!({ "dropped": done.count }).to_string()),
+        Output::Text => say(&format!("{} messages given up", count(done.count))),
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Content;
+
+    #[test]
+    fn a_message_is_shown_in_two_lines_that_fit() {
+        let content = Content { topic: "devices/".repeat(20), text: Some("x\n".repeat(90)), ..Content::default() };
+        let text = shown(&Record { queue: "cloud:telemetry".into(), seq: 1, content });
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        let binary = Content { topic: "a".into(), payload: Some("/w==".into()), ..Content::default() };
+        assert!(shown(&Record { content: binary, ..Record::default() }).contains("no text"));
+    }
+}

@@ -1,0 +1,290 @@
+//! `tidegate status`: the whole account at a glance.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::place::{At, Failure, Place, Purpose};
+use super::show::{age, bytes, count, row};
+use super::{Global, Output, Surroundings, print};
+use crate::exit::Exit;
+use crate::gateway::status::{Flow, Queue, Source, Status, Uplink};
+use crate::message::short_digest;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate status                                  of the gateway with the usual config
+  tidegate status --data-dir /var/lib/tidegate     without its config
+  tidegate status -o json | jq '.queues[] | {name, in_ram, on_disk}'
+
+A running gateway is asked through its control socket, <data_dir>/admin.sock, which its user and group may use. Of a
+stopped one the files are read, and the first line says so. Counts of messages are since the start; what a queue owes
+and the dead letters outlive it.
+
+  unsettled   taken from the devices' broker and not yet acknowledged to it
+  rejected    became dead letters: see `tidegate parked list`
+  dropped     given up for lack of room, or by hand
+  damaged     lost to damage on disk: see `tidegate spool check`";
+
+/// Arguments of `tidegate status`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    at: At,
+}
+
+/// Shows it.
+pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
+    let shown = Place::find(global, &arguments.at, surroundings, Purpose::Look).and_then(|place| place.status());
+    match shown {
+        Ok(status) => {
+            match global.output {
+                Output::Text => print(&text(&status)),
+                Output::Json => match serde_json::to_string_pretty(&status) {
+                    Ok(json) => print(&json),
+                    Err(error) => return Failure::Said(error.to_string()).end(),
+                },
+            }
+            Exit::Done
+        }
+        Err(failure) => failure.end(),
+    }
+}
+
+/// The account for people.
+fn text(status: &Status) -> String {
+    let mut lines = head(status);
+    lines.extend(status.sources.iter().map(source));
+    lines.extend(status.flows.iter().flat_map(|one| flow(one, status.running)));
+    lines.extend(status.queues.iter().map(queue));
+    lines.extend(status.uplinks.iter().map(uplink));
+    lines.extend(parked(status));
+    lines.extend(store(status));
+    if let Some(process) = &status.process {
+        let limit = format!("of {}", bytes(process.memory_limit_bytes));
+        lines.push(row("memory", &bytes(process.resident_bytes), &[limit]));
+    }
+    lines.join("\n")
+}
+
+fn head(status: &Status) -> Vec<String> {
+    match &status.process {
+        Some(process) => {
+            let uptime = age(Duration::from_secs(process.uptime_s));
+            let Status { name, version, boot, .. } = status;
+            vec![format!("{name} runs for {uptime}   (tidegate {version}, start {boot}, process {})", process.pid)]
+        }
+        None => {
+            vec![format!("{} does not run; this is what its files say", status.name), format!("  {}", status.data_dir.display())]
+        }
+    }
+}
+
+fn source(source: &Source) -> String {
+    if source.state.is_empty() {
+        return row("source", &source.name, &[]);
+    }
+    let mut details =
+        vec![source.state.clone(), format!("{} in", count(source.received)), format!("{} unsettled", count(source.unsettled))];
+    if source.dropped > 0 {
+        details.push(format!("{} dropped", count(source.dropped)));
+    }
+    row("source", &source.name, &details)
+}
+
+fn flow(flow: &Flow, running: bool) -> Vec<String> {
+    let mut details = Vec::new();
+    if running {
+        details = vec![
+            format!("{} in", count(flow.messages_in)),
+            format!("{} out", count(flow.messages_out)),
+            format!("{} filtered", count(flow.filtered)),
+            format!("{} rejected", count(flow.rejected)),
+        ];
+        details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
+        details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
+    }
+    let mut lines = vec![row("flow", &flow.name, &details)];
+    for plugin in &flow.plugins {
+        let mut details = vec![short_digest(&plugin.digest).to_owned()];
+        details.extend(plugin.swapping.then(|| "a swap is under way".to_owned()));
+        details.retain(|detail| !detail.is_empty());
+        lines.push(row("", &format!("└ {}", plugin.name), &details));
+    }
+    lines
+}
+
+/// One queue; `tidegate spool stat` shows the same.
+pub fn queue(queue: &Queue) -> String {
+    let mut details = vec![format!("{} in RAM", count(queue.in_ram))];
+    details.push(match queue.disk_bytes {
+        0 => format!("{} on disk", count(queue.on_disk)),
+        size => format!("{} on disk ({})", count(queue.on_disk), bytes(size)),
+    });
+    details.extend(queue.oldest_age_s.map(|seconds| format!("oldest {}", age(Duration::from_secs(seconds)))));
+    if queue.appended + queue.accepted > 0 {
+        details.push(format!("{} appended", count(queue.appended)));
+        details.push(format!("{} accepted", count(queue.accepted)));
+    }
+    details.extend((queue.dropped > 0).then(|| format!("{} dropped", count(queue.dropped))));
+    details.extend((queue.damaged > 0).then(|| format!("{} damaged", count(queue.damaged))));
+    row("queue", &queue.name, &details)
+}
+
+fn uplink(uplink: &Uplink) -> String {
+    if uplink.state.is_empty() {
+        return row("uplink", &uplink.name, &[]);
+    }
+    let mut details =
+        vec![uplink.state.clone(), format!("{} out", count(uplink.forwarded)), format!("{} in flight", count(uplink.inflight))];
+    details.extend((uplink.refused > 0).then(|| format!("{} refused", count(uplink.refused))));
+    details.extend((uplink.failures > 0).then(|| format!("{} failures", count(uplink.failures))));
+    row("uplink", &uplink.name, &details)
+}
+
+fn parked(status: &Status) -> Vec<String> {
+    let letters = &status.dead_letters;
+    let mut details: Vec<String> = letters
+        .by_reason
+        .iter()
+        .filter(|(_, kept)| **kept > 0)
+        .map(|(reason, kept)| format!("{} {reason}", count(*kept)))
+        .collect();
+    if letters.kept > 0 {
+        details.push(bytes(letters.bytes));
+    }
+    details.extend((letters.waiting > 0).then(|| format!("{} being written", count(letters.waiting))));
+    details.extend((letters.evicted > 0).then(|| format!("{} made room for newer ones", count(letters.evicted))));
+    vec![row("parked", &count(letters.kept), &details)]
+}
+
+/// The store; `tidegate spool stat` shows the same.
+pub fn store(status: &Status) -> Vec<String> {
+    let store = &status.store;
+    let mut details = vec![format!("{} written", bytes(store.written_bytes)), format!("{} commits", count(store.commits))];
+    if let Some(why) = &store.why {
+        details.insert(0, why.clone());
+    }
+    let mut lines = Vec::new();
+    if status.running {
+        lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
+    }
+    lines.extend(store.damaged_store.iter().map(|path| format!("  a damaged store was moved to {}", path.display())));
+    let stranger = |(name, messages): (&String, &u64)| {
+        row("queue", name, &[format!("{} owed", count(*messages)), "not in the config".to_owned()])
+    };
+    lines.extend(store.strangers.iter().map(stranger));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::show::WIDTH;
+    use super::*;
+    use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
+
+    fn busy() -> Status {
+        let plugin = |name: &str, swapping| Plugin { name: name.into(), digest: "0123456789abcdef".repeat(4), swapping };
+        let queue = |name: &str, on_disk| Queue {
+            name: name.into(),
+            in_ram: 12,
+            on_disk,
+            ram_bytes: 3_000,
+            disk_bytes: on_disk * 40,
+            oldest_age_s: Some(90_061),
+            appended: 1_234_567_890,
+            accepted: 1_234_000_000,
+            dropped: 3,
+            damaged: 4,
+        };
+        Status {
+            running: true,
+            name: "barn-7".into(),
+            version: "0.1.0".into(),
+            data_dir: "/var/lib/tidegate".into(),
+            boot: 12,
+            process: Some(Process { pid: 4_711, uptime_s: 532_800, resident_bytes: 25 << 20, memory_limit_bytes: 512 << 20 }),
+            sources: vec![Source {
+                name: "field".into(),
+                state: "online".into(),
+                connected: true,
+                unsettled: 3,
+                received: 1_204,
+                dropped: 1,
+            }],
+            flows: vec![Flow {
+                name: "a-flow-with-a-name-that-is-long".into(),
+                messages_in: 1_234_567_890,
+                messages_out: 1_234_567_890,
+                filtered: 100,
+                absorbed: 7,
+                rejected: 4,
+                waiting: 5,
+                plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
+            }],
+            queues: vec![queue("cloud:telemetry", 1_192_000), queue("cloud:alarm", 0)],
+            uplinks: vec![Uplink {
+                name: "cloud".into(),
+                state: "waiting".into(),
+                connected: false,
+                failures: 6,
+                inflight: 0,
+                forwarded: 12,
+                refused: 2,
+            }],
+            dead_letters: DeadLetters {
+                kept: 4,
+                bytes: 900,
+                by_reason: [("rejected".to_owned(), 3), ("poison".to_owned(), 1)].into(),
+                waiting: 1,
+                evicted: 2,
+            },
+            store: Store {
+                well: false,
+                why: Some("the store cannot be written".into()),
+                commits: 3,
+                written_bytes: 122_880,
+                damaged_store: None,
+                strangers: [("old:debug".to_owned(), 17)].into(),
+            },
+        }
+    }
+
+    #[test]
+    fn nothing_is_wider_than_a_terminal_and_nothing_is_left_out() {
+        let shown = text(&busy());
+        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
+        for part in [
+            "barn-7 runs for 6 d 4 h",
+            "field",
+            "online",
+            "3 unsettled",
+            "└ decode-json",
+            "0123456789ab",
+            "a swap is under way",
+            "cloud:telemetry",
+            "1,192,000 on disk (45 MiB)",
+            "oldest 1 d 1 h",
+            "1,234,567,890 appended",
+            "3 dropped",
+            "4 damaged",
+            "waiting",
+            "6 failures",
+            "3 rejected",
+            "1 poison",
+            "NOT WELL",
+            "the store cannot be written",
+            "old:debug",
+            "25 MiB",
+        ] {
+            assert!(shown.contains(part), "`{part}` is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_gateway_is_told_apart_in_the_first_line() {
+        let stopped = Status { running: false, process: None, ..busy() };
+        assert!(text(&stopped).starts_with("barn-7 does not run; this is what its files say\n"));
+    }
+}

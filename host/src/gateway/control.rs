@@ -1,0 +1,82 @@
+//! What the control socket answers: memory work on the spot, the disk on the blocking pool.
+//!
+//! ```text
+//! GET  /v1/status         the whole account at a glance
+//! POST /v1/spool          a `spool::Request`: look into queues and dead letters, take out, put in, mend
+//! POST /v1/parked/retry   names of dead letters: through today's chain, or back to the queue that was refused
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use super::Gateway;
+use super::retry::{Retry, retry};
+use super::status::Reporter;
+use crate::admin::{Refused, json};
+use crate::chain::Chain;
+use crate::spool::{Request, Tools};
+
+/// Largest request: a page of messages that are imported.
+const BODY_BYTES: usize = 32 << 20;
+
+/// What the routes need.
+struct Control {
+    reporter: Reporter,
+    tools: Tools,
+    chains: Vec<Arc<Chain>>,
+}
+
+/// The routes of this gateway.
+pub fn routes(gateway: &Gateway) -> Router {
+    let control = Control { reporter: Reporter::new(gateway), tools: gateway.spool.tools(), chains: gateway.chains.clone() };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/spool", post(spool))
+        .route("/v1/parked/retry", post(parked_retry))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(Arc::new(control))
+}
+
+async fn status(State(control): State<Arc<Control>>) -> Response {
+    json(&control.reporter.report())
+}
+
+async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
+    let request: Request = serde_json::from_slice(&body).map_err(refused)?;
+    note(&request);
+    let tools = control.tools.clone();
+    let answer = tokio::task::spawn_blocking(move || tools.answer(request)).await.map_err(refused)?.map_err(refused)?;
+    Ok(json(&answer))
+}
+
+async fn parked_retry(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
+    let request: Retry = serde_json::from_slice(&body).map_err(refused)?;
+    tracing::info!(letters = request.ids.len(), "an operator sends dead letters on their way again");
+    Ok(json(&retry(&control.tools, &control.chains, request).await.map_err(refused)?))
+}
+
+/// What changes something stands in the log.
+fn note(request: &Request) {
+    match request {
+        Request::Page { .. } | Request::Check | Request::Letters { .. } | Request::Letter { .. } => {}
+        Request::Import { records } => tracing::info!(messages = records.len(), "an operator imports messages"),
+        Request::Drop { queue } => tracing::info!(queue, "an operator drops a queue"),
+        Request::Repair => tracing::info!("an operator has the store repaired"),
+        Request::Forget { ids } => tracing::info!(letters = ids.len(), "an operator takes dead letters out"),
+    }
+}
+
+fn refused(error: impl std::error::Error) -> Refused {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    Refused(text)
+}

@@ -1,0 +1,175 @@
+//! Dead letters on their way again, in order: a rejected one through today's plugins, from the one it stopped at on; a
+//! refused one back into its queue. The letter stays in the store until its message is safe elsewhere (accepted,
+//! written, or parked anew), so a kill in between costs nothing but a second delivery.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, Returned};
+use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
+use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
+
+/// How long the messages may take to become safe; the letters of those that did not stay.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which letters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retry {
+    /// Their names.
+    pub ids: Vec<LetterId>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Retried {
+    /// Letters that went through a chain or back into a queue, and are gone from the dead letters.
+    pub retried: u64,
+    /// Of these, how many were parked again, as new letters.
+    pub parked_again: u64,
+    /// Letters that stayed.
+    pub left: Vec<Left>,
+}
+
+/// A letter that stayed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Left {
+    /// Its name.
+    pub id: LetterId,
+    /// Why.
+    pub why: String,
+}
+
+/// Sends letters on their way and waits until they are safe elsewhere.
+pub async fn retry(tools: &Tools, chains: &[Arc<Chain>], request: Retry) -> Result<Retried, ToolError> {
+    let (records, unknown) = on_disk(tools, move |tools| Ok(read(tools, request.ids))).await?;
+    let before = tools.newest_letter();
+    let settled = Arc::new(Settled::default());
+    let burst = Burst::new(Arc::clone(&settled), records.iter().map(|_| 1));
+    let progress = burst.progress();
+    let mut sent = Sent { left: unknown, ..Sent::default() };
+    for (record, index) in records.iter().zip(0..) {
+        sent.send(tools, chains, record, burst.receipt(index));
+    }
+    sent.flush(tools, chains);
+    drop(burst);
+    // A time-out is told by the letters that are left.
+    let _ = tokio::time::timeout(PATIENCE, all_settled(&settled, &progress)).await;
+    finish(tools, records, &progress, sent.left, before).await
+}
+
+fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<Left>) {
+    ids.sort_unstable();
+    ids.dedup();
+    let (mut records, mut left) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        match tools.letter(id) {
+            Ok(record) => records.push(record),
+            Err(error) => left.push(Left { id, why: error.to_string() }),
+        }
+    }
+    (records, left)
+}
+
+async fn all_settled(settled: &Settled, progress: &Progress) {
+    // A fallen burst is one whose last receipt is gone: nothing more will settle.
+    while !progress.all_settled() && !progress.has_fallen() {
+        settled.changed().await;
+    }
+}
+
+/// Takes the letters out whose messages are safe.
+async fn finish(
+    tools: &Tools,
+    records: Vec<LetterRecord>,
+    progress: &Progress,
+    mut left: Vec<Left>,
+    before: LetterId,
+) -> Result<Retried, ToolError> {
+    let (mut safe, mut messages): (Vec<LetterId>, Vec<MessageId>) = (Vec::new(), Vec::new());
+    for (index, record) in records.iter().enumerate() {
+        if progress.is_settled(index) {
+            safe.push(record.id);
+            messages.push(record.message.id);
+        } else if !left.iter().any(|left| left.id == record.id) {
+            let why = "its message is not safe elsewhere yet: it may be delivered twice when it is tried again".to_owned();
+            left.push(Left { id: record.id, why });
+        }
+    }
+    let retried = safe.len() as u64;
+    let parked_again = on_disk(tools, move |tools| {
+        let again = tools.parked_again(Some(before), &messages)?;
+        tools.forget(&safe)?;
+        Ok(again)
+    });
+    Ok(Retried { retried, parked_again: parked_again.await?, left })
+}
+
+async fn on_disk<T: Send + 'static>(
+    tools: &Tools,
+    work: impl FnOnce(&Tools) -> Result<T, ToolError> + Send + 'static,
+) -> Result<T, ToolError> {
+    let tools = tools.clone();
+    tokio::task::spawn_blocking(move || work(&tools)).await.unwrap_or(Err(ToolError::Closed))
+}
+
+/// Where letters go: neighbours that go to the same place are handed over together, so that their order holds.
+#[derive(Default)]
+struct Sent {
+    to: Option<Way>,
+    letters: Vec<Returned>,
+    refused: Vec<spool::Returned>,
+    left: Vec<Left>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    Queue,
+    Chain { index: usize, plugin: Option<Arc<str>> },
+}
+
+impl Sent {
+    fn send(&mut self, tools: &Tools, chains: &[Arc<Chain>], record: &LetterRecord, receipt: Receipt) {
+        let way = match way(chains, record) {
+            Ok(way) => way,
+            Err(why) => return self.left.push(Left { id: record.id, why }),
+        };
+        if self.to.as_ref() != Some(&way) {
+            self.flush(tools, chains);
+        }
+        match &way {
+            Way::Queue => self.refused.push(spool::Returned { record: record.clone(), receipt }),
+            Way::Chain { .. } => {
+                let delivery = Delivery { message: record.message.clone(), receipt: Some(receipt) };
+                self.letters.push(Returned { delivery, own_topic: record.own_topic });
+            }
+        }
+        self.to = Some(way);
+    }
+
+    fn flush(&mut self, tools: &Tools, chains: &[Arc<Chain>]) {
+        match self.to.take() {
+            Some(Way::Chain { index, plugin }) => chains[index].rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
+            Some(Way::Queue) => {
+                let homeless = tools.back_to_queue(std::mem::take(&mut self.refused));
+                let why = "the config has no longer the queue it was refused from".to_owned();
+                self.left.extend(homeless.into_iter().map(|record| Left { id: record.id, why: why.clone() }));
+            }
+            None => {}
+        }
+    }
+}
+
+fn way(chains: &[Arc<Chain>], record: &LetterRecord) -> Result<Way, String> {
+    match record.reason {
+        Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
+        Reason::Refused if record.queue.is_none() => Err("it does not know the queue it was refused from".to_owned()),
+        Reason::Refused => Ok(Way::Queue),
+        Reason::Rejected | Reason::Poison => {
+            let index = chains.iter().position(|chain| *chain.name() == record.flow);
+            let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
+            index.map(|index| Way::Chain { index, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))
+        }
+    }
+}

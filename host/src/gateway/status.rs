@@ -1,0 +1,397 @@
+//! The whole account at a glance: what `tidegate status` shows. Built by the running gateway from its stages'
+//! numbers, or by the command line from the files of a stopped one; the JSON form is a promise to scripts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Registry;
+use prometheus::proto::MetricFamily;
+use serde::{Deserialize, Serialize};
+
+use super::Gateway;
+use crate::chain::Chain;
+use crate::config::Config;
+use crate::spool::{Account, QueueAccount, Spool};
+
+/// Everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether it comes from a running gateway; else from its files.
+    pub running: bool,
+    /// Name of the gateway.
+    pub name: String,
+    /// Version of tidegate.
+    pub version: String,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// Number of this start, or of the last one.
+    pub boot: u32,
+    /// What only a running gateway has.
+    pub process: Option<Process>,
+    /// The sources.
+    pub sources: Vec<Source>,
+    /// The flows.
+    pub flows: Vec<Flow>,
+    /// The queues.
+    pub queues: Vec<Queue>,
+    /// The uplinks.
+    pub uplinks: Vec<Uplink>,
+    /// The dead letters.
+    pub dead_letters: DeadLetters,
+    /// The store.
+    pub store: Store,
+}
+
+/// The process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime_s: u64,
+    /// Bytes it holds in RAM.
+    pub resident_bytes: u64,
+    /// The config's `memory`.
+    pub memory_limit_bytes: u64,
+}
+
+/// One source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// `online`, `dialling`, `waiting`, `authenticating`, `refused`; empty when stopped.
+    pub state: String,
+    /// Whether it has its connection.
+    pub connected: bool,
+    /// Messages taken and not yet acknowledged.
+    pub unsettled: u64,
+    /// Messages that came in since the start.
+    pub received: u64,
+    /// QoS 0 messages dropped for want of room.
+    pub dropped: u64,
+}
+
+/// One flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Flow {
+    /// Its name.
+    pub name: String,
+    /// Messages that went through its plugins since the start.
+    pub messages_in: u64,
+    /// Of these, those that led to something owed upstream.
+    pub messages_out: u64,
+    /// Of these, those that were filtered on purpose.
+    pub filtered: u64,
+    /// Of these, those that went into a plugin's state.
+    pub absorbed: u64,
+    /// Of these, those that became dead letters.
+    pub rejected: u64,
+    /// Messages that wait for a lane.
+    pub waiting: u64,
+    /// Its plugins, first to last.
+    pub plugins: Vec<Plugin>,
+}
+
+/// One plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plugin {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its component; empty when stopped.
+    pub digest: String,
+    /// A swap of it is under way.
+    pub swapping: bool,
+}
+
+/// One queue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Queue {
+    /// `uplink:class`.
+    pub name: String,
+    /// Messages in RAM that are owed.
+    pub in_ram: u64,
+    /// Messages on disk that are owed.
+    pub on_disk: u64,
+    /// Bytes in RAM.
+    pub ram_bytes: u64,
+    /// Bytes of its chunks on disk.
+    pub disk_bytes: u64,
+    /// Age of the oldest message owed, counted while running, seconds.
+    pub oldest_age_s: Option<u64>,
+    /// Messages appended since the start.
+    pub appended: u64,
+    /// Messages accepted since the start.
+    pub accepted: u64,
+    /// Messages given up since the start.
+    pub dropped: u64,
+    /// Messages lost to damage on disk.
+    pub damaged: u64,
+}
+
+/// One uplink.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Uplink {
+    /// Its name.
+    pub name: String,
+    /// As of a source.
+    pub state: String,
+    /// Whether it has its connection.
+    pub connected: bool,
+    /// Failures to connect or lost connections since the start.
+    pub failures: u64,
+    /// Messages sent and not yet accepted.
+    pub inflight: u64,
+    /// Messages upstream has accepted since the start.
+    pub forwarded: u64,
+    /// Messages upstream has refused for good since the start.
+    pub refused: u64,
+}
+
+/// The dead letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DeadLetters {
+    /// In the store.
+    pub kept: u64,
+    /// Their bytes in the store.
+    pub bytes: u64,
+    /// In the store, by reason.
+    pub by_reason: BTreeMap<String, u64>,
+    /// Waiting for their commit.
+    pub waiting: u64,
+    /// Made room for newer ones since the start.
+    pub evicted: u64,
+}
+
+/// The store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Store {
+    /// Whether it can be written.
+    pub well: bool,
+    /// Why not.
+    pub why: Option<String>,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Bytes of chunks and dead letters given to it since the start.
+    pub written_bytes: u64,
+    /// Where a damaged store was moved at this start.
+    pub damaged_store: Option<PathBuf>,
+    /// Queues with something owed that the config does not have, and how many messages.
+    pub strangers: BTreeMap<String, u64>,
+}
+
+impl Status {
+    /// Of a gateway that does not run: what its files tell.
+    pub fn of_stopped(config: &Config, account: &Account) -> Self {
+        let plugin = |name: &Arc<str>| Plugin { name: name.to_string(), digest: String::new(), swapping: false };
+        let flow = |flow: &crate::chain::Config| Flow {
+            plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
+            ..flow_of(&Samples::default(), &flow.name)
+        };
+        Self {
+            sources: config.sources.iter().map(|source| source_of(&Samples::default(), &source.name)).collect(),
+            flows: config.flows.iter().map(flow).collect(),
+            uplinks: config.uplinks.iter().map(|uplink| uplink_of(&Samples::default(), &uplink.name)).collect(),
+            ..Self::of_spool(config, account)
+        }
+    }
+
+    /// What the spool tells; the rest is empty.
+    fn of_spool(config: &Config, account: &Account) -> Self {
+        let by_reason = account.letters.iter().map(|letters| (letters.reason.name().to_owned(), letters.kept));
+        Self {
+            running: false,
+            name: config.gateway.name.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: config.gateway.data_dir.clone(),
+            boot: account.boot,
+            process: None,
+            sources: Vec::new(),
+            flows: Vec::new(),
+            queues: account.queues.iter().map(Queue::of).collect(),
+            uplinks: Vec::new(),
+            dead_letters: DeadLetters {
+                kept: account.dead_letters(),
+                bytes: account.letter_bytes,
+                by_reason: by_reason.collect(),
+                waiting: account.letters_waiting,
+                evicted: account.letters_evicted,
+            },
+            store: Store {
+                well: account.is_well(),
+                why: None,
+                commits: account.commits,
+                written_bytes: account.written_bytes,
+                damaged_store: account.damaged_store.clone(),
+                strangers: account.strangers.iter().cloned().collect(),
+            },
+        }
+    }
+}
+
+impl Queue {
+    /// The numbers of one queue.
+    pub fn of(account: &QueueAccount) -> Self {
+        Self {
+            name: format!("{}:{}", account.uplink, account.class),
+            in_ram: account.in_ram,
+            on_disk: account.on_disk,
+            ram_bytes: account.ram_bytes,
+            disk_bytes: account.disk_bytes,
+            oldest_age_s: account.oldest_age.map(|age| age.as_secs()),
+            appended: account.appended,
+            accepted: account.accepted,
+            dropped: account.dropped,
+            damaged: account.damaged,
+        }
+    }
+}
+
+/// Reports on a running gateway.
+pub(super) struct Reporter {
+    config: Config,
+    registry: Registry,
+    spool: Arc<Spool>,
+    chains: Vec<Arc<Chain>>,
+    started: Instant,
+}
+
+impl Reporter {
+    /// The gateway starts now.
+    pub(super) fn new(gateway: &Gateway) -> Self {
+        Self {
+            config: gateway.config.clone(),
+            registry: gateway.registry.clone(),
+            spool: Arc::clone(&gateway.spool),
+            chains: gateway.chains.clone(),
+            started: Instant::now(),
+        }
+    }
+
+    /// How it is now; memory work only.
+    pub(super) fn report(&self) -> Status {
+        let samples = Samples(self.registry.gather());
+        let account = self.spool.account();
+        let spool = Status::of_spool(&self.config, &account);
+        Status {
+            running: true,
+            process: Some(Process {
+                pid: std::process::id(),
+                uptime_s: self.started.elapsed().as_secs(),
+                resident_bytes: samples.sum("process_resident_memory_bytes", &[]),
+                memory_limit_bytes: self.config.gateway.memory_bytes,
+            }),
+            sources: self.config.sources.iter().map(|source| source_of(&samples, &source.name)).collect(),
+            flows: self.chains.iter().map(|chain| running_flow(&samples, chain)).collect(),
+            uplinks: self.config.uplinks.iter().map(|uplink| uplink_of(&samples, &uplink.name)).collect(),
+            store: Store { why: super::health::store_trouble(&account), ..spool.store },
+            ..spool
+        }
+    }
+}
+
+fn running_flow(samples: &Samples, chain: &Chain) -> Flow {
+    let plugins = chain.plugins().into_iter().map(|info| Plugin {
+        name: info.name.to_string(),
+        digest: info.digest.to_string(),
+        swapping: info.swapping,
+    });
+    Flow { plugins: plugins.collect(), ..flow_of(samples, chain.name()) }
+}
+
+fn flow_of(samples: &Samples, name: &str) -> Flow {
+    let fate = |fate| samples.sum("tidegate_chain_messages_total", &[("flow", name), ("fate", fate)]);
+    Flow {
+        name: name.to_owned(),
+        messages_in: samples.sum("tidegate_chain_messages_total", &[("flow", name)]),
+        messages_out: fate("forwarded"),
+        filtered: fate("filtered"),
+        absorbed: fate("absorbed"),
+        rejected: fate("parked"),
+        waiting: samples.sum("tidegate_chain_waiting_messages", &[("flow", name)]),
+        plugins: Vec::new(),
+    }
+}
+
+fn source_of(samples: &Samples, name: &str) -> Source {
+    let of = |metric| samples.sum(metric, &[("source", name)]);
+    Source {
+        name: name.to_owned(),
+        state: samples.state("tidegate_source_state", ("source", name)),
+        connected: of("tidegate_source_up") > 0,
+        unsettled: of("tidegate_source_unsettled_messages"),
+        received: of("tidegate_messages_received_total"),
+        dropped: of("tidegate_source_dropped_messages_total"),
+    }
+}
+
+fn uplink_of(samples: &Samples, name: &str) -> Uplink {
+    let of = |metric| samples.sum(metric, &[("uplink", name)]);
+    Uplink {
+        name: name.to_owned(),
+        state: samples.state("tidegate_uplink_state", ("uplink", name)),
+        connected: of("tidegate_uplink_up") > 0,
+        failures: of("tidegate_uplink_failures_total"),
+        inflight: of("tidegate_uplink_inflight"),
+        forwarded: of("tidegate_messages_forwarded_total"),
+        refused: of("tidegate_messages_refused_total"),
+    }
+}
+
+/// One look at all metrics.
+#[derive(Default)]
+struct Samples(Vec<MetricFamily>);
+
+impl Samples {
+    /// The sum over the series that have all of `labels`; counts and levels, so never negative.
+    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let family = self.0.iter().filter(|family| family.name() == name);
+        let series = family.flat_map(MetricFamily::get_metric);
+        let fits = series.filter(|metric| {
+            let has = |(name, value): &(&str, &str)| {
+                metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value)
+            };
+            labels.iter().all(has)
+        });
+        // One of the two is not there and reads as 0.
+        let sum: f64 = fits.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum();
+        sum.max(0.0) as u64
+    }
+
+    /// The value of the label `state` of the series that is 1.
+    fn state(&self, name: &str, of: (&str, &str)) -> String {
+        let family = self.0.iter().filter(|family| family.name() == name);
+        let current = family.flat_map(MetricFamily::get_metric).find(|metric| {
+            metric.get_gauge().get_value() > 0.0 && metric.get_label().iter().any(|label| (label.name(), label.value()) == of)
+        });
+        let label = current.and_then(|metric| metric.get_label().iter().find(|label| label.name() == "state"));
+        label.map(|label| label.value().to_owned()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+
+    #[test]
+    fn counters_and_gauges_are_summed_by_label_and_the_state_is_the_series_that_is_1() {
+        let registry = Registry::new();
+        let count = IntCounterVec::new(Opts::new("a_total", "x"), &["flow", "fate"]).unwrap();
+        let state = IntGaugeVec::new(Opts::new("s", "x"), &["uplink", "state"]).unwrap();
+        registry.register(Box::new(count.clone())).unwrap();
+        registry.register(Box::new(state.clone())).unwrap();
+        count.with_label_values(&["x", "f"]).inc_by(3);
+        count.with_label_values(&["x", "g"]).inc_by(4);
+        count.with_label_values(&["y", "f"]).inc_by(9);
+        state.with_label_values(&["cloud", "online"]).set(0);
+        state.with_label_values(&["cloud", "waiting"]).set(1);
+        let samples = Samples(registry.gather());
+        assert_eq!(samples.sum("a_total", &[("flow", "x")]), 7);
+        assert_eq!(samples.sum("a_total", &[("flow", "x"), ("fate", "f")]), 3);
+        assert_eq!(samples.state("s", ("uplink", "cloud")), "waiting");
+        assert_eq!(samples.state("s", ("uplink", "none")), "");
+    }
+}

@@ -1,0 +1,258 @@
+//! The store is opened: at the start, and again after each failure.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Keeper, WAIT_US};
+use crate::message::Receipt;
+use crate::spool::chunk::Extent;
+use crate::spool::folder::{Folder, folder_error};
+use crate::spool::ledger::Books;
+use crate::spool::letters::Kept;
+use crate::spool::notes::Notes;
+use crate::spool::queue::Mark;
+use crate::spool::room::{Condition, Room};
+use crate::spool::store::{self, Opened, QueueChange, Store, StoreError};
+use crate::spool::{Config, Error, locked};
+
+/// How long readers of a failed store may take to let go of it.
+const LET_GO: Duration = Duration::from_secs(2);
+/// A start that cannot sign takes a number so far beyond the last at random: the next such start takes another.
+const UNSIGNED: u32 = 1_000;
+/// Where such a number lies when not even the last one can be read: beyond all that a gateway's life brings.
+const UNKNOWN: u32 = 1 << 20;
+
+/// What a start begins with.
+pub(in crate::spool) struct Begin {
+    pub boot: u32,
+    pub queues: Vec<(Mark, Option<Extent>)>,
+    pub kept: Kept,
+    pub strangers: Vec<(String, u64)>,
+    pub set_aside: Option<std::path::PathBuf>,
+    pub books: Books,
+    /// The store, or why there is none for now.
+    pub store: Result<(Store, Notes), StoreError>,
+    /// It has lost what later starts wrote.
+    pub went_back: bool,
+}
+
+/// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
+pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Begin, Error> {
+    let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
+    let (mut known, mut went_back) = (folder.last_boot(), false);
+    // Makes the ballast way, if that is needed; without any room opening fails and says so.
+    room.admits();
+    let opened = open(config, folder, room).and_then(|opened| {
+        let boot = last(opened.boot, folder).saturating_add(1);
+        went_back = opened.set_aside.is_none() && known.is_some_and(|last| opened.boot < last);
+        known = Some(boot);
+        sign(folder, &opened.store, boot).map(|()| (boot, opened))
+    });
+    if went_back {
+        let path = folder.path().display();
+        tracing::error!(%path, "the store has gone back to an earlier start: what was written since is lost");
+    }
+    match opened {
+        Ok((boot, Opened { store, notes, queues, kept, books, strangers, set_aside, .. })) => {
+            Ok(Begin { boot, queues, kept, books, strangers, set_aside, store: Ok((store, notes)), went_back })
+        }
+        Err(error) => Ok(Begin {
+            boot: unsigned(known),
+            queues: vec![(Mark::default(), None); config.queues.len()],
+            kept: Kept::default(),
+            strangers: Vec::new(),
+            set_aside: None,
+            books: store::no_books(config),
+            store: Err(passing(&config.path, folder, error)?),
+            went_back,
+        }),
+    }
+}
+
+/// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
+pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
+    let opened = store::open_files(config, folder).map_err(|error| match error {
+        StoreError::Newer(found) => Error::Newer { path: config.path.clone(), found, known: store::FORMAT },
+        other => Error::Store { path: config.path.clone(), source: Box::new(other) },
+    })?;
+    let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
+    let Opened { store, notes, queues, kept, books, strangers, set_aside, .. } = opened;
+    Ok(Begin { boot, queues, kept, books, strangers, set_aside, store: Ok((store, notes)), went_back: false })
+}
+
+/// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.
+fn unsigned(known: Option<u32>) -> u32 {
+    let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 44).unwrap_or(0);
+    match known {
+        Some(last) => last.saturating_add(1 + random % UNSIGNED),
+        None => UNKNOWN + random % UNKNOWN,
+    }
+}
+
+/// The error again if waiting can help, or else why the gateway does not start.
+fn passing(path: &Path, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
+    let path = path.to_owned();
+    match error {
+        StoreError::Newer(found) => Err(Error::Newer { path, found, known: store::FORMAT }),
+        StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(folder_error(&folder.store(), error)),
+        StoreError::Disk(error) if !store::is_held(&error) => Ok(StoreError::Disk(error)),
+        other => Err(Error::Store { path, source: Box::new(other) }),
+    }
+}
+
+/// Opens the store; on a full disk the ballast makes way first.
+fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened, StoreError> {
+    folder.take_lock().map_err(|error| match error {
+        Error::Folder { source, .. } | Error::Denied { source, .. } => StoreError::Disk(source),
+        other => StoreError::Disk(io::Error::other(other)),
+    })?;
+    match store::open(config, folder) {
+        Err(StoreError::Disk(error)) if Condition::of(&error) == Condition::DiskFull && room.release() => {
+            store::open(config, folder)
+        }
+        other => other,
+    }
+}
+
+/// Notes the boot in the store, for good, and then in the lock file: that it is behind there shows what the store has lost.
+fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
+    store.write_boot(boot)?;
+    store.flush()?;
+    store.sync()?;
+    folder.sign(boot).map_err(StoreError::Disk)
+}
+
+impl Keeper {
+    /// Closes the failed store and opens it anew. False when that failed, too.
+    pub(super) fn reopen(&mut self) -> bool {
+        if !self.room.admits() {
+            self.spare_ram();
+            self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
+            return false;
+        }
+        // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
+        // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
+        if locked(&self.shared.store).is_some() && self.folder.prove().is_err() {
+            self.spare_ram();
+            self.postpone();
+            return false;
+        }
+        let failed = locked(&self.shared.store).take();
+        if let Some(store) = failed.and_then(let_go) {
+            store.close();
+        }
+        match self.open_again() {
+            Ok(()) => {
+                self.retry_at = None;
+                self.shared.trouble.store(false, Ordering::Release);
+                self.shared.store_changed.notify_all();
+                for link in &self.shared.links {
+                    link.ready.notify_one();
+                }
+                self.look();
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store does not open yet");
+                self.spare_ram();
+                self.postpone();
+                false
+            }
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreError> {
+        let opened = open(&self.shared.config, &mut self.folder, &mut self.room)?;
+        if opened.boot > self.shared.boot {
+            return Err(StoreError::Overtaken(opened.boot));
+        }
+        let is_fresh = opened.set_aside.is_some();
+        let released = if std::mem::replace(&mut self.was_open, true) {
+            let survived = if is_fresh { 0 } else { opened.books.stamp() };
+            self.set_right(&opened, survived)?
+        } else {
+            self.adopt(&opened);
+            Vec::new()
+        };
+        sign(&mut self.folder, &opened.store, self.shared.boot)?;
+        released.into_iter().for_each(Receipt::release);
+        *locked(&self.shared.letters) = opened.kept;
+        if is_fresh {
+            locked(&self.shared.books).rewrite();
+            *locked(&self.shared.set_aside) = opened.set_aside;
+        } else {
+            locked(&self.shared.books).adopt(opened.books);
+        }
+        self.notes = Some(opened.notes);
+        *locked(&self.shared.store) = Some(Arc::new(opened.store));
+        Ok(())
+    }
+
+    /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What
+    /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
+    fn set_right(&mut self, opened: &Opened, survived: u64) -> Result<Vec<Receipt>, StoreError> {
+        if opened.set_aside.is_some() {
+            (0..self.shared.slots.len()).for_each(|index| self.lose_disk(index));
+        }
+        let released = self.settle_doubt(survived);
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(index, QueueChange { chunks: Vec::new(), gone: &[], mark, given_up: None })?;
+        }
+        Ok(released)
+    }
+
+    /// The damaged store took with it what a queue had on disk.
+    fn lose_disk(&self, index: usize) {
+        let places = {
+            let queue = locked(&self.shared.slots[index].queue);
+            queue.low()..queue.disk_end()
+        };
+        let lost = locked(&self.shared.slots[index].queue).lose_disk(self.shared.clock.now());
+        if lost > 0 {
+            let config = &self.shared.config.queues[index];
+            tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
+            self.shared.note_damage(index, lost, places);
+        }
+    }
+
+    /// The queues follow the store: this start had to begin without it.
+    fn adopt(&self, opened: &Opened) {
+        for (slot, (mark, first)) in self.shared.slots.iter().zip(&opened.queues) {
+            locked(&slot.queue).adopt(*mark, *first);
+        }
+        self.shared.know_strangers(opened.strangers.clone());
+    }
+}
+
+/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
+/// last reader; opening it anew waits for that.
+fn let_go(mut store: Arc<Store>) -> Option<Store> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return Some(store),
+            Err(_) if Instant::now() >= deadline => return None,
+            Err(held) => store = held,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_cannot_sign_takes_a_number_of_its_own() {
+        let numbers: Vec<u32> = (0..20).map(|_| unsigned(Some(41))).collect();
+        assert!(numbers.iter().all(|number| (42..42 + UNSIGNED).contains(number)));
+        assert!(numbers.iter().any(|number| *number != numbers[0]));
+        assert!((UNKNOWN..2 * UNKNOWN).contains(&unsigned(None)));
+    }
+}

@@ -1,0 +1,109 @@
+//! What is known outside of how far a queue is accepted: by the store once a second, by the notes within milliseconds.
+
+use super::{Limits, Mark, Queue};
+use crate::spool::chunk::Extent;
+
+/// While the spilled part drains, the store hears of `low` and of deletes at least this often.
+const LOW_EVERY_US: u64 = 1_000_000;
+/// The notes hear of it this long after a change: what is accepted in between is sent again after a kill.
+const NOTE_EVERY_US: u64 = 2_000;
+
+impl Queue {
+    /// When the store should hear of deletes and of `low` (running clock).
+    pub(in crate::spool) fn low_due(&self) -> Option<u64> {
+        self.changed_us.map(|changed| changed.saturating_add(LOW_EVERY_US))
+    }
+
+    /// When the notes should hear of `low` (running clock).
+    pub(in crate::spool) fn note_due(&self) -> Option<u64> {
+        self.unnoted_us.map(|changed| changed.saturating_add(NOTE_EVERY_US))
+    }
+
+    /// When somebody should look at this queue, for whatever reason.
+    pub(in crate::spool) fn next_due(&self, limits: Limits) -> Option<u64> {
+        self.due(limits).into_iter().chain(self.note_due()).min()
+    }
+
+    /// What is to be noted, if that is news; it counts as noted from now on.
+    pub(in crate::spool) fn note(&mut self, clock_us: u64) -> Option<Mark> {
+        self.unnoted_us.take()?;
+        let mark = self.mark_now(clock_us);
+        self.noted = self.noted.max(mark.low);
+        Some(mark)
+    }
+
+    /// `low` or the chunks have moved on from what was told outside.
+    pub(super) fn note_change(&mut self, now_us: u64) {
+        let low = self.low.min(self.disk_end);
+        if !self.gone.is_empty() || self.stored.low < low {
+            self.changed_us.get_or_insert(now_us);
+        }
+        if self.noted < low {
+            self.unnoted_us.get_or_insert(now_us);
+        }
+    }
+
+    /// The store could be opened only now: what it holds is owed before all that came since the start.
+    pub(in crate::spool) fn adopt(&mut self, stored: Mark, first: Option<Extent>) {
+        if stored.low < stored.end {
+            self.accepted.insert(stored.end, self.low);
+            self.low = stored.low;
+            self.disk_since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
+            (self.disk_owed, self.disk_bytes) = (stored.owed, stored.bytes);
+        }
+        self.chunks.extend(first.map(|extent| (extent.first, extent)));
+        self.disk_end = stored.end;
+        self.noted = stored.low;
+        self.stored = stored;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Fetch, Message};
+
+    fn fetched(queue: &Queue) -> Vec<u64> {
+        match queue.fetch(0, 9, 99_999) {
+            Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
+            Fetch::Spilled => vec![u64::MAX],
+            Fetch::Empty => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_the_store_held_is_owed_before_what_came_since() {
+        let mut queue = Queue::new(3, Mark::default(), None);
+        let base = queue.low();
+        for _ in 0..3 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.accept(base, base + 1, 6, &mut Vec::new());
+        let stored = Mark { low: 7, end: 9, owed: 2, bytes: 30, clock_us: 1 };
+        queue.adopt(stored, Some(Extent { first: 6, end: 9, bytes: 30, since_us: 1 }));
+        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (7, 2, 2));
+        assert_eq!((fetched(&queue), queue.owed_on_disk(0)), (vec![u64::MAX], Some(7)));
+        queue.accept(7, 9, 8, &mut Vec::new());
+        assert_eq!((queue.low(), fetched(&queue)), (base + 1, vec![base + 1, base + 2]));
+        assert_eq!((queue.note_due(), queue.note(9).map(|mark| mark.low)), (Some(8 + NOTE_EVERY_US), Some(9)));
+    }
+
+    #[test]
+    fn an_empty_store_changes_nothing_that_is_owed() {
+        let mut queue = Queue::new(3, Mark::default(), None);
+        queue.append(Message::default(), None, 5);
+        let before = fetched(&queue);
+        queue.adopt(Mark { low: 9, end: 9, ..Mark::default() }, None);
+        assert_eq!((fetched(&queue), queue.low()), (before, 3 << super::super::BOOT_SHIFT));
+    }
+
+    #[test]
+    fn with_nothing_on_disk_there_is_nothing_to_note() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        for _ in 0..4 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.accept(0, u64::MAX, 9, &mut Vec::new());
+        assert_eq!((queue.note_due(), queue.low_due()), (None, None));
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading the store beside the keeper: dead letters page by page, and what was set aside.
+
+use std::ops::Range;
+
+use super::{MARK, Store, StoreError, chunk_key, guarded};
+use crate::message::Reason;
+use crate::spool::chunk;
+use crate::spool::letters::{self, Kept, LetterId};
+
+/// A letter without its content: name, reason, bytes.
+pub(in crate::spool) type About = (LetterId, Option<Reason>, u64);
+
+fn about(key: &[u8], value: &[u8]) -> About {
+    (letters::id(key).unwrap_or_default(), letters::reason(value), value.len() as u64)
+}
+
+/// Counts the letters of a store that has no note of it.
+pub(super) fn count_letters(dead: &sled::Tree) -> Result<Kept, StoreError> {
+    guarded(|| {
+        let mut kept = Kept::default();
+        for entry in dead.scan_prefix(b"l") {
+            let (key, value) = entry?;
+            let (_, reason, bytes) = about(&key, &value);
+            kept.add(reason, bytes);
+        }
+        Ok(kept)
+    })
+}
+
+impl Store {
+    /// The oldest letters: as many as it takes to have both `count` of them and `bytes`.
+    pub(in crate::spool) fn oldest_letters(&self, count: u64, bytes: u64) -> Result<Vec<About>, StoreError> {
+        guarded(|| {
+            let (mut found, mut size) = (Vec::new(), 0);
+            for entry in self.dead.scan_prefix(b"l") {
+                if found.len() as u64 >= count && size >= bytes {
+                    break;
+                }
+                let (key, value) = entry?;
+                size += value.len() as u64;
+                found.push(about(&key, &value));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Letters behind `after`, oldest first, at most `max` of them and about `max_bytes`.
+    pub(in crate::spool) fn letters(
+        &self,
+        after: Option<LetterId>,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
+        let from = after.map_or_else(|| b"l".to_vec(), |after| [&letters::key(after)[..], &[0]].concat());
+        guarded(|| {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for entry in self.dead.range(from..MARK.to_vec()).take(max) {
+                let (key, value) = entry?;
+                bytes += value.len();
+                found.push((letters::id(&key).unwrap_or_default(), value.to_vec()));
+                if bytes >= max_bytes {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Lets the chunk before a hole answer for it, so that the hole is not met and counted again after a restart.
+    pub(in crate::spool) fn bridge(&self, queue: usize, hole: Range<u64>) -> Result<(), StoreError> {
+        let tree = &self.queues[queue];
+        guarded(|| {
+            let before = tree.range(chunk_key(0)..chunk_key(hole.start)).next_back().transpose()?;
+            let stretched = before.and_then(|(key, value)| Some((key, chunk::stretched(&value, hole.end)?, value)));
+            if let Some((key, stretched, value)) = stretched {
+                // A conflict means that it was accepted and deleted meanwhile.
+                let _ = tree.compare_and_swap(key, Some(value), Some(stretched))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One letter.
+    pub(in crate::spool) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(guarded(|| self.dead.get(letters::key(id)))?.map(|value| value.to_vec()))
+    }
+
+    /// How many damaged values were set aside and kept.
+    pub(in crate::spool) fn set_aside(&self) -> u64 {
+        self.damaged.len() as u64
+    }
+
+    /// Overwrites a byte of a chunk, as a failing card does.
+    #[cfg(test)]
+    pub(in crate::spool) fn damage_chunk(&self, queue: usize, first: u64) {
+        let tree = &self.queues[queue];
+        let mut value = tree.get(chunk_key(first)).unwrap().unwrap().to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        tree.insert(chunk_key(first), value).unwrap();
+    }
+}

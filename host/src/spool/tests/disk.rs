@@ -1,0 +1,346 @@
+//! Disks that are full, read-only, failing or slow.
+
+use super::*;
+use crate::spool::room::Space;
+
+const MIB: u64 = 1 << 20;
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+
+fn space(free: u64) -> Option<Space> {
+    Some(Space { free, total: 8_000 * MIB, read_only: false })
+}
+
+/// A bench with a reserve of 64 MiB on a disk that seems to have `free` bytes.
+fn bench_with(folder: &Path, free: u64) -> Bench {
+    let folder_handle = Folder::lock(folder).unwrap();
+    folder_handle.seam.script.believe(space(free));
+    Bench::open_in(folder_handle, Config { reserve_bytes: 64 * MIB, ..config(folder) })
+}
+
+impl Bench {
+    fn append_with_receipts(&self, numbers: std::ops::Range<u64>) -> Arc<Burst> {
+        let burst = Burst::new(Arc::new(Settled::default()), numbers.clone().map(|_| 1));
+        for (index, number) in (0..).zip(numbers) {
+            self.append(number, Some(burst.receipt(index)));
+        }
+        burst
+    }
+
+    fn turn(&mut self) {
+        let later = self.shared.clock.now() + 5_000_000;
+        self.keeper.turn(later);
+    }
+
+    fn accept(&self, count: usize) -> Vec<u64> {
+        let owed: Vec<Stored> = self.owed(9).into_iter().take(count).collect();
+        for stored in &owed {
+            self.backlog.accept(QUEUE, stored.seq, stored.seq.next());
+        }
+        owed.iter().map(|stored| stored.message.id.seq).collect()
+    }
+
+    fn condition(&self) -> Condition {
+        self.shared.account().condition
+    }
+}
+
+#[test]
+fn below_the_mark_nothing_is_spilled_what_is_on_disk_drains_and_it_goes_on_by_itself() {
+    let folder = tempdir();
+    let mut bench = bench_with(folder.path(), 4_000 * MIB);
+    assert!(folder.path().join("ballast").exists());
+    bench.append_with_receipts(0..50);
+    assert!(bench.commit());
+    bench.script.believe(space(20 * MIB));
+    bench.turn();
+    assert_eq!(bench.condition(), Condition::DiskFull);
+    let held = bench.append_with_receipts(50..60);
+    assert!(bench.commit(), "deletes and `low` need no room worth speaking of");
+    assert!(!held.is_settled(0));
+    assert_eq!((bench.queue().on_disk, bench.queue().in_ram), (50, 10));
+    assert_eq!(bench.accept(30), (0..30).collect::<Vec<_>>());
+    bench.turn();
+    assert_eq!((bench.queue().on_disk, bench.condition()), (20, Condition::DiskFull));
+    bench.script.believe(space(4_000 * MIB));
+    bench.turn();
+    assert_eq!(bench.condition(), Condition::Well);
+    assert!(bench.commit() && held.all_settled());
+    bench.script.believe(None);
+    assert_eq!(bench.reopen().numbers(), (30..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_alarm_is_raised_once_and_room_a_little_above_the_mark_does_not_end_it() {
+    let folder = tempdir();
+    let mut bench = bench_with(folder.path(), 4_000 * MIB);
+    let mut seen = Vec::new();
+    // The ballast, 16 MiB, counts as free.
+    for free in [60, 47, 49, 55, 57, 49, 47] {
+        bench.script.believe(space(free * MIB));
+        bench.turn();
+        seen.push(bench.condition() == Condition::DiskFull);
+    }
+    assert_eq!(seen, [false, true, true, true, false, false, true]);
+    assert!(bench.shared.is_reported.load(Ordering::Relaxed));
+}
+
+#[test]
+fn letters_wait_below_the_mark_with_their_receipts() {
+    let folder = tempdir();
+    let mut bench = bench_with(folder.path(), MIB);
+    let burst = Burst::new(Arc::new(Settled::default()), [1]);
+    bench.shared.park(vec![letter(1, Some(burst.receipt(0)))]);
+    bench.turn();
+    assert!(!burst.all_settled() && bench.shared.account().letters_waiting == 1);
+    bench.script.believe(space(4_000 * MIB));
+    bench.turn();
+    assert!(burst.all_settled() && bench.shared.account().dead_letters() == 1);
+}
+
+#[test]
+fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
+    let folder = tempdir();
+    let mut bench = bench_with(folder.path(), 4_000 * MIB);
+    let first = bench.append_with_receipts(0..20);
+    assert!(bench.commit() && first.all_settled());
+    let burst = bench.append_with_receipts(20..40);
+    bench.script.believe(space(0));
+    bench.script.fail(1, ENOSPC);
+    assert!(!bench.keeper.commit(Demand::All) || bench.condition() == Condition::DiskFull);
+    bench.shared.report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(ENOSPC)));
+    bench.turn();
+    assert!(!folder.path().join("ballast").exists());
+    assert!(!bench.shared.trouble.load(Ordering::Relaxed), "opened again, for deletes");
+    assert_eq!(bench.condition(), Condition::DiskFull);
+    assert_eq!(bench.accept(20).len(), 20);
+    bench.turn();
+    assert!(!burst.is_settled(0));
+    bench.script.believe(space(4_000 * MIB));
+    bench.turn();
+    assert!(bench.commit() && burst.all_settled() && folder.path().join("ballast").exists());
+}
+
+#[test]
+fn a_disk_that_turned_read_only_is_read_and_not_written() {
+    let folder = tempdir();
+    let mut bench = bench_with(folder.path(), 4_000 * MIB);
+    bench.append_with_receipts(0..20);
+    assert!(bench.commit());
+    bench.script.believe(Some(Space { read_only: true, ..space(4_000 * MIB).unwrap() }));
+    bench.shared.report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(EROFS)));
+    let calls = bench.script.calls();
+    let burst = bench.append_with_receipts(20..30);
+    bench.turn();
+    assert_eq!((bench.condition(), bench.script.calls()), (Condition::ReadOnly, calls));
+    assert_eq!(bench.accept(25).len(), 25);
+    assert!(burst.is_settled(4) && !burst.is_settled(5));
+    bench.script.believe(space(4_000 * MIB));
+    bench.turn();
+    assert!(bench.commit() && burst.all_settled() && bench.condition() == Condition::Well);
+    assert_eq!(bench.reopen().numbers(), (25..30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later() {
+    for errno in [EIO, ENOSPC, EROFS] {
+        let folder = tempdir();
+        let mut bench = Bench::open(config(folder.path()));
+        bench.append_with_receipts(0..30);
+        assert!(bench.commit());
+        let boot = bench.shared.boot;
+        bench.kill();
+        let handle = Folder::lock(folder.path()).unwrap();
+        handle.seam.script.fail(1, errno);
+        let mut bench = Bench::open_in(handle, config(folder.path()));
+        assert!(bench.shared.boot > boot && !bench.shared.account().is_well());
+        let online = bench.append_with_receipts(30..40);
+        assert_eq!(bench.accept(4), (30..34).collect::<Vec<_>>());
+        assert!(online.is_settled(3) && !online.is_settled(4));
+        assert!(!bench.commit(), "there is no store");
+        bench.turn();
+        assert_eq!(bench.condition(), Condition::Well);
+        assert_eq!(bench.numbers(), (0..30).chain(34..40).collect::<Vec<_>>());
+        assert!(bench.commit() && online.all_settled());
+        let bench = bench.reopen();
+        assert_eq!(bench.numbers(), (0..30).chain(34..40).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_start_that_cannot_even_lock_its_folder_goes_on_trying() {
+    let folder = tempdir();
+    let blocked = folder.path().join("mounted-later");
+    let handle = Folder::lock_with(&blocked, |script| script.fail(1, EROFS)).unwrap();
+    let mut bench = Bench::open_in(handle, config(&blocked));
+    // The first try to open is the second to lock.
+    assert!(
+        bench.shared.account().is_well() || {
+            bench.turn();
+            bench.shared.account().is_well()
+        }
+    );
+    bench.append(1, None);
+    assert!(bench.commit());
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_with_the_fix() {
+    const EACCES: i32 = 13;
+    let folder = tempdir();
+    let error = Folder::lock_with(folder.path(), |script| script.fail(1, EACCES)).unwrap_err().to_string();
+    let user = rustix::process::geteuid().as_raw();
+    let path = folder.path().display();
+    assert!(error.starts_with(&format!("`{path}` may not be written by user {user}: ")), "{error}");
+    assert!(error.contains(&format!("`chown -R {user} {path}`")), "{error}");
+    let handle = Folder::lock(folder.path()).unwrap();
+    handle.seam.script.fail(1, EACCES);
+    let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics()).err().unwrap();
+    assert!(matches!(&error, Error::Denied { path, .. } if path.ends_with("store")), "{error}");
+}
+
+#[test]
+fn a_new_store_that_cannot_be_finished_leaves_nothing_behind() {
+    let folder = tempdir();
+    let handle = Folder::lock(folder.path()).unwrap();
+    // Opening is the first call, the flush of the new store the next.
+    handle.seam.script.fail(2, ENOSPC);
+    let mut bench = Bench::open_in(handle, config(folder.path()));
+    assert!(!bench.shared.account().is_well());
+    bench.turn();
+    assert!(bench.shared.account().is_well() && bench.shared.account().damaged_store.is_none());
+}
+
+#[test]
+fn what_a_kill_sends_again_is_bounded_by_the_notes_and_they_cost_the_store_nothing() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    bench.append_with_receipts(0..60);
+    assert!(bench.commit());
+    let store = files(&folder.path().join("store"));
+    assert_eq!(bench.accept(23).len(), 23);
+    // Long before the store hears of it.
+    bench.keeper.turn(0);
+    assert_eq!(files(&folder.path().join("store")), store);
+    let bench = bench.reopen();
+    assert_eq!(bench.numbers(), (23..60).collect::<Vec<_>>());
+    assert_eq!((bench.queue().on_disk, bench.shared.account().owed()), (37, 37));
+}
+
+#[test]
+fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
+    let folder = tempdir();
+    let handle = Folder::lock(folder.path()).unwrap();
+    let mut bench = Bench::open_in(handle, config(folder.path()));
+    let spilled = bench.append_with_receipts(0..20);
+    assert!(bench.commit() && spilled.all_settled());
+    let Bench { shared, mut keeper, backlog, script } = bench;
+    let pending = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    let append = |number, index| {
+        let receipt = Some(pending.receipt(index));
+        shared.append(vec![Append { queue: QUEUE, message: message(number), receipt }]);
+    };
+    append(20, 0);
+    let (hangs, go_on) = script.hold_sync();
+    let committing = std::thread::spawn(move || keeper.commit(Demand::All));
+    hangs.recv().unwrap();
+    append(21, 1);
+    let from_disk = backlog.read(QUEUE, Seq(0));
+    assert!(!from_disk.is_empty());
+    backlog.accept(QUEUE, Seq(0), from_disk[from_disk.len() - 1].seq.next());
+    let spilled_end = shared.slots[0].queue.lock().unwrap().disk_end();
+    let Fetch::Ready(in_ram) = backlog.fetch(QUEUE, Seq(spilled_end), 9, 9_999) else { panic!("RAM is there") };
+    assert_eq!(in_ram.iter().map(|stored| stored.message.id.seq).collect::<Vec<_>>(), [20, 21]);
+    assert!(!pending.is_settled(0));
+    backlog.accept(QUEUE, in_ram[1].seq, in_ram[1].seq.next());
+    assert!(!pending.is_settled(0) && pending.is_settled(1));
+    shared.park(vec![letter(1, None)]);
+    drop(go_on);
+    assert!(committing.join().unwrap() && pending.all_settled());
+}
+
+/// What a run with one fault must keep to.
+struct Faulty {
+    bench: Option<Bench>,
+    bursts: Vec<Arc<Burst>>,
+    accepted: Vec<bool>,
+    letters: Vec<Arc<Burst>>,
+}
+
+impl Faulty {
+    fn step(&mut self, step: u64) {
+        let (from, bench) = (self.bursts.len() as u64, self.bench.as_mut().unwrap());
+        let burst = bench.append_with_receipts(from..from + 3);
+        self.bursts.extend((0..3).map(|_| Arc::clone(&burst)));
+        self.accepted.extend([false; 3]);
+        if step.is_multiple_of(3) {
+            let parked = Burst::new(Arc::new(Settled::default()), [1]);
+            bench.shared.park(vec![letter(from, Some(parked.receipt(0)))]);
+            self.letters.push(parked);
+        }
+        let before = self.settled();
+        let bench = self.bench.as_mut().unwrap();
+        // A commit on a failed handle is not what the keeper does.
+        let may_commit = step.is_multiple_of(2) && !bench.shared.trouble.load(Ordering::Relaxed);
+        let is_done = !may_commit || bench.commit();
+        if !may_commit {
+            bench.turn();
+        }
+        if !is_done {
+            assert_eq!(self.settled(), before, "a commit that failed has released something");
+        }
+        let bench = self.bench.as_mut().unwrap();
+        for number in bench.accept(2) {
+            self.accepted[usize::try_from(number).unwrap()] = true;
+        }
+    }
+
+    fn settled(&self) -> Vec<bool> {
+        (0..self.bursts.len()).map(|number| self.bursts[number].is_settled(number % 3)).collect()
+    }
+
+    /// After a kill: everything that was acknowledged is there.
+    fn kill(mut self, path: &Path) -> u64 {
+        let settled = self.settled();
+        self.bench.take().unwrap().kill();
+        let reopened = Bench::open(config(path));
+        let found = reopened.numbers();
+        let letters = self.letters.iter().filter(|letter| letter.all_settled()).count() as u64;
+        let kept = reopened.shared.dead_letters(1_000).len() as u64;
+        assert!(kept >= letters, "{kept} letters are there, {letters} were acknowledged");
+        assert_eq!(kept, reopened.shared.account().dead_letters());
+        let is_missing =
+            |number: &usize| settled[*number] && !self.accepted[*number] && found.binary_search(&(*number as u64)).is_err();
+        assert_eq!((0..settled.len()).filter(is_missing).collect::<Vec<_>>(), Vec::<usize>::new(), "acknowledged and gone");
+        settled.iter().filter(|settled| **settled).count() as u64
+    }
+}
+
+/// Each of the first 200 calls to the disk fails in turn, with each kind of error, once followed by a kill at once and
+/// once by more work.
+#[test]
+fn whichever_call_to_the_disk_fails_nothing_is_acknowledged_that_is_not_safe() {
+    let mut acknowledged = 0;
+    for n in 1..=200 {
+        let folder = tempdir();
+        let errno = [EIO, ENOSPC, EROFS][usize::try_from(n % 3).unwrap()];
+        let handle = Folder::lock(folder.path()).unwrap();
+        handle.seam.script.fail(n, errno);
+        let bench = Bench::open_in(handle, config(folder.path()));
+        let (script, shared) = (Arc::clone(&bench.script), Arc::clone(&bench.shared));
+        let mut run = Faulty { bench: Some(bench), bursts: Vec::new(), accepted: Vec::new(), letters: Vec::new() };
+        let mut steps = 0;
+        while script.calls() <= n || steps < 2 {
+            run.step(steps);
+            steps += 1;
+        }
+        if n % 2 == 0 {
+            (0..4).for_each(|more| run.step(steps + more));
+            assert!(shared.account().is_well(), "call {n}: the store is back");
+        }
+        drop(shared);
+        acknowledged += run.kill(folder.path());
+    }
+    assert!(acknowledged > 5_000, "{acknowledged} acknowledged show little");
+}

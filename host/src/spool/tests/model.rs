@@ -1,0 +1,342 @@
+//! Random steps on two queues against plain lists, over kills.
+//!
+//! A case is one sequence of steps on a store of its own, in memory where that is to be had, with a kill at its end.
+
+use std::collections::HashMap;
+
+use super::*;
+
+const QUEUES: [QueueId; 2] = [QueueId(0), QueueId(1)];
+/// The store thread is turned by hand, with a clock so far ahead that whatever lingers is due while the link is down.
+const LINGER: Duration = Duration::from_secs(3_600);
+const LATER_US: u64 = 7_200_000_000;
+const CASES: u32 = 10_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Messages, with receipts or without.
+    Append(QueueId, u32, bool),
+    Commit,
+    /// A sync fails, more arrives, the store is opened anew.
+    FailedCommit,
+    /// The store thread does what is due: with the link down, everything.
+    Turn,
+    Link(bool),
+    /// So many of what is owed, after some that are left out.
+    Accept(QueueId, usize, usize),
+    /// The last acceptance comes twice.
+    AcceptAgain,
+    Refuse(QueueId, usize),
+    Park(u32),
+    /// Reads everything owed, in fetches of this size.
+    Check(QueueId, usize),
+    /// The handle is dropped without another write.
+    Kill,
+    /// What another process finds in the files when this one is killed: the last flush, and no orderly end.
+    Crash,
+    Close,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let queue = || prop_oneof![2 => Just(QUEUES[0]), 1 => Just(QUEUES[1])];
+    prop_oneof![
+        6 => (queue(), 1_u32..30, any::<bool>()).prop_map(|(queue, count, receipts)| Step::Append(queue, count, receipts)),
+        3 => Just(Step::Commit),
+        1 => Just(Step::FailedCommit),
+        3 => Just(Step::Turn),
+        1 => any::<bool>().prop_map(Step::Link),
+        4 => (queue(), 1_usize..40).prop_map(|(queue, count)| Step::Accept(queue, 0, count)),
+        1 => (queue(), 1_usize..20, 1_usize..6).prop_map(|(queue, skip, count)| Step::Accept(queue, skip, count)),
+        1 => Just(Step::AcceptAgain),
+        1 => (queue(), 0_usize..20).prop_map(|(queue, skip)| Step::Refuse(queue, skip)),
+        1 => (1_u32..4).prop_map(Step::Park),
+        2 => (queue(), 1_usize..50).prop_map(|(queue, max)| Step::Check(queue, max)),
+        1 => Just(Step::Kill),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Close),
+    ]
+}
+
+/// One of the claims of a burst.
+struct Claim(Arc<Burst>, usize);
+
+impl Claim {
+    fn is_settled(&self) -> bool {
+        self.0.is_settled(self.1)
+    }
+}
+
+fn claims(count: u32) -> (Arc<Burst>, Vec<Claim>) {
+    let burst = Burst::new(Arc::new(Settled::default()), (0..count).map(|_| 1));
+    let claims = (0..burst.len()).map(|index| Claim(Arc::clone(&burst), index)).collect();
+    (burst, claims)
+}
+
+/// What plain lists say about message `number`.
+struct Known {
+    queue: QueueId,
+    claim: Option<Claim>,
+    durable: bool,
+    accepted: bool,
+    refused: bool,
+    /// It was only in RAM when the process was killed.
+    lost: bool,
+}
+
+impl Known {
+    fn is_in_ram(&self) -> bool {
+        !self.durable && !self.accepted && !self.lost
+    }
+}
+
+struct Parked {
+    claim: Claim,
+    durable: bool,
+    lost: bool,
+}
+
+struct Model {
+    bench: Option<Bench>,
+    folders: Vec<tempfile::TempDir>,
+    is_up: bool,
+    known: Vec<Known>,
+    parked: Vec<Parked>,
+    refusals: u64,
+    places: HashMap<(QueueId, Seq), u64>,
+    last_accepted: Option<(QueueId, Seq)>,
+    /// After an acceptance out of order a kill makes the number on disk an estimate.
+    is_exact: [bool; 2],
+    appended: [u64; 2],
+}
+
+impl Model {
+    fn new() -> Self {
+        let folder = tempdir();
+        let config = Config { commit_every: LINGER, ..config(folder.path()) };
+        Self {
+            bench: Some(Bench::open(config)),
+            folders: vec![folder],
+            is_up: false,
+            known: Vec::new(),
+            parked: Vec::new(),
+            refusals: 0,
+            places: HashMap::new(),
+            last_accepted: None,
+            is_exact: [true; 2],
+            appended: [0; 2],
+        }
+    }
+
+    fn bench(&mut self) -> &mut Bench {
+        self.bench.as_mut().unwrap()
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Append(queue, count, receipts) => self.append(queue, count, receipts),
+            Step::Commit => {
+                assert!(self.bench().commit());
+                self.committed();
+            }
+            Step::FailedCommit => self.failed_commit(),
+            Step::Turn => {
+                let later = self.bench().shared.clock.now() + LATER_US;
+                self.bench().keeper.turn(later);
+                if self.is_up { self.letters_committed() } else { self.committed() }
+            }
+            Step::Link(up) => {
+                self.bench().backlog.link(up);
+                self.is_up = up;
+            }
+            Step::Accept(queue, skip, count) => self.accept(queue, skip, count),
+            Step::AcceptAgain => {
+                if let Some((queue, place)) = self.last_accepted {
+                    self.bench().backlog.accept(queue, place, place.next());
+                }
+            }
+            Step::Refuse(queue, skip) => self.refuse(queue, skip),
+            Step::Park(count) => self.park(count),
+            Step::Check(queue, max) => {
+                let found = self.read(queue, max);
+                assert_eq!(found, self.expected(queue));
+            }
+            Step::Kill => self.restart(Bench::reopen),
+            Step::Crash => {
+                let folder = tempdir();
+                let path = folder.path().to_owned();
+                self.restart(|bench| bench.crash(&path));
+                self.folders.push(folder);
+            }
+            Step::Close => {
+                assert!(self.bench().commit() && self.bench().commit());
+                self.committed();
+                self.restart(Bench::reopen);
+            }
+        }
+        self.check();
+    }
+
+    fn append(&mut self, queue: QueueId, count: u32, receipts: bool) {
+        let (burst, claims) = claims(count);
+        let batch = (0..count).map(|index| Append {
+            queue,
+            message: message(self.known.len() as u64 + u64::from(index)),
+            receipt: receipts.then(|| burst.receipt(index)),
+        });
+        let batch = batch.collect();
+        self.bench().shared.append(batch);
+        self.appended[usize::from(queue.0)] += u64::from(count);
+        let fresh = |claim| Known {
+            queue,
+            claim: receipts.then_some(claim),
+            durable: false,
+            accepted: false,
+            refused: false,
+            lost: false,
+        };
+        self.known.extend(claims.into_iter().map(fresh));
+    }
+
+    fn park(&mut self, count: u32) {
+        let (burst, claims) = claims(count);
+        let letters = (0..count).map(|index| letter(u64::from(index), Some(burst.receipt(index)))).collect();
+        self.bench().shared.park(letters);
+        self.parked.extend(claims.into_iter().map(|claim| Parked { claim, durable: false, lost: false }));
+    }
+
+    /// Everything in RAM has gone to disk. A refused message goes with the others, and its letter beside it.
+    fn committed(&mut self) {
+        for known in &mut self.known {
+            known.durable |= !known.accepted && !known.lost;
+        }
+        self.letters_committed();
+    }
+
+    fn letters_committed(&mut self) {
+        for known in self.known.iter_mut().filter(|known| known.refused) {
+            (known.refused, known.accepted) = (false, true);
+            self.refusals += 1;
+        }
+        for parked in &mut self.parked {
+            parked.durable |= !parked.lost;
+        }
+    }
+
+    fn failed_commit(&mut self) {
+        let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
+        script.fail_syncs(1);
+        if self.bench().commit() {
+            // There was nothing to write.
+            self.committed();
+        } else {
+            self.check();
+            assert!(!shared.account().is_well());
+            self.append(QUEUES[0], 2, true);
+            self.check();
+            self.bench().keeper.turn(shared.clock.now());
+            assert!(shared.account().is_well());
+            self.letters_committed();
+        }
+        script.fail_syncs(0);
+    }
+
+    /// Accepts what is owed, as the uplink does: by the places it was told.
+    fn accept(&mut self, queue: QueueId, skip: usize, count: usize) {
+        let owed = self.bench().owed_in(queue, 9);
+        self.is_exact[usize::from(queue.0)] &= skip == 0;
+        for stored in owed.iter().skip(skip).take(count) {
+            self.bench().backlog.accept(queue, stored.seq, stored.seq.next());
+            self.last_accepted = Some((queue, stored.seq));
+            self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
+        }
+    }
+
+    fn refuse(&mut self, queue: QueueId, skip: usize) {
+        if let Some(stored) = self.bench().owed_in(queue, 9).into_iter().nth(skip) {
+            self.is_exact[usize::from(queue.0)] = false;
+            self.known[usize::try_from(stored.message.id.seq).unwrap()].refused = true;
+            self.bench().backlog.refuse(queue, stored.clone(), "not allowed".into());
+            self.bench().backlog.refuse(queue, stored, "again".into());
+        }
+    }
+
+    /// Numbers of all messages owed, unaltered, each at a place that never held another.
+    fn read(&mut self, queue: QueueId, max: usize) -> Vec<u64> {
+        let found = self.bench().owed_in(queue, max);
+        for stored in &found {
+            let number = stored.message.id.seq;
+            assert_eq!(stored.message, message(number));
+            assert_eq!(*self.places.entry((queue, stored.seq)).or_insert(number), number, "a place was used twice");
+        }
+        found.iter().map(|stored| stored.message.id.seq).collect()
+    }
+
+    fn expected(&self, queue: QueueId) -> Vec<u64> {
+        let is_owed = |known: &Known| known.queue == queue && !known.accepted && !known.refused && !known.lost;
+        (0..).zip(&self.known).filter(|(_, known)| is_owed(known)).map(|(number, _)| number).collect()
+    }
+
+    fn restart(&mut self, restart: impl FnOnce(Bench) -> Bench) {
+        for known in &mut self.known {
+            known.refused = false;
+            known.lost |= !known.durable && !known.accepted;
+        }
+        for parked in &mut self.parked {
+            parked.lost |= !parked.durable;
+        }
+        (self.is_up, self.last_accepted, self.appended) = (false, None, [0; 2]);
+        self.bench = self.bench.take().map(restart);
+        for queue in QUEUES {
+            let required = self.expected(queue);
+            let found = self.read(queue, 7);
+            assert!(found.is_sorted_by(|one, next| one < next), "in order, each once");
+            assert!(required.iter().all(|number| found.binary_search(number).is_ok()), "{required:?} in {found:?}");
+            for number in found {
+                let known = &mut self.known[usize::try_from(number).unwrap()];
+                assert!(known.queue == queue && known.durable && !known.lost, "{number} was never safe");
+                known.accepted = false;
+            }
+        }
+    }
+
+    /// Receipts are released when they may be and not before; the account adds up.
+    fn check(&mut self) {
+        for (number, known) in self.known.iter().enumerate().filter(|(_, known)| !known.lost) {
+            let is_settled = known.claim.as_ref().is_none_or(|claim| claim.is_settled() == (known.durable || known.accepted));
+            assert!(is_settled, "the receipt of {number}, durable {}, accepted {}", known.durable, known.accepted);
+        }
+        assert!(self.parked.iter().all(|parked| parked.lost || parked.claim.is_settled() == parked.durable));
+        let account = self.bench().shared.account();
+        let letters = self.refusals + self.parked.iter().filter(|parked| parked.durable).count() as u64;
+        assert_eq!(account.dead_letters(), letters.min(100));
+        for (index, queue) in QUEUES.into_iter().enumerate() {
+            let (of, count) = (&account.queues[index], |is: &dyn Fn(&Known) -> bool| {
+                self.known.iter().filter(|known| known.queue == queue && is(known)).count() as u64
+            });
+            assert_eq!(of.in_ram, count(&Known::is_in_ram));
+            assert_eq!(of.unsettled, count(&|known| known.is_in_ram() && known.claim.is_some()));
+            let in_ram = (0..).zip(&self.known).filter(|(_, known)| known.queue == queue && known.is_in_ram());
+            assert_eq!(of.ram_bytes, in_ram.map(|(number, _)| message(number).weight() as u64).sum::<u64>());
+            assert_eq!((of.appended, of.dropped, of.damaged), (self.appended[index], 0, 0));
+            if self.is_exact[index] {
+                assert_eq!(of.on_disk, count(&|known| known.durable && !known.accepted));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_spool_behaves_like_plain_lists(steps in proptest::collection::vec(step(), 1..40)) {
+        let mut model = Model::new();
+        for step in &steps {
+            model.run(step);
+        }
+        model.run(&Step::Crash);
+        for queue in QUEUES {
+            model.run(&Step::Check(queue, 8));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Check and repair: every chunk and every dead letter is read.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Part, ToolError, Tools};
+use crate::spool::letters::{self, LetterId};
+use crate::spool::locked;
+
+/// Letters read at a time.
+const LETTERS: (usize, usize) = (1_000, 4 << 20);
+
+/// A part of a queue that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `uplink:class`.
+    pub queue: String,
+    /// The first place.
+    pub from: u64,
+    /// The place behind the last.
+    pub to: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// One queue that was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedQueue {
+    /// `uplink:class`.
+    pub queue: String,
+    /// Messages that are owed and can be read.
+    pub messages: u64,
+    /// Messages owed, as the store has noted.
+    pub noted: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// All queues.
+    pub queues: Vec<CheckedQueue>,
+    /// What cannot be read of them.
+    pub findings: Vec<Finding>,
+    /// Dead letters that can be read.
+    pub letters: u64,
+    /// Those that cannot.
+    pub damaged_letters: Vec<LetterId>,
+    /// Damaged chunks that were set aside earlier and are kept for salvage.
+    pub set_aside: u64,
+}
+
+impl Checked {
+    /// Whether all of it can be read.
+    pub fn is_well(&self) -> bool {
+        self.findings.is_empty() && self.damaged_letters.is_empty()
+    }
+}
+
+impl Tools {
+    /// Reads everything; changes nothing.
+    pub fn check(&self) -> Result<Checked, ToolError> {
+        let store = self.store()?;
+        let mut checked = Checked { set_aside: store.set_aside(), ..Checked::default() };
+        for index in 0..self.shared.slots.len() {
+            self.check_queue(index, &mut checked)?;
+        }
+        let mut after = None;
+        loop {
+            let found = store.letters(after, LETTERS.0, LETTERS.1)?;
+            let Some((last, _)) = found.last() else { return Ok(checked) };
+            after = Some(*last);
+            for (id, value) in found {
+                match letters::decode(id, &value) {
+                    Ok(_) => checked.letters += 1,
+                    Err(_) => checked.damaged_letters.push(id),
+                }
+            }
+        }
+    }
+
+    fn check_queue(&self, index: usize, checked: &mut Checked) -> Result<(), ToolError> {
+        let (reader, store) = (self.reader(index), self.store()?);
+        let config = &self.shared.config.queues[index];
+        let queue = format!("{}:{}", config.uplink, config.class);
+        let noted = locked(&reader.slot.queue).tally();
+        let (mut place, mut messages) = (0, 0);
+        loop {
+            match self.next_part(&reader, &store, place)? {
+                Part::Messages(found, end) => {
+                    messages += found.len() as u64;
+                    place = end;
+                }
+                Part::Lost(finding) => {
+                    place = finding.to;
+                    checked.findings.push(Finding { queue: queue.clone(), ..finding });
+                }
+                Part::End => break,
+            }
+        }
+        checked.queues.push(CheckedQueue { queue, messages, noted: noted.in_ram + noted.on_disk });
+        Ok(())
+    }
+
+    /// Sets aside what a check finds damaged, counts what is left, and has the store note it. Answers what the check
+    /// found.
+    pub fn repair(&self) -> Result<Checked, ToolError> {
+        let checked = self.check()?;
+        for index in 0..self.shared.slots.len() {
+            // Reading as an uplink does sets aside what is damaged and learns what each chunk holds.
+            let (reader, mut place) = (self.reader(index), 0);
+            while let Some(last) = reader.read(place).last() {
+                place = last.seq.next().0;
+            }
+            let now_us = self.shared.clock.now();
+            let due = {
+                let mut queue = locked(&reader.slot.queue);
+                queue.recount(now_us);
+                queue.due(self.shared.limits(reader.slot))
+            };
+            due.into_iter().for_each(|due| self.shared.bell.due(due));
+        }
+        Ok(checked)
+    }
+}

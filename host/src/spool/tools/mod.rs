@@ -1,0 +1,334 @@
+//! What the operator does with a spool by hand: look into it, take out, put in, mend. The same on a running gateway,
+//! asked through its control socket, and on the files of a stopped one.
+//!
+//! Looking changes nothing: a damaged chunk is reported and left where it is. Putting in is answered when it is safe
+//! (accepted or on disk). Every call blocks on the disk.
+
+mod base64;
+mod check;
+mod parked;
+mod record;
+mod stopped;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Checked, Finding};
+pub use parked::{Filter, LetterPage, Returned};
+pub use record::{Content, Letter, Record, RecordError};
+pub use stopped::Stopped;
+
+use super::backlog::{Found, Reader};
+use super::store::{Store, StoreError};
+use super::{Entry, LetterId, QueueConfig, Shared, describe, locked};
+use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
+
+/// How long the store may take to become usable, or a commit to get through.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(2);
+/// Messages on one page, and about how many bytes of topic, headers and payload.
+const PAGE: (usize, usize) = (10_000, 4 << 20);
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// No such queue.
+    #[error("there is no queue `{name}`; there are: {known}")]
+    NoQueue {
+        /// As asked for.
+        name: String,
+        /// All queues.
+        known: String,
+    },
+    /// No such letter.
+    #[error("there is no dead letter {0}")]
+    NoLetter(LetterId),
+    /// The text is no name of a letter.
+    #[error("{0}")]
+    Name(String),
+    /// A record that makes no message.
+    #[error("record {index}")]
+    Record {
+        /// Counted from 1.
+        index: usize,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// The store is being opened anew.
+    #[error("the store is not open at the moment: the gateway's log says why")]
+    Closed,
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+    /// The store takes too long to write.
+    #[error("the store did not write it, or not within {} s; it may still be done later", PATIENCE.as_secs())]
+    Unwritten,
+}
+
+impl From<StoreError> for ToolError {
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(describe(&error))
+    }
+}
+
+/// What is asked of a spool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// Messages of a queue from a place on: [`Page`].
+    Page {
+        /// `uplink:class`.
+        queue: String,
+        /// The first place.
+        from: u64,
+        /// How many at most.
+        max: usize,
+    },
+    /// Messages for queues: [`Done`], when they are safe.
+    Import {
+        /// What to append.
+        records: Vec<Record>,
+    },
+    /// Give a queue up: [`Done`].
+    Drop {
+        /// `uplink:class`.
+        queue: String,
+    },
+    /// Read everything: [`Checked`].
+    Check,
+    /// The same, and set aside what is damaged: [`Checked`], as it was before.
+    Repair,
+    /// Dead letters: [`LetterPage`].
+    Letters {
+        /// Which.
+        filter: Filter,
+        /// Behind this one.
+        after: Option<LetterId>,
+        /// How many at most.
+        max: usize,
+    },
+    /// One dead letter: [`Letter`].
+    Letter {
+        /// Its name.
+        id: LetterId,
+    },
+    /// Take dead letters out: [`Done`], when they are gone for good.
+    Forget {
+        /// Their names.
+        ids: Vec<LetterId>,
+    },
+}
+
+/// How many it were.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Messages or letters.
+    pub count: u64,
+}
+
+/// A part of a queue, in order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    /// The messages.
+    pub records: Vec<Record>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<u64>,
+    /// What could not be read on the way.
+    pub findings: Vec<Finding>,
+}
+
+/// The tools of one spool.
+#[derive(Clone)]
+pub struct Tools {
+    shared: Arc<Shared>,
+}
+
+impl Tools {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
+    /// Does what is asked, in the form of the control socket.
+    pub fn answer(&self, request: Request) -> Result<serde_json::Value, ToolError> {
+        fn value(answer: impl Serialize) -> serde_json::Value {
+            serde_json::to_value(answer).expect("answers are maps with text keys")
+        }
+        Ok(match request {
+            Request::Page { queue, from, max } => value(self.page(&queue, from, max)?),
+            Request::Import { records } => value(Done { count: self.import(&records)? }),
+            Request::Drop { queue } => value(Done { count: self.drop_queue(&queue)? }),
+            Request::Check => value(self.check()?),
+            Request::Repair => value(self.repair()?),
+            Request::Letters { filter, after, max } => value(self.letters(&filter, after, max)?),
+            Request::Letter { id } => value(Letter::of(&self.letter(id)?)),
+            Request::Forget { ids } => value(Done { count: self.forget(&ids)? }),
+        })
+    }
+
+    fn queue(&self, name: &str) -> Result<QueueId, ToolError> {
+        let names = || self.shared.config.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class));
+        let index = names().position(|known| known == name).and_then(|index| u16::try_from(index).ok());
+        let unknown = || ToolError::NoQueue { name: name.to_owned(), known: names().collect::<Vec<_>>().join(", ") };
+        index.map(QueueId).ok_or_else(unknown)
+    }
+
+    fn store(&self) -> Result<Arc<Store>, ToolError> {
+        self.shared.store(Duration::from_secs(1)).ok_or(ToolError::Closed)
+    }
+
+    fn reader(&self, index: usize) -> Reader<'_> {
+        Reader { shared: &self.shared, slot: &self.shared.slots[index], index }
+    }
+
+    /// Messages of a queue from a place on, on disk and in RAM.
+    pub fn page(&self, queue: &str, from: u64, max: usize) -> Result<Page, ToolError> {
+        let index = usize::from(self.queue(queue)?.0);
+        let (reader, store) = (self.reader(index), self.store()?);
+        let (mut page, mut place, mut bytes) = (Page::default(), from, 0);
+        let max = max.clamp(1, PAGE.0);
+        loop {
+            let messages = match self.next_part(&reader, &store, place)? {
+                Part::Messages(messages, end) => {
+                    place = end;
+                    messages
+                }
+                Part::Lost(finding) => {
+                    place = finding.to;
+                    page.findings.push(Finding { queue: queue.to_owned(), ..finding });
+                    continue;
+                }
+                Part::End => return Ok(page),
+            };
+            for stored in messages {
+                if page.records.len() >= max || bytes >= PAGE.1 {
+                    page.next = Some(stored.seq.0);
+                    return Ok(page);
+                }
+                bytes += stored.message.weight();
+                let flow = self.shared.flows.name(stored.message.flow);
+                page.records.push(Record {
+                    queue: queue.to_owned(),
+                    seq: stored.seq.0,
+                    content: Content::of(&stored.message, &flow),
+                });
+            }
+        }
+    }
+
+    /// What lies at `place` or next behind it: a chunk's owed messages, some in RAM, or what is lost.
+    fn next_part(&self, reader: &Reader<'_>, store: &Store, place: u64) -> Result<Part, ToolError> {
+        let queue = &reader.slot.queue;
+        let Some(next) = locked(queue).owed_on_disk(place) else {
+            let fetched = locked(queue).fetch(place, PAGE.0, PAGE.1);
+            return Ok(match fetched {
+                Fetch::Ready(messages) => {
+                    let end = messages.last().map_or(place, |last| last.seq.next().0);
+                    Part::Messages(messages, end)
+                }
+                // What was written between the two looks is found at the next.
+                Fetch::Spilled => Part::Messages(Vec::new(), place),
+                Fetch::Empty => Part::End,
+            });
+        };
+        let lost = |to: u64, what: String| {
+            let queue = locked(queue);
+            let to = to.min(queue.disk_end());
+            // Accepted meanwhile, and therefore deleted, is not lost.
+            if queue.is_owed(next) {
+                Part::Lost(Finding { queue: String::new(), from: next, to, what })
+            } else {
+                Part::Messages(Vec::new(), next)
+            }
+        };
+        Ok(match reader.look(store, next)? {
+            Found::Chunk(mut content) => {
+                let queue = locked(queue);
+                content.messages.retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
+                Part::Messages(content.messages, content.extent.end)
+            }
+            Found::Gap { to } => lost(to, "its chunk is missing".to_owned()),
+            Found::Damaged { to, damage, .. } => lost(to, format!("its chunk is damaged: {damage}")),
+        })
+    }
+
+    /// Appends messages; returns when upstream has accepted them or they are on disk.
+    pub fn import(&self, records: &[Record]) -> Result<u64, ToolError> {
+        let mut messages = Vec::with_capacity(records.len());
+        for (index, record) in records.iter().enumerate() {
+            let message = record.content.message().map_err(|source| ToolError::Record { index: index + 1, source })?;
+            let flow = self.shared.flows.id(&record.content.flow);
+            messages.push((self.queue(&record.queue)?, Message { flow, ..message }));
+        }
+        let settled = Arc::new(Settled::default());
+        // Pressed, so that the spool writes at once.
+        settled.press(true);
+        let burst = Burst::new(settled, messages.iter().map(|_| 1));
+        let append = |(index, (queue, message))| Append { queue, message, receipt: Some(burst.receipt(index)) };
+        self.shared.append((0..).zip(messages).map(append).collect());
+        let progress = burst.progress();
+        // Only the receipts hold it now: it falls when the gateway ends before they are settled.
+        drop(burst);
+        wait(|| progress.all_settled() || progress.has_fallen())?;
+        if !progress.all_settled() {
+            return Err(ToolError::Unwritten);
+        }
+        Ok(records.len() as u64)
+    }
+
+    /// Gives up everything a queue owes.
+    pub fn drop_queue(&self, queue: &str) -> Result<u64, ToolError> {
+        let index = usize::from(self.queue(queue)?.0);
+        let slot = &self.shared.slots[index];
+        let mut released = Vec::new();
+        let (count, due) = {
+            let mut state = locked(&slot.queue);
+            let count = state.abandon(self.shared.clock.now(), &mut released);
+            (count, state.due(self.shared.limits(slot)))
+        };
+        for receipt in released {
+            receipt.release();
+        }
+        if let Some(due) = due {
+            self.shared.bell.due(due);
+        }
+        self.note_given_up(index, count);
+        Ok(count)
+    }
+
+    /// The one place that tells what an operator gave up.
+    fn note_given_up(&self, index: usize, messages: u64) {
+        if messages > 0 {
+            let QueueConfig { uplink, class, .. } = &self.shared.config.queues[index];
+            tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
+            let plain = self.shared.plain(LossReason::ByHand, messages);
+            self.shared.note([Entry { uplink: Arc::clone(uplink), class: Arc::clone(class), ..plain }]);
+        }
+    }
+}
+
+/// What [`Tools::next_part`] found.
+enum Part {
+    /// Messages, perhaps none, and where to go on.
+    Messages(Vec<Stored>, u64),
+    /// What cannot be read.
+    Lost(Finding),
+    /// Nothing more.
+    End,
+}
+
+/// Waits until something is through the store.
+fn wait(mut is_done: impl FnMut() -> bool) -> Result<(), ToolError> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_done() {
+        if Instant::now() >= deadline {
+            return Err(ToolError::Unwritten);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

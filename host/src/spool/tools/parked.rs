@@ -1,0 +1,135 @@
+//! The dead letters: listed, shown, taken out, sent on their way again.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Letter, ToolError, Tools, wait};
+use crate::message::{Append, Outlet, Receipt};
+use crate::spool::letters::{self, LetterId, LetterRecord};
+use crate::spool::locked;
+
+/// Letters looked at in one go, and about how many bytes of them.
+const GO: (usize, usize) = (1_000, 4 << 20);
+
+/// Which letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Of this flow only.
+    pub flow: Option<String>,
+    /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`.
+    pub reason: Option<String>,
+}
+
+impl Filter {
+    fn fits(&self, record: &LetterRecord) -> bool {
+        self.flow.as_ref().is_none_or(|flow| **flow == *record.flow)
+            && self.reason.as_ref().is_none_or(|reason| reason == record.reason.name())
+    }
+}
+
+/// Letters, oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LetterPage {
+    /// The letters.
+    pub letters: Vec<Letter>,
+    /// The next page begins behind this one; `None` when this was the last.
+    pub next: Option<LetterId>,
+}
+
+/// A refused letter on its way back into its queue.
+#[derive(Debug)]
+pub struct Returned {
+    /// The letter.
+    pub record: LetterRecord,
+    /// Tells when it is safe there.
+    pub receipt: Receipt,
+}
+
+impl Tools {
+    /// Letters behind `after`. One that cannot be read is left out; a check names it.
+    pub fn letters(&self, filter: &Filter, after: Option<LetterId>, max: usize) -> Result<LetterPage, ToolError> {
+        let (store, mut page) = (self.store()?, LetterPage { letters: Vec::new(), next: after });
+        let (mut bytes, max) = (0, max.clamp(1, GO.0));
+        loop {
+            let found = store.letters(page.next, GO.0, GO.1)?;
+            if found.is_empty() {
+                page.next = None;
+                return Ok(page);
+            }
+            for (id, value) in found {
+                if page.letters.len() >= max || bytes >= GO.1 {
+                    return Ok(page);
+                }
+                page.next = Some(id);
+                if let Some(record) = letters::decode(id, &value).ok().filter(|record| filter.fits(record)) {
+                    bytes += value.len();
+                    page.letters.push(Letter::of(&record));
+                }
+            }
+        }
+    }
+
+    /// One letter, in full.
+    pub fn letter(&self, id: LetterId) -> Result<LetterRecord, ToolError> {
+        let value = self.store()?.letter(id)?.ok_or(ToolError::NoLetter(id))?;
+        letters::decode(id, &value).map_err(|error| ToolError::Unreadable(format!("dead letter {id}: {error}")))
+    }
+
+    /// Takes letters out; returns when they are gone for good. Answers how many were there.
+    pub fn forget(&self, ids: &[LetterId]) -> Result<u64, ToolError> {
+        let store = self.store()?;
+        let mut known = Vec::with_capacity(ids.len());
+        for id in ids {
+            if store.has_letter(*id)? && !known.contains(id) {
+                known.push(*id);
+            }
+        }
+        drop(store);
+        if known.is_empty() {
+            return Ok(0);
+        }
+        let ticket = locked(&self.shared.pile).forget(&known);
+        self.shared.bell.due(0);
+        wait(|| locked(&self.shared.pile).has_forgotten(ticket))?;
+        Ok(known.len() as u64)
+    }
+
+    /// Whether one of these messages has become a dead letter since `before`, and how many.
+    pub fn parked_again(&self, before: Option<LetterId>, messages: &[crate::message::MessageId]) -> Result<u64, ToolError> {
+        let (store, mut after, mut count) = (self.store()?, before, 0);
+        loop {
+            let found = store.letters(after, GO.0, GO.1)?;
+            let Some((last, _)) = found.last() else { return Ok(count) };
+            after = Some(*last);
+            let again = |(id, value): &&(LetterId, Vec<u8>)| {
+                letters::decode(*id, value).is_ok_and(|record| messages.contains(&record.message.id))
+            };
+            count += found.iter().filter(again).count() as u64;
+        }
+    }
+
+    /// The newest letter that has a name by now, in the store or on its way there.
+    pub fn newest_letter(&self) -> LetterId {
+        locked(&self.shared.pile).newest()
+    }
+
+    /// Puts refused letters back into the queue they were refused from, in order. Gives back those that do not know
+    /// it, or whose queue the config does not have any more.
+    pub fn back_to_queue(&self, letters: Vec<Returned>) -> Vec<LetterRecord> {
+        let (mut appends, mut homeless) = (Vec::with_capacity(letters.len()), Vec::new());
+        for Returned { record, receipt } in letters {
+            let queue = record.queue.as_ref().and_then(|(uplink, class)| self.queue(&format!("{uplink}:{class}")).ok());
+            match queue {
+                Some(queue) => {
+                    let flow = self.shared.flows.id(&record.flow);
+                    let message = crate::message::Message { flow, ..record.message };
+                    appends.push(Append { queue, message, receipt: Some(receipt) });
+                }
+                None => homeless.push(record),
+            }
+        }
+        Arc::clone(&self.shared).append(appends);
+        homeless
+    }
+}

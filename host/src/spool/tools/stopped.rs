@@ -1,0 +1,61 @@
+//! The store of a gateway that does not run, opened to be looked at.
+
+use super::Tools;
+use crate::spool::keeper::Keeper;
+use crate::spool::{Account, Config, Error, Metrics, Policy, Purpose, QueueConfig, Shared, locked};
+
+/// The lock is held as long as this lives. Nothing is moved aside and no new boot begins; what sled itself does when
+/// it opens its files is all that is written.
+pub struct Stopped {
+    tools: Tools,
+    /// Holds the lock; never run.
+    _keeper: Keeper,
+}
+
+impl Stopped {
+    /// Opens it, with every queue it owes something to, whether the config still has it or not.
+    pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
+        let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
+        if locked(&shared.strangers).is_empty() {
+            return Ok(Self { tools: Tools::new(&shared), _keeper: keeper });
+        }
+        let config = with_strangers(&shared);
+        shared.close_store();
+        drop((shared, keeper));
+        let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics)?;
+        Ok(Self { tools: Tools::new(&shared), _keeper: keeper })
+    }
+
+    /// What can be done with it.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// The numbers.
+    pub fn account(&self) -> Account {
+        self.tools.shared.account()
+    }
+
+    /// The config with which all of its queues are known.
+    pub fn config(&self) -> &Config {
+        &self.tools.shared.config
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.tools.shared.close_store();
+    }
+}
+
+fn with_strangers(shared: &Shared) -> Config {
+    let mut config = shared.config.clone();
+    let strangers = locked(&shared.strangers);
+    let names = strangers.iter().filter_map(|(name, _)| name.split_once(':'));
+    config.queues.extend(names.map(|(uplink, class)| QueueConfig {
+        uplink: uplink.into(),
+        class: class.into(),
+        policy: Policy::default(),
+    }));
+    config
+}

@@ -1,0 +1,394 @@
+//! What a message looks like upstream: as it is, with its id, in an envelope, or packed with its neighbours.
+//!
+//! The id is the place of the message in its queue, `<uplink>/<class>/<boot>/<number>`: it stays the same however often
+//! the message is sent, and numbers of one boot have no gap. A consumer can so drop what it has had, and ask where a
+//! number is that never came: in the dead letters, or given up.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use zstd::bulk::Compressor;
+
+use crate::message::{Headers, Marks, Stored, push_header};
+
+/// The user property that carries the id.
+const ID: &str = "tidegate-id";
+const CONTENT_TYPE: &str = ":content-type";
+/// The user property of a compressed payload; its content type stays that of what is inside.
+const ENCODING: &str = "content-encoding";
+
+/// zstd's own default: slower ones gain a few percent on telemetry.
+const LEVEL: i32 = 3;
+
+/// Where the id of a message goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdForm {
+    /// Nowhere.
+    #[default]
+    None,
+    /// Into the user property `tidegate-id`; MQTT 3.1.1 has none.
+    Property,
+    /// Into an object around the payload: id, boot, seq, device, ts and payload.
+    Envelope,
+}
+
+/// How payloads are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pack {
+    /// A publish for each message.
+    #[default]
+    Raw,
+    /// Neighbours with one topic become one JSON array.
+    JsonArray,
+    /// Neighbours with one topic become one MessagePack array.
+    MsgpackArray,
+}
+
+/// How messages are dressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Where the id goes.
+    pub id: IdForm,
+    /// Whether neighbours share a publish.
+    pub pack: Pack,
+    /// Largest payload that is packed, bytes, before it is compressed.
+    pub pack_bytes: usize,
+    /// Whether payloads are compressed with zstd.
+    pub compress: bool,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self { id: IdForm::None, pack: Pack::Raw, pack_bytes: 16 << 10, compress: false }
+    }
+}
+
+/// One publish, and how many messages are in it.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) headers: Bytes,
+    pub(super) marks: Marks,
+    pub(super) count: usize,
+}
+
+/// Dresses the messages of one uplink.
+pub(super) struct Dress {
+    form: Form,
+    /// Of each queue: `<uplink>/<class>/`.
+    names: Vec<String>,
+    /// Header blocks and payloads are cut from these, so that not every message costs an allocation.
+    block: BytesMut,
+    payload: BytesMut,
+    text: String,
+    /// `None`: payloads are not compressed, or there is no memory for it.
+    compressor: Option<Compressor<'static>>,
+}
+
+/// The members of an envelope before its payload.
+#[derive(Serialize)]
+struct Cover<'a> {
+    id: &'a str,
+    boot: u64,
+    seq: u64,
+    device: &'a str,
+    /// Wall clock at arrival, microseconds since 1970.
+    ts: u64,
+}
+
+/// An envelope in MessagePack, which has bytes.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    id: &'a str,
+    boot: u64,
+    seq: u64,
+    device: &'a str,
+    ts: u64,
+    #[serde(with = "serde_bytes")]
+    payload: &'a [u8],
+}
+
+impl Dress {
+    /// For queues with these names (`<uplink>/<class>/`).
+    pub(super) fn new(form: Form, names: Vec<String>) -> Self {
+        let compressor = if form.compress { Compressor::new(LEVEL).ok() } else { None };
+        Self { form, names, block: BytesMut::new(), payload: BytesMut::new(), text: String::new(), compressor }
+    }
+
+    /// Whether messages go out as they came.
+    fn is_plain(&self) -> bool {
+        self.form.id == IdForm::None && self.form.pack == Pack::Raw && self.compressor.is_none()
+    }
+
+    /// The next publish of `queue`, whose messages are `ready`: the first of them, and where payloads are packed as many
+    /// as fit behind it. `None` when there is none.
+    pub(super) fn packet<'a>(&mut self, queue: usize, mut ready: impl Iterator<Item = &'a Stored>) -> Option<Packet> {
+        let first = ready.next()?;
+        let message = &first.message;
+        let (topic, marks) = (message.topic.clone(), message.marks);
+        if self.is_plain() {
+            return Some(Packet { topic, payload: message.payload.clone(), headers: message.headers.clone(), marks, count: 1 });
+        }
+        let count = self.fill(queue, first, ready);
+        let content_type = match (self.form.pack, self.form.id) {
+            (Pack::MsgpackArray, _) => Some("application/vnd.msgpack"),
+            (Pack::JsonArray, _) | (Pack::Raw, IdForm::Envelope) => Some("application/json"),
+            (Pack::Raw, _) => None,
+        };
+        let plain = if content_type.is_some() { self.payload.split().freeze() } else { message.payload.clone() };
+        let compressed = self.compressor.as_mut().and_then(|compressor| compressor.compress(&plain).ok());
+        let headers = self.finish_headers(&message.headers, content_type, compressed.is_some());
+        let payload = compressed.map_or(plain, Bytes::from);
+        Some(Packet { topic, payload, headers, marks, count })
+    }
+
+    /// Writes the payload of the first message and of those that fit behind it, and their ids where they are properties.
+    fn fill<'a>(&mut self, queue: usize, first: &Stored, mut ready: impl Iterator<Item = &'a Stored>) -> usize {
+        self.payload.clear();
+        self.block.clear();
+        match self.form.pack {
+            Pack::Raw => {
+                self.put(queue, first);
+                return 1;
+            }
+            Pack::JsonArray => self.payload.put_u8(b'['),
+            // An array with a 32-bit length, which is written at the end.
+            Pack::MsgpackArray => self.payload.extend_from_slice(&[0xdd, 0, 0, 0, 0]),
+        }
+        let mut count: u32 = 0;
+        let mut next = Some(first);
+        while let Some(stored) = next {
+            let (payload, block) = (self.payload.len(), self.block.len());
+            if count > 0 && self.form.pack == Pack::JsonArray {
+                self.payload.put_u8(b',');
+            }
+            self.put(queue, stored);
+            if count > 0 && self.payload.len() >= self.form.pack_bytes {
+                self.payload.truncate(payload);
+                self.block.truncate(block);
+                break;
+            }
+            count += 1;
+            next = ready.next().filter(|next| goes_with(next, first));
+        }
+        match self.form.pack {
+            Pack::MsgpackArray => self.payload[1..5].copy_from_slice(&count.to_be_bytes()),
+            _ => self.payload.put_u8(b']'),
+        }
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Writes one message as it stands in the payload.
+    fn put(&mut self, queue: usize, stored: &Stored) {
+        let Stored { seq, message } = stored;
+        self.text.clear();
+        if self.form.id != IdForm::None {
+            // Writing into a text cannot fail.
+            let _ = write!(self.text, "{}{}/{}", self.names[queue], seq.boot(), seq.number());
+        }
+        if self.form.id == IdForm::Property {
+            put_header(&mut self.block, ID, self.text.as_bytes());
+        }
+        let out = &mut self.payload;
+        if self.form.id == IdForm::Envelope {
+            let device = String::from_utf8_lossy(message.key());
+            let (id, device, boot, number, ts) = (&*self.text, &*device, seq.boot(), seq.number(), message.received_us);
+            let payload = &message.payload;
+            match self.form.pack {
+                Pack::MsgpackArray => put_msgpack(out, &Envelope { id, boot, seq: number, device, ts, payload }),
+                Pack::Raw | Pack::JsonArray => put_json(out, &Cover { id, boot, seq: number, device, ts }, payload),
+            }
+            return;
+        }
+        match self.form.pack {
+            Pack::Raw => {}
+            Pack::JsonArray if is_json(&message.payload) => out.extend_from_slice(&message.payload),
+            Pack::JsonArray => {
+                out.put_u8(b'{');
+                put_json_payload(out, &message.payload);
+            }
+            Pack::MsgpackArray => put_msgpack(out, serde_bytes::Bytes::new(&message.payload)),
+        }
+    }
+
+    /// Our headers and the message's own; a content type of ours takes the place of its own.
+    fn finish_headers(&mut self, own: &Bytes, content_type: Option<&str>, compressed: bool) -> Bytes {
+        if self.block.is_empty() && content_type.is_none() && !compressed {
+            return own.clone();
+        }
+        for (name, value) in Headers(own).flatten().filter(|(name, _)| content_type.is_none() || *name != CONTENT_TYPE) {
+            put_header(&mut self.block, name, value);
+        }
+        if let Some(content_type) = content_type {
+            put_header(&mut self.block, CONTENT_TYPE, content_type.as_bytes());
+        }
+        if compressed {
+            put_header(&mut self.block, ENCODING, b"zstd");
+        }
+        self.block.split().freeze()
+    }
+}
+
+/// Whether a message may share a publish with `first`.
+fn goes_with(stored: &Stored, first: &Stored) -> bool {
+    let (one, other) = (&stored.message, &first.message);
+    one.topic == other.topic && one.headers == other.headers && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
+}
+
+/// What came out of a header block, or was made here, fits one.
+fn put_header(block: &mut BytesMut, name: &str, value: &[u8]) {
+    let pushed = push_header(block, name, value);
+    debug_assert!(pushed.is_ok(), "header `{name}` is too long");
+}
+
+fn is_json(payload: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(payload).is_ok()
+}
+
+fn put_json(out: &mut BytesMut, cover: &Cover<'_>, payload: &[u8]) {
+    // Texts and numbers have nothing that JSON cannot say, and the buffer grows.
+    let written = serde_json::to_writer((&mut *out).writer(), cover);
+    debug_assert!(written.is_ok());
+    // The payload goes in before the closing brace.
+    out.truncate(out.len().saturating_sub(1));
+    out.put_u8(b',');
+    put_json_payload(out, payload);
+}
+
+/// The last member: the payload itself if it is JSON, else in base64 under a name that says so.
+fn put_json_payload(out: &mut BytesMut, payload: &[u8]) {
+    if is_json(payload) {
+        out.extend_from_slice(b"\"payload\":");
+        out.extend_from_slice(payload);
+    } else {
+        out.extend_from_slice(b"\"payload_base64\":\"");
+        out.extend_from_slice(STANDARD.encode(payload).as_bytes());
+        out.put_u8(b'"');
+    }
+    out.put_u8(b'}');
+}
+
+fn put_msgpack(out: &mut BytesMut, value: impl Serialize) {
+    let written = value.serialize(&mut rmp_serde::Serializer::new(out.writer()).with_struct_map());
+    debug_assert!(written.is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, Seq, Span};
+    use serde_json::{Value, json};
+
+    const PLACE: u64 = (3 << Seq::BOOT_SHIFT) + 17;
+
+    fn stored(number: u64, topic: &'static str, payload: &'static [u8]) -> Stored {
+        let message = Message {
+            topic: Bytes::from_static(topic.as_bytes()),
+            key: Span { offset: 3, len: 2 },
+            payload: Bytes::from_static(payload),
+            received_us: 5,
+            ..Message::default()
+        };
+        Stored { seq: Seq(PLACE + number), message }
+    }
+
+    fn dress(id: IdForm, pack: Pack) -> Dress {
+        Dress::new(Form { id, pack, ..Form::default() }, vec!["cloud/telemetry/".into()])
+    }
+
+    fn headers(packet: &Packet) -> Vec<(String, String)> {
+        let text = |entry: Result<(&str, &[u8]), _>| {
+            let (name, value) = entry.unwrap();
+            (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
+        };
+        Headers(&packet.headers).map(text).collect()
+    }
+
+    #[test]
+    fn a_plain_message_is_the_same_bytes() {
+        let one = stored(0, "up/d1", b"{}");
+        let packet = dress(IdForm::None, Pack::Raw).packet(0, [&one].into_iter()).unwrap();
+        assert_eq!((packet.payload.as_ptr(), packet.count), (one.message.payload.as_ptr(), 1));
+        assert!(packet.headers.is_empty());
+    }
+
+    #[test]
+    fn the_id_is_a_user_property_beside_the_messages_own() {
+        let mut one = stored(0, "up/d1", b"{}");
+        let mut own = Vec::new();
+        push_header(&mut own, "unit", b"C").unwrap();
+        one.message.headers = own.into();
+        let packet = dress(IdForm::Property, Pack::Raw).packet(0, [&one].into_iter()).unwrap();
+        let expected = [("tidegate-id", "cloud/telemetry/3/17"), ("unit", "C")];
+        assert_eq!(headers(&packet), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(&packet.payload[..], b"{}");
+    }
+
+    #[test]
+    fn an_envelope_holds_json_as_it_is_and_the_rest_in_base64() {
+        let mut dress = dress(IdForm::Envelope, Pack::Raw);
+        let json = dress.packet(0, [&stored(0, "up/d1", b"{\"t\": 1.50}")].into_iter()).unwrap();
+        let text = std::str::from_utf8(&json.payload).unwrap();
+        assert_eq!(text, r#"{"id":"cloud/telemetry/3/17","boot":3,"seq":17,"device":"d1","ts":5,"payload":{"t": 1.50}}"#);
+        let bytes = dress.packet(0, [&stored(1, "up/d1", b"\xff\x00")].into_iter()).unwrap();
+        let value: Value = serde_json::from_slice(&bytes.payload).unwrap();
+        assert_eq!((&value["seq"], &value["payload_base64"]), (&json!(18), &json!("/wA=")));
+        assert_eq!(headers(&bytes), [(":content-type".to_owned(), "application/json".to_owned())]);
+    }
+
+    #[test]
+    fn neighbours_with_one_topic_share_a_publish_up_to_the_limit() {
+        let messages = [stored(0, "up/d1", b"1"), stored(1, "up/d1", b"x"), stored(2, "up/d1", b"3"), stored(3, "up/d2", b"4")];
+        let mut plain = dress(IdForm::None, Pack::JsonArray);
+        let packet = plain.packet(0, messages.iter()).unwrap();
+        assert_eq!((&packet.payload[..], packet.count), (br#"[1,{"payload_base64":"eA=="},3]"#.as_slice(), 3));
+        plain.form.pack_bytes = 20;
+        assert_eq!(plain.packet(0, messages.iter()).unwrap().count, 1);
+        plain.form.pack_bytes = 1;
+        assert_eq!(plain.packet(0, messages.iter()).unwrap().count, 1);
+        assert!(plain.packet(0, [].into_iter()).is_none());
+    }
+
+    #[test]
+    fn a_message_that_is_left_out_of_a_batch_leaves_no_id_behind() {
+        let messages = [stored(0, "up/d1", b"1"), stored(1, "up/d1", b"2345678")];
+        let mut dress = dress(IdForm::Property, Pack::JsonArray);
+        dress.form.pack_bytes = 6;
+        let packet = dress.packet(0, messages.iter()).unwrap();
+        assert_eq!((packet.count, headers(&packet)[0].1.as_str()), (1, "cloud/telemetry/3/17"));
+        assert_eq!(headers(&packet).len(), 2);
+    }
+
+    #[test]
+    fn message_pack_holds_the_exact_bytes() {
+        #[derive(serde::Deserialize)]
+        struct Read {
+            id: String,
+            seq: u64,
+            payload: serde_bytes::ByteBuf,
+        }
+        let messages = [stored(0, "up/d1", b"\xff"), stored(1, "up/d1", b"{}")];
+        let packet = dress(IdForm::Envelope, Pack::MsgpackArray).packet(0, messages.iter()).unwrap();
+        let read: Vec<Read> = rmp_serde::from_slice(&packet.payload).unwrap();
+        assert_eq!((read[0].id.as_str(), read[1].seq), ("cloud/telemetry/3/17", 18));
+        assert_eq!((&read[0].payload[..], &read[1].payload[..]), (b"\xff".as_slice(), b"{}".as_slice()));
+        let packet = dress(IdForm::None, Pack::MsgpackArray).packet(0, messages.iter()).unwrap();
+        let read: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(&packet.payload).unwrap();
+        assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn a_compressed_payload_says_so_and_is_the_same_inside() {
+        let one = stored(0, "up/d1", &[b'a'; 5_000]);
+        let form = Form { compress: true, ..Form::default() };
+        let packet = Dress::new(form, vec!["cloud/telemetry/".into()]).packet(0, [&one].into_iter()).unwrap();
+        assert!(packet.payload.len() < 100);
+        assert_eq!(zstd::bulk::decompress(&packet.payload, 9_999).unwrap(), one.message.payload);
+        assert_eq!(headers(&packet), [("content-encoding".to_owned(), "zstd".to_owned())]);
+    }
+}

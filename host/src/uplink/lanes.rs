@@ -1,0 +1,93 @@
+//! Several connections to one upstream, each with the window the broker grants: a message takes the connection of its
+//! key, so keys keep their order, and what is accepted out of order is the spool's to sort.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use super::pull::Part;
+use super::{Config, Error, Shared, drain};
+use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
+use crate::mqtt::Stop;
+
+/// The backlog as one of several connections sees it: with a bell of its own, and a link that is down only when all are.
+struct Lane {
+    backlog: Arc<dyn Backlog>,
+    bell: Arc<Notify>,
+    up: AtomicBool,
+    standing: Arc<AtomicUsize>,
+}
+
+impl Backlog for Lane {
+    fn low(&self, queue: QueueId) -> Seq {
+        self.backlog.low(queue)
+    }
+
+    fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
+        self.backlog.fetch(queue, from, max, max_bytes)
+    }
+
+    fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
+        self.backlog.read(queue, from)
+    }
+
+    fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
+        self.backlog.accept(queue, from, to);
+    }
+
+    fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
+        self.backlog.refuse(queue, stored, detail);
+    }
+
+    fn link(&self, up: bool) {
+        if self.up.swap(up, Ordering::Relaxed) == up {
+            return;
+        }
+        // All connections of an uplink live on the network's thread, so nothing comes between count and word.
+        let standing =
+            if up { self.standing.fetch_add(1, Ordering::Relaxed) } else { self.standing.fetch_sub(1, Ordering::Relaxed) - 1 };
+        if standing == 0 {
+            self.backlog.link(up);
+        }
+    }
+
+    fn ready(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
+    }
+}
+
+/// Runs `config.connections` of them until all have left.
+pub(super) async fn run(
+    config: &Config,
+    backlog: &Arc<dyn Backlog>,
+    shared: &Shared,
+    stop: &watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let mut lanes = JoinSet::new();
+    let mut bells = Vec::new();
+    let standing = Arc::new(AtomicUsize::new(0));
+    for index in 0..config.connections {
+        let bell = Arc::new(Notify::new());
+        bells.push(Arc::clone(&bell));
+        let (backlog, standing) = (Arc::clone(backlog), Arc::clone(&standing));
+        let lane = Arc::new(Lane { backlog, bell, up: AtomicBool::new(false), standing });
+        let part = Part { index: u64::from(index), of: u64::from(config.connections) };
+        let mut config = config.clone();
+        config.mqtt.client_id = config.client_id(index);
+        lanes.spawn(drain(config, part, lane, shared.clone(), stop.clone()));
+    }
+    let ready = backlog.ready();
+    loop {
+        tokio::select! {
+            () = ready.notified() => bells.iter().for_each(|bell| bell.notify_one()),
+            ended = lanes.join_next() => match ended {
+                None => return Ok(()),
+                Some(Ok(ended)) => ended?,
+                // The stage as a whole is started again, as with one connection.
+                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Power cuts: the file system under the data folder stops dead, and everything that was not synced is gone.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::disk::{Disk, can_cut_power};
+use tidegate_tests::tally::Verdict;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, rounds, wait_until, where_possible};
+
+use crate::scene::{UP, compare, config, flow};
+
+pub fn cases() -> Vec<Trial> {
+    let has_strace = Command::new("strace").arg("-V").output().is_ok();
+    vec![
+        where_possible("power::nothing_acknowledged_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
+            let verdict = cuts(rounds(20, 200), Sync::Done)?;
+            ensure!(verdict.is_at_least_once(), "{verdict}");
+            Ok(())
+        }),
+        where_possible(
+            "power::the_test_sees_a_sync_left_out",
+            "root, a loop device, mkfs.ext4, xfs_io and strace",
+            move || can_cut_power() && has_strace,
+            || {
+                // Not every cut does harm; that twenty in a row do none would say that the test is blind.
+                for _ in 0..20 {
+                    if !cuts(1, Sync::LeftOut)?.is_at_least_once() {
+                        return Ok(());
+                    }
+                }
+                bail!("twenty power cuts without a sync, and nothing was lost: the test sees nothing")
+            },
+        ),
+    ]
+}
+
+/// Whether the gateway's syncs reach the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    Done,
+    /// The gateway believes they do.
+    LeftOut,
+}
+
+/// Upstream is dark, so that all that is acknowledged is so because it is on disk. At random moments under load the
+/// gateway is stopped, so that what it has acknowledged is settled, and then the power is cut. At the end the link comes
+/// back.
+/// Guarantee: the store opens after every cut, and every message that the field broker acknowledged to its sender
+/// arrives upstream at least once, in order per device.
+fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
+    let (field, cloud, folder) = (Broker::embedded()?, Broker::embedded()?, tempfile::tempdir()?);
+    let at = folder.path().join("card");
+    let disk = Disk::ext4(&at, 1_024)?;
+    let link = Cuttable::to(cloud.address())?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = format!("[spool]\ncommit_every = \"50ms\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
+    let mut setup = Gateway::with(text).data_at(at.join("data"));
+    if sync == Sync::LeftOut {
+        setup = setup.under(&[
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=syncfs,fsync,fdatasync,sync_file_range:retval=0",
+        ]);
+    }
+    // Once online, so that the field broker has a session that keeps messages while the gateway is away.
+    setup = setup.start()?.kill()?;
+    link.go_dark();
+    let load = Load::start(field.address(), Plan::default());
+    let mut on_disk = 0.0;
+    for _ in 0..rounds {
+        let gateway = setup.launch()?;
+        wait_until("something is on disk", || gateway.metric("tidegate_spool_commits_total", &[]) > 0.0)?;
+        // The time until the cut is the experiment; nothing is synchronised by it.
+        std::thread::park_timeout(Duration::from_millis(fastrand::u64(10..600)));
+        on_disk += gateway.metric("tidegate_spool_commits_total", &[]);
+        gateway.freeze()?;
+        disk.cut_power()?;
+        setup = gateway.kill()?;
+        disk.mount_again()?;
+    }
+    link.back();
+    let sent = load.stop()?;
+    let gateway = setup.start()?;
+    let verdict = match sync {
+        Sync::Done => compare(&sent, watch)?,
+        Sync::LeftOut => {
+            // What is lost never comes, but what is sent after it does.
+            field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
+            wait_until("what is sent after the cuts arrives", || watch.tally().count_of("marker") == 1)?;
+            wait_until("the gateway has nothing more", || {
+                gateway.metric("tidegate_source_unsettled_messages", &[]) + gateway.metric("tidegate_spool_messages", &[]) == 0.0
+            })?;
+            sent.against(&watch.stop()?, |_, _| true)
+        }
+    };
+    let (status, _) = gateway.stop()?;
+    ensure!(status.success(), "the last gateway ended with {status}");
+    eprintln!("{rounds} power cuts, sync {sync:?}, {on_disk} commits: {verdict}");
+    Ok(verdict)
+}

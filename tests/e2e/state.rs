@@ -1,0 +1,156 @@
+//! What plugins remember, over stops and kills.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Broker, Gateway, Watch, case, wait_until};
+
+use crate::guest::component;
+use crate::scene::{UP, config, flow, plugin_file};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("state::a_stop_loses_nothing_and_the_lanes_may_change", a_stop_loses_nothing_and_the_lanes_may_change),
+        case("state::a_kill_loses_what_came_after_the_last_checkpoint", a_kill_loses_what_came_after_the_last_checkpoint),
+        case("state::an_alarm_raised_before_a_kill_is_not_raised_again", an_alarm_raised_before_a_kill),
+        case("state::a_plugin_that_cannot_read_its_state", a_plugin_that_cannot_read_its_state),
+    ]
+}
+
+const FILE: &str = "count.wasm";
+const DEVICES: usize = 20;
+
+fn counting(field: &Broker, cloud: &Broker, more: &str) -> String {
+    config(&field.url(), &cloud.url(), &flow(&format!("{}{more}\n", plugin_file("count", FILE).trim_end())))
+}
+
+/// Publishes one message of the device and waits for its count.
+fn count(field: &Broker, cloud: &Broker, device: &str) -> Result<u64> {
+    let watch = Watch::start(cloud.address(), &format!("up/devices/{device}/telemetry"))?;
+    field.publish(&format!("devices/{device}/telemetry"), "probe")?;
+    wait_until("the count arrives", || {
+        watch.arrivals().iter().any(|arrival| arrival.json().is_ok_and(|json| json["of"] == "probe"))
+    })?;
+    let arrivals = watch.arrivals();
+    arrivals.last().context("just arrived")?.json()?["count"].as_u64().context("no count")
+}
+
+/// A plugin that counts per device, in 3 lanes, then in 1, then in 5, with an ordinary stop in between.
+/// Guarantee: every count goes on where it was.
+fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let text = counting(&field, &cloud, "\ncheckpoint = \"1h\"");
+    let mut setup = Gateway::with(&text);
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    for (run, lanes) in [3, 1, 5].into_iter().enumerate() {
+        fs::write(setup.config_file(), text.replace("lanes = 3", &format!("lanes = {lanes}")))?;
+        let gateway = setup.start()?;
+        for device in 0..DEVICES {
+            field.publish(&format!("devices/d{device}/telemetry"), &format!("run {run}"))?;
+        }
+        wait_until("all have arrived", || watch.total() as usize >= DEVICES * (run + 1))?;
+        setup = gateway.stop()?.1;
+    }
+    for arrival in watch.arrivals() {
+        let json = arrival.json()?;
+        let run = json["of"].as_str().and_then(|of| of.strip_prefix("run ")?.parse::<u64>().ok()).context("no run")?;
+        ensure!(json["count"] == run + 1, "{json} with {run} runs before");
+    }
+    Ok(())
+}
+
+/// Changes are made until the store has begun and ended a checkpoint after this was called: the first two that end may
+/// have begun before.
+fn wait_for_checkpoint(gateway: &Gateway, mut change: impl FnMut() -> Result<()>) -> Result<()> {
+    let checkpoints = || gateway.metric("tidegate_spool_checkpoints_total", &[]);
+    let before = checkpoints();
+    let mut failed = Ok(());
+    wait_until("three more checkpoints are through", || {
+        failed = change();
+        failed.is_err() || checkpoints() >= before + 3.0
+    })?;
+    failed
+}
+
+/// A plugin that counts, with a checkpoint every 20 ms, is killed after one.
+/// Guarantee: the count is at least what it was before that checkpoint began; bytes are counted apart.
+fn a_kill_loses_what_came_after_the_last_checkpoint() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let setup = Gateway::with(counting(&field, &cloud, "\ncheckpoint = \"20ms\""));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let mut gateway = setup.start()?;
+    let mut expected = 0;
+    for _ in 0..3 {
+        let counted = count(&field, &cloud, "d1")?;
+        ensure!(counted > expected, "{counted} after {expected}");
+        expected = counted;
+        wait_for_checkpoint(&gateway, || field.publish("devices/other/telemetry", "x"))?;
+        ensure!(gateway.metric("tidegate_spool_state_written_bytes_total", &[]) > 0.0, "no bytes are counted");
+        gateway = gateway.kill()?.start()?;
+    }
+    let counted = count(&field, &cloud, "d1")?;
+    ensure!(counted > expected, "{counted} after {expected}");
+    Ok(())
+}
+
+/// The threshold plugin has raised an alarm; the gateway is killed, and the device is still above the threshold.
+/// Guarantee: the alarm is not raised a second time, and it is cleared.
+fn an_alarm_raised_before_a_kill() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let plugin = "[[flow.all.plugin]]\nplugin = \"builtin:threshold\"\ncheckpoint = \"20ms\"\n\
+                  settings = { field = \"temperature\", above = 30 }\n";
+    let flow = flow(plugin).replace("out = \"cloud:telemetry\"", "out = \"cloud:telemetry\", alarms = \"cloud:alarm\"");
+    let alarms = Watch::start(cloud.address(), "alarms/d1/#")?;
+    let readings = Watch::start(cloud.address(), "up/devices/d1/telemetry")?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow)).start()?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":40}"#)?;
+    wait_until("the alarm is raised", || alarms.total() == 1)?;
+    let mut others = 0;
+    wait_for_checkpoint(&gateway, || {
+        others += 1;
+        field.publish(&format!("devices/other{others}/telemetry"), r#"{"temperature":40}"#)
+    })?;
+    let gateway = gateway.kill()?.start()?;
+    let before = readings.total();
+    field.publish("devices/d1/telemetry", r#"{"temperature":41}"#)?;
+    wait_until("the reading arrives", || readings.total() > before)?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":20}"#)?;
+    wait_until("the alarm is cleared", || alarms.total() >= 2)?;
+    let states: Vec<String> =
+        alarms.arrivals().iter().map(|alarm| Ok(alarm.json()?["state"].to_string())).collect::<Result<_>>()?;
+    ensure!(states == ["\"raised\"", "\"cleared\""], "{states:?}");
+    drop(gateway);
+    Ok(())
+}
+
+/// The plugin's file is replaced, while the gateway is stopped, by one that cannot read the state of the first; then
+/// the plugin leaves the config.
+/// Guarantee: with `refused_state = "required"` the gateway does not start, exit code 4; else it starts without, says
+/// so, and messages flow; state of a plugin that is gone is kept and named.
+fn a_plugin_that_cannot_read_its_state() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let setup = Gateway::with(counting(&field, &cloud, ""));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let gateway = setup.start()?;
+    count(&field, &cloud, "d1")?;
+    let (_, setup) = gateway.stop()?;
+    fs::write(setup.folder().join(FILE), component("other-state")?)?;
+    fs::write(setup.config_file(), counting(&field, &cloud, "\nrefused_state = \"required\""))?;
+    let (status, lines) = setup.fail()?;
+    ensure!(status.code() == Some(4), "ended with {status}");
+    ensure!(lines.has(&["count", "cannot take over its state"]), "{:?}", lines.all());
+    fs::write(setup.config_file(), counting(&field, &cloud, ""))?;
+    let gateway = setup.start()?;
+    ensure!(gateway.lines().has(&["count", "starts without state"]), "nothing is said about it");
+    let (_, setup) = gateway.stop()?;
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let gateway = setup.start()?;
+    ensure!(count(&field, &cloud, "d1")? == 1, "the state is still there");
+    let (_, setup) = gateway.stop()?;
+    fs::write(setup.config_file(), config(&field.url(), &cloud.url(), &flow("")))?;
+    let gateway = setup.start()?;
+    ensure!(gateway.lines().has(&["count", "the config does not have"]), "the state is not named");
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The operator's commands against the real binary: status, dead letters, the spool by hand.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate_tests::binary::tidegate;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::tally::Sent;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, needs, wait_until, with_mosquitto};
+
+use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        with_mosquitto("tools::parked_messages_go_through_the_mended_plugin", parked_messages_go_through_the_mended_plugin),
+        case("tools::status_tells_what_is_owed_running_and_stopped", status_tells_what_is_owed_running_and_stopped),
+        with_mosquitto("tools::what_is_exported_and_imported_is_delivered", what_is_exported_and_imported_is_delivered),
+        case("tools::a_damaged_chunk_is_found_and_costs_only_itself", a_damaged_chunk_is_found_and_costs_only_itself),
+        case("tools::files_in_use_and_files_that_are_not_there", files_in_use_and_files_that_are_not_there),
+        needs(
+            "tools::the_control_socket_is_for_owner_and_group",
+            "the right to act as another user who may run the binary",
+            can_act_as_nobody(),
+            the_control_socket_is_for_owner_and_group,
+        ),
+    ]
+}
+
+/// A user and a group that own nothing.
+const NOBODY: u32 = 65_534;
+
+/// Runs `tidegate` with these arguments on the gateway in this folder.
+fn ask(folder: &Path, arguments: &[&str]) -> Result<Output> {
+    command(folder, arguments)?.output().context("cannot run tidegate")
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(tidegate()?);
+    command.args(arguments).arg("--config").arg(folder.join("tidegate.toml")).arg("--data-dir").arg(folder.join("data"));
+    Ok(command)
+}
+
+/// The same, which must end with `code`; what it said on standard output and on standard error.
+fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
+    let output = ask(folder, arguments)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    ensure!(output.status.code() == Some(code), "{arguments:?} ended with {}, not {code}:\n{out}{error}", output.status);
+    Ok((out, error))
+}
+
+fn json(folder: &Path, arguments: &[&str], code: i32) -> Result<Value> {
+    let (out, _) = told(folder, &[arguments, &["-o", "json"]].concat(), code)?;
+    serde_json::from_str(&out).with_context(|| format!("{arguments:?} answered no JSON: {out}"))
+}
+
+/// Brokers on either side, the one upstream behind a link that is dark, and what was sent into the gateway.
+struct Dark {
+    _field: Broker,
+    _cloud: Broker,
+    link: Cuttable,
+    watch: Watch,
+    gateway: Gateway,
+    sent: Sent,
+}
+
+impl Dark {
+    /// `total` messages through `plugins`; `metric` is what tells that all of them are in.
+    fn with(brokers: fn() -> Result<Broker>, plugins: &str, total: usize, metric: &str) -> Result<Self> {
+        let (field, cloud) = (brokers()?, brokers()?);
+        let link = Cuttable::to(cloud.address())?;
+        link.go_dark();
+        let watch = Watch::start(cloud.address(), UP)?;
+        let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(plugins))).start()?;
+        let sent = Load::start(field.address(), Plan { rate: None, total: Some(total), ..Plan::default() }).wait()?;
+        wait_until("all messages are in", || gateway.metric(metric, &[]) == total as f64)?;
+        Ok(Self { _field: field, _cloud: cloud, link, watch, gateway, sent })
+    }
+
+    /// So many messages are owed.
+    fn owing(brokers: fn() -> Result<Broker>, total: usize) -> Result<Self> {
+        Self::with(brokers, "", total, "tidegate_spool_messages")
+    }
+}
+
+fn filter(field: &str) -> String {
+    format!(
+        "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\nsettings = {{ where = [{{ field = \"{field}\", op = \">=\", value = 0 }}] }}\n"
+    )
+}
+
+/// Every message is rejected for a field that the config misspells; the setting is mended while the gateway runs, the
+/// letters are sent again while the link is dark, and the gateway is killed.
+/// Guarantee: list and show tell flow, plugin, hash and reason; after the retry nothing is parked, and all of it
+/// arrives in order per device although nobody could say goodbye.
+fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
+    let dark = Dark::with(Broker::mosquitto, &filter("sequence"), 600, "tidegate_dead_letters_kept")?;
+    let folder = dark.gateway.folder().to_owned();
+    let page = json(&folder, &["parked", "list", "--flow", "all", "--reason", "rejected", "-n", "7"], 0)?;
+    ensure!(page["letters"].as_array().is_some_and(|letters| letters.len() == 7), "{page}");
+    let next = page["next"].as_str().context("there is a next page")?;
+    ensure!(
+        json(&folder, &["parked", "list", "--after", next, "-n", "1000"], 0)?["letters"].as_array().map(Vec::len) == Some(593)
+    );
+    let first = page["letters"][0]["id"].as_str().context("a letter has a name")?;
+    let (shown, _) = told(&folder, &["parked", "show", first], 0)?;
+    let digest = page["letters"][0]["plugin_digest"].as_str().context("a rejected letter has a plugin")?;
+    for part in ["rejected", "all", "filter", digest, "sequence", "devices/d", "\"seq\""] {
+        ensure!(shown.contains(part), "`{part}` is not in {shown}");
+    }
+    ensure!(digest.len() == 64, "`{digest}` is no SHA-256");
+    let text = fs::read_to_string(folder.join("tidegate.toml"))?;
+    dark.gateway.rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
+    wait_until("the plugin is mended", || dark.gateway.metric("tidegate_plugin_reloads_total", &[("result", "swapped")]) >= 1.0)?;
+    let retried = json(&folder, &["parked", "retry", "--all"], 0)?;
+    ensure!(retried["retried"] == 600 && retried["parked_again"] == 0, "{retried}");
+    ensure!(json(&folder, &["parked", "list"], 0)?["letters"].as_array().is_some_and(Vec::is_empty), "letters are left");
+    let setup = dark.gateway.kill()?;
+    dark.link.back();
+    let _gateway = setup.start()?;
+    expect_at_least_once(&compare(&dark.sent, dark.watch)?)
+}
+
+/// 700 messages are owed to a dark upstream; the gateway is asked, stopped, and asked again.
+/// Guarantee: both answers say how many are owed and whether it runs, and fit a terminal of 80 columns.
+fn status_tells_what_is_owed_running_and_stopped() -> Result<()> {
+    let dark = Dark::owing(Broker::embedded, 700)?;
+    let folder = dark.gateway.folder().to_owned();
+    let owed = |status: &Value| status["queues"][0]["in_ram"].as_u64().zip(status["queues"][0]["on_disk"].as_u64());
+    let status = json(&folder, &["status"], 0)?;
+    ensure!(status["running"] == true && status["process"]["pid"] == dark.gateway.pid(), "{status}");
+    ensure!(owed(&status).is_some_and(|(ram, disk)| ram + disk == 700), "{status}");
+    ensure!(status["sources"][0]["connected"] == true && status["uplinks"][0]["connected"] == false, "{status}");
+    ensure!(status["flows"][0]["messages_in"] == 700 && status["flows"][0]["messages_out"] == 700, "{status}");
+    let (running, _) = told(&folder, &["status"], 0)?;
+    let (ended, setup) = dark.gateway.stop()?;
+    ensure!(ended.success(), "the gateway ended with {ended}");
+    let status = json(setup.folder(), &["status"], 0)?;
+    ensure!(status["running"] == false && owed(&status) == Some((0, 700)), "{status}");
+    let (stopped, _) = told(setup.folder(), &["status"], 0)?;
+    ensure!(running.contains(" runs for ") && stopped.contains(" does not run"), "{running}\n{stopped}");
+    let line = |line: &str| line.chars().count() <= 80 || line.contains("/data");
+    ensure!(running.lines().chain(stopped.lines()).all(line), "{running}\n{stopped}");
+    Ok(())
+}
+
+/// What is owed is exported and dropped on the running gateway, and imported into the files of the stopped one.
+/// Guarantee: after the drop nothing is owed, after the import all of it, and all of it arrives in order per device.
+fn what_is_exported_and_imported_is_delivered() -> Result<()> {
+    let dark = Dark::owing(Broker::mosquitto, 3_000)?;
+    let folder = dark.gateway.folder().to_owned();
+    let file = folder.join("owed.ndjson");
+    let file = file.to_str().context("the folder's name is text")?;
+    told(&folder, &["spool", "export", "--to", file], 0)?;
+    ensure!(fs::read_to_string(file)?.lines().count() == 3_000, "not all was exported");
+    told(&folder, &["spool", "drop", "cloud:telemetry"], 2)?;
+    let dropped = json(&folder, &["spool", "drop", "cloud:telemetry", "--yes"], 0)?;
+    ensure!(dropped["dropped"] == 3_000 && dark.gateway.metric("tidegate_spool_messages", &[]) == 0.0, "{dropped}");
+    let (_, setup) = dark.gateway.stop()?;
+    let (peeked, said) = told(setup.folder(), &["spool", "peek"], 0)?;
+    ensure!(peeked.is_empty() && said.contains("nothing is owed"), "{peeked}{said}");
+    ensure!(json(setup.folder(), &["spool", "import", file], 0)?["imported"] == 3_000, "not all was imported");
+    told(setup.folder(), &["spool", "check"], 0)?;
+    dark.link.back();
+    let _gateway = setup.start()?;
+    expect_at_least_once(&compare(&dark.sent, dark.watch)?)
+}
+
+/// One byte of a chunk in the middle of the store is changed.
+/// Guarantee: `check` finds it, names the places and changes nothing; `repair` sets it aside; all other messages arrive.
+fn a_damaged_chunk_is_found_and_costs_only_itself() -> Result<()> {
+    let dark = Dark::owing(Broker::embedded, 20_000)?;
+    let (_, setup) = dark.gateway.stop()?;
+    told(setup.folder(), &["spool", "check"], 0)?;
+    damage(&setup.data().join("spool/store"))?;
+    for _ in 0..2 {
+        let (_, said) = told(setup.folder(), &["spool", "check"], 1)?;
+        ensure!(said.contains("cloud:telemetry: places") && said.contains("checksum"), "{said}");
+    }
+    let checked = json(setup.folder(), &["spool", "check"], 1)?;
+    let queue = &checked["queues"][0];
+    let missing =
+        queue["noted"].as_u64().zip(queue["messages"].as_u64()).map(|(noted, found)| noted - found).context("two numbers")?;
+    ensure!(missing > 0 && missing < 20_000, "{checked}");
+    told(setup.folder(), &["spool", "repair"], 0)?;
+    let repaired = json(setup.folder(), &["spool", "check"], 0)?;
+    ensure!(repaired["queues"][0]["noted"] == 20_000 - missing && repaired["set_aside"] == 1, "{repaired}");
+    dark.link.back();
+    let _gateway = setup.start()?;
+    wait_until("all that is left has arrived", || dark.watch.count() >= 20_000 - missing)?;
+    let verdict = dark.sent.against(&dark.watch.stop()?, |_, _| true);
+    ensure!(verdict.lost as u64 == missing && verdict.disordered == 0, "{missing} were in the chunk: {verdict}");
+    Ok(())
+}
+
+/// Changes the last byte of a chunk in the middle, so that the store's own sums still hold.
+fn damage(store: &Path) -> Result<()> {
+    let db = sled::Config::new().path(store).flush_every_ms(None).open()?;
+    let tree = db.open_tree("queue:cloud:telemetry")?;
+    let keys: Vec<_> = tree.scan_prefix(b"c").keys().collect::<Result<_, _>>()?;
+    ensure!(keys.len() > 4, "only {} chunks", keys.len());
+    let key = &keys[keys.len() / 2];
+    let mut value = tree.get(key)?.context("it was just there")?.to_vec();
+    *value.last_mut().context("a chunk has bytes")? ^= 1;
+    tree.insert(key, value)?;
+    db.flush()?;
+    Ok(())
+}
+
+/// A gateway without its socket, then a stopped one, then a folder where none has ever run.
+/// Guarantee: each time a clear error with its own exit code; nobody opens files that another process has.
+fn files_in_use_and_files_that_are_not_there() -> Result<()> {
+    let dark = Dark::owing(Broker::embedded, 10)?;
+    let folder = dark.gateway.folder().to_owned();
+    let (_, said) = told(&folder, &["spool", "peek", "cloud:nothing"], 1)?;
+    ensure!(said.contains("cloud:nothing") && said.contains("cloud:telemetry"), "{said}");
+    let (_, said) = told(&folder, &["parked", "show", "9-9"], 1)?;
+    ensure!(said.contains("9-9"), "{said}");
+    fs::remove_file(folder.join("data/admin.sock"))?;
+    for arguments in [&["status"][..], &["spool", "check"], &["spool", "drop", "cloud:telemetry", "--yes"]] {
+        let (_, said) = told(&folder, arguments, 1)?;
+        ensure!(said.contains(&format!("process {} has", dark.gateway.pid())), "{said}");
+    }
+    let (_, setup) = dark.gateway.stop()?;
+    let (_, said) = told(setup.folder(), &["parked", "retry", "--all"], 5)?;
+    ensure!(said.contains("no gateway runs"), "{said}");
+    ensure!(json(setup.folder(), &["spool", "stat"], 0)?["queues"][0]["on_disk"] == 10, "what is owed is still there");
+    fs::rename(setup.data(), setup.folder().join("elsewhere"))?;
+    told(setup.folder(), &["spool", "stat"], 5)?;
+    ensure!(!setup.data().exists(), "a look has made a data folder");
+    Ok(())
+}
+
+fn can_act_as_nobody() -> bool {
+    let try_it = || Command::new(tidegate().ok()?).arg("--version").uid(NOBODY).gid(NOBODY).output().ok();
+    rustix::process::geteuid().is_root() && try_it().is_some_and(|output| output.status.success())
+}
+
+/// Another user asks: outside of the group, in it, and outside of it with a socket that somebody opened to all.
+/// Guarantee: mode 0660, and who is neither owner nor in the group is refused by the file, and by the gateway too.
+fn the_control_socket_is_for_owner_and_group() -> Result<()> {
+    let dark = Dark::owing(Broker::embedded, 10)?;
+    let folder = dark.gateway.folder().to_owned();
+    let socket = folder.join("data/admin.sock");
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    ensure!(fs::metadata(&socket)?.permissions().mode() & 0o777 == 0o660, "the mode is not 0660");
+    for path in [&folder, &folder.join("data")] {
+        open(path, 0o755)?;
+    }
+    let as_user = |group| -> Result<(bool, String)> {
+        let output = command(&folder, &["status"])?.uid(NOBODY).gid(group).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let (done, said) = as_user(NOBODY)?;
+    ensure!(!done && said.contains("its group"), "{said}");
+    let (done, said) = as_user(rustix::process::getegid().as_raw())?;
+    ensure!(done, "a member of the group was refused: {said}");
+    open(&socket, 0o666)?;
+    let (done, said) = as_user(NOBODY)?;
+    ensure!(!done && said.contains("its group"), "{said}");
+    ensure!(dark.gateway.lines().has(&["stranger"]), "the log does not tell of the stranger");
+    Ok(())
+}
