@@ -6,12 +6,14 @@ mod policy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::keeper::Demand;
+use super::folder::Folder;
+use super::keeper::{Demand, Keeper};
 use super::*;
 
 mod damage;

@@ -1,0 +1,400 @@
+//! What all threads of the spool share: the queues and their links, the store as it is at the moment, the numbers.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::Notify;
+
+use super::bell::Bell;
+use super::card::{Card, Totals};
+use super::chunk::{Extent, Flows};
+use super::folder::Folder;
+use super::keeper::{self, Keeper};
+use super::ledger::{Books, Entry, Pending, Place};
+use super::letters::{Kept, Pile};
+use super::queue::{Limits, Mark, Queue};
+use super::room::{Condition, Room, Standing};
+use super::state::Checkpoints;
+use super::store::{Store, StoreError};
+use super::{Config, Error, Metrics, Policy, describe, locked};
+use crate::clock::Now;
+use crate::message::LossReason;
+
+/// A commit that takes longer counts as a store that cannot write.
+const STALL_US: u64 = 2_000_000;
+/// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
+const HEADS_KEPT: usize = 4;
+/// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
+pub(super) const LEDGER_EVERY_US: u64 = 5_000_000;
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To take and give messages.
+    Run,
+    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
+    Look,
+}
+
+/// How the store thread ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Write,
+    Abandon,
+}
+
+/// One queue, with what belongs to it.
+pub(super) struct Slot {
+    pub(super) queue: Mutex<Queue>,
+    pub(super) link: Arc<Link>,
+    pub(super) policy: Policy,
+    pub(super) appended: IntCounter,
+    pub(super) accepted: IntCounter,
+    pub(super) damaged: IntCounter,
+}
+
+/// One uplink, as the spool sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) name: Arc<str>,
+    pub(super) up: AtomicBool,
+    /// A fetch found nothing: the next append rings.
+    pub(super) waiting: AtomicBool,
+    pub(super) ready: Arc<Notify>,
+}
+
+impl Link {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self { name, up: AtomicBool::new(false), waiting: AtomicBool::new(false), ready: Arc::default() }
+    }
+
+    pub(super) fn ring(&self) {
+        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunningClock {
+    pub(super) base_us: u64,
+    pub(super) started_us: u64,
+}
+
+impl RunningClock {
+    pub(super) fn now(self) -> u64 {
+        self.base_us + Now::read().uptime_us.saturating_sub(self.started_us)
+    }
+}
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) boot: u32,
+    pub(super) flows: Flows,
+    pub(super) slots: Vec<Slot>,
+    pub(super) links: Vec<Arc<Link>>,
+    pub(super) pile: Mutex<Pile>,
+    pub(super) letters: Mutex<Kept>,
+    pub(super) checkpoints: Mutex<Checkpoints>,
+    pub(super) evicted: AtomicU64,
+    /// The ledger as the store has it, and what waits for the next commit; taken in this order.
+    pub(super) books: Mutex<Books>,
+    pub(super) pending: Mutex<Pending>,
+    /// The name of the uplink and class of what was lost before it had one.
+    pub(super) nobody: Arc<str>,
+    pub(super) store: Mutex<Option<Arc<Store>>>,
+    pub(super) store_changed: Condvar,
+    pub(super) set_aside: Mutex<Option<PathBuf>>,
+    pub(super) strangers: Mutex<Vec<(String, u64)>>,
+    pub(super) clock: RunningClock,
+    pub(super) bell: Bell,
+    pub(super) ending: Mutex<Option<Ending>>,
+    pub(super) is_ending: AtomicBool,
+    /// The store has failed and is not back.
+    pub(super) trouble: AtomicBool,
+    /// What kind of failure: a [`Condition`].
+    pub(super) fault: AtomicU8,
+    /// What the room allows: a [`Condition`]; the rest of it below.
+    pub(super) room: AtomicU8,
+    pub(super) standing: Mutex<Standing>,
+    pub(super) card: Mutex<Card>,
+    /// The failure was logged, and nothing has been written since.
+    pub(super) is_reported: AtomicBool,
+    /// When the commit under way began (running clock); 0 when there is none.
+    pub(super) commit_since: AtomicU64,
+    pub(super) metrics: Metrics,
+}
+
+impl Shared {
+    /// Everything but the thread.
+    pub(super) fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        Self::open_to(Purpose::Run, config, metrics)
+    }
+
+    pub(super) fn open_to(purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
+    }
+
+    pub(super) fn open_in(
+        mut folder: Folder,
+        purpose: Purpose,
+        config: Config,
+        metrics: Metrics,
+    ) -> Result<(Arc<Self>, Keeper), Error> {
+        let mut room = Room::new(&folder, config.reserve_bytes);
+        let begin = match purpose {
+            Purpose::Run => keeper::begin(&config, &mut folder, &mut room)?,
+            Purpose::Look => keeper::look(&config, &folder)?,
+        };
+        let boot = begin.boot;
+        metrics.faults.inc_by(u64::from(begin.went_back));
+        let links = links(&config);
+        let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
+        let slots = slots(&config, &links, &metrics, boot, begin.queues);
+        let (store, notes, failure) = match begin.store {
+            Ok((store, notes)) => (Some(Arc::new(store)), Some(notes), None),
+            Err(error) => (None, None, Some(error)),
+        };
+        let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
+        let shared = Arc::new(Self {
+            boot,
+            flows: Flows::new(&config.flows),
+            slots,
+            links,
+            pile: Mutex::new(Pile::new(boot)),
+            letters: Mutex::new(begin.kept),
+            checkpoints: Mutex::default(),
+            evicted: AtomicU64::new(0),
+            books: Mutex::new(begin.books),
+            pending: Mutex::default(),
+            nobody: Arc::default(),
+            store: Mutex::new(store),
+            store_changed: Condvar::new(),
+            set_aside: Mutex::new(begin.set_aside),
+            strangers: Mutex::default(),
+            card: Mutex::new(Card::new(clock.now())),
+            clock,
+            bell: Bell::default(),
+            ending: Mutex::new(None),
+            is_ending: AtomicBool::new(false),
+            trouble: AtomicBool::new(false),
+            fault: AtomicU8::new(0),
+            room: AtomicU8::new(0),
+            standing: Mutex::default(),
+            is_reported: AtomicBool::new(false),
+            commit_since: AtomicU64::new(0),
+            metrics,
+            config,
+        });
+        shared.metrics.watch(Arc::downgrade(&shared));
+        shared.know_strangers(begin.strangers);
+        if let Some(error) = failure {
+            shared.report_trouble(&error);
+        }
+        let keeper = Keeper::new(Arc::clone(&shared), folder, room, notes);
+        Ok((shared, keeper))
+    }
+
+    /// The store holds something for queues that are not there.
+    pub(super) fn know_strangers(&self, found: Vec<(String, u64)>) {
+        for (queue, messages) in &found {
+            tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
+        }
+        *locked(&self.strangers) = found;
+    }
+
+    /// When a queue wants to be written.
+    pub(super) fn limits(&self, slot: &Slot) -> Limits {
+        let up = slot.link.up.load(Ordering::Acquire);
+        let linger = if up { self.config.spill_after } else { self.config.commit_every };
+        let linger_us = u64::try_from(linger.as_micros()).unwrap_or(u64::MAX);
+        Limits { linger_us, head_bytes: self.config.head_bytes, policy: slot.policy }
+    }
+
+    /// Counts what is given up.
+    pub(super) fn count(&self, entry: &Entry) {
+        let labels = [entry.reason.name(), &*entry.uplink, &*entry.class];
+        self.metrics.dropped.with_label_values(&labels).inc_by(entry.count);
+    }
+
+    /// Counts what was given up, and enters it in the ledger with a commit soon.
+    pub(super) fn note(&self, entries: impl IntoIterator<Item = Entry>) {
+        let now_us = self.clock.now();
+        {
+            let mut pending = locked(&self.pending);
+            for entry in entries {
+                self.count(&entry);
+                pending.post(entry, now_us);
+            }
+        }
+        self.bell.due(now_us.saturating_add(LEDGER_EVERY_US));
+    }
+
+    /// An entry of which no more is known.
+    pub(super) fn plain(&self, reason: LossReason, count: u64) -> Entry {
+        let now = Now::read();
+        let plain = Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
+        Entry { is_clock_set: now.is_set(), ..plain }
+    }
+
+    /// The disk has lost messages of a queue.
+    pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
+        let config = &self.config.queues[index];
+        self.slots[index].damaged.inc_by(count);
+        self.note([Entry {
+            uplink: Arc::clone(&config.uplink),
+            class: Arc::clone(&config.class),
+            first_place: Place::of(places.start),
+            last_place: Place::of(places.end.saturating_sub(1)),
+            ..self.plain(LossReason::Damaged, count)
+        }]);
+    }
+
+    /// How the store is.
+    pub(super) fn condition(&self, now_us: u64) -> Condition {
+        let since = self.commit_since.load(Ordering::Acquire);
+        let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
+        let room = Condition::from_number(self.room.load(Ordering::Acquire));
+        match room {
+            Condition::Well if self.trouble.load(Ordering::Acquire) => Condition::from_number(self.fault.load(Ordering::Acquire)),
+            Condition::Well if hangs => Condition::Failing,
+            room => room,
+        }
+    }
+
+    /// Whether nothing can be written: the disk is full or read-only, the store has failed, or hangs.
+    pub(super) fn cannot_write(&self, now_us: u64) -> bool {
+        self.condition(now_us) != Condition::Well
+    }
+
+    /// Bytes of messages without a receipt that RAM holds while the store cannot write.
+    pub(super) fn most_in_ram(&self) -> usize {
+        self.config.head_bytes.saturating_mul(HEADS_KEPT)
+    }
+
+    /// The open store; waits a moment for one that is being opened anew.
+    pub(super) fn store(&self, patience: Duration) -> Option<Arc<Store>> {
+        let guard = locked(&self.store);
+        let waited = self
+            .store_changed
+            .wait_timeout_while(guard, patience, |store| store.is_none() && !self.is_ending.load(Ordering::Acquire));
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Reads from the store. Blocks on the disk.
+    pub(super) fn read_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, String> {
+        let store = self.store(Duration::ZERO).ok_or("the store is not open")?;
+        read(&store).map_err(|error| {
+            self.report_trouble(&error);
+            describe(&error)
+        })
+    }
+
+    /// Something in the store does not work: the keeper opens it anew.
+    pub(super) fn report_trouble(&self, error: &StoreError) {
+        if !self.trouble.swap(true, Ordering::AcqRel) {
+            self.metrics.faults.inc();
+        }
+        let condition = match error {
+            StoreError::Disk(error) => Condition::of(error),
+            StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => Condition::Failing,
+        };
+        self.fault.store(condition as u8, Ordering::Release);
+        self.alarm(condition, &describe(error));
+        self.bell.due(0);
+    }
+
+    /// Says once that an operator is needed.
+    pub(super) fn alarm(&self, condition: Condition, why: &str) {
+        if !self.is_reported.swap(true, Ordering::AcqRel) {
+            let (path, reason, advice) = (self.config.path.display(), condition.name(), condition.advice());
+            tracing::error!(%path, reason, why, advice, "the store takes nothing; messages stay in memory until it does");
+        }
+    }
+
+    /// So much room there is; `is_over` when nothing else is wrong.
+    pub(super) fn stand(&self, standing: Standing, is_over: bool) {
+        self.room.store(standing.condition as u8, Ordering::Release);
+        *locked(&self.standing) = standing;
+        if standing.condition != Condition::Well {
+            let why = format!("{} KiB free, {} KiB are the reserve", standing.free >> 10, standing.reserve >> 10);
+            self.alarm(standing.condition, &why);
+        } else if is_over {
+            self.all_clear();
+        }
+    }
+
+    /// Says that the operator is no longer needed, if that was said.
+    pub(super) fn all_clear(&self) {
+        if self.is_reported.swap(false, Ordering::AcqRel) {
+            tracing::info!(path = %self.config.path.display(), "the store can be written again");
+        }
+    }
+
+    /// What was counted since the start.
+    pub(super) fn totals(&self) -> Totals {
+        Totals { payload: self.metrics.payload.get(), written: self.metrics.written.get() }
+    }
+
+    /// Bytes inside the store's files that are free for reuse.
+    pub(super) fn reusable(&self) -> u64 {
+        let live = self.slots.iter().map(|slot| locked(&slot.queue).tally().disk_bytes).sum();
+        self.store(Duration::ZERO).map_or(0, |store| store.reusable(live))
+    }
+
+    pub(super) fn end(&self, ending: Ending) {
+        *locked(&self.ending) = Some(ending);
+        self.is_ending.store(true, Ordering::Release);
+        self.bell.due(0);
+        self.store_changed.notify_all();
+        for link in &self.links {
+            link.ready.notify_one();
+        }
+    }
+
+    /// Closes the files once the last reader has gone.
+    pub(super) fn close_store(&self) {
+        let store = locked(&self.store).take();
+        if let Some(store) = store.and_then(Arc::into_inner) {
+            store.close();
+        }
+    }
+}
+
+/// One link for each uplink that has a queue.
+pub(super) fn links(config: &Config) -> Vec<Arc<Link>> {
+    let mut links: Vec<Arc<Link>> = Vec::new();
+    for queue in &config.queues {
+        if !links.iter().any(|link| link.name == queue.uplink) {
+            links.push(Arc::new(Link::new(Arc::clone(&queue.uplink))));
+        }
+    }
+    links
+}
+
+/// The queues of the config with what the store holds of them.
+pub(super) fn slots(
+    config: &Config,
+    links: &[Arc<Link>],
+    metrics: &Metrics,
+    boot: u32,
+    found: Vec<(Mark, Option<Extent>)>,
+) -> Vec<Slot> {
+    let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
+        let labels = [&*queue.uplink, &*queue.class];
+        Some(Slot {
+            queue: Mutex::new(Queue::new(boot, mark, first)),
+            link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
+            policy: queue.policy,
+            appended: metrics.appended.with_label_values(&labels),
+            accepted: metrics.accepted.with_label_values(&labels),
+            damaged: metrics.damaged.with_label_values(&labels),
+        })
+    });
+    known.collect()
+}
