@@ -6,6 +6,7 @@ use libtest_mimic::Arguments;
 
 mod cli;
 mod compile;
+mod config;
 mod crash;
 mod demo;
 mod disk;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         tidy::cases(),
         instruments::cases(),
         cli::cases(),
+        config::cases(),
         flow::cases(),
         protocol::cases(),
         tls::cases(),
