@@ -48,7 +48,7 @@ fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
         fs::write(setup.config_file(), text.replace("lanes = 3", &format!("lanes = {lanes}")))?;
         let gateway = setup.start()?;
         for device in 0..DEVICES {
-            field.publish(&format!("devices/d{device}/telemetry"), &format!("run {run}"))?;
+            field.publish(&format!("devices/d{device}/telemetry"), format!("run {run}"))?;
         }
         wait_until("all have arrived", || watch.total() as usize >= DEVICES * (run + 1))?;
         setup = gateway.stop()?.1;

@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn an_entry_comes_back_as_it_was_and_with_any_bit_flipped_not_at_all() {
-        let key = [prefix("climate", "count").as_slice(), b"d\07"].concat();
+        let key = [prefix("climate", "count").as_slice(), b"d\x007"].concat();
         let value = encode(&key, &Change { version: 3, value: Some(Bytes::from_static(b"21.5")) }).unwrap();
-        let expected = Remembered { key: Bytes::from_static(b"d\07"), version: 3, value: Some(Bytes::from_static(b"21.5")) };
+        let expected = Remembered { key: Bytes::from_static(b"d\x007"), version: 3, value: Some(Bytes::from_static(b"21.5")) };
         assert_eq!(decode(&key, &value), Some(expected));
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
