@@ -8,6 +8,7 @@ use tidegate_tests::tally::device_name;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
 
 use crate::scene::{UP, config, flow};
+use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![case(
@@ -57,6 +58,7 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     wait_until("nothing is owed any more", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
     wait_until("the alarms have arrived", || alarms.total() == 20)?;
     let given_up = gateway.metric("tidegate_ledger_messages", &[("reason", "quota-oldest")]) as u64;
+    let shown = counted(&[json(gateway.folder(), &["ledger"], 0)?], None);
     let dropped = gateway.metric("tidegate_messages_dropped_total", &[("reason", "quota-oldest"), ("class", "telemetry")]) as u64;
     wait_until("all that is left has arrived", || readings.count() + given_up >= sent.count() as u64)?;
     wait_until("the record has arrived", || gaps.total() > 0)?;
@@ -64,7 +66,10 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     let arrived = readings.stop()?;
     let missing = sent.count() as u64 - arrived.count();
     ensure!(missing > 0 && missing < sent.count() as u64, "{missing} of {} are missing", sent.count());
-    ensure!((given_up, dropped) == (missing, missing), "missing {missing}, in the ledger {given_up}, dropped {dropped}");
+    ensure!(
+        (given_up, dropped, shown) == (missing, missing, missing),
+        "missing {missing}, in the ledger {given_up}, dropped {dropped}, shown {shown}"
+    );
     ensure!(counted(&records, None) == missing, "missing {missing}, told {}: {records:?}", counted(&records, None));
     let mut oldest = Vec::new();
     for device in 0..DEVICES {

@@ -55,7 +55,7 @@ fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)
     Ok((out, error))
 }
 
-fn json(folder: &Path, arguments: &[&str], code: i32) -> Result<Value> {
+pub fn json(folder: &Path, arguments: &[&str], code: i32) -> Result<Value> {
     let (out, _) = told(folder, &[arguments, &["-o", "json"]].concat(), code)?;
     serde_json::from_str(&out).with_context(|| format!("{arguments:?} answered no JSON: {out}"))
 }

@@ -7,7 +7,8 @@ pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod lines;
-pub mod parked;
+pub mod ledger;
+mod parked;
 mod place;
 pub mod plugin;
 pub mod run;
@@ -61,6 +62,8 @@ pub enum Command {
     /// Dead letters: what could not be processed or was refused, and how to send it again.
     #[command(subcommand)]
     Parked(parked::Command),
+    /// What was given up, and why: by the limits of its class, by damage, by hand.
+    Ledger(ledger::Arguments),
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -194,6 +197,7 @@ impl Cli {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
             Command::Status(arguments) => status::run(&self.global, &arguments, surroundings),
+            Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),

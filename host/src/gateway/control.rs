@@ -63,7 +63,7 @@ async fn parked_retry(State(control): State<Arc<Control>>, body: Bytes) -> Resul
 /// What changes something stands in the log.
 fn note(request: &Request) {
     match request {
-        Request::Page { .. } | Request::Check | Request::Letters { .. } | Request::Letter { .. } => {}
+        Request::Page { .. } | Request::Ledger | Request::Check | Request::Letters { .. } | Request::Letter { .. } => {}
         Request::Import { records } => tracing::info!(messages = records.len(), "an operator imports messages"),
         Request::Drop { queue } => tracing::info!(queue, "an operator drops a queue"),
         Request::Repair => tracing::info!("an operator has the store repaired"),

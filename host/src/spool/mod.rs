@@ -123,8 +123,7 @@ impl Spool {
 
     /// What was given up since the store was made. Memory work only.
     pub fn ledger(&self) -> Vec<Entry> {
-        let (books, pending) = (locked(&self.shared.books), locked(&self.shared.pending));
-        books.entries().chain(pending.entries()).cloned().collect()
+        self.shared.ledger()
     }
 
     /// Whose state is kept, of plugins of today's config and of others. Blocks on the disk.

@@ -216,6 +216,12 @@ impl Shared {
         Limits { linger_us, head_bytes: self.config.head_bytes, policy: slot.policy }
     }
 
+    /// What was given up since the store was made.
+    pub(super) fn ledger(&self) -> Vec<Entry> {
+        let (books, pending) = (locked(&self.books), locked(&self.pending));
+        books.entries().chain(pending.entries()).cloned().collect()
+    }
+
     /// Counts what is given up.
     pub(super) fn count(&self, entry: &Entry) {
         let labels = [entry.reason.name(), &*entry.uplink, &*entry.class];

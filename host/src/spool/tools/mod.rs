@@ -21,6 +21,7 @@ pub use record::{Content, Letter, Record, RecordError};
 pub use stopped::Stopped;
 
 use super::backlog::{Found, Reader};
+use super::ledger::to_json;
 use super::store::{Store, StoreError};
 use super::{Entry, LetterId, QueueConfig, Shared, describe, locked};
 use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
@@ -100,6 +101,8 @@ pub enum Request {
     Check,
     /// The same, and set aside what is damaged: [`Checked`], as it was before.
     Repair,
+    /// What was given up: entries as in a gap record.
+    Ledger,
     /// Dead letters: [`LetterPage`].
     Letters {
         /// Which.
@@ -161,6 +164,7 @@ impl Tools {
             Request::Drop { queue } => value(Done { count: self.drop_queue(&queue)? }),
             Request::Check => value(self.check()?),
             Request::Repair => value(self.repair()?),
+            Request::Ledger => to_json(self.shared.ledger().iter()),
             Request::Letters { filter, after, max } => value(self.letters(&filter, after, max)?),
             Request::Letter { id } => value(Letter::of(&self.letter(id)?)),
             Request::Forget { ids } => value(Done { count: self.forget(&ids)? }),
