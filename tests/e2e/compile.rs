@@ -22,7 +22,7 @@ pub fn cases() -> Vec<Trial> {
 
 const FILE: &str = "count.wasm";
 
-const THREE: &str = "[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\n\n\
+const THREE: &str = "[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsettings = { pick = [\"temperature\"] }\n\n\
     [[flow.all.plugin]]\nplugin = \"builtin:filter\"\n\
     settings = { where = [{ field = \"temperature\", op = \">\", value = 20 }] }\n\n\
     [[flow.all.plugin]]\nplugin = \"builtin:threshold\"\nsettings = { field = \"temperature\", above = 90 }\n";

@@ -44,12 +44,12 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     let gaps = Watch::start(cloud.address(), "tidegate/+/gaps")?;
     let gateway = Gateway::with(config(&field.url(), &link.url(), &format!("{}\n{}", flow(""), classes()))).start()?;
     for number in 0..10 {
-        field.publish("devices/d1/alarm", &format!("early {number}"))?;
+        field.publish("devices/d1/alarm", format!("early {number}"))?;
     }
     let plan = Plan { devices: DEVICES, rate: None, total: Some(rounds(20_000, 1_000_000)), ..Plan::default() };
     let sent = Load::start(field.address(), plan).wait()?;
     for number in 0..10 {
-        field.publish("devices/d2/alarm", &format!("late {number}"))?;
+        field.publish("devices/d2/alarm", format!("late {number}"))?;
     }
     let in_ram = || gateway.metric("tidegate_spool_messages", &[]) - gateway.metric("tidegate_spool_disk_messages", &[]);
     let appended = || gateway.metric("tidegate_spool_appended_total", &[]) as usize;

@@ -75,8 +75,15 @@ fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
     link.go_dark();
     let load = Load::start(field.address(), Plan::default());
     let mut on_disk = 0.0;
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let gateway = setup.launch()?;
+        if sync == Sync::Done && round % 2 == 1 {
+            // What is on disk is drained and deleted, so that the store is written over in its second use.
+            link.back();
+            let on_disk = || gateway.metric("tidegate_spool_disk_messages", &[]);
+            wait_until("the disk is drained", || gateway.is_online() && on_disk() == 0.0)?;
+            link.go_dark();
+        }
         wait_until("something is on disk", || gateway.metric("tidegate_spool_commits_total", &[]) > 0.0)?;
         // The time until the cut is the experiment; nothing is synchronised by it.
         std::thread::park_timeout(Duration::from_millis(fastrand::u64(10..600)));
