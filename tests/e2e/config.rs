@@ -131,10 +131,12 @@ fn json_has_the_same_places() -> Result<()> {
     Ok(())
 }
 
-/// The example of the README.
-/// Guarantee: it can be run as it is.
+/// The examples.
+/// Guarantee: they can be run as they are.
 fn a_good_config_is_exit_code_0() -> Result<()> {
-    let output = check("../../examples/convert/tidegate", &[])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for example in ["convert", "commands"] {
+        let output = check(&format!("../../examples/{example}/tidegate"), &[])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod cli;
+mod commands;
 mod compile;
 mod config;
 mod crash;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         outage::cases(),
         policy::cases(),
         links::cases(),
+        commands::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

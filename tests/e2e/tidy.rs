@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Trial> {
 
 /// What each part of the host may take from the others.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("message", &[]),
+    ("message", &["clock"]),
     ("mqtt", &["message", "clock"]),
     ("source", &["message", "mqtt", "clock"]),
     ("chain", &["message", "clock", "builtin"]),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::fault::{Fault, FaultKind};
-use crate::message::{Headers, Marks, Message, Span};
+use crate::message::{Headers, Marks, Message, Span, inherit_expiry};
 
 /// Words of a message on its way in.
 pub(super) mod input {
@@ -132,11 +132,13 @@ impl Entry {
         String::from_utf8_lossy(&reason[..reason.len().min(MAX_REASON_BYTES)]).into_owned()
     }
 
-    /// The message that an `emit` makes of `origin`: the parts are slices of `data`.
+    /// The message that an `emit` makes of `origin`: the parts are slices of `data`. It expires when `origin` does, unless
+    /// the plugin said otherwise.
     pub(super) fn emitted(&self, data: &Bytes, origin: &Message) -> Message {
         let [topic, headers, payload] = self.parts(data);
         let (topic, key) = if self.has_topic() { (topic, self.key) } else { (origin.topic.clone(), origin.key) };
         let marks = Marks(origin.marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
+        let headers = inherit_expiry(headers, &origin.headers);
         Message { topic, key, headers, payload, marks, ..*origin }
     }
 }
@@ -312,6 +314,21 @@ mod tests {
 
     fn fault(answer: &Answer, shape: Shape) -> Fault {
         unpack(answer, shape, &mut Vec::new()).unwrap_err()
+    }
+
+    #[test]
+    fn what_a_plugin_makes_of_a_message_expires_with_it_unless_it_says_otherwise() {
+        let expiry = |message: Message| Headers(&message.headers).get(":message-expiry").map(<[u8]>::to_vec);
+        let mut own = Vec::new();
+        push_header(&mut own, ":message-expiry", b"5").unwrap();
+        let data = [b"x".as_slice(), &own].concat();
+        let answer = answer(&[word(0, 1, [0, 0, 1]), word(0, 1, [0, own.len() as u32, 0])], &data);
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        let origin = Message { headers: crate::message::with_expiry(b"", 60), ..Message::default() };
+        let emitted: Vec<_> = entries.iter().map(|entry| expiry(entry.emitted(&answer.data, &origin))).collect();
+        assert_eq!(emitted, [Some(b"60".to_vec()), Some(b"5".to_vec())]);
+        assert_eq!(expiry(entries[0].emitted(&answer.data, &Message::default())), None);
     }
 
     #[test]

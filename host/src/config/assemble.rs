@@ -214,6 +214,8 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
                 name: Arc::clone(name),
                 pattern: pattern.clone(),
                 ack: flow.ack,
+                expires: flow.expires,
+                dedup: flow.dedup.clone(),
             };
             source.routes.extend(flow.patterns.iter().map(route));
         }

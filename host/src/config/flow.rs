@@ -1,11 +1,13 @@
 //! `[flow.NAME]`: these topics, through these plugins, to that uplink, as that class.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chain::{self, TopicTemplate};
 use crate::message::{FlowId, QueueId};
-use crate::source::{Ack, Pattern};
+use crate::source::{Ack, Dedup, Pattern};
 use crate::spool::QueueConfig;
 
 use super::class::Class;
@@ -14,6 +16,12 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::plugin::{self, Places};
 use super::tree::{Item, Node, Place};
+
+/// How long a message may be given to live: a longer life than a year is none that ends.
+const LIFE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+
+/// The header of MQTT 5's correlation data.
+const CORRELATION_DATA: &str = ":correlation-data";
 
 /// What a flow may refer to, and what its plugins share with all others.
 #[derive(Debug)]
@@ -48,6 +56,9 @@ pub(super) struct Flow {
     pub(super) from: Vec<String>,
     pub(super) patterns: Vec<Pattern>,
     pub(super) ack: Ack,
+    /// Longest life of a message, seconds.
+    pub(super) expires: Option<u32>,
+    pub(super) dedup: Option<Dedup>,
     /// Has a connection of its own.
     pub(super) priority: bool,
     pub(super) plugin_places: Vec<Places>,
@@ -61,6 +72,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let ports = ports(fields, names, queues);
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
     let ack = fields.choice("ack", &acks).unwrap_or_default();
+    let (expires, dedup) = (expires(fields), dedup(fields));
     let priority = fields.flag("priority");
     let lanes = lanes(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
@@ -75,7 +87,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         ports,
         topic,
     };
-    Flow { chain, lanes, from, patterns, ack, priority, plugin_places }
+    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, plugin_places }
 }
 
 fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
@@ -112,6 +124,36 @@ fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
         }
     }
     patterns
+}
+
+/// MQTT counts it in whole seconds.
+fn expires(fields: &mut Fields<'_>) -> Option<u32> {
+    if matches!(&fields.find("expires")?.node, Node::Text(text) if text == "never") {
+        return None;
+    }
+    let life = fields.duration("expires", LIFE);
+    if life >= *LIFE.start() && life.subsec_nanos() > 0 {
+        let hint = "write, for example: \"2s\"".to_owned();
+        fields.problem(Code::Unit, "expires", format!("`{}.expires` is not in whole seconds", fields.path), hint);
+    }
+    u32::try_from(life.as_secs()).ok()
+}
+
+fn dedup(fields: &mut Fields<'_>) -> Option<Dedup> {
+    let window = fields.duration("dedup_window", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400));
+    let mut headers: Vec<Arc<str>> = Vec::new();
+    for (name, place) in fields.texts("dedup") {
+        if name.starts_with(':') && name != CORRELATION_DATA {
+            let hint = format!("write \"{CORRELATION_DATA}\", or the name of a user property");
+            fields.check.problem(Code::Choice, place, format!("`{name}` is not an id"), hint);
+        }
+        headers.push(name.into());
+    }
+    if headers.is_empty() && fields.has("dedup_window") {
+        let hint = "add, for example: dedup = \"id\"".to_owned();
+        fields.problem(Code::Conflict, "dedup_window", "`dedup_window` says for how long, but not by what", hint);
+    }
+    (!headers.is_empty()).then_some(Dedup { headers, window })
 }
 
 fn lanes(fields: &mut Fields<'_>) -> Option<usize> {

@@ -34,7 +34,7 @@ pub use layers::Sources;
 pub use problem::{Problem, Problems};
 
 use crate::message::{FlowId, Intake, Qos};
-use crate::source::{Ack, Pattern, Route};
+use crate::source::{Ack, Dedup, Pattern, Route};
 use crate::{chain, mqtt, source, spool, uplink};
 
 use layers::Trust;
@@ -106,6 +106,10 @@ pub struct RouteSpec {
     pub pattern: Pattern,
     /// When to acknowledge.
     pub ack: Ack,
+    /// As in `source::Route`.
+    pub expires: Option<u32>,
+    /// As in `source::Route`.
+    pub dedup: Option<Dedup>,
 }
 
 impl SourceSpec {
@@ -117,6 +121,8 @@ impl SourceSpec {
             name: spec.name,
             pattern: spec.pattern,
             ack: spec.ack,
+            expires: spec.expires,
+            dedup: spec.dedup,
         };
         source::Config {
             name: self.name,

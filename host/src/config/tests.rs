@@ -311,3 +311,16 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
     assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
     assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
 }
+
+#[test]
+fn a_flow_says_how_long_its_messages_live_and_by_what_repeats_are_known() {
+    let route = |settings: &str| {
+        let file = MINIMAL.replace("from = \"field\"", &format!("from = \"field\"\n{settings}"));
+        Case::new(&file).good().sources[0].routes[0].clone()
+    };
+    let plain = route("");
+    assert_eq!((plain.expires, plain.dedup), (None, None));
+    let set = route("expires = \"2m\"\ndedup = [\"id\", \":correlation-data\"]\ndedup_window = \"1h\"");
+    let headers = vec!["id".into(), ":correlation-data".into()];
+    assert_eq!((set.expires, set.dedup), (Some(120), Some(Dedup { headers, window: Duration::from_secs(3_600) })));
+}

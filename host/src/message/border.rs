@@ -135,7 +135,7 @@ pub enum LossReason {
     QuotaNewest,
     /// A newer message of the same topic took its place.
     Superseded,
-    /// It was owed for longer than its class allows.
+    /// It was owed for longer than its class allows, or than its own expiry interval.
     Expired,
     /// The disk lost it.
     Damaged,
@@ -290,6 +290,13 @@ pub trait Backlog: Send + Sync {
 
     /// Upstream has everything of `queue` in `from..to`; the spool may forget it and releases the receipts.
     fn accept(&self, queue: QueueId, from: Seq, to: Seq);
+
+    /// The time of these messages of `queue`, rising, was over before upstream had them: they are given up, and count as
+    /// settled once the ledger has them.
+    fn expire(&self, queue: QueueId, messages: &[Stored]);
+
+    /// Number of this run, as in [`super::MessageId`].
+    fn boot(&self) -> u32;
 
     /// Upstream refused this message for good: it goes to the dead letters and counts as accepted once the
     /// letter is committed.

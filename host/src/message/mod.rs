@@ -12,6 +12,7 @@
 //! counts references and copies nothing.
 
 mod border;
+mod expiry;
 mod header;
 mod receipt;
 
@@ -19,6 +20,7 @@ pub use border::{
     Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,
     Remembered, Seq, Stored, short_digest,
 };
+pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Progress, Receipt, Settled};
 

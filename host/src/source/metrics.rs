@@ -12,6 +12,7 @@ pub struct Metrics {
     pub(super) link: LinkMetrics,
     received: IntCounterVec,
     unrouted: IntCounterVec,
+    repeated: IntCounterVec,
     dropped: IntCounterVec,
     too_long: IntCounterVec,
     faults: IntCounterVec,
@@ -42,6 +43,7 @@ impl Metrics {
             link: LinkMetrics::new(registry, LABEL)?,
             received: counter("tidegate_messages_received_total", "Messages that came in, redeliveries included.")?,
             unrouted: counter("tidegate_source_unrouted_messages_total", "Messages that no flow asked for; acknowledged.")?,
+            repeated: counter("tidegate_source_repeated_messages_total", "Messages a flow dropped as repeats of earlier ones.")?,
             dropped: counter("tidegate_source_dropped_messages_total", "QoS 0 messages dropped for want of room.")?,
             too_long: counter("tidegate_source_too_long_messages_total", "Messages over a limit; their head is parked.")?,
             faults: counter("tidegate_source_faults_total", "Read bursts whose receipts were lost inside.")?,
@@ -64,6 +66,7 @@ impl Metrics {
         Meters {
             received: self.received.with_label_values(&labels),
             unrouted: self.unrouted.with_label_values(&labels),
+            repeated: self.repeated.with_label_values(&labels),
             dropped: self.dropped.with_label_values(&labels),
             too_long: self.too_long.with_label_values(&labels),
             faults: self.faults.with_label_values(&labels),
@@ -81,6 +84,7 @@ impl Metrics {
 pub(super) struct Meters {
     pub(super) received: IntCounter,
     pub(super) unrouted: IntCounter,
+    pub(super) repeated: IntCounter,
     pub(super) dropped: IntCounter,
     pub(super) too_long: IntCounter,
     pub(super) faults: IntCounter,

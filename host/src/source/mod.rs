@@ -8,6 +8,7 @@
 //!   Acknowledgements leave in arrival order (MQTT 4.6).
 //! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` the connection stops reading and
 //!   goes on with pings and acknowledgements. QoS 0 is dropped, and counted, above half of that.
+//! - Where a flow knows messages by their id, a repeat is dropped, and acknowledged once its first copy is settled.
 //! - It never gives up on its broker, and never waits for a flow or the disk.
 //!
 //! **Order over a reconnect.** What came over the lost connection stays under way inside; its acknowledgements
@@ -21,6 +22,7 @@
 
 mod metrics;
 mod pattern;
+mod repeats;
 mod serve;
 mod sorter;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 
 pub use metrics::Metrics;
 pub use pattern::{Pattern, PatternError};
+pub use repeats::Dedup;
 
 use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
 use crate::mqtt::{self, Redial, Stop};
@@ -60,6 +63,10 @@ pub struct Route {
     pub intake: Arc<dyn Intake>,
     /// When to acknowledge.
     pub ack: Ack,
+    /// Longest life of a message, seconds: what says nothing gets it, what says more gets less.
+    pub expires: Option<u32>,
+    /// How repeats are known; they are dropped.
+    pub dedup: Option<Dedup>,
 }
 
 /// One source connection.

@@ -94,6 +94,7 @@ impl Source {
             Some(unreleased) if established.session_present => connection.recall(unreleased),
             _ => self.unsettled.disown(false),
         }
+        self.sorter.reconnected();
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
         self.meters.messages_capacity.set(level(self.window));
         self.reading = true;
@@ -191,7 +192,10 @@ impl Source {
 
     /// Acknowledges what has settled and tells the inside how pressed we are.
     fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), Ended> {
-        self.unsettled.settle(|token| connection.acknowledge(token));
+        self.sorter.settle_repeats();
+        if self.unsettled.settle(|token| connection.acknowledge(token)) {
+            self.sorter.forget_ids();
+        }
         let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
         let draining = mode != Stop::Run;
         self.settled
@@ -204,6 +208,7 @@ impl Source {
         let faults = self.settled.faults();
         let fell = faults - std::mem::replace(&mut self.faults, faults);
         if fell > 0 {
+            self.sorter.forget_ids();
             self.meters.faults.inc_by(fell);
             tracing::warn!(source = %self.name, bursts = fell, "a stage lost messages before they were safe");
             if self.unsettled.has_fallen() {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::metrics::Meters;
+use super::repeats::{Repeats, Seen};
 use super::unsettled::{Claim, Unsettled};
 use super::{Ack, Config, Pattern};
 use crate::clock::Now;
 use crate::message::{
-    Burst, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Reason, Settled, Span,
+    Burst, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress, Reason,
+    Receipt, Settled, Span, with_shorter_expiry,
 };
 use crate::mqtt::{AckToken, Event, Publish};
 
@@ -21,6 +23,9 @@ struct Flow {
     id: FlowId,
     name: Arc<str>,
     ack: Ack,
+    /// Longest life of a message, seconds.
+    expires: Option<u32>,
+    repeats: Option<Repeats>,
     patterns: Vec<Pattern>,
     intake: Arc<dyn Intake>,
     batch: Vec<Delivery>,
@@ -47,6 +52,8 @@ struct Ledger {
     /// Under way, with everything before this burst.
     bytes: usize,
     letters: Vec<(DeadLetter, Option<u32>)>,
+    /// Repeats whose first copy is under way, each with its own receipt.
+    waiting: Vec<(Arc<Progress>, usize, u32)>,
     /// Messages of level 0 there was no room for.
     losses: Vec<Loss>,
 }
@@ -83,6 +90,8 @@ pub(super) struct Sorter {
     max_unsettled_bytes: usize,
     max_topic_bytes: usize,
     max_payload_bytes: usize,
+    /// Receipts of repeats that wait for their first copy.
+    waiting: Vec<(Arc<Progress>, usize, Receipt)>,
 }
 
 impl Sorter {
@@ -95,6 +104,8 @@ impl Sorter {
                     id: route.flow,
                     name: Arc::clone(&route.name),
                     ack: route.ack,
+                    expires: route.expires,
+                    repeats: route.dedup.clone().map(Repeats::new),
                     patterns: vec![route.pattern.clone()],
                     intake: Arc::clone(&route.intake),
                     batch: Vec::new(),
@@ -104,7 +115,8 @@ impl Sorter {
         }
         let Borders { outlet, mint, settled, meters } = borders;
         let Config { max_unsettled_bytes, max_topic_bytes, max_payload_bytes, .. } = *config;
-        Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes }
+        let waiting = Vec::new();
+        Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes, waiting }
     }
 
     /// The broker has forgotten our session, and with it what it held for us.
@@ -118,6 +130,27 @@ impl Sorter {
             received_us: now.wall_us,
             is_clock_set: now.is_set(),
         }]);
+    }
+
+    /// A new connection stands.
+    pub(super) fn reconnected(&mut self) {
+        self.flows.iter_mut().filter_map(|flow| flow.repeats.as_mut()).for_each(Repeats::reconnected);
+    }
+
+    /// Messages were lost inside: what comes again is no repeat.
+    pub(super) fn forget_ids(&mut self) {
+        self.flows.iter_mut().filter_map(|flow| flow.repeats.as_mut()).for_each(Repeats::forget_all);
+    }
+
+    /// Lets repeats go whose first copy is settled. Where that was lost, the repeat is too, so that the broker sends it
+    /// again.
+    pub(super) fn settle_repeats(&mut self) {
+        let is_over = |(first, index, _): &mut (Arc<Progress>, usize, Receipt)| first.has_fallen() || first.is_settled(*index);
+        for (first, index, receipt) in self.waiting.extract_if(.., is_over) {
+            if first.is_settled(index) {
+                receipt.release();
+            }
+        }
     }
 
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
@@ -181,11 +214,25 @@ impl Sorter {
 
     fn route(&mut self, message: Message, token: Option<AckToken>, ledger: &mut Ledger) {
         let (weight, claim) = (message.weight(), token.map(|_| ledger.next()));
-        let (mut safe, mut loose) = (0, 0);
+        let (mut safe, mut loose, mut repeated) = (0, 0, 0);
         // The last flow that matches takes the message itself, the others a clone.
         let mut last: Option<(usize, Span)> = None;
-        let mut give = |flow: &mut Flow, key: Span, message: Message| {
+        let waiting = &mut ledger.waiting;
+        let mut give = |flow: &mut Flow, key: Span, mut message: Message| {
             let claim = claim.filter(|_| flow.ack == Ack::Safe);
+            let now_us = message.uptime_us;
+            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us)) {
+                Seen::New => {}
+                Seen::Repeat => return repeated += 1,
+                Seen::UnderWay(first, index) => {
+                    safe += 1;
+                    waiting.extend(claim.map(|claim| (first, index, claim)));
+                    return repeated += 1;
+                }
+            }
+            if let Some(headers) = flow.expires.and_then(|most| with_shorter_expiry(&message.headers, most)) {
+                message.headers = headers;
+            }
             *if claim.is_some() { &mut safe } else { &mut loose } += 1;
             flow.batch.push(Delivery { message: Message { flow: flow.id, key, ..message }, receipt: None });
             flow.claims.push(claim);
@@ -201,6 +248,7 @@ impl Sorter {
             Some((index, key)) => give(&mut self.flows[index], key, message),
             None => self.meters.unrouted.inc(),
         }
+        self.meters.repeated.inc_by(repeated);
         ledger.enter(token, weight, safe, loose);
     }
 
@@ -231,7 +279,7 @@ impl Sorter {
     }
 
     fn hand_on(&mut self, ledger: Ledger, unsettled: &mut Unsettled) {
-        let Ledger { claims, ends, loose, loose_bytes, letters, losses, .. } = ledger;
+        let Ledger { claims, ends, loose, loose_bytes, letters, waiting, losses, .. } = ledger;
         if !losses.is_empty() {
             self.outlet.lose(losses);
         }
@@ -247,12 +295,17 @@ impl Sorter {
             Some(index) => claimed.as_ref().map(|burst| burst.receipt(index)),
             None => watched.as_ref().map(|burst| burst.receipt(0)),
         };
+        self.waiting.extend(waiting.into_iter().filter_map(|(first, index, claim)| Some((first, index, receipt(Some(claim))?))));
         let letters: Vec<_> =
             letters.into_iter().map(|(letter, claim)| DeadLetter { receipt: receipt(claim), ..letter }).collect();
         if !letters.is_empty() {
             self.outlet.park(letters);
         }
+        let progress = claimed.as_ref().map(|burst| burst.progress());
         for flow in self.flows.iter_mut().filter(|flow| !flow.batch.is_empty()) {
+            if let Some(repeats) = &mut flow.repeats {
+                repeats.sorted(progress.as_ref());
+            }
             for (delivery, claim) in flow.batch.iter_mut().zip(flow.claims.drain(..)) {
                 delivery.receipt = receipt(claim);
             }

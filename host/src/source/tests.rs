@@ -1,15 +1,16 @@
 //! A source between a scripted broker and a flow that remembers.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Ack, Config, Metrics, Pattern, Route, run};
-use crate::message::{Append, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
+use super::{Ack, Config, Dedup, Metrics, Pattern, Route, run};
+use crate::message::{Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
 use crate::mqtt::Stop;
-use crate::mqtt::scripted::{Broker, DISCONNECT, PUBACK, PUBREC};
+use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;
@@ -48,6 +49,11 @@ struct Bench {
 
 /// A source with a flow for each of `routes`.
 async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> Bench {
+    bench_with(routes, qos, max_unsettled_bytes, |_| ()).await
+}
+
+/// The same, and `change` has a word in each route.
+async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize, change: impl Fn(&mut Route)) -> Bench {
     let broker = Broker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
@@ -59,8 +65,11 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
             pattern: Pattern::parse(pattern).unwrap(),
             intake: Arc::new(Lanes(sender)),
             ack: *ack,
+            expires: None,
+            dedup: None,
         });
     }
+    table.iter_mut().for_each(change);
     let config = Config {
         name: "field".into(),
         mqtt: broker.config(),
@@ -184,6 +193,85 @@ async fn exactly_once_is_not_given_out_twice_over_a_reconnect() {
     release(old);
     assert_eq!(client.acknowledged().await, (PUBREC, 5));
     assert_eq!(client.acknowledged().await, (PUBREC, 6));
+    bench.leave(Stop::Now).await;
+}
+
+/// A source with one flow for commands, which know each other by `id` and live for a minute.
+async fn commands() -> Bench {
+    let change = |route: &mut Route| {
+        route.dedup = Some(Dedup { headers: vec!["id".into()], window: Duration::from_secs(600) });
+        route.expires = Some(60);
+    };
+    bench_with(&[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 1 << 20, change).await
+}
+
+/// A command with user property `id` in packet number `packet`.
+async fn command(client: &mut Client, packet: u8, id: u8) {
+    let body = [b"\0\x04d/d7\0".as_slice(), &[packet, 8, 38], b"\0\x02id\0\x01", &[id], b"x"].concat();
+    client.send(0x32, &body).await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_dropped_and_acknowledged_behind_its_first_copy() {
+    let mut bench = commands().await;
+    let mut client = bench.broker.subscribed(false).await;
+    command(&mut client, 1, b'a').await;
+    command(&mut client, 2, b'a').await;
+    command(&mut client, 3, b'b').await;
+    let (first, other) = (bench.next(0).await, bench.next(0).await);
+    let header = |delivery: &Delivery, name| Headers(&delivery.message.headers).get(name).map(<[u8]>::to_vec);
+    assert_eq!((header(&first, "id"), header(&other, "id")), (Some(b"a".to_vec()), Some(b"b".to_vec())));
+    assert_eq!(header(&first, ":message-expiry"), Some(b"60".to_vec()));
+    release(other);
+    release(first);
+    for id in 1..=3 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    assert_eq!(bench.metric("tidegate_source_repeated_messages_total"), 1.0);
+    bench.leave(Stop::Drain).await;
+}
+
+#[tokio::test]
+async fn over_a_reconnect_a_repeat_waits_until_its_first_copy_is_safe() {
+    let mut bench = commands().await;
+    let mut client = bench.broker.subscribed(false).await;
+    command(&mut client, 1, b'a').await;
+    let first = bench.next(0).await;
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    command(&mut client, 1, b'a').await;
+    command(&mut client, 2, b'b').await;
+    let other = bench.next(0).await;
+    assert_eq!(Headers(&other.message.headers).get("id"), Some(&b"b"[..]));
+    release(other);
+    assert_eq!(bench.metric("tidegate_source_unsettled_messages"), 2.0);
+    release(first);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(client.acknowledged().await, (PUBACK, 2));
+    bench.leave(Stop::Drain).await;
+}
+
+#[tokio::test]
+async fn a_repeat_whose_first_copy_was_lost_inside_comes_through() {
+    let mut bench = commands().await;
+    let mut client = bench.broker.subscribed(false).await;
+    command(&mut client, 1, b'a').await;
+    let first = bench.next(0).await;
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    command(&mut client, 1, b'a').await;
+    command(&mut client, 2, b'b').await;
+    let other = bench.next(0).await;
+    drop(first);
+    release(other);
+    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    command(&mut client, 1, b'a').await;
+    let again = bench.next(0).await;
+    assert_eq!(Headers(&again.message.headers).get("id"), Some(&b"a"[..]));
+    release(again);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
     bench.leave(Stop::Now).await;
 }
 

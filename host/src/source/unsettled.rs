@@ -54,8 +54,9 @@ impl Unsettled {
         self.unclaimed.push_back(Unclaimed { progress, bytes });
     }
 
-    /// Forgets what is settled; hands out the claims of the settled prefix in arrival order.
-    pub(super) fn settle(&mut self, mut acknowledge: impl FnMut(AckToken)) {
+    /// Forgets what is settled; hands out the claims of the settled prefix in arrival order. Whether a burst that nobody
+    /// waits for was found to have fallen.
+    pub(super) fn settle(&mut self, mut acknowledge: impl FnMut(AckToken)) -> bool {
         while let Some(burst) = self.claimed.front_mut() {
             while let Some(claim) = burst.claims.get(burst.next)
                 && burst.progress.is_settled(burst.next)
@@ -72,9 +73,12 @@ impl Unsettled {
             }
             self.claimed.pop_front();
         }
+        let mut has_fallen = false;
         while let Some(burst) = self.unclaimed.pop_front_if(|burst| burst.progress.all_settled() || burst.progress.has_fallen()) {
             self.bytes -= burst.bytes;
+            has_fallen |= burst.progress.has_fallen();
         }
+        has_fallen
     }
 
     /// The connection is gone, and the claims with it; those of QoS 2 can be kept for the next one, which then does

@@ -60,6 +60,14 @@ impl Backlog for Drain {
         self.shared.accept(queue, from, to);
     }
 
+    fn expire(&self, queue: QueueId, messages: &[Stored]) {
+        self.shared.expire(queue, messages);
+    }
+
+    fn boot(&self) -> u32 {
+        self.shared.boot
+    }
+
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
         let Some(slot) = self.shared.slot(queue) else { return };
         if !locked(&slot.queue).refuse(stored.seq.0) {

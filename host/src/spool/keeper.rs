@@ -28,7 +28,7 @@ use undo::Doubt;
 
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
-use super::ledger::{Books, Entry};
+use super::ledger::{Books, Entry, Expired};
 use super::letters::{Forgotten, Kept, Waiting};
 use super::notes::Notes;
 use super::queue::Mark;
@@ -83,6 +83,7 @@ struct Work {
     draft: Option<Books>,
     /// What was given up before this commit, and the number of the change that holds it.
     pending: Vec<Entry>,
+    expired: Vec<Expired>,
     pending_stamp: Option<u64>,
 }
 

@@ -37,6 +37,7 @@ mod bell;
 mod card;
 mod chunk;
 mod error;
+mod expired;
 mod folder;
 mod keeper;
 mod ledger;

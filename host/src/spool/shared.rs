@@ -230,6 +230,11 @@ impl Shared {
 
     /// Counts what was given up, and enters it in the ledger with a commit soon.
     pub(super) fn note(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.note_with(entries, |_| ());
+    }
+
+    /// The same, and what `add` adds goes with it.
+    pub(super) fn note_with(&self, entries: impl IntoIterator<Item = Entry>, add: impl FnOnce(&mut Pending)) {
         let now_us = self.clock.now();
         {
             let mut pending = locked(&self.pending);
@@ -237,6 +242,7 @@ impl Shared {
                 self.count(&entry);
                 pending.post(entry, now_us);
             }
+            add(&mut pending);
         }
         self.bell.due(now_us.saturating_add(LEDGER_EVERY_US));
     }

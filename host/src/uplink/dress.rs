@@ -234,10 +234,13 @@ impl Dress {
     }
 }
 
-/// Whether a message may share a publish with `first`.
+/// Whether a message may share a publish with `first`. What expires travels alone: what is left of its life is its own.
 fn goes_with(stored: &Stored, first: &Stored) -> bool {
     let (one, other) = (&stored.message, &first.message);
-    one.topic == other.topic && one.headers == other.headers && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
+    !one.expires()
+        && one.topic == other.topic
+        && one.headers == other.headers
+        && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
 }
 
 /// What came out of a header block, or was made here, fits one.

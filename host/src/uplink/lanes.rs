@@ -37,6 +37,14 @@ impl Backlog for Lane {
         self.backlog.accept(queue, from, to);
     }
 
+    fn expire(&self, queue: QueueId, messages: &[Stored]) {
+        self.backlog.expire(queue, messages);
+    }
+
+    fn boot(&self) -> u32 {
+        self.backlog.boot()
+    }
+
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
         self.backlog.refuse(queue, stored, detail);
     }

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::message::{Backlog, Fetch, Message, QueueId, Seq, Stored, key_hash};
+use crate::clock::Now;
+use crate::message::{Backlog, Fetch, Life, Message, QueueId, Seq, Stored, key_hash};
 
 /// Messages of one fetch from RAM: large enough that its lock is shared by many, small enough to keep turns short.
 const FETCH_MESSAGES: usize = 256;
@@ -86,6 +87,8 @@ pub(super) fn split(token: u64) -> (usize, u64) {
 pub(super) struct Pull {
     queue: QueueId,
     backlog: Arc<dyn Backlog>,
+    /// Number of this run.
+    boot: u32,
     part: Part,
     /// Of the first message that is not yet fetched.
     cursor: Seq,
@@ -108,6 +111,7 @@ impl Pull {
         let cursor = backlog.low(queue);
         Self {
             queue,
+            boot: backlog.boot(),
             backlog,
             part,
             cursor,
@@ -156,6 +160,35 @@ impl Pull {
                 Fetch::Empty => return self.look_back(may_read),
             }
         }
+    }
+
+    /// The next message to send and what is left of its life; gets more where that is needed. What has expired on the way
+    /// is given up.
+    pub(super) fn next(&mut self, may_read: bool, now: Now) -> Option<(&Message, Life)> {
+        loop {
+            self.refill(may_read);
+            if self.front(now)?.1 != Life::Over {
+                break;
+            }
+            self.expire(now);
+        }
+        self.front(now)
+    }
+
+    /// The first of what is ready, and what is left of its life.
+    pub(super) fn front(&self, now: Now) -> Option<(&Message, Life)> {
+        self.ready.front().map(|(stored, _)| (&stored.message, stored.message.life(now, self.boot)))
+    }
+
+    /// Gives up what has expired at the front.
+    fn expire(&mut self, now: Now) {
+        let mut over = Vec::new();
+        let boot = self.boot;
+        while let Some((stored, _)) = self.ready.pop_front_if(|(stored, _)| stored.message.life(now, boot) == Life::Over) {
+            self.ready_bytes -= stored.message.weight();
+            over.push(stored);
+        }
+        self.backlog.expire(self.queue, &over);
     }
 
     /// Nothing lies ahead and nothing is under way. Where the first owed message lies before the one it was, there is

@@ -7,7 +7,8 @@ use super::caution::Step;
 use super::dress::Packet;
 use super::pull::Pull;
 use super::serve::Uplink;
-use crate::message::{Marks, Qos, Stored};
+use crate::clock::Now;
+use crate::message::{Life, Marks, Qos, Stored, with_expiry};
 use crate::mqtt::{Causes, Connection, Publish, Stop, Unsendable};
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
@@ -52,7 +53,7 @@ impl Uplink {
         if self.level == Qos::AtMostOnce && connection.unsent() > 0 {
             return Stand::Full;
         }
-        let now = Instant::now();
+        let (now, time) = (Instant::now(), Now::read());
         loop {
             if !self.has_room(connection) {
                 return Stand::Full;
@@ -61,14 +62,14 @@ impl Uplink {
                 return stand;
             }
             let next = match self.caution.step() {
-                Step::Free => next_turn(self, mode),
-                step => match self.careful(step, connection, mode) {
+                Step::Free => next_turn(self, mode, time),
+                step => match self.careful(step, connection, mode, time) {
                     Ok(queue) => Some(queue),
                     Err(stand) => return stand,
                 },
             };
             let Some(queue) = next else { return Stand::Dry };
-            match self.send(queue, connection) {
+            match self.send(queue, connection, time) {
                 Sent::Later => return Stand::Full,
                 Sent::Out(messages, bytes) => {
                     self.turns.charge(queue, bytes + messages * MESSAGE_COST);
@@ -89,18 +90,18 @@ impl Uplink {
         (!wait.is_zero()).then(|| Stand::Until(now + wait))
     }
 
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.pulls.iter().map(Pull::in_flight).sum()
     }
 
     /// While a message is suspected: the queue whose head goes out next, if one may.
-    fn careful(&mut self, step: Step, connection: &mut Connection, mode: Stop) -> Result<usize, Stand> {
+    fn careful(&mut self, step: Step, connection: &mut Connection, mode: Stop, time: Now) -> Result<usize, Stand> {
         let (Step::Alone(accused) | Step::Other { accused, .. }) = step else { return Err(Stand::Full) };
         if self.in_flight() > 0 {
             return Err(Stand::Full);
         }
         for pull in &mut self.pulls {
-            pull.refill(mode == Stop::Run);
+            pull.next(mode == Stop::Run, time);
         }
         if self.pulls[accused].ready().next().is_none() {
             // It may still be on its way from the disk, and until it is here nothing else is compared with it.
@@ -120,15 +121,19 @@ impl Uplink {
     }
 
     /// A message to compare the accused with: of another queue, or of another key, or of any if that is all there is.
-    /// It is sent beside the account, so it comes a second time in its turn.
+    /// It is sent beside the account, so it comes a second time in its turn; what expires is a command, as a rule, and
+    /// must not.
     fn other(&self, accused: usize, any: bool) -> Option<(usize, Stored)> {
         let mut elsewhere = self.pulls.iter().enumerate().filter(|(index, _)| *index != accused);
-        if let Some((index, stored)) = elsewhere.find_map(|(index, pull)| Some((index, pull.ready().next()?))) {
+        if let Some((index, stored)) =
+            elsewhere.find_map(|(index, pull)| Some((index, pull.ready().find(|stored| !stored.message.expires())?)))
+        {
             return Some((index, stored.clone()));
         }
         let mut own = self.pulls[accused].ready();
         let head = own.next()?;
-        let other = own.find(|stored| any || stored.message.key() != head.message.key())?;
+        let mut lasting = own.filter(|stored| !stored.message.expires());
+        let other = lasting.find(|stored| any || stored.message.key() != head.message.key())?;
         Some((accused, other.clone()))
     }
 
@@ -139,9 +144,14 @@ impl Uplink {
     }
 
     /// Sends the next publish of a queue that has one.
-    fn send(&mut self, index: usize, connection: &mut Connection) -> Sent {
+    fn send(&mut self, index: usize, connection: &mut Connection, time: Now) -> Sent {
         let pull = &self.pulls[index];
-        let Some(packet) = self.dress.packet(index, pull.ready()) else { return Sent::Later };
+        // Not over: that was looked at when its turn came.
+        let Some((_, life)) = pull.front(time) else { return Sent::Later };
+        let Some(mut packet) = self.dress.packet(index, pull.ready()) else { return Sent::Later };
+        if let Life::Left { seconds, is_less: true } = life {
+            packet.headers = with_expiry(&packet.headers, seconds);
+        }
         let (token, count) = (pull.token(index), packet.count);
         let bytes = packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
         let sent = if bytes > self.max_packet_bytes {
@@ -162,12 +172,10 @@ impl Uplink {
 }
 
 /// The queue that has the next turn.
-fn next_turn(uplink: &mut Uplink, mode: Stop) -> Option<usize> {
+fn next_turn(uplink: &mut Uplink, mode: Stop, time: Now) -> Option<usize> {
     let Uplink { turns, pulls, .. } = uplink;
     turns.next(|queue| {
-        let pull = &mut pulls[queue];
-        pull.refill(mode == Stop::Run);
-        let message = &pull.ready().next()?.message;
+        let (message, _) = pulls[queue].next(mode == Stop::Run, time)?;
         Some(message.topic.len() + message.headers.len() + message.payload.len() + PACKET_OVERHEAD + MESSAGE_COST)
     })
 }

@@ -8,12 +8,15 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Config, Drain, Error, Form, IdForm, Metrics, Pack, Rate, run};
-use crate::message::{Backlog, Fetch, Message, Qos, QueueId, Seq, Span, Stored};
+use crate::message::{Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry};
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT};
 
 /// Chunk size of the pretended disk.
 const CHUNK: u64 = 3;
+
+/// Number of this run.
+const BOOT: u32 = 7;
 
 #[derive(Default)]
 struct Queue {
@@ -23,6 +26,7 @@ struct Queue {
     done: Vec<bool>,
     accepted: Vec<(u64, u64)>,
     refused: Vec<(u64, String)>,
+    expired: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -104,6 +108,20 @@ impl Backlog for List {
             queue.done[usize::try_from(seq).unwrap()] = true;
         }
         self.changed.notify_waiters();
+    }
+
+    fn expire(&self, queue: QueueId, messages: &[Stored]) {
+        let mut queues = self.queues.lock().unwrap();
+        let queue = &mut queues[usize::from(queue.0)];
+        for stored in messages {
+            queue.done[usize::try_from(stored.seq.0).unwrap()] = true;
+            queue.expired.push(stored.seq.0);
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn boot(&self) -> u32 {
+        BOOT
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
@@ -268,6 +286,35 @@ async fn what_is_refused_for_good_is_parked_and_the_queue_goes_on() {
     assert!(refused[0].0 == 0 && refused[0].1.contains("0x99"), "{refused:?}");
     assert!(refused[1].0 == 2 && refused[1].1.contains("over the limit of 1000"), "{refused:?}");
     assert_eq!(bench.counter("tidegate_messages_refused_total"), 2.0);
+    bench.leave().await;
+}
+
+/// A message that arrived so long ago, with so many seconds to live.
+fn expiring(payload: u8, seconds: u32, age_us: u64) -> Message {
+    let uptime_us = crate::clock::Now::read().uptime_us - age_us;
+    let id = MessageId { boot: BOOT, seq: 1 };
+    let (topic, payload) = (Bytes::from_static(b"up/0"), vec![payload].into());
+    Message { id, topic, payload, headers: with_expiry(b"", seconds), uptime_us, ..Message::default() }
+}
+
+#[tokio::test]
+async fn what_has_expired_is_given_up_and_the_rest_goes_on_with_what_is_left_of_its_life() {
+    const HOUR_US: u64 = 3_600_000_000;
+    let list = List::new(1);
+    let messages =
+        [expiring(0, 10, 11_000_000), expiring(1, 10, 10_000_000), expiring(2, 7_200, HOUR_US), expiring(3, 9, HOUR_US)];
+    list.owe(0, 0..4);
+    list.queues.lock().unwrap()[0].messages = messages.to_vec();
+    let form = |config: &mut Config| config.form = Form { pack: Pack::JsonArray, ..Form::default() };
+    let bench = bench_with(list, Qos::AtLeastOnce, 100, form).await;
+    let mut client = bench.broker.greet(false).await;
+    let packet = client.packet().await.unwrap();
+    // Property 2 is the interval. A second or so has gone by since.
+    let interval = packet.body.windows(5).find(|bytes| bytes.starts_with(&[2, 0, 0]));
+    let left = interval.map(|bytes| u16::from_be_bytes([bytes[3], bytes[4]]));
+    assert!(left.is_some_and(|left| (3_500..=3_600).contains(&left)), "{left:?} of {packet:?}");
+    let expired = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].expired);
+    assert_eq!(expired, [0, 1, 3]);
     bench.leave().await;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Entry, Ledger, form};
-use crate::message::LossReason;
+use crate::message::{LossReason, QueueId};
 
 const TOTAL: u8 = b't';
 const UNTOLD: u8 = b'u';
@@ -176,11 +176,23 @@ fn collect(ledger: &mut Ledger, sealed: &BTreeMap<u64, Entry>, letter: u8, uplin
     }
 }
 
+/// Places of a queue that its ledger entry settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::spool) struct Expired {
+    /// Which queue.
+    pub queue: QueueId,
+    /// The first place.
+    pub from: u64,
+    /// The place behind the last.
+    pub to: u64,
+}
+
 /// What was given up and waits for the next commit; merged as the ledger is, so it is bounded too.
 #[derive(Debug, Default)]
 pub(in crate::spool) struct Pending {
     ledger: Ledger,
     since_us: Option<u64>,
+    expired: Vec<Expired>,
 }
 
 impl Pending {
@@ -190,14 +202,33 @@ impl Pending {
         self.ledger.post(entry);
     }
 
+    /// These places are settled once what was posted is committed; runs without a gap are one.
+    pub(in crate::spool) fn expire(&mut self, queue: QueueId, places: impl IntoIterator<Item = u64>) {
+        for place in places {
+            match self.expired.last_mut() {
+                Some(last) if last.queue == queue && last.to == place => last.to += 1,
+                _ => self.expired.push(Expired { queue, from: place, to: place + 1 }),
+            }
+        }
+    }
+
     /// Since when something waits (running clock).
     pub(in crate::spool) fn since_us(&self) -> Option<u64> {
         self.since_us
     }
 
     /// Takes everything.
-    pub(in crate::spool) fn take(&mut self) -> Vec<Entry> {
-        std::mem::take(self).ledger.entries.into_values().collect()
+    pub(in crate::spool) fn take(&mut self) -> (Vec<Entry>, Vec<Expired>) {
+        let Self { ledger, expired, .. } = std::mem::take(self);
+        (ledger.entries.into_values().collect(), expired)
+    }
+
+    /// What could not be committed waits again.
+    pub(in crate::spool) fn give_back(&mut self, entries: Vec<Entry>, expired: Vec<Expired>, now_us: u64) {
+        for entry in entries {
+            self.post(entry, now_us);
+        }
+        self.expired.extend(expired);
     }
 
     /// What waits.
@@ -246,6 +277,21 @@ mod tests {
         let mut after = reread(&disk);
         assert_eq!((after.seal("cloud"), after.total(LossReason::Expired)), (vec![entry(4)], 7));
         assert!(!after.has_untold("backup") && after.stamp() == 3);
+    }
+
+    #[test]
+    fn places_that_expired_wait_with_their_entries_and_neighbours_are_one() {
+        let mut pending = Pending::default();
+        pending.post(entry(4), 1);
+        pending.expire(QueueId(0), [3, 4, 5]);
+        pending.expire(QueueId(0), [6, 9]);
+        pending.expire(QueueId(1), [10]);
+        let (entries, expired) = pending.take();
+        let range = |queue, from, to| Expired { queue: QueueId(queue), from, to };
+        assert_eq!((entries.len(), &*expired), (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..]));
+        assert!(pending.since_us().is_none() && pending.take().1.is_empty());
+        pending.give_back(entries, expired, 2);
+        assert_eq!((pending.since_us(), pending.total(LossReason::Expired), pending.take().1.len()), (Some(2), 4, 3));
     }
 
     #[test]

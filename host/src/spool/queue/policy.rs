@@ -170,6 +170,11 @@ impl Queue {
         }
     }
 
+    /// The ledger has these places as expired: they are owed no more.
+    pub(in crate::spool) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
+        self.settle(from, to, now_us, released);
+    }
+
     /// The commit failed: everything is owed as before.
     pub(in crate::spool) fn spare(&mut self) {
         (self.doomed, self.doomed_bytes) = (Ranges::default(), 0);

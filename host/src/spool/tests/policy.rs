@@ -25,6 +25,7 @@ enum Move {
     Link(bool),
     Fetch(usize),
     Accept(usize),
+    Expire(usize),
     Kill,
 }
 
@@ -37,6 +38,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         1 => any::<bool>().prop_map(Move::Link),
         3 => (1_usize..30).prop_map(Move::Fetch),
         3 => (1_usize..30).prop_map(Move::Accept),
+        1 => (1_usize..30).prop_map(Move::Expire),
         1 => Just(Move::Kill),
     ]
 }
@@ -47,6 +49,10 @@ struct World {
     bursts: Vec<Arc<Burst>>,
     delivered: BTreeSet<u64>,
     crashed: BTreeSet<u64>,
+    /// Their own time was over.
+    expired: BTreeSet<u64>,
+    /// Counted as such, and found again after a kill.
+    again: Vec<u64>,
     in_hand: Vec<Stored>,
     cursor: Seq,
     is_up: bool,
@@ -62,6 +68,8 @@ impl World {
             bursts: Vec::new(),
             delivered: BTreeSet::new(),
             crashed: BTreeSet::new(),
+            expired: BTreeSet::new(),
+            again: Vec::new(),
             in_hand: Vec::new(),
             cursor: Seq(0),
             is_up: false,
@@ -106,6 +114,12 @@ impl World {
                     self.delivered.insert(stored.message.id.seq);
                 }
             }
+            Move::Expire(count) => {
+                let count = count.min(self.in_hand.len());
+                let over: Vec<Stored> = self.in_hand.drain(..count).collect();
+                self.bench().backlog.expire(QUEUE, &over);
+                self.expired.extend(over.iter().map(|stored| stored.message.id.seq));
+            }
             Move::Kill => self.kill(),
         }
         self.check();
@@ -145,6 +159,9 @@ impl World {
         (self.is_up, self.cursor) = (false, Seq(0));
         let bench = self.bench.take().unwrap();
         self.bench = Some(bench.reopen());
+        // What expired ahead of `low` is owed again, though counted.
+        let owed = self.owed();
+        self.again.extend(self.expired.extract_if(.., |number| owed.contains(number)));
     }
 
     fn owed(&mut self) -> BTreeSet<u64> {
@@ -163,9 +180,13 @@ impl World {
         for (number, burst) in (0..).zip(&self.bursts) {
             let known = self.delivered.contains(&number) || owed.contains(&number) || self.crashed.contains(&number);
             if !known {
-                assert!(burst.is_settled(0), "{number} is nowhere, and its receipt waits");
+                let is_barred = self.expired.contains(&number);
+                assert!(is_barred || burst.is_settled(0), "{number} is nowhere, and its receipt waits");
                 *missing.entry(message(number).topic_str().to_owned()).or_default() += 1;
             }
+        }
+        for number in &self.again {
+            *missing.entry(message(*number).topic_str().to_owned()).or_default() += 1;
         }
         let mut counted: BTreeMap<String, u64> = BTreeMap::new();
         let (books, pending) =
@@ -373,6 +394,36 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
     bench.backlog.link(true);
     turn(&mut bench);
     assert!(record(&bench).is_empty());
+}
+
+#[test]
+fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
+    let folder = tempdir();
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1, 1, 1]);
+    let mut bench = Bench::open(config(folder.path()));
+    for (number, index) in [(0, 0), (1, 1), (2, 2)] {
+        bench.append(number, Some(burst.receipt(index)));
+    }
+    let owed = bench.owed(9);
+    bench.backlog.expire(QUEUE, &owed[..2]);
+    bench.backlog.expire(QUEUE, &owed[..2]);
+    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Expired)), (vec![2], 2));
+    assert!(!burst.is_settled(0) && !burst.is_settled(1));
+    bench.script.fail_syncs(1);
+    assert!(!bench.commit() && !burst.is_settled(0));
+    bench.keeper.turn(bench.shared.clock.now());
+    assert!(bench.commit());
+    assert!(burst.is_settled(0) && burst.is_settled(1));
+    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Expired)), (vec![2], 2));
+    let mut bench = bench.reopen();
+    let owed = bench.owed(9);
+    assert_eq!((owed.len(), given_up(&bench, LossReason::Expired)), (1, 2));
+    bench.backlog.expire(QUEUE, &owed);
+    // The second commit tells how far the queue is settled.
+    assert!(bench.commit() && bench.commit());
+    let bench = bench.reopen();
+    let entry = locked(&bench.shared.books).entries().map(|entry| entry.count).sum::<u64>();
+    assert_eq!((bench.numbers(), entry, &*bench.shared.config.queues[0].class), (Vec::<u64>::new(), 3, "telemetry"));
 }
 
 #[test]

@@ -1,0 +1,234 @@
+//! Which messages a flow has had before, by the ids they carry: a command that is sent twice reaches the device once.
+//! Bounded in time and number, in memory only. No sockets, no clock.
+//!
+//! A repeat is dropped, and acknowledged not before the first copy is safe. Over one connection the order of the
+//! acknowledgements sees to that; where the first came over an earlier one, the repeat waits for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::message::{Headers, Message, Progress};
+
+/// Ids remembered at most, of one flow on one source connection: about a megabyte.
+const MOST: usize = 10_000;
+
+/// By what messages are known again, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedup {
+    /// Headers that may hold the id; the first that is there counts.
+    pub headers: Vec<Arc<str>>,
+    /// How long an id is remembered.
+    pub window: Duration,
+}
+
+/// An id with the name of its header, hashed with keys of this process: two never meet by accident or on purpose.
+type Id = [u64; 2];
+
+/// The first copy of a message.
+#[derive(Debug)]
+struct First {
+    at_us: u64,
+    copy: Copy,
+}
+
+#[derive(Debug)]
+enum Copy {
+    /// Nobody waits for its acknowledgement.
+    Unclaimed,
+    /// Of the burst that is being sorted, with this receipt.
+    Here(u32),
+    /// Of an earlier burst, taken over connection number `connection`.
+    Earlier { progress: Weak<Progress>, index: usize, connection: u64 },
+}
+
+/// What is known of a message.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// It goes on.
+    New,
+    /// It is dropped.
+    Repeat,
+    /// The same, and it is acknowledged when message `1` of that burst is settled.
+    UnderWay(Arc<Progress>, usize),
+}
+
+/// The ids of one flow.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    rule: Dedup,
+    keys: [RandomState; 2],
+    known: HashMap<Id, First>,
+    /// Oldest first.
+    order: VecDeque<(u64, Id)>,
+    /// Of the burst that is being sorted.
+    fresh: Vec<Id>,
+    connection: u64,
+}
+
+impl Repeats {
+    pub(super) fn new(rule: Dedup) -> Self {
+        let (known, order, fresh) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Self { rule, keys: [RandomState::new(), RandomState::new()], known, order, fresh, connection: 0 }
+    }
+
+    /// Looks whether `message` was there before, and remembers it if not. `claim` is its receipt in this burst, if it has
+    /// one; `now_us` the monotonic clock.
+    pub(super) fn look(&mut self, message: &Message, claim: Option<u32>, now_us: u64) -> Seen {
+        let Some(id) = self.id(message) else { return Seen::New };
+        self.forget_before(now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)));
+        if let Some(first) = self.known.get(&id) {
+            match (claim, &first.copy) {
+                (None, _) | (Some(_), Copy::Here(_)) => return Seen::Repeat,
+                // It can be lost, and this one must not be.
+                (Some(_), Copy::Unclaimed) => {}
+                (Some(_), Copy::Earlier { connection, .. }) if *connection == self.connection => return Seen::Repeat,
+                (Some(_), Copy::Earlier { progress, index, .. }) => match progress.upgrade() {
+                    Some(progress) if progress.has_fallen() => {}
+                    Some(progress) if !progress.is_settled(*index) => return Seen::UnderWay(progress, *index),
+                    _ => return Seen::Repeat,
+                },
+            }
+        }
+        self.remember(id, claim, now_us);
+        Seen::New
+    }
+
+    fn remember(&mut self, id: Id, claim: Option<u32>, now_us: u64) {
+        let copy = claim.map_or(Copy::Unclaimed, Copy::Here);
+        self.known.insert(id, First { at_us: now_us, copy });
+        self.order.push_back((now_us, id));
+        self.fresh.push(id);
+        if self.order.len() > MOST
+            && let Some((at_us, id)) = self.order.pop_front()
+        {
+            self.forget_one(at_us, &id);
+        }
+    }
+
+    /// The burst is sorted; `progress` is that of its receipts.
+    pub(super) fn sorted(&mut self, progress: Option<&Arc<Progress>>) {
+        for id in self.fresh.drain(..) {
+            if let Some(First { copy, .. }) = self.known.get_mut(&id)
+                && let (Copy::Here(index), Some(progress)) = (&*copy, progress)
+            {
+                let (progress, index) = (Arc::downgrade(progress), *index as usize);
+                *copy = Copy::Earlier { progress, index, connection: self.connection };
+            }
+        }
+    }
+
+    /// A new connection: what came over the last one is acknowledged no more.
+    pub(super) fn reconnected(&mut self) {
+        self.connection += 1;
+    }
+
+    /// Messages were lost inside, and which is not known: what comes again must pass.
+    pub(super) fn forget_all(&mut self) {
+        self.known.clear();
+        self.order.clear();
+    }
+
+    fn forget_before(&mut self, limit_us: u64) {
+        while let Some((at_us, id)) = self.order.pop_front_if(|(at_us, _)| *at_us < limit_us) {
+            self.forget_one(at_us, &id);
+        }
+    }
+
+    fn forget_one(&mut self, at_us: u64, id: &Id) {
+        if self.known.get(id).is_some_and(|first| first.at_us == at_us) {
+            self.known.remove(id);
+        }
+    }
+
+    fn id(&self, message: &Message) -> Option<Id> {
+        if message.headers.is_empty() {
+            return None;
+        }
+        let found = self.rule.headers.iter().find_map(|name| Some((name, Headers(&message.headers).get(name)?)))?;
+        Some([self.keys[0].hash_one(found), self.keys[1].hash_one(found)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Burst, Settled, push_header};
+
+    const WINDOW_US: u64 = 60_000_000;
+
+    fn repeats() -> Repeats {
+        let headers = vec!["id".into(), ":correlation-data".into()];
+        Repeats::new(Dedup { headers, window: Duration::from_micros(WINDOW_US) })
+    }
+
+    fn message(name: &str, id: &str) -> Message {
+        let mut headers = Vec::new();
+        push_header(&mut headers, name, id.as_bytes()).unwrap();
+        Message { headers: headers.into(), ..Message::default() }
+    }
+
+    fn command() -> Message {
+        message("id", "7")
+    }
+
+    fn burst() -> Arc<Burst> {
+        Burst::new(Arc::new(Settled::default()), [1])
+    }
+
+    #[test]
+    fn an_id_is_known_for_its_time_and_one_under_another_name_is_another() {
+        let mut repeats = repeats();
+        assert!(matches!(repeats.look(&command(), Some(0), 5), Seen::New));
+        assert!(matches!(repeats.look(&command(), Some(1), 6), Seen::Repeat));
+        assert!(matches!(repeats.look(&message(":correlation-data", "7"), Some(2), 6), Seen::New));
+        assert!(matches!(repeats.look(&message("other", "7"), Some(3), 6), Seen::New));
+        assert!(matches!(repeats.look(&message("other", "7"), Some(4), 6), Seen::New));
+        repeats.sorted(Some(&burst().progress()));
+        assert!(matches!(repeats.look(&command(), Some(0), 5 + WINDOW_US), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 6 + WINDOW_US), Seen::New));
+    }
+
+    #[test]
+    fn beyond_their_number_the_oldest_are_forgotten() {
+        let mut repeats = repeats();
+        for number in 0..=MOST {
+            assert!(matches!(repeats.look(&message("id", &number.to_string()), Some(0), 5), Seen::New));
+        }
+        assert_eq!((repeats.known.len(), repeats.order.len()), (MOST, MOST));
+        assert!(matches!(repeats.look(&message("id", "1"), Some(0), 5), Seen::Repeat));
+        assert!(matches!(repeats.look(&message("id", "0"), Some(0), 5), Seen::New));
+    }
+
+    #[test]
+    fn a_repeat_over_a_new_connection_waits_for_a_first_copy_that_is_under_way() {
+        let (mut repeats, burst) = (repeats(), burst());
+        repeats.look(&command(), Some(0), 5);
+        repeats.sorted(Some(&burst.progress()));
+        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::Repeat));
+        repeats.reconnected();
+        let Seen::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else { panic!("it does not wait") };
+        assert!(matches!(repeats.look(&command(), None, 7), Seen::Repeat));
+        burst.receipt(0).release();
+        assert!(progress.is_settled(0) && matches!(repeats.look(&command(), Some(0), 8), Seen::Repeat));
+        drop((burst, progress));
+        assert!(matches!(repeats.look(&command(), Some(0), 9), Seen::Repeat));
+    }
+
+    #[test]
+    fn a_repeat_of_what_was_lost_or_may_be_lost_goes_on() {
+        let (mut repeats, burst) = (repeats(), burst());
+        let progress = burst.progress();
+        repeats.look(&command(), Some(0), 5);
+        repeats.sorted(Some(&progress));
+        drop(burst);
+        repeats.reconnected();
+        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::New));
+        repeats.forget_all();
+        assert!(matches!(repeats.look(&command(), None, 7), Seen::New));
+        repeats.sorted(None);
+        assert!(matches!(repeats.look(&command(), None, 8), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 8), Seen::New));
+    }
+}

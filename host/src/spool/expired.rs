@@ -1,0 +1,43 @@
+//! Messages whose own time is over: they are barred at once, entered in the ledger with a commit soon, and owed until that
+//! is through. A kill in between finds them owed, and expired again; one just behind it can count them twice, never not
+//! at all.
+
+use super::ledger::{Expired, Sheet};
+use super::{Shared, locked};
+use crate::message::{LossReason, QueueId, Receipt, Stored};
+
+impl Shared {
+    /// See [`crate::message::Backlog::expire`].
+    pub(super) fn expire(&self, queue: QueueId, messages: &[Stored]) {
+        let Some(slot) = self.slot(queue) else { return };
+        let config = &self.config.queues[usize::from(queue.0)];
+        let mut sheet = Sheet::new(LossReason::Expired, &config.uplink, &config.class);
+        let mut places = Vec::with_capacity(messages.len());
+        {
+            let mut state = locked(&slot.queue);
+            for stored in messages.iter().filter(|stored| state.refuse(stored.seq.0)) {
+                sheet.add(stored.seq.0, &stored.message);
+                places.push(stored.seq.0);
+            }
+        }
+        self.note_with(sheet.into_entries(), |pending| pending.expire(queue, places));
+    }
+
+    /// The ledger has these places for good.
+    pub(super) fn settle_expired(&self, expired: &[Expired]) {
+        for Expired { queue, from, to } in expired {
+            let Some(slot) = self.slot(*queue) else { continue };
+            let limits = self.limits(slot);
+            let mut released: Vec<Receipt> = Vec::new();
+            let due = {
+                let mut state = locked(&slot.queue);
+                state.expire(*from, *to, self.clock.now(), &mut released);
+                state.next_due(limits)
+            };
+            released.into_iter().for_each(Receipt::release);
+            if let Some(due) = due {
+                self.bell.due(due);
+            }
+        }
+    }
+}
