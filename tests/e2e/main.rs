@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod demo;
 mod disk;
+mod fallback;
 mod flow;
 mod guest;
 mod hostile;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         policy::cases(),
         links::cases(),
         commands::cases(),
+        fallback::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

@@ -93,6 +93,20 @@ impl Tally {
         self.devices.get(device).map_or(0, |numbers| numbers.seen.iter().filter(|seen| **seen).count())
     }
 
+    /// What arrived here or there; order is each place's own.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for (device, numbers) in &other.devices {
+            for (number, _) in (0..).zip(&numbers.seen).filter(|(_, seen)| **seen) {
+                both.note(device, number);
+            }
+        }
+        both.doubled += other.doubled;
+        both.disordered = self.disordered + other.disordered;
+        both
+    }
+
     fn has(&self, device: &str, number: u64) -> bool {
         let seen = self.devices.get(device).map(|numbers| &numbers.seen);
         seen.and_then(|seen| seen.get(usize::try_from(number).ok()?)).is_some_and(|seen| *seen)
@@ -136,6 +150,17 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_places_are_added_up_and_what_is_in_both_is_doubled() {
+        let (mut here, mut there) = (Tally::default(), Tally::default());
+        here.note("d0", 0);
+        here.note("d0", 3);
+        there.note("d0", 1);
+        there.note("d0", 0);
+        let both = here.with(&there);
+        assert_eq!((both.count(), both.doubled, both.disordered), (3, 1, 1));
+    }
 
     #[test]
     fn the_checker_sees_what_is_lost_doubled_and_out_of_order() {

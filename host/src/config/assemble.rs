@@ -16,6 +16,7 @@ use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
 use super::plugin::Places;
+use super::sending::{self, Wish};
 use super::tree::{Place, Table};
 use super::units::Kind;
 use super::{RouteSpec, SourceSpec};
@@ -52,7 +53,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     section.done();
     let mut identities = Vec::new();
     let sources = sources(&mut root, &gateway.name, &mut identities);
-    let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities);
+    let mut wishes = Vec::new();
+    let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
     let names = Names {
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
@@ -60,6 +62,9 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         classes: &classes,
         plugin_stack_bytes: gateway.plugin_stack_bytes,
     };
+    let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
+    wishes.iter().for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));
+    add_identities(&wishes, &uplinks, &mut identities);
     let mut queues = Queues::default();
     let mut flows = flows(&mut root, &names, &mut queues);
     let limits = closed(&mut root, "spool", |fields| globals::spool(fields, &gateway.name));
@@ -71,7 +76,8 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
         add_drains(&queues, &classes, &mut uplinks);
-        report_unused(check, &sources, &uplinks);
+        report_unused(check, &sources, &uplinks, &wishes);
+        add_fallbacks(&wishes, &mut uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
     }
@@ -127,11 +133,17 @@ fn within_packet(fields: &Fields<'_>, spec: SourceSpec) -> SourceSpec {
     SourceSpec { max_payload_bytes: spec.max_payload_bytes.min(most), ..spec }
 }
 
-fn uplinks(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>) -> Vec<(uplink::Config, Place)> {
+fn uplinks(
+    root: &mut Fields<'_>,
+    gateway: &str,
+    identities: &mut Vec<Identity>,
+    wishes: &mut Vec<Wish>,
+) -> Vec<(uplink::Config, Place)> {
     let mut uplinks = Vec::new();
     for (name, mut fields) in root.named("uplink") {
         let connection = connection::read(&mut fields, Role::Uplink, gateway, name);
-        let config = super::sending::read(&mut fields, name, connection.mqtt);
+        let config = sending::read(&mut fields, name, connection.mqtt);
+        wishes.extend(sending::fallback(&mut fields, name));
         for index in 0..config.connections {
             let mqtt = mqtt::Config { client_id: config.client_id(index), ..config.mqtt.clone() };
             identities.push(Identity { mqtt, path: connection.path.clone(), place: connection.client_id_place });
@@ -232,11 +244,33 @@ fn add_drains(queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config
     }
 }
 
-fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config, Place)]) {
+/// The connections of stand-ins, for the check against twins.
+fn add_identities(wishes: &[Wish], uplinks: &[(uplink::Config, Place)], identities: &mut Vec<Identity>) {
+    for wish in wishes {
+        for (other, place) in uplinks.iter().filter(|(other, _)| wish.needs(&other.name)) {
+            let path = format!("uplink.{} (fallback)", other.name);
+            identities.push(Identity { mqtt: wish.connection(&other.mqtt), path, place: *place });
+        }
+    }
+}
+
+fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
+    for index in 0..uplinks.len() {
+        let first = &uplinks[index].0;
+        let found = uplinks.iter().find_map(|(other, _)| {
+            let wish = wishes.iter().find(|wish| wish.joins(&first.name, &other.name))?;
+            Some(Box::new(sending::stand_in(wish, first, other)))
+        });
+        uplinks[index].0.fallback = found;
+    }
+}
+
+fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config, Place)], wishes: &[Wish]) {
     for line in sources.iter().filter(|line| line.spec.routes.is_empty()) {
         check.problem(Code::Unused, line.place, format!("no flow takes from `source.{}`", line.source), None);
     }
-    for (uplink, place) in uplinks.iter().filter(|(uplink, _)| uplink.drains.is_empty()) {
+    let is_unused = |uplink: &uplink::Config| uplink.drains.is_empty() && !wishes.iter().any(|wish| wish.needs(&uplink.name));
+    for (uplink, place) in uplinks.iter().filter(|(uplink, _)| is_unused(uplink)) {
         check.problem(Code::Unused, *place, format!("no flow sends to `uplink.{}`", uplink.name), None);
     }
 }

@@ -1,11 +1,15 @@
 //! `[uplink.NAME]`: what an uplink has beside its connection.
 
+use std::sync::Arc;
+
 use crate::mqtt;
 use crate::uplink::{Config, Form, IdForm, Pack, Rate};
 
+use super::check::Check;
 use super::code::Code;
 use super::connection;
 use super::fields::Fields;
+use super::tree::Place;
 use super::units::Kind;
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
@@ -16,6 +20,8 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, mqtt: mqtt::Config) -> C
     };
     let config = Config {
         name: name.into(),
+        owner: name.into(),
+        fallback: None,
         qos: connection::qos(fields),
         drains: Vec::new(),
         max_packet_bytes: mqtt.max_packet_bytes,
@@ -29,6 +35,73 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, mqtt: mqtt::Config) -> C
         fields.problem(Code::Conflict, "pack_max", "`pack_max` is larger than `max_packet`", hint);
     }
     config
+}
+
+/// What an uplink says of its fallback, before all uplinks are known.
+#[derive(Debug)]
+pub(super) struct Wish {
+    uplink: Arc<str>,
+    /// The other uplink.
+    other: Arc<str>,
+    place: Place,
+    /// Which classes may use it, each where it was written; empty for all.
+    classes: Vec<(String, Place)>,
+}
+
+/// Reads what an uplink says of its fallback.
+pub(super) fn fallback(fields: &mut Fields<'_>, name: &str) -> Option<Wish> {
+    let other = fields.text("fallback");
+    let classes: Vec<_> = fields.texts("fallback_classes").into_iter().map(|(class, place)| (class.to_owned(), place)).collect();
+    let Some(other) = other else {
+        if fields.has("fallback_classes") {
+            let hint = "add, for example: fallback = \"backup\"".to_owned();
+            fields.problem(Code::Conflict, "fallback_classes", "`fallback_classes` says what, but not where to", hint);
+        }
+        return None;
+    };
+    Some(Wish { uplink: name.into(), other: other.into(), place: fields.place_of("fallback"), classes })
+}
+
+/// Checks the names in `wish`.
+pub(super) fn check_fallback(check: &Check<'_>, wish: &Wish, uplinks: &[&str], classes: &[&str]) {
+    if wish.other == wish.uplink {
+        let hint = "name another uplink".to_owned();
+        check.problem(Code::Conflict, wish.place, format!("`uplink.{}` cannot stand in for itself", wish.uplink), hint);
+    }
+    check.reference("uplink", &wish.other, wish.place, uplinks);
+    for (class, place) in &wish.classes {
+        check.reference("class", class, *place, classes);
+    }
+}
+
+/// The stand-in of `first`, by the settings of `other`.
+pub(super) fn stand_in(wish: &Wish, first: &Config, other: &Config) -> Config {
+    let may = |class: &str| wish.classes.is_empty() || wish.classes.iter().any(|(known, _)| known == class);
+    Config {
+        name: format!("{}:fallback", first.name).into(),
+        owner: Arc::clone(&first.name),
+        drains: first.drains.iter().filter(|drain| may(&drain.class)).cloned().collect(),
+        mqtt: wish.connection(&other.mqtt),
+        fallback: None,
+        ..other.clone()
+    }
+}
+
+impl Wish {
+    /// Whether it is about these two.
+    pub(super) fn joins(&self, first: &str, other: &str) -> bool {
+        &*self.uplink == first && &*self.other == other
+    }
+
+    /// Whether `name` is to stand in.
+    pub(super) fn needs(&self, name: &str) -> bool {
+        &*self.other == name
+    }
+
+    /// The connection, beside the other uplink's own one; a will is that one's.
+    pub(super) fn connection(&self, other: &mqtt::Config) -> mqtt::Config {
+        mqtt::Config { client_id: format!("{}-for-{}", other.client_id, self.uplink), will: None, ..other.clone() }
+    }
 }
 
 fn form(fields: &mut Fields<'_>) -> Form {

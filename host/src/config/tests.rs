@@ -124,6 +124,7 @@ fn manual_with_examples() -> String {
         text.push_str(&line.replace("\"*\"", name));
         text.push('\n');
     }
+    text.push_str("[uplink.backup]\nurl = \"mqtt://127.0.0.1\"\n");
     text.replace("\"backup:alarm\"", "\"cloud:debug\"")
 }
 
@@ -310,6 +311,27 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
         config.sources.iter().map(|source| (&*source.name, &*source.routes[0].name, source.routes.len())).collect();
     assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
     assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
+}
+
+#[test]
+fn a_fallback_drains_the_queues_of_the_first_by_the_settings_of_the_other() {
+    let file = MINIMAL.replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"alarm\"]\n");
+    let other = "\n[uplink.backup]\nurl = \"mqtt://127.0.0.1:1885\"\nqos = 2\nwill = { topic = \"w\", payload = \"off\" }\n";
+    let config = Case::new(&format!("{file}{other}")).good();
+    assert!(config.warnings.is_empty(), "{}", config.warnings);
+    let [first, other] = &config.uplinks[..] else { panic!("two uplinks") };
+    let fallback = first.fallback.as_deref().unwrap();
+    let classes: Vec<&str> = fallback.drains.iter().map(|drain| &*drain.class).collect();
+    assert_eq!((&*fallback.name, &*fallback.owner, classes), ("cloud:fallback", "cloud", vec!["alarm"]));
+    assert_eq!((fallback.qos, fallback.mqtt.port, fallback.mqtt.will.is_none()), (Qos::ExactlyOnce, 1885, true));
+    assert_eq!(fallback.mqtt.client_id, format!("{}-for-cloud", other.mqtt.client_id));
+    assert!(other.fallback.is_none() && other.mqtt.will.is_some() && other.drains.is_empty());
+    let all = Case::new(&format!(
+        "{}{}",
+        file.replace("fallback_classes = [\"alarm\"]\n", ""),
+        "\n[uplink.backup]\nurl = \"mqtt://b\"\n"
+    ));
+    assert_eq!(all.good().uplinks[0].fallback.as_ref().unwrap().drains.len(), 2);
 }
 
 #[test]

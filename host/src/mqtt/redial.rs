@@ -163,6 +163,11 @@ impl Redial {
 
     /// Waits and dials until a connection stands; `None` when told to stop.
     pub async fn connect(&mut self, stop: &mut watch::Receiver<Stop>) -> Option<(Connection, Established)> {
+        self.connect_or(stop, || ()).await
+    }
+
+    /// The same, and calls `failed` after every attempt that failed.
+    pub async fn connect_or(&mut self, stop: &mut watch::Receiver<Stop>, failed: impl Fn()) -> Option<(Connection, Established)> {
         loop {
             tokio::select! {
                 biased;
@@ -182,7 +187,10 @@ impl Redial {
                     self.gauges.show(&self.machine);
                     return Some(standing);
                 }
-                Err(error) => self.lost(error.kind(), &error),
+                Err(error) => {
+                    self.lost(error.kind(), &error);
+                    failed();
+                }
             }
         }
     }

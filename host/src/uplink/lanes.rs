@@ -1,5 +1,6 @@
 //! Several connections to one upstream, each with the window the broker grants: a message takes the connection of its
-//! key, so keys keep their order, and what is accepted out of order is the spool's to sort.
+//! key, so keys keep their order, and what is accepted out of order is the spool's to sort. The connection to the fallback
+//! is one more, which is used instead of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::fallback::stand_in;
 use super::pull::Part;
 use super::{Config, Error, Shared, drain};
 use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
@@ -66,31 +68,46 @@ impl Backlog for Lane {
     }
 }
 
-/// Runs `config.connections` of them until all have left.
+/// The lanes of one uplink.
+struct Lanes<'a> {
+    backlog: &'a Arc<dyn Backlog>,
+    bells: Vec<Arc<Notify>>,
+    standing: Arc<AtomicUsize>,
+}
+
+impl Lanes<'_> {
+    fn add(&mut self) -> Arc<Lane> {
+        let bell = Arc::new(Notify::new());
+        self.bells.push(Arc::clone(&bell));
+        let (backlog, standing) = (Arc::clone(self.backlog), Arc::clone(&self.standing));
+        Arc::new(Lane { backlog, bell, up: AtomicBool::new(false), standing })
+    }
+}
+
+/// Runs `config.connections` of them, and the fallback, until all have left.
 pub(super) async fn run(
     config: &Config,
     backlog: &Arc<dyn Backlog>,
     shared: &Shared,
     stop: &watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    let mut lanes = JoinSet::new();
-    let mut bells = Vec::new();
-    let standing = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    let mut lanes = Lanes { backlog, bells: Vec::new(), standing: Arc::new(AtomicUsize::new(0)) };
     for index in 0..config.connections {
-        let bell = Arc::new(Notify::new());
-        bells.push(Arc::clone(&bell));
-        let (backlog, standing) = (Arc::clone(backlog), Arc::clone(&standing));
-        let lane = Arc::new(Lane { backlog, bell, up: AtomicBool::new(false), standing });
         let part = Part { index: u64::from(index), of: u64::from(config.connections) };
         let mut config = config.clone();
         config.mqtt.client_id = config.client_id(index);
-        lanes.spawn(drain(config, part, lane, shared.clone(), stop.clone()));
+        tasks.spawn(drain(config, part, lanes.add(), shared.clone(), stop.clone()));
     }
-    let ready = backlog.ready();
+    if let (Some(config), Some(duty)) = (&config.fallback, &shared.duty) {
+        let own = Shared::new(config.rate, shared.metrics.clone(), None);
+        tasks.spawn(stand_in((**config).clone(), lanes.add(), own, Arc::clone(duty), stop.clone()));
+    }
+    let (ready, bells) = (backlog.ready(), lanes.bells);
     loop {
         tokio::select! {
             () = ready.notified() => bells.iter().for_each(|bell| bell.notify_one()),
-            ended = lanes.join_next() => match ended {
+            ended = tasks.join_next() => match ended {
                 None => return Ok(()),
                 Some(Ok(ended)) => ended?,
                 // The stage as a whole is started again, as with one connection.

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(super) link: LinkMetrics,
     forwarded: IntCounterVec,
     refused: IntCounterVec,
+    unanswered: IntCounterVec,
     delivery: HistogramVec,
     inflight: IntGaugeVec,
     inflight_capacity: IntGaugeVec,
@@ -50,6 +51,11 @@ impl Metrics {
             link: LinkMetrics::new(registry, LABEL)?,
             forwarded: counter("tidegate_messages_forwarded_total", "Messages upstream has accepted.", &[LABEL, "class"])?,
             refused: counter("tidegate_messages_refused_total", "Messages upstream refused for good; parked.", &[LABEL])?,
+            unanswered: counter(
+                "tidegate_uplink_unanswered_messages_total",
+                "Messages in flight when a connection ended: each may arrive twice.",
+                &[LABEL],
+            )?,
             delivery,
             inflight: gauge("tidegate_uplink_inflight", "Messages sent and not yet accepted.")?,
             inflight_capacity: gauge("tidegate_uplink_inflight_capacity", "How many may be in flight.")?,
@@ -60,6 +66,7 @@ impl Metrics {
         let labels = [uplink];
         Meters {
             refused: self.refused.with_label_values(&labels),
+            unanswered: self.unanswered.with_label_values(&labels),
             online: self.delivery.with_label_values(&[uplink, "online"]).local(),
             backlog: self.delivery.with_label_values(&[uplink, "backlog"]).local(),
             inflight: Contribution::to(self.inflight.with_label_values(&labels)),
@@ -77,6 +84,7 @@ impl Metrics {
 #[derive(Debug)]
 pub(super) struct Meters {
     pub(super) refused: IntCounter,
+    pub(super) unanswered: IntCounter,
     /// Flushed once a turn: observing is then an addition.
     pub(super) online: LocalHistogram,
     pub(super) backlog: LocalHistogram,

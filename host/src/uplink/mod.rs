@@ -14,11 +14,13 @@
 //!   again and again does too, once upstream was seen to take another. When upstream is
 //!   only busy, the connection ends and back-off decides when that message is tried again; nothing more goes ahead
 //!   of it, but what was in the window behind it may have been taken (MQTT has no word for "and nothing after").
+//! - While it is away its fallback, if it has one, drains its queues in its stead; never both at once.
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
 mod breaker;
 mod caution;
 mod dress;
+mod fallback;
 mod lanes;
 mod metrics;
 mod pull;
@@ -38,6 +40,7 @@ pub use dress::{Form, IdForm, Pack};
 pub use metrics::Metrics;
 pub use rate::Rate;
 
+use self::fallback::Duty;
 use self::pull::Part;
 use self::rate::Throttle;
 use self::serve::Parting;
@@ -72,8 +75,12 @@ pub struct Drain {
 /// One uplink.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Name in config, metrics and logs.
+    /// Name in metrics and logs.
     pub name: Arc<str>,
+    /// The uplink whose queues it drains, as it stands in message ids: itself, but for a fallback.
+    pub owner: Arc<str>,
+    /// What drains some of its queues while it is away.
+    pub fallback: Option<Box<Config>>,
     /// The connection; `inflight` is the window.
     pub mqtt: mqtt::Config,
     /// Level of what is published.
@@ -106,6 +113,15 @@ struct Shared {
     metrics: Metrics,
     /// `None` where there is no limit. Locked for arithmetic only.
     throttle: Option<Arc<Mutex<Throttle>>>,
+    /// Of an uplink that has a fallback.
+    duty: Option<Arc<Duty>>,
+}
+
+impl Shared {
+    fn new(rate: Rate, metrics: Metrics, duty: Option<Arc<Duty>>) -> Self {
+        let throttle = (rate != Rate::default()).then(|| Arc::new(Mutex::new(Throttle::new(rate, Instant::now()))));
+        Self { metrics, throttle, duty }
+    }
 }
 
 /// Sends what is owed until `stop` says otherwise: [`Stop::Drain`] sends what lies in RAM, waits until upstream has
@@ -116,10 +132,9 @@ struct Shared {
 /// See [`Error`]; a lost connection is none.
 pub async fn run(config: Config, backlog: Arc<dyn Backlog>, metrics: Metrics, stop: watch::Receiver<Stop>) -> Result<(), Error> {
     backlog.link(false);
-    let limited = config.rate != Rate::default();
-    let throttle = limited.then(|| Arc::new(Mutex::new(Throttle::new(config.rate, Instant::now()))));
-    let shared = Shared { metrics, throttle };
-    if config.connections > 1 {
+    let duty = config.fallback.is_some().then(|| Arc::new(Duty::new(Instant::now())));
+    let shared = Shared::new(config.rate, metrics, duty);
+    if config.connections > 1 || config.fallback.is_some() {
         return lanes::run(&config, &backlog, &shared, &stop).await;
     }
     drain(config, Part::WHOLE, backlog, shared, stop).await
@@ -134,11 +149,20 @@ async fn drain(
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
+    let duty = shared.duty.as_deref();
     let mut redial = Redial::new(config.mqtt, "uplink", config.name, &shared.metrics.link);
-    while let Some((connection, established)) = redial.connect(&mut stop).await {
+    while let Some((connection, established)) = redial.connect_or(&mut stop, || duty.iter().for_each(|duty| duty.failed())).await
+    {
         let shaky = redial.is_alarming();
         redial.online(&established);
-        match uplink.serve(connection, &established, shaky, &mut stop).await {
+        if let Some(duty) = duty {
+            duty.claim().await;
+        }
+        let served = uplink.serve(connection, &established, shaky, &mut stop).await;
+        if let Some(duty) = duty {
+            duty.lost(Instant::now());
+        }
+        match served {
             Ok(()) => break,
             Err(Parting::Lost(ended)) => redial.lost(ended.kind(), &ended),
             Err(Parting::Broken(error)) => {

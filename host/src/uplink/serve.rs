@@ -86,7 +86,7 @@ impl Uplink {
             throttle: shared.throttle.clone(),
             dress: Dress::new(
                 config.form,
-                config.drains.iter().map(|drain| format!("{}/{}/", config.name, drain.class)).collect(),
+                config.drains.iter().map(|drain| format!("{}/{}/", config.owner, drain.class)).collect(),
             ),
             caution: Caution::new(config.drains.len()),
             breaker: Breaker::default(),
@@ -122,6 +122,7 @@ impl Uplink {
         if let Err(Parting::Lost(ended)) = &ended {
             self.suspect(ended);
         }
+        self.meters.unanswered.inc_by(self.in_flight() as u64);
         for pull in &mut self.pulls {
             pull.rewind();
         }

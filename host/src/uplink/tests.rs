@@ -160,6 +160,8 @@ async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnc
     let drain = |index| Drain { queue: QueueId(index), class: format!("class-{index}").into(), weight: 1 };
     let mut config = Config {
         name: "cloud".into(),
+        owner: "cloud".into(),
+        fallback: None,
         mqtt,
         qos,
         drains: drains.map(drain).collect(),

@@ -1,0 +1,214 @@
+//! Another upstream that stands in while the first is away: who of the two drains the queues.
+//!
+//! ```text
+//!            3 s without a connection, or two failed attempts
+//!  first ───────────────────────────────────────────────────────► stand-in
+//!        ◄───────────────────────────────────────────────────────
+//!            a connection stands: the stand-in finishes, and gives back
+//! ```
+//!
+//! Only one of them has the queues at any time, so the account stays exact: what the one has not seen accepted, the other
+//! sends. Twice comes at most what was in flight when a connection ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::pull::Part;
+use super::{Config, Error, Shared, drain};
+use crate::message::Backlog;
+use crate::mqtt::Stop;
+
+/// How long the first may be without a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Failed attempts in a row that are as good as that.
+const PROBES: u32 = 2;
+
+/// What the stand-in gets to see the last of its messages accepted, once the first is back.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// Connections of the first that stand.
+    standing: usize,
+    /// Since when there is none.
+    since: Instant,
+    /// Attempts that have failed since then.
+    failed: u32,
+    /// The stand-in has the queues.
+    is_lent: bool,
+}
+
+impl State {
+    /// When the stand-in may take over; `None` while the first has a connection.
+    fn due(self) -> Option<Instant> {
+        (self.standing == 0).then(|| if self.failed >= PROBES { self.since } else { self.since + PATIENCE })
+    }
+}
+
+/// Who has the queues.
+#[derive(Debug)]
+pub(super) struct Duty(watch::Sender<State>);
+
+impl Duty {
+    /// The first has them, and no connection yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self(watch::Sender::new(State { standing: 0, since: now, failed: 0, is_lent: false }))
+    }
+
+    /// A connection of the first stands: waits until the stand-in has given back.
+    pub(super) async fn claim(&self) {
+        self.0.send_modify(|state| state.standing += 1);
+        // An error means that there is no sender, and that is ours.
+        let _ = self.0.subscribe().wait_for(|state| !state.is_lent).await;
+    }
+
+    /// That connection is gone.
+    pub(super) fn lost(&self, now: Instant) {
+        self.0
+            .send_modify(|state| *state = State { standing: state.standing.saturating_sub(1), since: now, failed: 0, ..*state });
+    }
+
+    /// An attempt of the first has failed.
+    pub(super) fn failed(&self) {
+        self.0.send_modify(|state| state.failed += u32::from(state.standing == 0));
+    }
+
+    /// Lends the queues, if the first is away for long enough.
+    fn lend(&self, now: Instant) -> bool {
+        self.0.send_if_modified(|state| {
+            let may = state.due().is_some_and(|due| due <= now);
+            state.is_lent |= may;
+            may
+        })
+    }
+
+    fn give_back(&self) {
+        self.0.send_modify(|state| state.is_lent = false);
+    }
+
+    /// Waits until the stand-in may take over.
+    async fn away(&self) {
+        let mut state = self.0.subscribe();
+        loop {
+            let due = state.borrow_and_update().due();
+            if due.is_some_and(|due| due <= Instant::now()) {
+                return;
+            }
+            tokio::select! {
+                _ = state.changed() => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Waits until the first has a connection.
+    async fn back(&self) {
+        let _ = self.0.subscribe().wait_for(|state| state.standing > 0).await;
+    }
+}
+
+/// Drains in the first one's stead whenever that is away, until `stop` says otherwise.
+pub(super) async fn stand_in(
+    config: Config,
+    backlog: Arc<dyn Backlog>,
+    shared: Shared,
+    duty: Arc<Duty>,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let first = Arc::clone(&config.owner);
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
+            () = duty.away() => {}
+        }
+        if !duty.lend(Instant::now()) {
+            continue;
+        }
+        tracing::warn!(uplink = %first, fallback = %config.mqtt.host, "the fallback takes over");
+        let ended = hold(&config, &backlog, &shared, &duty, &mut stop).await;
+        duty.give_back();
+        ended?;
+        tracing::info!(uplink = %first, "the fallback has given back");
+    }
+}
+
+/// Drains until the first is back.
+async fn hold(
+    config: &Config,
+    backlog: &Arc<dyn Backlog>,
+    shared: &Shared,
+    duty: &Duty,
+    stop: &mut watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let (end, ending) = watch::channel(Stop::Run);
+    let mut draining = Box::pin(drain(config.clone(), Part::WHOLE, Arc::clone(backlog), shared.clone(), ending));
+    let last_word = tokio::select! {
+        biased;
+        ended = &mut draining => return ended,
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => Duration::ZERO,
+        () = duty.back() => LAST_WORD,
+    };
+    end.send_replace(Stop::Drain);
+    tokio::select! {
+        ended = &mut draining => return ended,
+        () = tokio::time::sleep(last_word) => {}
+        _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+    }
+    end.send_replace(Stop::Now);
+    draining.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_queues_are_lent_after_three_seconds_or_two_failed_attempts() {
+        let start = Instant::now();
+        let duty = Duty::new(start);
+        assert!(!duty.lend(start) && !duty.lend(start + PATIENCE / 2));
+        duty.failed();
+        assert!(!duty.lend(start));
+        duty.failed();
+        assert!(duty.lend(start));
+        duty.give_back();
+        duty.claim().await;
+        assert!(!duty.lend(start + PATIENCE * 9));
+        duty.lost(start);
+        assert!(!duty.lend(start) && duty.lend(start + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn of_several_connections_the_last_one_lost_counts() {
+        let start = Instant::now();
+        let duty = Duty::new(start);
+        duty.claim().await;
+        duty.claim().await;
+        duty.lost(start);
+        duty.failed();
+        duty.failed();
+        assert!(!duty.lend(start + PATIENCE));
+        duty.lost(start + PATIENCE);
+        assert!(!duty.lend(start + PATIENCE) && duty.lend(start + PATIENCE * 2));
+    }
+
+    #[tokio::test]
+    async fn the_first_waits_until_the_stand_in_has_given_back() {
+        let start = Instant::now();
+        let duty = Arc::new(Duty::new(start));
+        assert!(duty.lend(start + PATIENCE));
+        let claiming = tokio::spawn({
+            let duty = Arc::clone(&duty);
+            async move { duty.claim().await }
+        });
+        duty.back().await;
+        tokio::task::yield_now().await;
+        assert!(!claiming.is_finished());
+        duty.give_back();
+        claiming.await.unwrap();
+    }
+}

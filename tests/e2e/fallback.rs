@@ -1,0 +1,59 @@
+//! A second upstream that stands in for the first.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
+
+use crate::scene::{UP, config, flow};
+
+pub fn cases() -> Vec<Trial> {
+    vec![case("fallback::another_upstream_takes_over_and_gives_back", another_upstream_takes_over_and_gives_back)]
+}
+
+/// Under load the first upstream goes dark and comes back, again and again; only telemetry may use the second.
+/// Guarantee: messages arrive at the second while the first is away and at the first when it is back; none is lost, in order
+/// per device at either, and none is twice but what was in flight when a connection ended. An alarm waits for the first.
+fn another_upstream_takes_over_and_gives_back() -> Result<()> {
+    let (field, first, second) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(first.address())?;
+    let (at_first, at_second) = (Watch::start(first.address(), UP)?, Watch::start(second.address(), UP)?);
+    let (alarms, astray) = (Watch::start(first.address(), "alarms/#")?, Watch::start(second.address(), "alarms/#")?);
+    let more = format!(
+        "[uplink.backup]\nurl = \"{}\"\n\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/alarm\"]\n\
+         to = \"cloud:alarm\"\ntopic = \"alarms/{{topic}}\"\n",
+        second.url()
+    );
+    let text = config(&field.url(), &link.url(), &format!("{}{more}", flow("")))
+        .replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"telemetry\"]\n");
+    let gateway = Gateway::with(text).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(1_000), ..Plan::default() });
+    let turns = rounds(2, 20);
+    for turn in 1..=turns as u64 {
+        let (before, beside) = (at_first.count(), at_second.count());
+        wait_until("the first gets messages", || at_first.count() > before + 300)?;
+        link.go_dark();
+        wait_until("the second gets messages", || at_second.count() > beside + 300)?;
+        field.publish("devices/d1/alarm", "fire")?;
+        ensure!(alarms.total() == turn - 1 && astray.total() == 0, "an alarm went astray");
+        link.back();
+        wait_until("the alarm has arrived", || alarms.total() >= turn)?;
+    }
+    let sent = load.stop()?;
+    let owed = || gateway.metric("tidegate_spool_messages", &[]);
+    wait_until("nothing is owed", || owed() == 0.0)?;
+    let unanswered = gateway.metric("tidegate_uplink_unanswered_messages_total", &[]) as u64;
+    let aside = gateway.metric("tidegate_messages_forwarded_total", &[("uplink", "cloud:fallback")]);
+    wait_until("all has arrived", || at_first.tally().with(&at_second.tally()).count() >= sent.count() as u64)?;
+    let (here, there) = (at_first.stop()?, at_second.stop()?);
+    let verdict = sent.against(&here.with(&there), |_, _| true);
+    println!(
+        "{verdict}; {} at the first, {} at the second ({aside} accepted), {unanswered} in flight at the ends",
+        here.count(),
+        there.count()
+    );
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    ensure!(verdict.doubled <= unanswered, "{verdict}, but only {unanswered} were in flight");
+    ensure!(there.count() >= 300 * turns as u64 && astray.total() == 0, "the second did not stand in");
+    Ok(())
+}
