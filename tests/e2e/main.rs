@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::Arguments;
 
 mod cli;
+mod clock;
 mod compile;
 mod config;
 mod crash;
@@ -21,6 +22,7 @@ mod power;
 mod protocol;
 mod scene;
 mod shutdown;
+mod slow;
 mod state;
 mod swap;
 mod tidy;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         crash::cases(),
         power::cases(),
         disk::cases(),
+        slow::cases(),
+        clock::cases(),
         demo::cases(),
         tools::cases(),
     ];
