@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
-use tidegate_tests::case;
 use tidegate_tests::source_text::{Source, sources};
+use tidegate_tests::{case, guests};
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
         case("tidy::chain_and_spool_do_not_wait_asynchronously", chain_and_spool_do_not_wait_asynchronously),
         case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
+        case("tidy::every_guest_is_used", every_guest_is_used),
         case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
     ]
 }
@@ -149,6 +150,21 @@ fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
 
 fn naps(line: &str) -> bool {
     line.contains(concat!("thread::", "sleep("))
+}
+
+/// The folders under `tests/guests`, each looked for by its name, its constant or its package.
+/// Guarantee: no guest is built for nothing, and what it was written to show is shown.
+fn every_guest_is_used() -> Result<()> {
+    let mut users = Vec::new();
+    for folder in ["tests/e2e", "tests/benches", "host/src/chain/tests"] {
+        users.extend(sources(folder)?);
+    }
+    let idle = guests::ALL.iter().map(|guest| guest.name).filter(|name| {
+        let constant = format!("guests::{}", name.to_uppercase().replace('-', "_"));
+        let names = [format!("\"{name}\""), constant, format!("guest-{name}")];
+        !users.iter().any(|user| names.iter().any(|name| user.text.contains(name)))
+    });
+    complain(idle.map(|name| format!("no test uses the guest `{name}`")).collect())
 }
 
 /// The table in `wit/tidegate.wit` against the constants of host and SDK.
