@@ -23,7 +23,7 @@ and the dead letters outlive it. What a class gave up stands in `tidegate ledger
 
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
-  dropped     by hand, or for want of memory: level 0 only, and what needs no acknowledgement
+  dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
   damaged     lost to damage on disk: see `tidegate spool check`";
 
 /// Arguments of `tidegate status`.
