@@ -4,7 +4,8 @@
 //! <path>/lock                      held while a gateway runs; tells its process and the boot
 //! <path>/low                       how far each queue is accepted, newer than the store's own word (see `notes`)
 //! <path>/ballast                   room to delete in when the disk is full (see `room`)
-//! <path>/store/                    sled
+//! <path>/chunks/                   what is owed, in files that only grow (see `store::log`)
+//! <path>/store/                    sled: the index over them, and all else
 //! <path>/store.damaged-<seconds>   what could not be opened, untouched
 //! ```
 
@@ -98,6 +99,11 @@ impl Folder {
         self.path.join("store")
     }
 
+    /// Where the chunks are.
+    pub(super) fn chunks(&self) -> PathBuf {
+        self.path.join("chunks")
+    }
+
     /// The boot that last held the lock, where it can be read: a second witness, should the store be lost.
     pub(super) fn last_boot(&self) -> Option<u32> {
         self.last_boot
@@ -171,6 +177,7 @@ impl Folder {
     /// Makes the folder's entries durable; needed once after the store was created.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync_folder(&self.store())?;
+        sync_folder(&self.chunks())?;
         sync_folder(&self.path)
     }
 }
