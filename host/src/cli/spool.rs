@@ -67,8 +67,9 @@ Examples:
   tidegate spool repair --data-dir /mnt/card/tidegate
 
 Sets damaged chunks aside (they are kept in the store for salvage), so that what lies behind them is delivered, and \
-notes afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>. A gateway does \
-the same by itself, at its start and when it comes to a damaged place.";
+notes afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>, with dead letters, \
+ledger and plugins' state; what is owed lies beside it and is found again. A gateway does the same by itself, at its start \
+and when it comes to a damaged place.";
 
 const DROP: &str = "\
 Examples:
