@@ -96,7 +96,8 @@ pub(super) struct Store {
     damaged: sled::Tree,
     state: sled::Tree,
     state_aside: sled::Tree,
-    folder: File,
+    /// A handle on each file system that the files lie on.
+    disks: Vec<File>,
     /// Chunks were written and are not synced.
     is_written: AtomicBool,
     /// sled was told something.
@@ -246,7 +247,8 @@ impl Store {
     /// chunks.
     fn sync(&self) -> Result<(), StoreError> {
         self.pass(Call::Sync)?;
-        rustix::fs::syncfs(&self.folder).map_err(|error| StoreError::Disk(error.into()))
+        let sync = |disk: &File| rustix::fs::syncfs(disk).map_err(|error| StoreError::Disk(error.into()));
+        self.disks.iter().try_for_each(sync)
     }
 
     /// The first place of the chunk that answers for `place`, or else of the first behind it, and its bytes.

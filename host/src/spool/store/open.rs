@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -110,12 +111,24 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
         None => tools::count_letters(&dead)?,
     };
     let strangers = strangers(&db, folder, &names, with_files)?;
-    let (handle, seam) = (File::open(folder.path()).map_err(StoreError::Disk)?, folder.seam.clone());
+    let (disks, seam) = (disks(folder).map_err(StoreError::Disk)?, folder.seam.clone());
     let flag = AtomicBool::default;
     let (is_written, is_told, is_behind) = (flag(), flag(), flag());
-    let store =
-        Store { db, queues, ledger, dead, damaged, state, state_aside, folder: handle, is_written, is_told, is_behind, seam };
+    let store = Store { db, queues, ledger, dead, damaged, state, state_aside, disks, is_written, is_told, is_behind, seam };
     Ok(Opened { store, notes, boot, queues: found, kept, books, strangers, set_aside: None })
+}
+
+/// A handle on each file system that files of the store lie on: a part of it may be linked in from another.
+fn disks(folder: &Folder) -> io::Result<Vec<File>> {
+    let mut disks: Vec<(u64, File)> = Vec::new();
+    for path in [folder.path(), &folder.store(), &folder.chunks()] {
+        let handle = File::open(path)?;
+        let device = handle.metadata()?.dev();
+        if disks.iter().all(|(known, _)| *known != device) {
+            disks.push((device, handle));
+        }
+    }
+    Ok(disks.into_iter().map(|(_, handle)| handle).collect())
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
