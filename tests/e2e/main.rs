@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 mod cli;
 mod clock;
@@ -30,7 +30,10 @@ mod tls;
 mod tools;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    libtest_mimic::run(&Arguments::from_args(), cases()).exit_code()
+}
+
+fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
         instruments::cases(),
@@ -55,6 +58,5 @@ fn main() -> ExitCode {
         demo::cases(),
         tools::cases(),
     ];
-    let cases = cases.into_iter().flatten().collect();
-    libtest_mimic::run(&arguments, cases).exit_code()
+    cases.into_iter().flatten().collect()
 }

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
         case("tidy::every_guest_is_used", every_guest_is_used),
         case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
+        case("tidy::every_test_that_a_promise_names_is_there", every_test_that_a_promise_names_is_there),
     ]
 }
 
@@ -165,6 +166,32 @@ fn every_guest_is_used() -> Result<()> {
         !users.iter().any(|user| names.iter().any(|name| user.text.contains(name)))
     });
     complain(idle.map(|name| format!("no test uses the guest `{name}`")).collect())
+}
+
+/// Every `path::of::a_test` in `host/ARCHITECTURE.md`.
+/// Guarantee: no sentence of the promise stands on a test that is gone or has another name.
+fn every_test_that_a_promise_names_is_there() -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_path_of_a_test(name)).collect();
+    ensure!(named.len() > 40, "only {} tests are named", named.len());
+    let (cases, host) = (crate::cases(), sources("host/src")?);
+    let is_there = |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
+    complain(named.iter().filter(|name| !is_there(name)).map(|name| format!("there is no test `{name}`")).collect())
+}
+
+/// At least two words in small letters, joined by `::`.
+fn is_path_of_a_test(name: &str) -> bool {
+    let is_word = |part: &str| part.starts_with(|letter: char| letter.is_ascii_lowercase()) && !part.contains([' ', '<', '/']);
+    name.contains("::") && name.split("::").all(is_word)
+}
+
+/// Whether the module at `path` has a function of that name; `tests` may be a file or stand at the end of one.
+fn has_unit_test(host: &[Source], path: &str) -> bool {
+    let Some((module, name)) = path.rsplit_once("::") else { return false };
+    let files = [module, module.strip_suffix("::tests").unwrap_or(module)].map(|module| module.replace("::", "/"));
+    let is_file =
+        |path: &str| files.iter().any(|file| path == format!("host/src/{file}.rs") || path == format!("host/src/{file}/mod.rs"));
+    host.iter().any(|source| is_file(&source.path) && source.text.contains(&format!("fn {name}(")))
 }
 
 /// The table in `wit/tidegate.wit` against the constants of host and SDK.

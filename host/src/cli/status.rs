@@ -17,13 +17,13 @@ Examples:
   tidegate status --data-dir /var/lib/tidegate     without its config
   tidegate status -o json | jq '.queues[] | {name, in_ram, on_disk}'
 
-A running gateway is asked through its control socket, <data_dir>/admin.sock, which its user and group may use. Of a
-stopped one the files are read, and the first line says so. Counts of messages are since the start; what a queue owes
-and the dead letters outlive it.
+A running gateway is asked through its control socket, <data_dir>/admin.sock, which its user and group may use. Of a \
+stopped one the files are read, and the first line says so. Counts of messages are since the start; what a queue owes \
+and the dead letters outlive it. What a class gave up stands in `tidegate ledger`.
 
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
-  dropped     given up for lack of room, or by hand
+  dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
   damaged     lost to damage on disk: see `tidegate spool check`";
 
 /// Arguments of `tidegate status`.
