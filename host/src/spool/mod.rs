@@ -1,4 +1,4 @@
-//! What is owed upstream: RAM head, sled tail. It alone decides when a message is safe.
+//! What is owed upstream: RAM head, disk tail. It alone decides when a message is safe.
 //!
 //! ```text
 //!  append ─►┌────────────── one queue for each (uplink, class) ──────────────┐─► fetch, read ─► uplink
@@ -28,8 +28,9 @@
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
 //!
 //! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a receipt
-//! but by the policy of its class and with its entry in the ledger committed, exit because the disk fails. While the
-//! store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest first, and counted.
+//! but by the policy of its class and with its entry in the ledger committed, or by an operator's word, exit because the
+//! disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest
+//! first, and counted.
 //!
 //! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks) and the keeper.
 

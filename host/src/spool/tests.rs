@@ -358,6 +358,22 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
 }
 
 #[test]
+fn a_chunk_that_the_index_forgot_is_found_in_its_file() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..60 {
+        bench.append(number, None);
+    }
+    assert!(bench.commit());
+    let place = bench.owed(9)[30].seq.0;
+    let store = bench.shared.store(Duration::ZERO).unwrap();
+    let (first, value) = store.chunk_near(0, place).unwrap().unwrap();
+    store.set_chunk_aside(0, first, &value).unwrap();
+    drop(store);
+    assert_eq!((bench.numbers(), bench.queue().damaged), ((0..60).collect(), 0));
+}
+
+#[test]
 fn a_missing_chunk_is_seen_by_the_gap() {
     let folder = tempdir();
     let mut bench = Bench::open(config(folder.path()));
@@ -369,6 +385,7 @@ fn a_missing_chunk_is_seen_by_the_gap() {
     let store = bench.shared.store(Duration::ZERO).unwrap();
     let (first, value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
     let end = chunk::summary(&value).unwrap().0.end;
+    store.damage_chunk(0, first);
     store.set_chunk_aside(0, first, &value).unwrap();
     drop(store);
     assert_eq!(bench.owed(9).len() as u64, 60 - (end - first));
