@@ -1,13 +1,16 @@
 //! The spool alone, on the disk the temporary folder lies on (`TMPDIR` chooses): append until safe while the link is
 //! down, and drain. Readings of 130 bytes in batches of 256.
 
+#[path = "common/store.rs"]
+mod store;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tidegate::message::{Append, Backlog, Burst, Fetch, Message, QueueId, Seq, Settled};
-use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool};
+use tidegate::spool::Spool;
 use tidegate_tests::sample::messages;
 
 const MESSAGES: usize = 200_000;
@@ -23,22 +26,7 @@ struct Store {
 impl Store {
     fn open() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = Config {
-            path: folder.path().to_path_buf(),
-            queues: vec![QueueConfig { uplink: "cloud".into(), class: "telemetry".into(), policy: Policy::default() }],
-            flows: vec!["bench".into()],
-            spill_after: Duration::from_secs(2),
-            commit_every: Duration::from_millis(500),
-            head_bytes: 8 << 20,
-            chunk_bytes: 64 << 10,
-            cache_bytes: 8 << 20,
-            reserve_bytes: 64 << 20,
-            dead_letters: 100,
-            gap_topic: None,
-            dead_letter_bytes: 64 << 20,
-        };
-        let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
-        let spool = Spool::open(config, metrics).expect("the store opens");
+        let spool = store::open(folder.path());
         let backlog = spool.backlog("cloud");
         Self { spool, backlog, _folder: folder }
     }

@@ -17,3 +17,14 @@ pub fn marked(component: &[u8], mark: u32) -> Vec<u8> {
     marked.extend(mark.to_le_bytes());
     marked
 }
+
+/// The same component as if it had been built against version `version` of the contract, which is 0.1.0.
+pub fn of_version(component: &[u8], version: &[u8; 5]) -> Vec<u8> {
+    let mut built = component.to_vec();
+    let ours = b"@0.1.0";
+    let places: Vec<_> = component.windows(ours.len()).enumerate().filter(|(_, bytes)| bytes == ours).collect();
+    for (at, _) in places {
+        built[at + 1..at + ours.len()].copy_from_slice(version);
+    }
+    built
+}

@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, wait_until};
 
-use crate::guest::component;
-use crate::scene::{compare, config};
+use crate::guest::{component, of_version};
+use crate::scene::{UP, compare, config, flow};
 
 /// A guest, which is set off by a payload that is its name, and the kind of fault its metric must show.
 const GUESTS: [(&str, &str); 5] =
@@ -16,8 +16,9 @@ pub fn cases() -> Vec<Trial> {
         GUESTS.map(|(guest, kind)| case(&format!("hostile::{guest}_costs_only_its_message"), move || contained(guest, kind)));
     let mut cases = Vec::from(hostile);
     cases.push(case("hostile::a_plugin_that_breaks_the_contract_is_named", a_plugin_that_breaks_the_contract_is_named));
+    cases.push(case("hostile::a_batch_answered_backwards_is_taken_apart", a_batch_answered_backwards_is_taken_apart));
     cases.push(case("hostile::a_noisy_plugin_fills_no_journal", a_noisy_plugin_fills_no_journal));
-    cases.push(case("hostile::wrong_world_and_denied_import_do_not_start", wrong_ones_do_not_start));
+    cases.push(case("hostile::wrong_world_version_and_imports_do_not_start", wrong_ones_do_not_start));
     cases
 }
 
@@ -103,16 +104,45 @@ fn a_noisy_plugin_fills_no_journal() -> Result<()> {
     Ok(())
 }
 
-/// A guest of another world and one that wants what is not granted, at start.
+/// A guest that answers every batch with its last message before its first, under load.
+/// Guarantee: each batch is a fault of kind `contract` and taken apart; message by message nothing is wrong, so nothing
+/// becomes a dead letter, is lost or leaves its order.
+fn a_batch_answered_backwards_is_taken_apart() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let plugin = "[[flow.all.plugin]]\nplugin = \"bad-output.wasm\"\nsettings = { how = \"backwards\" }\n";
+    let text = flow(plugin).replace("out = \"cloud:telemetry\"", "out = \"cloud:telemetry\", side = \"drop\"");
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    std::fs::write(setup.folder().join("bad-output.wasm"), component("bad-output")?)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let mut gateway = setup.start()?;
+    let load = Load::start(field.address(), Plan { rate: None, ..Plan::default() });
+    wait_until("a batch of several is a fault", || {
+        gateway.metric("tidegate_plugin_errors_total", &[("plugin", "bad-output"), ("kind", "contract")]) >= 1.0
+    })?;
+    let verdict = compare(&load.stop()?, watch)?;
+    ensure!(gateway.is_running(), "the gateway has ended");
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    let dead = gateway.metric("tidegate_dead_letters_total", &[]);
+    ensure!(dead == 0.0, "{dead} dead letters");
+    Ok(())
+}
+
+/// A guest of another world, one that wants what is not granted and one for another version of the contract, at start.
 /// Guarantee: exit code 4, and the error names plugin and reason; nothing was started.
 fn wrong_ones_do_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    for guest in ["wrong-world", "denied-import"] {
+    let guests = [
+        ("wrong-world", component("wrong-world")?, "does not export `tidegate:plugin/transform@0.1.0`"),
+        ("denied-import", component("denied-import")?, "denied import"),
+        ("older", of_version(&component("count")?, b"0.0.9"), "built for version 0.0.9 of `tidegate:plugin`"),
+        ("newer", of_version(&component("count")?, b"0.2.0"), "built for version 0.2.0 of `tidegate:plugin`"),
+    ];
+    for (guest, bytes, reason) in guests {
         let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
-        std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+        std::fs::write(setup.folder().join(format!("{guest}.wasm")), bytes)?;
         let (status, lines) = setup.fail()?;
         ensure!(status.code() == Some(4), "`{guest}` ended with {status}");
-        ensure!(lines.has(&[guest]), "no line names `{guest}`: {:?}", lines.all());
+        ensure!(lines.has(&[guest]) && lines.has(&[reason]), "no line names `{guest}` or why: {:?}", lines.all());
     }
     Ok(())
 }

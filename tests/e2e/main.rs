@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 
 mod cli;
+mod clock;
 mod commands;
 mod compile;
 mod config;
@@ -23,6 +24,7 @@ mod power;
 mod protocol;
 mod scene;
 mod shutdown;
+mod slow;
 mod state;
 mod swap;
 mod tidy;
@@ -30,7 +32,10 @@ mod tls;
 mod tools;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    libtest_mimic::run(&Arguments::from_args(), cases()).exit_code()
+}
+
+fn cases() -> Vec<Trial> {
     let cases = [
         tidy::cases(),
         instruments::cases(),
@@ -52,9 +57,10 @@ fn main() -> ExitCode {
         crash::cases(),
         power::cases(),
         disk::cases(),
+        slow::cases(),
+        clock::cases(),
         demo::cases(),
         tools::cases(),
     ];
-    let cases = cases.into_iter().flatten().collect();
-    libtest_mimic::run(&arguments, cases).exit_code()
+    cases.into_iter().flatten().collect()
 }

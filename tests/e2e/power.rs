@@ -73,7 +73,8 @@ fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
     // Once online, so that the field broker has a session that keeps messages while the gateway is away.
     setup = setup.start()?.kill()?;
     link.go_dark();
-    let load = Load::start(field.address(), Plan::default());
+    // As many as the gateway can catch up with between the cuts, or else the broker drops some.
+    let load = Load::start(field.address(), Plan { rate: Some(5_000), window: 10_000, ..Plan::default() });
     let mut on_disk = 0.0;
     for round in 0..rounds {
         let gateway = setup.launch()?;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
-use tidegate_tests::case;
 use tidegate_tests::source_text::{Source, sources};
+use tidegate_tests::{case, guests};
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -17,7 +17,9 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
         case("tidy::chain_and_spool_do_not_wait_asynchronously", chain_and_spool_do_not_wait_asynchronously),
         case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
+        case("tidy::every_guest_is_used", every_guest_is_used),
         case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
+        case("tidy::every_test_that_a_promise_names_is_there", every_test_that_a_promise_names_is_there),
     ]
 }
 
@@ -149,6 +151,47 @@ fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
 
 fn naps(line: &str) -> bool {
     line.contains(concat!("thread::", "sleep("))
+}
+
+/// The folders under `tests/guests`, each looked for by its name, its constant or its package.
+/// Guarantee: no guest is built for nothing, and what it was written to show is shown.
+fn every_guest_is_used() -> Result<()> {
+    let mut users = Vec::new();
+    for folder in ["tests/e2e", "tests/benches", "host/src/chain/tests"] {
+        users.extend(sources(folder)?);
+    }
+    let idle = guests::ALL.iter().map(|guest| guest.name).filter(|name| {
+        let constant = format!("guests::{}", name.to_uppercase().replace('-', "_"));
+        let names = [format!("\"{name}\""), constant, format!("guest-{name}")];
+        !users.iter().any(|user| names.iter().any(|name| user.text.contains(name)))
+    });
+    complain(idle.map(|name| format!("no test uses the guest `{name}`")).collect())
+}
+
+/// Every `path::of::a_test` in `host/ARCHITECTURE.md`.
+/// Guarantee: no sentence of the promise stands on a test that is gone or has another name.
+fn every_test_that_a_promise_names_is_there() -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_path_of_a_test(name)).collect();
+    ensure!(named.len() > 40, "only {} tests are named", named.len());
+    let (cases, host) = (crate::cases(), sources("host/src")?);
+    let is_there = |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
+    complain(named.iter().filter(|name| !is_there(name)).map(|name| format!("there is no test `{name}`")).collect())
+}
+
+/// At least two words in small letters, joined by `::`.
+fn is_path_of_a_test(name: &str) -> bool {
+    let is_word = |part: &str| part.starts_with(|letter: char| letter.is_ascii_lowercase()) && !part.contains([' ', '<', '/']);
+    name.contains("::") && name.split("::").all(is_word)
+}
+
+/// Whether the module at `path` has a function of that name; `tests` may be a file or stand at the end of one.
+fn has_unit_test(host: &[Source], path: &str) -> bool {
+    let Some((module, name)) = path.rsplit_once("::") else { return false };
+    let files = [module, module.strip_suffix("::tests").unwrap_or(module)].map(|module| module.replace("::", "/"));
+    let is_file =
+        |path: &str| files.iter().any(|file| path == format!("host/src/{file}.rs") || path == format!("host/src/{file}/mod.rs"));
+    host.iter().any(|source| is_file(&source.path) && source.text.contains(&format!("fn {name}(")))
 }
 
 /// The table in `wit/tidegate.wit` against the constants of host and SDK.

@@ -178,7 +178,7 @@ fn a_damaged_chunk_is_found_and_costs_only_itself() -> Result<()> {
     let dark = Dark::owing(Broker::embedded, 20_000)?;
     let (_, setup) = dark.gateway.stop()?;
     told(setup.folder(), &["spool", "check"], 0)?;
-    damage(&setup.data().join("spool/store"))?;
+    damage(&setup.data().join("spool/chunks"))?;
     for _ in 0..2 {
         let (_, said) = told(setup.folder(), &["spool", "check"], 1)?;
         ensure!(said.contains("cloud:telemetry: places") && said.contains("checksum"), "{said}");
@@ -199,18 +199,17 @@ fn a_damaged_chunk_is_found_and_costs_only_itself() -> Result<()> {
     Ok(())
 }
 
-/// Changes the last byte of a chunk in the middle, so that the store's own sums still hold.
-fn damage(store: &Path) -> Result<()> {
-    let db = sled::Config::new().path(store).flush_every_ms(None).open()?;
-    let tree = db.open_tree("queue:cloud:telemetry")?;
-    let keys: Vec<_> = tree.scan_prefix(b"c").keys().collect::<Result<_, _>>()?;
-    ensure!(keys.len() > 4, "only {} chunks", keys.len());
-    let key = &keys[keys.len() / 2];
-    let mut value = tree.get(key)?.context("it was just there")?.to_vec();
-    *value.last_mut().context("a chunk has bytes")? ^= 1;
-    tree.insert(key, value)?;
-    db.flush()?;
-    Ok(())
+/// Changes a byte of a chunk in the middle of the largest file.
+fn damage(chunks: &Path) -> Result<()> {
+    let files = std::fs::read_dir(chunks)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let sized = files.into_iter().map(|path| Ok((path.metadata()?.len(), path))).collect::<Result<Vec<_>>>()?;
+    let (_, path) = sized.into_iter().max().context("no file of chunks")?;
+    let mut bytes = std::fs::read(&path)?;
+    let middle = bytes.len() / 2;
+    let begin = bytes[middle..].windows(4).position(|window| window == b"TGc1").context("no chunk in the second half")?;
+    // Behind its head and header.
+    bytes[middle + begin + 60] ^= 1;
+    Ok(std::fs::write(&path, bytes)?)
 }
 
 /// A gateway without its socket, then a stopped one, then a folder where none has ever run.

@@ -68,8 +68,9 @@ impl Mosquitto {
             let ports = Ports { plain: port::free()?, tls: port::free()? };
             fs::write(folder.path().join("mosquitto.conf"), self.config(folder.path(), &ports)?)?;
             let mut process = start_mosquitto(folder.path())?;
-            if wait_for_port(&mut process, ports.plain)? {
-                let kind = Kind::Mosquitto { folder, tls: self.tls.is_some().then_some(ports.tls) };
+            let tls = self.tls.is_some().then_some(ports.tls);
+            if wait_for_ports(&mut process, ports.plain, tls)? {
+                let kind = Kind::Mosquitto { folder, tls };
                 return Ok(Broker { kind, port: ports.plain, process });
             }
         }
@@ -194,11 +195,12 @@ impl Broker {
 
     /// Starts it again on the same port.
     pub fn back(&mut self) -> Result<()> {
-        self.process = match &self.kind {
-            Kind::Embedded => start_embedded(self.port)?,
-            Kind::Mosquitto { folder, .. } => start_mosquitto(folder.path())?,
+        let tls;
+        (self.process, tls) = match &self.kind {
+            Kind::Embedded => (start_embedded(self.port)?, None),
+            Kind::Mosquitto { folder, tls } => (start_mosquitto(folder.path())?, *tls),
         };
-        if !wait_for_port(&mut self.process, self.port)? {
+        if !wait_for_ports(&mut self.process, self.port, tls)? {
             bail!("the broker did not come back on port {}", self.port);
         }
         Ok(())
@@ -240,13 +242,15 @@ fn start_embedded(port: u16) -> Result<Process> {
     Process::start("the embedded broker", Command::new(tidegate()?).args(["broker", "--listen", &format!("127.0.0.1:{port}")]))
 }
 
-/// Waits until somebody listens; `false` when the process ended instead.
-fn wait_for_port(process: &mut Process, port: u16) -> Result<bool> {
+/// Waits until somebody listens on both ports; `false` when the process ended instead.
+fn wait_for_ports(process: &mut Process, plain: u16, tls: Option<u16>) -> Result<bool> {
     let mut alive = true;
-    wait_until("the broker listens", || {
-        alive = process.is_running();
-        !alive || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-    })?;
+    for port in [Some(plain), tls].into_iter().flatten() {
+        wait_until("the broker listens", || {
+            alive = process.is_running();
+            !alive || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        })?;
+    }
     Ok(alive)
 }
 

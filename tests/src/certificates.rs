@@ -1,5 +1,6 @@
 //! A certificate authority for one case: brokers and clients with certificates of its own.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub struct Identity {
 pub struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
+    issued: Cell<u32>,
     /// What the other side has to trust.
     pub ca: PathBuf,
 }
@@ -34,7 +36,7 @@ impl Authority {
         let certificate = params.self_signed(&key)?;
         let ca = folder.join(format!("{name}.pem"));
         fs::write(&ca, certificate.pem()).with_context(|| format!("cannot write `{}`", ca.display()))?;
-        Ok(Self { folder: folder.to_path_buf(), issuer: Issuer::new(params, key), ca })
+        Ok(Self { folder: folder.to_path_buf(), issuer: Issuer::new(params, key), issued: Cell::new(0), ca })
     }
 
     /// A certificate for a broker on loopback, valid for `127.0.0.1` and `localhost`.
@@ -55,8 +57,10 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let identity =
-            Identity { certificate: self.folder.join(format!("{name}.crt")), key: self.folder.join(format!("{name}.key")) };
+        // Files of its own for each: whoever was given an earlier identity of this name may still be reading it.
+        let number = self.issued.replace(self.issued.get() + 1);
+        let file = |ending| self.folder.join(format!("{name}-{number}.{ending}"));
+        let identity = Identity { certificate: file("crt"), key: file("key") };
         fs::write(&identity.certificate, certificate.pem())?;
         fs::write(&identity.key, key.serialize_pem())?;
         Ok(identity)

@@ -89,10 +89,21 @@ impl Disk {
     }
 
     fn error_switch(&self) -> Result<PathBuf> {
+        Ok(Path::new("/sys/fs/ext4").join(self.device()?).join("trigger_fs_error"))
+    }
+
+    /// Bytes that have reached the device, the file system's own included.
+    pub fn written(&self) -> Result<u64> {
+        let text = fs::read_to_string(Path::new("/sys/block").join(self.device()?).join("stat"))?;
+        let sectors: u64 = text.split_ascii_whitespace().nth(6).context("a device counts the sectors it has written")?.parse()?;
+        Ok(sectors * 512)
+    }
+
+    /// The name of the loop device.
+    fn device(&self) -> Result<String> {
         let found = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(&self.at).output()?;
         let source = String::from_utf8(found.stdout)?;
-        let device = source.trim().rsplit('/').next().unwrap_or_default();
-        Ok(Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error"))
+        Ok(source.trim().rsplit('/').next().unwrap_or_default().to_owned())
     }
 
     /// Fills it to the last byte; answers how many bytes that took.

@@ -28,8 +28,6 @@ use tokio::sync::watch;
 pub enum Health {
     /// Works.
     Good,
-    /// Works with less than it should have; an operator may want to know.
-    Degraded(String),
     /// Cannot do its job: not ready.
     Bad(String),
 }
@@ -153,9 +151,8 @@ fn verdict(checks: &[Check], verbose: bool) -> (StatusCode, String) {
     for (name, health) in &found {
         match health {
             Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
-            Health::Degraded(why) if verbose => text.push_str(&format!("[~] {name} degraded: {why}\n")),
             Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
-            Health::Good | Health::Degraded(_) => {}
+            Health::Good => {}
         }
     }
     text.push_str(if bad { "not ready\n" } else { "ready\n" });
@@ -171,11 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_part_leaves_the_gateway_ready_and_is_told_when_asked() {
-        let checks = [check("source field", Health::Good), check("uplink cloud", Health::Degraded("no link".into()))];
+    fn parts_that_work_are_told_when_asked() {
+        let checks = [check("spool", Health::Good)];
         assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
-        let (_, text) = verdict(&checks, true);
-        assert_eq!(text, "[+] source field ok\n[~] uplink cloud degraded: no link\nready\n");
+        assert_eq!(verdict(&checks, true), (StatusCode::OK, "[+] spool ok\nready\n".into()));
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub enum Unusable {
     /// It imports a granted interface in another shape.
     #[error("imports do not fit: {0}")]
     Import(String),
+    /// It was built against the contract in a version that does not fit this one.
+    #[error("built for version {0} of `tidegate:plugin`, and this gateway runs 0.1: build it with the SDK for 0.1")]
+    OtherVersion(String),
     /// It has no `transform` of this contract.
     #[error("does not export `tidegate:plugin/transform@0.1.0` ({0})")]
     WrongWorld(String),
@@ -78,6 +81,7 @@ impl Program {
         check_header(bytes)?;
         let digest = sha256(bytes);
         let (component, origin) = engine.compile(bytes, &digest)?;
+        check_version(engine, &component)?;
         let pre = engine.linker().instantiate_pre(&component).map_err(|error| refused_import(engine, &component, &error))?;
         let transform = transform(engine, &component)?;
         let tick = interface(engine, &component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
@@ -152,6 +156,18 @@ fn check_header(bytes: &[u8]) -> Result<(), Unusable> {
     }
 }
 
+/// Before anything is linked, where the same mistake would show as an import that is denied.
+fn check_version(engine: &Engine, component: &Component) -> Result<(), Unusable> {
+    let ty = component.component_type();
+    let imports = ty.imports(engine.wasm()).map(|(name, _)| name);
+    let exports = ty.exports(engine.wasm()).map(|(name, _)| name);
+    let versions = imports.chain(exports).filter_map(|name| name.strip_prefix("tidegate:plugin/")?.split_once('@'));
+    match versions.map(|(_, version)| version).find(|version| !is_this_version(version)) {
+        Some(other) => Err(Unusable::OtherVersion(other.to_owned())),
+        None => Ok(()),
+    }
+}
+
 fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusable> {
     let wrong = || {
         let ty = component.component_type();
@@ -171,13 +187,14 @@ fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusab
 fn interface(engine: &Engine, component: &Component, name: &str) -> Option<ComponentExportIndex> {
     let ty = component.component_type();
     let full = ty.exports(engine.wasm()).map(|(export, _)| export).find(|export| {
-        export.strip_prefix("tidegate:plugin/").and_then(|rest| rest.strip_prefix(name)).is_some_and(is_this_version)
+        let versioned = export.strip_prefix("tidegate:plugin/").and_then(|rest| rest.strip_prefix(name));
+        versioned.and_then(|rest| rest.strip_prefix('@')).is_some_and(is_this_version)
     })?;
     component.get_export_index(None, full)
 }
 
-fn is_this_version(suffix: &str) -> bool {
-    suffix.strip_prefix("@0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+fn is_this_version(version: &str) -> bool {
+    version.strip_prefix("0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// wasmtime names the import in its text only.
@@ -212,8 +229,8 @@ mod tests {
 
     #[test]
     fn patch_versions_of_the_contract_fit() {
-        assert!(is_this_version("@0.1.0") && is_this_version("@0.1.12"));
-        for other in ["", "@0.2.0", "@0.1.", "@0.1.0-rc", "-more@0.1.0", "@1.1.0"] {
+        assert!(is_this_version("0.1.0") && is_this_version("0.1.12"));
+        for other in ["", "0.2.0", "0.1.", "0.1.0-rc", "-more@0.1.0", "1.1.0"] {
             assert!(!is_this_version(other), "{other}");
         }
     }

@@ -15,14 +15,20 @@ Examples:
   tidegate ledger
   tidegate ledger -o json | jq 'map(select(.reason == \"quota-oldest\") | .count) | add'
 
-A message is delivered, owed, filtered, a dead letter, or in the ledger. Its entries are merged by reason, class, topic,
-device and time; when there are too many, device and topic are left out first, and no message is ever un-counted. A `-`
+A message is delivered, owed, filtered, a dead letter, or in the ledger. Its entries are merged by reason, class, topic, \
+device and time; when there are too many, device and topic are left out first, and no message is ever un-counted. A `-` \
 stands for what is not known or was merged.
 
-Reasons: quota-oldest and quota-newest, the class had no room (its `max` and `drop`); expired (`max_age`); superseded, a
-newer message of the same topic took its place; damaged, the disk lost it; spool-full and letters-full, the store could
-not write and memory was full; dead-letters-evicted; qos0-pressed, a source had no room for level 0; broker-session-lost,
-how many is not known; by-hand, an operator dropped it.";
+Reasons:
+  quota-oldest, quota-newest   the class had no room: its `max` and `drop`
+  expired                      it was owed for longer than `max_age`
+  superseded                   a newer message of the same topic took its place
+  damaged                      the disk lost it
+  spool-full, letters-full     the store could not write, and memory was full
+  dead-letters-evicted         made room for newer dead letters
+  qos0-pressed                 a source had no room for level 0
+  broker-session-lost          the devices' broker forgot us; how many is not known, so 0
+  by-hand                      an operator dropped it";
 
 /// Arguments of `tidegate ledger`.
 #[derive(Debug, Args)]

@@ -34,6 +34,7 @@ Examples:
   TIDEGATE_LOG__LEVEL=debug tidegate run          the same from the environment
   tidegate status                                 what it takes, owes and has parked
   tidegate parked list                            what could not be processed, and why
+  tidegate ledger                                 what was given up, and why
   tidegate plugin build plugins/my-rule           a plugin's source to a component
 
 Every setting, its default and the reason for it: tidegate check --manual";

@@ -29,16 +29,16 @@ Examples:
   tidegate parked list --after 3-66                   the next page
   tidegate parked list -o json | jq -r '.letters[] | [.id, .topic, .detail] | @tsv'
 
-Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on it;
-`too-long`, over a limit, so only its head is kept; `refused` for good by upstream.";
+Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on \
+it; `too-long`, over a limit, so only its head is kept; `refused` for good by upstream.";
 
 const SHOW: &str = "\
 Examples:
   tidegate parked show 3-17
   tidegate parked show 3-17 -o json | jq -r .payload | base64 -d > payload.bin
 
-Everything there is: topic, headers, payload, times, the plugin and the SHA-256 of its component, the reason in words, and
-of a trap the back-trace and the last lines the plugin wrote.";
+Everything there is: topic, headers, payload, times, the plugin and the SHA-256 of its component, the reason in words, \
+and of a trap the back-trace and the last lines the plugin wrote.";
 
 const RETRY: &str = "\
 Examples:
@@ -46,9 +46,10 @@ Examples:
   tidegate parked retry --flow climate --reason rejected      after the plugin was mended
   tidegate parked retry --all
 
-Sends them on their way again, oldest first: what a plugin stopped at goes through today's plugins from that one on; what
-upstream refused goes back into its queue. A letter is taken out only when its message is safe elsewhere, so a power cut in
-between loses nothing. What fails again is parked again, under a new name. Needs a running gateway.";
+Sends them on their way again, oldest first: what a plugin stopped at goes through today's plugins from that one on; \
+what upstream refused goes back into its queue. A letter is taken out only when its message is safe elsewhere, so a power \
+cut in between loses nothing and may send it twice. What fails again is parked again, under a new name, and the exit code \
+is then 1. Needs a running gateway.";
 
 const EXPORT: &str = "\
 Examples:

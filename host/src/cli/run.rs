@@ -16,7 +16,8 @@ Examples:
   TIDEGATE_ADMIN__LISTEN=127.0.0.1:0 tidegate run -c tidegate.toml
 
 SIGTERM or Ctrl-C: takes nothing new, hands on or writes what is under way, ends with 0; a second one ends at once.
-A changed plugin file, or changed plugin settings in the config, take effect while it runs.";
+A changed plugin file, or changed plugin settings in the config, take effect while it runs; SIGHUP has the config read \
+again. What needs a restart, or cannot be used, is said in the log, and what ran goes on.";
 
 /// Arguments of `tidegate run`.
 #[derive(Debug, Args)]

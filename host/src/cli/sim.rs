@@ -7,9 +7,10 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Global, Output, print, say};
+use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::Qos;
-use crate::sim::{self, AddressError, Expect, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch};
+use crate::sim::{self, Expect, NoBroker, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +38,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 100)]
     pub rate: u32,
     /// How long to send: 10s, 500ms, 5m, 1h
-    #[arg(long = "for", value_name = "TIME", value_parser = time, conflicts_with = "count")]
+    #[arg(long = "for", value_name = "TIME", value_parser = read_duration, conflicts_with = "count")]
     pub time: Option<Duration>,
     /// How many messages to send over all devices [default without --for: until Ctrl-C]
     #[arg(long)]
@@ -64,10 +65,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t, requires = "watch")]
     pub expect: Expect,
     /// How long nothing may arrive there before what is missing counts as lost
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time, requires = "watch")]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = read_duration, requires = "watch")]
     pub settle: Duration,
     /// How long to wait for the last acknowledgements
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     pub patience: Duration,
 }
 
@@ -78,8 +79,8 @@ enum Error {
     #[error("cannot set up the simulation")]
     Setup(#[source] io::Error),
     /// `--broker` or `--watch`.
-    #[error("bad address")]
-    Address(#[from] AddressError),
+    #[error(transparent)]
+    Address(#[from] NoBroker),
     /// The simulation itself.
     #[error(transparent)]
     Sim(#[from] sim::Error),
@@ -119,12 +120,12 @@ fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn config(args: &Arguments) -> Result<SimConfig, AddressError> {
+fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
     // Two simulations may run side by side on one broker; a client id is taken by the last who uses it.
     let run = fastrand::u32(..);
     let watch = args.watch.as_ref().map(|url| {
         let broker = sim::broker(url, &format!("tidegate-sim-watcher-{run:08x}"))?;
-        Ok::<_, AddressError>(Watch { broker, filter: args.watch_topic.clone(), expect: args.expect, settle: args.settle })
+        Ok::<_, NoBroker>(Watch { broker, filter: args.watch_topic.clone(), expect: args.expect, settle: args.settle })
     });
     let until = match (args.time, args.count) {
         (Some(time), _) => Until::Elapsed(time),
@@ -200,22 +201,6 @@ fn line(now: Progress, before: Progress, watched: bool) -> String {
     format!("{sent}  {arrived}  doubled {}  out of order {}", now.doubled, now.out_of_order)
 }
 
-/// A number and its unit.
-fn time(text: &str) -> Result<Duration, String> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let scale = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "" => return Err("a unit is missing: 10s, 500ms, 5m, 1h".to_owned()),
-        _ => return Err(format!("`{unit}` is not a unit of time; there are ms, s, m, h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
-    Duration::try_from_secs_f64(number * scale).map_err(|_| format!("`{text}` is too long"))
-}
-
 fn topic(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(['+', '#', '\0']) {
         return Err("a topic to send to is not empty and has no `+` and `#`".to_owned());
@@ -233,14 +218,6 @@ fn qos(text: &str) -> Result<Qos, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(time("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(time("250ms"), Ok(Duration::from_millis(250)));
-        assert!(["10", "s", "5 parsecs", "1e9h", "9999999999999999999999h"].into_iter().all(|text| time(text).is_err()));
-    }
 
     #[test]
     fn a_topic_needs_a_place_for_the_device_and_no_wildcard() {

@@ -39,9 +39,9 @@ Examples:
   tidegate spool export cloud:telemetry --to owed.ndjson
   jq -r 'select(.text) | [.topic, .text] | @tsv' owed.ndjson
 
-One line of JSON for each message: queue, topic, headers, `payload` (base64), `text` (where the payload is text), time of
-arrival, message id. Nothing is taken out: `tidegate spool drop` does that. What cannot be read is named on standard
-error, and the exit code is then 1.";
+One line of JSON for each message: queue, topic, headers, `payload` (base64), `text` (where the payload is text), time \
+of arrival, its place in the queue (`seq`) and the number it was taken under (`boot`, `number`). Nothing is taken out: \
+`tidegate spool drop` does that. What cannot be read is named on standard error, and the exit code is then 1.";
 
 const IMPORT: &str = "\
 Examples:
@@ -49,15 +49,16 @@ Examples:
   jq -c 'select(.topic | startswith(\"devices/d7/\"))' owed.ndjson | tidegate spool import -
   echo '{\"queue\":\"cloud:alarm\",\"topic\":\"test/a\",\"text\":\"hello\"}' | tidegate spool import -
 
-Appends the messages to their queues, behind what is there, in the order of the lines; they keep their message id. Ends
-when all of them are accepted upstream or on disk. Importing twice appends twice.";
+Appends the messages to their queues, behind what is there, in the order of the lines. They get new places, and with \
+them new ids upstream (`id` of the uplink): importing twice sends twice. Ends when all of them are accepted upstream or on \
+disk.";
 
 const CHECK: &str = "\
 Examples:
   tidegate spool check
   tidegate spool check -o json | jq '.findings'
 
-Reads every message on disk and every dead letter, and names what is damaged or missing. Changes nothing. Ends with 0
+Reads every message on disk and every dead letter, and names what is damaged or missing. Changes nothing. Ends with 0 \
 when all is well and with 1 when something was found; `tidegate spool repair` then sets the damaged parts aside.";
 
 const REPAIR: &str = "\
@@ -65,17 +66,18 @@ Examples:
   tidegate spool repair
   tidegate spool repair --data-dir /mnt/card/tidegate
 
-Sets damaged chunks aside (they are kept in the store for salvage), so that what lies behind them is delivered, and notes
-afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>. A running gateway does
-the same by itself when it comes to a damaged place.";
+Sets damaged chunks aside (they are kept in the store for salvage), so that what lies behind them is delivered, and \
+notes afresh what each queue owes. A store that does not open at all is moved to store.damaged-<seconds>, with dead letters, \
+ledger and plugins' state; what is owed lies beside it and is found again. A gateway does the same by itself, at its start \
+and when it comes to a damaged place.";
 
 const DROP: &str = "\
 Examples:
   tidegate spool export cloud:debug --to debug.ndjson && tidegate spool drop cloud:debug --yes
   tidegate spool drop cloud:debug            how many messages that would give up
 
-Gives up everything a queue owes, in RAM and on disk, for good; devices are told that it is settled. The log says how many
-messages it were. A queue that the config does not have any more can be dropped while the gateway is stopped.";
+Gives up everything a queue owes, in RAM and on disk, for good; devices are told that it is settled. Log and ledger say \
+how many messages that were. A queue that the config does not have any more can be dropped while the gateway is stopped.";
 
 /// The commands about the spool.
 #[derive(Debug, Subcommand)]

@@ -17,13 +17,14 @@ Examples:
   tidegate status --data-dir /var/lib/tidegate     without its config
   tidegate status -o json | jq '.queues[] | {name, in_ram, on_disk}'
 
-A running gateway is asked through its control socket, <data_dir>/admin.sock, which its user and group may use. Of a
-stopped one the files are read, and the first line says so. Counts of messages are since the start; what a queue owes
+A running gateway is asked through its control socket, <data_dir>/admin.sock, which its user and group may use. Of a \
+stopped one the files are read, and the first line says so. Counts of messages are since the start; what a queue owes \
 and the dead letters outlive it.
 
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
-  dropped     given up for lack of room, or by hand
+  dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
+  given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
   damaged     lost to damage on disk: see `tidegate spool check`";
 
 /// Arguments of `tidegate status`.
@@ -60,6 +61,7 @@ fn text(status: &Status) -> String {
     lines.extend(status.queues.iter().map(queue));
     lines.extend(status.uplinks.iter().map(uplink));
     lines.extend(parked(status));
+    lines.extend(given_up(status));
     lines.extend(store(status));
     if let Some(process) = &status.process {
         let limit = format!("of {}", bytes(process.memory_limit_bytes));
@@ -159,13 +161,24 @@ fn parked(status: &Status) -> Vec<String> {
     vec![row("parked", &count(letters.kept), &details)]
 }
 
+fn given_up(status: &Status) -> Option<String> {
+    let all: u64 = status.given_up.values().sum();
+    let details: Vec<String> =
+        status.given_up.iter().map(|(reason, messages)| format!("{} {reason}", count(*messages))).collect();
+    (all > 0).then(|| row("given up", &count(all), &details))
+}
+
 /// The store; `tidegate spool stat` shows the same.
 pub fn store(status: &Status) -> Vec<String> {
     let store = &status.store;
-    let mut details = vec![format!("{} written", bytes(store.written_bytes)), format!("{} commits", count(store.commits))];
-    if let Some(why) = &store.why {
-        details.insert(0, why.clone());
-    }
+    let seconds = |seconds| age(Duration::from_secs(seconds));
+    let mut details: Vec<String> = store.why.iter().cloned().collect();
+    details.push(match store.last_write_age_s {
+        Some(last) => format!("{} written in a day, the last {} ago", bytes(store.day_bytes), seconds(last)),
+        None => "0 B written since the start".to_owned(),
+    });
+    details.push(format!("{} free", bytes(store.free_bytes)));
+    details.extend(store.lasts_s.map(|lasts| format!("lasts {} at this rate", seconds(lasts))));
     let mut lines = Vec::new();
     if status.running {
         lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
@@ -240,11 +253,16 @@ mod tests {
                 waiting: 1,
                 evicted: 2,
             },
+            given_up: [("quota-oldest".to_owned(), 13_385)].into(),
             store: Store {
                 well: false,
                 why: Some("the store cannot be written".into()),
                 commits: 3,
                 written_bytes: 122_880,
+                day_bytes: 122_880,
+                last_write_age_s: Some(61),
+                free_bytes: 12 << 30,
+                lasts_s: Some(19 * 86_400),
                 damaged_store: None,
                 strangers: [("old:debug".to_owned(), 17)].into(),
             },

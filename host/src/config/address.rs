@@ -2,15 +2,15 @@
 
 /// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) tls: bool,
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: bool,
 }
 
 /// A URL that is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AddressError {
+pub(crate) enum AddressError {
     /// No `scheme://`.
     #[error("has no scheme")]
     NoScheme,
@@ -39,7 +39,7 @@ pub(super) enum AddressError {
 
 impl AddressError {
     /// What to write instead.
-    pub(super) fn hint(&self) -> &'static str {
+    pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::NoScheme | Self::UnknownScheme(_) | Self::OtherWord(..) => {
                 "write mqtt://host:1883, or mqtts://host:8883 for TLS"
@@ -54,7 +54,7 @@ impl AddressError {
 
 impl Address {
     /// Parses a URL; 1883 and 8883 are the ports where it names none.
-    pub(super) fn parse(url: &str) -> Result<Self, AddressError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").ok_or(AddressError::NoScheme)?;
         let tls = match scheme {
             "mqtt" => false,

@@ -136,7 +136,7 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         spill_after: fields.duration("spill_after", range()),
         commit_every: fields.duration("commit_every", range()),
         head_bytes: whole(fields.size("head", 64 << 10..=1 << 30)),
-        // Above a quarter of sled's segment (512 KiB) a value becomes a file of its own, which sled never syncs.
+        // LZ4 looks no further back than 64 KiB, and a chunk is what damage costs.
         chunk_bytes: whole(fields.size("chunk", 4 << 10..=96 << 10)),
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
         reserve_bytes: fields.size("reserve", 1 << 20..=1 << 40),

@@ -27,11 +27,13 @@ mod units;
 
 use std::sync::Arc;
 
+pub(crate) use address::{Address, AddressError};
 pub use code::Code;
 pub use difference::{Difference, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use layers::Sources;
 pub use problem::{Problem, Problems};
+pub(crate) use units::read_duration;
 
 use crate::message::{FlowId, Intake, Qos};
 use crate::source::{Ack, Dedup, Pattern, Route};

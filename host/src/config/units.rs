@@ -131,6 +131,12 @@ pub(super) fn duration(nanoseconds: u64) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
+/// A duration given on the command line; the error is for whoever typed it.
+pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
+    let read = Kind::Duration.parse(text).map(duration);
+    read.map_err(|error| format!("it {error}; write 500ms, 10s, 5m or 1h"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +165,12 @@ mod tests {
         assert_eq!(Kind::Size.parse(""), Err(UnitError::NotANumber));
         assert_eq!(Kind::Size.parse("99999999999999999999GiB"), Err(UnitError::TooLarge));
         assert_eq!(Kind::Duration.parse("999999999d"), Err(UnitError::TooLarge));
+    }
+
+    #[test]
+    fn a_duration_on_the_command_line_is_read_as_in_the_config() {
+        assert_eq!(read_duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(read_duration("10"), Err("it has no unit; write 500ms, 10s, 5m or 1h".to_owned()));
     }
 
     #[test]

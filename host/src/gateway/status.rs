@@ -40,6 +40,8 @@ pub struct Status {
     pub uplinks: Vec<Uplink>,
     /// The dead letters.
     pub dead_letters: DeadLetters,
+    /// Messages given up since the store was made, by reason, as the ledger has them.
+    pub given_up: BTreeMap<String, u64>,
     /// The store.
     pub store: Store,
 }
@@ -176,6 +178,14 @@ pub struct Store {
     pub commits: u64,
     /// Bytes of chunks and dead letters given to it since the start.
     pub written_bytes: u64,
+    /// Of these, the bytes of the last 24 hours, or since the start.
+    pub day_bytes: u64,
+    /// Seconds since it was last given something; none since the start when it is missing.
+    pub last_write_age_s: Option<u64>,
+    /// Bytes free on its file system.
+    pub free_bytes: u64,
+    /// Seconds of an outage that the free space has room for at the day's rate; missing while nothing comes in.
+    pub lasts_s: Option<u64>,
     /// Where a damaged store was moved at this start.
     pub damaged_store: Option<PathBuf>,
     /// Queues with something owed that the config does not have, and how many messages.
@@ -201,6 +211,7 @@ impl Status {
     /// What the spool tells; the rest is empty.
     fn of_spool(config: &Config, account: &Account) -> Self {
         let by_reason = account.letters.iter().map(|letters| (letters.reason.name().to_owned(), letters.kept));
+        let given_up = account.given_up.iter().map(|loss| (loss.reason.name().to_owned(), loss.messages));
         Self {
             running: false,
             name: config.gateway.name.to_string(),
@@ -219,11 +230,16 @@ impl Status {
                 waiting: account.letters_waiting,
                 evicted: account.letters_evicted,
             },
+            given_up: given_up.filter(|(_, messages)| *messages > 0).collect(),
             store: Store {
                 well: account.is_well(),
                 why: None,
                 commits: account.commits,
                 written_bytes: account.written_bytes,
+                day_bytes: account.card.day_bytes,
+                last_write_age_s: account.card.last_write_age.map(|age| age.as_secs()),
+                free_bytes: account.free_bytes,
+                lasts_s: account.card.lasts.map(|lasts| lasts.as_secs()),
                 damaged_store: account.damaged_store.clone(),
                 strangers: account.strangers.iter().cloned().collect(),
             },

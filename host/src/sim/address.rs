@@ -3,36 +3,24 @@
 
 use std::time::Duration;
 
+use crate::config::{Address, AddressError};
 use crate::mqtt::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls};
 
-/// Text that names no broker.
+/// Text that names no broker. It is shown without its login.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// Another scheme, or none.
-    #[error("`{0}` does not begin with `mqtt://` or `mqtts://`")]
-    Scheme(String),
-    /// No host.
-    #[error("`{0}` names no host; write `mqtt://HOST:PORT`")]
-    Host(String),
-    /// The port is no number from 1 to 65535.
-    #[error("`{0}` is not a port")]
-    Port(String),
+#[error("`{url}` {mistake}: {}", .mistake.hint())]
+pub struct NoBroker {
+    url: String,
+    mistake: AddressError,
 }
 
 /// A clean connection to the broker at `url` as `client_id`. Port 1883, or 8883 with TLS, where the URL has none.
-pub fn broker(url: &str, client_id: &str) -> Result<Config, AddressError> {
-    let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
-        (Some(rest), _) => (None, rest),
-        (None, Some(rest)) => (Some(Tls::default()), rest),
-        (None, None) => return Err(AddressError::Scheme(without_login(url).to_owned())),
-    };
-    let rest = rest.trim_end_matches('/');
-    let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(read_login(login)), place));
-    let (host, port) = split_port(place)?;
-    let default_port = if tls.is_some() { 8883 } else { 1883 };
+pub fn broker(url: &str, client_id: &str) -> Result<Config, NoBroker> {
+    let (url, login) = without_login(url);
+    let address = Address::parse(&url).map_err(|mistake| NoBroker { url, mistake })?;
     Ok(Config {
-        host: host.to_owned(),
-        port: port.unwrap_or(default_port),
+        host: address.host,
+        port: address.port,
         protocol: Protocol::Auto,
         client_id: client_id.to_owned(),
         clean_start: true,
@@ -41,7 +29,7 @@ pub fn broker(url: &str, client_id: &str) -> Result<Config, AddressError> {
         inflight: u16::MAX,
         max_packet_bytes: 1 << 20,
         login,
-        tls,
+        tls: address.tls.then(Tls::default),
         will: None,
         deadlines: Deadlines::default(),
         backoff: Backoff::default(),
@@ -53,25 +41,13 @@ fn read_login(text: &str) -> Login {
     Login { user: user.to_owned(), password: password.map(Secret::new) }
 }
 
-/// An address in an error must not show a password.
-fn without_login(url: &str) -> &str {
-    url.rsplit_once('@').map_or(url, |(_, place)| place)
-}
-
-/// `host`, `host:port`, `[::1]` and `[::1]:port`.
-fn split_port(place: &str) -> Result<(&str, Option<u16>), AddressError> {
-    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) => (host, rest.strip_prefix(':')),
-        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
-    };
-    if host.is_empty() {
-        return Err(AddressError::Host(place.to_owned()));
+/// Takes `user:password@` out of a URL: the config allows none, and an error must not show a password.
+fn without_login(url: &str) -> (String, Option<Login>) {
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
+    match rest.rsplit_once('@') {
+        Some((login, place)) => (format!("{scheme}{place}"), Some(read_login(login))),
+        None => (url.to_owned(), None),
     }
-    let port = port.map(|text| match text.parse() {
-        Ok(0) | Err(_) => Err(AddressError::Port(text.to_owned())),
-        Ok(port) => Ok(port),
-    });
-    Ok((host, port.transpose()?))
 }
 
 #[cfg(test)]
@@ -90,8 +66,10 @@ mod tests {
 
     #[test]
     fn what_names_no_broker_is_refused_without_showing_a_password() {
-        assert_eq!(broker("http://ann:secret@x", "sim").unwrap_err(), AddressError::Scheme("x".to_owned()));
-        assert_eq!(broker("mqtt://:1883", "sim").unwrap_err(), AddressError::Host(":1883".to_owned()));
-        assert_eq!(broker("mqtt://x:0", "sim").unwrap_err(), AddressError::Port("0".to_owned()));
+        let refused = |url| broker(url, "sim").unwrap_err().to_string();
+        let say = "write mqtt://host:1883, or mqtts://host:8883 for TLS";
+        assert_eq!(refused("http://ann:secret@x"), format!("`http://x` has the unknown scheme `http`: {say}"));
+        assert_eq!(refused("ann:secret@x"), format!("`x` has no scheme: {say}"));
+        assert_eq!(refused("mqtt://ann:secret@x:0"), "`mqtt://x:0` has a bad port: a port is a number from 1 to 65535");
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
-pub use address::{AddressError, broker};
+pub use address::{NoBroker, broker};
 pub use device::{Fleet, Made, PLACEHOLDER, Stamp, read_stamp};
 pub use latency::{Latencies, Quantiles};
 pub use pace::Pace;

@@ -93,7 +93,7 @@ pub struct Account {
     pub written_bytes: u64,
     /// How the store is: whether it can be written, and if not, why.
     pub condition: Condition,
-    /// Bytes free on the data folder's file system when last looked at, with what is reusable in the store's files.
+    /// Bytes free on the data folder's file system when last looked at, the ballast included.
     pub free_bytes: u64,
     /// Below so many free bytes nothing is spilled.
     pub reserve_bytes: u64,

@@ -194,6 +194,7 @@ impl Reader<'_> {
     pub(super) fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
         let (from, to, why) = match self.look(store, place)? {
             Found::Chunk(content) => return Ok(Some(content)),
+            Found::Gap { .. } if self.was_forgotten(store, place)? => return Ok(None),
             Found::Gap { to } => (place, to, "its chunk is missing".to_owned()),
             Found::Damaged { first, to, value, damage } => {
                 store.set_chunk_aside(self.index, first, &value)?;
@@ -206,15 +207,18 @@ impl Reader<'_> {
         Ok(None)
     }
 
+    /// Whether chunks that the index does not know were found in the files. What was accepted meanwhile is not looked for.
+    fn was_forgotten(&self, store: &Store, place: u64) -> Result<bool, StoreError> {
+        let owed = {
+            let queue = locked(&self.slot.queue);
+            (queue.owed_on_disk(place) == Some(place)).then(|| queue.low()..queue.disk_end())
+        };
+        owed.map_or(Ok(false), |owed| store.search(self.index, owed))
+    }
+
     /// What is to be found at `place`; changes nothing.
     pub(super) fn look(&self, store: &Store, place: u64) -> Result<Found, StoreError> {
-        let mut found = store.chunk_near(self.index, place)?;
-        if let Some((first, value)) = &found
-            && chunk::extent(value).is_ok_and(|extent| extent.end <= place && extent.first == *first)
-        {
-            found = store.chunk_after(self.index, *first)?;
-        }
-        let Some((first, value)) = found else { return Ok(Found::Gap { to: u64::MAX }) };
+        let Some((first, value)) = store.chunk_near(self.index, place)? else { return Ok(Found::Gap { to: u64::MAX }) };
         if first > place {
             return Ok(Found::Gap { to: first });
         }
@@ -222,7 +226,7 @@ impl Reader<'_> {
         match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
             Ok(content) => Ok(Found::Chunk(content)),
             Err(damage) => {
-                let to = store.chunk_after(self.index, first)?.map_or(u64::MAX, |(next, _)| next);
+                let to = store.next_chunk(self.index, first)?.unwrap_or(u64::MAX);
                 Ok(Found::Damaged { first, to, value, damage })
             }
         }
@@ -246,7 +250,7 @@ impl Reader<'_> {
     fn give_up(&self, error: &StoreError, place: u64) {
         let strikes = match error {
             StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => 0,
+            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Overtaken(_) => 0,
         };
         if strikes > 2 {
             let next = locked(&self.slot.queue).next_known_chunk(place);

@@ -1,4 +1,4 @@
-//! One chunk: some hundred messages of one queue as a single value of the store.
+//! One chunk: some hundred messages of one queue, written and deleted together.
 //!
 //! ```text
 //! byte 0         1           5           13          21          25          29              37
@@ -91,7 +91,9 @@ impl Extent {
 pub(super) struct Chunk {
     /// What it answers for.
     pub extent: Extent,
-    /// The value.
+    /// Its messages.
+    pub count: u32,
+    /// The bytes.
     pub value: Vec<u8>,
 }
 
@@ -254,7 +256,7 @@ fn seal(extent: Extent, count: u32, raw: u32, block: &[u8]) -> Chunk {
     value.extend_from_slice(block);
     let sum = checksum(&value);
     value[1..5].copy_from_slice(&sum.to_le_bytes());
-    Chunk { extent, value }
+    Chunk { extent, count, value }
 }
 
 fn checksum(value: &[u8]) -> u32 {
@@ -291,19 +293,9 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
 }
 
-/// The same chunk, answering for all places up to `end`: there is nothing (any more) between its last and those.
-pub(super) fn stretched(value: &[u8], end: u64) -> Option<Vec<u8>> {
-    let extent = extent(value).ok().filter(|extent| extent.end < end)?;
-    let mut value = value.to_vec();
-    value[13..21].copy_from_slice(&(end - extent.first).to_le_bytes());
-    let sum = checksum(&value);
-    value[1..5].copy_from_slice(&sum.to_le_bytes());
-    Some(value)
-}
-
-/// What a chunk answers for, without unpacking it.
-pub(super) fn extent(value: &[u8]) -> Result<Extent, Damage> {
-    header(value).map(|header| header.extent)
+/// What a chunk answers for, and its messages, without unpacking it.
+pub(super) fn summary(value: &[u8]) -> Result<(Extent, u32), Damage> {
+    header(value).map(|header| (header.extent, header.count))
 }
 
 /// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
@@ -416,11 +408,8 @@ pub(super) mod tests {
             let chunk = pack(first, &messages);
             let content = decode(&chunk.value, &flows()).unwrap();
             prop_assert_eq!(content.extent, chunk.extent);
-            prop_assert_eq!(extent(&chunk.value).unwrap(), chunk.extent);
+            prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
             prop_assert_eq!(content.extent.end, messages.last().unwrap().0 + 1);
-            let longer = decode(&stretched(&chunk.value, chunk.extent.end + 9).unwrap(), &flows()).unwrap();
-            prop_assert_eq!((longer.extent.first, longer.extent.end), (first, chunk.extent.end + 9));
-            prop_assert_eq!(longer.messages.len(), messages.len());
             let read: Vec<_> = content.messages.into_iter().map(|stored| (stored.seq.0, stored.message)).collect();
             prop_assert_eq!(read, messages);
         }

@@ -34,17 +34,17 @@ pub enum Error {
         /// Its process id, as far as known.
         holder: String,
     },
-    /// A later version wrote the store.
+    /// Another version wrote the store.
     #[error(
-        "the store in `{}` has format {found}, and this version reads up to format {known}: \
-         install the version that wrote it, or drain it there first", path.display()
+        "the store in `{}` has format {found}, and this version reads format {known}: \
+         install the version that wrote it and drain the store there", path.display()
     )]
-    Newer {
+    Format {
         /// The folder.
         path: PathBuf,
         /// Format of the store.
         found: u8,
-        /// Latest format this version knows.
+        /// Format this version knows.
         known: u8,
     },
     /// The disk refuses.

@@ -4,12 +4,14 @@
 //! <path>/lock                      held while a gateway runs; tells its process and the boot
 //! <path>/low                       how far each queue is accepted, newer than the store's own word (see `notes`)
 //! <path>/ballast                   room to delete in when the disk is full (see `room`)
-//! <path>/store/                    sled
+//! <path>/chunks/                   what is owed, in files that only grow (see `store::log`)
+//! <path>/store/                    sled: the index over them, and all else
 //! <path>/store.damaged-<seconds>   what could not be opened, untouched
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,9 +68,12 @@ impl Folder {
         let failed = |source| folder_error(path, source);
         self.seam.pass(Call::Write).map_err(failed)?;
         let is_new = !path.exists();
-        fs::create_dir_all(path).map_err(failed)?;
         if is_new {
-            sync_folder(path.parent().unwrap_or(path)).map_err(failed)?;
+            // The socket beside it is for a group, what devices have said is not.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(parent).map_err(failed)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            sync_folder(parent).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
         let mut lock = options.read(true).write(true).create(true).truncate(false).open(path.join("lock")).map_err(failed)?;
@@ -96,6 +101,11 @@ impl Folder {
     /// Where sled's files are.
     pub(super) fn store(&self) -> PathBuf {
         self.path.join("store")
+    }
+
+    /// Where the chunks are.
+    pub(super) fn chunks(&self) -> PathBuf {
+        self.path.join("chunks")
     }
 
     /// The boot that last held the lock, where it can be read: a second witness, should the store be lost.
@@ -171,6 +181,7 @@ impl Folder {
     /// Makes the folder's entries durable; needed once after the store was created.
     pub(super) fn sync(&self) -> io::Result<()> {
         sync_folder(&self.store())?;
+        sync_folder(&self.chunks())?;
         sync_folder(&self.path)
     }
 }
@@ -210,6 +221,8 @@ fn read(lock: &mut File, label: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::spool::seam::script::Script;
 
@@ -223,11 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_file_remembers_process_and_boot() {
+    fn the_folder_is_its_users_own_and_the_lock_file_remembers_process_and_boot() {
         let folder = crate::spool::tests::tempdir();
         let path = folder.path().join("new/spool");
         let mut first = Folder::lock(&path).unwrap();
         assert_eq!(first.last_boot(), None);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
         first.sign(41).unwrap();
         drop(first);
         let mut second = Folder::lock(&path).unwrap();

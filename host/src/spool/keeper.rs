@@ -1,7 +1,7 @@
 //! The store thread: packs what is due into chunks, makes it durable, and only then releases receipts.
 //!
-//! One commit takes all queues that are due and all waiting dead letters: a batch for each tree, one `flush`, one
-//! `syncfs`. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
+//! One commit takes all queues that are due and all waiting dead letters: chunks to their files, a batch for each tree, one
+//! sync. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
 //! store is opened anew after a delay, and the same messages are written again. Below the low-water mark nothing is
 //! spilled; deletes go on.
 //!
@@ -223,7 +223,7 @@ impl Keeper {
     /// Looks how much room there is.
     fn look(&mut self) {
         let shared = &self.shared;
-        self.standing = self.room.look(|| shared.reusable());
+        self.standing = self.room.look();
         self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
         let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
         shared.stand(self.standing, is_over);
@@ -316,12 +316,11 @@ impl Keeper {
             self.write_states(store, demand)?;
             self.write_pending(store, demand)?;
         }
-        let must_last = self.work.must_last();
-        if must_last || !self.work.queues.is_empty() {
-            store.flush()?;
+        let (must_last, all) = (self.work.must_last(), demand == Demand::All);
+        if must_last || all || !self.work.queues.is_empty() {
+            store.settle(all)?;
         }
         if must_last {
-            store.sync()?;
             self.shared.metrics.commits.inc();
             self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         }

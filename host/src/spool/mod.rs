@@ -1,4 +1,4 @@
-//! What is owed upstream: RAM head, sled tail. It alone decides when a message is safe.
+//! What is owed upstream: RAM head, disk tail. It alone decides when a message is safe.
 //!
 //! ```text
 //!  append ─►┌────────────── one queue for each (uplink, class) ──────────────┐─► fetch, read ─► uplink
@@ -6,13 +6,15 @@
 //!           │  [low ............ disk_end)  │  [disk_end .............. next)│◄─ refuse ─┐
 //!           └───────────────▲───────────────┴────────────────┬───────────────┘           │
 //!                           │     keeper: one thread         │                           ▼
-//!                           └── pack ─ flush ─ syncfs ───────┴─► receipts      dead letters (with each commit)
+//!                           └── pack ─ write ─ sync ─────────┴─► receipts      dead letters (with each commit)
 //! ```
 //!
 //! Promise: a receipt is released when upstream has accepted the message, or when its chunk (its dead letter) is on
-//! the medium: batch, `flush()`, `syncfs()`, and only then. Until a commit is through, its messages stay in RAM and can
-//! be fetched and accepted there. A message that the uplink takes in time never touches the disk, and an idle spool
-//! writes nothing.
+//! the medium, and only then. Until a commit is through, its messages stay in RAM and can be fetched and accepted there.
+//! A message that the uplink takes in time never touches the disk, and an idle spool writes nothing.
+//!
+//! Chunks lie in files that only grow, a byte written once; sled has the index over them, dead letters, ledger and
+//! plugins' state (`store`). Either can be damaged without the other: an index that is lost is made up from the files.
 //!
 //! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
 //! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
@@ -26,8 +28,9 @@
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
 //!
 //! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a receipt
-//! but by the policy of its class and with its entry in the ledger committed, exit because the disk fails. While the
-//! store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest first, and counted.
+//! but by the policy of its class and with its entry in the ledger committed, or by an operator's word, exit because the
+//! disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest
+//! first, and counted.
 //!
 //! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks) and the keeper.
 

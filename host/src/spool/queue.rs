@@ -527,7 +527,7 @@ mod tests {
         queue.accept(0, 1, 9, &mut Vec::new());
         assert_eq!((queue.lose(0, 4, 9), queue.lose(0, 4, 9)), (3, 0));
         assert_eq!((queue.low(), queue.owed_on_disk(0), queue.tally().damaged), (4, Some(4), 3));
-        assert_eq!((queue.lose_disk(9), queue.owed_on_disk(0)), (2, None));
+        assert_eq!((queue.lose(4, 6, 9), queue.owed_on_disk(0)), (2, None));
     }
 
     #[test]

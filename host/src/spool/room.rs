@@ -26,8 +26,8 @@ const BALLAST_BYTES: u64 = 16 << 20;
 const PART: u64 = 8;
 /// Without so much, a segment, sled can be neither opened nor made to delete.
 const OPEN_BYTES: u64 = 512 << 10;
-/// Bytes on disk that one byte of chunks can take until sled has tidied up.
-const OVERHEAD: u64 = 3;
+/// Bytes on disk that one byte of chunks can take, until what is settled beside it has gone.
+const OVERHEAD: u64 = 2;
 
 /// How the store is. Ordered by how little it can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub(super) struct Space {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     pub condition: Condition,
-    /// Bytes free, ballast and reusable parts of the store included.
+    /// Bytes free, the ballast included.
     pub free: u64,
     /// The mark.
     pub reserve: u64,
@@ -136,16 +136,13 @@ impl Room {
         })
     }
 
-    /// Looks; `reusable` tells how much of the store's files is free inside, and is asked only when that matters.
-    pub(super) fn look(&mut self, reusable: impl FnOnce() -> u64) -> Standing {
+    /// Looks.
+    pub(super) fn look(&mut self) -> Standing {
         let Ok(space) = self.space() else { return Standing { condition: Condition::Failing, ..Standing::default() } };
         let reserve = self.wanted.min(space.total / PART);
-        let mut free = space.free.saturating_add(self.ballast);
+        let free = space.free.saturating_add(self.ballast);
         // Once low, a little more than the mark is asked for, so that it does not go to and fro.
         let mark = if self.is_low { reserve + reserve / 8 } else { reserve };
-        if free < mark {
-            free = free.saturating_add(reusable());
-        }
         self.is_low = free < mark;
         let condition = match (space.read_only, self.is_low) {
             (true, _) => Condition::ReadOnly,

@@ -19,7 +19,7 @@ pub enum Giving {
 /// What is given up, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Bytes of one queue's chunks on disk; free room inside the store's file counts as free.
+    /// Bytes of one queue's chunks on disk.
     pub max_bytes: u64,
     /// How long a message may be owed while the gateway runs.
     pub max_age: Option<Duration>,

@@ -314,7 +314,7 @@ impl Shared {
         }
         let condition = match error {
             StoreError::Disk(error) => Condition::of(error),
-            StoreError::Damaged(_) | StoreError::Newer(_) | StoreError::Overtaken(_) => Condition::Failing,
+            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Overtaken(_) => Condition::Failing,
         };
         self.fault.store(condition as u8, Ordering::Release);
         self.alarm(condition, &describe(error));
@@ -351,12 +351,6 @@ impl Shared {
     /// What was counted since the start.
     pub(super) fn totals(&self) -> Totals {
         Totals { payload: self.metrics.payload.get(), written: self.metrics.written.get() }
-    }
-
-    /// Bytes inside the store's files that are free for reuse.
-    pub(super) fn reusable(&self) -> u64 {
-        let live = self.slots.iter().map(|slot| locked(&slot.queue).tally().disk_bytes).sum();
-        self.store(Duration::ZERO).map_or(0, |store| store.reusable(live))
     }
 
     pub(super) fn end(&self, ending: Ending) {

@@ -1,8 +1,9 @@
-//! The only file that names sled: trees, batches, and the two steps that make them durable.
+//! The only part that names sled: trees, batches, and what makes them durable. Chunks lie in files beside it (`log`).
 //!
 //! ```text
 //! default tree            "format" → u8, "boot" → u32
-//! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → chunk;  'm' → mark (low, end, owed, bytes, clock)
+//! "queue:<uplink>:<class>"  'c' + first place (u64, big endian) → where its chunk lies;
+//!                         'm' → mark (low, end, owed, bytes, clock);  'p' → up to where the files are in here
 //! "ledger"                see `ledger`
 //! "dead"                  'l' + boot + number → dead letter;  'm' → how many are kept for each reason, their bytes
 //! "state"                 flow + 0 + plugin + 0 + key → version and value of a plugin's state
@@ -10,19 +11,25 @@
 //! "damaged"               name of the tree + 0 + key → what could not be read there
 //! ```
 //!
-//! `flush` alone does not survive a power cut; `flush` and then `syncfs` does. sled panics on some damage, so every call
-//! is caught. After one failed write a handle is dead: it must be opened anew.
+//! A commit of chunks alone is one sync of their files: what the index has not heard of is found again at their end. All
+//! else is recorded: sled's `flush`, which alone does not survive a power cut, and a `syncfs` behind it. sled is never
+//! flushed without that: it writes over what it has freed before the growing end of its file is on the medium.
+//!
+//! sled panics on some damage, so every call is caught. After one failed write a handle is dead: it must be opened anew.
 
+mod log;
 mod open;
 mod state;
+mod tail;
 mod tools;
 
 pub(super) use open::{Opened, is_held, no_books, open, open_files};
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sled::Transactional;
 use sled::transaction::TransactionError;
@@ -32,14 +39,13 @@ use super::ledger::Changes;
 use super::letters::{self, Kept, LetterId};
 use super::queue::Mark;
 use super::seam::{Call, Seam};
+use tail::Tail;
 
 /// The layout above.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 const MARK: &[u8] = b"m";
 /// Damaged values kept for salvage; more would let a broken card fill itself.
 const DAMAGED_KEPT: usize = 256;
-/// sled's log when it is all but empty: some segments of 512 KiB.
-const LOG_MIN: u64 = 4 << 20;
 
 /// What went wrong with the store.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +59,9 @@ pub(super) enum StoreError {
     /// The files make no sense.
     #[error("the store's files are damaged: {0}")]
     Damaged(String),
-    /// A later version wrote it.
+    /// Another version wrote it.
     #[error("the store has format {0}, and this program knows {FORMAT}")]
-    Newer(u8),
+    Format(u8),
 }
 
 impl From<sled::Error> for StoreError {
@@ -84,14 +90,20 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
 /// An open store.
 pub(super) struct Store {
     db: sled::Db,
-    queues: Vec<sled::Tree>,
+    queues: Vec<Tail>,
     ledger: sled::Tree,
     dead: sled::Tree,
     damaged: sled::Tree,
     state: sled::Tree,
     state_aside: sled::Tree,
-    folder: File,
-    files: PathBuf,
+    /// A handle on each file system that the files lie on.
+    disks: Vec<File>,
+    /// Chunks were written and are not synced.
+    is_written: AtomicBool,
+    /// sled was told something.
+    is_told: AtomicBool,
+    /// It was told something that must not wait.
+    is_behind: AtomicBool,
     seam: Seam,
 }
 
@@ -105,16 +117,6 @@ pub(super) struct QueueChange<'a> {
     pub given_up: Option<Changes>,
 }
 
-fn chunk_key(first: u64) -> [u8; 9] {
-    let mut key = [b'c'; 9];
-    key[1..].copy_from_slice(&first.to_be_bytes());
-    key
-}
-
-fn chunk_place(key: &[u8]) -> Option<u64> {
-    key.strip_prefix(b"c").and_then(|place| place.try_into().ok()).map(u64::from_be_bytes)
-}
-
 fn encode_mark(mark: Mark) -> Vec<u8> {
     let Mark { low, end, owed, bytes, clock_us } = mark;
     rmp_serde::to_vec(&(low, end, owed, bytes, clock_us)).expect("five numbers always go into a Vec")
@@ -126,10 +128,6 @@ fn decode_mark(value: &[u8]) -> Option<Mark> {
 }
 
 type Entry = (sled::IVec, sled::IVec);
-
-fn chunks(tree: &sled::Tree) -> sled::Iter {
-    tree.range(chunk_key(0)..=chunk_key(u64::MAX))
-}
 
 fn batch_of(changes: Changes) -> sled::Batch {
     let mut batch = sled::Batch::default();
@@ -147,37 +145,33 @@ impl Store {
         self.seam.pass(call).map_err(StoreError::Disk)
     }
 
-    /// Bytes of the files that are there for reuse, given the bytes of all chunks: sled's log never shrinks, and what
-    /// was drained is written over. Told with care: `live` may stand in the log twice.
-    pub(super) fn reusable(&self, live: u64) -> u64 {
-        let log = std::fs::metadata(self.files.join("db")).map_or(0, |about| about.len());
-        log.saturating_sub(live.saturating_mul(2)).saturating_sub(LOG_MIN)
-    }
-
     /// Notes the boot.
     pub(super) fn write_boot(&self, boot: u32) -> Result<(), StoreError> {
         self.pass(Call::Write)?;
+        self.is_behind.store(true, Ordering::Release);
         guarded(|| self.db.insert("boot", &boot.to_be_bytes())).map(drop)
     }
 
-    /// Writes chunks and mark of a queue, deletes what is gone, and enters in the ledger what that gives up, in one
-    /// batch. A chunk may take the key of one that is gone. Not durable yet.
+    /// Writes chunks and mark of a queue, deletes what is gone, and enters in the ledger what that gives up: all of it or
+    /// nothing. A chunk may take the place of one that is gone. Not durable yet.
     pub(super) fn write_queue(&self, queue: usize, change: QueueChange<'_>) -> Result<(), StoreError> {
         let QueueChange { chunks, gone, mark, given_up } = change;
-        let mut batch = sled::Batch::default();
-        for first in gone {
-            batch.remove(&chunk_key(*first));
-        }
-        for chunk in chunks {
-            batch.insert(&chunk_key(chunk.extent.first), chunk.value);
-        }
-        batch.insert(MARK, encode_mark(mark));
         self.pass(Call::Write)?;
-        self.apply(&self.queues[queue], batch, given_up)
+        let tail = &self.queues[queue];
+        if !chunks.is_empty() {
+            self.is_written.store(true, Ordering::Release);
+        }
+        self.is_told.store(true, Ordering::Release);
+        let batch = tail.change(&chunks, gone, mark)?;
+        if chunks.is_empty() || !gone.is_empty() || given_up.is_some() || tail.has_dead() {
+            self.is_behind.store(true, Ordering::Release);
+        }
+        self.apply(tail.tree(), batch, given_up)
     }
 
     /// Writes changes of the ledger alone. Not durable yet.
     pub(super) fn write_ledger(&self, changes: Changes) -> Result<(), StoreError> {
+        self.is_behind.store(true, Ordering::Release);
         guarded(|| self.ledger.apply_batch(batch_of(changes)))
     }
 
@@ -215,65 +209,88 @@ impl Store {
         }
         batch.insert(MARK, rmp_serde::to_vec(&kept).expect("some numbers always go into a Vec"));
         self.pass(Call::Write)?;
+        self.is_behind.store(true, Ordering::Release);
         self.apply(&self.dead, batch, evicted)
     }
 
-    /// First step: everything written is handed to the operating system, and survives a kill.
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.pass(Call::Write)?;
-        guarded(|| self.db.flush()).map(drop)
-    }
-
-    /// Second step: the whole file system is on the medium. sled syncs neither its blob files nor the file's size, so
-    /// nothing less survives a power cut.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.pass(Call::Sync)?;
-        rustix::fs::syncfs(&self.folder).map_err(|error| StoreError::Disk(error.into()))
-    }
-
-    /// The chunk that begins at or before `place`, or else the first behind it.
-    pub(super) fn chunk_near(&self, queue: usize, place: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let tree = &self.queues[queue];
-        let before = guarded(|| tree.range(chunk_key(0)..=chunk_key(place)).next_back().transpose())?;
-        match before {
-            Some((key, value)) => Ok(chunk_place(&key).map(|place| (place, value.to_vec()))),
-            None => self.chunk_after(queue, place),
+    /// Makes durable what the calls before have written: it survives a kill and a power cut. With `all` the index is up
+    /// to date, too, so that nothing need be looked for at the next start.
+    pub(super) fn settle(&self, all: bool) -> Result<(), StoreError> {
+        for tail in &self.queues {
+            if tail.tidy()? {
+                self.is_written.store(true, Ordering::Release);
+                self.is_behind.store(true, Ordering::Release);
+            }
         }
+        // In this order: the index must not know of chunks that a power cut takes.
+        if self.is_written.load(Ordering::Acquire) {
+            self.sync()?;
+            self.is_written.store(false, Ordering::Release);
+        }
+        if self.is_behind.swap(false, Ordering::AcqRel) || (all && self.is_told.load(Ordering::Acquire)) {
+            self.record()?;
+        }
+        Ok(())
     }
 
-    /// The first chunk that begins behind `place`.
-    pub(super) fn chunk_after(&self, queue: usize, place: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let Some(next) = place.checked_add(1) else { return Ok(None) };
-        let tree = &self.queues[queue];
-        let found = guarded(|| tree.range(chunk_key(next)..=chunk_key(u64::MAX)).next().transpose())?;
-        Ok(found.and_then(|(key, value)| Some((chunk_place(&key)?, value.to_vec()))))
+    /// Brings sled to the medium; only then may files go that it does not need.
+    fn record(&self) -> Result<(), StoreError> {
+        self.pass(Call::Write)?;
+        self.is_told.store(false, Ordering::Release);
+        guarded(|| self.db.flush())?;
+        self.sync()?;
+        self.queues.iter().for_each(Tail::sweep);
+        Ok(())
+    }
+
+    /// The whole file system: sled syncs neither its blob files nor its file's size, and one call serves all files of
+    /// chunks.
+    fn sync(&self) -> Result<(), StoreError> {
+        self.pass(Call::Sync)?;
+        let sync = |disk: &File| rustix::fs::syncfs(disk).map_err(|error| StoreError::Disk(error.into()));
+        self.disks.iter().try_for_each(sync)
+    }
+
+    /// The first place of the chunk that answers for `place`, or else of the first behind it, and its bytes.
+    pub(super) fn chunk_near(&self, queue: usize, place: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        self.queues[queue].near(place)
+    }
+
+    /// Where the first chunk behind `place` begins.
+    pub(super) fn next_chunk(&self, queue: usize, place: u64) -> Result<Option<u64>, StoreError> {
+        self.queues[queue].next_chunk(place)
     }
 
     /// Moves a chunk that cannot be read to the damaged values, as long as there is room for it.
     pub(super) fn set_chunk_aside(&self, queue: usize, first: u64, value: &[u8]) -> Result<(), StoreError> {
-        let tree = &self.queues[queue];
-        let mut key = tree.name().to_vec();
+        let tail = &self.queues[queue];
+        let mut key = tail.tree().name().to_vec();
         key.push(0);
-        key.extend_from_slice(&chunk_key(first));
+        key.extend_from_slice(&first.to_be_bytes());
         guarded(|| {
             if self.damaged.len() < DAMAGED_KEPT {
                 self.damaged.insert(&key, value)?;
             }
-            tree.remove(chunk_key(first))
-        })
-        .map(drop)
+            Ok(())
+        })?;
+        tail.forget(first)
+    }
+
+    /// Looks, once, through all files of a queue for chunks of the places `owed` that the index has forgotten. Answers
+    /// whether there were any.
+    pub(super) fn search(&self, queue: usize, owed: Range<u64>) -> Result<bool, StoreError> {
+        self.queues[queue].search(owed)
+    }
+
+    /// Answers for places of a queue that were found missing, so that they are not counted again after a restart.
+    pub(super) fn bridge(&self, queue: usize, hole: Range<u64>) -> Result<(), StoreError> {
+        self.queues[queue].bridge(hole)
     }
 
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
     pub(super) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
         self.pass(Call::Write)?;
-        let tree = &self.queues[queue];
-        guarded(|| {
-            for entry in tree.range(chunk_key(place)..=chunk_key(u64::MAX)).keys() {
-                tree.remove(entry?)?;
-            }
-            Ok(())
-        })
+        self.queues[queue].remove_from(place)
     }
 
     /// Whether a letter is there already.

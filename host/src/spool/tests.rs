@@ -344,13 +344,9 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
     assert!(bench.commit());
     let all = bench.owed(9);
     let store = bench.shared.store(Duration::ZERO).unwrap();
-    let (first, mut value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
-    let hurt = chunk::extent(&value).unwrap();
-    value[40] ^= 1;
-    let broken = chunk::Chunk { extent: hurt, value };
-    let (low, end) = (all[0].seq.0, all[59].seq.next().0);
-    let mark = queue::Mark { low, end, owed: 60, bytes: 0, clock_us: 0 };
-    store.write_queue(0, store::QueueChange { chunks: vec![broken], gone: &[], mark, given_up: None }).unwrap();
+    let (first, value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
+    let (hurt, _) = chunk::summary(&value).unwrap();
+    store.damage_chunk(0, first);
     drop(store);
     for _ in 0..2 {
         let left: Vec<u64> = bench.owed(9).iter().map(|stored| stored.seq.0).collect();
@@ -359,6 +355,22 @@ fn a_damaged_chunk_costs_its_own_messages_and_no_others() {
         assert_eq!(left, expected);
         assert_eq!(bench.queue().damaged, hurt.end - first);
     }
+}
+
+#[test]
+fn a_chunk_that_the_index_forgot_is_found_in_its_file() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    for number in 0..60 {
+        bench.append(number, None);
+    }
+    assert!(bench.commit());
+    let place = bench.owed(9)[30].seq.0;
+    let store = bench.shared.store(Duration::ZERO).unwrap();
+    let (first, value) = store.chunk_near(0, place).unwrap().unwrap();
+    store.set_chunk_aside(0, first, &value).unwrap();
+    drop(store);
+    assert_eq!((bench.numbers(), bench.queue().damaged), ((0..60).collect(), 0));
 }
 
 #[test]
@@ -372,7 +384,8 @@ fn a_missing_chunk_is_seen_by_the_gap() {
     let all = bench.owed(9);
     let store = bench.shared.store(Duration::ZERO).unwrap();
     let (first, value) = store.chunk_near(0, all[30].seq.0).unwrap().unwrap();
-    let end = chunk::extent(&value).unwrap().end;
+    let end = chunk::summary(&value).unwrap().0.end;
+    store.damage_chunk(0, first);
     store.set_chunk_aside(0, first, &value).unwrap();
     drop(store);
     assert_eq!(bench.owed(9).len() as u64, 60 - (end - first));
@@ -443,18 +456,20 @@ fn a_folder_in_use_is_refused_by_name_and_holder() {
 }
 
 #[test]
-fn a_store_of_a_later_version_is_refused_and_left_alone() {
+fn a_store_of_another_version_is_refused_and_left_alone() {
     let folder = tempdir();
     Bench::open(config(folder.path())).kill();
+    for other in [1, 3] {
+        store::set_format(&folder.path().join("store"), other);
+        let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
+        assert!(matches!(error, Error::Format { known: 2, found, .. } if found == other), "{error}");
+    }
     store::set_format(&folder.path().join("store"), 2);
-    let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
-    assert!(matches!(error, Error::Newer { found: 2, known: 1, .. }), "{error}");
-    store::set_format(&folder.path().join("store"), 1);
     assert_eq!(Bench::open(config(folder.path())).shared.boot, 2);
 }
 
 #[test]
-fn a_store_that_does_not_open_is_moved_aside_and_reported() {
+fn a_store_that_does_not_open_is_moved_aside_and_what_is_owed_is_found_again() {
     let folder = tempdir();
     let mut bench = Bench::open(config(folder.path()));
     for number in 0..50 {
@@ -466,10 +481,10 @@ fn a_store_that_does_not_open_is_moved_aside_and_reported() {
     let mut bench = Bench::open(config(folder.path()));
     let aside = bench.shared.account().damaged_store.unwrap();
     assert!(aside.join("db").exists() && aside.file_name().unwrap().to_str().unwrap().starts_with("store.damaged-"));
-    assert_eq!((bench.shared.boot, bench.shared.account().owed()), (2, 0));
-    bench.append(1, None);
+    assert_eq!((bench.shared.boot, bench.shared.account().owed()), (2, 50));
+    bench.append(50, None);
     assert!(bench.commit());
-    assert_eq!(bench.reopen().numbers(), [1]);
+    assert_eq!(bench.reopen().numbers(), (0..51).collect::<Vec<_>>());
 }
 
 #[test]

@@ -292,7 +292,7 @@ impl Uplink {
         let open = self.breaker.is_open();
         match (std::mem::replace(&mut self.said.breaker, open), open) {
             (false, true) => tracing::error!(uplink = %self.name,
-                "upstream takes too little of what it is sent: messages go out one at a time until it does; see its log and the dead letters"),
+                "upstream fails too often or takes too little of what it is sent: messages go out one at a time until three are accepted"),
             (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
             _ => {}
         }

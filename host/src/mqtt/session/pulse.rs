@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(pulse.beat(start + 6 * SECOND), Beat::Rest);
         assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
         assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Rest);
-        pulse.heard(start + 8 * SECOND);
+        pulse.heard(start + 7 * SECOND + SECOND / 2);
         assert_eq!(pulse.beat(start + 13 * SECOND), Beat::Rest);
         assert_eq!(pulse.beat(start + 14 * SECOND), Beat::Ping);
         assert_eq!(pulse.due(), Some(start + 19 * SECOND));
@@ -124,20 +124,21 @@ mod tests {
 
     #[test]
     fn on_a_slow_link_pings_leave_earlier_and_a_dead_one_is_noticed_within_two_keep_alives() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new(16 * SECOND, 60 * SECOND, start);
-        let mut now = start + 14 * SECOND;
-        assert_eq!(pulse.beat(now), Beat::Ping);
-        now += 5 * SECOND;
-        pulse.heard(now);
-        pulse.sent(now);
-        assert_eq!(pulse.due(), Some(now + 8 * SECOND));
-        now += 8 * SECOND;
-        assert_eq!(pulse.beat(now), Beat::Ping);
-        now += SECOND / 2;
-        pulse.heard(now);
-        pulse.sent(now);
-        assert!(pulse.due() < Some(now + 8 * SECOND));
+        let mut now = Instant::now();
+        let mut pulse = Pulse::new(16 * SECOND, 60 * SECOND, now);
+        let mut silence_after_an_answer_in = |took: Duration| {
+            now = pulse.due().unwrap();
+            assert_eq!(pulse.beat(now), Beat::Ping);
+            now += took;
+            pulse.heard(now);
+            pulse.sent(now);
+            pulse.due().unwrap() - now
+        };
+        assert_eq!(silence_after_an_answer_in(SECOND / 2), 14 * SECOND);
+        assert_eq!(silence_after_an_answer_in(3 * SECOND), 10 * SECOND);
+        let after_a_quick_one = silence_after_an_answer_in(SECOND / 2);
+        assert!(10 * SECOND < after_a_quick_one && after_a_quick_one < 11 * SECOND, "{after_a_quick_one:?}");
+        assert_eq!(silence_after_an_answer_in(12 * SECOND), 8 * SECOND);
         while pulse.beat(pulse.due().unwrap()) != Beat::Lost {}
         assert!(pulse.due().unwrap() <= now + 2 * 16 * SECOND);
     }

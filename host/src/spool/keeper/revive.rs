@@ -76,7 +76,7 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
 /// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
 pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
     let opened = store::open_files(config, folder).map_err(|error| match error {
-        StoreError::Newer(found) => Error::Newer { path: config.path.clone(), found, known: store::FORMAT },
+        StoreError::Format(found) => Error::Format { path: config.path.clone(), found, known: store::FORMAT },
         other => Error::Store { path: config.path.clone(), source: Box::new(other) },
     })?;
     let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
@@ -97,7 +97,7 @@ fn unsigned(known: Option<u32>) -> u32 {
 fn passing(path: &Path, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
     let path = path.to_owned();
     match error {
-        StoreError::Newer(found) => Err(Error::Newer { path, found, known: store::FORMAT }),
+        StoreError::Format(found) => Err(Error::Format { path, found, known: store::FORMAT }),
         StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(folder_error(&folder.store(), error)),
         StoreError::Disk(error) if !store::is_held(&error) => Ok(StoreError::Disk(error)),
         other => Err(Error::Store { path, source: Box::new(other) }),
@@ -121,8 +121,7 @@ fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened,
 /// Notes the boot in the store, for good, and then in the lock file: that it is behind there shows what the store has lost.
 fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
     store.write_boot(boot)?;
-    store.flush()?;
-    store.sync()?;
+    store.settle(true)?;
     folder.sign(boot).map_err(StoreError::Disk)
 }
 
@@ -195,9 +194,6 @@ impl Keeper {
     /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What
     /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
     fn set_right(&mut self, opened: &Opened, survived: u64) -> Result<Vec<Receipt>, StoreError> {
-        if opened.set_aside.is_some() {
-            (0..self.shared.slots.len()).for_each(|index| self.lose_disk(index));
-        }
         let released = self.settle_doubt(survived);
         for (index, slot) in self.shared.slots.iter().enumerate() {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
@@ -205,20 +201,6 @@ impl Keeper {
             opened.store.write_queue(index, QueueChange { chunks: Vec::new(), gone: &[], mark, given_up: None })?;
         }
         Ok(released)
-    }
-
-    /// The damaged store took with it what a queue had on disk.
-    fn lose_disk(&self, index: usize) {
-        let places = {
-            let queue = locked(&self.shared.slots[index].queue);
-            queue.low()..queue.disk_end()
-        };
-        let lost = locked(&self.shared.slots[index].queue).lose_disk(self.shared.clock.now());
-        if lost > 0 {
-            let config = &self.shared.config.queues[index];
-            tracing::error!(uplink = %config.uplink, class = %config.class, messages = lost, "messages are lost with the damaged store");
-            self.shared.note_damage(index, lost, places);
-        }
     }
 
     /// The queues follow the store: this start had to begin without it.

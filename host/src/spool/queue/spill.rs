@@ -1,6 +1,6 @@
 //! The side of the disk: what a spill takes, what a commit changes, what reading teaches, what is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Held, Mark, Queue};
@@ -84,8 +84,11 @@ impl Queue {
             }
         }
         self.disk_end = self.disk_end.max(mark.end);
+        if self.stored.end <= mark.low {
+            // A disk's part that begins there shows it; within one, the store may hear of it later than a kill comes.
+            self.noted = self.noted.max(mark.low);
+        }
         self.stored = mark;
-        self.noted = self.noted.max(mark.low);
         (self.changed_us, self.unnoted_us) = (None, None);
         self.note_change(now_us);
         self.drop_spilled()
@@ -148,13 +151,6 @@ impl Queue {
         let most = self.disk_owed;
         let lost = self.settle(from, to.min(self.disk_end), now_us, &mut Vec::new()).min(most);
         self.tally.damaged += lost;
-        lost
-    }
-
-    /// Everything that was on disk is gone; answers how many messages were owed.
-    pub(in crate::spool) fn lose_disk(&mut self, now_us: u64) -> u64 {
-        let lost = self.lose(self.low, self.disk_end, now_us);
-        (self.chunks, self.gone) = (BTreeMap::new(), Vec::new());
         lost
     }
 

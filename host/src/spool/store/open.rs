@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::{Entry, FORMAT, MARK, Store, StoreError, chunk_place, chunks, decode_mark, guarded, tools};
+use super::tail::{Recovered, Tail};
+use super::{Entry, FORMAT, MARK, Store, StoreError, guarded, log, tools};
 use crate::clock::Now;
-use crate::spool::chunk::{self, Extent};
+use crate::spool::chunk::Extent;
 use crate::spool::folder::Folder;
 use crate::spool::ledger::Books;
 use crate::spool::letters::Kept;
 use crate::spool::notes::Notes;
-use crate::spool::queue::Mark;
+use crate::spool::queue::{BOOT_SHIFT, Mark};
 use crate::spool::seam::Call;
 use crate::spool::settings::Config;
 
@@ -55,7 +58,8 @@ pub(in crate::spool) fn open(config: &Config, folder: &Folder) -> Result<Opened,
         }
     }
     let aside = folder.set_aside(Now::read()).map_err(StoreError::Disk)?;
-    tracing::error!(path = %aside.display(), %damage, "the store is damaged: it was moved aside, and what it held is not sent");
+    let path = aside.display();
+    tracing::error!(%path, %damage, "the store is damaged: its dead letters, ledger and plugin state were moved aside; what is owed is found again in the files of chunks");
     let opened = open_files(config, folder)?;
     Ok(Opened { set_aside: Some(aside), ..opened })
 }
@@ -66,7 +70,7 @@ pub(in crate::spool) fn open_files(config: &Config, folder: &Folder) -> Result<O
     let opened = open_trees(config, folder, is_new);
     match &opened {
         Ok(opened) if is_new => {
-            opened.store.flush()?;
+            opened.store.settle(true)?;
             folder.sync().map_err(StoreError::Disk)?;
         }
         Err(_) if is_new => folder.remove_unfinished_store(),
@@ -82,29 +86,49 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let format = guarded(|| db.get("format"))?.and_then(|value| value.first().copied());
     match format {
         Some(FORMAT) => {}
-        Some(format) if format > FORMAT => return Err(StoreError::Newer(format)),
-        Some(_) | None => drop(guarded(|| db.insert("format", &[FORMAT]))?),
+        Some(format) => return Err(StoreError::Format(format)),
+        None => drop(guarded(|| db.insert("format", &[FORMAT]))?),
     }
     let boot = guarded(|| db.get("boot"))?.and_then(|value| value.as_ref().try_into().ok()).map_or(0, u32::from_be_bytes);
-    let names: Vec<String> = config.queues.iter().map(|queue| format!("queue:{}:{}", queue.uplink, queue.class)).collect();
-    let queues = names.iter().map(|name| guarded(|| db.open_tree(name))).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<String> = config.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();
+    std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
+    let open_tail = |name: &str| Tail::open(&db, &folder.chunks(), name);
+    let queues = names.iter().map(|name| open_tail(name)).collect::<Result<Vec<_>, _>>()?;
     let (dead, damaged) = (guarded(|| db.open_tree("dead"))?, guarded(|| db.open_tree("damaged"))?);
     let ledger = guarded(|| db.open_tree("ledger"))?;
     let books = books(config, &ledger)?;
     let (state, state_aside) = (guarded(|| db.open_tree("state"))?, guarded(|| db.open_tree("state-aside"))?);
-    let notes = Notes::open(folder, names.clone(), !is_new);
-    let found = (0..).zip(queues.iter().zip(&names));
-    let found = found.map(|(index, (tree, name))| recover(tree, name, |mark| notes.newer(index, mark)));
-    let found = found.collect::<Result<Vec<_>, _>>()?;
+    let with_files = log::queues(&folder.chunks()).map_err(StoreError::Disk)?;
+    let notes = Notes::open(folder, names.clone(), !is_new || !with_files.is_empty());
+    let mut found = Vec::with_capacity(queues.len());
+    for (index, (tail, name)) in queues.iter().zip(&names).enumerate() {
+        found.push(recover(tail, name, |mark| notes.newer(index, mark))?);
+    }
+    // A store that was made anew does not know how far its places were used.
+    let boot = found.iter().map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0)).fold(boot, u32::max);
     let kept = match guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()) {
         Some(kept) => kept,
         None => tools::count_letters(&dead)?,
     };
-    let strangers = strangers(&db, &names)?;
-    let handle = File::open(folder.path()).map_err(StoreError::Disk)?;
-    let (files, seam) = (folder.store(), folder.seam.clone());
-    let store = Store { db, queues, ledger, dead, damaged, state, state_aside, folder: handle, files, seam };
+    let strangers = strangers(&db, folder, &names, with_files)?;
+    let (disks, seam) = (disks(folder).map_err(StoreError::Disk)?, folder.seam.clone());
+    let flag = AtomicBool::default;
+    let (is_written, is_told, is_behind) = (flag(), flag(), flag());
+    let store = Store { db, queues, ledger, dead, damaged, state, state_aside, disks, is_written, is_told, is_behind, seam };
     Ok(Opened { store, notes, boot, queues: found, kept, books, strangers, set_aside: None })
+}
+
+/// A handle on each file system that files of the store lie on: a part of it may be linked in from another.
+fn disks(folder: &Folder) -> io::Result<Vec<File>> {
+    let mut disks: Vec<(u64, File)> = Vec::new();
+    for path in [folder.path(), &folder.store(), &folder.chunks()] {
+        let handle = File::open(path)?;
+        let device = handle.metadata()?.dev();
+        if disks.iter().all(|(known, _)| *known != device) {
+            disks.push((device, handle));
+        }
+    }
+    Ok(disks.into_iter().map(|(_, handle)| handle).collect())
 }
 
 /// Opens the files, waiting for an earlier handle of this process that is still being closed.
@@ -143,51 +167,28 @@ pub(in crate::spool) fn is_held(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// Reads a queue's mark and the two ends of its chunks; deletes chunks that `low` has passed.
-fn recover(tree: &sled::Tree, name: &str, newer: impl FnOnce(Mark) -> Mark) -> Result<(Mark, Option<Extent>), StoreError> {
-    let noted = guarded(|| tree.get(MARK))?.as_deref().and_then(decode_mark);
-    let Some((last, value)) = guarded(|| chunks(tree).next_back().transpose())? else {
-        return Ok((noted.unwrap_or_default(), None));
-    };
-    let end = chunk::extent(&value).map_or_else(|_| chunk_place(&last).unwrap_or(0) + 1, |extent| extent.end);
-    let mut mark = match noted {
-        Some(mark) => mark,
-        None => mark_from_chunks(tree, name, end)?,
-    };
-    mark.end = mark.end.max(end);
-    let mark = newer(mark);
-    loop {
-        let Some((key, value)) = guarded(|| chunks(tree).next().transpose())? else {
-            return Ok((mark, None));
-        };
-        match chunk::extent(&value) {
-            Ok(extent) if extent.end <= mark.low => drop(guarded(|| tree.remove(&key))?),
-            Ok(extent) => return Ok((mark, Some(extent))),
-            Err(_) => return Ok((mark, None)),
-        }
+/// What a queue owes.
+fn recover(tail: &Tail, name: &str, newer: impl FnOnce(Mark) -> Mark) -> Result<(Mark, Option<Extent>), StoreError> {
+    let Recovered { mark, first, is_rebuilt } = tail.recover(newer)?;
+    if is_rebuilt {
+        let Mark { low, end, owed, .. } = mark;
+        tracing::warn!(queue = name, low, end, owed, "the index of this queue was made up from its files");
     }
-}
-
-/// A mark for a queue that lost its own: all its chunks are owed.
-fn mark_from_chunks(tree: &sled::Tree, name: &str, end: u64) -> Result<Mark, StoreError> {
-    let first: Option<Entry> = guarded(|| chunks(tree).next().transpose())?;
-    let low = first.and_then(|(key, _)| chunk_place(&key)).unwrap_or(end);
-    tracing::error!(queue = name, low, end, "the store has lost the mark of this queue; all its chunks are sent again");
-    Ok(Mark { low, end, owed: end - low, bytes: 0, clock_us: 0 })
+    Ok((mark, first))
 }
 
 /// Queues with something owed that the config does not have.
-fn strangers(db: &sled::Db, names: &[String]) -> Result<Vec<(String, u64)>, StoreError> {
+fn strangers(
+    db: &sled::Db,
+    folder: &Folder,
+    names: &[String],
+    with_files: Vec<String>,
+) -> Result<Vec<(String, u64)>, StoreError> {
     let mut found = Vec::new();
-    for name in db.tree_names() {
-        let Ok(text) = std::str::from_utf8(&name) else { continue };
-        if !text.starts_with("queue:") || names.iter().any(|known| known == text) {
-            continue;
-        }
-        let tree = guarded(|| db.open_tree(&name))?;
-        let mark = guarded(|| tree.get(MARK))?.as_deref().and_then(decode_mark).unwrap_or_default();
-        if mark.low < mark.end {
-            found.push((text.trim_start_matches("queue:").to_owned(), mark.owed));
+    for name in with_files.into_iter().filter(|name| !names.contains(name)) {
+        let (mark, _) = recover(&Tail::open(db, &folder.chunks(), &name)?, &name, |mark| mark)?;
+        if mark.owed > 0 {
+            found.push((name, mark.owed));
         }
     }
     Ok(found)

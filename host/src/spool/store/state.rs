@@ -1,5 +1,7 @@
 //! The trees of plugins' state.
 
+use std::sync::atomic::Ordering;
+
 use super::{Store, StoreError, guarded};
 use crate::message::Remembered;
 use crate::spool::state::{self, Changes, KeptState};
@@ -22,6 +24,9 @@ impl Store {
                 Some(_) | None => {}
             }
         }
+        if !changes.is_empty() {
+            self.is_behind.store(true, Ordering::Release);
+        }
         if bytes > 0 {
             guarded(|| self.state.apply_batch(batch))?;
         }
@@ -43,6 +48,7 @@ impl Store {
 
     /// Moves what is kept under `prefix` to the tree beside, in place of what an earlier move has left there.
     pub(in crate::spool) fn set_state_aside(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        self.is_behind.store(true, Ordering::Release);
         let (mut aside, mut gone) = (sled::Batch::default(), sled::Batch::default());
         for key in self.state_aside.scan_prefix(prefix).keys() {
             aside.remove(guarded(|| key)?);

@@ -1,10 +1,7 @@
 //! Reading the store beside the keeper: dead letters page by page, and what was set aside.
 
-use std::ops::Range;
-
-use super::{MARK, Store, StoreError, chunk_key, guarded};
+use super::{MARK, Store, StoreError, guarded};
 use crate::message::Reason;
-use crate::spool::chunk;
 use crate::spool::letters::{self, Kept, LetterId};
 
 /// A letter without its content: name, reason, bytes.
@@ -66,20 +63,6 @@ impl Store {
         })
     }
 
-    /// Lets the chunk before a hole answer for it, so that the hole is not met and counted again after a restart.
-    pub(in crate::spool) fn bridge(&self, queue: usize, hole: Range<u64>) -> Result<(), StoreError> {
-        let tree = &self.queues[queue];
-        guarded(|| {
-            let before = tree.range(chunk_key(0)..chunk_key(hole.start)).next_back().transpose()?;
-            let stretched = before.and_then(|(key, value)| Some((key, chunk::stretched(&value, hole.end)?, value)));
-            if let Some((key, stretched, value)) = stretched {
-                // A conflict means that it was accepted and deleted meanwhile.
-                let _ = tree.compare_and_swap(key, Some(value), Some(stretched))?;
-            }
-            Ok(())
-        })
-    }
-
     /// One letter.
     pub(in crate::spool) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(guarded(|| self.dead.get(letters::key(id)))?.map(|value| value.to_vec()))
@@ -93,9 +76,6 @@ impl Store {
     /// Overwrites a byte of a chunk, as a failing card does.
     #[cfg(test)]
     pub(in crate::spool) fn damage_chunk(&self, queue: usize, first: u64) {
-        let tree = &self.queues[queue];
-        let mut value = tree.get(chunk_key(first)).unwrap().unwrap().to_vec();
-        *value.last_mut().unwrap() ^= 1;
-        tree.insert(chunk_key(first), value).unwrap();
+        self.queues[queue].damage(first);
     }
 }

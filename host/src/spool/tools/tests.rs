@@ -114,10 +114,9 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
     let tools = stopped.tools();
     assert!(tools.check().unwrap().is_well());
     let store = tools.store().unwrap();
-    let (first, _) = store.chunk_after(0, tools.page(QUEUE, 0, 50).unwrap().next.unwrap()).unwrap().unwrap();
-    let (next, _) = store.chunk_after(0, first).unwrap().unwrap();
+    let first = store.next_chunk(0, tools.page(QUEUE, 0, 50).unwrap().next.unwrap()).unwrap().unwrap();
+    let next = store.next_chunk(0, first).unwrap().unwrap();
     store.damage_chunk(0, first);
-    store.flush().unwrap();
     drop(store);
     for _ in 0..2 {
         let checked = tools.check().unwrap();

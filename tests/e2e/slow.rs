@@ -1,0 +1,50 @@
+//! A disk that takes its time.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, usage, wait_until};
+
+use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+
+pub fn cases() -> Vec<Trial> {
+    let has_strace = Command::new("strace").arg("-V").output().is_ok_and(|said| said.status.success());
+    vec![needs("slow::a_sync_that_hangs_holds_nobody_up", "strace", has_strace, a_sync_that_hangs_holds_nobody_up)]
+}
+
+/// Beyond the head, a source's window and the program itself.
+const MEMORY_BYTES: u64 = 160 << 20;
+
+/// Every sync of the disk takes three seconds (thirty in the long form) under 2,000 msg/s, while the link upstream comes
+/// and goes and pings are due every second.
+/// Guarantee: devices stay connected, what is in memory is forwarded meanwhile, memory stays bounded, nothing is lost.
+fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
+    let seconds = rounds(3, 30);
+    let delay = format!("inject=syncfs:delay_enter={}", seconds * 1_000_000);
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let (near, far) = (Cuttable::to(field.address())?, Cuttable::to(cloud.address())?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = config(&near.url(), &far.url(), &flow("")).replace("\nbackoff", "\nkeep_alive = \"1s\"\nbackoff");
+    let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &delay];
+    let gateway = Gateway::with(format!("[spool]\ncommit_every = \"100ms\"\n\n{text}")).under(&strace).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
+    let is_slow = || gateway.get("/readyz").is_ok_and(|(code, text)| code == 503 && text.contains("store-failing"));
+    let commits = || gateway.metric("tidegate_spool_commits_total", &[]);
+    for _ in 0..rounds(2, 5) {
+        far.go_dark();
+        wait_until("a commit hangs", is_slow)?;
+        let (arrived, done) = (watch.count(), commits());
+        far.back();
+        wait_until("what is in memory is forwarded", || watch.count() > arrived + 2_000)?;
+        wait_until("the commit comes to its end", || commits() > done)?;
+    }
+    let (_, peak) = usage::memory(gateway.pid())?;
+    ensure!(peak < MEMORY_BYTES, "{peak} bytes of memory");
+    ensure!(near.dials() == 1, "devices' side was dialled {} times", near.dials());
+    let sent = load.stop()?;
+    let verdict = compare(&sent, watch)?;
+    eprintln!("syncs of {seconds} s: {verdict}; {} MB at the most", peak / 1_000_000);
+    expect_at_least_once(&verdict)
+}
