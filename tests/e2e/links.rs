@@ -8,6 +8,7 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -16,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
             "links::several_connections_keep_the_order_of_each_device",
             several_connections_keep_the_order_of_each_device,
         ),
+        with_mosquitto("links::a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on", a_refused_topic_is_parked),
         case("links::ids_have_no_gap_and_tell_doubles", ids_have_no_gap_and_tell_doubles),
         case("links::a_packed_backlog_arrives_whole", a_packed_backlog_arrives_whole),
     ]
@@ -74,6 +76,25 @@ fn several_connections_keep_the_order_of_each_device() -> Result<()> {
     let verdict = compare(&sent, watch)?;
     expect_at_least_once(&verdict)?;
     wait_until("nothing is owed", || owed(&gateway) == 0.0)
+}
+
+/// An upstream that lets nobody publish the readings of one device in ten. mosquitto 2.0.11 hangs up after each of its
+/// refusals, too, unless it logs at level debug.
+/// Guarantee: those become dead letters with upstream's reason, all others arrive, and what is owed comes to nothing.
+fn a_refused_topic_is_parked() -> Result<()> {
+    let (field, cloud) = (Broker::mosquitto()?, Mosquitto::new().deny("up/devices/d3/#").start()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let plan = Plan { devices: 10, total: Some(rounds(300, 3_000)), ..Plan::default() };
+    let sent = Load::start(field.address(), plan).wait()?;
+    let refused = sent.count_of(3) as f64;
+    wait_until("the refused ones are parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == refused)?;
+    wait_until("nothing is owed", || owed(&gateway) == 0.0)?;
+    let letter = json(gateway.folder(), &["parked", "list", "-n", "1"], 0)?.to_string();
+    ensure!(letter.contains("0x87") && letter.contains("devices/d3/telemetry"), "{letter}");
+    let verdict = sent.against(&watch.stop()?, |device, _| device != 3);
+    println!("{refused} of {} refused and parked; {verdict}", sent.count());
+    expect_at_least_once(&verdict)
 }
 
 /// Messages go out in envelopes over a link that is cut in between.

@@ -24,12 +24,13 @@ pub struct Mosquitto {
     inflight: u16,
     tls: Option<(PathBuf, Identity)>,
     login: Option<(String, String)>,
+    denied: Option<String>,
 }
 
 impl Mosquitto {
     /// Keeps sessions and messages over a restart, hands out as many unacknowledged messages as a client takes.
     pub fn new() -> Self {
-        Self { persistence: true, inflight: 0, tls: None, login: None }
+        Self { persistence: true, inflight: 0, tls: None, login: None, denied: None }
     }
 
     /// Unacknowledged messages at most, in either direction; mosquitto's own default is 20.
@@ -50,6 +51,13 @@ impl Mosquitto {
     #[must_use]
     pub fn tls(mut self, ca: &Path, identity: Identity) -> Self {
         self.tls = Some((ca.to_path_buf(), identity));
+        self
+    }
+
+    /// Nobody may publish or read what this filter matches; all else is allowed.
+    #[must_use]
+    pub fn deny(mut self, filter: &str) -> Self {
+        self.denied = Some(filter.to_owned());
         self
     }
 
@@ -96,6 +104,11 @@ impl Mosquitto {
                 }
                 writeln!(text, "allow_anonymous false\npassword_file {}", file.display())?;
             }
+        }
+        if let Some(filter) = &self.denied {
+            let file = folder.join("acl");
+            fs::write(&file, format!("topic readwrite #\ntopic deny {filter}\n"))?;
+            writeln!(text, "acl_file {}", file.display())?;
         }
         if self.persistence {
             writeln!(text, "persistence true\npersistence_location {place}/\nautosave_interval 30")?;
