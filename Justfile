@@ -16,7 +16,7 @@ plugins:
 demo *ARGS:
     cargo demo {{ARGS}}
 
-# The figures of the README: hop, chain and spool by criterion, then the whole way beside a bare relay.
+# The figures of the README: hop, chain and spool by criterion, a long outage, then the whole way beside a bare relay.
 bench:
     cargo bench --package tidegate-tests
     just whole-way
