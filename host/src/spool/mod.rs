@@ -45,6 +45,7 @@ mod folder;
 mod keeper;
 mod ledger;
 mod letters;
+mod link;
 mod metrics;
 mod notes;
 mod outlet;
@@ -76,7 +77,8 @@ pub use tools::{
 };
 
 use crate::message::{Backlog, Outlet};
-use shared::{Ending, LEDGER_EVERY_US, Link, Purpose, Shared, Slot};
+use link::Link;
+use shared::{Ending, LEDGER_EVERY_US, Purpose, Shared, Slot};
 use store::{Store, StoreError};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tokio::sync::Notify;
 
 use super::bell::Bell;
 use super::card::{Card, Totals};
@@ -15,6 +14,7 @@ use super::folder::Folder;
 use super::keeper::{self, Keeper};
 use super::ledger::{Books, Entry, Pending, Place};
 use super::letters::{Kept, Pile};
+use super::link::{Link, links};
 use super::queue::{Limits, Mark, Queue};
 use super::room::{Condition, Room, Standing};
 use super::state::Checkpoints;
@@ -54,28 +54,6 @@ pub(super) struct Slot {
     pub(super) appended: IntCounter,
     pub(super) accepted: IntCounter,
     pub(super) damaged: IntCounter,
-}
-
-/// One uplink, as the spool sees it.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) name: Arc<str>,
-    pub(super) up: AtomicBool,
-    /// A fetch found nothing: the next append rings.
-    pub(super) waiting: AtomicBool,
-    pub(super) ready: Arc<Notify>,
-}
-
-impl Link {
-    pub(super) fn new(name: Arc<str>) -> Self {
-        Self { name, up: AtomicBool::new(false), waiting: AtomicBool::new(false), ready: Arc::default() }
-    }
-
-    pub(super) fn ring(&self) {
-        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
-            self.ready.notify_one();
-        }
-    }
 }
 
 /// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
@@ -370,17 +348,6 @@ impl Shared {
             store.close();
         }
     }
-}
-
-/// One link for each uplink that has a queue.
-pub(super) fn links(config: &Config) -> Vec<Arc<Link>> {
-    let mut links: Vec<Arc<Link>> = Vec::new();
-    for queue in &config.queues {
-        if !links.iter().any(|link| link.name == queue.uplink) {
-            links.push(Arc::new(Link::new(Arc::clone(&queue.uplink))));
-        }
-    }
-    links
 }
 
 /// The queues of the config with what the store holds of them.

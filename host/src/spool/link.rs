@@ -1,0 +1,41 @@
+//! The uplinks, as the spool sees them: whether they are up, and whether they wait for something to send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use super::Config;
+
+/// One uplink, as the spool sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) name: Arc<str>,
+    pub(super) up: AtomicBool,
+    /// A fetch found nothing: the next append rings.
+    pub(super) waiting: AtomicBool,
+    pub(super) ready: Arc<Notify>,
+}
+
+impl Link {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self { name, up: AtomicBool::new(false), waiting: AtomicBool::new(false), ready: Arc::default() }
+    }
+
+    pub(super) fn ring(&self) {
+        if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// One link for each uplink that has a queue.
+pub(super) fn links(config: &Config) -> Vec<Arc<Link>> {
+    let mut links: Vec<Arc<Link>> = Vec::new();
+    for queue in &config.queues {
+        if !links.iter().any(|link| link.name == queue.uplink) {
+            links.push(Arc::new(Link::new(Arc::clone(&queue.uplink))));
+        }
+    }
+    links
+}
