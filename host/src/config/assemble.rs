@@ -16,6 +16,7 @@ use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
 use super::plugin::{Common, Places};
+use super::priority::{self, Line};
 use super::sending::{self, Wish};
 use super::tree::{Place, Table};
 use super::units::Kind;
@@ -38,10 +39,10 @@ pub(super) struct Parts {
 }
 
 /// One connection's identity, for the check against twins.
-struct Identity {
-    mqtt: mqtt::Config,
-    path: String,
-    place: Place,
+pub(super) struct Identity {
+    pub(super) mqtt: mqtt::Config,
+    pub(super) path: String,
+    pub(super) place: Place,
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
@@ -64,14 +65,15 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     };
     let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
     wishes.iter().for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));
-    add_identities(&wishes, &uplinks, &mut identities);
     let mut queues = Queues::default();
     let mut flows = flows(&mut root, &names, &mut queues);
     let limits = closed(&mut root, "spool", |fields| globals::spool(fields, &gateway.name));
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     root.done();
-    let mut sources = part_priority(sources, &flows, &mut identities);
+    let mut sources = priority::part_sources(sources, &flows, &mut identities);
+    priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
+    add_identities(&wishes, &uplinks, &mut identities);
     check_client_ids(check, &identities);
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
@@ -182,38 +184,6 @@ fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
     }
 }
 
-/// A source connection, with what tells which flows it serves.
-struct Line {
-    spec: SourceSpec,
-    /// The source it belongs to.
-    source: Arc<str>,
-    place: Place,
-    /// `None`: all flows of the source.
-    priority: Option<bool>,
-}
-
-/// Gives a second connection to each source that has flows with priority beside flows without.
-fn part_priority(sources: Vec<(SourceSpec, Place)>, flows: &[Flow], identities: &mut Vec<Identity>) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (spec, place) in sources {
-        let source = Arc::clone(&spec.name);
-        let has = |priority| flows.iter().any(|flow| flow.priority == priority && flow.from.iter().any(|name| **name == *source));
-        if !(has(true) && has(false)) {
-            lines.push(Line { spec, source, place, priority: None });
-            continue;
-        }
-        let mut own = spec.clone();
-        own.name = format!("{source}:priority").into();
-        own.mqtt.client_id.push_str("-priority");
-        // One will for each source is enough.
-        own.mqtt.will = None;
-        identities.push(Identity { mqtt: own.mqtt.clone(), path: format!("source.{source} (priority)"), place });
-        lines.push(Line { spec, source: Arc::clone(&source), place, priority: Some(false) });
-        lines.push(Line { spec: own, source, place, priority: Some(true) });
-    }
-    lines
-}
-
 /// What is listed twice is asked for once: the first pattern that matches counts.
 fn add_routes(flows: &[Flow], lines: &mut [Line]) {
     for Line { spec: source, source: of, priority, .. } in lines {
@@ -237,31 +207,37 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
 fn add_drains(queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config, Place)]) {
     for (index, queue) in queues.0.iter().enumerate() {
         let weight = classes.iter().find(|class| class.name == queue.class).map_or(1, |class| class.weight);
-        for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.uplink) {
+        for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.link) {
             let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
             uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight });
         }
     }
 }
 
+/// The stand-in of each uplink that has one, by its place and that of its settings.
+fn stand_ins<'a>(wishes: &'a [Wish], uplinks: &[(uplink::Config, Place)]) -> Vec<(usize, usize, &'a Wish)> {
+    let by_place = |(first, (uplink, _)): (usize, &(uplink::Config, Place))| {
+        let found = |(other, (config, _)): (usize, &(uplink::Config, Place))| {
+            Some((first, other, wishes.iter().find(|wish| wish.joins(&uplink.owner, &config.name))?))
+        };
+        uplinks.iter().enumerate().find_map(found)
+    };
+    uplinks.iter().enumerate().filter_map(by_place).collect()
+}
+
 /// The connections of stand-ins, for the check against twins.
 fn add_identities(wishes: &[Wish], uplinks: &[(uplink::Config, Place)], identities: &mut Vec<Identity>) {
-    for wish in wishes {
-        for (other, place) in uplinks.iter().filter(|(other, _)| wish.needs(&other.name)) {
-            let path = format!("uplink.{} (fallback)", other.name);
-            identities.push(Identity { mqtt: wish.connection(&other.mqtt), path, place: *place });
-        }
+    for (first, other, wish) in stand_ins(wishes, uplinks) {
+        let (other, place) = &uplinks[other];
+        let mqtt = sending::stand_in(wish, &uplinks[first].0, other).mqtt;
+        identities.push(Identity { mqtt, path: format!("uplink.{} (fallback)", other.name), place: *place });
     }
 }
 
 fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
-    for index in 0..uplinks.len() {
-        let first = &uplinks[index].0;
-        let found = uplinks.iter().find_map(|(other, _)| {
-            let wish = wishes.iter().find(|wish| wish.joins(&first.name, &other.name))?;
-            Some(Box::new(sending::stand_in(wish, first, other)))
-        });
-        uplinks[index].0.fallback = found;
+    for (first, other, wish) in stand_ins(wishes, uplinks) {
+        let stand_in = sending::stand_in(wish, &uplinks[first].0, &uplinks[other].0);
+        uplinks[first].0.fallback = Some(Box::new(stand_in)).filter(|stand_in| !stand_in.drains.is_empty());
     }
 }
 

@@ -40,7 +40,7 @@ impl Queues {
     fn id(&mut self, uplink: &str, class: &Class) -> QueueId {
         let known = self.0.iter().position(|queue| &*queue.uplink == uplink && queue.class == class.name);
         let index = known.unwrap_or_else(|| {
-            self.0.push(QueueConfig { uplink: uplink.into(), class: Arc::clone(&class.name), policy: class.policy });
+            self.0.push(QueueConfig::new(uplink, Arc::clone(&class.name), class.policy));
             self.0.len() - 1
         });
         QueueId(u16::try_from(index).unwrap_or(u16::MAX))

@@ -19,6 +19,7 @@ mod flow;
 mod globals;
 mod layers;
 mod plugin;
+mod priority;
 mod problem;
 mod secret;
 mod sending;

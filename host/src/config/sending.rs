@@ -79,9 +79,9 @@ pub(super) fn stand_in(wish: &Wish, first: &Config, other: &Config) -> Config {
     let may = |class: &str| wish.classes.is_empty() || wish.classes.iter().any(|(known, _)| known == class);
     Config {
         name: format!("{}:fallback", first.name).into(),
-        owner: Arc::clone(&first.name),
+        owner: Arc::clone(&first.owner),
         drains: first.drains.iter().filter(|drain| may(&drain.class)).cloned().collect(),
-        mqtt: wish.connection(&other.mqtt),
+        mqtt: connection(first, &other.mqtt),
         fallback: None,
         ..other.clone()
     }
@@ -97,11 +97,12 @@ impl Wish {
     pub(super) fn needs(&self, name: &str) -> bool {
         &*self.other == name
     }
+}
 
-    /// The connection, beside the other uplink's own one; a will is that one's.
-    pub(super) fn connection(&self, other: &mqtt::Config) -> mqtt::Config {
-        mqtt::Config { client_id: format!("{}-for-{}", other.client_id, self.uplink), will: None, ..other.clone() }
-    }
+/// The connection of a stand-in, beside the other uplink's own one; a will is that one's.
+fn connection(first: &Config, other: &mqtt::Config) -> mqtt::Config {
+    let client_id = format!("{}-for-{}", other.client_id, first.name.replace(':', "-"));
+    mqtt::Config { client_id, will: None, ..other.clone() }
 }
 
 fn form(fields: &mut Fields<'_>) -> Form {

@@ -314,6 +314,34 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
 }
 
 #[test]
+fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
+    let flow = |name: &str, to: &str| {
+        format!("\n[flow.{name}]\nfrom = \"field\"\ntopics = [\"{name}/{{device}}\"]\nto = \"{to}\"\npriority = true\n")
+    };
+    let links = |config: &Config| -> Vec<String> {
+        config.spool.queues.iter().map(|queue| format!("{}:{} {}", queue.uplink, queue.class, queue.link)).collect()
+    };
+    let shared = Case::new(&format!("{MINIMAL}{}", flow("alarms", "cloud:telemetry"))).good();
+    assert_eq!(
+        (shared.uplinks.len(), links(&shared)),
+        (1, vec!["cloud:telemetry cloud".to_owned(), "cloud:alarm cloud".to_owned()])
+    );
+    let other = "\n[uplink.backup]\nurl = \"mqtt://127.0.0.1:1885\"\n";
+    let file = MINIMAL.replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nconnections = 3\n");
+    let config = Case::new(&format!("{file}{other}{}", flow("commands", "cloud:state"))).good();
+    assert_eq!(links(&config), ["cloud:telemetry cloud", "cloud:alarm cloud", "cloud:state cloud:priority"]);
+    let of = |name: &str| config.uplinks.iter().find(|uplink| &*uplink.name == name).unwrap();
+    let drained = |uplink: &uplink::Config| uplink.drains.iter().map(|drain| drain.class.to_string()).collect::<Vec<_>>();
+    let (first, own) = (of("cloud"), of("cloud:priority"));
+    assert_eq!((drained(first), drained(own)), (vec!["telemetry".to_owned(), "alarm".to_owned()], vec!["state".to_owned()]));
+    assert_eq!((&*own.owner, own.connections), ("cloud", 1));
+    assert_eq!(own.mqtt.client_id, format!("{}-priority", first.mqtt.client_id));
+    let stand_in = own.fallback.as_ref().unwrap();
+    assert_eq!((drained(stand_in), &*stand_in.owner), (vec!["state".to_owned()], "cloud"));
+    assert_ne!(stand_in.mqtt.client_id, first.fallback.as_ref().unwrap().mqtt.client_id);
+}
+
+#[test]
 fn a_fallback_drains_the_queues_of_the_first_by_the_settings_of_the_other() {
     let file = MINIMAL.replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"alarm\"]\n");
     let other = "\n[uplink.backup]\nurl = \"mqtt://127.0.0.1:1885\"\nqos = 2\nwill = { topic = \"w\", payload = \"off\" }\n";

@@ -29,12 +29,12 @@ impl Link {
     }
 }
 
-/// One link for each uplink that has a queue.
+/// One for each link that drains a queue.
 pub(super) fn links(config: &Config) -> Vec<Arc<Link>> {
     let mut links: Vec<Arc<Link>> = Vec::new();
     for queue in &config.queues {
-        if !links.iter().any(|link| link.name == queue.uplink) {
-            links.push(Arc::new(Link::new(Arc::clone(&queue.uplink))));
+        if !links.iter().any(|link| link.name == queue.link) {
+            links.push(Arc::new(Link::new(Arc::clone(&queue.link))));
         }
     }
     links

@@ -52,6 +52,16 @@ pub struct QueueConfig {
     pub class: Arc<str>,
     /// Of the class, for this queue alone.
     pub policy: Policy,
+    /// Name of the link that drains it: the uplink's own, or a second one beside it.
+    pub link: Arc<str>,
+}
+
+impl QueueConfig {
+    /// A queue that its uplink's own link drains.
+    pub fn new(uplink: &str, class: Arc<str>, policy: Policy) -> Self {
+        let uplink: Arc<str> = uplink.into();
+        Self { link: Arc::clone(&uplink), uplink, class, policy }
+    }
 }
 
 /// The spool.

@@ -362,7 +362,7 @@ pub(super) fn slots(
         let labels = [&*queue.uplink, &*queue.class];
         Some(Slot {
             queue: Mutex::new(Queue::new(boot, mark, first)),
-            link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
+            link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
             policy: queue.policy,
             appended: metrics.appended.with_label_values(&labels),
             accepted: metrics.accepted.with_label_values(&labels),

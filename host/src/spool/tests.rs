@@ -33,7 +33,7 @@ const QUEUE: QueueId = QueueId(0);
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 pub(super) fn config(path: &Path) -> Config {
-    let queue = |uplink: &str, class: &str| QueueConfig { uplink: uplink.into(), class: class.into(), policy: Policy::default() };
+    let queue = |uplink: &str, class: &str| QueueConfig::new(uplink, class.into(), Policy::default());
     Config {
         path: path.to_owned(),
         queues: vec![queue("cloud", "telemetry"), queue("cloud", "alarm")],

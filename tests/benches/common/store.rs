@@ -9,7 +9,7 @@ use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool};
 pub fn open(path: &Path) -> Spool {
     let config = Config {
         path: path.to_path_buf(),
-        queues: vec![QueueConfig { uplink: "cloud".into(), class: "telemetry".into(), policy: Policy::default() }],
+        queues: vec![QueueConfig::new("cloud", "telemetry".into(), Policy::default())],
         flows: vec!["bench".into()],
         spill_after: Duration::from_secs(2),
         commit_every: Duration::from_millis(500),

@@ -52,10 +52,6 @@ fn with_strangers(shared: &Shared) -> Config {
     let mut config = shared.config.clone();
     let strangers = locked(&shared.strangers);
     let names = strangers.iter().filter_map(|(name, _)| name.split_once(':'));
-    config.queues.extend(names.map(|(uplink, class)| QueueConfig {
-        uplink: uplink.into(),
-        class: class.into(),
-        policy: Policy::default(),
-    }));
+    config.queues.extend(names.map(|(uplink, class)| QueueConfig::new(uplink, class.into(), Policy::default())));
     config
 }

@@ -1,0 +1,81 @@
+//! Connections of their own for flows with `priority`, so that their messages do not queue behind others in a broker's
+//! window: on the device side one for each source that also serves flows without, upstream one for each uplink that also
+//! drains queues which flows without lead to.
+
+use std::sync::Arc;
+
+use super::SourceSpec;
+use super::assemble::Identity;
+use super::flow::{Flow, Queues};
+use super::tree::Place;
+use crate::message::QueueId;
+use crate::mqtt;
+use crate::uplink;
+
+/// A source connection, with what tells which flows it serves.
+pub(super) struct Line {
+    pub(super) spec: SourceSpec,
+    /// The source it belongs to.
+    pub(super) source: Arc<str>,
+    pub(super) place: Place,
+    /// `None`: all flows of the source.
+    pub(super) priority: Option<bool>,
+}
+
+/// Gives a second connection to each source that has flows with priority beside flows without.
+pub(super) fn part_sources(sources: Vec<(SourceSpec, Place)>, flows: &[Flow], identities: &mut Vec<Identity>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (spec, place) in sources {
+        let source = Arc::clone(&spec.name);
+        let has = |priority| flows.iter().any(|flow| flow.priority == priority && flow.from.iter().any(|name| **name == *source));
+        if !(has(true) && has(false)) {
+            lines.push(Line { spec, source, place, priority: None });
+            continue;
+        }
+        let own = SourceSpec { name: own_name(&source), mqtt: own_connection(&spec.mqtt), ..spec.clone() };
+        identities.push(Identity { mqtt: own.mqtt.clone(), path: format!("source.{source} (priority)"), place });
+        lines.push(Line { spec, source: Arc::clone(&source), place, priority: Some(false) });
+        lines.push(Line { spec: own, source, place, priority: Some(true) });
+    }
+    lines
+}
+
+/// Gives a second connection to each uplink that has queues for flows with priority alone beside others.
+pub(super) fn part_uplinks(
+    uplinks: &mut Vec<(uplink::Config, Place)>,
+    queues: &mut Queues,
+    flows: &[Flow],
+    identities: &mut Vec<Identity>,
+) {
+    let leads_to = |flow: &Flow, index: usize| {
+        let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
+        flow.chain.ports.values().any(|port| port.contains(&id))
+    };
+    let is_urgent = |index: usize| flows.iter().filter(|flow| leads_to(flow, index)).all(|flow| flow.priority);
+    let urgent: Vec<bool> = (0..queues.0.len()).map(is_urgent).collect();
+    for index in 0..uplinks.len() {
+        let (first, place) = &uplinks[index];
+        let own = |urgent_or_not: bool| {
+            queues.0.iter().zip(&urgent).any(|(queue, urgent)| queue.uplink == first.name && *urgent == urgent_or_not)
+        };
+        if !(own(true) && own(false)) {
+            continue;
+        }
+        let (name, mqtt) = (own_name(&first.name), own_connection(&first.mqtt));
+        let second = uplink::Config { name: Arc::clone(&name), mqtt, connections: 1, ..first.clone() };
+        identities.push(Identity { mqtt: second.mqtt.clone(), path: format!("uplink.{} (priority)", first.name), place: *place });
+        for (queue, _) in queues.0.iter_mut().zip(&urgent).filter(|(queue, urgent)| queue.uplink == first.name && **urgent) {
+            queue.link = Arc::clone(&name);
+        }
+        uplinks.push((second, *place));
+    }
+}
+
+fn own_name(name: &str) -> Arc<str> {
+    format!("{name}:priority").into()
+}
+
+fn own_connection(mqtt: &mqtt::Config) -> mqtt::Config {
+    // One will for each source and uplink is enough.
+    mqtt::Config { client_id: format!("{}-priority", mqtt.client_id), will: None, ..mqtt.clone() }
+}
