@@ -91,7 +91,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         inboxes,
         threads: Mutex::default(),
         ended: Mutex::new(ended),
-        swapping: false.into(),
+        active: Mutex::default(),
         runtime,
     };
     let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());

@@ -3,7 +3,7 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState};
+use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState};
 use tidegate::message::{FlowId, QueueId};
 
 /// A chain in one lane: name, component and settings of each plugin.
@@ -16,6 +16,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         on_error: OnError::Park,
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
     };
     Config {
         flow: FlowId(0),
