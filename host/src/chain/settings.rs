@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::{FlowId, QueueId};
+use crate::trust::Trust;
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +112,10 @@ pub struct PluginConfig {
     pub refused_state: RefusedState,
     /// How a new version is watched.
     pub probation: Probation,
+    /// Whose signatures count for a component from a file.
+    pub trust: Trust,
+    /// The name such a signature must have in its manifest.
+    pub signed_as: Arc<str>,
 }
 
 /// Topic of what leaves through `out` with the topic it came in with: text with `{topic}` and the captures' names.

@@ -5,6 +5,7 @@ pub mod native;
 use serde_json::Value;
 use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState};
 use tidegate::message::{FlowId, QueueId};
+use tidegate::trust::Trust;
 
 /// A chain in one lane: name, component and settings of each plugin.
 pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
@@ -17,6 +18,8 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         checkpoint: None,
         refused_state: RefusedState::default(),
         probation: Probation::default(),
+        trust: Trust::default(),
+        signed_as: (*name).into(),
     };
     Config {
         flow: FlowId(0),
