@@ -13,6 +13,7 @@
 //! waiting for the disk or the network.
 
 mod batch;
+mod compare;
 mod compile;
 mod engine;
 mod error;
@@ -42,6 +43,7 @@ mod trial;
 mod version;
 mod watch;
 
+pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
