@@ -130,6 +130,13 @@ impl Entry {
         })
     }
 
+    /// The key in the topic of its own.
+    pub(super) fn own_key<'d>(&self, data: &'d [u8]) -> &'d [u8] {
+        let [topic, ..] = self.slices(data);
+        let start = usize::from(self.key.offset);
+        topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+    }
+
     /// The reason of a rejection, in the plugin's words.
     pub(super) fn reason(&self, data: &Bytes) -> String {
         const MAX_REASON_BYTES: usize = 4 << 10;

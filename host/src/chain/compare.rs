@@ -247,8 +247,7 @@ impl<'a> Side<'a> {
             Action::Pass | Action::Absorb => Made::sent(origin, port),
             Action::Reject => Made::ended(Outcome::Rejected, payload),
             Action::Emit => {
-                let (start, length) = (usize::from(entry.key.offset), usize::from(entry.key.len));
-                let own = (topic, topic.get(start..start + length).unwrap_or_default());
+                let own = (topic, entry.own_key(self.data));
                 let (topic, key) = if entry.has_topic() { own } else { (&*origin.topic, origin.key()) };
                 let marks = origin.marks.0 & !PLUGIN_MARKS | entry.marks & PLUGIN_MARKS;
                 let inherits = (!origin.headers.is_empty()).then_some(&origin.headers);
@@ -259,17 +258,20 @@ impl<'a> Side<'a> {
 }
 
 impl Comparison {
-    /// Compares what both made of a batch of `inputs`.
+    /// Compares what both made of those `inputs` of a batch that are `sampled`.
     pub(super) fn batch<'m>(
         &mut self,
         bounds: Bounds,
         inputs: impl Iterator<Item = &'m Message>,
+        sampled: impl Fn(&Message) -> bool,
         mut old: Side<'_>,
         mut new: Side<'_>,
     ) {
         for (index, input) in inputs.enumerate() {
             let (old, new) = (old.take(index), new.take(index));
-            self.input(bounds, input, old.made(input), new.made(input));
+            if sampled(input) {
+                self.input(bounds, input, old.made(input), new.made(input));
+            }
         }
     }
 

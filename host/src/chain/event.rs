@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Chain;
+use super::compare::Comparison;
 use super::version::Version;
 use crate::clock::Now;
 use crate::message::short_digest;
@@ -105,6 +106,24 @@ pub struct Report {
     pub new: Figures,
     /// Messages that the running version accepts and the candidate rejects.
     pub newly_rejected: u64,
+    /// Messages whose outputs were compared.
+    pub compared: u64,
+    /// Those whose outputs differ, and outputs of ticks that do.
+    pub differing: u64,
+    /// The differences in detail, of a shadow.
+    pub differences: Option<Comparison>,
+}
+
+impl Figures {
+    /// Adds counts; memory is no count.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.messages += more.messages;
+        self.rejected += more.rejected;
+        self.entries += more.entries;
+        self.faults += more.faults;
+        self.calls += more.calls;
+        self.cpu_us += more.cpu_us;
+    }
 }
 
 /// A transition.

@@ -30,6 +30,8 @@ mod lane;
 mod live;
 mod metrics;
 mod outbox;
+mod pair;
+mod phase;
 mod plugin;
 mod program;
 mod recall;
@@ -69,7 +71,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
 use inbox::{Command, Inbox};
 use lane::Shared;
-use trial::{Trial, Verdict};
+use trial::Trial;
 use version::Version;
 
 /// What a chain is connected to.
@@ -150,7 +152,7 @@ impl Chain {
     /// Ends the change of the plugin at `index` that is under way: the version before runs on as if there had been no
     /// other. `false` when none is under way, or it is over already. `why` says who wanted it.
     pub fn cancel(&self, index: usize, why: &str) -> bool {
-        self.trial_of(index).is_some_and(|trial| matches!(trial.fail(why), Verdict::Failed(_)))
+        self.trial_of(index).is_some_and(|trial| trial.cancel(why))
     }
 
     /// Ends the present phase of the change of the plugin at `index` as if it had gone well. `false` when none is under

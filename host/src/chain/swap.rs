@@ -1,10 +1,11 @@
-//! The swap of one plugin while messages flow.
+//! The change of one plugin while messages flow.
 //!
-//! *Prepare*, on the driver's thread: the candidate is compiled, linked, configured, tried with an empty batch and a
-//! tick, and shown a copy of every lane's state. *Commit*: each lane, at its own batch boundary, saves the state of
-//! the old version and restores it in the new one. *Trial*: until every lane's first batch has succeeded the old
-//! version waits, and comes back in all lanes when the new one fails in any. A key lives in one lane, so no device
-//! sees two versions interleaved. Nothing here waits for an uplink.
+//! *Prepare*, on the driver's thread: the candidate is verified, compiled, linked, configured, tried with an empty batch
+//! and a tick, and shown a copy of every lane's state. *Join*: each lane, at its own batch boundary, takes an instance
+//! with a copy of the state in beside the running version; from then on both get every input. *Phases*: a share of the
+//! keys says whose outputs count, none in a shadow, some in a canary, all on probation. At the end the candidate is
+//! confirmed in all lanes, or gone from all. A key lives in one lane, so no device sees two versions interleaved.
+//! Nothing here waits for an uplink.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::batch::{Packed, Shape, unpack};
-use super::change::{Change, Verify};
+use super::change::{Change, OnRefusedState, Plan, Verify};
 use super::event::{Events, Report, State, Teller, UnderWay};
-use super::fault::Fault;
-use super::inbox::{Command, Inbox};
+use super::fault::{Fault, FaultKind};
+use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
+use super::phase::{Phase, Share};
 use super::plugin::Instance;
 use super::program::digest_of;
 use super::settings::PluginConfig;
@@ -26,9 +28,6 @@ use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
 use super::{Active, Chain, start};
 use crate::clock::Now;
-
-/// Without traffic in a lane the trial ends after this, and the new version stays.
-const TRIAL: Duration = Duration::from_secs(10);
 
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -114,12 +113,11 @@ impl Refused {
 pub(super) struct Driver {
     pub(super) plugins: Vec<PluginConfig>,
     ports: Ports,
-    trial: Duration,
 }
 
 impl Driver {
     pub(super) fn new(plugins: Vec<PluginConfig>, ports: Ports) -> Self {
-        Self { plugins, ports, trial: TRIAL }
+        Self { plugins, ports }
     }
 }
 
@@ -146,16 +144,10 @@ impl Chain {
         let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
         *self.lock_active() = None;
         match &result {
-            Ok(_) => teller.tell(State::Confirmed, None, None),
+            Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
             Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.clone()),
         }
         result
-    }
-
-    /// Shortens the trial, for tests that have no traffic.
-    #[cfg(test)]
-    pub(super) fn set_trial(&self, trial: Duration) {
-        self.driver.lock().unwrap().trial = trial;
     }
 }
 
@@ -177,16 +169,61 @@ impl Swap<'_> {
         let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
         let proven = start::beside(engine, runtime, || {
             Ok(self.prepare(change.component, settings).and_then(|new| {
-                self.rehearse(&new)?;
-                self.teller.tell(State::SelfTested, None, None);
-                Ok((self.candidates(&new)?, new))
+                let origin = self.rehearse(&new, change.plan.state)?;
+                Ok((self.candidates(&new)?, origin, new))
             }))
         });
-        let (candidates, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
-        let pauses = self.commit(candidates)?;
-        self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(&new);
+        let (candidates, origin, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
+        let joined = self.join(candidates, origin);
+        match &joined {
+            Ok(_) => self.phases(change.plan),
+            Err(why) => drop(self.trial.fail(why)),
+        }
+        self.conclude(&new)?;
         let digest = |version: &Version| Arc::clone(&version.reference.digest);
-        Ok(Swapped { old: digest(self.old), new: digest(&new), pauses, figures: None })
+        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report());
+        Ok(Swapped { old, new, pauses: joined.unwrap_or_default(), figures })
+    }
+
+    /// The phases of the plan, until one fails.
+    fn phases(&self, plan: Plan) {
+        let limits = plan.probation.unwrap_or(self.driver.plugins[self.index].probation);
+        if let Some(shadow) = plan.shadow {
+            if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
+                return;
+            }
+            self.teller.tell(State::Shadowed, None, self.trial.report());
+        }
+        self.teller.tell(State::Ready, None, None);
+        if let Some(canary) = plan.canary
+            && !self.phase(Phase::canary(canary, limits), &[State::Canary])
+        {
+            return;
+        }
+        self.phase(Phase::probation(limits), &[State::Swapped, State::OnProbation]);
+    }
+
+    /// One phase, which begins in these states: was it passed?
+    fn phase(&self, phase: Phase, states: &[State]) -> bool {
+        self.trial.begin(phase, Instant::now());
+        states.iter().for_each(|state| self.teller.tell(*state, None, None));
+        self.trial.passed()
+    }
+
+    /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
+    fn conclude(&self, new: &Arc<Version>) -> Result<(), Refused> {
+        if self.trial.confirm() {
+            self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
+        }
+        for inbox in &self.chain.inboxes {
+            inbox.command(Command::Heed);
+        }
+        if !self.trial.settled(ANSWER) {
+            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
+        }
+        let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
+        let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
+        Err(Refused { step, state, why, figures: self.trial.report() })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
@@ -208,19 +245,27 @@ impl Swap<'_> {
         Ok(Arc::new(version))
     }
 
-    /// Shows the candidate a copy of each lane's state, in instances that are thrown away.
-    fn rehearse(&self, new: &Arc<Version>) -> Result<(), Refused> {
+    /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
+    fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
+        let try_with =
+            |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read().wall_us));
+        let mut without = None;
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
-            let now_us = Now::read().wall_us;
-            let live = self.start(new, lane, Step::Restore)?;
-            live.rehearse(snapshot, now_us).map_err(|fault| Refused::at(Step::Restore, fault))?;
+            let Err(fault) = try_with(lane, snapshot)? else { continue };
+            if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
+                return Err(Refused::at(Step::Restore, fault));
+            }
+            try_with(lane, &Snapshot::default())?.map_err(|fault| Refused::at(Step::Restore, fault))?;
+            without = Some(format!("it begins without state, as asked for: {}", fault.message));
         }
-        Ok(())
+        let origin = if without.is_some() { Origin::Empty } else { Origin::Copy };
+        self.teller.tell(State::SelfTested, without, None);
+        Ok(origin)
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
         let plugin = self.index;
-        let replies = self.ask(|reply| Ok(Command::Save { plugin, reply }))?;
+        let replies = self.ask(|reply| Command::Save { plugin, reply });
         replies.iter().map(|reply| answer(reply).map_err(|why| Refused::at(Step::Restore, why))).collect()
     }
 
@@ -229,45 +274,17 @@ impl Swap<'_> {
         (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect()
     }
 
-    /// Puts the instances to work, one in each lane, and waits for the verdict.
-    fn commit(&self, candidates: Vec<Live>) -> Result<Vec<Duration>, Refused> {
-        let plugin = self.index;
-        let trial = &self.trial;
-        self.teller.tell(State::Ready, None, None);
-        let mut candidates = candidates.into_iter();
-        let replies: Vec<Receiver<Result<Duration, String>>> = self.ask(|reply| {
-            let candidate = candidates.next().ok_or_else(|| Refused::at(Step::Commit, "fewer candidates than lanes"))?;
-            Ok(Command::Swap { plugin, candidate: Box::new(candidate), trial: Arc::clone(trial), reply })
-        })?;
-        let mut pauses = Vec::new();
-        let mut refused = None;
-        for reply in &replies {
-            match answer(reply) {
-                Ok(pause) => pauses.push(pause),
-                // A lane also refuses when the version has failed in another one meanwhile.
-                Err(why) if trial.verdict() == Verdict::Running => {
-                    trial.fail(why.clone());
-                    refused = Some(why);
-                }
-                Err(_) => {}
-            }
-        }
-        if refused.is_none() {
-            self.teller.tell(State::Swapped, None, None);
-            self.teller.tell(State::OnProbation, None, None);
-        }
-        let verdict = trial.decided(Instant::now() + self.driver.trial);
-        for inbox in &self.chain.inboxes {
-            inbox.command(Command::Heed);
-        }
-        if !trial.settled(Instant::now() + ANSWER) {
-            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
-        }
-        match (verdict, refused) {
-            (Verdict::Failed(why), None) => Err(Refused { state: State::RolledBack, ..Refused::at(Step::Probation, why) }),
-            (Verdict::Failed(_), Some(why)) => Err(Refused::at(Step::Commit, why)),
-            (Verdict::Confirmed | Verdict::Running, _) => Ok(pauses),
-        }
+    /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
+    fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
+        let (plugin, trial) = (self.index, &self.trial);
+        let mut candidates = candidates.into_iter().map(Box::new);
+        let replies = self.ask(|reply| {
+            let candidate = candidates.next().expect("there is one for each lane");
+            Command::Join { plugin, candidate, origin, trial: Arc::clone(trial), reply }
+        });
+        // Every lane is heard, so that none joins later than its change is over.
+        let pauses: Vec<_> = replies.iter().map(answer).collect();
+        pauses.into_iter().collect()
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
@@ -275,11 +292,11 @@ impl Swap<'_> {
     }
 
     /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Result<Command, Refused>) -> Result<Vec<Receiver<R>>, Refused> {
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
         let send = |inbox: &Arc<Inbox>| {
             let (reply, answer) = sync_channel(1);
-            inbox.command(command(reply)?);
-            Ok(answer)
+            inbox.command(command(reply));
+            answer
         };
         self.chain.inboxes.iter().map(send).collect()
     }
