@@ -393,19 +393,11 @@ fn ticks_run_on_through_a_swap() {
 }
 
 #[test]
-fn stopping_ends_a_swap_that_is_on_trial() {
+fn stopping_ends_a_swap_that_is_on_probation() {
     let rig = Rig::of("");
-    std::thread::scope(|scope| {
-        let bytes = other_probe(1);
-        let chain = &rig.chain;
-        let swap = scope.spawn(move || chain.swap(0, change(Some(&bytes), None), QUIET));
-        while !rig.chain.plugins()[0].change.is_some() && !swap.is_finished() {
-            std::thread::yield_now();
-        }
-        rig.chain.stop(PATIENCE);
-        let refused = swap.join().unwrap().unwrap_err();
-        assert!(matches!(refused.step, Step::Probation | Step::Commit | Step::Restore), "{refused}");
-    });
+    let other = settings("other words");
+    let refused = while_in(&rig, State::OnProbation, watched(&other, 1_000), || drop(rig.chain.stop(PATIENCE))).unwrap_err();
+    assert_eq!((refused.step, refused.state), (Step::Cancel, State::RolledBack), "{refused}");
 }
 
 /// A component that imports one function of `x:y/z`, by hand.
