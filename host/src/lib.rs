@@ -10,6 +10,7 @@ pub mod builtin;
 pub mod chain;
 pub mod spool;
 pub mod uplink;
+pub mod versions;
 pub mod admin;
 pub mod gateway;
 pub mod config;
