@@ -45,9 +45,34 @@ pub fn utc(wall_us: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// The end of a day, `2027-06-30` in UTC, in microseconds since 1970; `None` when there is no such day.
+pub fn day(text: &str) -> Option<u64> {
+    let mut parts = text.splitn(3, '-').map(str::parse::<u64>);
+    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    if !(1970..=9_999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // As in [`utc`]: a year begins in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let end_us = (days - 719_468 + 1) * 86_400_000_000;
+    // The 30th of February is another day's name.
+    utc(end_us - 1).starts_with(text).then_some(end_us)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::utc;
+    use super::{day, utc};
+
+    #[test]
+    fn a_day_ends_where_the_next_begins() {
+        for (text, next) in [("1970-01-01", "1970-01-02"), ("2024-02-29", "2024-03-01"), ("2026-12-31", "2027-01-01")] {
+            assert_eq!(utc(day(text).unwrap()), format!("{next}T00:00:00.000Z"));
+        }
+        for text in ["2026-02-30", "2026-13-01", "2026-1-1", "1969-12-31", "2026-11", "soon", ""] {
+            assert_eq!(day(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_calendar_knows_leap_years_and_the_turn_of_centuries() {

@@ -7,6 +7,7 @@ pub mod message;
 pub mod mqtt;
 pub mod source;
 pub mod builtin;
+pub mod trust;
 pub mod chain;
 pub mod spool;
 pub mod uplink;

@@ -24,6 +24,7 @@ mod power;
 mod protocol;
 mod scene;
 mod shutdown;
+mod signature;
 mod slow;
 mod state;
 mod swap;
@@ -45,6 +46,7 @@ fn cases() -> Vec<Trial> {
         protocol::cases(),
         tls::cases(),
         hostile::cases(),
+        signature::cases(),
         swap::cases(),
         compile::cases(),
         state::cases(),

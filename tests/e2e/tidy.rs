@@ -28,7 +28,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("mqtt", &["message", "clock"]),
     ("source", &["message", "mqtt", "clock"]),
-    ("chain", &["message", "clock", "builtin"]),
+    ("chain", &["message", "clock", "builtin", "trust"]),
     ("spool", &["message", "clock"]),
     ("uplink", &["message", "mqtt", "clock"]),
     ("admin", &[]),

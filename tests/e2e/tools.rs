@@ -117,7 +117,9 @@ fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
     ensure!(digest.len() == 64, "`{digest}` is no SHA-256");
     let text = fs::read_to_string(folder.join("tidegate.toml"))?;
     dark.gateway.rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
-    wait_until("the plugin is mended", || dark.gateway.metric("tidegate_plugin_reloads_total", &[("result", "swapped")]) >= 1.0)?;
+    wait_until("the plugin is mended", || {
+        dark.gateway.metric("tidegate_swap_transitions_total", &[("state", "swapped")]) >= 1.0
+    })?;
     let retried = json(&folder, &["parked", "retry", "--all"], 0)?;
     ensure!(retried["retried"] == 600 && retried["parked_again"] == 0, "{retried}");
     ensure!(json(&folder, &["parked", "list"], 0)?["letters"].as_array().is_some_and(Vec::is_empty), "letters are left");

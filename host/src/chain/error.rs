@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::program::Unusable;
+use crate::trust::Denied;
 
 /// A chain that cannot be built, or an engine that cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,14 @@ pub enum Error {
         plugin: Arc<str>,
         /// What was asked for.
         name: String,
+    },
+    /// A component's signature does not let it in.
+    #[error("plugin `{plugin}` is not let in: {source}")]
+    Denied {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// Why.
+        source: Denied,
     },
     /// A component cannot be used.
     #[error("plugin `{plugin}`: {source}")]

@@ -10,7 +10,7 @@ use super::compile::{Digest, Origin};
 use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
-use crate::builtin;
+use crate::{builtin, trust};
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
 pub(super) const MAX_COMPONENT_BYTES: u64 = 32 << 20;
@@ -133,6 +133,15 @@ pub(super) fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Er
             let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
             read_bounded(path).map_err(failed)
         }
+    }
+}
+
+/// Reads the signature beside a component, if there is one.
+pub(super) fn read_signature(plugin: &Arc<str>, component: &Path) -> Result<Option<String>, Error> {
+    let path = trust::signature_path(component);
+    match trust::read_signature(&path) {
+        Ok(signature) => Ok(signature),
+        Err(source) => Err(Error::Read { plugin: Arc::clone(plugin), path, source }),
     }
 }
 

@@ -13,13 +13,14 @@ use super::metrics::{Metrics, PluginMetrics};
 use super::outbox::Outbox;
 use super::program::{self, Program};
 use super::recall::Memory;
-use super::settings::{Config, PluginConfig};
+use super::settings::{Artefact, Config, PluginConfig};
 use super::stage::Stage;
 use super::swap::Driver;
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
 use super::{Chain, Error, Wiring};
 use crate::clock::Now;
+use crate::trust::{Claim, Downgrade};
 
 /// Stack of a lane's thread beside what guests may use of it.
 const LANE_STACK_BYTES: usize = 1 << 20;
@@ -91,7 +92,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         inboxes,
         threads: Mutex::default(),
         ended: Mutex::new(ended),
-        swapping: false.into(),
+        active: Mutex::default(),
         runtime,
     };
     let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());
@@ -155,10 +156,20 @@ pub(super) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> R
 
 fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
     let bytes = program::read(&plugin.name, &plugin.artefact)?;
+    vet(plugin, &bytes, Now::read())?;
     let metrics = metrics.plugin(&config.name, &plugin.name);
     let program = program(plugin, engine, &metrics, &bytes)?;
     let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
     Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
+}
+
+/// Looks at the signature beside a component that comes from a file.
+fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
+    let Artefact::File(path) = &plugin.artefact else { return Ok(()) };
+    let signature = program::read_signature(&plugin.name, path)?;
+    let claim = Claim { name: &plugin.signed_as, highest: None, downgrade: Downgrade::Refuse, now };
+    let seal = plugin.trust.verify(component, signature.as_deref(), claim);
+    seal.map(drop).map_err(|source| Error::Denied { plugin: Arc::clone(&plugin.name), source })
 }
 
 /// The program of `bytes` for `plugin`.

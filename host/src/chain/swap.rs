@@ -6,12 +6,15 @@
 //! version waits, and comes back in all lanes when the new one fails in any. A key lives in one lane, so no device
 //! sees two versions interleaved. Nothing here waits for an uplink.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::batch::{Packed, Shape, unpack};
+use super::change::{Change, Verify};
+use super::event::{Events, Report, State, Teller, UnderWay};
 use super::fault::Fault;
 use super::inbox::{Command, Inbox};
 use super::live::Live;
@@ -21,9 +24,8 @@ use super::settings::PluginConfig;
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
-use super::{Chain, start};
+use super::{Active, Chain, start};
 use crate::clock::Now;
-use crate::message::short_digest;
 
 /// Without traffic in a lane the trial ends after this, and the new version stays.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -31,17 +33,8 @@ const TRIAL: Duration = Duration::from_secs(10);
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What is to be different.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Change<'a> {
-    /// The component; `None` keeps the code.
-    pub component: Option<&'a [u8]>,
-    /// The settings; `None` keeps them.
-    pub settings: Option<&'a serde_json::Value>,
-}
-
 /// A swap that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Swapped {
     /// Digest of the version before.
     pub old: Arc<str>,
@@ -49,11 +42,16 @@ pub struct Swapped {
     pub new: Arc<str>,
     /// How long messages waited, for each lane; empty when there was nothing to change.
     pub pauses: Vec<Duration>,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Report>,
 }
 
-/// How far a swap came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
+    /// It must not run.
+    Verify,
     /// Compile and link.
     Compile,
     /// Instantiate, configure, find its ports.
@@ -62,39 +60,53 @@ pub enum Step {
     SelfTest,
     /// Take over the state.
     Restore,
-    /// Put to work in the lanes.
+    /// Put beside the running version in the lanes.
     Commit,
-    /// The first live messages.
-    Trial,
+    /// Live messages, compared only.
+    Shadow,
+    /// Live messages of some keys.
+    Canary,
+    /// Live messages of all keys.
+    Probation,
+    /// Somebody ended it; the candidate is not to blame.
+    Cancel,
 }
 
 impl Step {
     /// The name used in logs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Verify => "verify",
             Self::Compile => "compile",
             Self::Configure => "configure",
             Self::SelfTest => "self-test",
             Self::Restore => "restore",
             Self::Commit => "commit",
-            Self::Trial => "trial",
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+            Self::Probation => "probation",
+            Self::Cancel => "cancel",
         }
     }
 }
 
-/// A swap that was not made: the version before runs, with its state.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("refused at {}: {why}", step.name())]
+/// A change that was not made: the version before runs, with its state.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} at {}: {why}", state.name(), step.name())]
 pub struct Refused {
     /// Where.
     pub step: Step,
+    /// [`State::Refused`], or [`State::RolledBack`] when outputs of the candidate have counted.
+    pub state: State,
     /// Why, in words for the operator.
     pub why: String,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Report>,
 }
 
 impl Refused {
     fn at(step: Step, why: impl ToString) -> Self {
-        Self { step, why: why.to_string() }
+        Self { step, state: State::Refused, why: why.to_string(), figures: None }
     }
 }
 
@@ -112,45 +124,32 @@ impl Driver {
 }
 
 impl Chain {
-    /// Replaces the plugin at `index`, in the config's order, and answers when the verdict is there: at the latest
-    /// ten seconds after the new version has begun to work. For a thread that may wait; several callers take turns.
+    /// Replaces the plugin at `index`, in the config's order, and answers when it is confirmed, refused or rolled back;
+    /// `events` hears of each transition. For a thread that may wait; several callers take turns.
     ///
     /// # Errors
     /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
-    pub fn swap(&self, index: usize, change: Change<'_>) -> Result<Swapped, Refused> {
+    pub fn swap(&self, index: usize, change: Change<'_>, events: Events<'_>) -> Result<Swapped, Refused> {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.shared.versions().get(index).cloned();
         let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
-        self.swapping.store(true, Ordering::Release);
-        let result = Swap { chain: self, driver: &driver, index, old: &old }.run(change);
-        self.swapping.store(false, Ordering::Release);
-        self.report(&old, &result);
-        result
-    }
-
-    fn report(&self, old: &Version, result: &Result<Swapped, Refused>) {
-        let (flow, plugin) = (&*self.shared.name, &*old.reference.name);
-        match result {
-            Ok(Swapped { pauses, .. }) if pauses.is_empty() => tracing::debug!(flow, plugin, "plugin is unchanged"),
-            Ok(Swapped { old: before, new, pauses }) => {
-                old.metrics.reload("swapped");
-                let pause_us = pauses.iter().max().map_or(0, Duration::as_micros);
-                let (old, new) = (short_digest(before), short_digest(new));
-                tracing::info!(flow, plugin, old, new, pause_us, "plugin swapped, its state kept");
-            }
-            Err(refused) => {
-                old.metrics.reload(if refused.step == Step::Trial { "rolled-back" } else { "refused" });
-                let running = short_digest(&old.reference.digest);
-                tracing::warn!(
-                    flow,
-                    plugin,
-                    running,
-                    step = refused.step.name(),
-                    "plugin not swapped, the running version stays: {}",
-                    refused.why
-                );
-            }
+        let settings = change.settings.map_or_else(|| old.settings.clone(), ToString::to_string);
+        let new = change.component.map_or_else(|| Arc::clone(old.program.digest()), digest_of);
+        if settings == old.settings && new == *old.program.digest() {
+            return Ok(Swapped { old: Arc::clone(&new), new, pauses: Vec::new(), figures: None });
         }
+        let trial = Arc::new(Trial::new(self.inboxes.len()));
+        let under_way = UnderWay { digest: Arc::clone(&new), state: State::Seen };
+        *self.lock_active() = Some(Active { index, change: under_way, trial: Arc::clone(&trial) });
+        let teller = Teller { chain: self, old: &old, new: &new, events };
+        teller.tell(State::Seen, None, None);
+        let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
+        *self.lock_active() = None;
+        match &result {
+            Ok(_) => teller.tell(State::Confirmed, None, None),
+            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.clone()),
+        }
+        result
     }
 
     /// Shortens the trial, for tests that have no traffic.
@@ -165,26 +164,29 @@ struct Swap<'a> {
     driver: &'a Driver,
     index: usize,
     old: &'a Arc<Version>,
+    trial: Arc<Trial>,
+    teller: Teller<'a>,
 }
 
 impl Swap<'_> {
-    fn run(&self, change: Change<'_>) -> Result<Swapped, Refused> {
-        let settings = change.settings.map_or_else(|| self.old.settings.clone(), ToString::to_string);
-        let digest = change.component.map_or_else(|| Arc::clone(self.old.program.digest()), digest_of);
-        if settings == self.old.settings && digest == *self.old.program.digest() {
-            return Ok(Swapped { old: Arc::clone(&digest), new: digest, pauses: Vec::new() });
+    fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, Refused> {
+        if let (Some(Verify(verify)), Some(component)) = (change.verify, change.component) {
+            verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
+            self.teller.tell(State::Verified, None, None);
         }
         let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
         let proven = start::beside(engine, runtime, || {
             Ok(self.prepare(change.component, settings).and_then(|new| {
                 self.rehearse(&new)?;
+                self.teller.tell(State::SelfTested, None, None);
                 Ok((self.candidates(&new)?, new))
             }))
         });
         let (candidates, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
         let pauses = self.commit(candidates)?;
         self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(&new);
-        Ok(Swapped { old: Arc::clone(&self.old.reference.digest), new: digest, pauses })
+        let digest = |version: &Version| Arc::clone(&version.reference.digest);
+        Ok(Swapped { old: digest(self.old), new: digest(&new), pauses, figures: None })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
@@ -196,10 +198,12 @@ impl Swap<'_> {
             }
             None => self.old.program.clone(),
         };
+        self.teller.tell(State::Compiled, None, None);
         let now_us = Now::read().wall_us;
         let recipe = Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, now_us };
         let (version, mut instance) =
             Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
+        self.teller.tell(State::Linked, None, None);
         self_test(&version, &mut instance, now_us).map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
@@ -228,11 +232,12 @@ impl Swap<'_> {
     /// Puts the instances to work, one in each lane, and waits for the verdict.
     fn commit(&self, candidates: Vec<Live>) -> Result<Vec<Duration>, Refused> {
         let plugin = self.index;
-        let trial = Arc::new(Trial::new(self.chain.inboxes.len()));
+        let trial = &self.trial;
+        self.teller.tell(State::Ready, None, None);
         let mut candidates = candidates.into_iter();
         let replies: Vec<Receiver<Result<Duration, String>>> = self.ask(|reply| {
             let candidate = candidates.next().ok_or_else(|| Refused::at(Step::Commit, "fewer candidates than lanes"))?;
-            Ok(Command::Swap { plugin, candidate: Box::new(candidate), trial: Arc::clone(&trial), reply })
+            Ok(Command::Swap { plugin, candidate: Box::new(candidate), trial: Arc::clone(trial), reply })
         })?;
         let mut pauses = Vec::new();
         let mut refused = None;
@@ -247,6 +252,10 @@ impl Swap<'_> {
                 Err(_) => {}
             }
         }
+        if refused.is_none() {
+            self.teller.tell(State::Swapped, None, None);
+            self.teller.tell(State::OnProbation, None, None);
+        }
         let verdict = trial.decided(Instant::now() + self.driver.trial);
         for inbox in &self.chain.inboxes {
             inbox.command(Command::Heed);
@@ -255,7 +264,7 @@ impl Swap<'_> {
             tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
         }
         match (verdict, refused) {
-            (Verdict::Failed(why), None) => Err(Refused::at(Step::Trial, why)),
+            (Verdict::Failed(why), None) => Err(Refused { state: State::RolledBack, ..Refused::at(Step::Probation, why) }),
             (Verdict::Failed(_), Some(why)) => Err(Refused::at(Step::Commit, why)),
             (Verdict::Confirmed | Verdict::Running, _) => Ok(pauses),
         }

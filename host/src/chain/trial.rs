@@ -85,6 +85,12 @@ impl Trial {
         self.decide(self.lock(), Verdict::Failed(why.into()))
     }
 
+    /// The present phase ends as if it had gone well; `false` when it is over.
+    pub(super) fn promote(&self) -> bool {
+        let state = self.lock();
+        state.verdict == Verdict::Running && state.absent == 0 && self.decide(state, Verdict::Confirmed) == Verdict::Confirmed
+    }
+
     fn decide(&self, mut state: MutexGuard<'_, State>, verdict: Verdict) -> Verdict {
         if state.verdict == Verdict::Running {
             state.verdict = verdict;

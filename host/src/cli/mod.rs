@@ -13,6 +13,7 @@ mod place;
 pub mod plugin;
 pub mod run;
 mod show;
+mod sign;
 pub mod sim;
 pub mod spool;
 pub mod status;

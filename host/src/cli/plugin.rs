@@ -1,4 +1,4 @@
-//! `tidegate plugin build`: a plugin's source to a component, with what that needs brought along.
+//! `tidegate plugin`: a plugin's source to a component, with what that needs brought along.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::process::{Command as Process, Stdio};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Global, Output, print, say};
+use super::{Global, Output, print, say, sign};
 use crate::exit::Exit;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -26,6 +26,12 @@ Needs cargo. The target wasm32-wasip2 is added through rustup where it is missin
 pub enum Command {
     /// Build a plugin written in Rust, and print where its component lies.
     Build(Build),
+    /// Make a pair of keys for signing plugins.
+    Keygen(sign::Keygen),
+    /// Sign a component: who made it, which version it is, and until when it may be let in.
+    Sign(sign::Sign),
+    /// Whose signature a component has, and what it says.
+    Verify(sign::Verify),
 }
 
 /// Arguments of `tidegate plugin build`.
@@ -66,7 +72,15 @@ struct Built {
 
 /// Does what was asked.
 pub fn run(global: &Global, command: Command) -> Exit {
-    let Command::Build(arguments) = command;
+    match command {
+        Command::Build(arguments) => run_build(global, &arguments),
+        Command::Keygen(arguments) => sign::keygen(global, arguments),
+        Command::Sign(arguments) => sign::sign_component(global, arguments),
+        Command::Verify(arguments) => sign::verify(global, &arguments),
+    }
+}
+
+fn run_build(global: &Global, arguments: &Build) -> Exit {
     match build(&arguments.folder, global.quiet > 0) {
         Ok(built) => {
             match global.output {

@@ -15,7 +15,7 @@ use super::fields::Fields;
 use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
-use super::plugin::Places;
+use super::plugin::{Common, Places};
 use super::sending::{self, Wish};
 use super::tree::{Place, Table};
 use super::units::Kind;
@@ -60,7 +60,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
         classes: &classes,
-        plugin_stack_bytes: gateway.plugin_stack_bytes,
+        plugins: Common { stack_bytes: gateway.plugin_stack_bytes, trust: &gateway.trust },
     };
     let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
     wishes.iter().for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));

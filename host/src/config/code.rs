@@ -59,13 +59,15 @@ pub enum Code {
     Conflict,
     /// Defined, and used by nothing.
     Unused,
+    /// A key for signatures of plugins that is missing or is none.
+    PluginKey,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -94,6 +96,7 @@ impl Code {
         Self::Later,
         Self::Conflict,
         Self::Unused,
+        Self::PluginKey,
         Self::Plugin,
     ];
 
@@ -128,6 +131,7 @@ impl Code {
             Self::Later => "TG0213",
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
+            Self::PluginKey => "TG0216",
             Self::Plugin => "TG0301",
         }
     }

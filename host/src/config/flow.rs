@@ -14,7 +14,7 @@ use super::class::Class;
 use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
-use super::plugin::{self, Places};
+use super::plugin::{self, Common, Places};
 use super::tree::{Item, Node, Place};
 
 /// How long a message may be given to live: a longer life than a year is none that ends.
@@ -29,7 +29,7 @@ pub(super) struct Names<'a> {
     pub(super) sources: Vec<&'a str>,
     pub(super) uplinks: Vec<&'a str>,
     pub(super) classes: &'a [Class],
-    pub(super) plugin_stack_bytes: usize,
+    pub(super) plugins: Common<'a>,
 }
 
 /// All (uplink, class) that a route names; a queue's place in the list is its id.
@@ -76,7 +76,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let priority = fields.flag("priority");
     let lanes = lanes(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
-    let plugins = plugin::read_all(fields, names.plugin_stack_bytes);
+    let plugins = plugin::read_all(fields, names.plugins);
     let plugin_places = plugins.iter().map(|plugin| plugin.places).collect();
     let chain = chain::Config {
         flow: FlowId(u16::try_from(index).unwrap_or(u16::MAX)),

@@ -10,9 +10,10 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
 use crate::chain::CompileLimits;
+use crate::trust::{Key, Trust};
 
 /// The gateway as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
     /// In client ids and metrics.
     pub name: Arc<str>,
@@ -26,6 +27,8 @@ pub struct Gateway {
     pub plugin_stack_bytes: usize,
     /// What compiling one plugin may take.
     pub compile: CompileLimits,
+    /// Whose signatures count for plugins.
+    pub trust: Trust,
 }
 
 /// The admin port: metrics and health.
@@ -109,7 +112,35 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
         PathBuf::new()
     });
-    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile }
+    let trust = trust(fields);
+    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile, trust }
+}
+
+/// Whose signatures count. A key is the file minisign makes, or the line in it.
+fn trust(fields: &mut Fields<'_>) -> Trust {
+    let mut keys = Vec::new();
+    for (written, place) in fields.texts("plugin_keys") {
+        let in_place = Key::parse(written);
+        let read = || {
+            let path = fields.check.file(Code::PluginKey, place, "public key", written);
+            std::fs::read_to_string(path).ok().map(|text| Key::parse(&text))
+        };
+        match in_place.or_else(|error| read().unwrap_or(Err(error))) {
+            Ok(key) => keys.push(key),
+            Err(_) if fields.check.sources.folder().join(written).is_file() => {
+                let hint = "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here".to_owned();
+                fields.check.problem(Code::PluginKey, place, format!("`{written}` holds no public key"), hint);
+            }
+            // The file is not there: said above.
+            Err(_) => {}
+        }
+    }
+    let required = fields.flag("require_signature");
+    if required && keys.is_empty() && !fields.has("plugin_keys") {
+        let hint = "add, for example: plugin_keys = [\"ops.pub\"]".to_owned();
+        fields.problem(Code::Conflict, "require_signature", "a signature is required, and no key is trusted", hint);
+    }
+    Trust { keys: keys.into(), required }
 }
 
 /// The machine's name, made fit for a client id.

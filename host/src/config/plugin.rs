@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builtin;
-use crate::chain::{Artefact, Limits, OnError, PluginConfig, RefusedState};
+use crate::chain::{Artefact, Limits, OnError, PluginConfig, Probation, RefusedState};
+use crate::trust::Trust;
 
 use super::check::nearest;
 use super::code::Code;
@@ -19,6 +20,13 @@ pub(super) struct Plugin {
     pub(super) places: Places,
 }
 
+/// What is the same for all plugins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Common<'a> {
+    pub(super) stack_bytes: usize,
+    pub(super) trust: &'a Trust,
+}
+
 /// Where to point when a plugin turns out to be at fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Places {
@@ -27,10 +35,10 @@ pub(super) struct Places {
 }
 
 /// Reads the plugins of a flow, first to last.
-pub(super) fn read_all(flow: &mut Fields<'_>, stack_bytes: usize) -> Vec<Plugin> {
+pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<Plugin> {
     let mut plugins: Vec<Plugin> = Vec::new();
     for mut fields in flow.list("plugin") {
-        let plugin = read(&mut fields, stack_bytes);
+        let plugin = read(&mut fields, common);
         let name = &plugin.config.name;
         if !name.is_empty() && plugins.iter().any(|other| other.config.name == *name) {
             let (key, hint) =
@@ -43,7 +51,7 @@ pub(super) fn read_all(flow: &mut Fields<'_>, stack_bytes: usize) -> Vec<Plugin>
     plugins
 }
 
-fn read(fields: &mut Fields<'_>, stack_bytes: usize) -> Plugin {
+fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
     let (artefact, default_name) = artefact(fields);
     let name = match fields.text("name") {
         Some(name) => {
@@ -57,9 +65,12 @@ fn read(fields: &mut Fields<'_>, stack_bytes: usize) -> Plugin {
     let checkpoint = checkpoint(fields);
     let states = [("fresh", RefusedState::Fresh), ("required", RefusedState::Required)];
     let refused_state = fields.choice("refused_state", &states).unwrap_or_default();
-    let limits = limits(fields, stack_bytes);
+    let limits = limits(fields, common.stack_bytes);
+    let probation = probation(fields);
+    let signed_as = fields.text("signed_as").unwrap_or(&name).into();
     let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
-    let config = PluginConfig { name: Arc::from(name), artefact, settings, limits, on_error, checkpoint, refused_state };
+    let (name, trust) = (Arc::from(name), common.trust.clone());
+    let config = PluginConfig { name, artefact, settings, limits, on_error, checkpoint, refused_state, probation, trust, signed_as };
     Plugin { config, places }
 }
 
@@ -120,6 +131,19 @@ fn checkpoint(fields: &mut Fields<'_>) -> Option<Duration> {
         return None;
     }
     Some(fields.duration("checkpoint", Duration::from_millis(10)..=Duration::from_secs(24 * 3_600)))
+}
+
+fn probation(fields: &mut Fields<'_>) -> Probation {
+    let mut section = fields.section("probation");
+    let probation = Probation {
+        time: section.duration("time", Duration::ZERO..=Duration::from_secs(24 * 3_600)),
+        messages: u64::from(section.count("messages", 1..=1_000_000_000)),
+        max_rejected: section.share("max_rejected", 0.0..=1.0),
+        latency_factor: section.share("latency_factor", 1.0..=1_000.0),
+        memory_factor: section.share("memory_factor", 1.0..=1_000.0),
+    };
+    section.done();
+    probation
 }
 
 fn limits(fields: &mut Fields<'_>, stack_bytes: usize) -> Limits {

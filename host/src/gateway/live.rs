@@ -92,7 +92,7 @@ impl Driver {
         for (flow, chain) in self.config.flows.iter().zip(&self.chains) {
             for (index, plugin) in flow.plugins.iter().enumerate() {
                 if plugin.artefact == Artefact::File(path.to_owned()) {
-                    let _ = chain.swap(index, Change { component: Some(content), settings: None });
+                    let _ = chain.swap(index, Change { component: Some(content), ..Change::default() }, &|_| {});
                 }
             }
         }
@@ -134,7 +134,10 @@ impl Driver {
             }
         };
         let settings = Some(&change.config.settings);
-        if self.chains[flow].swap(change.plugin, Change { component: component.as_deref(), settings }).is_ok() {
+        if self.chains[flow]
+            .swap(change.plugin, Change { component: component.as_deref(), settings, ..Change::default() }, &|_| {})
+            .is_ok()
+        {
             *running = change.config;
         }
     }

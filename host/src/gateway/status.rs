@@ -312,7 +312,7 @@ fn running_flow(samples: &Samples, chain: &Chain) -> Flow {
     let plugins = chain.plugins().into_iter().map(|info| Plugin {
         name: info.name.to_string(),
         digest: info.digest.to_string(),
-        swapping: info.swapping,
+        swapping: info.change.is_some(),
     });
     Flow { plugins: plugins.collect(), ..flow_of(samples, chain.name()) }
 }

@@ -3,8 +3,9 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState};
+use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState};
 use tidegate::message::{FlowId, QueueId};
+use tidegate::trust::Trust;
 
 /// A chain in one lane: name, component and settings of each plugin.
 pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
@@ -16,6 +17,9 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         on_error: OnError::Park,
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
+        trust: Trust::default(),
+        signed_as: (*name).into(),
     };
     Config {
         flow: FlowId(0),

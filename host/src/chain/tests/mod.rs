@@ -17,6 +17,7 @@ use super::*;
 use crate::message::{
     Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, Message, MessageId, QueueId, Reason, Receipt, Remembered, Settled, Span,
 };
+use crate::trust::Trust;
 
 /// Longer than anything here takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,6 +147,8 @@ struct Rig {
 
 fn plugin(name: &str, settings: &str) -> PluginConfig {
     PluginConfig {
+        trust: Trust::default(),
+        signed_as: name.into(),
         name: name.into(),
         artefact: Artefact::File(probe().to_owned()),
         settings: serde_json::Value::String(settings.to_owned()),
@@ -153,6 +156,7 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         on_error: OnError::Park,
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! State over restarts.
 
-use super::swap::{other_probe, settings};
+use super::swap::{QUIET, change, other_probe, settings};
 use super::*;
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
@@ -78,7 +78,7 @@ fn after_a_swap_the_new_versions_state_is_kept() {
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     rig.chain.set_trial(Duration::ZERO);
     let bytes = other_probe(1);
-    rig.chain.swap(0, Change { component: Some(&bytes), settings: Some(&settings("by-ten")) }).unwrap();
+    rig.chain.swap(0, change(Some(&bytes), Some(&settings("by-ten"))), QUIET).unwrap();
     assert_eq!(rig.payloads("d1", &["x"]), ["x 11"]);
     rig.chain.stop(PATIENCE);
     let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
@@ -92,7 +92,7 @@ fn a_version_on_trial_is_not_kept_when_the_flow_stops() {
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     std::thread::scope(|scope| {
         let (chain, by_ten) = (&rig.chain, settings("by-ten"));
-        let swap = scope.spawn(move || chain.swap(0, Change { component: None, settings: Some(&by_ten) }));
+        let swap = scope.spawn(move || chain.swap(0, change(None, Some(&by_ten)), QUIET));
         let mut count = 1;
         // Only one lane has traffic, so the trial cannot end before its time.
         while rig.payloads("d1", &["x"]) == [format!("x {}", count + 1)] {

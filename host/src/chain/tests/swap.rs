@@ -11,11 +11,19 @@ pub(super) fn other_probe(name: u8) -> Vec<u8> {
     bytes
 }
 
+/// For whom no transition is of interest.
+pub(super) const QUIET: Events<'static> = &|_| {};
+
+/// A change with the default plan.
+pub(super) fn change<'a>(component: Option<&'a [u8]>, settings: Option<&'a serde_json::Value>) -> Change<'a> {
+    Change { component, settings, ..Change::default() }
+}
+
 /// Swaps on a thread of its own while `during` is repeated until the verdict is there.
 fn swap_under_traffic(rig: &Rig, change: Change<'_>, mut during: impl FnMut()) -> Result<Swapped, Refused> {
     std::thread::scope(|scope| {
         let chain = &rig.chain;
-        let swap = scope.spawn(move || chain.swap(0, change));
+        let swap = scope.spawn(move || chain.swap(0, change, QUIET));
         while !swap.is_finished() {
             during();
         }
@@ -35,13 +43,13 @@ fn a_swap_keeps_every_count_under_traffic() {
     for version in 0..5 {
         let bytes = other_probe(version);
         let before = rig.chain.plugins()[0].digest.clone();
-        let swapped = swap_under_traffic(&rig, Change { component: Some(&bytes), settings: None }, || expect(&rig)).unwrap();
+        let swapped = swap_under_traffic(&rig, change(Some(&bytes), None), || expect(&rig)).unwrap();
         assert_eq!((&swapped.old, swapped.pauses.len()), (&before, 3));
         assert_ne!(swapped.new, before);
         assert_eq!(rig.chain.plugins()[0].digest, swapped.new);
         expect(&rig);
     }
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "swapped")]), 5.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "swapped")]), 5.0);
     assert!(rig.letters().is_empty());
     assert_eq!(rig.settled.faults(), 0);
 }
@@ -52,7 +60,7 @@ fn new_settings_are_a_swap_too_and_the_state_goes_along() {
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let by_ten = settings("by-ten");
     rig.chain.set_trial(Duration::ZERO);
-    let swapped = rig.chain.swap(0, Change { component: None, settings: Some(&by_ten) }).unwrap();
+    let swapped = rig.chain.swap(0, change(None, Some(&by_ten)), QUIET).unwrap();
     assert_eq!(swapped.old, swapped.new);
     assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
     assert_eq!(rig.payloads("d1", &["trap", "x"]), ["x 21"], "recovered with what the old version saved");
@@ -61,7 +69,7 @@ fn new_settings_are_a_swap_too_and_the_state_goes_along() {
 #[test]
 fn the_same_again_changes_nothing() {
     let rig = Rig::of("");
-    let swapped = rig.chain.swap(0, Change { component: Some(&probe_bytes()), settings: Some(&settings("")) }).unwrap();
+    let swapped = rig.chain.swap(0, change(Some(&probe_bytes()), Some(&settings(""))), QUIET).unwrap();
     assert!(swapped.pauses.is_empty() && swapped.old == swapped.new);
 }
 
@@ -79,7 +87,7 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         (DENIED, "denied import `x:y/z`"),
     ];
     for (component, why) in bytes {
-        let refused = rig.chain.swap(0, Change { component: Some(component), settings: None }).unwrap_err();
+        let refused = rig.chain.swap(0, change(Some(component), None), QUIET).unwrap_err();
         assert!(refused.step == Step::Compile && refused.why.contains(why), "{refused}");
     }
     let all = [
@@ -92,12 +100,12 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         ("trap-restore", Step::Restore, "trap"),
     ];
     for (text, step, why) in all {
-        let refused = rig.chain.swap(0, Change { component: None, settings: Some(&settings(text)) }).unwrap_err();
+        let refused = rig.chain.swap(0, change(None, Some(&settings(text))), QUIET).unwrap_err();
         assert!(refused.step == step && refused.why.contains(why), "{text}: {refused}");
     }
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "refused")]), 13.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "refused")]), 13.0);
     assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
-    assert!(rig.chain.swap(9, Change::default()).is_err());
+    assert!(rig.chain.swap(9, Change::default(), QUIET).is_err());
 }
 
 #[test]
@@ -110,11 +118,11 @@ fn a_trap_on_the_first_batch_brings_the_old_version_back_in_all_lanes() {
     };
     expect(&rig);
     let trap = settings("trap-first");
-    let refused = swap_under_traffic(&rig, Change { component: None, settings: Some(&trap) }, || expect(&rig)).unwrap_err();
-    assert!(refused.step == Step::Trial && refused.why.contains("on live messages: trap"), "{refused}");
+    let refused = swap_under_traffic(&rig, change(None, Some(&trap)), || expect(&rig)).unwrap_err();
+    assert!(refused.step == Step::Probation && refused.why.contains("on live messages: trap"), "{refused}");
     expect(&rig);
     assert!(rig.letters().is_empty(), "nothing was parked");
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "rolled-back")]), 1.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "rolled-back")]), 1.0);
     assert_eq!(rig.settled.faults(), 0);
 }
 
@@ -129,7 +137,7 @@ fn lanes_that_had_begun_with_a_failed_version_count_what_they_did() {
     let by_ten = settings("by-ten");
     let mut told = 1;
     let refused = std::thread::scope(|scope| {
-        let swap = scope.spawn(|| rig.chain.swap(0, Change { component: None, settings: Some(&by_ten) }));
+        let swap = scope.spawn(|| rig.chain.swap(0, change(None, Some(&by_ten)), QUIET));
         // By ten: the new version is at work in this lane.
         loop {
             let text = rig.payloads("d1", &["x"]).remove(0);
@@ -145,7 +153,7 @@ fn lanes_that_had_begun_with_a_failed_version_count_what_they_did() {
     });
     match refused {
         Err(refused) => {
-            assert_eq!(refused.step, Step::Trial, "{refused}");
+            assert_eq!(refused.step, Step::Probation, "{refused}");
             assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", told + 1)], "counted by one, as the old version does");
         }
         Ok(_) => panic!("the trap was not on a live message of the new version"),
@@ -157,7 +165,7 @@ fn lanes_that_had_begun_with_a_failed_version_count_what_they_did() {
 fn without_traffic_the_trial_ends_and_a_later_trap_is_an_ordinary_one() {
     let rig = Rig::of("");
     rig.chain.set_trial(Duration::ZERO);
-    rig.chain.swap(0, Change { component: Some(&other_probe(1)), settings: None }).unwrap();
+    rig.chain.swap(0, change(Some(&other_probe(1)), None), QUIET).unwrap();
     assert_eq!(rig.payloads("d1", &["trap", "x"]), ["x 1"]);
     assert_eq!(rig.letters().len(), 1);
 }
@@ -167,7 +175,7 @@ fn ticks_run_on_through_a_swap() {
     let rig = Rig::of("tick");
     rig.wait("ticks", |seen| seen.appends.len() > 3);
     rig.chain.set_trial(Duration::ZERO);
-    rig.chain.swap(0, Change { component: Some(&other_probe(1)), settings: None }).unwrap();
+    rig.chain.swap(0, change(Some(&other_probe(1)), None), QUIET).unwrap();
     let before = rig.seen().appends.len();
     rig.wait("ticks of the new version", |seen| seen.appends.len() > before + 6);
 }
@@ -178,13 +186,13 @@ fn stopping_ends_a_swap_that_is_on_trial() {
     std::thread::scope(|scope| {
         let bytes = other_probe(1);
         let chain = &rig.chain;
-        let swap = scope.spawn(move || chain.swap(0, Change { component: Some(&bytes), settings: None }));
-        while !rig.chain.plugins()[0].swapping && !swap.is_finished() {
+        let swap = scope.spawn(move || chain.swap(0, change(Some(&bytes), None), QUIET));
+        while !rig.chain.plugins()[0].change.is_some() && !swap.is_finished() {
             std::thread::yield_now();
         }
         rig.chain.stop(PATIENCE);
         let refused = swap.join().unwrap().unwrap_err();
-        assert!(matches!(refused.step, Step::Trial | Step::Commit | Step::Restore), "{refused}");
+        assert!(matches!(refused.step, Step::Probation | Step::Commit | Step::Restore), "{refused}");
     });
 }
 
