@@ -70,7 +70,8 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
     let signed_as = fields.text("signed_as").unwrap_or(&name).into();
     let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
     let (name, trust) = (Arc::from(name), common.trust.clone());
-    let config = PluginConfig { name, artefact, settings, limits, on_error, checkpoint, refused_state, probation, trust, signed_as };
+    let config =
+        PluginConfig { name, artefact, settings, limits, on_error, checkpoint, refused_state, probation, trust, signed_as };
     Plugin { config, places }
 }
 

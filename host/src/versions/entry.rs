@@ -113,13 +113,19 @@ impl Entry {
         self.refused.iter().find(|refusal| refusal.version == *version)
     }
 
+    /// What a roll-back brings back: the newest good version from before.
+    pub fn good_before(&self) -> Option<&Version> {
+        self.before.iter().map(|earlier| &earlier.version).find(|version| self.refusal(version).is_none())
+    }
+
     /// Digests of the components that must be kept.
     pub(super) fn digests(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&*self.confirmed.digest).chain(self.before.iter().map(|earlier| &*earlier.version.digest))
     }
 
     pub(super) fn begin(&mut self, version: &Version, is_asked: bool) {
-        let interrupted = self.trying.take().filter(|attempt| attempt.version == *version).map_or(0, |attempt| attempt.interrupted);
+        let interrupted =
+            self.trying.take().filter(|attempt| attempt.version == *version).map_or(0, |attempt| attempt.interrupted);
         self.trying = Some(Attempt { version: version.clone(), is_asked, interrupted: interrupted + 1 });
     }
 

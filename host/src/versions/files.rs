@@ -5,10 +5,12 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::Code;
 use super::entry::Entry;
 
 const TABLE: &str = "running.json";
 const COMPONENT: &str = ".wasm";
+const SIGNATURE: &str = ".minisig";
 const BEING_WRITTEN: &str = ".new";
 
 /// SHA-256 of a component, in hexadecimal.
@@ -27,9 +29,12 @@ pub(super) fn is_kept(folder: &Path, digest: &str) -> bool {
     component(folder, digest).exists()
 }
 
-/// Keeps a component.
-pub(super) fn keep(folder: &Path, digest: &str, bytes: &[u8]) -> io::Result<()> {
-    replace(folder, &format!("{digest}{COMPONENT}"), &[bytes])
+/// Keeps a component, after its signature, so that it never stands without.
+pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()> {
+    if let Some(signature) = code.signature {
+        replace(folder, &format!("{digest}{COMPONENT}{SIGNATURE}"), &[signature.as_bytes()])?;
+    }
+    replace(folder, &format!("{digest}{COMPONENT}"), &[code.component])
 }
 
 /// The table; empty when there is none.
@@ -56,7 +61,7 @@ pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
     replace(folder, TABLE, &[&line, seal.as_bytes(), b"\n"])?;
     for name in names(folder)? {
         let is_named = |digest| table.iter().flat_map(Entry::digests).any(|known| known == digest);
-        let is_idle = name.strip_suffix(COMPONENT).is_some_and(|digest| !is_named(digest));
+        let is_idle = name.trim_end_matches(SIGNATURE).strip_suffix(COMPONENT).is_some_and(|digest| !is_named(digest));
         if is_idle || name.ends_with(BEING_WRITTEN) {
             // What stays takes room, and goes the next time.
             let _ = fs::remove_file(folder.join(name));

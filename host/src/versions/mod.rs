@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <data_dir>/plugins/running.json     what runs and why: a line of JSON, and its SHA-256
-//!                    <sha256>.wasm    the components it names
+//!                    <sha256>.wasm    the components it names (<sha256>.wasm.minisig: their signatures)
 //!                    history          who changed what, and what came of it (and history.1, which is older)
 //! ```
 //!
@@ -42,6 +42,15 @@ const PLUGINS: usize = 256;
 /// Folder of the versions in a data folder.
 pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("plugins")
+}
+
+/// A component as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a> {
+    /// The component.
+    pub component: &'a [u8],
+    /// Its signature, if it came with one.
+    pub signature: Option<&'a str>,
 }
 
 /// How a start came to what it runs.
@@ -116,9 +125,9 @@ impl Versions {
         None
     }
 
-    /// A start runs `version`, whose component is `bytes`, while the config says `written`.
-    pub fn started(&self, flow: &str, plugin: &str, version: &Version, bytes: &[u8], written: &Version, start: Start) {
-        self.change(flow, plugin, written, Some((&version.digest, bytes)), |entry| {
+    /// A start runs `version` while the config says `written`.
+    pub fn started(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version, start: Start) {
+        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
             if start != Start::TryAgain {
                 entry.give_up_attempt();
             }
@@ -135,9 +144,9 @@ impl Versions {
         });
     }
 
-    /// `version` has proven itself and runs. `bytes` is its component, `None` when that is the one that ran before.
-    pub fn confirmed(&self, flow: &str, plugin: &str, version: &Version, bytes: Option<&[u8]>, written: &Version) {
-        self.change(flow, plugin, written, bytes.map(|bytes| (&*version.digest, bytes)), |entry| {
+    /// `version` has proven itself and runs; without `code` it has that of the one that ran before.
+    pub fn confirmed(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version) {
+        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
             entry.confirm(version);
             true
         });
@@ -165,7 +174,7 @@ impl Versions {
         flow: &str,
         plugin: &str,
         written: &Version,
-        component: Option<(&str, &[u8])>,
+        component: Option<(&str, Code<'_>)>,
         change: impl FnOnce(&mut Entry) -> bool,
     ) {
         let entries = {
@@ -179,7 +188,7 @@ impl Versions {
             table.is_unsaved.then(|| table.entries.clone())
         };
         let component = component.filter(|(digest, _)| !files::is_kept(&self.folder, digest));
-        let kept = component.map_or(Ok(()), |(digest, bytes)| files::keep(&self.folder, digest, bytes));
+        let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
         // The table goes after the component, so that it never names one that is not there.
         let saved = entries.map_or(Ok(()), |entries| files::save(&self.folder, &entries));
         match kept.and(saved) {

@@ -9,17 +9,21 @@ fn version(name: &str) -> Version {
     Version { digest: digest_of(name.as_bytes()), settings: "{}".to_owned() }
 }
 
+fn code(name: &str) -> Code<'_> {
+    Code { component: name.as_bytes(), signature: None }
+}
+
 fn with_settings(name: &str, settings: &str) -> Version {
     Version { settings: settings.to_owned(), ..version(name) }
 }
 
 fn start(versions: &Versions, name: &str, written: &Version) {
-    versions.started(FLOW, PLUGIN, &version(name), name.as_bytes(), written, Start::Decided);
+    versions.started(FLOW, PLUGIN, &version(name), Some(code(name)), written, Start::Decided);
 }
 
 fn confirm(versions: &Versions, name: &str, written: &Version) {
     versions.begin(FLOW, PLUGIN, &version(name), true, written);
-    versions.confirmed(FLOW, PLUGIN, &version(name), Some(name.as_bytes()), written);
+    versions.confirmed(FLOW, PLUGIN, &version(name), Some(code(name)), written);
 }
 
 /// What a restart would try, best first.
@@ -77,7 +81,7 @@ fn what_a_kill_interrupts_is_tried_once_more_beside_the_good_one() {
         let choices = versions.choices(FLOW, PLUGIN, &version("new"));
         assert_eq!((&*choices.versions, choices.is_tried_again), (&[version("good")][..], round == 1), "kill {round}");
         let begun = if choices.is_tried_again { Start::TryAgain } else { Start::Decided };
-        versions.started(FLOW, PLUGIN, &version("good"), b"good", &version("new"), begun);
+        versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("new"), begun);
     }
     let entry = Versions::open(folder.path()).entry(FLOW, PLUGIN).unwrap();
     assert!(entry.trying.is_none() && entry.refusal(&version("new")).unwrap().rolled_back, "{entry:?}");
@@ -115,7 +119,7 @@ fn a_config_that_cannot_be_used_is_looked_at_again_at_every_start() {
     let folder = tempfile::tempdir().unwrap();
     let versions = Versions::open(folder.path());
     start(&versions, "good", &version("good"));
-    versions.started(FLOW, PLUGIN, &version("good"), b"good", &version("broken"), Start::FellBack);
+    versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("broken"), Start::FellBack);
     assert_eq!(restart(folder.path(), &version("broken")).versions, [version("broken"), version("good")]);
 }
 
