@@ -14,6 +14,7 @@
 
 mod batch;
 mod change;
+mod compare;
 mod compile;
 mod engine;
 mod error;
@@ -45,6 +46,7 @@ mod version;
 mod watch;
 
 pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
+pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
