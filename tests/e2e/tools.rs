@@ -40,14 +40,14 @@ fn ask(folder: &Path, arguments: &[&str]) -> Result<Output> {
     command(folder, arguments)?.output().context("cannot run tidegate")
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
+pub fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(tidegate()?);
     command.args(arguments).arg("--config").arg(folder.join("tidegate.toml")).arg("--data-dir").arg(folder.join("data"));
     Ok(command)
 }
 
 /// The same, which must end with `code`; what it said on standard output and on standard error.
-fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
+pub fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
     let output = ask(folder, arguments)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, error) = (text(&output.stdout), text(&output.stderr));

@@ -1,4 +1,4 @@
-//! What a process has used, from `/proc`.
+//! What a process has used, from `/proc`, and how delays are summed up.
 
 use std::fs;
 use std::time::Duration;
@@ -24,6 +24,12 @@ pub fn memory(pid: u32) -> Result<(u64, u64)> {
         Ok::<_, anyhow::Error>(kib * 1024)
     };
     Ok((line("VmRSS:")?, line("VmHWM:")?))
+}
+
+/// The value below which `share` of the sorted delays lie, in milliseconds; NaN of none.
+pub fn percentile_ms(sorted_us: &[u32], share: f64) -> f64 {
+    let place = ((sorted_us.len() as f64 * share) as usize).min(sorted_us.len().saturating_sub(1));
+    sorted_us.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1e3)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
 pub use hop::Hop;
 pub use metrics::Metrics;
-pub use program::Unusable;
+pub use program::{Unusable, read as read_component};
 pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState, TopicTemplate};
 pub use start::check;
 pub use swap::{Refused, Step, Swapped};

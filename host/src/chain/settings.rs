@@ -13,6 +13,8 @@ use crate::trust::Trust;
 pub enum Artefact {
     /// A file, watched for changes.
     File(PathBuf),
+    /// A file of this gateway's own: it has run here before, so that no expiry of its signature stops it.
+    Kept(PathBuf),
     /// One of the plugins compiled into this binary, by name.
     Builtin(String),
 }

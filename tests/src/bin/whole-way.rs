@@ -196,19 +196,14 @@ fn paced(options: &Options, field: &Broker, cloud: &Broker, running: &Running, f
     figures.cpu_us_paced = used.as_secs_f64() * 1e6 / total as f64;
     let mut delays = watch.take_delays_us();
     delays.sort_unstable();
-    figures.p50_ms = percentile(&delays, 0.50);
-    figures.p99_ms = percentile(&delays, 0.99);
+    figures.p50_ms = usage::percentile_ms(&delays, 0.50);
+    figures.p99_ms = usage::percentile_ms(&delays, 0.99);
     figures.lost += sent.against(&watch.stop()?, |_, _| true).lost as f64;
     Ok(())
 }
 
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-fn percentile(sorted_us: &[u32], share: f64) -> f64 {
-    let place = ((sorted_us.len() as f64 * share) as usize).min(sorted_us.len().saturating_sub(1));
-    sorted_us.get(place).map_or(f64::NAN, |us| f64::from(*us) / 1e3)
 }
 
 fn print_table(options: &Options, relays: &[Figures], gateways: &[Figures]) {
