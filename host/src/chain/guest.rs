@@ -109,6 +109,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Linear memory in use.
+    pub(super) fn memory_used(&self) -> usize {
+        self.memory_used
+    }
+
     fn new(limits: &Limits) -> Self {
         Self {
             memory_bytes: limits.memory_bytes,

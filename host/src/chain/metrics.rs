@@ -6,6 +6,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::event::State;
 use super::fault::FaultKind;
 
 /// Metrics of all chains of the process.
@@ -15,7 +16,7 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     restarts: IntCounterVec,
     errors: IntCounterVec,
-    reloads: IntCounterVec,
+    transitions: IntCounterVec,
     code: IntCounterVec,
     call_seconds: HistogramVec,
     log_lines_dropped: IntCounterVec,
@@ -71,7 +72,11 @@ impl Metrics {
             waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
             restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
             errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
-            reloads: counter("plugin_reloads", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            transitions: counter(
+                "swap_transitions",
+                "Changes of plugins by the state they came to.",
+                &["flow", "plugin", "state"],
+            )?,
             code: counter("plugin_code", "Components made to code, by where that came from.", &["flow", "plugin", "origin"])?,
             call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
             log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
@@ -152,8 +157,9 @@ impl PluginMetrics {
         self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).inc();
     }
 
-    pub(super) fn reload(&self, result: &str) {
-        self.all.reloads.with_label_values(&[&*self.flow, &*self.plugin, result]).inc();
+    /// A change of the plugin has come to `state`.
+    pub(super) fn transition(&self, state: State) {
+        self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state.name()]).inc();
     }
 
     /// Counts a component by where its code came from.

@@ -156,6 +156,7 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         on_error: OnError::Park,
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
     }
 }
 
