@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod candidates;
 mod cli;
 mod clock;
 mod commands;
@@ -49,6 +50,7 @@ fn cases() -> Vec<Trial> {
         hostile::cases(),
         signature::cases(),
         swap::cases(),
+        candidates::cases(),
         compile::cases(),
         live::cases(),
         state::cases(),

@@ -21,9 +21,9 @@ pub fn flow(plugins: &str) -> String {
     )
 }
 
-/// A plugin of [`flow`] from a file beside the config.
+/// A plugin of [`flow`] from a file beside the config; a case cannot wait a minute for a version to be confirmed.
 pub fn plugin_file(name: &str, file: &str) -> String {
-    format!("[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\n\n")
+    format!("[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\nprobation = {{ time = \"2s\", messages = 500 }}\n\n")
 }
 
 /// Everything that [`flow`] brings upstream.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::tally::device_name;
+use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::{Broker, Gateway, Plan, Watch, case, rounds, wait_until};
 
 use crate::guest::{component, marked};
@@ -12,6 +12,7 @@ use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
 pub fn cases() -> Vec<Trial> {
     vec![
         case("swap::swapped_under_load", swapped_under_load),
+        case("swap::swapped_while_the_uplink_is_up_flaps_and_is_down", swapped_while_the_uplink_is_up_flaps_and_is_down),
         case("swap::a_bad_candidate_leaves_the_old_one_running", a_bad_candidate_leaves_the_old_one_running),
         case("swap::a_swap_ends_while_the_uplink_is_down", a_swap_ends_while_the_uplink_is_down),
         case("swap::new_settings_in_the_config_are_a_swap", new_settings_in_the_config_are_a_swap),
@@ -47,35 +48,85 @@ fn swapped_under_load() -> Result<()> {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + u64::from(rate) / 10)?;
         scene.gateway.replace(FILE, &marked(&original, swap as u32))?;
-        wait_until("the swap is done", || changes(&scene.gateway, "swapped") >= swap as f64)?;
+        wait_until("the swap is done", || changes(&scene.gateway, "confirmed") >= swap as f64)?;
     }
     let sent = load.stop()?;
     wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
     // One more message of each device tells its count.
-    let last = last_counts(&scene, sent.devices)?;
-    for (device, count) in last.iter().enumerate() {
-        ensure!(*count == sent.count_of(device) + 1, "{}: counted {count} of {}", device_name(device), sent.count_of(device) + 1);
-    }
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "after {swaps} swaps: {verdict}");
     Ok(())
 }
 
-/// Sends one more message of each device and returns the counts they come back with.
-fn last_counts(scene: &Scene, devices: usize) -> Result<Vec<usize>> {
-    let probe = Watch::start(scene.cloud.address(), UP)?;
-    for device in 0..devices {
-        scene.field.publish(&format!("devices/{}/telemetry", device_name(device)), r#"{"probe":true}"#)?;
+/// Sends one more message of each device and compares the counts they come back with.
+pub fn expect_exact_counts(field: &Broker, cloud: &Broker, sent: &Sent) -> Result<()> {
+    let probe = Watch::start(cloud.address(), UP)?;
+    for device in 0..sent.devices {
+        field.publish(&format!("devices/{}/telemetry", device_name(device)), r#"{"probe":true}"#)?;
     }
-    wait_until("the probes have arrived", || probe.total() as usize >= devices)?;
+    wait_until("the probes have arrived", || probe.total() as usize >= sent.devices)?;
     let arrivals = probe.arrivals();
-    let count_of = |device: usize| {
+    for device in 0..sent.devices {
         let topic = format!("up/devices/{}/telemetry", device_name(device));
         let arrival = arrivals.iter().find(|arrival| arrival.topic == topic).context("a probe is missing")?;
         let count = arrival.json()?["count"].as_u64().with_context(|| format!("no count in {arrival:?}"))?;
-        Ok(usize::try_from(count)?)
+        let expected = sent.count_of(device) as u64 + 1;
+        ensure!(count == expected, "{}: counted {count} of {expected}", device_name(device));
+    }
+    Ok(())
+}
+
+/// Swaps under load, a third each with the uplink up, flapping and dark.
+/// Guarantee: none lost or out of order per device, doubled by the links alone, and each device's count is exactly its
+/// number of messages; how long messages waited is printed.
+fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
+    let swaps = rounds(12, 1_000);
+    let rate = if swaps > 12 { 10_000 } else { 2_000 };
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin_file("count", FILE))));
+    let original = component("count")?;
+    std::fs::write(setup.folder().join(FILE), &original)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = setup.start()?;
+    let load = tidegate_tests::Load::start(field.address(), Plan { devices: 30, rate: Some(rate), ..Plan::default() });
+    for swap in 1..=swaps {
+        let before = load.acknowledged();
+        wait_until("traffic flows", || load.acknowledged() > before + u64::from(rate) / 10)?;
+        match swap * 3 / swaps {
+            0 => {}
+            1 => link.cut(),
+            _ if swap % 10 == 9 => link.back(),
+            _ => link.go_dark(),
+        }
+        gateway.replace(FILE, &marked(&original, swap as u32))?;
+        wait_until("the swap is done", || changes(&gateway, "confirmed") >= swap as f64)?;
+    }
+    link.back();
+    let sent = load.stop()?;
+    let verdict = compare(&sent, watch)?;
+    ensure!(verdict.is_at_least_once(), "after {swaps} swaps: {verdict}");
+    expect_exact_counts(&field, &cloud, &sent)?;
+    println!("{swaps} swaps at {rate} messages a second, {verdict}; messages waited {}", pauses(&gateway)?);
+    Ok(())
+}
+
+/// How long messages waited for the swaps in the log.
+fn pauses(gateway: &Gateway) -> Result<String> {
+    let lines = gateway.lines().all();
+    let digits = |line: &String| {
+        let (_, rest) = line.split_once("pause_us")?;
+        let digits: String = rest.chars().skip_while(|sign| !sign.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        digits.parse::<u64>().ok()
     };
-    (0..devices).map(count_of).collect()
+    let mut pauses: Vec<u64> = lines.iter().filter_map(digits).collect();
+    pauses.sort_unstable();
+    let at = |part: f64| pauses.get(((pauses.len() as f64 * part) as usize).min(pauses.len().saturating_sub(1)));
+    let [Some(middle), Some(most), Some(nearly_all), Some(all)] = [at(0.5), at(0.99), at(0.999), pauses.last()] else {
+        anyhow::bail!("no pause is told");
+    };
+    Ok(format!("{middle} µs (median), {most} (99 %), {nearly_all} (99.9 %), {all} at most"))
 }
 
 /// Half-written, no component, wrong world, denied import, a `configure` that fails, state that is not read, a trap on

@@ -100,6 +100,9 @@ pub struct Figures {
 pub struct Report {
     /// How long they have worked beside each other in this phase, milliseconds.
     pub elapsed_ms: u64,
+    /// How long messages waited for the candidate to take its copy of the state, in the lane where it took longest,
+    /// microseconds.
+    pub pause_us: u64,
     /// The running version.
     pub old: Figures,
     /// The candidate.
@@ -192,6 +195,7 @@ impl Teller<'_> {
                 new,
                 state = state_name,
                 why = why.as_deref(),
+                pause_us = figures.as_ref().filter(|_| state == State::Confirmed).map(|figures| figures.pause_us),
                 "change of a plugin"
             ),
         }

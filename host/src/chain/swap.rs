@@ -176,7 +176,10 @@ impl Swap<'_> {
         let (candidates, origin, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
         let joined = self.join(candidates, origin);
         match &joined {
-            Ok(_) => self.phases(change.plan),
+            Ok(pauses) => {
+                self.trial.note_pause(pauses.iter().max().copied().unwrap_or_default());
+                self.phases(change.plan);
+            }
             Err(why) => drop(self.trial.fail(why)),
         }
         self.conclude(&new)?;

@@ -39,6 +39,7 @@ struct State {
     report: Report,
     /// Memory of each lane's instances, the old version's and the new one's.
     memory: Vec<[u64; 2]>,
+    pause_us: u64,
     unsettled: usize,
 }
 
@@ -58,7 +59,7 @@ impl Trial {
     /// A trial in so many lanes.
     pub(super) fn new(lanes: usize) -> Self {
         let (report, memory) = (Report::default(), vec![[0; 2]; lanes]);
-        let state = State { verdict: Verdict::Running, phase: None, passed: false, report, memory, unsettled: 0 };
+        let state = State { verdict: Verdict::Running, phase: None, passed: false, report, memory, pause_us: 0, unsettled: 0 };
         let none = || AtomicU64::new(Share::NONE.0);
         Self { state: Mutex::new(state), changed: Condvar::new(), share: none(), sample: none(), comparison: Mutex::default() }
     }
@@ -101,6 +102,11 @@ impl Trial {
             Verdict::Confirmed => Err("the change is over".to_owned()),
             Verdict::Failed(_, why) => Err(why.clone()),
         }
+    }
+
+    /// All lanes have it; so long messages waited at most.
+    pub(super) fn note_pause(&self, pause: Duration) {
+        self.lock().pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
     }
 
     /// A phase begins: from each lane's next batch on the candidate's outputs count for its share of the keys.
@@ -201,7 +207,7 @@ impl Trial {
         let (phase, begun) = state.phase.as_ref()?;
         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
-        Some(Report { elapsed_ms, differences, ..state.report.clone() })
+        Some(Report { elapsed_ms, pause_us: state.pause_us, differences, ..state.report.clone() })
     }
 
     /// Waits until every lane has acted on the verdict; `false` when some have not within `limit`.

@@ -130,14 +130,17 @@ topic  = "up/{{topic}}"
 
 [[flow.climate.plugin]]
 plugin   = {decode}
+probation = {{ time = "2s" }}
 settings = {{ pick = ["device", "seq", "ts", {{ from = "temperature", to = "fahrenheit", scale = 1.8, offset = 32 }}, "humidity"] }}
 
 [[flow.climate.plugin]]
 plugin   = {keep}
+probation = {{ time = "2s" }}
 settings = {{ where = [{{ field = "fahrenheit", op = ">", value = {limit} }}] }}
 
 [[flow.climate.plugin]]
 plugin   = {threshold}
+probation = {{ time = "2s" }}
 settings = {{ field = "fahrenheit", above = 80, hysteresis = 2 }}
 "#
     )

@@ -396,7 +396,8 @@ fn ticks_run_on_through_a_swap() {
 fn stopping_ends_a_swap_that_is_on_probation() {
     let rig = Rig::of("");
     let other = settings("other words");
-    let refused = while_in(&rig, State::OnProbation, watched(&other, 1_000), || _ = rig.chain.stop(PATIENCE)).unwrap_err();
+    let refused =
+        while_in(&rig, State::OnProbation, watched(&other, 1_000), || assert_eq!(rig.chain.stop(PATIENCE), 0)).unwrap_err();
     assert_eq!((refused.step, refused.state), (Step::Cancel, State::RolledBack), "{refused}");
 }
 

@@ -1,0 +1,98 @@
+//! Candidates that are good enough to run and do worse than what they are to replace.
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::{Gateway, Plan, case, wait_until};
+
+use crate::guest::component;
+use crate::scene::Scene;
+use crate::swap::expect_exact_counts;
+use crate::tools::told;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("candidates::one_that_fails_on_probation_is_taken_back", one_that_fails_on_probation_is_taken_back),
+        case("candidates::a_shadow_shows_what_would_be_different", a_shadow_shows_what_would_be_different),
+    ]
+}
+
+const FILE: &str = "count.wasm";
+
+/// Counting, with a probation that no case outlives.
+fn counting() -> Result<Scene> {
+    let probation = "probation = { time = \"1h\", messages = 1000000000 }";
+    let plugin = format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n");
+    Scene::with(&plugin, |setup| Ok(std::fs::write(setup.folder().join(FILE), component("count")?)?))
+}
+
+/// The guest `worse`, told what to do wrong.
+fn worse(how: &str) -> Result<Vec<u8>> {
+    let mut component = component("worse")?;
+    let blank = b"how:nothing-yet-";
+    let at = component.windows(blank.len()).position(|bytes| bytes == blank).context("the guest is told elsewhere")?;
+    let told = format!("how:{how:-<12}");
+    component[at..at + blank.len()].copy_from_slice(told.as_bytes());
+    Ok(component)
+}
+
+fn transitions(gateway: &Gateway, state: &str) -> f64 {
+    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
+}
+
+/// Candidates that work at first, and whose outputs count; then one traps, one spins, one leaks, one floods, under load.
+/// Guarantee: each is taken back by itself, with the reason in plain words; nothing is lost, doubled, parked or out of
+/// order, and each device's count is exactly its number of messages.
+fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
+    let scene = counting()?;
+    let candidates = [
+        ("trap", "it fails on live messages: trap"),
+        ("spin", "it fails on live messages: timeout: a call took longer than 200ms"),
+        ("leak", "KiB of memory where the running version takes"),
+        ("flood", "it fails on live messages: output"),
+    ];
+    let load = scene.load(Plan { devices: 30, rate: Some(3_000), ..Plan::default() });
+    for (number, (how, why)) in candidates.iter().enumerate() {
+        let mark = scene.gateway.lines().count();
+        scene.gateway.replace(FILE, &worse(how)?)?;
+        wait_until(&format!("it is taken back: {how}"), || transitions(&scene.gateway, "rolled-back") > number as f64)?;
+        wait_until("a line says why", || scene.gateway.lines().has_since(mark, &["count", "the running version stays", why]))?;
+        let before = scene.watch.count();
+        wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
+    }
+    ensure!(transitions(&scene.gateway, "swapped") == candidates.len() as f64, "the outputs of one never counted");
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    ensure!(scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// A candidate with wrong outputs, then one that rejects a fourth of all, are put into a shadow by command, under load; then
+/// the first one without a limit.
+/// Guarantee: both are refused, with the share that differs and exit code 6, and none of their outputs leaves; without a
+/// limit the differences are told.
+fn a_shadow_shows_what_would_be_different() -> Result<()> {
+    let scene = counting()?;
+    let folder = scene.gateway.folder().to_owned();
+    let file = folder.join("candidate.wasm");
+    let path = file.to_str().context("a path of plain letters")?;
+    let load = scene.load(Plan { devices: 30, rate: Some(1_000), ..Plan::default() });
+    for (how, why) in
+        [("wrong", "its outputs differ for 100 %"), ("reject", "of what the running version accepts, the limit is 5 %")]
+    {
+        std::fs::write(&file, worse(how)?)?;
+        let arguments = ["swap", "count", path, "--messages", "500", "--sample", "50%", "--max-differing", "1%"];
+        let (out, error) = told(&folder, &arguments, 6)?;
+        let said = format!("{out}{error}");
+        ensure!(said.contains(why) || how == "reject" && said.contains("its outputs differ for"), "{how}: {said}");
+    }
+    ensure!(transitions(&scene.gateway, "shadowing") == 2.0 && transitions(&scene.gateway, "swapped") == 0.0, "not a shadow");
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
