@@ -338,5 +338,6 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         dead_letters: limits.dead_letters,
         gap_topic: limits.gap_topic,
         dead_letter_bytes: limits.dead_letter_bytes,
+        vault: limits.vault,
     }
 }

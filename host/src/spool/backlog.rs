@@ -222,7 +222,7 @@ impl Reader<'_> {
         if first > place {
             return Ok(Found::Gap { to: first });
         }
-        let content = chunk::decode(&value, &self.shared.flows);
+        let content = chunk::decode(&value, &self.shared.flows, self.shared.seal(self.index));
         match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
             Ok(content) => Ok(Found::Chunk(content)),
             Err(damage) => {
@@ -250,7 +250,7 @@ impl Reader<'_> {
     fn give_up(&self, error: &StoreError, place: u64) {
         let strikes = match error {
             StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Overtaken(_) => 0,
+            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Key(_) | StoreError::Overtaken(_) => 0,
         };
         if strikes > 2 {
             let next = locked(&self.slot.queue).next_known_chunk(place);

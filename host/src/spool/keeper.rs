@@ -34,7 +34,7 @@ use super::notes::Notes;
 use super::queue::Mark;
 use super::room::{Condition, Room, Standing};
 use super::state::Changes;
-use super::store::{Store, StoreError};
+use super::store::{self, Store, StoreError};
 use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
@@ -258,6 +258,7 @@ impl Keeper {
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 && states == 0 && is_told {
+                    store::retire(&self.shared.config, &self.folder);
                     return Ok(());
                 }
                 if self.may_spill() {

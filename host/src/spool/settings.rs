@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Error;
+use super::vault::{KeyId, Vault};
+
 /// What of a class goes first when there is no more room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Giving {
@@ -54,6 +57,13 @@ pub struct QueueConfig {
     pub policy: Policy,
 }
 
+impl QueueConfig {
+    /// `uplink:class`.
+    pub(super) fn name(&self) -> String {
+        format!("{}:{}", self.uplink, self.class)
+    }
+}
+
 /// The spool.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -81,4 +91,13 @@ pub struct Config {
     pub dead_letter_bytes: u64,
     /// Where upstream is told what was given up; `None`: it is not.
     pub gap_topic: Option<Arc<str>>,
+    /// What it is sealed with on disk; empty: not at all.
+    pub vault: Vault,
+}
+
+impl Config {
+    /// The store needs this key.
+    pub(super) fn no_key(&self, key: KeyId) -> Error {
+        Error::Key { path: self.path.clone(), key, has_others: self.vault.current().is_some() }
+    }
 }

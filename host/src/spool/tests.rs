@@ -2,6 +2,7 @@
 
 mod disk;
 mod policy;
+mod sealed;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,6 +48,7 @@ pub(super) fn config(path: &Path) -> Config {
         dead_letters: 100,
         gap_topic: None,
         dead_letter_bytes: 1 << 20,
+        vault: Vault::default(),
     }
 }
 
@@ -91,15 +93,20 @@ impl Bench {
     }
 
     fn reopen(self) -> Self {
-        let config = self.shared.config.clone();
+        let vault = self.shared.config.vault.clone();
+        self.reopen_with(vault)
+    }
+
+    fn reopen_with(self, vault: Vault) -> Self {
+        let config = Config { vault, ..self.shared.config.clone() };
         self.kill();
         Self::open(config)
     }
 
     /// What the next process finds after a SIGKILL: the files as they are now, in another folder.
-    fn crash(self, to: &Path) -> Self {
+    fn crash(self, to: &Path, vault: Vault) -> Self {
         copy_folder(&self.shared.config.path, to);
-        let config = Config { path: to.to_owned(), ..self.shared.config.clone() };
+        let config = Config { path: to.to_owned(), vault, ..self.shared.config.clone() };
         self.kill();
         Self::open(config)
     }
@@ -459,7 +466,7 @@ fn a_folder_in_use_is_refused_by_name_and_holder() {
 fn a_store_of_another_version_is_refused_and_left_alone() {
     let folder = tempdir();
     Bench::open(config(folder.path())).kill();
-    for other in [1, 3] {
+    for other in [1, 4] {
         store::set_format(&folder.path().join("store"), other);
         let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
         assert!(matches!(error, Error::Format { known: 2, found, .. } if found == other), "{error}");
