@@ -407,7 +407,7 @@ mod tests {
             if reason == 3 {
                 kept.then = Then::Accept(QueueId(0), Seq(5));
             }
-            let queues = [QueueConfig { uplink: "cloud".into(), class: "alarm".into(), policy: crate::spool::Policy::default() }];
+            let queues = [QueueConfig { uplink: "cloud".into(), class: "alarm".into(), policy: crate::spool::Policy::default(), is_fresh_first: false }];
             let mut value = encode(&kept, &queues);
             let record = decode(kept.id, &value).unwrap();
             let expected = Message { flow: FlowId(u16::MAX), ..kept.letter.message };

@@ -55,6 +55,8 @@ pub struct QueueConfig {
     pub class: Arc<str>,
     /// Of the class, for this queue alone.
     pub policy: Policy,
+    /// What comes overtakes what is on disk.
+    pub is_fresh_first: bool,
 }
 
 impl QueueConfig {

@@ -369,7 +369,7 @@ pub(super) fn slots(
     let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
         let labels = [&*queue.uplink, &*queue.class];
         Some(Slot {
-            queue: Mutex::new(Queue::new(boot, mark, first)),
+            queue: Mutex::new(Queue::new(boot, mark, first).with_fresh_first(queue.is_fresh_first)),
             name: queue.name(),
             link: Arc::clone(links.iter().find(|link| link.name == queue.uplink)?),
             policy: queue.policy,

@@ -34,7 +34,12 @@ const QUEUE: QueueId = QueueId(0);
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 pub(super) fn config(path: &Path) -> Config {
-    let queue = |uplink: &str, class: &str| QueueConfig { uplink: uplink.into(), class: class.into(), policy: Policy::default() };
+    let queue = |uplink: &str, class: &str| QueueConfig {
+        uplink: uplink.into(),
+        class: class.into(),
+        policy: Policy::default(),
+        is_fresh_first: false,
+    };
     Config {
         path: path.to_owned(),
         queues: vec![queue("cloud", "telemetry"), queue("cloud", "alarm")],
@@ -122,12 +127,35 @@ impl Bench {
             let next = match self.backlog.fetch(queue, from, max, 2_000) {
                 Fetch::Ready(list) => list,
                 Fetch::Spilled => self.backlog.read(queue, from),
+                Fetch::Empty if self.shared.config.queues[usize::from(queue.0)].is_fresh_first => {
+                    found.extend(self.fresh(queue, None));
+                    return found;
+                }
                 Fetch::Empty => return found,
             };
             if let Some(last) = next.last() {
                 from = last.seq.next();
             }
             found.extend(next);
+        }
+    }
+
+    /// What lies on disk of a queue in which fresh data goes first, without what has gone ahead.
+    fn replayed(&self, queue: QueueId) -> Vec<Stored> {
+        let (mut found, mut from) = (Vec::new(), Seq(0));
+        while matches!(self.backlog.fetch(queue, from, 9, 2_000), Fetch::Spilled) {
+            found.extend(self.backlog.read(queue, from));
+            from = found.last().map_or(Seq(u64::MAX), |last| last.seq.next());
+        }
+        found
+    }
+
+    /// All that lies in RAM behind this one.
+    fn fresh(&self, queue: QueueId, behind: Option<&Stored>) -> Vec<Stored> {
+        let from = behind.map_or(Seq(0), |stored| stored.seq.next());
+        match locked(&self.shared.slots[usize::from(queue.0)].queue).fetch_fresh(from.0, usize::MAX, usize::MAX, false) {
+            Fetch::Ready(list) => list,
+            Fetch::Spilled | Fetch::Empty => Vec::new(),
         }
     }
 

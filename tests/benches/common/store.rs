@@ -9,7 +9,12 @@ use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool, Vault};
 pub fn open(path: &Path, vault: Vault) -> Spool {
     let config = Config {
         path: path.to_path_buf(),
-        queues: vec![QueueConfig { uplink: "cloud".into(), class: "telemetry".into(), policy: Policy::default() }],
+        queues: vec![QueueConfig {
+            uplink: "cloud".into(),
+            class: "telemetry".into(),
+            policy: Policy::default(),
+            is_fresh_first: false,
+        }],
         flows: vec!["bench".into()],
         spill_after: Duration::from_secs(2),
         commit_every: Duration::from_millis(500),

@@ -56,6 +56,7 @@ fn with_strangers(shared: &Shared) -> Config {
         uplink: uplink.into(),
         class: class.into(),
         policy: Policy::default(),
+        is_fresh_first: false,
     }));
     config
 }
