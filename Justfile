@@ -26,6 +26,10 @@ whole-way *ARGS:
     cargo build --release --bin tidegate --bin relay --bin whole-way
     target/release/whole-way {{ARGS}}
 
+# Receipts under every order in which threads can meet.
+loom:
+    cargo run --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
 # The long forms: 1,000 kills, 200 power cuts, thousands of damaged stores, 100 swaps at 5,000 messages a second. Power
 # cuts want root.
 soak *ARGS:

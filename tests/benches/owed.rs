@@ -2,7 +2,7 @@
 //! of it owed, and the rate at which it drains.
 //!
 //! `cargo bench --package tidegate-tests --bench owed -- 10000000 random`: so many readings of 130 bytes (a million by
-//! default), with payloads of random bytes if asked. As root on a file system of its own, so that the device can say what
+//! default), with payloads of random bytes if asked, and sealed on disk if asked (`sealed`). As root on a file system of its own, so that the device can say what
 //! has reached it; else in a temporary folder, and without that figure.
 
 #[path = "common/store.rs"]
@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use tidegate::message::Burst;
 use tidegate::message::{Append, Fetch, Message, QueueId, Seq, Settled};
+use tidegate::spool::{SealingKey, Vault};
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::sample::messages;
 use tidegate_tests::usage::memory;
@@ -35,16 +36,22 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["fill", path, count, kind] => fill(Path::new(path), count.parse()?, *kind == "random"),
-        ["drain", path, count] => drain(Path::new(path), count.parse()?),
+        ["fill", path, count, kind, seal] => fill(Path::new(path), vault(seal), count.parse()?, *kind == "random"),
+        ["drain", path, count, seal] => drain(Path::new(path), vault(seal), count.parse()?),
         _ => {
             let count = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
-            measure(count, if words.contains(&"random") { "random" } else { "readings" })
+            let seal = if words.contains(&"sealed") { "sealed" } else { "plain" };
+            measure(count, if words.contains(&"random") { "random" } else { "readings" }, seal)
         }
     }
 }
 
-fn measure(count: usize, kind: &str) -> Result<()> {
+/// With a key or without.
+fn vault(seal: &str) -> Vault {
+    Vault::new((seal == "sealed").then(|| SealingKey::parse(&"5a".repeat(32))).flatten())
+}
+
+fn measure(count: usize, kind: &str, seal: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let at = folder.path().join("card");
     // Twice what it takes when nothing can be compressed.
@@ -52,15 +59,15 @@ fn measure(count: usize, kind: &str) -> Result<()> {
     let path: PathBuf = at.join("spool");
     let written = || disk.as_ref().map(Disk::written).transpose();
     let before = written()?;
-    let (mut child, said) = start(&["fill", text(&path)?, &count.to_string(), kind])?;
+    let (mut child, said) = start(&["fill", text(&path)?, &count.to_string(), kind, seal])?;
     child.kill()?;
     child.wait()?;
-    println!("{count} {kind} owed, {said}");
+    println!("{count} {kind} owed, {seal}, {said}");
     if let (Some(before), Some(after)) = (before, written()?) {
         let payload = (count * payload_bytes()) as f64;
         println!("bytes on the medium for a byte of payload: {:.2}", (after - before) as f64 / payload);
     }
-    let (mut child, said) = start(&["drain", text(&path)?, &count.to_string()])?;
+    let (mut child, said) = start(&["drain", text(&path)?, &count.to_string(), seal])?;
     println!("after the kill: {said}");
     let _ = child.kill();
     child.wait()?;
@@ -97,8 +104,8 @@ fn samples(is_random: bool) -> Vec<Message> {
 }
 
 /// Appends while the link is down, no faster than the medium takes it, says what that took, and waits to be killed.
-fn fill(path: &Path, count: usize, is_random: bool) -> Result<()> {
-    let (spool, samples) = (store::open(path), samples(is_random));
+fn fill(path: &Path, vault: Vault, count: usize, is_random: bool) -> Result<()> {
+    let (spool, samples) = (store::open(path, vault), samples(is_random));
     let outlet = spool.outlet();
     let (begun, mut longest, mut waiting) = (Instant::now(), Duration::ZERO, VecDeque::new());
     let mut wait_for = |burst: Arc<Burst>| {
@@ -139,9 +146,9 @@ fn fill(path: &Path, count: usize, is_random: bool) -> Result<()> {
 }
 
 /// Opens what the killed process has left, and takes everything out, as an uplink does whose broker accepts at once.
-fn drain(path: &Path, count: usize) -> Result<()> {
+fn drain(path: &Path, vault: Vault, count: usize) -> Result<()> {
     let begun = Instant::now();
-    let spool = store::open(path);
+    let spool = store::open(path, vault);
     let opened = begun.elapsed();
     let (at_start, _) = memory(std::process::id())?;
     let (backlog, begun, mut taken) = (spool.backlog("cloud"), Instant::now(), 0);

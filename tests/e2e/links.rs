@@ -1,11 +1,14 @@
 //! How the link upstream is used: whose messages go first, how fast, over how many connections and under which ids.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
+use tidegate_tests::upstream::{Manners, Upstream};
+use tidegate_tests::wait::wait_at_most;
+use tidegate_tests::watch::Arrival;
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
@@ -13,6 +16,10 @@ use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
+        case("links::an_upstream_that_accepts_slowly_holds_back_and_loses_nothing", an_upstream_that_accepts_slowly),
+        case("links::an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice", hangs_up_before_its_ack),
+        case("links::fresh_data_goes_ahead_of_a_backlog_that_says_so", fresh_data_goes_ahead),
+        case("links::one_of_two_uplinks_is_enough_and_the_other_gets_it_too", one_of_two_uplinks_is_enough),
         with_mosquitto("links::an_alarm_overtakes_a_backlog", an_alarm_overtakes_a_backlog),
         with_mosquitto(
             "links::several_connections_keep_the_order_of_each_device",
@@ -159,4 +166,99 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
     ensure!(numbers == (0..count as u64).collect(), "{} of {count} messages arrived", numbers.len());
     ensure!(arrivals.len() * 10 < count, "{} publishes for {count} messages", arrivals.len());
     Ok(())
+}
+
+/// An upstream takes one message after the other, 2 ms each, while devices send twice as fast.
+/// Guarantee: nothing is lost or sent twice, and devices are acknowledged meanwhile.
+fn an_upstream_that_accepts_slowly() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Upstream::start(Manners::Slow(Duration::from_millis(2)))?);
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    let total = rounds(3_000, 100_000);
+    let sent = Load::start(field.address(), Plan { rate: Some(1_000), total: Some(total), ..Plan::default() }).wait()?;
+    let owed = gateway.metric("tidegate_spool_messages", &[]);
+    ensure!(owed > total as f64 / 10.0, "upstream was not slow: {owed} messages are owed");
+    cloud.change(Manners::Slow(Duration::ZERO));
+    wait_until("all has arrived", || cloud.tally().count() == sent.count() as u64)?;
+    let verdict = sent.against(&cloud.tally(), |_, _| true);
+    eprintln!("an upstream of 500 msg/s: {verdict}, {owed} owed at the end");
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// An upstream takes 40 messages on each connection, and hangs up before it has acknowledged the last of them.
+/// Guarantee: nothing is lost, order holds, nothing is parked for it, and on each connection no more comes twice than what
+/// was in flight.
+fn hangs_up_before_its_ack() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Upstream::start(Manners::HangsUpBeforeTheAck(40))?);
+    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", "[uplink.cloud]\ninflight = 20");
+    let gateway = Gateway::with(text).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
+    let most = rounds(8, 100) as u64;
+    wait_at_most(Duration::from_secs(300), "it has hung up often", || cloud.hang_ups() >= most)?;
+    cloud.change(Manners::Slow(Duration::ZERO));
+    let sent = load.stop()?;
+    wait_until("all has arrived", || cloud.tally().count() == sent.count() as u64)?;
+    let verdict = sent.against(&cloud.tally(), |_, _| true);
+    eprintln!("{} hang-ups: {verdict}", cloud.hang_ups());
+    expect_at_least_once(&verdict)?;
+    ensure!(verdict.doubled > 0 && verdict.doubled <= 20 * cloud.hang_ups(), "{verdict}");
+    ensure!(gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0, "something was parked");
+    Ok(())
+}
+
+/// Thousands are owed when the link comes back at 600 msg/s, and devices go on sending.
+/// Guarantee: what devices send then arrives long before the backlog is through, what is replayed says so by its topic,
+/// nothing is lost or comes twice, and each of the two is in order.
+fn fresh_data_goes_ahead() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    link.go_dark();
+    let watch = Watch::start(cloud.address(), UP)?;
+    let tables = config(&field.url(), &link.url(), &flow(""))
+        .replace("[uplink.cloud]", "[uplink.cloud]\nrate = \"600/s\"\nreplay_mark = \"topic\"");
+    let gateway = Gateway::with(format!("[class.telemetry]\norder = \"fresh-first\"\n\n{tables}")).start()?;
+    let total = rounds(2_000, 20_000);
+    let old = Load::start(field.address(), Plan { rate: None, total: Some(total), ..Plan::default() }).wait()?;
+    wait_until("all is on disk", || gateway.metric("tidegate_spool_disk_messages", &[]) == total as f64)?;
+    link.back();
+    wait_until("the backlog is on its way", || watch.total() > 50)?;
+    for number in 0..20 {
+        field.publish("devices/fresh/telemetry", &format!("{{\"device\":\"fresh\",\"seq\":{number}}}"))?;
+    }
+    wait_until("fresh data has arrived", || watch.tally().count_of("fresh") == 20)?;
+    let before = watch.total();
+    ensure!(before < total as u64 / 2, "{before} of {total} went ahead of fresh data");
+    wait_until("the backlog has arrived", || watch.total() >= total as u64 + 20)?;
+    let is_right = |arrival: &Arrival| arrival.topic.ends_with("/replayed") != arrival.topic.contains("/fresh/");
+    ensure!(watch.arrivals().iter().all(is_right), "what is replayed says so, and nothing else");
+    let tally = watch.stop()?;
+    let verdict = old.against(&tally, |_, _| true);
+    eprintln!("fresh data was through after {before} of {total} old messages: {verdict}");
+    ensure!(verdict.lost == 0 && verdict.doubled == 0 && verdict.disordered == 0, "{verdict}");
+    Ok(())
+}
+
+/// A flow goes to two uplinks, one of them dark, with `settle = "any"`, and nothing is written to disk before the gateway is
+/// stopped in order.
+/// Guarantee: devices are acknowledged by the one; the other gets all of it once it is back.
+fn one_of_two_uplinks_is_enough() -> Result<()> {
+    let (field, cloud, other) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(other.address())?;
+    link.go_dark();
+    let (watch, second) = (Watch::start(cloud.address(), UP)?, Watch::start(other.address(), UP)?);
+    let tables = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("\"cloud:telemetry\"", "[\"cloud:telemetry\", \"other:telemetry\"]")
+        .replace("[flow.all]", &format!("[uplink.other]\nurl = \"{}\"\n\n[flow.all]\nsettle = \"any\"", link.url()));
+    // Nothing is written for an hour: what is acknowledged is so because one uplink has it.
+    let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{tables}");
+    let gateway = Gateway::with(text).start()?;
+    let sent = Load::start(field.address(), Plan { rate: None, total: Some(2_000), ..Plan::default() }).wait()?;
+    wait_until("the one has all of it", || watch.count() == 2_000)?;
+    wait_until("devices' side is settled", || gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0)?;
+    ensure!(gateway.metric("tidegate_spool_messages", &[("uplink", "other")]) == 2_000.0, "the other is not owed it");
+    let (status, setup) = gateway.stop()?;
+    ensure!(status.success(), "the gateway ended with {status}");
+    link.back();
+    let _gateway = setup.start()?;
+    expect_at_least_once(&compare(&sent, second)?)
 }

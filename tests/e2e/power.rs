@@ -1,5 +1,6 @@
 //! Power cuts: the file system under the data folder stops dead, and everything that was not synced is gone.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,7 +17,12 @@ pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok();
     vec![
         where_possible("power::nothing_acknowledged_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
-            let verdict = cuts(rounds(20, 200), Sync::Done)?;
+            let verdict = cuts(rounds(20, 200), Sync::Done, Seal::None)?;
+            ensure!(verdict.is_at_least_once(), "{verdict}");
+            Ok(())
+        }),
+        where_possible("power::nothing_sealed_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
+            let verdict = cuts(rounds(5, 50), Sync::Done, Seal::NewKeys)?;
             ensure!(verdict.is_at_least_once(), "{verdict}");
             Ok(())
         }),
@@ -27,7 +33,7 @@ pub fn cases() -> Vec<Trial> {
             || {
                 // Not every cut does harm; that twenty in a row do none would say that the test is blind.
                 for _ in 0..20 {
-                    if !cuts(1, Sync::LeftOut)?.is_at_least_once() {
+                    if !cuts(1, Sync::LeftOut, Seal::None)?.is_at_least_once() {
                         return Ok(());
                     }
                 }
@@ -45,19 +51,42 @@ enum Sync {
     LeftOut,
 }
 
+/// How the store is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seal {
+    None,
+    /// With another key from start to start; the one before is known.
+    NewKeys,
+}
+
+impl Seal {
+    /// What `[spool]` says of it at start number `start`.
+    fn config(self, start: usize) -> String {
+        let key = |number: usize| format!("{{ env = \"KEY_{number}\" }}");
+        match self {
+            Self::None => String::new(),
+            Self::NewKeys => format!("encrypt = {{ key = {}, old_keys = [{}] }}\n", key(start % 2), key(1 - start % 2)),
+        }
+    }
+}
+
 /// Upstream is dark, so that all that is acknowledged is so because it is on disk. At random moments under load the
 /// gateway is stopped, so that what it has acknowledged is settled, and then the power is cut. At the end the link comes
 /// back.
 /// Guarantee: the store opens after every cut, and every message that the field broker acknowledged to its sender
 /// arrives upstream at least once, in order per device.
-fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
+fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
     let (field, cloud, folder) = (Broker::embedded()?, Broker::embedded()?, tempfile::tempdir()?);
     let at = folder.path().join("card");
     let disk = Disk::ext4(&at, 1_024)?;
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = format!("[spool]\ncommit_every = \"50ms\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
-    let mut setup = Gateway::with(text).data_at(at.join("data"));
+    let tables = config(&field.url(), &link.url(), &flow(""));
+    let text = |start| format!("[spool]\ncommit_every = \"50ms\"\n{}\n{tables}", seal.config(start));
+    let mut setup = Gateway::with(text(0)).data_at(at.join("data"));
+    for key in 0..2 {
+        setup = setup.env(&format!("KEY_{key}"), &format!("{key}f").repeat(32));
+    }
     if sync == Sync::LeftOut {
         setup = setup.under(&[
             "strace",
@@ -77,6 +106,7 @@ fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
     let load = Load::start(field.address(), Plan { rate: Some(5_000), window: 10_000, ..Plan::default() });
     let mut on_disk = 0.0;
     for round in 0..rounds {
+        fs::write(setup.config_file(), text(round + 1))?;
         let gateway = setup.launch()?;
         if sync == Sync::Done && round % 2 == 1 {
             // What is on disk is drained and deleted, so that the store is written over in its second use.
@@ -111,6 +141,6 @@ fn cuts(rounds: usize, sync: Sync) -> Result<Verdict> {
     };
     let (status, _) = gateway.stop()?;
     ensure!(status.success(), "the last gateway ended with {status}");
-    eprintln!("{rounds} power cuts, sync {sync:?}, {on_disk} commits: {verdict}");
+    eprintln!("{rounds} power cuts, sync {sync:?}, seal {seal:?}, {on_disk} commits: {verdict}");
     Ok(verdict)
 }

@@ -1,17 +1,21 @@
 //! A disk that takes its time.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::cut::Cuttable;
+use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, usage, wait_until};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok_and(|said| said.status.success());
-    vec![needs("slow::a_sync_that_hangs_holds_nobody_up", "strace", has_strace, a_sync_that_hangs_holds_nobody_up)]
+    vec![
+        needs("slow::bad_weather_stalls_and_kills_at_once", "strace", has_strace, bad_weather_stalls_and_kills_at_once),
+        needs("slow::a_sync_that_hangs_holds_nobody_up", "strace", has_strace, a_sync_that_hangs_holds_nobody_up),
+    ]
 }
 
 /// Beyond the head, a source's window and the program itself.
@@ -46,5 +50,39 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;
     eprintln!("syncs of {seconds} s: {verdict}; {} MB at the most", peak / 1_000_000);
+    expect_at_least_once(&verdict)
+}
+
+/// A link of 100 ± 30 ms on which nothing gets through for seconds now and then, syncs that take a second, and a gateway
+/// that is killed again and again, under load.
+/// Guarantee: nothing is lost, order holds, memory stays bounded.
+fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
+    let (burst, every) = if rounds(0, 1) > 0 { (6_000, 20_000) } else { (1_500, 1_500) };
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    let milliseconds = Duration::from_millis;
+    link.turn(Weather {
+        delay: milliseconds(50),
+        jitter: milliseconds(15),
+        burst: milliseconds(burst),
+        every: milliseconds(every),
+    });
+    let watch = Watch::start(cloud.address(), UP)?;
+    let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "inject=syncfs:delay_enter=1000000"];
+    let text =
+        format!("[spool]\ncommit_every = \"100ms\"\nspill_after = \"500ms\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
+    let mut gateway = Gateway::with(text).under(&strace).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
+    let (kills, mut peak) = (rounds(3, 2_000), 0);
+    for _ in 0..kills {
+        let before = watch.count();
+        wait_until("something arrives", || watch.count() > before + 300)?;
+        peak = usage::memory(gateway.pid())?.1.max(peak);
+        gateway = gateway.kill()?.start()?;
+    }
+    let sent = load.stop()?;
+    let verdict = compare(&sent, watch)?;
+    eprintln!("{kills} kills in bad weather: {verdict}; {} MB at the most", peak / 1_000_000);
+    ensure!(peak < MEMORY_BYTES, "{peak} bytes of memory");
     expect_at_least_once(&verdict)
 }

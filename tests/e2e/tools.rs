@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Trial> {
         case("tools::status_tells_what_is_owed_running_and_stopped", status_tells_what_is_owed_running_and_stopped),
         with_mosquitto("tools::what_is_exported_and_imported_is_delivered", what_is_exported_and_imported_is_delivered),
         case("tools::a_damaged_chunk_is_found_and_costs_only_itself", a_damaged_chunk_is_found_and_costs_only_itself),
+        case("tools::a_sealed_store_opens_with_its_key_only", a_sealed_store_opens_with_its_key_only),
         case("tools::files_in_use_and_files_that_are_not_there", files_in_use_and_files_that_are_not_there),
         needs(
             "tools::the_control_socket_is_for_owner_and_group",
@@ -172,6 +173,67 @@ fn what_is_exported_and_imported_is_delivered() -> Result<()> {
     dark.link.back();
     let _gateway = setup.start()?;
     expect_at_least_once(&compare(&dark.sent, dark.watch)?)
+}
+
+/// Bytes of all files below `folder`.
+fn all_bytes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(all_bytes(&path)?);
+        } else {
+            let bytes = fs::read(&path)?;
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A thousand messages are owed in a sealed store; the key is taken out of the config, changed for another, and at last a
+/// new one comes with the old one beside it.
+/// Guarantee: no topic or payload stands in the store, without its key neither gateway nor commands touch it and both say
+/// what is missing, and with it all messages arrive.
+fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    link.go_dark();
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = |encrypt: &str| format!("[spool]\n{encrypt}\n\n{}", config(&field.url(), &link.url(), &flow("")));
+    let setup = Gateway::with(text("encrypt = { key = { file = \"one.key\" } }"));
+    for (name, digits) in [("one.key", "1a"), ("two.key", "2b")] {
+        let path = setup.folder().join(name);
+        fs::write(&path, digits.repeat(32))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    }
+    let gateway = setup.start()?;
+    let sent = Load::start(field.address(), Plan { rate: None, total: Some(1_000), ..Plan::default() }).wait()?;
+    wait_until("all messages are in", || gateway.metric("tidegate_spool_messages", &[]) == 1_000.0)?;
+    let (_, setup) = gateway.stop()?;
+    let before = all_bytes(&setup.data().join("spool"))?;
+    for word in ["devices/", "telemetry\"", "\"seq\""] {
+        let shows = |bytes: &[u8]| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+        ensure!(!before.iter().any(|(_, bytes)| shows(bytes)), "`{word}` stands in the store");
+    }
+    ensure!(!told(setup.folder(), &["spool", "peek"], 0)?.0.is_empty(), "the key does not open it");
+    for encrypt in ["", "encrypt = { key = { file = \"two.key\" } }"] {
+        fs::write(setup.config_file(), text(encrypt))?;
+        let before = all_bytes(&setup.data().join("spool"))?;
+        let (status, lines) = setup.fail()?;
+        ensure!(status.code() == Some(1) && lines.has(&["is sealed with key", "`encrypt."]), "{status}, {:?}", lines.all());
+        let (_, said) = told(setup.folder(), &["spool", "export"], 1)?;
+        ensure!(said.contains("is sealed with key"), "{said}");
+        ensure!(all_bytes(&setup.data().join("spool"))? == before, "the store was touched");
+    }
+    fs::write(setup.config_file(), text("encrypt = { key = { file = \"two.key\" }, old_keys = [{ file = \"one.key\" }] }"))?;
+    link.back();
+    let gateway = setup.start()?;
+    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    let (_, setup) = gateway.stop()?;
+    fs::write(setup.config_file(), text("encrypt = { key = { file = \"two.key\" } }"))?;
+    let _gateway = setup.start()?;
+    expect_at_least_once(&compare(&sent, watch)?)
 }
 
 /// One byte of a chunk in the middle of the store is changed.

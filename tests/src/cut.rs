@@ -5,8 +5,22 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+/// How slow a link is, each way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    /// What every byte takes.
+    pub delay: Duration,
+    /// How much more or less, at random; bytes do not overtake each other.
+    pub jitter: Duration,
+    /// Now and then nothing gets through for so long.
+    pub burst: Duration,
+    /// How often, about.
+    pub every: Duration,
+}
 
 /// A running proxy; its threads end with their connections.
 #[derive(Debug)]
@@ -21,6 +35,7 @@ struct State {
     dark: AtomicBool,
     over: AtomicBool,
     dials: AtomicU64,
+    weather: Mutex<Weather>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -34,6 +49,7 @@ impl Cuttable {
             dark: AtomicBool::new(false),
             over: AtomicBool::new(false),
             dials: AtomicU64::new(0),
+            weather: Mutex::default(),
             open: Mutex::default(),
         });
         let accepting = Arc::clone(&state);
@@ -70,6 +86,11 @@ impl Cuttable {
         }
     }
 
+    /// Connections to come are as slow as that.
+    pub fn turn(&self, weather: Weather) {
+        *self.state.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
     /// How often somebody dialled, let through or not.
     pub fn dials(&self) -> u64 {
         self.state.dials.load(Ordering::SeqCst)
@@ -101,8 +122,9 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         if let (Ok(one), Ok(other)) = (near.try_clone(), far.try_clone()) {
             state.open.lock().unwrap_or_else(PoisonError::into_inner).extend([one, other]);
         }
-        std::thread::spawn(move || pass(near, far_copy));
-        std::thread::spawn(move || pass(far, near_copy));
+        let weather = *state.weather.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::spawn(move || pass(near, far_copy, weather));
+        std::thread::spawn(move || pass(far, near_copy, weather));
         if state.dark.load(Ordering::SeqCst) {
             // It went dark between the look above and the list: nothing may slip through.
             for stream in state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -112,7 +134,40 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
+/// Reads at once, and writes when the time has come.
+fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather) {
+    let (late, due) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(4_096);
+    std::thread::spawn(move || {
+        let mut next_burst = Instant::now() + weather.every.mul_f64(0.5 + fastrand::f64());
+        let mut last = Instant::now();
+        while let Ok((came, bytes)) = due.recv() {
+            let jitter = weather.jitter.mul_f64(2.0 * fastrand::f64());
+            let mut at = came + (weather.delay + jitter).saturating_sub(weather.jitter);
+            if !weather.burst.is_zero() && came > next_burst {
+                at += weather.burst;
+                next_burst = at + weather.every.mul_f64(0.5 + fastrand::f64());
+            }
+            last = at.max(last);
+            // The time is what this is about; nothing is synchronised by it.
+            std::thread::park_timeout(last.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 || late.send((Instant::now(), buffer[..read].to_vec())).is_err() {
+            break;
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, weather: Weather) {
+    if !(weather.delay + weather.burst).is_zero() {
+        return pass_late(from, to, weather);
+    }
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
         if read == 0 || to.write_all(&buffer[..read]).is_err() {

@@ -106,7 +106,8 @@ fn await_packet(stream: &mut TcpStream, input: &mut Vec<u8>, kind: u8) -> bool {
     }
 }
 
-fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
+/// Takes a whole packet from the front.
+pub fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
     let mut length = 0;
     for place in 0..4 {
         let byte = *input.get(1 + place)?;

@@ -21,6 +21,7 @@ pub mod process;
 pub mod sample;
 pub mod source_text;
 pub mod tally;
+pub mod upstream;
 pub mod usage;
 pub mod wait;
 pub mod watch;

@@ -37,12 +37,13 @@ pub(super) struct Outbox {
     flow: Arc<str>,
     mint: Arc<Mint>,
     template: Option<Template>,
+    settles_with_any: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>) -> Self {
+    pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool) -> Self {
         let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { next, appends, letters, fates, in_order: true, flow, mint, template }
+        Self { next, appends, letters, fates, in_order: true, flow, mint, template, settles_with_any }
     }
 
     /// Begins a batch of so many inputs.
@@ -139,7 +140,11 @@ impl Outbox {
             }
         }
         self.mark(item.origin, Fate::Forwarded);
-        add(item.receipt.as_ref(), others.len());
+        if self.settles_with_any && !others.is_empty() {
+            item.receipt = item.receipt.map(Receipt::any);
+        } else {
+            add(item.receipt.as_ref(), others.len());
+        }
         for queue in others {
             let append = Append { queue: *queue, message: item.message.clone(), receipt: item.receipt.clone() };
             self.appends.push((item.origin, append));

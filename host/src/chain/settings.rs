@@ -139,6 +139,8 @@ pub struct Config {
     pub plugins: Vec<PluginConfig>,
     /// Port name to the queues its messages are owed in; an empty list drops them on purpose (counted).
     pub ports: BTreeMap<String, Vec<QueueId>>,
+    /// A message that goes to several queues is settled when it is safe with one of them.
+    pub settles_with_any: bool,
     /// Topic upstream, unless a plugin set one.
     pub topic: Option<TopicTemplate>,
 }

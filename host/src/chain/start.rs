@@ -95,7 +95,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         active: Mutex::default(),
         runtime,
     };
-    let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());
+    let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone(), config.settles_with_any);
     let stages = beside(engine, chain.runtime.as_ref(), || chain.stages(lanes))?;
     for (index, stages) in stages.into_iter().enumerate() {
         chain.start_lane(chain.lane(index, stages, outbox()), alive.clone())?;

@@ -77,7 +77,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     check_client_ids(check, &identities);
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
-        add_drains(&queues, &classes, &mut uplinks);
+        add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
         add_fallbacks(&wishes, &mut uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits);
@@ -204,12 +204,22 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
     }
 }
 
-fn add_drains(queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config, Place)]) {
+fn add_drains(check: &Check<'_>, queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config, Place)]) {
     for (index, queue) in queues.0.iter().enumerate() {
-        let weight = classes.iter().find(|class| class.name == queue.class).map_or(1, |class| class.weight);
-        for (uplink, _) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.link) {
+        let class = classes.iter().find(|class| class.name == queue.class);
+        let (weight, qos) = class.map_or((1, None), |class| (class.weight, class.qos));
+        for (uplink, place) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.link) {
             let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight });
+            let is_fresh_first = queue.is_fresh_first;
+            if is_fresh_first && uplink.connections > 1 {
+                let message = format!(
+                    "`uplink.{}` has several connections, and class `{}` sends fresh data first",
+                    uplink.name, queue.class
+                );
+                let hint = "that goes over one connection: leave one of the two out".to_owned();
+                check.problem(Code::Conflict, *place, message, hint);
+            }
+            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight, qos, is_fresh_first });
         }
     }
 }
@@ -314,5 +324,6 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         dead_letters: limits.dead_letters,
         gap_topic: limits.gap_topic,
         dead_letter_bytes: limits.dead_letter_bytes,
+        vault: limits.vault,
     }
 }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::message::Qos;
 use crate::spool::{Giving, Policy};
 
+use super::code::Code;
+use super::connection;
 use super::fields::Fields;
 use super::tree::Node;
 
@@ -18,6 +21,9 @@ pub(super) struct Class {
     pub(super) policy: Policy,
     /// Its share when several classes are drained, from 1 to 100.
     pub(super) weight: u32,
+    /// Level of what is published; `None`: the uplink's.
+    pub(super) qos: Option<Qos>,
+    pub(super) is_fresh_first: bool,
 }
 
 /// The classes every gateway has, then those of the operator's own.
@@ -40,8 +46,14 @@ fn read(mut fields: Fields<'_>, name: &str) -> Class {
         giving: fields.choice("drop", &giving).unwrap_or_default(),
     };
     let weight = fields.count("weight", 1..=100);
+    let qos = fields.find("qos").is_some().then(|| connection::qos(&mut fields));
+    let is_fresh_first = fields.choice("order", &[("first-in", false), ("fresh-first", true)]).unwrap_or_default();
+    if is_fresh_first && policy.giving == Giving::KeepLastPerTopic {
+        let hint = "a class that keeps the last of each topic has little to catch up with: leave `order` out".to_owned();
+        fields.problem(Code::Conflict, "order", "an old state would arrive behind a newer one of its topic", hint);
+    }
     fields.done();
-    Class { name: name.into(), policy, weight }
+    Class { name: name.into(), policy, weight, qos, is_fresh_first }
 }
 
 fn max_age(fields: &mut Fields<'_>) -> Option<Duration> {

@@ -53,6 +53,9 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
         }
     }
     other.extend(changed_secrets(old, new));
+    if old.spool.vault != new.spool.vault {
+        other.insert("spool".to_owned());
+    }
     if old.gateway.data_dir != new.gateway.data_dir {
         other.insert("gateway".to_owned());
     }

@@ -40,7 +40,8 @@ impl Queues {
     fn id(&mut self, uplink: &str, class: &Class) -> QueueId {
         let known = self.0.iter().position(|queue| &*queue.uplink == uplink && queue.class == class.name);
         let index = known.unwrap_or_else(|| {
-            self.0.push(QueueConfig::new(uplink, Arc::clone(&class.name), class.policy));
+            let queue = QueueConfig::new(uplink, Arc::clone(&class.name), class.policy);
+            self.0.push(QueueConfig { is_fresh_first: class.is_fresh_first, ..queue });
             self.0.len() - 1
         });
         QueueId(u16::try_from(index).unwrap_or(u16::MAX))
@@ -70,6 +71,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let patterns = patterns(fields);
     let topic = template(fields, &patterns);
     let ports = ports(fields, names, queues);
+    let settles_with_any = fields.choice("settle", &[("all", false), ("any", true)]).unwrap_or_default();
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
     let ack = fields.choice("ack", &acks).unwrap_or_default();
     let (expires, dedup) = (expires(fields), dedup(fields));
@@ -85,6 +87,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         batch_messages,
         plugins: plugins.into_iter().map(|plugin| plugin.config).collect(),
         ports,
+        settles_with_any,
         topic,
     };
     Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, plugin_places }

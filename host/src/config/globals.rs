@@ -9,7 +9,10 @@ use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
+use super::secret;
 use crate::chain::CompileLimits;
+use crate::mqtt::Secret;
+use crate::spool::{SealingKey, Vault};
 use crate::trust::{Key, Trust};
 
 /// The gateway as a whole.
@@ -87,6 +90,7 @@ pub(super) struct SpoolLimits {
     pub(super) dead_letters: usize,
     pub(super) gap_topic: Option<Arc<str>>,
     pub(super) dead_letter_bytes: u64,
+    pub(super) vault: Vault,
 }
 
 /// Reads `[gateway]`.
@@ -174,11 +178,35 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
         gap_topic: gap_topic(fields, gateway),
         dead_letter_bytes: fields.size("dead_letter_bytes", 64 << 10..=1 << 40),
+        vault: vault(fields),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);
     }
     limits
+}
+
+/// The keys that what is on disk is sealed with, today's first.
+fn vault(fields: &mut Fields<'_>) -> Vault {
+    if !fields.has("encrypt") {
+        return Vault::default();
+    }
+    let Some(mut encrypt) = fields.table("encrypt") else { return Vault::default() };
+    encrypt.require("key", "{ file = \"spool.key\" }");
+    let current = secret::read(&mut encrypt, "key").and_then(|text| sealing_key(&encrypt, "key", &text));
+    let old = secret::read_list(&mut encrypt, "old_keys");
+    let old: Vec<SealingKey> = old.iter().filter_map(|text| sealing_key(&encrypt, "old_keys", text)).collect();
+    encrypt.done();
+    Vault::new(current.into_iter().chain(old))
+}
+
+fn sealing_key(encrypt: &Fields<'_>, key: &str, text: &Secret) -> Option<SealingKey> {
+    let found = SealingKey::parse(text.reveal());
+    if found.is_none() {
+        let hint = "make one: (umask 077; openssl rand -hex 32 > spool.key)".to_owned();
+        encrypt.problem(Code::SecretUnreadable, key, "a key to encrypt with is not 64 hexadecimal digits", hint);
+    }
+    found
 }
 
 /// Where upstream is told what was given up.

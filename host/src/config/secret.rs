@@ -20,7 +20,23 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
         fields.problem(Code::OpenSecret, key, format!("`{}.{key}` stands in the open", fields.path), HOW.to_owned());
         return None;
     }
-    let mut reference = fields.table(key)?;
+    follow(fields.table(key)?)
+}
+
+/// Reads what each of the references under `key` leads to.
+pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secret> {
+    let Some(item) = fields.find(key) else { return Vec::new() };
+    let items = if let Node::List(items) = &item.node { items.as_slice() } else { std::slice::from_ref(item) };
+    if let Some(open) = items.iter().find(|item| !matches!(item.node, Node::Table(_))) {
+        fields.check.hide(open.place);
+        let message = format!("`{}.{key}` stands in the open", fields.path);
+        fields.check.problem(Code::OpenSecret, open.place, message, format!("a list of references: {HOW}"));
+        return Vec::new();
+    }
+    fields.list(key).into_iter().filter_map(follow).collect()
+}
+
+fn follow(mut reference: Fields<'_>) -> Option<Secret> {
     let (env, file, credential) = (reference.text("env"), reference.text("file"), reference.text("credential"));
     let secret = match (env, file, credential) {
         (Some(name), None, None) => from_env(&reference, name),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::mqtt;
-use crate::uplink::{Config, Form, IdForm, Pack, Rate};
+use crate::uplink::{Config, Form, IdForm, Pack, Rate, ReplayMark};
 
 use super::check::Check;
 use super::code::Code;
@@ -107,8 +107,10 @@ fn connection(first: &Config, other: &mqtt::Config) -> mqtt::Config {
 
 fn form(fields: &mut Fields<'_>) -> Form {
     let ids = [("none", IdForm::None), ("property", IdForm::Property), ("envelope", IdForm::Envelope)];
+    let marks = [("property", ReplayMark::Property), ("topic", ReplayMark::Topic), ("none", ReplayMark::None)];
     let packs = [("raw", Pack::Raw), ("json-array", Pack::JsonArray), ("msgpack-array", Pack::MsgpackArray)];
     Form {
+        replay: fields.choice("replay_mark", &marks).unwrap_or_default(),
         id: fields.choice("id", &ids).unwrap_or_default(),
         pack: fields.choice("pack", &packs).unwrap_or_default(),
         pack_bytes: usize::try_from(fields.size("pack_max", 64..=256 << 20)).unwrap_or(usize::MAX),

@@ -284,6 +284,10 @@ pub trait Backlog: Send + Sync {
     /// Up to `max` messages (at least one, else up to `max_bytes`) at or after `from`. Memory work only.
     fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch;
 
+    /// The same of what has not been spilled, for a class in which fresh data goes ahead: [`Backlog::fetch`] and
+    /// [`Backlog::read`] then answer for the rest. Nothing is handed out on both ways of one connection.
+    fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch;
+
     /// Reads the chunk that holds the first owed message at or after `from`. Blocks on the disk. An empty list
     /// means that nothing from there on is left on disk: fetch again.
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored>;

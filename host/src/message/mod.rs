@@ -15,6 +15,7 @@ mod border;
 mod expiry;
 mod header;
 mod receipt;
+mod sync;
 
 pub use border::{
     Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,

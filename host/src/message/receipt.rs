@@ -7,10 +7,7 @@
 //! settled the source is woken, once. A burst that is freed while receipts are pending is a fault: it is counted
 //! and wakes the source, which reconnects so that the broker sends again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-use tokio::sync::Notify;
+use super::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Notify, Ordering};
 
 /// The part of a source that receipts reach: its wake-up, its faults, and whether it is pressed for room.
 #[derive(Debug, Default)]
@@ -108,7 +105,7 @@ impl Burst {
 
     /// One of the receipts of message `index`; the caller hands out exactly as many as it declared pending.
     pub fn receipt(self: &Arc<Self>, index: u32) -> Receipt {
-        Receipt { burst: Arc::clone(self), index }
+        Receipt { burst: Arc::clone(self), index, race: None }
     }
 }
 
@@ -129,9 +126,16 @@ impl Drop for Burst {
 pub struct Receipt {
     burst: Arc<Burst>,
     index: u32,
+    /// Of several ends of which one is enough: whether that has come.
+    race: Option<Arc<AtomicBool>>,
 }
 
 impl Receipt {
+    /// The same claim, of which all clones made from now on count as one: the first release is the one that counts.
+    pub fn any(self) -> Self {
+        Self { race: Some(Arc::default()), ..self }
+    }
+
     /// Declares `more` further releases; call it before the clones are handed on.
     pub fn add(&self, more: u32) {
         self.burst.progress.pending[self.index as usize].fetch_add(more, Ordering::Relaxed);
@@ -139,6 +143,9 @@ impl Receipt {
 
     /// One of the declared ends has come.
     pub fn release(self) {
+        if self.race.as_ref().is_some_and(|is_over| is_over.swap(true, Ordering::AcqRel)) {
+            return;
+        }
         let progress = &self.burst.progress;
         if progress.pending[self.index as usize].fetch_sub(1, Ordering::AcqRel) == 1
             && progress.open.fetch_sub(1, Ordering::AcqRel) == 1
@@ -173,6 +180,21 @@ mod tests {
         assert!(burst.all_settled());
         settled.changed().await;
         drop(burst);
+        assert_eq!(settled.faults(), 0);
+    }
+
+    #[tokio::test]
+    async fn of_ends_of_which_one_is_enough_the_first_counts_and_none_of_the_others() {
+        let settled = Arc::new(Settled::default());
+        let burst = Burst::new(Arc::clone(&settled), [2]);
+        let (one, other) = (burst.receipt(0).any(), burst.receipt(0));
+        let (two, three) = (one.clone(), one.clone());
+        two.release();
+        one.release();
+        assert!(!burst.is_settled(0));
+        other.release();
+        assert!(burst.all_settled());
+        drop((three, burst));
         assert_eq!(settled.faults(), 0);
     }
 

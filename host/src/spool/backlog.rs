@@ -48,6 +48,18 @@ impl Backlog for Drain {
         fetched
     }
 
+    fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
+        let Some(slot) = self.shared.slot(queue) else { return Fetch::Empty };
+        let mut state = locked(&slot.queue);
+        let fetched = state.fetch_fresh(from.0, max, max_bytes, slot.link.up.load(Ordering::Acquire));
+        if matches!(fetched, Fetch::Empty) {
+            // Under the lock, as with any fetch.
+            self.link.waiting.store(true, Ordering::Release);
+        }
+        drop(state);
+        fetched
+    }
+
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         let index = usize::from(queue.0);
         match self.shared.slot(queue) {
@@ -156,7 +168,7 @@ impl Reader<'_> {
         let Some(store) = self.shared.store(PATIENCE) else { return Vec::new() };
         let mut from = from;
         loop {
-            let Some(place) = locked(&self.slot.queue).owed_on_disk(from) else { return Vec::new() };
+            let Some(place) = locked(&self.slot.queue).to_replay(from) else { return Vec::new() };
             match self.find(&store, place) {
                 Ok(Some(content)) => {
                     from = content.extent.end;
@@ -183,7 +195,7 @@ impl Reader<'_> {
         if queue.is_doomed(place) {
             return None;
         }
-        messages.retain(|stored| stored.seq.0 >= place && queue.is_owed(stored.seq.0));
+        messages.retain(|Stored { seq, .. }| seq.0 >= place && queue.is_owed(seq.0) && !queue.is_ahead(seq.0));
         if self.slot.link.up.load(Ordering::Acquire) {
             queue.lend(messages.last().map_or(0, |stored| stored.seq.next().0));
         }
@@ -222,7 +234,7 @@ impl Reader<'_> {
         if first > place {
             return Ok(Found::Gap { to: first });
         }
-        let content = chunk::decode(&value, &self.shared.flows);
+        let content = chunk::decode(&value, &self.shared.flows, self.shared.seal(self.index));
         match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
             Ok(content) => Ok(Found::Chunk(content)),
             Err(damage) => {
@@ -250,7 +262,7 @@ impl Reader<'_> {
     fn give_up(&self, error: &StoreError, place: u64) {
         let strikes = match error {
             StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Overtaken(_) => 0,
+            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Key(_) | StoreError::Overtaken(_) => 0,
         };
         if strikes > 2 {
             let next = locked(&self.slot.queue).next_known_chunk(place);

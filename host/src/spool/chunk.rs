@@ -12,11 +12,15 @@
 //! then    [name of flow 0, name of flow 1, ...]
 //! ```
 //!
+//! With a key (`vault`) the version is 2, and the block stands there sealed, together with the name of its queue and the
+//! header's numbers; the sum is over what is written, so damage is seen without the key.
+//!
 //! Numbers are little endian. A chunk answers for the places `first..first + span`; one that has no record was settled
 //! before the chunk was written. The next chunk of a queue begins where this one ends, so a lost chunk shows as a gap.
 //! Flows go by name, since their numbers change with the config. A hole is a chunk of the header alone (`count` 0): it
 //! answers for places that were given up in the middle of a queue.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,10 +28,13 @@ use bytes::Bytes;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
 use serde::{Deserialize, Serialize};
 
+use super::vault::{self, KeyId, Vault};
 use crate::message::{FlowId, Marks, Message, MessageId, Seq, Span, Stored};
 
 /// The layout above.
 const VERSION: u8 = 1;
+/// The same, with a sealed block.
+const SEALED: u8 = 2;
 /// Bytes before the block.
 const HEADER: usize = 37;
 /// LZ4 expands a byte to 255 at the most, which bounds what a damaged length can make us reserve.
@@ -44,7 +51,7 @@ pub(super) enum Damage {
     #[error("it is only {0} bytes long")]
     Short(usize),
     /// Written by another version.
-    #[error("it has version {0}, and this program reads version {VERSION}")]
+    #[error("it has version {0}, and this program reads up to version {SEALED}")]
     Version(u8),
     /// Bytes have changed.
     #[error("its checksum does not match")]
@@ -64,6 +71,9 @@ pub(super) enum Damage {
     /// It lies under another key.
     #[error("it lies at the wrong place")]
     Place,
+    /// Its seal does not open.
+    #[error("its seal does not open: it was altered, or sealed for another queue or with a key that is not here")]
+    Seal,
 }
 
 /// The places a chunk answers for.
@@ -150,6 +160,52 @@ impl Flows {
     }
 }
 
+/// What the chunks of a queue are sealed with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seal<'a> {
+    /// The keys.
+    pub vault: &'a Vault,
+    /// Name of the queue, `uplink:class`.
+    pub queue: &'a str,
+}
+
+impl Seal<'_> {
+    /// What is sealed together with a block.
+    fn about(self, header: &[u8]) -> Vec<u8> {
+        [b"chunk\0", self.queue.as_bytes(), b"\0", &header[5..]].concat()
+    }
+
+    /// A chunk of this queue as the first key seals it; `None` when it is so already, or does not open.
+    pub(super) fn renew(self, chunk: &Chunk) -> Option<Chunk> {
+        let current = self.vault.current()?;
+        if chunk.count == 0 || sealed_with(&chunk.value) == Some(Some(current)) {
+            return None;
+        }
+        let Header { extent, count, raw } = header(&chunk.value).ok()?;
+        let block = open(&chunk.value, self).ok()?;
+        Some(write(extent, count, u32::try_from(raw).ok()?, &block, self))
+    }
+}
+
+/// The key that a chunk which begins with these bytes was sealed with, `Some(None)` for none; `None` when they do not
+/// tell.
+pub(super) fn sealed_with(start: &[u8]) -> Option<Option<KeyId>> {
+    match *start.first()? {
+        VERSION => Some(None),
+        SEALED => start.get(HEADER..)?.first_chunk().map(|id| Some(KeyId(*id))),
+        _ => None,
+    }
+}
+
+/// The block of a chunk.
+fn open<'v>(value: &'v [u8], seal: Seal<'_>) -> Result<Cow<'v, [u8]>, Damage> {
+    let (header, block) = value.split_at_checked(HEADER).ok_or(Damage::Short(value.len()))?;
+    if value[0] == VERSION {
+        return Ok(Cow::Borrowed(block));
+    }
+    seal.vault.open(&seal.about(header), block).map(Cow::Owned).ok_or(Damage::Seal)
+}
+
 /// Packs messages into chunks; its buffers are used again from chunk to chunk.
 pub(super) struct Packer {
     raw: Vec<u8>,
@@ -220,7 +276,7 @@ impl Packer {
     }
 
     /// Ends the chunk; `None` when nothing was pushed.
-    pub(super) fn finish(&mut self, flows: &Flows) -> Option<Chunk> {
+    pub(super) fn finish(&mut self, flows: &Flows, seal: Seal<'_>) -> Option<Chunk> {
         if self.count == 0 {
             return None;
         }
@@ -231,8 +287,8 @@ impl Packer {
             .expect("the output has the maximum size of a block");
         let raw = u32::try_from(self.raw.len())
             .expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
-        let extent = Extent { first: self.first, end: self.end, bytes: (HEADER + length) as u64, since_us: self.since_us };
-        let chunk = seal(extent, self.count, raw, &self.packed[..length]);
+        let extent = Extent { first: self.first, end: self.end, bytes: 0, since_us: self.since_us };
+        let chunk = write(extent, self.count, raw, &self.packed[..length], seal);
         self.count = 0;
         Some(chunk)
     }
@@ -240,23 +296,40 @@ impl Packer {
 
 /// A chunk that answers for its places with nothing.
 pub(super) fn hole(first: u64, end: u64, since_us: u64) -> Chunk {
-    seal(Extent { first, end, bytes: HEADER as u64, since_us }, 0, 0, &[])
+    let value = begin(VERSION, Extent { first, end, bytes: 0, since_us }, 0, 0, 0);
+    finish(value, Extent { first, end, bytes: 0, since_us }, 0)
 }
 
-/// Header and block.
-fn seal(extent: Extent, count: u32, raw: u32, block: &[u8]) -> Chunk {
-    let mut value = Vec::with_capacity(HEADER + block.len());
-    value.push(VERSION);
+/// Header and block; the extent learns its size.
+fn write(extent: Extent, count: u32, raw: u32, block: &[u8], seal: Seal<'_>) -> Chunk {
+    let is_sealed = seal.vault.current().is_some();
+    let version = if is_sealed { SEALED } else { VERSION };
+    let mut value = begin(version, extent, count, raw, block.len() + vault::OVERHEAD);
+    if is_sealed {
+        let about = seal.about(&value);
+        seal.vault.seal(&about, block, &mut value);
+    } else {
+        value.extend_from_slice(block);
+    }
+    finish(value, extent, count)
+}
+
+fn begin(version: u8, extent: Extent, count: u32, raw: u32, room: usize) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEADER + room);
+    value.push(version);
     value.extend_from_slice(&[0; 4]);
     value.extend_from_slice(&extent.first.to_le_bytes());
     value.extend_from_slice(&(extent.end - extent.first).to_le_bytes());
     value.extend_from_slice(&count.to_le_bytes());
     value.extend_from_slice(&raw.to_le_bytes());
     value.extend_from_slice(&extent.since_us.to_le_bytes());
-    value.extend_from_slice(block);
+    value
+}
+
+fn finish(mut value: Vec<u8>, extent: Extent, count: u32) -> Chunk {
     let sum = checksum(&value);
     value[1..5].copy_from_slice(&sum.to_le_bytes());
-    Chunk { extent, count, value }
+    Chunk { extent: Extent { bytes: value.len() as u64, ..extent }, count, value }
 }
 
 fn checksum(value: &[u8]) -> u32 {
@@ -276,7 +349,7 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     if value.len() < HEADER {
         return Err(Damage::Short(value.len()));
     }
-    if value[0] != VERSION {
+    if value[0] != VERSION && value[0] != SEALED {
         return Err(Damage::Version(value[0]));
     }
     if checksum(value).to_le_bytes() != value[1..5] {
@@ -286,7 +359,7 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     let half = |at: usize| value[at..].first_chunk().copied().map_or(0, u32::from_le_bytes);
     let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
     let end = first.checked_add(span).ok_or(Damage::Lengths)?;
-    let is_hole = value.len() == HEADER && count == 0 && raw == 0 && span > 0;
+    let is_hole = value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
     if (count == 0 && !is_hole) || u64::from(count) > span || raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION) {
         return Err(Damage::Lengths);
     }
@@ -299,12 +372,12 @@ pub(super) fn summary(value: &[u8]) -> Result<(Extent, u32), Damage> {
 }
 
 /// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
-pub(super) fn decode(value: &[u8], flows: &Flows) -> Result<Content, Damage> {
+pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Content, Damage> {
     let Header { extent, count, raw } = header(value)?;
     if count == 0 {
         return Ok(Content { extent, messages: Vec::new() });
     }
-    let block = decompress(&value[HEADER..], raw).map_err(|_| Damage::Block)?;
+    let block = decompress(&open(value, seal)?, raw).map_err(|_| Damage::Block)?;
     if block.len() != raw || (count as usize).saturating_mul(MIN_RECORD) > raw {
         return Err(Damage::Lengths);
     }
@@ -378,13 +451,18 @@ pub(super) mod tests {
         Flows::new(&["one".into(), "two".into(), "three".into()])
     }
 
+    fn plain() -> Seal<'static> {
+        static NOTHING: std::sync::LazyLock<Vault> = std::sync::LazyLock::new(Vault::default);
+        Seal { vault: &NOTHING, queue: "cloud:alarm" }
+    }
+
     fn pack(first: u64, messages: &[(u64, Message)]) -> Chunk {
         let mut packer = Packer::new();
         packer.begin(first);
         for (place, message) in messages {
             packer.push(*place, message, 77);
         }
-        packer.finish(&flows()).unwrap()
+        packer.finish(&flows(), plain()).unwrap()
     }
 
     /// Messages at rising places from `first` on, some places left out.
@@ -406,7 +484,7 @@ pub(super) mod tests {
         #[test]
         fn what_was_packed_is_read_back((first, messages) in placed()) {
             let chunk = pack(first, &messages);
-            let content = decode(&chunk.value, &flows()).unwrap();
+            let content = decode(&chunk.value, &flows(), plain()).unwrap();
             prop_assert_eq!(content.extent, chunk.extent);
             prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
             prop_assert_eq!(content.extent.end, messages.last().unwrap().0 + 1);
@@ -416,7 +494,7 @@ pub(super) mod tests {
 
         #[test]
         fn any_bytes_are_refused_without_a_panic(value in proptest::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(decode(&value, &flows()).is_err());
+            prop_assert!(decode(&value, &flows(), plain()).is_err());
         }
 
         #[test]
@@ -424,7 +502,7 @@ pub(super) mod tests {
             let mut value = pack(first, &messages).value;
             let at = at.index(value.len());
             value[at] ^= 1 << bit;
-            prop_assert!(decode(&value, &flows()).is_err());
+            prop_assert!(decode(&value, &flows(), plain()).is_err());
         }
 
         #[test]
@@ -442,11 +520,45 @@ pub(super) mod tests {
             value[0] = VERSION;
             let sum = checksum(&value);
             value[1..5].copy_from_slice(&sum.to_le_bytes());
-            if let Ok(content) = decode(&value, &flows()) {
+            if let Ok(content) = decode(&value, &flows(), plain()) {
                 let extent = content.extent;
                 prop_assert!(content.messages.iter().all(|stored| (extent.first..extent.end).contains(&stored.seq.0)));
                 prop_assert!(content.messages.windows(2).all(|pair| pair[0].seq < pair[1].seq));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_sealed_chunk_opens_in_its_queue_only_and_shows_nothing_but_its_extent(
+            (first, messages) in placed(), at in any::<prop::sample::Index>(), bit in 0_u32..8,
+        ) {
+            let (old, new) = (vault::tests::vault(&[1]), vault::tests::vault(&[2, 1]));
+            let of = |vault, queue| Seal { vault, queue };
+            let mut packer = Packer::new();
+            packer.begin(first);
+            messages.iter().for_each(|(place, message)| packer.push(*place, message, 77));
+            let chunk = packer.finish(&flows(), of(&old, "cloud:alarm")).unwrap();
+            prop_assert_eq!(summary(&chunk.value).unwrap(), (chunk.extent, chunk.count));
+            prop_assert_eq!(chunk.value.len(), pack(first, &messages).value.len() + vault::OVERHEAD);
+            prop_assert_eq!(decode(&chunk.value, &flows(), of(&old, "cloud:debug")).unwrap_err(), Damage::Seal);
+            prop_assert_eq!(decode(&chunk.value, &flows(), plain()).unwrap_err(), Damage::Seal);
+            let renewed = of(&new, "cloud:alarm").renew(&chunk).unwrap();
+            prop_assert!(of(&new, "cloud:alarm").renew(&renewed).is_none() && of(&old, "cloud:alarm").renew(&chunk).is_none());
+            for chunk in [&chunk, &renewed, &of(&new, "cloud:alarm").renew(&pack(first, &messages)).unwrap()] {
+                let content = decode(&chunk.value, &flows(), of(&new, "cloud:alarm")).unwrap();
+                prop_assert_eq!(content.extent, chunk.extent);
+                let read: Vec<_> = content.messages.into_iter().map(|stored| (stored.seq.0, stored.message)).collect();
+                prop_assert_eq!(&read, &messages);
+            }
+            // A header that was altered with care, so that its checksum matches.
+            let mut value = chunk.value;
+            let at = at.index(value.len());
+            value[at] ^= 1 << bit;
+            prop_assert!(decode(&value, &flows(), of(&old, "cloud:alarm")).is_err());
+            let sum = checksum(&value);
+            value[1..5].copy_from_slice(&sum.to_le_bytes());
+            prop_assert!((1..5).contains(&at) || decode(&value, &flows(), of(&old, "cloud:alarm")).is_err());
         }
     }
 
@@ -455,14 +567,15 @@ pub(super) mod tests {
         let message = |flow| Message { flow: FlowId(flow), ..Message::default() };
         let chunk = pack(0, &[(0, message(0)), (1, message(2)), (2, message(9))]);
         let today = Flows::new(&["three".into()]);
-        let found: Vec<_> = decode(&chunk.value, &today).unwrap().messages.iter().map(|stored| stored.message.flow).collect();
+        let found: Vec<_> =
+            decode(&chunk.value, &today, plain()).unwrap().messages.iter().map(|stored| stored.message.flow).collect();
         assert_eq!(found, [UNKNOWN_FLOW, FlowId(0), UNKNOWN_FLOW]);
     }
 
     #[test]
     fn a_hole_answers_for_its_places_with_nothing() {
         let hole = hole(7, 30, 9);
-        let content = decode(&hole.value, &flows()).unwrap();
+        let content = decode(&hole.value, &flows(), plain()).unwrap();
         assert_eq!((content.extent, content.messages.len()), (hole.extent, 0));
         assert!(hole.extent.is_hole() && hole.extent.end == 30);
         assert!(!pack(0, &[(0, Message::default())]).extent.is_hole());
@@ -471,7 +584,7 @@ pub(super) mod tests {
     #[test]
     fn a_chunk_of_a_later_version_says_so() {
         let mut value = pack(0, &[(0, Message::default())]).value;
-        value[0] = 2;
-        assert_eq!(decode(&value, &flows()).unwrap_err(), Damage::Version(2));
+        value[0] = 3;
+        assert_eq!(decode(&value, &flows(), plain()).unwrap_err(), Damage::Version(3));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::vault::KeyId;
+
 /// Why the spool cannot be opened or closed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,6 +48,23 @@ pub enum Error {
         found: u8,
         /// Format this version knows.
         known: u8,
+    },
+    /// Something in it is sealed with a key that the config does not have.
+    #[error(
+        "the store in `{}` is sealed with key {key}, {}; nothing was touched", path.display(),
+        if *has_others {
+            "which is not among those of the config: add it to `encrypt.old_keys` in [spool], until what it has sealed is gone"
+        } else {
+            "and the config has none: set `encrypt.key` in [spool]"
+        }
+    )]
+    Key {
+        /// The folder.
+        path: PathBuf,
+        /// The key, by its id.
+        key: KeyId,
+        /// The config has another.
+        has_others: bool,
     },
     /// The disk refuses.
     #[error("the store in `{}` cannot be opened", path.display())]

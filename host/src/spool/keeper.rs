@@ -34,7 +34,7 @@ use super::notes::Notes;
 use super::queue::Mark;
 use super::room::{Condition, Room, Standing};
 use super::state::Changes;
-use super::store::{Store, StoreError};
+use super::store::{self, Store, StoreError};
 use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
@@ -198,12 +198,14 @@ impl Keeper {
         let state_due = locked(&self.shared.checkpoints).due();
         let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
         let written = records.chain(self.pending_due()).chain(state_due).filter(|_| may_spill);
-        dues.chain([self.look_at]).chain(written).min()
+        let urgent = locked(&self.shared.pending).is_urgent().then_some(0);
+        dues.chain([self.look_at]).chain(written).chain(urgent).min()
     }
 
     /// When what was given up outside a commit is to be written (running clock).
     fn pending_due(&self) -> Option<u64> {
-        locked(&self.shared.pending).since_us().map(|since| since.saturating_add(LEDGER_EVERY_US))
+        let pending = locked(&self.shared.pending);
+        if pending.is_urgent() { Some(0) } else { pending.since_us().map(|since| since.saturating_add(LEDGER_EVERY_US)) }
     }
 
     fn may_spill(&self) -> bool {
@@ -258,6 +260,7 @@ impl Keeper {
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 && states == 0 && is_told {
+                    store::retire(&self.shared.config, &self.folder);
                     return Ok(());
                 }
                 if self.may_spill() {
@@ -312,8 +315,12 @@ impl Keeper {
             self.write_queue(store, index, demand)?;
         }
         self.write_letters(store)?;
+        let is_urgent = locked(&self.shared.pending).is_urgent();
         if self.may_spill() {
             self.write_states(store, demand)?;
+        }
+        // What an operator gives up is to make room.
+        if self.may_spill() || is_urgent {
             self.write_pending(store, demand)?;
         }
         let (must_last, all) = (self.work.must_last(), demand == Demand::All);

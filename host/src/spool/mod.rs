@@ -43,6 +43,7 @@ mod error;
 mod expired;
 mod folder;
 mod keeper;
+mod keys;
 mod ledger;
 mod letters;
 mod link;
@@ -58,6 +59,7 @@ mod shared;
 mod state;
 mod store;
 mod tools;
+mod vault;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -75,6 +77,7 @@ pub use tools::{
     Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError, Request, Returned, Stopped,
     ToolError, Tools,
 };
+pub use vault::{KeyId, SealingKey, Vault};
 
 use crate::message::{Backlog, Outlet};
 use link::Link;

@@ -10,11 +10,12 @@
 //! Disk holds a contiguous prefix of what is owed, RAM the rest. Places are never used twice: a new boot begins at a
 //! base of its own, and the places in between count as accepted.
 
+mod fresh;
 mod low;
 mod policy;
 mod spill;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use policy::Split;
 
@@ -93,7 +94,8 @@ pub(super) struct Queue {
     head_start: u64,
     head: VecDeque<Held>,
     accepted: Ranges,
-    refused: BTreeSet<u64>,
+    /// Not handed out again: refused for good, expired or given up by hand, until that is on the medium.
+    barred: Ranges,
     chunks: BTreeMap<u64, Extent>,
     gone: Vec<u64>,
     stored: Mark,
@@ -112,6 +114,8 @@ pub(super) struct Queue {
     strikes: (u64, u32),
     /// Behind what the uplink has in hand on this connection; 0 for nothing.
     lent: u64,
+    /// What was handed out ahead of the disk's part on this connection; `None` where first in is first out.
+    ahead: Option<Ranges>,
     /// What the commit under way gives up, and the bytes of its chunks.
     doomed: Ranges,
     doomed_bytes: u64,
@@ -134,7 +138,7 @@ impl Queue {
             head_start: base,
             head: VecDeque::new(),
             accepted,
-            refused: BTreeSet::new(),
+            barred: Ranges::default(),
             chunks: first.into_iter().map(|extent| (extent.first, extent)).collect(),
             gone: Vec::new(),
             stored,
@@ -151,6 +155,7 @@ impl Queue {
             shed_from: base,
             strikes: (0, 0),
             lent: 0,
+            ahead: None,
             doomed: Ranges::default(),
             doomed_bytes: 0,
             rest_until_us: 0,
@@ -206,10 +211,10 @@ impl Queue {
         let mut place = from.max(self.low);
         loop {
             let next = self.accepted.skip(place);
-            if !self.refused.contains(&next) {
+            place = self.barred.skip(next);
+            if place == next {
                 return next;
             }
-            place = next + 1;
         }
     }
 
@@ -221,13 +226,21 @@ impl Queue {
     /// See [`crate::message::Backlog::fetch`].
     pub(super) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
         let from = self.owed_from(from);
-        if self.is_doomed(from) {
+        if self.is_doomed(from) && self.ahead.is_none() {
             // Not to be passed over: should the commit fail, it is owed again. Whoever found nothing is rung for then.
             return Fetch::Empty;
+        }
+        if self.ahead.is_some() {
+            return if self.to_replay(from).is_some() { Fetch::Spilled } else { Fetch::Empty };
         }
         if from < self.disk_end {
             return Fetch::Spilled;
         }
+        self.fetch_from_ram(from, max, max_bytes)
+    }
+
+    /// What is owed from `from` on, which lies in RAM.
+    fn fetch_from_ram(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
         let skipped = usize::try_from(from.saturating_sub(self.head_start)).unwrap_or(usize::MAX);
         let mut found = Vec::with_capacity(max.min(self.head.len().saturating_sub(skipped)));
         let mut bytes = 0;
@@ -236,7 +249,7 @@ impl Queue {
             if found.len() >= max.max(1) || (bytes > 0 && bytes + message.weight() > max_bytes) || self.is_doomed(place) {
                 break;
             }
-            if self.refused.contains(&place) {
+            if self.barred.has(place) {
                 continue;
             }
             bytes += message.weight();
@@ -263,9 +276,6 @@ impl Queue {
         for place in from.max(self.head_start)..to {
             self.take(place, released);
         }
-        if !self.refused.is_empty() {
-            self.refused.retain(|place| !(from..to).contains(place));
-        }
         self.advance(now_us);
         on_disk + in_ram
     }
@@ -286,12 +296,17 @@ impl Queue {
 
     /// Moves `low` over what is accepted and forgets what lies before it.
     fn advance(&mut self, now_us: u64) {
+        while self.head.pop_front_if(|held| held.message.is_none()).is_some() {
+            self.head_start += 1;
+        }
         let low = self.accepted.skip(self.low);
         if low == self.low {
             return;
         }
         self.low = low;
         self.accepted.forget_before(low);
+        self.barred.forget_before(low);
+        self.ahead.iter_mut().for_each(|ahead| ahead.forget_before(low));
         if low > self.head_start {
             let passed = usize::try_from(low - self.head_start).map_or(self.head.len(), |count| count.min(self.head.len()));
             self.head.drain(..passed);
@@ -313,7 +328,7 @@ impl Queue {
 
     /// Upstream refused this one for good: it is not fetched again. False when that is known already.
     pub(super) fn refuse(&mut self, place: u64) -> bool {
-        place >= self.low && place < self.next() && self.accepted.skip(place) == place && self.refused.insert(place)
+        place >= self.low && place < self.next() && !self.accepted.has(place) && self.barred.insert(place, place + 1) > 0
     }
 
     /// The numbers.

@@ -1,6 +1,7 @@
 //! A set of places, kept as disjoint ranges: what upstream accepted ahead of the first it has not.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Disjoint, non-touching half-open ranges.
 #[derive(Debug, Default)]
@@ -35,6 +36,22 @@ impl Ranges {
         }
     }
 
+    /// Whether `place` is in the set.
+    pub(super) fn has(&self, place: u64) -> bool {
+        self.skip(place) != place
+    }
+
+    /// What of `from..to` is not in the set, rising.
+    pub(super) fn gaps(&self, from: u64, to: u64) -> Vec<Range<u64>> {
+        let (mut gaps, mut place) = (Vec::new(), self.skip(from));
+        while place < to {
+            let end = self.ends.range(place..).next().map_or(to, |(start, _)| to.min(*start));
+            gaps.push(place..end);
+            place = self.skip(end);
+        }
+        gaps
+    }
+
     /// Removes everything before `place`.
     pub(super) fn forget_before(&mut self, place: u64) {
         while let Some(entry) = self.ends.first_entry() {
@@ -57,6 +74,11 @@ impl Ranges {
         {
             last.insert(place);
         }
+    }
+
+    /// The place behind the last one; 0 for none.
+    pub(super) fn end(&self) -> u64 {
+        self.ends.last_key_value().map_or(0, |(_, end)| *end)
     }
 
     /// The ranges, rising.
@@ -93,6 +115,9 @@ mod tests {
                 let fresh = (from..from + length).filter(|place| model.insert(*place)).count() as u64;
                 prop_assert_eq!(ranges.insert(from, from + length), fresh);
                 prop_assert_eq!(ranges.covered(from / 2, from + 7), model.range(from / 2..from + 7).count() as u64);
+                let gaps = ranges.gaps(from / 2, from + 7).into_iter().flatten();
+                prop_assert!(gaps.eq((from / 2..from + 7).filter(|place| !model.contains(place))));
+                prop_assert_eq!(ranges.has(from), model.contains(&from));
                 prop_assert_eq!(ranges.skip(from), (from..).find(|place| !model.contains(place)).unwrap());
                 match forget {
                     0 => {

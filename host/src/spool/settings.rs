@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Error;
+use super::vault::{KeyId, Vault};
+
 /// What of a class goes first when there is no more room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Giving {
@@ -52,15 +55,22 @@ pub struct QueueConfig {
     pub class: Arc<str>,
     /// Of the class, for this queue alone.
     pub policy: Policy,
+    /// What comes overtakes what is on disk.
+    pub is_fresh_first: bool,
     /// Name of the link that drains it: the uplink's own, or a second one beside it.
     pub link: Arc<str>,
 }
 
 impl QueueConfig {
-    /// A queue that its uplink's own link drains.
+    /// A queue that its uplink's own link drains, first in, first out.
     pub fn new(uplink: &str, class: Arc<str>, policy: Policy) -> Self {
         let uplink: Arc<str> = uplink.into();
-        Self { link: Arc::clone(&uplink), uplink, class, policy }
+        Self { link: Arc::clone(&uplink), uplink, class, policy, is_fresh_first: false }
+    }
+
+    /// `uplink:class`.
+    pub(super) fn name(&self) -> String {
+        format!("{}:{}", self.uplink, self.class)
     }
 }
 
@@ -91,4 +101,13 @@ pub struct Config {
     pub dead_letter_bytes: u64,
     /// Where upstream is told what was given up; `None`: it is not.
     pub gap_topic: Option<Arc<str>>,
+    /// What it is sealed with on disk; empty: not at all.
+    pub vault: Vault,
+}
+
+impl Config {
+    /// The store needs this key.
+    pub(super) fn no_key(&self, key: KeyId) -> Error {
+        Error::Key { path: self.path.clone(), key, has_others: self.vault.current().is_some() }
+    }
 }

@@ -9,7 +9,7 @@ use prometheus::IntCounter;
 
 use super::bell::Bell;
 use super::card::{Card, Totals};
-use super::chunk::{Extent, Flows};
+use super::chunk::{Extent, Flows, Seal};
 use super::folder::Folder;
 use super::keeper::{self, Keeper};
 use super::ledger::{Books, Entry, Pending, Place};
@@ -19,7 +19,7 @@ use super::queue::{Limits, Mark, Queue};
 use super::room::{Condition, Room, Standing};
 use super::state::Checkpoints;
 use super::store::{Store, StoreError};
-use super::{Config, Error, Metrics, Policy, describe, locked};
+use super::{Config, Error, Metrics, Policy, describe, keys, locked};
 use crate::clock::Now;
 use crate::message::LossReason;
 
@@ -49,6 +49,8 @@ pub(super) enum Ending {
 /// One queue, with what belongs to it.
 pub(super) struct Slot {
     pub(super) queue: Mutex<Queue>,
+    /// `uplink:class`.
+    pub(super) name: String,
     pub(super) link: Arc<Link>,
     pub(super) policy: Policy,
     pub(super) appended: IntCounter,
@@ -124,6 +126,7 @@ impl Shared {
         config: Config,
         metrics: Metrics,
     ) -> Result<(Arc<Self>, Keeper), Error> {
+        keys::check(folder.path(), &config.vault).map_err(|key| config.no_key(key))?;
         let mut room = Room::new(&folder, config.reserve_bytes);
         let begin = match purpose {
             Purpose::Run => keeper::begin(&config, &mut folder, &mut room)?,
@@ -184,6 +187,11 @@ impl Shared {
             tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
         }
         *locked(&self.strangers) = found;
+    }
+
+    /// What the chunks of a queue are sealed with.
+    pub(super) fn seal(&self, index: usize) -> Seal<'_> {
+        Seal { vault: &self.config.vault, queue: &self.slots[index].name }
     }
 
     /// When a queue wants to be written.
@@ -292,7 +300,7 @@ impl Shared {
         }
         let condition = match error {
             StoreError::Disk(error) => Condition::of(error),
-            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Overtaken(_) => Condition::Failing,
+            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Key(_) | StoreError::Overtaken(_) => Condition::Failing,
         };
         self.fault.store(condition as u8, Ordering::Release);
         self.alarm(condition, &describe(error));
@@ -361,7 +369,8 @@ pub(super) fn slots(
     let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
         let labels = [&*queue.uplink, &*queue.class];
         Some(Slot {
-            queue: Mutex::new(Queue::new(boot, mark, first)),
+            queue: Mutex::new(Queue::new(boot, mark, first).with_fresh_first(queue.is_fresh_first)),
+            name: queue.name(),
             link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
             policy: queue.policy,
             appended: metrics.appended.with_label_values(&labels),

@@ -19,11 +19,13 @@
 
 mod log;
 mod open;
+mod sealed;
 mod state;
 mod tail;
 mod tools;
 
-pub(super) use open::{Opened, is_held, no_books, open, open_files};
+pub(super) use log::sealed_with as chunks_sealed_with;
+pub(super) use open::{Opened, is_held, no_books, open, open_files, retire};
 
 use std::fs::File;
 use std::io;
@@ -39,10 +41,14 @@ use super::ledger::Changes;
 use super::letters::{self, Kept, LetterId};
 use super::queue::Mark;
 use super::seam::{Call, Seam};
+use super::vault::{KeyId, Vault};
+use sealed::Kind;
 use tail::Tail;
 
 /// The layout above.
 pub(super) const FORMAT: u8 = 2;
+/// The same, and something in it is sealed: a program that knows no seals must not take that for damage.
+const FORMAT_SEALED: u8 = 3;
 const MARK: &[u8] = b"m";
 /// Damaged values kept for salvage; more would let a broken card fill itself.
 const DAMAGED_KEPT: usize = 256;
@@ -62,6 +68,9 @@ pub(super) enum StoreError {
     /// Another version wrote it.
     #[error("the store has format {0}, and this program knows {FORMAT}")]
     Format(u8),
+    /// A key is not here.
+    #[error("the store is sealed with key {0}, which the config does not have")]
+    Key(KeyId),
 }
 
 impl From<sled::Error> for StoreError {
@@ -105,6 +114,7 @@ pub(super) struct Store {
     /// It was told something that must not wait.
     is_behind: AtomicBool,
     seam: Seam,
+    vault: Vault,
 }
 
 /// What one commit changes in a queue's tree.
@@ -129,12 +139,13 @@ fn decode_mark(value: &[u8]) -> Option<Mark> {
 
 type Entry = (sled::IVec, sled::IVec);
 
-fn batch_of(changes: Changes) -> sled::Batch {
+fn batch_of(changes: Changes, vault: &Vault) -> sled::Batch {
     let mut batch = sled::Batch::default();
     for key in changes.gone {
         batch.remove(key);
     }
     for (key, value) in changes.put {
+        let value = sealed::seal(vault, Kind::Ledger, &key, value);
         batch.insert(key, value);
     }
     batch
@@ -172,13 +183,13 @@ impl Store {
     /// Writes changes of the ledger alone. Not durable yet.
     pub(super) fn write_ledger(&self, changes: Changes) -> Result<(), StoreError> {
         self.is_behind.store(true, Ordering::Release);
-        guarded(|| self.ledger.apply_batch(batch_of(changes)))
+        guarded(|| self.ledger.apply_batch(batch_of(changes, &self.vault)))
     }
 
     /// Applies a batch to a tree and changes to the ledger, both or neither.
     fn apply(&self, tree: &sled::Tree, batch: sled::Batch, changes: Option<Changes>) -> Result<(), StoreError> {
         let Some(changes) = changes else { return guarded(|| tree.apply_batch(batch)) };
-        let entries = batch_of(changes);
+        let entries = batch_of(changes, &self.vault);
         guarded(|| {
             let both = [tree, &self.ledger];
             let done = both.transaction(|trees| {
@@ -195,7 +206,7 @@ impl Store {
     /// Writes letters and deletes others, with what the ledger says of those, in one batch. Not durable yet.
     pub(super) fn write_letters(
         &self,
-        letters: &[(LetterId, Vec<u8>)],
+        letters: Vec<(LetterId, Vec<u8>)>,
         gone: &[LetterId],
         kept: Kept,
         evicted: Option<Changes>,
@@ -205,7 +216,9 @@ impl Store {
             batch.remove(&letters::key(*id));
         }
         for (id, value) in letters {
-            batch.insert(&letters::key(*id), value.as_slice());
+            let key = letters::key(id);
+            let value = sealed::seal(&self.vault, Kind::Letter, &key, value);
+            batch.insert(&key, value);
         }
         batch.insert(MARK, rmp_serde::to_vec(&kept).expect("some numbers always go into a Vec"));
         self.pass(Call::Write)?;
@@ -217,7 +230,7 @@ impl Store {
     /// to date, too, so that nothing need be looked for at the next start.
     pub(super) fn settle(&self, all: bool) -> Result<(), StoreError> {
         for tail in &self.queues {
-            if tail.tidy()? {
+            if tail.tidy(&self.vault)? {
                 self.is_written.store(true, Ordering::Release);
                 self.is_behind.store(true, Ordering::Release);
             }

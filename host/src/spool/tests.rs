@@ -2,6 +2,7 @@
 
 mod disk;
 mod policy;
+mod sealed;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,6 +48,7 @@ pub(super) fn config(path: &Path) -> Config {
         dead_letters: 100,
         gap_topic: None,
         dead_letter_bytes: 1 << 20,
+        vault: Vault::default(),
     }
 }
 
@@ -91,15 +93,20 @@ impl Bench {
     }
 
     fn reopen(self) -> Self {
-        let config = self.shared.config.clone();
+        let vault = self.shared.config.vault.clone();
+        self.reopen_with(vault)
+    }
+
+    fn reopen_with(self, vault: Vault) -> Self {
+        let config = Config { vault, ..self.shared.config.clone() };
         self.kill();
         Self::open(config)
     }
 
     /// What the next process finds after a SIGKILL: the files as they are now, in another folder.
-    fn crash(self, to: &Path) -> Self {
+    fn crash(self, to: &Path, vault: Vault) -> Self {
         copy_folder(&self.shared.config.path, to);
-        let config = Config { path: to.to_owned(), ..self.shared.config.clone() };
+        let config = Config { path: to.to_owned(), vault, ..self.shared.config.clone() };
         self.kill();
         Self::open(config)
     }
@@ -115,12 +122,35 @@ impl Bench {
             let next = match self.backlog.fetch(queue, from, max, 2_000) {
                 Fetch::Ready(list) => list,
                 Fetch::Spilled => self.backlog.read(queue, from),
+                Fetch::Empty if self.shared.config.queues[usize::from(queue.0)].is_fresh_first => {
+                    found.extend(self.fresh(queue, None));
+                    return found;
+                }
                 Fetch::Empty => return found,
             };
             if let Some(last) = next.last() {
                 from = last.seq.next();
             }
             found.extend(next);
+        }
+    }
+
+    /// What lies on disk of a queue in which fresh data goes first, without what has gone ahead.
+    fn replayed(&self, queue: QueueId) -> Vec<Stored> {
+        let (mut found, mut from) = (Vec::new(), Seq(0));
+        while matches!(self.backlog.fetch(queue, from, 9, 2_000), Fetch::Spilled) {
+            found.extend(self.backlog.read(queue, from));
+            from = found.last().map_or(Seq(u64::MAX), |last| last.seq.next());
+        }
+        found
+    }
+
+    /// All that lies in RAM behind this one.
+    fn fresh(&self, queue: QueueId, behind: Option<&Stored>) -> Vec<Stored> {
+        let from = behind.map_or(Seq(0), |stored| stored.seq.next());
+        match locked(&self.shared.slots[usize::from(queue.0)].queue).fetch_fresh(from.0, usize::MAX, usize::MAX, false) {
+            Fetch::Ready(list) => list,
+            Fetch::Spilled | Fetch::Empty => Vec::new(),
         }
     }
 
@@ -459,7 +489,7 @@ fn a_folder_in_use_is_refused_by_name_and_holder() {
 fn a_store_of_another_version_is_refused_and_left_alone() {
     let folder = tempdir();
     Bench::open(config(folder.path())).kill();
-    for other in [1, 3] {
+    for other in [1, 4] {
         store::set_format(&folder.path().join("store"), other);
         let error = Spool::open(config(folder.path()), metrics()).err().unwrap();
         assert!(matches!(error, Error::Format { known: 2, found, .. } if found == other), "{error}");

@@ -13,10 +13,13 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use zstd::bulk::Compressor;
 
-use crate::message::{Headers, Marks, Stored, push_header};
+use crate::message::{Headers, Marks, Message, Stored, push_header};
 
 /// The user property that carries the id.
 const ID: &str = "tidegate-id";
+/// The user property of what is replayed: its arrival, microseconds since 1970.
+const REPLAYED: &str = "tidegate-replayed";
+const REPLAYED_LEVEL: &[u8] = b"/replayed";
 const CONTENT_TYPE: &str = ":content-type";
 /// The user property of a compressed payload; its content type stays that of what is inside.
 const ENCODING: &str = "content-encoding";
@@ -48,9 +51,23 @@ pub enum Pack {
     MsgpackArray,
 }
 
+/// How a message from the backlog says that fresh data went ahead of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplayMark {
+    /// By the user property `tidegate-replayed`, with the time of its arrival; MQTT 3.1.1 has none.
+    #[default]
+    Property,
+    /// By a last level of its topic, `/replayed`.
+    Topic,
+    /// Not at all.
+    None,
+}
+
 /// How messages are dressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
+    /// How what is replayed says so; an envelope does in any case.
+    pub replay: ReplayMark,
     /// Where the id goes.
     pub id: IdForm,
     /// Whether neighbours share a publish.
@@ -63,7 +80,7 @@ pub struct Form {
 
 impl Default for Form {
     fn default() -> Self {
-        Self { id: IdForm::None, pack: Pack::Raw, pack_bytes: 16 << 10, compress: false }
+        Self { replay: ReplayMark::Property, id: IdForm::None, pack: Pack::Raw, pack_bytes: 16 << 10, compress: false }
     }
 }
 
@@ -80,8 +97,8 @@ pub(super) struct Packet {
 /// Dresses the messages of one uplink.
 pub(super) struct Dress {
     form: Form,
-    /// Of each queue: `<uplink>/<class>/`.
-    names: Vec<String>,
+    /// Of each way: `<uplink>/<class>/`, and whether its messages are replayed.
+    names: Vec<(String, bool)>,
     /// Header blocks and payloads are cut from these, so that not every message costs an allocation.
     block: BytesMut,
     payload: BytesMut,
@@ -99,6 +116,9 @@ struct Cover<'a> {
     device: &'a str,
     /// Wall clock at arrival, microseconds since 1970.
     ts: u64,
+    /// Fresh data went ahead of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
 }
 
 /// An envelope in MessagePack, which has bytes.
@@ -109,20 +129,36 @@ struct Envelope<'a> {
     seq: u64,
     device: &'a str,
     ts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
     #[serde(with = "serde_bytes")]
     payload: &'a [u8],
 }
 
 impl Dress {
-    /// For queues with these names (`<uplink>/<class>/`).
-    pub(super) fn new(form: Form, names: Vec<String>) -> Self {
+    /// For queues with these names (`<uplink>/<class>/`); what comes out of some is replayed.
+    pub(super) fn new(form: Form, names: Vec<(String, bool)>) -> Self {
         let compressor = if form.compress { Compressor::new(LEVEL).ok() } else { None };
         Self { form, names, block: BytesMut::new(), payload: BytesMut::new(), text: String::new(), compressor }
     }
 
     /// Whether messages go out as they came.
-    fn is_plain(&self) -> bool {
-        self.form.id == IdForm::None && self.form.pack == Pack::Raw && self.compressor.is_none()
+    fn is_plain(&self, queue: usize) -> bool {
+        let is_marked = self.names[queue].1 && self.form.replay != ReplayMark::None;
+        self.form.id == IdForm::None && self.form.pack == Pack::Raw && self.compressor.is_none() && !is_marked
+    }
+
+    /// Whether user properties tell what is replayed.
+    pub(super) fn marks_by_property(&self) -> bool {
+        self.form.replay == ReplayMark::Property && self.names.iter().any(|(_, is_replayed)| *is_replayed)
+    }
+
+    /// The topic upstream.
+    fn topic(&self, queue: usize, message: &Message) -> Bytes {
+        if self.form.replay == ReplayMark::Topic && self.names[queue].1 {
+            return [&message.topic, REPLAYED_LEVEL].concat().into();
+        }
+        message.topic.clone()
     }
 
     /// The next publish of `queue`, whose messages are `ready`: the first of them, and where payloads are packed as many
@@ -130,8 +166,8 @@ impl Dress {
     pub(super) fn packet<'a>(&mut self, queue: usize, mut ready: impl Iterator<Item = &'a Stored>) -> Option<Packet> {
         let first = ready.next()?;
         let message = &first.message;
-        let (topic, marks) = (message.topic.clone(), message.marks);
-        if self.is_plain() {
+        let (topic, marks) = (self.topic(queue, message), message.marks);
+        if self.is_plain(queue) {
             return Some(Packet { topic, payload: message.payload.clone(), headers: message.headers.clone(), marks, count: 1 });
         }
         let count = self.fill(queue, first, ready);
@@ -189,10 +225,14 @@ impl Dress {
         self.text.clear();
         if self.form.id != IdForm::None {
             // Writing into a text cannot fail.
-            let _ = write!(self.text, "{}{}/{}", self.names[queue], seq.boot(), seq.number());
+            let _ = write!(self.text, "{}{}/{}", self.names[queue].0, seq.boot(), seq.number());
         }
         if self.form.id == IdForm::Property {
             put_header(&mut self.block, ID, self.text.as_bytes());
+        }
+        let replayed = self.names[queue].1.then_some(true);
+        if replayed.is_some() && self.form.replay == ReplayMark::Property {
+            put_header(&mut self.block, REPLAYED, message.received_us.to_string().as_bytes());
         }
         let out = &mut self.payload;
         if self.form.id == IdForm::Envelope {
@@ -200,8 +240,8 @@ impl Dress {
             let (id, device, boot, number, ts) = (&*self.text, &*device, seq.boot(), seq.number(), message.received_us);
             let payload = &message.payload;
             match self.form.pack {
-                Pack::MsgpackArray => put_msgpack(out, &Envelope { id, boot, seq: number, device, ts, payload }),
-                Pack::Raw | Pack::JsonArray => put_json(out, &Cover { id, boot, seq: number, device, ts }, payload),
+                Pack::MsgpackArray => put_msgpack(out, &Envelope { id, boot, seq: number, device, ts, replayed, payload }),
+                Pack::Raw | Pack::JsonArray => put_json(out, &Cover { id, boot, seq: number, device, ts, replayed }, payload),
             }
             return;
         }
@@ -301,7 +341,7 @@ mod tests {
     }
 
     fn dress(id: IdForm, pack: Pack) -> Dress {
-        Dress::new(Form { id, pack, ..Form::default() }, vec!["cloud/telemetry/".into()])
+        Dress::new(Form { id, pack, ..Form::default() }, vec![("cloud/telemetry/".into(), false)])
     }
 
     fn headers(packet: &Packet) -> Vec<(String, String)> {
@@ -310,6 +350,21 @@ mod tests {
             (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
         };
         Headers(&packet.headers).map(text).collect()
+    }
+
+    #[test]
+    fn what_is_replayed_says_so_in_the_way_that_was_asked_for() {
+        let message = stored(0, "up/d1", b"{}");
+        let packet = |form| Dress::new(form, vec![("cloud/telemetry/".into(), true)]).packet(0, [&message].into_iter()).unwrap();
+        let property = packet(Form::default());
+        let headers: Vec<_> = Headers(&property.headers).flatten().collect();
+        assert_eq!((&*property.topic, headers), (&b"up/d1"[..], vec![(REPLAYED, &b"5"[..])]));
+        let topic = packet(Form { replay: ReplayMark::Topic, ..Form::default() });
+        assert_eq!((&*topic.topic, &*topic.headers), (&b"up/d1/replayed"[..], &b""[..]));
+        let none = packet(Form { replay: ReplayMark::None, ..Form::default() });
+        assert_eq!((&*none.topic, &*none.headers), (&b"up/d1"[..], &b""[..]));
+        let envelope = packet(Form { replay: ReplayMark::None, id: IdForm::Envelope, ..Form::default() });
+        assert_eq!(serde_json::from_slice::<Value>(&envelope.payload).unwrap()["replayed"], json!(true));
     }
 
     #[test]
@@ -389,7 +444,7 @@ mod tests {
     fn a_compressed_payload_says_so_and_is_the_same_inside() {
         let one = stored(0, "up/d1", &[b'a'; 5_000]);
         let form = Form { compress: true, ..Form::default() };
-        let packet = Dress::new(form, vec!["cloud/telemetry/".into()]).packet(0, [&one].into_iter()).unwrap();
+        let packet = Dress::new(form, vec![("cloud/telemetry/".into(), false)]).packet(0, [&one].into_iter()).unwrap();
         assert!(packet.payload.len() < 100);
         assert_eq!(zstd::bulk::decompress(&packet.payload, 9_999).unwrap(), one.message.payload);
         assert_eq!(headers(&packet), [("content-encoding".to_owned(), "zstd".to_owned())]);

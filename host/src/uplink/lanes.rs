@@ -31,6 +31,10 @@ impl Backlog for Lane {
         self.backlog.fetch(queue, from, max, max_bytes)
     }
 
+    fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
+        self.backlog.fetch_fresh(queue, from, max, max_bytes)
+    }
+
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         self.backlog.read(queue, from)
     }

@@ -7,6 +7,7 @@
 //! - Messages of a queue go out in the order of their `Seq`. The window is counted in our own sequence, not in packet
 //!   ids; the spool is the only memory, so on any error sending starts over at the first message that is not
 //!   accepted. At least once, then; first occurrences stay in order, since everything behind the gap is sent again too.
+//! - In a class that sends fresh data first, what is on disk follows beside it, and says that it does.
 //! - Queues share the link by weight, so that none waits behind the backlog of another; the rates of the uplink hold over
 //!   all of them.
 //! - The spool hears only of what upstream has accepted (QoS 0: of what the socket has taken).
@@ -36,12 +37,12 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-pub use dress::{Form, IdForm, Pack};
+pub use dress::{Form, IdForm, Pack, ReplayMark};
 pub use metrics::Metrics;
 pub use rate::Rate;
 
 use self::fallback::Duty;
-use self::pull::Part;
+use self::pull::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
 use crate::message::{Backlog, Qos, QueueId};
@@ -70,6 +71,20 @@ pub struct Drain {
     pub class: Arc<str>,
     /// Its share beside the other queues of this uplink, from 1 to 100.
     pub weight: u32,
+    /// Level of what is published, where it is not the uplink's.
+    pub qos: Option<Qos>,
+    /// Fresh data goes ahead of what is on disk; with one connection only.
+    pub is_fresh_first: bool,
+}
+
+impl Drain {
+    /// The ways its messages go, each with its share: beside fresh data the backlog has a quarter of it.
+    fn ways(&self) -> impl Iterator<Item = (&Self, Way, u32)> {
+        let whole = (!self.is_fresh_first).then_some((self, Way::Whole, self.weight));
+        let parts =
+            self.is_fresh_first.then_some([(self, Way::Fresh, self.weight), (self, Way::Replay, self.weight.div_ceil(4))]);
+        whole.into_iter().chain(parts.into_iter().flatten())
+    }
 }
 
 /// One uplink.

@@ -55,6 +55,17 @@ struct Reading {
     void: bool,
 }
 
+/// Which of a queue's messages a pull takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All, first in first out.
+    Whole,
+    /// What has not been spilled.
+    Fresh,
+    /// What has, behind fresh data that went ahead.
+    Replay,
+}
+
 /// The part of the keys that one of several connections carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -90,6 +101,7 @@ pub(super) struct Pull {
     /// Number of this run.
     boot: u32,
     part: Part,
+    way: Way,
     /// Of the first message that is not yet fetched.
     cursor: Seq,
     /// Of the first message owed, when last looked at; it goes down only when a store is opened late.
@@ -107,13 +119,14 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(queue: QueueId, backlog: Arc<dyn Backlog>, part: Part) -> Self {
+    pub(super) fn new(queue: QueueId, backlog: Arc<dyn Backlog>, part: Part, way: Way) -> Self {
         let cursor = backlog.low(queue);
         Self {
             queue,
             boot: backlog.boot(),
             backlog,
             part,
+            way,
             cursor,
             low: cursor,
             ready: VecDeque::new(),
@@ -144,7 +157,7 @@ impl Pull {
     /// Gets more from RAM, or starts a read from disk if `may_read`.
     pub(super) fn refill(&mut self, may_read: bool) {
         while self.wants_more() {
-            match self.backlog.fetch(self.queue, self.cursor, FETCH_MESSAGES, FETCH_BYTES) {
+            match self.fetch() {
                 Fetch::Ready(messages) => {
                     self.from_disk = false;
                     self.queue_up(messages, Path::Online);
@@ -159,6 +172,14 @@ impl Pull {
                 Fetch::Spilled => return,
                 Fetch::Empty => return self.look_back(may_read),
             }
+        }
+    }
+
+    fn fetch(&self) -> Fetch {
+        let Self { backlog, queue, cursor, .. } = self;
+        match self.way {
+            Way::Fresh => backlog.fetch_fresh(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
+            Way::Whole | Way::Replay => backlog.fetch(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
         }
     }
 
@@ -194,7 +215,7 @@ impl Pull {
     /// Nothing lies ahead and nothing is under way. Where the first owed message lies before the one it was, there is
     /// something behind: a store that could be opened only now.
     fn look_back(&mut self, may_read: bool) {
-        if !self.is_idle() {
+        if !self.is_idle() || self.way == Way::Fresh {
             return;
         }
         let low = self.backlog.low(self.queue);

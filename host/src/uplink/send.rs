@@ -44,13 +44,18 @@ enum Sent {
 
 impl Uplink {
     pub(super) fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES && (self.level == Qos::AtMostOnce || connection.room() > 0)
+        connection.unsent() < UNSENT_BYTES && (self.levels.contains(&Qos::AtMostOnce) || connection.room() > 0)
+    }
+
+    /// Whether something of QoS 0 is under way: it has no acknowledgement, and counts as accepted when the socket has
+    /// taken all there is.
+    pub(super) fn has_sent_level_0(&self) -> bool {
+        self.pulls.iter().zip(&self.levels).any(|(pull, level)| *level == Qos::AtMostOnce && pull.in_flight() > 0)
     }
 
     /// Sends what fits, the queues side by side.
     pub(super) fn fill(&mut self, connection: &mut Connection, mode: Stop) -> Stand {
-        // QoS 0 has no acknowledgement: it counts as accepted when the socket has taken all of it.
-        if self.level == Qos::AtMostOnce && connection.unsent() > 0 {
+        if connection.unsent() > 0 && self.has_sent_level_0() {
             return Stand::Full;
         }
         let (now, time) = (Instant::now(), Now::read());
@@ -62,7 +67,7 @@ impl Uplink {
                 return stand;
             }
             let next = match self.caution.step() {
-                Step::Free => next_turn(self, mode, time),
+                Step::Free => next_turn(self, mode, time, connection.room() > 0),
                 step => match self.careful(step, connection, mode, time) {
                     Ok(queue) => Some(queue),
                     Err(stand) => return stand,
@@ -111,7 +116,7 @@ impl Uplink {
             && let Some((queue, other)) = self.other(accused, any)
             && let Some(packet) = self.dress.packet(queue, std::iter::once(&other))
         {
-            let publish = Publish { retain: false, ..self.publish(packet) };
+            let publish = Publish { retain: false, ..self.publish(queue, packet) };
             if connection.publish(&publish, COMPARISON).is_ok() {
                 self.caution.asked();
                 return Err(Stand::Full);
@@ -137,10 +142,10 @@ impl Uplink {
         Some((accused, other.clone()))
     }
 
-    fn publish(&self, packet: Packet) -> Publish {
+    fn publish(&self, queue: usize, packet: Packet) -> Publish {
         let Packet { topic, payload, headers, marks, .. } = packet;
         let retain = self.retain_available && marks.has(Marks::RETAIN);
-        Publish { topic, payload, headers, qos: self.level, retain, duplicate: false }
+        Publish { topic, payload, headers, qos: self.levels[queue], retain, duplicate: false }
     }
 
     /// Sends the next publish of a queue that has one.
@@ -158,7 +163,7 @@ impl Uplink {
             let limit = self.max_packet_bytes;
             Err(format!("packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)"))
         } else {
-            match connection.publish(&self.publish(packet), token) {
+            match connection.publish(&self.publish(index, packet), token) {
                 Err(Unsendable::WindowFull) => return Sent::Later,
                 sent => sent.map_err(|problem| Causes(&problem).to_string()),
             }
@@ -172,9 +177,13 @@ impl Uplink {
 }
 
 /// The queue that has the next turn.
-fn next_turn(uplink: &mut Uplink, mode: Stop, time: Now) -> Option<usize> {
-    let Uplink { turns, pulls, .. } = uplink;
+/// The window, where there is room in it or not, is for those that are answered.
+fn next_turn(uplink: &mut Uplink, mode: Stop, time: Now, has_window: bool) -> Option<usize> {
+    let Uplink { turns, pulls, levels, .. } = uplink;
     turns.next(|queue| {
+        if !has_window && levels[queue] != Qos::AtMostOnce {
+            return None;
+        }
         let (message, _) = pulls[queue].next(mode == Stop::Run, time)?;
         Some(message.topic.len() + message.headers.len() + message.payload.len() + PACKET_OVERHEAD + MESSAGE_COST)
     })

@@ -13,11 +13,11 @@ use super::breaker::Breaker;
 use super::caution::Caution;
 use super::dress::{Dress, IdForm};
 use super::metrics::{Meters, level};
-use super::pull::{Part, Path, Pull, join, split};
+use super::pull::{Part, Path, Pull, Way, join, split};
 use super::rate::Throttle;
 use super::send::{COMPARISON, Stand};
 use super::turns::Turns;
-use super::{Config, Error, Form, Shared};
+use super::{Config, Drain, Error, Form, Shared};
 use crate::clock::Now;
 use crate::message::{Backlog, Qos};
 use crate::mqtt::{Causes, Connection, Ended, Established, Event, Protocol, Stop};
@@ -55,13 +55,14 @@ pub(super) struct Uplink {
     pub(super) breaker: Breaker,
     forwarded: Vec<IntCounter>,
     meters: Meters,
-    qos: Qos,
+    /// The level of each way, as configured.
+    wanted: Vec<Qos>,
     form: Form,
     pub(super) max_packet_bytes: usize,
     window: u16,
     connections: u16,
-    /// Of the connection in use.
-    pub(super) level: Qos,
+    /// The same, as the connection in use allows.
+    pub(super) levels: Vec<Qos>,
     pub(super) retain_available: bool,
     said: Said,
 }
@@ -78,27 +79,29 @@ struct Said {
 impl Uplink {
     pub(super) fn new(config: &Config, part: Part, backlog: Arc<dyn Backlog>, shared: &Shared) -> Self {
         let metrics = &shared.metrics;
+        let ways = || config.drains.iter().flat_map(Drain::ways);
+        let wanted: Vec<Qos> = ways().map(|(drain, ..)| drain.qos.unwrap_or(config.qos)).collect();
         Self {
             name: Arc::clone(&config.name),
             ready: backlog.ready(),
-            pulls: config.drains.iter().map(|drain| Pull::new(drain.queue, Arc::clone(&backlog), part)).collect(),
-            turns: Turns::new(config.drains.iter().map(|drain| drain.weight)),
+            pulls: ways().map(|(drain, way, _)| Pull::new(drain.queue, Arc::clone(&backlog), part, way)).collect(),
+            turns: Turns::new(ways().map(|(.., weight)| weight)),
             throttle: shared.throttle.clone(),
             dress: Dress::new(
                 config.form,
-                config.drains.iter().map(|drain| format!("{}/{}/", config.owner, drain.class)).collect(),
+                ways().map(|(drain, way, _)| (format!("{}/{}/", config.owner, drain.class), way == Way::Replay)).collect(),
             ),
-            caution: Caution::new(config.drains.len()),
+            caution: Caution::new(ways().count()),
             breaker: Breaker::default(),
-            forwarded: config.drains.iter().map(|drain| metrics.forwarded(&config.name, &drain.class)).collect(),
+            forwarded: ways().map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class)).collect(),
             backlog,
             meters: metrics.of(&config.name),
-            qos: config.qos,
+            levels: wanted.clone(),
+            wanted,
             form: config.form,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
             window: config.mqtt.inflight,
             connections: config.connections,
-            level: config.qos,
             retain_available: true,
             said: Said::default(),
         }
@@ -136,7 +139,7 @@ impl Uplink {
     fn begin(&mut self, established: &Established) {
         let Established { receive_maximum, retain_available, maximum_qos, .. } = *established;
         self.retain_available = retain_available;
-        self.level = self.qos.min(maximum_qos);
+        self.levels = self.wanted.iter().map(|level| maximum_qos.min(*level)).collect();
         self.said.refusal = false;
         let window = self.window.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
@@ -145,10 +148,12 @@ impl Uplink {
             tracing::warn!(uplink = %self.name, receive_maximum, configured = self.window, connections = self.connections,
                 "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most; raise its limit, or `connections`");
         }
-        let lost_ids = self.form.id == IdForm::Property && established.protocol == Protocol::V311;
-        let does_less = self.level < self.qos || !retain_available || lost_ids;
+        let is_old = established.protocol == Protocol::V311;
+        let lost_ids = is_old && self.form.id == IdForm::Property;
+        let lost_marks = is_old && self.dress.marks_by_property();
+        let does_less = self.levels != self.wanted || !retain_available || lost_ids || lost_marks;
         if does_less && !std::mem::replace(&mut self.said.limits, true) {
-            tracing::warn!(uplink = %self.name, maximum_qos = self.level as u8, retain_available, without_ids = lost_ids,
+            tracing::warn!(uplink = %self.name, maximum_qos = maximum_qos as u8, retain_available, without_ids = lost_ids, without_replay_marks = lost_marks,
                 "the broker does less than configured: messages go out with what it can do");
         }
         for pull in &mut self.pulls {
@@ -230,7 +235,7 @@ impl Uplink {
 
     /// Takes what upstream said; `taken` says that the socket has taken everything.
     fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<(), Ended> {
-        if events.is_empty() && self.level != Qos::AtMostOnce {
+        if events.is_empty() && !self.has_sent_level_0() {
             return Ok(());
         }
         let now = Now::read();
@@ -249,8 +254,11 @@ impl Uplink {
                 Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } => {}
             }
         }
-        if taken && self.level == Qos::AtMostOnce {
+        if taken {
             for index in 0..self.pulls.len() {
+                if self.levels[index] != Qos::AtMostOnce {
+                    continue;
+                }
                 for number in self.pulls[index].waiting() {
                     self.accept(join(index, number), now);
                 }

@@ -90,6 +90,13 @@ impl Backlog for List {
         }
     }
 
+    fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, _: usize) -> Fetch {
+        let queues = self.queues.lock().unwrap();
+        let queue = &queues[usize::from(queue.0)];
+        let found: Vec<Stored> = queue.owed(from.0.max(queue.disk_end)).take(max).collect();
+        if found.is_empty() { Fetch::Empty } else { Fetch::Ready(found) }
+    }
+
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         let queues = self.queues.lock().unwrap();
         let queue = &queues[usize::from(queue.0)];
@@ -157,7 +164,13 @@ async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnc
     let broker = Broker::bind().await;
     let mqtt = crate::mqtt::Config { inflight, clean_start: true, ..broker.config() };
     let drains = (0_u16..).take(list.queues.lock().unwrap().len());
-    let drain = |index| Drain { queue: QueueId(index), class: format!("class-{index}").into(), weight: 1 };
+    let drain = |index| Drain {
+        queue: QueueId(index),
+        class: format!("class-{index}").into(),
+        weight: 1,
+        qos: None,
+        is_fresh_first: false,
+    };
     let mut config = Config {
         name: "cloud".into(),
         owner: "cloud".into(),
@@ -406,7 +419,7 @@ async fn the_rate_holds_the_link_back() {
 async fn messages_of_one_publish_are_accepted_and_refused_together() {
     let list = List::new(1);
     list.owe(0, b'0'..b'4');
-    let form = Form { pack: Pack::JsonArray, pack_bytes: 8, id: IdForm::None, compress: false };
+    let form = Form { pack: Pack::JsonArray, pack_bytes: 8, id: IdForm::None, compress: false, ..Form::default() };
     let bench = bench_with(list, Qos::AtLeastOnce, 10, |config| config.form = form).await;
     let mut client = bench.broker.greet(false).await;
     let (first, _, payload) = client.published().await;
@@ -604,4 +617,50 @@ async fn without_a_connection_there_is_nothing_to_drain() {
     bench.stop.send(Stop::Drain).unwrap();
     bench.task.await.unwrap().unwrap();
     drop(client);
+}
+
+#[tokio::test]
+async fn fresh_data_goes_ahead_of_what_is_on_disk_and_that_says_that_it_is_replayed() {
+    let list = List::new(1);
+    list.owe(0, 0..20);
+    list.queues.lock().unwrap()[0].disk_end = 16;
+    let bench = bench_with(list, Qos::AtLeastOnce, 100, |config| {
+        config.drains[0].is_fresh_first = true;
+        config.form.replay = crate::uplink::ReplayMark::Topic;
+    })
+    .await;
+    let mut client = bench.broker.greet(false).await;
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        let (id, topic, payload) = client.published().await;
+        client.answer(id, 0).await;
+        assert_eq!(topic.ends_with("/replayed"), payload[0] < 16, "{topic}");
+        seen.push(payload[0]);
+    }
+    assert_eq!(seen[..4], [16, 17, 18, 19]);
+    assert_eq!(seen[4..], (0..16).collect::<Vec<u8>>());
+    bench.list.settled(0).await;
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn each_class_has_its_own_level_and_what_has_none_to_wait_for_passes_a_full_window() {
+    let list = List::new(2);
+    list.owe(0, 0..5);
+    list.owe(1, 0..5);
+    let bench = bench_with(list, Qos::AtLeastOnce, 1, |config| config.drains[1].qos = Some(Qos::AtMostOnce)).await;
+    let mut client = bench.broker.greet(false).await;
+    let mut waiting = None;
+    for _ in 0..6 {
+        let (id, ..) = client.published().await;
+        waiting = waiting.or((id > 0).then_some(id));
+    }
+    bench.list.settled(1).await;
+    client.answer(waiting.unwrap(), 0).await;
+    for _ in 0..4 {
+        let (id, ..) = client.published().await;
+        client.answer(id, 0).await;
+    }
+    bench.list.settled(0).await;
+    bench.leave().await;
 }

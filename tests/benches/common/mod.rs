@@ -27,6 +27,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         lanes: 1,
         batch_messages: 256,
         plugins: plugins.iter().map(plugin).collect(),
+        settles_with_any: false,
         ports: [("out".to_owned(), vec![QueueId(0)]), ("alarms".to_owned(), Vec::new())].into(),
         topic: None,
     }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool};
+use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool, Vault};
 
 /// Opens it, or makes it.
-pub fn open(path: &Path) -> Spool {
+pub fn open(path: &Path, vault: Vault) -> Spool {
     let config = Config {
         path: path.to_path_buf(),
         queues: vec![QueueConfig::new("cloud", "telemetry".into(), Policy::default())],
@@ -20,6 +20,7 @@ pub fn open(path: &Path) -> Spool {
         dead_letters: 100,
         gap_topic: None,
         dead_letter_bytes: 64 << 20,
+        vault,
     };
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     Spool::open(config, metrics).expect("the store opens")

@@ -168,6 +168,7 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
         lanes: 3,
         batch_messages: 64,
         plugins,
+        settles_with_any: false,
         ports: ports.into_iter().map(|(name, queues)| (name.to_owned(), queues)).collect(),
         topic: None,
     }

@@ -38,7 +38,7 @@ impl Keeper {
             if kept.is_empty() {
                 cleared.emptied.push(extent);
             } else {
-                cleared.written.extend(self.pack_again(extent, kept));
+                cleared.written.extend(self.pack_again(index, extent, kept));
             }
         }
         cleared.lost.extend(sheet.into_entries());
@@ -72,12 +72,12 @@ impl Keeper {
         Ok(last)
     }
 
-    fn pack_again(&mut self, extent: Extent, kept: Vec<crate::message::Stored>) -> Option<Chunk> {
+    fn pack_again(&mut self, index: usize, extent: Extent, kept: Vec<crate::message::Stored>) -> Option<Chunk> {
         self.packer.begin(extent.first);
         for stored in kept {
             self.packer.push(stored.seq.0, &stored.message, extent.since_us);
         }
         self.packer.reach(extent.end);
-        self.packer.finish(&self.shared.flows)
+        self.packer.finish(&self.shared.flows, self.shared.seal(index))
     }
 }

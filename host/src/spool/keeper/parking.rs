@@ -37,7 +37,7 @@ impl Keeper {
         }
         self.work.bytes = self.work.bytes.max(1);
         self.work.kept = Some(*kept);
-        store.write_letters(&[], &gone, *kept, None)
+        store.write_letters(Vec::new(), &gone, *kept, None)
     }
 
     /// Writes waiting letters; the oldest make room.
@@ -70,6 +70,6 @@ impl Keeper {
         self.work.kept = Some(*kept);
         let evicted = (self.work.evicted > 0).then(|| self.shared.plain(LossReason::DeadLettersEvicted, self.work.evicted));
         let (changes, _) = self.enter(evicted.as_slice());
-        store.write_letters(&values, &gone, *kept, changes)
+        store.write_letters(values, &gone, *kept, changes)
     }
 }

@@ -92,7 +92,7 @@ impl Keeper {
         let mut owed = Vec::new();
         {
             let mut queue = locked(&self.shared.slots[index].queue);
-            if content.extent.first < queue.lent() {
+            if queue.holds(content.extent) {
                 return false;
             }
             queue.doom_chunk(content.extent, content.messages, self.shared.clock.now(), &mut owed);

@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -67,7 +66,7 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
             strangers: Vec::new(),
             set_aside: None,
             books: store::no_books(config),
-            store: Err(passing(&config.path, folder, error)?),
+            store: Err(passing(config, folder, error)?),
             went_back,
         }),
     }
@@ -77,6 +76,7 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
 pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
     let opened = store::open_files(config, folder).map_err(|error| match error {
         StoreError::Format(found) => Error::Format { path: config.path.clone(), found, known: store::FORMAT },
+        StoreError::Key(key) => config.no_key(key),
         other => Error::Store { path: config.path.clone(), source: Box::new(other) },
     })?;
     let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
@@ -94,10 +94,11 @@ fn unsigned(known: Option<u32>) -> u32 {
 }
 
 /// The error again if waiting can help, or else why the gateway does not start.
-fn passing(path: &Path, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
-    let path = path.to_owned();
+fn passing(config: &Config, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
+    let path = config.path.clone();
     match error {
         StoreError::Format(found) => Err(Error::Format { path, found, known: store::FORMAT }),
+        StoreError::Key(key) => Err(config.no_key(key)),
         StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(folder_error(&folder.store(), error)),
         StoreError::Disk(error) if !store::is_held(&error) => Ok(StoreError::Disk(error)),
         other => Err(Error::Store { path, source: Box::new(other) }),

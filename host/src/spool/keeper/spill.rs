@@ -79,12 +79,16 @@ impl Keeper {
                 self.packer.push(place, &message, since_us);
                 if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
                     let end = self.packer.end();
-                    packed.chunks.extend(self.packer.finish(&self.shared.flows).inspect(|chunk| bytes += chunk.extent.bytes));
+                    packed.chunks.extend(
+                        self.packer
+                            .finish(&self.shared.flows, self.shared.seal(index))
+                            .inspect(|chunk| bytes += chunk.extent.bytes),
+                    );
                     self.packer.begin(end);
                 }
             }
         }
-        packed.chunks.extend(self.packer.finish(&self.shared.flows));
+        packed.chunks.extend(self.packer.finish(&self.shared.flows, self.shared.seal(index)));
         if !matches!(leaving, Leaving::Nothing) {
             packed.lost.extend(sheet.into_entries());
             self.leave_out(index, from..place, &leaving, &mut packed);

@@ -1,6 +1,7 @@
 //! The ledger as the store has it, and what each uplink's upstream has not been told of yet.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Entry, Ledger, form};
@@ -193,6 +194,7 @@ pub(in crate::spool) struct Pending {
     ledger: Ledger,
     since_us: Option<u64>,
     expired: Vec<Expired>,
+    is_urgent: bool,
 }
 
 impl Pending {
@@ -210,6 +212,17 @@ impl Pending {
                 _ => self.expired.push(Expired { queue, from: place, to: place + 1 }),
             }
         }
+    }
+
+    /// These places are settled once what was posted is committed, and somebody waits for that.
+    pub(in crate::spool) fn settle_soon(&mut self, queue: QueueId, places: impl IntoIterator<Item = Range<u64>>) {
+        self.expired.extend(places.into_iter().map(|Range { start: from, end: to }| Expired { queue, from, to }));
+        self.is_urgent = true;
+    }
+
+    /// Whether somebody waits.
+    pub(in crate::spool) fn is_urgent(&self) -> bool {
+        self.is_urgent
     }
 
     /// Since when something waits (running clock).

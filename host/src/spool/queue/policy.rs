@@ -33,11 +33,12 @@ impl Queue {
     /// The connection is gone, and with it what was in hand.
     pub(in crate::spool) fn take_back(&mut self) {
         (self.lent, self.rest_until_us) = (0, 0);
+        self.ahead.iter_mut().for_each(|ahead| *ahead = Ranges::default());
     }
 
-    /// The place behind what the uplink has in hand.
+    /// The place behind all that the uplink has in hand.
     pub(in crate::spool) fn lent(&self) -> u64 {
-        self.lent
+        self.lent.max(self.ahead.as_ref().map_or(0, Ranges::end))
     }
 
     /// Bytes of the chunks on disk.
@@ -75,7 +76,7 @@ impl Queue {
 
     /// Whether a commit under way is about to give `place` up.
     pub(in crate::spool) fn is_doomed(&self, place: u64) -> bool {
-        self.doomed.skip(place) != place
+        self.doomed.has(place)
     }
 
     /// The front of the disk's part came at `since_us`; the clock of an unknown chunk is its predecessor's.
@@ -102,7 +103,7 @@ impl Queue {
         now_us: u64,
     ) -> Option<Split> {
         let Content { extent, messages } = content;
-        if extent.first < self.lent {
+        if self.holds(extent) {
             return None;
         }
         self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);

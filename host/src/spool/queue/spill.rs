@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Held, Mark, Queue};
-use crate::message::{Message, Receipt};
+use crate::message::Message;
 use crate::spool::chunk::Extent;
 
 impl Queue {
@@ -130,8 +130,7 @@ impl Queue {
 
     /// Whether `place` may still be handed out.
     pub(in crate::spool) fn is_owed(&self, place: u64) -> bool {
-        let is_accepted = self.accepted.skip(place) != place;
-        place >= self.low && !is_accepted && !self.is_doomed(place) && !self.refused.contains(&place)
+        place >= self.low && !self.accepted.has(place) && !self.is_doomed(place) && !self.barred.has(place)
     }
 
     /// The store could not be read at `place`; answers how often in a row.
@@ -162,12 +161,21 @@ impl Queue {
         }
     }
 
-    /// The operator gives everything up; answers how many messages were owed.
-    pub(in crate::spool) fn abandon(&mut self, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
-        let owed = self.live + self.disk_owed;
-        self.settle(self.low, self.next(), now_us, released);
+    /// The operator gives everything up: it is barred, and the places settle with their entry in the ledger. Answers
+    /// them, and how many messages were owed there. What is barred already has an end of its own.
+    pub(in crate::spool) fn abandon(&mut self) -> (Vec<Range<u64>>, u64) {
+        let (low, next) = (self.low, self.next());
+        let barred: u64 = self.barred.iter().map(|(from, to)| self.owed_between(from, to)).sum();
+        let owed = (self.live + self.disk_owed).saturating_sub(barred);
+        let places = self.barred.gaps(low, next);
+        self.barred.insert(low, next);
         self.tally.dropped += owed;
-        owed
+        (places, owed)
+    }
+
+    /// Whether nothing of these places is owed any more.
+    pub(in crate::spool) fn has_settled(&self, places: &Range<u64>) -> bool {
+        self.accepted.skip(places.start.max(self.low)) >= places.end
     }
 
     /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
@@ -182,7 +190,6 @@ impl Queue {
             if let Some(message) = message.filter(|_| !self.is_doomed(place)) {
                 self.take(place, &mut Vec::new());
                 self.accepted.insert(place, place + 1);
-                self.refused.remove(&place);
                 dropped.push((place, message));
             }
         }

@@ -18,17 +18,18 @@
 
 mod frame;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use frame::{HEAD, head, whole_chunks};
+use frame::{HEAD, first_seal, head, whole_chunks};
 
 use crate::spool::chunk::{self, Chunk, Extent};
 use crate::spool::locked;
+use crate::spool::vault::KeyId;
 
 /// A file takes no more once it holds so much. Smaller files give their room back sooner, larger ones are fewer.
 const FILE_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 4 << 20 };
@@ -153,6 +154,15 @@ fn listed(folder: &Path) -> io::Result<Vec<(String, u64)>> {
         let name = entry?.file_name();
         let parts = name.to_str().and_then(|name| name.rsplit_once('.'));
         found.extend(parts.and_then(|(queue, number)| Some((queue.to_owned(), number.parse().ok()?))));
+    }
+    Ok(found)
+}
+
+/// How the chunks in this folder are sealed.
+pub(in crate::spool) fn sealed_with(folder: &Path) -> io::Result<BTreeSet<Option<KeyId>>> {
+    let mut found = BTreeSet::new();
+    for (queue, number) in listed(folder)? {
+        found.extend(first_seal(&path(folder, &queue, number))?);
     }
     Ok(found)
 }

@@ -7,17 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::sealed::{self, Kind};
 use super::tail::{Recovered, Tail};
-use super::{Entry, FORMAT, MARK, Store, StoreError, guarded, log, tools};
+use super::{Entry, FORMAT, FORMAT_SEALED, MARK, Store, StoreError, guarded, log, tools};
 use crate::clock::Now;
 use crate::spool::chunk::Extent;
 use crate::spool::folder::Folder;
+use crate::spool::keys;
 use crate::spool::ledger::Books;
 use crate::spool::letters::Kept;
 use crate::spool::notes::Notes;
 use crate::spool::queue::{BOOT_SHIFT, Mark};
 use crate::spool::seam::Call;
-use crate::spool::settings::Config;
+use crate::spool::settings::{Config, QueueConfig};
 
 /// Whoever waits for a commit can wait for a sled handle that is still being closed.
 const REOPEN_TRIES: u32 = 100;
@@ -40,9 +42,34 @@ pub(in crate::spool) struct Opened {
     pub set_aside: Option<PathBuf>,
 }
 
-/// Opens the store; one that is damaged beyond opening is moved aside, and a fresh one takes its place.
+/// Opens the store; one that is damaged beyond opening is moved aside, and a fresh one takes its place. What today's key
+/// has not sealed is sealed with it, chunks but for the moment.
 pub(in crate::spool) fn open(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
     folder.seam.pass(Call::Write).map_err(StoreError::Disk)?;
+    keys::register(folder, &config.vault)?;
+    let opened = open_or_move(config, folder)?;
+    if config.vault.current().is_some() {
+        // Durable with the boot, before anything is sealed.
+        guarded(|| opened.store.db.insert("format", &[FORMAT_SEALED]))?;
+    }
+    if keys::is_mixed(folder, &config.vault) {
+        opened.store.renew()?;
+        opened.store.settle(true)?;
+        keys::retire(folder, &config.vault).map_err(StoreError::Disk)?;
+    }
+    Ok(opened)
+}
+
+/// The store is about to be closed: which keys it still needs.
+pub(in crate::spool) fn retire(config: &Config, folder: &Folder) {
+    if keys::is_mixed(folder, &config.vault)
+        && let Err(error) = keys::retire(folder, &config.vault)
+    {
+        tracing::debug!(%error, "which keys the store needs was not noted; the next start does it");
+    }
+}
+
+fn open_or_move(config: &Config, folder: &Folder) -> Result<Opened, StoreError> {
     folder.remove_unfinished_snapshots().map_err(StoreError::Disk)?;
     let damage = match open_files(config, folder) {
         Err(StoreError::Damaged(damage)) => damage,
@@ -85,12 +112,12 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let db = open_when_free(&options)?;
     let format = guarded(|| db.get("format"))?.and_then(|value| value.first().copied());
     match format {
-        Some(FORMAT) => {}
+        Some(FORMAT | FORMAT_SEALED) => {}
         Some(format) => return Err(StoreError::Format(format)),
         None => drop(guarded(|| db.insert("format", &[FORMAT]))?),
     }
     let boot = guarded(|| db.get("boot"))?.and_then(|value| value.as_ref().try_into().ok()).map_or(0, u32::from_be_bytes);
-    let names: Vec<String> = config.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();
+    let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
     let open_tail = |name: &str| Tail::open(&db, &folder.chunks(), name);
     let queues = names.iter().map(|name| open_tail(name)).collect::<Result<Vec<_>, _>>()?;
@@ -108,13 +135,15 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool) -> Result<Opened, 
     let boot = found.iter().map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0)).fold(boot, u32::max);
     let kept = match guarded(|| dead.get(MARK))?.and_then(|value| rmp_serde::from_slice(&value).ok()) {
         Some(kept) => kept,
-        None => tools::count_letters(&dead)?,
+        None => tools::count_letters(&dead, &config.vault)?,
     };
     let strangers = strangers(&db, folder, &names, with_files)?;
     let (disks, seam) = (disks(folder).map_err(StoreError::Disk)?, folder.seam.clone());
     let flag = AtomicBool::default;
     let (is_written, is_told, is_behind) = (flag(), flag(), flag());
-    let store = Store { db, queues, ledger, dead, damaged, state, state_aside, disks, is_written, is_told, is_behind, seam };
+    let vault = config.vault.clone();
+    let store =
+        Store { db, queues, ledger, dead, damaged, state, state_aside, disks, is_written, is_told, is_behind, seam, vault };
     Ok(Opened { store, notes, boot, queues: found, kept, books, strangers, set_aside: None })
 }
 
@@ -147,6 +176,11 @@ fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
 /// Reads the ledger.
 fn books(config: &Config, ledger: &sled::Tree) -> Result<Books, StoreError> {
     let pairs = guarded(|| ledger.iter().collect::<sled::Result<Vec<Entry>>>())?;
+    let opened = |(key, value): (sled::IVec, sled::IVec)| {
+        let value = sealed::open(&config.vault, Kind::Ledger, &key, &value).into_owned();
+        (key, value)
+    };
+    let pairs: Vec<_> = pairs.into_iter().map(opened).collect();
     Ok(Books::found(pairs.iter().map(|(key, value)| (&**key, &**value)), &uplinks(config)))
 }
 

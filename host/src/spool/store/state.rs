@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::sealed::{open_state, seal_state, state_key};
 use super::{Store, StoreError, guarded};
 use crate::message::Remembered;
 use crate::spool::state::{self, Changes, KeptState};
@@ -11,15 +12,18 @@ impl Store {
     pub(in crate::spool) fn write_state(&self, changes: &Changes) -> Result<u64, StoreError> {
         let (mut batch, mut bytes) = (sled::Batch::default(), 0);
         for (key, change) in changes {
-            let kept = guarded(|| self.state.get(key))?;
+            let stored = state_key(&self.vault, key);
+            let kept = guarded(|| self.state.get(&stored))?;
+            let is_kept = |value: &[u8]| kept.as_ref().is_some_and(|kept| *open_state(&self.vault, &stored, kept).1 == *value);
             match state::encode(key, change) {
-                Some(value) if kept.as_deref() != Some(&*value) => {
-                    bytes += key.len() + value.len();
-                    batch.insert(key.as_slice(), value);
+                Some(value) if !is_kept(&value) => {
+                    let value = seal_state(&self.vault, &stored, key, &value);
+                    bytes += stored.len() + value.len();
+                    batch.insert(&*stored, value);
                 }
                 None if kept.is_some() => {
-                    bytes += key.len();
-                    batch.remove(key.as_slice());
+                    bytes += stored.len();
+                    batch.remove(&*stored);
                 }
                 Some(_) | None => {}
             }
@@ -38,6 +42,7 @@ impl Store {
         let (mut found, mut damaged) = (Vec::new(), 0);
         for entry in self.state.scan_prefix(prefix) {
             let (key, value) = guarded(|| entry)?;
+            let (key, value) = open_state(&self.vault, &key, &value);
             match state::decode(&key, &value) {
                 Some(remembered) => found.push(remembered),
                 None => damaged += 1,

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::log::{Located, Log, Position};
 use super::{Entry, MARK, StoreError, decode_mark, encode_mark, guarded};
-use crate::spool::chunk::{self, Chunk, Extent};
+use crate::spool::chunk::{self, Chunk, Extent, Seal};
 use crate::spool::queue::Mark;
+use crate::spool::vault::Vault;
 
 /// All before it is in the index.
 const POSITION: &[u8] = b"p";
@@ -17,6 +18,7 @@ const TIDY_AT_ONCE: usize = 256;
 
 /// Index and files of one queue.
 pub(super) struct Tail {
+    name: String,
     tree: sled::Tree,
     log: Log,
     is_searched: AtomicBool,
@@ -46,7 +48,8 @@ impl Tail {
     /// Opens index and files.
     pub(super) fn open(db: &sled::Db, folder: &Path, name: &str) -> Result<Self, StoreError> {
         let tree = guarded(|| db.open_tree(format!("queue:{name}")))?;
-        Ok(Self { tree, log: Log::open(folder, name).map_err(StoreError::Disk)?, is_searched: AtomicBool::new(false) })
+        let log = Log::open(folder, name).map_err(StoreError::Disk)?;
+        Ok(Self { name: name.to_owned(), tree, log, is_searched: AtomicBool::new(false) })
     }
 
     /// The tree of the index.
@@ -175,9 +178,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Moves what is still owed out of a file that is mostly settled, when there are too many of those. Answers whether
-    /// there was something to move.
-    pub(super) fn tidy(&self) -> Result<bool, StoreError> {
+    /// Moves what is still owed out of a file that is mostly settled, when there are too many of those, as today's key
+    /// seals it. Answers whether there was something to move.
+    pub(super) fn tidy(&self, vault: &Vault) -> Result<bool, StoreError> {
         let Some(file) = self.log.sparse() else { return Ok(false) };
         let mut moved = 0;
         for entry in self.tree.range(key(0)..=key(u64::MAX)) {
@@ -185,7 +188,8 @@ impl Tail {
             let Some(from) = located(&key, &value).filter(|from| from.file == file) else { continue };
             let bytes = self.log.read(&from).map_err(StoreError::Disk)?;
             let chunk = Chunk { extent: from.extent, count: from.count, value: bytes };
-            let to = self.log.append(&chunk).map_err(StoreError::Disk)?;
+            let renewed = Seal { vault, queue: &self.name }.renew(&chunk);
+            let to = self.log.append(renewed.as_ref().unwrap_or(&chunk)).map_err(StoreError::Disk)?;
             let swapped = guarded(|| self.tree.compare_and_swap(&key, Some(&value), Some(to.encode())))?;
             self.log.release(if swapped.is_ok() { &from } else { &to });
             moved += 1;

@@ -1,23 +1,26 @@
 //! Reading the store beside the keeper: dead letters page by page, and what was set aside.
 
+use super::sealed::{Kind, open};
 use super::{MARK, Store, StoreError, guarded};
 use crate::message::Reason;
 use crate::spool::letters::{self, Kept, LetterId};
+use crate::spool::vault::Vault;
 
 /// A letter without its content: name, reason, bytes.
 pub(in crate::spool) type About = (LetterId, Option<Reason>, u64);
 
-fn about(key: &[u8], value: &[u8]) -> About {
-    (letters::id(key).unwrap_or_default(), letters::reason(value), value.len() as u64)
+fn about(vault: &Vault, key: &[u8], value: &[u8]) -> About {
+    let value = open(vault, Kind::Letter, key, value);
+    (letters::id(key).unwrap_or_default(), letters::reason(&value), value.len() as u64)
 }
 
 /// Counts the letters of a store that has no note of it.
-pub(super) fn count_letters(dead: &sled::Tree) -> Result<Kept, StoreError> {
+pub(super) fn count_letters(dead: &sled::Tree, vault: &Vault) -> Result<Kept, StoreError> {
     guarded(|| {
         let mut kept = Kept::default();
         for entry in dead.scan_prefix(b"l") {
             let (key, value) = entry?;
-            let (_, reason, bytes) = about(&key, &value);
+            let (_, reason, bytes) = about(vault, &key, &value);
             kept.add(reason, bytes);
         }
         Ok(kept)
@@ -34,8 +37,9 @@ impl Store {
                     break;
                 }
                 let (key, value) = entry?;
-                size += value.len() as u64;
-                found.push(about(&key, &value));
+                let about = about(&self.vault, &key, &value);
+                size += about.2;
+                found.push(about);
             }
             Ok(found)
         })
@@ -54,7 +58,8 @@ impl Store {
             for entry in self.dead.range(from..MARK.to_vec()).take(max) {
                 let (key, value) = entry?;
                 bytes += value.len();
-                found.push((letters::id(&key).unwrap_or_default(), value.to_vec()));
+                let value = open(&self.vault, Kind::Letter, &key, &value).into_owned();
+                found.push((letters::id(&key).unwrap_or_default(), value));
                 if bytes >= max_bytes {
                     break;
                 }
@@ -65,7 +70,8 @@ impl Store {
 
     /// One letter.
     pub(in crate::spool) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(guarded(|| self.dead.get(letters::key(id)))?.map(|value| value.to_vec()))
+        let key = letters::key(id);
+        Ok(guarded(|| self.dead.get(key))?.map(|value| open(&self.vault, Kind::Letter, &key, &value).into_owned()))
     }
 
     /// How many damaged values were set aside and kept.

@@ -29,17 +29,22 @@ struct Victim {
 impl Victim {
     /// Some small messages in each chunk.
     fn small() -> Self {
-        Self::new(0, 300, 400)
+        Self::new(0, 300, 400, Vault::default())
     }
 
     /// Large ones are a chunk each.
     fn large() -> Self {
-        Self::new(120_000, 60, 200_000)
+        Self::new(120_000, 60, 200_000, Vault::default())
     }
 
-    fn new(size: usize, count: u64, chunk_bytes: usize) -> Self {
+    /// As small ones, and nobody reads them without the key.
+    fn sealed() -> Self {
+        Self::new(0, 300, 400, vault::tests::vault(&[1]))
+    }
+
+    fn new(size: usize, count: u64, chunk_bytes: usize, vault: Vault) -> Self {
         let folder = tempdir();
-        let config = Config { chunk_bytes, head_bytes: 64 << 20, ..config(folder.path()) };
+        let config = Config { chunk_bytes, vault, head_bytes: 64 << 20, ..config(folder.path()) };
         let mut bench = Bench::open(config.clone());
         for number in 0..count {
             bench.shared.append(vec![Append { queue: QUEUE, message: sized(number, size), receipt: None }]);
@@ -138,7 +143,7 @@ const FLIPS: usize = 3;
 const IN_CHUNK: u64 = 10;
 
 fn hurt_all(name: &str, part: &str, seed: u64, most: impl Fn(&Victim) -> u64, hurt: impl Fn(&mut Vec<u8>, &mut Dice)) {
-    for (size, victim) in [("small", Victim::small()), ("large", Victim::large())] {
+    for (size, victim) in [("small", Victim::small()), ("large", Victim::large()), ("sealed", Victim::sealed())] {
         let (mut figures, mut dice) = (Figures::default(), Dice(seed));
         for _ in 0..trials() {
             let copy = victim.hurt(part, &mut dice, &hurt);

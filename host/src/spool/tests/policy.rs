@@ -445,3 +445,27 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
     let entry = locked(&bench.shared.books).entries().next().unwrap().clone();
     assert_eq!((entry.count, entry.device.as_deref(), &*entry.uplink), (6, Some("d7"), ""));
 }
+
+#[test]
+fn what_an_operator_gives_up_is_acknowledged_when_the_ledger_has_it_and_not_before() {
+    let folder = tempdir();
+    let mut bench = Bench::open(config(folder.path()));
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    (0..7).for_each(|number| bench.append(number, None));
+    assert!(bench.commit());
+    bench.append(7, Some(burst.receipt(0)));
+    bench.append(8, Some(burst.receipt(1)));
+    let refused = bench.owed(9)[3].clone();
+    bench.backlog.refuse(QUEUE, refused, "no".into());
+    let (places, count) = bench.shared.give_up_by_hand(QUEUE);
+    let settled = |bench: &Bench| places.iter().all(|places| locked(&bench.shared.slots[0].queue).has_settled(places));
+    assert_eq!((count, places.len(), bench.numbers()), (8, 2, vec![]));
+    bench.script.fail_syncs(1);
+    assert!(!bench.commit() && !burst.is_settled(0) && !settled(&bench));
+    bench.keeper.turn(bench.shared.clock.now());
+    assert!(bench.commit() && burst.all_settled() && settled(&bench));
+    let by_hand: u64 =
+        bench.shared.ledger().iter().filter(|entry| entry.reason == LossReason::ByHand).map(|entry| entry.count).sum();
+    assert_eq!((by_hand, bench.shared.account().owed(), bench.shared.account().dead_letters()), (8, 0, 1));
+    assert_eq!(bench.reopen().numbers(), [0; 0]);
+}

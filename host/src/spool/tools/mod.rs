@@ -10,6 +10,7 @@ mod parked;
 mod record;
 mod stopped;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -281,34 +282,29 @@ impl Tools {
         Ok(records.len() as u64)
     }
 
-    /// Gives up everything a queue owes.
+    /// Gives up everything a queue owes; returns when the ledger has it for good.
     pub fn drop_queue(&self, queue: &str) -> Result<u64, ToolError> {
-        let index = usize::from(self.queue(queue)?.0);
-        let slot = &self.shared.slots[index];
-        let mut released = Vec::new();
-        let (count, due) = {
-            let mut state = locked(&slot.queue);
-            let count = state.abandon(self.shared.clock.now(), &mut released);
-            (count, state.due(self.shared.limits(slot)))
-        };
-        for receipt in released {
-            receipt.release();
-        }
-        if let Some(due) = due {
-            self.shared.bell.due(due);
-        }
-        self.note_given_up(index, count);
+        let id = self.queue(queue)?;
+        let (places, count) = self.shared.give_up_by_hand(id);
+        let queue = &self.shared.slots[usize::from(id.0)].queue;
+        wait(|| places.iter().all(|places| locked(queue).has_settled(places)))?;
         Ok(count)
     }
+}
 
-    /// The one place that tells what an operator gave up.
-    fn note_given_up(&self, index: usize, messages: u64) {
+impl Shared {
+    /// Bars everything a queue owes: it is settled with its entry in the ledger.
+    pub(super) fn give_up_by_hand(&self, queue: QueueId) -> (Vec<Range<u64>>, u64) {
+        let QueueConfig { uplink, class, .. } = &self.config.queues[usize::from(queue.0)];
+        let (places, messages) = locked(&self.slots[usize::from(queue.0)].queue).abandon();
         if messages > 0 {
-            let QueueConfig { uplink, class, .. } = &self.shared.config.queues[index];
             tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
-            let plain = self.shared.plain(LossReason::ByHand, messages);
-            self.shared.note([Entry { uplink: Arc::clone(uplink), class: Arc::clone(class), ..plain }]);
+            let plain = self.plain(LossReason::ByHand, messages);
+            let entry = Entry { uplink: Arc::clone(uplink), class: Arc::clone(class), ..plain };
+            self.note_with([entry], |pending| pending.settle_soon(queue, places.iter().cloned()));
+            self.bell.due(0);
         }
+        (if messages > 0 { places } else { Vec::new() }, messages)
     }
 }
 

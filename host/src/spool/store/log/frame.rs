@@ -1,8 +1,15 @@
 //! What stands before each chunk of a file, and how chunks are found again by it.
 
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
 use super::Located;
 use crate::spool::chunk;
+use crate::spool::vault::KeyId;
 
+/// Bytes of a file that are read to find its first chunk: enough, as a rule.
+const START: u64 = 128 << 10;
 const MAGIC: [u8; 4] = *b"TGc1";
 /// Bytes before a chunk.
 pub(super) const HEAD: usize = 12;
@@ -45,4 +52,21 @@ pub(super) fn whole_chunks(bytes: &[u8], mut at: usize, file: u64) -> Vec<Locate
         at = begin.saturating_add(length);
     }
     found
+}
+
+/// How the first chunk of a file is sealed, and with it all others: a file is written by one process, with one key. `None`
+/// when no chunk in it can be read.
+pub(super) fn first_seal(path: &Path) -> io::Result<Option<Option<KeyId>>> {
+    let mut start = Vec::new();
+    File::open(path)?.take(START).read_to_end(&mut start)?;
+    match first_in(&start) {
+        None if start.len() as u64 == START => Ok(first_in(&fs::read(path)?)),
+        found => Ok(found),
+    }
+}
+
+/// A hole is never sealed.
+fn first_in(bytes: &[u8]) -> Option<Option<KeyId>> {
+    let found = whole_chunks(bytes, 0, 0).into_iter().find(|found| found.count > 0)?;
+    chunk::sealed_with(&bytes[usize::try_from(found.offset).ok()?..])
 }
