@@ -102,7 +102,7 @@ impl WasiView for Guest {
 pub(super) struct Budget {
     pub(super) memory_bytes: usize,
     pub(super) table_elements: usize,
-    memory_used: usize,
+    pub(super) memory_used: usize,
     tables_used: usize,
     pub(super) memory_denied: bool,
     pub(super) table_denied: bool,

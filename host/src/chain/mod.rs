@@ -13,15 +13,19 @@
 //! waiting for the disk or the network.
 
 mod batch;
+mod breaker;
+mod capability;
 mod compile;
 mod engine;
 mod error;
 mod failure;
 mod fault;
+mod guard;
 mod guest;
 mod hop;
 mod host;
 mod inbox;
+mod inspect;
 mod journal;
 mod lane;
 mod live;
@@ -29,6 +33,7 @@ mod metrics;
 mod outbox;
 mod plugin;
 mod program;
+mod quarantine;
 mod recall;
 mod settings;
 mod stage;
@@ -42,15 +47,21 @@ mod trial;
 mod version;
 mod watch;
 
+pub use breaker::BreakerState;
+pub use capability::{Capability, Grants};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
 pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
+pub use guard::Opened;
 pub use hop::Hop;
+pub use inspect::{Asked, Import, Inspection, inspect};
 pub use metrics::Metrics;
 pub use program::Unusable;
-pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState, TopicTemplate};
+pub use settings::{
+    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, QuarantineConfig, RefusedState, TopicTemplate,
+};
 pub use start::check;
 pub use swap::{Change, Refused, Step, Swapped};
 pub use watch::Watch;
@@ -92,6 +103,8 @@ pub struct PluginInfo {
     pub state_version: Option<u32>,
     /// A swap of it is under way.
     pub swapping: bool,
+    /// The worst of its breakers, one in each lane.
+    pub breaker: BreakerState,
 }
 
 /// A dead letter on its way back into its flow.
@@ -140,6 +153,12 @@ impl Chain {
     /// How the gateway learns that a lane has ended although nobody stopped it.
     pub fn failure(&self) -> &Arc<Failure> {
         &self.shared.failure
+    }
+
+    /// `hook` is called, on a lane's thread, when a plugin's breaker opens: fresh instances and isolation have not
+    /// helped, so it is for whoever knows other versions. It must not wait. The first hook stays.
+    pub fn on_opened(&self, hook: impl Fn(Opened) + Send + Sync + 'static) {
+        self.shared.alarm.set(Box::new(hook));
     }
 
     /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
@@ -234,6 +253,7 @@ impl Version {
             tick_every: self.tick_every(),
             state_version: self.program.state.is_some().then_some(self.setup.state_version),
             swapping: false,
+            breaker: self.metrics.breaker(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::batch::{Entry, Packed};
 use super::fault::{Fault, FaultKind};
+use super::guard::Guard;
 use super::journal::{Bound, Journal};
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
@@ -51,6 +52,7 @@ impl Drop for Previous {
 /// A plugin in a lane.
 pub(super) struct Stage {
     live: Live,
+    guard: Guard,
     previous: Option<Previous>,
     next_tick: Option<Instant>,
     /// When the changes of its state are due on disk; `None` while there are none.
@@ -63,11 +65,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// `live`, not at work yet.
-    pub(super) fn new(live: Live, lane: usize) -> Self {
+    /// `live`, not at work yet, behind `guard`.
+    pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
         let (packed, entries) = (Packed::default(), Vec::new());
-        Self { live, previous: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
+        Self { live, guard, previous: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
     }
 
     /// When it wants to be told the time, or to have its state kept. While a version is on trial nothing of it is
@@ -135,6 +137,22 @@ impl Stage {
             });
             let count = fitting.count().max(1);
             let (batch, others) = rest.split_at_mut(count);
+            self.run_guarded(batch, now, outbox)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Runs what the breaker lets through; the rest is turned away.
+    fn run_guarded(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
+        let mut rest = items;
+        while !rest.is_empty() {
+            let admitted = self.guard.admit(&self.live.version, rest.len(), now);
+            if admitted == 0 {
+                self.guard.turn_away(&self.live.version, rest, outbox);
+                break;
+            }
+            let (batch, others) = rest.split_at_mut(admitted);
             self.run_batch(batch, now, outbox)?;
             rest = others;
         }
@@ -153,6 +171,7 @@ impl Stage {
         match result {
             Ok(answer) => {
                 outbox.take(&self.live.version, items, &answer, &self.entries);
+                self.guard.succeed(&self.live.version, self.packed.len(), now);
                 self.told_batch(now);
                 Ok(())
             }
@@ -160,7 +179,7 @@ impl Stage {
         }
     }
 
-    /// After a fault: halves the batch until only the message that does it is left, and parks that.
+    /// After a fault: halves the batch until only the message that does it is left; `on_error` says what becomes of that.
     fn isolate(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox, fault: &Fault) -> Result<(), Broken> {
         if self.fails_trial(fault) {
             self.live.version.metrics.error(fault.kind);
@@ -170,12 +189,12 @@ impl Stage {
         self.report(fault, now);
         self.recover(now)?;
         if let [item] = items {
-            outbox.poison(&self.live.version, item, fault);
+            self.guard.fail(&self.live.version, item, fault, now, outbox);
             return Ok(());
         }
         let (first, second) = items.split_at_mut(items.len() / 2);
-        self.run_batch(first, now, outbox)?;
-        self.run_batch(second, now, outbox)
+        self.run_guarded(first, now, outbox)?;
+        self.run_guarded(second, now, outbox)
     }
 
     /// Tells the plugin the time if it is due at `moment`; what it brings goes into `outbox`.

@@ -7,6 +7,7 @@ pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod lines;
+mod inspect;
 pub mod ledger;
 mod parked;
 mod place;
@@ -69,7 +70,7 @@ pub enum Command {
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
-    /// Build plugins.
+    /// Build, sign and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// An outage in under a minute: brokers, devices and a gateway, all on this machine.

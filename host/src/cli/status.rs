@@ -104,12 +104,15 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
             format!("{} filtered", count(flow.filtered)),
             format!("{} rejected", count(flow.rejected)),
         ];
+        details.extend((flow.dropped > 0).then(|| format!("{} dropped", count(flow.dropped))));
+        details.extend((flow.quarantined > 0).then(|| format!("{} devices quarantined", count(flow.quarantined))));
         details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
         details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
     }
     let mut lines = vec![row("flow", &flow.name, &details)];
     for plugin in &flow.plugins {
         let mut details = vec![short_digest(&plugin.digest).to_owned()];
+        details.extend(matches!(&*plugin.breaker, "open" | "half-open").then(|| format!("its breaker is {}", plugin.breaker)));
         details.extend(plugin.swapping.then(|| "a swap is under way".to_owned()));
         details.retain(|detail| !detail.is_empty());
         lines.push(row("", &format!("└ {}", plugin.name), &details));
@@ -198,7 +201,12 @@ mod tests {
     use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
 
     fn busy() -> Status {
-        let plugin = |name: &str, swapping| Plugin { name: name.into(), digest: "0123456789abcdef".repeat(4), swapping };
+        let plugin = |name: &str, swapping| Plugin {
+            name: name.into(),
+            digest: "0123456789abcdef".repeat(4),
+            swapping,
+            breaker: "closed".to_owned(),
+        };
         let queue = |name: &str, on_disk| Queue {
             name: name.into(),
             in_ram: 12,
@@ -233,6 +241,8 @@ mod tests {
                 filtered: 100,
                 absorbed: 7,
                 rejected: 4,
+                dropped: 0,
+                quarantined: 0,
                 waiting: 5,
                 plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
             }],

@@ -91,6 +91,12 @@ pub struct Flow {
     pub absorbed: u64,
     /// Of these, those that became dead letters.
     pub rejected: u64,
+    /// Of these, those that were given up because of a plugin with `on_error = "drop"`.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Devices whose messages are not tried, since their last payloads were bad.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Messages that wait for a lane.
     pub waiting: u64,
     /// Its plugins, first to last.
@@ -106,6 +112,9 @@ pub struct Plugin {
     pub digest: String,
     /// A swap of it is under way.
     pub swapping: bool,
+    /// `closed`, `open` or `half-open`, the worst of its lanes; empty when stopped.
+    #[serde(default)]
+    pub breaker: String,
 }
 
 /// One queue.
@@ -195,7 +204,8 @@ pub struct Store {
 impl Status {
     /// Of a gateway that does not run: what its files tell.
     pub fn of_stopped(config: &Config, account: &Account) -> Self {
-        let plugin = |name: &Arc<str>| Plugin { name: name.to_string(), digest: String::new(), swapping: false };
+        let plugin =
+            |name: &Arc<str>| Plugin { name: name.to_string(), digest: String::new(), swapping: false, breaker: String::new() };
         let flow = |flow: &crate::chain::Config| Flow {
             plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
             ..flow_of(&Samples::default(), &flow.name)
@@ -313,6 +323,7 @@ fn running_flow(samples: &Samples, chain: &Chain) -> Flow {
         name: info.name.to_string(),
         digest: info.digest.to_string(),
         swapping: info.swapping,
+        breaker: info.breaker.name().to_owned(),
     });
     Flow { plugins: plugins.collect(), ..flow_of(samples, chain.name()) }
 }
@@ -326,6 +337,8 @@ fn flow_of(samples: &Samples, name: &str) -> Flow {
         filtered: fate("filtered"),
         absorbed: fate("absorbed"),
         rejected: fate("parked"),
+        dropped: fate("dropped"),
+        quarantined: samples.sum("tidegate_quarantined_devices", &[("flow", name)]),
         waiting: samples.sum("tidegate_chain_waiting_messages", &[("flow", name)]),
         plugins: Vec::new(),
     }

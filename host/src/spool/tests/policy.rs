@@ -437,6 +437,7 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
         count: 3,
         received_us: 9,
         is_clock_set: true,
+        receipt: None,
     };
     bench.shared.lose(vec![loss.clone(), loss]);
     assert_eq!(given_up(&bench, LossReason::Qos0Pressed), 6);
