@@ -1,10 +1,10 @@
 //! The breaker of a plugin in one lane: who keeps failing is not asked for a while, and then with one message at a time.
 //!
 //! ```text
-//! closed ── `after` messages at fault within `window`, half of all at least ──► open
-//!   ▲                                                                        │  ▲
-//!   └── `close_after` good ones in a row ── half-open ◄── `retry`, doubling ─┘  │ one at fault
-//!                                           └────────────────────────────────────┘
+//! closed ──── `after` at fault within `window`, half of all at least ────► open ◄────┐
+//!   ▲                                                                       │        │ one at fault
+//!   └──── `close_after` good ones in a row ──── half-open ◄── after `retry` ┘        │ (`retry` doubles)
+//!                                                   └────────────────────────────────┘
 //! ```
 //!
 //! Every lane has its own, so the data path needs no lock. A new version starts with a closed one.

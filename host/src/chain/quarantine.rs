@@ -124,21 +124,25 @@ impl Quarantine {
             State::Watched if device.streak >= u64::from(self.config.after) => {
                 device.state = State::Held { until_us };
                 self.gauge.inc();
-                let (bad, retry) = (device.streak, self.config.retry);
-                self.log(now, |unlogged| {
-                    tracing::warn!(
-                        flow,
-                        device = shown(key),
-                        bad,
-                        unlogged,
-                        "device is quarantined: its messages go to the dead letters, one is tried every {retry:?}"
-                    );
-                });
+                self.tell_held(key, device.streak, flow, now);
             }
             State::Probing => device.state = State::Held { until_us },
             State::Watched | State::Held { .. } => {}
         }
         true
+    }
+
+    fn tell_held(&mut self, key: &[u8], bad: u64, flow: &str, now: Now) {
+        let retry = self.config.retry;
+        self.log(now, |unlogged| {
+            tracing::warn!(
+                flow,
+                device = shown(key),
+                bad,
+                unlogged,
+                "device is quarantined: its messages go to the dead letters, one is tried every {retry:?}"
+            );
+        });
     }
 
     /// The first bad payload of a key.
