@@ -29,6 +29,13 @@ impl Now {
     }
 }
 
+/// Processor time that the calling thread has taken: what others do on the machine does not count.
+pub fn thread_cpu() -> std::time::Duration {
+    let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Below a second: fits.
+    std::time::Duration::new(taken.tv_sec.unsigned_abs(), u32::try_from(taken.tv_nsec).unwrap_or_default())
+}
+
 /// A wall clock in microseconds as RFC 3339 has it, UTC, to the millisecond: `2026-11-21T06:26:11.123Z`.
 pub fn utc(wall_us: u64) -> String {
     let (seconds, millis) = (wall_us / 1_000_000, wall_us / 1_000 % 1_000);

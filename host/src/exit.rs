@@ -18,6 +18,8 @@ pub enum Exit {
     Plugin = 4,
     /// There is no gateway to talk to.
     NotRunning = 5,
+    /// What was asked for was refused, or taken back: what ran before runs on.
+    Refused = 6,
 }
 
 /// For the end of `--help`.
@@ -25,7 +27,8 @@ pub const TABLE: &str = "\
 Exit codes:
   0  all went well              3  the config is invalid
   1  failed                     4  a plugin cannot be used
-  2  wrong command line         5  there is no gateway to talk to";
+  2  wrong command line         5  there is no gateway to talk to
+  6  refused or taken back: what ran before runs on";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -39,8 +42,8 @@ mod tests {
 
     #[test]
     fn the_codes_are_the_documented_ones() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5]);
-        assert!((0..=5).all(|code| TABLE.contains(&format!("{code}  "))));
+        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning, Exit::Refused];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6]);
+        assert!((0..=6).all(|code| TABLE.contains(&format!("{code}  "))));
     }
 }

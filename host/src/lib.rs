@@ -11,6 +11,7 @@ pub mod trust;
 pub mod chain;
 pub mod spool;
 pub mod uplink;
+pub mod versions;
 pub mod admin;
 pub mod gateway;
 pub mod config;

@@ -95,7 +95,7 @@ fn too_much_memory_is_refused() -> Result<()> {
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     scene.gateway.replace(FILE, &bomb())?;
     wait_until("the candidate is refused", || {
-        scene.gateway.metric("tidegate_plugin_reloads_total", &[("result", "refused")]) >= 1.0
+        scene.gateway.metric("tidegate_swap_transitions_total", &[("state", "refused")]) >= 1.0
     })?;
     wait_until("the reason is said", || scene.gateway.lines().has(&["count", "more than 256 MiB of memory"]))?;
     let peak = peak_kib(scene.gateway.pid())?;

@@ -18,6 +18,7 @@ mod guest;
 mod hostile;
 mod instruments;
 mod links;
+mod live;
 mod outage;
 mod policy;
 mod power;
@@ -49,6 +50,7 @@ fn cases() -> Vec<Trial> {
         signature::cases(),
         swap::cases(),
         compile::cases(),
+        live::cases(),
         state::cases(),
         outage::cases(),
         policy::cases(),

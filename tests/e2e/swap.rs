@@ -25,13 +25,13 @@ fn counting() -> Result<Scene> {
     Scene::with(&plugin_file("count", FILE), |setup| Ok(std::fs::write(setup.folder().join(FILE), component("count")?)?))
 }
 
-fn reloads(gateway: &Gateway, result: &str) -> f64 {
-    gateway.metric("tidegate_plugin_reloads_total", &[("plugin", "count"), ("result", result)])
+fn changes(gateway: &Gateway, state: &str) -> f64 {
+    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
 }
 
 /// Candidates that were not taken, or taken back after their first messages.
 fn turned_down(gateway: &Gateway) -> f64 {
-    reloads(gateway, "refused") + reloads(gateway, "rolled-back")
+    changes(gateway, "refused") + changes(gateway, "rolled-back")
 }
 
 /// A plugin that counts per device is replaced again and again under load in three lanes; each version has another
@@ -47,7 +47,7 @@ fn swapped_under_load() -> Result<()> {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + u64::from(rate) / 10)?;
         scene.gateway.replace(FILE, &marked(&original, swap as u32))?;
-        wait_until("the swap is done", || reloads(&scene.gateway, "swapped") >= swap as f64)?;
+        wait_until("the swap is done", || changes(&scene.gateway, "swapped") >= swap as f64)?;
     }
     let sent = load.stop()?;
     wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
@@ -104,7 +104,7 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
         wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
     }
     scene.gateway.replace(FILE, &marked(&good, 1))?;
-    wait_until("a good one is taken after all", || reloads(&scene.gateway, "swapped") >= 1.0)?;
+    wait_until("a good one is taken after all", || changes(&scene.gateway, "swapped") >= 1.0)?;
     let sent = load.stop()?;
     let verdict = compare(&sent, scene.watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -126,7 +126,7 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     link.go_dark();
     wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;
     gateway.replace(FILE, &marked(&original, 1))?;
-    wait_until("the swap is done", || reloads(&gateway, "swapped") >= 1.0)?;
+    wait_until("the swap is done", || changes(&gateway, "swapped") >= 1.0)?;
     let before = load.acknowledged();
     wait_until("devices go on", || load.acknowledged() > before + 500)?;
     link.back();
@@ -151,7 +151,7 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     wait_until("25 passes the limit of 20", || watch.total() == 1)?;
     gateway.rewrite_config(&config(&field.url(), &cloud.url(), &filter_above(30)))?;
     wait_until("the new settings are in", || {
-        gateway.metric("tidegate_plugin_reloads_total", &[("plugin", "filter"), ("result", "swapped")]) >= 1.0
+        gateway.metric("tidegate_swap_transitions_total", &[("plugin", "filter"), ("state", "swapped")]) >= 1.0
     })?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;

@@ -40,14 +40,14 @@ fn ask(folder: &Path, arguments: &[&str]) -> Result<Output> {
     command(folder, arguments)?.output().context("cannot run tidegate")
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
+pub fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(tidegate()?);
     command.args(arguments).arg("--config").arg(folder.join("tidegate.toml")).arg("--data-dir").arg(folder.join("data"));
     Ok(command)
 }
 
 /// The same, which must end with `code`; what it said on standard output and on standard error.
-fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
+pub fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
     let output = ask(folder, arguments)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, error) = (text(&output.stdout), text(&output.stderr));
@@ -117,7 +117,9 @@ fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
     ensure!(digest.len() == 64, "`{digest}` is no SHA-256");
     let text = fs::read_to_string(folder.join("tidegate.toml"))?;
     dark.gateway.rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
-    wait_until("the plugin is mended", || dark.gateway.metric("tidegate_plugin_reloads_total", &[("result", "swapped")]) >= 1.0)?;
+    wait_until("the plugin is mended", || {
+        dark.gateway.metric("tidegate_swap_transitions_total", &[("state", "swapped")]) >= 1.0
+    })?;
     let retried = json(&folder, &["parked", "retry", "--all"], 0)?;
     ensure!(retried["retried"] == 600 && retried["parked_again"] == 0, "{retried}");
     ensure!(json(&folder, &["parked", "list"], 0)?["letters"].as_array().is_some_and(Vec::is_empty), "letters are left");

@@ -79,6 +79,14 @@ impl Client {
         self.ask(&format!("POST {path}"), &body)
     }
 
+    /// The same with bytes that go with the request: they follow its JSON after a line end.
+    pub fn post_with<A: DeserializeOwned>(&self, path: &str, request: &impl Serialize, bytes: &[u8]) -> Result<A, ClientError> {
+        let mut body = serde_json::to_vec(request).map_err(|error| self.odd(error))?;
+        body.push(b'\n');
+        body.extend_from_slice(bytes);
+        self.ask(&format!("POST {path}"), &body)
+    }
+
     fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
         let answer = self.exchange(what, body).map_err(|error| self.failed(error))?;
         let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;

@@ -10,7 +10,7 @@ mod client;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use socket::Socket;
+pub use socket::{Peer, Socket, user_name};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
@@ -81,6 +83,7 @@ impl Socket {
             let _ = stop.wait_for(|stop| *stop).await;
             drop(self);
         };
+        let routes = routes.into_make_service_with_connect_info::<Peer>();
         axum::serve(door, routes).with_graceful_shutdown(stopped).await.map_err(Error::Serve)
     }
 }
@@ -90,6 +93,30 @@ impl Drop for Socket {
         // A file that stays behind answers nobody, and the next gateway replaces it.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Who is at the other end, as the kernel says; a handler asks for it as `ConnectInfo<Peer>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Number of the user.
+    pub uid: u32,
+}
+
+impl Connected<IncomingStream<'_, Door>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        // Whoever has no credentials was turned away at the door.
+        Self { uid: stream.io().peer_cred().map_or(u32::MAX, |peer| peer.uid()) }
+    }
+}
+
+/// Name of a user, as this machine's own list has it.
+pub fn user_name(uid: u32) -> Option<String> {
+    let list = fs::read_to_string("/etc/passwd").ok()?;
+    let uid = uid.to_string();
+    list.lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&&*uid))
+        .map(|fields| fields[0].to_owned())
 }
 
 /// Lets in whom the file's owner and group allow.

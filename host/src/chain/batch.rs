@@ -37,7 +37,7 @@ pub(super) const NO_INPUT: u32 = u32::MAX;
 const MAX_TOPIC_BYTES: usize = 65_535;
 
 /// Marks a plugin decides on; the others stay as they came.
-const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
+pub(super) const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
 
 /// Messages in the form a plugin takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,8 +106,8 @@ pub(super) struct Entry {
     headers: u32,
     payload: u32,
     at: u32,
-    key: Span,
-    marks: u32,
+    pub(super) key: Span,
+    pub(super) marks: u32,
 }
 
 impl Entry {
@@ -123,12 +123,24 @@ impl Entry {
     }
 
     fn parts(&self, data: &Bytes) -> [Bytes; 3] {
+        self.slices(data).map(|part| if part.is_empty() { Bytes::new() } else { data.slice_ref(part) })
+    }
+
+    /// Topic, headers and payload (of a rejection its reason) as they lie in the answer's data.
+    pub(super) fn slices<'d>(&self, data: &'d [u8]) -> [&'d [u8]; 3] {
         let mut at = self.at as usize;
         [self.topic, self.headers, self.payload].map(|length| {
             let start = at;
             at += length as usize;
-            if length == 0 { Bytes::new() } else { data.slice(start..at) }
+            &data[start..at]
         })
+    }
+
+    /// The key in the topic of its own.
+    pub(super) fn own_key<'d>(&self, data: &'d [u8]) -> &'d [u8] {
+        let [topic, ..] = self.slices(data);
+        let start = usize::from(self.key.offset);
+        topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
     }
 
     /// The reason of a rejection, in the plugin's words.

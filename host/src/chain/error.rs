@@ -107,3 +107,21 @@ pub enum Error {
         placeholder: String,
     },
 }
+
+impl Error {
+    /// Name of the plugin that is to blame, if it is one.
+    pub fn plugin(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Read { plugin, .. }
+            | Self::UnknownBuiltin { plugin, .. }
+            | Self::Denied { plugin, .. }
+            | Self::Unusable { plugin, .. }
+            | Self::Instantiate { plugin, .. }
+            | Self::Configure { plugin, .. }
+            | Self::Setup { plugin, .. }
+            | Self::State { plugin, .. }
+            | Self::PortWithoutRoute { plugin, .. } => Some(plugin),
+            Self::Engine(_) | Self::Thread(_) | Self::NoOut { .. } | Self::Template { .. } => None,
+        }
+    }
+}

@@ -102,13 +102,18 @@ impl WasiView for Guest {
 pub(super) struct Budget {
     pub(super) memory_bytes: usize,
     pub(super) table_elements: usize,
-    pub(super) memory_used: usize,
+    memory_used: usize,
     tables_used: usize,
     pub(super) memory_denied: bool,
     pub(super) table_denied: bool,
 }
 
 impl Budget {
+    /// Linear memory in use.
+    pub(super) fn memory_used(&self) -> usize {
+        self.memory_used
+    }
+
     fn new(limits: &Limits) -> Self {
         Self {
             memory_bytes: limits.memory_bytes,

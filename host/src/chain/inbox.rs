@@ -17,12 +17,21 @@ use crate::message::Delivery;
 pub(super) enum Command {
     /// A copy of a plugin's state.
     Save { plugin: usize, reply: SyncSender<Result<Snapshot, String>> },
-    /// Put a candidate to work; the answer is how long messages waited for it.
-    Swap { plugin: usize, candidate: Box<Live>, trial: Arc<Trial>, reply: SyncSender<Result<Duration, String>> },
+    /// Put a candidate beside the running version; the answer is how long messages waited for it.
+    Join { plugin: usize, candidate: Box<Live>, origin: Origin, trial: Arc<Trial>, reply: SyncSender<Result<Duration, String>> },
     /// Run dead letters again, from plugin number `first` on.
     Rerun { first: usize, letters: Vec<Returned> },
     /// The verdict of a trial is there.
     Heed,
+}
+
+/// What a candidate begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A copy of the running version's state.
+    Copy,
+    /// Nothing.
+    Empty,
 }
 
 #[derive(Default)]

@@ -28,9 +28,6 @@ pub(super) struct Bound {
 impl Bound {
     /// Between two saves: a save costs about as much as running this again.
     pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10 };
-    /// While a swap is on trial and the old instance waits. The trial ends at half of it, so that the batches of the
-    /// lane's present turn still fit.
-    pub(super) const TRIAL: Self = Self { messages: 65_536, bytes: 8 << 20 };
 }
 
 /// Batches and ticks in their order, back to back in two buffers.
@@ -71,18 +68,8 @@ impl Journal {
 
     /// Whether it is time to save: what comes now is still taken, what comes after that is not.
     pub(super) fn is_full(&self) -> bool {
-        self.holds(1)
-    }
-
-    /// Whether half of the room is left at most.
-    pub(super) fn is_half_full(&self) -> bool {
-        self.holds(2)
-    }
-
-    /// Whether it holds this part of what it may.
-    fn holds(&self, part: usize) -> bool {
         let bytes = self.words.len() * 4 + self.data.len();
-        self.told.len().max(self.messages) >= self.bound.messages / part || bytes >= self.bound.bytes / part
+        self.told.len().max(self.messages) >= self.bound.messages || bytes >= self.bound.bytes
     }
 
     /// Messages it can tell again.
@@ -95,7 +82,7 @@ impl Journal {
         self.missed
     }
 
-    /// Forgets all; its buffers are kept unless they are larger than a save's bound needs.
+    /// Forgets all; its buffers are kept.
     pub(super) fn clear(&mut self) {
         self.told.clear();
         self.words.clear();

@@ -93,9 +93,7 @@ impl Lane {
         let wake = self.stages.iter().filter_map(Stage::next_due).min();
         let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
         let now = Now::read();
-        for stage in &mut self.stages {
-            stage.heed(now)?;
-        }
+        self.stages.iter_mut().for_each(Stage::heed);
         for command in taken.commands {
             self.obey(command, now)?;
         }
@@ -194,10 +192,10 @@ impl Lane {
         // A driver that has given up does not wait for the reply.
         match command {
             Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
-            Command::Swap { plugin, candidate, trial, reply } => {
+            Command::Join { plugin, candidate, origin, trial, reply } => {
                 let begun = Instant::now();
-                let swapped = self.stages[plugin].swap(*candidate, trial, now);
-                drop(reply.send(swapped.map(|()| begun.elapsed())));
+                let joined = self.stages[plugin].join(*candidate, origin, trial, now);
+                drop(reply.send(joined.map(|()| begun.elapsed())));
             }
             Command::Rerun { first, letters } => return self.rerun(first, letters, now),
             Command::Heed => {}
@@ -235,7 +233,8 @@ impl Lane {
         }
         for stage in &mut self.stages {
             stage.accuse(why);
-            stage.heed(now).and_then(|()| stage.recover(now)).map_err(|broken| with_cause(&broken))?;
+            stage.heed();
+            stage.recover(now).map_err(|broken| with_cause(&broken))?;
         }
         Ok(())
     }

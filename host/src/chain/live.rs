@@ -29,6 +29,10 @@ pub(super) struct Live {
     /// Replacements since the last log line, and when that was.
     recycled: u64,
     recycle_logged_us: Option<u64>,
+    /// Another version speaks: log lines, metrics and times of this one are not for the world.
+    muted: bool,
+    /// Why a save between two batches failed.
+    unsaved: Option<Fault>,
 }
 
 impl Live {
@@ -39,8 +43,21 @@ impl Live {
         let (version, engine) = (Arc::clone(version), engine.clone());
         let recycle_at = recycle_at(&version, &instance);
         let snapshot = Snapshot::default();
-        let (patience, recycled, recycle_logged_us) = (0, 0, None);
-        Ok(Self { version, engine, lane, instance, snapshot, journal, patience, recycle_at, recycled, recycle_logged_us })
+        let (patience, recycled, recycle_logged_us, muted, unsaved) = (0, 0, None, false, None);
+        Ok(Self {
+            version,
+            engine,
+            lane,
+            instance,
+            snapshot,
+            journal,
+            patience,
+            recycle_at,
+            recycled,
+            recycle_logged_us,
+            muted,
+            unsaved,
+        })
     }
 
     /// Runs a batch; its entries are appended to `entries`.
@@ -49,7 +66,7 @@ impl Live {
     /// The instance is then void: [`Live::recover`] comes next.
     pub(super) fn process(&mut self, packed: &Packed, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
         let answer = {
-            let _timer = self.version.metrics.call_seconds.start_timer();
+            let _timer = (!self.muted).then(|| self.version.metrics.call_seconds.start_timer());
             self.instance.process(packed, now_us)?
         };
         unpack(&answer, self.shape(Some(packed.len())), entries)?;
@@ -93,8 +110,14 @@ impl Live {
                 None => break,
             }
         }
-        self.instance.mute(false);
+        self.instance.mute(self.muted);
         Ok(())
+    }
+
+    /// While muted, what it says and measures goes nowhere.
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+        self.instance.mute(muted);
     }
 
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
@@ -103,7 +126,7 @@ impl Live {
     /// # Errors
     /// No instance can be made at all.
     pub(super) fn recover(&mut self, now_us: u64) -> Result<(), Fault> {
-        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        self.renew(now_us)?;
         if !self.instance.has_state() {
             return Ok(());
         }
@@ -117,6 +140,12 @@ impl Live {
         Ok(())
     }
 
+    fn renew(&mut self, now_us: u64) -> Result<(), Fault> {
+        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        self.instance.mute(self.muted);
+        Ok(())
+    }
+
     fn rebuild(&mut self, journal: &Journal, now_us: u64) -> Result<(), Fault> {
         self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
         self.catch_up(journal)
@@ -125,13 +154,13 @@ impl Live {
     /// The state of the last save alone; if not even that works, none.
     fn fall_back(&mut self, now_us: u64) -> Result<(), Fault> {
         self.journal.clear();
-        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        self.renew(now_us)?;
         if let Err(fault) = self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us) {
             tracing::error!(plugin = self.version.label(), lane = self.lane, %fault, "plugin starts without state: its saved state is not accepted");
             self.version.metrics.error(fault.kind);
             // So that the next checkpoint says that its keys are gone.
             self.snapshot.replace(Extent::Complete, self.version.setup.state_version, Vec::new());
-            self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+            self.renew(now_us)?;
         }
         Ok(())
     }
@@ -194,13 +223,33 @@ impl Live {
         Ok(self.snapshot.take_unkept())
     }
 
-    /// Takes over a copy of a state and, with a timer, a tick, and is thrown away: would it work?
+    /// Takes the place of `old`, beside which it has worked: the disk has that one's keys.
+    pub(super) fn succeed(&mut self, old: &Self) {
+        self.mute(false);
+        self.snapshot.succeed(&old.snapshot);
+        if self.version.checkpoint.is_none() {
+            self.snapshot.forget_unkept();
+        }
+    }
+
+    /// Why a save between two batches failed, if one has since this was last asked.
+    pub(super) fn take_unsaved(&mut self) -> Option<Fault> {
+        self.unsaved.take()
+    }
+
+    /// Linear memory of its instance.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.instance.memory_bytes()
+    }
+
+    /// Takes over a copy of a state, saves it again and, with a timer, has a tick, and is thrown away: would it work?
     ///
     /// # Errors
     /// What it did wrong.
     pub(super) fn rehearse(mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
-        self.instance.mute(true);
+        self.mute(true);
         self.adopt(snapshot, now_us)?;
+        self.save(Extent::Complete, now_us)?;
         if self.version.tick_every().is_some() {
             self.tick(now_us, &mut Vec::new())?;
         }
@@ -232,6 +281,7 @@ impl Live {
         }
         let Err(fault) = self.save(self.next_extent(), now_us) else { return Ok(()) };
         self.version.metrics.error(fault.kind);
+        self.unsaved = Some(fault.clone());
         let plugin = self.version.label();
         tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
         // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.

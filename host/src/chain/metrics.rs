@@ -7,6 +7,7 @@ use prometheus::{
 };
 
 use super::breaker::BreakerState;
+use super::event::State;
 use super::fault::FaultKind;
 
 /// Metrics of all chains of the process.
@@ -18,7 +19,7 @@ pub struct Metrics {
     breakers: IntGaugeVec,
     restarts: IntCounterVec,
     errors: IntCounterVec,
-    reloads: IntCounterVec,
+    transitions: IntCounterVec,
     code: IntCounterVec,
     call_seconds: HistogramVec,
     log_lines_dropped: IntCounterVec,
@@ -82,7 +83,11 @@ impl Metrics {
             breakers: add(registry, IntGaugeVec::new(breakers, &["flow", "plugin", "state"])?)?,
             restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
             errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
-            reloads: counter("plugin_reloads", "Attempts to swap a plugin by result.", &["flow", "plugin", "result"])?,
+            transitions: counter(
+                "swap_transitions",
+                "Changes of plugins by the state they came to.",
+                &["flow", "plugin", "state"],
+            )?,
             code: counter("plugin_code", "Components made to code, by where that came from.", &["flow", "plugin", "origin"])?,
             call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
             log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
@@ -186,8 +191,9 @@ impl PluginMetrics {
         there.map_or(BreakerState::Closed, |(state, _)| state)
     }
 
-    pub(super) fn reload(&self, result: &str) {
-        self.all.reloads.with_label_values(&[&*self.flow, &*self.plugin, result]).inc();
+    /// A change of the plugin has come to `state`.
+    pub(super) fn transition(&self, state: State) {
+        self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state.name()]).inc();
     }
 
     /// Counts a component by where its code came from.

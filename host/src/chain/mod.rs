@@ -15,9 +15,12 @@
 mod batch;
 mod breaker;
 mod capability;
+mod change;
+mod compare;
 mod compile;
 mod engine;
 mod error;
+mod event;
 mod failure;
 mod fault;
 mod guard;
@@ -31,6 +34,8 @@ mod lane;
 mod live;
 mod metrics;
 mod outbox;
+mod pair;
+mod phase;
 mod plugin;
 mod program;
 mod quarantine;
@@ -49,24 +54,26 @@ mod watch;
 
 pub use breaker::BreakerState;
 pub use capability::{Capability, Grants};
+pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
+pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
+pub use event::{Event, Events, Figures, Report, State, UnderWay};
 pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
 pub use guard::Opened;
 pub use hop::Hop;
 pub use inspect::{Asked, Import, Inspection, inspect};
 pub use metrics::Metrics;
-pub use program::Unusable;
+pub use program::{Unusable, read as read_component};
 pub use settings::{
-    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, QuarantineConfig, RefusedState, TopicTemplate,
+    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
 };
 pub use start::check;
-pub use swap::{Change, Refused, Step, Swapped};
+pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -75,6 +82,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
 use inbox::{Command, Inbox};
 use lane::Shared;
+use trial::Trial;
 use version::Version;
 
 /// What a chain is connected to.
@@ -101,8 +109,8 @@ pub struct PluginInfo {
     pub tick_every: Option<Duration>,
     /// Whether it keeps state the host can save, and its version.
     pub state_version: Option<u32>,
-    /// A swap of it is under way.
-    pub swapping: bool,
+    /// The change of it that is under way.
+    pub change: Option<UnderWay>,
     /// The worst of its breakers, one in each lane.
     pub breaker: BreakerState,
 }
@@ -116,6 +124,13 @@ pub struct Returned {
     pub own_topic: bool,
 }
 
+/// The change that is under way.
+struct Active {
+    index: usize,
+    change: UnderWay,
+    trial: Arc<Trial>,
+}
+
 /// The running chain of one flow. Dropping it ends its lanes without emptying their inboxes; [`Chain::stop`]
 /// empties them first.
 pub struct Chain {
@@ -125,7 +140,7 @@ pub struct Chain {
     /// Disconnected when the last lane has ended.
     ended: Mutex<Receiver<()>>,
     driver: Mutex<swap::Driver>,
-    swapping: AtomicBool,
+    active: Mutex<Option<Active>>,
     runtime: Option<tokio::runtime::Handle>,
 }
 
@@ -141,8 +156,36 @@ impl Chain {
 
     /// The plugins, first to last.
     pub fn plugins(&self) -> Vec<PluginInfo> {
-        let swapping = self.swapping.load(Ordering::Acquire);
-        self.shared.versions().iter().map(|version| PluginInfo { swapping, ..version.info() }).collect()
+        let versions = self.shared.versions();
+        let active = self.lock_active();
+        let change = |index| active.as_ref().filter(|active| active.index == index).map(|active| active.change.clone());
+        versions.iter().enumerate().map(|(index, version)| PluginInfo { change: change(index), ..version.info() }).collect()
+    }
+
+    /// Ends the change of the plugin at `index` that is under way: the version before runs on as if there had been no
+    /// other. `false` when none is under way, or it is over already. `why` says who wanted it.
+    pub fn cancel(&self, index: usize, why: &str) -> bool {
+        self.trial_of(index).is_some_and(|trial| trial.cancel(why))
+    }
+
+    /// Ends the present phase of the change of the plugin at `index` as if it had gone well. `false` when none is under
+    /// way, or it is in no phase yet.
+    pub fn promote(&self, index: usize) -> bool {
+        self.trial_of(index).is_some_and(|trial| trial.promote())
+    }
+
+    fn trial_of(&self, index: usize) -> Option<Arc<Trial>> {
+        self.lock_active().as_ref().filter(|active| active.index == index).map(|active| Arc::clone(&active.trial))
+    }
+
+    fn note_state(&self, state: State) {
+        if let Some(active) = self.lock_active().as_mut() {
+            active.change.state = state;
+        }
+    }
+
+    fn lock_active(&self) -> MutexGuard<'_, Option<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Name of the flow.
@@ -252,7 +295,7 @@ impl Version {
             ports: self.setup.ports.clone(),
             tick_every: self.tick_every(),
             state_version: self.program.state.is_some().then_some(self.setup.state_version),
-            swapping: false,
+            change: None,
             breaker: self.metrics.breaker(),
         }
     }

@@ -62,11 +62,12 @@ impl Outbox {
         self.in_order = true;
     }
 
-    /// Distributes what a plugin answered to a batch.
-    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], answer: &Answer, entries: &[Entry]) {
+    /// Distributes what a plugin answered to a batch; `items` are its inputs from number `first` on, and `entries` those
+    /// that name them.
+    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], first: usize, answer: &Answer, entries: &[Entry]) {
         let mut rest = entries;
         for (index, item) in items.iter_mut().enumerate() {
-            let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
+            let count = rest.iter().take_while(|entry| entry.input as usize == first + index).count();
             let (mine, others) = rest.split_at(count);
             rest = others;
             let item = std::mem::take(item);
@@ -79,7 +80,13 @@ impl Outbox {
     }
 
     /// Distributes what a tick brought; `clock` is a message with the time and marks it gets.
-    pub(super) fn take_tick(&mut self, version: &Version, clock: &Message, answer: &Answer, entries: &[Entry]) {
+    pub(super) fn take_tick<'e>(
+        &mut self,
+        version: &Version,
+        clock: &Message,
+        answer: &Answer,
+        entries: impl IntoIterator<Item = &'e Entry>,
+    ) {
         for entry in entries {
             let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock) };
             let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true };

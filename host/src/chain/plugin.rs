@@ -1,6 +1,8 @@
 //! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
 //! cross the border stop here.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
@@ -16,6 +18,9 @@ use super::state::{Extent, Page, collect};
 
 /// Handles of resources a component may hold.
 const MAX_HANDLES: usize = 512;
+
+/// Time for a whole state: every page is bounded by the call time, and this bounds how long messages wait for them all.
+const MAX_RESTORE: Duration = Duration::from_secs(5);
 
 /// What crosses beside the output itself: strings of a log line, a setup, a page's frame.
 const FUEL_SLACK: usize = 64 << 10;
@@ -149,7 +154,7 @@ impl Instance {
 
     /// Linear memory it has, bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.store.data().budget.memory_used
+        self.store.data().budget.memory_used()
     }
 
     /// Whether it keeps state the host can save.
@@ -170,7 +175,11 @@ impl Instance {
     /// A fault of kind `state` when the plugin refuses it, in its own words.
     pub(super) fn restore<'p>(&mut self, version: u32, pages: impl Iterator<Item = &'p Page>, now_us: u64) -> Result<(), Fault> {
         let Some(restore) = self.restore else { return Ok(()) };
+        let begun = Instant::now();
         for page in pages {
+            if begun.elapsed() > MAX_RESTORE {
+                return Err(Fault::new(FaultKind::State, format!("`restore` took longer than {MAX_RESTORE:?} for all pages")));
+            }
             let (restored,) = self.call(now_us, |store| restore.call(store, (version, page)))?;
             restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
         }

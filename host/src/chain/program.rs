@@ -146,14 +146,17 @@ fn hexadecimal(hash: &[u8]) -> Arc<str> {
     hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
-/// Reads an artefact.
-pub(super) fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
+/// Reads an artefact: the bytes of a component.
+///
+/// # Errors
+/// There is none, or it is too large.
+pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
     match artefact {
         Artefact::Builtin(name) => {
             let unknown = || Error::UnknownBuiltin { plugin: Arc::clone(plugin), name: name.clone() };
             builtin::component(name).map(<[u8]>::to_vec).ok_or_else(unknown)
         }
-        Artefact::File(path) => {
+        Artefact::File(path) | Artefact::Kept(path) => {
             let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
             read_bounded(path).map_err(failed)
         }

@@ -14,6 +14,8 @@ use crate::trust::Trust;
 pub enum Artefact {
     /// A file, watched for changes.
     File(PathBuf),
+    /// A file of this gateway's own: it has run here before, so that no expiry of its signature stops it.
+    Kept(PathBuf),
     /// One of the plugins compiled into this binary, by name.
     Builtin(String),
 }
@@ -85,6 +87,28 @@ pub enum RefusedState {
     Required,
 }
 
+/// How long a new version has to do well before the old one goes, and what "well" is. Both get the same inputs, so
+/// each limit compares like with like. Any fault that the old version has not on the same inputs is too much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probation {
+    /// It ends after this time, or after `messages`, whichever comes first.
+    pub time: Duration,
+    /// See `time`.
+    pub messages: u64,
+    /// Share of the messages accepted by the old version that the new one may reject.
+    pub max_rejected: f64,
+    /// How many times the old one's processor time the new one may take.
+    pub latency_factor: f64,
+    /// How many times the old one's memory the new one may take.
+    pub memory_factor: f64,
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), messages: 10_000, max_rejected: 0.05, latency_factor: 3.0, memory_factor: 4.0 }
+    }
+}
+
 /// What one instance of a plugin may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -145,6 +169,8 @@ pub struct PluginConfig {
     pub checkpoint: Option<Duration>,
     /// What happens when it cannot read its state.
     pub refused_state: RefusedState,
+    /// How a new version is watched.
+    pub probation: Probation,
     /// Whose signatures count for a component from a file.
     pub trust: Trust,
     /// The name such a signature must have in its manifest.

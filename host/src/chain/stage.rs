@@ -1,14 +1,15 @@
 //! One plugin's place in a lane: runs its batches, finds the one message it fails on, and exchanges its version.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::batch::{Entry, Packed};
 use super::fault::{Fault, FaultKind};
 use super::guard::Guard;
-use super::journal::{Bound, Journal};
+use super::inbox::Origin;
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
+use super::pair::{Pair, STOPPED};
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::Version;
@@ -21,45 +22,33 @@ const BATCH_SHARE: usize = 8;
 /// Shortest time between two log lines about faults of one stage; the metric counts every one.
 const LOG_EVERY_US: u64 = 1_000_000;
 
-/// Why a trial fails that nobody waits for.
-const STOPPED: &str = "the flow stopped before the new version was proven";
-
 /// No instance of a plugin can be made any more: the lane cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error("no instance of plugin `{plugin}` can be made")]
 pub(super) struct Broken {
     plugin: String,
-    source: Fault,
+    pub(super) source: Fault,
 }
 
-/// The version that waits while its successor is on trial.
-struct Previous {
-    live: Live,
-    /// What the successor has been told, for the case that this one comes back.
-    journal: Journal,
-    trial: Arc<Trial>,
-    proven: bool,
-}
-
-impl Drop for Previous {
-    fn drop(&mut self) {
-        // A lane that ends before the verdict cannot prove anything any more.
-        self.trial.fail(STOPPED);
-        self.trial.settle();
+impl Broken {
+    pub(super) fn of(version: &Version, source: Fault) -> Self {
+        Self { plugin: version.label(), source }
     }
 }
 
 /// A plugin in a lane.
 pub(super) struct Stage {
-    live: Live,
-    guard: Guard,
-    previous: Option<Previous>,
-    next_tick: Option<Instant>,
+    /// The version that is confirmed. Only its state is kept.
+    pub(super) live: Live,
+    pub(super) guard: Guard,
+    /// The candidate beside it, while a change is under way.
+    pub(super) pair: Option<Box<Pair>>,
+    pub(super) next_tick: Option<Instant>,
     /// When the changes of its state are due on disk; `None` while there are none.
     next_checkpoint: Option<Instant>,
-    packed: Packed,
+    pub(super) packed: Packed,
     entries: Vec<Entry>,
-    lane: usize,
+    pub(super) lane: usize,
     logged_us: u64,
     unlogged: u64,
 }
@@ -69,21 +58,17 @@ impl Stage {
     pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
         let (packed, entries) = (Packed::default(), Vec::new());
-        Self { live, guard, previous: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
+        Self { live, guard, pair: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
     }
 
-    /// When it wants to be told the time, or to have its state kept. While a version is on trial nothing of it is
-    /// kept: it may have to be taken back.
+    /// When it wants to be told the time, or to have its state kept.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let checkpoint = self.next_checkpoint.filter(|_| self.previous.is_none());
-        [self.next_tick, checkpoint].into_iter().flatten().min()
+        let candidate = self.pair.as_ref().and_then(|pair| pair.next_tick);
+        [self.next_tick, self.next_checkpoint, candidate].into_iter().flatten().min()
     }
 
     /// The changes of its state, if they are due at `moment`. Nothing is due while nothing changes.
     pub(super) fn checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
-        if self.previous.is_some() {
-            return Ok(None);
-        }
         match self.next_checkpoint {
             Some(due) if due <= moment => self.take_checkpoint(moment, now),
             None if self.live.is_unkept() => {
@@ -94,12 +79,12 @@ impl Stage {
         }
     }
 
-    /// The same at the end: at once. A version on trial is taken back first.
+    /// The same at the end: at once. A candidate that is not confirmed by now is gone.
     pub(super) fn last_checkpoint(&mut self, now: Now) -> Result<Option<Checkpoint>, Broken> {
-        if let Some(previous) = &self.previous {
-            previous.trial.fail(STOPPED);
+        if let Some(pair) = &self.pair {
+            pair.trial.cancel(STOPPED);
         }
-        self.heed(now)?;
+        self.heed();
         self.take_checkpoint(Instant::now(), now)
     }
 
@@ -147,7 +132,8 @@ impl Stage {
     fn run_guarded(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
         let mut rest = items;
         while !rest.is_empty() {
-            let admitted = self.guard.admit(&self.live.version, rest.len(), now);
+            // While a change is under way the candidate has to be seen at work.
+            let admitted = if self.pair.is_some() { rest.len() } else { self.guard.admit(&self.live.version, rest.len(), now) };
             if admitted == 0 {
                 self.guard.turn_away(&self.live.version, rest, outbox);
                 break;
@@ -163,6 +149,9 @@ impl Stage {
         self.packed.clear();
         self.entries.clear();
         let whole = items.iter().all(|item| self.packed.push(&item.message));
+        if whole && let Some(pair) = self.pair.take() {
+            return self.run_pair(pair, items, now, outbox);
+        }
         let result = if whole {
             self.live.process(&self.packed, now.wall_us, &mut self.entries)
         } else {
@@ -170,9 +159,8 @@ impl Stage {
         };
         match result {
             Ok(answer) => {
-                outbox.take(&self.live.version, items, &answer, &self.entries);
+                outbox.take(&self.live.version, items, 0, &answer, &self.entries);
                 self.guard.succeed(&self.live.version, self.packed.len(), now);
-                self.told_batch(now);
                 Ok(())
             }
             Err(fault) => self.isolate(items, now, outbox, &fault),
@@ -181,11 +169,6 @@ impl Stage {
 
     /// After a fault: halves the batch until only the message that does it is left; `on_error` says what becomes of that.
     fn isolate(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox, fault: &Fault) -> Result<(), Broken> {
-        if self.fails_trial(fault) {
-            self.live.version.metrics.error(fault.kind);
-            self.revert(now)?;
-            return self.run_batch(items, now, outbox);
-        }
         self.report(fault, now);
         self.recover(now)?;
         if let [item] = items {
@@ -199,25 +182,16 @@ impl Stage {
 
     /// Tells the plugin the time if it is due at `moment`; what it brings goes into `outbox`.
     pub(super) fn tick(&mut self, moment: Instant, now: Now, flow: FlowId, outbox: &mut Outbox) -> Result<bool, Broken> {
-        let (Some(due), Some(every)) = (self.next_tick, self.live.version.tick_every()) else { return Ok(false) };
-        if due > moment {
+        if let Some(pair) = self.pair.take() {
+            return self.tick_pair(pair, moment, now, flow, outbox);
+        }
+        let Some(every) = self.live.version.tick_every() else { return Ok(false) };
+        if !is_due(&mut self.next_tick, every, moment) {
             return Ok(false);
         }
-        // Ticks that were missed are not made up for.
-        let next = due + every;
-        self.next_tick = Some(if next > moment { next } else { moment + every });
         self.entries.clear();
         match self.live.tick(now.wall_us, &mut self.entries) {
-            Ok(answer) => {
-                outbox.take_tick(&self.live.version, &clock_message(flow, now), &answer, &self.entries);
-                if let Some(previous) = &mut self.previous {
-                    previous.journal.push_tick(now.wall_us);
-                }
-            }
-            Err(fault) if self.fails_trial(&fault) => {
-                self.live.version.metrics.error(fault.kind);
-                self.revert(now)?;
-            }
+            Ok(answer) => outbox.take_tick(&self.live.version, &clock_message(flow, now), &answer, &self.entries),
             Err(fault) => {
                 self.report(&fault, now);
                 self.recover(now)?;
@@ -228,7 +202,7 @@ impl Stage {
 
     /// Puts a fresh instance in the place of the present one, with its state as far as it can be had.
     pub(super) fn recover(&mut self, now: Now) -> Result<(), Broken> {
-        self.live.recover(now.wall_us).map_err(|source| broken(&self.live.version, source))
+        self.live.recover(now.wall_us).map_err(|source| Broken::of(&self.live.version, source))
     }
 
     /// A copy of the plugin's state.
@@ -243,79 +217,42 @@ impl Stage {
         })
     }
 
-    /// Puts `candidate` to work with the state of the present version, which waits until the trial is over.
-    pub(super) fn swap(&mut self, mut candidate: Live, trial: Arc<Trial>, now: Now) -> Result<(), String> {
-        let snapshot = self.save(now)?;
-        candidate.adopt(&snapshot, now.wall_us).map_err(|fault| fault.to_string())?;
+    /// Puts `candidate` beside the present version, with a copy of its state or without.
+    pub(super) fn join(&mut self, mut candidate: Live, origin: Origin, trial: Arc<Trial>, now: Now) -> Result<(), String> {
+        if origin == Origin::Copy {
+            let snapshot = self.save(now)?;
+            candidate.adopt(&snapshot, now.wall_us).map_err(|fault| fault.to_string())?;
+        }
         trial.join()?;
-        let live = std::mem::replace(&mut self.live, candidate);
-        self.previous = Some(Previous { live, journal: Journal::new(Bound::TRIAL), trial, proven: false });
-        self.next_tick = self.live.version.tick_every().map(|every| Instant::now() + every);
+        let (mine, yours) = (self.live.version.tick_every(), candidate.version.tick_every());
+        // With the same interval they tick together, so that what they say can be compared.
+        let next_tick = if mine == yours { self.next_tick } else { yours.map(|every| Instant::now() + every) };
+        self.pair = Some(Box::new(Pair { candidate, trial, next_tick }));
         Ok(())
     }
 
-    /// Acts on the verdict of a trial, if there is one.
-    pub(super) fn heed(&mut self, now: Now) -> Result<(), Broken> {
-        match self.previous.as_ref().map(|previous| previous.trial.verdict()) {
-            None | Some(Verdict::Running) => Ok(()),
-            Some(Verdict::Confirmed) => {
-                self.previous = None;
-                Ok(())
+    /// Acts on the verdict about a candidate, if there is one.
+    pub(super) fn heed(&mut self) {
+        let Some(mut pair) = self.pair.take() else { return };
+        match pair.trial.verdict() {
+            Verdict::Running => self.pair = Some(pair),
+            Verdict::Confirmed => {
+                pair.candidate.succeed(&self.live);
+                std::mem::swap(&mut self.live, &mut pair.candidate);
+                (self.next_tick, self.next_checkpoint) = (pair.next_tick, None);
             }
-            Some(Verdict::Failed(_)) => self.revert(now),
+            Verdict::Failed(..) => self.live.mute(false),
         }
     }
 
-    /// A panic of the host's own code, while a version is on trial here, is held against it.
+    /// A panic of the host's own code, while a change is under way here, is held against the candidate.
     pub(super) fn accuse(&mut self, why: &str) {
-        if let Some(previous) = &self.previous {
-            previous.trial.fail(why);
+        if let Some(pair) = &self.pair {
+            pair.trial.fail(why);
         }
     }
 
-    fn told_batch(&mut self, now: Now) {
-        let Some(previous) = &mut self.previous else { return };
-        previous.journal.push_batch(&self.packed, now.wall_us);
-        if !std::mem::replace(&mut previous.proven, true) {
-            previous.trial.prove();
-        }
-        if previous.journal.is_half_full() {
-            previous.trial.outgrow();
-        }
-    }
-
-    fn fails_trial(&self, fault: &Fault) -> bool {
-        self.previous.as_ref().is_some_and(|previous| {
-            let verdict = previous.trial.fail(format!("failed in lane {} on live messages: {fault}", self.lane));
-            verdict != Verdict::Confirmed
-        })
-    }
-
-    /// The old version comes back, with the state from before the swap and the inputs since run again.
-    fn revert(&mut self, now: Now) -> Result<(), Broken> {
-        let Some(mut previous) = self.previous.take() else { return Ok(()) };
-        let caught_up = previous.live.catch_up(&previous.journal);
-        std::mem::swap(&mut self.live, &mut previous.live);
-        self.next_tick = self.live.version.tick_every().map(|every| Instant::now() + every);
-        if let Err(fault) = caught_up {
-            self.report(&fault, now);
-            self.recover(now)?;
-        }
-        let missed = previous.journal.missed();
-        if missed > 0 {
-            let plugin = self.live.version.label();
-            self.live.version.metrics.state_lost.inc_by(missed as u64);
-            tracing::error!(
-                plugin,
-                lane = self.lane,
-                missed,
-                "state of a plugin lacks messages that its failed successor had taken"
-            );
-        }
-        Ok(())
-    }
-
-    fn report(&mut self, fault: &Fault, now: Now) {
+    pub(super) fn report(&mut self, fault: &Fault, now: Now) {
         let version = &self.live.version;
         version.metrics.error(fault.kind);
         if now.wall_us.abs_diff(self.logged_us) < LOG_EVERY_US {
@@ -335,6 +272,10 @@ impl Stage {
     }
 }
 
-fn broken(version: &Version, source: Fault) -> Broken {
-    Broken { plugin: version.label(), source }
+/// Whether a tick is due at `moment`; if so `next` becomes the one after it. Ticks that were missed are not made up for.
+pub(super) fn is_due(next: &mut Option<Instant>, every: Duration, moment: Instant) -> bool {
+    let Some(due) = next.filter(|due| *due <= moment) else { return false };
+    let after = due + every;
+    *next = Some(if after > moment { after } else { moment + every });
+    true
 }

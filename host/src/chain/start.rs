@@ -95,7 +95,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         inboxes,
         threads: Mutex::default(),
         ended: Mutex::new(ended),
-        swapping: false.into(),
+        active: Mutex::default(),
         runtime,
     };
     let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone());
@@ -170,7 +170,12 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
 
 /// Looks at the signature beside a component that comes from a file.
 fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
-    let Artefact::File(path) = &plugin.artefact else { return Ok(()) };
+    let (path, now) = match &plugin.artefact {
+        Artefact::File(path) => (path, now),
+        // Nothing expires by a clock that is not set.
+        Artefact::Kept(path) => (path, Now::default()),
+        Artefact::Builtin(_) => return Ok(()),
+    };
     let signature = program::read_signature(&plugin.name, path)?;
     let claim = Claim { name: &plugin.signed_as, highest: None, downgrade: Downgrade::Refuse, now };
     let seal = plugin.trust.verify(component, signature.as_deref(), claim);

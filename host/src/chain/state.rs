@@ -150,6 +150,15 @@ impl Snapshot {
         gone
     }
 
+    /// Makes this, of another version, the next one after `old`: a checkpoint then brings all of it, and says which of
+    /// the keys that `old` has brought are gone.
+    pub(super) fn succeed(&mut self, old: &Self) {
+        let pages: Vec<_> = self.base.iter().chain(&self.changes).cloned().collect();
+        let gone = old.missing_in(&pages);
+        self.unkept = if gone.words.is_empty() { Vec::new() } else { vec![(self.version, Arc::new(gone))] };
+        self.unkept.extend(pages.into_iter().map(|page| (self.version, page)));
+    }
+
     /// Whether a checkpoint would bring anything.
     pub(super) fn has_unkept(&self) -> bool {
         !self.unkept.is_empty()

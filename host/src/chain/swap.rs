@@ -1,47 +1,39 @@
-//! The swap of one plugin while messages flow.
+//! The change of one plugin while messages flow.
 //!
-//! *Prepare*, on the driver's thread: the candidate is compiled, linked, configured, tried with an empty batch and a
-//! tick, and shown a copy of every lane's state. *Commit*: each lane, at its own batch boundary, saves the state of
-//! the old version and restores it in the new one. *Trial*: until every lane's first batch has succeeded the old
-//! version waits, and comes back in all lanes when the new one fails in any. A key lives in one lane, so no device
-//! sees two versions interleaved. Nothing here waits for an uplink.
+//! *Prepare*, on the driver's thread: the candidate is verified, compiled, linked, configured, tried with an empty batch
+//! and a tick, and shown a copy of every lane's state. *Join*: each lane, at its own batch boundary, takes an instance
+//! with a copy of the state in beside the running version; from then on both get every input. *Phases*: a share of the
+//! keys says whose outputs count, none in a shadow, some in a canary, all on probation. At the end the candidate is
+//! confirmed in all lanes, or gone from all. A key lives in one lane, so no device sees two versions interleaved.
+//! Nothing here waits for an uplink.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::batch::{Packed, Shape, unpack};
-use super::fault::Fault;
-use super::inbox::{Command, Inbox};
+use super::change::{Change, OnRefusedState, Plan, Verify};
+use super::event::{Events, Report, State, Teller, UnderWay};
+use super::fault::{Fault, FaultKind};
+use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
+use super::phase::{Phase, Share};
 use super::plugin::Instance;
 use super::program::digest_of;
 use super::settings::PluginConfig;
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
-use super::{Chain, start};
+use super::{Active, Chain, start};
 use crate::clock::Now;
-use crate::message::short_digest;
-
-/// Without traffic in a lane the trial ends after this, and the new version stays.
-const TRIAL: Duration = Duration::from_secs(10);
 
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What is to be different.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Change<'a> {
-    /// The component; `None` keeps the code.
-    pub component: Option<&'a [u8]>,
-    /// The settings; `None` keeps them.
-    pub settings: Option<&'a serde_json::Value>,
-}
-
 /// A swap that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Swapped {
     /// Digest of the version before.
     pub old: Arc<str>,
@@ -49,11 +41,16 @@ pub struct Swapped {
     pub new: Arc<str>,
     /// How long messages waited, for each lane; empty when there was nothing to change.
     pub pauses: Vec<Duration>,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Report>,
 }
 
-/// How far a swap came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
+    /// It must not run.
+    Verify,
     /// Compile and link.
     Compile,
     /// Instantiate, configure, find its ports.
@@ -62,39 +59,53 @@ pub enum Step {
     SelfTest,
     /// Take over the state.
     Restore,
-    /// Put to work in the lanes.
+    /// Put beside the running version in the lanes.
     Commit,
-    /// The first live messages.
-    Trial,
+    /// Live messages, compared only.
+    Shadow,
+    /// Live messages of some keys.
+    Canary,
+    /// Live messages of all keys.
+    Probation,
+    /// Somebody ended it; the candidate is not to blame.
+    Cancel,
 }
 
 impl Step {
     /// The name used in logs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Verify => "verify",
             Self::Compile => "compile",
             Self::Configure => "configure",
             Self::SelfTest => "self-test",
             Self::Restore => "restore",
             Self::Commit => "commit",
-            Self::Trial => "trial",
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+            Self::Probation => "probation",
+            Self::Cancel => "cancel",
         }
     }
 }
 
-/// A swap that was not made: the version before runs, with its state.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("refused at {}: {why}", step.name())]
+/// A change that was not made: the version before runs, with its state.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} at {}: {why}", state.name(), step.name())]
 pub struct Refused {
     /// Where.
     pub step: Step,
+    /// [`State::Refused`], or [`State::RolledBack`] when outputs of the candidate have counted.
+    pub state: State,
     /// Why, in words for the operator.
     pub why: String,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Report>,
 }
 
 impl Refused {
     fn at(step: Step, why: impl ToString) -> Self {
-        Self { step, why: why.to_string() }
+        Self { step, state: State::Refused, why: why.to_string(), figures: None }
     }
 }
 
@@ -102,61 +113,41 @@ impl Refused {
 pub(super) struct Driver {
     pub(super) plugins: Vec<PluginConfig>,
     ports: Ports,
-    trial: Duration,
 }
 
 impl Driver {
     pub(super) fn new(plugins: Vec<PluginConfig>, ports: Ports) -> Self {
-        Self { plugins, ports, trial: TRIAL }
+        Self { plugins, ports }
     }
 }
 
 impl Chain {
-    /// Replaces the plugin at `index`, in the config's order, and answers when the verdict is there: at the latest
-    /// ten seconds after the new version has begun to work. For a thread that may wait; several callers take turns.
+    /// Replaces the plugin at `index`, in the config's order, and answers when it is confirmed, refused or rolled back;
+    /// `events` hears of each transition. For a thread that may wait; several callers take turns.
     ///
     /// # Errors
     /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
-    pub fn swap(&self, index: usize, change: Change<'_>) -> Result<Swapped, Refused> {
+    pub fn swap(&self, index: usize, change: Change<'_>, events: Events<'_>) -> Result<Swapped, Refused> {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.shared.versions().get(index).cloned();
         let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
-        self.swapping.store(true, Ordering::Release);
-        let result = Swap { chain: self, driver: &driver, index, old: &old }.run(change);
-        self.swapping.store(false, Ordering::Release);
-        self.report(&old, &result);
-        result
-    }
-
-    fn report(&self, old: &Version, result: &Result<Swapped, Refused>) {
-        let (flow, plugin) = (&*self.shared.name, &*old.reference.name);
-        match result {
-            Ok(Swapped { pauses, .. }) if pauses.is_empty() => tracing::debug!(flow, plugin, "plugin is unchanged"),
-            Ok(Swapped { old: before, new, pauses }) => {
-                old.metrics.reload("swapped");
-                let pause_us = pauses.iter().max().map_or(0, Duration::as_micros);
-                let (old, new) = (short_digest(before), short_digest(new));
-                tracing::info!(flow, plugin, old, new, pause_us, "plugin swapped, its state kept");
-            }
-            Err(refused) => {
-                old.metrics.reload(if refused.step == Step::Trial { "rolled-back" } else { "refused" });
-                let running = short_digest(&old.reference.digest);
-                tracing::warn!(
-                    flow,
-                    plugin,
-                    running,
-                    step = refused.step.name(),
-                    "plugin not swapped, the running version stays: {}",
-                    refused.why
-                );
-            }
+        let settings = change.settings.map_or_else(|| old.settings.clone(), ToString::to_string);
+        let new = change.component.map_or_else(|| Arc::clone(old.program.digest()), digest_of);
+        if settings == old.settings && new == *old.program.digest() {
+            return Ok(Swapped { old: Arc::clone(&new), new, pauses: Vec::new(), figures: None });
         }
-    }
-
-    /// Shortens the trial, for tests that have no traffic.
-    #[cfg(test)]
-    pub(super) fn set_trial(&self, trial: Duration) {
-        self.driver.lock().unwrap().trial = trial;
+        let trial = Arc::new(Trial::new(self.inboxes.len()));
+        let under_way = UnderWay { digest: Arc::clone(&new), state: State::Seen };
+        *self.lock_active() = Some(Active { index, change: under_way, trial: Arc::clone(&trial) });
+        let teller = Teller { chain: self, old: &old, new: &new, events };
+        teller.tell(State::Seen, None, None);
+        let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
+        *self.lock_active() = None;
+        match &result {
+            Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
+            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.clone()),
+        }
+        result
     }
 }
 
@@ -165,26 +156,74 @@ struct Swap<'a> {
     driver: &'a Driver,
     index: usize,
     old: &'a Arc<Version>,
+    trial: Arc<Trial>,
+    teller: Teller<'a>,
 }
 
 impl Swap<'_> {
-    fn run(&self, change: Change<'_>) -> Result<Swapped, Refused> {
-        let settings = change.settings.map_or_else(|| self.old.settings.clone(), ToString::to_string);
-        let digest = change.component.map_or_else(|| Arc::clone(self.old.program.digest()), digest_of);
-        if settings == self.old.settings && digest == *self.old.program.digest() {
-            return Ok(Swapped { old: Arc::clone(&digest), new: digest, pauses: Vec::new() });
+    fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, Refused> {
+        if let (Some(Verify(verify)), Some(component)) = (change.verify, change.component) {
+            verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
+            self.teller.tell(State::Verified, None, None);
         }
         let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
         let proven = start::beside(engine, runtime, || {
             Ok(self.prepare(change.component, settings).and_then(|new| {
-                self.rehearse(&new)?;
-                Ok((self.candidates(&new)?, new))
+                let origin = self.rehearse(&new, change.plan.state)?;
+                Ok((self.candidates(&new)?, origin, new))
             }))
         });
-        let (candidates, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
-        let pauses = self.commit(candidates)?;
-        self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(&new);
-        Ok(Swapped { old: Arc::clone(&self.old.reference.digest), new: digest, pauses })
+        let (candidates, origin, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
+        let joined = self.join(candidates, origin);
+        match &joined {
+            Ok(_) => self.phases(change.plan),
+            Err(why) => drop(self.trial.fail(why)),
+        }
+        self.conclude(&new)?;
+        let digest = |version: &Version| Arc::clone(&version.reference.digest);
+        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report());
+        Ok(Swapped { old, new, pauses: joined.unwrap_or_default(), figures })
+    }
+
+    /// The phases of the plan, until one fails.
+    fn phases(&self, plan: Plan) {
+        let limits = plan.probation.unwrap_or(self.driver.plugins[self.index].probation);
+        if let Some(shadow) = plan.shadow {
+            if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
+                return;
+            }
+            self.teller.tell(State::Shadowed, None, self.trial.report());
+        }
+        self.teller.tell(State::Ready, None, None);
+        if let Some(canary) = plan.canary
+            && !self.phase(Phase::canary(canary, limits), &[State::Canary])
+        {
+            return;
+        }
+        self.phase(Phase::probation(limits), &[State::Swapped, State::OnProbation]);
+    }
+
+    /// One phase, which begins in these states: was it passed?
+    fn phase(&self, phase: Phase, states: &[State]) -> bool {
+        self.trial.begin(phase, Instant::now());
+        states.iter().for_each(|state| self.teller.tell(*state, None, None));
+        self.trial.passed()
+    }
+
+    /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
+    fn conclude(&self, new: &Arc<Version>) -> Result<(), Refused> {
+        if self.trial.confirm() {
+            self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
+        }
+        for inbox in &self.chain.inboxes {
+            inbox.command(Command::Heed);
+        }
+        if !self.trial.settled(ANSWER) {
+            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
+        }
+        let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
+        let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
+        Err(Refused { step, state, why, figures: self.trial.report() })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
@@ -196,27 +235,37 @@ impl Swap<'_> {
             }
             None => self.old.program.clone(),
         };
+        self.teller.tell(State::Compiled, None, None);
         let now_us = Now::read().wall_us;
         let recipe = Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, now_us };
         let (version, mut instance) =
             Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
+        self.teller.tell(State::Linked, None, None);
         self_test(&version, &mut instance, now_us).map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
-    /// Shows the candidate a copy of each lane's state, in instances that are thrown away.
-    fn rehearse(&self, new: &Arc<Version>) -> Result<(), Refused> {
+    /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
+    fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
+        let try_with =
+            |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read().wall_us));
+        let mut without = None;
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
-            let now_us = Now::read().wall_us;
-            let live = self.start(new, lane, Step::Restore)?;
-            live.rehearse(snapshot, now_us).map_err(|fault| Refused::at(Step::Restore, fault))?;
+            let Err(fault) = try_with(lane, snapshot)? else { continue };
+            if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
+                return Err(Refused::at(Step::Restore, fault));
+            }
+            try_with(lane, &Snapshot::default())?.map_err(|fault| Refused::at(Step::Restore, fault))?;
+            without = Some(format!("it begins without state, as asked for: {}", fault.message));
         }
-        Ok(())
+        let origin = if without.is_some() { Origin::Empty } else { Origin::Copy };
+        self.teller.tell(State::SelfTested, without, None);
+        Ok(origin)
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
         let plugin = self.index;
-        let replies = self.ask(|reply| Ok(Command::Save { plugin, reply }))?;
+        let replies = self.ask(|reply| Command::Save { plugin, reply });
         replies.iter().map(|reply| answer(reply).map_err(|why| Refused::at(Step::Restore, why))).collect()
     }
 
@@ -225,40 +274,17 @@ impl Swap<'_> {
         (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect()
     }
 
-    /// Puts the instances to work, one in each lane, and waits for the verdict.
-    fn commit(&self, candidates: Vec<Live>) -> Result<Vec<Duration>, Refused> {
-        let plugin = self.index;
-        let trial = Arc::new(Trial::new(self.chain.inboxes.len()));
-        let mut candidates = candidates.into_iter();
-        let replies: Vec<Receiver<Result<Duration, String>>> = self.ask(|reply| {
-            let candidate = candidates.next().ok_or_else(|| Refused::at(Step::Commit, "fewer candidates than lanes"))?;
-            Ok(Command::Swap { plugin, candidate: Box::new(candidate), trial: Arc::clone(&trial), reply })
-        })?;
-        let mut pauses = Vec::new();
-        let mut refused = None;
-        for reply in &replies {
-            match answer(reply) {
-                Ok(pause) => pauses.push(pause),
-                // A lane also refuses when the version has failed in another one meanwhile.
-                Err(why) if trial.verdict() == Verdict::Running => {
-                    trial.fail(why.clone());
-                    refused = Some(why);
-                }
-                Err(_) => {}
-            }
-        }
-        let verdict = trial.decided(Instant::now() + self.driver.trial);
-        for inbox in &self.chain.inboxes {
-            inbox.command(Command::Heed);
-        }
-        if !trial.settled(Instant::now() + ANSWER) {
-            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
-        }
-        match (verdict, refused) {
-            (Verdict::Failed(why), None) => Err(Refused::at(Step::Trial, why)),
-            (Verdict::Failed(_), Some(why)) => Err(Refused::at(Step::Commit, why)),
-            (Verdict::Confirmed | Verdict::Running, _) => Ok(pauses),
-        }
+    /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
+    fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
+        let (plugin, trial) = (self.index, &self.trial);
+        let mut candidates = candidates.into_iter().map(Box::new);
+        let replies = self.ask(|reply| {
+            let candidate = candidates.next().expect("there is one for each lane");
+            Command::Join { plugin, candidate, origin, trial: Arc::clone(trial), reply }
+        });
+        // Every lane is heard, so that none joins later than its change is over.
+        let pauses: Vec<_> = replies.iter().map(answer).collect();
+        pauses.into_iter().collect()
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
@@ -266,11 +292,11 @@ impl Swap<'_> {
     }
 
     /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Result<Command, Refused>) -> Result<Vec<Receiver<R>>, Refused> {
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
         let send = |inbox: &Arc<Inbox>| {
             let (reply, answer) = sync_channel(1);
-            inbox.command(command(reply)?);
-            Ok(answer)
+            inbox.command(command(reply));
+            answer
         };
         self.chain.inboxes.iter().map(send).collect()
     }

@@ -1,39 +1,66 @@
-//! The time after a swap in which the old version waits: one verdict for all lanes.
+//! The time in which two versions work beside each other: what both have done, and one verdict for all lanes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::compare::Comparison;
+use super::event::{Figures, Report};
+use super::phase::{Judgement, Phase, Share};
+use super::swap::Step;
 
 /// How a trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Lanes have still to show their first batch.
+    /// Both versions work.
     Running,
-    /// The new version stays.
+    /// The candidate stays.
     Confirmed,
-    /// The old version comes back, and why.
-    Failed(String),
+    /// The old version stays: where it was decided, and why.
+    Failed(Step, String),
+}
+
+/// What both versions did in one lane with the same inputs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Work {
+    pub(super) old: Figures,
+    pub(super) new: Figures,
+    pub(super) newly_rejected: u64,
+    pub(super) compared: u64,
+    pub(super) differing: u64,
 }
 
 #[derive(Debug)]
 struct State {
     verdict: Verdict,
-    absent: usize,
-    unproven: usize,
+    /// The phase and when it began; none while lanes have still to take the candidate in.
+    phase: Option<(Phase, Instant)>,
+    passed: bool,
+    report: Report,
+    /// Memory of each lane's instances, the old version's and the new one's.
+    memory: Vec<[u64; 2]>,
     unsettled: usize,
 }
 
-/// Shared by the lanes and the one who drives the swap. The first verdict stands.
+/// Shared by the lanes and the one who drives the change. The first verdict stands.
 #[derive(Debug)]
 pub(super) struct Trial {
     state: Mutex<State>,
     changed: Condvar,
+    /// Of the keys for which the candidate's outputs count.
+    share: AtomicU64,
+    /// Of the keys whose outputs are compared.
+    sample: AtomicU64,
+    comparison: Mutex<Comparison>,
 }
 
 impl Trial {
     /// A trial in so many lanes.
     pub(super) fn new(lanes: usize) -> Self {
-        let state = State { verdict: Verdict::Running, absent: lanes, unproven: lanes, unsettled: 0 };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        let (report, memory) = (Report::default(), vec![[0; 2]; lanes]);
+        let state = State { verdict: Verdict::Running, phase: None, passed: false, report, memory, unsettled: 0 };
+        let none = || AtomicU64::new(Share::NONE.0);
+        Self { state: Mutex::new(state), changed: Condvar::new(), share: none(), sample: none(), comparison: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -45,7 +72,22 @@ impl Trial {
         self.lock().verdict.clone()
     }
 
-    /// A lane has put the new version to work; it keeps the old one until [`Trial::settle`].
+    /// Keys for which the candidate's outputs count now.
+    pub(super) fn share(&self) -> Share {
+        Share(self.share.load(Ordering::Acquire))
+    }
+
+    /// Keys whose outputs are to be compared now.
+    pub(super) fn sample(&self) -> Share {
+        Share(self.sample.load(Ordering::Acquire))
+    }
+
+    /// Where differences are counted.
+    pub(super) fn comparison(&self) -> MutexGuard<'_, Comparison> {
+        self.comparison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lane has taken the candidate in; it keeps both versions until [`Trial::settle`].
     ///
     /// # Errors
     /// The trial is over already.
@@ -53,44 +95,76 @@ impl Trial {
         let mut state = self.lock();
         match &state.verdict {
             Verdict::Running => {
-                state.absent = state.absent.saturating_sub(1);
                 state.unsettled += 1;
                 Ok(())
             }
-            Verdict::Confirmed => Err("the trial is over".to_owned()),
-            Verdict::Failed(why) => Err(why.clone()),
+            Verdict::Confirmed => Err("the change is over".to_owned()),
+            Verdict::Failed(_, why) => Err(why.clone()),
         }
     }
 
-    /// A lane's first batch with the new version succeeded; after the last lane's it stays.
-    pub(super) fn prove(&self) {
+    /// A phase begins: from each lane's next batch on the candidate's outputs count for its share of the keys.
+    pub(super) fn begin(&self, phase: Phase, moment: Instant) {
         let mut state = self.lock();
-        state.unproven = state.unproven.saturating_sub(1);
-        if state.unproven == 0 {
-            self.decide(state, Verdict::Confirmed);
+        (state.report, state.passed) = (Report::default(), false);
+        *self.comparison() = Comparison::default();
+        self.share.store(phase.share.0, Ordering::Release);
+        self.sample.store(phase.sample.0, Ordering::Release);
+        state.phase = Some((phase, moment));
+    }
+
+    /// Adds what lane number `lane` did until `moment`; a limit that is met ends the trial, and enough of it the phase.
+    pub(super) fn note(&self, lane: usize, work: &Work, moment: Instant) {
+        let mut state = self.lock();
+        state.add(lane, work);
+        if let Some((phase, begun)) = &state.phase {
+            let judgement = phase.judge(&state.report, moment.saturating_duration_since(*begun));
+            self.act(&mut state, judgement);
         }
     }
 
-    /// A lane cannot remember more of what the new version was told. That has proven enough, unless a lane has not
-    /// even begun with it: two versions for good are not an end.
-    pub(super) fn outgrow(&self) {
-        let state = self.lock();
-        let begun = state.absent == 0;
-        let late = || Verdict::Failed("a lane took too long to begin with the new version".to_owned());
-        self.decide(state, if begun { Verdict::Confirmed } else { late() });
+    fn act(&self, state: &mut State, judgement: Judgement) {
+        match judgement {
+            Judgement::Open => {}
+            Judgement::Passed => {
+                state.passed = true;
+                self.changed.notify_all();
+            }
+            Judgement::Failed(why) => drop(self.decide(state, |step| Verdict::Failed(step, why))),
+        }
     }
 
-    /// The old version comes back, unless the new one is confirmed. The answer is how it stands then.
-    pub(super) fn fail(&self, why: impl Into<String>) -> Verdict {
-        self.decide(self.lock(), Verdict::Failed(why.into()))
+    /// The old version stays, unless the candidate is confirmed: `true` when it does.
+    pub(super) fn fail(&self, why: impl Into<String>) -> bool {
+        self.decide(&mut self.lock(), |step| Verdict::Failed(step, why.into()))
     }
 
-    fn decide(&self, mut state: MutexGuard<'_, State>, verdict: Verdict) -> Verdict {
+    /// The same, and the candidate is not to blame.
+    pub(super) fn cancel(&self, why: impl Into<String>) -> bool {
+        self.decide(&mut self.lock(), |_| Verdict::Failed(Step::Cancel, why.into()))
+    }
+
+    /// The candidate stays; `false` when it has failed.
+    pub(super) fn confirm(&self) -> bool {
+        !self.decide(&mut self.lock(), |_| Verdict::Confirmed)
+    }
+
+    /// The present phase ends as if it had gone well; `false` when there is none.
+    pub(super) fn promote(&self) -> bool {
+        let mut state = self.lock();
+        let running = state.verdict == Verdict::Running && state.phase.is_some();
+        state.passed |= running;
+        self.changed.notify_all();
+        running
+    }
+
+    /// The first verdict stands; `true` when it is a failure.
+    fn decide(&self, state: &mut State, verdict: impl FnOnce(Step) -> Verdict) -> bool {
         if state.verdict == Verdict::Running {
-            state.verdict = verdict;
+            state.verdict = verdict(state.phase.as_ref().map_or(Step::Commit, |(phase, _)| phase.step));
             self.changed.notify_all();
         }
-        state.verdict.clone()
+        matches!(state.verdict, Verdict::Failed(..))
     }
 
     /// A lane has acted on the verdict: one of the two versions is gone from it.
@@ -100,92 +174,138 @@ impl Trial {
         self.changed.notify_all();
     }
 
-    /// Waits for a verdict until `deadline`; without one by then the new version stays.
-    pub(super) fn decided(&self, deadline: Instant) -> Verdict {
+    /// Waits until the phase is passed (`true`) or the trial has failed.
+    pub(super) fn passed(&self) -> bool {
         let mut state = self.lock();
-        while state.verdict == Verdict::Running {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return self.decide(state, Verdict::Confirmed);
+        loop {
+            if state.verdict != Verdict::Running || state.passed {
+                return state.verdict == Verdict::Running;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some((phase, begun)) = &state.phase else { return false };
+            let elapsed = begun.elapsed();
+            let judgement = phase.judge(&state.report, elapsed);
+            if judgement != Judgement::Open {
+                self.act(&mut state, judgement);
+                continue;
+            }
+            state = match phase.time {
+                Some(time) => self.changed.wait_timeout(state, time - elapsed).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
-        state.verdict.clone()
     }
 
-    /// Waits until every lane has acted on the verdict; `false` when some have not by `deadline`.
-    pub(super) fn settled(&self, deadline: Instant) -> bool {
-        let mut state = self.lock();
-        while state.unsettled > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+    /// Both versions beside each other in the present phase; `None` before the first.
+    pub(super) fn report(&self) -> Option<Report> {
+        let state = self.lock();
+        let (phase, begun) = state.phase.as_ref()?;
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
+        Some(Report { elapsed_ms, differences, ..state.report.clone() })
+    }
+
+    /// Waits until every lane has acted on the verdict; `false` when some have not within `limit`.
+    pub(super) fn settled(&self, limit: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.unsettled > 0);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl State {
+    fn add(&mut self, lane: usize, work: &Work) {
+        self.report.old.add(&work.old);
+        self.report.new.add(&work.new);
+        self.report.newly_rejected += work.newly_rejected;
+        self.report.compared += work.compared;
+        self.report.differing += work.differing;
+        self.memory[lane] = [work.old.memory_bytes, work.new.memory_bytes];
+        let sum = |version: usize| self.memory.iter().map(|lane| lane[version]).sum();
+        (self.report.old.memory_bytes, self.report.new.memory_bytes) = (sum(0), sum(1));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::super::change::Canary;
+    use super::super::settings::Probation;
     use super::*;
 
-    #[test]
-    fn it_takes_every_lane_to_confirm_and_one_to_fail() {
+    fn begun(messages: u64) -> Trial {
         let trial = Trial::new(2);
-        trial.prove();
-        assert_eq!(trial.verdict(), Verdict::Running);
-        trial.prove();
-        assert_eq!(trial.verdict(), Verdict::Confirmed);
+        let probation = Probation { messages, ..Probation::default() };
+        trial.begin(Phase::probation(probation), Instant::now());
+        trial
+    }
 
-        let trial = Trial::new(2);
-        trial.prove();
-        assert_eq!(trial.fail("trap"), Verdict::Failed("trap".to_owned()));
-        trial.prove();
-        trial.outgrow();
-        assert_eq!(trial.fail("again"), Verdict::Failed("trap".to_owned()));
+    fn work(messages: u64, newly_rejected: u64) -> Work {
+        let figures = Figures { messages, memory_bytes: 10, ..Figures::default() };
+        Work { old: figures, new: figures, newly_rejected, ..Work::default() }
+    }
+
+    #[test]
+    fn the_messages_of_all_lanes_pass_a_phase_together() {
+        let trial = begun(100);
+        trial.note(0, &work(60, 0), Instant::now());
+        assert!(!trial.lock().passed);
+        trial.note(1, &work(40, 0), Instant::now());
+        assert!(trial.passed() && trial.verdict() == Verdict::Running, "the driver confirms, not the lanes");
+        let report = trial.report().unwrap();
+        assert_eq!((report.old.messages, report.new.memory_bytes), (100, 20));
+        assert!(trial.confirm());
+    }
+
+    #[test]
+    fn the_first_verdict_stands() {
+        let trial = begun(100);
+        assert!(trial.fail("trap"));
+        assert!(!trial.confirm() && trial.cancel("by hand"));
+        assert_eq!(trial.verdict(), Verdict::Failed(Step::Probation, "trap".to_owned()));
         assert_eq!(trial.join(), Err("trap".to_owned()));
-    }
+        assert!(!trial.passed() && !trial.promote());
 
-    #[test]
-    fn a_failure_after_the_verdict_changes_nothing() {
-        let trial = Trial::new(1);
-        trial.prove();
-        assert_eq!(trial.fail("late"), Verdict::Confirmed);
-    }
-
-    #[test]
-    fn a_lane_that_remembers_no_more_confirms_when_all_have_begun() {
-        let trial = Trial::new(2);
-        trial.join().unwrap();
-        trial.join().unwrap();
-        trial.outgrow();
+        let trial = begun(100);
+        assert!(trial.confirm());
+        assert!(!trial.fail("late"));
         assert_eq!(trial.verdict(), Verdict::Confirmed);
-
-        let trial = Trial::new(2);
-        trial.join().unwrap();
-        trial.outgrow();
-        assert!(matches!(trial.verdict(), Verdict::Failed(why) if why.contains("too long")));
     }
 
     #[test]
-    fn without_traffic_the_deadline_confirms() {
+    fn one_lane_over_a_limit_fails_it_for_all() {
+        let trial = begun(10_000);
+        trial.note(0, &work(200, 150), Instant::now());
+        assert!(matches!(trial.verdict(), Verdict::Failed(Step::Probation, why) if why.contains("rejects 75 %")));
+    }
+
+    #[test]
+    fn each_phase_counts_anew_and_says_whose_outputs_count() {
+        let trial = Trial::new(2);
+        assert!(!trial.promote() && trial.report().is_none() && trial.share() == Share::NONE);
+        let canary = Canary { share: 0.5, time: None, messages: None };
+        trial.begin(Phase::canary(canary, Probation::default()), Instant::now());
+        trial.note(0, &work(60, 0), Instant::now());
+        assert!(trial.share() != Share::NONE && trial.share() != Share::ALL);
+        assert!(trial.promote() && trial.passed());
+        trial.begin(Phase::probation(Probation::default()), Instant::now());
+        assert_eq!((trial.report().unwrap().new.messages, trial.share()), (0, Share::ALL));
+    }
+
+    #[test]
+    fn without_traffic_time_passes_a_phase() {
         let trial = Trial::new(3);
-        assert_eq!(trial.decided(Instant::now()), Verdict::Confirmed);
+        let probation = Probation { time: Duration::ZERO, ..Probation::default() };
+        trial.begin(Phase::probation(probation), Instant::now());
+        assert!(trial.passed());
     }
 
     #[test]
     fn it_is_settled_when_the_lanes_that_joined_have_acted() {
         let trial = Trial::new(2);
-        assert!(trial.settled(Instant::now()));
+        assert!(trial.settled(Duration::ZERO));
         trial.join().unwrap();
-        assert!(!trial.settled(Instant::now()));
+        assert!(!trial.settled(Duration::ZERO));
         std::thread::scope(|scope| {
             scope.spawn(|| trial.settle());
-            assert!(trial.settled(Instant::now() + Duration::from_secs(60)));
+            assert!(trial.settled(Duration::from_secs(60)));
         });
     }
 }

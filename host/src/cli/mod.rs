@@ -12,12 +12,14 @@ pub mod ledger;
 mod parked;
 mod place;
 pub mod plugin;
+mod plugins;
 pub mod run;
 mod show;
 mod sign;
 pub mod sim;
 pub mod spool;
 pub mod status;
+mod swap;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ Examples:
   tidegate status                                 what it takes, owes and has parked
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
+  tidegate swap climate/rule rule.wasm            another version of a plugin, live
   tidegate plugin build plugins/my-rule           a plugin's source to a component
 
 Every setting, its default and the reason for it: tidegate check --manual";
@@ -70,6 +73,16 @@ pub enum Command {
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Put another version of a plugin in place while messages flow; it is watched, and taken back when it does worse.
+    Swap(swap::SwapArguments),
+    /// Bring a plugin's good version from before back, or end the change under way.
+    Rollback(swap::RollbackArguments),
+    /// Which version of each plugin runs, is tried beside it, and is kept.
+    Plugins(plugins::PluginsArguments),
+    /// Who changed which plugin when, and what came of it.
+    History(plugins::HistoryArguments),
+    /// Have a running gateway read its config again, and show what changes.
+    Reload(swap::ReloadArguments),
     /// Build, sign and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -203,6 +216,11 @@ impl Cli {
             Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
+            Command::Swap(arguments) => swap::swap(&self.global, &arguments, surroundings),
+            Command::Rollback(arguments) => swap::rollback(&self.global, &arguments, surroundings),
+            Command::Plugins(arguments) => plugins::plugins(&self.global, &arguments, surroundings),
+            Command::History(arguments) => plugins::history(&self.global, &arguments, surroundings),
+            Command::Reload(arguments) => swap::reload(&self.global, &arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),

@@ -113,7 +113,10 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
     for plugin in &flow.plugins {
         let mut details = vec![short_digest(&plugin.digest).to_owned()];
         details.extend(matches!(&*plugin.breaker, "open" | "half-open").then(|| format!("its breaker is {}", plugin.breaker)));
-        details.extend(plugin.swapping.then(|| "a swap is under way".to_owned()));
+        let candidate = plugin.candidate.as_ref();
+        details.extend(candidate.map(|tried| format!("{} is tried beside it: {}", short_digest(&tried.digest), tried.state)));
+        details.extend(plugin.fallback.as_deref().map(|digest| format!("{} can come back", short_digest(digest))));
+        details.extend(plugin.differs_from_config.then(|| "not what the config says".to_owned()));
         details.retain(|detail| !detail.is_empty());
         lines.push(row("", &format!("└ {}", plugin.name), &details));
     }
@@ -198,13 +201,18 @@ pub fn store(status: &Status) -> Vec<String> {
 mod tests {
     use super::super::show::WIDTH;
     use super::*;
+    use crate::gateway::plugins::Candidate;
     use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
 
     fn busy() -> Status {
-        let plugin = |name: &str, swapping| Plugin {
+        let digest = "0123456789abcdef".repeat(4);
+        let plugin = |name: &str, swapping: bool| Plugin {
             name: name.into(),
-            digest: "0123456789abcdef".repeat(4),
+            digest: digest.clone(),
             swapping,
+            candidate: swapping.then(|| Candidate { digest: digest.clone(), state: "on-probation".into() }),
+            fallback: Some(digest.clone()),
+            differs_from_config: swapping,
             breaker: "closed".to_owned(),
         };
         let queue = |name: &str, on_disk| Queue {

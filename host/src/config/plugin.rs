@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builtin;
-use crate::chain::{Artefact, Limits, PluginConfig, RefusedState};
+use crate::chain::{Artefact, Limits, PluginConfig, Probation, RefusedState};
 use crate::trust::Trust;
 
 use super::check::nearest;
@@ -67,11 +67,24 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
     let states = [("fresh", RefusedState::Fresh), ("required", RefusedState::Required)];
     let refused_state = fields.choice("refused_state", &states).unwrap_or_default();
     let limits = limits(fields, common.stack_bytes);
+    let probation = probation(fields);
     let signed_as = fields.text("signed_as").unwrap_or(&name).into();
     let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
     let (name, trust) = (Arc::from(name), common.trust.clone());
-    let config =
-        PluginConfig { name, artefact, settings, limits, on_error, breaker, grants, checkpoint, refused_state, trust, signed_as };
+    let config = PluginConfig {
+        name,
+        artefact,
+        settings,
+        limits,
+        on_error,
+        breaker,
+        grants,
+        checkpoint,
+        refused_state,
+        probation,
+        trust,
+        signed_as,
+    };
     Plugin { config, places }
 }
 
@@ -132,6 +145,19 @@ fn recycle_bytes(limits: &mut Fields<'_>, memory_bytes: usize) -> usize {
         Some(Node::Text(text)) if text == "off" => usize::MAX,
         Some(_) => usize::try_from(limits.size("recycle_at", 1 << 20..=1 << 30)).unwrap_or(usize::MAX),
     }
+}
+
+fn probation(fields: &mut Fields<'_>) -> Probation {
+    let mut section = fields.section("probation");
+    let probation = Probation {
+        time: section.duration("time", Duration::ZERO..=Duration::from_secs(24 * 3_600)),
+        messages: u64::from(section.count("messages", 1..=1_000_000_000)),
+        max_rejected: section.share("max_rejected", 0.0..=1.0),
+        latency_factor: section.share("latency_factor", 1.0..=1_000.0),
+        memory_factor: section.share("memory_factor", 1.0..=1_000.0),
+    };
+    section.done();
+    probation
 }
 
 fn limits(fields: &mut Fields<'_>, stack_bytes: usize) -> Limits {

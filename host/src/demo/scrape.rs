@@ -37,8 +37,7 @@ impl Figures {
     /// Reads them off the metrics' text.
     pub fn parse(text: &str) -> Self {
         let fate = |fate| sum(text, "tidegate_chain_messages_total", &[("fate", fate)]);
-        let reloads = |result| sum(text, "tidegate_plugin_reloads_total", &[("result", result)]);
-        let swaps = reloads("swapped");
+        let changes = |state| sum(text, "tidegate_swap_transitions_total", &[("state", state)]);
         Self {
             received: sum(text, "tidegate_messages_received_total", &[]),
             filtered: fate("filtered"),
@@ -46,8 +45,8 @@ impl Figures {
             dead_letters: sum(text, "tidegate_dead_letters_total", &[]),
             owed: sum(text, "tidegate_spool_messages", &[("class", "telemetry")]),
             waiting: sum(text, "tidegate_chain_waiting_messages", &[]),
-            swaps,
-            swaps_failed: sum(text, "tidegate_plugin_reloads_total", &[]).saturating_sub(swaps),
+            swaps: changes("swapped"),
+            swaps_failed: changes("refused") + changes("rolled-back"),
         }
     }
 }
@@ -109,8 +108,8 @@ tidegate_chain_messages_total{fate=\"forwarded\",flow=\"climate\"} 60
 tidegate_dead_letters_total{reason=\"rejected\"} 3
 tidegate_dead_letters_total_other 9
 tidegate_messages_received_total 1e3
-tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"swapped\"} 1
-tidegate_plugin_reloads_total{flow=\"climate\",plugin=\"filter\",result=\"refused\"} 2
+tidegate_swap_transitions_total{flow=\"climate\",plugin=\"filter\",state=\"swapped\"} 1
+tidegate_swap_transitions_total{flow=\"climate\",plugin=\"filter\",state=\"refused\"} 2
 tidegate_spool_messages{class=\"telemetry\",uplink=\"cloud\"} 7
 tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
 ";

@@ -5,6 +5,8 @@
 //! POST /v1/spool          a `spool::Request`: look into queues and dead letters, take out, put in, mend
 //! POST /v1/parked/retry   names of dead letters: through today's chain, or back to the queue that was refused
 //! ```
+//!
+//! What it takes in about plugins stands in [`orders`].
 
 use std::sync::Arc;
 
@@ -15,11 +17,14 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::Gateway;
+use super::live::Desk;
+use super::orders::{self, Orders};
 use super::retry::{Retry, retry};
 use super::status::Reporter;
 use crate::admin::{Refused, json};
 use crate::chain::Chain;
 use crate::spool::{Request, Tools};
+use crate::versions::history::History;
 
 /// Largest request: a page of messages that are imported.
 const BODY_BYTES: usize = 32 << 20;
@@ -32,14 +37,17 @@ struct Control {
 }
 
 /// The routes of this gateway.
-pub fn routes(gateway: &Gateway) -> Router {
+pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
     let control = Control { reporter: Reporter::new(gateway), tools: gateway.spool.tools(), chains: gateway.chains.clone() };
+    let (chains, versions) = (gateway.chains.clone(), gateway.versions.clone());
+    let orders = Orders { desk, chains, versions, history: History::of(&gateway.config.gateway.data_dir) };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/spool", post(spool))
         .route("/v1/parked/retry", post(parked_retry))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(Arc::new(control))
+        .merge(orders::routes(orders))
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Response {
@@ -72,11 +80,5 @@ fn note(request: &Request) {
 }
 
 fn refused(error: impl std::error::Error) -> Refused {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Refused(text)
+    Refused(super::words(&error))
 }

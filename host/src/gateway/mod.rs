@@ -11,11 +11,14 @@
 
 mod control;
 mod health;
-mod live;
+pub mod live;
 mod metrics;
+mod orders;
+pub mod plugins;
 pub mod retry;
 mod signals;
 mod stages;
+mod start;
 pub mod status;
 mod supervise;
 
@@ -28,13 +31,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Socket};
-use crate::chain::{self, Chain, Engine, Wiring, Workshop};
+use crate::chain::{self, Chain, Wiring};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
+use crate::versions::Versions;
+use crate::versions::history::History;
 
-use live::Live;
+use live::{Desk, Live, Parts};
 use metrics::Metrics;
 use signals::{Signals, Wish};
 use stages::Stages;
@@ -95,25 +100,19 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));
     let wiring = Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: chain::Metrics::new(&registry)? };
-    let chains = {
+    // The spool is open, so the data folder is ours alone.
+    let (versions, history) = (Versions::open(&config.gateway.data_dir), History::of(&config.gateway.data_dir));
+    let (chains, started) = {
         // Lanes keep the runtime they were built in for the guests' blocking calls.
         let _runtime = runtime.enter();
-        build(&config, &wiring)?
+        start::build(&config, &versions, &history, &wiring)?
     };
     report_strange_states(&config, &spool);
-    let ended = runtime.block_on(Gateway { config, registry, metrics, spool, chains, mint }.serve(admin, signals, origin));
+    let parts = Parts { config: config.clone(), origin, chains: chains.clone(), versions: versions.clone(), history, started };
+    let gateway = Gateway { config, registry, metrics, spool, chains, mint, versions };
+    let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
-}
-
-fn build(config: &Config, wiring: &Wiring) -> Result<Vec<Arc<Chain>>, Error> {
-    let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
-    let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
-    let chain = |flow: &chain::Config| match Chain::build(flow.clone(), &engine, wiring.clone()) {
-        Ok(chain) => Ok(Arc::new(chain)),
-        Err(source) => Err(Error::Chain { flow: Arc::clone(&flow.name), source }),
-    };
-    config.flows.iter().map(chain).collect()
 }
 
 /// State of plugins that the config does not have, or not by that name any more, is kept: it may be back tomorrow.
@@ -127,6 +126,21 @@ fn report_strange_states(config: &Config, spool: &Spool) {
     }
 }
 
+/// An error and its causes, in one line.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A text that holds its cause says it once.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 struct Gateway {
     config: Config,
     registry: Registry,
@@ -134,16 +148,17 @@ struct Gateway {
     spool: Arc<Spool>,
     chains: Vec<Arc<Chain>>,
     mint: Arc<Mint>,
+    versions: Versions,
 }
 
 impl Gateway {
-    async fn serve(self, admin: Admin, mut signals: Signals, origin: Sources) -> Result<(), Error> {
+    async fn serve(self, admin: Admin, mut signals: Signals, parts: Parts) -> Result<(), Error> {
         let grace = self.config.gateway.shutdown_grace;
         let mut stages = Stages::start(&self)?;
-        let live = Live::start(self.config.clone(), origin, self.chains.clone())?;
+        let live = Live::start(parts)?;
         let (stop_admin, admin_stops) = watch::channel(false);
         let (stop_control, control_stops) = watch::channel(false);
-        let control = self.control(control_stops);
+        let control = self.control(live.desk(), control_stops);
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
         eprintln!("admin http://{address}");
@@ -165,10 +180,10 @@ impl Gateway {
     }
 
     /// Serves the control socket. A full or read-only disk takes no new one: the gateway does its work without.
-    fn control(&self, stop: watch::Receiver<bool>) -> Option<JoinHandle<Result<(), admin::Error>>> {
+    fn control(&self, desk: Desk, stop: watch::Receiver<bool>) -> Option<JoinHandle<Result<(), admin::Error>>> {
         // The spool is open, so the data folder is ours alone.
         match Socket::bind(&self.config.gateway.data_dir) {
-            Ok(socket) => Some(tokio::spawn(socket.serve(control::routes(self), stop))),
+            Ok(socket) => Some(tokio::spawn(socket.serve(control::routes(self, desk), stop))),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "status, parked and spool commands will not find this gateway");

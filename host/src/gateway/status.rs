@@ -11,9 +11,11 @@ use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
-use crate::chain::Chain;
+use super::plugins::Candidate;
+use crate::chain::{Chain, PluginInfo};
 use crate::config::Config;
 use crate::spool::{Account, QueueAccount, Spool};
+use crate::versions::Versions;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,7 +106,7 @@ pub struct Flow {
 }
 
 /// One plugin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plugin {
     /// Its name.
     pub name: String,
@@ -115,6 +117,15 @@ pub struct Plugin {
     /// `closed`, `open` or `half-open`, the worst of its lanes; empty when stopped.
     #[serde(default)]
     pub breaker: String,
+    /// The version that is tried beside it.
+    #[serde(default)]
+    pub candidate: Option<Candidate>,
+    /// SHA-256 of the component that a roll-back brings back.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// What runs is not what the config says: see `tidegate plugins`.
+    #[serde(default)]
+    pub differs_from_config: bool,
 }
 
 /// One queue.
@@ -204,8 +215,7 @@ pub struct Store {
 impl Status {
     /// Of a gateway that does not run: what its files tell.
     pub fn of_stopped(config: &Config, account: &Account) -> Self {
-        let plugin =
-            |name: &Arc<str>| Plugin { name: name.to_string(), digest: String::new(), swapping: false, breaker: String::new() };
+        let plugin = |name: &Arc<str>| Plugin { name: name.to_string(), ..Plugin::default() };
         let flow = |flow: &crate::chain::Config| Flow {
             plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
             ..flow_of(&Samples::default(), &flow.name)
@@ -281,6 +291,7 @@ pub(super) struct Reporter {
     registry: Registry,
     spool: Arc<Spool>,
     chains: Vec<Arc<Chain>>,
+    versions: Versions,
     started: Instant,
 }
 
@@ -292,6 +303,7 @@ impl Reporter {
             registry: gateway.registry.clone(),
             spool: Arc::clone(&gateway.spool),
             chains: gateway.chains.clone(),
+            versions: gateway.versions.clone(),
             started: Instant::now(),
         }
     }
@@ -310,7 +322,7 @@ impl Reporter {
                 memory_limit_bytes: self.config.gateway.memory_bytes,
             }),
             sources: self.config.sources.iter().map(|source| source_of(&samples, &source.name)).collect(),
-            flows: self.chains.iter().map(|chain| running_flow(&samples, chain)).collect(),
+            flows: self.chains.iter().map(|chain| running_flow(&samples, chain, &self.versions)).collect(),
             uplinks: self.config.uplinks.iter().map(|uplink| uplink_of(&samples, &uplink.name)).collect(),
             store: Store { why: super::health::store_trouble(&account), ..spool.store },
             ..spool
@@ -318,14 +330,20 @@ impl Reporter {
     }
 }
 
-fn running_flow(samples: &Samples, chain: &Chain) -> Flow {
-    let plugins = chain.plugins().into_iter().map(|info| Plugin {
-        name: info.name.to_string(),
-        digest: info.digest.to_string(),
-        swapping: info.swapping,
-        breaker: info.breaker.name().to_owned(),
-    });
-    Flow { plugins: plugins.collect(), ..flow_of(samples, chain.name()) }
+fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
+    let plugin = |info: PluginInfo| {
+        let entry = versions.entry(chain.name(), &info.name);
+        Plugin {
+            name: info.name.to_string(),
+            digest: info.digest.to_string(),
+            swapping: info.change.is_some(),
+            breaker: info.breaker.name().to_owned(),
+            candidate: Candidate::of(&info),
+            fallback: entry.as_ref().and_then(|entry| entry.good_before()).map(|version| version.digest.clone()),
+            differs_from_config: entry.is_some_and(|entry| entry.confirmed != entry.based_on),
+        }
+    };
+    Flow { plugins: chain.plugins().into_iter().map(plugin).collect(), ..flow_of(samples, chain.name()) }
 }
 
 fn flow_of(samples: &Samples, name: &str) -> Flow {

@@ -3,7 +3,7 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, RefusedState};
+use tidegate::chain::{Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, Probation, RefusedState};
 use tidegate::message::{FlowId, QueueId};
 use tidegate::trust::Trust;
 
@@ -19,6 +19,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         grants: Grants::default(),
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
         trust: Trust::default(),
         signed_as: (*name).into(),
     };

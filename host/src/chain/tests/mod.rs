@@ -164,6 +164,7 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         grants: Grants::default(),
         checkpoint: None,
         refused_state: RefusedState::default(),
+        probation: Probation::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! State over restarts.
 
-use super::swap::{other_probe, settings};
+use super::swap::{QUIET, change, other_probe, probation, settings};
 use super::*;
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
@@ -76,9 +76,8 @@ fn state_that_is_refused_is_set_aside_or_stops_the_start_as_the_config_says() {
 fn after_a_swap_the_new_versions_state_is_kept() {
     let rig = Rig::new(kept(LATER, "", 3));
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
-    rig.chain.set_trial(Duration::ZERO);
     let bytes = other_probe(1);
-    rig.chain.swap(0, Change { component: Some(&bytes), settings: Some(&settings("by-ten")) }).unwrap();
+    rig.chain.swap(0, change(Some(&bytes), Some(&settings("by-ten"))), QUIET).unwrap();
     assert_eq!(rig.payloads("d1", &["x"]), ["x 11"]);
     rig.chain.stop(PATIENCE);
     let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
@@ -87,20 +86,40 @@ fn after_a_swap_the_new_versions_state_is_kept() {
 }
 
 #[test]
-fn a_version_on_trial_is_not_kept_when_the_flow_stops() {
+fn while_a_change_is_under_way_the_old_versions_state_is_kept_and_no_other() {
     let rig = Rig::new(kept(AT_ONCE, "", 3));
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     std::thread::scope(|scope| {
         let (chain, by_ten) = (&rig.chain, settings("by-ten"));
-        let swap = scope.spawn(move || chain.swap(0, Change { component: None, settings: Some(&by_ten) }));
+        let swap = scope.spawn(move || chain.swap(0, Change { plan: probation(10_000), ..change(None, Some(&by_ten)) }, QUIET));
         let mut count = 1;
-        // Only one lane has traffic, so the trial cannot end before its time.
         while rig.payloads("d1", &["x"]) == [format!("x {}", count + 1)] {
             count += 1;
         }
+        let value = |seen: &Seen| seen.state[&("probe".to_owned(), "d1".to_owned())].clone();
+        rig.wait("a checkpoint of the old version", |seen| {
+            value(seen) == (1, Bytes::copy_from_slice(&(count + 1_u64).to_le_bytes()))
+        });
         rig.chain.stop(PATIENCE);
-        assert!(swap.join().unwrap().is_err());
+        let refused = swap.join().unwrap().unwrap_err();
+        assert_eq!((refused.step, refused.state), (Step::Cancel, State::RolledBack), "{refused}");
         let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
         assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", count + 2)], "counted by the old version");
     });
+}
+
+#[test]
+fn keys_of_the_old_version_that_the_new_one_has_not_are_gone_from_the_disk() {
+    let rig = Rig::new(kept(AT_ONCE, "", 3));
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.wait("a checkpoint of every key", |seen| seen.state.len() == 9);
+    let strange = settings("refuse-restore");
+    let empty = change(None, Some(&strange));
+    let plan = Plan { state: OnRefusedState::Empty, ..empty.plan };
+    rig.chain.swap(0, Change { plan, ..empty }, QUIET).unwrap();
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);
+    rig.chain.stop(PATIENCE);
+    let seen = rig.seen();
+    let kept: Vec<_> = seen.state.keys().map(|(_, key)| key.as_str()).collect();
+    assert_eq!(kept, ["d1"]);
 }

@@ -11,11 +11,32 @@ pub(super) fn other_probe(name: u8) -> Vec<u8> {
     bytes
 }
 
+/// For whom no transition is of interest.
+pub(super) const QUIET: Events<'static> = &|_| {};
+
+/// A probation that is over after so many messages, and never by time.
+pub(super) fn probation(messages: u64) -> Plan {
+    let probation = Probation { time: PATIENCE, messages, ..Probation::default() };
+    Plan { probation: Some(probation), ..Plan::default() }
+}
+
+/// A change that is confirmed as soon as it is there.
+pub(super) fn change<'a>(component: Option<&'a [u8]>, settings: Option<&'a serde_json::Value>) -> Change<'a> {
+    let probation = Probation { time: Duration::ZERO, ..Probation::default() };
+    let plan = Plan { probation: Some(probation), ..Plan::default() };
+    Change { component, settings, plan, ..Change::default() }
+}
+
+/// A change that is on probation for so many messages.
+fn watched<'a>(settings: &'a serde_json::Value, messages: u64) -> Change<'a> {
+    Change { settings: Some(settings), plan: probation(messages), ..Change::default() }
+}
+
 /// Swaps on a thread of its own while `during` is repeated until the verdict is there.
 fn swap_under_traffic(rig: &Rig, change: Change<'_>, mut during: impl FnMut()) -> Result<Swapped, Refused> {
     std::thread::scope(|scope| {
         let chain = &rig.chain;
-        let swap = scope.spawn(move || chain.swap(0, change));
+        let swap = scope.spawn(move || chain.swap(0, change, QUIET));
         while !swap.is_finished() {
             during();
         }
@@ -35,13 +56,14 @@ fn a_swap_keeps_every_count_under_traffic() {
     for version in 0..5 {
         let bytes = other_probe(version);
         let before = rig.chain.plugins()[0].digest.clone();
-        let swapped = swap_under_traffic(&rig, Change { component: Some(&bytes), settings: None }, || expect(&rig)).unwrap();
+        let change = Change { component: Some(&bytes), plan: probation(100), ..Change::default() };
+        let swapped = swap_under_traffic(&rig, change, || expect(&rig)).unwrap();
         assert_eq!((&swapped.old, swapped.pauses.len()), (&before, 3));
         assert_ne!(swapped.new, before);
         assert_eq!(rig.chain.plugins()[0].digest, swapped.new);
         expect(&rig);
     }
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "swapped")]), 5.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "swapped")]), 5.0);
     assert!(rig.letters().is_empty());
     assert_eq!(rig.settled.faults(), 0);
 }
@@ -51,8 +73,7 @@ fn new_settings_are_a_swap_too_and_the_state_goes_along() {
     let rig = Rig::of("");
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let by_ten = settings("by-ten");
-    rig.chain.set_trial(Duration::ZERO);
-    let swapped = rig.chain.swap(0, Change { component: None, settings: Some(&by_ten) }).unwrap();
+    let swapped = rig.chain.swap(0, change(None, Some(&by_ten)), QUIET).unwrap();
     assert_eq!(swapped.old, swapped.new);
     assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9]);
     assert_eq!(rig.payloads("d1", &["trap", "x"]), ["x 21"], "recovered with what the old version saved");
@@ -61,7 +82,7 @@ fn new_settings_are_a_swap_too_and_the_state_goes_along() {
 #[test]
 fn the_same_again_changes_nothing() {
     let rig = Rig::of("");
-    let swapped = rig.chain.swap(0, Change { component: Some(&probe_bytes()), settings: Some(&settings("")) }).unwrap();
+    let swapped = rig.chain.swap(0, change(Some(&probe_bytes()), Some(&settings(""))), QUIET).unwrap();
     assert!(swapped.pauses.is_empty() && swapped.old == swapped.new);
 }
 
@@ -79,7 +100,7 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         (DENIED, "denied import `x:y/z`"),
     ];
     for (component, why) in bytes {
-        let refused = rig.chain.swap(0, Change { component: Some(component), settings: None }).unwrap_err();
+        let refused = rig.chain.swap(0, change(Some(component), None), QUIET).unwrap_err();
         assert!(refused.step == Step::Compile && refused.why.contains(why), "{refused}");
     }
     let all = [
@@ -92,12 +113,12 @@ fn a_bad_candidate_is_refused_and_the_running_version_untouched() {
         ("trap-restore", Step::Restore, "trap"),
     ];
     for (text, step, why) in all {
-        let refused = rig.chain.swap(0, Change { component: None, settings: Some(&settings(text)) }).unwrap_err();
+        let refused = rig.chain.swap(0, change(None, Some(&settings(text))), QUIET).unwrap_err();
         assert!(refused.step == step && refused.why.contains(why), "{text}: {refused}");
     }
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "refused")]), 13.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "refused")]), 13.0);
     assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
-    assert!(rig.chain.swap(9, Change::default()).is_err());
+    assert!(rig.chain.swap(9, Change::default(), QUIET).is_err());
 }
 
 #[test]
@@ -110,54 +131,254 @@ fn a_trap_on_the_first_batch_brings_the_old_version_back_in_all_lanes() {
     };
     expect(&rig);
     let trap = settings("trap-first");
-    let refused = swap_under_traffic(&rig, Change { component: None, settings: Some(&trap) }, || expect(&rig)).unwrap_err();
-    assert!(refused.step == Step::Trial && refused.why.contains("on live messages: trap"), "{refused}");
+    let refused = swap_under_traffic(&rig, watched(&trap, 1_000), || expect(&rig)).unwrap_err();
+    assert!(refused.state == State::RolledBack && refused.why.contains("on live messages: trap"), "{refused}");
     expect(&rig);
     assert!(rig.letters().is_empty(), "nothing was parked");
-    assert_eq!(rig.metric("tidegate_plugin_reloads_total", &[("result", "rolled-back")]), 1.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "rolled-back")]), 1.0);
     assert_eq!(rig.settled.faults(), 0);
 }
 
+/// Waits until the change under way has come to `state`.
+fn wait_for(rig: &Rig, state: State) {
+    let deadline = Instant::now() + PATIENCE;
+    while rig.chain.plugins()[0].change.as_ref().is_none_or(|change| change.state != state) {
+        assert!(Instant::now() < deadline, "it never comes to {}", state.name());
+        std::thread::yield_now();
+    }
+}
+
+/// Ends a change that a failed test leaves under way.
+struct Ended<'a>(&'a Chain);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel(0, "the test has failed");
+        }
+    }
+}
+
+/// Runs a change, and `during` it from `state` on.
+fn while_in(rig: &Rig, state: State, change: Change<'_>, during: impl FnOnce()) -> Result<Swapped, Refused> {
+    std::thread::scope(|scope| {
+        let chain = &rig.chain;
+        let swap = scope.spawn(move || chain.swap(0, change, QUIET));
+        let _ended = Ended(chain);
+        wait_for(rig, state);
+        during();
+        swap.join().unwrap()
+    })
+}
+
 #[test]
-fn lanes_that_had_begun_with_a_failed_version_count_what_they_did() {
+fn a_trap_after_a_while_brings_back_the_old_versions_exact_state_and_answer_in_all_lanes() {
     let rig = Rig::of("");
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
-    // The keys of one lane work with the new version first; then another lane's first message makes it trap.
-    let lane = |key: &&str| lane_of(key.as_bytes(), 3);
-    let mine: Vec<_> = KEYS.iter().copied().filter(|key| lane(key) == lane(&"d1")).collect();
-    let other = KEYS.iter().copied().find(|key| lane(key) != lane(&"d1")).unwrap();
+    let by_ten = settings("by-ten trap-after-50");
+    let refused = while_in(&rig, State::OnProbation, watched(&by_ten, 10_000), || {
+        assert_eq!(one_each(&rig, "x"), vec!["x 11"; 9], "the new version's outputs count");
+        let answers = rig.payloads("d1", &["x"; 60]);
+        let back = answers.iter().position(|answer| answer == "x 3").map_or(answers.len(), |at| at);
+        assert!(back <= 50, "{answers:?}");
+        let old = answers[back..].iter().enumerate().all(|(at, answer)| *answer == format!("x {}", back + at + 3));
+        assert!(old, "from the very batch on in which it failed: {answers:?}");
+    })
+    .unwrap_err();
+    assert_eq!((refused.step, refused.state), (Step::Probation, State::RolledBack), "{refused}");
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 63"]);
+    assert_eq!(rig.payloads("d2", &["x"]), ["x 3"], "in another lane too");
+    assert!(rig.letters().is_empty(), "nothing was parked");
+}
+
+#[test]
+fn what_both_versions_fail_on_is_not_held_against_the_new_one() {
+    let rig = Rig::of("");
     let by_ten = settings("by-ten");
-    let mut told = 1;
-    let refused = std::thread::scope(|scope| {
-        let swap = scope.spawn(|| rig.chain.swap(0, Change { component: None, settings: Some(&by_ten) }));
-        // By ten: the new version is at work in this lane.
-        loop {
-            let text = rig.payloads("d1", &["x"]).remove(0);
-            told += 1;
-            if text == format!("x {}", told - 1 + 10) {
-                break;
-            }
-            assert_eq!(text, format!("x {told}"));
+    let swapped = while_in(&rig, State::OnProbation, watched(&by_ten, 12), || {
+        assert_eq!(rig.payloads("d1", &["x", "trap", "y"]), ["x 10", "y 20"]);
+        assert_eq!(one_each(&rig, "x").len(), 9);
+    });
+    let figures = swapped.unwrap().figures.unwrap();
+    assert!(figures.old.faults > 0 && figures.new.faults > 0, "{figures:?}");
+    assert_eq!((rig.letters().len(), rig.payloads("d1", &["x"])), (1, vec!["x 40".to_owned()]));
+}
+
+#[test]
+fn a_fault_of_the_old_version_in_readiness_costs_nothing_but_its_recovery() {
+    let rig = Rig::of("trap-on-odd");
+    let cured = settings("by-ten");
+    let refused = while_in(&rig, State::OnProbation, watched(&cured, 10_000), || {
+        assert_eq!(rig.payloads("d1", &["x", "odd", "y"]), ["x 10", "odd 20", "y 30"], "the old one traps on `odd`");
+        assert!(rig.letters().is_empty());
+        assert!(rig.chain.cancel(0, "by hand"));
+    })
+    .unwrap_err();
+    assert_eq!((refused.step, refused.state, &*refused.why), (Step::Cancel, State::RolledBack, "by hand"));
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 3"], "it counted all but what it failed on");
+}
+
+#[test]
+fn more_rejections_of_the_same_messages_bring_the_old_version_back() {
+    let rig = Rig::of("");
+    let strict = settings("strict");
+    let refused = while_in(&rig, State::OnProbation, watched(&strict, 10_000), || {
+        for _ in 0..20 {
+            rig.settle(&rig.send(&[("d1", "loose"), ("d2", "x"), ("d3", "x"), ("d1", "reject"), ("d1", "x")]));
         }
-        // It works in the other lane as soon as its answer jumps; before that the old one traps, which parks.
-        rig.settle(&rig.send(&[(other, "trap")]));
+    })
+    .unwrap_err();
+    assert_eq!(refused.why, "it rejects 25 % of what the running version accepts, the limit is 5 %");
+    let figures = refused.figures.unwrap();
+    assert_eq!((figures.newly_rejected, figures.old.rejected), (figures.old.messages / 5, figures.old.messages / 5));
+}
+
+#[test]
+fn a_slow_leak_brings_the_old_version_back_before_it_meets_the_limit() {
+    let rig = Rig::of("");
+    let leak = settings("leak");
+    let refused = while_in(&rig, State::OnProbation, watched(&leak, 10_000), || {
+        (0..400).for_each(|_| assert_eq!(rig.payloads("d1", &["x"]).len(), 1));
+    })
+    .unwrap_err();
+    assert!(refused.why.contains("KiB of memory where the running version takes"), "{refused}");
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 401"]);
+}
+
+#[test]
+fn a_shadow_has_no_effect_and_its_differences_are_told() {
+    let rig = Rig::of("");
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    let by_ten = settings("by-ten");
+    let shadow = Shadow { messages: Some(20), max_differing: Some(0.1), ..Shadow::default() };
+    let careful = Change { plan: Plan { shadow: Some(shadow), ..probation(1) }, ..watched(&by_ten, 1) };
+    let refused = while_in(&rig, State::Shadowing, careful, || {
+        assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
+        assert_eq!(rig.payloads("d1", &["drop", "log"]).len(), 1);
+        assert_eq!(one_each(&rig, "x"), vec!["x 3"; 9]);
+    })
+    .unwrap_err();
+    assert_eq!((refused.step, refused.state), (Step::Shadow, State::Refused));
+    assert_eq!(refused.why, "its outputs differ for 90 % of what was compared, the limit is 10 %");
+    let differences = refused.figures.unwrap().differences.unwrap();
+    assert_eq!((differences.inputs.same, differences.inputs.changed), (2, 18));
+    assert!(!differences.samples.is_empty() && differences.parts[&Part::Payload] == 18, "{differences:?}");
+    assert_eq!(rig.metric("tidegate_plugin_counter_total", &[("name", "seen")]), 2.0, "its metrics go nowhere either");
+    assert_eq!(one_each(&rig, "x"), vec!["x 4"; 9]);
+}
+
+#[test]
+fn a_shadow_of_the_same_logic_is_promoted_with_exact_state_and_ticks_that_agree() {
+    let rig = Rig::of("tick");
+    let same = settings("tick other words");
+    let shadow = Shadow { max_differing: Some(0.0), ..Shadow::default() };
+    let careful = Change { plan: Plan { shadow: Some(shadow), ..probation(9) }, ..watched(&same, 9) };
+    let told = Mutex::new(None);
+    let events = |event: &Event| {
+        if event.state == State::Shadowed {
+            *told.lock().unwrap() = event.figures.clone();
+        }
+    };
+    let swapped = std::thread::scope(|scope| {
+        let (chain, events) = (&rig.chain, &events);
+        let swap = scope.spawn(move || chain.swap(0, careful, events));
+        let _ended = Ended(chain);
+        wait_for(&rig, State::Shadowing);
+        for _ in 0..5 {
+            rig.settle(&rig.send(&KEYS.map(|key| (key, "x"))));
+        }
+        assert!(rig.chain.promote(0));
+        wait_for(&rig, State::OnProbation);
+        rig.settle(&rig.send(&KEYS.map(|key| (key, "x"))));
         swap.join().unwrap()
     });
-    match refused {
-        Err(refused) => {
-            assert_eq!(refused.step, Step::Trial, "{refused}");
-            assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", told + 1)], "counted by one, as the old version does");
-        }
-        Ok(_) => panic!("the trap was not on a live message of the new version"),
-    }
-    assert_eq!(rig.payloads(mine.last().unwrap(), &["y"]).len(), 1);
+    assert!(swapped.is_ok(), "{swapped:?}");
+    let differences = told.into_inner().unwrap().unwrap().differences.unwrap();
+    assert_eq!((differences.inputs.compared(), differences.inputs.differing()), (45, 0));
+    rig.settle(&rig.send(&[("d1", "last")]));
+    let seen = rig.seen();
+    assert!(seen.appends.iter().any(|(_, message)| payload(message) == "last 7"), "five, one and this");
+}
+
+#[test]
+fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() {
+    let rig = Rig::of("");
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    let by_ten = settings("by-ten");
+    let canary = Canary { share: 0.5, time: None, messages: None };
+    let plan = Plan { canary: Some(canary), ..probation(9) };
+    let swapped = while_in(&rig, State::Canary, Change { plan, ..watched(&by_ten, 9) }, || {
+        let mixed = one_each(&rig, "x");
+        let new = mixed.iter().filter(|payload| *payload == "x 11").count();
+        assert!((1..9).contains(&new) && mixed.iter().filter(|payload| *payload == "x 2").count() == 9 - new, "{mixed:?}");
+        assert_eq!(one_each(&rig, "x").iter().filter(|payload| *payload == "x 21").count(), new, "always the same ones");
+        assert!(rig.chain.promote(0));
+        wait_for(&rig, State::OnProbation);
+        assert_eq!(one_each(&rig, "x"), vec!["x 31"; 9]);
+    });
+    assert!(swapped.is_ok(), "{swapped:?}");
+    assert_eq!(one_each(&rig, "x"), vec!["x 41"; 9]);
+}
+
+#[test]
+fn every_transition_is_told_in_order() {
+    let rig = Rig::of("");
+    let told = Mutex::new(Vec::new());
+    let events = |event: &Event| told.lock().unwrap().push((event.state, event.why.clone()));
+    let states = || told.lock().unwrap().drain(..).map(|(state, _)| state).collect::<Vec<_>>();
+    let (bytes, accept) = (other_probe(1), |_: &[u8]| Ok(()));
+    rig.chain.swap(0, Change { verify: Some(Verify(&accept)), ..change(Some(&bytes), None) }, &events).unwrap();
+    use State::{
+        Compiled, Confirmed, Linked, OnProbation, Ready, Refused, Seen, SelfTested, Shadowed, Shadowing, Swapped, Verified,
+    };
+    assert_eq!(states(), [Seen, Verified, Compiled, Linked, SelfTested, Ready, Swapped, OnProbation, Confirmed]);
+
+    let by_ten = settings("by-ten");
+    let plan = Plan {
+        shadow: Some(Shadow { time: Some(Duration::ZERO), ..Shadow::default() }),
+        canary: Some(Canary { share: 0.1, time: Some(Duration::ZERO), messages: None }),
+        ..change(None, None).plan
+    };
+    rig.chain.swap(0, Change { plan, ..change(None, Some(&by_ten)) }, &events).unwrap();
+    let careful = [Shadowing, Shadowed, Ready, State::Canary, Swapped, OnProbation, Confirmed];
+    assert_eq!(states(), [[Seen, Compiled, Linked, SelfTested].as_slice(), &careful].concat());
+
+    let (bytes, refuse) = (other_probe(2), |_: &[u8]| Err("signed by nobody".to_owned()));
+    let refused = rig.chain.swap(0, Change { verify: Some(Verify(&refuse)), ..change(Some(&bytes), None) }, &events).unwrap_err();
+    assert_eq!((refused.step, &*refused.why), (Step::Verify, "signed by nobody"));
+    assert_eq!(*told.lock().unwrap(), [(Seen, None), (Refused, Some("signed by nobody".to_owned()))]);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "confirmed")]), 2.0);
+    assert!(rig.chain.plugins()[0].change.is_none());
+}
+
+#[test]
+fn nothing_can_be_promoted_or_cancelled_where_nothing_is_under_way() {
+    let rig = Rig::of("");
+    assert!(!rig.chain.promote(0) && !rig.chain.cancel(0, "by hand"));
+}
+
+#[test]
+fn a_state_that_is_not_read_is_a_refusal_unless_the_plan_begins_without() {
+    let rig = Rig::of("");
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    let strange = settings("refuse-restore");
+    let refused = rig.chain.swap(0, change(None, Some(&strange)), QUIET).unwrap_err();
+    assert_eq!(refused.step, Step::Restore);
+    assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
+    let empty = change(None, Some(&strange));
+    let plan = Plan { state: OnRefusedState::Empty, ..empty.plan };
+    rig.chain.swap(0, Change { plan, ..empty }, QUIET).unwrap();
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+
+    let trap = settings("trap-restore");
+    let refused = rig.chain.swap(0, Change { plan, ..change(None, Some(&trap)) }, QUIET).unwrap_err();
+    assert!(refused.step == Step::Restore && refused.why.contains("trap"), "a fault is no refusal of the state: {refused}");
 }
 
 #[test]
 fn without_traffic_the_trial_ends_and_a_later_trap_is_an_ordinary_one() {
     let rig = Rig::of("");
-    rig.chain.set_trial(Duration::ZERO);
-    rig.chain.swap(0, Change { component: Some(&other_probe(1)), settings: None }).unwrap();
+    rig.chain.swap(0, change(Some(&other_probe(1)), None), QUIET).unwrap();
     assert_eq!(rig.payloads("d1", &["trap", "x"]), ["x 1"]);
     assert_eq!(rig.letters().len(), 1);
 }
@@ -166,26 +387,17 @@ fn without_traffic_the_trial_ends_and_a_later_trap_is_an_ordinary_one() {
 fn ticks_run_on_through_a_swap() {
     let rig = Rig::of("tick");
     rig.wait("ticks", |seen| seen.appends.len() > 3);
-    rig.chain.set_trial(Duration::ZERO);
-    rig.chain.swap(0, Change { component: Some(&other_probe(1)), settings: None }).unwrap();
+    rig.chain.swap(0, change(Some(&other_probe(1)), None), QUIET).unwrap();
     let before = rig.seen().appends.len();
     rig.wait("ticks of the new version", |seen| seen.appends.len() > before + 6);
 }
 
 #[test]
-fn stopping_ends_a_swap_that_is_on_trial() {
+fn stopping_ends_a_swap_that_is_on_probation() {
     let rig = Rig::of("");
-    std::thread::scope(|scope| {
-        let bytes = other_probe(1);
-        let chain = &rig.chain;
-        let swap = scope.spawn(move || chain.swap(0, Change { component: Some(&bytes), settings: None }));
-        while !rig.chain.plugins()[0].swapping && !swap.is_finished() {
-            std::thread::yield_now();
-        }
-        rig.chain.stop(PATIENCE);
-        let refused = swap.join().unwrap().unwrap_err();
-        assert!(matches!(refused.step, Step::Trial | Step::Commit | Step::Restore), "{refused}");
-    });
+    let other = settings("other words");
+    let refused = while_in(&rig, State::OnProbation, watched(&other, 1_000), || drop(rig.chain.stop(PATIENCE))).unwrap_err();
+    assert_eq!((refused.step, refused.state), (Step::Cancel, State::RolledBack), "{refused}");
 }
 
 /// A component that imports one function of `x:y/z`, by hand.

@@ -26,6 +26,8 @@ mod guest {
         counts: BTreeMap<Vec<u8>, u64>,
         changed: BTreeMap<Vec<u8>, u64>,
         ticks: u64,
+        runs: usize,
+        hoard: Vec<Vec<u8>>,
     }
 
     thread_local! {
@@ -76,7 +78,14 @@ mod guest {
         }
 
         fn run(&mut self, index: u32, key: &[u8], payload: &[u8], reply: &mut Reply) {
+            self.runs += 1;
+            assert!(!self.says("trap-after-50") || self.runs <= 50, "told to trap after 50 messages");
+            if self.says("leak") {
+                self.hoard.push(vec![1; 32 << 10]);
+            }
             match payload {
+                b"odd" if self.says("trap-on-odd") => panic!("told to trap on odd messages"),
+                b"loose" if self.says("strict") => reply.entry(index, REJECT, b"", b"too loose"),
                 b"trap" => panic!("told to trap"),
                 b"spin" => spin(),
                 b"grow" => grow(),

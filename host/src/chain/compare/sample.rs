@@ -1,0 +1,178 @@
+//! A difference in a form for people: as text on a terminal, as JSON over the control socket.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Made, Outcome, Part};
+use crate::message::{Headers, Marks, Message};
+
+/// Outputs of one input that a sample shows.
+const MAX_SHOWN: usize = 8;
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its kind.
+    pub kind: Kind,
+    /// The input; `None` for an output of a tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input>,
+    /// The key of the input, or of the tick's output.
+    pub key: String,
+    /// When the input arrived or the tick was: microseconds since 1970.
+    pub at_us: u64,
+    /// What differs, where the kind is `changed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// What the running version makes of it: the first eight.
+    pub old: Vec<Shown>,
+    /// What the candidate makes of it: the first eight.
+    pub new: Vec<Shown>,
+}
+
+/// Which message two versions differ on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Boot and number of its id.
+    pub id: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Excerpt,
+}
+
+/// One thing that a version makes of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// The port, or the queue, it leaves through.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub port: String,
+    /// Its topic.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub topic: String,
+    /// Its headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// Its payload, or why there is none.
+    pub payload: Excerpt,
+    /// Its level.
+    #[serde(default)]
+    pub qos: u8,
+    /// It is to be retained.
+    #[serde(default)]
+    pub retain: bool,
+}
+
+/// A part of a payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excerpt {
+    /// The part as text, or as hexadecimal digits where the payload is not text.
+    pub text: String,
+    /// It is hexadecimal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hexadecimal: bool,
+    /// Where it begins, bytes: near the first difference.
+    #[serde(default)]
+    pub from: usize,
+    /// Bytes of the whole.
+    pub bytes: usize,
+}
+
+impl Excerpt {
+    /// `length` bytes at the most of `payload`, beginning so that byte `mark` is seen.
+    fn of(payload: &[u8], mark: usize, length: usize) -> Self {
+        let from = if mark < length { 0 } else { mark - length / 2 };
+        let bytes = payload.len();
+        let is_text = |text: &&str| !text.chars().any(|char| char.is_control() && !char.is_whitespace());
+        match std::str::from_utf8(payload).ok().filter(is_text) {
+            Some(text) => {
+                let (from, end) = (text.floor_char_boundary(from), text.floor_char_boundary(from + length));
+                Self { text: text[from..end].to_owned(), hexadecimal: false, from, bytes }
+            }
+            None => {
+                let from = from.min(bytes);
+                let shown = &payload[from..bytes.min(from + length / 2)];
+                let text = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+                Self { text, hexadecimal: true, from, bytes }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = if self.hexadecimal { self.text.len() / 2 } else { self.text.len() };
+        let (before, behind) = (self.from > 0, self.from + shown < self.bytes);
+        let prefix = if self.hexadecimal { "0x" } else { "" };
+        f.write_str(if before { "…" } else { "" })?;
+        write!(f, "{prefix}{}", self.text.replace(char::is_control, " "))?;
+        if behind { write!(f, "… ({} bytes)", self.bytes) } else { Ok(()) }
+    }
+}
+
+impl Sample {
+    pub(super) fn of_input<'a>(
+        kind: Kind,
+        input: &Message,
+        parts: Vec<Part>,
+        length: usize,
+        old: impl Iterator<Item = Made<'a>> + Clone,
+        new: impl Iterator<Item = Made<'a>> + Clone,
+    ) -> Self {
+        let id = format!("{}-{}", input.id.boot, input.id.seq);
+        let payload = Excerpt::of(&input.payload, 0, length);
+        let named = Input { id, topic: input.topic_str().to_owned(), payload };
+        let (key, at_us) = (lossy(input.key()), input.received_us);
+        let (old, new) = shown(old, new, length);
+        Self { kind, input: Some(named), key, at_us, parts, old, new }
+    }
+
+    pub(super) fn of_tick<'a>(
+        kind: Kind,
+        at_us: u64,
+        parts: Vec<Part>,
+        length: usize,
+        old: impl Iterator<Item = Made<'a>> + Clone,
+        new: impl Iterator<Item = Made<'a>> + Clone,
+    ) -> Self {
+        let key = old.clone().chain(new.clone()).next().map(|made| lossy(made.key)).unwrap_or_default();
+        let (old, new) = shown(old, new, length);
+        Self { kind, input: None, key, at_us, parts, old, new }
+    }
+}
+
+/// Both sides; of payloads in the same place the part where they begin to differ.
+fn shown<'a>(
+    old: impl Iterator<Item = Made<'a>> + Clone,
+    new: impl Iterator<Item = Made<'a>> + Clone,
+    length: usize,
+) -> (Vec<Shown>, Vec<Shown>) {
+    let mark = |(old, new): (Made<'_>, Made<'_>)| {
+        let differs = old.payload.iter().zip(new.payload).position(|(old, new)| old != new);
+        differs.unwrap_or_else(|| old.payload.len().min(new.payload.len()))
+    };
+    let marks: Vec<usize> = old.clone().zip(new.clone()).take(MAX_SHOWN).map(mark).collect();
+    let show = |(index, made)| one(&made, marks.get(index).copied().unwrap_or(0), length);
+    (old.take(MAX_SHOWN).enumerate().map(show).collect(), new.take(MAX_SHOWN).enumerate().map(show).collect())
+}
+
+fn one(made: &Made<'_>, mark: usize, length: usize) -> Shown {
+    let headers = made.all_headers();
+    let headers = Headers(&headers).filter_map(Result::ok).map(|(name, value)| (name.to_owned(), lossy(value)));
+    // What two payloads have in common is the whole of both where they do not differ.
+    let mark = if mark >= made.payload.len() && mark > length { 0 } else { mark };
+    Shown {
+        outcome: made.outcome,
+        port: made.port.to_owned(),
+        topic: lossy(made.topic),
+        headers: headers.collect(),
+        payload: Excerpt::of(made.payload, mark, length),
+        qos: Marks(made.marks).qos() as u8,
+        retain: Marks(made.marks).has(Marks::RETAIN),
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,147 @@
+//! `tidegate plugins` and `tidegate history`: which versions run, are tried and are kept, and who changed what.
+
+use clap::Args;
+
+use super::place::{At, Failure, Found, find};
+use super::show::{cut, row};
+use super::{Global, Output, Surroundings, print};
+use crate::exit::Exit;
+use crate::gateway::plugins::Plugin;
+use crate::message::short_digest;
+use crate::versions::history::{Event, History};
+use crate::versions::{Refusal, Versions};
+
+const PLUGINS_EXAMPLES: &str = "\
+Examples:
+  tidegate plugins                                  what runs, is tried beside it, and can come back
+  tidegate plugins -o json | jq '.[] | {flow, plugin, digest, kept}'
+
+  kept      good versions from before; `tidegate rollback PLUGIN --to DIGEST` brings one back
+  refused   not taken; what was rolled back is not tried again until `tidegate swap` asks for it";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  tidegate history                                  the last 20 changes: who, what, and what came of it
+  tidegate history --plugin climate/rule --last 5
+  tidegate history --last 1000 -o json | jq -c 'select(.by == \"operator\")'";
+
+/// Longest shown reason of a refusal.
+const WHY: usize = 60;
+
+/// Arguments of `tidegate plugins`.
+#[derive(Debug, Args)]
+#[command(after_help = PLUGINS_EXAMPLES)]
+pub struct PluginsArguments {
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate history`.
+#[derive(Debug, Args)]
+#[command(after_help = HISTORY_EXAMPLES)]
+pub struct HistoryArguments {
+    /// Of this plugin only: FLOW/PLUGIN, or its own name.
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Option<String>,
+    /// So many of the last events.
+    #[arg(long, value_name = "N", default_value = "20")]
+    last: usize,
+    #[command(flatten)]
+    at: At,
+}
+
+/// `tidegate plugins`.
+pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surroundings) -> Exit {
+    let found = || -> Result<Vec<Plugin>, Failure> {
+        match find(global, &arguments.at, surroundings)? {
+            Found::Running(client) => Ok(client.get("/v1/plugins")?),
+            Found::Stopped(config) => {
+                let entries = Versions::look(&config.gateway.data_dir).map_err(|error| Failure::Said(error.to_string()))?;
+                Ok(entries.into_iter().map(Plugin::stopped).collect())
+            }
+        }
+    };
+    match found() {
+        Ok(plugins) => {
+            match global.output {
+                Output::Json => print(&serde_json::json!(plugins).to_string()),
+                Output::Text => plugins.iter().flat_map(lines).for_each(|line| print(&line)),
+            }
+            Exit::Done
+        }
+        Err(failure) => failure.end(),
+    }
+}
+
+fn lines(plugin: &Plugin) -> Vec<String> {
+    let mut about = vec![short_digest(&plugin.digest).to_owned()];
+    about.extend(plugin.since.as_deref().map(|since| format!("since {}", minute(since))));
+    about.extend(plugin.differs_from_config.then(|| "not what the config says".to_owned()));
+    let mut lines = vec![row("plugin", &format!("{}/{}", plugin.flow, plugin.plugin), &about)];
+    if let Some(candidate) = &plugin.candidate {
+        lines.push(row("", "└ tried", &[short_digest(&candidate.digest).to_owned(), candidate.state.clone()]));
+    }
+    for kept in &plugin.kept {
+        let until = format!("until {}", minute(&kept.until));
+        lines.push(row("", "└ kept", &[short_digest(&kept.version.digest).to_owned(), until]));
+    }
+    for Refusal { version, at, why, rolled_back } in &plugin.refused {
+        let what = if *rolled_back { "└ rolled back" } else { "└ refused" };
+        lines.push(row("", what, &[short_digest(&version.digest).to_owned(), minute(at), cut(why, WHY)]));
+    }
+    lines
+}
+
+/// `2026-11-21T06:26:11.123Z` as people read it.
+fn minute(at: &str) -> String {
+    at.get(..16).unwrap_or(at).replace('T', " ")
+}
+
+/// `tidegate history`.
+pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
+    let found = || -> Result<Vec<Event>, Failure> {
+        match find(global, &arguments.at, surroundings)? {
+            Found::Running(client) => Ok(client.get("/v1/history")?),
+            Found::Stopped(config) => {
+                let history = History::of(&config.gateway.data_dir);
+                history.read(usize::MAX, |_| true).map_err(|error| Failure::Said(error.to_string()))
+            }
+        }
+    };
+    match found() {
+        Ok(mut events) => {
+            events.retain(|event| arguments.plugin.as_deref().is_none_or(|name| is_of(event, name)));
+            for event in &events[events.len().saturating_sub(arguments.last)..] {
+                match global.output {
+                    Output::Json => print(&serde_json::json!(event).to_string()),
+                    Output::Text => print(&line(event)),
+                }
+            }
+            Exit::Done
+        }
+        Err(failure) => failure.end(),
+    }
+}
+
+fn is_of(event: &Event, name: &str) -> bool {
+    match name.split_once('/') {
+        Some((flow, plugin)) => event.flow == flow && event.plugin == plugin,
+        None => event.plugin == name,
+    }
+}
+
+fn line(event: &Event) -> String {
+    let name = if event.plugin.is_empty() { String::new() } else { format!(" {}/{}", event.flow, event.plugin) };
+    let digests = match (short_digest(&event.old), short_digest(&event.new)) {
+        (_, "") => String::new(),
+        (old, new) if old == new => format!(" {new}"),
+        (old, new) => format!(" {old} → {new}"),
+    };
+    let why = event.why.as_deref().map(|why| format!("\n    {}", cut(why, 3 * WHY))).unwrap_or_default();
+    format!(
+        "{} {}: {}{name}{digests}{why}",
+        event.at.get(..19).unwrap_or(&event.at).replace('T', " "),
+        event.who.name(),
+        event.what
+    )
+}

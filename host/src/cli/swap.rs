@@ -1,0 +1,322 @@
+//! `tidegate swap`, `rollback` and `reload`: orders to a running gateway, and what comes of them, line by line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::place::{At, Failure, file_failure, running};
+use super::show::harmless;
+use super::{Global, Output, Surroundings, print, say};
+use crate::admin::Client;
+use crate::config::read_duration;
+use crate::exit::Exit;
+use crate::gateway::live::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
+use crate::message::short_digest;
+use crate::trust;
+use crate::versions::history::Event;
+
+const SWAP_EXAMPLES: &str = "\
+Examples:
+  tidegate swap climate/rule rule.wasm                     the new one is watched, and taken back when it does worse
+  tidegate swap rule rule.wasm --shadow 10m --sample 10%   its outputs are compared for 10 minutes first
+  tidegate swap rule rule.wasm --canary 10%                a tenth of the devices first
+  tidegate swap rule --follow                              what a change under way does
+  tidegate swap rule --promote                             its present phase ends now, as if it had gone well
+  tidegate swap rule                                       what the config says, though it was rolled back
+
+The config and its files stay as they are: the version swapped in runs over restarts too, until the config says \
+something new. Ctrl-C leaves a change going on. Ends with 6 when the version was refused or taken back; the one before \
+then runs on, with its state.";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  tidegate rollback climate/rule                  end the change under way, else back to the good version before
+  tidegate rollback rule --to 3f2a9c              to the kept version whose digest begins so: see `tidegate plugins`
+
+Component and settings of that version come back, the state is handed over as in any swap, and the version left is not \
+taken again until somebody asks for it by `tidegate swap`.";
+
+const RELOAD_EXAMPLES: &str = "\
+Examples:
+  tidegate reload                         read the config again, and say what changes and what needs a restart
+  tidegate reload -o json | jq -c .
+
+Ends with 3 when the config has mistakes: then nothing is changed. Ends with 6 when a plugin's change was not taken.";
+
+/// Arguments of `tidegate swap`.
+#[derive(Debug, Args)]
+#[command(after_help = SWAP_EXAMPLES)]
+pub struct SwapArguments {
+    /// The plugin: FLOW/PLUGIN, or its own name where there is only one of it.
+    #[arg(value_name = "PLUGIN")]
+    plugin: String,
+    /// The component; its signature is looked for beside it. Without one: what the config says.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// First only compare its outputs with those of the running version, for so long.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    shadow: Option<Duration>,
+    /// The same for so many messages; with --shadow, whichever comes first.
+    #[arg(long, value_name = "N")]
+    messages: Option<u64>,
+    /// Compare the messages of this share of the devices only.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "100%")]
+    sample: f64,
+    /// Refuse it when more than this share of the compared messages differs; without it, differences are only told.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    max_differing: Option<f64>,
+    /// Then let its outputs count for this share of the devices.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    canary: Option<f64>,
+    /// How long the canary takes.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m", requires = "canary")]
+    canary_time: Duration,
+    /// Take it although it cannot read the state: it begins without.
+    #[arg(long)]
+    fresh_state: bool,
+    /// End the change of this plugin that is under way, if there is one, and make this one.
+    #[arg(long)]
+    replace: bool,
+    /// Do not wait for the verdict.
+    #[arg(long)]
+    detach: bool,
+    /// Order nothing; tell of the change under way.
+    #[arg(long, conflicts_with_all = ["file", "promote"])]
+    follow: bool,
+    /// End the present phase of the change under way as if it had gone well.
+    #[arg(long, conflicts_with = "file")]
+    promote: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate rollback`.
+#[derive(Debug, Args)]
+#[command(after_help = ROLLBACK_EXAMPLES)]
+pub struct RollbackArguments {
+    /// The plugin: FLOW/PLUGIN, or its own name where there is only one of it.
+    #[arg(value_name = "PLUGIN")]
+    plugin: String,
+    /// How the digest of the version begins.
+    #[arg(long, value_name = "DIGEST")]
+    to: Option<String>,
+    /// Do not wait for the verdict.
+    #[arg(long)]
+    detach: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// Arguments of `tidegate reload`.
+#[derive(Debug, Args)]
+#[command(after_help = RELOAD_EXAMPLES)]
+pub struct ReloadArguments {
+    #[command(flatten)]
+    at: At,
+}
+
+/// `tidegate swap`.
+pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundings) -> Exit {
+    let ordered = || {
+        let client = find(global, &arguments.at, surroundings)?;
+        let name = Name(arguments.plugin.clone());
+        let receipt = if arguments.follow {
+            client.post("/v1/plugins/follow", &name)?
+        } else if arguments.promote {
+            client.post("/v1/plugins/promote", &name)?
+        } else {
+            order(&client, arguments)?
+        };
+        told(global, &client, receipt, Some(&arguments.plugin), arguments.detach)
+    };
+    ordered().unwrap_or_else(|failure: Failure| failure.end())
+}
+
+/// `tidegate rollback`.
+pub fn rollback(global: &Global, arguments: &RollbackArguments, surroundings: Surroundings) -> Exit {
+    let ordered = || {
+        let client = find(global, &arguments.at, surroundings)?;
+        let order = Rollback { plugin: Name(arguments.plugin.clone()), to: arguments.to.clone() };
+        let receipt = client.post("/v1/plugins/rollback", &order)?;
+        told(global, &client, receipt, Some(&arguments.plugin), arguments.detach)
+    };
+    ordered().unwrap_or_else(|failure: Failure| failure.end())
+}
+
+/// `tidegate reload`.
+pub fn reload(global: &Global, arguments: &ReloadArguments, surroundings: Surroundings) -> Exit {
+    let ordered = || {
+        let client = find(global, &arguments.at, surroundings)?;
+        let receipt = client.post("/v1/reload", &())?;
+        told(global, &client, receipt, None, false)
+    };
+    ordered().unwrap_or_else(|failure: Failure| failure.end())
+}
+
+fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, Failure> {
+    running(global, at, surroundings, "a stopped one runs what its config says at its next start")
+}
+
+fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure> {
+    let (mut component, mut signature) = (Vec::new(), None);
+    if let Some(path) = &arguments.file {
+        component = std::fs::read(path).map_err(|error| file_failure(path, error))?;
+        let beside = trust::signature_path(path);
+        signature = trust::read_signature(&beside).map_err(|error| file_failure(&beside, error))?;
+    }
+    let order = Swap {
+        plugin: Name(arguments.plugin.clone()),
+        from_config: arguments.file.is_none(),
+        signature,
+        plan: arguments.plan(),
+        replace: arguments.replace,
+    };
+    Ok(client.post_with("/v1/plugins/swap", &order, &component)?)
+}
+
+impl SwapArguments {
+    fn plan(&self) -> Plan {
+        let is_shadowed = self.shadow.is_some() || self.messages.is_some();
+        let shadow =
+            Shadow { time: self.shadow, messages: self.messages, sample: self.sample, max_differing: self.max_differing };
+        let canary = |share| Canary { share, time: Some(self.canary_time), messages: None };
+        Plan { shadow: is_shadowed.then_some(shadow), canary: self.canary.map(canary), fresh_state: self.fresh_state }
+    }
+}
+
+/// Tells what comes of an order until it has ended.
+fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>, detach: bool) -> Result<Exit, Failure> {
+    let Receipt { change } = receipt;
+    if detach {
+        match global.output {
+            Output::Json => print(&serde_json::json!(receipt).to_string()),
+            Output::Text => hint(plugin),
+        }
+        return Ok(Exit::Done);
+    }
+    if global.output == Output::Text && global.quiet == 0 {
+        hint(plugin);
+    }
+    let (mut from, mut exit) = (0, Exit::Done);
+    loop {
+        let page: Page = client.get(&format!("/v1/changes/{change}?from={from}"))?;
+        from += page.lines.len();
+        for line in &page.lines {
+            match global.output {
+                Output::Json => print(&serde_json::json!(line).to_string()),
+                Output::Text => show(line),
+            }
+            exit = worse(exit, line);
+        }
+        if page.has_ended {
+            return Ok(exit);
+        }
+    }
+}
+
+fn hint(plugin: Option<&str>) {
+    if let Some(plugin) = plugin {
+        say(&format!("follow: tidegate swap {plugin} --follow   end it: tidegate rollback {plugin}"));
+    }
+}
+
+fn show(line: &Line) {
+    match line {
+        Line::Waits { behind } => print(&format!("waits: {behind}")),
+        Line::Event(event) => print(&transition(event)),
+        Line::Difference { plugins, restart } => {
+            plugins.iter().for_each(|plugin| print(&format!("changes live: {plugin}")));
+            restart.iter().for_each(|table| print(&format!("needs a restart: {table}")));
+            if plugins.is_empty() && restart.is_empty() {
+                print("the config is unchanged");
+            }
+        }
+        Line::Mistakes { text, .. } => {
+            say(text);
+            say("error: the config has mistakes; nothing was changed, and the running one stays");
+        }
+        Line::Verdict(verdict) => print(&conclusion(verdict)),
+    }
+}
+
+fn transition(event: &Event) -> String {
+    let time = event.at.get(11..19).unwrap_or_default();
+    let digests = if event.what == "seen" {
+        format!("  {} → {}", short_digest(&event.old), short_digest(&event.new))
+    } else {
+        String::new()
+    };
+    let is_final = matches!(&*event.what, "refused" | "rolled-back");
+    let why = event.why.as_deref().filter(|_| !is_final).map(|why| format!("  {}", harmless(why))).unwrap_or_default();
+    format!("{time}  {}{digests}{why}", event.what)
+}
+
+fn conclusion(verdict: &Verdict) -> String {
+    let Verdict { flow, plugin, running, why, undo, .. } = verdict;
+    let (name, running) = (format!("{flow}/{plugin}"), short_digest(running));
+    let why = harmless(why.as_deref().unwrap_or_default());
+    match verdict.verdict {
+        Outcome::Confirmed => format!("{name}: {running} runs now; back: {}", undo.as_deref().unwrap_or_default()),
+        Outcome::Unchanged => format!("{name}: {running} runs already"),
+        Outcome::Refused => format!("{name}: refused, and {running} runs on, untouched\n  {why}"),
+        Outcome::RolledBack => format!("{name}: rolled back, and {running} runs on with its state\n  {why}"),
+        Outcome::NotTried => format!("{name}: not tried, and {running} runs on\n  {why}"),
+        Outcome::Suspended => format!("{name}: no verdict, since the gateway stops; {running} runs at the next start"),
+    }
+}
+
+/// The first that went wrong decides.
+fn worse(exit: Exit, line: &Line) -> Exit {
+    let this = match line {
+        Line::Verdict(verdict) if verdict.verdict == Outcome::Suspended => Exit::Failed,
+        Line::Verdict(verdict) if !verdict.verdict.is_taken() => Exit::Refused,
+        Line::Mistakes { .. } => Exit::Config,
+        _ => Exit::Done,
+    };
+    if exit == Exit::Done { this } else { exit }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    read_duration(text)
+}
+
+/// `10%` or `0.1`.
+fn share(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| "write a share as 10% or 0.1".to_owned());
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent)? / 100.0,
+        None => number(text)?,
+    };
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("a share is above 0 and at most 100%".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percentages_or_parts_of_one() {
+        assert_eq!((share("10%"), share("0.1"), share("100 %")), (Ok(0.1), Ok(0.1), Ok(1.0)));
+        assert!(["0", "101%", "-1", "x", "", "%", "NaN"].iter().all(|text| share(text).is_err()));
+    }
+
+    #[test]
+    fn the_first_that_goes_wrong_decides_about_the_exit_code() {
+        let verdict = |verdict| {
+            let (flow, plugin, running) = ("climate".to_owned(), "rule".to_owned(), "a".repeat(64));
+            let undo = Some("tidegate rollback climate/rule --to aaaaaaaaaaaa".to_owned());
+            Line::Verdict(Verdict { flow, plugin, verdict, running, why: Some("it trapped\x1b".to_owned()), undo })
+        };
+        let exit = |outcomes: &[Outcome]| outcomes.iter().fold(Exit::Done, |exit, outcome| worse(exit, &verdict(*outcome)));
+        assert_eq!(exit(&[Outcome::Confirmed, Outcome::Unchanged]), Exit::Done);
+        for bad in [Outcome::Refused, Outcome::RolledBack, Outcome::NotTried] {
+            assert_eq!(exit(&[Outcome::Confirmed, bad, Outcome::Suspended]), Exit::Refused);
+            let Line::Verdict(verdict) = verdict(bad) else { unreachable!("it is one") };
+            let text = conclusion(&verdict);
+            assert!(text.contains("aaaaaaaaaaaa runs on") && text.contains("it trapped") && !text.contains('\x1b'), "{text}");
+        }
+        let Line::Verdict(verdict) = verdict(Outcome::Confirmed) else { unreachable!("it is one") };
+        assert!(conclusion(&verdict).ends_with("back: tidegate rollback climate/rule --to aaaaaaaaaaaa"));
+    }
+}

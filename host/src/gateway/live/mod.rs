@@ -1,0 +1,279 @@
+//! Live change: what the files say, what the config says and what an operator asks for, while the gateway runs.
+//!
+//! One thread drives all of it, off the data path, so that no two changes meet; it touches neither sources nor uplinks,
+//! so a dark upstream cannot hold it up. A plugin's component and settings change live; any other change of the config
+//! says that it needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it
+//! goes on.
+
+mod board;
+mod driver;
+mod order;
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use board::{Board, Place};
+pub use order::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
+
+use super::start::Started;
+use crate::chain::Chain;
+use crate::config::{Config, Sources};
+use crate::versions::Versions;
+use crate::versions::history::{History, Who};
+use driver::{Driver, Request};
+
+/// Changes that may wait while one is being applied.
+const WAITING: usize = 64;
+
+/// Pause between two looks whether the change under way has ended, once it was told to.
+const STOPPING: Duration = Duration::from_millis(20);
+
+/// What live change works on.
+pub(super) struct Parts {
+    /// The running config.
+    pub(super) config: Config,
+    /// Where it came from.
+    pub(super) origin: Sources,
+    /// The chains of its flows.
+    pub(super) chains: Vec<Arc<Chain>>,
+    /// Which versions run.
+    pub(super) versions: Versions,
+    /// Who changed what.
+    pub(super) history: History,
+    /// How they were started.
+    pub(super) started: Vec<Vec<Started>>,
+}
+
+/// The running thread.
+pub(super) struct Live {
+    desk: Desk,
+    driver: JoinHandle<()>,
+}
+
+impl Live {
+    /// Watches the plugin files and the config file.
+    pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
+        let (requests, waiting) = sync_channel(WAITING);
+        let board = Board::default();
+        let desk = Desk { requests, board, chains: parts.chains.clone() };
+        let mut driver = Driver::new(parts, desk.clone())?;
+        let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
+        Ok(Self { desk, driver })
+    }
+
+    /// Where orders are taken.
+    pub(super) fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Reads the config again, as SIGHUP asks.
+    pub(super) fn reload(&self) {
+        self.desk.offer(Request::Reload { id: None, who: Who::Config });
+    }
+
+    /// Ends the change under way, whose version before runs on, and the driver.
+    pub(super) fn stop(self) {
+        self.desk.board.stop();
+        self.desk.offer(Request::Stop);
+        while !self.driver.is_finished() {
+            for Place { flow, plugin } in self.desk.board.under_way() {
+                self.desk.chains[flow].cancel(plugin, "the gateway stops");
+            }
+            std::thread::park_timeout(STOPPING);
+        }
+        if self.driver.join().is_err() {
+            tracing::error!("the live thread crashed; plugins were no longer swapped");
+        }
+    }
+}
+
+/// Takes orders. Cheap to clone; nothing here waits.
+#[derive(Clone)]
+pub(super) struct Desk {
+    requests: SyncSender<Request>,
+    board: Board,
+    chains: Vec<Arc<Chain>>,
+}
+
+impl Desk {
+    /// Swaps a plugin; without a component, to what the config says.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub(super) fn swap(&self, order: Swap, component: Option<Vec<u8>>, who: Who) -> Result<Receipt, String> {
+        let place = self.place(&order.plugin)?;
+        if order.replace && self.board.under_way().contains(&place) {
+            let Place { flow, plugin } = place;
+            self.chains[flow].cancel(plugin, &format!("{} put another version in its place", who.name()));
+            return self.submit(Some(place), &who, "swaps", false, |id| Request::Swap {
+                id,
+                place,
+                order,
+                component,
+                who: who.clone(),
+            });
+        }
+        self.submit(Some(place), &who, "swaps", true, |id| Request::Swap { id, place, order, component, who: who.clone() })
+    }
+
+    /// Brings a version back, or ends the change under way.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub(super) fn roll_back(&self, order: &Rollback, who: Who) -> Result<Receipt, String> {
+        let place = self.place(&order.plugin)?;
+        if order.to.is_none()
+            && let Some(change) = self.board.of(place)
+        {
+            return if self.cancel(place, &who) {
+                Ok(Receipt { change })
+            } else {
+                Err(self.busy(place, "it can be ended as soon as it has begun"))
+            };
+        }
+        let to = order.to.clone();
+        self.submit(Some(place), &who, "rolls back", true, |id| Request::Rollback { id, place, to, who: who.clone() })
+    }
+
+    /// Ends the phase of the change under way as if it had gone well.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn promote(&self, plugin: &Name, who: &Who) -> Result<Receipt, String> {
+        let place = self.place(plugin)?;
+        let change = self.follow(plugin)?;
+        if self.chains[place.flow].promote(place.plugin) {
+            tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a phase of a change early");
+            return Ok(change);
+        }
+        Err(format!("the change of `{}` is in no phase that can be ended early", self.name(place)))
+    }
+
+    /// The change of a plugin that waits or is under way.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn follow(&self, plugin: &Name) -> Result<Receipt, String> {
+        let place = self.place(plugin)?;
+        let none = || format!("no change of `{}` is under way", self.name(place));
+        self.board.of(place).map(|change| Receipt { change }).ok_or_else(none)
+    }
+
+    /// Reads the config again.
+    ///
+    /// # Errors
+    /// Too much is waiting.
+    pub(super) fn reload(&self, who: Who) -> Result<Receipt, String> {
+        self.submit(None, &who, "reads the config again", true, |id| Request::Reload { id: Some(id), who: who.clone() })
+    }
+
+    /// What has come of an order, from line `from` on: as soon as there is more, or after `patience`.
+    pub(super) async fn page(&self, change: u64, from: usize, patience: Duration) -> Option<Page> {
+        let mut bell = self.board.bell();
+        let news = async {
+            loop {
+                match self.board.page(change, from) {
+                    Some(page) if page.lines.is_empty() && !page.has_ended => {}
+                    page => return page,
+                }
+                if bell.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        match tokio::time::timeout(patience, news).await {
+            Ok(page) => page,
+            Err(_) => self.board.page(change, from),
+        }
+    }
+
+    /// A plugin by its name.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub(super) fn place(&self, Name(name): &Name) -> Result<Place, String> {
+        let all = self.chains.iter().enumerate().flat_map(|(flow, chain)| {
+            chain
+                .plugins()
+                .into_iter()
+                .enumerate()
+                .map(move |(plugin, info)| (Place { flow, plugin }, chain.name().clone(), info.name))
+        });
+        let all: Vec<_> = all.collect();
+        let is_it = |flow: &str, plugin: &str| match name.split_once('/') {
+            Some((wanted, rest)) => wanted == flow && rest == plugin,
+            None => name == plugin,
+        };
+        let found: Vec<_> = all.iter().filter(|(_, flow, plugin)| is_it(flow, plugin)).collect();
+        let names = |them: &[&(Place, Arc<str>, Arc<str>)]| {
+            them.iter().map(|(_, flow, plugin)| format!("{flow}/{plugin}")).collect::<Vec<_>>().join(", ")
+        };
+        match &*found {
+            [(place, ..)] => Ok(*place),
+            [] if all.is_empty() => Err("this gateway has no plugins".to_owned()),
+            [] => Err(format!("there is no plugin `{name}`; there are: {}", names(&all.iter().collect::<Vec<_>>()))),
+            several => Err(format!("there are several plugins `{name}`, say which: {}", names(several))),
+        }
+    }
+
+    fn cancel(&self, place: Place, who: &Who) -> bool {
+        let is_cancelled = self.chains[place.flow].cancel(place.plugin, &format!("{} rolled it back", who.name()));
+        if is_cancelled {
+            tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a change");
+        }
+        is_cancelled
+    }
+
+    fn submit(
+        &self,
+        place: Option<Place>,
+        who: &Who,
+        what: &str,
+        alone: bool,
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<Receipt, String> {
+        let title = match place {
+            Some(place) => format!("{} {what} {}", who.name(), self.name(place)),
+            None => format!("{} {what}", who.name()),
+        };
+        let opened = self.board.open(title.clone(), place.filter(|_| alone));
+        let change =
+            opened.map_err(|other| format!("a change is under way already ({other}); {}", Self::follow_hint(self, place)))?;
+        tracing::info!(change, "an operator {title}");
+        if self.offer(request(change)) {
+            Ok(Receipt { change })
+        } else {
+            self.board.end(change);
+            Err("more changes than can wait; try again when the last one is done".to_owned())
+        }
+    }
+
+    fn busy(&self, place: Place, what: &str) -> String {
+        format!("a change of `{}` waits or begins; {what}", self.name(place))
+    }
+
+    fn follow_hint(&self, place: Option<Place>) -> String {
+        let name = place.map(|place| self.name(place)).unwrap_or_default();
+        format!("follow it with `tidegate swap {name} --follow`, end it with `tidegate rollback {name}`, or say --replace")
+    }
+
+    fn name(&self, place: Place) -> String {
+        let chain = &self.chains[place.flow];
+        let plugin = chain.plugins().get(place.plugin).map(|info| Arc::clone(&info.name)).unwrap_or_default();
+        format!("{}/{plugin}", chain.name())
+    }
+
+    /// `false` when there is no room.
+    fn offer(&self, request: Request) -> bool {
+        match self.requests.try_send(request) {
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!("more changes than can wait; send SIGHUP when the last one is done");
+                false
+            }
+            // An error means that the driver has ended already: so does the gateway.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => true,
+        }
+    }
+}

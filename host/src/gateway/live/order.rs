@@ -1,0 +1,183 @@
+//! What an operator asks for, and what he is told: the JSON of the control socket.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{self, OnRefusedState};
+use crate::versions::history::Event;
+
+/// A plugin: its flow's name and its own, or its own alone where no other flow has one of that name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name(pub String);
+
+/// `tidegate swap`; the component follows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Swap {
+    /// Which plugin.
+    pub plugin: Name,
+    /// Take what the config says, file and settings, instead of a component that follows.
+    pub from_config: bool,
+    /// The component's signature.
+    pub signature: Option<String>,
+    /// What has to go well first.
+    pub plan: Plan,
+    /// End the change of this plugin that is under way, if there is one, and make this one.
+    pub replace: bool,
+}
+
+/// `tidegate rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Which plugin.
+    pub plugin: Name,
+    /// How the digest begins; without it the change under way is ended, or else the version before comes back.
+    pub to: Option<String>,
+}
+
+/// A [`chain::Plan`] on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// First its outputs are only compared.
+    pub shadow: Option<Shadow>,
+    /// Then they count for a share of the keys.
+    pub canary: Option<Canary>,
+    /// A state that it cannot read is no reason to refuse it.
+    pub fresh_state: bool,
+}
+
+/// A [`chain::Shadow`] on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// As there.
+    pub time: Option<Duration>,
+    /// As there.
+    pub messages: Option<u64>,
+    /// As there.
+    pub sample: f64,
+    /// As there.
+    pub max_differing: Option<f64>,
+}
+
+/// A [`chain::Canary`] on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// As there.
+    pub share: f64,
+    /// As there.
+    pub time: Option<Duration>,
+    /// As there.
+    pub messages: Option<u64>,
+}
+
+impl From<Plan> for chain::Plan {
+    fn from(plan: Plan) -> Self {
+        let shadow = |Shadow { time, messages, sample, max_differing }| chain::Shadow { time, messages, sample, max_differing };
+        let canary = |Canary { share, time, messages }| chain::Canary { share, time, messages };
+        Self {
+            shadow: plan.shadow.map(shadow),
+            canary: plan.canary.map(canary),
+            probation: None,
+            state: if plan.fresh_state { OnRefusedState::Empty } else { OnRefusedState::Refuse },
+        }
+    }
+}
+
+/// Where to read what comes of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Its number, for as long as the gateway runs.
+    pub change: u64,
+}
+
+/// What has come of an order so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// What was not read before, in order.
+    pub lines: Vec<Line>,
+    /// Nothing follows.
+    pub has_ended: bool,
+}
+
+/// One thing that is told of a change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "kebab-case")]
+pub enum Line {
+    /// It has to wait.
+    Waits {
+        /// For what.
+        behind: String,
+    },
+    /// A transition.
+    Event(Event),
+    /// What another config brings.
+    Difference {
+        /// Plugins that change live, as `FLOW/PLUGIN`.
+        plugins: Vec<String>,
+        /// Tables whose changes need a restart.
+        restart: Vec<String>,
+    },
+    /// The config cannot be read, and nothing was changed.
+    Mistakes {
+        /// For people.
+        text: String,
+        /// The same for programs.
+        json: serde_json::Value,
+    },
+    /// How the change of one plugin ended.
+    Verdict(Verdict),
+}
+
+/// How the change of one plugin ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Its flow.
+    pub flow: String,
+    /// Its name.
+    pub plugin: String,
+    /// How.
+    pub verdict: Outcome,
+    /// Digest of the version that runs now.
+    pub running: String,
+    /// Why it was not taken.
+    pub why: Option<String>,
+    /// What brings the version before back.
+    pub undo: Option<String>,
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The new version runs.
+    Confirmed,
+    /// That version ran already.
+    Unchanged,
+    /// The new version never had a message of its own.
+    Refused,
+    /// The new version had messages of its own; the one before runs as if there had been no other.
+    RolledBack,
+    /// It was rolled back before, and nobody has asked for it.
+    NotTried,
+    /// The gateway stops.
+    Suspended,
+}
+
+impl Outcome {
+    /// The name in history and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled-back",
+            Self::NotTried => "not-tried",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    /// Whether what was asked for runs now.
+    pub fn is_taken(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Unchanged)
+    }
+}

@@ -1,0 +1,196 @@
+//! Which version of each plugin a start runs, and the chains made of them. What the config says is tried first, unless
+//! `versions` knows better; where it cannot be used, the last good version runs, and an error says so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Error;
+use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop};
+use crate::config::Config;
+use crate::trust;
+use crate::versions::history::{Event, History, Who};
+use crate::versions::{Choices, Code, Start, Version, Versions, digest_of};
+
+/// A plugin as it was started.
+#[derive(Clone, Debug)]
+pub(super) struct Started {
+    /// What the config says.
+    pub(super) written: Version,
+    /// How the start came to what runs.
+    pub(super) start: Start,
+}
+
+/// The chains, and how each of their plugins was started.
+pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
+
+/// Builds the chains of all flows.
+pub(super) fn build(config: &Config, versions: &Versions, history: &History, wiring: &Wiring) -> Result<Begun, Error> {
+    let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
+    let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
+    let builder = Builder { versions, history, engine, wiring };
+    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| builder.flow(flow)).collect();
+    Ok(built?.into_iter().unzip())
+}
+
+/// What the config says of a plugin, as a version. A component that cannot be read has no digest.
+pub(super) fn written(plugin: &PluginConfig) -> Version {
+    let component = chain::read_component(&plugin.name, &plugin.artefact);
+    Version { digest: component.map(|bytes| digest_of(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
+}
+
+struct Builder<'a> {
+    versions: &'a Versions,
+    history: &'a History,
+    engine: Engine,
+    wiring: &'a Wiring,
+}
+
+/// The versions that a plugin may be started with.
+struct Pick {
+    written: Version,
+    is_tried_again: bool,
+    /// Best first; without a path, the component is the config's.
+    left: Vec<(Version, Option<PathBuf>)>,
+    /// The first one could not be used.
+    has_fallen_back: bool,
+}
+
+impl Builder<'_> {
+    fn flow(&self, flow: &chain::Config) -> Result<(Arc<Chain>, Vec<Started>), Error> {
+        let mut picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
+        let mut first = None;
+        loop {
+            match Chain::build(picked(flow, &picks), &self.engine, self.wiring.clone()) {
+                Ok(chain) => {
+                    let begun = picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, &chain, index, pick)).collect();
+                    return Ok((Arc::new(chain), begun));
+                }
+                Err(error) => {
+                    let index = error.plugin().and_then(|name| flow.plugins.iter().position(|plugin| plugin.name == *name));
+                    let fallen = index.is_some_and(|index| self.fall_back(flow, &flow.plugins[index], &mut picks[index], &error));
+                    let source = first.take().unwrap_or(error);
+                    if !fallen {
+                        return Err(Error::Chain { flow: Arc::clone(&flow.name), source });
+                    }
+                    first = Some(source);
+                }
+            }
+        }
+    }
+
+    fn pick(&self, flow: &chain::Config, plugin: &PluginConfig) -> Pick {
+        let (flow, name) = (&*flow.name, &*plugin.name);
+        let written = written(plugin);
+        let Choices { versions, passed_over, is_tried_again } = self.versions.choices(flow, name, &written);
+        let mut left: Vec<_> = versions.into_iter().filter_map(|version| self.place(plugin, version, &written)).collect();
+        match passed_over {
+            Some(why) if !left.is_empty() => {
+                let (running, candidate) = (left[0].0.label(), written.label());
+                tracing::warn!(
+                    flow,
+                    plugin = name,
+                    running,
+                    candidate,
+                    "what the config says is not run: {why}; `tidegate swap {flow}/{name}` asks for it"
+                );
+                self.event(flow, name, "not-run", &left[0].0, &written, Some(why));
+            }
+            _ => {}
+        }
+        if left.is_empty() {
+            tracing::error!(
+                flow,
+                plugin = name,
+                "no good version is left: what the config says is tried, whatever is known of it"
+            );
+            left.push((written.clone(), None));
+        }
+        Pick { written, is_tried_again, left, has_fallen_back: false }
+    }
+
+    /// Where the component of a version is: kept here, else it may be the config's.
+    fn place(&self, plugin: &PluginConfig, version: Version, written: &Version) -> Option<(Version, Option<PathBuf>)> {
+        if version.digest == written.digest && matches!(plugin.artefact, Artefact::Builtin(_)) {
+            return Some((version, None));
+        }
+        match self.versions.component(&version.digest) {
+            Some((path, _)) => Some((version, Some(path))),
+            None => (version.digest == written.digest).then_some((version, None)),
+        }
+    }
+
+    /// Goes on to the next best version. `false` when there is none.
+    fn fall_back(&self, flow: &chain::Config, plugin: &PluginConfig, pick: &mut Pick, error: &chain::Error) -> bool {
+        if pick.left.len() < 2 {
+            return false;
+        }
+        let (failed, _) = pick.left.remove(0);
+        let good = &pick.left[0].0;
+        let (flow, plugin) = (&*flow.name, &*plugin.name);
+        let why = super::words(error);
+        tracing::error!(
+            flow,
+            plugin,
+            running = good.label(),
+            failed = failed.label(),
+            "a plugin cannot be started, and the last good version of it runs: {why}"
+        );
+        self.event(flow, plugin, "fallen-back", good, &failed, Some(why));
+        pick.has_fallen_back = true;
+        true
+    }
+
+    fn note(&self, flow: &chain::Config, chain: &Chain, index: usize, pick: Pick) -> Started {
+        let Pick { written, is_tried_again, mut left, has_fallen_back } = pick;
+        let (flow, plugin) = (&*flow.name, &flow.plugins[index]);
+        let (mut version, kept) = left.remove(0);
+        // The config's file may have been replaced since it was looked at.
+        version.digest = chain.plugins()[index].digest.to_string();
+        let start = match (has_fallen_back, is_tried_again) {
+            (true, _) => Start::FellBack,
+            (false, true) => Start::TryAgain,
+            (false, false) => Start::Decided,
+        };
+        let artefact = kept.map_or_else(|| plugin.artefact.clone(), Artefact::Kept);
+        let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
+        let is_it = digest_of(&component) == version.digest;
+        let signature = signature(&artefact);
+        let code = is_it.then_some(Code { component: &component, signature: signature.as_deref() });
+        let before = self.versions.entry(flow, &plugin.name).map(|entry| entry.confirmed);
+        self.versions.started(flow, &plugin.name, &version, code, &written, start);
+        match before {
+            Some(before) if before != version => self.event(flow, &plugin.name, "started", &before, &version, None),
+            None => self.event(flow, &plugin.name, "started", &version, &version, None),
+            Some(_) => {}
+        }
+        Started { written, start }
+    }
+
+    fn event(&self, flow: &str, plugin: &str, what: &str, old: &Version, new: &Version, why: Option<String>) {
+        let (old, new) = (old.digest.clone(), new.digest.clone());
+        self.history.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
+    }
+}
+
+/// The signature beside an artefact. One that cannot be read is none, and was refused before if one is needed.
+pub(super) fn signature(artefact: &Artefact) -> Option<String> {
+    match artefact {
+        Artefact::File(path) | Artefact::Kept(path) => trust::read_signature(&trust::signature_path(path)).ok().flatten(),
+        Artefact::Builtin(_) => None,
+    }
+}
+
+fn picked(flow: &chain::Config, picks: &[Pick]) -> chain::Config {
+    let mut flow = flow.clone();
+    for (plugin, pick) in flow.plugins.iter_mut().zip(picks) {
+        let Some((version, kept)) = pick.left.first() else { continue };
+        if let Some(path) = kept {
+            plugin.artefact = Artefact::Kept(path.clone());
+        }
+        if plugin.settings.to_string() != version.settings {
+            // It was written as JSON, and its checksum fitted.
+            plugin.settings = serde_json::from_str(&version.settings).unwrap_or_default();
+        }
+    }
+    flow
+}

@@ -1,0 +1,109 @@
+//! The folder: written beside, synced, renamed, folder synced. A kill at any moment leaves the old or the new.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Code;
+use super::entry::Entry;
+
+const TABLE: &str = "running.json";
+const COMPONENT: &str = ".wasm";
+const SIGNATURE: &str = ".minisig";
+const BEING_WRITTEN: &str = ".new";
+
+/// SHA-256 of a component, in hexadecimal.
+pub fn digest_of(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a component is kept.
+pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
+    folder.join(format!("{digest}{COMPONENT}"))
+}
+
+/// Whether a component is there, by its name; it is read when it is needed.
+pub(super) fn is_kept(folder: &Path, digest: &str) -> bool {
+    component(folder, digest).exists()
+}
+
+/// Keeps a component, after its signature, so that it never stands without.
+pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()> {
+    if let Some(signature) = code.signature {
+        replace(folder, &format!("{digest}{COMPONENT}{SIGNATURE}"), &[signature.as_bytes()])?;
+    }
+    replace(folder, &format!("{digest}{COMPONENT}"), &[code.component])
+}
+
+/// The table; empty when there is none.
+pub(super) fn load(folder: &Path) -> io::Result<Vec<Entry>> {
+    let text = match fs::read(folder.join(TABLE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let damaged = |what: &str| io::Error::new(ErrorKind::InvalidData, format!("`{TABLE}` is damaged: {what}"));
+    let end = text.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it is cut short"))?;
+    let (table, rest) = text.split_at(end);
+    if rest.trim_ascii() != seal(table).as_bytes() {
+        return Err(damaged("its checksum does not fit"));
+    }
+    serde_json::from_slice(table).map_err(|error| damaged(&error.to_string()))
+}
+
+/// Writes the table, then takes away what it does not name.
+pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(table).map_err(io::Error::other)?;
+    let seal = seal(&line);
+    line.push(b'\n');
+    replace(folder, TABLE, &[&line, seal.as_bytes(), b"\n"])?;
+    for name in names(folder)? {
+        let is_named = |digest| table.iter().flat_map(Entry::digests).any(|known| known == digest);
+        let is_idle = name.trim_end_matches(SIGNATURE).strip_suffix(COMPONENT).is_some_and(|digest| !is_named(digest));
+        if is_idle || name.ends_with(BEING_WRITTEN) {
+            // What stays takes room, and goes the next time.
+            let _ = fs::remove_file(folder.join(name));
+        }
+    }
+    Ok(())
+}
+
+/// Moves a table that cannot be read out of the way, for people to look at.
+pub(super) fn set_aside(folder: &Path) {
+    // Where that fails it is written over; it says nothing any more.
+    let _ = fs::rename(folder.join(TABLE), folder.join(format!("{TABLE}.damaged")));
+}
+
+/// JSON, so that the whole file is a sequence of JSON values.
+fn seal(table: &[u8]) -> String {
+    format!("\"{}\"", digest_of(table))
+}
+
+fn replace(folder: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    make(folder)?;
+    let beside = folder.join(format!("{name}{BEING_WRITTEN}"));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.sync_all()
+    };
+    // On a full disk what is half written only takes room.
+    write().inspect_err(|_| drop(fs::remove_file(&beside)))?;
+    fs::rename(&beside, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+/// Makes the folder, which is for the gateway's user alone: settings may hold what is nobody else's business.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}

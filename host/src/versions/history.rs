@@ -1,0 +1,218 @@
+//! Who changed what, and what came of it: one line of JSON for each event, oldest first. Append-only and bounded: at
+//! 1 MiB the file becomes `history.1`, in place of the one before. A line is on the medium before the next thing
+//! happens; a last line that a power cut has torn is read past.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files;
+use crate::clock::{Now, utc};
+
+const FILE: &str = "history";
+const OLDER: &str = "history.1";
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Who wants a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Who {
+    /// A user at the control socket.
+    Operator {
+        /// Number of the user.
+        uid: u32,
+        /// Name of the user, where this machine's own list has it.
+        user: Option<String>,
+    },
+    /// A plugin's file was changed.
+    File,
+    /// The config was changed.
+    Config,
+    /// The gateway started.
+    Start,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When (UTC).
+    pub at: String,
+    /// Who wanted it.
+    #[serde(flatten)]
+    pub who: Who,
+    /// Its flow; empty where it is about the whole config.
+    #[serde(default)]
+    pub flow: String,
+    /// Its plugin.
+    #[serde(default)]
+    pub plugin: String,
+    /// `begun`, a state of the swap, `fallen-back`, `not-tried`, `reloaded` and so on.
+    pub what: String,
+    /// Digest of the version that ran before, or runs on.
+    #[serde(default)]
+    pub old: String,
+    /// Digest of the version it is about.
+    #[serde(default)]
+    pub new: String,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<serde_json::Value>,
+}
+
+impl Who {
+    /// For people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Operator { user: Some(user), .. } => user.clone(),
+            Self::Operator { uid, .. } => format!("user {uid}"),
+            Self::File => "file".to_owned(),
+            Self::Config => "config".to_owned(),
+            Self::Start => "start".to_owned(),
+        }
+    }
+}
+
+impl Event {
+    /// Something that happens now; digests and words may be added.
+    pub fn now(who: &Who, flow: &str, plugin: &str, what: &str) -> Self {
+        Self {
+            at: utc(Now::read().wall_us),
+            who: who.clone(),
+            flow: flow.to_owned(),
+            plugin: plugin.to_owned(),
+            what: what.to_owned(),
+            old: String::new(),
+            new: String::new(),
+            why: None,
+            figures: None,
+        }
+    }
+}
+
+/// The history of a gateway.
+#[derive(Clone, Debug)]
+pub struct History {
+    folder: PathBuf,
+}
+
+impl History {
+    /// Of a data folder.
+    pub fn of(data_dir: &Path) -> Self {
+        Self { folder: super::folder(data_dir) }
+    }
+
+    /// Adds a line. Where that fails, the log has it.
+    pub fn note(&self, event: &Event) {
+        if let Err(error) = self.append(event) {
+            let path = self.folder.display();
+            let event = serde_json::to_string(event).unwrap_or_default();
+            tracing::warn!(%path, %error, event, "the history of changes cannot be written");
+        }
+    }
+
+    fn append(&self, event: &Event) -> io::Result<()> {
+        files::make(&self.folder)?;
+        let mut line = serde_json::to_vec(event).map_err(io::Error::other)?;
+        line.push(b'\n');
+        let path = self.folder.join(FILE);
+        let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
+        let mut file = open()?;
+        let length = file.metadata()?.len();
+        if length + line.len() as u64 > MAX_BYTES {
+            fs::rename(&path, self.folder.join(OLDER))?;
+            file = open()?;
+        } else if length > 0 && !ends_with_line(&mut file)? {
+            line.insert(0, b'\n');
+        }
+        file.write_all(&line)?;
+        file.sync_data()?;
+        // The file may be a new one.
+        if length == 0 || length + line.len() as u64 > MAX_BYTES { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+    }
+
+    /// The last `most` events that `fits` wants, oldest first.
+    ///
+    /// # Errors
+    /// The files cannot be read; that there are none is no error.
+    pub fn read(&self, most: usize, fits: impl Fn(&Event) -> bool) -> io::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        for name in [OLDER, FILE] {
+            let mut text = Vec::new();
+            match File::open(self.folder.join(name)) {
+                Ok(file) => file.take(2 * MAX_BYTES).read_to_end(&mut text)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // A torn line is none.
+            let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+            events.extend(lines.filter(&fits));
+        }
+        events.drain(..events.len().saturating_sub(most));
+        Ok(events)
+    }
+}
+
+fn ends_with_line(file: &mut File) -> io::Result<bool> {
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: usize) -> Event {
+        let who = Who::Operator { uid: 1_000, user: Some("pi".to_owned()) };
+        Event { why: Some(format!("{number} {}", "x".repeat(500))), ..Event::now(&who, "climate", "rule", "confirmed") }
+    }
+
+    #[test]
+    fn what_was_noted_is_read_again_and_a_torn_line_is_read_past() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::of(folder.path());
+        assert_eq!(history.read(9, |_| true).unwrap(), []);
+        let events: Vec<_> = (0..3).map(event).collect();
+        history.note(&events[0]);
+        let path = folder.path().join("plugins").join(FILE);
+        let whole = fs::read(&path).unwrap();
+        for cut in 1..whole.len() {
+            fs::write(&path, [&whole[..], &whole[..cut]].concat()).unwrap();
+            history.note(&events[1]);
+            history.note(&events[2]);
+            let read = history.read(9, |_| true).unwrap();
+            // A line that lacks nothing but its end is whole.
+            let known: Vec<_> = read.into_iter().skip(usize::from(cut == whole.len() - 1)).collect();
+            assert_eq!(known, events, "cut after {cut} bytes");
+            fs::write(&path, &whole).unwrap();
+        }
+        history.note(&events[1]);
+        assert_eq!(history.read(1, |_| true).unwrap(), [events[1].clone()]);
+        assert_eq!(history.read(9, |event| *event == events[0]).unwrap(), [events[0].clone()]);
+    }
+
+    #[test]
+    fn it_stays_bounded_and_keeps_the_newest() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::of(folder.path());
+        let line = serde_json::to_vec(&event(0)).unwrap().len();
+        let full = MAX_BYTES as usize / line * line;
+        let path = folder.path().join("plugins");
+        fs::create_dir(&path).unwrap();
+        for round in 0..3 {
+            fs::write(path.join(FILE), vec![b'\n'; full]).unwrap();
+            (0..2).for_each(|number| history.note(&event(round * 2 + number)));
+        }
+        let sizes = [FILE, OLDER].map(|name| fs::metadata(path.join(name)).unwrap().len());
+        assert!(sizes.iter().all(|bytes| *bytes <= MAX_BYTES), "{sizes:?}");
+        let read = history.read(100, |_| true).unwrap();
+        assert_eq!(read.last().unwrap().why, event(5).why);
+    }
+}

@@ -1,0 +1,230 @@
+//! Which version of each plugin runs, over restarts, and the versions it can go back to.
+//!
+//! ```text
+//! <data_dir>/plugins/running.json     what runs and why: a line of JSON, and its SHA-256
+//!                    <sha256>.wasm    the components it names (<sha256>.wasm.minisig: their signatures)
+//!                    history          who changed what, and what came of it (and history.1, which is older)
+//! ```
+//!
+//! A [`Version`] is a component with its settings; neither changes alone without being another version. There are two
+//! who say which is to run: the config, by its text and the files it names, and the operator, by `tidegate swap`. The
+//! newest instruction wins: beside what runs stands what the config said when that was decided (`based_on`), and only
+//! where the config says something else at a start does it count again.
+//!
+//! What was refused or rolled back does not run after a restart, where nothing would guard it. What had not proven
+//! itself when the gateway was killed does not either: the version before runs, and what the config says is tried again
+//! beside it, once.
+//!
+//! Nothing here is needed to run. A folder that cannot be written costs what a restart would have known; a component
+//! that does not have its digest is never used.
+
+mod choice;
+mod entry;
+mod files;
+pub mod history;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use choice::Choices;
+pub use entry::{Attempt, Earlier, Entry, Refusal, Version};
+pub use files::digest_of;
+
+use crate::message::short_digest;
+
+/// Good versions that are kept beside the one that runs, for each plugin.
+const KEPT: usize = 3;
+/// Refused versions that are remembered, for each plugin.
+const REFUSED: usize = 16;
+/// Plugins that are remembered, those that the config does not have any more included.
+const PLUGINS: usize = 256;
+
+/// Folder of the versions in a data folder.
+pub fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("plugins")
+}
+
+/// A component as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Code<'a> {
+    /// The component.
+    pub component: &'a [u8],
+    /// Its signature, if it came with one.
+    pub signature: Option<&'a str>,
+}
+
+/// How a start came to what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// By the newest instruction.
+    Decided,
+    /// What the config says cannot be used, so that the next start looks at it again.
+    FellBack,
+    /// What the config says is to be tried beside it.
+    TryAgain,
+}
+
+/// The kept versions of a gateway. Cheap to clone; written by one thread, read by any.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    folder: PathBuf,
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Entry>,
+    /// The disk has an older one.
+    is_unsaved: bool,
+}
+
+impl Versions {
+    /// Reads what an earlier process has left. What cannot be read is moved aside and reported, and then the config
+    /// alone counts.
+    pub fn open(data_dir: &Path) -> Self {
+        let folder = folder(data_dir);
+        let entries = files::load(&folder).unwrap_or_else(|error| {
+            tracing::error!(
+                path = %folder.display(), %error,
+                "it is not known which versions of the plugins ran: those of the config are taken"
+            );
+            files::set_aside(&folder);
+            Vec::new()
+        });
+        Self { folder, table: Arc::new(Mutex::new(Table { entries, is_unsaved: false })) }
+    }
+
+    /// What a stopped gateway has left, without changing anything.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn look(data_dir: &Path) -> std::io::Result<Vec<Entry>> {
+        files::load(&folder(data_dir))
+    }
+
+    /// What is known of a plugin.
+    pub fn entry(&self, flow: &str, plugin: &str) -> Option<Entry> {
+        self.lock().entries.iter().find(|entry| entry.is_of(flow, plugin)).cloned()
+    }
+
+    /// What may run at a start, best first, when the config says `written`.
+    pub fn choices(&self, flow: &str, plugin: &str, written: &Version) -> Choices {
+        Choices::new(self.entry(flow, plugin).as_ref(), written)
+    }
+
+    /// The kept component of that digest and its file, if it is whole.
+    pub fn component(&self, digest: &str) -> Option<(PathBuf, Vec<u8>)> {
+        let path = files::component(&self.folder, digest);
+        let bytes = std::fs::read(&path).ok()?;
+        if *digest_of(&bytes) == *digest {
+            return Some((path, bytes));
+        }
+        tracing::error!(path = %path.display(), "a kept component is damaged: it is taken away and not used");
+        // Where that fails it is found damaged again.
+        let _ = std::fs::remove_file(path);
+        None
+    }
+
+    /// A start runs `version` while the config says `written`.
+    pub fn started(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version, start: Start) {
+        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
+            if start != Start::TryAgain {
+                entry.give_up_attempt();
+            }
+            entry.confirm(version);
+            start == Start::Decided
+        });
+    }
+
+    /// `version` is about to be tried beside the one that runs; an operator has asked for it, or else the config does.
+    pub fn begin(&self, flow: &str, plugin: &str, version: &Version, is_asked: bool, written: &Version) {
+        self.change(flow, plugin, written, None, |entry| {
+            entry.begin(version, is_asked);
+            false
+        });
+    }
+
+    /// `version` has proven itself and runs; without `code` it has that of the one that ran before.
+    pub fn confirmed(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version) {
+        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
+            entry.confirm(version);
+            true
+        });
+    }
+
+    /// A version was not taken, and the one before runs on.
+    pub fn refused(&self, flow: &str, plugin: &str, refusal: Refusal, written: &Version) {
+        self.change(flow, plugin, written, None, |entry| {
+            entry.refuse(refusal);
+            true
+        });
+    }
+
+    /// The attempt under way was ended by the gateway's own stop: the version has neither proven itself nor failed.
+    pub fn suspended(&self, flow: &str, plugin: &str, written: &Version) {
+        self.change(flow, plugin, written, None, |entry| {
+            entry.suspend();
+            false
+        });
+    }
+
+    /// `change` answers whether what the config says now has been decided about.
+    fn change(
+        &self,
+        flow: &str,
+        plugin: &str,
+        written: &Version,
+        component: Option<(&str, Code<'_>)>,
+        change: impl FnOnce(&mut Entry) -> bool,
+    ) {
+        let entries = {
+            let mut table = self.lock();
+            let before = table.entries.clone();
+            let entry = find_or_add(&mut table.entries, flow, plugin, written);
+            if change(entry) {
+                entry.based_on = written.clone();
+            }
+            table.is_unsaved |= table.entries != before;
+            table.is_unsaved.then(|| table.entries.clone())
+        };
+        let component = component.filter(|(digest, _)| !files::is_kept(&self.folder, digest));
+        let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
+        // The table goes after the component, so that it never names one that is not there.
+        let saved = entries.map_or(Ok(()), |entries| files::save(&self.folder, &entries));
+        match kept.and(saved) {
+            Ok(()) => self.lock().is_unsaved = false,
+            Err(error) => {
+                let path = self.folder.display();
+                tracing::warn!(
+                    flow, plugin, %path, %error,
+                    "which version runs cannot be written down: a restart falls back to what was written last, or to the config"
+                );
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn find_or_add<'a>(entries: &'a mut Vec<Entry>, flow: &str, plugin: &str, written: &Version) -> &'a mut Entry {
+    let index = entries.iter().position(|entry| entry.is_of(flow, plugin)).unwrap_or_else(|| {
+        if entries.len() >= PLUGINS {
+            entries.remove(0);
+        }
+        entries.push(Entry::new(flow, plugin, written));
+        entries.len() - 1
+    });
+    &mut entries[index]
+}
+
+impl Version {
+    /// As logs have it: the digest, short.
+    pub fn label(&self) -> &str {
+        short_digest(&self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests;

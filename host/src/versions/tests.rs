@@ -1,0 +1,174 @@
+use std::fs;
+
+use super::*;
+
+const FLOW: &str = "climate";
+const PLUGIN: &str = "rule";
+
+fn version(name: &str) -> Version {
+    Version { digest: digest_of(name.as_bytes()), settings: "{}".to_owned() }
+}
+
+fn code(name: &str) -> Code<'_> {
+    Code { component: name.as_bytes(), signature: None }
+}
+
+fn with_settings(name: &str, settings: &str) -> Version {
+    Version { settings: settings.to_owned(), ..version(name) }
+}
+
+fn start(versions: &Versions, name: &str, written: &Version) {
+    versions.started(FLOW, PLUGIN, &version(name), Some(code(name)), written, Start::Decided);
+}
+
+fn confirm(versions: &Versions, name: &str, written: &Version) {
+    versions.begin(FLOW, PLUGIN, &version(name), true, written);
+    versions.confirmed(FLOW, PLUGIN, &version(name), Some(code(name)), written);
+}
+
+/// What a restart would try, best first.
+fn restart(folder: &Path, written: &Version) -> Choices {
+    Versions::open(folder).choices(FLOW, PLUGIN, written)
+}
+
+fn refusal(version: Version, rolled_back: bool) -> Refusal {
+    Refusal::now(version, "it trapped".to_owned(), rolled_back)
+}
+
+#[test]
+fn the_newest_instruction_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    assert_eq!(restart(folder.path(), &version("a")).versions, [version("a")], "nothing is known");
+    start(&versions, "a", &version("a"));
+    confirm(&versions, "b", &version("a"));
+    assert_eq!(restart(folder.path(), &version("a")).versions, [version("b"), version("a")], "the operator was last");
+    assert_eq!(restart(folder.path(), &version("c")).versions[..2], [version("c"), version("b")], "the file was");
+    let changed = restart(folder.path(), &with_settings("a", "1"));
+    assert_eq!(changed.versions[0], with_settings("b", "1"), "of component and settings each by itself");
+}
+
+#[test]
+fn what_was_refused_does_not_run_after_a_restart() {
+    for rolled_back in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let versions = Versions::open(folder.path());
+        start(&versions, "good", &version("good"));
+        versions.begin(FLOW, PLUGIN, &version("bad"), false, &version("bad"));
+        versions.refused(FLOW, PLUGIN, refusal(version("bad"), rolled_back), &version("bad"));
+        assert_eq!(restart(folder.path(), &version("bad")).versions, [version("good")]);
+        // The config was changed and changed back.
+        start(&versions, "other", &version("other"));
+        let choices = restart(folder.path(), &version("bad"));
+        assert_eq!(choices.versions, [version("other"), version("good")]);
+        assert!(choices.passed_over.unwrap().contains("it trapped"));
+        // Refused settings are another version, whatever the component.
+        versions.refused(FLOW, PLUGIN, refusal(with_settings("other", "bad"), rolled_back), &with_settings("other", "bad"));
+        assert_eq!(restart(folder.path(), &with_settings("other", "bad")).versions[0], version("other"));
+        // Whoever asks for it gets it.
+        confirm(&versions, "bad", &version("other"));
+        assert_eq!(restart(folder.path(), &version("other")).versions[0], version("bad"));
+    }
+}
+
+#[test]
+fn what_a_kill_interrupts_is_tried_once_more_beside_the_good_one() {
+    let folder = tempfile::tempdir().unwrap();
+    start(&Versions::open(folder.path()), "good", &version("good"));
+    for round in 1..=2 {
+        Versions::open(folder.path()).begin(FLOW, PLUGIN, &version("new"), false, &version("new"));
+        let versions = Versions::open(folder.path());
+        let choices = versions.choices(FLOW, PLUGIN, &version("new"));
+        assert_eq!((&*choices.versions, choices.is_tried_again), (&[version("good")][..], round == 1), "kill {round}");
+        let begun = if choices.is_tried_again { Start::TryAgain } else { Start::Decided };
+        versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("new"), begun);
+    }
+    let entry = Versions::open(folder.path()).entry(FLOW, PLUGIN).unwrap();
+    assert!(entry.trying.is_none() && entry.refusal(&version("new")).unwrap().rolled_back, "{entry:?}");
+    assert_eq!(restart(folder.path(), &version("new")).versions, [version("good")]);
+}
+
+#[test]
+fn an_orderly_stop_is_no_failure_of_what_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    start(&Versions::open(folder.path()), "good", &version("good"));
+    for _ in 0..5 {
+        let versions = Versions::open(folder.path());
+        versions.begin(FLOW, PLUGIN, &version("new"), false, &version("new"));
+        versions.suspended(FLOW, PLUGIN, &version("new"));
+        assert!(restart(folder.path(), &version("new")).is_tried_again);
+    }
+}
+
+#[test]
+fn what_an_operator_asked_for_and_a_kill_interrupted_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    start(&versions, "good", &version("good"));
+    versions.begin(FLOW, PLUGIN, &version("new"), true, &version("good"));
+    let versions = Versions::open(folder.path());
+    let choices = versions.choices(FLOW, PLUGIN, &version("good"));
+    assert_eq!((choices.versions, choices.is_tried_again), (vec![version("good")], false));
+    start(&versions, "good", &version("good"));
+    let entry = versions.entry(FLOW, PLUGIN).unwrap();
+    assert!(entry.trying.is_none() && entry.refused.is_empty(), "{entry:?}");
+}
+
+#[test]
+fn a_config_that_cannot_be_used_is_looked_at_again_at_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    start(&versions, "good", &version("good"));
+    versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("broken"), Start::FellBack);
+    assert_eq!(restart(folder.path(), &version("broken")).versions, [version("broken"), version("good")]);
+}
+
+#[test]
+fn good_components_are_kept_and_their_number_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        confirm(&versions, name, &version("a"));
+    }
+    let is_kept = |name: &str| versions.component(&version(name).digest).is_some_and(|(_, bytes)| bytes == name.as_bytes());
+    let kept: String = ["a", "b", "c", "d", "e", "f"].into_iter().filter(|name| is_kept(name)).collect();
+    assert_eq!(kept, "cdef");
+    let path = files::component(&versions.folder, &version("f").digest);
+    fs::write(&path, "g").unwrap();
+    assert!(!is_kept("f") && !path.exists(), "a damaged one is not used, and makes room for a whole one");
+}
+
+#[test]
+fn a_table_with_any_bit_flipped_or_cut_anywhere_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    confirm(&Versions::open(folder.path()), "a", &version("a"));
+    let path = folder.path().join("plugins/running.json");
+    let whole = fs::read(&path).unwrap();
+    let is_believed = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        Versions::look(folder.path()).is_ok()
+    };
+    // The line end behind the checksum may be any white space.
+    for bit in 0..(whole.len() - 1) * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(!is_believed(&flipped), "bit {bit}");
+    }
+    for length in 0..whole.len() - 1 {
+        assert!(!is_believed(&whole[..length]), "{length} bytes");
+    }
+    let versions = Versions::open(folder.path());
+    assert!(versions.entry(FLOW, PLUGIN).is_none() && folder.path().join("plugins/running.json.damaged").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_costs_no_more_than_a_restart_would_know() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("plugins"), "no folder").unwrap();
+    let versions = Versions::open(folder.path());
+    confirm(&versions, "a", &version("a"));
+    assert_eq!(versions.entry(FLOW, PLUGIN).unwrap().confirmed, version("a"));
+    fs::remove_file(folder.path().join("plugins")).unwrap();
+    versions.refused(FLOW, PLUGIN, refusal(version("b"), false), &version("b"));
+    assert_eq!(restart(folder.path(), &version("b")).versions, [version("a")], "the next change writes all of it");
+}

@@ -1,0 +1,414 @@
+//! Versions of plugins by command, over restarts and over kills.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate::versions::digest_of;
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::{Broker, Gateway, Setup, Watch, case, rounds, wait_until};
+
+use crate::guest::{component, marked};
+use crate::scene::{Scene, UP, config, flow};
+use crate::tools::{command, json, told};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("live::a_version_swapped_in_by_command_runs_over_restarts", a_version_swapped_in_by_command_runs_over_restarts),
+        case("live::a_roll_back_keeps_the_state", a_roll_back_keeps_the_state),
+        case("live::a_refused_version_ends_the_command_with_6", a_refused_version_ends_the_command_with_6),
+        case("live::what_was_rolled_back_is_not_tried_again_by_itself", what_was_rolled_back_is_not_tried_again_by_itself),
+        case("live::killed_in_each_state_of_a_change", killed_in_each_state_of_a_change),
+        case("live::killed_at_any_moment_of_a_change", killed_at_any_moment_of_a_change),
+        case("live::a_file_that_cannot_be_used_does_not_stop_a_start", a_file_that_cannot_be_used_does_not_stop_a_start),
+        case("live::editors_and_copy_tools", editors_and_copy_tools),
+        case("live::commands_do_not_wait_for_the_uplink", commands_do_not_wait_for_the_uplink),
+        case("live::a_reload_shows_what_changes", a_reload_shows_what_changes),
+        case("live::a_folder_that_cannot_be_written_is_no_obstacle", a_folder_that_cannot_be_written_is_no_obstacle),
+    ]
+}
+
+const FILE: &str = "count.wasm";
+const PLUGIN: &str = "all/count";
+/// Ends soon, with messages or without.
+const SHORT: &str = "probation = { time = \"300ms\" }";
+/// Does not end before the case does.
+const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
+
+fn plugin(probation: &str) -> String {
+    format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n")
+}
+
+fn counting(probation: &str) -> Result<Scene> {
+    Scene::with(&plugin(probation), |setup| Ok(fs::write(setup.folder().join(FILE), component("count")?)?))
+}
+
+/// A file for a command, beside the config and not named there.
+fn candidate(folder: &Path, content: &[u8]) -> Result<String> {
+    let path = folder.join("candidate.wasm");
+    fs::write(&path, content)?;
+    Ok(path.to_str().context("a path of plain letters")?.to_owned())
+}
+
+/// `tidegate plugins` about the only one.
+fn about(folder: &Path) -> Result<Value> {
+    Ok(json(folder, &["plugins"], 0)?[0].clone())
+}
+
+fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
+    Ok(about(folder)?["digest"] == *digest_of(content))
+}
+
+fn state(folder: &Path) -> String {
+    let about = about(folder).unwrap_or_default();
+    about["candidate"]["state"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Sends a message of one device and returns the count it comes back with.
+fn count(field: &Broker, watch: &Watch) -> Result<u64> {
+    let before = watch.total();
+    field.publish("devices/d1/telemetry", r#"{"probe":true}"#)?;
+    wait_until("the message has arrived", || watch.total() > before)?;
+    let arrivals = watch.arrivals();
+    let last = arrivals.last().context("one has just arrived")?;
+    last.json()?["count"].as_u64().with_context(|| format!("no count in {last:?}"))
+}
+
+fn transitions(gateway: &Gateway, state: &str) -> f64 {
+    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
+}
+
+/// A version is brought in by command; the gateway is stopped and started, killed and started; then its file changes.
+/// Guarantee: the version runs over both, its component kept by the gateway, and the newest instruction wins.
+fn a_version_swapped_in_by_command_runs_over_restarts() -> Result<()> {
+    let scene = counting(SHORT)?;
+    let original = component("count")?;
+    let (new, newer) = (marked(&original, 1), marked(&original, 2));
+    let folder = scene.gateway.folder().to_owned();
+    let file = candidate(&folder, &new)?;
+    let (out, _) = told(&folder, &["swap", PLUGIN, &file], 0)?;
+    for part in ["seen", "compiled", "on-probation", "confirmed", "back: tidegate rollback all/count --to "] {
+        ensure!(out.contains(part), "`{part}` is not in\n{out}");
+    }
+    fs::remove_file(file)?;
+    let (_, setup) = scene.gateway.stop()?;
+    ensure!(runs(&folder, &new)?, "the files of the stopped one say something else");
+    let gateway = setup.start()?;
+    ensure!(runs(&folder, &new)? && about(&folder)?["differs_from_config"] == true, "{}", about(&folder)?);
+    let gateway = gateway.kill()?.start()?;
+    ensure!(runs(&folder, &new)?, "{}", about(&folder)?);
+    let (_, setup) = gateway.stop()?;
+    fs::write(folder.join(FILE), &newer)?;
+    let _gateway = setup.start()?;
+    ensure!(runs(&folder, &newer)? && about(&folder)?["differs_from_config"] == false, "{}", about(&folder)?);
+    let history = told(&folder, &["history"], 0)?.0;
+    ensure!(history.contains("confirmed all/count") && history.contains("start: started all/count"), "{history}");
+    Ok(())
+}
+
+/// A counting plugin is swapped by command and rolled back by the command that the swap printed.
+/// Guarantee: the count goes on over both; a later start runs the version that was rolled back to.
+fn a_roll_back_keeps_the_state() -> Result<()> {
+    let scene = counting(SHORT)?;
+    let original = component("count")?;
+    let folder = scene.gateway.folder().to_owned();
+    ensure!(count(&scene.field, &scene.watch)? == 1 && count(&scene.field, &scene.watch)? == 2, "it does not count");
+    let file = candidate(&folder, &marked(&original, 1))?;
+    let (out, _) = told(&folder, &["swap", "count", &file], 0)?;
+    ensure!(count(&scene.field, &scene.watch)? == 3, "the swap has lost the count");
+    let (_, undo) = out.split_once("back: tidegate ").context("no way back is shown")?;
+    told(&folder, &undo.split_whitespace().collect::<Vec<_>>(), 0)?;
+    ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
+    ensure!(count(&scene.field, &scene.watch)? == 4, "the roll-back has lost the count");
+    let (_, said) = told(&folder, &["rollback", "count"], 6).map(|(out, said)| (said, out))?;
+    ensure!(said.contains("no version before is kept"), "back is not forth: {said}");
+    let (_, setup) = scene.gateway.stop()?;
+    let _gateway = setup.start()?;
+    ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
+    ensure!(count(&scene.field, &scene.watch)? == 5, "the restart has lost the count");
+    Ok(())
+}
+
+/// What is no component, a component of another world, one that does not read the state and one that traps at once;
+/// then a plugin that does not exist, and two orders at a time.
+/// Guarantee: exit code 6 with the reason in plain words, and what ran runs on with its count; clear errors otherwise.
+fn a_refused_version_ends_the_command_with_6() -> Result<()> {
+    let scene = counting("probation = { time = \"1h\", messages = 2 }")?;
+    let original = component("count")?;
+    let folder = scene.gateway.folder().to_owned();
+    let mut counted = count(&scene.field, &scene.watch)?;
+    for (bytes, reason) in [
+        (b"#!/bin/sh".to_vec(), "does not begin with"),
+        (original[..original.len() / 2].to_vec(), "compile"),
+        (component("wrong-world")?, "does not export"),
+        (component("other-state")?, "restore"),
+    ] {
+        let file = candidate(&folder, &bytes)?;
+        let (out, _) = told(&folder, &["swap", PLUGIN, &file], 6)?;
+        ensure!(out.contains("refused") && out.contains(reason) && out.contains("runs on"), "{out}");
+        counted += 1;
+        ensure!(count(&scene.field, &scene.watch)? == counted, "the running version was touched");
+    }
+    let lines = json_lines(&folder, &["swap", PLUGIN, &candidate(&folder, b"x")?], 6)?;
+    let last = lines.last().context("nothing is said")?;
+    ensure!(last["line"] == "verdict" && last["verdict"] == "refused" && last["running"] == *digest_of(&original), "{last}");
+    let (_, said) = told(&folder, &["swap", "nothing", &candidate(&folder, b"x")?], 1)?;
+    ensure!(said.contains("there are: all/count"), "{said}");
+    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?, "--detach"], 0)?;
+    let (_, said) = told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 2))?], 1)?;
+    ensure!(said.contains("under way already") && said.contains("--follow") && said.contains("--replace"), "{said}");
+    let (out, _) = told(&folder, &["rollback", PLUGIN], 6)?;
+    ensure!(out.contains("rolled it back") && runs(&folder, &original)?, "{out}");
+    Ok(())
+}
+
+/// The lines of an answer of which each is JSON.
+fn json_lines(folder: &Path, arguments: &[&str], code: i32) -> Result<Vec<Value>> {
+    let (out, _) = told(folder, &[arguments, &["-o", "json"]].concat(), code)?;
+    out.lines().map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))).collect()
+}
+
+/// A file that traps at once is put in place and rolled back; the gateway is started again, the file is touched, and
+/// put in place again; then an operator asks for it.
+/// Guarantee: it runs neither after the restart nor by itself, it is said why, and asked for it is tried.
+fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
+    let scene = counting("probation = { time = \"1h\", messages = 100 }")?;
+    let (original, bad) = (component("count")?, component("trap-always")?);
+    let folder = scene.gateway.folder().to_owned();
+    scene.gateway.replace(FILE, &bad)?;
+    wait_until("it is on probation", || transitions(&scene.gateway, "on-probation") >= 1.0)?;
+    scene.field.publish("devices/d1/telemetry", "{}")?;
+    wait_until("it is rolled back", || transitions(&scene.gateway, "rolled-back") >= 1.0)?;
+    wait_until("the verdict is written down", || about(&folder).is_ok_and(|about| about["refused"][0]["rolled_back"] == true))?;
+    let (_, setup) = scene.gateway.stop()?;
+    let gateway = setup.start()?;
+    ensure!(runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0, "{}", about(&folder)?);
+    ensure!(gateway.lines().has(&["count", "what the config says is not run", "rolled back"]), "nothing is said");
+    ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
+    gateway.replace(FILE, &original)?;
+    gateway.replace(FILE, &marked(&original, 1))?;
+    wait_until("another one is tried", || transitions(&gateway, "seen") >= 1.0)?;
+    told(&folder, &["rollback", PLUGIN], 6)?;
+    let seen = transitions(&gateway, "seen");
+    gateway.replace(FILE, &bad)?;
+    wait_until("it is said that it is not tried", || gateway.lines().has(&["not tried", "tidegate swap all/count"]))?;
+    ensure!(transitions(&gateway, "seen") == seen && runs(&folder, &original)?, "{}", about(&folder)?);
+    told(&folder, &["swap", PLUGIN, "--detach"], 0)?;
+    wait_until("it is tried when asked for", || transitions(&gateway, "seen") > seen)?;
+    Ok(())
+}
+
+/// The gateway is killed while a new file is compiled, while it is on probation, the same once more, and after it was
+/// confirmed.
+/// Guarantee: what had not proven itself does not run after a kill; it is tried again beside the good one, once; what
+/// was confirmed runs.
+fn killed_in_each_state_of_a_change() -> Result<()> {
+    let scene = counting(LONG)?;
+    let original = component("count")?;
+    let (first, second) = (marked(&original, 1), marked(&original, 2));
+    let folder = scene.gateway.folder().to_owned();
+    scene.gateway.replace(FILE, &first)?;
+    wait_until("it is on probation", || state(&folder) == "on-probation")?;
+    let gateway = scene.gateway.kill()?.start()?;
+    ensure!(runs(&folder, &original)?, "after a kill on probation: {}", about(&folder)?);
+    wait_until("it is tried once more", || state(&folder) == "on-probation")?;
+    let gateway = gateway.kill()?.start()?;
+    ensure!(runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0, "after the second kill: {}", about(&folder)?);
+    ensure!(about(&folder)?["refused"][0]["rolled_back"] == true, "{}", about(&folder)?);
+    gateway.replace(FILE, &second)?;
+    wait_until("another is seen", || transitions(&gateway, "seen") >= 1.0)?;
+    let gateway = gateway.kill()?.start()?;
+    ensure!(runs(&folder, &original)?, "after a kill at the beginning: {}", about(&folder)?);
+    wait_until("it is tried once more", || state(&folder) == "on-probation")?;
+    told(&folder, &["swap", PLUGIN, "--promote", "--detach"], 0)?;
+    wait_until("it is confirmed", || about(&folder).is_ok_and(|about| about["kept"][0]["digest"] == *digest_of(&original)))?;
+    let _gateway = gateway.kill()?.start()?;
+    ensure!(runs(&folder, &second)?, "after a kill when it was confirmed: {}", about(&folder)?);
+    Ok(())
+}
+
+/// Files and orders come in, and the gateway is killed after a random number of transitions.
+/// Guarantee: one whole version runs after each kill, the one that the files told of before the start; messages flow.
+fn killed_at_any_moment_of_a_change() -> Result<()> {
+    let scene = counting(SHORT)?;
+    let original = component("count")?;
+    let Scene { field, cloud: _cloud, watch, mut gateway } = scene;
+    let folder = gateway.folder().to_owned();
+    for round in 0..rounds(4, 60) as u32 {
+        let new = marked(&original, round + 1);
+        let by_command = fastrand::bool();
+        let (mark, wanted) = (gateway.lines().count(), fastrand::usize(1..=7));
+        if by_command {
+            told(&folder, &["swap", PLUGIN, &candidate(&folder, &new)?, "--detach"], 0)?;
+        } else {
+            gateway.replace(FILE, &new)?;
+        }
+        let told =
+            |gateway: &Gateway| gateway.lines().all()[mark..].iter().filter(|line| line.contains("change of a plugin")).count();
+        wait_until("it has come so far", || told(&gateway) >= wanted)?;
+        let setup = gateway.kill()?;
+        let left = about(&folder)?["digest"].clone();
+        gateway = setup.start()?;
+        let digest = about(&folder)?["digest"].clone();
+        // A file is tried again as soon as the gateway runs.
+        ensure!(digest == left || (!by_command && digest == *digest_of(&new)), "round {round}: {left} was left, {digest} runs");
+        ensure!(count(&field, &watch)? > 0, "it does not count");
+        wait_until("nothing is tried", || state(&folder).is_empty())?;
+    }
+    Ok(())
+}
+
+/// The file is replaced by rubbish while the gateway is off; later there is a good one.
+/// Guarantee: the last good version runs and an error says why; the file counts again once it can be used.
+fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
+    let scene = counting(SHORT)?;
+    let original = component("count")?;
+    let folder = scene.gateway.folder().to_owned();
+    ensure!(count(&scene.field, &scene.watch)? == 1, "it does not count");
+    let (_, mut setup) = scene.gateway.stop()?;
+    for rubbish in [&b"rubbish"[..], &original[..original.len() / 2], &component("configure-error")?] {
+        fs::write(folder.join(FILE), rubbish)?;
+        let gateway = setup.start()?;
+        ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
+        ensure!(gateway.lines().has(&["cannot be started", "last good version"]), "nothing is said");
+        (_, setup) = gateway.stop()?;
+    }
+    fs::write(folder.join(FILE), marked(&original, 1))?;
+    let gateway = setup.start()?;
+    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
+    ensure!(count(&scene.field, &scene.watch)? == 2, "the count is lost");
+    // A bit is flipped in the kept component of the version that an operator has brought back.
+    told(&folder, &["rollback", PLUGIN], 0)?;
+    let (_, setup) = gateway.stop()?;
+    let kept = folder.join(format!("data/plugins/{}.wasm", digest_of(&original)));
+    let mut bytes = fs::read(&kept)?;
+    let at = fastrand::usize(..bytes.len());
+    bytes[at] ^= 1 << fastrand::u8(..8);
+    fs::write(&kept, bytes)?;
+    let gateway = setup.start()?;
+    ensure!(gateway.lines().has(&["kept component is damaged"]), "nothing is said of the damage");
+    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
+    Ok(())
+}
+
+/// A plugin's file is written in place, renamed over, reached by a symlink that flips, touched, deleted and made again,
+/// and changed a hundred times in a second.
+/// Guarantee: each new content runs, the last of the hundred too; a touch and the same content again change nothing.
+fn editors_and_copy_tools() -> Result<()> {
+    let scene = counting(SHORT)?;
+    let original = component("count")?;
+    let folder = scene.gateway.folder().to_owned();
+    let path = folder.join(FILE);
+    let arrives =
+        |what: &str, content: &[u8]| wait_until(what, || runs(&folder, content).unwrap_or(false) && state(&folder).is_empty());
+    let version = |number: u32| marked(&original, number);
+    fs::write(&path, version(1))?;
+    arrives("written in place", &version(1))?;
+    scene.gateway.replace(FILE, &version(2))?;
+    arrives("renamed over", &version(2))?;
+    for number in [3, 4] {
+        fs::write(folder.join(format!("{number}.wasm")), version(number))?;
+        symlink(format!("{number}.wasm"), folder.join("link"))?;
+        fs::rename(folder.join("link"), &path)?;
+        arrives("a symlink flipped", &version(number))?;
+    }
+    fs::remove_file(&path)?;
+    wait_until("it is missed", || scene.gateway.lines().has(&["gone", FILE]))?;
+    let seen = transitions(&scene.gateway, "seen");
+    fs::write(&path, version(4))?;
+    fs::File::options().write(true).open(&path)?.set_modified(std::time::SystemTime::UNIX_EPOCH)?;
+    fs::remove_file(&path)?;
+    fs::write(&path, version(5))?;
+    arrives("deleted and made again", &version(5))?;
+    ensure!(transitions(&scene.gateway, "seen") == seen + 1.0, "the same content again was taken for a change");
+    for number in 100..200 {
+        if number % 2 == 0 { fs::write(&path, version(number))? } else { scene.gateway.replace(FILE, &version(number))? }
+    }
+    arrives("the last of a hundred", &version(199))?;
+    ensure!(transitions(&scene.gateway, "seen") < seen + 50.0, "each of the hundred was tried");
+    Ok(())
+}
+
+/// The uplink is dark, and an operator swaps, looks and rolls back.
+/// Guarantee: each command is answered within two seconds, and the verdicts come without the uplink.
+fn commands_do_not_wait_for_the_uplink() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin(SHORT))));
+    let original = component("count")?;
+    fs::write(setup.folder().join(FILE), &original)?;
+    let folder = setup.folder().to_owned();
+    let gateway = setup.start()?;
+    link.go_dark();
+    (0..200).try_for_each(|_| field.publish("devices/d1/telemetry", "{}"))?;
+    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) >= 200.0)?;
+    let file = candidate(&folder, &marked(&original, 1))?;
+    let mut slowest = Duration::ZERO;
+    for arguments in [&["swap", PLUGIN, &file, "--detach"][..], &["plugins"], &["history"], &["status"]] {
+        let begun = Instant::now();
+        ensure!(command(&folder, arguments)?.output()?.status.success(), "{arguments:?}");
+        slowest = slowest.max(begun.elapsed());
+    }
+    eprintln!("slowest answer with the uplink down: {slowest:?}");
+    wait_until("it is confirmed", || runs(&folder, &marked(&original, 1)).unwrap_or(false) && state(&folder).is_empty())?;
+    told(&folder, &["rollback", PLUGIN], 0)?;
+    ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
+    link.back();
+    Ok(())
+}
+
+/// The config gets another setting of a plugin and another topic, then a mistake; each time it is read again by command.
+/// Guarantee: it is shown what changes live and what needs a restart; all mistakes are shown with exit code 3.
+fn a_reload_shows_what_changes() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let filter = |limit: u32| {
+        let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
+        flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n{SHORT}\n"))
+    };
+    let text = |limit| config(&field.url(), &cloud.url(), &filter(limit));
+    let setup: Setup = Gateway::with(text(20));
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = setup.start()?;
+    let folder = gateway.folder().to_owned();
+    let (out, _) = told(&folder, &["reload"], 0)?;
+    ensure!(out.contains("unchanged"), "{out}");
+    // In place, so that the command finds the change before the watch has reported it.
+    fs::write(folder.join("tidegate.toml"), text(30).replace("up/{topic}", "elsewhere/{topic}"))?;
+    let (out, _) = told(&folder, &["reload"], 0)?;
+    ensure!(out.contains("needs a restart: flow.all"), "{out}");
+    wait_until("the settings are in", || about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30")))?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
+    field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;
+    wait_until("35 passes", || watch.total() == 1)?;
+    gateway.rewrite_config(&text(40).replace("lanes = 3", "lanes = 0\nmistake = 1"))?;
+    let (_, said) = told(&folder, &["reload"], 3)?;
+    ensure!(said.contains("mistake") && said.contains("lanes") && said.contains("nothing was changed"), "{said}");
+    ensure!(about(&folder)?["settings"].to_string().contains("30"), "{}", about(&folder)?);
+    told(&folder, &["rollback", "filter"], 0)?;
+    ensure!(about(&folder)?["settings"].to_string().contains("20"), "{}", about(&folder)?);
+    Ok(())
+}
+
+/// The folder of the versions cannot be made, since a file has its name; a version is swapped in.
+/// Guarantee: the swap works, and a warning says what a restart will not know.
+fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
+    let original = component("count")?;
+    let scene = Scene::with(&plugin(SHORT), |setup| {
+        fs::create_dir_all(setup.data())?;
+        fs::write(setup.data().join("plugins"), "no folder")?;
+        Ok(fs::write(setup.folder().join(FILE), component("count")?)?)
+    })?;
+    let folder = scene.gateway.folder().to_owned();
+    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?], 0)?;
+    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
+    ensure!(scene.gateway.lines().has(&["cannot be written down", "a restart falls back"]), "nothing is said");
+    let (_, setup) = scene.gateway.stop()?;
+    let gateway = setup.start()?;
+    ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
+    drop(gateway);
+    Ok(())
+}
