@@ -96,6 +96,12 @@ impl Lane {
         for stage in &mut self.stages {
             stage.heed(now)?;
         }
+        if !taken.commands.is_empty()
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            // A plugin changes, or an operator has mended something.
+            quarantine.forget();
+        }
         for command in taken.commands {
             self.obey(command, now)?;
         }
