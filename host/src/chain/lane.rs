@@ -94,6 +94,12 @@ impl Lane {
         let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
         let now = Now::read();
         self.stages.iter_mut().for_each(Stage::heed);
+        if !taken.commands.is_empty()
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            // A plugin changes, or an operator has mended something.
+            quarantine.forget();
+        }
         for command in taken.commands {
             self.obey(command, now)?;
         }

@@ -163,6 +163,12 @@ impl Quarantine {
         true
     }
 
+    /// Everyone starts anew: a plugin may be another one now, and what was bad to the old one good.
+    pub(super) fn forget(&mut self) {
+        let held = self.devices.drain().filter(|(_, device)| device.state != State::Watched).count();
+        self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+
     fn log(&mut self, now: Now, write: impl FnOnce(u64)) {
         if self.logged_us.is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US) {
             self.unlogged += 1;
@@ -175,8 +181,7 @@ impl Quarantine {
 
 impl Drop for Quarantine {
     fn drop(&mut self) {
-        let held = self.devices.values().filter(|device| device.state != State::Watched).count();
-        self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
+        self.forget();
     }
 }
 
@@ -249,6 +254,15 @@ mod tests {
         assert_eq!(batch(&mut table, 59, &[("a", false)]), [false]);
         assert_eq!(batch(&mut table, 60, &[("a", false), ("a", false)]), [true, false]);
         assert_eq!((batch(&mut table, 60, &[("a", false)]), table.gauge.get()), (vec![true], 0));
+    }
+
+    #[test]
+    fn after_a_change_everyone_starts_anew() {
+        let mut table = quarantine();
+        (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
+        assert_eq!(table.gauge.get(), 1);
+        table.forget();
+        assert_eq!((batch(&mut table, 0, &[("a", false)]), table.gauge.get()), (vec![true], 0));
     }
 
     #[test]
