@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::binary::tidegate;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, wait_until};
 
 use crate::guest::{component, of_version};
@@ -17,6 +18,11 @@ pub fn cases() -> Vec<Trial> {
     let mut cases = Vec::from(hostile);
     cases.push(case("hostile::a_plugin_that_breaks_the_contract_is_named", a_plugin_that_breaks_the_contract_is_named));
     cases.push(case("hostile::a_batch_answered_backwards_is_taken_apart", a_batch_answered_backwards_is_taken_apart));
+    cases.push(case("hostile::the_breaker_spares_a_failing_plugin_and_closes_again", the_breaker_opens_and_closes));
+    cases.push(case("hostile::what_a_failing_plugin_drops_is_in_the_ledger", what_is_dropped_is_in_the_ledger));
+    cases.push(case("hostile::a_bad_device_is_quarantined_and_comes_back", a_bad_device_is_quarantined_and_comes_back));
+    cases.push(case("hostile::state_over_its_limit_is_named", state_over_its_limit_is_named));
+    cases.push(case("hostile::the_neighbours_figures", the_neighbours_figures));
     cases.push(case("hostile::a_noisy_plugin_fills_no_journal", a_noisy_plugin_fills_no_journal));
     cases.push(case("hostile::wrong_world_version_and_imports_do_not_start", wrong_ones_do_not_start));
     cases
@@ -83,6 +89,147 @@ fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
             gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= 1.0
         })?;
         ensure!(gateway.is_running(), "the gateway has ended after `{how}`");
+    }
+    Ok(())
+}
+
+/// The flow of a guest in one lane with these settings of the plugin.
+fn guarded(guest: &str, settings: &str) -> String {
+    flows(guest).replacen("lanes = 3", "lanes = 1\nquarantine = { after = 5, retry = \"200ms\" }", 1).replacen(
+        "memory = \"8MiB\" }",
+        &format!("memory = \"8MiB\" }}\n{settings}"),
+        1,
+    )
+}
+
+/// A field broker, a gateway with that flow, and a watch on what comes of it.
+fn guarded_scene(guest: &str, settings: &str) -> Result<(Broker, Broker, Gateway, Watch)> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &guarded(guest, settings)));
+    std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+    let watch = Watch::start(cloud.address(), "bad/#")?;
+    Ok((field, cloud, setup.start()?, watch))
+}
+
+const OPEN: (&str, &[(&str, &str)]) = ("tidegate_plugin_breaker_lanes", &[("plugin", "trap"), ("state", "open")]);
+
+/// A plugin that traps on all it gets, of many devices, and then gets harmless messages.
+/// Guarantee: its breaker opens, which metrics, readiness and log say; what comes then is parked without asking it; it
+/// closes by itself, and messages go through again.
+fn the_breaker_opens_and_closes() -> Result<()> {
+    let (field, _cloud, gateway, watch) = guarded_scene("trap", "breaker = { after = 5, retry = \"300ms\", close_after = 2 }")?;
+    for device in 0..12 {
+        field.publish(&format!("bad/d{device}"), "trap")?;
+    }
+    wait_until("all are dead letters", || gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= 12.0)?;
+    ensure!(gateway.lines().has(&["trap", "its breaker is open"]), "no log line says that the breaker is open");
+    let traps = gateway.metric("tidegate_plugin_errors_total", &[("plugin", "trap")]);
+    let mut sent = 0;
+    wait_until("the breaker closes", || {
+        sent += 1;
+        let published = field.publish(&format!("bad/good{sent}"), "harmless");
+        published.is_ok() && gateway.lines().has(&["trap", "its breaker is closed"])
+    })?;
+    ensure!(gateway.metric(OPEN.0, OPEN.1) == 0.0, "the metric says open");
+    let before = watch.total();
+    field.publish("bad/last", "harmless")?;
+    wait_until("messages go through", || watch.total() > before)?;
+    ensure!(gateway.metric("tidegate_plugin_errors_total", &[("plugin", "trap")]) <= traps + 4.0, "it was asked meanwhile");
+    Ok(())
+}
+
+/// The same plugin with `on_error = "drop"` and a breaker that stays open.
+/// Guarantee: readiness says so and is ready; every message is counted in the ledger as `plugin-failed`, none is a dead
+/// letter, and the field broker gets its acknowledgements.
+fn what_is_dropped_is_in_the_ledger() -> Result<()> {
+    let (field, _cloud, gateway, _watch) = guarded_scene("trap", "on_error = \"drop\"\nbreaker = { after = 5, retry = \"1h\" }")?;
+    for device in 0..20 {
+        field.publish(&format!("bad/d{device}"), "trap")?;
+    }
+    wait_until("all are dropped", || gateway.metric("tidegate_chain_messages_total", &[("fate", "dropped")]) >= 20.0)?;
+    ensure!(gateway.metric(OPEN.0, OPEN.1) == 1.0, "the breaker is not open");
+    wait_until("all are acknowledged", || gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0)?;
+    let (status, text) = gateway.get("/readyz?verbose")?;
+    ensure!(status == 200 && text.contains("[~] flow bad the breaker of plugin `trap` is open"), "{status}: {text}");
+    let (_, setup) = gateway.stop()?;
+    let output = std::process::Command::new(tidegate()?)
+        .args(["ledger", "-o", "json", "--data-dir"])
+        .arg(setup.data())
+        .arg("--config")
+        .arg(setup.config_file())
+        .output()?;
+    let entries: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let failed = entries.as_array().into_iter().flatten().filter(|entry| entry["reason"] == "plugin-failed");
+    let count: u64 = failed.filter_map(|entry| entry["count"].as_u64()).sum();
+    ensure!(count == 20, "the ledger counts {count}: {entries}");
+    Ok(())
+}
+
+/// One device sends what makes the plugin trap, then harmless messages; another one sends harmless ones all the time.
+/// Guarantee: the bad device is quarantined, its messages are dead letters that say so, the other one's go through; it
+/// comes back by itself.
+fn a_bad_device_is_quarantined_and_comes_back() -> Result<()> {
+    let (field, _cloud, gateway, watch) = guarded_scene("trap", "")?;
+    let mut good = 0;
+    wait_until("the device is quarantined", || {
+        good += 1;
+        let published = field.publish("bad/mad", "trap").and_then(|()| field.publish("bad/sane", "harmless"));
+        published.is_ok() && gateway.metric("tidegate_dead_letters_total", &[("reason", "quarantined")]) >= 1.0
+    })?;
+    ensure!(gateway.lines().has(&["mad", "device is quarantined"]), "no log line names the device");
+    wait_until("the other device's messages go through", || watch.total() >= good)?;
+    wait_until("the device is back", || {
+        field.publish("bad/mad", "harmless").is_ok() && gateway.lines().has(&["mad", "out of quarantine"])
+    })?;
+    ensure!(gateway.metric("tidegate_quarantined_devices", &[]) == 0.0, "the metric still counts it");
+    Ok(())
+}
+
+/// A plugin whose state is larger than it may be.
+/// Guarantee: metric and log name the limit, messages go on.
+fn state_over_its_limit_is_named() -> Result<()> {
+    let settings = "checkpoint = \"50ms\"";
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let text = guarded("count", settings).replacen("memory = \"8MiB\"", "memory = \"8MiB\", state = \"1B\"", 1);
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+    std::fs::write(setup.folder().join("count.wasm"), component("count")?)?;
+    let watch = Watch::start(cloud.address(), "bad/#")?;
+    let gateway = setup.start()?;
+    let mut sent = 0;
+    wait_until("the metric names it", || {
+        sent += 1;
+        let published = field.publish("bad/d1", "{\"n\":1}");
+        published.is_ok() && gateway.metric("tidegate_plugin_errors_total", &[("plugin", "count"), ("kind", "state")]) >= 1.0
+    })?;
+    wait_until("all messages went on", || watch.total() >= sent)?;
+    Ok(())
+}
+
+/// A well-behaved flow under load, alone and beside each hostile guest, which is set off twenty times a second.
+/// Guarantee: it loses, doubles and reorders nothing. Its throughput and delays are printed, and depend on the machine.
+fn the_neighbours_figures() -> Result<()> {
+    for guest in ["", "trap", "spin", "flood", "grow"] {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let name = if guest.is_empty() { "trap" } else { guest };
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &guarded(name, "")));
+        std::fs::write(setup.folder().join(format!("{name}.wasm")), component(name)?)?;
+        let watch = Watch::start(cloud.address(), "devices/#")?;
+        let gateway = setup.start()?;
+        let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
+        let mut round = 0;
+        wait_until("enough has arrived", || {
+            round += 1;
+            let is_set_off = guest.is_empty() || field.publish(&format!("bad/d{round}"), guest).is_ok();
+            is_set_off && watch.count() >= 4_000
+        })?;
+        let mut delays = watch.take_delays_us();
+        delays.sort_unstable();
+        let at = |share: usize| delays.get(delays.len().saturating_sub(1) * share / 1_000).copied().unwrap_or_default();
+        let faults = gateway.metric("tidegate_plugin_errors_total", &[("plugin", name)]);
+        let label = if guest.is_empty() { "alone" } else { guest };
+        println!("    {label:>6}: {faults} faults, p50 {} us, p99 {} us, p99.9 {} us", at(500), at(990), at(999));
+        let verdict = compare(&load.stop()?, watch)?;
+        ensure!(verdict.is_exactly_once(), "beside `{label}`: {verdict}");
     }
     Ok(())
 }

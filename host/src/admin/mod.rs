@@ -28,6 +28,8 @@ use tokio::sync::watch;
 pub enum Health {
     /// Works.
     Good,
+    /// Does its job in part: ready, and said when asked for all.
+    Fair(String),
     /// Cannot do its job: not ready.
     Bad(String),
 }
@@ -151,8 +153,9 @@ fn verdict(checks: &[Check], verbose: bool) -> (StatusCode, String) {
     for (name, health) in &found {
         match health {
             Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
+            Health::Fair(why) if verbose => text.push_str(&format!("[~] {name} {why}\n")),
             Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
-            Health::Good => {}
+            Health::Good | Health::Fair(_) => {}
         }
     }
     text.push_str(if bad { "not ready\n" } else { "ready\n" });

@@ -116,6 +116,12 @@ impl Entry {
         self.topic > 0
     }
 
+    /// The topic the plugin named, which was checked to be text.
+    pub(super) fn topic(&self, data: &Bytes) -> String {
+        let [topic, ..] = self.parts(data);
+        String::from_utf8_lossy(&topic).into_owned()
+    }
+
     fn parts(&self, data: &Bytes) -> [Bytes; 3] {
         self.slices(data).map(|part| if part.is_empty() { Bytes::new() } else { data.slice_ref(part) })
     }

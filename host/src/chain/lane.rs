@@ -8,9 +8,11 @@ use std::time::Instant;
 use super::Returned;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::guard::Alarm;
 use super::inbox::{Command, Inbox};
 use super::metrics::FlowMetrics;
 use super::outbox::{Item, Outbox};
+use super::quarantine::Quarantine;
 use super::stage::{Broken, Stage};
 use super::version::Version;
 use crate::clock::Now;
@@ -30,6 +32,7 @@ pub(super) struct Shared {
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) metrics: FlowMetrics,
     pub(super) failure: Arc<Failure>,
+    pub(super) alarm: Arc<Alarm>,
     /// The version of each plugin that is confirmed.
     pub(super) versions: Mutex<Vec<Arc<Version>>>,
 }
@@ -49,6 +52,7 @@ pub(super) struct Lane {
     pub(super) outbox: Outbox,
     pub(super) batch: Vec<Delivery>,
     pub(super) items: Vec<Item>,
+    pub(super) quarantine: Option<Quarantine>,
     /// Uptime of the last panics, microseconds.
     pub(super) restarts: Vec<u64>,
 }
@@ -90,6 +94,12 @@ impl Lane {
         let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
         let now = Now::read();
         self.stages.iter_mut().for_each(Stage::heed);
+        if !taken.commands.is_empty()
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            // A plugin changes, or an operator has mended something.
+            quarantine.forget();
+        }
         for command in taken.commands {
             self.obey(command, now)?;
         }
@@ -144,7 +154,14 @@ impl Lane {
             own_topic: false,
         };
         self.items.extend(self.batch.drain(..).enumerate().map(item));
-        self.run_from(0, now)
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.sort_out(&mut self.items, now, &mut self.outbox);
+        }
+        self.run_from(0, now)?;
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.judge(&mut self.outbox.bad, &self.shared.name, now);
+        }
+        Ok(())
     }
 
     fn run_ticks(&mut self, now: Now) -> Result<(), Broken> {

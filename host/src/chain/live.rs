@@ -11,6 +11,9 @@ use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
 use crate::message::Remembered;
 
+/// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
+const LOG_EVERY_US: u64 = 60_000_000;
+
 /// An instance with the memory of how it came to its state.
 pub(super) struct Live {
     pub(super) version: Arc<Version>,
@@ -21,6 +24,11 @@ pub(super) struct Live {
     journal: Journal,
     /// After a save that failed: how many messages the journal may miss before the next try.
     patience: usize,
+    /// Linear memory beyond which the instance is replaced, bytes.
+    recycle_at: usize,
+    /// Replacements since the last log line, and when that was.
+    recycled: u64,
+    recycle_logged_us: Option<u64>,
     /// Another version speaks: log lines, metrics and times of this one are not for the world.
     muted: bool,
     /// Why a save between two batches failed.
@@ -33,8 +41,23 @@ impl Live {
         let instance = fresh(version, engine, lane, now_us)?;
         let journal = Journal::new(Bound::SAVE);
         let (version, engine) = (Arc::clone(version), engine.clone());
+        let recycle_at = recycle_at(&version, &instance);
         let snapshot = Snapshot::default();
-        Ok(Self { version, engine, lane, instance, snapshot, journal, patience: 0, muted: false, unsaved: None })
+        let (patience, recycled, recycle_logged_us, muted, unsaved) = (0, 0, None, false, None);
+        Ok(Self {
+            version,
+            engine,
+            lane,
+            instance,
+            snapshot,
+            journal,
+            patience,
+            recycle_at,
+            recycled,
+            recycle_logged_us,
+            muted,
+            unsaved,
+        })
     }
 
     /// Runs a batch; its entries are appended to `entries`.
@@ -47,10 +70,12 @@ impl Live {
             self.instance.process(packed, now_us)?
         };
         unpack(&answer, self.shape(Some(packed.len())), entries)?;
+        self.version.grants.check(&answer, entries)?;
         if self.instance.has_state() {
             self.journal.push_batch(packed, now_us);
             self.move_save_point(now_us)?;
         }
+        self.recycle_if_grown(now_us)?;
         Ok(answer)
     }
 
@@ -61,10 +86,12 @@ impl Live {
     pub(super) fn tick(&mut self, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
         let answer = self.instance.tick(now_us)?;
         unpack(&answer, self.shape(None), entries)?;
+        self.version.grants.check(&answer, entries)?;
         if self.instance.has_state() {
             self.journal.push_tick(now_us);
             self.move_save_point(now_us)?;
         }
+        self.recycle_if_grown(now_us)?;
         Ok(answer)
     }
 
@@ -261,6 +288,65 @@ impl Live {
         if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now_us) }
     }
 
+    /// Replaces an instance that has grown past its soft limit: the fresh one has the state, and the size it needs.
+    fn recycle_if_grown(&mut self, now_us: u64) -> Result<(), Fault> {
+        if self.instance.memory_bytes() <= self.recycle_at {
+            return Ok(());
+        }
+        if self.instance.has_state()
+            && let Err(fault) = self.save(self.next_extent(), now_us)
+        {
+            self.recycle_failed(&fault);
+            // As when a save point is moved: too much state leaves the instance whole, anything else broke it.
+            return if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now_us) };
+        }
+        match self.replacement(now_us) {
+            Ok(instance) => self.replace_grown(instance, now_us),
+            // The old instance is whole.
+            Err(fault) => self.recycle_failed(&fault),
+        }
+        Ok(())
+    }
+
+    /// A fresh instance with the state as it was saved.
+    fn replacement(&self, now_us: u64) -> Result<Instance, Fault> {
+        let mut instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        instance.mute(self.instance.is_muted());
+        instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
+        Ok(instance)
+    }
+
+    fn replace_grown(&mut self, instance: Instance, now_us: u64) {
+        let (grown, small) = (self.instance.memory_bytes(), instance.memory_bytes());
+        self.recycle_at = recycle_at(&self.version, &instance);
+        self.instance = instance;
+        self.version.metrics.recycled.inc();
+        self.recycled += 1;
+        if self.recycle_logged_us.is_some_and(|logged| now_us.abs_diff(logged) < LOG_EVERY_US) {
+            return;
+        }
+        let (flow, plugin, lane) = (&*self.version.metrics.flow, self.version.label(), self.lane);
+        let times = std::mem::take(&mut self.recycled);
+        tracing::info!(
+            flow,
+            plugin,
+            lane,
+            times,
+            grown,
+            small,
+            "instance of a plugin had grown and was replaced, its state kept"
+        );
+        self.recycle_logged_us = Some(now_us);
+    }
+
+    fn recycle_failed(&mut self, fault: &Fault) {
+        self.version.metrics.error(fault.kind);
+        // Not with every batch from now on: the hard limit ends it.
+        self.recycle_at = usize::MAX;
+        let plugin = self.version.label();
+        tracing::error!(plugin, lane = self.lane, %fault, "instance of a plugin has grown past `recycle_at` and cannot be replaced with its state");
+    }
+
     /// After a failed save the guest may think its changes are known.
     fn next_extent(&self) -> Extent {
         if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent(self.version.setup.state_version) }
@@ -276,6 +362,12 @@ impl Live {
         let limits = &self.version.limits;
         Shape { inputs, ports: self.version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
     }
+}
+
+/// Where an instance of this size is replaced. One that needs much from its start may use half of what is left.
+fn recycle_at(version: &Version, instance: &Instance) -> usize {
+    let limits = &version.limits;
+    limits.recycle_bytes.max(instance.memory_bytes().midpoint(limits.memory_bytes))
 }
 
 /// A configured instance of a version; it must ask for the same as the first one did.

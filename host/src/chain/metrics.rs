@@ -6,6 +6,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::breaker::BreakerState;
 use super::event::State;
 use super::fault::FaultKind;
 
@@ -14,6 +15,8 @@ use super::fault::FaultKind;
 pub struct Metrics {
     messages: IntCounterVec,
     waiting: IntGaugeVec,
+    quarantined: IntGaugeVec,
+    breakers: IntGaugeVec,
     restarts: IntCounterVec,
     errors: IntCounterVec,
     transitions: IntCounterVec,
@@ -22,6 +25,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounterVec,
     names_refused: IntCounterVec,
     state_lost: IntCounterVec,
+    recycled: IntCounterVec,
     own_counters: IntCounterVec,
     own_gauges: GaugeVec,
 }
@@ -34,6 +38,8 @@ pub(super) enum Fate {
     Filtered,
     /// It went into a plugin's state.
     Absorbed,
+    /// It was given up because of a plugin.
+    Dropped,
     /// It is a dead letter.
     Parked,
     /// It, or what was made of it, is owed to an uplink.
@@ -41,12 +47,13 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    pub(super) const ALL: [Self; 4] = [Self::Filtered, Self::Absorbed, Self::Parked, Self::Forwarded];
+    pub(super) const ALL: [Self; 5] = [Self::Filtered, Self::Absorbed, Self::Dropped, Self::Parked, Self::Forwarded];
 
     fn name(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",
             Self::Absorbed => "absorbed",
+            Self::Dropped => "dropped",
             Self::Parked => "parked",
             Self::Forwarded => "forwarded",
         }
@@ -64,12 +71,16 @@ impl Metrics {
         };
         let of_plugin = |name: &str, help: &str| counter(&format!("plugin_{name}"), help, &["flow", "plugin"]);
         let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
+        let quarantined = Opts::new("tidegate_quarantined_devices", "Devices whose messages are not tried since they were bad.");
+        let breakers = Opts::new("tidegate_plugin_breaker_lanes", "Lanes in which a plugin's breaker is in this state.");
         let gauges = Opts::new("tidegate_plugin_gauge", "Gauges that plugins set.");
         let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
         let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
         Ok(Self {
             messages: counter("chain_messages", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
             waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
+            quarantined: add(registry, IntGaugeVec::new(quarantined, &["flow"])?)?,
+            breakers: add(registry, IntGaugeVec::new(breakers, &["flow", "plugin", "state"])?)?,
             restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
             errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
             transitions: counter(
@@ -82,6 +93,7 @@ impl Metrics {
             log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
             names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
             state_lost: of_plugin("state_lost", "Input messages whose effect on a plugin's state was lost.")?,
+            recycled: of_plugin("recycled", "Instances replaced since they had grown past their soft limit.")?,
             own_counters: counter("plugin_counter", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
             own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
         })
@@ -91,6 +103,7 @@ impl Metrics {
         FlowMetrics {
             fates: Fate::ALL.map(|fate| self.messages.with_label_values(&[flow, fate.name()])),
             waiting: self.waiting.with_label_values(&[flow]),
+            quarantined: self.quarantined.with_label_values(&[flow]),
             restarts: self.restarts.with_label_values(&[flow]),
         }
     }
@@ -100,11 +113,14 @@ impl Metrics {
         for kind in FaultKind::ALL {
             self.errors.with_label_values(&[flow, plugin, kind.name()]);
         }
+        let breakers = BreakerState::SHOWN.map(|state| self.breakers.with_label_values(&[flow, plugin, state.name()]));
         PluginMetrics {
+            breakers,
             call_seconds: self.call_seconds.with_label_values(labels),
             log_lines_dropped: self.log_lines_dropped.with_label_values(labels),
             names_refused: self.names_refused.with_label_values(labels),
             state_lost: self.state_lost.with_label_values(labels),
+            recycled: self.recycled.with_label_values(labels),
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
             all: self.clone(),
@@ -120,15 +136,17 @@ fn add<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, me
 /// Metrics of one flow.
 #[derive(Clone, Debug)]
 pub(super) struct FlowMetrics {
-    fates: [IntCounter; 4],
+    fates: [IntCounter; 5],
     pub(super) waiting: IntGauge,
+    /// Devices in quarantine.
+    pub(super) quarantined: IntGauge,
     pub(super) restarts: IntCounter,
 }
 
 impl FlowMetrics {
     /// Counts what became of a batch.
     pub(super) fn settle(&self, fates: &[Fate]) {
-        let mut counts = [0_u64; 4];
+        let mut counts = [0_u64; 5];
         for fate in fates {
             counts[*fate as usize] += 1;
         }
@@ -149,12 +167,28 @@ pub(super) struct PluginMetrics {
     pub(super) log_lines_dropped: IntCounter,
     pub(super) names_refused: IntCounter,
     pub(super) state_lost: IntCounter,
+    pub(super) recycled: IntCounter,
+    /// Lanes with an open breaker, and with a half-open one.
+    breakers: [IntGauge; 2],
     all: Metrics,
 }
 
 impl PluginMetrics {
     pub(super) fn error(&self, kind: FaultKind) {
         self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).inc();
+    }
+
+    /// A lane's breaker has changed its state.
+    pub(super) fn breaker_moved(&self, from: BreakerState, to: BreakerState) {
+        for (state, gauge) in BreakerState::SHOWN.into_iter().zip(&self.breakers) {
+            gauge.add(i64::from(state == to) - i64::from(state == from));
+        }
+    }
+
+    /// The worst of all lanes.
+    pub(super) fn breaker(&self) -> BreakerState {
+        let there = BreakerState::SHOWN.into_iter().zip(&self.breakers).find(|(_, gauge)| gauge.get() > 0);
+        there.map_or(BreakerState::Closed, |(state, _)| state)
     }
 
     /// A change of the plugin has come to `state`.

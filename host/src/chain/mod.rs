@@ -13,6 +13,8 @@
 //! waiting for the disk or the network.
 
 mod batch;
+mod breaker;
+mod capability;
 mod change;
 mod compare;
 mod compile;
@@ -21,10 +23,12 @@ mod error;
 mod event;
 mod failure;
 mod fault;
+mod guard;
 mod guest;
 mod hop;
 mod host;
 mod inbox;
+mod inspect;
 mod journal;
 mod lane;
 mod live;
@@ -34,6 +38,7 @@ mod pair;
 mod phase;
 mod plugin;
 mod program;
+mod quarantine;
 mod recall;
 mod settings;
 mod stage;
@@ -47,6 +52,8 @@ mod trial;
 mod version;
 mod watch;
 
+pub use breaker::BreakerState;
+pub use capability::{Capability, Grants};
 pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
 pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
@@ -55,10 +62,14 @@ pub use error::Error;
 pub use event::{Event, Events, Figures, Report, State, UnderWay};
 pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
+pub use guard::Opened;
 pub use hop::Hop;
+pub use inspect::{Asked, Import, Inspection, inspect};
 pub use metrics::Metrics;
 pub use program::{Unusable, read as read_component};
-pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState, TopicTemplate};
+pub use settings::{
+    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
+};
 pub use start::check;
 pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
@@ -100,6 +111,8 @@ pub struct PluginInfo {
     pub state_version: Option<u32>,
     /// The change of it that is under way.
     pub change: Option<UnderWay>,
+    /// The worst of its breakers, one in each lane.
+    pub breaker: BreakerState,
 }
 
 /// A dead letter on its way back into its flow.
@@ -183,6 +196,12 @@ impl Chain {
     /// How the gateway learns that a lane has ended although nobody stopped it.
     pub fn failure(&self) -> &Arc<Failure> {
         &self.shared.failure
+    }
+
+    /// `hook` is called, on a lane's thread, when a plugin's breaker opens: fresh instances and isolation have not
+    /// helped, so it is for whoever knows other versions. It must not wait. The first hook stays.
+    pub fn on_opened(&self, hook: impl Fn(Opened) + Send + Sync + 'static) {
+        self.shared.alarm.set(Box::new(hook));
     }
 
     /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
@@ -277,6 +296,7 @@ impl Version {
             tick_every: self.tick_every(),
             state_version: self.program.state.is_some().then_some(self.setup.state_version),
             change: None,
+            breaker: self.metrics.breaker(),
         }
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::{Action, Answer, Entry};
-use super::fault::Fault;
 use super::metrics::{Fate, FlowMetrics};
 use super::template::Template;
 use super::version::Version;
-use crate::message::{Append, DeadLetter, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt};
+use crate::message::{
+    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt,
+};
 
 /// Origin of what a tick made.
 pub(super) const NO_ORIGIN: u32 = u32::MAX;
@@ -32,6 +33,9 @@ pub(super) struct Outbox {
     pub(super) next: Vec<Item>,
     appends: Vec<(u32, Append)>,
     letters: Vec<DeadLetter>,
+    losses: Vec<Loss>,
+    /// Keys of the payloads that a plugin rejected or failed on; who judges devices takes them out.
+    pub(super) bad: Vec<Box<[u8]>>,
     fates: Vec<Fate>,
     in_order: bool,
     flow: Arc<str>,
@@ -43,7 +47,8 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool) -> Self {
         let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { next, appends, letters, fates, in_order: true, flow, mint, template, settles_with_any }
+        let (losses, bad) = (Vec::new(), Vec::new());
+        Self { next, appends, letters, losses, bad, fates, in_order: true, flow, mint, template, settles_with_any }
     }
 
     /// Begins a batch of so many inputs.
@@ -51,6 +56,8 @@ impl Outbox {
         self.next.clear();
         self.appends.clear();
         self.letters.clear();
+        self.losses.clear();
+        self.bad.clear();
         self.fates.clear();
         self.fates.resize(inputs, Fate::Filtered);
         self.in_order = true;
@@ -99,6 +106,7 @@ impl Outbox {
             let message = match entry.action {
                 Action::Absorb => continue,
                 Action::Reject => {
+                    self.accuse(&item);
                     self.park(&version.reference, &item, Reason::Rejected, entry.reason(&answer.data));
                     continue;
                 }
@@ -152,9 +160,35 @@ impl Outbox {
         self.appends.push((item.origin, Append { queue: *last, message: item.message, receipt: item.receipt }));
     }
 
-    /// A plugin failed on exactly this message.
-    pub(super) fn poison(&mut self, version: &Version, item: &Item, fault: &Fault) {
-        self.park(&version.reference, item, Reason::Poison, fault.detail());
+    /// This payload is a bad one.
+    pub(super) fn accuse(&mut self, item: &Item) {
+        self.bad.push(item.message.key().into());
+    }
+
+    /// A plugin failed on this message, or is not asked about it.
+    pub(super) fn poison(&mut self, version: &Version, item: &Item, detail: String) {
+        self.park(&version.reference, item, Reason::Poison, detail);
+    }
+
+    /// Its device is not listened to.
+    pub(super) fn quarantine(&mut self, item: Item, detail: String) {
+        self.letter(None, &item, Reason::Quarantined, detail);
+    }
+
+    /// The message is given up because of a plugin; the ledger counts it.
+    pub(super) fn give_up(&mut self, item: Item) {
+        self.mark(item.origin, Fate::Dropped);
+        let Item { message, receipt, .. } = item;
+        self.losses.push(Loss {
+            reason: LossReason::PluginFailed,
+            // A copy: a slice would keep the whole read buffer until the ledger is written.
+            topic: Bytes::copy_from_slice(&message.topic),
+            key: message.key,
+            count: 1,
+            received_us: message.received_us,
+            is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
+            receipt,
+        });
     }
 
     fn park_too_long(&mut self, item: Item) {
@@ -193,6 +227,9 @@ impl Outbox {
         }
         // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
         metrics.settle(&self.fates);
+        if !self.losses.is_empty() {
+            outlet.lose(std::mem::take(&mut self.losses));
+        }
         if !self.letters.is_empty() {
             outlet.park(std::mem::take(&mut self.letters));
         }

@@ -9,6 +9,7 @@ use super::batch::{Action, Answer, Entry, Packed};
 use super::compare::{Bounds, Side};
 use super::event::Figures;
 use super::fault::Fault;
+use super::guard::Guard;
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
 use super::phase::Share;
@@ -137,7 +138,7 @@ impl Outcome {
     }
 
     /// Distributes what was made of the inputs from number `first` on, which are `items`.
-    fn deliver(&self, live: &Live, items: &mut [Item], first: usize, outbox: &mut Outbox) {
+    fn deliver(&self, live: &Live, items: &mut [Item], first: usize, guard: &mut Guard, now: Now, outbox: &mut Outbox) {
         let end = first + items.len();
         for part in &self.parts {
             match part {
@@ -150,7 +151,7 @@ impl Outcome {
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
-                    outbox.poison(&live.version, &items[index - first], fault);
+                    guard.fail(&live.version, &mut items[index - first], fault, now, outbox);
                 }
                 Part::Failed { .. } => {}
             }
@@ -279,7 +280,7 @@ impl Stage {
         old.faults.iter().for_each(|fault| self.report(fault, now));
         let Ok(new) = pair.answer(&old, items, &mut self.packed, now) else {
             self.live.mute(false);
-            old.deliver(&self.live, items, 0, outbox);
+            old.deliver(&self.live, items, 0, &mut self.guard, now, outbox);
             self.pair = pair.remains();
             return Ok(());
         };
@@ -289,7 +290,7 @@ impl Stage {
             let counts = share.holds(items[start].message.key());
             let same = items[start..].iter().take_while(|item| share.holds(item.message.key()) == counts).count();
             let (outcome, live) = if counts { (&new, &pair.candidate) } else { (&old, &self.live) };
-            outcome.deliver(live, &mut items[start..start + same], start, outbox);
+            outcome.deliver(live, &mut items[start..start + same], start, &mut self.guard, now, outbox);
             start += same;
         }
         self.pair = Some(pair);

@@ -152,6 +152,11 @@ impl Instance {
         self.call(now_us, |store| tick.call(store, (now_us,))).map(|(output,)| output.into())
     }
 
+    /// Linear memory it has, bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().budget.memory_used()
+    }
+
     /// Whether it keeps state the host can save.
     pub(super) fn has_state(&self) -> bool {
         self.save.is_some()
@@ -181,9 +186,9 @@ impl Instance {
         Ok(())
     }
 
-    /// Linear memory it has.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.store.data().budget.memory_used()
+    /// Whether it is muted.
+    pub(super) fn is_muted(&self) -> bool {
+        self.store.data().muted
     }
 
     /// While muted, log lines and metrics of the guest go nowhere: it is being shown inputs it has seen before.

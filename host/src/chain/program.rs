@@ -36,6 +36,16 @@ pub enum Unusable {
     /// It wants something that is not granted.
     #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
     DeniedImport(String),
+    /// It wants what the host has, and the config does not grant.
+    #[error("it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`")]
+    NotGranted {
+        /// What it does with that.
+        words: String,
+        /// The import.
+        import: String,
+        /// The word in `grants`.
+        grant: String,
+    },
     /// It imports a granted interface in another shape.
     #[error("imports do not fit: {0}")]
     Import(String),
@@ -53,6 +63,8 @@ pub(super) struct Program {
     pre: InstancePre<Guest>,
     digest: Arc<str>,
     seed: u64,
+    /// Interfaces it imports.
+    pub(super) imports: Arc<[String]>,
     pub(super) transform: Transform,
     pub(super) tick: Option<ComponentExportIndex>,
     pub(super) state: Option<State>,
@@ -78,19 +90,31 @@ impl Program {
     /// # Errors
     /// [`Unusable`], in plain words.
     pub(super) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Self, Origin), Unusable> {
+        let (component, digest, origin) = Self::compile(engine, bytes)?;
+        Ok((Self::link(engine, &component, &digest)?, origin))
+    }
+
+    /// The first half of [`Program::make`].
+    pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Component, Digest, Origin), Unusable> {
         check_header(bytes)?;
         let digest = sha256(bytes);
         let (component, origin) = engine.compile(bytes, &digest)?;
-        check_version(engine, &component)?;
-        let pre = engine.linker().instantiate_pre(&component).map_err(|error| refused_import(engine, &component, &error))?;
-        let transform = transform(engine, &component)?;
-        let tick = interface(engine, &component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
-        let state = interface(engine, &component, "state").and_then(|state| {
+        Ok((component, digest, origin))
+    }
+
+    /// The other half.
+    pub(super) fn link(engine: &Engine, component: &Component, digest: &Digest) -> Result<Self, Unusable> {
+        check_version(engine, component)?;
+        let pre = engine.linker().instantiate_pre(component).map_err(|error| refused_import(engine, component, &error))?;
+        let transform = transform(engine, component)?;
+        let tick = interface(engine, component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
+        let state = interface(engine, component, "state").and_then(|state| {
             let function = |name| component.get_export_index(Some(&state), name);
             Some(State { save: function("save")?, restore: function("restore")? })
         });
         let seed = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        Ok((Self { pre, digest: hexadecimal(&digest), seed, transform, tick, state }, origin))
+        let imports = component.component_type().imports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
+        Ok(Self { pre, digest: hexadecimal(digest), seed, imports, transform, tick, state })
     }
 
     /// SHA-256 of the component, in hexadecimal.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capability::Grants;
 use crate::message::{FlowId, QueueId};
 use crate::trust::Trust;
 
@@ -25,6 +26,55 @@ pub enum OnError {
     /// It goes to the dead letters.
     #[default]
     Park,
+    /// It is given up; the ledger counts it.
+    Drop,
+    /// It goes on as it came in.
+    Pass,
+}
+
+impl OnError {
+    /// The word in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Park => "park",
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// When a plugin that keeps failing is not asked any more, and when again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Messages at fault within `window` that open it, if they are half of all at least.
+    pub after: u32,
+    /// Over what time faults are counted.
+    pub window: Duration,
+    /// Pause before the plugin gets one message again; doubles up to a minute.
+    pub retry: Duration,
+    /// So many good ones in a row close it.
+    pub close_after: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { after: 10, window: Duration::from_secs(30), retry: Duration::from_secs(1), close_after: 3 }
+    }
+}
+
+/// When a device is not listened to any more, and when again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuarantineConfig {
+    /// Bad payloads in a row.
+    pub after: u32,
+    /// Pause before one message of it is tried again.
+    pub retry: Duration,
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self { after: 10, retry: Duration::from_secs(30) }
+    }
 }
 
 /// What happens when a plugin cannot read, at the start, what it is to remember.
@@ -74,6 +124,8 @@ pub struct Limits {
     pub stack_bytes: usize,
     /// Elements of all tables.
     pub table_elements: usize,
+    /// Linear memory beyond which an instance is replaced between two batches, bytes.
+    pub recycle_bytes: usize,
     /// Bytes of state over all keys.
     pub state_bytes: usize,
     /// Log lines a second; more are counted and dropped.
@@ -89,6 +141,7 @@ impl Default for Limits {
             output_bytes: 4 << 20,
             stack_bytes: 512 << 10,
             table_elements: 20_000,
+            recycle_bytes: 12 << 20,
             state_bytes: 4 << 20,
             log_lines_per_second: 20,
         }
@@ -108,6 +161,10 @@ pub struct PluginConfig {
     pub limits: Limits,
     /// What happens to what it fails on.
     pub on_error: OnError,
+    /// When it is not asked any more.
+    pub breaker: BreakerConfig,
+    /// What it may do.
+    pub grants: Grants,
     /// How soon a change of its state is on disk; `None`: its state ends with the process.
     pub checkpoint: Option<Duration>,
     /// What happens when it cannot read its state.
@@ -143,4 +200,6 @@ pub struct Config {
     pub settles_with_any: bool,
     /// Topic upstream, unless a plugin set one.
     pub topic: Option<TopicTemplate>,
+    /// When a device is not listened to any more; `None`: never.
+    pub quarantine: Option<QuarantineConfig>,
 }

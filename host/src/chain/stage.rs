@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Entry, Packed};
 use super::fault::{Fault, FaultKind};
+use super::guard::Guard;
 use super::inbox::Origin;
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
@@ -39,6 +40,7 @@ impl Broken {
 pub(super) struct Stage {
     /// The version that is confirmed. Only its state is kept.
     pub(super) live: Live,
+    pub(super) guard: Guard,
     /// The candidate beside it, while a change is under way.
     pub(super) pair: Option<Box<Pair>>,
     pub(super) next_tick: Option<Instant>,
@@ -52,11 +54,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// `live`, not at work yet.
-    pub(super) fn new(live: Live, lane: usize) -> Self {
+    /// `live`, not at work yet, behind `guard`.
+    pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
         let (packed, entries) = (Packed::default(), Vec::new());
-        Self { live, pair: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
+        Self { live, guard, pair: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
     }
 
     /// When it wants to be told the time, or to have its state kept.
@@ -120,6 +122,23 @@ impl Stage {
             });
             let count = fitting.count().max(1);
             let (batch, others) = rest.split_at_mut(count);
+            self.run_guarded(batch, now, outbox)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Runs what the breaker lets through; the rest is turned away.
+    fn run_guarded(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
+        let mut rest = items;
+        while !rest.is_empty() {
+            // While a change is under way the candidate has to be seen at work.
+            let admitted = if self.pair.is_some() { rest.len() } else { self.guard.admit(&self.live.version, rest.len(), now) };
+            if admitted == 0 {
+                self.guard.turn_away(&self.live.version, rest, outbox);
+                break;
+            }
+            let (batch, others) = rest.split_at_mut(admitted);
             self.run_batch(batch, now, outbox)?;
             rest = others;
         }
@@ -141,23 +160,24 @@ impl Stage {
         match result {
             Ok(answer) => {
                 outbox.take(&self.live.version, items, 0, &answer, &self.entries);
+                self.guard.succeed(&self.live.version, self.packed.len(), now);
                 Ok(())
             }
             Err(fault) => self.isolate(items, now, outbox, &fault),
         }
     }
 
-    /// After a fault: halves the batch until only the message that does it is left, and parks that.
+    /// After a fault: halves the batch until only the message that does it is left; `on_error` says what becomes of that.
     fn isolate(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox, fault: &Fault) -> Result<(), Broken> {
         self.report(fault, now);
         self.recover(now)?;
         if let [item] = items {
-            outbox.poison(&self.live.version, item, fault);
+            self.guard.fail(&self.live.version, item, fault, now, outbox);
             return Ok(());
         }
         let (first, second) = items.split_at_mut(items.len() / 2);
-        self.run_batch(first, now, outbox)?;
-        self.run_batch(second, now, outbox)
+        self.run_guarded(first, now, outbox)?;
+        self.run_guarded(second, now, outbox)
     }
 
     /// Tells the plugin the time if it is due at `moment`; what it brings goes into `outbox`.

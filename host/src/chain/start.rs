@@ -7,11 +7,13 @@ use tokio::runtime::Handle;
 
 use super::engine::Engine;
 use super::failure::Failure;
+use super::guard::Guard;
 use super::inbox::Inbox;
 use super::lane::{Lane, Shared};
 use super::metrics::{Metrics, PluginMetrics};
 use super::outbox::Outbox;
 use super::program::{self, Program};
+use super::quarantine::Quarantine;
 use super::recall::Memory;
 use super::settings::{Artefact, Config, PluginConfig};
 use super::stage::Stage;
@@ -81,6 +83,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         outlet: wiring.outlet,
         metrics,
         failure: Arc::new(Failure::default()),
+        alarm: Arc::default(),
         versions: Mutex::new(versions),
     });
     let lanes = config.lanes.max(1);
@@ -98,7 +101,8 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
     let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone(), config.settles_with_any);
     let stages = beside(engine, chain.runtime.as_ref(), || chain.stages(lanes))?;
     for (index, stages) in stages.into_iter().enumerate() {
-        chain.start_lane(chain.lane(index, stages, outbox()), alive.clone())?;
+        let quarantine = config.quarantine.map(|config| Quarantine::new(config, chain.shared.metrics.quarantined.clone()));
+        chain.start_lane(Lane { quarantine, ..chain.lane(index, stages, outbox()) }, alive.clone())?;
     }
     Ok(chain)
 }
@@ -109,10 +113,11 @@ impl Chain {
         let mut stages: Vec<Vec<Stage>> = (0..lanes).map(|_| Vec::new()).collect();
         let (engine, outlet) = (&self.shared.engine, &*self.shared.outlet);
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        for (version, config) in self.shared.versions().iter().zip(&driver.plugins) {
+        for (plugin, (version, config)) in self.shared.versions().iter().zip(&driver.plugins).enumerate() {
             let lives = Memory::recall(version, config, outlet, lanes)?.start(version, config, engine, outlet)?;
             for (lane, live) in lives.into_iter().enumerate() {
-                stages[lane].push(Stage::new(live, lane));
+                let guard = Guard::new(config, plugin, lane, Arc::clone(&self.shared.alarm));
+                stages[lane].push(Stage::new(live, guard, lane));
             }
         }
         Ok(stages)
@@ -121,7 +126,7 @@ impl Chain {
     fn lane(&self, index: usize, stages: Vec<Stage>, outbox: Outbox) -> Lane {
         let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inboxes[index]));
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        Lane { index, shared, inbox, stages, outbox, batch, items, restarts }
+        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine: None, restarts }
     }
 
     fn start_lane(&mut self, lane: Lane, alive: std::sync::mpsc::SyncSender<()>) -> Result<(), Error> {
@@ -179,7 +184,9 @@ fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
 
 /// The program of `bytes` for `plugin`.
 pub(super) fn program(plugin: &PluginConfig, engine: &Engine, metrics: &PluginMetrics, bytes: &[u8]) -> Result<Program, Error> {
-    match Program::make(engine, bytes) {
+    let made = Program::make(engine, bytes);
+    let granted = made.and_then(|made| plugin.grants.allow(made.0.imports.iter().map(String::as_str)).map(|()| made));
+    match granted {
         Ok((program, origin)) => {
             metrics.code(origin.name());
             Ok(program)

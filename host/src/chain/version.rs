@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::capability::Grants;
 use super::engine::Engine;
 use super::metrics::PluginMetrics;
 use super::plugin::{Instance, Place, Setup};
@@ -31,6 +32,7 @@ pub(super) struct Version {
     pub(super) settings: String,
     pub(super) setup: Setup,
     pub(super) limits: Limits,
+    pub(super) grants: Grants,
     /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
     pub(super) checkpoint: Option<Duration>,
     pub(super) metrics: PluginMetrics,
@@ -63,9 +65,9 @@ impl Version {
         check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
         let routes = routes(name, &setup, ports)?;
         let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
-        let (limits, metrics) = (plugin.limits, metrics.clone());
+        let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
         let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
-        Ok((Self { reference, program, settings, setup, limits, checkpoint, metrics, routes }, instance))
+        Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, routes }, instance))
     }
 
     /// Where messages of `port` are owed; `None` is `out`.

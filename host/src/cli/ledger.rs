@@ -28,7 +28,8 @@ Reasons:
   dead-letters-evicted         made room for newer dead letters
   qos0-pressed                 a source had no room for level 0
   broker-session-lost          the devices' broker forgot us; how many is not known, so 0
-  by-hand                      an operator dropped it";
+  by-hand                      an operator dropped it
+  plugin-failed                a plugin with `on_error = \"drop\"` failed on it";
 
 /// Arguments of `tidegate ledger`.
 #[derive(Debug, Args)]

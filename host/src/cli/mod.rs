@@ -7,6 +7,7 @@ pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod lines;
+mod inspect;
 pub mod ledger;
 mod parked;
 mod place;
@@ -82,7 +83,7 @@ pub enum Command {
     History(plugins::HistoryArguments),
     /// Have a running gateway read its config again, and show what changes.
     Reload(swap::ReloadArguments),
-    /// Build plugins.
+    /// Build, sign and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// An outage in under a minute: brokers, devices and a gateway, all on this machine.

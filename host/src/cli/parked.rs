@@ -30,7 +30,8 @@ Examples:
   tidegate parked list -o json | jq -r '.letters[] | [.id, .topic, .detail] | @tsv'
 
 Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on \
-it; `too-long`, over a limit, so only its head is kept; `refused` for good by upstream.";
+it; `too-long`, over a limit, so only its head is kept; `refused` for good by upstream; `quarantined`, since what its device \
+sent before was bad too.";
 
 const SHOW: &str = "\
 Examples:
@@ -93,7 +94,7 @@ pub struct Which {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
     /// Of this reason only.
-    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused"])]
+    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined"])]
     reason: Option<String>,
 }
 

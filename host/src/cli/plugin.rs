@@ -8,7 +8,7 @@ use std::process::{Command as Process, Stdio};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Global, Output, print, say, sign};
+use super::{Global, Output, inspect, print, say, sign};
 use crate::exit::Exit;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -26,6 +26,8 @@ Needs cargo. The target wasm32-wasip2 is added through rustup where it is missin
 pub enum Command {
     /// Build a plugin written in Rust, and print where its component lies.
     Build(Build),
+    /// What a component is and asks for, in plain words.
+    Inspect(inspect::Inspect),
     /// Make a pair of keys for signing plugins.
     Keygen(sign::Keygen),
     /// Sign a component: who made it, which version it is, and until when it may be let in.
@@ -74,6 +76,7 @@ struct Built {
 pub fn run(global: &Global, command: Command) -> Exit {
     match command {
         Command::Build(arguments) => run_build(global, &arguments),
+        Command::Inspect(arguments) => inspect::inspect(global, &arguments),
         Command::Keygen(arguments) => sign::keygen(global, arguments),
         Command::Sign(arguments) => sign::sign_component(global, arguments),
         Command::Verify(arguments) => sign::verify(global, &arguments),

@@ -104,12 +104,15 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
             format!("{} filtered", count(flow.filtered)),
             format!("{} rejected", count(flow.rejected)),
         ];
+        details.extend((flow.dropped > 0).then(|| format!("{} dropped", count(flow.dropped))));
+        details.extend((flow.quarantined > 0).then(|| format!("{} devices quarantined", count(flow.quarantined))));
         details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
         details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
     }
     let mut lines = vec![row("flow", &flow.name, &details)];
     for plugin in &flow.plugins {
         let mut details = vec![short_digest(&plugin.digest).to_owned()];
+        details.extend(matches!(&*plugin.breaker, "open" | "half-open").then(|| format!("its breaker is {}", plugin.breaker)));
         let candidate = plugin.candidate.as_ref();
         details.extend(candidate.map(|tried| format!("{} is tried beside it: {}", short_digest(&tried.digest), tried.state)));
         details.extend(plugin.fallback.as_deref().map(|digest| format!("{} can come back", short_digest(digest))));
@@ -210,6 +213,7 @@ mod tests {
             candidate: swapping.then(|| Candidate { digest: digest.clone(), state: "on-probation".into() }),
             fallback: Some(digest.clone()),
             differs_from_config: swapping,
+            breaker: "closed".to_owned(),
         };
         let queue = |name: &str, on_disk| Queue {
             name: name.into(),
@@ -245,6 +249,8 @@ mod tests {
                 filtered: 100,
                 absorbed: 7,
                 rejected: 4,
+                dropped: 0,
+                quarantined: 0,
                 waiting: 5,
                 plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
             }],

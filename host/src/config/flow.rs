@@ -14,6 +14,7 @@ use super::class::Class;
 use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
+use super::guard;
 use super::plugin::{self, Common, Places};
 use super::tree::{Item, Node, Place};
 
@@ -77,6 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let (expires, dedup) = (expires(fields), dedup(fields));
     let priority = fields.flag("priority");
     let lanes = lanes(fields);
+    let quarantine = guard::quarantine(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
     let plugins = plugin::read_all(fields, names.plugins);
     let plugin_places = plugins.iter().map(|plugin| plugin.places).collect();
@@ -89,6 +91,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         ports,
         settles_with_any,
         topic,
+        quarantine,
     };
     Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, plugin_places }
 }

@@ -17,6 +17,7 @@ mod difference;
 mod fields;
 mod flow;
 mod globals;
+mod guard;
 mod layers;
 mod plugin;
 mod priority;

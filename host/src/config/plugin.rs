@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builtin;
-use crate::chain::{Artefact, Limits, OnError, PluginConfig, Probation, RefusedState};
+use crate::chain::{Artefact, Limits, PluginConfig, Probation, RefusedState};
 use crate::trust::Trust;
 
 use super::check::nearest;
 use super::code::Code;
 use super::fields::Fields;
+use super::guard;
 use super::tree::{Node, Place};
 
 /// A plugin, and where it was written.
@@ -61,7 +62,7 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         None => default_name,
     };
     let settings = settings(fields);
-    let on_error = on_error(fields);
+    let (on_error, breaker, grants) = (guard::on_error(fields), guard::breaker(fields), guard::grants(fields));
     let checkpoint = checkpoint(fields);
     let states = [("fresh", RefusedState::Fresh), ("required", RefusedState::Required)];
     let refused_state = fields.choice("refused_state", &states).unwrap_or_default();
@@ -70,8 +71,20 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
     let signed_as = fields.text("signed_as").unwrap_or(&name).into();
     let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
     let (name, trust) = (Arc::from(name), common.trust.clone());
-    let config =
-        PluginConfig { name, artefact, settings, limits, on_error, checkpoint, refused_state, probation, trust, signed_as };
+    let config = PluginConfig {
+        name,
+        artefact,
+        settings,
+        limits,
+        on_error,
+        breaker,
+        grants,
+        checkpoint,
+        refused_state,
+        probation,
+        trust,
+        signed_as,
+    };
     Plugin { config, places }
 }
 
@@ -118,20 +131,20 @@ fn settings(fields: &mut Fields<'_>) -> serde_json::Value {
     item.node.to_json()
 }
 
-fn on_error(fields: &mut Fields<'_>) -> OnError {
-    if let Some(later @ ("drop" | "pass" | "hold")) = fields.text("on_error") {
-        let message = format!("`on_error = \"{later}\"` is not available yet");
-        fields.problem(Code::Later, "on_error", message, "use \"park\": failed messages go to the dead letters".to_owned());
-        return OnError::Park;
-    }
-    fields.choice("on_error", &[("park", OnError::Park)]).unwrap_or_default()
-}
-
 fn checkpoint(fields: &mut Fields<'_>) -> Option<Duration> {
     if fields.find("checkpoint").is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off")) {
         return None;
     }
     Some(fields.duration("checkpoint", Duration::from_millis(10)..=Duration::from_secs(24 * 3_600)))
+}
+
+/// Three quarters of `memory`, unless the config says otherwise.
+fn recycle_bytes(limits: &mut Fields<'_>, memory_bytes: usize) -> usize {
+    match limits.find("recycle_at").map(|item| &item.node) {
+        None => memory_bytes / 4 * 3,
+        Some(Node::Text(text)) if text == "off" => usize::MAX,
+        Some(_) => usize::try_from(limits.size("recycle_at", 1 << 20..=1 << 30)).unwrap_or(usize::MAX),
+    }
 }
 
 fn probation(fields: &mut Fields<'_>) -> Probation {
@@ -150,8 +163,10 @@ fn probation(fields: &mut Fields<'_>) -> Probation {
 fn limits(fields: &mut Fields<'_>, stack_bytes: usize) -> Limits {
     let mut section = fields.section("limits");
     let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let memory_bytes = whole(section.size("memory", 1 << 20..=1 << 30));
     let limits = Limits {
-        memory_bytes: whole(section.size("memory", 1 << 20..=1 << 30)),
+        memory_bytes,
+        recycle_bytes: recycle_bytes(&mut section, memory_bytes),
         call_time: section.duration("time", Duration::from_millis(1)..=Duration::from_secs(60)),
         output_messages: section.count("output_messages", 1..=1_000_000) as usize,
         output_bytes: whole(section.size("output", 1 << 10..=256 << 20)),

@@ -73,6 +73,8 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
         assert_eq!(mqtt.protocol, mqtt::Protocol::default());
     }
     assert_eq!(format!("{:?}", flow.plugins[0].limits), format!("{:?}", chain::Limits::default()));
+    assert_eq!((flow.plugins[0].breaker, &flow.plugins[0].grants), (chain::BreakerConfig::default(), &chain::Grants::default()));
+    assert_eq!(flow.quarantine, Some(chain::QuarantineConfig::default()));
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
     assert_eq!((source.qos, uplink.qos, source.routes[0].ack), (Qos::default(), Qos::default(), Ack::default()));
     assert_eq!(config.log, Log::default());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Gateway;
 use crate::admin::{Check, Health};
+use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::spool::{Account, Condition};
 
 /// One check for each flow, and one for the spool.
@@ -12,11 +13,23 @@ pub fn checks(gateway: &Gateway) -> Vec<Check> {
     let flows = gateway.chains.iter().map(|chain| {
         let chain = Arc::clone(chain);
         let name = format!("flow {}", chain.name());
-        Check { name, look: Box::new(move || chain.failure().why().map_or(Health::Good, Health::Bad)) }
+        Check { name, look: Box::new(move || flow(&chain)) }
     });
     let spool = Arc::clone(&gateway.spool);
     let look = move || store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
     flows.chain([Check { name: "spool".to_owned(), look: Box::new(look) }]).collect()
+}
+
+fn flow(chain: &Chain) -> Health {
+    if let Some(why) = chain.failure().why() {
+        return Health::Bad(why);
+    }
+    let trouble = |plugin: &PluginInfo| match plugin.breaker {
+        BreakerState::Closed => None,
+        state => Some(format!("the breaker of plugin `{}` is {}", plugin.name, state.name())),
+    };
+    let troubles: Vec<_> = chain.plugins().iter().filter_map(trouble).collect();
+    if troubles.is_empty() { Health::Good } else { Health::Fair(troubles.join(", ")) }
 }
 
 /// What is wrong with the store, in words.

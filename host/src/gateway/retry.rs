@@ -166,7 +166,7 @@ fn way(chains: &[Arc<Chain>], record: &LetterRecord) -> Result<Way, String> {
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
         Reason::Refused if record.queue.is_none() => Err("it does not know the queue it was refused from".to_owned()),
         Reason::Refused => Ok(Way::Queue),
-        Reason::Rejected | Reason::Poison => {
+        Reason::Rejected | Reason::Poison | Reason::Quarantined => {
             let index = chains.iter().position(|chain| *chain.name() == record.flow);
             let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
             index.map(|index| Way::Chain { index, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))

@@ -93,6 +93,12 @@ pub struct Flow {
     pub absorbed: u64,
     /// Of these, those that became dead letters.
     pub rejected: u64,
+    /// Of these, those that were given up because of a plugin with `on_error = "drop"`.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Devices whose messages are not tried, since their last payloads were bad.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Messages that wait for a lane.
     pub waiting: u64,
     /// Its plugins, first to last.
@@ -108,6 +114,9 @@ pub struct Plugin {
     pub digest: String,
     /// A swap of it is under way.
     pub swapping: bool,
+    /// `closed`, `open` or `half-open`, the worst of its lanes; empty when stopped.
+    #[serde(default)]
+    pub breaker: String,
     /// The version that is tried beside it.
     #[serde(default)]
     pub candidate: Option<Candidate>,
@@ -328,6 +337,7 @@ fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
             name: info.name.to_string(),
             digest: info.digest.to_string(),
             swapping: info.change.is_some(),
+            breaker: info.breaker.name().to_owned(),
             candidate: Candidate::of(&info),
             fallback: entry.as_ref().and_then(|entry| entry.good_before()).map(|version| version.digest.clone()),
             differs_from_config: entry.is_some_and(|entry| entry.confirmed != entry.based_on),
@@ -345,6 +355,8 @@ fn flow_of(samples: &Samples, name: &str) -> Flow {
         filtered: fate("filtered"),
         absorbed: fate("absorbed"),
         rejected: fate("parked"),
+        dropped: fate("dropped"),
+        quarantined: samples.sum("tidegate_quarantined_devices", &[("flow", name)]),
         waiting: samples.sum("tidegate_chain_waiting_messages", &[("flow", name)]),
         plugins: Vec::new(),
     }

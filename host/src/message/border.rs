@@ -78,6 +78,8 @@ pub enum Reason {
     TooLong,
     /// Upstream refused it for good.
     Refused,
+    /// Its device is in quarantine: what it sent before was bad too, so no plugin was asked.
+    Quarantined,
 }
 
 impl Reason {
@@ -88,6 +90,7 @@ impl Reason {
             Self::Poison => "poison",
             Self::TooLong => "too-long",
             Self::Refused => "refused",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -151,11 +154,13 @@ pub enum LossReason {
     BrokerSessionLost,
     /// An operator gave it up.
     ByHand,
+    /// A plugin failed on it, or was not asked since it keeps failing, and its `on_error` is to drop.
+    PluginFailed,
 }
 
 impl LossReason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -167,6 +172,7 @@ impl LossReason {
         Self::Qos0Pressed,
         Self::BrokerSessionLost,
         Self::ByHand,
+        Self::PluginFailed,
     ];
 
     /// The name used in metrics, in the ledger and on the CLI.
@@ -183,6 +189,7 @@ impl LossReason {
             Self::Qos0Pressed => "qos0-pressed",
             Self::BrokerSessionLost => "broker-session-lost",
             Self::ByHand => "by-hand",
+            Self::PluginFailed => "plugin-failed",
         }
     }
 }
@@ -202,6 +209,8 @@ pub struct Loss {
     pub received_us: u64,
     /// Whether that clock had been set.
     pub is_clock_set: bool,
+    /// Released when the ledger has it on disk.
+    pub receipt: Option<Receipt>,
 }
 
 /// What a plugin remembers under one key, as it saved it.

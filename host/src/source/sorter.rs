@@ -129,6 +129,7 @@ impl Sorter {
             count: 0,
             received_us: now.wall_us,
             is_clock_set: now.is_set(),
+            receipt: None,
         }]);
     }
 
@@ -198,6 +199,7 @@ impl Sorter {
             count: 1,
             received_us: message.received_us,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
+            receipt: None,
         }
     }
 

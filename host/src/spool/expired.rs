@@ -2,7 +2,7 @@
 //! is through. A kill in between finds them owed, and expired again; one just behind it can count them twice, never not
 //! at all.
 
-use super::ledger::{Expired, Sheet};
+use super::ledger::{Settling, Sheet};
 use super::{Shared, locked};
 use crate::message::{LossReason, QueueId, Receipt, Stored};
 
@@ -23,15 +23,16 @@ impl Shared {
         self.note_with(sheet.into_entries(), |pending| pending.expire(queue, places));
     }
 
-    /// The ledger has these places for good.
-    pub(super) fn settle_expired(&self, expired: &[Expired]) {
-        for Expired { queue, from, to } in expired {
-            let Some(slot) = self.slot(*queue) else { continue };
+    /// The ledger has these for good.
+    pub(super) fn settle(&self, settling: Settling) {
+        settling.receipts.into_iter().for_each(Receipt::release);
+        for place in settling.places {
+            let Some(slot) = self.slot(place.queue) else { continue };
             let limits = self.limits(slot);
             let mut released: Vec<Receipt> = Vec::new();
             let due = {
                 let mut state = locked(&slot.queue);
-                state.expire(*from, *to, self.clock.now(), &mut released);
+                state.expire(place.from, place.to, self.clock.now(), &mut released);
                 state.next_due(limits)
             };
             released.into_iter().for_each(Receipt::release);

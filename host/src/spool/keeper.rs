@@ -28,14 +28,14 @@ use undo::Doubt;
 
 use super::chunk::{Extent, Packer};
 use super::folder::Folder;
-use super::ledger::{Books, Entry, Expired};
+use super::ledger::{Books, Entry, Settling};
 use super::letters::{Forgotten, Kept, Waiting};
 use super::notes::Notes;
 use super::queue::Mark;
 use super::room::{Condition, Room, Standing};
 use super::state::Changes;
 use super::store::{self, Store, StoreError};
-use super::{Ending, Error, LEDGER_EVERY_US, Shared, locked};
+use super::{Ending, Error, Shared, locked};
 
 /// Bytes of chunks of one queue in one commit: bounds what packing holds in RAM. The rest is due again at once.
 const COMMIT_BYTES: u64 = 16 << 20;
@@ -83,7 +83,7 @@ struct Work {
     draft: Option<Books>,
     /// What was given up before this commit, and the number of the change that holds it.
     pending: Vec<Entry>,
-    expired: Vec<Expired>,
+    settling: Settling,
     pending_stamp: Option<u64>,
 }
 
@@ -204,8 +204,7 @@ impl Keeper {
 
     /// When what was given up outside a commit is to be written (running clock).
     fn pending_due(&self) -> Option<u64> {
-        let pending = locked(&self.shared.pending);
-        if pending.is_urgent() { Some(0) } else { pending.since_us().map(|since| since.saturating_add(LEDGER_EVERY_US)) }
+        self.shared.pending_due(&locked(&self.shared.pending))
     }
 
     fn may_spill(&self) -> bool {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use books::{Books, Changes, Expired, Pending};
+pub(super) use books::{Books, Changes, Pending, Settling};
 pub(super) use form::to_json;
 pub(super) use sheet::Sheet;
 

@@ -22,7 +22,7 @@ const VERSION: u8 = 2;
 const HEADER: usize = 6;
 
 /// All reasons, in the order of their number on disk; new ones go to the end.
-pub(super) const REASONS: [Reason; 4] = [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused];
+pub(super) const REASONS: [Reason; 5] = [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined];
 
 /// The number of a reason on disk.
 pub(super) fn reason_number(reason: Reason) -> usize {
@@ -31,6 +31,7 @@ pub(super) fn reason_number(reason: Reason) -> usize {
         Reason::Poison => 1,
         Reason::TooLong => 2,
         Reason::Refused => 3,
+        Reason::Quarantined => 4,
     }
 }
 

@@ -81,7 +81,7 @@ pub use vault::{KeyId, SealingKey, Vault};
 
 use crate::message::{Backlog, Outlet};
 use link::Link;
-use shared::{Ending, LEDGER_EVERY_US, Purpose, Shared, Slot};
+use shared::{Ending, Purpose, Shared, Slot};
 use store::{Store, StoreError};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.

@@ -76,14 +76,15 @@ impl Outlet for Shared {
         self.bell.due(0);
     }
 
-    fn lose(&self, losses: Vec<Loss>) {
+    fn lose(&self, mut losses: Vec<Loss>) {
+        let receipts: Vec<_> = losses.iter_mut().filter_map(|loss| loss.receipt.take()).collect();
         let entry = |loss: Loss| {
             let message = Message { topic: loss.topic, key: loss.key, ..Message::default() };
             let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)));
             let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us);
             Entry { is_clock_set: loss.is_clock_set, topic: text(&message.topic), device: text(message.key()), ..plain }
         };
-        self.note(losses.into_iter().map(entry));
+        self.note_with(losses.into_iter().map(entry), |pending| pending.hold(receipts));
     }
 
     fn checkpoint(&self, batch: Vec<Checkpoint>) {

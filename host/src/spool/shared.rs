@@ -28,7 +28,7 @@ const STALL_US: u64 = 2_000_000;
 /// Heads in RAM beyond which messages without a receipt are dropped while the store cannot write.
 const HEADS_KEPT: usize = 4;
 /// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
-pub(super) const LEDGER_EVERY_US: u64 = 5_000_000;
+const LEDGER_EVERY_US: u64 = 5_000_000;
 
 /// What a store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,15 +222,28 @@ impl Shared {
     /// The same, and what `add` adds goes with it.
     pub(super) fn note_with(&self, entries: impl IntoIterator<Item = Entry>, add: impl FnOnce(&mut Pending)) {
         let now_us = self.clock.now();
-        {
+        let due = {
             let mut pending = locked(&self.pending);
             for entry in entries {
                 self.count(&entry);
                 pending.post(entry, now_us);
             }
             add(&mut pending);
+            self.pending_due(&pending)
+        };
+        if let Some(due) = due {
+            self.bell.due(due);
         }
-        self.bell.due(now_us.saturating_add(LEDGER_EVERY_US));
+    }
+
+    /// When what was given up outside a commit is to be written (running clock): sooner when a source waits for it.
+    pub(super) fn pending_due(&self, pending: &Pending) -> Option<u64> {
+        let commit_us = u64::try_from(self.config.commit_every.as_micros()).unwrap_or(u64::MAX);
+        if pending.is_urgent() {
+            return Some(0);
+        }
+        let wait = if pending.holds() { commit_us.min(LEDGER_EVERY_US) } else { LEDGER_EVERY_US };
+        pending.since_us().map(|since| since.saturating_add(wait))
     }
 
     /// An entry of which no more is known.

@@ -3,7 +3,7 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, Config, Limits, OnError, PluginConfig, Probation, RefusedState};
+use tidegate::chain::{Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, Probation, RefusedState};
 use tidegate::message::{FlowId, QueueId};
 use tidegate::trust::Trust;
 
@@ -15,6 +15,8 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         settings: settings.clone(),
         limits: Limits::default(),
         on_error: OnError::Park,
+        breaker: BreakerConfig::default(),
+        grants: Grants::default(),
         checkpoint: None,
         refused_state: RefusedState::default(),
         probation: Probation::default(),
@@ -30,5 +32,6 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         settles_with_any: false,
         ports: [("out".to_owned(), vec![QueueId(0)]), ("alarms".to_owned(), Vec::new())].into(),
         topic: None,
+        quarantine: None,
     }
 }

@@ -1,6 +1,7 @@
 //! The chain on a real guest: `tests/guests/probe`, which does on command whatever a plugin can do.
 
 mod faults;
+mod guard;
 mod run;
 mod state;
 mod swap;
@@ -15,7 +16,8 @@ use prometheus::Registry;
 
 use super::*;
 use crate::message::{
-    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, Message, MessageId, QueueId, Reason, Receipt, Remembered, Settled, Span,
+    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, LossReason, Message, MessageId, QueueId, Reason, Receipt, Remembered,
+    Settled, Span,
 };
 use crate::trust::Trust;
 
@@ -66,6 +68,7 @@ struct Collector {
 struct Seen {
     appends: Vec<(QueueId, Message)>,
     letters: Vec<(Message, Reason, String, Option<String>)>,
+    losses: Vec<Loss>,
     calls: usize,
     panics: usize,
     /// What checkpoints have kept, by plugin and key: version and value.
@@ -89,7 +92,10 @@ impl Outlet for Collector {
         self.changed.notify_all();
     }
 
-    fn lose(&self, _: Vec<Loss>) {}
+    fn lose(&self, mut losses: Vec<Loss>) {
+        losses.iter_mut().filter_map(|loss| loss.receipt.take()).for_each(Receipt::release);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).losses.extend(losses);
+    }
 
     fn park(&self, letters: Vec<DeadLetter>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,6 +160,8 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         settings: serde_json::Value::String(settings.to_owned()),
         limits: Limits::default(),
         on_error: OnError::Park,
+        breaker: BreakerConfig::default(),
+        grants: Grants::default(),
         checkpoint: None,
         refused_state: RefusedState::default(),
         probation: Probation::default(),
@@ -171,6 +179,7 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
         settles_with_any: false,
         ports: ports.into_iter().map(|(name, queues)| (name.to_owned(), queues)).collect(),
         topic: None,
+        quarantine: None,
     }
 }
 

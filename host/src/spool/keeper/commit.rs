@@ -93,7 +93,7 @@ impl Keeper {
         if !is_due && !has_told && self.work.bytes == 0 {
             return Ok(());
         }
-        (self.work.pending, self.work.expired) = locked(&self.shared.pending).take();
+        (self.work.pending, self.work.settling) = locked(&self.shared.pending).take();
         if self.work.pending.is_empty() && !has_told {
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Keeper {
                 Then::Accept(queue, place) => self.shared.accept(queue, place, place.next()),
             }
         }
-        self.shared.settle_expired(&work.expired);
+        self.shared.settle(work.settling);
         self.is_repeating &= !self.may_spill();
         if must_last {
             self.delay_us = RETRY_US.0;

@@ -7,7 +7,7 @@
 
 use super::{Keeper, QueueWork, Teller};
 use crate::message::Receipt;
-use crate::spool::ledger::{Entry, Expired};
+use crate::spool::ledger::{Entry, Settling};
 use crate::spool::locked;
 
 /// What may be on disk although its commit failed.
@@ -15,7 +15,7 @@ use crate::spool::locked;
 pub(super) struct Doubt {
     queues: Vec<QueueWork>,
     pending: Vec<Entry>,
-    expired: Vec<Expired>,
+    settling: Settling,
     pending_stamp: Option<u64>,
 }
 
@@ -38,8 +38,8 @@ impl Keeper {
         pile.keep(work.forgotten);
         drop(pile);
         locked(&self.shared.checkpoints).give_back(work.states, self.shared.clock.now());
-        let (queues, pending, expired, pending_stamp) = (work.queues, work.pending, work.expired, work.pending_stamp);
-        self.doubt = Doubt { queues, pending, expired, pending_stamp };
+        let (queues, pending, settling, pending_stamp) = (work.queues, work.pending, work.settling, work.pending_stamp);
+        self.doubt = Doubt { queues, pending, settling, pending_stamp };
         self.is_repeating = true;
     }
 
@@ -69,10 +69,10 @@ impl Keeper {
         }
         if is_in(doubt.pending_stamp) {
             self.tellers.iter_mut().for_each(Teller::committed);
-            self.shared.settle_expired(&doubt.expired);
+            self.shared.settle(doubt.settling);
         } else {
             self.tellers.iter_mut().for_each(Teller::not_committed);
-            locked(&self.shared.pending).give_back(doubt.pending, doubt.expired, self.shared.clock.now());
+            locked(&self.shared.pending).give_back(doubt.pending, doubt.settling, self.shared.clock.now());
         }
         released
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Entry, Ledger, form};
-use crate::message::{LossReason, QueueId};
+use crate::message::{LossReason, QueueId, Receipt};
 
 const TOTAL: u8 = b't';
 const UNTOLD: u8 = b'u';
@@ -188,12 +188,21 @@ pub(in crate::spool) struct Expired {
     pub to: u64,
 }
 
+/// What is settled once its entry in the ledger is on the medium.
+#[derive(Debug, Default)]
+pub(in crate::spool) struct Settling {
+    /// Places that are owed until then.
+    pub places: Vec<Expired>,
+    /// Claims of messages that never came into a queue.
+    pub receipts: Vec<Receipt>,
+}
+
 /// What was given up and waits for the next commit; merged as the ledger is, so it is bounded too.
 #[derive(Debug, Default)]
 pub(in crate::spool) struct Pending {
     ledger: Ledger,
     since_us: Option<u64>,
-    expired: Vec<Expired>,
+    settling: Settling,
     is_urgent: bool,
 }
 
@@ -207,16 +216,16 @@ impl Pending {
     /// These places are settled once what was posted is committed; runs without a gap are one.
     pub(in crate::spool) fn expire(&mut self, queue: QueueId, places: impl IntoIterator<Item = u64>) {
         for place in places {
-            match self.expired.last_mut() {
+            match self.settling.places.last_mut() {
                 Some(last) if last.queue == queue && last.to == place => last.to += 1,
-                _ => self.expired.push(Expired { queue, from: place, to: place + 1 }),
+                _ => self.settling.places.push(Expired { queue, from: place, to: place + 1 }),
             }
         }
     }
 
     /// These places are settled once what was posted is committed, and somebody waits for that.
     pub(in crate::spool) fn settle_soon(&mut self, queue: QueueId, places: impl IntoIterator<Item = Range<u64>>) {
-        self.expired.extend(places.into_iter().map(|Range { start: from, end: to }| Expired { queue, from, to }));
+        self.settling.places.extend(places.into_iter().map(|Range { start: from, end: to }| Expired { queue, from, to }));
         self.is_urgent = true;
     }
 
@@ -225,23 +234,34 @@ impl Pending {
         self.is_urgent
     }
 
+    /// These claims are released once what was posted is committed.
+    pub(in crate::spool) fn hold(&mut self, receipts: impl IntoIterator<Item = Receipt>) {
+        self.settling.receipts.extend(receipts);
+    }
+
+    /// Whether a source waits for the commit.
+    pub(in crate::spool) fn holds(&self) -> bool {
+        !self.settling.receipts.is_empty()
+    }
+
     /// Since when something waits (running clock).
     pub(in crate::spool) fn since_us(&self) -> Option<u64> {
         self.since_us
     }
 
     /// Takes everything.
-    pub(in crate::spool) fn take(&mut self) -> (Vec<Entry>, Vec<Expired>) {
-        let Self { ledger, expired, .. } = std::mem::take(self);
-        (ledger.entries.into_values().collect(), expired)
+    pub(in crate::spool) fn take(&mut self) -> (Vec<Entry>, Settling) {
+        let Self { ledger, settling, .. } = std::mem::take(self);
+        (ledger.entries.into_values().collect(), settling)
     }
 
     /// What could not be committed waits again.
-    pub(in crate::spool) fn give_back(&mut self, entries: Vec<Entry>, expired: Vec<Expired>, now_us: u64) {
+    pub(in crate::spool) fn give_back(&mut self, entries: Vec<Entry>, settling: Settling, now_us: u64) {
         for entry in entries {
             self.post(entry, now_us);
         }
-        self.expired.extend(expired);
+        self.settling.places.extend(settling.places);
+        self.settling.receipts.extend(settling.receipts);
     }
 
     /// What waits.
@@ -299,12 +319,12 @@ mod tests {
         pending.expire(QueueId(0), [3, 4, 5]);
         pending.expire(QueueId(0), [6, 9]);
         pending.expire(QueueId(1), [10]);
-        let (entries, expired) = pending.take();
+        let (entries, settling) = pending.take();
         let range = |queue, from, to| Expired { queue: QueueId(queue), from, to };
-        assert_eq!((entries.len(), &*expired), (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..]));
-        assert!(pending.since_us().is_none() && pending.take().1.is_empty());
-        pending.give_back(entries, expired, 2);
-        assert_eq!((pending.since_us(), pending.total(LossReason::Expired), pending.take().1.len()), (Some(2), 4, 3));
+        assert_eq!((entries.len(), &*settling.places), (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..]));
+        assert!(pending.since_us().is_none() && pending.take().1.places.is_empty());
+        pending.give_back(entries, settling, 2);
+        assert_eq!((pending.since_us(), pending.total(LossReason::Expired), pending.take().1.places.len()), (Some(2), 4, 3));
     }
 
     #[test]

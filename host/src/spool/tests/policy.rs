@@ -427,6 +427,34 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
 }
 
 #[test]
+fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
+    let folder = tempdir();
+    let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+    let mut bench = Bench::open(Config { commit_every: Duration::from_millis(500), ..config(folder.path()) });
+    let loss = |receipt| crate::message::Loss {
+        reason: LossReason::PluginFailed,
+        topic: Bytes::from_static(b"devices/d7/t"),
+        key: crate::message::Span { offset: 8, len: 2 },
+        count: 1,
+        received_us: 9,
+        is_clock_set: true,
+        receipt: Some(receipt),
+    };
+    let now_us = bench.shared.clock.now();
+    bench.shared.lose(vec![loss(burst.receipt(0)), loss(burst.receipt(1))]);
+    let due = bench.shared.pending_due(&locked(&bench.shared.pending)).unwrap();
+    assert!(due >= now_us + 500_000 && due < now_us + 5_000_000, "a source waits: {due} at {now_us}");
+    bench.script.fail_syncs(1);
+    assert!(!bench.commit() && !burst.is_settled(0) && !burst.is_settled(1));
+    bench.keeper.turn(bench.shared.clock.now());
+    assert!(bench.commit());
+    assert!(burst.is_settled(0) && burst.is_settled(1));
+    let bench = bench.reopen();
+    let entry = locked(&bench.shared.books).entries().next().unwrap().clone();
+    assert_eq!((entry.reason, entry.count, entry.device.as_deref()), (LossReason::PluginFailed, 2, Some("d7")));
+}
+
+#[test]
 fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
     let folder = tempdir();
     let mut bench = Bench::open(config(folder.path()));
@@ -437,6 +465,7 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
         count: 3,
         received_us: 9,
         is_clock_set: true,
+        receipt: None,
     };
     bench.shared.lose(vec![loss.clone(), loss]);
     assert_eq!(given_up(&bench, LossReason::Qos0Pressed), 6);

@@ -17,7 +17,7 @@ const GO: (usize, usize) = (1_000, 4 << 20);
 pub struct Filter {
     /// Of this flow only.
     pub flow: Option<String>,
-    /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`.
+    /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`, `quarantined`.
     pub reason: Option<String>,
 }
 

@@ -145,7 +145,8 @@ pub struct Record {
 pub struct Letter {
     /// Its name: boot and number.
     pub id: String,
-    /// `rejected`, `poison`, `too-long` (then the payload is only its head) or `refused`.
+    /// `rejected`, `poison`, `too-long` (then the payload is only its head), `refused` or
+    /// `quarantined`.
     pub reason: String,
     /// In words: the plugin's own, the trap with its back-trace and the guest's last lines, or upstream's code.
     pub detail: String,

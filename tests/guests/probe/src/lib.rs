@@ -67,6 +67,9 @@ mod guest {
         }
 
         fn count(&mut self, key: &[u8]) -> u64 {
+            if self.says("leak") {
+                std::mem::forget(std::hint::black_box(vec![1_u8; 512 << 10]));
+            }
             let step = if self.says("by-ten") { 10 } else { 1 };
             let count = self.counts.entry(key.to_vec()).or_default();
             *count += step;

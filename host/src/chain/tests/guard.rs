@@ -1,0 +1,132 @@
+//! Plugins and devices that keep failing, plugins that grow, and what they are granted.
+
+use super::*;
+
+fn failing(on_error: OnError, retry: Duration) -> Rig {
+    let breaker = BreakerConfig { after: 3, retry, close_after: 2, ..BreakerConfig::default() };
+    Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { on_error, breaker, ..plugin("probe", "") }]) })
+}
+
+fn run(rig: &Rig, key: &str, payloads: &[&str]) {
+    rig.payloads(key, payloads);
+}
+
+fn state(rig: &Rig) -> BreakerState {
+    rig.chain.plugins()[0].breaker
+}
+
+#[test]
+fn an_open_breaker_parks_without_asking_and_closes_after_good_messages() {
+    let rig = failing(OnError::Park, Duration::from_millis(1));
+    run(&rig, "d1", &["trap", "trap", "trap"]);
+    assert_eq!(state(&rig), BreakerState::Open);
+    let deadline = Instant::now() + PATIENCE;
+    while state(&rig) != BreakerState::Closed {
+        assert!(Instant::now() < deadline, "it does not close");
+        run(&rig, "d1", &["a"]);
+    }
+    assert_eq!(rig.payloads("d1", &["b", "c"]).len(), 2);
+}
+
+#[test]
+fn while_it_is_open_messages_are_parked_with_the_last_fault() {
+    let rig = failing(OnError::Park, Duration::from_secs(3_600));
+    run(&rig, "d1", &["trap", "trap", "trap", "good"]);
+    let letters = rig.letters();
+    let (message, reason, detail, plugin) = letters.last().unwrap();
+    assert_eq!((payload(message).as_str(), *reason, plugin.as_deref()), ("good", Reason::Poison, Some("probe")));
+    assert!(detail.contains("breaker is open; its last fault: trap"), "{detail}");
+    assert_eq!((letters.len(), rig.fate("parked")), (4, 4.0));
+}
+
+#[test]
+fn what_is_dropped_is_told_to_the_ledger_with_its_receipt() {
+    let rig = failing(OnError::Drop, Duration::from_secs(3_600));
+    run(&rig, "d1", &["trap", "a", "trap", "trap", "b"]);
+    let seen = rig.seen();
+    let lost: Vec<_> = seen.losses.iter().map(|loss| (loss.reason, &*loss.topic)).collect();
+    assert_eq!(lost, [(LossReason::PluginFailed, &b"devices/d1"[..]); 4]);
+    assert_eq!((seen.letters.len(), seen.appends.len()), (0, 1));
+    drop(seen);
+    assert_eq!((rig.fate("dropped"), rig.fate("forwarded")), (4.0, 1.0));
+}
+
+#[test]
+fn what_is_passed_goes_on_as_it_came_and_in_order() {
+    let rig = failing(OnError::Pass, Duration::from_secs(3_600));
+    assert_eq!(
+        rig.payloads("d1", &["a", "trap", "trap", "b", "trap", "trap", "c"]),
+        ["a 1", "trap", "trap", "b 2", "trap", "trap", "c"]
+    );
+    assert_eq!((rig.letters().len(), rig.fate("forwarded")), (0, 7.0));
+}
+
+#[test]
+fn who_knows_other_versions_is_told_when_a_breaker_opens() {
+    let rig = failing(OnError::Park, Duration::from_secs(3_600));
+    let told: Arc<Mutex<Vec<Opened>>> = Arc::default();
+    let hook = Arc::clone(&told);
+    rig.chain.on_opened(move |opened| hook.lock().unwrap().push(opened));
+    run(&rig, "d1", &["trap", "trap", "trap", "trap"]);
+    let told = told.lock().unwrap();
+    assert_eq!((told.len(), &*told[0].flow, told[0].plugin), (1, "climate", 0));
+    assert_eq!(told[0].digest, rig.chain.plugins()[0].digest);
+    assert!(told[0].why.starts_with("trap"), "{}", told[0].why);
+}
+
+#[test]
+fn a_device_with_bad_payloads_is_quarantined_and_the_others_go_on() {
+    let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
+    let rig = Rig::new(Config { lanes: 2, quarantine, ..config(vec![plugin("probe", "")]) });
+    (0..3).for_each(|_| run(&rig, "d1", &["reject"]));
+    run(&rig, "d1", &["good"]);
+    assert_eq!(rig.payloads("d2", &["a"]), ["a 1"]);
+    let letters = rig.letters();
+    let (message, reason, detail, plugin) = letters.last().unwrap();
+    assert_eq!((payload(message).as_str(), *reason, plugin.as_deref()), ("good", Reason::Quarantined, None));
+    assert!(detail.contains("device `d1` is quarantined after 3 bad payloads in a row"), "{detail}");
+}
+
+#[test]
+fn an_instance_that_has_grown_is_replaced_with_its_state() {
+    let limits = Limits { memory_bytes: 8 << 20, recycle_bytes: 2 << 20, ..Limits::default() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, ..plugin("probe", "leak") }]) });
+    let mut expected = 0;
+    for _ in 0..40 {
+        expected += 1;
+        assert_eq!(rig.payloads("d1", &["a"]), [format!("a {expected}")]);
+    }
+    let recycled = rig.metric("tidegate_plugin_recycled_total", &[]);
+    assert!(recycled >= 2.0, "{recycled}");
+    assert_eq!(rig.letters().len(), 0);
+}
+
+#[test]
+fn a_topic_that_is_not_granted_costs_its_message() {
+    let grants = Grants { topics: vec!["own/d1".to_owned(), "alarms/#".to_owned()], ..Grants::default() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { grants, ..plugin("probe", "") }]) });
+    run(&rig, "d1", &["topic", "a"]);
+    run(&rig, "d2", &["topic", "b"]);
+    let letters = rig.letters();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert!(letters[0].2.contains("may not publish to `own/d2`") && letters[0].2.contains("alarms/#"), "{}", letters[0].2);
+    assert_eq!((rig.errors(FaultKind::Contract), rig.fate("forwarded")), (2.0, 3.0), "the batch, and the message");
+}
+
+#[test]
+fn an_import_that_is_not_granted_is_refused_with_the_line_to_add() {
+    let grants = Grants { clock: false, ..Grants::default() };
+    let refused = Rig::after(Arc::default(), config(vec![PluginConfig { grants, ..plugin("probe", "") }])).err().unwrap();
+    let text = refused.to_string();
+    assert!(text.contains("reads the clock") && text.contains("add \"clock\""), "{text}");
+}
+
+#[test]
+fn what_a_component_is_is_told_without_running_a_flow() {
+    let found = inspect(&probe_bytes(), engine(), Some(&serde_json::Value::String("ports tick".to_owned()))).unwrap();
+    assert_eq!((found.contract.as_str(), found.has_timer, found.has_state), ("0.1.0", true, true));
+    assert!(found.imports.iter().any(|import| import.capability == Capability::Clock), "{:?}", found.imports);
+    let setup = found.setup.unwrap().unwrap();
+    assert_eq!((setup.ports, setup.tick_every), (vec!["alarms".to_owned()], Some(Duration::from_millis(1))));
+    assert!(found.memory_bytes > Some(0) && found.digest.len() == 64);
+}

@@ -1,0 +1,128 @@
+//! `tidegate plugin inspect`: what a component is, and what it asks for, in plain words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::show::bytes;
+use super::{Global, Output, print, say, with_causes};
+use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
+use crate::exit::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate plugin inspect rule.wasm
+  tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
+  tidegate plugin inspect rule.wasm -o json | jq -r '.imports[].capability'
+
+Runs nothing of it but, with --settings, its `configure`, within the limits of a gateway. Ends with 4 when no gateway
+would let it in.";
+
+/// Arguments of `tidegate plugin inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Inspect {
+    /// The component.
+    #[arg(value_name = "FILE")]
+    component: PathBuf,
+    /// Settings as JSON: configures it and tells its ports.
+    #[arg(long, value_name = "JSON", value_parser = json_value)]
+    settings: Option<Value>,
+}
+
+fn json_value(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+/// Does what was asked.
+pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
+    let content = match std::fs::read(&arguments.component) {
+        Ok(content) => content,
+        Err(error) => {
+            say(&format!("error: cannot read `{}`: {error}", arguments.component.display()));
+            return Exit::Failed;
+        }
+    };
+    let limits = CompileLimits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
+    let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None));
+    match engine.and_then(|engine| chain::inspect(&content, &engine, arguments.settings.as_ref())) {
+        Ok(found) => {
+            print(&match global.output {
+                Output::Text => text(&found),
+                Output::Json => document(&found).to_string(),
+            });
+            let is_good = found.refused.is_none() && !matches!(found.setup, Some(Err(_)));
+            if is_good { Exit::Done } else { Exit::Plugin }
+        }
+        Err(error) => {
+            say(&format!("error: {}", with_causes(&error)));
+            Exit::Plugin
+        }
+    }
+}
+
+/// The capabilities among the imports, each once.
+fn capabilities(found: &Inspection) -> Vec<Capability> {
+    let mut capabilities: Vec<_> = found.imports.iter().map(|import| import.capability).collect();
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    capabilities.retain(|capability| *capability != Capability::Types);
+    capabilities
+}
+
+fn exports(found: &Inspection) -> Vec<&'static str> {
+    let there = [("transform", found.has_transform), ("timer", found.has_timer), ("state", found.has_state)];
+    there.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+}
+
+fn text(found: &Inspection) -> String {
+    let mut lines = vec![
+        format!("digest     {}", found.digest),
+        format!("size       {}", bytes(found.bytes as u64)),
+        format!("contract   {}", if found.contract.is_empty() { "none of ours" } else { &found.contract }),
+        format!("exports    {}", exports(found).join(", ")),
+    ];
+    for (index, capability) in capabilities(found).into_iter().enumerate() {
+        let grant = capability.grant().map(|grant| format!(" [grant: {grant}]")).unwrap_or_default();
+        lines.push(format!("{}{}{grant}", if index == 0 { "imports    " } else { "           " }, capability.words()));
+    }
+    let unknown = found.imports.iter().filter(|import| import.capability == Capability::Unknown);
+    lines.extend(unknown.map(|import| format!("           unknown: {}", import.name)));
+    lines.extend(found.memory_bytes.map(|memory| format!("memory     {} at its start", bytes(memory as u64))));
+    lines.push(format!("compiled   in {:?}", Duration::from_millis(found.compile_time.as_millis() as u64)));
+    match &found.setup {
+        None => {}
+        Some(Err(why)) => lines.push(format!("settings   refused: {why}")),
+        Some(Ok(asked)) => {
+            let ports = if asked.ports.is_empty() { "out".to_owned() } else { format!("out, {}", asked.ports.join(", ")) };
+            lines.push(format!("ports      {ports}"));
+            lines.extend(asked.tick_every.map(|every| format!("ticks      every {every:?}")));
+        }
+    }
+    lines.extend(found.refused.as_ref().map(|why| format!("refused    {why}")));
+    lines.join("\n")
+}
+
+fn document(found: &Inspection) -> Value {
+    let import = |import: &chain::Import| {
+        let capability = format!("{:?}", import.capability).to_lowercase();
+        json!({
+            "name": import.name, "capability": capability, "words": import.capability.words(),
+            "grant": import.capability.grant(),
+        })
+    };
+    let setup = found.setup.as_ref().map(|setup| match setup {
+        Ok(asked) => json!({
+            "ports": asked.ports, "tick_every_us": asked.tick_every.map(|every| every.as_micros() as u64),
+            "state_version": asked.state_version, "memory_bytes": asked.memory_bytes,
+        }),
+        Err(why) => json!({ "error": why }),
+    });
+    json!({
+        "digest": &*found.digest, "bytes": found.bytes, "contract": found.contract, "exports": exports(found),
+        "imports": found.imports.iter().map(import).collect::<Vec<_>>(), "memory_bytes": found.memory_bytes,
+        "compile_ms": found.compile_time.as_millis() as u64, "refused": found.refused, "setup": setup,
+    })
+}
