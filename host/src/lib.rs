@@ -8,6 +8,7 @@ pub mod mqtt;
 pub mod source;
 pub mod builtin;
 pub mod chain;
+pub mod recording;
 pub mod spool;
 pub mod uplink;
 pub mod admin;

@@ -42,7 +42,7 @@ pub(super) enum Fate {
 impl Fate {
     pub(super) const ALL: [Self; 4] = [Self::Filtered, Self::Absorbed, Self::Parked, Self::Forwarded];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",
             Self::Absorbed => "absorbed",
@@ -150,6 +150,12 @@ pub(super) struct PluginMetrics {
 impl PluginMetrics {
     pub(super) fn error(&self, kind: FaultKind) {
         self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).inc();
+    }
+
+    /// Faults so far, by kind.
+    pub(super) fn errors(&self) -> impl Iterator<Item = (FaultKind, u64)> {
+        let count = |kind: FaultKind| self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).get();
+        FaultKind::ALL.into_iter().map(move |kind| (kind, count(kind)))
     }
 
     pub(super) fn reload(&self, result: &str) {

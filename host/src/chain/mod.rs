@@ -31,6 +31,7 @@ mod outbox;
 mod plugin;
 mod program;
 mod recall;
+mod replay;
 mod settings;
 mod stage;
 mod start;
@@ -52,6 +53,7 @@ pub use fault::{Fault, FaultKind};
 pub use hop::Hop;
 pub use metrics::Metrics;
 pub use program::Unusable;
+pub use replay::{Player, Ran, Replay, Score, offline};
 pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState, TopicTemplate};
 pub use start::check;
 pub use swap::{Change, Refused, Step, Swapped};
@@ -63,7 +65,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
+use crate::message::{Delivery, Intake, Mint, Outlet, Tape, key_hash};
 use inbox::{Command, Inbox};
 use lane::Shared;
 use version::Version;
@@ -137,6 +139,12 @@ impl Chain {
     /// Name of the flow.
     pub fn name(&self) -> &Arc<str> {
         &self.shared.name
+    }
+
+    /// From now on `tape` takes down what the lanes are told: for good, and the first tape only.
+    pub fn record(&self, tape: Arc<dyn Tape>) {
+        // A second tape would be a mistake of the gateway's own start; the first goes on.
+        let _ = self.shared.tape.set(tape);
     }
 
     /// How the gateway learns that a lane has ended although nobody stopped it.

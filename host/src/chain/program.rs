@@ -52,7 +52,6 @@ pub enum Unusable {
 pub(super) struct Program {
     pre: InstancePre<Guest>,
     digest: Arc<str>,
-    seed: u64,
     pub(super) transform: Transform,
     pub(super) tick: Option<ComponentExportIndex>,
     pub(super) state: Option<State>,
@@ -89,18 +88,12 @@ impl Program {
             let function = |name| component.get_export_index(Some(&state), name);
             Some(State { save: function("save")?, restore: function("restore")? })
         });
-        let seed = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
-        Ok((Self { pre, digest: hexadecimal(&digest), seed, transform, tick, state }, origin))
+        Ok((Self { pre, digest: hexadecimal(&digest), transform, tick, state }, origin))
     }
 
     /// SHA-256 of the component, in hexadecimal.
     pub(super) fn digest(&self) -> &Arc<str> {
         &self.digest
-    }
-
-    /// Seed of the random numbers of its instances.
-    pub(super) fn seed(&self) -> u64 {
-        self.seed
     }
 
     pub(super) fn pre(&self) -> &InstancePre<Guest> {
