@@ -22,6 +22,7 @@ mod outage;
 mod policy;
 mod power;
 mod protocol;
+mod replay;
 mod scene;
 mod shutdown;
 mod slow;
@@ -46,6 +47,7 @@ fn cases() -> Vec<Trial> {
         tls::cases(),
         hostile::cases(),
         swap::cases(),
+        replay::cases(),
         compile::cases(),
         state::cases(),
         outage::cases(),

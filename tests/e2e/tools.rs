@@ -47,7 +47,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
 }
 
 /// The same, which must end with `code`; what it said on standard output and on standard error.
-fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
+pub fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
     let output = ask(folder, arguments)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, error) = (text(&output.stdout), text(&output.stderr));

@@ -44,7 +44,7 @@ mod trial;
 mod version;
 mod watch;
 
-pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
+pub use compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
@@ -53,7 +53,7 @@ pub use fault::{Fault, FaultKind};
 pub use hop::Hop;
 pub use metrics::Metrics;
 pub use program::Unusable;
-pub use replay::{Player, Ran, Replay, Score, offline};
+pub use replay::{Player, Ran, Replay, Score, digest_of, offline};
 pub use settings::{Artefact, Config, Limits, OnError, PluginConfig, RefusedState, TopicTemplate};
 pub use start::check;
 pub use swap::{Change, Refused, Step, Swapped};

@@ -17,10 +17,10 @@ use super::fault::FaultKind;
 use super::live::Live;
 use super::metrics::{Fate, Metrics};
 use super::outbox::{Ends, Item, NO_ORIGIN, Outbox};
-use super::settings::Config;
+use super::settings::{Config, PluginConfig};
 use super::stage::Stage;
 use super::version::Version;
-use super::{Error, lane_of, start};
+use super::{Error, lane_of, program, start};
 use crate::clock::Now;
 use crate::message::{DeadLetter, Message, Mint, QueueId, Reason};
 
@@ -78,6 +78,14 @@ pub struct Score {
 /// There is no thread to be had.
 pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
     start::beside(engine, tokio::runtime::Handle::try_current().ok().as_ref(), || Ok(work()))
+}
+
+/// SHA-256 of a plugin's component, in hexadecimal.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_of(plugin: &PluginConfig) -> Result<Arc<str>, Error> {
+    Ok(program::digest_of(&program::read(&plugin.name, &plugin.artefact)?))
 }
 
 /// A replay under way.

@@ -6,11 +6,15 @@ pub mod check;
 pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod differences;
 mod lines;
 pub mod ledger;
 mod parked;
 mod place;
 pub mod plugin;
+pub mod recording;
+mod reel;
+pub mod replay;
 pub mod run;
 mod show;
 pub mod sim;
@@ -36,6 +40,7 @@ Examples:
   tidegate parked list                            what could not be processed, and why
   tidegate ledger                                 what was given up, and why
   tidegate plugin build plugins/my-rule           a plugin's source to a component
+  tidegate replay --flow climate --with rule.wasm what a changed rule would have done
 
 Every setting, its default and the reason for it: tidegate check --manual";
 
@@ -68,6 +73,11 @@ pub enum Command {
     /// What is owed upstream: look into it, export, import, check, repair, drop.
     #[command(subcommand)]
     Spool(spool::Command),
+    /// What came in, as a flow recorded it: list, export, clear.
+    #[command(subcommand)]
+    Recording(recording::Command),
+    /// Run a recording through a flow off-line, as it is and with a candidate, and say what would have differed.
+    Replay(replay::Arguments),
     /// Build plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -201,6 +211,8 @@ impl Cli {
             Command::Ledger(arguments) => ledger::run(&self.global, &arguments, surroundings),
             Command::Parked(command) => parked::run(&self.global, command, surroundings),
             Command::Spool(command) => spool::run(&self.global, command, surroundings),
+            Command::Recording(command) => recording::run(&self.global, command, surroundings),
+            Command::Replay(arguments) => replay::run(&self.global, &arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),

@@ -153,12 +153,15 @@ pub enum Place {
 pub struct Store(Files);
 
 /// A running gateway, or else the config of one that does not run.
-enum Found {
+pub enum Found {
+    /// Its control socket.
     Running(Client),
+    /// Its config.
     Stopped(Box<Config>),
 }
 
-fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Found, Failure> {
+/// Looks for the running gateway.
+pub fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Found, Failure> {
     if let Some(data_dir) = &at.data_dir
         && let Some(client) = Client::reach(data_dir)?
     {

@@ -13,6 +13,7 @@ mod control;
 mod health;
 mod live;
 mod metrics;
+pub mod recordings;
 pub mod retry;
 mod signals;
 mod stages;
@@ -32,6 +33,7 @@ use crate::chain::{self, Chain, Engine, Wiring, Workshop};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
+use crate::recording::Recorder;
 use crate::spool::{self, Spool};
 
 use live::Live;
@@ -101,7 +103,9 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         build(&config, &wiring)?
     };
     report_strange_states(&config, &spool);
-    let ended = runtime.block_on(Gateway { config, registry, metrics, spool, chains, mint }.serve(admin, signals, origin));
+    let recorders = recordings::start(&config, &chains, &registry)?;
+    let ended =
+        runtime.block_on(Gateway { config, registry, metrics, spool, chains, recorders, mint }.serve(admin, signals, origin));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
@@ -133,6 +137,7 @@ struct Gateway {
     metrics: Metrics,
     spool: Arc<Spool>,
     chains: Vec<Arc<Chain>>,
+    recorders: Vec<Arc<Recorder>>,
     mint: Arc<Mint>,
 }
 
@@ -219,12 +224,14 @@ impl Gateway {
 
     async fn drain(&self, stages: &mut Stages, live: Live, deadline: Instant) {
         stages.drain_sources();
-        let chains = self.chains.clone();
+        let (chains, recorders) = (self.chains.clone(), self.recorders.clone());
         let left = || deadline.saturating_duration_since(Instant::now());
         let limit = left();
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop();
-            chains.iter().map(|chain| chain.stop(limit)).sum::<usize>()
+            let left = chains.iter().map(|chain| chain.stop(limit)).sum::<usize>();
+            recorders.iter().for_each(|recorder| recorder.stop());
+            left
         });
         match lanes.await {
             Ok(0) => {}

@@ -66,21 +66,15 @@ impl Event {
     /// Its block does not unpack or decode.
     pub fn all(segment: &Segment) -> Result<Vec<Self>, Damage> {
         let block = segment.unpack()?;
-        let mut rest = std::io::Cursor::new(block.as_ref());
-        let mut events = Vec::new();
-        while (rest.position() as usize) < block.len() {
-            let start = rest.position() as usize;
-            let damage = |_| Damage::Event(events.len());
-            let mut input = rmp_serde::Deserializer::from_read_ref(&block[start..]);
-            input.set_max_depth(8);
-            let mark = Mark::deserialize(&mut input).map_err(damage)?;
+        let mut input = rmp_serde::Deserializer::from_read_ref(block.as_ref());
+        input.set_max_depth(8);
+        let mut event = || {
+            let mark = Mark::deserialize(&mut input).ok()?;
             let messages = if mark.kind == BATCH { mark.number } else { 0 };
-            let event = mark.event(read(&mut input, messages, &block).map_err(damage)?).ok_or(Damage::Event(events.len()))?;
-            let left = input.get_ref().len();
-            rest.set_position((block.len() - left) as u64);
-            events.push(event);
-        }
-        Ok(events)
+            let messages = read(&mut input, messages, &block).ok()?;
+            mark.event(messages)
+        };
+        (0..segment.about.events).map(|index| event().ok_or(Damage::Event(index))).collect()
     }
 }
 
@@ -131,8 +125,9 @@ impl Buffer {
 
     fn mark(&mut self, kind: u8, lane: usize, number: u32, now: Now) {
         if self.raw.is_empty() {
-            self.about = About { messages: 0, since_us: now.wall_us, until_us: now.wall_us };
+            self.about = About { since_us: now.wall_us, until_us: now.wall_us, ..About::default() };
         }
+        self.about.events += 1;
         self.about.until_us = self.about.until_us.max(now.wall_us);
         self.about.since_us = self.about.since_us.min(now.wall_us);
         let lane = u16::try_from(lane).unwrap_or(u16::MAX);

@@ -4,7 +4,7 @@
 //! "TGREC" version u8 0 0                                                              the file's first eight bytes
 //! frame*:  length u32 │ crc u32 │ body                                  CRC-32 of the body; `length` is that of the body
 //! the first body:   the header, JSON: flow, lanes, plugins with their digests (no settings unless asked for)
-//! the others:       raw u32 │ messages u32 │ since u64 │ until u64 │ LZ4 block        wall clock, microseconds
+//! the others:       raw u32 │ events u32 │ messages u32 │ since u64 │ until u64 │ LZ4 block        wall clock, microseconds
 //! the block, `raw` bytes when unpacked, in MessagePack: events, see `event.rs`
 //! ```
 //!
@@ -23,7 +23,7 @@ pub(super) const MAGIC: [u8; 8] = *b"TGREC\x01\0\0";
 /// Bytes before a body: its length and its sum.
 pub(super) const FRAME: usize = 8;
 /// Bytes of a body before its block.
-const ABOUT: usize = 24;
+const ABOUT: usize = 28;
 /// No body is longer: a buffer has at most a batch beyond 64 KiB, and batches are bounded (`recorder.rs`).
 pub(super) const LONGEST: usize = 32 << 20;
 /// LZ4 expands a byte to 255 at the most, which bounds what a damaged length can make us reserve.
@@ -52,7 +52,7 @@ pub enum Damage {
     Header(String),
     /// A block does not unpack, or an event does not decode.
     #[error("event {0} of a segment does not decode")]
-    Event(usize),
+    Event(u32),
 }
 
 /// What a recording is of.
@@ -110,6 +110,8 @@ impl Header {
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
+    /// Events.
+    pub events: u32,
     /// Messages.
     pub messages: u32,
     /// Wall clock of its first event, microseconds since 1970.
@@ -133,6 +135,7 @@ impl Segment {
         let block = compress(raw);
         let mut body = Vec::with_capacity(ABOUT + block.len());
         body.extend_from_slice(&u32::try_from(raw.len()).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend_from_slice(&about.events.to_le_bytes());
         body.extend_from_slice(&about.messages.to_le_bytes());
         body.extend_from_slice(&about.since_us.to_le_bytes());
         body.extend_from_slice(&about.until_us.to_le_bytes());
@@ -190,10 +193,10 @@ fn about(body: &[u8]) -> Result<(About, usize), Damage> {
     }
     let word = |at: usize| body[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
     let raw = half(body, 0) as usize;
-    if raw > (body.len() - ABOUT).saturating_mul(MAX_EXPANSION) {
+    if raw > (body.len() - ABOUT).saturating_mul(MAX_EXPANSION) || half(body, 4) as usize > raw {
         return Err(Damage::Lengths);
     }
-    Ok((About { messages: half(body, 4), since_us: word(8), until_us: word(16) }, raw))
+    Ok((About { events: half(body, 4), messages: half(body, 8), since_us: word(12), until_us: word(20) }, raw))
 }
 
 fn half(bytes: &[u8], at: usize) -> u32 {

@@ -26,6 +26,9 @@ pub use recorder::{Metrics, Recorder};
 
 use std::path::PathBuf;
 
+/// What a recording takes of memory beside what it keeps there: buffers that wait, and that are packed.
+pub const DESK_BYTES: u64 = 6 << 20;
+
 /// Where a recording is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {

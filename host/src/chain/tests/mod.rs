@@ -1,6 +1,7 @@
 //! The chain on a real guest: `tests/guests/probe`, which does on command whatever a plugin can do.
 
 mod faults;
+mod replay;
 mod run;
 mod state;
 mod swap;
