@@ -9,6 +9,7 @@ pub mod source;
 pub mod builtin;
 pub mod trust;
 pub mod chain;
+pub mod recording;
 pub mod spool;
 pub mod uplink;
 pub mod versions;

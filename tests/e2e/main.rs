@@ -24,6 +24,7 @@ mod outage;
 mod policy;
 mod power;
 mod protocol;
+mod replay;
 mod scene;
 mod shutdown;
 mod signature;
@@ -51,6 +52,7 @@ fn cases() -> Vec<Trial> {
         signature::cases(),
         swap::cases(),
         candidates::cases(),
+        replay::cases(),
         compile::cases(),
         live::cases(),
         state::cases(),

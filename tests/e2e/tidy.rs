@@ -31,6 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("chain", &["message", "clock", "builtin", "trust"]),
     ("spool", &["message", "clock"]),
     ("uplink", &["message", "mqtt", "clock"]),
+    ("recording", &["message", "clock"]),
     ("admin", &[]),
 ];
 

@@ -8,7 +8,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use sample::{Excerpt, Sample, Shown};
+pub use sample::{Excerpt, Input, Sample, Shown};
 
 use std::collections::BTreeMap;
 
@@ -65,6 +65,45 @@ pub enum Outcome {
     Rejected,
     /// The plugin failed on it, or it cannot be sent.
     Failed,
+}
+
+impl Kind {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl Part {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outcome => "outcome",
+            Self::Number => "number",
+            Self::Port => "port",
+            Self::Topic => "topic",
+            Self::Key => "key",
+            Self::Headers => "headers",
+            Self::Payload => "payload",
+            Self::Marks => "marks",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Absorbed => "absorbed",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How much of the differences is kept.

@@ -2,7 +2,8 @@
 //! ring with the last it wrote.
 //!
 //! Time and random numbers are the host's, so that runs can be repeated: the clocks stand still during a call and
-//! show the batch's time; random numbers come from a generator seeded by lane and component. They are not secret.
+//! show the batch's time; random numbers come from a generator seeded by the plugin's name and lane, so that two versions
+//! side by side draw the same. They are not secret.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};

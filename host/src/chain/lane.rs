@@ -2,7 +2,7 @@
 //! and runs it through the plugins in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::Returned;
@@ -16,7 +16,7 @@ use super::quarantine::Quarantine;
 use super::stage::{Broken, Stage};
 use super::version::Version;
 use crate::clock::Now;
-use crate::message::{Delivery, FlowId, Outlet, QueueId};
+use crate::message::{Delivery, FlowId, Outlet, QueueId, Tape};
 
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
 const MAX_RESTARTS: usize = 3;
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) alarm: Arc<Alarm>,
     /// The version of each plugin that is confirmed.
     pub(super) versions: Mutex<Vec<Arc<Version>>>,
+    /// Where what the lanes are told is taken down, in a flow that is recorded.
+    pub(super) tape: OnceLock<Arc<dyn Tape>>,
 }
 
 impl Shared {
@@ -145,6 +147,9 @@ impl Lane {
     }
 
     fn run_batch(&mut self, now: Now) -> Result<(), Broken> {
+        if let Some(tape) = self.shared.tape.get() {
+            tape.batch(self.index, now, &self.batch);
+        }
         self.outbox.begin(self.batch.len());
         self.items.clear();
         let item = |(origin, delivery): (usize, Delivery)| Item {
@@ -169,6 +174,9 @@ impl Lane {
         for index in 0..self.stages.len() {
             self.outbox.begin(0);
             if self.stages[index].tick(moment, now, self.shared.flow, &mut self.outbox)? {
+                if let Some(tape) = self.shared.tape.get() {
+                    tape.tick(self.index, index, now);
+                }
                 self.items.clear();
                 self.items.append(&mut self.outbox.next);
                 self.run_from(index + 1, now)?;

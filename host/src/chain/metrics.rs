@@ -49,7 +49,7 @@ pub(super) enum Fate {
 impl Fate {
     pub(super) const ALL: [Self; 5] = [Self::Filtered, Self::Absorbed, Self::Dropped, Self::Parked, Self::Forwarded];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Filtered => "filtered",
             Self::Absorbed => "absorbed",
@@ -194,6 +194,12 @@ impl PluginMetrics {
     /// A change of the plugin has come to `state`.
     pub(super) fn transition(&self, state: State) {
         self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state.name()]).inc();
+    }
+
+    /// Faults so far, by kind.
+    pub(super) fn errors(&self) -> impl Iterator<Item = (FaultKind, u64)> {
+        let count = |kind: FaultKind| self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).get();
+        FaultKind::ALL.into_iter().map(move |kind| (kind, count(kind)))
     }
 
     /// Counts a component by where its code came from.

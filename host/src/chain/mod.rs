@@ -40,6 +40,7 @@ mod plugin;
 mod program;
 mod quarantine;
 mod recall;
+mod replay;
 mod settings;
 mod stage;
 mod start;
@@ -55,7 +56,7 @@ mod watch;
 pub use breaker::BreakerState;
 pub use capability::{Capability, Grants};
 pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
-pub use compare::{Bounds, Comparison, Counts, Excerpt, Kind, Outcome, Part, Sample, Shown};
+pub use compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
 pub use error::Error;
@@ -67,6 +68,7 @@ pub use hop::Hop;
 pub use inspect::{Asked, Import, Inspection, inspect};
 pub use metrics::Metrics;
 pub use program::{Unusable, read as read_component};
+pub use replay::{Player, Ran, Replay, Score, digest_of, offline};
 pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
 };
@@ -79,7 +81,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::message::{Delivery, Intake, Mint, Outlet, key_hash};
+use crate::message::{Delivery, Intake, Mint, Outlet, Tape, key_hash};
 use inbox::{Command, Inbox};
 use lane::Shared;
 use trial::Trial;
@@ -191,6 +193,12 @@ impl Chain {
     /// Name of the flow.
     pub fn name(&self) -> &Arc<str> {
         &self.shared.name
+    }
+
+    /// From now on `tape` takes down what the lanes are told: for good, and the first tape only.
+    pub fn record(&self, tape: Arc<dyn Tape>) {
+        // A second tape would be a mistake of the gateway's own start; the first goes on.
+        let _ = self.shared.tape.set(tape);
     }
 
     /// How the gateway learns that a lane has ended although nobody stopped it.

@@ -27,12 +27,20 @@ pub(super) struct Item {
     pub(super) own_topic: bool,
 }
 
+/// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    pub(super) appends: Vec<(u32, Append)>,
+    pub(super) letters: Vec<(u32, DeadLetter)>,
+    pub(super) fates: Vec<Fate>,
+}
+
 /// The ends of one batch.
 pub(super) struct Outbox {
     /// Items for the next plugin.
     pub(super) next: Vec<Item>,
     appends: Vec<(u32, Append)>,
-    letters: Vec<DeadLetter>,
+    letters: Vec<(u32, DeadLetter)>,
     losses: Vec<Loss>,
     /// Keys of the payloads that a plugin rejected or failed on; who judges devices takes them out.
     pub(super) bad: Vec<Box<[u8]>>,
@@ -203,7 +211,8 @@ impl Outbox {
     fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
         self.mark(item.origin, Fate::Parked);
         let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
-        self.letters.push(DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt });
+        let letter = DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt };
+        self.letters.push((item.origin, letter));
     }
 
     fn end(&mut self, item: Item, fate: Fate) {
@@ -219,6 +228,15 @@ impl Outbox {
         }
     }
 
+    /// Gives what there is to hand over to a replay, which neither counts nor releases it.
+    pub(super) fn take_ends(&mut self, ends: &mut Ends) {
+        std::mem::swap(&mut self.appends, &mut ends.appends);
+        std::mem::swap(&mut self.letters, &mut ends.letters);
+        std::mem::swap(&mut self.fates, &mut ends.fates);
+        ends.appends.sort_by_key(|(origin, _)| *origin);
+        ends.letters.sort_by_key(|(origin, _)| *origin);
+    }
+
     /// Hands everything over: one append, in the order of the inputs.
     pub(super) fn hand_over(&mut self, outlet: &dyn Outlet, metrics: &FlowMetrics) {
         if !self.in_order {
@@ -231,7 +249,7 @@ impl Outbox {
             outlet.lose(std::mem::take(&mut self.losses));
         }
         if !self.letters.is_empty() {
-            outlet.park(std::mem::take(&mut self.letters));
+            outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
         }
         if !self.appends.is_empty() {
             outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());

@@ -15,6 +15,7 @@ use super::metrics::PluginMetrics;
 use super::program::Program;
 use super::settings::Limits;
 use super::state::{Extent, Page, collect};
+use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
 const MAX_HANDLES: usize = 512;
@@ -97,7 +98,7 @@ impl Instance {
     /// contract's.
     pub(super) fn new(program: &Program, place: Place<'_>) -> Result<Self, Fault> {
         let Place { engine, limits, metrics, lane } = place;
-        let mut store = Store::new(engine.wasm(), Guest::new(limits, metrics.clone(), lane, program.seed()));
+        let mut store = Store::new(engine.wasm(), Guest::new(limits, metrics.clone(), lane, key_hash(metrics.plugin.as_bytes())));
         store.limiter(|guest| &mut guest.budget);
         store.set_hostcall_fuel(
             limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),

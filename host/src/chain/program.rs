@@ -62,7 +62,6 @@ pub enum Unusable {
 pub(super) struct Program {
     pre: InstancePre<Guest>,
     digest: Arc<str>,
-    seed: u64,
     /// Interfaces it imports.
     pub(super) imports: Arc<[String]>,
     pub(super) transform: Transform,
@@ -112,19 +111,13 @@ impl Program {
             let function = |name| component.get_export_index(Some(&state), name);
             Some(State { save: function("save")?, restore: function("restore")? })
         });
-        let seed = digest.first_chunk().copied().map_or(0, u64::from_le_bytes);
         let imports = component.component_type().imports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
-        Ok(Self { pre, digest: hexadecimal(digest), seed, imports, transform, tick, state })
+        Ok(Self { pre, digest: hexadecimal(digest), imports, transform, tick, state })
     }
 
     /// SHA-256 of the component, in hexadecimal.
     pub(super) fn digest(&self) -> &Arc<str> {
         &self.digest
-    }
-
-    /// Seed of the random numbers of its instances.
-    pub(super) fn seed(&self) -> u64 {
-        self.seed
     }
 
     pub(super) fn pre(&self) -> &InstancePre<Guest> {

@@ -1,7 +1,7 @@
 //! From a config to running lanes.
 
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
 
@@ -85,6 +85,7 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
         failure: Arc::new(Failure::default()),
         alarm: Arc::default(),
         versions: Mutex::new(versions),
+        tape: OnceLock::new(),
     });
     let lanes = config.lanes.max(1);
     let inboxes: Vec<_> = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
@@ -145,12 +146,12 @@ impl Chain {
     }
 }
 
-fn template(config: &Config) -> Result<Option<Template>, Error> {
+pub(super) fn template(config: &Config) -> Result<Option<Template>, Error> {
     let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
     config.topic.as_ref().map(|topic| Template::compile(topic, &config.name)).transpose().map_err(unknown)
 }
 
-fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
+pub(super) fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
     config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut { flow: Arc::clone(&config.name) })
 }
 

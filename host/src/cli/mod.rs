@@ -6,6 +6,7 @@ pub mod check;
 pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod differences;
 mod lines;
 mod inspect;
 pub mod ledger;
@@ -13,6 +14,9 @@ mod parked;
 mod place;
 pub mod plugin;
 mod plugins;
+pub mod recording;
+mod reel;
+pub mod replay;
 pub mod run;
 mod show;
 mod sign;
@@ -41,6 +45,7 @@ Examples:
   tidegate ledger                                 what was given up, and why
   tidegate swap climate/rule rule.wasm            another version of a plugin, live
   tidegate plugin build plugins/my-rule           a plugin's source to a component
+  tidegate replay --flow climate --with rule.wasm what a changed rule would have done
 
 Every setting, its default and the reason for it: tidegate check --manual";
 
@@ -83,6 +88,11 @@ pub enum Command {
     History(plugins::HistoryArguments),
     /// Have a running gateway read its config again, and show what changes.
     Reload(swap::ReloadArguments),
+    /// What came in, as a flow recorded it: list, export, clear.
+    #[command(subcommand)]
+    Recording(recording::Command),
+    /// Run a recording through a flow off-line, as it is and with a candidate, and say what would have differed.
+    Replay(replay::Arguments),
     /// Build, sign and inspect plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -221,6 +231,8 @@ impl Cli {
             Command::Plugins(arguments) => plugins::plugins(&self.global, &arguments, surroundings),
             Command::History(arguments) => plugins::history(&self.global, &arguments, surroundings),
             Command::Reload(arguments) => swap::reload(&self.global, &arguments, surroundings),
+            Command::Recording(command) => recording::run(&self.global, command, surroundings),
+            Command::Replay(arguments) => replay::run(&self.global, &arguments, surroundings),
             Command::Plugin(command) => plugin::run(&self.global, command),
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(&self.global, &arguments),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::message::QueueId;
 use crate::uplink::{self, Drain};
-use crate::{chain, mqtt, spool};
+use crate::{chain, mqtt, recording, spool};
 
 use super::check::Check;
 use super::class::{self, Class};
@@ -35,6 +35,7 @@ pub(super) struct Parts {
     pub(super) spool: spool::Config,
     pub(super) admin: Admin,
     pub(super) log: Log,
+    pub(super) recordings: Vec<Option<recording::Config>>,
     pub(super) plugin_places: Vec<Vec<Places>>,
 }
 
@@ -80,9 +81,10 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
         add_fallbacks(&wishes, &mut uplinks);
-        let fixed = Fixed::of(&sources, &queues, &limits);
+        let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
     }
+    let recordings = flows.iter().map(|flow| recording_config(flow, &gateway)).collect();
     let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
     Parts {
         spool: spool_config(&gateway, limits, queues, &flows),
@@ -92,6 +94,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         flows,
         admin,
         log,
+        recordings,
         plugin_places,
     }
 }
@@ -265,12 +268,21 @@ fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config
 struct Fixed {
     sources: u64,
     spool: u64,
+    recordings: u64,
 }
 
 impl Fixed {
-    fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits) -> Self {
+    fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits, flows: &[Flow]) -> Self {
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
-        Self { sources: sources.iter().map(|line| line.spec.max_unsettled_bytes as u64).sum(), spool: heads + limits.cache_bytes }
+        let recording = |flow: &Flow| {
+            let in_memory = |record: flow::Record| if record.on_disk { 0 } else { record.bytes };
+            flow.record.map(|record| in_memory(record) + recording::DESK_BYTES)
+        };
+        Self {
+            sources: sources.iter().map(|line| line.spec.max_unsettled_bytes as u64).sum(),
+            spool: heads + limits.cache_bytes,
+            recordings: flows.iter().filter_map(recording).sum(),
+        }
     }
 }
 
@@ -285,7 +297,8 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
             .map(|flow| lanes(flow) * flow.chain.plugins.iter().map(|plugin| plugin.limits.memory_bytes as u64).sum::<u64>())
             .sum()
     };
-    let rest = HOST_BYTES + fixed.sources + fixed.spool;
+    let host = HOST_BYTES + fixed.recordings;
+    let rest = host + fixed.sources + fixed.spool;
     let open = (1..=share.clamp(1, 64)).rev().find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes).unwrap_or(1);
     let total = rest + plugins(flows, open);
     if total > gateway.memory_bytes {
@@ -296,7 +309,7 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
             megabytes(plugins(flows, open)),
             megabytes(fixed.sources),
             megabytes(fixed.spool),
-            megabytes(HOST_BYTES),
+            megabytes(host),
         );
         check.problem(Code::Memory, memory_place, message, hint);
     }
@@ -308,6 +321,12 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
 /// Rounded up, as a reader compares it.
 fn megabytes(bytes: u64) -> String {
     format!("{}MiB", bytes.div_ceil(1 << 20))
+}
+
+fn recording_config(flow: &Flow, gateway: &Gateway) -> Option<recording::Config> {
+    let record = flow.record?;
+    let folder = || recording::Keep::Disk(recording::folder(&gateway.data_dir, &flow.chain.name));
+    Some(recording::Config { keep: if record.on_disk { folder() } else { recording::Keep::Memory }, bytes: record.bytes })
 }
 
 fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &[chain::Config]) -> spool::Config {

@@ -63,7 +63,15 @@ pub(super) struct Flow {
     pub(super) dedup: Option<Dedup>,
     /// Has a connection of its own.
     pub(super) priority: bool,
+    pub(super) record: Option<Record>,
     pub(super) plugin_places: Vec<Places>,
+}
+
+/// How much of what comes in is recorded, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) bytes: u64,
+    pub(super) on_disk: bool,
 }
 
 /// Reads flow number `index`.
@@ -77,6 +85,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
     let ack = fields.choice("ack", &acks).unwrap_or_default();
     let (expires, dedup) = (expires(fields), dedup(fields));
     let priority = fields.flag("priority");
+    let record = record(fields);
     let lanes = lanes(fields);
     let quarantine = guard::quarantine(fields);
     let batch_messages = fields.count("batch", 1..=65_536) as usize;
@@ -93,7 +102,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         topic,
         quarantine,
     };
-    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, plugin_places }
+    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, record, plugin_places }
 }
 
 fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
@@ -172,6 +181,15 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
         }
         _ => Some(fields.count("lanes", 1..=64) as usize),
     }
+}
+
+fn record(fields: &mut Fields<'_>) -> Option<Record> {
+    let places = [("memory", false), ("disk", true)];
+    let on_disk = fields.choice("record_to", &places).unwrap_or_default();
+    if matches!(&fields.find("record")?.node, Node::Text(text) if text == "off") {
+        return None;
+    }
+    Some(Record { bytes: fields.size("record", 1 << 20..=64 << 30), on_disk })
 }
 
 /// The capture that is a pattern's key.

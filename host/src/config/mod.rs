@@ -39,7 +39,7 @@ pub(crate) use units::read_duration;
 
 use crate::message::{FlowId, Intake, Qos};
 use crate::source::{Ack, Dedup, Pattern, Route};
-use crate::{chain, mqtt, source, spool, uplink};
+use crate::{chain, mqtt, recording, source, spool, uplink};
 
 use layers::Trust;
 use plugin::Places;
@@ -66,6 +66,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`.
     pub log: Log,
+    /// What is recorded of each flow.
+    pub recordings: Vec<Option<recording::Config>>,
     /// What is odd, but no reason not to start.
     pub warnings: Problems,
     origin: Origin,
@@ -193,9 +195,9 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     if problems.errors() > 0 {
         return Err(problems);
     }
-    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, plugin_places } = parts;
+    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
     let origin = Origin { texts, tree, plugins: plugin_places };
-    Ok(Config { gateway, sources, uplinks, flows, spool, admin, log, warnings: problems, origin })
+    Ok(Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings: problems, origin })
 }
 
 /// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key.

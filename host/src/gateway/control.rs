@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /v1/status         the whole account at a glance
 //! POST /v1/spool          a `spool::Request`: look into queues and dead letters, take out, put in, mend
+//! POST /v1/recordings     a `recordings::Request`: what is recorded of the flows
 //! POST /v1/parked/retry   names of dead letters: through today's chain, or back to the queue that was refused
 //! ```
 //!
@@ -19,10 +20,12 @@ use axum::routing::{get, post};
 use super::Gateway;
 use super::live::Desk;
 use super::orders::{self, Orders};
+use super::recordings;
 use super::retry::{Retry, retry};
 use super::status::Reporter;
 use crate::admin::{Refused, json};
 use crate::chain::Chain;
+use crate::recording::Recorder;
 use crate::spool::{Request, Tools};
 use crate::versions::history::History;
 
@@ -34,16 +37,23 @@ struct Control {
     reporter: Reporter,
     tools: Tools,
     chains: Vec<Arc<Chain>>,
+    recorders: Vec<Arc<Recorder>>,
 }
 
 /// The routes of this gateway.
 pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
-    let control = Control { reporter: Reporter::new(gateway), tools: gateway.spool.tools(), chains: gateway.chains.clone() };
+    let control = Control {
+        reporter: Reporter::new(gateway),
+        tools: gateway.spool.tools(),
+        chains: gateway.chains.clone(),
+        recorders: gateway.recorders.clone(),
+    };
     let (chains, versions) = (gateway.chains.clone(), gateway.versions.clone());
     let orders = Orders { desk, chains, versions, history: History::of(&gateway.config.gateway.data_dir) };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/spool", post(spool))
+        .route("/v1/recordings", post(recorded))
         .route("/v1/parked/retry", post(parked_retry))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(Arc::new(control))
@@ -60,6 +70,12 @@ async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Respo
     let tools = control.tools.clone();
     let answer = tokio::task::spawn_blocking(move || tools.answer(request)).await.map_err(refused)?.map_err(refused)?;
     Ok(json(&answer))
+}
+
+async fn recorded(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
+    let request: recordings::Request = serde_json::from_slice(&body).map_err(refused)?;
+    let answer = tokio::task::spawn_blocking(move || recordings::answer(&control.recorders, request));
+    Ok(json(&answer.await.map_err(refused)?.map_err(refused)?))
 }
 
 async fn parked_retry(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {

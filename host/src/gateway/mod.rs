@@ -15,6 +15,7 @@ pub mod live;
 mod metrics;
 mod orders;
 pub mod plugins;
+pub mod recordings;
 pub mod retry;
 mod signals;
 mod stages;
@@ -35,6 +36,7 @@ use crate::chain::{self, Chain, Wiring};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
+use crate::recording::Recorder;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
 use crate::versions::history::History;
@@ -108,8 +110,9 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         start::build(&config, &versions, &history, &wiring)?
     };
     report_strange_states(&config, &spool);
+    let recorders = recordings::start(&config, &chains, &registry)?;
     let parts = Parts { config: config.clone(), origin, chains: chains.clone(), versions: versions.clone(), history, started };
-    let gateway = Gateway { config, registry, metrics, spool, chains, mint, versions };
+    let gateway = Gateway { config, registry, metrics, spool, chains, recorders, mint, versions };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -147,6 +150,7 @@ struct Gateway {
     metrics: Metrics,
     spool: Arc<Spool>,
     chains: Vec<Arc<Chain>>,
+    recorders: Vec<Arc<Recorder>>,
     mint: Arc<Mint>,
     versions: Versions,
 }
@@ -234,12 +238,14 @@ impl Gateway {
 
     async fn drain(&self, stages: &mut Stages, live: Live, deadline: Instant) {
         stages.drain_sources();
-        let chains = self.chains.clone();
+        let (chains, recorders) = (self.chains.clone(), self.recorders.clone());
         let left = || deadline.saturating_duration_since(Instant::now());
         let limit = left();
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop();
-            chains.iter().map(|chain| chain.stop(limit)).sum::<usize>()
+            let left = chains.iter().map(|chain| chain.stop(limit)).sum::<usize>();
+            recorders.iter().for_each(|recorder| recorder.stop());
+            left
         });
         match lanes.await {
             Ok(0) => {}

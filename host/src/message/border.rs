@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{Message, Receipt, Span};
+use crate::clock::Now;
 
 /// A message on its way from a source into a flow.
 #[derive(Clone, Debug)]
@@ -126,6 +127,16 @@ pub struct DeadLetter {
     pub own_topic: bool,
     /// Released when the letter is committed.
     pub receipt: Option<Receipt>,
+}
+
+/// Takes down what the lanes of a flow are told, each lane's in its order. Never waits, and never fails: what it cannot
+/// take it leaves out, and says so.
+pub trait Tape: Send + Sync {
+    /// `lane` is about to run this batch, by the clocks `now`.
+    fn batch(&self, lane: usize, now: Now, batch: &[Delivery]);
+
+    /// `lane` has told plugin number `plugin` the time.
+    fn tick(&self, lane: usize, plugin: usize, now: Now);
 }
 
 /// Why messages were given up: neither delivered nor owed any more, nor in a dead letter. The ledger counts them.

@@ -15,15 +15,17 @@ mod border;
 mod expiry;
 mod header;
 mod receipt;
+mod record;
 mod sync;
 
 pub use border::{
     Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,
-    Remembered, Seq, Stored, short_digest,
+    Remembered, Seq, Stored, Tape, short_digest,
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Progress, Receipt, Settled};
+pub(crate) use record::Record;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

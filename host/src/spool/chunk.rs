@@ -26,10 +26,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::vault::{self, KeyId, Vault};
-use crate::message::{FlowId, Marks, Message, MessageId, Seq, Span, Stored};
+use crate::message::{FlowId, Message, Record, Seq, Stored};
 
 /// The layout above.
 const VERSION: u8 = 1;
@@ -114,25 +114,6 @@ pub(super) struct Content {
     pub extent: Extent,
     /// Its messages, rising.
     pub messages: Vec<Stored>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Record<'a> {
-    offset: u64,
-    boot: u32,
-    number: u64,
-    flow: u16,
-    #[serde(with = "serde_bytes", borrow)]
-    topic: &'a [u8],
-    key_offset: u16,
-    key_len: u16,
-    #[serde(with = "serde_bytes", borrow)]
-    headers: &'a [u8],
-    #[serde(with = "serde_bytes", borrow)]
-    payload: &'a [u8],
-    marks: u32,
-    received_us: u64,
-    uptime_us: u64,
 }
 
 /// The flows of the config, by number and by name.
@@ -256,20 +237,7 @@ impl Packer {
             self.flows.push(message.flow);
             self.flows.len() - 1
         });
-        let record = Record {
-            offset: place - self.first,
-            boot: message.id.boot,
-            number: message.id.seq,
-            flow: u16::try_from(flow).unwrap_or(u16::MAX),
-            topic: &message.topic,
-            key_offset: message.key.offset,
-            key_len: message.key.len,
-            headers: &message.headers,
-            payload: &message.payload,
-            marks: message.marks.0,
-            received_us: message.received_us,
-            uptime_us: message.uptime_us,
-        };
+        let record = Record::of(message, place - self.first, u16::try_from(flow).unwrap_or(u16::MAX));
         rmp_serde::encode::write(&mut self.raw, &record).expect("fields of known length always go into a Vec");
         self.count += 1;
         self.end = place + 1;
@@ -388,10 +356,10 @@ pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Cont
     let mut next = extent.first;
     for index in 0..count {
         let record = Record::deserialize(&mut input).map_err(|_| Damage::Record(index))?;
-        let place = extent.first.checked_add(record.offset).filter(|place| (next..extent.end).contains(place));
+        let place = extent.first.checked_add(record.place).filter(|place| (next..extent.end).contains(place));
         let place = place.ok_or(Damage::Order(index))?;
         next = place + 1;
-        messages.push(Stored { seq: Seq(place), message: message(&record, &block) });
+        messages.push(Stored { seq: Seq(place), message: record.message(&block) });
     }
     let names = Vec::<&str>::deserialize(&mut input).map_err(|_| Damage::Record(count))?;
     let ids: Vec<FlowId> = names.into_iter().map(|name| flows.id(name)).collect();
@@ -402,24 +370,10 @@ pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Cont
     Ok(Content { extent, messages })
 }
 
-/// The message of a record, its fields slices of the block; `flow` is still the number in the chunk's own table.
-fn message(record: &Record<'_>, block: &Bytes) -> Message {
-    Message {
-        id: MessageId { boot: record.boot, seq: record.number },
-        flow: FlowId(record.flow),
-        topic: block.slice_ref(record.topic),
-        key: Span { offset: record.key_offset, len: record.key_len },
-        headers: block.slice_ref(record.headers),
-        payload: block.slice_ref(record.payload),
-        marks: Marks(record.marks),
-        received_us: record.received_us,
-        uptime_us: record.uptime_us,
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::message::{Marks, MessageId, Span};
     use proptest::prelude::*;
 
     pub(in crate::spool) fn any_message() -> impl Strategy<Value = Message> {

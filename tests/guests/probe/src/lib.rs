@@ -108,6 +108,8 @@ mod guest {
                     metrics::gauge("level", 1.5);
                     reply.entry(index, EMIT, b"", clock::now_us().to_string().as_bytes());
                 }
+                b"says" => reply.entry(index, EMIT, b"", self.settings.as_bytes()),
+                b"times" => reply.entry(index, EMIT, b"", times().as_bytes()),
                 b"drop" => {}
                 b"absorb" => {
                     self.count(key);
@@ -129,6 +131,15 @@ mod guest {
                 }
             }
         }
+    }
+
+    /// All clocks there are, and a random number.
+    fn times() -> String {
+        use std::hash::{BuildHasher, Hasher};
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let still = std::time::Instant::now().elapsed().is_zero();
+        let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        format!("{} {wall} {still} {random}", clock::now_us())
     }
 
     fn spin() {

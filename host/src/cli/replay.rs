@@ -1,0 +1,256 @@
+//! `tidegate replay`: a recording through a flow, off-line.
+
+mod scene;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::differences;
+use super::place::{At, Failure};
+use super::reel::Reel;
+use super::show::{age, count};
+use super::{Global, Output, Surroundings, print, say, with_causes};
+use crate::chain::{Bounds, Ran, Replay, Score, offline};
+use crate::clock::{Now, utc};
+use crate::config::read_duration;
+use crate::exit::Exit;
+use crate::message::short_digest;
+use crate::recording::{Event, Segment};
+use scene::Scene;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate replay --flow climate --with rule.wasm              a changed rule
+  tidegate replay --flow climate --settings '{\"limit\": 30}'    the same rule, other settings
+  tidegate replay --flow climate --since 2h --with rule.wasm --full
+  tidegate replay --from climate.tgrec --with rule.wasm --settings settings.json
+  tidegate replay --from climate.tgrec -c tidegate.toml --with rule.wasm --expect-same
+
+Runs in this process: the gateway is only asked for what it has recorded, and nothing is sent anywhere. The flow's chain
+runs as the config has it, and with the candidate in place of one of its plugins; both begin without state, in one lane
+(--lanes), by the recorded clocks. Two runs give the same bytes, which the SHA-256 over all outputs shows. Where there is no
+config, the candidate runs alone.";
+
+/// Arguments of `tidegate replay`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The flow; may be left out where one is recorded.
+    #[arg(long, value_name = "FLOW")]
+    flow: Option<String>,
+    /// An exported recording, in place of what a gateway has.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Only the last of it, as in 2h.
+    #[arg(long, value_name = "DURATION", value_parser = read_duration)]
+    since: Option<Duration>,
+    /// The candidate's component.
+    #[arg(long, value_name = "FILE")]
+    with: Option<PathBuf>,
+    /// Which plugin it takes the place of; may be left out where the flow has one.
+    #[arg(long, value_name = "NAME")]
+    plugin: Option<String>,
+    /// The candidate's settings: JSON, or a file with it.
+    #[arg(long, value_name = "JSON|FILE")]
+    settings: Option<String>,
+    /// Lanes to run in.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    lanes: u16,
+    /// Differences of each kind that are shown.
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 5)]
+    count: usize,
+    /// Show every difference.
+    #[arg(long)]
+    full: bool,
+    /// End with exit code 1 when anything differs.
+    #[arg(long)]
+    expect_same: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// What was run.
+#[derive(Debug, Default, Serialize)]
+struct Played {
+    flow: String,
+    begins_us: u64,
+    ends_us: u64,
+    messages: u64,
+    batches: u64,
+    ticks: u64,
+    /// Messages that the recording lacks.
+    missed: u64,
+    /// What of its files was not whole.
+    torn: Vec<String>,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    recording: &'a Played,
+    #[serde(flatten)]
+    score: &'a Score,
+}
+
+/// Runs it.
+pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
+    match replay(global, arguments, surroundings) {
+        Ok(differing) if differing > 0 && arguments.expect_same => Exit::Failed,
+        Ok(_) => Exit::Done,
+        Err(Ended::Failure(failure)) => failure.end(),
+        Err(Ended::Plugin(error)) => {
+            say(&format!("error: {}", with_causes(&error)));
+            Exit::Plugin
+        }
+    }
+}
+
+/// Why there is no result.
+pub(super) enum Ended {
+    /// The recording, the config or the command line.
+    Failure(Failure),
+    /// A plugin.
+    Plugin(crate::chain::Error),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<crate::chain::Error> for Ended {
+    fn from(error: crate::chain::Error) -> Self {
+        Self::Plugin(error)
+    }
+}
+
+fn replay(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Result<u64, Ended> {
+    let find = || Reel::find(global, &arguments.at, surroundings, arguments.flow.as_deref(), arguments.from.as_deref());
+    let start_us = arguments.since.map(|since| start(find()?, since)).transpose()?.unwrap_or(0);
+    let mut reel = find()?;
+    let scene = Scene::set(global, arguments, surroundings, reel.header())?;
+    let (played, score) = offline(&scene.engine, || play(&scene, arguments, global.output, &mut reel, start_us))??;
+    show(global, arguments, &scene, &played, &score);
+    Ok(score.comparison.as_ref().map_or(0, crate::chain::Comparison::differing))
+}
+
+/// Where the last `since` of a recording begins.
+fn start(reel: Reel, since: Duration) -> Result<u64, Failure> {
+    let mut end = 0;
+    for segment in reel {
+        end = segment?.about.until_us.max(end);
+    }
+    Ok(end.saturating_sub(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn play(scene: &Scene, arguments: &Arguments, output: Output, reel: &mut Reel, start_us: u64) -> Result<(Played, Score), Ended> {
+    let begun = Instant::now();
+    let mut played = Played { flow: reel.header().flow.clone(), ..Played::default() };
+    let mut replay: Option<Replay> = None;
+    while let Some(segment) = reel.next() {
+        let segment = segment?;
+        if segment.about.until_us < start_us {
+            continue;
+        }
+        let begins_us = segment.about.since_us.max(start_us);
+        let replay = match &mut replay {
+            Some(replay) => replay,
+            none => none.insert(scene.replay(begins_us, bounds(arguments, output))?),
+        };
+        play_segment(replay, &segment, start_us, &mut played)?;
+        if arguments.full && output == Output::Text {
+            replay.comparison().take_samples().iter().for_each(|sample| print(&differences::sample(sample)));
+        }
+    }
+    played.torn = reel.torn();
+    let Some(replay) = replay else {
+        return Err(Failure::Said(format!("nothing is recorded of the flow `{}` yet", played.flow)).into());
+    };
+    played.seconds = begun.elapsed().as_secs_f64();
+    Ok((played, replay.finish()))
+}
+
+fn bounds(arguments: &Arguments, output: Output) -> Bounds {
+    let samples = if arguments.full { usize::MAX } else { arguments.count };
+    let payload_bytes = if output == Output::Json { 4 << 10 } else { Bounds::default().payload_bytes };
+    Bounds { samples, payload_bytes }
+}
+
+fn play_segment(replay: &mut Replay, segment: &Segment, start_us: u64, played: &mut Played) -> Result<(), Ended> {
+    let damaged = |source| Failure::Said(format!("the recording is damaged: {source}"));
+    for event in Event::all(segment).map_err(damaged)? {
+        let Now { wall_us, .. } = event.now();
+        if wall_us < start_us {
+            continue;
+        }
+        played.begins_us = if played.begins_us == 0 { wall_us } else { played.begins_us.min(wall_us) };
+        played.ends_us = played.ends_us.max(wall_us);
+        match event {
+            Event::Batch { now, messages, .. } => {
+                played.batches += 1;
+                played.messages += messages.len() as u64;
+                replay.batch(now, messages)?;
+            }
+            Event::Tick { lane, plugin, now } => {
+                played.ticks += 1;
+                replay.tick(lane, plugin, now)?;
+            }
+            Event::Missed { messages, .. } => played.missed += u64::from(messages),
+        }
+    }
+    Ok(())
+}
+
+fn show(global: &Global, arguments: &Arguments, scene: &Scene, played: &Played, score: &Score) {
+    if global.output == Output::Json {
+        let text = serde_json::to_string_pretty(&Report { recording: played, score });
+        return print(&text.expect("text and numbers always go into JSON"));
+    }
+    let mut lines = about(played, arguments);
+    lines.extend(scene.notes.iter().cloned());
+    lines.extend(ran("old", &score.old));
+    if let (Some(new), Some(comparison)) = (&score.new, &score.comparison) {
+        lines.extend(ran("new", new));
+        lines.extend(differences::counts(comparison));
+        lines.extend(comparison.samples.iter().map(differences::sample));
+    }
+    print(&lines.join("\n"));
+}
+
+fn about(played: &Played, arguments: &Arguments) -> Vec<String> {
+    let Played { flow, messages, batches, ticks, begins_us, ends_us, seconds, .. } = played;
+    let length = age(Duration::from_micros(ends_us.saturating_sub(*begins_us)));
+    let [messages, batches, ticks] = [messages, batches, ticks].map(|number| count(*number));
+    let speed = count((played.messages as f64 / seconds.max(1e-9)) as u64);
+    let mut lines = vec![
+        format!("flow `{flow}`: {messages} messages in {batches} batches, {ticks} ticks, {length} from {} on", utc(*begins_us)),
+        format!("run in {seconds:.2} s ({speed} messages/s) in {} lane(s), state empty at the beginning", arguments.lanes),
+    ];
+    if played.missed > 0 {
+        lines.push(format!("{} messages are not in the recording: it had fallen behind", count(played.missed)));
+    }
+    lines.extend(played.torn.iter().map(|torn| format!("left out: {torn}")));
+    lines
+}
+
+fn ran(name: &str, ran: &Ran) -> Vec<String> {
+    let list = |numbers: &std::collections::BTreeMap<&'static str, u64>| {
+        numbers.iter().map(|(word, number)| format!("{word} {}", count(*number))).collect::<Vec<_>>().join(", ")
+    };
+    let plugins: Vec<_> = ran.plugins.iter().map(|(name, digest)| format!("{name}@{}", short_digest(digest))).collect();
+    let mut lines = vec![
+        format!("{name}  {}: {}; outputs {}", plugins.join(" "), list(&ran.fates), count(ran.outputs)),
+        format!("     sha256 {}", ran.sha256),
+    ];
+    if !ran.faults.is_empty() {
+        lines.push(format!("     plugins failed: {}", list(&ran.faults)));
+    }
+    if !ran.repeatable {
+        lines.push("     a limit of time was met: another run may differ".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,72 @@
+//! What the lanes of a flow were told, kept for a replay: the messages as they came from the source, in their batches,
+//! with the clocks of that moment, and the ticks.
+//!
+//! In come batches through [`Tape`](crate::message::Tape), on the lanes' threads, which only copy them into an open
+//! buffer. A thread of its own packs full buffers and keeps them, in memory or in files, the oldest making room. A lane
+//! never waits for it: what does not fit is left out, counted, and told in the recording itself. Out go segments, to
+//! whoever asks, and files in the form of `form.rs`.
+//!
+//! Messages run again by hand (`parked retry`) are not in it: they did not come from the source.
+
+mod event;
+mod file;
+mod folder;
+mod form;
+mod kept;
+mod recorder;
+#[cfg(test)]
+mod tests;
+
+pub use event::Event;
+pub use file::{Files, Writer};
+pub use folder::{folder, in_folder};
+pub use form::{About, Damage, Header, Plugin, Segment};
+pub use kept::Page;
+pub use recorder::{Metrics, Recorder};
+
+use std::path::PathBuf;
+
+/// What a recording takes of memory beside what it keeps there: buffers that wait, and that are packed.
+pub const DESK_BYTES: u64 = 6 << 20;
+
+/// Where a recording is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// In memory: it ends with the process.
+    Memory,
+    /// In files, below this folder.
+    Disk(PathBuf),
+}
+
+/// What is recorded of one flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where.
+    pub keep: Keep,
+    /// How much, compressed, bytes.
+    pub bytes: u64,
+}
+
+/// Why a recording cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder.
+    #[error("`{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is no recording, or one that is damaged at its beginning.
+    #[error("`{}` is not a recording that can be read", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Damage,
+    },
+    /// No thread is to be had.
+    #[error("a thread does not start")]
+    Thread(#[source] std::io::Error),
+}

@@ -1,0 +1,154 @@
+//! What came in, recorded, and run again through a changed plugin.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate_tests::binary::tidegate;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, wait_until};
+
+use crate::guest::component;
+use crate::scene::{UP, config, flow, plugin_file};
+use crate::tools::{json, told};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("replay::a_broken_and_a_fixed_rule_over_what_a_gateway_recorded", a_broken_and_a_fixed_rule),
+        case("replay::a_recording_on_disk_outlives_a_kill", a_recording_on_disk_outlives_a_kill),
+        case("replay::nothing_is_recorded_unless_the_config_says_so", nothing_is_recorded_unless_the_config_says_so),
+    ]
+}
+
+const SETTINGS: &str = r#"{ "where": [{ "field": "temperature", "op": ">", "value": 13 }] }"#;
+
+fn warm(field: &Broker, cloud: &Broker) -> Setup {
+    let settings = r#"settings = { where = [{ field = "temperature", op = ">", value = 10 }] }"#;
+    let plugins = format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n");
+    Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugins)))
+}
+
+/// Temperatures from 1 to 40 of five devices.
+fn publish(field: &Broker) -> Result<()> {
+    (1..=40).try_for_each(|number| {
+        field.publish(&format!("devices/d{}/telemetry", number % 5), format!(r#"{{"temperature":{number}}}"#))
+    })
+}
+
+/// Payloads of the inputs that were named, with the kind of difference.
+fn named(report: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let samples = report["comparison"]["samples"].as_array().cloned().unwrap_or_default();
+    samples.iter().map(|sample| (text(&sample["kind"]), text(&sample["input"]["payload"]["text"]))).collect()
+}
+
+/// A gateway records a flow in memory; what it has is exported, it goes away, and the recording is run through the rule as
+/// it is, with other settings, and with a component that traps.
+/// Guarantee: the same twice to the last byte; of a changed rule exactly the messages it changes are named; `--expect-same`
+/// tells by the exit code.
+fn a_broken_and_a_fixed_rule() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = warm(&field, &cloud).env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
+    publish(&field)?;
+    wait_until("30 of 40 have passed the filter", || watch.total() == 30)?;
+    let folder = gateway.folder().to_owned();
+    let live = json(&folder, &["replay", "--flow", "all"], 0)?;
+    let file = folder.join("all.tgrec");
+    let file = file.to_str().context("a path of text")?;
+    told(&folder, &["recording", "export", "--flow", "all", "--to", file], 0)?;
+    let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
+    ensure!(text.starts_with("TGREC") && text.contains("\"flow\":\"all\"") && !text.contains("where"), "{text}");
+    let (_, setup) = gateway.stop()?;
+
+    let again = json(&folder, &["replay", "--from", file], 0)?;
+    ensure!(live["old"] == again["old"] && again["old"]["repeatable"] == true, "{live} {again}");
+    ensure!(again["old"]["fates"]["forwarded"] == 30 && again["recording"]["messages"] == 40, "{again}");
+    let fixed = json(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--full"], 0)?;
+    let missing = |number: u32| ("missing".to_owned(), format!(r#"{{"temperature":{number}}}"#));
+    ensure!(named(&fixed) == [missing(11), missing(12), missing(13)], "{fixed}");
+    fs::write(folder.join("broken.wasm"), component("trap-always")?)?;
+    let broken = folder.join("broken.wasm");
+    let broken = broken.to_str().context("a path of text")?;
+    let (_, error) = told(&folder, &["replay", "--from", file, "--with", broken], 4)?;
+    ensure!(error.contains("plugin `filter` refuses its settings"), "{error}");
+    let arguments = ["replay", "--from", file, "--with", broken, "--settings", "{}", "--expect-same"];
+    let report = json(&folder, &arguments, 1)?;
+    ensure!(report["comparison"]["inputs"]["missing"] == 30 && named(&report).len() == 10, "{report}");
+    let (out, _) = told(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--expect-same"], 1)?;
+    ensure!(out.contains("37 same, 3 missing, 0 extra, 0 changed") && out.contains(r#"in   {"temperature":11}"#), "{out}");
+    print!("{out}");
+    without_a_gateway(&folder, file)?;
+    drop(setup);
+    Ok(())
+}
+
+/// On the author's machine: no config, no gateway, only the file and a component.
+fn without_a_gateway(folder: &Path, file: &str) -> Result<()> {
+    let rule = folder.join("rule.wasm");
+    fs::write(&rule, component("count")?)?;
+    let mut command = Command::new(tidegate()?);
+    command.args(["replay", "--config", "/nowhere/tidegate.toml", "-o", "json", "--from", file, "--with"]).arg(rule);
+    let output = command.args(["--settings", r#"{"tag":"mine"}"#]).output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("no JSON: {} {}", output.status, String::from_utf8_lossy(&output.stderr)))?;
+    ensure!(report["old"]["fates"]["forwarded"] == 40 && report["new"].is_null(), "{report}");
+    Ok(())
+}
+
+/// A gateway records to disk under load, is killed, and half a frame stands at the end of its last file.
+/// Guarantee: what was recorded a second before is there, in order and without the torn end, which is told; the next life
+/// goes on behind it.
+fn a_recording_on_disk_outlives_a_kill() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin_file("count", "count.wasm"))))
+        .env("TIDEGATE_FLOW__ALL__RECORD", "16MiB")
+        .env("TIDEGATE_FLOW__ALL__RECORD_TO", "disk");
+    fs::write(setup.folder().join("count.wasm"), component("count")?)?;
+    let gateway = setup.start()?;
+    let load = Load::start(field.address(), Plan { devices: 10, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || watch.count() > 4_000)?;
+    let folder = gateway.folder().to_owned();
+    let before = json(&folder, &["replay", "--flow", "all"], 0)?["recording"]["messages"].as_u64().context("a number")?;
+    ensure!(before >= 4_000, "only {before} were recorded");
+    let setup = gateway.kill()?;
+    load.stop()?;
+    let recording = setup.data().join("recordings/all");
+    let mut files: Vec<_> = fs::read_dir(&recording)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    files.sort();
+    let last = files.last().context("there is a file")?;
+    fs::OpenOptions::new().append(true).open(last)?.write_all(&[200, 1, 0, 0, 7, 7])?;
+    let after = json(&folder, &["replay", "--flow", "all"], 0)?;
+    ensure!(after["recording"]["messages"].as_u64() >= Some(before), "{after}");
+    ensure!(after["recording"]["torn"].as_array().is_some_and(|torn| torn.len() == 1), "{after}");
+    let gateway = setup.start()?;
+    let then = json(&folder, &["recording", "list"], 0)?;
+    ensure!(then[0]["flow"] == "all" && then[0]["bytes"].as_u64() > Some(0), "{then}");
+    let (arrived, told) = (watch.total(), |report: &Value| report["recording"]["messages"].as_u64());
+    field.publish("devices/d1/telemetry", "{}")?;
+    wait_until("one more is through", || watch.total() > arrived)?;
+    let last = json(&folder, &["replay", "--flow", "all"], 0)?;
+    ensure!(told(&last) > told(&after), "{last}");
+    drop(gateway);
+    Ok(())
+}
+
+/// A config that does not ask for a recording.
+/// Guarantee: nothing is kept, and the command says what to do.
+fn nothing_is_recorded_unless_the_config_says_so() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let gateway = warm(&field, &cloud).start()?;
+    publish(&field)?;
+    let folder = gateway.folder().to_owned();
+    ensure!(json(&folder, &["recording", "list"], 0)? == Value::Array(Vec::new()));
+    let (_, error) = told(&folder, &["replay"], 1)?;
+    ensure!(error.contains("record = \"16MiB\""), "{error}");
+    let (_, error) = told(&folder, &["recording", "clear", "--flow", "all"], 1)?;
+    ensure!(error.contains("flow `all` is not recorded"), "{error}");
+    ensure!(!folder.join("data/recordings").exists());
+    Ok(())
+}
