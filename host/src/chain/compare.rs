@@ -297,18 +297,17 @@ impl<'a> Side<'a> {
 }
 
 impl Comparison {
-    /// Compares what both made of those `inputs` of a batch that are `sampled`.
+    /// Compares what both made of a batch of `inputs`; `None` is one that is left out.
     pub(super) fn batch<'m>(
         &mut self,
         bounds: Bounds,
-        inputs: impl Iterator<Item = &'m Message>,
-        sampled: impl Fn(&Message) -> bool,
+        inputs: impl Iterator<Item = Option<&'m Message>>,
         mut old: Side<'_>,
         mut new: Side<'_>,
     ) {
         for (index, input) in inputs.enumerate() {
             let (old, new) = (old.take(index), new.take(index));
-            if sampled(input) {
+            if let Some(input) = input {
                 self.input(bounds, input, old.made(input), new.made(input));
             }
         }

@@ -71,12 +71,11 @@ impl Outbox {
         self.in_order = true;
     }
 
-    /// Distributes what a plugin answered to a batch; `items` are its inputs from number `first` on, and `entries` those
-    /// that name them.
-    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], first: usize, answer: &Answer, entries: &[Entry]) {
+    /// Distributes what a plugin answered to a batch.
+    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], answer: &Answer, entries: &[Entry]) {
         let mut rest = entries;
         for (index, item) in items.iter_mut().enumerate() {
-            let count = rest.iter().take_while(|entry| entry.input as usize == first + index).count();
+            let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
             let (mine, others) = rest.split_at(count);
             rest = others;
             let item = std::mem::take(item);

@@ -2,6 +2,7 @@
 //! count. So the old version keeps exact state, and comes back by counting again, from the very batch on in which its
 //! successor failed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,19 @@ enum Part {
     Failed { index: usize, fault: Fault },
 }
 
+/// Some of the inputs of a batch, from number `first` on.
+#[derive(Clone, Copy)]
+struct Stretch<'a> {
+    first: usize,
+    items: &'a [Item],
+}
+
+/// What a call needs beside them.
+struct Turn<'a> {
+    packed: &'a mut Packed,
+    now: Now,
+}
+
 /// What a version made of a batch.
 #[derive(Default)]
 struct Outcome {
@@ -55,41 +69,35 @@ impl Outcome {
     fn of(live: &mut Live, items: &[Item], packed: &mut Packed, now: Now) -> Result<Self, Broken> {
         let mut outcome = Self::default();
         let begun = clock::thread_cpu();
-        outcome.run(live, items, 0, packed, now)?;
+        outcome.run(live, Stretch { first: 0, items }, &mut Turn { packed, now })?;
         outcome.cpu = clock::thread_cpu().saturating_sub(begun);
         Ok(outcome)
     }
 
-    fn run(&mut self, live: &mut Live, items: &[Item], first: usize, packed: &mut Packed, now: Now) -> Result<(), Broken> {
+    fn run(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>) -> Result<(), Broken> {
         let mut entries = Vec::new();
-        match live.process(packed, now.wall_us, &mut entries) {
+        match live.process(turn.packed, turn.now.wall_us, &mut entries) {
             Ok(answer) => {
+                let Stretch { first, items } = stretch;
                 self.parts.push(Part::Answered { first, count: items.len(), answer, entries });
                 Ok(())
             }
-            Err(fault) => self.isolate(live, items, first, packed, now, fault),
+            Err(fault) => self.isolate(live, stretch, turn, fault),
         }
     }
 
-    fn isolate(
-        &mut self,
-        live: &mut Live,
-        items: &[Item],
-        first: usize,
-        packed: &mut Packed,
-        now: Now,
-        fault: Fault,
-    ) -> Result<(), Broken> {
-        live.recover(now.wall_us).map_err(|source| Broken::of(&live.version, source))?;
+    fn isolate(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>, fault: Fault) -> Result<(), Broken> {
+        live.recover(turn.now.wall_us).map_err(|source| Broken::of(&live.version, source))?;
         self.faults.push(fault.clone());
+        let Stretch { first, items } = stretch;
         if items.len() == 1 {
             self.parts.push(Part::Failed { index: first, fault });
             return Ok(());
         }
-        let middle = items.len() / 2;
-        for (part, first) in [(&items[..middle], first), (&items[middle..], first + middle)] {
-            pack(packed, part);
-            self.run(live, part, first, packed, now)?;
+        let (before, after) = items.split_at(items.len() / 2);
+        for (items, first) in [(before, first), (after, first + before.len())] {
+            pack(turn.packed, items);
+            self.run(live, Stretch { first, items }, turn)?;
         }
         Ok(())
     }
@@ -146,8 +154,12 @@ impl Outcome {
                     let (start, stop) = (first.max(*own), end.min(own + count));
                     if start < stop {
                         let at = |index: usize| entries.partition_point(|entry| (entry.input as usize) < index - own);
-                        let mine = &entries[at(start)..at(stop)];
-                        outbox.take(&live.version, &mut items[start - first..stop - first], start - own, answer, mine);
+                        let mut mine = Cow::Borrowed(&entries[at(start)..at(stop)]);
+                        if start > *own {
+                            // Fits: it is less than an input of the same entries.
+                            mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
+                        }
+                        outbox.take(&live.version, &mut items[start - first..stop - first], answer, &mine);
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
@@ -182,7 +194,8 @@ impl Pair {
                 if old.faults.is_empty() {
                     self.charge(&fault)?;
                 }
-                let isolated = new.isolate(&mut self.candidate, items, 0, packed, now, fault.clone());
+                let isolated =
+                    new.isolate(&mut self.candidate, Stretch { first: 0, items }, &mut Turn { packed, now }, fault.clone());
                 if let Err(broken) = isolated {
                     self.trial.fail("no instance of it can be made any more");
                     return Err(broken.source);
@@ -208,7 +221,7 @@ impl Pair {
     }
 
     /// Tells the trial what both made of a batch.
-    fn note(&self, lane: usize, live: &Live, items: &[Item], old: &Outcome, new: &Outcome) {
+    fn note(&self, lane: usize, live: &Live, items: &[Item], [old, new]: [&Outcome; 2]) {
         let known: Vec<usize> = old.rejected().collect();
         let newly_rejected = new.rejected().filter(|index| known.binary_search(index).is_err()).count() as u64;
         let (mut compared, mut differing) = (0, 0);
@@ -218,8 +231,8 @@ impl Pair {
             let (known, all) = (comparison.inputs.compared(), comparison.differing());
             let mine = Side::new(before.0, before.1, &live.version.setup.ports);
             let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
-            let inputs = items.iter().map(|item| &item.message);
-            comparison.batch(Bounds::default(), inputs, |message| sample.holds(message.key()), mine, yours);
+            let inputs = items.iter().map(|item| sample.holds(item.message.key()).then_some(&item.message));
+            comparison.batch(Bounds::default(), inputs, mine, yours);
             (compared, differing) = (comparison.inputs.compared() - known, comparison.differing() - all);
         }
         let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
@@ -284,7 +297,7 @@ impl Stage {
             self.pair = pair.remains();
             return Ok(());
         };
-        pair.note(self.lane, &self.live, items, &old, &new);
+        pair.note(self.lane, &self.live, items, [&old, &new]);
         let mut start = 0;
         while start < items.len() {
             let counts = share.holds(items[start].message.key());
@@ -298,14 +311,8 @@ impl Stage {
     }
 
     /// Tells both versions the time, each when it is due.
-    pub(super) fn tick_pair(
-        &mut self,
-        mut pair: Box<Pair>,
-        moment: Instant,
-        now: Now,
-        flow: FlowId,
-        outbox: &mut Outbox,
-    ) -> Result<bool, Broken> {
+    pub(super) fn tick_pair(&mut self, moment: Instant, now: Now, flow: FlowId, outbox: &mut Outbox) -> Result<bool, Broken> {
+        let Some(mut pair) = self.pair.take() else { return Ok(false) };
         let share = pair.trial.share();
         pair.speak(&mut self.live, share);
         let old = tell(&mut self.live, &mut self.next_tick, moment, now);

@@ -159,7 +159,7 @@ impl Stage {
         };
         match result {
             Ok(answer) => {
-                outbox.take(&self.live.version, items, 0, &answer, &self.entries);
+                outbox.take(&self.live.version, items, &answer, &self.entries);
                 self.guard.succeed(&self.live.version, self.packed.len(), now);
                 Ok(())
             }
@@ -182,8 +182,8 @@ impl Stage {
 
     /// Tells the plugin the time if it is due at `moment`; what it brings goes into `outbox`.
     pub(super) fn tick(&mut self, moment: Instant, now: Now, flow: FlowId, outbox: &mut Outbox) -> Result<bool, Broken> {
-        if let Some(pair) = self.pair.take() {
-            return self.tick_pair(pair, moment, now, flow, outbox);
+        if self.pair.is_some() {
+            return self.tick_pair(moment, now, flow, outbox);
         }
         let Some(every) = self.live.version.tick_every() else { return Ok(false) };
         if !is_due(&mut self.next_tick, every, moment) {

@@ -100,7 +100,7 @@ pub struct Refused {
     /// Why, in words for the operator.
     pub why: String,
     /// Both versions beside each other, in the last phase.
-    pub figures: Option<Report>,
+    pub figures: Option<Box<Report>>,
 }
 
 impl Refused {
@@ -145,7 +145,7 @@ impl Chain {
         *self.lock_active() = None;
         match &result {
             Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
-            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.clone()),
+            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.as_deref().cloned()),
         }
         result
     }
@@ -226,7 +226,7 @@ impl Swap<'_> {
         }
         let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
         let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
-        Err(Refused { step, state, why, figures: self.trial.report() })
+        Err(Refused { step, state, why, figures: self.trial.report().map(Box::new) })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.

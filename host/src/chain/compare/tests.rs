@@ -78,7 +78,7 @@ fn inputs(count: u64) -> Vec<Message> {
 fn compare(inputs: &[Message], old: &[Said], new: &[Said]) -> Comparison {
     let [old, new] = [old, new].map(|said| Spoken::new(Some(inputs.len()), said));
     let mut found = Comparison::default();
-    found.batch(Bounds::default(), inputs.iter(), |_| true, old.side(), new.side());
+    found.batch(Bounds::default(), inputs.iter().map(Some), old.side(), new.side());
     found
 }
 

@@ -229,7 +229,7 @@ fn more_rejections_of_the_same_messages_bring_the_old_version_back() {
     })
     .unwrap_err();
     assert_eq!(refused.why, "it rejects 25 % of what the running version accepts, the limit is 5 %");
-    let figures = refused.figures.unwrap();
+    let figures = *refused.figures.unwrap();
     assert_eq!((figures.newly_rejected, figures.old.rejected), (figures.old.messages / 5, figures.old.messages / 5));
 }
 

@@ -277,7 +277,7 @@ impl Driver {
             }
             Ok(swapped) => {
                 versions.confirmed(flow, plugin, new, code, written);
-                self.note(turn, about, State::Confirmed.name(), None, to_json(&swapped.figures));
+                self.note(turn, about, State::Confirmed.name(), None, to_json(swapped.figures.as_ref()));
                 self.verdict(turn, about, Outcome::Confirmed, None)
             }
             Err(refused) if refused.step == Step::Cancel && self.desk.board.is_stopping() => {
@@ -292,7 +292,7 @@ impl Driver {
                 let is_final = rolled_back || refused.step == Step::Cancel;
                 versions.refused(flow, plugin, Refusal::now(new.clone(), why.clone(), is_final), written);
                 let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
-                self.note(turn, about, outcome.name(), Some(why.clone()), to_json(&refused.figures));
+                self.note(turn, about, outcome.name(), Some(why.clone()), to_json(refused.figures.as_deref()));
                 self.verdict(turn, about, outcome, Some(why))
             }
         }
@@ -305,7 +305,7 @@ impl Driver {
             old: event.old.to_string(),
             new: event.new.to_string(),
             why: event.why.clone(),
-            figures: to_json(&event.figures),
+            figures: to_json(event.figures.as_ref()),
             ..Event::now(turn.who, &event.flow, &event.plugin, event.state.name())
         };
         self.desk.board.push(turn.id, Line::Event(event));
@@ -459,6 +459,6 @@ fn is_builtin(component: Option<&[u8]>) -> bool {
     component.is_some_and(|component| builtin::NAMES.iter().any(|name| builtin::component(name) == Some(component)))
 }
 
-fn to_json(figures: &Option<chain::Report>) -> Option<Value> {
-    figures.as_ref().and_then(|figures| serde_json::to_value(figures).ok())
+fn to_json(figures: Option<&chain::Report>) -> Option<Value> {
+    figures.and_then(|figures| serde_json::to_value(figures).ok())
 }
