@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::message::QueueId;
+
 /// What of a class goes first when there is no more room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Giving {
@@ -81,4 +83,15 @@ pub struct Config {
     pub dead_letter_bytes: u64,
     /// Where upstream is told what was given up; `None`: it is not.
     pub gap_topic: Option<Arc<str>>,
+}
+
+impl Config {
+    /// Where an uplink gets what the gateway itself has to say: the class `alarm`, else the first that does not keep only
+    /// the last message of a topic.
+    pub fn queue_for_records(&self, uplink: &str) -> Option<QueueId> {
+        let own = || (0..).zip(&self.queues).filter(|(_, queue)| *queue.uplink == *uplink);
+        let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
+        let plain = || own().find(|(_, queue)| queue.policy.giving != Giving::KeepLastPerTopic);
+        alarm.or_else(plain).or_else(|| own().next()).map(|(index, _)| QueueId(index))
+    }
 }
