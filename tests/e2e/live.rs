@@ -225,8 +225,8 @@ fn killed_in_each_state_of_a_change() -> Result<()> {
     let gateway = gateway.kill()?.start()?;
     ensure!(runs(&folder, &original)?, "after a kill at the beginning: {}", about(&folder)?);
     wait_until("it is tried once more", || state(&folder) == "on-probation")?;
-    told(&folder, &["swap", PLUGIN, "--promote", "--detach"], 0)?;
-    wait_until("it is confirmed", || about(&folder).is_ok_and(|about| about["kept"][0]["digest"] == *digest_of(&original)))?;
+    // The verdict comes when it is written down.
+    told(&folder, &["swap", PLUGIN, "--promote"], 0)?;
     let _gateway = gateway.kill()?.start()?;
     ensure!(runs(&folder, &second)?, "after a kill when it was confirmed: {}", about(&folder)?);
     Ok(())
@@ -356,6 +356,8 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     }
     eprintln!("slowest answer with the uplink down: {slowest:?}");
     wait_until("it is confirmed", || runs(&folder, &marked(&original, 1)).unwrap_or(false) && state(&folder).is_empty())?;
+    // Ends with the change, whether that goes on still or not.
+    command(&folder, &["swap", PLUGIN, "--follow"])?.output()?;
     told(&folder, &["rollback", PLUGIN], 0)?;
     ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
     link.back();
