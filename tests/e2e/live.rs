@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Trial> {
         case("live::editors_and_copy_tools", editors_and_copy_tools),
         case("live::commands_do_not_wait_for_the_uplink", commands_do_not_wait_for_the_uplink),
         case("live::a_reload_shows_what_changes", a_reload_shows_what_changes),
+        case("live::upstream_is_told_who_changed_what", upstream_is_told_who_changed_what),
         case("live::a_folder_that_cannot_be_written_is_no_obstacle", a_folder_that_cannot_be_written_is_no_obstacle),
     ]
 }
@@ -224,8 +225,8 @@ fn killed_in_each_state_of_a_change() -> Result<()> {
     let gateway = gateway.kill()?.start()?;
     ensure!(runs(&folder, &original)?, "after a kill at the beginning: {}", about(&folder)?);
     wait_until("it is tried once more", || state(&folder) == "on-probation")?;
-    told(&folder, &["swap", PLUGIN, "--promote", "--detach"], 0)?;
-    wait_until("it is confirmed", || about(&folder).is_ok_and(|about| about["kept"][0]["digest"] == *digest_of(&original)))?;
+    // The verdict comes when it is written down.
+    told(&folder, &["swap", PLUGIN, "--promote"], 0)?;
     let _gateway = gateway.kill()?.start()?;
     ensure!(runs(&folder, &second)?, "after a kill when it was confirmed: {}", about(&folder)?);
     Ok(())
@@ -355,6 +356,8 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     }
     eprintln!("slowest answer with the uplink down: {slowest:?}");
     wait_until("it is confirmed", || runs(&folder, &marked(&original, 1)).unwrap_or(false) && state(&folder).is_empty())?;
+    // Ends with the change, whether that goes on still or not.
+    command(&folder, &["swap", PLUGIN, "--follow"])?.output()?;
     told(&folder, &["rollback", PLUGIN], 0)?;
     ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
     link.back();
@@ -410,5 +413,25 @@ fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
     let gateway = setup.start()?;
     ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
     drop(gateway);
+    Ok(())
+}
+
+/// A config with `audit_topic`; a version is swapped in by command and rolled back.
+/// Guarantee: each event of the history arrives upstream too, with the user who asked.
+fn upstream_is_told_who_changed_what() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let text = config(&field.url(), &cloud.url(), &flow(&plugin(SHORT)));
+    let setup = Gateway::with(format!("[gateway]\nname = \"barn\"\naudit_topic = \"to/{{gateway}}/changes\"\n\n{text}"));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let watch = Watch::start(cloud.address(), "to/barn/changes")?;
+    let gateway = setup.start()?;
+    let folder = gateway.folder().to_owned();
+    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&component("count")?, 1))?], 0)?;
+    wait_until("upstream is told", || watch.total() >= 3)?;
+    let told: Vec<Value> = watch.arrivals().iter().map(|arrival| arrival.json()).collect::<Result<_>>()?;
+    let what: Vec<_> = told.iter().map(|event| event["what"].as_str().unwrap_or_default()).collect();
+    ensure!(what == ["started", "begun", "confirmed"], "{what:?}");
+    ensure!(told[2]["by"] == "operator" && told[2]["uid"] == rustix::process::geteuid().as_raw(), "{}", told[2]);
+    ensure!(json_lines(&folder, &["history"], 0)? == told, "the history says something else");
     Ok(())
 }

@@ -30,6 +30,8 @@ pub struct Gateway {
     pub plugin_stack_bytes: usize,
     /// What compiling one plugin may take.
     pub compile: CompileLimits,
+    /// Where upstream is told who changed which plugin; `None`: it is not.
+    pub audit_topic: Option<Arc<str>>,
     /// Whose signatures count for plugins.
     pub trust: Trust,
 }
@@ -117,7 +119,8 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         PathBuf::new()
     });
     let trust = trust(fields);
-    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile, trust }
+    let audit_topic = topic(fields, "audit_topic", &name);
+    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile, audit_topic, trust }
 }
 
 /// Whose signatures count. A key is the file minisign makes, or the line in it.
@@ -176,7 +179,7 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         cache_bytes: fields.size("cache", 1 << 20..=1 << 30),
         reserve_bytes: fields.size("reserve", 1 << 20..=1 << 40),
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
-        gap_topic: gap_topic(fields, gateway),
+        gap_topic: topic(fields, "gap_topic", gateway),
         dead_letter_bytes: fields.size("dead_letter_bytes", 64 << 10..=1 << 40),
         vault: vault(fields),
     };
@@ -209,12 +212,12 @@ fn sealing_key(encrypt: &Fields<'_>, key: &str, text: &Secret) -> Option<Sealing
     found
 }
 
-/// Where upstream is told what was given up.
-fn gap_topic(fields: &mut Fields<'_>, gateway: &str) -> Option<Arc<str>> {
-    let topic = fields.text("gap_topic").filter(|topic| !topic.is_empty())?.replace("{gateway}", gateway);
+/// Where upstream is told something of the gateway itself.
+fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Arc<str>> {
+    let topic = fields.text(key).filter(|topic| !topic.is_empty())?.replace("{gateway}", gateway);
     if !is_topic(&topic) || topic.contains(['{', '}']) {
         let hint = "a topic has no `+` and `#`, and only {gateway} may stand in this one; \"\" for none".to_owned();
-        fields.problem(Code::Topic, "gap_topic", format!("`{topic}` cannot be published to"), hint);
+        fields.problem(Code::Topic, key, format!("`{topic}` cannot be published to"), hint);
     }
     Some(topic.into())
 }

@@ -267,6 +267,9 @@ fn a_class_keeps_the_defaults_of_its_own_name() {
     );
     assert_eq!(&*config.spool.gap_topic.unwrap(), format!("tidegate/{}/gaps", config.gateway.name));
     assert_eq!(Case::new(MINIMAL).set("spool.gap_topic=\"\"").good().spool.gap_topic, None);
+    assert_eq!(config.gateway.audit_topic, None);
+    let audited = Case::new(MINIMAL).set("gateway.audit_topic=\"to/{gateway}\"").good().gateway;
+    assert_eq!(audited.audit_topic, Some(format!("to/{}", audited.name).into()));
 }
 
 #[test]

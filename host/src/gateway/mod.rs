@@ -9,6 +9,7 @@
 //! 4. the spool writes what is left, which releases the last receipts;
 //! 5. sources send the last acknowledgements and end.
 
+mod audit;
 mod control;
 mod health;
 pub mod live;
@@ -39,8 +40,8 @@ use crate::mqtt::pause_under_load;
 use crate::recording::Recorder;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
-use crate::versions::history::History;
 
+use audit::Audit;
 use live::{Desk, Live, Parts};
 use metrics::Metrics;
 use signals::{Signals, Wish};
@@ -103,15 +104,16 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     let mint = Arc::new(Mint::new(spool.boot()));
     let wiring = Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: chain::Metrics::new(&registry)? };
     // The spool is open, so the data folder is ours alone.
-    let (versions, history) = (Versions::open(&config.gateway.data_dir), History::of(&config.gateway.data_dir));
+    let versions = Versions::open(&config.gateway.data_dir);
+    let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
     let (chains, started) = {
         // Lanes keep the runtime they were built in for the guests' blocking calls.
         let _runtime = runtime.enter();
-        start::build(&config, &versions, &history, &wiring)?
+        start::build(&config, &versions, &audit, &wiring)?
     };
     report_strange_states(&config, &spool);
     let recorders = recordings::start(&config, &chains, &registry)?;
-    let parts = Parts { config: config.clone(), origin, chains: chains.clone(), versions: versions.clone(), history, started };
+    let parts = Parts { config: config.clone(), origin, chains: chains.clone(), versions: versions.clone(), audit, started };
     let gateway = Gateway { config, registry, metrics, spool, chains, recorders, mint, versions };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Error;
+use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop};
 use crate::config::Config;
 use crate::trust;
-use crate::versions::history::{Event, History, Who};
-use crate::versions::{Choices, Code, Start, Version, Versions, digest_of};
+use crate::versions::history::{Event, Who};
+use crate::versions::{Choices, Code, PassedOver, Start, Version, Versions, digest_of};
 
 /// A plugin as it was started.
 #[derive(Clone, Debug)]
@@ -24,10 +25,10 @@ pub(super) struct Started {
 pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
 
 /// Builds the chains of all flows.
-pub(super) fn build(config: &Config, versions: &Versions, history: &History, wiring: &Wiring) -> Result<Begun, Error> {
+pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: &Wiring) -> Result<Begun, Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
-    let builder = Builder { versions, history, engine, wiring };
+    let builder = Builder { versions, audit, engine, wiring };
     let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| builder.flow(flow)).collect();
     Ok(built?.into_iter().unzip())
 }
@@ -40,7 +41,7 @@ pub(super) fn written(plugin: &PluginConfig) -> Version {
 
 struct Builder<'a> {
     versions: &'a Versions,
-    history: &'a History,
+    audit: &'a Audit,
     engine: Engine,
     wiring: &'a Wiring,
 }
@@ -83,19 +84,11 @@ impl Builder<'_> {
         let written = written(plugin);
         let Choices { versions, passed_over, is_tried_again } = self.versions.choices(flow, name, &written);
         let mut left: Vec<_> = versions.into_iter().filter_map(|version| self.place(plugin, version, &written)).collect();
-        match passed_over {
-            Some(why) if !left.is_empty() => {
-                let (running, candidate) = (left[0].0.label(), written.label());
-                tracing::warn!(
-                    flow,
-                    plugin = name,
-                    running,
-                    candidate,
-                    "what the config says is not run: {why}; `tidegate swap {flow}/{name}` asks for it"
-                );
-                self.event(flow, name, "not-run", &left[0].0, &written, Some(why));
-            }
-            _ => {}
+        if let Some(first) = left.first() {
+            report(flow, name, &first.0, &written, passed_over);
+        }
+        if let Some(attempt) = self.versions.entry(flow, name).and_then(|entry| entry.trying) {
+            self.event(flow, name, "interrupted", &attempt.version, &attempt.version, None);
         }
         if left.is_empty() {
             tracing::error!(
@@ -168,7 +161,27 @@ impl Builder<'_> {
 
     fn event(&self, flow: &str, plugin: &str, what: &str, old: &Version, new: &Version, why: Option<String>) {
         let (old, new) = (old.digest.clone(), new.digest.clone());
-        self.history.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
+        self.audit.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
+    }
+}
+
+/// Says why what the config says is not what runs.
+fn report(flow: &str, plugin: &str, running: &Version, written: &Version, passed_over: Option<PassedOver>) {
+    let (running, config) = (running.label(), written.label());
+    match passed_over {
+        Some(PassedOver::ByOperator) => {
+            tracing::info!(flow, plugin, running, config, "runs the version that an operator put in place of the config's");
+        }
+        Some(PassedOver::Unproven(why)) => {
+            tracing::warn!(
+                flow,
+                plugin,
+                running,
+                config,
+                "what the config says is not run: {why}; `tidegate swap {flow}/{plugin}` asks for it"
+            );
+        }
+        None => {}
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Error;
 use super::vault::{KeyId, Vault};
+use crate::message::QueueId;
 
 /// What of a class goes first when there is no more room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,5 +110,14 @@ impl Config {
     /// The store needs this key.
     pub(super) fn no_key(&self, key: KeyId) -> Error {
         Error::Key { path: self.path.clone(), key, has_others: self.vault.current().is_some() }
+    }
+
+    /// Where an uplink gets what the gateway itself has to say: the class `alarm`, else the first that does not keep only
+    /// the last message of a topic.
+    pub fn queue_for_records(&self, uplink: &str) -> Option<QueueId> {
+        let own = || (0..).zip(&self.queues).filter(|(_, queue)| *queue.uplink == *uplink);
+        let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
+        let plain = || own().find(|(_, queue)| queue.policy.giving != Giving::KeepLastPerTopic);
+        alarm.or_else(plain).or_else(|| own().next()).map(|(index, _)| QueueId(index))
     }
 }

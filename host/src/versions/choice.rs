@@ -7,43 +7,59 @@ use super::entry::{Entry, Version};
 pub struct Choices {
     /// Never empty: where nothing else is known, the config's.
     pub versions: Vec<Version>,
-    /// Why what the config says is not tried, in words for the operator.
-    pub passed_over: Option<String>,
+    /// Why the first is not what the config says.
+    pub passed_over: Option<PassedOver>,
     /// What the config says was under way when the gateway ended: it is to be tried again beside the first choice.
     pub is_tried_again: bool,
 }
 
+/// Why what the config says is not what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassedOver {
+    /// An operator has put another version in its place.
+    ByOperator,
+    /// It may do harm, in words for the operator.
+    Unproven(String),
+}
+
 impl Choices {
     pub(super) fn new(entry: Option<&Entry>, written: &Version) -> Self {
-        let plain = |versions| Self { versions, passed_over: None, is_tried_again: false };
-        let Some(entry) = entry else { return plain(vec![written.clone()]) };
+        let Some(entry) = entry else { return Self::of(vec![written.clone()], None) };
         let good = std::iter::once(&entry.confirmed).chain(entry.before.iter().map(|earlier| &earlier.version));
         let mut good: Vec<Version> = good.filter(|version| entry.refusal(version).is_none()).cloned().collect();
         let wanted = wanted(entry, written);
-        if let Some(attempt) = entry.trying.as_ref().filter(|attempt| attempt.version == wanted) {
-            let is_tried_again = attempt.is_tried_again();
-            let why = if is_tried_again {
-                "it had not proven itself when the gateway ended, and is tried again beside it"
-            } else {
-                "the gateway ended again while it was tried"
-            };
-            if !good.is_empty() {
-                return Self { versions: good, passed_over: Some(why.to_owned()), is_tried_again };
-            }
-        }
-        match entry.refusal(&wanted) {
-            Some(refusal) if !good.is_empty() => {
-                let what = if refusal.rolled_back { "rolled back" } else { "refused" };
-                let why = format!("it was {what} at {}: {}", refusal.at, refusal.why);
-                Self { versions: good, passed_over: Some(why), is_tried_again: false }
+        match doubt(entry, &wanted) {
+            Some(why) if !good.is_empty() => {
+                let is_tried_again = entry.trying.as_ref().is_some_and(|it| it.version == wanted && it.is_tried_again());
+                Self { is_tried_again, ..Self::of(good, Some(PassedOver::Unproven(why))) }
             }
             _ => {
+                let doubt = doubt(entry, written).map_or(PassedOver::ByOperator, PassedOver::Unproven);
+                let passed_over = (wanted != *written).then_some(doubt);
                 good.retain(|version| *version != wanted);
                 good.insert(0, wanted);
-                plain(good)
+                Self::of(good, passed_over)
             }
         }
     }
+
+    fn of(versions: Vec<Version>, passed_over: Option<PassedOver>) -> Self {
+        Self { versions, passed_over, is_tried_again: false }
+    }
+}
+
+/// Why a version is not to run without something that guards it.
+fn doubt(entry: &Entry, version: &Version) -> Option<String> {
+    let refusal = entry.refusal(version).map(|refusal| {
+        let what = if refusal.rolled_back { "rolled back" } else { "refused" };
+        format!("it was {what} at {}: {}", refusal.at, refusal.why)
+    });
+    let attempt = entry.trying.as_ref().filter(|attempt| attempt.version == *version);
+    let interrupted = attempt.map(|attempt| {
+        let again = "it had not proven itself when the gateway ended, and is tried again beside it";
+        if attempt.is_tried_again() { again } else { "the gateway ended again while it was tried" }.to_owned()
+    });
+    interrupted.or(refusal)
 }
 
 /// The newest instruction, for component and settings apart: what the config says differently from when the running

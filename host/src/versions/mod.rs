@@ -26,7 +26,7 @@ pub mod history;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use choice::Choices;
+pub use choice::{Choices, PassedOver};
 pub use entry::{Attempt, Earlier, Entry, Refusal, Version};
 pub use files::digest_of;
 

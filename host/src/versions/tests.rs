@@ -42,7 +42,9 @@ fn the_newest_instruction_wins() {
     assert_eq!(restart(folder.path(), &version("a")).versions, [version("a")], "nothing is known");
     start(&versions, "a", &version("a"));
     confirm(&versions, "b", &version("a"));
-    assert_eq!(restart(folder.path(), &version("a")).versions, [version("b"), version("a")], "the operator was last");
+    let choices = restart(folder.path(), &version("a"));
+    assert_eq!(choices.versions, [version("b"), version("a")], "the operator was last");
+    assert_eq!(choices.passed_over, Some(PassedOver::ByOperator));
     assert_eq!(restart(folder.path(), &version("c")).versions[..2], [version("c"), version("b")], "the file was");
     let changed = restart(folder.path(), &with_settings("a", "1"));
     assert_eq!(changed.versions[0], with_settings("b", "1"), "of component and settings each by itself");
@@ -56,12 +58,14 @@ fn what_was_refused_does_not_run_after_a_restart() {
         start(&versions, "good", &version("good"));
         versions.begin(FLOW, PLUGIN, &version("bad"), false, &version("bad"));
         versions.refused(FLOW, PLUGIN, refusal(version("bad"), rolled_back), &version("bad"));
-        assert_eq!(restart(folder.path(), &version("bad")).versions, [version("good")]);
+        let choices = restart(folder.path(), &version("bad"));
+        assert_eq!(choices.versions, [version("good")]);
+        assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
         // The config was changed and changed back.
         start(&versions, "other", &version("other"));
         let choices = restart(folder.path(), &version("bad"));
         assert_eq!(choices.versions, [version("other"), version("good")]);
-        assert!(choices.passed_over.unwrap().contains("it trapped"));
+        assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
         // Refused settings are another version, whatever the component.
         versions.refused(FLOW, PLUGIN, refusal(with_settings("other", "bad"), rolled_back), &with_settings("other", "bad"));
         assert_eq!(restart(folder.path(), &with_settings("other", "bad")).versions[0], version("other"));

@@ -314,7 +314,7 @@ impl Driver {
     fn note(&self, turn: &Turn<'_>, about: &About, what: &str, why: Option<String>, figures: Option<Value>) {
         let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
         let event = Event::now(turn.who, &about.flow, &about.plugin, what);
-        self.parts.history.note(&Event { old, new, why, figures, ..event });
+        self.parts.audit.note(&Event { old, new, why, figures, ..event });
     }
 
     fn verdict(&self, turn: &Turn<'_>, about: &About, outcome: Outcome, why: Option<String>) -> Outcome {
@@ -358,7 +358,7 @@ impl Driver {
         tracing::warn!(mistakes, "the changed config was not applied, the running one stays; `tidegate check` shows why");
         self.desk.board.push(id, Line::Mistakes { text: problems.render(false).trim_end().to_owned(), json: problems.to_json() });
         let why = Some(format!("{mistakes} mistakes"));
-        self.parts.history.note(&Event { why, ..Event::now(who, "", "", "config-refused") });
+        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "config-refused") });
     }
 
     fn take_over(&mut self, id: u64, who: &Who, new: &Config) {
@@ -370,7 +370,7 @@ impl Driver {
             return tracing::debug!("the config is unchanged");
         }
         let why = Some(format!("{} plugins; restart: [{}]", difference.plugins.len(), difference.other.join(", ")));
-        self.parts.history.note(&Event { why, ..Event::now(who, "", "", "reloaded") });
+        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "reloaded") });
         for change in difference.plugins {
             self.apply(&Turn { id, place: place(&change), who }, change);
         }

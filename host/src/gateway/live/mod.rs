@@ -17,11 +17,12 @@ use std::time::Duration;
 pub use board::{Board, Place};
 pub use order::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
 
+use super::audit::Audit;
 use super::start::Started;
 use crate::chain::Chain;
 use crate::config::{Config, Sources};
 use crate::versions::Versions;
-use crate::versions::history::{History, Who};
+use crate::versions::history::Who;
 use driver::{Driver, Request};
 
 /// Changes that may wait while one is being applied.
@@ -41,7 +42,7 @@ pub(super) struct Parts {
     /// Which versions run.
     pub(super) versions: Versions,
     /// Who changed what.
-    pub(super) history: History,
+    pub(super) audit: Audit,
     /// How they were started.
     pub(super) started: Vec<Vec<Started>>,
 }

@@ -12,7 +12,6 @@ use super::Keeper;
 use crate::clock::Now;
 use crate::message::{Append, Burst, FlowId, Marks, Message, MessageId, Outlet, Progress, Qos, QueueId, Settled};
 use crate::spool::ledger::{Books, to_json};
-use crate::spool::settings::{Config, Giving};
 use crate::spool::{Link, Shared, locked};
 
 /// Shortest time between two records to one upstream.
@@ -34,21 +33,13 @@ pub(super) struct Teller {
     next_us: u64,
 }
 
-/// The class `alarm`, else the first that does not keep only the last message of a topic.
-fn queue_for(config: &Config, link: &Link) -> Option<QueueId> {
-    let own = || (0..).zip(&config.queues).filter(|(_, queue)| queue.uplink == link.name);
-    let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
-    let plain = || own().find(|(_, queue)| queue.policy.giving != Giving::KeepLastPerTopic);
-    alarm.or_else(plain).or_else(|| own().next()).map(|(index, _)| QueueId(index))
-}
-
 /// Those to be told, as the config wants it.
 pub(super) fn tellers(shared: &Shared) -> Vec<Teller> {
     if shared.config.gap_topic.is_none() {
         return Vec::new();
     }
     let teller = |link: &Arc<Link>| {
-        let queue = queue_for(&shared.config, link)?;
+        let queue = shared.config.queue_for_records(&link.name)?;
         Some(Teller { link: Arc::clone(link), queue, sent: None, is_noted: false, next_us: 0 })
     };
     shared.links.iter().filter_map(teller).collect()

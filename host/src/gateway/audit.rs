@@ -1,0 +1,65 @@
+//! The history of changes, kept here and, where the config says so, told upstream like any message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Now;
+use crate::config::Config;
+use crate::message::{Append, FlowId, Marks, Message, Mint, Outlet, Qos, QueueId};
+use crate::versions::history::{Event, History};
+
+/// Takes note of changes. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Audit {
+    pub(super) history: History,
+    upstream: Option<Upstream>,
+}
+
+#[derive(Clone)]
+struct Upstream {
+    topic: Bytes,
+    queues: Arc<[QueueId]>,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+}
+
+impl Audit {
+    /// As the config wants it.
+    pub(super) fn new(config: &Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>) -> Self {
+        let queues = config.uplinks.iter().filter_map(|uplink| config.spool.queue_for_records(&uplink.name)).collect();
+        let topic = config.gateway.audit_topic.as_ref().map(|topic| Bytes::from(topic.to_string()));
+        let upstream = topic.map(|topic| Upstream { topic, queues, outlet, mint });
+        Self { history: History::of(&config.gateway.data_dir), upstream }
+    }
+
+    /// Something has happened. The line in the history is the durable one: until it is accepted or written, what goes
+    /// upstream lives in RAM.
+    pub(super) fn note(&self, event: &Event) {
+        self.history.note(event);
+        if let Some(upstream) = &self.upstream {
+            upstream.tell(event);
+        }
+    }
+}
+
+impl Upstream {
+    fn tell(&self, event: &Event) {
+        let Ok(payload) = serde_json::to_vec(event) else { return };
+        let (payload, now) = (Bytes::from(payload), Now::read());
+        let append = |queue: &QueueId| {
+            let message = Message {
+                id: self.mint.take(1),
+                flow: FlowId(u16::MAX),
+                topic: self.topic.clone(),
+                payload: payload.clone(),
+                marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),
+                received_us: now.wall_us,
+                uptime_us: now.uptime_us,
+                ..Message::default()
+            };
+            Append { queue: *queue, message, receipt: None }
+        };
+        self.outlet.append(self.queues.iter().map(append).collect());
+    }
+}
