@@ -223,7 +223,7 @@ fn fresh_data_goes_ahead() -> Result<()> {
     link.back();
     wait_until("the backlog is on its way", || watch.total() > 50)?;
     for number in 0..20 {
-        field.publish("devices/fresh/telemetry", &format!("{{\"device\":\"fresh\",\"seq\":{number}}}"))?;
+        field.publish("devices/fresh/telemetry", format!("{{\"device\":\"fresh\",\"seq\":{number}}}"))?;
     }
     wait_until("fresh data has arrived", || watch.tally().count_of("fresh") == 20)?;
     let before = watch.total();
