@@ -329,7 +329,7 @@ impl Comparison {
         let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
         self.note(&parts);
         if self.has_room(bounds, kind, 0) {
-            self.samples.push(Sample::of_input(kind, input, parts, bounds.payload_bytes, old, new));
+            self.samples.push(Sample::of_input((kind, parts), input, bounds.payload_bytes, old, new));
         }
     }
 
@@ -371,7 +371,7 @@ impl Comparison {
         let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
         self.note(&parts);
         if self.has_room(bounds, kind, 3) {
-            self.samples.push(Sample::of_tick(kind, now_us, parts, bounds.payload_bytes, old, new));
+            self.samples.push(Sample::of_tick((kind, parts), now_us, bounds.payload_bytes, old, new));
         }
     }
 

@@ -151,7 +151,7 @@ fn play(scene: &Scene, arguments: &Arguments, output: Output, reel: &mut Reel, s
     let begun = Instant::now();
     let mut played = Played { flow: reel.header().flow.clone(), ..Played::default() };
     let mut replay: Option<Replay> = None;
-    while let Some(segment) = reel.next() {
+    for segment in reel.by_ref() {
         let segment = segment?;
         if segment.about.until_us < start_us {
             continue;

@@ -84,7 +84,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
     }
-    let recordings = flows.iter().map(|flow| recording_config(flow, &gateway)).collect();
+    let recordings = flows.iter().map(|flow| recording_config(flow, &gateway, &limits)).collect();
     let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
     Parts {
         spool: spool_config(&gateway, limits, queues, &flows),
@@ -323,10 +323,15 @@ fn megabytes(bytes: u64) -> String {
     format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
-fn recording_config(flow: &Flow, gateway: &Gateway) -> Option<recording::Config> {
+fn recording_config(flow: &Flow, gateway: &Gateway, limits: &SpoolLimits) -> Option<recording::Config> {
     let record = flow.record?;
     let folder = || recording::Keep::Disk(recording::folder(&gateway.data_dir, &flow.chain.name));
-    Some(recording::Config { keep: if record.on_disk { folder() } else { recording::Keep::Memory }, bytes: record.bytes })
+    Some(recording::Config {
+        keep: if record.on_disk { folder() } else { recording::Keep::Memory },
+        bytes: record.bytes,
+        // Twice, so that it ends before the spool has to.
+        reserve_bytes: 2 * limits.reserve_bytes,
+    })
 }
 
 fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &[chain::Config]) -> spool::Config {

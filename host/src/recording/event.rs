@@ -102,6 +102,8 @@ impl Mark {
 pub(super) struct Buffer {
     pub(super) raw: Vec<u8>,
     pub(super) about: About,
+    /// Messages that it tells to be missing.
+    pub(super) missed: u32,
 }
 
 impl Buffer {
@@ -119,7 +121,8 @@ impl Buffer {
         self.mark(TICK, lane, u32::try_from(plugin).unwrap_or(u32::MAX), now);
     }
 
-    pub(super) fn missed(&mut self, messages: u32, now: Now) {
+    pub(super) fn miss(&mut self, messages: u32, now: Now) {
+        self.missed += messages;
         self.mark(MISSED, 0, messages, now);
     }
 

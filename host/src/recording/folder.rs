@@ -5,9 +5,9 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use super::file::Writer;
 use super::form::{Header, Segment};
+use super::{Config, Error};
 
 /// Owner and group.
 const MODE: u32 = 0o750;
@@ -53,6 +53,7 @@ pub(super) struct Folder {
     path: PathBuf,
     header: Header,
     limit: u64,
+    reserve: u64,
     files: VecDeque<(PathBuf, u64)>,
     writer: Option<Writer>,
     next: u64,
@@ -60,15 +61,17 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Goes on behind what an earlier process has left.
-    pub(super) fn open(path: PathBuf, header: Header, limit: u64) -> Result<Self, Error> {
+    pub(super) fn open(path: PathBuf, header: Header, config: &Config) -> Result<Self, Error> {
         let made = DirBuilder::new().recursive(true).mode(MODE).create(&path);
         made.map_err(|source| Error::File { path: path.clone(), source })?;
         let files: VecDeque<_> = in_folder(&path)?.into();
         let next = files.back().and_then(|(path, _)| number_of(path)).map_or(1, |number| number + 1);
-        Ok(Self { path, header, limit, files, writer: None, next })
+        let (limit, reserve) = (config.bytes, config.reserve_bytes);
+        Ok(Self { path, header, limit, reserve, files, writer: None, next })
     }
 
     pub(super) fn push(&mut self, segment: &Segment) -> Result<(), Error> {
+        self.check_room()?;
         if self.writer.as_ref().is_some_and(|writer| writer.bytes() >= (self.limit / FILES).max(SMALLEST)) {
             self.end_file();
         }
@@ -87,6 +90,13 @@ impl Folder {
         }
         self.make_room();
         pushed
+    }
+
+    fn check_room(&self) -> Result<(), Error> {
+        let about = rustix::fs::statvfs(&self.path);
+        let about = about.map_err(|error| Error::File { path: self.path.clone(), source: error.into() })?;
+        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        if free < self.reserve { Err(Error::Full { path: self.path.clone(), free }) } else { Ok(()) }
     }
 
     fn end_file(&mut self) {

@@ -29,7 +29,7 @@ impl Kept {
     pub(super) fn open(config: &Config, header: Header) -> Result<Self, Error> {
         Ok(match &config.keep {
             Keep::Memory => Self::Ring { segments: VecDeque::new(), bytes: 0, limit: config.bytes, next: 0 },
-            Keep::Disk(folder) => Self::Files(Folder::open(folder.clone(), header, config.bytes)?),
+            Keep::Disk(folder) => Self::Files(Folder::open(folder.clone(), header, config)?),
         })
     }
 

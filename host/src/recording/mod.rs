@@ -45,6 +45,8 @@ pub struct Config {
     pub keep: Keep,
     /// How much, compressed, bytes.
     pub bytes: u64,
+    /// Free space of the disk below which nothing is written, bytes: what is owed upstream goes first.
+    pub reserve_bytes: u64,
 }
 
 /// Why a recording cannot be written or read.
@@ -57,6 +59,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// The disk is nearly full.
+    #[error("`{}` has {free} bytes of free space left, which are kept for what is owed upstream", path.display())]
+    Full {
+        /// The folder.
+        path: PathBuf,
+        /// Free space, bytes.
+        free: u64,
     },
     /// It is no recording, or one that is damaged at its beginning.
     #[error("`{}` is not a recording that can be read", path.display())]

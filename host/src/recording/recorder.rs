@@ -17,10 +17,13 @@ use crate::message::{Delivery, Tape};
 
 /// A buffer of this size is packed: LZ4 looks no further back.
 const SEGMENT_BYTES: usize = 64 << 10;
-/// What may wait to be packed. Beyond it the recording has fallen behind, and leaves messages out.
+/// What may wait to be packed. Beyond it the recording has fallen behind, and leaves messages out; a batch that is larger
+/// by itself is never taken.
 const WAITING_BYTES: usize = 4 << 20;
 /// A buffer that is not full is kept all the same after this time: what a kill may cost.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait of whoever wants all of it kept.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What a record takes beside topic, headers and payload.
 const RECORD_BYTES: usize = 64;
 
@@ -103,13 +106,15 @@ impl Recorder {
         &self.shared.header
     }
 
-    /// Keeps what was taken down so far. Waits for the disk, where it is on disk.
+    /// Keeps what was taken down so far. Waits for the disk, where it is on disk, for ten seconds at the most.
     pub fn flush(&self) {
         let mut desk = self.shared.desk();
         desk.flush = true;
         self.shared.bell.notify_one();
         let busy = |desk: &mut Desk| !desk.stop && (desk.flush || desk.packing || !desk.full.is_empty());
-        drop(self.shared.idle.wait_while(desk, busy).unwrap_or_else(PoisonError::into_inner));
+        // A card that hangs shall not hang whoever asks.
+        let waited = self.shared.idle.wait_timeout_while(desk, PATIENCE, busy);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Some segments of a recording in memory, from number `from` on.
@@ -191,7 +196,7 @@ impl Shared {
         }
         let missed = std::mem::take(&mut desk.missed);
         if missed > 0 {
-            desk.open.missed(missed, now);
+            desk.open.miss(missed, now);
         }
         write(&mut desk.open);
         if desk.open.raw.len() >= SEGMENT_BYTES {
@@ -214,7 +219,7 @@ impl Shared {
                 Err(error) => {
                     self.missed.inc_by(u64::from(buffer.about.messages));
                     let mut desk = self.desk();
-                    desk.missed = desk.missed.saturating_add(buffer.about.messages);
+                    desk.missed = desk.missed.saturating_add(buffer.about.messages + buffer.missed);
                     drop(desk);
                     if !std::mem::replace(&mut told, true) {
                         let error = &error as &dyn std::error::Error;
@@ -294,7 +299,7 @@ mod tests {
 
     #[test]
     fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
-        let config = Config { keep: Keep::Memory, bytes: 64 << 20 };
+        let config = Config { keep: Keep::Memory, bytes: 64 << 20, reserve_bytes: 0 };
         let header = Header { flow: "climate".to_owned(), ..Header::default() };
         let recorder = Recorder::start(&config, header, &Metrics::new(&Registry::new()).unwrap()).unwrap();
         let payload = bytes::Bytes::from(vec![7; 10_000]);

@@ -33,7 +33,7 @@ fn batch(messages: std::ops::Range<u64>) -> Vec<Delivery> {
 
 fn recorder(keep: Keep, bytes: u64) -> Recorder {
     let header = Header { flow: "climate".to_owned(), lanes: 3, ..Header::default() };
-    Recorder::start(&Config { keep, bytes }, header, &Metrics::new(&Registry::new()).unwrap()).unwrap()
+    Recorder::start(&Config { keep, bytes, reserve_bytes: 0 }, header, &Metrics::new(&Registry::new()).unwrap()).unwrap()
 }
 
 fn in_memory(recorder: &Recorder) -> Vec<Event> {
@@ -121,6 +121,15 @@ fn on_disk_the_oldest_files_make_room_and_a_later_process_goes_on() {
     assert!(kept.len() > 5_000 && files.torn().is_empty(), "{} {:?}", kept.len(), files.torn());
     second.clear();
     assert!(paths(&path).is_empty());
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_left_to_what_is_owed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { keep: Keep::Disk(folder.path().to_owned()), bytes: 1 << 20, reserve_bytes: u64::MAX };
+    let recorder = Recorder::start(&config, Header::default(), &Metrics::new(&Registry::new()).unwrap()).unwrap();
+    fill(&recorder, 0..100);
+    assert_eq!((recorder.missed(), recorder.bytes(), paths(folder.path()).len()), (100, 0, 0));
 }
 
 #[test]

@@ -113,9 +113,8 @@ impl std::fmt::Display for Excerpt {
 
 impl Sample {
     pub(super) fn of_input<'a>(
-        kind: Kind,
+        (kind, parts): (Kind, Vec<Part>),
         input: &Message,
-        parts: Vec<Part>,
         length: usize,
         old: impl Iterator<Item = Made<'a>> + Clone,
         new: impl Iterator<Item = Made<'a>> + Clone,
@@ -129,9 +128,8 @@ impl Sample {
     }
 
     pub(super) fn of_tick<'a>(
-        kind: Kind,
+        (kind, parts): (Kind, Vec<Part>),
         at_us: u64,
-        parts: Vec<Part>,
         length: usize,
         old: impl Iterator<Item = Made<'a>> + Clone,
         new: impl Iterator<Item = Made<'a>> + Clone,
