@@ -75,7 +75,7 @@ impl Guard {
     }
 
     /// It failed on exactly this message.
-    pub(super) fn fail(&mut self, version: &Version, item: &mut Item, fault: &Fault, now: Now, outbox: &mut Outbox) {
+    pub(super) fn fail(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
         let before = self.breaker.state();
         self.breaker.fail(&version.reference.digest, now.uptime_us);
         self.why = fault.to_string();

@@ -146,7 +146,7 @@ impl Outcome {
     }
 
     /// Distributes what was made of the inputs from number `first` on, which are `items`.
-    fn deliver(&self, live: &Live, items: &mut [Item], first: usize, guard: &mut Guard, now: Now, outbox: &mut Outbox) {
+    fn deliver(&self, live: &Live, items: &mut [Item], first: usize, hands: &mut Hands<'_>) {
         let end = first + items.len();
         for part in &self.parts {
             match part {
@@ -159,16 +159,23 @@ impl Outcome {
                             // Fits: it is less than an input of the same entries.
                             mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
                         }
-                        outbox.take(&live.version, &mut items[start - first..stop - first], answer, &mine);
+                        hands.outbox.take(&live.version, &mut items[start - first..stop - first], answer, &mine);
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
-                    guard.fail(&live.version, &mut items[index - first], fault, now, outbox);
+                    hands.guard.fail(&live.version, (&mut items[index - first], fault), hands.now, hands.outbox);
                 }
                 Part::Failed { .. } => {}
             }
         }
     }
+}
+
+/// Where it goes.
+struct Hands<'a> {
+    guard: &'a mut Guard,
+    now: Now,
+    outbox: &'a mut Outbox,
 }
 
 /// What a version said when it was told the time.
@@ -293,7 +300,7 @@ impl Stage {
         old.faults.iter().for_each(|fault| self.report(fault, now));
         let Ok(new) = pair.answer(&old, items, &mut self.packed, now) else {
             self.live.mute(false);
-            old.deliver(&self.live, items, 0, &mut self.guard, now, outbox);
+            old.deliver(&self.live, items, 0, &mut Hands { guard: &mut self.guard, now, outbox });
             self.pair = pair.remains();
             return Ok(());
         };
@@ -303,7 +310,8 @@ impl Stage {
             let counts = share.holds(items[start].message.key());
             let same = items[start..].iter().take_while(|item| share.holds(item.message.key()) == counts).count();
             let (outcome, live) = if counts { (&new, &pair.candidate) } else { (&old, &self.live) };
-            outcome.deliver(live, &mut items[start..start + same], start, &mut self.guard, now, outbox);
+            let mut hands = Hands { guard: &mut self.guard, now, outbox: &mut *outbox };
+            outcome.deliver(live, &mut items[start..start + same], start, &mut hands);
             start += same;
         }
         self.pair = Some(pair);

@@ -16,7 +16,7 @@ use crate::clock::Now;
 /// Keys of a lane's table. Beyond, the one that was quiet for longest makes room.
 const MOST: usize = 1_024;
 
-/// Shortest time between two log lines of one lane about devices.
+/// Shortest time between two log lines of one lane about devices that go in, or come out.
 const LOG_EVERY_US: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +46,20 @@ pub(super) struct Quarantine {
     devices: HashMap<Box<[u8]>, Device>,
     /// Devices in quarantine, over all lanes of the flow.
     gauge: IntGauge,
+    entries: Line,
+    releases: Line,
+}
+
+/// A kind of log line that is not to flood the log.
+#[derive(Debug, Default)]
+struct Line {
     logged_us: Option<u64>,
     unlogged: u64,
 }
 
 impl Quarantine {
     pub(super) fn new(config: QuarantineConfig, gauge: IntGauge) -> Self {
-        Self { config, devices: HashMap::new(), gauge, logged_us: None, unlogged: 0 }
+        Self { config, devices: HashMap::new(), gauge, entries: Line::default(), releases: Line::default() }
     }
 
     /// Takes out of `items` what is not to be tried and parks it.
@@ -112,7 +119,7 @@ impl Quarantine {
         if bad < seen || is_made_up {
             if device.state == State::Probing {
                 self.gauge.dec();
-                self.log(now, |unlogged| {
+                self.releases.write(now, |unlogged| {
                     tracing::info!(flow, device = shown(key), unlogged, "device sends good payloads again: out of quarantine");
                 });
             }
@@ -134,7 +141,7 @@ impl Quarantine {
 
     fn tell_held(&mut self, key: &[u8], bad: u64, flow: &str, now: Now) {
         let retry = self.config.retry;
-        self.log(now, |unlogged| {
+        self.entries.write(now, |unlogged| {
             tracing::warn!(
                 flow,
                 device = shown(key),
@@ -168,8 +175,10 @@ impl Quarantine {
         let held = self.devices.drain().filter(|(_, device)| device.state != State::Watched).count();
         self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
     }
+}
 
-    fn log(&mut self, now: Now, write: impl FnOnce(u64)) {
+impl Line {
+    fn write(&mut self, now: Now, write: impl FnOnce(u64)) {
         if self.logged_us.is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US) {
             self.unlogged += 1;
             return;

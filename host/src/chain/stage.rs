@@ -172,7 +172,7 @@ impl Stage {
         self.report(fault, now);
         self.recover(now)?;
         if let [item] = items {
-            self.guard.fail(&self.live.version, item, fault, now, outbox);
+            self.guard.fail(&self.live.version, (item, fault), now, outbox);
             return Ok(());
         }
         let (first, second) = items.split_at_mut(items.len() / 2);

@@ -62,7 +62,7 @@ impl Layout {
     }
 
     fn plugin_folder(&self) -> PathBuf {
-        self.data().join("plugins")
+        self.root.join("plugins")
     }
 
     /// Writes the config anew with this filter; readers see the old or the new, never a part.

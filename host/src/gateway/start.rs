@@ -10,7 +10,7 @@ use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop
 use crate::config::Config;
 use crate::trust;
 use crate::versions::history::{Event, Who};
-use crate::versions::{Choices, Code, PassedOver, Start, Version, Versions, digest_of};
+use crate::versions::{Choices, Code, PassedOver, Spot, Start, Version, Versions, digest_of};
 
 /// A plugin as it was started.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Builder<'_> {
             report(flow, name, &first.0, &written, passed_over);
         }
         if let Some(attempt) = self.versions.entry(flow, name).and_then(|entry| entry.trying) {
-            self.event(flow, name, "interrupted", &attempt.version, &attempt.version, None);
+            self.event((flow, name), "interrupted", [&attempt.version; 2], None);
         }
         if left.is_empty() {
             tracing::error!(
@@ -128,7 +128,7 @@ impl Builder<'_> {
             failed = failed.label(),
             "a plugin cannot be started, and the last good version of it runs: {why}"
         );
-        self.event(flow, plugin, "fallen-back", good, &failed, Some(why));
+        self.event((flow, plugin), "fallen-back", [good, &failed], Some(why));
         pick.has_fallen_back = true;
         true
     }
@@ -150,16 +150,17 @@ impl Builder<'_> {
         let signature = signature(&artefact);
         let code = is_it.then_some(Code { component: &component, signature: signature.as_deref() });
         let before = self.versions.entry(flow, &plugin.name).map(|entry| entry.confirmed);
-        self.versions.started(flow, &plugin.name, &version, code, &written, start);
+        let spot = Spot { flow, plugin: &plugin.name, written: &written };
+        self.versions.started(spot, &version, code, start);
         match before {
-            Some(before) if before != version => self.event(flow, &plugin.name, "started", &before, &version, None),
-            None => self.event(flow, &plugin.name, "started", &version, &version, None),
+            Some(before) if before != version => self.event((flow, &plugin.name), "started", [&before, &version], None),
+            None => self.event((flow, &plugin.name), "started", [&version; 2], None),
             Some(_) => {}
         }
         Started { written, start }
     }
 
-    fn event(&self, flow: &str, plugin: &str, what: &str, old: &Version, new: &Version, why: Option<String>) {
+    fn event(&self, (flow, plugin): (&str, &str), what: &str, [old, new]: [&Version; 2], why: Option<String>) {
         let (old, new) = (old.digest.clone(), new.digest.clone());
         self.audit.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
     }
@@ -200,10 +201,8 @@ fn picked(flow: &chain::Config, picks: &[Pick]) -> chain::Config {
         if let Some(path) = kept {
             plugin.artefact = Artefact::Kept(path.clone());
         }
-        if plugin.settings.to_string() != version.settings {
-            // It was written as JSON, and its checksum fitted.
-            plugin.settings = serde_json::from_str(&version.settings).unwrap_or_default();
-        }
+        // It was written as JSON, and its checksum fitted.
+        plugin.settings = serde_json::from_str(&version.settings).unwrap_or_default();
     }
     flow
 }

@@ -61,8 +61,9 @@ pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
     replace(folder, TABLE, &[&line, seal.as_bytes(), b"\n"])?;
     for name in names(folder)? {
         let is_named = |digest| table.iter().flat_map(Entry::digests).any(|known| known == digest);
-        let is_idle = name.trim_end_matches(SIGNATURE).strip_suffix(COMPONENT).is_some_and(|digest| !is_named(digest));
-        if is_idle || name.ends_with(BEING_WRITTEN) {
+        let own = name.trim_end_matches(BEING_WRITTEN).trim_end_matches(SIGNATURE).strip_suffix(COMPONENT);
+        let is_idle = own.is_some_and(|digest| is_digest(digest) && !is_named(digest));
+        if is_idle {
             // What stays takes room, and goes the next time.
             let _ = fs::remove_file(folder.join(name));
         }
@@ -102,6 +103,11 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Whatever has another name was put here by somebody else.
+fn is_digest(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {

@@ -78,6 +78,17 @@ struct Table {
     is_unsaved: bool,
 }
 
+/// Which plugin, and what the config says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    /// Its flow.
+    pub flow: &'a str,
+    /// Its name in the flow.
+    pub plugin: &'a str,
+    /// What the config says.
+    pub written: &'a Version,
+}
+
 impl Versions {
     /// Reads what an earlier process has left. What cannot be read is moved aside and reported, and then the config
     /// alone counts.
@@ -126,8 +137,8 @@ impl Versions {
     }
 
     /// A start runs `version` while the config says `written`.
-    pub fn started(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version, start: Start) {
-        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
+    pub fn started(&self, spot: Spot<'_>, version: &Version, code: Option<Code<'_>>, start: Start) {
+        self.change(spot, code.map(|code| (&*version.digest, code)), |entry| {
             if start != Start::TryAgain {
                 entry.give_up_attempt();
             }
@@ -137,46 +148,40 @@ impl Versions {
     }
 
     /// `version` is about to be tried beside the one that runs; an operator has asked for it, or else the config does.
-    pub fn begin(&self, flow: &str, plugin: &str, version: &Version, is_asked: bool, written: &Version) {
-        self.change(flow, plugin, written, None, |entry| {
+    pub fn begin(&self, spot: Spot<'_>, version: &Version, is_asked: bool) {
+        self.change(spot, None, |entry| {
             entry.begin(version, is_asked);
             false
         });
     }
 
     /// `version` has proven itself and runs; without `code` it has that of the one that ran before.
-    pub fn confirmed(&self, flow: &str, plugin: &str, version: &Version, code: Option<Code<'_>>, written: &Version) {
-        self.change(flow, plugin, written, code.map(|code| (&*version.digest, code)), |entry| {
+    pub fn confirmed(&self, spot: Spot<'_>, version: &Version, code: Option<Code<'_>>) {
+        self.change(spot, code.map(|code| (&*version.digest, code)), |entry| {
             entry.confirm(version);
             true
         });
     }
 
     /// A version was not taken, and the one before runs on.
-    pub fn refused(&self, flow: &str, plugin: &str, refusal: Refusal, written: &Version) {
-        self.change(flow, plugin, written, None, |entry| {
+    pub fn refused(&self, spot: Spot<'_>, refusal: Refusal) {
+        self.change(spot, None, |entry| {
             entry.refuse(refusal);
             true
         });
     }
 
     /// The attempt under way was ended by the gateway's own stop: the version has neither proven itself nor failed.
-    pub fn suspended(&self, flow: &str, plugin: &str, written: &Version) {
-        self.change(flow, plugin, written, None, |entry| {
+    pub fn suspended(&self, spot: Spot<'_>) {
+        self.change(spot, None, |entry| {
             entry.suspend();
             false
         });
     }
 
     /// `change` answers whether what the config says now has been decided about.
-    fn change(
-        &self,
-        flow: &str,
-        plugin: &str,
-        written: &Version,
-        component: Option<(&str, Code<'_>)>,
-        change: impl FnOnce(&mut Entry) -> bool,
-    ) {
+    fn change(&self, spot: Spot<'_>, component: Option<(&str, Code<'_>)>, change: impl FnOnce(&mut Entry) -> bool) {
+        let Spot { flow, plugin, written } = spot;
         let entries = {
             let mut table = self.lock();
             let before = table.entries.clone();

@@ -5,6 +5,10 @@ use super::*;
 const FLOW: &str = "climate";
 const PLUGIN: &str = "rule";
 
+fn spot(written: &Version) -> Spot<'_> {
+    Spot { flow: FLOW, plugin: PLUGIN, written }
+}
+
 fn version(name: &str) -> Version {
     Version { digest: digest_of(name.as_bytes()), settings: "{}".to_owned() }
 }
@@ -18,12 +22,12 @@ fn with_settings(name: &str, settings: &str) -> Version {
 }
 
 fn start(versions: &Versions, name: &str, written: &Version) {
-    versions.started(FLOW, PLUGIN, &version(name), Some(code(name)), written, Start::Decided);
+    versions.started(spot(written), &version(name), Some(code(name)), Start::Decided);
 }
 
 fn confirm(versions: &Versions, name: &str, written: &Version) {
-    versions.begin(FLOW, PLUGIN, &version(name), true, written);
-    versions.confirmed(FLOW, PLUGIN, &version(name), Some(code(name)), written);
+    versions.begin(spot(written), &version(name), true);
+    versions.confirmed(spot(written), &version(name), Some(code(name)));
 }
 
 /// What a restart would try, best first.
@@ -56,8 +60,8 @@ fn what_was_refused_does_not_run_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let versions = Versions::open(folder.path());
         start(&versions, "good", &version("good"));
-        versions.begin(FLOW, PLUGIN, &version("bad"), false, &version("bad"));
-        versions.refused(FLOW, PLUGIN, refusal(version("bad"), rolled_back), &version("bad"));
+        versions.begin(spot(&version("bad")), &version("bad"), false);
+        versions.refused(spot(&version("bad")), refusal(version("bad"), rolled_back));
         let choices = restart(folder.path(), &version("bad"));
         assert_eq!(choices.versions, [version("good")]);
         assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
@@ -67,7 +71,7 @@ fn what_was_refused_does_not_run_after_a_restart() {
         assert_eq!(choices.versions, [version("other"), version("good")]);
         assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
         // Refused settings are another version, whatever the component.
-        versions.refused(FLOW, PLUGIN, refusal(with_settings("other", "bad"), rolled_back), &with_settings("other", "bad"));
+        versions.refused(spot(&with_settings("other", "bad")), refusal(with_settings("other", "bad"), rolled_back));
         assert_eq!(restart(folder.path(), &with_settings("other", "bad")).versions[0], version("other"));
         // Whoever asks for it gets it.
         confirm(&versions, "bad", &version("other"));
@@ -80,12 +84,12 @@ fn what_a_kill_interrupts_is_tried_once_more_beside_the_good_one() {
     let folder = tempfile::tempdir().unwrap();
     start(&Versions::open(folder.path()), "good", &version("good"));
     for round in 1..=2 {
-        Versions::open(folder.path()).begin(FLOW, PLUGIN, &version("new"), false, &version("new"));
+        Versions::open(folder.path()).begin(spot(&version("new")), &version("new"), false);
         let versions = Versions::open(folder.path());
         let choices = versions.choices(FLOW, PLUGIN, &version("new"));
         assert_eq!((&*choices.versions, choices.is_tried_again), (&[version("good")][..], round == 1), "kill {round}");
         let begun = if choices.is_tried_again { Start::TryAgain } else { Start::Decided };
-        versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("new"), begun);
+        versions.started(spot(&version("new")), &version("good"), Some(code("good")), begun);
     }
     let entry = Versions::open(folder.path()).entry(FLOW, PLUGIN).unwrap();
     assert!(entry.trying.is_none() && entry.refusal(&version("new")).unwrap().rolled_back, "{entry:?}");
@@ -98,8 +102,8 @@ fn an_orderly_stop_is_no_failure_of_what_is_tried() {
     start(&Versions::open(folder.path()), "good", &version("good"));
     for _ in 0..5 {
         let versions = Versions::open(folder.path());
-        versions.begin(FLOW, PLUGIN, &version("new"), false, &version("new"));
-        versions.suspended(FLOW, PLUGIN, &version("new"));
+        versions.begin(spot(&version("new")), &version("new"), false);
+        versions.suspended(spot(&version("new")));
         assert!(restart(folder.path(), &version("new")).is_tried_again);
     }
 }
@@ -109,7 +113,7 @@ fn what_an_operator_asked_for_and_a_kill_interrupted_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let versions = Versions::open(folder.path());
     start(&versions, "good", &version("good"));
-    versions.begin(FLOW, PLUGIN, &version("new"), true, &version("good"));
+    versions.begin(spot(&version("good")), &version("new"), true);
     let versions = Versions::open(folder.path());
     let choices = versions.choices(FLOW, PLUGIN, &version("good"));
     assert_eq!((choices.versions, choices.is_tried_again), (vec![version("good")], false));
@@ -123,7 +127,7 @@ fn a_config_that_cannot_be_used_is_looked_at_again_at_every_start() {
     let folder = tempfile::tempdir().unwrap();
     let versions = Versions::open(folder.path());
     start(&versions, "good", &version("good"));
-    versions.started(FLOW, PLUGIN, &version("good"), Some(code("good")), &version("broken"), Start::FellBack);
+    versions.started(spot(&version("broken")), &version("good"), Some(code("good")), Start::FellBack);
     assert_eq!(restart(folder.path(), &version("broken")).versions, [version("broken"), version("good")]);
 }
 
@@ -173,6 +177,6 @@ fn a_folder_that_cannot_be_written_costs_no_more_than_a_restart_would_know() {
     confirm(&versions, "a", &version("a"));
     assert_eq!(versions.entry(FLOW, PLUGIN).unwrap().confirmed, version("a"));
     fs::remove_file(folder.path().join("plugins")).unwrap();
-    versions.refused(FLOW, PLUGIN, refusal(version("b"), false), &version("b"));
+    versions.refused(spot(&version("b")), refusal(version("b"), false));
     assert_eq!(restart(folder.path(), &version("b")).versions, [version("a")], "the next change writes all of it");
 }

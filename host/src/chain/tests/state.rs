@@ -96,9 +96,9 @@ fn while_a_change_is_under_way_the_old_versions_state_is_kept_and_no_other() {
         while rig.payloads("d1", &["x"]) == [format!("x {}", count + 1)] {
             count += 1;
         }
-        let value = |seen: &Seen| seen.state[&("probe".to_owned(), "d1".to_owned())].clone();
+        let value = |seen: &Seen| seen.state.get(&("probe".to_owned(), "d1".to_owned())).cloned();
         rig.wait("a checkpoint of the old version", |seen| {
-            value(seen) == (1, Bytes::copy_from_slice(&(count + 1_u64).to_le_bytes()))
+            value(seen) == Some((1, Bytes::copy_from_slice(&(count + 1_u64).to_le_bytes())))
         });
         rig.chain.stop(PATIENCE);
         let refused = swap.join().unwrap().unwrap_err();

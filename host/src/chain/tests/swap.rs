@@ -132,10 +132,12 @@ fn a_trap_on_the_first_batch_brings_the_old_version_back_in_all_lanes() {
     expect(&rig);
     let trap = settings("trap-first");
     let refused = swap_under_traffic(&rig, watched(&trap, 1_000), || expect(&rig)).unwrap_err();
-    assert!(refused.state == State::RolledBack && refused.why.contains("on live messages: trap"), "{refused}");
+    // A lane that has it may get its batch before the others have it: then its outputs never counted anywhere.
+    assert!(matches!(refused.state, State::RolledBack | State::Refused), "{refused}");
+    assert!(refused.why.contains("on live messages: trap"), "{refused}");
     expect(&rig);
     assert!(rig.letters().is_empty(), "nothing was parked");
-    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", "rolled-back")]), 1.0);
+    assert_eq!(rig.metric("tidegate_swap_transitions_total", &[("state", refused.state.name())]), 1.0);
     assert_eq!(rig.settled.faults(), 0);
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::words;
 use crate::message::short_digest;
 use crate::trust::{Claim, Downgrade};
 use crate::versions::history::{Event, Who};
-use crate::versions::{Code, Entry, Refusal, Start, Version, digest_of};
+use crate::versions::{Code, Entry, Refusal, Spot, Start, Version, digest_of};
 
 /// What the thread is asked to do.
 pub(in crate::gateway) enum Request {
@@ -57,6 +57,12 @@ struct About {
     running: Version,
     new: Version,
     written: Version,
+}
+
+impl About {
+    fn spot(&self) -> Spot<'_> {
+        Spot { flow: &self.flow, plugin: &self.plugin, written: &self.written }
+    }
 }
 
 pub(super) struct Driver {
@@ -203,8 +209,8 @@ impl Driver {
         }
         if self.change(turn, candidate) == Outcome::Confirmed {
             // Else the config's file would bring it in again.
-            let refusal = Refusal::now(running.running, format!("{} rolled it back", turn.who.name()), true);
-            self.parts.versions.refused(&running.flow, &running.plugin, refusal, &running.written);
+            let refusal = Refusal::now(running.running.clone(), format!("{} rolled it back", turn.who.name()), true);
+            self.parts.versions.refused(running.spot(), refusal);
         }
         self.desk.board.end(turn.id);
     }
@@ -235,12 +241,12 @@ impl Driver {
         if let Some(why) = self.reason_not_to(turn.place, &about, candidate.is_asked) {
             tracing::warn!(flow = about.flow, plugin = about.plugin, candidate = about.new.label(), "not tried: {why}");
             // That the config says so is known from now on.
-            versions.confirmed(&about.flow, &about.plugin, &about.running, None, &about.written);
+            versions.confirmed(about.spot(), &about.running, None);
             return self.verdict(turn, &about, Outcome::NotTried, Some(why));
         }
         if about.new != about.running {
-            self.note(turn, &about, "begun", None, None);
-            versions.begin(&about.flow, &about.plugin, &about.new, candidate.is_asked, &about.written);
+            self.note(turn, &about, "begun", (None, None));
+            versions.begin(about.spot(), &about.new, candidate.is_asked);
         }
         let spec = self.plugin(turn.place);
         let signature = candidate.signature.as_deref();
@@ -268,21 +274,21 @@ impl Driver {
     }
 
     fn conclude(&self, turn: &Turn<'_>, about: &About, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
-        let About { flow, plugin, new, written, .. } = about;
+        let (new, spot) = (&about.new, about.spot());
         let versions = &self.parts.versions;
         match result {
             Ok(_) if about.new == about.running => {
-                versions.confirmed(flow, plugin, new, None, written);
+                versions.confirmed(spot, new, None);
                 self.verdict(turn, about, Outcome::Unchanged, None)
             }
             Ok(swapped) => {
-                versions.confirmed(flow, plugin, new, code, written);
-                self.note(turn, about, State::Confirmed.name(), None, to_json(swapped.figures.as_ref()));
+                versions.confirmed(spot, new, code);
+                self.note(turn, about, State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
                 self.verdict(turn, about, Outcome::Confirmed, None)
             }
             Err(refused) if refused.step == Step::Cancel && self.desk.board.is_stopping() => {
-                versions.suspended(flow, plugin, written);
-                self.note(turn, about, Outcome::Suspended.name(), Some(refused.why.clone()), None);
+                versions.suspended(spot);
+                self.note(turn, about, Outcome::Suspended.name(), (Some(refused.why.clone()), None));
                 self.verdict(turn, about, Outcome::Suspended, Some(refused.why))
             }
             Err(refused) => {
@@ -290,9 +296,9 @@ impl Driver {
                 let why = format!("{}: {}", refused.step.name(), refused.why);
                 // One that an operator has ended is not to come back by itself either.
                 let is_final = rolled_back || refused.step == Step::Cancel;
-                versions.refused(flow, plugin, Refusal::now(new.clone(), why.clone(), is_final), written);
+                versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
                 let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
-                self.note(turn, about, outcome.name(), Some(why.clone()), to_json(refused.figures.as_deref()));
+                self.note(turn, about, outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
                 self.verdict(turn, about, outcome, Some(why))
             }
         }
@@ -311,7 +317,7 @@ impl Driver {
         self.desk.board.push(turn.id, Line::Event(event));
     }
 
-    fn note(&self, turn: &Turn<'_>, about: &About, what: &str, why: Option<String>, figures: Option<Value>) {
+    fn note(&self, turn: &Turn<'_>, about: &About, what: &str, (why, figures): (Option<String>, Option<Value>)) {
         let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
         let event = Event::now(turn.who, &about.flow, &about.plugin, what);
         self.parts.audit.note(&Event { old, new, why, figures, ..event });

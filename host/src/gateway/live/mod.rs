@@ -98,6 +98,15 @@ pub(super) struct Desk {
     chains: Vec<Arc<Chain>>,
 }
 
+/// What somebody wants done.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    place: Option<Place>,
+    what: &'a str,
+    /// Not while another change of the plugin is under way.
+    alone: bool,
+}
+
 impl Desk {
     /// Swaps a plugin; without a component, to what the config says.
     ///
@@ -108,7 +117,7 @@ impl Desk {
         if order.replace && self.board.under_way().contains(&place) {
             let Place { flow, plugin } = place;
             self.chains[flow].cancel(plugin, &format!("{} put another version in its place", who.name()));
-            return self.submit(Some(place), &who, "swaps", false, |id| Request::Swap {
+            return self.submit(Wish { place: Some(place), what: "swaps", alone: false }, &who, |id| Request::Swap {
                 id,
                 place,
                 order,
@@ -116,7 +125,13 @@ impl Desk {
                 who: who.clone(),
             });
         }
-        self.submit(Some(place), &who, "swaps", true, |id| Request::Swap { id, place, order, component, who: who.clone() })
+        self.submit(Wish { place: Some(place), what: "swaps", alone: true }, &who, |id| Request::Swap {
+            id,
+            place,
+            order,
+            component,
+            who: who.clone(),
+        })
     }
 
     /// Brings a version back, or ends the change under way.
@@ -135,7 +150,12 @@ impl Desk {
             };
         }
         let to = order.to.clone();
-        self.submit(Some(place), &who, "rolls back", true, |id| Request::Rollback { id, place, to, who: who.clone() })
+        self.submit(Wish { place: Some(place), what: "rolls back", alone: true }, &who, |id| Request::Rollback {
+            id,
+            place,
+            to,
+            who: who.clone(),
+        })
     }
 
     /// Ends the phase of the change under way as if it had gone well.
@@ -167,7 +187,10 @@ impl Desk {
     /// # Errors
     /// Too much is waiting.
     pub(super) fn reload(&self, who: Who) -> Result<Receipt, String> {
-        self.submit(None, &who, "reads the config again", true, |id| Request::Reload { id: Some(id), who: who.clone() })
+        self.submit(Wish { place: None, what: "reads the config again", alone: true }, &who, |id| Request::Reload {
+            id: Some(id),
+            who: who.clone(),
+        })
     }
 
     /// What has come of an order, from line `from` on: as soon as there is more, or after `patience`.
@@ -227,14 +250,8 @@ impl Desk {
         is_cancelled
     }
 
-    fn submit(
-        &self,
-        place: Option<Place>,
-        who: &Who,
-        what: &str,
-        alone: bool,
-        request: impl FnOnce(u64) -> Request,
-    ) -> Result<Receipt, String> {
+    fn submit(&self, wish: Wish<'_>, who: &Who, request: impl FnOnce(u64) -> Request) -> Result<Receipt, String> {
+        let Wish { place, what, alone } = wish;
         let title = match place {
             Some(place) => format!("{} {what} {}", who.name(), self.name(place)),
             None => format!("{} {what}", who.name()),

@@ -73,7 +73,7 @@ impl Transform for Worse {
         let mut seen = self.seen.of(message.key());
         seen.count += 1;
         match std::hint::black_box(&HOW) {
-            b"how:reject------" if seen.count % 4 == 0 => out.reject("every fourth is one too many"),
+            b"how:reject------" if seen.count.is_multiple_of(4) => out.reject("every fourth is one too many"),
             b"how:wrong-------" => out.emit_json(&Counted { key: message.key(), count: seen.count + 1, tag: &self.tag, of })?,
             _ => out.emit_json(&Counted { key: message.key(), count: seen.count, tag: &self.tag, of })?,
         }
