@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::place::{At, Failure, file_failure, running};
 use super::show::harmless;
-use super::{Global, Output, Surroundings, print, say};
+use super::{Global, Output, Surroundings, differences, print, say};
 use crate::admin::Client;
+use crate::chain::Comparison;
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::gateway::live::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
@@ -224,7 +226,10 @@ fn hint(plugin: Option<&str>) {
 fn show(line: &Line) {
     match line {
         Line::Waits { behind } => print(&format!("waits: {behind}")),
-        Line::Event(event) => print(&transition(event)),
+        Line::Event(event) => {
+            print(&transition(event));
+            found(event).iter().for_each(|line| print(line));
+        }
         Line::Difference { plugins, restart } => {
             plugins.iter().for_each(|plugin| print(&format!("changes live: {plugin}")));
             restart.iter().for_each(|table| print(&format!("needs a restart: {table}")));
@@ -250,6 +255,22 @@ fn transition(event: &Event) -> String {
     let is_final = matches!(&*event.what, "refused" | "rolled-back");
     let why = event.why.as_deref().filter(|_| !is_final).map(|why| format!("  {}", harmless(why))).unwrap_or_default();
     format!("{time}  {}{digests}{why}", event.what)
+}
+
+/// What a shadow has found, when it is over: how much differs, and the first difference of each kind.
+fn found(event: &Event) -> Vec<String> {
+    let is_told = matches!(&*event.what, "shadowed" | "refused");
+    let comparison = event.figures.as_ref().filter(|_| is_told).and_then(|figures| figures.get("differences"));
+    let Some(comparison) = comparison.and_then(|found| Comparison::deserialize(found).ok()) else { return Vec::new() };
+    let mut lines = differences::counts(&comparison);
+    let mut told = Vec::new();
+    for sample in &comparison.samples {
+        if !told.contains(&sample.kind) {
+            told.push(sample.kind);
+            lines.extend(differences::sample(sample).lines().map(str::to_owned));
+        }
+    }
+    lines.iter().map(|line| format!("    {line}")).collect()
 }
 
 fn conclusion(verdict: &Verdict) -> String {
