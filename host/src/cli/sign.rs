@@ -59,7 +59,7 @@ pub struct Sign {
     /// The plugin's name in the configs. Default: name of the file.
     #[arg(long)]
     name: Option<String>,
-    /// Its version, as in 1.2.0; a gateway takes no older one than it had.
+    /// Its version, as in 1.2.0.
     #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Version,
     /// The last day on which a gateway lets it in (UTC), as in 2027-06-30. Default: it stays good.
