@@ -26,6 +26,11 @@ whole-way *ARGS:
     cargo build --release --bin tidegate --bin relay --bin whole-way
     target/release/whole-way {{ARGS}}
 
+# What an alarm waits for beside telemetry at twice what the link carries.
+priority *ARGS:
+    cargo build --release --bin tidegate --bin priority
+    target/release/priority {{ARGS}}
+
 # Receipts under every order in which threads can meet.
 loom:
     cargo run --manifest-path tests/loom/Cargo.toml --target-dir target/loom
