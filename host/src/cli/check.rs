@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Global, Output, Surroundings, print, say, with_causes};
+use super::{Global, Output, Surroundings, print, say};
 use crate::chain::{self, Engine, Workshop};
 use crate::config::{self, Config, MANUAL, PluginFault};
 use crate::exit::Exit;
 use crate::message::FlowId;
+use crate::telemetry::with_causes;
 
 const EXAMPLES: &str = "\
 Examples:

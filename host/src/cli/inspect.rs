@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::show::bytes;
-use super::{Global, Output, print, say, with_causes};
+use super::{Global, Output, print, say};
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
+use crate::telemetry::with_causes;
 
 const EXAMPLES: &str = "\
 Examples:

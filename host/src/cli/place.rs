@@ -9,12 +9,13 @@ use clap::Args;
 use prometheus::Registry;
 use serde::de::DeserializeOwned;
 
-use super::{Global, Surroundings, say, with_causes};
+use super::{Global, Surroundings, say};
 use crate::admin::{Client, ClientError};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::gateway::status::Status;
 use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
+use crate::telemetry::with_causes;
 
 /// Where to look.
 #[derive(Clone, Debug, Args)]

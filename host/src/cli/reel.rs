@@ -7,11 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::place::{At, Failure, Found, find};
-use super::{Global, Surroundings, with_causes};
+use super::{Global, Surroundings};
 use crate::admin::Client;
 use crate::config::Config;
 use crate::gateway::recordings::{Listed, Part, Request};
 use crate::recording::{self, Files, Header, Segment};
+use crate::telemetry::with_causes;
 
 /// Its segments, in their order.
 pub enum Reel {

@@ -12,13 +12,14 @@ use super::differences;
 use super::place::{At, Failure};
 use super::reel::Reel;
 use super::show::{age, count};
-use super::{Global, Output, Surroundings, print, say, with_causes};
+use super::{Global, Output, Surroundings, print, say};
 use crate::chain::{Bounds, Ran, Replay, Score, offline};
 use crate::clock::{Now, utc};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::short_digest;
 use crate::recording::{Event, Segment};
+use crate::telemetry::with_causes;
 use scene::Scene;
 
 const EXAMPLES: &str = "\

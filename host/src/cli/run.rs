@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::check::plugin_faults;
-use super::{Global, Surroundings, say, with_causes};
+use super::{Global, Surroundings, say};
 use crate::exit::Exit;
 use crate::gateway;
+use crate::telemetry::with_causes;
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\

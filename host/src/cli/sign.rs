@@ -7,10 +7,11 @@ use clap::Args;
 use semver::Version;
 use serde_json::{Value, json};
 
-use super::{Global, Output, print, say, with_causes};
+use super::{Global, Output, print, say};
 use crate::clock::{day, utc};
 use crate::exit::Exit;
 use crate::message::short_digest;
+use crate::telemetry::with_causes;
 use crate::trust::keys::{Password, generate, manifest, sign};
 use crate::trust::{Denied, Key, KeyError, Seal, Trust, read_signature, signature_path};
 

@@ -14,6 +14,7 @@ use super::status::{queue as queue_row, store as store_rows};
 use super::{Global, Output, Surroundings, print, say};
 use crate::exit::Exit;
 use crate::spool::{Checked, Done, Finding, Page, Record, Request};
+use crate::telemetry::with_causes;
 
 /// Messages asked for at a time.
 const PAGE: usize = 2_000;
@@ -310,8 +311,7 @@ impl Importing<'_> {
         let (records, first) = (std::mem::take(&mut self.records), self.done + 1);
         self.bytes = 0;
         let done: Result<Done, _> = self.place.ask(Request::Import { records });
-        self.done +=
-            done.map_err(|error| Failure::Said(format!("from message {first} on: {}", super::with_causes(&error))))?.count;
+        self.done += done.map_err(|error| Failure::Said(format!("from message {first} on: {}", with_causes(&error))))?.count;
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ use crate::admin::{Refused, json};
 use crate::chain::Chain;
 use crate::recording::Recorder;
 use crate::spool::{Request, Tools};
+use crate::telemetry::with_causes;
 use crate::versions::history::History;
 
 /// Largest request: a page of messages that are imported.
@@ -96,5 +97,5 @@ fn note(request: &Request) {
 }
 
 fn refused(error: impl std::error::Error) -> Refused {
-    Refused(super::words(&error))
+    Refused(with_causes(&error))
 }

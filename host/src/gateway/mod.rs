@@ -131,21 +131,6 @@ fn report_strange_states(config: &Config, spool: &Spool) {
     }
 }
 
-/// An error and its causes, in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // A text that holds its cause says it once.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 struct Gateway {
     config: Config,
     registry: Registry,

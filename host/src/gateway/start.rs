@@ -8,6 +8,7 @@ use super::Error;
 use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop};
 use crate::config::Config;
+use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::{Event, Who};
 use crate::versions::{Choices, Code, PassedOver, Spot, Start, Version, Versions, digest_of};
@@ -120,7 +121,7 @@ impl Builder<'_> {
         let (failed, _) = pick.left.remove(0);
         let good = &pick.left[0].0;
         let (flow, plugin) = (&*flow.name, &*plugin.name);
-        let why = super::words(error);
+        let why = with_causes(error);
         tracing::error!(
             flow,
             plugin,

@@ -1,22 +1,21 @@
 //! The one thread that changes plugins.
 
+mod change;
+mod reload;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use super::order::{Line, Outcome, Swap, Verdict};
+use super::order::{Outcome, Swap};
 use super::{Desk, Parts, Place};
-use crate::builtin;
-use crate::chain::{self, Artefact, Change, PluginConfig, Refused, State, Step, Swapped, Verify, Watch};
-use crate::clock::{Now, utc};
-use crate::config::{self, Config, PluginChange, Problems, Sources};
+use crate::chain::{self, Artefact, PluginConfig, Watch};
 use crate::gateway::start::{Started, signature, written};
-use crate::gateway::words;
-use crate::message::short_digest;
-use crate::trust::{Claim, Downgrade};
-use crate::versions::history::{Event, Who};
-use crate::versions::{Code, Entry, Refusal, Spot, Start, Version, digest_of};
+use crate::telemetry::with_causes;
+use crate::versions::history::Who;
+use crate::versions::{Entry, Refusal, Spot, Start, Version, digest_of};
+use reload::{watch, watched};
 
 /// What the thread is asked to do.
 pub(in crate::gateway) enum Request {
@@ -182,7 +181,7 @@ impl Driver {
             let plugin = self.plugin(turn.place);
             match chain::read_component(&plugin.name, &plugin.artefact) {
                 Ok(component) => candidate.component = Some(component),
-                Err(error) => return self.fail(turn, Outcome::Refused, words(&error)),
+                Err(error) => return self.fail(turn, Outcome::Refused, with_causes(&error)),
             }
             candidate.signature = signature(&plugin.artefact);
             candidate.settings = Some(plugin.settings.clone());
@@ -214,238 +213,6 @@ impl Driver {
         }
         self.desk.board.end(turn.id);
     }
-
-    /// An order that is not even tried.
-    fn fail(&self, turn: &Turn<'_>, outcome: Outcome, why: String) {
-        let about = self.about(turn.place, &Candidate::default());
-        tracing::warn!(flow = about.flow, plugin = about.plugin, "nothing is changed: {why}");
-        self.verdict(turn, &about, outcome, Some(why));
-        self.desk.board.end(turn.id);
-    }
-
-    fn about(&self, place: Place, candidate: &Candidate) -> About {
-        let (flow, plugin) = (&self.parts.config.flows[place.flow].name, &self.plugin(place).name);
-        let written = self.written[place.flow][place.plugin].clone();
-        let running = self.parts.versions.entry(flow, plugin).map_or_else(|| written.clone(), |entry| entry.confirmed);
-        let digest = candidate.component.as_deref().map_or_else(|| running.digest.clone(), digest_of);
-        let settings = candidate.settings.as_ref().map_or_else(|| running.settings.clone(), Value::to_string);
-        About { flow: flow.to_string(), plugin: plugin.to_string(), running, new: Version { digest, settings }, written }
-    }
-
-    /// Makes a change and waits for its end.
-    fn change(&self, turn: &Turn<'_>, candidate: Candidate) -> Outcome {
-        let Place { flow, plugin } = turn.place;
-        self.desk.board.begin(turn.id, turn.place);
-        let about = self.about(turn.place, &candidate);
-        let versions = &self.parts.versions;
-        if let Some(why) = self.reason_not_to(turn.place, &about, candidate.is_asked) {
-            tracing::warn!(flow = about.flow, plugin = about.plugin, candidate = about.new.label(), "not tried: {why}");
-            // That the config says so is known from now on.
-            versions.confirmed(about.spot(), &about.running, None);
-            return self.verdict(turn, &about, Outcome::NotTried, Some(why));
-        }
-        if about.new != about.running {
-            self.note(turn, &about, "begun", (None, None));
-            versions.begin(about.spot(), &about.new, candidate.is_asked);
-        }
-        let spec = self.plugin(turn.place);
-        let signature = candidate.signature.as_deref();
-        let verify = |component: &[u8]| {
-            let now = Now::read();
-            let claim = Claim { name: &spec.signed_as, highest: None, downgrade: Downgrade::Refuse, now };
-            spec.trust.verify(component, signature, claim).map(drop).map_err(|denied| words(&denied))
-        };
-        let change = Change {
-            component: candidate.component.as_deref(),
-            settings: candidate.settings.as_ref(),
-            plan: candidate.plan,
-            verify: (!is_builtin(candidate.component.as_deref())).then_some(Verify(&verify)),
-        };
-        let result = self.parts.chains[flow].swap(plugin, change, &|event| self.tell(turn, event));
-        let code = candidate.component.as_deref().map(|component| Code { component, signature });
-        self.conclude(turn, &about, code, result)
-    }
-
-    fn reason_not_to(&self, place: Place, about: &About, is_asked: bool) -> Option<String> {
-        let entry = self.entry(place).filter(|_| !is_asked && about.new != about.running)?;
-        let refusal = entry.refusal(&about.new).filter(|refusal| refusal.rolled_back)?;
-        let name = self.title(place);
-        Some(format!("it was rolled back at {}: {}; `tidegate swap {name}` tries it all the same", refusal.at, refusal.why))
-    }
-
-    fn conclude(&self, turn: &Turn<'_>, about: &About, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
-        let (new, spot) = (&about.new, about.spot());
-        let versions = &self.parts.versions;
-        match result {
-            Ok(_) if about.new == about.running => {
-                versions.confirmed(spot, new, None);
-                self.verdict(turn, about, Outcome::Unchanged, None)
-            }
-            Ok(swapped) => {
-                versions.confirmed(spot, new, code);
-                self.note(turn, about, State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
-                self.verdict(turn, about, Outcome::Confirmed, None)
-            }
-            Err(refused) if refused.step == Step::Cancel && self.desk.board.is_stopping() => {
-                versions.suspended(spot);
-                self.note(turn, about, Outcome::Suspended.name(), (Some(refused.why.clone()), None));
-                self.verdict(turn, about, Outcome::Suspended, Some(refused.why))
-            }
-            Err(refused) => {
-                let rolled_back = refused.state == State::RolledBack;
-                let why = format!("{}: {}", refused.step.name(), refused.why);
-                // One that an operator has ended is not to come back by itself either.
-                let is_final = rolled_back || refused.step == Step::Cancel;
-                versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
-                let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
-                self.note(turn, about, outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
-                self.verdict(turn, about, outcome, Some(why))
-            }
-        }
-    }
-
-    /// A transition, for whoever follows.
-    fn tell(&self, turn: &Turn<'_>, event: &chain::Event) {
-        let event = Event {
-            at: utc(event.at),
-            old: event.old.to_string(),
-            new: event.new.to_string(),
-            why: event.why.clone(),
-            figures: to_json(event.figures.as_ref()),
-            ..Event::now(turn.who, &event.flow, &event.plugin, event.state.name())
-        };
-        self.desk.board.push(turn.id, Line::Event(event));
-    }
-
-    fn note(&self, turn: &Turn<'_>, about: &About, what: &str, (why, figures): (Option<String>, Option<Value>)) {
-        let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
-        let event = Event::now(turn.who, &about.flow, &about.plugin, what);
-        self.parts.audit.note(&Event { old, new, why, figures, ..event });
-    }
-
-    fn verdict(&self, turn: &Turn<'_>, about: &About, outcome: Outcome, why: Option<String>) -> Outcome {
-        let name = self.title(turn.place);
-        let undo = (outcome == Outcome::Confirmed).then(|| {
-            // With the same component only the settings differ, and the version before is meant.
-            let is_other = about.running.digest != about.new.digest;
-            let to = if is_other { format!(" --to {}", short_digest(&about.running.digest)) } else { String::new() };
-            format!("tidegate rollback {name}{to}")
-        });
-        let runs = if outcome == Outcome::Confirmed { &about.new } else { &about.running };
-        let verdict = Verdict {
-            flow: about.flow.clone(),
-            plugin: about.plugin.clone(),
-            verdict: outcome,
-            running: runs.digest.clone(),
-            why,
-            undo,
-        };
-        self.desk.board.push(turn.id, Line::Verdict(verdict));
-        outcome
-    }
-
-    fn title(&self, place: Place) -> String {
-        format!("{}/{}", self.parts.config.flows[place.flow].name, self.plugin(place).name)
-    }
-
-    fn reload(&mut self, id: Option<u64>, who: &Who) {
-        let board = self.desk.board.clone();
-        let id = id.unwrap_or_else(|| board.open(format!("{} is read again", who.name()), None).unwrap_or_default());
-        match config::load(&self.parts.origin) {
-            Ok(new) => self.take_over(id, who, &new),
-            Err(problems) => self.keep(id, who, &problems),
-        }
-        board.end(id);
-    }
-
-    /// The changed config is none.
-    fn keep(&self, id: u64, who: &Who, problems: &Problems) {
-        let mistakes = problems.errors();
-        tracing::warn!(mistakes, "the changed config was not applied, the running one stays; `tidegate check` shows why");
-        self.desk.board.push(id, Line::Mistakes { text: problems.render(false).trim_end().to_owned(), json: problems.to_json() });
-        let why = Some(format!("{mistakes} mistakes"));
-        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "config-refused") });
-    }
-
-    fn take_over(&mut self, id: u64, who: &Who, new: &Config) {
-        let difference = config::difference(&self.parts.config, new);
-        let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
-        let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
-        self.desk.board.push(id, Line::Difference { plugins, restart: difference.other.clone() });
-        if difference.is_empty() {
-            return tracing::debug!("the config is unchanged");
-        }
-        let why = Some(format!("{} plugins; restart: [{}]", difference.plugins.len(), difference.other.join(", ")));
-        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "reloaded") });
-        for change in difference.plugins {
-            self.apply(&Turn { id, place: place(&change), who }, change);
-        }
-        self.aim();
-        if !difference.other.is_empty() {
-            tracing::warn!(
-                tables = difference.other.join(", "),
-                "these changes of the config need a restart; plugins and their settings change live"
-            );
-        }
-    }
-
-    fn apply(&mut self, turn: &Turn<'_>, change: PluginChange) {
-        let Place { flow, plugin } = turn.place;
-        let before = self.plugin(turn.place);
-        let mut candidate = Candidate::default();
-        if before.settings != change.config.settings {
-            candidate.settings = Some(change.config.settings.clone());
-        }
-        if before.artefact != change.config.artefact {
-            match chain::read_component(&change.config.name, &change.config.artefact) {
-                Ok(component) => candidate.component = Some(component),
-                Err(error) => {
-                    let name = &*change.config.name;
-                    return tracing::warn!(plugin = name, %error, "the plugin's component cannot be read; the running one stays");
-                }
-            }
-            candidate.signature = signature(&change.config.artefact);
-        }
-        let written = &mut self.written[flow][plugin];
-        written.settings = change.config.settings.to_string();
-        if let Some(component) = &candidate.component {
-            written.digest = digest_of(component);
-        }
-        // What was only refused is tried again when the config is read again.
-        if self.change(turn, candidate) != Outcome::Refused {
-            self.parts.config.flows[flow].plugins[plugin] = change.config;
-        }
-    }
-
-    /// Watches other files when the config names others.
-    fn aim(&mut self) {
-        let files = watched(&self.parts.config, &self.parts.origin);
-        if files == self.watched {
-            return;
-        }
-        match watch(&files, &self.desk) {
-            Ok(watch) => (self.watch, self.watched) = (watch, files),
-            Err(error) => tracing::error!(%error, "changed files cannot be watched: those of the config before still are"),
-        }
-        // What has changed between the two watches.
-        self.places().into_iter().for_each(|place| self.look(place));
-    }
-}
-
-fn watch(files: &[PathBuf], desk: &Desk) -> std::io::Result<Watch> {
-    let desk = desk.clone();
-    Watch::start(files.to_owned(), move |path, content| {
-        desk.offer(Request::Changed { path: path.to_owned(), content });
-    })
-}
-
-fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
-    let plugins = config.flows.iter().flat_map(|flow| &flow.plugins);
-    let files = plugins.filter_map(|plugin| if let Artefact::File(path) = &plugin.artefact { Some(path.clone()) } else { None });
-    let mut files: Vec<_> = files.chain([origin.path.clone()]).collect();
-    files.sort();
-    files.dedup();
-    files
 }
 
 /// The version to go back to: the newest good one, or the newest whose digest begins so.
@@ -458,13 +225,4 @@ fn target(entry: &Entry, to: Option<&str>) -> Result<Version, &'static str> {
         Some(_) => "no kept version has such a digest; `tidegate plugins` shows those that are kept",
         None => "no version before is kept; `tidegate plugins` shows those that are",
     })
-}
-
-/// What came with this binary needs no signature, whatever way it came here.
-fn is_builtin(component: Option<&[u8]>) -> bool {
-    component.is_some_and(|component| builtin::NAMES.iter().any(|name| builtin::component(name) == Some(component)))
-}
-
-fn to_json(figures: Option<&chain::Report>) -> Option<Value> {
-    figures.and_then(|figures| serde_json::to_value(figures).ok())
 }
