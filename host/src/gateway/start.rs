@@ -53,6 +53,8 @@ struct Pick {
     is_tried_again: bool,
     /// Best first; without a path, the component is the config's.
     left: Vec<(Version, Option<PathBuf>)>,
+    /// The highest signed version that was confirmed.
+    highest: Option<semver::Version>,
     /// The first one could not be used.
     has_fallen_back: bool,
 }
@@ -84,11 +86,12 @@ impl Builder<'_> {
         let (flow, name) = (&*flow.name, &*plugin.name);
         let written = written(plugin);
         let Choices { versions, passed_over, is_tried_again } = self.versions.choices(flow, name, &written);
-        let mut left: Vec<_> = versions.into_iter().filter_map(|version| self.place(plugin, version, &written)).collect();
+        let mut left: Vec<_> = versions.into_iter().flat_map(|version| self.places(plugin, version, &written)).collect();
         if let Some(first) = left.first() {
             report(flow, name, &first.0, &written, passed_over);
         }
-        if let Some(attempt) = self.versions.entry(flow, name).and_then(|entry| entry.trying) {
+        let entry = self.versions.entry(flow, name);
+        if let Some(attempt) = entry.as_ref().and_then(|entry| entry.trying.as_ref()) {
             self.event((flow, name), "interrupted", [&attempt.version; 2], None);
         }
         if left.is_empty() {
@@ -99,27 +102,30 @@ impl Builder<'_> {
             );
             left.push((written.clone(), None));
         }
-        Pick { written, is_tried_again, left, has_fallen_back: false }
+        let highest = entry.and_then(|entry| entry.highest);
+        Pick { written, is_tried_again, left, highest, has_fallen_back: false }
     }
 
-    /// Where the component of a version is: kept here, else it may be the config's.
-    fn place(&self, plugin: &PluginConfig, version: Version, written: &Version) -> Option<(Version, Option<PathBuf>)> {
-        if version.digest == written.digest && matches!(plugin.artefact, Artefact::Builtin(_)) {
-            return Some((version, None));
+    /// Where the component of a version is: kept here, and it may be the config's, whose signature may be a newer one.
+    fn places(&self, plugin: &PluginConfig, version: Version, written: &Version) -> Vec<(Version, Option<PathBuf>)> {
+        let of_config = (version.digest == written.digest).then(|| (version.clone(), None));
+        if of_config.is_some() && matches!(plugin.artefact, Artefact::Builtin(_)) {
+            return of_config.into_iter().collect();
         }
-        match self.versions.component(&version.digest) {
-            Some((path, _)) => Some((version, Some(path))),
-            None => (version.digest == written.digest).then_some((version, None)),
-        }
+        let kept = self.versions.component(&version.digest).map(|(path, _)| (version, Some(path)));
+        kept.into_iter().chain(of_config).collect()
     }
 
     /// Goes on to the next best version. `false` when there is none.
     fn fall_back(&self, flow: &chain::Config, plugin: &PluginConfig, pick: &mut Pick, error: &chain::Error) -> bool {
-        if pick.left.len() < 2 {
-            return false;
-        }
         let (failed, _) = pick.left.remove(0);
-        let good = &pick.left[0].0;
+        let is_denied = matches!(error, chain::Error::Denied { .. });
+        // The same component once more only where the signature beside the config's may be a better one.
+        pick.left.retain(|(version, _)| is_denied || *version != failed);
+        let Some((good, _)) = pick.left.first() else { return false };
+        if *good == failed {
+            return true;
+        }
         let (flow, plugin) = (&*flow.name, &*plugin.name);
         let why = with_causes(error);
         tracing::error!(
@@ -135,7 +141,7 @@ impl Builder<'_> {
     }
 
     fn note(&self, flow: &chain::Config, chain: &Chain, index: usize, pick: Pick) -> Started {
-        let Pick { written, is_tried_again, mut left, has_fallen_back } = pick;
+        let Pick { written, is_tried_again, mut left, has_fallen_back, .. } = pick;
         let (flow, plugin) = (&*flow.name, &flow.plugins[index]);
         let (mut version, kept) = left.remove(0);
         // The config's file may have been replaced since it was looked at.
@@ -149,7 +155,8 @@ impl Builder<'_> {
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
         let is_it = digest_of(&component) == version.digest;
         let signature = signature(&artefact);
-        let code = is_it.then_some(Code { component: &component, signature: signature.as_deref() });
+        let signed = signed_version(plugin, &component, signature.as_deref());
+        let code = is_it.then_some(Code { component: &component, signature: signature.as_deref(), signed: signed.as_ref() });
         let before = self.versions.entry(flow, &plugin.name).map(|entry| entry.confirmed);
         let spot = Spot { flow, plugin: &plugin.name, written: &written };
         self.versions.started(spot, &version, code, start);
@@ -195,10 +202,16 @@ pub(super) fn signature(artefact: &Artefact) -> Option<String> {
     }
 }
 
+/// The version that a signature gives a component, if it is one that counts.
+pub(super) fn signed_version(plugin: &PluginConfig, component: &[u8], signature: Option<&str>) -> Option<semver::Version> {
+    Some(plugin.trust.seal(component, signature?).ok()?.manifest.version)
+}
+
 fn picked(flow: &chain::Config, picks: &[Pick]) -> chain::Config {
     let mut flow = flow.clone();
     for (plugin, pick) in flow.plugins.iter_mut().zip(picks) {
         let Some((version, kept)) = pick.left.first() else { continue };
+        plugin.highest.clone_from(&pick.highest);
         if let Some(path) = kept {
             plugin.artefact = Artefact::Kept(path.clone());
         }

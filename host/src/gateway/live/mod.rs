@@ -59,6 +59,11 @@ impl Live {
         let (requests, waiting) = sync_channel(WAITING);
         let board = Board::default();
         let desk = Desk { requests, board, chains: parts.chains.clone() };
+        for (flow, chain) in desk.chains.iter().enumerate() {
+            let desk = desk.clone();
+            // Where there is no room it opens again.
+            chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
+        }
         let mut driver = Driver::new(parts, desk.clone())?;
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
         Ok(Self { desk, driver })
