@@ -9,8 +9,6 @@
 //!
 //! Every lane has its own, so the data path needs no lock. A new version starts with a closed one.
 
-use std::sync::Arc;
-
 use super::settings::BreakerConfig;
 
 /// The window is counted in so many parts, of which the oldest is forgotten at a time.
@@ -65,27 +63,21 @@ pub(super) struct Breaker {
     retry_us: u64,
     /// While half-open: good ones since.
     good: u32,
-    /// Digest of the version this is about.
-    digest: Option<Arc<str>>,
 }
 
 impl Breaker {
     pub(super) fn new(config: BreakerConfig) -> Self {
         let (parts, retry_us) = ([Part::default(); PARTS], micros(config.retry));
-        Self { config, state: BreakerState::Closed, parts, part_ends_us: 0, probe_us: 0, retry_us, good: 0, digest: None }
+        Self { config, state: BreakerState::Closed, parts, part_ends_us: 0, probe_us: 0, retry_us, good: 0 }
     }
 
     pub(super) fn state(&self) -> BreakerState {
         self.state
     }
 
-    /// How many of the next `waiting` messages the version of `digest` is to get. All of them while it is closed.
-    pub(super) fn admit(&mut self, waiting: usize, digest: &Arc<str>, now_us: u64) -> usize {
+    /// How many of the next `waiting` messages the plugin is to get. All of them while it is closed.
+    pub(super) fn admit(&mut self, waiting: usize, now_us: u64) -> usize {
         if self.state == BreakerState::Closed {
-            return waiting;
-        }
-        if self.digest.as_ref() != Some(digest) {
-            self.reset();
             return waiting;
         }
         if self.state == BreakerState::Open && now_us >= self.probe_us {
@@ -106,13 +98,9 @@ impl Breaker {
         }
     }
 
-    /// The version of `digest` failed on one message, or on a tick.
-    pub(super) fn fail(&mut self, digest: &Arc<str>, now_us: u64) {
+    /// The plugin failed on one message.
+    pub(super) fn fail(&mut self, now_us: u64) {
         self.turn(now_us);
-        if self.digest.as_ref() != Some(digest) {
-            self.reset();
-            self.digest = Some(Arc::clone(digest));
-        }
         self.parts[0].bad += 1;
         match self.state {
             BreakerState::Closed if self.is_too_much() => self.open(now_us),
@@ -122,6 +110,19 @@ impl Breaker {
             }
             BreakerState::Closed | BreakerState::Open => {}
         }
+    }
+
+    /// The same, and it opens whatever went well before.
+    pub(super) fn trip(&mut self, now_us: u64) {
+        self.fail(now_us);
+        if self.state == BreakerState::Closed {
+            self.open(now_us);
+        }
+    }
+
+    /// When the next message may be tried, microseconds of uptime; at once unless it is open.
+    pub(super) fn probe_us(&self) -> u64 {
+        if self.state == BreakerState::Open { self.probe_us } else { 0 }
     }
 
     fn is_too_much(&self) -> bool {
@@ -135,8 +136,8 @@ impl Breaker {
         self.probe_us = now_us.saturating_add(self.retry_us);
     }
 
-    /// Closed, and nothing counted so far.
-    fn reset(&mut self) {
+    /// Closed, and nothing counted so far: as it is for a new version.
+    pub(super) fn reset(&mut self) {
         (self.state, self.parts, self.retry_us) = (BreakerState::Closed, Default::default(), micros(self.config.retry));
     }
 
@@ -162,66 +163,77 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn breaker() -> (Breaker, Arc<str>) {
+    fn breaker() -> Breaker {
         let (window, retry) = (Duration::from_secs(30), Duration::from_secs(1));
-        (Breaker::new(BreakerConfig { after: 3, window, retry, close_after: 2 }), "a".into())
+        Breaker::new(BreakerConfig { after: 3, window, retry, close_after: 2 })
     }
 
-    fn opened(now_us: u64) -> (Breaker, Arc<str>) {
-        let (mut breaker, a) = breaker();
-        (0..3).for_each(|_| breaker.fail(&a, now_us));
+    fn opened(now_us: u64) -> Breaker {
+        let mut breaker = breaker();
+        (0..3).for_each(|_| breaker.fail(now_us));
         assert_eq!(breaker.state(), BreakerState::Open);
-        (breaker, a)
+        breaker
     }
 
     #[test]
     fn faults_that_are_rare_among_good_ones_do_not_open_it() {
-        let (mut breaker, a) = breaker();
+        let mut breaker = breaker();
         for second in 1..100 {
             breaker.succeed(2, second * SECOND);
-            breaker.fail(&a, second * SECOND);
+            breaker.fail(second * SECOND);
         }
-        assert_eq!((breaker.state(), breaker.admit(9, &a, 100 * SECOND)), (BreakerState::Closed, 9));
+        assert_eq!((breaker.state(), breaker.admit(9, 100 * SECOND)), (BreakerState::Closed, 9));
     }
 
     #[test]
     fn faults_that_are_far_apart_do_not_open_it() {
-        let (mut breaker, a) = breaker();
-        (0..20).for_each(|round| breaker.fail(&a, round * 31 * SECOND));
+        let mut breaker = breaker();
+        (0..20).for_each(|round| breaker.fail(round * 31 * SECOND));
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn it_opens_lets_one_through_after_the_pause_and_closes_after_good_ones() {
-        let (mut breaker, a) = opened(SECOND);
-        assert_eq!(breaker.admit(5, &a, 2 * SECOND - 1), 0);
-        assert_eq!((breaker.admit(5, &a, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
+        let mut breaker = opened(SECOND);
+        assert_eq!(breaker.admit(5, 2 * SECOND - 1), 0);
+        assert_eq!((breaker.admit(5, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
         breaker.succeed(1, 2 * SECOND);
-        assert_eq!((breaker.admit(5, &a, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
+        assert_eq!((breaker.admit(5, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
         breaker.succeed(1, 2 * SECOND);
-        assert_eq!((breaker.state(), breaker.admit(5, &a, 2 * SECOND)), (BreakerState::Closed, 5));
-        breaker.fail(&a, 2 * SECOND);
+        assert_eq!((breaker.state(), breaker.admit(5, 2 * SECOND)), (BreakerState::Closed, 5));
+        breaker.fail(2 * SECOND);
         assert_eq!(breaker.state(), BreakerState::Closed, "the count starts anew");
     }
 
     #[test]
     fn a_probe_that_fails_doubles_the_pause_up_to_a_minute() {
-        let (mut breaker, a) = opened(0);
+        let mut breaker = opened(0);
         let mut now_us = 0;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(breaker.admit(1, &a, now_us + pause * SECOND - 1), 0, "{pause}");
+            assert_eq!(breaker.admit(1, now_us + pause * SECOND - 1), 0, "{pause}");
             now_us += pause * SECOND;
-            assert_eq!(breaker.admit(1, &a, now_us), 1, "{pause}");
-            breaker.fail(&a, now_us);
+            assert_eq!(breaker.admit(1, now_us), 1, "{pause}");
+            breaker.fail(now_us);
         }
     }
 
     #[test]
+    fn one_that_is_tripped_opens_at_once_and_says_when_to_try_again() {
+        let mut breaker = breaker();
+        breaker.succeed(1_000, SECOND);
+        breaker.trip(SECOND);
+        assert_eq!((breaker.state(), breaker.probe_us()), (BreakerState::Open, 2 * SECOND));
+        assert_eq!(breaker.admit(5, 2 * SECOND), 1);
+        breaker.trip(2 * SECOND);
+        assert_eq!(breaker.probe_us(), 4 * SECOND, "a second fault doubles the pause");
+    }
+
+    #[test]
     fn another_version_starts_with_a_closed_one() {
-        let (mut breaker, _) = opened(0);
-        let b: Arc<str> = "b".into();
-        assert_eq!((breaker.admit(5, &b, 1), breaker.state()), (5, BreakerState::Closed));
-        breaker.fail(&b, 2);
+        let mut breaker = opened(0);
+        breaker.reset();
+        assert_eq!((breaker.admit(5, 1), breaker.state()), (5, BreakerState::Closed));
+        breaker.fail(2);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 }

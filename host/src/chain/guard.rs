@@ -2,6 +2,7 @@
 //! fails on or is not asked about. Who can put another version in its place is told when it is given up on.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, BreakerState};
 use super::fault::Fault;
@@ -62,7 +63,7 @@ impl Guard {
     /// How many of the next `waiting` messages `version` is to get.
     pub(super) fn admit(&mut self, version: &Version, waiting: usize, now: Now) -> usize {
         let before = self.breaker.state();
-        let admitted = self.breaker.admit(waiting, &version.reference.digest, now.uptime_us);
+        let admitted = self.breaker.admit(waiting, now.uptime_us);
         self.tell(before, version);
         admitted
     }
@@ -76,16 +77,40 @@ impl Guard {
 
     /// It failed on exactly this message.
     pub(super) fn fail(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+        if self.on_error != OnError::Hold {
+            return self.fail_for_good(version, (item, fault), now, outbox);
+        }
         let before = self.breaker.state();
-        self.breaker.fail(&version.reference.digest, now.uptime_us);
+        self.breaker.trip(now.uptime_us);
+        self.why = fault.to_string();
+        self.tell(before, version);
+        outbox.hold(item);
+    }
+
+    /// The same where those behind it are through already, so that it cannot be held: then it is parked instead.
+    pub(super) fn fail_for_good(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+        let before = self.breaker.state();
+        self.breaker.fail(now.uptime_us);
         self.why = fault.to_string();
         self.tell(before, version);
         outbox.accuse(item);
         match self.on_error {
-            OnError::Park => outbox.poison(version, item, fault.detail()),
+            OnError::Park | OnError::Hold => outbox.poison(version, item, fault.detail()),
             OnError::Drop => outbox.give_up(std::mem::take(item)),
             OnError::Pass => outbox.next.push(std::mem::take(item)),
         }
+    }
+
+    /// `version` takes the place of the one it was about.
+    pub(super) fn begin_anew(&mut self, version: &Version) {
+        let before = self.breaker.state();
+        self.breaker.reset();
+        self.tell(before, version);
+    }
+
+    /// When a message that is held may be tried again.
+    pub(super) fn next_try(&self, now: Now) -> Instant {
+        Instant::now() + Duration::from_micros(self.breaker.probe_us().saturating_sub(now.uptime_us))
     }
 
     /// It is not asked about these.
@@ -99,6 +124,7 @@ impl Guard {
                 }
                 OnError::Drop => outbox.give_up(std::mem::take(item)),
                 OnError::Pass => outbox.next.push(std::mem::take(item)),
+                OnError::Hold => outbox.hold(item),
             }
         }
     }

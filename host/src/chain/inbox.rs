@@ -112,7 +112,8 @@ impl Inbox {
         }
     }
 
-    /// Moves what waits, up to `max`, into `batch`; sleeps until there is something to do or `wake` has come.
+    /// Moves what waits, up to `max`, into `batch`; sleeps until there is something to do or `wake` has come. With a
+    /// `max` of 0 the messages go on waiting, and do not hold up an end.
     pub(super) fn take(&self, batch: &mut Vec<Delivery>, max: usize, wake: Option<Instant>) -> Taken {
         let mut waiting = self.lock();
         loop {
@@ -120,7 +121,7 @@ impl Inbox {
             if count > 0 || !waiting.commands.is_empty() || waiting.stopping {
                 batch.extend(waiting.deliveries.drain(..count));
                 self.depth.sub(signed(count));
-                let last = waiting.stopping && waiting.deliveries.is_empty();
+                let last = waiting.stopping && (max == 0 || waiting.deliveries.is_empty());
                 waiting.closed |= last;
                 return Taken { commands: std::mem::take(&mut waiting.commands), last };
             }

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::guard::Alarm;
 use super::inbox::{Command, Inbox};
 use super::metrics::FlowMetrics;
-use super::outbox::{Item, Outbox};
+use super::outbox::{Item, NO_ORIGIN, Outbox};
 use super::quarantine::Quarantine;
 use super::stage::{Broken, Stage};
 use super::version::Version;
@@ -92,8 +92,9 @@ impl Lane {
 
     /// One round; `true` when it was the last.
     fn turn(&mut self) -> Result<bool, Broken> {
-        let wake = self.stages.iter().filter_map(Stage::next_due).min();
-        let taken = self.inbox.take(&mut self.batch, self.shared.batch_messages, wake);
+        let is_held = self.is_held();
+        let (max, wake) = (if is_held { 0 } else { self.shared.batch_messages }, self.next_due(is_held));
+        let taken = self.inbox.take(&mut self.batch, max, wake);
         let now = Now::read();
         self.stages.iter_mut().for_each(Stage::heed);
         if !taken.commands.is_empty()
@@ -105,14 +106,54 @@ impl Lane {
         for command in taken.commands {
             self.obey(command, now)?;
         }
+        if is_held {
+            self.run_held(now)?;
+        }
         if !self.batch.is_empty() {
             self.run_batch(now)?;
         }
-        if wake.is_some_and(|wake| wake <= Instant::now()) {
+        if !self.is_held() && self.next_due(false).is_some_and(|due| due <= Instant::now()) {
             self.run_ticks(now)?;
         }
         self.keep(now)?;
         Ok(taken.last)
+    }
+
+    /// Whether a plugin has to do its work before anything else is taken.
+    fn is_held(&self) -> bool {
+        self.stages.iter().any(|stage| !stage.held.is_empty())
+    }
+
+    fn next_due(&self, is_held: bool) -> Option<Instant> {
+        if !is_held {
+            return self.stages.iter().filter_map(Stage::next_due).min();
+        }
+        let now = Now::read();
+        self.stages.iter().filter_map(|stage| stage.next_due_held(now)).min()
+    }
+
+    /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
+    fn run_held(&mut self, now: Now) -> Result<(), Broken> {
+        for first in (0..self.stages.len()).rev() {
+            let held = std::mem::take(&mut self.stages[first].held);
+            if held.is_empty() {
+                continue;
+            }
+            self.items.clear();
+            // Several may have come of one message.
+            let mut last = None;
+            let mut origins = 0;
+            for mut item in held {
+                if item.origin != NO_ORIGIN && last.replace(item.origin) != Some(item.origin) {
+                    origins += 1;
+                }
+                item.origin = if item.origin == NO_ORIGIN { NO_ORIGIN } else { origins - 1 };
+                self.items.push(item);
+            }
+            self.outbox.begin(origins as usize);
+            self.run_from(first, now)?;
+        }
+        Ok(())
     }
 
     /// Hands over what is due of the plugins' state.
@@ -239,6 +280,7 @@ impl Lane {
         );
         self.batch.clear();
         self.items.clear();
+        self.stages.iter_mut().for_each(|stage| stage.held.clear());
         self.outbox.begin(0);
         self.restarts.retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
         self.restarts.push(now.uptime_us);

@@ -44,9 +44,12 @@ pub(super) enum Fate {
     Parked,
     /// It, or what was made of it, is owed to an uplink.
     Forwarded,
+    /// A part of it at least waits for a plugin, and its fate is open.
+    Held,
 }
 
 impl Fate {
+    /// Those that are counted.
     pub(super) const ALL: [Self; 5] = [Self::Filtered, Self::Absorbed, Self::Dropped, Self::Parked, Self::Forwarded];
 
     pub(super) fn name(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Fate {
             Self::Dropped => "dropped",
             Self::Parked => "parked",
             Self::Forwarded => "forwarded",
+            Self::Held => "held",
         }
     }
 }
@@ -146,7 +150,8 @@ pub(super) struct FlowMetrics {
 impl FlowMetrics {
     /// Counts what became of a batch.
     pub(super) fn settle(&self, fates: &[Fate]) {
-        let mut counts = [0_u64; 5];
+        // What is held is counted when its fate is known.
+        let mut counts = [0_u64; Fate::ALL.len() + 1];
         for fate in fates {
             counts[*fate as usize] += 1;
         }

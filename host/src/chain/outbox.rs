@@ -39,6 +39,8 @@ pub(super) struct Ends {
 pub(super) struct Outbox {
     /// Items for the next plugin.
     pub(super) next: Vec<Item>,
+    /// Items that the plugin is to get later, in order.
+    pub(super) held: Vec<Item>,
     appends: Vec<(u32, Append)>,
     letters: Vec<(u32, DeadLetter)>,
     losses: Vec<Loss>,
@@ -55,13 +57,14 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool) -> Self {
         let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (losses, bad) = (Vec::new(), Vec::new());
-        Self { next, appends, letters, losses, bad, fates, in_order: true, flow, mint, template, settles_with_any }
+        let (losses, bad, held) = (Vec::new(), Vec::new(), Vec::new());
+        Self { next, held, appends, letters, losses, bad, fates, in_order: true, flow, mint, template, settles_with_any }
     }
 
     /// Begins a batch of so many inputs.
     pub(super) fn begin(&mut self, inputs: usize) {
         self.next.clear();
+        self.held.clear();
         self.appends.clear();
         self.letters.clear();
         self.losses.clear();
@@ -175,6 +178,12 @@ impl Outbox {
     /// A plugin failed on this message, or is not asked about it.
     pub(super) fn poison(&mut self, version: &Version, item: &Item, detail: String) {
         self.park(&version.reference, item, Reason::Poison, detail);
+    }
+
+    /// The plugin is to get it later.
+    pub(super) fn hold(&mut self, item: &mut Item) {
+        self.mark(item.origin, Fate::Held);
+        self.held.push(std::mem::take(item));
     }
 
     /// Its device is not listened to.

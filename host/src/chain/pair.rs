@@ -163,7 +163,7 @@ impl Outcome {
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
-                    hands.guard.fail(&live.version, (&mut items[index - first], fault), hands.now, hands.outbox);
+                    hands.guard.fail_for_good(&live.version, (&mut items[index - first], fault), hands.now, hands.outbox);
                 }
                 Part::Failed { .. } => {}
             }

@@ -18,7 +18,7 @@ use super::guard::Guard;
 use super::live::Live;
 use super::metrics::{Fate, Metrics};
 use super::outbox::{Ends, Item, NO_ORIGIN, Outbox};
-use super::settings::{Config, PluginConfig};
+use super::settings::{Config, OnError, PluginConfig};
 use super::stage::Stage;
 use super::version::Version;
 use super::{Error, lane_of, program, start};
@@ -236,7 +236,14 @@ impl Side {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (start::template(config)?, start::out(config)?);
         let versions = start::versions(config, engine, &metrics)?;
-        let guard = |lane, plugin: usize| Guard::new(&config.plugins[plugin], plugin, lane, Arc::default());
+        let guard = |lane, plugin: usize| {
+            let mut config = config.plugins[plugin].clone();
+            // Nobody comes to mend it.
+            if config.on_error == OnError::Hold {
+                config.on_error = OnError::Park;
+            }
+            Guard::new(&config, plugin, lane, Arc::default())
+        };
         let stage =
             |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(version, engine, lane, player.begins_us) {
                 Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),

@@ -30,6 +30,8 @@ pub enum OnError {
     Drop,
     /// It goes on as it came in.
     Pass,
+    /// The lane waits before it until the plugin does its work, or another version of it does.
+    Hold,
 }
 
 impl OnError {
@@ -39,6 +41,7 @@ impl OnError {
             Self::Park => "park",
             Self::Drop => "drop",
             Self::Pass => "pass",
+            Self::Hold => "hold",
         }
     }
 }

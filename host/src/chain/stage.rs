@@ -48,6 +48,8 @@ pub(super) struct Stage {
     next_checkpoint: Option<Instant>,
     pub(super) packed: Packed,
     entries: Vec<Entry>,
+    /// What it is to get before anything else, in order.
+    pub(super) held: Vec<Item>,
     pub(super) lane: usize,
     logged_us: u64,
     unlogged: u64,
@@ -57,14 +59,20 @@ impl Stage {
     /// `live`, not at work yet, behind `guard`.
     pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
-        let (packed, entries) = (Packed::default(), Vec::new());
-        Self { live, guard, pair: None, next_tick, next_checkpoint: None, packed, entries, lane, logged_us: 0, unlogged: 0 }
+        let (packed, entries, held) = (Packed::default(), Vec::new(), Vec::new());
+        Self { live, guard, pair: None, next_tick, next_checkpoint: None, packed, entries, held, lane, logged_us: 0, unlogged: 0 }
     }
 
     /// When it wants to be told the time, or to have its state kept.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let candidate = self.pair.as_ref().and_then(|pair| pair.next_tick);
         [self.next_tick, self.next_checkpoint, candidate].into_iter().flatten().min()
+    }
+
+    /// The same while messages are held: time stands still for the plugins, and what is held is tried again.
+    pub(super) fn next_due_held(&self, now: Now) -> Option<Instant> {
+        let next_try = (!self.held.is_empty()).then(|| self.guard.next_try(now));
+        [self.next_checkpoint, next_try].into_iter().flatten().min()
     }
 
     /// The changes of its state, if they are due at `moment`. Nothing is due while nothing changes.
@@ -110,7 +118,7 @@ impl Stage {
         }
     }
 
-    /// Runs `items` through the plugin; all of them find their way into `outbox`.
+    /// Runs `items` through the plugin; all of them find their way into `outbox`, or are held.
     pub(super) fn run(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
         let room = (self.live.version.limits.memory_bytes / BATCH_SHARE).max(1);
         let mut rest = items;
@@ -125,6 +133,7 @@ impl Stage {
             self.run_guarded(batch, now, outbox)?;
             rest = others;
         }
+        self.held.append(&mut outbox.held);
         Ok(())
     }
 
@@ -239,6 +248,7 @@ impl Stage {
             Verdict::Confirmed => {
                 pair.candidate.succeed(&self.live);
                 std::mem::swap(&mut self.live, &mut pair.candidate);
+                self.guard.begin_anew(&self.live.version);
                 (self.next_tick, self.next_checkpoint) = (pair.next_tick, None);
             }
             Verdict::Failed(..) => self.live.mute(false),

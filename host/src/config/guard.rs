@@ -10,13 +10,7 @@ use super::tree::Node;
 
 /// What happens to a message a plugin fails on.
 pub(super) fn on_error(fields: &mut Fields<'_>) -> OnError {
-    if fields.text("on_error") == Some("hold") {
-        let hint =
-            "use \"park\": failed messages go to the dead letters, and `tidegate parked retry` brings them back".to_owned();
-        fields.problem(Code::Later, "on_error", "`on_error = \"hold\"` is not available yet", hint);
-        return OnError::Park;
-    }
-    let words = [OnError::Park, OnError::Drop, OnError::Pass].map(|on_error| (on_error.name(), on_error));
+    let words = [OnError::Park, OnError::Drop, OnError::Pass, OnError::Hold].map(|on_error| (on_error.name(), on_error));
     fields.choice("on_error", &words).unwrap_or_default()
 }
 

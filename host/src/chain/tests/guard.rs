@@ -11,6 +11,14 @@ fn run(rig: &Rig, key: &str, payloads: &[&str]) {
     rig.payloads(key, payloads);
 }
 
+fn wait_for(reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "it never comes to that");
+        std::thread::yield_now();
+    }
+}
+
 fn state(rig: &Rig) -> BreakerState {
     rig.chain.plugins()[0].breaker
 }
@@ -59,6 +67,43 @@ fn what_is_passed_goes_on_as_it_came_and_in_order() {
         ["a 1", "trap", "trap", "b 2", "trap", "trap", "c"]
     );
     assert_eq!((rig.letters().len(), rig.fate("forwarded")), (0, 7.0));
+}
+
+#[test]
+fn what_is_held_waits_with_all_behind_it_and_goes_on_in_order_once_the_plugin_is_mended() {
+    let breaker = BreakerConfig { retry: Duration::from_secs(3_600), ..BreakerConfig::default() };
+    let held = PluginConfig { on_error: OnError::Hold, breaker, ..plugin("probe", "trap-on-odd") };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![held, plugin("last", "")]) });
+    let first = rig.send(&["a", "odd", "b"].map(|payload| ("d1", payload)));
+    rig.wait("what came before it", |seen| seen.appends.len() == 1);
+    let second = rig.send(&["c", "odd", "d"].map(|payload| ("d1", payload)));
+    let breaker = || rig.chain.plugins()[0].breaker;
+    assert_eq!((breaker(), rig.letters().len(), first.all_settled()), (BreakerState::Open, 0, false));
+    wait_for(|| rig.fate("forwarded") == 1.0);
+    assert_eq!((rig.fate("parked"), rig.fate("filtered")), (0.0, 0.0), "a fate that is open");
+
+    let mended = serde_json::Value::String(String::new());
+    let probation = Some(Probation { messages: 1, ..Probation::default() });
+    let change = Change { settings: Some(&mended), plan: Plan { probation, ..Plan::default() }, ..Change::default() };
+    rig.chain.swap(0, change, &|_| {}).unwrap();
+    rig.settle(&first);
+    rig.settle(&second);
+    let left: Vec<String> = rig.seen().appends.iter().map(|(_, message)| payload(message)).collect();
+    assert_eq!(left, ["a 1 1", "odd 2 2", "b 3 3", "c 4 4", "odd 5 5", "d 6 6"]);
+    wait_for(|| rig.fate("forwarded") == 6.0);
+    assert_eq!((rig.letters().len(), rig.fate("filtered")), (0, 0.0));
+}
+
+#[test]
+fn what_is_held_is_tried_again_after_a_pause_and_a_stop_leaves_it_unsettled() {
+    let rig = failing(OnError::Hold, Duration::from_millis(5));
+    let burst = rig.send(&["a", "trap", "b"].map(|payload| ("d1", payload)));
+    wait_for(|| rig.errors(FaultKind::Trap) >= 4.0);
+    let behind = rig.send(&[("d1", "c")]);
+    rig.chain.stop(PATIENCE);
+    assert!(!behind.all_settled() && !burst.all_settled(), "a message that is held was acknowledged");
+    let seen = rig.seen();
+    assert_eq!((seen.appends.len(), seen.letters.len()), (1, 0));
 }
 
 #[test]
