@@ -31,7 +31,7 @@ priority *ARGS:
     cargo build --release --bin tidegate --bin priority
     target/release/priority {{ARGS}}
 
-# Receipts under every order in which threads can meet.
+# Receipts and the hand-over to lanes under every order in which threads can meet.
 loom:
     cargo run --manifest-path tests/loom/Cargo.toml --target-dir target/loom
 
