@@ -67,7 +67,7 @@ fn with_nothing_free_room_is_made_first_and_what_waits_is_written_once_it_is_the
     bench.turn();
     assert!(!burst.is_settled(0));
     let freed = before - bench.queue().disk_bytes;
-    assert!(freed >= RESERVE / 4 && freed < RESERVE / 2, "{freed}");
+    assert!((RESERVE / 4..RESERVE / 2).contains(&freed), "{freed}");
     believe(&bench.script, RESERVE / 2 + freed);
     bench.turn();
     assert!(burst.all_settled());
