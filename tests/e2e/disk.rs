@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::disk::{Disk, can_mount, has_loop_ext4};
+use tidegate_tests::tally::device_name;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, needs, wait_until};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
@@ -17,6 +18,7 @@ pub fn cases() -> Vec<Trial> {
         tmpfs("disk::full_to_the_last_byte_killed_started_drained", full_to_the_last_byte_killed_started_drained),
         tmpfs("disk::read_only_at_the_start_then_writable", read_only_at_the_start_then_writable),
         tmpfs("disk::full_before_the_first_start", full_before_the_first_start),
+        tmpfs("disk::nearly_full_classes_make_room_and_the_ledger_is_exact", nearly_full_classes_make_room),
         needs(
             "disk::turned_read_only_while_running",
             "mkfs.ext4 with loop devices for root",
@@ -26,23 +28,30 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
+/// Alarms beside the readings, and heads that are soon full.
+const ALARMS: &str = "[spool]\nhead = \"1MiB\"\n\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{device}/alarm\"]\nto = \"cloud:alarm\"\nlanes = 1\n";
+
 /// A gateway between two brokers, with a disk of its own.
 struct Stand {
     field: Broker,
     link: Cuttable,
     watch: Watch,
     disk: Disk,
-    _cloud: Broker,
+    cloud: Broker,
 }
 
 impl Stand {
     fn new(disk: impl FnOnce(&Setup) -> Result<Disk>) -> Result<(Self, Setup)> {
+        Self::with("", disk)
+    }
+
+    fn with(more: &str, disk: impl FnOnce(&Setup) -> Result<Disk>) -> Result<(Self, Setup)> {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let link = Cuttable::to(cloud.address())?;
         let watch = Watch::start(cloud.address(), UP)?;
-        let setup = Gateway::with(config(&field.url(), &link.url(), &flow("")));
+        let setup = Gateway::with(config(&field.url(), &link.url(), &format!("{}{more}", flow(""))));
         let disk = disk(&setup)?;
-        Ok((Self { field, link, watch, disk, _cloud: cloud }, setup))
+        Ok((Self { field, link, watch, disk, cloud }, setup))
     }
 
     fn load(&self, plan: Plan) -> Load {
@@ -87,6 +96,45 @@ fn full_in_the_middle_of_a_spill_then_freed() -> Result<()> {
     let verdict = compare(&sent, stand.watch)?;
     eprintln!("{filled} bytes filled, ready {:.1} s after they were freed: {verdict}", ready.as_secs_f64());
     expect_at_least_once(&verdict)
+}
+
+/// Somebody else leaves 26 MiB of a disk, of which 8 are the reserve. 32 MB of readings come while the uplink is dark, with
+/// alarms before and after them; the gateway is killed, and the link is back.
+/// Guarantee: it says `disk-full` and goes on taking; all alarms arrive, the oldest readings do not, and the ledger says
+/// exactly how many.
+fn nearly_full_classes_make_room() -> Result<()> {
+    let (stand, setup) = Stand::with(ALARMS, |setup| Disk::tmpfs(&setup.data(), 64))?;
+    let gateway = setup.start()?;
+    let alarms = Watch::start(stand.cloud.address(), "devices/+/alarm")?;
+    stand.link.go_dark();
+    stand.disk.leave(26 << 20)?;
+    for number in 0..10 {
+        stand.field.publish("devices/d1/alarm", format!("early {number}"))?;
+    }
+    let sent = stand.load(Plan { rate: None, total: Some(16_000), padding: 2_000, ..Plan::default() }).wait()?;
+    for number in 0..10 {
+        stand.field.publish("devices/d1/alarm", format!("late {number}"))?;
+    }
+    let appended = || gateway.metric("tidegate_spool_appended_total", &[]) as usize;
+    wait_until("all was taken", || appended() == sent.count() + 20)?;
+    ensure!(says(&gateway, 503, "disk-full"), "the disk is nearly full");
+    let (owed, free) = (on_disk(&gateway), stand.disk.room()?);
+    let setup = gateway.kill()?;
+    let gateway = setup.start()?;
+    stand.link.back();
+    wait_until("nothing is owed any more", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    wait_until("the alarms have arrived", || alarms.total() >= 20)?;
+    let given_up = gateway.metric("tidegate_ledger_messages", &[("reason", "quota-oldest")]) as u64;
+    wait_until("all that is left has arrived", || stand.watch.count() + given_up >= sent.count() as u64)?;
+    let arrived = stand.watch.stop()?;
+    let missing = sent.count() as u64 - arrived.count();
+    ensure!(missing > 0 && given_up == missing, "{missing} are missing, the ledger says {given_up}");
+    let oldest: Vec<u64> =
+        (0..sent.devices).map(|device| (sent.count_of(device) - arrived.count_of(&device_name(device))) as u64).collect();
+    let verdict = sent.against(&arrived, |device, number| number >= oldest[device]);
+    ensure!(verdict.is_at_least_once(), "not the oldest are missing: {verdict}");
+    eprintln!("{owed} were on disk with {free} bytes free; {given_up} of {} given up; {verdict}", sent.count());
+    Ok(())
 }
 
 /// 3,000 messages are owed, the disk is filled to the last byte, the gateway killed and started with the disk full.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -21,6 +22,10 @@ pub fn cases() -> Vec<Trial> {
         with_mosquitto(
             "outage::a_field_broker_that_forgot_us_is_subscribed_again",
             a_field_broker_that_forgot_us_is_subscribed_again,
+        ),
+        with_mosquitto(
+            "outage::a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger",
+            a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger,
         ),
         with_mosquitto("outage::a_frozen_upstream_is_noticed", a_frozen_upstream_is_noticed),
     ]
@@ -153,6 +158,37 @@ fn a_field_broker_that_forgot_us_is_subscribed_again() -> Result<()> {
     gateway.wait_online()?;
     field.publish("devices/d1/telemetry", "two")?;
     wait_until("the second has arrived", || watch.total() == 2)
+}
+
+/// The gateway is started for the first time, killed and started, and killed again; before the third start the field
+/// broker has forgotten its sessions.
+/// Guarantee: what it held for us is told as lost, in the ledger, and only then.
+fn a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger() -> Result<()> {
+    let (mut field, cloud) = (Mosquitto::new().forgetful().start()?, Broker::mosquitto()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")));
+    let mark = setup.data().join("sessions/field");
+    let mut gateway = setup.start()?;
+    let told = |gateway: &Gateway| -> Result<usize> {
+        let ledger = json(gateway.folder(), &["ledger"], 0)?;
+        let entries = ledger.as_array().context("the ledger is a list")?;
+        Ok(entries.iter().filter(|entry| entry["reason"] == "broker-session-lost").count())
+    };
+    for start in 1..=2 {
+        gateway.wait_online()?;
+        field.publish("devices/d1/telemetry", format!("{start}"))?;
+        wait_until("it has arrived", || watch.total() == start)?;
+        wait_until("the session is noted", || mark.exists())?;
+        ensure!(told(&gateway)? == 0, "start {start}: nothing was lost");
+        let setup = gateway.kill()?;
+        if start == 2 {
+            field.go_dark()?;
+            field.back()?;
+        }
+        gateway = setup.start()?;
+    }
+    gateway.wait_online()?;
+    wait_until("it is in the ledger", || told(&gateway).is_ok_and(|told| told == 1))
 }
 
 /// The upstream mosquitto is frozen: connections stay open, nothing is answered.

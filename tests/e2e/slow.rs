@@ -1,12 +1,12 @@
 //! A disk that takes its time.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::{Cuttable, Weather};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, usage, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, soak_time, usage, wait_until};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
@@ -54,10 +54,10 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
 }
 
 /// A link of 100 ± 30 ms on which nothing gets through for seconds now and then, syncs that take a second, and a gateway
-/// that is killed again and again, under load.
+/// that is killed again and again, under load. In the long form for three days, or `TIDEGATE_SOAK_HOURS`.
 /// Guarantee: nothing is lost, order holds, memory stays bounded.
 fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
-    let (burst, every) = if rounds(0, 1) > 0 { (6_000, 20_000) } else { (1_500, 1_500) };
+    let (burst, every) = if soak_time().is_some() { (6_000, 20_000) } else { (1_500, 1_500) };
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     let milliseconds = Duration::from_millis;
@@ -73,16 +73,18 @@ fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
         format!("[spool]\ncommit_every = \"100ms\"\nspill_after = \"500ms\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
     let mut gateway = Gateway::with(text).under(&strace).start()?;
     let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
-    let (kills, mut peak) = (rounds(3, 2_000), 0);
-    for _ in 0..kills {
+    let (begun, mut kills, mut peak) = (Instant::now(), 0, 0);
+    while soak_time().map_or(kills < 3, |time| begun.elapsed() < time) {
         let before = watch.count();
         wait_until("something arrives", || watch.count() > before + 300)?;
         peak = usage::memory(gateway.pid())?.1.max(peak);
         gateway = gateway.kill()?.start()?;
+        kills += 1;
     }
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;
-    eprintln!("{kills} kills in bad weather: {verdict}; {} MB at the most", peak / 1_000_000);
+    let minutes = begun.elapsed().as_secs() / 60;
+    eprintln!("{kills} kills in {minutes} minutes of bad weather: {verdict}; {} MB at the most", peak / 1_000_000);
     ensure!(peak < MEMORY_BYTES, "{peak} bytes of memory");
     expect_at_least_once(&verdict)
 }

@@ -1,6 +1,7 @@
 //! Cases as `libtest-mimic` trials: one that cannot run here says so, loudly, and is never counted as passed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
@@ -59,6 +60,15 @@ pub fn is_ci() -> bool {
 /// How often something is to happen: `long` with `TIDEGATE_SOAK` set (`just soak`), else `short`.
 pub fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("TIDEGATE_SOAK").is_some() { long } else { short }
+}
+
+/// How long something is to go on in the long form: `TIDEGATE_SOAK_HOURS`, three days if that is not set. `None` in the
+/// short one.
+pub fn soak_time() -> Option<Duration> {
+    std::env::var_os("TIDEGATE_SOAK")?;
+    let hours =
+        std::env::var("TIDEGATE_SOAK_HOURS").map_or(72.0, |hours| hours.parse().expect("TIDEGATE_SOAK_HOURS is a number"));
+    Some(Duration::from_secs_f64(hours * 3_600.0))
 }
 
 fn attempt(run: impl FnOnce() -> Result<()>) -> Result<(), Failed> {

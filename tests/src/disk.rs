@@ -120,6 +120,23 @@ impl Disk {
         Ok(filled)
     }
 
+    /// Bytes that are free.
+    pub fn room(&self) -> Result<u64> {
+        let found = rustix::fs::statvfs(&self.at)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Fills it but for so many bytes.
+    pub fn leave(&self, free: u64) -> Result<()> {
+        let filler = self.room()?.saturating_sub(free);
+        let block = vec![0x5a; 64 << 10];
+        let mut file = OpenOptions::new().create(true).append(true).open(self.filler())?;
+        for _ in 0..filler / block.len() as u64 {
+            file.write_all(&block)?;
+        }
+        Ok(())
+    }
+
     /// Removes what [`Disk::fill`] wrote.
     pub fn free(&self) -> Result<()> {
         fs::remove_file(self.filler()).context("it was not filled")

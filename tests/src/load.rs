@@ -28,11 +28,21 @@ pub struct Plan {
     pub topic: (&'static str, &'static str),
     /// Temperature of reading `number`.
     pub temperature: fn(u64) -> f64,
+    /// Random characters at the end of each reading, which nothing makes smaller.
+    pub padding: usize,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { devices: 10, rate: Some(1_000), total: None, window: 1_000, topic: ("devices/", "/telemetry"), temperature }
+        Self {
+            devices: 10,
+            rate: Some(1_000),
+            total: None,
+            window: 1_000,
+            topic: ("devices/", "/telemetry"),
+            temperature,
+            padding: 0,
+        }
     }
 }
 
@@ -223,6 +233,12 @@ impl Sender {
         let device = index % self.plan.devices;
         let number = (index / self.plan.devices) as u64;
         write_reading(&mut self.payload, &self.names[device], number, now_us(), (self.plan.temperature)(number));
+        if self.plan.padding > 0 {
+            self.payload.pop();
+            self.payload.push_str(r#","pad":""#);
+            self.payload.extend(std::iter::repeat_with(fastrand::alphanumeric).take(self.plan.padding));
+            self.payload.push_str(r#""}"#);
+        }
         client.publish(&self.topics[device], self.payload.as_bytes(), id, again);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
@@ -12,6 +12,7 @@ use super::live::Live;
 use super::state::Snapshot;
 use super::trial::Trial;
 use crate::message::Delivery;
+use crate::message::sync::{Condvar, Mutex, MutexGuard};
 
 /// What the driver of a swap asks of a lane; done between two batches.
 pub(super) enum Command {

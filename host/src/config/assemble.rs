@@ -84,6 +84,9 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
     }
+    if limits.vault.current().is_some() {
+        flows.iter().for_each(|flow| check_recording(check, flow));
+    }
     let recordings = flows.iter().map(|flow| recording_config(flow, &gateway, &limits)).collect();
     let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
     Parts {
@@ -321,6 +324,15 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
 /// Rounded up, as a reader compares it.
 fn megabytes(bytes: u64) -> String {
     format!("{}MiB", bytes.div_ceil(1 << 20))
+}
+
+/// What a recording holds lies in the clear: beside a sealed store only where that was said.
+fn check_recording(check: &Check<'_>, flow: &Flow) {
+    if let Some(place) = flow.record.and_then(|record| record.in_the_clear) {
+        let message = format!("`flow.{}.record_to` would write in the clear what `spool.encrypt` seals", flow.chain.name);
+        let hint = "write \"memory\", or \"disk-unsealed\" where that may be".to_owned();
+        check.problem(Code::Conflict, place, message, hint);
+    }
 }
 
 fn recording_config(flow: &Flow, gateway: &Gateway, limits: &SpoolLimits) -> Option<recording::Config> {

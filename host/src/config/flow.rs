@@ -72,6 +72,8 @@ pub(super) struct Flow {
 pub(super) struct Record {
     pub(super) bytes: u64,
     pub(super) on_disk: bool,
+    /// Where that is written, unless it says too that it lies there unsealed.
+    pub(super) in_the_clear: Option<Place>,
 }
 
 /// Reads flow number `index`.
@@ -184,12 +186,13 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
 }
 
 fn record(fields: &mut Fields<'_>) -> Option<Record> {
-    let places = [("memory", false), ("disk", true)];
-    let on_disk = fields.choice("record_to", &places).unwrap_or_default();
+    let places = [("memory", (false, false)), ("disk", (true, true)), ("disk-unsealed", (true, false))];
+    let (on_disk, is_unsaid) = fields.choice("record_to", &places).unwrap_or_default();
     if matches!(&fields.find("record")?.node, Node::Text(text) if text == "off") {
         return None;
     }
-    Some(Record { bytes: fields.size("record", 1 << 20..=64 << 30), on_disk })
+    let in_the_clear = is_unsaid.then(|| fields.place_of("record_to"));
+    Some(Record { bytes: fields.size("record", 1 << 20..=64 << 30), on_disk, in_the_clear })
 }
 
 /// The capture that is a pattern's key.

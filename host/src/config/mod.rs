@@ -138,6 +138,7 @@ impl SourceSpec {
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,
+            mark: source::SessionMark::default(),
         }
     }
 }

@@ -94,7 +94,8 @@ fn start_sources(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Task
     let metrics = source::Metrics::new(&gateway.registry)?;
     let mut tasks = Tasks::new();
     for spec in gateway.config.sources.clone() {
-        let config = spec.complete(|flow| Arc::clone(&gateway.chains[usize::from(flow.0)]) as Arc<dyn Intake>);
+        let mut config = spec.complete(|flow| Arc::clone(&gateway.chains[usize::from(flow.0)]) as Arc<dyn Intake>);
+        config.mark = source::SessionMark::find(&gateway.config.gateway.data_dir, &config.name, &config.mqtt);
         let stage = format!("source {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let (outlet, mint, metrics, stop) = (gateway.spool.outlet(), Arc::clone(&gateway.mint), metrics.clone(), stop.clone());

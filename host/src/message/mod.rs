@@ -16,7 +16,7 @@ mod expiry;
 mod header;
 mod receipt;
 mod record;
-mod sync;
+pub(crate) mod sync;
 
 pub use border::{
     Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,

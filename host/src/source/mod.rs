@@ -9,7 +9,12 @@
 //! - Nothing of QoS 1 or 2 is dropped for want of room: at `max_unsettled_bytes` the connection stops reading and
 //!   goes on with pings and acknowledgements. QoS 0 is dropped, and counted, above half of that.
 //! - Where a flow knows messages by their id, a repeat is dropped, and acknowledged once its first copy is settled.
+//! - A broker that has forgotten us, while we ran or while we were down, is in the ledger.
 //! - It never gives up on its broker, and never waits for a flow or the disk.
+//!
+//! **Not promised**: that a repeat is known after a restart, by its id or because the spool holds it already (a kill behind
+//! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
+//! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
 //! **Order over a reconnect.** What came over the lost connection stays under way inside; its acknowledgements
 //! are void, and the broker sends it again, before anything new and in its first order. The second copies take the
@@ -20,6 +25,7 @@
 //! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
 //! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
 
+mod mark;
 mod metrics;
 mod pattern;
 mod repeats;
@@ -33,6 +39,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use mark::SessionMark;
 pub use metrics::Metrics;
 pub use pattern::{Pattern, PatternError};
 pub use repeats::Dedup;
@@ -86,6 +93,8 @@ pub struct Config {
     pub max_topic_bytes: usize,
     /// Longest payload in bytes; a longer one is parked by its head.
     pub max_payload_bytes: usize,
+    /// Whether the broker has had a session of ours before this start.
+    pub mark: SessionMark,
 }
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all

@@ -1,5 +1,6 @@
 //! Which messages a flow has had before, by the ids they carry: a command that is sent twice reaches the device once.
-//! Bounded in time and number, in memory only. No sockets, no clock.
+//! Bounded in time and number, in memory only: over a restart nothing is known, since every id would have to be written. No
+//! sockets, no clock.
 //!
 //! A repeat is dropped, and acknowledged not before the first copy is safe. Over one connection the order of the
 //! acknowledgements sees to that; where the first came over an earlier one, the repeat waits for it.

@@ -9,7 +9,7 @@ use super::metrics::{Meters, level};
 use super::pattern::covers;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
-use super::{Config, Metrics};
+use super::{Config, Metrics, SessionMark};
 use crate::message::{Mint, Outlet, Qos, Settled};
 use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased};
 
@@ -24,6 +24,7 @@ pub(super) struct Source {
     unsettled: Unsettled,
     settled: Arc<Settled>,
     meters: Arc<Meters>,
+    mark: SessionMark,
     subscriptions: Vec<Subscription>,
     max_bytes: usize,
     receive_maximum: u16,
@@ -45,6 +46,7 @@ impl Source {
             sorter: Sorter::new(&config, borders),
             subscriptions: subscriptions(&config),
             name: config.name,
+            mark: config.mark,
             unsettled: Unsettled::default(),
             settled,
             meters,
@@ -98,11 +100,12 @@ impl Source {
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
         self.meters.messages_capacity.set(level(self.window));
         self.reading = true;
-        if stood_before && !established.session_present {
+        if (stood_before || self.mark.is_set()) && !established.session_present {
             self.meters.sessions_lost.inc();
             self.sorter.session_lost();
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
+        self.mark.set();
     }
 
     /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it

@@ -78,6 +78,7 @@ async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize
         max_unsettled_bytes,
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,
+        mark: super::SessionMark::default(),
     };
     let (parked, letters) = mpsc::channel(PLENTY);
     let (stop, stopped) = watch::channel(Stop::Run);

@@ -1,6 +1,7 @@
 //! Messages whose own time is over: they are barred at once, entered in the ledger with a commit soon, and owed until that
-//! is through. A kill in between finds them owed, and expired again; one just behind it can count them twice, never not
-//! at all.
+//! is through. A kill in between finds them owed, and expired again; one behind it can count those twice that were in RAM and
+//! that the field broker had no acknowledgement of (at most `receive_maximum` for each source connection), since it sends
+//! them again. The other order, acknowledged first, could leave them uncounted.
 
 use super::ledger::{Settling, Sheet};
 use super::{Shared, locked};

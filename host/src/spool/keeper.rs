@@ -3,7 +3,7 @@
 //! One commit takes all queues that are due and all waiting dead letters: chunks to their files, a batch for each tree, one
 //! sync. What arrives meanwhile goes into the next. A commit that fails leaves everything in RAM as it was; the
 //! store is opened anew after a delay, and the same messages are written again. Below the low-water mark nothing is
-//! spilled; deletes go on.
+//! spilled but what others make room for (`relief`); deletes go on.
 //!
 //! What a commit gives up is entered in the ledger in the same batch, and its receipts are released with the others.
 
@@ -12,6 +12,7 @@ mod compact;
 mod gap;
 mod parking;
 mod quota;
+mod relief;
 mod revive;
 mod spill;
 mod undo;
@@ -24,6 +25,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use gap::Teller;
+use relief::Relief;
 use undo::Doubt;
 
 use super::chunk::{Extent, Packer};
@@ -123,6 +125,7 @@ pub(super) struct Keeper {
     notes: Option<Notes>,
     room: Room,
     standing: Standing,
+    relief: Relief,
     /// When to look at the free space again (running clock).
     look_at: u64,
     /// Of a failed commit: what may be on disk all the same.
@@ -142,6 +145,7 @@ impl Keeper {
             notes,
             room,
             standing: Standing::default(),
+            relief: Relief::default(),
             look_at: 0,
             doubt: Doubt::default(),
             tellers: gap::tellers(&shared),
@@ -186,18 +190,22 @@ impl Keeper {
         if self.shared.trouble.load(Ordering::Acquire) {
             return self.retry_at.or_else(|| Some(self.postpone()));
         }
-        let may_spill = self.may_spill();
-        if may_spill && locked(&self.shared.pile).is_due() {
+        let (may_spill, may_write, relief) = (self.may_spill(), self.may_write(), self.relief);
+        if relief.giver.is_some() || (may_write && locked(&self.shared.pile).is_due()) {
             return Some(0);
         }
         let dues = self.shared.slots.iter().filter_map(|slot| {
             let limits = self.shared.limits(slot);
             let queue = locked(&slot.queue);
-            if may_spill { queue.next_due(limits) } else { queue.low_due().into_iter().chain(queue.note_due()).min() }
+            if may_spill {
+                return queue.next_due(limits);
+            }
+            let pressed = (relief.lets_spill(slot.policy) && queue.is_urgent(limits.head_bytes)).then_some(0);
+            queue.low_due().into_iter().chain(queue.note_due()).chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();
         let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
-        let written = records.chain(self.pending_due()).chain(state_due).filter(|_| may_spill);
+        let written = records.chain(self.pending_due()).chain(state_due).filter(|_| may_write);
         let urgent = locked(&self.shared.pending).is_urgent().then_some(0);
         dues.chain([self.look_at]).chain(written).chain(urgent).min()
     }
@@ -209,6 +217,11 @@ impl Keeper {
 
     fn may_spill(&self) -> bool {
         self.standing.condition == Condition::Well
+    }
+
+    /// The same, or others make room for it.
+    fn may_write(&self) -> bool {
+        self.may_spill() || self.relief.may_write()
     }
 
     /// Does what is due.
@@ -225,6 +238,7 @@ impl Keeper {
     fn look(&mut self) {
         let shared = &self.shared;
         self.standing = self.room.look();
+        self.relief = self.find_relief();
         self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
         let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
         shared.stand(self.standing, is_over);
@@ -262,7 +276,7 @@ impl Keeper {
                     store::retire(&self.shared.config, &self.folder);
                     return Ok(());
                 }
-                if self.may_spill() {
+                if self.may_spill() || self.relief.is_possible() {
                     continue;
                 }
             }
@@ -315,11 +329,11 @@ impl Keeper {
         }
         self.write_letters(store)?;
         let is_urgent = locked(&self.shared.pending).is_urgent();
-        if self.may_spill() {
+        if self.may_write() {
             self.write_states(store, demand)?;
         }
         // What an operator gives up is to make room.
-        if self.may_spill() || is_urgent {
+        if self.may_write() || is_urgent {
             self.write_pending(store, demand)?;
         }
         let (must_last, all) = (self.work.must_last(), demand == Demand::All);

@@ -21,8 +21,8 @@
 //! is deleted chunk by chunk; the store hears of `low` with each commit and at least once a second while the disk drains,
 //! a small file beside it within milliseconds (`notes`), which bounds what a kill sends twice.
 //!
-//! Free space is watched (`room`): below `reserve` nothing is spilled, what is on disk drains, and what is not settled
-//! holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
+//! Free space is watched (`room`): below `reserve` what is on disk drains and RAM goes on; once that is full, classes give
+//! up what they may for what comes (`keeper/relief`), and where they may not what is unsettled holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
 //!
 //! What a class may not keep is given up by the keeper, as the class says: chunks on disk that are too old or too many,
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.

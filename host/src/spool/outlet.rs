@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::ledger::{Entry, Sheet};
 use super::letters::Then;
+use super::room::Condition;
 use super::{Shared, locked, state};
 use crate::clock::Now;
 use crate::message::{Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered};
@@ -17,7 +18,8 @@ impl Outlet for Shared {
             return;
         }
         let now_us = self.clock.now();
-        let cannot_write = self.cannot_write(now_us);
+        let condition = self.condition(now_us);
+        let cannot_write = condition != Condition::Well;
         self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
@@ -47,8 +49,8 @@ impl Outlet for Shared {
                 dropped.iter().for_each(|(place, message)| sheet.add(*place, message));
                 self.note(sheet.into_entries());
             }
-            // Who cannot write looks again by himself.
-            if let Some(due) = due.filter(|_| !cannot_write) {
+            // Who cannot write looks again by himself; on a full disk others may make room.
+            if let Some(due) = due.filter(|due| !cannot_write || (condition == Condition::DiskFull && *due == 0)) {
                 self.bell.due(due);
             }
             slot.link.ring();

@@ -200,10 +200,15 @@ impl Queue {
         if self.live == 0 {
             return None;
         }
-        if self.ram_bytes >= limits.head_bytes || (self.pressed && self.unsettled > 0) {
+        if self.is_urgent(limits.head_bytes) {
             return Some(0);
         }
         self.head.front().map(|held| held.since_us.saturating_add(limits.linger_us))
+    }
+
+    /// Whether what is in RAM cannot stay there: the head is full, or a source waits for it.
+    pub(super) fn is_urgent(&self, head_bytes: usize) -> bool {
+        self.live > 0 && (self.ram_bytes >= head_bytes || (self.pressed && self.unsettled > 0))
     }
 
     /// The first owed place at or after `from` that may be fetched.

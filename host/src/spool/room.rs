@@ -4,7 +4,9 @@
 //! ```text
 //!  free ▲
 //!       │  spilling goes on
-//!       ├──── reserve ───────────  below: what is owed on disk drains, RAM goes on, sources are held back
+//!       ├──── reserve ───────────  below: what is owed on disk drains, RAM goes on; where that is full classes give up
+//!       │                          what they may for what comes
+//!       ├──── half of it ────────  below: nothing is spilled, sources are held back
 //!       │  deletes, recovery, `low`
 //!       ├──── ballast ───────────  a quarter of the reserve, held by a file
 //!       │  still possible once the file is gone
@@ -36,7 +38,7 @@ pub enum Condition {
     /// It can be read and written.
     #[default]
     Well = 0,
-    /// Free space is below the reserve, or there is none: nothing is spilled.
+    /// Free space is below the reserve, or there is none: nothing is spilled but what other messages made room for.
     DiskFull = 1,
     /// The file system can only be read.
     ReadOnly = 2,
@@ -62,7 +64,9 @@ impl Condition {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Well => "nothing to do",
-            Self::DiskFull => "free space on its file system; the gateway goes on by itself",
+            Self::DiskFull => {
+                "free space on its file system, the gateway goes on by itself; once memory is full, classes give up what they may"
+            }
             Self::ReadOnly => "look at the kernel's log, then mount it writable; the gateway goes on by itself",
             Self::Failing => "look at the kernel's log: the card may be dying; the gateway tries again by itself",
         }
@@ -102,6 +106,13 @@ pub(super) struct Standing {
     pub reserve: u64,
     /// Bytes of chunks that may be written before the next look.
     pub budget: u64,
+}
+
+impl Standing {
+    /// Bytes that are to be free before something is given up for no more than what comes.
+    pub(super) fn lacks(&self) -> u64 {
+        (self.reserve / 4 * 3).saturating_sub(self.free)
+    }
 }
 
 /// The room of one data folder.

@@ -81,9 +81,9 @@ pub(super) mod script {
             *self.count.lock().unwrap()
         }
 
-        /// From now on the file system seems to have this space; `None` asks it again.
-        pub fn believe(&self, space: Option<Space>) {
-            *self.space.lock().unwrap() = space;
+        /// From now on the file system seems to have this space; `None` asks it again. Answers what it was until now.
+        pub fn believe(&self, space: Option<Space>) -> Option<Space> {
+            std::mem::replace(&mut *self.space.lock().unwrap(), space)
         }
 
         /// The next sync says so on the channel that is answered, and goes on when the other is used or dropped.

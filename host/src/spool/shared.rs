@@ -324,7 +324,7 @@ impl Shared {
     pub(super) fn alarm(&self, condition: Condition, why: &str) {
         if !self.is_reported.swap(true, Ordering::AcqRel) {
             let (path, reason, advice) = (self.config.path.display(), condition.name(), condition.advice());
-            tracing::error!(%path, reason, why, advice, "the store takes nothing; messages stay in memory until it does");
+            tracing::error!(%path, reason, why, advice, "the store does not take what it should; messages stay in memory until it does");
         }
     }
 

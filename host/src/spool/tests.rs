@@ -2,6 +2,7 @@
 
 mod disk;
 mod policy;
+mod relief;
 mod sealed;
 
 use std::collections::BTreeMap;

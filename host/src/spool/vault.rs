@@ -132,7 +132,7 @@ impl Vault {
     }
 
     /// The key that seals.
-    pub(super) fn current(&self) -> Option<KeyId> {
+    pub fn current(&self) -> Option<KeyId> {
         self.0.first().map(|key| key.id)
     }
 

@@ -1,52 +1,28 @@
-//! Receipts under every order in which threads can meet: the host's own source, with loom's primitives in the place of
-//! those of `message::sync`.
+//! Receipts, and the hand-over from sources to lanes, under every order in which threads can meet: the host's own source,
+//! with loom's primitives in the place of those of `message::sync`.
 
-#[expect(dead_code, reason = "a part of it is for others")]
-#[path = "../../../host/src/message/receipt.rs"]
-mod receipt;
+mod chain;
+mod message;
+mod receipts;
 
-mod sync {
-    //! What `host/src/message/sync.rs` has, under loom's control.
+/// The inbox's gauge, with which the models see that its depth is told right.
+extern crate self as prometheus;
 
-    pub use std::sync::Arc;
+#[derive(Clone, Default)]
+pub struct IntGauge(std::sync::Arc<std::sync::atomic::AtomicI64>);
 
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-    /// As tokio's: a ring before the wait is not lost.
-    #[derive(Debug, Default)]
-    pub struct Notify {
-        permit: loom::sync::Mutex<bool>,
-        bell: loom::sync::Condvar,
+impl IntGauge {
+    pub fn add(&self, more: i64) {
+        self.0.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
     }
 
-    impl Notify {
-        pub fn notify_one(&self) {
-            *self.permit.lock().unwrap() = true;
-            self.bell.notify_one();
-        }
-
-        /// Blocks, as loom's threads have no executor.
-        pub async fn notified(&self) {
-            let mut permit = self.permit.lock().unwrap();
-            while !std::mem::take(&mut *permit) {
-                permit = self.bell.wait(permit).unwrap();
-            }
-        }
+    pub fn sub(&self, less: i64) {
+        self.add(-less);
     }
-}
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Waker};
-
-use loom::sync::atomic::{AtomicU32, Ordering};
-use loom::thread;
-use receipt::{Burst, Receipt, Settled};
-
-/// Waits as a source does.
-fn changed(settled: &Settled) {
-    let mut waiting = pin!(settled.changed());
-    while waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+    pub fn get(&self) -> i64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
@@ -55,69 +31,7 @@ fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     println!("{name} ... ok in {:.1?}", begun.elapsed());
 }
 
-fn release(receipts: impl IntoIterator<Item = Receipt> + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(move || receipts.into_iter().for_each(Receipt::release))
-}
-
 fn main() {
-    check("the source is woken when the last end has come, whoever brings it", || {
-        let settled = Arc::new(Settled::default());
-        let burst = Burst::new(Arc::clone(&settled), [2, 1]);
-        let progress = burst.progress();
-        let (one, other) = (release([burst.receipt(0), burst.receipt(1)]), release([burst.receipt(0)]));
-        drop(burst);
-        changed(&settled);
-        assert!(progress.all_settled() && progress.is_settled(0) && !progress.has_fallen());
-        (one.join().unwrap(), other.join().unwrap());
-        assert_eq!(settled.faults(), 0);
-    });
-    check("a message that becomes several is settled by the last of them, and what was done before shows", || {
-        let settled = Arc::new(Settled::default());
-        let burst = Burst::new(Arc::clone(&settled), [1]);
-        let (progress, done) = (burst.progress(), Arc::new(AtomicU32::new(0)));
-        let first = burst.receipt(0);
-        drop(burst);
-        let work = Arc::clone(&done);
-        let lane = thread::spawn(move || {
-            first.add(1);
-            let (second, own) = (first.clone(), Arc::clone(&work));
-            let keeper = thread::spawn(move || {
-                own.fetch_add(1, Ordering::Relaxed);
-                second.release();
-            });
-            work.fetch_add(1, Ordering::Relaxed);
-            first.release();
-            keeper
-        });
-        if progress.is_settled(0) {
-            assert_eq!(done.load(Ordering::Relaxed), 2);
-        }
-        lane.join().unwrap().join().unwrap();
-        assert!(progress.all_settled());
-    });
-    check("of two ends of which one is enough exactly one counts", || {
-        let settled = Arc::new(Settled::default());
-        let burst = Burst::new(Arc::clone(&settled), [2]);
-        let progress = burst.progress();
-        let (own, any) = (burst.receipt(0), burst.receipt(0).any());
-        drop(burst);
-        let (one, other) = (release([any.clone()]), release([any]));
-        (one.join().unwrap(), other.join().unwrap());
-        assert!(!progress.all_settled());
-        own.release();
-        assert!(progress.all_settled());
-        changed(&settled);
-        assert_eq!(settled.faults(), 0);
-    });
-    check("a claim that is forgotten while others are released is a fault that wakes the source", || {
-        let settled = Arc::new(Settled::default());
-        let burst = Burst::new(Arc::clone(&settled), [1, 1]);
-        let progress = burst.progress();
-        let (kept, forgotten) = (burst.receipt(0), burst.receipt(1));
-        drop(burst);
-        let (one, other) = (release([kept]), thread::spawn(move || drop(forgotten)));
-        changed(&settled);
-        (one.join().unwrap(), other.join().unwrap());
-        assert!(settled.faults() == 1 && progress.has_fallen() && !progress.is_settled(1));
-    });
+    receipts::all();
+    chain::inboxes::all();
 }

@@ -155,7 +155,15 @@ impl Running {
 
 /// Devices whose readings all pass, on a topic of their own, so that every message goes the whole way.
 fn plan(devices: &'static str, total: usize, rate: Option<u32>) -> Plan {
-    Plan { devices: 100, rate, total: Some(total), window: 2_000, topic: (devices, "/telemetry"), temperature: |_| 25.5 }
+    Plan {
+        devices: 100,
+        rate,
+        total: Some(total),
+        window: 2_000,
+        topic: (devices, "/telemetry"),
+        temperature: |_| 25.5,
+        padding: 0,
+    }
 }
 
 fn warm_up(field: &Broker, cloud: &Broker) -> Result<()> {

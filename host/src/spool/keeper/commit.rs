@@ -21,12 +21,14 @@ impl Keeper {
     /// messages twice.
     pub(super) fn write_queue(&mut self, store: &Store, index: usize, demand: Demand) -> Result<(), StoreError> {
         let slot = &self.shared.slots[index];
-        let (limits, may_spill) = (self.shared.limits(slot), self.may_spill());
+        let (limits, may_spill, relief) = (self.shared.limits(slot), self.may_spill(), self.relief);
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<u64>| demand.includes(due);
-            let wants_spill = may_spill && is_due(queue.spill_due(limits));
-            let wants_room = may_spill && is_due(queue.policy_due(limits.policy));
+            let is_pressed = demand == Demand::All || queue.is_urgent(limits.head_bytes);
+            let wants_spill =
+                if may_spill { is_due(queue.spill_due(limits)) } else { relief.lets_spill(slot.policy) && is_pressed };
+            let wants_room = (may_spill && is_due(queue.policy_due(limits.policy))) || relief.giver == Some(index);
             let wants_write = wants_spill || wants_room || is_due(queue.low_due());
             (wants_spill, wants_write, if wants_spill { queue.cut() } else { (0, 0) })
         };
@@ -45,7 +47,9 @@ impl Keeper {
         let slot = &self.shared.slots[index];
         let queue = locked(&slot.queue);
         let is_over = slot.policy.giving != Giving::Newest && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
-        is_over || queue.policy_due(slot.policy).is_some_and(|due| due <= self.shared.clock.now())
+        is_over
+            || self.relief.giver == Some(index)
+            || queue.policy_due(slot.policy).is_some_and(|due| due <= self.shared.clock.now())
     }
 
     /// Writes what was packed and deletes what goes, together with its entries in the ledger.
@@ -154,7 +158,7 @@ impl Keeper {
             }
         }
         self.shared.settle(work.settling);
-        self.is_repeating &= !self.may_spill();
+        self.is_repeating &= !self.may_write();
         if must_last {
             self.delay_us = RETRY_US.0;
             locked(&self.shared.card).wrote(self.shared.clock.now());

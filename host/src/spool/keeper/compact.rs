@@ -18,13 +18,13 @@ use crate::spool::queue::Split;
 use crate::spool::store::{Store, StoreError};
 
 impl Keeper {
-    /// Dooms what is superseded, as much as one commit may hold.
-    pub(super) fn compact(&mut self, store: &Store, index: usize) -> Result<Cleared, StoreError> {
+    /// Dooms what is superseded in `most` bytes of chunks, and no more than one commit may hold.
+    pub(super) fn compact(&mut self, store: &Store, index: usize, most: u64) -> Result<Cleared, StoreError> {
         let last = self.last_on_disk(store, index)?;
         let config = &self.shared.config.queues[index];
         let mut sheet = Sheet::new(LossReason::Superseded, &config.uplink, &config.class);
         let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
-        while read < COMMIT_BYTES {
+        while read < COMMIT_BYTES.min(most) {
             let Some(content) = self.next_on_disk(store, index, &mut from)? else { break };
             let extent = content.extent;
             read += extent.bytes;

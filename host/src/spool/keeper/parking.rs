@@ -11,7 +11,7 @@ const LETTER_BYTES: usize = 4 << 20;
 impl Keeper {
     /// Writes letters, where there is room, and removes others. Not durable yet.
     pub(super) fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
-        let may_park = self.may_spill();
+        let may_park = self.may_write();
         let mut pile = locked(&self.shared.pile);
         self.work.letters = if may_park { pile.take(LETTER_BYTES) } else { Vec::new() };
         self.work.forgotten = pile.take_forgotten();

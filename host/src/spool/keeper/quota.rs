@@ -42,15 +42,19 @@ impl Keeper {
     /// commit may hold. The newest chunk always stays.
     pub(super) fn make_room(&mut self, store: &Store, index: usize, more: u64) -> Result<Cleared, StoreError> {
         let policy = self.shared.config.queues[index].policy;
-        let is_over = locked(&self.shared.slots[index].queue).disk_bytes().saturating_add(more) > policy.max_bytes;
-        if policy.giving == Giving::KeepLastPerTopic && is_over && self.grown[index] >= policy.max_bytes / 4 {
+        let held = locked(&self.shared.slots[index].queue).disk_bytes().saturating_add(more);
+        let is_over = held > policy.max_bytes;
+        let lacks = if self.relief.giver == Some(index) { self.standing.lacks() } else { 0 };
+        let most = if lacks > 0 { held } else { policy.max_bytes };
+        if policy.giving == Giving::KeepLastPerTopic && (is_over || lacks > 0) && self.grown[index] >= most / 4 {
             self.grown[index] = 0;
-            let room = self.compact(store, index)?;
+            let room = self.compact(store, index, if lacks > 0 { self.standing.budget } else { COMMIT_BYTES })?;
             if !room.victims.is_empty() {
                 return Ok(room);
             }
         }
-        self.drop_oldest(store, index, more, if is_over { goal(policy) } else { u64::MAX })
+        let kept = if is_over { goal(policy) } else { u64::MAX };
+        self.drop_oldest(store, index, more, if lacks > 0 { kept.min(held.saturating_sub(lacks)) } else { kept })
     }
 
     /// Dooms the oldest chunks until no more than `goal` bytes are left, and those that are too old.

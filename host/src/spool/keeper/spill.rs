@@ -89,6 +89,9 @@ impl Keeper {
             }
         }
         packed.chunks.extend(self.packer.finish(&self.shared.flows, self.shared.seal(index)));
+        if place < cut && !self.may_spill() {
+            locked(&slot.queue).press_again();
+        }
         if !matches!(leaving, Leaving::Nothing) {
             packed.lost.extend(sheet.into_entries());
             self.leave_out(index, from..place, &leaving, &mut packed);
@@ -117,7 +120,9 @@ impl Keeper {
         let (lent, leaving) = {
             let mut queue = locked(&self.shared.slots[index].queue);
             let lent = queue.lent();
+            let may_spill = self.may_spill();
             let leaving = match policy.giving {
+                Giving::Newest if !may_spill => Leaving::Behind(0),
                 Giving::Newest if queue.disk_bytes().saturating_add(step) > policy.max_bytes => {
                     let reserve = 2 * self.shared.config.chunk_bytes as u64;
                     Leaving::Behind(policy.max_bytes.saturating_sub(queue.disk_bytes().saturating_add(reserve)))

@@ -5,13 +5,16 @@ use crate::spool::chunk::Extent;
 
 /// While the spilled part drains, the store hears of `low` and of deletes at least this often.
 const LOW_EVERY_US: u64 = 1_000_000;
+/// So many chunks to delete are told at once: sled holds what a change does to its pages until that is written.
+const MANY_GONE: usize = 1_000;
 /// The notes hear of it this long after a change: what is accepted in between is sent again after a kill.
 const NOTE_EVERY_US: u64 = 2_000;
 
 impl Queue {
     /// When the store should hear of deletes and of `low` (running clock).
     pub(in crate::spool) fn low_due(&self) -> Option<u64> {
-        self.changed_us.map(|changed| changed.saturating_add(LOW_EVERY_US))
+        let wait_us = if self.gone.len() < MANY_GONE { LOW_EVERY_US } else { 0 };
+        self.changed_us.map(|changed| changed.saturating_add(wait_us))
     }
 
     /// When the notes should hear of `low` (running clock).
@@ -95,6 +98,24 @@ mod tests {
         let before = fetched(&queue);
         queue.adopt(Mark { low: 9, end: 9, ..Mark::default() }, None);
         assert_eq!((fetched(&queue), queue.low()), (before, 3 << super::super::BOOT_SHIFT));
+    }
+
+    #[test]
+    fn deletes_wait_a_second_and_many_of_them_do_not() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        let base = queue.low();
+        let many = MANY_GONE as u64;
+        for _ in 0..many {
+            queue.append(Message::default(), None, 5);
+        }
+        let chunk = |first| Extent { first, end: first + 1, bytes: 1, since_us: 5 };
+        let chunks: Vec<Extent> = (base..base + many).map(chunk).collect();
+        let (mark, _) = queue.plan(base + many, many, 5).unwrap();
+        queue.committed(&chunks, mark, 5);
+        queue.accept(base, base + many - 1, 6, &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(6 + LOW_EVERY_US));
+        queue.accept(base, base + many, 7, &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(6));
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Queue {
         self.disk_bytes.saturating_sub(self.doomed_bytes)
     }
 
+    /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
+    pub(in crate::spool) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
+        let may_give = policy.giving != Giving::Newest && policy.max_bytes < u64::MAX && self.rest_until_us <= now_us;
+        if may_give { self.disk_bytes() } else { 0 }
+    }
+
     /// When something on disk is to be given up (running clock).
     pub(in crate::spool) fn policy_due(&self, policy: Policy) -> Option<u64> {
         if self.disk_owed == 0 {

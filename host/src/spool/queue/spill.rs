@@ -37,6 +37,11 @@ impl Queue {
         (self.spilled(), self.next())
     }
 
+    /// A spill took only a part of what was pressed.
+    pub(in crate::spool) fn press_again(&mut self) {
+        self.pressed = true;
+    }
+
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
     pub(in crate::spool) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {

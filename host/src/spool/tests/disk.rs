@@ -20,7 +20,7 @@ fn bench_with(folder: &Path, free: u64) -> Bench {
 }
 
 impl Bench {
-    fn append_with_receipts(&self, numbers: std::ops::Range<u64>) -> Arc<Burst> {
+    pub(super) fn append_with_receipts(&self, numbers: std::ops::Range<u64>) -> Arc<Burst> {
         let burst = Burst::new(Arc::new(Settled::default()), numbers.clone().map(|_| 1));
         for (index, number) in (0..).zip(numbers) {
             self.append(number, Some(burst.receipt(index)));
@@ -28,7 +28,7 @@ impl Bench {
         burst
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let later = self.shared.clock.now() + 5_000_000;
         self.keeper.turn(later);
     }

@@ -12,7 +12,7 @@ fn with(path: &Path, policy: Policy) -> Config {
     config
 }
 
-fn limited(max_bytes: u64, giving: Giving) -> Policy {
+pub(super) fn limited(max_bytes: u64, giving: Giving) -> Policy {
     Policy { max_bytes, max_age: None, giving }
 }
 
@@ -26,6 +26,8 @@ enum Move {
     Fetch(usize),
     Accept(usize),
     Expire(usize),
+    /// So much of a reserve of 8 KB seems to be free.
+    Space(u64),
     Kill,
 }
 
@@ -39,6 +41,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         3 => (1_usize..30).prop_map(Move::Fetch),
         3 => (1_usize..30).prop_map(Move::Accept),
         1 => (1_usize..30).prop_map(Move::Expire),
+        1 => prop_oneof![0_u64..12_000, Just(1 << 30)].prop_map(Move::Space),
         1 => Just(Move::Kill),
     ]
 }
@@ -62,7 +65,8 @@ struct World {
 impl World {
     fn new(policy: Policy) -> Self {
         let folder = tempdir();
-        let bench = Some(Bench::open(with(folder.path(), policy)));
+        let config = Config { reserve_bytes: 8_000, head_bytes: 3_000, ..with(folder.path(), policy) };
+        let bench = Some(Bench::open(config));
         Self {
             bench,
             bursts: Vec::new(),
@@ -96,8 +100,11 @@ impl World {
                 let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
                 script.fail_syncs(1);
                 if !self.bench().commit() {
+                    // No store opens on a disk as full as some are here.
+                    let space = script.believe(None);
                     self.bench().keeper.turn(shared.clock.now());
                     assert!(shared.account().is_well());
+                    script.believe(space);
                 }
                 script.fail_syncs(0);
             }
@@ -119,6 +126,11 @@ impl World {
                 let over: Vec<Stored> = self.in_hand.drain(..count).collect();
                 self.bench().backlog.expire(QUEUE, &over);
                 self.expired.extend(over.iter().map(|stored| stored.message.id.seq));
+            }
+            Move::Space(free) => {
+                let space = super::super::room::Space { free, total: 1 << 40, read_only: false };
+                self.bench().script.believe(Some(space));
+                self.bench().turn();
             }
             Move::Kill => self.kill(),
         }
@@ -151,6 +163,7 @@ impl World {
     fn kill(&mut self) {
         // What was accepted since `low` was last noted may come again after a kill, and be given up then: the case here
         // is about what is counted, so it is noted.
+        self.bench().script.believe(None);
         self.run(&Move::Turn);
         let safe: BTreeSet<u64> =
             (0..).zip(&self.bursts).filter(|(_, burst)| burst.is_settled(0)).map(|(number, _)| number).collect();
@@ -221,7 +234,11 @@ proptest! {
 }
 
 fn filled(path: &Path, policy: Policy, count: u64) -> Bench {
-    let mut bench = Bench::open(with(path, policy));
+    filled_with(with(path, policy), count)
+}
+
+pub(super) fn filled_with(config: Config, count: u64) -> Bench {
+    let mut bench = Bench::open(config);
     for number in 0..count {
         bench.append(number, None);
         if number % 20 == 19 {
@@ -235,7 +252,7 @@ fn filled(path: &Path, policy: Policy, count: u64) -> Bench {
     bench
 }
 
-fn given_up(bench: &Bench, reason: LossReason) -> u64 {
+pub(super) fn given_up(bench: &Bench, reason: LossReason) -> u64 {
     bench.shared.account().given_up.iter().find(|loss| loss.reason == reason).unwrap().messages
 }
 

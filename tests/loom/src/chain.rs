@@ -1,0 +1,20 @@
+//! As the host's module of this name, as far as an inbox needs it. What commands carry is nothing here.
+
+#[expect(dead_code, reason = "a part of it is for others")]
+#[path = "../../../host/src/chain/inbox.rs"]
+mod inbox;
+pub mod inboxes;
+
+pub struct Returned;
+
+mod live {
+    pub struct Live;
+}
+
+mod state {
+    pub struct Snapshot;
+}
+
+mod trial {
+    pub struct Trial;
+}
