@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use tidegate_tests::guests as guest;
 
 mod candidates;
 mod cli;
@@ -15,7 +16,6 @@ mod demo;
 mod disk;
 mod fallback;
 mod flow;
-mod guest;
 mod hostile;
 mod instruments;
 mod links;
