@@ -226,7 +226,7 @@ fn state_over_its_limit_is_named() -> Result<()> {
 /// set off all the time.
 /// Guarantee: it loses, doubles and reorders nothing. Its throughput and delays are printed, and depend on the machine.
 fn the_neighbours_figures() -> Result<()> {
-    let (paced, burst) = (rounds(1_500, 40_000), rounds(6_000, 200_000));
+    let (paced, burst) = (rounds(1_500, 10_000), rounds(6_000, 100_000));
     println!("    beside   faults | messages/s  of alone |  p50 ms   p99 ms  of alone");
     let mut alone = None;
     for guest in [""].into_iter().chain(GUESTS.map(|(guest, _)| guest)).chain(["noisy"]) {

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::change::pauses_us;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::{Sent, device_name};
-use tidegate_tests::usage::percentile_ms;
+use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until};
 
 use crate::guest::{component, marked};
@@ -115,7 +115,9 @@ fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     ensure!(verdict.is_at_least_once(), "after {swaps} swaps: {verdict}");
     expect_exact_counts(&field, &cloud, &sent)?;
     let reached = sent.count() as f64 / took;
-    println!("{swaps} swaps in {took:.0} s at {reached:.0} messages a second: {verdict}; pauses {}", pauses(&gateway));
+    println!("{swaps} swaps in {took:.0} s at {reached:.0} messages a second: {verdict}");
+    let (now, peak) = usage::memory(gateway.pid())?;
+    println!("pauses {}; RSS {} MB, {} at its highest", pauses(&gateway), now >> 20, peak >> 20);
     Ok(())
 }
 
