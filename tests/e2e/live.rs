@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +10,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::versions::digest_of;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, case, rounds, wait_until, where_possible};
+use tidegate_tests::{Broker, Gateway, Setup, Watch, case, rounds, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{Scene, UP, config, flow};
@@ -27,12 +26,6 @@ pub fn cases() -> Vec<Trial> {
         case("live::killed_at_any_moment_of_a_change", killed_at_any_moment_of_a_change),
         case("live::a_file_that_cannot_be_used_does_not_stop_a_start", a_file_that_cannot_be_used_does_not_stop_a_start),
         case("live::editors_and_copy_tools", editors_and_copy_tools),
-        where_possible(
-            "live::without_a_watch_of_the_system_files_are_looked_at",
-            "a user namespace",
-            has_namespace,
-            without_a_watch_of_the_system_files_are_looked_at,
-        ),
         case("live::commands_do_not_wait_for_the_uplink", commands_do_not_wait_for_the_uplink),
         case("live::a_reload_shows_what_changes", a_reload_shows_what_changes),
         case("live::upstream_is_told_who_changed_what", upstream_is_told_who_changed_what),
@@ -40,14 +33,14 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-const FILE: &str = "count.wasm";
+pub const FILE: &str = "count.wasm";
 const PLUGIN: &str = "all/count";
 /// Ends soon, with messages or without.
-const SHORT: &str = "probation = { time = \"300ms\" }";
+pub const SHORT: &str = "probation = { time = \"300ms\" }";
 /// Does not end before the case does.
 const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
 
-fn plugin(probation: &str) -> String {
+pub fn plugin(probation: &str) -> String {
     format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n")
 }
 
@@ -67,11 +60,11 @@ fn about(folder: &Path) -> Result<Value> {
     Ok(json(folder, &["plugins"], 0)?[0].clone())
 }
 
-fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
+pub fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
     Ok(about(folder)?["digest"] == *digest_of(content))
 }
 
-fn state(folder: &Path) -> String {
+pub fn state(folder: &Path) -> String {
     let about = about(folder).unwrap_or_default();
     about["candidate"]["state"].as_str().unwrap_or_default().to_owned()
 }
@@ -338,40 +331,6 @@ fn editors_and_copy_tools() -> Result<()> {
     }
     arrives("the last of a hundred", &version(199))?;
     ensure!(transitions(&scene.gateway, "seen") < seen + 50.0, "each of the hundred was tried");
-    Ok(())
-}
-
-/// A program that runs another one where this limit of a user is 0.
-fn limited(limit: &str) -> [String; 7] {
-    let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$@\"");
-    ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"].map(str::to_owned)
-}
-
-fn has_namespace() -> bool {
-    let [program, arguments @ ..] = limited("max_inotify_instances");
-    Command::new(program).args(arguments).arg("true").status().is_ok_and(|status| status.success())
-}
-
-/// The system has no inotify instance to give, then no watch on a folder; a plugin's file changes in two ways.
-/// Guarantee: a line says so and what to do about it, and each new content runs all the same.
-fn without_a_watch_of_the_system_files_are_looked_at() -> Result<()> {
-    let original = component("count")?;
-    for limit in ["max_inotify_instances", "max_inotify_watches"] {
-        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let under = limited(limit);
-        let setup =
-            Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin(SHORT)))).under(&under.each_ref().map(String::as_str));
-        fs::write(setup.folder().join(FILE), &original)?;
-        let gateway = setup.start()?;
-        let folder = gateway.folder().to_owned();
-        let words = ["files cannot be watched", "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches"];
-        wait_until("a line says what to do", || gateway.lines().has(&words))?;
-        gateway.replace(FILE, &marked(&original, 1))?;
-        wait_until("a file renamed over runs", || runs(&folder, &marked(&original, 1)).unwrap_or(false))?;
-        wait_until("it is confirmed", || state(&folder).is_empty())?;
-        fs::write(folder.join(FILE), marked(&original, 2))?;
-        wait_until("a file written in place runs", || runs(&folder, &marked(&original, 2)).unwrap_or(false))?;
-    }
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod swap;
 mod tidy;
 mod tls;
 mod tools;
+mod unwatched;
 
 fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), cases()).exit_code()
@@ -55,6 +56,7 @@ fn cases() -> Vec<Trial> {
         replay::cases(),
         compile::cases(),
         live::cases(),
+        unwatched::cases(),
         state::cases(),
         outage::cases(),
         policy::cases(),
