@@ -18,7 +18,8 @@ pub enum Exit {
     Plugin = 4,
     /// There is no gateway to talk to.
     NotRunning = 5,
-    /// What was asked for was refused, or taken back: what ran before runs on.
+    /// What was asked for was refused, or taken back: what ran before runs on. Of a replay: it was to be the same, and
+    /// is not.
     Refused = 6,
 }
 
@@ -28,7 +29,7 @@ Exit codes:
   0  all went well              3  the config is invalid
   1  failed                     4  a plugin cannot be used
   2  wrong command line         5  there is no gateway to talk to
-  6  refused or taken back: what ran before runs on";
+  6  refused or taken back: what ran before runs on; replay --expect-same: something differs";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -1,21 +1,32 @@
 //! Plugins that misbehave, each beside a flow that must not notice.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, wait_until};
+use tidegate_tests::usage::percentile_ms;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until};
 
-use crate::guest::{component, of_version};
-use crate::scene::{UP, compare, config, flow};
+use crate::guest::{component, crowded, growing_tables, of_version};
+use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
 
 /// A guest, which is set off by a payload that is its name, and the kind of fault its metric must show.
-const GUESTS: [(&str, &str); 5] =
-    [("trap", "trap"), ("spin", "timeout"), ("grow", "memory"), ("flood", "output"), ("recurse", "stack")];
+const GUESTS: [(&str, &str); 7] = [
+    ("trap", "trap"),
+    ("spin", "timeout"),
+    ("grow", "memory"),
+    ("flood", "output"),
+    ("recurse", "stack"),
+    ("tables", "table"),
+    ("hoard", "handles"),
+];
 
 pub fn cases() -> Vec<Trial> {
     let hostile =
         GUESTS.map(|(guest, kind)| case(&format!("hostile::{guest}_costs_only_its_message"), move || contained(guest, kind)));
     let mut cases = Vec::from(hostile);
+    cases.push(case("hostile::one_that_wants_more_than_there_is_does_not_begin", one_that_wants_more_does_not_begin));
     cases.push(case("hostile::a_plugin_that_breaks_the_contract_is_named", a_plugin_that_breaks_the_contract_is_named));
     cases.push(case("hostile::a_batch_answered_backwards_is_taken_apart", a_batch_answered_backwards_is_taken_apart));
     cases.push(case("hostile::the_breaker_spares_a_failing_plugin_and_closes_again", the_breaker_opens_and_closes));
@@ -37,13 +48,19 @@ fn flows(guest: &str) -> String {
     )
 }
 
+/// Puts a guest where [`flows`] looks for it.
+fn install(guest: &str, setup: &Setup) -> Result<()> {
+    let component = if guest == "tables" { growing_tables()? } else { component(guest)? };
+    Ok(std::fs::write(setup.folder().join(format!("{guest}.wasm")), component)?)
+}
+
 /// A message that sets the guest off goes into one flow while the other carries 500 messages a second.
 /// Guarantee: the gateway lives; the message is a dead letter; metric and log line name the plugin; the other flow
 /// loses, doubles and reorders nothing; harmless messages go through the guest's flow afterwards.
 fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let setup = Gateway::with(config(&field.url(), &cloud.url(), &flows(guest)));
-    std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+    install(guest, &setup)?;
     let watch = Watch::start(cloud.address(), "devices/#")?;
     let bad = Watch::start(cloud.address(), "bad/#")?;
     let mut gateway = setup.start()?;
@@ -106,7 +123,7 @@ fn guarded(guest: &str, settings: &str) -> String {
 fn guarded_scene(guest: &str, settings: &str) -> Result<(Broker, Broker, Gateway, Watch)> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let setup = Gateway::with(config(&field.url(), &cloud.url(), &guarded(guest, settings)));
-    std::fs::write(setup.folder().join(format!("{guest}.wasm")), component(guest)?)?;
+    install(guest, &setup)?;
     let watch = Watch::start(cloud.address(), "bad/#")?;
     Ok((field, cloud, setup.start()?, watch))
 }
@@ -205,31 +222,105 @@ fn state_over_its_limit_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A well-behaved flow under load, alone and beside each hostile guest, which is set off twenty times a second.
+/// A well-behaved flow at 2,000 messages a second, then as fast as it goes, alone and beside each hostile guest, which is
+/// set off twenty times a second; the noisy one with 1,000 lines each time, since all it can write takes its whole time.
 /// Guarantee: it loses, doubles and reorders nothing. Its throughput and delays are printed, and depend on the machine.
 fn the_neighbours_figures() -> Result<()> {
-    for guest in ["", "trap", "spin", "flood", "grow"] {
-        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let name = if guest.is_empty() { "trap" } else { guest };
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &guarded(name, "")));
-        std::fs::write(setup.folder().join(format!("{name}.wasm")), component(name)?)?;
-        let watch = Watch::start(cloud.address(), "devices/#")?;
-        let gateway = setup.start()?;
-        let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
-        let mut round = 0;
-        wait_until("enough has arrived", || {
-            round += 1;
-            let is_set_off = guest.is_empty() || field.publish(&format!("bad/d{round}"), guest).is_ok();
-            is_set_off && watch.count() >= 4_000
-        })?;
-        let mut delays = watch.take_delays_us();
+    let (paced, burst) = (rounds(1_500, 10_000), rounds(6_000, 100_000));
+    println!("    beside       faults | messages/s  of alone |  p50 ms   p99 ms  of alone");
+    let mut alone = None;
+    for guest in [""].into_iter().chain(GUESTS.map(|(guest, _)| guest)).chain(["noisy-little"]) {
+        let mut neighbour = Neighbour::of(guest)?;
+        let (mut delays, _) = neighbour.carry(Some(2_000), paced)?;
+        let (_, took) = neighbour.carry(None, burst)?;
         delays.sort_unstable();
-        let at = |share: usize| delays.get(delays.len().saturating_sub(1) * share / 1_000).copied().unwrap_or_default();
-        let faults = gateway.metric("tidegate_plugin_errors_total", &[("plugin", name)]);
-        let label = if guest.is_empty() { "alone" } else { guest };
-        println!("    {label:>6}: {faults} faults, p50 {} us, p99 {} us, p99.9 {} us", at(500), at(990), at(999));
-        let verdict = compare(&load.stop()?, watch)?;
-        ensure!(verdict.is_exactly_once(), "beside `{label}`: {verdict}");
+        let (p50, p99, rate) = (percentile_ms(&delays, 0.5), percentile_ms(&delays, 0.99), burst as f64 / took.as_secs_f64());
+        let faults = neighbour.gateway.metric("tidegate_plugin_errors_total", &[("flow", "bad")]);
+        let (best, least) = *alone.get_or_insert((rate, p99));
+        let (name, slower, later) = (if guest.is_empty() { "nothing" } else { guest }, rate / best, p99 / least);
+        println!("    {name:<12} {faults:>6} | {rate:>10.0} {slower:>9.2} | {p50:>7.2} {p99:>8.2} {later:>9.2}");
+    }
+    Ok(())
+}
+
+/// A well-behaved flow beside that of a guest.
+struct Neighbour {
+    guest: &'static str,
+    field: Broker,
+    cloud: Broker,
+    gateway: Gateway,
+    round: usize,
+    next: Instant,
+}
+
+/// Between two messages that set a guest off.
+const SET_OFF: Duration = Duration::from_millis(50);
+
+impl Neighbour {
+    /// Without a name it is a guest that gets nothing.
+    fn of(guest: &'static str) -> Result<Self> {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let name = if guest.is_empty() { "trap" } else { guest.trim_end_matches("-little") };
+        // A breaker that closes soon, so that the guest is at it to the end.
+        let text = guarded(name, "breaker = { retry = \"200ms\", close_after = 1 }");
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &text));
+        install(name, &setup)?;
+        Ok(Self { guest, field, cloud, gateway: setup.start()?, round: 0, next: Instant::now() })
+    }
+
+    /// Sends so much through the good flow while the guest is set off; delays in microseconds, and how long it took.
+    fn carry(&mut self, rate: Option<u32>, total: usize) -> Result<(Vec<u32>, Duration)> {
+        let watch = Watch::start(self.cloud.address(), "devices/#")?;
+        let load = Load::start(self.field.address(), Plan { rate, total: Some(total), ..Plan::default() });
+        let begun = Instant::now();
+        // A time-out is not the finding: the comparison says how much is missing.
+        let _ = wait_until("all has arrived", || self.set_off().is_ok() && watch.count() as usize >= total);
+        let (took, delays) = (begun.elapsed(), watch.take_delays_us());
+        let verdict = load.wait()?.against(&watch.stop()?, |_, _| true);
+        ensure!(verdict.is_exactly_once(), "beside `{}`: {verdict}", self.guest);
+        Ok((delays, took))
+    }
+
+    /// A message that makes the guest misbehave and a good one behind it, by which its breaker closes.
+    fn set_off(&mut self) -> Result<()> {
+        if self.guest.is_empty() || Instant::now() < self.next {
+            return Ok(());
+        }
+        self.round += 1;
+        self.next = Instant::now() + SET_OFF;
+        let topic = format!("bad/d{}", self.round);
+        self.field.publish(&topic, self.guest).and_then(|()| self.field.publish(&topic, "harmless"))
+    }
+}
+
+/// Components that want more instances, more tables, or a larger one than there may be: as candidates under load, and
+/// at a start.
+/// Guarantee: each is refused with the limit in words, what runs loses and doubles nothing; a start ends with code 4.
+fn one_that_wants_more_does_not_begin() -> Result<()> {
+    let good = component("count")?;
+    let wishes = [
+        ("instances", crowded(&good, 65, 0), "instance count too high"),
+        ("tables", crowded(&good, 17, 1), "table count too high"),
+        ("elements", crowded(&good, 1, 30_000), "30000 elements exceeds table limits"),
+    ];
+    let scene = Scene::with(&plugin_file("count", "count.wasm"), |setup| install("count", setup))?;
+    let load = scene.load(Plan::default());
+    for (what, component, why) in &wishes {
+        let mark = scene.gateway.lines().count();
+        scene.gateway.replace("count.wasm", component)?;
+        let says = || scene.gateway.lines().has_since(mark, &["count", "the running version stays", why]);
+        wait_until(&format!("one that wants more {what} is refused"), says)?;
+    }
+    scene.gateway.replace("count.wasm", &crowded(&good, 8, 1))?;
+    let confirmed = [("plugin", "count"), ("state", "confirmed")];
+    wait_until("one that wants less is taken", || scene.gateway.metric("tidegate_swap_transitions_total", &confirmed) >= 1.0)?;
+    let verdict = compare(&load.stop()?, scene.watch)?;
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    for (what, component, why) in &wishes {
+        let setup = Gateway::with(config(&scene.field.url(), &scene.cloud.url(), &flows("count")));
+        std::fs::write(setup.folder().join("count.wasm"), component)?;
+        let (status, lines) = setup.fail()?;
+        ensure!(status.code() == Some(4) && lines.has(&["count", why]), "more {what}: {status}: {:?}", lines.all());
     }
     Ok(())
 }

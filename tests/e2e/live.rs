@@ -33,14 +33,14 @@ pub fn cases() -> Vec<Trial> {
     ]
 }
 
-const FILE: &str = "count.wasm";
+pub const FILE: &str = "count.wasm";
 const PLUGIN: &str = "all/count";
 /// Ends soon, with messages or without.
-const SHORT: &str = "probation = { time = \"300ms\" }";
+pub const SHORT: &str = "probation = { time = \"300ms\" }";
 /// Does not end before the case does.
 const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
 
-fn plugin(probation: &str) -> String {
+pub fn plugin(probation: &str) -> String {
     format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n")
 }
 
@@ -60,11 +60,11 @@ fn about(folder: &Path) -> Result<Value> {
     Ok(json(folder, &["plugins"], 0)?[0].clone())
 }
 
-fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
+pub fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
     Ok(about(folder)?["digest"] == *digest_of(content))
 }
 
-fn state(folder: &Path) -> String {
+pub fn state(folder: &Path) -> String {
     let about = about(folder).unwrap_or_default();
     about["candidate"]["state"].as_str().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use tidegate_tests::guests as guest;
 
 mod candidates;
 mod cli;
@@ -15,7 +16,6 @@ mod demo;
 mod disk;
 mod fallback;
 mod flow;
-mod guest;
 mod hostile;
 mod instruments;
 mod links;
@@ -34,6 +34,7 @@ mod swap;
 mod tidy;
 mod tls;
 mod tools;
+mod unwatched;
 
 fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), cases()).exit_code()
@@ -55,6 +56,7 @@ fn cases() -> Vec<Trial> {
         replay::cases(),
         compile::cases(),
         live::cases(),
+        unwatched::cases(),
         state::cases(),
         outage::cases(),
         policy::cases(),

@@ -18,12 +18,16 @@ use crate::tools::{json, told};
 pub fn cases() -> Vec<Trial> {
     vec![
         case("replay::a_broken_and_a_fixed_rule_over_what_a_gateway_recorded", a_broken_and_a_fixed_rule),
+        case("replay::a_part_of_a_recording_and_in_several_lanes", a_part_of_a_recording_and_in_several_lanes),
         case("replay::a_recording_on_disk_outlives_a_kill", a_recording_on_disk_outlives_a_kill),
         case("replay::nothing_is_recorded_unless_the_config_says_so", nothing_is_recorded_unless_the_config_says_so),
     ]
 }
 
 const SETTINGS: &str = r#"{ "where": [{ "field": "temperature", "op": ">", "value": 13 }] }"#;
+
+/// As [`warm`] has them.
+const WARM: &str = r#"{ "where": [{ "field": "temperature", "op": ">", "value": 10 }] }"#;
 
 fn warm(field: &Broker, cloud: &Broker) -> Setup {
     let settings = r#"settings = { where = [{ field = "temperature", op = ">", value = 10 }] }"#;
@@ -76,13 +80,50 @@ fn a_broken_and_a_fixed_rule() -> Result<()> {
     let (_, error) = told(&folder, &["replay", "--from", file, "--with", broken], 4)?;
     ensure!(error.contains("plugin `filter` refuses its settings"), "{error}");
     let arguments = ["replay", "--from", file, "--with", broken, "--settings", "{}", "--expect-same"];
-    let report = json(&folder, &arguments, 1)?;
+    let report = json(&folder, &arguments, 6)?;
     ensure!(report["comparison"]["inputs"]["missing"] == 30 && named(&report).len() == 10, "{report}");
-    let (out, _) = told(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--expect-same"], 1)?;
+    let (out, _) = told(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--expect-same"], 6)?;
     ensure!(out.contains("37 same, 3 missing, 0 extra, 0 changed") && out.contains(r#"in   {"temperature":11}"#), "{out}");
     print!("{out}");
+    told(&folder, &["replay", "--from", file, "--with", broken, "--settings", "{}"], 0)?;
+    told(&folder, &["replay", "--from", file, "--settings", WARM, "--expect-same"], 0)?;
     without_a_gateway(&folder, file)?;
     drop(setup);
+    Ok(())
+}
+
+/// What a gateway with a counting plugin has recorded is run from its middle on, all of it, and in one and in three
+/// lanes.
+/// Guarantee: `--since` runs what came in that time and no more, counted from an empty state; in three lanes each device is
+/// counted as in one, the same twice; a span or number of lanes that makes no sense is a mistake in the command line.
+fn a_part_of_a_recording_and_in_several_lanes() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin_file("count", "count.wasm"))));
+    fs::write(setup.folder().join("count.wasm"), component("count")?)?;
+    let gateway = setup.env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
+    publish(&field)?;
+    wait_until("all have passed", || watch.total() == 40)?;
+    let folder = gateway.folder().to_owned();
+    let replay = |more: &[&str]| json(&folder, &[&["replay"][..], more].concat(), 0);
+    let all = replay(&[])?;
+    let number = |report: &Value, name: &str| report["recording"][name].as_u64().with_context(|| format!("no {name}: {report}"));
+    let (begins, ends) = (number(&all, "begins_us")?, number(&all, "ends_us")?);
+    let half_ms = (ends - begins).div_ceil(2_000);
+    let part = replay(&["--since", &format!("{half_ms}ms")])?;
+    let messages = number(&part, "messages")?;
+    ensure!((1..40).contains(&messages) && number(&part, "ends_us")? == ends, "{part}");
+    ensure!(number(&part, "begins_us")? >= ends - half_ms * 1_000, "{part}");
+    ensure!(part["old"]["fates"]["forwarded"] == messages, "{part}");
+    ensure!(replay(&["--since", "1h"])?["old"] == all["old"], "an hour is not all of it");
+    let three = replay(&["--lanes", "3"])?;
+    ensure!(three["old"]["fates"] == all["old"]["fates"] && three["old"]["outputs"] == 40, "{three}");
+    ensure!(three["old"] == replay(&["--lanes", "3"])?["old"], "three lanes are not the same twice");
+    let same = fs::canonicalize(folder.join("count.wasm"))?;
+    let same = same.to_str().context("a path of text")?;
+    told(&folder, &["replay", "--lanes", "3", "--with", same, "--expect-same"], 0)?;
+    told(&folder, &["replay", "--lanes", "0"], 2)?;
+    told(&folder, &["replay", "--since", "soon"], 2)?;
     Ok(())
 }
 

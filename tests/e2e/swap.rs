@@ -1,10 +1,14 @@
 //! Plugins replaced while traffic flows.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::change::pauses_us;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::{Sent, device_name};
-use tidegate_tests::{Broker, Gateway, Plan, Watch, case, rounds, wait_until};
+use tidegate_tests::usage::{self, percentile_ms};
+use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
@@ -77,56 +81,62 @@ pub fn expect_exact_counts(field: &Broker, cloud: &Broker, sent: &Sent) -> Resul
     Ok(())
 }
 
-/// Swaps under load, a third each with the uplink up, flapping and dark.
+/// Swaps under load, a third each with the uplink up, flapping and dark; in the long form between two mosquittos.
 /// Guarantee: none lost or out of order per device, doubled by the links alone, and each device's count is exactly its
 /// number of messages; how long messages waited is printed.
 fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     let swaps = rounds(12, 1_000);
-    let rate = if swaps > 12 { 10_000 } else { 2_000 };
-    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let (rate, broker): (u32, fn() -> Result<Broker>) =
+        if swaps > 12 { (10_000, || Mosquitto::new().forgetful().start()) } else { (2_000, Broker::embedded) };
+    let (field, cloud) = (broker()?, broker()?);
     let link = Cuttable::to(cloud.address())?;
     let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin_file("count", FILE))));
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
-    let load = tidegate_tests::Load::start(field.address(), Plan { devices: 30, rate: Some(rate), ..Plan::default() });
+    let plan = Plan { devices: 30, rate: Some(rate), window: 2_000, ..Plan::default() };
+    let (load, begun) = (Load::start(field.address(), plan), Instant::now());
     for swap in 1..=swaps {
         let before = load.acknowledged();
         wait_until("traffic flows", || load.acknowledged() > before + u64::from(rate) / 10)?;
-        match swap * 3 / swaps {
-            0 => {}
-            1 => link.cut(),
-            _ if swap % 10 == 9 => link.back(),
-            _ => link.go_dark(),
+        if swap == swaps / 3 {
+            ensure!(watch.tally().doubled() == 0, "{} doubled while the link was up", watch.tally().doubled());
         }
-        gateway.replace(FILE, &marked(&original, swap as u32))?;
+        trouble(&link, swap, swaps);
+        // Of twenty in turns the code is in the cache after the first round.
+        gateway.replace(FILE, &marked(&original, swap as u32 % 20))?;
         wait_until("the swap is done", || changes(&gateway, "confirmed") >= swap as f64)?;
     }
+    let took = begun.elapsed().as_secs_f64();
     link.back();
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_at_least_once(), "after {swaps} swaps: {verdict}");
     expect_exact_counts(&field, &cloud, &sent)?;
-    println!("{swaps} swaps at {rate} messages a second, {verdict}; messages waited {}", pauses(&gateway)?);
+    let reached = sent.count() as f64 / took;
+    println!("{swaps} swaps in {took:.0} s at {reached:.0} messages a second: {verdict}");
+    let (now, peak) = usage::memory(gateway.pid())?;
+    println!("pauses {}; RSS {} MB, {} at its highest", pauses(&gateway), now >> 20, peak >> 20);
     Ok(())
 }
 
-/// How long messages waited for the swaps in the log.
-fn pauses(gateway: &Gateway) -> Result<String> {
-    let lines = gateway.lines().all();
-    let digits = |line: &String| {
-        let (_, rest) = line.split_once("pause_us")?;
-        let digits: String = rest.chars().skip_while(|sign| !sign.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-        digits.parse::<u64>().ok()
-    };
-    let mut pauses: Vec<u64> = lines.iter().filter_map(digits).collect();
-    pauses.sort_unstable();
-    let at = |part: f64| pauses.get(((pauses.len() as f64 * part) as usize).min(pauses.len().saturating_sub(1)));
-    let [Some(middle), Some(most), Some(nearly_all), Some(all)] = [at(0.5), at(0.99), at(0.999), pauses.last()] else {
-        anyhow::bail!("no pause is told");
-    };
-    Ok(format!("{middle} µs (median), {most} (99 %), {nearly_all} (99.9 %), {all} at most"))
+/// A third of the swaps with the link up, one with a link that is cut each time, one with a link that is there now and
+/// then.
+fn trouble(link: &Cuttable, swap: usize, swaps: usize) {
+    match swap * 3 / swaps {
+        0 => {}
+        1 => link.cut(),
+        _ if swap % 10 == 9 => link.back(),
+        _ => link.go_dark(),
+    }
+}
+
+/// How long messages waited for the swaps so far.
+fn pauses(gateway: &Gateway) -> String {
+    let pauses = pauses_us(gateway.lines());
+    let at = |share| percentile_ms(&pauses, share);
+    format!("p50 {:.2} ms, p99 {:.2}, p99.9 {:.2}, most {:.2}", at(0.5), at(0.99), at(0.999), at(1.0))
 }
 
 /// Half-written, no component, wrong world, denied import, a `configure` that fails, state that is not read, a trap on
@@ -172,7 +182,7 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
-    let load = tidegate_tests::Load::start(field.address(), Plan::default());
+    let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 200)?;
     link.go_dark();
     wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;

@@ -8,6 +8,7 @@ pub mod binary;
 pub mod broker;
 pub mod case;
 pub mod certificates;
+pub mod change;
 pub mod client;
 pub mod convert;
 pub mod cut;

@@ -26,6 +26,17 @@ pub fn memory(pid: u32) -> Result<(u64, u64)> {
     Ok((line("VmRSS:")?, line("VmHWM:")?))
 }
 
+/// The processes that a process has started, its main thread or another, and that have not ended.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")? {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    }
+    Ok(children)
+}
+
 /// The value below which `share` of the sorted delays lie, in milliseconds; NaN of none.
 pub fn percentile_ms(sorted_us: &[u32], share: f64) -> f64 {
     let place = ((sorted_us.len() as f64 * share) as usize).min(sorted_us.len().saturating_sub(1));

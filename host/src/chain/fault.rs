@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::guest::Guest;
+use super::guest::{Guest, MAX_RESOURCES};
+use super::plugin::MAX_HANDLES;
 
 /// Sort of a fault: the `kind` label of `tidegate_plugin_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +21,8 @@ pub enum FaultKind {
     Stack,
     /// The guest asked for more table elements than `table_elements`.
     Table,
+    /// The guest holds more handles of resources than it may.
+    Handles,
     /// An output has more entries or bytes than allowed.
     Output,
     /// An output, a page of state or a setup breaks the contract.
@@ -31,12 +35,13 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
         Self::Stack,
         Self::Table,
+        Self::Handles,
         Self::Output,
         Self::Contract,
         Self::State,
@@ -51,6 +56,7 @@ impl FaultKind {
             Self::Memory => "memory",
             Self::Stack => "stack",
             Self::Table => "table",
+            Self::Handles => "handles",
             Self::Output => "output",
             Self::Contract => "contract",
             Self::State => "state",
@@ -91,6 +97,7 @@ impl Fault {
             Some(Trap::StackOverflow) => FaultKind::Stack,
             _ if guest.budget.memory_denied => FaultKind::Memory,
             _ if guest.budget.table_denied => FaultKind::Table,
+            _ if is_too_many_handles(error) => FaultKind::Handles,
             _ if error.downcast_ref::<WasmBacktrace>().is_none() && is_too_much_data(error) => FaultKind::Output,
             _ => FaultKind::Trap,
         };
@@ -125,10 +132,17 @@ fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
         FaultKind::Timeout => format!("a call took longer than {:?}", guest.call_time),
         FaultKind::Memory => format!("asked for more than {} bytes of memory", guest.budget.memory_bytes),
         FaultKind::Table => format!("asked for more than {} table elements", guest.budget.table_elements),
+        FaultKind::Handles => format!("holds more than {MAX_RESOURCES} resources of the host, or {MAX_HANDLES} handles"),
         FaultKind::Output => "returned more data than the output limit allows".to_owned(),
         // The first context is the back-trace, which is kept apart.
         _ => error.root_cause().to_string(),
     }
+}
+
+/// Of the host's own table there is a type, of wasmtime's handles there is none.
+fn is_too_many_handles(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full))
+        || error.root_cause().to_string().contains("store handle limit exceeded")
 }
 
 /// wasmtime has no type for running out of hostcall fuel.

@@ -29,7 +29,7 @@ const MAX_MEMORIES: usize = 8;
 const MAX_TABLES: usize = 16;
 
 /// Host resources (streams, pollables) a guest may hold.
-const MAX_RESOURCES: usize = 256;
+pub(super) const MAX_RESOURCES: usize = 256;
 
 /// Bytes of one random request; seeds need 16 to 32.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;

@@ -18,7 +18,7 @@ use super::state::{Extent, Page, collect};
 use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
-const MAX_HANDLES: usize = 512;
+pub(super) const MAX_HANDLES: usize = 512;
 
 /// Time for a whole state: every page is bounded by the call time, and this bounds how long messages wait for them all.
 const MAX_RESTORE: Duration = Duration::from_secs(5);

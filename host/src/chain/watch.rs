@@ -180,7 +180,8 @@ impl Eyes {
 }
 
 fn poll_instead(why: &str) {
-    tracing::warn!(interval = ?POLL, "files cannot be watched and are looked at instead: {why}");
+    let todo = "where a limit is reached, raise fs.inotify.max_user_instances and fs.inotify.max_user_watches";
+    tracing::warn!(interval = ?POLL, "files cannot be watched and are looked at instead: {why}; {todo}");
 }
 
 /// Reading a file changes nothing, and we read it ourselves.
@@ -468,5 +469,26 @@ mod tests {
         assert_eq!(change, (path, b"two".to_vec()));
         watch.stop();
         assert!(heard.recv().is_err(), "the callback is gone");
+    }
+
+    #[test]
+    fn when_the_system_does_not_watch_any_more_files_are_looked_at() {
+        let (_folder, path) = folder();
+        let (signals, (bell, rings)) = (Arc::new(Signals::default()), sync_channel(1));
+        let files = vec![Tracked::new(path.clone())];
+        let mut eyes = Eyes::open(bell.clone(), Arc::clone(&signals));
+        *signals.lost.lock().unwrap() = Some("no watch is left".to_owned());
+        assert_eq!(eyes.aim(&files), POLL);
+        assert!(eyes.watcher.is_none());
+
+        let (sender, heard) = sync_channel(8);
+        let on_change = move |_: &Path, content| sender.send(content).unwrap();
+        let round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
+        let thread = std::thread::spawn(move || round.run());
+        fs::write(&path, "two").unwrap();
+        assert_eq!(heard.recv_timeout(Duration::from_secs(30)).unwrap(), b"two");
+        signals.stop.store(true, Ordering::Release);
+        bell.send(()).unwrap();
+        thread.join().unwrap();
     }
 }

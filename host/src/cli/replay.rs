@@ -66,7 +66,7 @@ pub struct Arguments {
     /// Show every difference.
     #[arg(long)]
     full: bool,
-    /// End with exit code 1 when anything differs.
+    /// End with exit code 6 when anything differs.
     #[arg(long)]
     expect_same: bool,
     #[command(flatten)]
@@ -99,7 +99,7 @@ struct Report<'a> {
 /// Runs it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
     match replay(global, arguments, surroundings) {
-        Ok(differing) if differing > 0 && arguments.expect_same => Exit::Failed,
+        Ok(differing) if differing > 0 && arguments.expect_same => Exit::Refused,
         Ok(_) => Exit::Done,
         Err(Ended::Failure(failure)) => failure.end(),
         Err(Ended::Plugin(error)) => {

@@ -1,33 +1,10 @@
 //! Counts the messages of each key: `{"key":"d7","count":3,"tag":"a","of":"<payload>"}`. The counts are its state.
 
+mod counted;
+
 use tidegate_sdk::prelude::*;
 
-settings! {
-    /// The guest's settings.
-    pub struct Settings {
-        /// Stands in every output, so that a swap can be seen.
-        #[serde(default)]
-        pub tag: String,
-    }
-}
-
-record! {
-    /// What is remembered of a device.
-    #[derive(Default)]
-    pub struct Seen {
-        count: u64,
-    }
-}
-
-#[derive(Serialize)]
-#[serde(crate = "tidegate_sdk::serde")]
-struct Counted<'a> {
-    key: &'a str,
-    count: u64,
-    tag: &'a str,
-    /// The message's payload as text.
-    of: &'a str,
-}
+use counted::{Counted, Seen, Settings};
 
 /// The guest.
 #[derive(Debug)]

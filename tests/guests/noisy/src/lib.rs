@@ -1,4 +1,5 @@
-//! Writes 10,000 lines to the log and as many to stderr on a payload that begins with `noisy`; keeps everything.
+//! Writes 10,000 lines to the log and as many to stderr on a payload that begins with `noisy`, 500 where it goes on with
+//! `-little`; keeps everything.
 
 use tidegate_sdk::prelude::*;
 
@@ -10,7 +11,8 @@ settings! {
 impl Filter for Noisy {
     fn keep(&mut self, message: &Message<'_>) -> Result<bool> {
         if message.payload().starts_with(b"noisy") {
-            for line in 0..10_000 {
+            let lines = if message.payload().starts_with(b"noisy-little") { 500 } else { 10_000 };
+            for line in 0..lines {
                 host::warn(&format!("line {line} of a plugin that cannot stop talking, about `{}`", message.topic()));
                 eprintln!("stderr line {line} of a plugin that cannot stop talking, about `{}`", message.topic());
             }

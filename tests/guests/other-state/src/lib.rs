@@ -1,33 +1,11 @@
 //! As `count`, with a state of version 2 that reads no older one: a swap from `count` to it must be refused.
 
+#[path = "../../count/src/counted.rs"]
+mod counted;
+
 use tidegate_sdk::prelude::*;
 
-settings! {
-    /// The guest's settings.
-    pub struct Settings {
-        /// Stands in every output, so that a swap can be seen.
-        #[serde(default)]
-        pub tag: String,
-    }
-}
-
-record! {
-    /// What is remembered of a device.
-    #[derive(Default)]
-    pub struct Seen {
-        count: u64,
-    }
-}
-
-#[derive(Serialize)]
-#[serde(crate = "tidegate_sdk::serde")]
-struct Counted<'a> {
-    key: &'a str,
-    count: u64,
-    tag: &'a str,
-    /// The message's payload as text.
-    of: &'a str,
-}
+use counted::{Counted, Seen, Settings};
 
 /// The guest.
 #[derive(Debug)]

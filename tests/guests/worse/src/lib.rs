@@ -1,40 +1,18 @@
 //! Counts as the guest `count` does, and does something wrong once it is at work: which, stands in [`HOW`], where a test
 //! writes it into the finished component.
 
+#[path = "../../count/src/counted.rs"]
+mod counted;
+
 use tidegate_sdk::prelude::*;
 
-settings! {
-    /// The guest's settings.
-    pub struct Settings {
-        /// As in `count`.
-        #[serde(default)]
-        pub tag: String,
-    }
-}
-
-record! {
-    /// What is remembered of a device.
-    #[derive(Default)]
-    pub struct Seen {
-        count: u64,
-    }
-}
+use counted::{Counted, Seen, Settings};
 
 /// What it does wrong.
 pub static HOW: [u8; 16] = *b"how:nothing-yet-";
 
 /// Messages of one instance after which it begins.
 const GOOD: u64 = 100;
-
-#[derive(Serialize)]
-#[serde(crate = "tidegate_sdk::serde")]
-struct Counted<'a> {
-    key: &'a str,
-    count: u64,
-    tag: &'a str,
-    /// The message's payload as text.
-    of: &'a str,
-}
 
 /// The guest.
 #[derive(Debug)]
