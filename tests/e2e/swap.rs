@@ -113,7 +113,7 @@ fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
 }
 
 /// How long messages waited for the swaps in the log.
-fn pauses(gateway: &Gateway) -> Result<String> {
+pub fn pauses(gateway: &Gateway) -> Result<String> {
     let lines = gateway.lines().all();
     let digits = |line: &String| {
         let (_, rest) = line.split_once("pause_us")?;
@@ -211,14 +211,14 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     Ok(())
 }
 
-/// The topic of a flow changes in the config of the running gateway; then the config is broken altogether.
+/// The keep-alive of a source changes in the config of the running gateway; then the config is broken altogether.
 /// Guarantee: both are said in the log, and what runs goes on as before.
 fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &filter_above(20));
     let gateway = Gateway::with(&text).start()?;
-    gateway.rewrite_config(&text.replace("up/{topic}", "elsewhere/{topic}"))?;
+    gateway.rewrite_config(&text.replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"))?;
     wait_until("the log asks for a restart", || gateway.lines().has(&["restart"]))?;
     let mark = gateway.lines().count();
     gateway.rewrite_config("[source.field\n")?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntGauge;
 
 use super::Returned;
+use super::handover::Leave;
 use super::live::Live;
 use super::state::Snapshot;
 use super::trial::Trial;
@@ -38,6 +39,7 @@ pub(super) enum Origin {
 struct Waiting {
     deliveries: VecDeque<Delivery>,
     commands: VecDeque<Command>,
+    leave: Option<Leave>,
     stopping: bool,
     closed: bool,
     sleeping: bool,
@@ -53,6 +55,8 @@ pub(super) struct Inbox {
 /// What a lane is to do next, beside the batch.
 pub(super) struct Taken {
     pub(super) commands: VecDeque<Command>,
+    /// Another chain is to follow, and nothing is left to be done before it does.
+    pub(super) leave: Option<Leave>,
     /// Nothing more will come: end when this is done.
     pub(super) last: bool,
 }
@@ -87,6 +91,16 @@ impl Inbox {
         }
     }
 
+    /// Has the lane leave once the queue is empty; a closed inbox forgets that, which its sender sees by the reply never
+    /// coming.
+    pub(super) fn leave(&self, leave: Leave) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.leave = Some(leave);
+            self.ring(&mut waiting);
+        }
+    }
+
     /// The lane shall end once the queue is empty.
     pub(super) fn stop(&self) {
         let mut waiting = self.lock();
@@ -99,6 +113,7 @@ impl Inbox {
         let mut waiting = self.lock();
         (waiting.closed, waiting.stopping) = (true, true);
         waiting.commands.clear();
+        waiting.leave = None;
         let left = waiting.deliveries.len();
         waiting.deliveries.clear();
         self.depth.sub(signed(left));
@@ -117,19 +132,21 @@ impl Inbox {
         let mut waiting = self.lock();
         loop {
             let count = waiting.deliveries.len().min(max);
-            if count > 0 || !waiting.commands.is_empty() || waiting.stopping {
+            if count > 0 || !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping {
                 batch.extend(waiting.deliveries.drain(..count));
                 self.depth.sub(signed(count));
-                let last = waiting.stopping && waiting.deliveries.is_empty();
+                let is_empty = waiting.deliveries.is_empty();
+                let last = waiting.stopping && is_empty;
                 waiting.closed |= last;
-                return Taken { commands: std::mem::take(&mut waiting.commands), last };
+                let leave = if is_empty { waiting.leave.take() } else { None };
+                return Taken { commands: std::mem::take(&mut waiting.commands), leave, last };
             }
             let left = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
             waiting.sleeping = true;
             waiting = match left {
                 Some(left) if left.is_zero() => {
                     waiting.sleeping = false;
-                    return Taken { commands: VecDeque::new(), last: false };
+                    return Taken { commands: VecDeque::new(), leave: None, last: false };
                 }
                 Some(left) => self.bell.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),

@@ -110,6 +110,20 @@ impl Snapshot {
         self.base.iter().chain(&self.changes).map(|page| &**page)
     }
 
+    /// What several hold together, shared out anew: a key goes where `lane_of` says. Where `is_kept`, the disk has it.
+    pub(super) fn share_out(all: &[&Self], is_kept: bool, lanes: usize, lane_of: impl Fn(&[u8]) -> usize) -> Vec<Self> {
+        let version = all.iter().find(|one| !one.is_empty()).map_or(0, |one| one.version);
+        let entries = all.iter().flat_map(|one| one.pages()).flat_map(|page| page.remembered(version));
+        let mut parts: Vec<Vec<Remembered>> = vec![Vec::new(); lanes];
+        entries.for_each(|entry| parts[lane_of(&entry.key)].push(entry));
+        let part = |part: &Vec<Remembered>| {
+            let base: Vec<_> = pages(part.iter().collect()).into_iter().map(|(_, page)| Arc::new(page)).collect();
+            let unkept = if is_kept { Vec::new() } else { base.iter().map(|page| (version, Arc::clone(page))).collect() };
+            Self { version, base, changes: Vec::new(), unkept }
+        };
+        parts.iter().map(part).collect()
+    }
+
     /// Whether there is nothing to restore.
     pub(super) fn is_empty(&self) -> bool {
         self.pages().all(|page| page.words.is_empty())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::audit::Audit;
-use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop};
+use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
 use crate::config::Config;
 use crate::telemetry::with_causes;
 use crate::trust;
@@ -25,13 +25,13 @@ pub(super) struct Started {
 /// The chains, and how each of their plugins was started.
 pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
 
-/// Builds the chains of all flows.
-pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: &Wiring) -> Result<Begun, Error> {
+/// Builds the chains of all flows, and gives what builds more of them.
+pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
-    let builder = Builder { versions, audit, engine, wiring };
-    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| builder.flow(flow)).collect();
-    Ok(built?.into_iter().unzip())
+    let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
+    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| starter.flow(flow)).collect();
+    Ok((built?.into_iter().unzip(), starter))
 }
 
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
@@ -40,11 +40,18 @@ pub(super) fn written(plugin: &PluginConfig) -> Version {
     Version { digest: component.map(|bytes| digest_of(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
 }
 
-struct Builder<'a> {
-    versions: &'a Versions,
-    audit: &'a Audit,
+/// Builds chains.
+pub(super) struct Starter {
+    versions: Versions,
+    audit: Audit,
     engine: Engine,
-    wiring: &'a Wiring,
+    wiring: Wiring,
+}
+
+/// A chain that is to follow a running one, and the versions it is made of.
+pub(super) struct Rehearsed {
+    successor: Successor,
+    picks: Vec<Pick>,
 }
 
 /// The versions that a plugin may be started with.
@@ -57,8 +64,33 @@ struct Pick {
     has_fallen_back: bool,
 }
 
-impl Builder<'_> {
-    fn flow(&self, flow: &chain::Config) -> Result<(Arc<Chain>, Vec<Started>), Error> {
+impl Starter {
+    /// Makes the chain that is to follow `old`, of the versions that a start would take. Unlike at a start nothing else is
+    /// run where one of them cannot be used: `old` runs.
+    pub(super) fn rehearse(&self, flow: &chain::Config, old: &Chain) -> Result<Rehearsed, chain::Error> {
+        let picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
+        Ok(Rehearsed { successor: old.rehearse(picked(flow, &picks), self.wiring.clone())?, picks })
+    }
+
+    /// Has a rehearsed chain follow `old`, which is delivered nothing meanwhile, and notes what runs now.
+    pub(super) fn replace(
+        &self,
+        flow: &chain::Config,
+        rehearsed: Rehearsed,
+        old: &Chain,
+    ) -> Result<(Arc<Chain>, Vec<Started>), chain::Error> {
+        let chain = rehearsed.successor.follow(old)?;
+        let begun = rehearsed.picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, &chain, index, pick)).collect();
+        Ok((Arc::new(chain), begun))
+    }
+
+    /// Nothing is shown of a flow that is gone.
+    pub(super) fn forget(&self, flow: &str) {
+        self.wiring.metrics.forget(flow);
+    }
+
+    /// Builds the chain of a flow.
+    pub(super) fn flow(&self, flow: &chain::Config) -> Result<(Arc<Chain>, Vec<Started>), Error> {
         let mut picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
         let mut first = None;
         loop {

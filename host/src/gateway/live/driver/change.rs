@@ -61,7 +61,8 @@ impl Driver {
             plan: candidate.plan,
             verify: (!is_builtin(candidate.component.as_deref())).then_some(Verify(&verify)),
         };
-        let result = self.parts.chains[flow].swap(plugin, change, &|event| self.tell(turn, event));
+        let Some(chain) = self.parts.doors.chain(flow) else { return Outcome::Refused };
+        let result = chain.swap(plugin, change, &|event| self.tell(turn, event));
         let code = candidate.component.as_deref().map(|component| Code { component, signature });
         self.conclude(turn, &about, code, result)
     }
