@@ -150,7 +150,7 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
     wait_until("traffic flows", || here.count() > 300)?;
     gateway.rewrite_config(&text("annex:telemetry"))?;
     wait_until("traffic flows there", || there.count() > 300)?;
-    fs::write(gateway.folder().join("tidegate.toml"), text("annex:bulk"))?;
+    fs::write(gateway.folder().join("tidegate.toml"), text("annex:debug"))?;
     let (out, _) = told(gateway.folder(), &["reload"], 0)?;
     ensure!(out.contains("needs a restart: flow.all.to"), "{out}");
     let before = there.count();
@@ -250,7 +250,7 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     .enumerate()
     {
         let bad = COUNT.replace("count.wasm", &format!("{file}.wasm"));
-        let out = scene.reload(&flows(&bad, number + 2).replace("lanes = 3", "lanes = 2"), 6)?;
+        let out = scene.reload(&flows(&bad, number + 5).replace("lanes = 3", "lanes = 2"), 6)?;
         for part in ["flow.all: refused, and it runs on as before", reason, "flow.other: replaced"] {
             ensure!(out.contains(part), "`{part}` is not in\n{out}");
         }
@@ -261,7 +261,7 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
         lines.iter().any(|line| line["line"] == "flow" && line["verdict"] == "refused" && line["flow"] == "all"),
         "{lines:?}"
     );
-    let out = scene.reload(&flows(COUNT, 4), 0)?;
+    let out = scene.reload(&flows(COUNT, 7), 0)?;
     ensure!(out.contains("unchanged"), "the first is as it was: {out}");
     scene.arrives("other/x1")?;
     let sent = load.stop()?;
