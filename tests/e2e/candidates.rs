@@ -7,11 +7,12 @@ use tidegate_tests::{Gateway, Plan, case, wait_until};
 use crate::guest::component;
 use crate::scene::Scene;
 use crate::swap::expect_exact_counts;
-use crate::tools::told;
+use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
         case("candidates::one_that_fails_on_probation_is_taken_back", one_that_fails_on_probation_is_taken_back),
+        case("candidates::the_last_good_version_takes_over_from_one_that_keeps_failing", the_last_good_takes_over),
         case("candidates::a_shadow_shows_what_would_be_different", a_shadow_shows_what_would_be_different),
     ]
 }
@@ -66,6 +67,35 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
     ensure!(scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// A version that traps on every message was confirmed while nothing came; then load sets in.
+/// Guarantee: its breaker opens, the version before takes over by itself and stays over a restart, and every message is
+/// delivered once or a dead letter.
+fn the_last_good_takes_over() -> Result<()> {
+    let probation = "probation = { time = \"50ms\" }";
+    let plugin = format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n");
+    let good = component("count")?;
+    let scene = Scene::with(&plugin, |setup| Ok(std::fs::write(setup.folder().join(FILE), &good)?))?;
+    let folder = scene.gateway.folder().to_owned();
+    let file = folder.join("fails.wasm");
+    std::fs::write(&file, component("trap-always")?)?;
+    told(&folder, &["swap", "count", file.to_str().context("a path of plain letters")?, "--fresh-state"], 0)?;
+    let load = scene.load(Plan { devices: 30, rate: Some(500), ..Plan::default() });
+    let good = tidegate::trust::digest(&good);
+    wait_until("the version before runs", || json(&folder, &["plugins"], 0).is_ok_and(|all| all[0]["digest"] == *good))?;
+    let before = scene.watch.count();
+    wait_until("it delivers", || scene.watch.count() > before + 500)?;
+    let (history, _) = told(&folder, &["history"], 0)?;
+    ensure!(history.contains("breaker"), "the history does not say who did it: {history}");
+    let sent = load.stop()?;
+    let parked = || scene.gateway.metric("tidegate_dead_letters_total", &[]) as usize;
+    wait_until("all are accounted for", || scene.watch.count() as usize + parked() >= sent.count())?;
+    ensure!(scene.watch.count() as usize + parked() == sent.count() && parked() >= 10, "{} parked", parked());
+    let (_, setup) = scene.gateway.stop()?;
+    let gateway = setup.start()?;
+    ensure!(json(&folder, &["plugins"], 0)?[0]["digest"] == *good, "another version runs: {:#?}", gateway.lines().all());
     Ok(())
 }
 

@@ -8,14 +8,18 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Gateway, Setup, case, needs};
+use tidegate_tests::{Gateway, Setup, case, needs, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{config, flow, plugin_file};
+use crate::tools::{self, json};
 
 pub fn cases() -> Vec<Trial> {
     vec![
         case("signature::a_start_takes_only_what_is_signed", a_start_takes_only_what_is_signed),
+        case("signature::a_file_is_taken_when_its_signature_has_come", a_file_is_taken_when_its_signature_has_come),
+        case("signature::an_older_version_comes_back_only_when_asked", an_older_version_comes_back_only_when_asked),
+        case("signature::a_new_key_takes_over_what_runs", a_new_key_takes_over_what_runs),
         needs("signature::minisign_agrees", "minisign", has_minisign(), minisign_agrees),
     ]
 }
@@ -91,6 +95,98 @@ fn a_start_takes_only_what_is_signed() -> Result<()> {
     let gateway = setup.launch()?;
     ensure!(gateway.lines().has(&["the gateway runs"]), "it does not run: {:#?}", gateway.lines().all());
     Ok(())
+}
+
+/// Digest of what runs.
+fn running(folder: &Path) -> Result<String> {
+    let plugins = json(folder, &["plugins"], 0)?;
+    Ok(plugins[0]["digest"].as_str().context("a plugin has a digest")?.to_owned())
+}
+
+/// What an order to the running gateway printed.
+fn order(folder: &Path, arguments: &[&str], code: i32) -> Result<String> {
+    tools::told(folder, arguments, code).map(|(out, error)| out + &error)
+}
+
+fn wait_running(folder: &Path, component: &[u8]) -> Result<()> {
+    let wanted = tidegate::trust::digest(component);
+    wait_until("the version runs", || running(folder).is_ok_and(|digest| digest == wanted))
+}
+
+/// On a running gateway a component is replaced first and signed afterwards.
+/// Guarantee: what ran goes on until the signature is there; then the new version is taken by itself.
+fn a_file_is_taken_when_its_signature_has_come() -> Result<()> {
+    let fake = FakeBroker::start(Vec::new())?;
+    let setup = strict(&fake.url(), &fake.url())?;
+    let (folder, good) = (setup.folder().to_owned(), component("count")?);
+    sign(&folder, "1.0.0", &[])?;
+    let gateway = setup.launch()?;
+    let next = marked(&good, 1);
+    gateway.replace(FILE, &next)?;
+    wait_until("it is refused", || gateway.lines().has(&["the running version stays", "changed after signing"]))?;
+    ensure!(running(&folder)? == tidegate::trust::digest(&good), "something else runs");
+    sign(&folder, "1.0.1", &[])?;
+    wait_running(&folder, &next)
+}
+
+/// A signed version gives way to a higher one; then it comes again as a file, by `swap`, by `swap --downgrade`, by
+/// `rollback`, and as a file while the gateway is off.
+/// Guarantee: it is taken only when an operator asks for just that; a start that finds it falls back to what ran.
+fn an_older_version_comes_back_only_when_asked() -> Result<()> {
+    let fake = FakeBroker::start(Vec::new())?;
+    let setup = strict(&fake.url(), &fake.url())?;
+    let (folder, low, high) = (setup.folder().to_owned(), component("count")?, marked(&component("count")?, 1));
+    sign(&folder, "1.9.0", &[])?;
+    let older = fs::read(folder.join(format!("{FILE}.minisig")))?;
+    let file = folder.join(FILE).to_str().context("the folder's name is no text")?.to_owned();
+    let gateway = setup.launch()?;
+    gateway.replace(FILE, &high)?;
+    sign(&folder, "1.10.0", &[])?;
+    wait_running(&folder, &high)?;
+
+    let mark = gateway.lines().count();
+    fs::write(folder.join(format!("{FILE}.minisig")), &older)?;
+    gateway.replace(FILE, &low)?;
+    let why = "it is version 1.9.0, and 1.10.0 was confirmed here";
+    wait_until("it is refused", || gateway.lines().has_since(mark, &["the running version stays", why]))?;
+    let said = order(&folder, &["swap", "count", &file, "--replace"], 6)?;
+    ensure!(said.contains(why), "{said}");
+    order(&folder, &["swap", "count", &file, "--downgrade"], 0)?;
+    wait_running(&folder, &low)?;
+    order(&folder, &["rollback", "count"], 0)?;
+    wait_running(&folder, &high)?;
+    order(&folder, &["rollback", "count", "--to", &tidegate::trust::digest(&low)[..12]], 0)?;
+    wait_running(&folder, &low)?;
+    order(&folder, &["rollback", "count", "--to", &tidegate::trust::digest(&high)[..12]], 0)?;
+
+    let (_, setup) = gateway.stop()?;
+    let other = marked(&low, 7);
+    fs::write(folder.join(FILE), &other)?;
+    sign(&folder, "1.9.9", &[])?;
+    let gateway = setup.launch()?;
+    wait_until("the start says why", || gateway.lines().has(&["the last good version of it runs", "it is version 1.9.9"]))?;
+    wait_running(&folder, &high)
+}
+
+/// While the gateway is off its key is exchanged for a new one, with which what runs is signed anew.
+/// Guarantee: it starts with what ran, by the new signature, and from then on without the one beside the file.
+fn a_new_key_takes_over_what_runs() -> Result<()> {
+    let fake = FakeBroker::start(Vec::new())?;
+    let setup = strict(&fake.url(), &fake.url())?;
+    let (folder, good) = (setup.folder().to_owned(), component("count")?);
+    sign(&folder, "1.0.0", &[])?;
+    let (_, setup) = setup.launch()?.stop()?;
+    for file in ["ops.key", "ops.pub"] {
+        fs::remove_file(folder.join(file))?;
+    }
+    keys(&folder)?;
+    sign(&folder, "1.0.0", &[])?;
+    let gateway = setup.launch()?;
+    wait_running(&folder, &good)?;
+    let (_, setup) = gateway.stop()?;
+    fs::remove_file(folder.join(format!("{FILE}.minisig")))?;
+    let _gateway = setup.launch()?;
+    wait_running(&folder, &good)
 }
 
 /// minisign itself looks at a signature made here, and makes one, with a key of each.

@@ -39,6 +39,8 @@ pub struct Plan {
     pub probation: Option<Probation>,
     /// What happens when the candidate does not read the state.
     pub state: OnRefusedState,
+    /// The running version keeps failing: the candidate has to fail on less of the same inputs.
+    pub is_cure: bool,
 }
 
 /// The candidate works beside the running version and its outputs go nowhere.

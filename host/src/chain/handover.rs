@@ -112,7 +112,8 @@ impl Chain {
         for inbox in &self.inboxes {
             let ((state, given), (end, ended)) = (sync_channel(1), sync_channel(1));
             inbox.leave(Leave { state, end: ended });
-            (ends.push(end), states.push(given));
+            ends.push(end);
+            states.push(given);
         }
         let (deadline, mut legacies) = (Instant::now() + LEAVE, Legacies::new());
         for state in states {

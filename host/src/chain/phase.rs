@@ -20,6 +20,9 @@ const CALL_FLOOR_US: u64 = 1_000;
 /// Below this much memory nothing is too much: allocators take it in steps.
 const MEMORY_FLOOR_BYTES: u64 = 2 << 20;
 
+/// So many faults of the running version that a candidate has not are enough to know that it helps.
+const CURED: u64 = 10;
+
 /// A part of the keys, always the same ones: of 2³² parts of the hash, so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share(pub(super) u64);
@@ -56,6 +59,8 @@ pub(super) struct Phase {
     pub(super) time: Option<Duration>,
     messages: Option<u64>,
     max_differing: Option<f64>,
+    /// The candidate has to fail on less than the running version.
+    is_cure: bool,
     limits: Probation,
 }
 
@@ -73,19 +78,25 @@ pub(super) enum Judgement {
 impl Phase {
     pub(super) fn shadow(shadow: Shadow, limits: Probation) -> Self {
         let Shadow { time, messages, sample, max_differing } = shadow;
-        Self { step: Step::Shadow, share: Share::NONE, sample: Share::of(sample), time, messages, max_differing, limits }
+        let (share, sample) = (Share::NONE, Share::of(sample));
+        Self { step: Step::Shadow, share, sample, time, messages, max_differing, is_cure: false, limits }
     }
 
     pub(super) fn canary(canary: Canary, limits: Probation) -> Self {
         let Canary { share, time, messages } = canary;
         let (share, sample) = (Share::of(share), Share::NONE);
-        Self { step: Step::Canary, share, sample, time, messages, max_differing: None, limits }
+        Self { step: Step::Canary, share, sample, time, messages, max_differing: None, is_cure: false, limits }
     }
 
     pub(super) fn probation(limits: Probation) -> Self {
         let (time, messages) = (Some(limits.time), Some(limits.messages));
         let (share, sample) = (Share::ALL, Share::NONE);
-        Self { step: Step::Probation, share, sample, time, messages, max_differing: None, limits }
+        Self { step: Step::Probation, share, sample, time, messages, max_differing: None, is_cure: false, limits }
+    }
+
+    /// The same in place of a version that keeps failing.
+    pub(super) fn cure(limits: Probation) -> Self {
+        Self { is_cure: true, ..Self::probation(limits) }
     }
 
     /// Judges what both versions have done in `elapsed`.
@@ -95,13 +106,21 @@ impl Phase {
         let wrong = || {
             let outcome = (over || report.old.messages >= MIN_MESSAGES).then(|| self.rejected(report));
             let differing = (over || report.compared >= MIN_MESSAGES).then(|| self.differing(report));
-            outcome.flatten().or_else(|| differing.flatten()).or_else(|| self.slow(report)).or_else(|| self.fat(report))
+            let vain = over.then(|| self.vain(report)).flatten();
+            outcome.flatten().or_else(|| differing.flatten()).or_else(|| self.slow(report)).or_else(|| self.fat(report)).or(vain)
         };
+        let is_cured = self.is_cure && report.new.faults == 0 && report.old.faults >= CURED;
         match wrong() {
             Some(why) => Judgement::Failed(why),
-            None if over => Judgement::Passed,
+            None if over || is_cured => Judgement::Passed,
             None => Judgement::Open,
         }
+    }
+
+    fn vain(&self, report: &Report) -> Option<String> {
+        let (old, new) = (report.old.faults, report.new.faults);
+        let text = || format!("it does not help: {new} of its calls failed, and {old} of the running version's");
+        (self.is_cure && new >= old).then(text)
     }
 
     fn rejected(&self, report: &Report) -> Option<String> {
@@ -179,6 +198,22 @@ mod tests {
         assert_eq!(phase.judge(&equal(9_999), MINUTE / 2), Judgement::Open);
         assert_eq!(phase.judge(&equal(10_000), Duration::ZERO), Judgement::Passed);
         assert_eq!(phase.judge(&equal(0), MINUTE), Judgement::Passed, "an idle flow");
+    }
+
+    #[test]
+    fn a_cure_has_to_fail_less_than_what_it_takes_the_place_of() {
+        let phase = Phase::cure(Probation::default());
+        let failing = |old, new| {
+            let figures = |faults| Figures { messages: 500, faults, ..Figures::default() };
+            report(figures(old), figures(new))
+        };
+        assert_eq!(phase.judge(&failing(9, 0), Duration::ZERO), Judgement::Open);
+        assert_eq!(phase.judge(&failing(10, 0), Duration::ZERO), Judgement::Passed, "before its time");
+        assert_eq!(phase.judge(&failing(10, 1), Duration::ZERO), Judgement::Open);
+        assert_eq!(phase.judge(&failing(2, 1), MINUTE), Judgement::Passed);
+        let why = failure(phase.judge(&failing(0, 0), MINUTE));
+        assert_eq!(why, "it does not help: 0 of its calls failed, and 0 of the running version's");
+        assert!(failure(phase.judge(&failing(7, 7), MINUTE)).contains("does not help"));
     }
 
     #[test]

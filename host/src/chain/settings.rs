@@ -175,6 +175,8 @@ pub struct PluginConfig {
     pub trust: Trust,
     /// The name such a signature must have in its manifest.
     pub signed_as: Arc<str>,
+    /// A signed component from a file must not be older than this: the highest version that was confirmed here.
+    pub highest: Option<semver::Version>,
 }
 
 /// Topic of what leaves through `out` with the topic it came in with: text with `{topic}` and the captures' names.

@@ -23,7 +23,7 @@ use super::version::{OUT, Recipe, Version};
 use super::{Chain, Error, Wiring};
 use crate::clock::Now;
 use crate::message::{Mint, Outlet};
-use crate::trust::{Claim, Downgrade};
+use crate::trust::Claim;
 
 /// Stack of a lane's thread beside what guests may use of it.
 const LANE_STACK_BYTES: usize = 1 << 20;
@@ -226,14 +226,14 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
 
 /// Looks at the signature beside a component that comes from a file.
 fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
-    let (path, now) = match &plugin.artefact {
-        Artefact::File(path) => (path, now),
-        // Nothing expires by a clock that is not set.
-        Artefact::Kept(path) => (path, Now::default()),
+    let (path, highest, now) = match &plugin.artefact {
+        Artefact::File(path) => (path, plugin.highest.as_ref(), now),
+        // It was let in before, and nothing expires by a clock that is not set.
+        Artefact::Kept(path) => (path, None, Now::default()),
         Artefact::Builtin(_) => return Ok(()),
     };
     let signature = program::read_signature(&plugin.name, path)?;
-    let claim = Claim { name: &plugin.signed_as, highest: None, downgrade: Downgrade::Refuse, now };
+    let claim = Claim { name: &plugin.signed_as, highest, now };
     let seal = plugin.trust.verify(component, signature.as_deref(), claim);
     seal.map(drop).map_err(|source| Error::Denied { plugin: Arc::clone(&plugin.name), source })
 }

@@ -244,6 +244,24 @@ mod tests {
     }
 
     #[test]
+    fn what_lanes_hold_is_shared_out_by_key_and_the_disk_gets_what_it_lacks() {
+        let snapshot = |entries: &[(&str, Option<&str>)]| {
+            let mut snapshot = Snapshot::default();
+            snapshot.replace(Extent::Complete, 3, vec![page(None, entries)]);
+            snapshot
+        };
+        let (one, two) = (snapshot(&[("d1", Some("1")), ("d2", Some("2"))]), snapshot(&[("d3", Some("3"))]));
+        let lane_of = |key: &[u8]| usize::from(key.ends_with(b"2"));
+        let keys = |part: &Snapshot| part.pages().flat_map(Page::entries).map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        for is_kept in [true, false] {
+            let mut parts = Snapshot::share_out(&[&Snapshot::default(), &one, &two], is_kept, 2, lane_of);
+            assert_eq!((keys(&parts[0]), keys(&parts[1])), (vec![b"d1".to_vec(), b"d3".to_vec()], vec![b"d2".to_vec()]));
+            assert_eq!((parts[0].version, parts[1].version), (3, 3));
+            assert_eq!(parts.iter_mut().map(|part| part.take_unkept().len()).sum::<usize>(), if is_kept { 0 } else { 3 });
+        }
+    }
+
+    #[test]
     fn pages_are_asked_for_by_their_cursor_until_the_last() {
         let saved = [page(Some(7), &[("d1", Some("3"))]), page(None, &[("d2", None)])];
         let mut asked = Vec::new();

@@ -218,7 +218,8 @@ impl Swap<'_> {
         {
             return;
         }
-        self.phase(Phase::probation(limits), &[State::Swapped, State::OnProbation]);
+        let probation = if plan.is_cure { Phase::cure(limits) } else { Phase::probation(limits) };
+        self.phase(probation, &[State::Swapped, State::OnProbation]);
     }
 
     /// One phase, which begins in these states: was it passed?

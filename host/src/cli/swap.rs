@@ -27,6 +27,7 @@ Examples:
   tidegate swap rule rule.wasm --canary 10%                a tenth of the devices first
   tidegate swap rule --follow                              what a change under way does
   tidegate swap rule --promote                             its present phase ends now, as if it had gone well
+  tidegate swap rule old.wasm --downgrade                  signed as an older version than has run here
   tidegate swap rule                                       what the config says, though it was rolled back
 
 The config and its files stay as they are: the version swapped in runs over restarts too, until the config says \
@@ -46,7 +47,8 @@ Examples:
   tidegate reload                         read the config again, and say what changes and what needs a restart
   tidegate reload -o json | jq -c .
 
-Ends with 3 when the config has mistakes: then nothing is changed. Ends with 6 when a plugin's change was not taken.";
+Ends with 3 when the config has mistakes: then nothing is changed. Ends with 6 when a flow or a plugin was refused, which \
+then runs on as before; what else has changed is taken.";
 
 /// Arguments of `tidegate swap`.
 #[derive(Debug, Args)]
@@ -79,6 +81,9 @@ pub struct SwapArguments {
     /// Take it although it cannot read the state: it begins without.
     #[arg(long)]
     fresh_state: bool,
+    /// Take it although its signature says an older version than was confirmed here before.
+    #[arg(long)]
+    downgrade: bool,
     /// End the change of this plugin that is under way, if there is one, and make this one.
     #[arg(long)]
     replace: bool,
@@ -174,6 +179,7 @@ fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure>
         from_config: arguments.file.is_none(),
         signature,
         plan: arguments.plan(),
+        downgrade: arguments.downgrade,
         replace: arguments.replace,
     };
     Ok(client.post_with("/v1/plugins/swap", &order, &component)?)

@@ -84,6 +84,7 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         probation,
         trust,
         signed_as,
+        highest: None,
     };
     Plugin { config, places }
 }

@@ -50,16 +50,18 @@ pub(super) struct Starter {
 
 /// A chain that is to follow a running one, and the versions it is made of.
 pub(super) struct Rehearsed {
-    successor: Successor,
-    picks: Vec<Pick>,
+    pub(super) successor: Successor,
+    pub(super) picks: Vec<Pick>,
 }
 
 /// The versions that a plugin may be started with.
-struct Pick {
+pub(super) struct Pick {
     written: Version,
     is_tried_again: bool,
     /// Best first; without a path, the component is the config's.
     left: Vec<(Version, Option<PathBuf>)>,
+    /// The highest signed version that was confirmed.
+    highest: Option<semver::Version>,
     /// The first one could not be used.
     has_fallen_back: bool,
 }
@@ -68,20 +70,19 @@ impl Starter {
     /// Makes the chain that is to follow `old`, of the versions that a start would take. Unlike at a start nothing else is
     /// run where one of them cannot be used: `old` runs.
     pub(super) fn rehearse(&self, flow: &chain::Config, old: &Chain) -> Result<Rehearsed, chain::Error> {
-        let picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
-        Ok(Rehearsed { successor: old.rehearse(picked(flow, &picks), self.wiring.clone())?, picks })
+        let mut picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
+        loop {
+            match old.rehearse(picked(flow, &picks), self.wiring.clone()) {
+                Ok(successor) => return Ok(Rehearsed { successor, picks }),
+                Err(error) if has_another_signature(flow, &mut picks, &error) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    /// Has a rehearsed chain follow `old`, which is delivered nothing meanwhile, and notes what runs now.
-    pub(super) fn replace(
-        &self,
-        flow: &chain::Config,
-        rehearsed: Rehearsed,
-        old: &Chain,
-    ) -> Result<(Arc<Chain>, Vec<Started>), chain::Error> {
-        let chain = rehearsed.successor.follow(old)?;
-        let begun = rehearsed.picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, &chain, index, pick)).collect();
-        Ok((Arc::new(chain), begun))
+    /// Notes what runs now. Waits for the disk.
+    pub(super) fn note_all(&self, flow: &chain::Config, chain: &Chain, picks: Vec<Pick>) -> Vec<Started> {
+        picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, chain, index, pick)).collect()
     }
 
     /// Nothing is shown of a flow that is gone.
@@ -96,7 +97,7 @@ impl Starter {
         loop {
             match Chain::build(picked(flow, &picks), &self.engine, self.wiring.clone()) {
                 Ok(chain) => {
-                    let begun = picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, &chain, index, pick)).collect();
+                    let begun = self.note_all(flow, &chain, picks);
                     return Ok((Arc::new(chain), begun));
                 }
                 Err(error) => {
@@ -116,11 +117,12 @@ impl Starter {
         let (flow, name) = (&*flow.name, &*plugin.name);
         let written = written(plugin);
         let Choices { versions, passed_over, is_tried_again } = self.versions.choices(flow, name, &written);
-        let mut left: Vec<_> = versions.into_iter().filter_map(|version| self.place(plugin, version, &written)).collect();
+        let mut left: Vec<_> = versions.into_iter().flat_map(|version| self.places(plugin, version, &written)).collect();
         if let Some(first) = left.first() {
             report(flow, name, &first.0, &written, passed_over);
         }
-        if let Some(attempt) = self.versions.entry(flow, name).and_then(|entry| entry.trying) {
+        let entry = self.versions.entry(flow, name);
+        if let Some(attempt) = entry.as_ref().and_then(|entry| entry.trying.as_ref()) {
             self.event((flow, name), "interrupted", [&attempt.version; 2], None);
         }
         if left.is_empty() {
@@ -131,27 +133,30 @@ impl Starter {
             );
             left.push((written.clone(), None));
         }
-        Pick { written, is_tried_again, left, has_fallen_back: false }
+        let highest = entry.and_then(|entry| entry.highest);
+        Pick { written, is_tried_again, left, highest, has_fallen_back: false }
     }
 
-    /// Where the component of a version is: kept here, else it may be the config's.
-    fn place(&self, plugin: &PluginConfig, version: Version, written: &Version) -> Option<(Version, Option<PathBuf>)> {
-        if version.digest == written.digest && matches!(plugin.artefact, Artefact::Builtin(_)) {
-            return Some((version, None));
+    /// Where the component of a version is: kept here, and it may be the config's, whose signature may be a newer one.
+    fn places(&self, plugin: &PluginConfig, version: Version, written: &Version) -> Vec<(Version, Option<PathBuf>)> {
+        let of_config = (version.digest == written.digest).then(|| (version.clone(), None));
+        if of_config.is_some() && matches!(plugin.artefact, Artefact::Builtin(_)) {
+            return of_config.into_iter().collect();
         }
-        match self.versions.component(&version.digest) {
-            Some((path, _)) => Some((version, Some(path))),
-            None => (version.digest == written.digest).then_some((version, None)),
-        }
+        let kept = self.versions.component(&version.digest).map(|(path, _)| (version, Some(path)));
+        kept.into_iter().chain(of_config).collect()
     }
 
     /// Goes on to the next best version. `false` when there is none.
     fn fall_back(&self, flow: &chain::Config, plugin: &PluginConfig, pick: &mut Pick, error: &chain::Error) -> bool {
-        if pick.left.len() < 2 {
-            return false;
-        }
         let (failed, _) = pick.left.remove(0);
-        let good = &pick.left[0].0;
+        let is_denied = matches!(error, chain::Error::Denied { .. });
+        // The same component once more only where the signature beside the config's may be a better one.
+        pick.left.retain(|(version, _)| is_denied || *version != failed);
+        let Some((good, _)) = pick.left.first() else { return false };
+        if *good == failed {
+            return true;
+        }
         let (flow, plugin) = (&*flow.name, &*plugin.name);
         let why = with_causes(error);
         tracing::error!(
@@ -167,7 +172,7 @@ impl Starter {
     }
 
     fn note(&self, flow: &chain::Config, chain: &Chain, index: usize, pick: Pick) -> Started {
-        let Pick { written, is_tried_again, mut left, has_fallen_back } = pick;
+        let Pick { written, is_tried_again, mut left, has_fallen_back, .. } = pick;
         let (flow, plugin) = (&*flow.name, &flow.plugins[index]);
         let (mut version, kept) = left.remove(0);
         // The config's file may have been replaced since it was looked at.
@@ -181,7 +186,8 @@ impl Starter {
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
         let is_it = digest_of(&component) == version.digest;
         let signature = signature(&artefact);
-        let code = is_it.then_some(Code { component: &component, signature: signature.as_deref() });
+        let signed = signed_version(plugin, &component, signature.as_deref());
+        let code = is_it.then_some(Code { component: &component, signature: signature.as_deref(), signed: signed.as_ref() });
         let before = self.versions.entry(flow, &plugin.name).map(|entry| entry.confirmed);
         let spot = Spot { flow, plugin: &plugin.name, written: &written };
         self.versions.started(spot, &version, code, start);
@@ -197,6 +203,17 @@ impl Starter {
         let (old, new) = (old.digest.clone(), new.digest.clone());
         self.audit.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
     }
+}
+
+/// Goes on to the same component beside the config's signature, where that of the kept one is not let in any more.
+fn has_another_signature(flow: &chain::Config, picks: &mut [Pick], error: &chain::Error) -> bool {
+    let index = error.plugin().and_then(|name| flow.plugins.iter().position(|plugin| plugin.name == *name));
+    let pick = index.filter(|_| matches!(error, chain::Error::Denied { .. })).map(|index| &mut picks[index]);
+    let Some(pick) = pick.filter(|pick| matches!(&*pick.left, [(failed, _), (next, _), ..] if failed == next)) else {
+        return false;
+    };
+    pick.left.remove(0);
+    true
 }
 
 /// Says why what the config says is not what runs.
@@ -227,10 +244,16 @@ pub(super) fn signature(artefact: &Artefact) -> Option<String> {
     }
 }
 
+/// The version that a signature gives a component, if it is one that counts.
+pub(super) fn signed_version(plugin: &PluginConfig, component: &[u8], signature: Option<&str>) -> Option<semver::Version> {
+    Some(plugin.trust.seal(component, signature?).ok()?.manifest.version)
+}
+
 fn picked(flow: &chain::Config, picks: &[Pick]) -> chain::Config {
     let mut flow = flow.clone();
     for (plugin, pick) in flow.plugins.iter_mut().zip(picks) {
         let Some((version, kept)) = pick.left.first() else { continue };
+        plugin.highest.clone_from(&pick.highest);
         if let Some(path) = kept {
             plugin.artefact = Artefact::Kept(path.clone());
         }

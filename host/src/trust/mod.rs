@@ -96,25 +96,13 @@ pub struct Trust {
     pub required: bool,
 }
 
-/// Whether an older version may take the place of a newer one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Downgrade {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// An operator asked for it.
-    Allow,
-}
-
 /// The place a component is to take.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// The name its manifest must have.
     pub name: &'a str,
-    /// The highest version that was ever confirmed there.
+    /// The highest version that was ever confirmed there; `None` when an operator asks to go below it.
     pub highest: Option<&'a Version>,
-    /// Whether it may go below that.
-    pub downgrade: Downgrade,
     /// Both clocks; without a believable wall clock nothing expires.
     pub now: Now,
 }
@@ -145,11 +133,9 @@ impl Trust {
         if let Some(expired_us) = expires_us.filter(|end| claim.now.is_set() && *end <= claim.now.wall_us) {
             return Err(Denied::Expired { expired_us });
         }
-        match claim.highest {
-            Some(highest) if version < highest && claim.downgrade == Downgrade::Refuse => {
-                Err(Denied::Downgrade { signed: version.clone(), highest: highest.clone() })
-            }
-            _ => Ok(Some(seal)),
+        match claim.highest.filter(|highest| version < highest) {
+            Some(highest) => Err(Denied::Downgrade { signed: version.clone(), highest: highest.clone() }),
+            None => Ok(Some(seal)),
         }
     }
 

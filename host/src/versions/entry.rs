@@ -36,6 +36,9 @@ pub struct Entry {
     pub refused: Vec<Refusal>,
     /// Is tried beside the one that runs.
     pub trying: Option<Attempt>,
+    /// The highest version that a signature gave to one that was confirmed.
+    #[serde(default)]
+    pub highest: Option<semver::Version>,
 }
 
 /// A version that was good.
@@ -101,6 +104,7 @@ impl Entry {
             before: Vec::new(),
             refused: Vec::new(),
             trying: None,
+            highest: None,
         }
     }
 
@@ -160,6 +164,11 @@ impl Entry {
             self.before.truncate(KEPT);
         }
         self.since = now();
+    }
+
+    /// A signed version was confirmed.
+    pub(super) fn raise(&mut self, signed: Option<&semver::Version>) {
+        self.highest = self.highest.take().max(signed.cloned());
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal) {

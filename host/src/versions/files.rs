@@ -24,9 +24,11 @@ pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
     folder.join(format!("{digest}{COMPONENT}"))
 }
 
-/// Whether a component is there, by its name; it is read when it is needed.
-pub(super) fn is_kept(folder: &Path, digest: &str) -> bool {
-    component(folder, digest).exists()
+/// Whether a component is there, by its name (it is read when it is needed), and has this signature.
+pub(super) fn is_kept(folder: &Path, digest: &str, code: Code<'_>) -> bool {
+    let signature = folder.join(format!("{digest}{COMPONENT}{SIGNATURE}"));
+    let is_signed = |text: &str| fs::read(signature).is_ok_and(|kept| kept == text.as_bytes());
+    component(folder, digest).exists() && code.signature.is_none_or(is_signed)
 }
 
 /// Keeps a component, after its signature, so that it never stands without.

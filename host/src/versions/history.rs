@@ -33,6 +33,8 @@ pub enum Who {
     Config,
     /// The gateway started.
     Start,
+    /// A plugin's breaker opened.
+    Breaker,
 }
 
 /// One event.
@@ -74,6 +76,7 @@ impl Who {
             Self::File => "file".to_owned(),
             Self::Config => "config".to_owned(),
             Self::Start => "start".to_owned(),
+            Self::Breaker => "breaker".to_owned(),
         }
     }
 }

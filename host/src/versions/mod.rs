@@ -51,6 +51,8 @@ pub struct Code<'a> {
     pub component: &'a [u8],
     /// Its signature, if it came with one.
     pub signature: Option<&'a str>,
+    /// The version that its signature gives it.
+    pub signed: Option<&'a semver::Version>,
 }
 
 /// How a start came to what it runs.
@@ -143,6 +145,7 @@ impl Versions {
                 entry.give_up_attempt();
             }
             entry.confirm(version);
+            entry.raise(code.and_then(|code| code.signed));
             start == Start::Decided
         });
     }
@@ -159,6 +162,7 @@ impl Versions {
     pub fn confirmed(&self, spot: Spot<'_>, version: &Version, code: Option<Code<'_>>) {
         self.change(spot, code.map(|code| (&*version.digest, code)), |entry| {
             entry.confirm(version);
+            entry.raise(code.and_then(|code| code.signed));
             true
         });
     }
@@ -192,7 +196,7 @@ impl Versions {
             table.is_unsaved |= table.entries != before;
             table.is_unsaved.then(|| table.entries.clone())
         };
-        let component = component.filter(|(digest, _)| !files::is_kept(&self.folder, digest));
+        let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
         let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
         // The table goes after the component, so that it never names one that is not there.
         let saved = entries.map_or(Ok(()), |entries| files::save(&self.folder, &entries));

@@ -14,7 +14,7 @@ fn version(name: &str) -> Version {
 }
 
 fn code(name: &str) -> Code<'_> {
-    Code { component: name.as_bytes(), signature: None }
+    Code { component: name.as_bytes(), signature: None, signed: None }
 }
 
 fn with_settings(name: &str, settings: &str) -> Version {

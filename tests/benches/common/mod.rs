@@ -22,6 +22,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         probation: Probation::default(),
         trust: Trust::default(),
         signed_as: (*name).into(),
+        highest: None,
     };
     Config {
         flow: FlowId(0),

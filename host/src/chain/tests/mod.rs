@@ -156,6 +156,7 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
     PluginConfig {
         trust: Trust::default(),
         signed_as: name.into(),
+        highest: None,
         name: name.into(),
         artefact: Artefact::File(probe().to_owned()),
         settings: serde_json::Value::String(settings.to_owned()),

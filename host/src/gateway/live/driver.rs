@@ -1,5 +1,6 @@
 //! The one thread that changes plugins.
 
+mod back;
 mod change;
 mod flows;
 mod reload;
@@ -11,12 +12,13 @@ use serde_json::Value;
 
 use super::order::{Line, Name, Outcome, Rollback, Swap};
 use super::{Desk, Parts, Place};
-use crate::chain::{self, Artefact, PluginConfig, Watch};
+use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
 use crate::gateway::inlets::Inlets;
 use crate::gateway::start::{Started, signature, written};
 use crate::telemetry::with_causes;
+use crate::trust;
 use crate::versions::history::Who;
-use crate::versions::{Entry, Refusal, Spot, Start, Version, digest_of};
+use crate::versions::{Entry, Spot, Start, Version, digest_of};
 use reload::{watch, watched};
 
 /// What the thread is asked to do.
@@ -29,8 +31,22 @@ pub(in crate::gateway) enum Request {
     Swap { id: u64, order: Swap, component: Option<Vec<u8>>, who: Who },
     /// An operator wants an earlier version.
     Rollback { id: u64, order: Rollback, who: Who },
+    /// A plugin keeps failing.
+    Opened { flow: usize, opened: Opened },
     /// The gateway stops.
     Stop,
+}
+
+/// What a candidate's signature has to say.
+#[derive(Clone, Copy, Default)]
+enum Admission {
+    /// That it is not older than any version that was confirmed in its place, and has not expired.
+    #[default]
+    New,
+    /// That it has not expired.
+    Older,
+    /// Only who signed it: it has run here.
+    Kept,
 }
 
 /// What is to be different in a plugin; what is left out stays.
@@ -42,6 +58,7 @@ struct Candidate {
     plan: chain::Plan,
     /// An operator asks, so that what was rolled back before is tried.
     is_asked: bool,
+    admission: Admission,
 }
 
 /// A change that has its turn.
@@ -74,6 +91,8 @@ pub(super) struct Driver {
     written: Vec<Vec<Version>>,
     watched: Vec<PathBuf>,
     watch: Watch,
+    /// Digests of what failed and of an earlier version that did not help.
+    in_vain: Vec<(String, String)>,
 }
 
 impl Driver {
@@ -82,7 +101,7 @@ impl Driver {
         let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
-        Ok(Self { parts, inlets, desk, written, watched, watch })
+        Ok(Self { parts, inlets, desk, written, watched, watch, in_vain: Vec::new() })
     }
 
     pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
@@ -99,12 +118,15 @@ impl Driver {
                     if let Some(place) = self.still_there(id, &order.plugin) {
                         self.swap(&Turn { id, place, who: &who }, order, component);
                     }
+                    self.desk.board.end(id);
                 }
                 Request::Rollback { id, order, who } => {
                     if let Some(place) = self.still_there(id, &order.plugin) {
                         self.roll_back(&Turn { id, place, who: &who }, order.to.as_deref());
                     }
+                    self.desk.board.end(id);
                 }
+                Request::Opened { flow, opened } => self.fail_over(flow, &opened),
                 Request::Stop => return,
             }
         }
@@ -116,7 +138,6 @@ impl Driver {
         if let Err(why) = &place {
             tracing::warn!(plugin = plugin.0, "nothing is changed: {why}");
             self.desk.board.push(id, Line::Gone { plugin: plugin.0.clone() });
-            self.desk.board.end(id);
         }
         place.ok()
     }
@@ -171,16 +192,23 @@ impl Driver {
         }
     }
 
+    /// A component has new content, or a signature has, which may come after its component.
     fn replace(&mut self, path: &Path, content: &[u8]) {
         for place in self.places() {
-            let artefact = &self.plugin(place).artefact;
-            if *artefact != Artefact::File(path.to_owned()) {
+            let plugin = self.plugin(place);
+            let Artefact::File(file) = &plugin.artefact else { continue };
+            let component = if file == path {
+                content.to_owned()
+            } else if trust::signature_path(file) == path {
+                // One that is not there yet is seen when it comes.
+                let Ok(component) = chain::read_component(&plugin.name, &plugin.artefact) else { continue };
+                component
+            } else {
                 continue;
-            }
-            let candidate =
-                Candidate { component: Some(content.to_owned()), signature: signature(artefact), ..Candidate::default() };
-            self.written[place.flow][place.plugin].digest = digest_of(content);
-            self.by_itself(place, &Who::File, candidate);
+            };
+            let signature = signature(&plugin.artefact);
+            self.written[place.flow][place.plugin].digest = digest_of(&component);
+            self.by_itself(place, &Who::File, Candidate { component: Some(component), signature, ..Candidate::default() });
         }
     }
 
@@ -197,54 +225,26 @@ impl Driver {
     }
 
     fn swap(&mut self, turn: &Turn<'_>, order: Swap, component: Option<Vec<u8>>) {
-        let mut candidate =
-            Candidate { component, signature: order.signature, settings: None, plan: order.plan.into(), is_asked: true };
+        let mut candidate = Candidate {
+            component,
+            signature: order.signature,
+            settings: None,
+            plan: order.plan.into(),
+            is_asked: true,
+            admission: if order.downgrade { Admission::Older } else { Admission::New },
+        };
         if order.from_config {
             let plugin = self.plugin(turn.place);
             match chain::read_component(&plugin.name, &plugin.artefact) {
                 Ok(component) => candidate.component = Some(component),
-                Err(error) => return self.fail(turn, Outcome::Refused, with_causes(&error)),
+                Err(error) => {
+                    self.refuse(turn, with_causes(&error));
+                    return;
+                }
             }
             candidate.signature = signature(&plugin.artefact);
             candidate.settings = Some(plugin.settings.clone());
         }
         self.change(turn, candidate);
-        self.desk.board.end(turn.id);
     }
-
-    fn roll_back(&mut self, turn: &Turn<'_>, to: Option<&str>) {
-        let target = match self.entry(turn.place).ok_or("nothing is known of it").and_then(|entry| target(&entry, to)) {
-            Ok(target) => target,
-            Err(why) => return self.fail(turn, Outcome::Refused, why.to_owned()),
-        };
-        let running = self.about(turn.place, &Candidate::default());
-        let mut candidate =
-            Candidate { settings: serde_json::from_str(&target.settings).ok(), is_asked: true, ..Candidate::default() };
-        if target.digest != running.running.digest {
-            let Some((path, component)) = self.parts.versions.component(&target.digest) else {
-                let why = format!("the component {} is not kept whole any more", target.label());
-                return self.fail(turn, Outcome::Refused, why);
-            };
-            candidate.signature = signature(&Artefact::Kept(path));
-            candidate.component = Some(component);
-        }
-        if self.change(turn, candidate) == Outcome::Confirmed {
-            // Else the config's file would bring it in again.
-            let refusal = Refusal::now(running.running.clone(), format!("{} rolled it back", turn.who.name()), true);
-            self.parts.versions.refused(running.spot(), refusal);
-        }
-        self.desk.board.end(turn.id);
-    }
-}
-
-/// The version to go back to: the newest good one, or the newest whose digest begins so.
-fn target(entry: &Entry, to: Option<&str>) -> Result<Version, &'static str> {
-    let found = match to {
-        Some(prefix) => entry.before.iter().map(|earlier| &earlier.version).find(|version| version.digest.starts_with(prefix)),
-        None => entry.good_before(),
-    };
-    found.cloned().ok_or(match to {
-        Some(_) => "no kept version has such a digest; `tidegate plugins` shows those that are kept",
-        None => "no version before is kept; `tidegate plugins` shows those that are",
-    })
 }

@@ -20,6 +20,7 @@ use super::audit::Audit;
 use super::door::Doors;
 use super::inlets::Inlets;
 use super::start::{Started, Starter};
+use crate::chain::Chain;
 use crate::config::{Config, Sources};
 use crate::recording;
 use crate::spool::Spool;
@@ -67,6 +68,7 @@ impl Live {
         let (requests, waiting) = sync_channel(WAITING);
         let board = Board::default();
         let desk = Desk { requests, board, doors: parts.doors.clone() };
+        desk.doors.chains().iter().for_each(|(flow, chain)| desk.hear(*flow, chain));
         let mut driver = Driver::new(parts, inlets, desk.clone())?;
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
         Ok(Self { desk, driver })
@@ -249,6 +251,13 @@ impl Desk {
             tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a change");
         }
         is_cancelled
+    }
+
+    /// Hears of the chain's plugins that keep failing.
+    fn hear(&self, flow: usize, chain: &Chain) {
+        let desk = self.clone();
+        // Where there is no room it opens again.
+        chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
     }
 
     fn cancel_at(&self, Place { flow, plugin }: Place, why: &str) -> bool {

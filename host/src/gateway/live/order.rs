@@ -22,6 +22,8 @@ pub struct Swap {
     pub signature: Option<String>,
     /// What has to go well first.
     pub plan: Plan,
+    /// It may be older than the highest signed version that was confirmed.
+    pub downgrade: bool,
     /// End the change of this plugin that is under way, if there is one, and make this one.
     pub replace: bool,
 }
@@ -78,6 +80,7 @@ impl From<Plan> for chain::Plan {
             shadow: plan.shadow.map(shadow),
             canary: plan.canary.map(canary),
             probation: None,
+            is_cure: false,
             state: if plan.fresh_state { OnRefusedState::Empty } else { OnRefusedState::Refuse },
         }
     }

@@ -4,23 +4,23 @@ use serde_json::Value;
 
 use super::super::Place;
 use super::super::order::{Line, Outcome, Verdict};
-use super::{About, Candidate, Driver, Turn};
+use super::{About, Admission, Candidate, Driver, Turn};
 use crate::builtin;
 use crate::chain::{self, Change, Refused, State, Step, Swapped, Verify};
 use crate::clock::{Now, utc};
+use crate::gateway::start::signed_version;
 use crate::message::short_digest;
 use crate::telemetry::with_causes;
-use crate::trust::{Claim, Downgrade};
-use crate::versions::history::Event;
+use crate::trust::Claim;
+use crate::versions::history::{Event, Who};
 use crate::versions::{Code, Refusal, Version, digest_of};
 
 impl Driver {
     /// An order that is not even tried.
-    pub(super) fn fail(&self, turn: &Turn<'_>, outcome: Outcome, why: String) {
+    pub(super) fn refuse(&self, turn: &Turn<'_>, why: String) -> Outcome {
         let about = self.about(turn.place, &Candidate::default());
         tracing::warn!(flow = about.flow, plugin = about.plugin, "nothing is changed: {why}");
-        self.verdict(turn, &about, outcome, Some(why));
-        self.desk.board.end(turn.id);
+        self.verdict(turn, &about, Outcome::Refused, Some(why))
     }
 
     pub(super) fn about(&self, place: Place, candidate: &Candidate) -> About {
@@ -46,13 +46,22 @@ impl Driver {
         }
         if about.new != about.running {
             self.note(turn, &about, "begun", (None, None));
-            versions.begin(about.spot(), &about.new, candidate.is_asked);
+            // A cure that does not help is as good as it was.
+            if *turn.who != Who::Breaker {
+                versions.begin(about.spot(), &about.new, candidate.is_asked);
+            }
         }
         let spec = self.plugin(turn.place);
         let signature = candidate.signature.as_deref();
+        let highest = self.entry(turn.place).and_then(|entry| entry.highest);
         let verify = |component: &[u8]| {
-            let now = Now::read();
-            let claim = Claim { name: &spec.signed_as, highest: None, downgrade: Downgrade::Refuse, now };
+            let (highest, now) = match candidate.admission {
+                Admission::New => (highest.as_ref(), Now::read()),
+                Admission::Older => (None, Now::read()),
+                // Nothing expires by a clock that is not set.
+                Admission::Kept => (None, Now::default()),
+            };
+            let claim = Claim { name: &spec.signed_as, highest, now };
             spec.trust.verify(component, signature, claim).map(drop).map_err(|denied| with_causes(&denied))
         };
         let change = Change {
@@ -63,7 +72,9 @@ impl Driver {
         };
         let Some(chain) = self.parts.doors.chain(flow) else { return Outcome::Refused };
         let result = chain.swap(plugin, change, &|event| self.tell(turn, event));
-        let code = candidate.component.as_deref().map(|component| Code { component, signature });
+        let component = candidate.component.as_deref();
+        let signed = component.and_then(|component| signed_version(spec, component, signature));
+        let code = component.map(|component| Code { component, signature, signed: signed.as_ref() });
         self.conclude(turn, &about, code, result)
     }
 
@@ -79,7 +90,8 @@ impl Driver {
         let versions = &self.parts.versions;
         match result {
             Ok(_) if about.new == about.running => {
-                versions.confirmed(spot, new, None);
+                // Its signature may be a newer one.
+                versions.confirmed(spot, new, code);
                 self.verdict(turn, about, Outcome::Unchanged, None)
             }
             Ok(swapped) => {
@@ -97,7 +109,9 @@ impl Driver {
                 let why = format!("{}: {}", refused.step.name(), refused.why);
                 // One that an operator has ended is not to come back by itself either.
                 let is_final = rolled_back || refused.step == Step::Cancel;
-                versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
+                if *turn.who != Who::Breaker {
+                    versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
+                }
                 let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
                 self.note(turn, about, outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
                 self.verdict(turn, about, outcome, Some(why))

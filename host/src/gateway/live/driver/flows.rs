@@ -15,7 +15,7 @@ use super::Driver;
 use crate::chain::Chain;
 use crate::config::{Config, Fate, FlowChange};
 use crate::gateway::recordings;
-use crate::gateway::start::Started;
+use crate::gateway::start::{Rehearsed, Started};
 use crate::telemetry::with_causes;
 use crate::versions::history::{Event, Who};
 
@@ -34,7 +34,7 @@ impl Driver {
     pub(super) fn change_flows(&mut self, id: u64, who: &Who, new: &Config, changes: &[FlowChange]) {
         let round = Round { id, who, new };
         let before = self.parts.config.clone();
-        let (mut rerouted, mut removed) = (BTreeSet::new(), Vec::new());
+        let (mut rerouted, mut removed, mut told) = (BTreeSet::new(), Vec::new(), Vec::new());
         for FlowChange { name, fate } in changes {
             if self.desk.board.is_stopping() {
                 break;
@@ -54,11 +54,14 @@ impl Driver {
             if is_done && *fate != (Fate::Changed { chain: true, routes: false }) {
                 rerouted.insert(name.as_str());
             }
-            if *fate == (Fate::Changed { chain: false, routes: true }) {
-                self.tell_flow(&round, name, Done::Rerouted, (None, None));
+            match fate {
+                Fate::Changed { chain: false, .. } => told.push((name, Done::Rerouted)),
+                Fate::Added if is_done => told.push((name, Done::Added)),
+                _ => {}
             }
         }
         self.restart_sources(&before, &rerouted);
+        told.into_iter().for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
         removed.into_iter().for_each(|flow| self.end_flow(&round, flow));
     }
 
@@ -68,17 +71,19 @@ impl Driver {
         let door = self.parts.doors.of(flow);
         let Some(old) = door.chain() else { return false };
         let spec = &config.flows[flow];
-        let rehearsed = match self.parts.starter.rehearse(spec, &old) {
+        let Rehearsed { successor, picks } = match self.parts.starter.rehearse(spec, &old) {
             Ok(rehearsed) => rehearsed,
-            Err(error) => return self.refuse(round, name, with_causes(&error)),
+            Err(error) => return self.keep_flow(round, name, with_causes(&error)),
         };
         door.close();
         let begun = Instant::now();
-        match self.parts.starter.replace(spec, rehearsed, &old) {
-            Ok((chain, started)) => {
-                self.record_anew(&config, flow, &chain);
-                door.open(Some(chain));
+        match successor.follow(&old).map(Arc::new) {
+            Ok(chain) => {
+                self.desk.hear(flow, &chain);
+                door.open(Some(Arc::clone(&chain)));
                 let pause = begun.elapsed();
+                self.record_anew(&config, flow, &chain);
+                let started = self.parts.starter.note_all(spec, &chain, picks);
                 self.parts.config = config;
                 self.note_started(flow, &started);
                 self.tell_flow(round, name, Done::Replaced, (None, Some(pause)));
@@ -86,7 +91,7 @@ impl Driver {
             }
             Err(error) => {
                 door.open(None);
-                self.refuse(round, name, with_causes(&error))
+                self.keep_flow(round, name, with_causes(&error))
             }
         }
     }
@@ -96,15 +101,15 @@ impl Driver {
         let flow = config.adopt(round.new, name);
         match self.parts.starter.flow(&config.flows[flow]) {
             Ok((chain, started)) => {
+                self.desk.hear(flow, &chain);
                 self.parts.spool.learn_flow(chain.name());
                 let door = self.parts.doors.put(flow, Arc::clone(&chain));
                 recordings::begin(&config, flow, (&door, &chain), &self.parts.recordings);
                 self.parts.config = config;
                 self.note_started(flow, &started);
-                self.tell_flow(round, name, Done::Added, (None, None));
                 true
             }
-            Err(error) => self.refuse(round, name, with_causes(&error)),
+            Err(error) => self.keep_flow(round, name, with_causes(&error)),
         }
     }
 
@@ -131,7 +136,7 @@ impl Driver {
         self.tell_flow(round, &name, Done::Removed, (None, None));
     }
 
-    /// A recording is of one chain: it begins anew.
+    /// A recording is of one chain: it begins anew. Messages do not wait for it.
     fn record_anew(&self, config: &Config, flow: usize, chain: &Arc<Chain>) {
         let door = self.parts.doors.of(flow);
         let Some(recorder) = door.recorder() else { return };
@@ -160,7 +165,7 @@ impl Driver {
         }
     }
 
-    fn refuse(&self, round: &Round<'_>, name: &str, why: String) -> bool {
+    fn keep_flow(&self, round: &Round<'_>, name: &str, why: String) -> bool {
         self.tell_flow(round, name, Done::Refused, (Some(why), None));
         false
     }

@@ -8,6 +8,7 @@ use super::{Candidate, Driver, Request, Turn};
 use crate::chain::{self, Artefact, Watch};
 use crate::config::{self, Config, PluginChange, Problems, Sources};
 use crate::gateway::start::signature;
+use crate::trust::signature_path;
 use crate::versions::digest_of;
 use crate::versions::history::{Event, Who};
 
@@ -108,9 +109,14 @@ pub(super) fn watch(files: &[PathBuf], desk: &Desk) -> std::io::Result<Watch> {
 }
 
 pub(super) fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
-    let plugins = config.flows.iter().flat_map(|flow| &flow.plugins);
-    let files = plugins.filter_map(|plugin| if let Artefact::File(path) = &plugin.artefact { Some(path.clone()) } else { None });
-    let mut files: Vec<_> = files.chain([origin.path.clone()]).collect();
+    let mut files = vec![origin.path.clone()];
+    for plugin in config.flows.iter().flat_map(|flow| &flow.plugins) {
+        let Artefact::File(path) = &plugin.artefact else { continue };
+        files.push(path.clone());
+        if !plugin.trust.keys.is_empty() {
+            files.push(signature_path(path));
+        }
+    }
     files.sort();
     files.dedup();
     files

@@ -1,0 +1,76 @@
+//! The way back to a version that is kept: because an operator wants it, or because the running one keeps failing.
+
+use super::super::Place;
+use super::super::order::Outcome;
+use super::{Admission, Candidate, Driver, Turn};
+use crate::chain::{Artefact, Opened, Plan};
+use crate::gateway::start::signature;
+use crate::versions::history::Who;
+use crate::versions::{Entry, Refusal, Version};
+
+impl Driver {
+    pub(super) fn roll_back(&self, turn: &Turn<'_>, to: Option<&str>) {
+        match self.entry(turn.place).ok_or("nothing is known of it").and_then(|entry| target(&entry, to)) {
+            Ok(target) => self.go_back(turn, &target, Plan::default()),
+            Err(why) => self.refuse(turn, why.to_owned()),
+        };
+    }
+
+    /// The last good version takes the place of one that keeps failing, if it fails on less of the same messages.
+    pub(super) fn fail_over(&mut self, flow: usize, opened: &Opened) {
+        let place = Place { flow, plugin: opened.plugin };
+        if !self.places().contains(&place) {
+            // The flow is another one by now.
+            return;
+        }
+        let Some(entry) = self.entry(place).filter(|entry| *entry.confirmed.digest == *opened.digest) else { return };
+        let Some(target) = entry.good_before().filter(|target| target.digest != entry.confirmed.digest) else { return };
+        let pair = (entry.confirmed.digest.clone(), target.digest.clone());
+        if self.in_vain.contains(&pair) {
+            return;
+        }
+        let (who, plugin) = (Who::Breaker, self.title(place));
+        // Who changes it already may be mending it; should that not help, its breaker opens again.
+        let Ok(id) = self.desk.board.open(format!("{} brings back {plugin}", who.name()), Some(place)) else { return };
+        let (running, before, why) = (entry.confirmed.label(), target.label(), &opened.why);
+        tracing::warn!(plugin, running, before, "a plugin keeps failing, and its last good version is tried: {why}");
+        let plan = Plan { is_cure: true, ..Plan::default() };
+        if self.go_back(&Turn { id, place, who: &who }, target, plan) != Outcome::Confirmed {
+            self.in_vain.push(pair);
+        }
+        self.desk.board.end(id);
+    }
+
+    /// Puts a kept version in place of the running one, which is not to come back by itself.
+    fn go_back(&self, turn: &Turn<'_>, target: &Version, plan: Plan) -> Outcome {
+        let before = self.about(turn.place, &Candidate::default());
+        let settings = serde_json::from_str(&target.settings).ok();
+        let mut candidate = Candidate { settings, plan, is_asked: true, admission: Admission::Kept, ..Candidate::default() };
+        if target.digest != before.running.digest {
+            let Some((path, component)) = self.parts.versions.component(&target.digest) else {
+                return self.refuse(turn, format!("the component {} is not kept whole any more", target.label()));
+            };
+            candidate.signature = signature(&Artefact::Kept(path));
+            candidate.component = Some(component);
+        }
+        let outcome = self.change(turn, candidate);
+        if outcome == Outcome::Confirmed {
+            // Else the config's file would bring it in again.
+            let refusal = Refusal::now(before.running.clone(), format!("{} rolled it back", turn.who.name()), true);
+            self.parts.versions.refused(before.spot(), refusal);
+        }
+        outcome
+    }
+}
+
+/// The version to go back to: the newest good one, or the newest whose digest begins so.
+fn target(entry: &Entry, to: Option<&str>) -> Result<Version, &'static str> {
+    let found = match to {
+        Some(prefix) => entry.before.iter().map(|earlier| &earlier.version).find(|version| version.digest.starts_with(prefix)),
+        None => entry.good_before(),
+    };
+    found.cloned().ok_or(match to {
+        Some(_) => "no kept version has such a digest; `tidegate plugins` shows those that are kept",
+        None => "no version before is kept; `tidegate plugins` shows those that are",
+    })
+}
