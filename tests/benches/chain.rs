@@ -64,7 +64,7 @@ fn chain(criterion: &mut Criterion) {
 fn sandboxed(outlet: Arc<Counter>) -> Chain {
     let engine = Engine::new(Limits::default().stack_bytes, Workshop::in_process()).expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
-    let wiring = Wiring { outlet, mint: Arc::new(Mint::new(1)), metrics };
+    let wiring = Wiring { outlet, mint: Arc::new(Mint::new(1)), metrics, failed: Arc::default() };
     let plugins = follow::convert_settings().map(|(name, settings)| (name, Artefact::Builtin(name.to_owned()), settings));
     Chain::build(common::config(&plugins), &engine, wiring).expect("the three plugins start")
 }

@@ -364,7 +364,7 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     Ok(())
 }
 
-/// The config gets another setting of a plugin and another topic, then a mistake; each time it is read again by command.
+/// The config gets another setting of a plugin and another keep-alive, then a mistake; each time it is read again by command.
 /// Guarantee: it is shown what changes live and what needs a restart; all mistakes are shown with exit code 3.
 fn a_reload_shows_what_changes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
@@ -380,9 +380,9 @@ fn a_reload_shows_what_changes() -> Result<()> {
     let (out, _) = told(&folder, &["reload"], 0)?;
     ensure!(out.contains("unchanged"), "{out}");
     // In place, so that the command finds the change before the watch has reported it.
-    fs::write(folder.join("tidegate.toml"), text(30).replace("up/{topic}", "elsewhere/{topic}"))?;
+    fs::write(folder.join("tidegate.toml"), text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"))?;
     let (out, _) = told(&folder, &["reload"], 0)?;
-    ensure!(out.contains("needs a restart: flow.all"), "{out}");
+    ensure!(out.contains("needs a restart: source.field"), "{out}");
     wait_until("the settings are in", || about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30")))?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;

@@ -24,6 +24,7 @@ mod outage;
 mod policy;
 mod power;
 mod protocol;
+mod reload;
 mod replay;
 mod scene;
 mod shutdown;
@@ -56,6 +57,7 @@ fn cases() -> Vec<Trial> {
         replay::cases(),
         compile::cases(),
         live::cases(),
+        reload::cases(),
         unwatched::cases(),
         state::cases(),
         outage::cases(),

@@ -133,7 +133,7 @@ fn trouble(link: &Cuttable, swap: usize, swaps: usize) {
 }
 
 /// How long messages waited for the swaps so far.
-fn pauses(gateway: &Gateway) -> String {
+pub fn pauses(gateway: &Gateway) -> String {
     let pauses = pauses_us(gateway.lines());
     let at = |share| percentile_ms(&pauses, share);
     format!("p50 {:.2} ms, p99 {:.2}, p99.9 {:.2}, most {:.2}", at(0.5), at(0.99), at(0.999), at(1.0))
@@ -221,14 +221,14 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     Ok(())
 }
 
-/// The topic of a flow changes in the config of the running gateway; then the config is broken altogether.
+/// The keep-alive of a source changes in the config of the running gateway; then the config is broken altogether.
 /// Guarantee: both are said in the log, and what runs goes on as before.
 fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &filter_above(20));
     let gateway = Gateway::with(&text).start()?;
-    gateway.rewrite_config(&text.replace("up/{topic}", "elsewhere/{topic}"))?;
+    gateway.rewrite_config(&text.replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"))?;
     wait_until("the log asks for a restart", || gateway.lines().has(&["restart"]))?;
     let mark = gateway.lines().count();
     gateway.rewrite_config("[source.field\n")?;

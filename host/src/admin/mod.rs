@@ -34,13 +34,8 @@ pub enum Health {
     Bad(String),
 }
 
-/// One line of `/readyz?verbose`.
-pub struct Check {
-    /// Which part: `source field`, `spool`.
-    pub name: String,
-    /// Looks at it now; memory work only.
-    pub look: Box<dyn Fn() -> Health + Send + Sync>,
-}
+/// Looks at all parts now, each with its name (`flow climate`, `spool`): the lines of `/readyz?verbose`. Memory work only.
+pub type Look = Box<dyn Fn() -> Vec<(String, Health)> + Send + Sync>;
 
 /// Why the port is not served.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +90,7 @@ pub struct Admin {
 
 struct Shared {
     registry: Registry,
-    checks: Vec<Check>,
+    look: Look,
 }
 
 impl Admin {
@@ -116,8 +111,8 @@ impl Admin {
     }
 
     /// Serves until `stop` is true.
-    pub async fn serve(self, registry: Registry, checks: Vec<Check>, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let shared = Arc::new(Shared { registry, checks });
+    pub async fn serve(self, registry: Registry, look: Look, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let shared = Arc::new(Shared { registry, look });
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
@@ -142,15 +137,14 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response {
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose"));
-    let (status, text) = verdict(&shared.checks, verbose);
+    let (status, text) = verdict(&(shared.look)(), verbose);
     (status, text).into_response()
 }
 
-fn verdict(checks: &[Check], verbose: bool) -> (StatusCode, String) {
-    let found: Vec<_> = checks.iter().map(|check| (&check.name, (check.look)())).collect();
+fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
     let bad = found.iter().any(|(_, health)| matches!(health, Health::Bad(_)));
     let mut text = String::new();
-    for (name, health) in &found {
+    for (name, health) in found {
         match health {
             Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
             Health::Fair(why) if verbose => text.push_str(&format!("[~] {name} {why}\n")),
@@ -166,20 +160,16 @@ fn verdict(checks: &[Check], verbose: bool) -> (StatusCode, String) {
 mod tests {
     use super::*;
 
-    fn check(name: &str, health: Health) -> Check {
-        Check { name: name.to_owned(), look: Box::new(move || health.clone()) }
-    }
-
     #[test]
     fn parts_that_work_are_told_when_asked() {
-        let checks = [check("spool", Health::Good)];
+        let checks = [("spool".to_owned(), Health::Good)];
         assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
         assert_eq!(verdict(&checks, true), (StatusCode::OK, "[+] spool ok\nready\n".into()));
     }
 
     #[test]
     fn a_failed_part_is_named_without_being_asked() {
-        let checks = [check("spool", Health::Bad("disk full".into()))];
+        let checks = [("spool".to_owned(), Health::Bad("disk full".into()))];
         assert_eq!(verdict(&checks, false), (StatusCode::SERVICE_UNAVAILABLE, "[-] spool failed: disk full\nnot ready\n".into()));
     }
 

@@ -84,6 +84,24 @@ pub enum Error {
         /// In its own words, or the store's.
         why: String,
     },
+    /// A plugin does not read what the one of its name leaves it.
+    #[error(
+        "plugin `{plugin}` cannot take over its state from the running one: {why}; give it another name if it is to begin without"
+    )]
+    Inherit {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// In its own words.
+        why: String,
+    },
+    /// A running chain does not come to rest, so that none can take over from it.
+    #[error("flow `{flow}` does not come to rest: {why}")]
+    Leave {
+        /// Which flow.
+        flow: Arc<str>,
+        /// In words.
+        why: String,
+    },
     /// A port leads nowhere.
     #[error("plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there")]
     PortWithoutRoute {
@@ -120,8 +138,9 @@ impl Error {
             | Self::Configure { plugin, .. }
             | Self::Setup { plugin, .. }
             | Self::State { plugin, .. }
+            | Self::Inherit { plugin, .. }
             | Self::PortWithoutRoute { plugin, .. } => Some(plugin),
-            Self::Engine(_) | Self::Thread(_) | Self::NoOut { .. } | Self::Template { .. } => None,
+            Self::Engine(_) | Self::Thread(_) | Self::NoOut { .. } | Self::Template { .. } | Self::Leave { .. } => None,
         }
     }
 }

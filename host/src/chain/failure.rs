@@ -1,6 +1,6 @@
 //! How a chain tells the gateway that it cannot go on.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -8,23 +8,22 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Failure {
     why: Mutex<Option<String>>,
-    raised: Notify,
+    bell: Arc<Notify>,
 }
 
 impl Failure {
+    pub(super) fn new(bell: Arc<Notify>) -> Self {
+        Self { why: Mutex::default(), bell }
+    }
+
     /// The first reason stands.
     pub(super) fn raise(&self, why: String) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        self.raised.notify_one();
+        self.bell.notify_one();
     }
 
     /// Why, once it was raised.
     pub fn why(&self) -> Option<String> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Rings when it is raised; whoever waits looks at [`Failure::why`] before and after.
-    pub fn bell(&self) -> &Notify {
-        &self.raised
     }
 }

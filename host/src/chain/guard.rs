@@ -129,6 +129,11 @@ impl Guard {
         }
     }
 
+    /// Its lane ends: the gauges forget it.
+    pub(super) fn retire(&self, version: &Version) {
+        version.metrics.breaker_moved(self.breaker.state(), BreakerState::Closed);
+    }
+
     /// One line for each change, and the gauges.
     fn tell(&self, before: BreakerState, version: &Version) {
         let state = self.breaker.state();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntGauge;
 
 use super::Returned;
+use super::handover::Leave;
 use super::live::Live;
 use super::state::Snapshot;
 use super::trial::Trial;
@@ -39,6 +40,7 @@ pub(super) enum Origin {
 struct Waiting {
     deliveries: VecDeque<Delivery>,
     commands: VecDeque<Command>,
+    leave: Option<Leave>,
     stopping: bool,
     closed: bool,
     sleeping: bool,
@@ -54,6 +56,8 @@ pub(super) struct Inbox {
 /// What a lane is to do next, beside the batch.
 pub(super) struct Taken {
     pub(super) commands: VecDeque<Command>,
+    /// Another chain is to follow, and nothing is left to be done before it does.
+    pub(super) leave: Option<Leave>,
     /// Nothing more will come: end when this is done.
     pub(super) last: bool,
 }
@@ -88,6 +92,16 @@ impl Inbox {
         }
     }
 
+    /// Has the lane leave once the queue is empty; a closed inbox forgets that, which its sender sees by the reply never
+    /// coming.
+    pub(super) fn leave(&self, leave: Leave) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.leave = Some(leave);
+            self.ring(&mut waiting);
+        }
+    }
+
     /// The lane shall end once the queue is empty.
     pub(super) fn stop(&self) {
         let mut waiting = self.lock();
@@ -100,6 +114,7 @@ impl Inbox {
         let mut waiting = self.lock();
         (waiting.closed, waiting.stopping) = (true, true);
         waiting.commands.clear();
+        waiting.leave = None;
         let left = waiting.deliveries.len();
         waiting.deliveries.clear();
         self.depth.sub(signed(left));
@@ -114,24 +129,26 @@ impl Inbox {
     }
 
     /// Moves what waits, up to `max`, into `batch`; sleeps until there is something to do or `wake` has come. With a
-    /// `max` of 0 the messages go on waiting, and do not hold up an end.
+    /// `max` of 0 the messages go on waiting, and so does who wants the lane to leave; an end they do not hold up.
     pub(super) fn take(&self, batch: &mut Vec<Delivery>, max: usize, wake: Option<Instant>) -> Taken {
         let mut waiting = self.lock();
         loop {
             let count = waiting.deliveries.len().min(max);
-            if count > 0 || !waiting.commands.is_empty() || waiting.stopping {
+            if count > 0 || !waiting.commands.is_empty() || (waiting.leave.is_some() && max > 0) || waiting.stopping {
                 batch.extend(waiting.deliveries.drain(..count));
                 self.depth.sub(signed(count));
-                let last = waiting.stopping && (max == 0 || waiting.deliveries.is_empty());
+                let is_empty = waiting.deliveries.is_empty();
+                let last = waiting.stopping && (max == 0 || is_empty);
                 waiting.closed |= last;
-                return Taken { commands: std::mem::take(&mut waiting.commands), last };
+                let leave = if is_empty && max > 0 { waiting.leave.take() } else { None };
+                return Taken { commands: std::mem::take(&mut waiting.commands), leave, last };
             }
             let left = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
             waiting.sleeping = true;
             waiting = match left {
                 Some(left) if left.is_zero() => {
                     waiting.sleeping = false;
-                    return Taken { commands: VecDeque::new(), last: false };
+                    return Taken { commands: VecDeque::new(), leave: None, last: false };
                 }
                 Some(left) => self.bell.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),

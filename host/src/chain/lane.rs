@@ -9,6 +9,7 @@ use super::Returned;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::guard::Alarm;
+use super::handover::Leave;
 use super::inbox::{Command, Inbox};
 use super::metrics::FlowMetrics;
 use super::outbox::{Item, NO_ORIGIN, Outbox};
@@ -79,6 +80,7 @@ impl Lane {
                 break;
             }
         }
+        self.retire();
         let left = self.inbox.close();
         if left > 0 {
             tracing::warn!(
@@ -116,7 +118,8 @@ impl Lane {
             self.run_ticks(now)?;
         }
         self.keep(now)?;
-        Ok(taken.last)
+        let has_left = taken.leave.is_some_and(|leave| self.leave(leave, Now::read()));
+        Ok(taken.last || has_left)
     }
 
     /// Whether a plugin has to do its work before anything else is taken.
@@ -185,6 +188,21 @@ impl Lane {
             tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
         }
         self.shared.outlet.checkpoint(due);
+    }
+
+    /// What the gauges have of this lane goes with it.
+    fn retire(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.guard.retire(&stage.live.version));
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.forget();
+        }
+    }
+
+    /// Gives the state to the chain that is to follow, and waits for its word; `true` when this lane is to end.
+    fn leave(&mut self, leave: Leave, now: Now) -> bool {
+        let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
+        self.keep_all(now);
+        leave.wait(legacies)
     }
 
     fn run_batch(&mut self, now: Now) -> Result<(), Broken> {

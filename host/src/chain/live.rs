@@ -249,6 +249,7 @@ impl Live {
     pub(super) fn rehearse(mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
         self.mute(true);
         self.adopt(snapshot, now_us)?;
+        self.process(&Packed::default(), now_us, &mut Vec::new())?;
         self.save(Extent::Complete, now_us)?;
         if self.version.tick_every().is_some() {
             self.tick(now_us, &mut Vec::new())?;

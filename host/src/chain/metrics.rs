@@ -1,7 +1,9 @@
 //! What is counted about chains. Labels are flow and plugin, never topic or device.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -112,6 +114,40 @@ impl Metrics {
         }
     }
 
+    /// Takes away what is shown of a flow's plugins other than `plugins`, and of its lanes from number `lanes` on.
+    pub(super) fn prune(&self, flow: &str, plugins: &[Arc<str>], lanes: usize) {
+        let is_gone = |labels: &Labels<'_>| {
+            let is_other = |plugin: &&str| plugins.iter().all(|known| **known != **plugin);
+            let is_beyond = |lane: &&str| lane.parse::<usize>().is_ok_and(|lane| lane >= lanes);
+            labels.get("plugin").is_some_and(is_other) || labels.get("lane").is_some_and(is_beyond)
+        };
+        self.remove(|labels| labels.get("flow") == Some(&flow) && is_gone(labels));
+    }
+
+    /// Takes away everything that is shown of a flow.
+    pub fn forget(&self, flow: &str) {
+        self.remove(|labels| labels.get("flow") == Some(&flow));
+    }
+
+    fn remove(&self, is_gone: impl Fn(&Labels<'_>) -> bool) {
+        let counters = [
+            &self.messages,
+            &self.restarts,
+            &self.errors,
+            &self.transitions,
+            &self.code,
+            &self.log_lines_dropped,
+            &self.names_refused,
+            &self.state_lost,
+            &self.recycled,
+            &self.own_counters,
+        ];
+        counters.into_iter().for_each(|counter| remove(counter, &is_gone));
+        [&self.waiting, &self.quarantined, &self.breakers].into_iter().for_each(|gauge| remove(gauge, &is_gone));
+        remove(&self.call_seconds, &is_gone);
+        remove(&self.own_gauges, &is_gone);
+    }
+
     pub(super) fn plugin(&self, flow: &Arc<str>, plugin: &Arc<str>) -> PluginMetrics {
         let labels: &[&str] = &[flow, plugin];
         for kind in FaultKind::ALL {
@@ -132,7 +168,22 @@ impl Metrics {
     }
 }
 
-fn add<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+/// Labels of one series.
+type Labels<'a> = HashMap<&'a str, &'a str>;
+
+fn remove<B: MetricVecBuilder>(series: &MetricVec<B>, is_gone: impl Fn(&Labels<'_>) -> bool) {
+    for family in series.collect() {
+        for one in family.get_metric() {
+            let labels: Labels<'_> = one.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if is_gone(&labels) {
+                // An error means that another thread was first.
+                let _ = series.remove(&labels);
+            }
+        }
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

@@ -25,6 +25,7 @@ mod failure;
 mod fault;
 mod guard;
 mod guest;
+mod handover;
 mod hop;
 mod host;
 mod inbox;
@@ -64,6 +65,7 @@ pub use event::{Event, Events, Figures, Report, State, UnderWay};
 pub use failure::Failure;
 pub use fault::{Fault, FaultKind};
 pub use guard::Opened;
+pub use handover::Successor;
 pub use hop::Hop;
 pub use inspect::{Asked, Import, Inspection, inspect};
 pub use metrics::Metrics;
@@ -81,6 +83,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::message::{Delivery, Intake, Mint, Outlet, Tape, key_hash};
 use inbox::{Command, Inbox};
 use lane::Shared;
@@ -96,6 +100,8 @@ pub struct Wiring {
     pub mint: Arc<Mint>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Rings when a lane ends although nobody stopped it: [`Chain::failure`] then says why.
+    pub failed: Arc<Notify>,
 }
 
 /// A plugin of a chain, as it runs now.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Entry, Packed};
 use super::fault::{Fault, FaultKind};
 use super::guard::Guard;
+use super::handover::Legacy;
 use super::inbox::Origin;
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
@@ -224,6 +225,13 @@ impl Stage {
             self.recover(now).map_err(|broken| broken.to_string())?;
             Err(format!("the running version does not give its state: {fault}"))
         })
+    }
+
+    /// What the same plugin of the chain that follows is to begin with.
+    pub(super) fn bequeath(&mut self, now: Now) -> Result<Legacy, String> {
+        let snapshot = self.save(now)?;
+        let version = &self.live.version;
+        Ok(Legacy { plugin: Arc::clone(&version.reference.name), snapshot, is_kept: version.checkpoint.is_some() })
     }
 
     /// Puts `candidate` beside the present version, with a copy of its state or without.

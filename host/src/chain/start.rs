@@ -1,6 +1,6 @@
 //! From a config to running lanes.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Handle;
@@ -10,18 +10,19 @@ use super::failure::Failure;
 use super::guard::Guard;
 use super::inbox::Inbox;
 use super::lane::{Lane, Shared};
+use super::live::Live;
 use super::metrics::{Metrics, PluginMetrics};
 use super::outbox::Outbox;
 use super::program::{self, Program};
 use super::quarantine::Quarantine;
-use super::recall::Memory;
-use super::settings::{Artefact, Config, PluginConfig};
+use super::settings::{Artefact, Config, PluginConfig, QuarantineConfig};
 use super::stage::Stage;
 use super::swap::Driver;
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
 use super::{Chain, Error, Wiring};
 use crate::clock::Now;
+use crate::message::{Mint, Outlet};
 use crate::trust::Claim;
 
 /// Stack of a lane's thread beside what guests may use of it.
@@ -69,68 +70,122 @@ pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Er
 
 /// See [`Chain::build`].
 pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Chain, Error> {
-    let template = template(&config)?;
-    let out = out(&config)?;
-    let runtime = Handle::try_current().ok();
-    let versions = beside(engine, runtime.as_ref(), || versions(&config, engine, &wiring.metrics))?;
-    let metrics = wiring.metrics.flow(&config.name);
-    let shared = Arc::new(Shared {
-        flow: config.flow,
-        name: Arc::clone(&config.name),
-        batch_messages: config.batch_messages.max(1),
-        out,
-        engine: engine.clone(),
-        outlet: wiring.outlet,
-        metrics,
-        failure: Arc::new(Failure::default()),
-        alarm: Arc::default(),
-        versions: Mutex::new(versions),
-        tape: OnceLock::new(),
-    });
-    let lanes = config.lanes.max(1);
-    let inboxes: Vec<_> = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
-    let (alive, ended) = sync_channel(0);
-    let mut chain = Chain {
-        driver: Mutex::new(Driver::new(config.plugins, config.ports)),
-        shared,
-        inboxes,
-        threads: Mutex::default(),
-        ended: Mutex::new(ended),
-        active: Mutex::default(),
-        runtime,
-    };
-    let outbox = || Outbox::new(Arc::clone(&config.name), Arc::clone(&wiring.mint), template.clone(), config.settles_with_any);
-    let stages = beside(engine, chain.runtime.as_ref(), || chain.stages(lanes))?;
-    for (index, stages) in stages.into_iter().enumerate() {
-        let quarantine = config.quarantine.map(|config| Quarantine::new(config, chain.shared.metrics.quarantined.clone()));
-        chain.start_lane(Lane { quarantine, ..chain.lane(index, stages, outbox()) }, alive.clone())?;
-    }
-    Ok(chain)
+    Frame::new(config, engine, wiring)?.start(Frame::recall)
 }
 
-impl Chain {
-    /// The plugins of each lane, with what they remember.
-    fn stages(&self, lanes: usize) -> Result<Vec<Vec<Stage>>, Error> {
-        let mut stages: Vec<Vec<Stage>> = (0..lanes).map(|_| Vec::new()).collect();
-        let (engine, outlet) = (&self.shared.engine, &*self.shared.outlet);
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        for (plugin, (version, config)) in self.shared.versions().iter().zip(&driver.plugins).enumerate() {
-            let lives = Memory::recall(version, config, outlet, lanes)?.start(version, config, engine, outlet)?;
-            for (lane, live) in lives.into_iter().enumerate() {
-                let guard = Guard::new(config, plugin, lane, Arc::clone(&self.shared.alarm));
+/// A chain without its lanes.
+pub(super) struct Frame {
+    chain: Chain,
+    lanes: usize,
+    metrics: Metrics,
+    mint: Arc<Mint>,
+    template: Option<Template>,
+    settles_with_any: bool,
+    quarantine: Option<QuarantineConfig>,
+    /// Dropped with the last lane.
+    alive: SyncSender<()>,
+}
+
+impl Frame {
+    /// Compiles and configures the plugins.
+    pub(super) fn new(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
+        let template = template(&config)?;
+        let out = out(&config)?;
+        let runtime = Handle::try_current().ok();
+        let versions = beside(engine, runtime.as_ref(), || versions(&config, engine, &wiring.metrics))?;
+        let shared = Arc::new(Shared {
+            flow: config.flow,
+            name: Arc::clone(&config.name),
+            batch_messages: config.batch_messages.max(1),
+            out,
+            engine: engine.clone(),
+            outlet: wiring.outlet,
+            metrics: wiring.metrics.flow(&config.name),
+            failure: Arc::new(Failure::new(wiring.failed)),
+            alarm: Arc::default(),
+            versions: Mutex::new(versions),
+            tape: OnceLock::new(),
+        });
+        let lanes = config.lanes.max(1);
+        let inboxes = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
+        let (alive, ended) = sync_channel(0);
+        let chain = Chain {
+            driver: Mutex::new(Driver::new(config.plugins, config.ports)),
+            shared,
+            inboxes,
+            threads: Mutex::default(),
+            ended: Mutex::new(ended),
+            active: Mutex::default(),
+            runtime,
+        };
+        let (metrics, mint) = (wiring.metrics, wiring.mint);
+        let (settles_with_any, quarantine) = (config.settles_with_any, config.quarantine);
+        Ok(Self { chain, lanes, metrics, mint, template, settles_with_any, quarantine, alive })
+    }
+
+    /// Makes the lanes of the instances that `lives` gives for each plugin, and starts them.
+    pub(super) fn start(
+        mut self,
+        lives: impl Fn(&Self, &Arc<Version>, &PluginConfig) -> Result<Vec<Live>, Error> + Send,
+    ) -> Result<Chain, Error> {
+        let stages = self.beside(|| self.stages(lives))?;
+        for (index, stages) in stages.into_iter().enumerate() {
+            let lane = self.lane(index, stages);
+            self.chain.start_lane(lane, self.alive.clone())?;
+        }
+        Ok(self.chain)
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Where state is kept, and what instances are made with.
+    pub(super) fn surroundings(&self) -> (&dyn Outlet, &Engine) {
+        (&*self.chain.shared.outlet, &self.chain.shared.engine)
+    }
+
+    /// The plugins, first to last, with their configs.
+    pub(super) fn plugins(&self) -> Vec<(Arc<Version>, PluginConfig)> {
+        let driver = self.chain.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        self.chain.shared.versions().into_iter().zip(driver.plugins.iter().cloned()).collect()
+    }
+
+    /// Runs `work` where guests may run.
+    pub(super) fn beside<R: Send>(&self, work: impl FnOnce() -> Result<R, Error> + Send) -> Result<R, Error> {
+        beside(&self.chain.shared.engine, self.chain.runtime.as_ref(), work)
+    }
+
+    fn stages(
+        &self,
+        lives: impl Fn(&Self, &Arc<Version>, &PluginConfig) -> Result<Vec<Live>, Error>,
+    ) -> Result<Vec<Vec<Stage>>, Error> {
+        let mut stages: Vec<Vec<Stage>> = (0..self.lanes).map(|_| Vec::new()).collect();
+        for (plugin, (version, config)) in self.plugins().iter().enumerate() {
+            for (lane, live) in lives(self, version, config)?.into_iter().enumerate() {
+                let guard = Guard::new(config, plugin, lane, Arc::clone(&self.chain.shared.alarm));
                 stages[lane].push(Stage::new(live, guard, lane));
             }
         }
         Ok(stages)
     }
 
-    fn lane(&self, index: usize, stages: Vec<Stage>, outbox: Outbox) -> Lane {
-        let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inboxes[index]));
+    fn lane(&self, index: usize, stages: Vec<Stage>) -> Lane {
+        let (shared, inbox) = (Arc::clone(&self.chain.shared), Arc::clone(&self.chain.inboxes[index]));
+        let quarantine = self.quarantine.map(|config| Quarantine::new(config, shared.metrics.quarantined.clone()));
+        let (name, mint) = (Arc::clone(&shared.name), Arc::clone(&self.mint));
+        let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any);
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine: None, restarts }
+        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts }
     }
+}
 
-    fn start_lane(&mut self, lane: Lane, alive: std::sync::mpsc::SyncSender<()>) -> Result<(), Error> {
+impl Chain {
+    fn start_lane(&mut self, lane: Lane, alive: SyncSender<()>) -> Result<(), Error> {
         let name = format!("{}-{}", self.shared.name.replace('\0', ""), lane.index);
         let runtime = self.runtime.clone();
         let run = move || {

@@ -110,6 +110,20 @@ impl Snapshot {
         self.base.iter().chain(&self.changes).map(|page| &**page)
     }
 
+    /// What several hold together, shared out anew: a key goes where `lane_of` says. Where `is_kept`, the disk has it.
+    pub(super) fn share_out(all: &[&Self], is_kept: bool, lanes: usize, lane_of: impl Fn(&[u8]) -> usize) -> Vec<Self> {
+        let version = all.iter().find(|one| !one.is_empty()).map_or(0, |one| one.version);
+        let entries = all.iter().flat_map(|one| one.pages()).flat_map(|page| page.remembered(version));
+        let mut parts: Vec<Vec<Remembered>> = vec![Vec::new(); lanes];
+        entries.for_each(|entry| parts[lane_of(&entry.key)].push(entry));
+        let part = |part: &Vec<Remembered>| {
+            let base: Vec<_> = pages(part.iter().collect()).into_iter().map(|(_, page)| Arc::new(page)).collect();
+            let unkept = if is_kept { Vec::new() } else { base.iter().map(|page| (version, Arc::clone(page))).collect() };
+            Self { version, base, changes: Vec::new(), unkept }
+        };
+        parts.iter().map(part).collect()
+    }
+
     /// Whether there is nothing to restore.
     pub(super) fn is_empty(&self) -> bool {
         self.pages().all(|page| page.words.is_empty())
@@ -227,6 +241,24 @@ mod tests {
             page.data.extend_from_slice(value.unwrap_or_default().as_bytes());
         }
         page
+    }
+
+    #[test]
+    fn what_lanes_hold_is_shared_out_by_key_and_the_disk_gets_what_it_lacks() {
+        let snapshot = |entries: &[(&str, Option<&str>)]| {
+            let mut snapshot = Snapshot::default();
+            snapshot.replace(Extent::Complete, 3, vec![page(None, entries)]);
+            snapshot
+        };
+        let (one, two) = (snapshot(&[("d1", Some("1")), ("d2", Some("2"))]), snapshot(&[("d3", Some("3"))]));
+        let lane_of = |key: &[u8]| usize::from(key.ends_with(b"2"));
+        let keys = |part: &Snapshot| part.pages().flat_map(Page::entries).map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        for is_kept in [true, false] {
+            let mut parts = Snapshot::share_out(&[&Snapshot::default(), &one, &two], is_kept, 2, lane_of);
+            assert_eq!((keys(&parts[0]), keys(&parts[1])), (vec![b"d1".to_vec(), b"d3".to_vec()], vec![b"d2".to_vec()]));
+            assert_eq!((parts[0].version, parts[1].version), (3, 3));
+            assert_eq!(parts.iter_mut().map(|part| part.take_unkept().len()).sum::<usize>(), if is_kept { 0 } else { 3 });
+        }
     }
 
     #[test]

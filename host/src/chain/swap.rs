@@ -149,6 +149,21 @@ impl Chain {
         }
         result
     }
+
+    /// A copy of the state of the plugin at `index` from every lane.
+    pub(super) fn copies(&self, index: usize) -> Result<Vec<Snapshot>, String> {
+        self.ask(|reply| Command::Save { plugin: index, reply }).iter().map(answer).collect()
+    }
+
+    /// Sends each lane a command; the answers come through what is given back.
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
+        let send = |inbox: &Arc<Inbox>| {
+            let (reply, answer) = sync_channel(1);
+            inbox.command(command(reply));
+            answer
+        };
+        self.inboxes.iter().map(send).collect()
+    }
 }
 
 struct Swap<'a> {
@@ -268,9 +283,7 @@ impl Swap<'_> {
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
-        let plugin = self.index;
-        let replies = self.ask(|reply| Command::Save { plugin, reply });
-        replies.iter().map(|reply| answer(reply).map_err(|why| Refused::at(Step::Restore, why))).collect()
+        self.chain.copies(self.index).map_err(|why| Refused::at(Step::Restore, why))
     }
 
     /// An instance for each lane.
@@ -282,7 +295,7 @@ impl Swap<'_> {
     fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
         let (plugin, trial) = (self.index, &self.trial);
         let mut candidates = candidates.into_iter().map(Box::new);
-        let replies = self.ask(|reply| {
+        let replies = self.chain.ask(|reply| {
             let candidate = candidates.next().expect("there is one for each lane");
             Command::Join { plugin, candidate, origin, trial: Arc::clone(trial), reply }
         });
@@ -293,16 +306,6 @@ impl Swap<'_> {
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
         Live::start(new, &self.chain.shared.engine, lane, Now::read().wall_us).map_err(|fault| Refused::at(step, fault))
-    }
-
-    /// Sends each lane a command; the answers come through what is given back.
-    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
-        let send = |inbox: &Arc<Inbox>| {
-            let (reply, answer) = sync_channel(1);
-            inbox.command(command(reply));
-            answer
-        };
-        self.chain.inboxes.iter().map(send).collect()
     }
 }
 

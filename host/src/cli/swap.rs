@@ -13,7 +13,9 @@ use crate::admin::Client;
 use crate::chain::Comparison;
 use crate::config::read_duration;
 use crate::exit::Exit;
-use crate::gateway::live::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
+use crate::gateway::live::{
+    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict,
+};
 use crate::message::short_digest;
 use crate::trust;
 use crate::versions::history::Event;
@@ -45,7 +47,8 @@ Examples:
   tidegate reload                         read the config again, and say what changes and what needs a restart
   tidegate reload -o json | jq -c .
 
-Ends with 3 when the config has mistakes: then nothing is changed. Ends with 6 when a plugin's change was not taken.";
+Ends with 3 when the config has mistakes: then nothing is changed. Ends with 6 when a flow or a plugin was refused, which \
+then runs on as before; what else has changed is taken.";
 
 /// Arguments of `tidegate swap`.
 #[derive(Debug, Args)]
@@ -235,10 +238,11 @@ fn show(line: &Line) {
             print(&transition(event));
             found(event).iter().for_each(|line| print(line));
         }
-        Line::Difference { plugins, restart } => {
+        Line::Difference { plugins, flows, restart } => {
             plugins.iter().for_each(|plugin| print(&format!("changes live: {plugin}")));
+            flows.iter().for_each(|flow| print(&format!("changes live: flow.{flow}")));
             restart.iter().for_each(|table| print(&format!("needs a restart: {table}")));
-            if plugins.is_empty() && restart.is_empty() {
+            if plugins.is_empty() && flows.is_empty() && restart.is_empty() {
                 print("the config is unchanged");
             }
         }
@@ -246,6 +250,8 @@ fn show(line: &Line) {
             say(text);
             say("error: the config has mistakes; nothing was changed, and the running one stays");
         }
+        Line::Gone { plugin } => say(&format!("error: `{plugin}` left the config while this waited; nothing was changed")),
+        Line::Flow(verdict) => print(&flow_conclusion(verdict)),
         Line::Verdict(verdict) => print(&conclusion(verdict)),
     }
 }
@@ -292,11 +298,26 @@ fn conclusion(verdict: &Verdict) -> String {
     }
 }
 
+fn flow_conclusion(verdict: &FlowVerdict) -> String {
+    let flow = format!("flow.{}", verdict.flow);
+    let pause = Duration::from_micros(verdict.pause_us.unwrap_or_default());
+    match verdict.verdict {
+        Done::Replaced => format!("{flow}: replaced, with its state; messages waited {pause:.1?}"),
+        Done::Rerouted => format!("{flow}: its source asks for its topics now"),
+        Done::Added => format!("{flow}: added"),
+        Done::Removed => format!("{flow}: removed; what it had made is still sent"),
+        Done::Refused => {
+            format!("{flow}: refused, and it runs on as before\n  {}", harmless(verdict.why.as_deref().unwrap_or_default()))
+        }
+    }
+}
+
 /// The first that went wrong decides.
 fn worse(exit: Exit, line: &Line) -> Exit {
     let this = match line {
         Line::Verdict(verdict) if verdict.verdict == Outcome::Suspended => Exit::Failed,
         Line::Verdict(verdict) if !verdict.verdict.is_taken() => Exit::Refused,
+        Line::Flow(FlowVerdict { verdict: Done::Refused, .. }) | Line::Gone { .. } => Exit::Refused,
         Line::Mistakes { .. } => Exit::Config,
         _ => Exit::Done,
     };

@@ -1,4 +1,8 @@
-//! What changed from one config to the next: plugins may change while the gateway runs, the rest needs a restart.
+//! What changed from one config to the next: flows and their plugins change while the gateway runs, the rest needs a
+//! restart.
+//!
+//! A flow is one piece: with any change that needs a restart all of it does, but for components and settings of the
+//! plugins it has.
 
 use std::collections::BTreeSet;
 
@@ -19,19 +23,52 @@ pub struct PluginChange {
     pub config: PluginConfig,
 }
 
+/// What is to become of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Another chain, other topics, or both.
+    Changed {
+        /// Its chain is another: what it does with messages.
+        chain: bool,
+        /// Its routes are others: which messages it gets.
+        routes: bool,
+    },
+    /// There was none of this name.
+    Added,
+    /// There is none any more.
+    Removed,
+}
+
+/// A flow that is another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowChange {
+    /// Its name.
+    pub name: String,
+    /// What is to become of it.
+    pub fate: Fate,
+}
+
 /// What one config has and another has not.
 #[derive(Clone, Debug, Default)]
 pub struct Difference {
-    /// These may change live.
+    /// Plugins of flows that are otherwise the same, or stay as they are until a restart.
     pub plugins: Vec<PluginChange>,
-    /// Full names of the tables with any other change (`flow.climate`, `spool`), sorted: they need a restart.
+    /// Flows that change live.
+    pub flows: Vec<FlowChange>,
+    /// Full names of what else has changed (`flow.climate.priority`, `spool`), sorted: it needs a restart.
     pub other: Vec<String>,
 }
+
+/// Keys of a flow that say which messages it gets; its source asks for others then.
+const ROUTES: [&str; 6] = ["from", "topics", "ack", "expires", "dedup", "dedup_window"];
+
+/// Keys of a flow that make connections and files of its own.
+const FIXED: [&str; 3] = ["priority", "record", "record_to"];
 
 impl Difference {
     /// Whether the two configs mean the same.
     pub fn is_empty(&self) -> bool {
-        self.plugins.is_empty() && self.other.is_empty()
+        self.plugins.is_empty() && self.flows.is_empty() && self.other.is_empty()
     }
 }
 
@@ -42,7 +79,8 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     let (old_tree, new_tree) = (&old.origin.tree, &new.origin.tree);
     for key in keys(old_tree, new_tree) {
         match (old_tree.table(&key), new_tree.table(&key)) {
-            (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class" | "flow") => {
+            _ if key == "flow" => {}
+            (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
                 other.extend(changed_names(&key, old_table.unwrap_or(&empty), new_table.unwrap_or(&empty)));
             }
@@ -59,8 +97,16 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     if old.gateway.data_dir != new.gateway.data_dir {
         other.insert("gateway".to_owned());
     }
-    let plugins = changed_plugins(old, new, &mut other);
-    Difference { plugins, other: other.into_iter().collect() }
+    let mut difference = Difference::default();
+    for name in keys(flows(old_tree), flows(new_tree)) {
+        difference.add_flow(&Pair { old, new, name: &name }, &mut other);
+    }
+    Difference { other: other.into_iter().collect(), ..difference }
+}
+
+fn flows(tree: &Table) -> &Table {
+    static NONE: Table = Table { entries: Vec::new() };
+    tree.table("flow").unwrap_or(&NONE)
 }
 
 fn keys(old: &Table, new: &Table) -> BTreeSet<String> {
@@ -68,17 +114,14 @@ fn keys(old: &Table, new: &Table) -> BTreeSet<String> {
 }
 
 fn changed_names(kind: &str, old: &Table, new: &Table) -> Vec<String> {
-    let strip = |table: &Table, name: &str| {
-        table.table(name).map(|table| if kind == "flow" { without_plugin_parts(table) } else { table.clone() })
-    };
-    let changed = |name: &String| match (strip(old, name), strip(new, name)) {
-        (Some(old), Some(new)) => !old.means(&new),
+    let changed = |name: &String| match (old.table(name), new.table(name)) {
+        (Some(old), Some(new)) => !old.means(new),
         _ => true,
     };
     keys(old, new).into_iter().filter(changed).map(|name| format!("{kind}.{name}")).collect()
 }
 
-/// A flow without what may change live.
+/// A flow without what a swap changes, and without names, which are compared as they come out.
 fn without_plugin_parts(flow: &Table) -> Table {
     let mut flow = flow.clone();
     let plugins = flow.entries.iter_mut().filter(|entry| entry.key == "plugin");
@@ -86,7 +129,7 @@ fn without_plugin_parts(flow: &Table) -> Table {
         plugins.filter_map(|entry| if let Node::List(list) = &mut entry.item.node { Some(list) } else { None }).flatten()
     {
         if let Item { node: Node::Table(table), .. } = plugin {
-            table.entries.retain(|entry| !matches!(entry.key.as_str(), "plugin" | "settings"));
+            table.entries.retain(|entry| !matches!(entry.key.as_str(), "plugin" | "settings" | "name"));
         }
     }
     flow
@@ -108,23 +151,92 @@ fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
         .collect()
 }
 
-/// A plugin keeps its state under its name: with another name, or in a flow that is no longer at its place, it is
-/// another plugin.
-fn changed_plugins(old: &Config, new: &Config, other: &mut BTreeSet<String>) -> Vec<PluginChange> {
-    let mut changes = Vec::new();
-    for flow in &new.flows {
-        let Some(before) = old.flows.iter().find(|before| before.name == flow.name) else { continue };
-        let path = format!("flow.{}", flow.name);
-        let names = |flow: &crate::chain::Config| flow.plugins.iter().map(|plugin| plugin.name.clone()).collect::<Vec<_>>();
-        if before.flow != flow.flow || names(before) != names(flow) {
-            other.insert(path);
-            continue;
+/// A flow in both configs.
+struct Pair<'a> {
+    old: &'a Config,
+    new: &'a Config,
+    name: &'a str,
+}
+
+impl Difference {
+    fn add_flow(&mut self, pair: &Pair<'_>, other: &mut BTreeSet<String>) {
+        let Pair { old, new, name } = *pair;
+        let (before, after) = (flows(&old.origin.tree).table(name), flows(&new.origin.tree).table(name));
+        let (fate, changed) = match (before, after) {
+            (Some(before), Some(after)) => pair.changed(before, after),
+            (None, _) => (Fate::Added, ROUTES.into_iter().chain(["to"]).map(str::to_owned).collect()),
+            (_, None) => (Fate::Removed, ROUTES.into_iter().map(str::to_owned).collect()),
+        };
+        let fixed = pair.needs_restart(fate, &changed);
+        if !fixed.is_empty() {
+            other.extend(fixed);
+        } else if fate != (Fate::Changed { chain: false, routes: false }) {
+            self.flows.push(FlowChange { name: name.to_owned(), fate });
         }
-        for (index, (before, after)) in before.plugins.iter().zip(&flow.plugins).enumerate() {
-            if before.artefact != after.artefact || before.settings != after.settings {
-                changes.push(PluginChange { flow: flow.flow, plugin: index, config: after.clone() });
-            }
+        let replaced = self.flows.last().is_some_and(|last| last.name == name && has_new_chain(last.fate));
+        if !replaced {
+            self.plugins.extend(pair.plugins());
         }
     }
-    changes
+}
+
+fn has_new_chain(fate: Fate) -> bool {
+    !matches!(fate, Fate::Changed { chain: false, .. })
+}
+
+impl Pair<'_> {
+    /// What is different, and by which keys.
+    fn changed(&self, before: &Table, after: &Table) -> (Fate, BTreeSet<String>) {
+        let (before, after) = (without_plugin_parts(before), without_plugin_parts(after));
+        let differs = |key: &String| match (before.get(key), after.get(key)) {
+            (Some(before), Some(after)) => !before.node.means(&after.node),
+            _ => true,
+        };
+        let mut changed: BTreeSet<String> = keys(&before, &after).into_iter().filter(differs).collect();
+        // A plugin keeps its state under its name: with another name it is another plugin.
+        if names(self.old, self.name) != names(self.new, self.name) {
+            changed.insert("plugin".to_owned());
+        }
+        let is_route = |key: &String| ROUTES.contains(&key.as_str());
+        (Fate::Changed { chain: !changed.iter().all(is_route), routes: changed.iter().any(is_route) }, changed)
+    }
+
+    /// Full names of the keys for which this change cannot be made while the gateway runs.
+    fn needs_restart(&self, fate: Fate, changed: &BTreeSet<String>) -> Vec<String> {
+        let Self { old, new, name } = *self;
+        let full = |key: &str| format!("flow.{name}.{key}");
+        let mut fixed = Vec::new();
+        if matches!(fate, Fate::Changed { .. }) {
+            fixed.extend(FIXED.into_iter().filter(|key| changed.contains(*key)).map(full));
+        }
+        let has_routes = !matches!(fate, Fate::Changed { routes: false, .. });
+        if has_routes && connections(old) != connections(new) {
+            fixed.push(if matches!(fate, Fate::Changed { .. }) { full("from") } else { format!("flow.{name}") });
+        }
+        if changed.contains("to") && fate != Fate::Removed && new.flow(name).is_some_and(|flow| !old.knows_queues(new, flow)) {
+            fixed.push(full("to"));
+        }
+        fixed
+    }
+
+    /// Plugins with another component or other settings, in a flow that has the same plugins.
+    fn plugins(&self) -> Vec<PluginChange> {
+        let (Some(before), Some(after)) = (self.old.flow(self.name), self.new.flow(self.name)) else { return Vec::new() };
+        if names(self.old, self.name) != names(self.new, self.name) {
+            return Vec::new();
+        }
+        let both = before.plugins.iter().zip(&after.plugins).enumerate();
+        let changed = both.filter(|(_, (before, after))| before.artefact != after.artefact || before.settings != after.settings);
+        changed.map(|(plugin, (_, after))| PluginChange { flow: before.flow, plugin, config: after.clone() }).collect()
+    }
+}
+
+fn names(config: &Config, flow: &str) -> Option<Vec<std::sync::Arc<str>>> {
+    config.flow(flow).map(|flow| flow.plugins.iter().map(|plugin| plugin.name.clone()).collect())
+}
+
+/// What a source or an uplink is connected by: flows with `priority` have connections of their own.
+fn connections(config: &Config) -> BTreeSet<&str> {
+    let sources = config.sources.iter().map(|source| &*source.name);
+    sources.chain(config.uplinks.iter().map(|uplink| &*uplink.name)).collect()
 }

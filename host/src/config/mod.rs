@@ -8,6 +8,7 @@
 //! and the existence of plugin files are looked at.
 
 mod address;
+mod adopt;
 mod assemble;
 mod check;
 mod class;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError};
 pub use code::Code;
-pub use difference::{Difference, PluginChange, difference};
+pub use difference::{Difference, Fate, FlowChange, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
 pub use layers::Sources;
 pub use problem::{Problem, Problems};
@@ -135,6 +136,7 @@ impl SourceSpec {
             mqtt: self.mqtt,
             qos: self.qos,
             routes: self.routes.into_iter().map(route).collect(),
+            obsolete: Vec::new(),
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,

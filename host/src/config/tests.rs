@@ -229,7 +229,7 @@ fn lanes_follow_processors_and_memory() {
 }
 
 #[test]
-fn only_plugins_may_change_live() {
+fn settings_are_a_swap_and_other_changes_of_a_flow_another_chain() {
     let old = Case::new(MINIMAL).file("new.wasm", "", 0o644);
     let before = old.good();
     assert!(difference(&before, &old.good()).is_empty());
@@ -239,15 +239,84 @@ fn only_plugins_may_change_live() {
 
     std::fs::write(&old.sources.path, MINIMAL.replace("builtin:filter\"", "new.wasm\"\nname = \"filter\"")).unwrap();
     let named = difference(&before, &old.good());
-    assert_eq!((named.plugins.len(), named.other), (1, vec!["flow.climate".to_owned()]));
+    assert_eq!((named.plugins.len(), named.flows.len(), named.other.len()), (1, 0, 0));
 
     std::fs::write(&old.sources.path, format!("{MINIMAL}\nlimits.memory = \"8MiB\"\n[spool]\ncache = \"4MiB\"\n[class.x]\n"))
         .unwrap();
     let limits = difference(&before, &old.good());
     assert_eq!(
-        (limits.plugins.len(), limits.other),
-        (0, vec!["class.x".to_owned(), "flow.climate".to_owned(), "spool".to_owned()])
+        (limits.plugins.len(), limits.flows, limits.other),
+        (
+            0,
+            vec![changed("climate", Fate::Changed { chain: true, routes: false })],
+            vec!["class.x".to_owned(), "spool".to_owned()]
+        )
     );
+}
+
+fn changed(name: &str, fate: Fate) -> FlowChange {
+    FlowChange { name: name.to_owned(), fate }
+}
+
+#[test]
+fn each_key_of_a_flow_has_its_way_of_changing() {
+    let case = Case::new(MINIMAL);
+    let before = case.good();
+    let found = |from: &str, to: &str| {
+        std::fs::write(&case.sources.path, MINIMAL.replace(from, to)).unwrap();
+        difference(&before, &case.good())
+    };
+    let chain = Fate::Changed { chain: true, routes: false };
+    let routes = Fate::Changed { chain: false, routes: true };
+    for (from, to, fate) in [
+        ("from =", "batch = 7\nfrom =", chain),
+        ("from =", "settle = \"any\"\nfrom =", chain),
+        ("rest = \"drop\"", "rest = \"cloud:alarm\"", chain),
+        ("builtin:filter\"", "builtin:filter\"\nname = \"other\"", chain),
+        ("/telemetry\"]", "/telemetry\", \"more/{device}\"]", routes),
+        ("from =", "expires = \"1h\"\nfrom =", routes),
+        ("from =", "ack = \"received\"\nlanes = 2\nfrom =", Fate::Changed { chain: true, routes: true }),
+    ] {
+        let found = found(from, to);
+        assert_eq!((found.flows, found.plugins.len(), found.other.len()), (vec![changed("climate", fate)], 0, 0), "{to}");
+    }
+    for (from, to, key) in [
+        ("from =", "priority = true\nfrom =", "priority"),
+        ("from =", "record = \"1MiB\"\nlanes = 2\nfrom =", "record"),
+        ("rest = \"drop\"", "rest = \"cloud:bulk\"", "to"),
+    ] {
+        let found = found(from, to);
+        assert_eq!((found.flows, found.other), (vec![], vec![format!("flow.climate.{key}")]), "{to}");
+    }
+}
+
+#[test]
+fn flows_come_go_and_come_back_under_their_own_numbers() {
+    let more = format!("{MINIMAL}\n[flow.more]\nfrom = \"field\"\ntopics = [\"more/{{device}}\"]\nto = \"cloud:alarm\"\n");
+    let (mut running, with) = (Case::new(MINIMAL).good(), Case::new(&more).good());
+    let only = Case::new(&more.replace("[flow.climate]", "[flow.other]").replace("flow.climate", "flow.other")).good();
+    let fates = |running: &Config, new: &Config| difference(running, new).flows;
+    assert_eq!(fates(&running, &with), [changed("more", Fate::Added)]);
+    assert_eq!(running.adopt(&with, "more"), 1);
+    assert_eq!((running.sources[0].routes.len(), fates(&running, &with).len()), (2, 0));
+    let alarm = running.flows[0].ports["alarms"][0];
+    assert_eq!(running.flows[1].ports["out"], [alarm], "the queue has its number here");
+    assert_eq!(fates(&running, &only), [changed("climate", Fate::Removed), changed("other", Fate::Added)]);
+    assert_eq!((running.remove("climate"), running.adopt(&only, "other")), (Some(0), 2));
+    assert_eq!(running.sources[0].routes.iter().map(|route| route.flow.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((fates(&running, &only).len(), running.adopt(&with, "climate")), (0, 0));
+}
+
+#[test]
+fn a_flow_that_changes_the_connections_needs_a_restart() {
+    let more = format!(
+        "{MINIMAL}\n[flow.more]\nfrom = \"field\"\ntopics = [\"more/{{device}}\"]\nto = \"cloud:alarm\"\npriority = true\n"
+    );
+    let case = Case::new(MINIMAL);
+    let before = case.good();
+    std::fs::write(&case.sources.path, more).unwrap();
+    let found = difference(&before, &case.good());
+    assert_eq!((found.flows.len(), found.other), (0, vec!["flow.more".to_owned()]));
 }
 
 #[test]

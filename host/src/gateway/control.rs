@@ -18,14 +18,13 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::Gateway;
+use super::door::Doors;
 use super::live::Desk;
 use super::orders::{self, Orders};
 use super::recordings;
 use super::retry::{Retry, retry};
 use super::status::Reporter;
 use crate::admin::{Refused, json};
-use crate::chain::Chain;
-use crate::recording::Recorder;
 use crate::spool::{Request, Tools};
 use crate::telemetry::with_causes;
 use crate::versions::history::History;
@@ -37,20 +36,14 @@ const BODY_BYTES: usize = 32 << 20;
 struct Control {
     reporter: Reporter,
     tools: Tools,
-    chains: Vec<Arc<Chain>>,
-    recorders: Vec<Arc<Recorder>>,
+    doors: Doors,
 }
 
 /// The routes of this gateway.
 pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
-    let control = Control {
-        reporter: Reporter::new(gateway),
-        tools: gateway.spool.tools(),
-        chains: gateway.chains.clone(),
-        recorders: gateway.recorders.clone(),
-    };
-    let (chains, versions) = (gateway.chains.clone(), gateway.versions.clone());
-    let orders = Orders { desk, chains, versions, history: History::of(&gateway.config.gateway.data_dir) };
+    let control = Control { reporter: Reporter::new(gateway), tools: gateway.spool.tools(), doors: gateway.doors.clone() };
+    let (doors, versions) = (gateway.doors.clone(), gateway.versions.clone());
+    let orders = Orders { desk, doors, versions, history: History::of(&gateway.config.gateway.data_dir) };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/spool", post(spool))
@@ -75,14 +68,14 @@ async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Respo
 
 async fn recorded(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
     let request: recordings::Request = serde_json::from_slice(&body).map_err(refused)?;
-    let answer = tokio::task::spawn_blocking(move || recordings::answer(&control.recorders, request));
+    let answer = tokio::task::spawn_blocking(move || recordings::answer(&control.doors.recorders(), request));
     Ok(json(&answer.await.map_err(refused)?.map_err(refused)?))
 }
 
 async fn parked_retry(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
     let request: Retry = serde_json::from_slice(&body).map_err(refused)?;
     tracing::info!(letters = request.ids.len(), "an operator sends dead letters on their way again");
-    Ok(json(&retry(&control.tools, &control.chains, request).await.map_err(refused)?))
+    Ok(json(&retry(&control.tools, &control.doors, request).await.map_err(refused)?))
 }
 
 /// What changes something stands in the log.

@@ -4,20 +4,18 @@
 use std::sync::Arc;
 
 use super::Gateway;
-use crate::admin::{Check, Health};
+use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::spool::{Account, Condition};
 
-/// One check for each flow, and one for the spool.
-pub fn checks(gateway: &Gateway) -> Vec<Check> {
-    let flows = gateway.chains.iter().map(|chain| {
-        let chain = Arc::clone(chain);
-        let name = format!("flow {}", chain.name());
-        Check { name, look: Box::new(move || flow(&chain)) }
-    });
-    let spool = Arc::clone(&gateway.spool);
-    let look = move || store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
-    flows.chain([Check { name: "spool".to_owned(), look: Box::new(look) }]).collect()
+/// One line for each flow, and one for the spool.
+pub fn look(gateway: &Gateway) -> Look {
+    let (doors, spool) = (gateway.doors.clone(), Arc::clone(&gateway.spool));
+    Box::new(move || {
+        let flows = doors.chains().into_iter().map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
+        let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
+        flows.chain([("spool".to_owned(), store)]).collect()
+    })
 }
 
 fn flow(chain: &Chain) -> Health {

@@ -11,7 +11,9 @@
 
 mod audit;
 mod control;
+mod door;
 mod health;
+mod inlets;
 pub mod live;
 mod metrics;
 mod orders;
@@ -29,19 +31,19 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Socket};
-use crate::chain::{self, Chain, Wiring};
+use crate::chain::{self, Wiring};
 use crate::config::{Config, Sources};
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
-use crate::recording::Recorder;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
 
 use audit::Audit;
+use door::Doors;
 use live::{Desk, Live, Parts};
 use metrics::Metrics;
 use signals::{Signals, Wish};
@@ -102,19 +104,33 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
     let signals = runtime.block_on(async { Signals::install() })?;
     let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));
-    let wiring = Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: chain::Metrics::new(&registry)? };
+    let failed = Arc::<Notify>::default();
+    let metrics_of_chains = chain::Metrics::new(&registry)?;
+    let wiring =
+        Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: metrics_of_chains, failed: Arc::clone(&failed) };
     // The spool is open, so the data folder is ours alone.
     let versions = Versions::open(&config.gateway.data_dir);
     let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
-    let (chains, started) = {
+    let ((chains, started), starter) = {
         // Lanes keep the runtime they were built in for the guests' blocking calls.
         let _runtime = runtime.enter();
-        start::build(&config, &versions, &audit, &wiring)?
+        start::build(&config, &versions, &audit, wiring)?
     };
     report_strange_states(&config, &spool);
-    let recorders = recordings::start(&config, &chains, &registry)?;
-    let parts = Parts { config: config.clone(), origin, chains: chains.clone(), versions: versions.clone(), audit, started };
-    let gateway = Gateway { config, registry, metrics, spool, chains, recorders, mint, versions };
+    let doors = Doors::new(chains);
+    let recordings = recordings::start(&config, &doors, &registry)?;
+    let parts = Parts {
+        config: config.clone(),
+        origin,
+        doors: doors.clone(),
+        versions: versions.clone(),
+        audit,
+        started,
+        starter,
+        recordings,
+        spool: Arc::clone(&spool),
+    };
+    let gateway = Gateway { config, registry, metrics, spool, doors, failed, mint, versions };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -136,8 +152,9 @@ struct Gateway {
     registry: Registry,
     metrics: Metrics,
     spool: Arc<Spool>,
-    chains: Vec<Arc<Chain>>,
-    recorders: Vec<Arc<Recorder>>,
+    doors: Doors,
+    /// Rings when a lane has ended although nobody stopped it.
+    failed: Arc<Notify>,
     mint: Arc<Mint>,
     versions: Versions,
 }
@@ -146,14 +163,14 @@ impl Gateway {
     async fn serve(self, admin: Admin, mut signals: Signals, parts: Parts) -> Result<(), Error> {
         let grace = self.config.gateway.shutdown_grace;
         let mut stages = Stages::start(&self)?;
-        let live = Live::start(parts)?;
+        let live = Live::start(parts, stages.inlets())?;
         let (stop_admin, admin_stops) = watch::channel(false);
         let (stop_control, control_stops) = watch::channel(false);
         let control = self.control(live.desk(), control_stops);
         let address = admin.address();
-        let serving = tokio::spawn(admin.serve(self.registry.clone(), health::checks(&self), admin_stops));
+        let serving = tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
         eprintln!("admin http://{address}");
-        tracing::info!(%address, flows = self.chains.len(), boot = self.spool.boot(), "the gateway runs");
+        tracing::info!(%address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);
         tracing::info!(?grace, "stopping; a second signal leaves at once");
@@ -198,40 +215,27 @@ impl Gateway {
 
     /// Waits until a flow has lost a lane for good.
     async fn lane_failed(&self) -> Error {
-        let (failed, mut failures) = tokio::sync::mpsc::channel(1);
-        let watches: Vec<_> = self
-            .chains
-            .iter()
-            .map(|chain| {
-                let (chain, failed) = (Arc::clone(chain), failed.clone());
-                tokio::spawn(async move {
-                    while chain.failure().why().is_none() {
-                        chain.failure().bell().notified().await;
-                    }
-                    // An error means that another flow was first.
-                    let _ = failed
-                        .send(Error::Lane { flow: Arc::clone(chain.name()), why: chain.failure().why().unwrap_or_default() })
-                        .await;
-                })
-            })
-            .collect();
-        let first = failures.recv().await;
-        watches.iter().for_each(tokio::task::JoinHandle::abort);
-        match first {
-            Some(error) => error,
-            None => std::future::pending().await,
+        loop {
+            let failed = self.doors.chains().into_iter().find_map(|(_, chain)| {
+                let why = chain.failure().why()?;
+                Some(Error::Lane { flow: Arc::clone(chain.name()), why })
+            });
+            match failed {
+                Some(error) => return error,
+                None => self.failed.notified().await,
+            }
         }
     }
 
     async fn drain(&self, stages: &mut Stages, live: Live, deadline: Instant) {
         stages.drain_sources();
-        let (chains, recorders) = (self.chains.clone(), self.recorders.clone());
+        let doors = self.doors.clone();
         let left = || deadline.saturating_duration_since(Instant::now());
         let limit = left();
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop();
-            let left = chains.iter().map(|chain| chain.stop(limit)).sum::<usize>();
-            recorders.iter().for_each(|recorder| recorder.stop());
+            let left = doors.chains().iter().map(|(_, chain)| chain.stop(limit)).sum::<usize>();
+            doors.recorders().iter().for_each(|recorder| recorder.stop());
             left
         });
         match lanes.await {

@@ -22,10 +22,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 
+use super::door::Doors;
 use super::live::{Desk, Receipt};
 use super::plugins::Plugin;
 use crate::admin::{Peer, Refused, json, user_name};
-use crate::chain::Chain;
 use crate::versions::Versions;
 use crate::versions::history::{History, Who};
 
@@ -41,7 +41,7 @@ pub const MOST_EVENTS: usize = 10_000;
 /// What the routes need.
 pub(super) struct Orders {
     pub(super) desk: Desk,
-    pub(super) chains: Vec<Arc<Chain>>,
+    pub(super) doors: Doors,
     pub(super) versions: Versions,
     pub(super) history: History,
 }
@@ -64,9 +64,10 @@ pub(super) fn routes(orders: Orders) -> Router {
 type Answer = Result<Response, Refused>;
 
 async fn plugins(State(orders): State<Arc<Orders>>) -> Response {
-    let plugins = orders.chains.iter().flat_map(|chain| {
+    let versions = &orders.versions;
+    let plugins = orders.doors.chains().into_iter().flat_map(|(_, chain)| {
         let infos = chain.plugins().into_iter();
-        infos.map(|info| Plugin::running(chain.name(), &info, orders.versions.entry(chain.name(), &info.name)))
+        infos.map(move |info| Plugin::running(chain.name(), &info, versions.entry(chain.name(), &info.name)))
     });
     json(&plugins.collect::<Vec<_>>())
 }

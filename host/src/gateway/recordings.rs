@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 
+use super::door::{Door, Doors};
 use crate::chain::{self, Chain};
 use crate::config::Config;
 use crate::message::QueueId;
@@ -60,28 +61,33 @@ pub struct Part {
 #[error("flow `{0}` is not recorded: give it, for example, record = \"16MiB\", and start the gateway again")]
 pub struct NotRecorded(String);
 
-/// Starts the recordings the config asks for. One that does not start is no reason for the gateway not to.
+/// Starts the recordings the config asks for.
 ///
 /// # Errors
 /// When a metric of the same name is registered already.
-pub fn start(config: &Config, chains: &[Arc<Chain>], registry: &Registry) -> Result<Vec<Arc<Recorder>>, prometheus::Error> {
+pub fn start(config: &Config, doors: &Doors, registry: &Registry) -> Result<Metrics, prometheus::Error> {
     let metrics = Metrics::new(registry)?;
-    let mut recorders = Vec::new();
-    for ((wanted, flow), chain) in config.recordings.iter().zip(&config.flows).zip(chains) {
-        let Some(wanted) = wanted else { continue };
-        match Recorder::start(wanted, header(config, flow, chain), &metrics) {
-            Ok(recorder) => {
-                let recorder = Arc::new(recorder);
-                chain.record(Arc::clone(&recorder) as Arc<dyn crate::message::Tape>);
-                recorders.push(recorder);
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(flow = &*flow.name, error, "the flow is not recorded: see to the folder and start again");
-            }
+    for (flow, chain) in doors.chains() {
+        begin(config, flow, (&doors.of(flow), &chain), &metrics);
+    }
+    Ok(metrics)
+}
+
+/// Starts the recording of a flow, if the config asks for one. One that does not start is no reason for the flow not to.
+pub fn begin(config: &Config, flow: usize, (door, chain): (&Door, &Chain), metrics: &Metrics) {
+    let Some(Some(wanted)) = config.recordings.get(flow) else { return };
+    let flow = &config.flows[flow];
+    match Recorder::start(wanted, header(config, flow, chain), metrics) {
+        Ok(recorder) => {
+            let recorder = Arc::new(recorder);
+            chain.record(Arc::clone(&recorder) as Arc<dyn crate::message::Tape>);
+            door.record(Some(recorder));
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(flow = &*flow.name, error, "the flow is not recorded: see to the folder and start again");
         }
     }
-    Ok(recorders)
 }
 
 fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {

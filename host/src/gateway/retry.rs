@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{Chain, Returned};
+use super::door::Doors;
+use crate::chain::Returned;
 use crate::message::{Burst, Delivery, MessageId, Progress, Reason, Receipt, Settled};
 use crate::spool::{self, LetterId, LetterRecord, ToolError, Tools};
 
@@ -42,7 +43,7 @@ pub struct Left {
 }
 
 /// Sends letters on their way and waits until they are safe elsewhere.
-pub async fn retry(tools: &Tools, chains: &[Arc<Chain>], request: Retry) -> Result<Retried, ToolError> {
+pub async fn retry(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retried, ToolError> {
     let (records, unknown) = on_disk(tools, move |tools| Ok(read(tools, request.ids))).await?;
     let before = tools.newest_letter();
     let settled = Arc::new(Settled::default());
@@ -50,9 +51,9 @@ pub async fn retry(tools: &Tools, chains: &[Arc<Chain>], request: Retry) -> Resu
     let progress = burst.progress();
     let mut sent = Sent { left: unknown, ..Sent::default() };
     for (record, index) in records.iter().zip(0..) {
-        sent.send(tools, chains, record, burst.receipt(index));
+        sent.send(tools, doors, record, burst.receipt(index));
     }
-    sent.flush(tools, chains);
+    sent.flush(tools, doors);
     drop(burst);
     // A time-out is told by the letters that are left.
     let _ = tokio::time::timeout(PATIENCE, all_settled(&settled, &progress)).await;
@@ -126,17 +127,17 @@ struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     Queue,
-    Chain { index: usize, plugin: Option<Arc<str>> },
+    Chain { flow: usize, plugin: Option<Arc<str>> },
 }
 
 impl Sent {
-    fn send(&mut self, tools: &Tools, chains: &[Arc<Chain>], record: &LetterRecord, receipt: Receipt) {
-        let way = match way(chains, record) {
+    fn send(&mut self, tools: &Tools, doors: &Doors, record: &LetterRecord, receipt: Receipt) {
+        let way = match way(doors, record) {
             Ok(way) => way,
             Err(why) => return self.left.push(Left { id: record.id, why }),
         };
         if self.to.as_ref() != Some(&way) {
-            self.flush(tools, chains);
+            self.flush(tools, doors);
         }
         match &way {
             Way::Queue => self.refused.push(spool::Returned { record: record.clone(), receipt }),
@@ -148,9 +149,9 @@ impl Sent {
         self.to = Some(way);
     }
 
-    fn flush(&mut self, tools: &Tools, chains: &[Arc<Chain>]) {
+    fn flush(&mut self, tools: &Tools, doors: &Doors) {
         match self.to.take() {
-            Some(Way::Chain { index, plugin }) => chains[index].rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
+            Some(Way::Chain { flow, plugin }) => doors.of(flow).rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
             Some(Way::Queue) => {
                 let homeless = tools.back_to_queue(std::mem::take(&mut self.refused));
                 let why = "the config has no longer the queue it was refused from".to_owned();
@@ -161,15 +162,15 @@ impl Sent {
     }
 }
 
-fn way(chains: &[Arc<Chain>], record: &LetterRecord) -> Result<Way, String> {
+fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
     match record.reason {
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
         Reason::Refused if record.queue.is_none() => Err("it does not know the queue it was refused from".to_owned()),
         Reason::Refused => Ok(Way::Queue),
         Reason::Rejected | Reason::Poison | Reason::Quarantined => {
-            let index = chains.iter().position(|chain| *chain.name() == record.flow);
+            let flow = doors.chains().into_iter().find(|(_, chain)| *chain.name() == record.flow);
             let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
-            index.map(|index| Way::Chain { index, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))
+            flow.map(|(flow, _)| Way::Chain { flow, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))
         }
     }
 }

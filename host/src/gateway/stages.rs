@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Gateway;
+use super::inlets::{self, Inlets};
 use super::supervise::{Ended, keep};
-use crate::message::Intake;
 use crate::mqtt::Stop;
-use crate::{source, uplink};
+use crate::uplink;
 
 /// A stage that ended though nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +24,12 @@ pub enum Failed {
     Uplink(#[from] Ended<uplink::Error>),
 }
 
-type Tasks = JoinSet<Result<(), Failed>>;
+pub(super) type Tasks = JoinSet<Result<(), Failed>>;
 
 /// The running tasks.
 pub struct Stages {
     sources: Tasks,
+    inlets: Inlets,
     uplinks: Tasks,
     stop_sources: watch::Sender<Stop>,
     stop_uplinks: watch::Sender<Stop>,
@@ -40,8 +41,13 @@ impl Stages {
         let (stop_sources, sources_stop) = watch::channel(Stop::Run);
         let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
         let uplinks = start_uplinks(gateway, &uplinks_stop)?;
-        let sources = start_sources(gateway, &sources_stop)?;
-        Ok(Self { sources, uplinks, stop_sources, stop_uplinks })
+        let (inlets, sources) = inlets::start(gateway, &sources_stop)?;
+        Ok(Self { sources, inlets, uplinks, stop_sources, stop_uplinks })
+    }
+
+    /// The handle on the sources.
+    pub fn inlets(&self) -> Inlets {
+        self.inlets.clone()
     }
 
     /// Waits for a stage that ends by itself. Cancel safe.
@@ -85,27 +91,6 @@ fn start_uplinks(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Task
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), metrics.clone(), stop.clone());
         let start = move || uplink::run(config.clone(), Arc::clone(&backlog), metrics.clone(), stop.clone());
-        tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
-    }
-    Ok(tasks)
-}
-
-fn start_sources(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
-    let metrics = source::Metrics::new(&gateway.registry)?;
-    let mut tasks = Tasks::new();
-    for spec in gateway.config.sources.clone() {
-        let mut config = spec.complete(|flow| Arc::clone(&gateway.chains[usize::from(flow.0)]) as Arc<dyn Intake>);
-        config.mark = source::SessionMark::find(&gateway.config.gateway.data_dir, &config.name, &config.mqtt);
-        let stage = format!("source {}", config.name);
-        let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
-        let (outlet, mint, metrics, stop) = (gateway.spool.outlet(), Arc::clone(&gateway.mint), metrics.clone(), stop.clone());
-        let start = move || {
-            let run = source::run(config.clone(), Arc::clone(&outlet), Arc::clone(&mint), metrics.clone(), stop.clone());
-            async move {
-                run.await;
-                Ok::<_, Infallible>(())
-            }
-        };
         tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
     }
     Ok(tasks)

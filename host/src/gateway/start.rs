@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::audit::Audit;
-use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Wiring, Workshop};
+use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
 use crate::config::Config;
 use crate::telemetry::with_causes;
 use crate::trust;
@@ -25,13 +25,13 @@ pub(super) struct Started {
 /// The chains, and how each of their plugins was started.
 pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
 
-/// Builds the chains of all flows.
-pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: &Wiring) -> Result<Begun, Error> {
+/// Builds the chains of all flows, and gives what builds more of them.
+pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
-    let builder = Builder { versions, audit, engine, wiring };
-    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| builder.flow(flow)).collect();
-    Ok(built?.into_iter().unzip())
+    let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
+    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| starter.flow(flow)).collect();
+    Ok((built?.into_iter().unzip(), starter))
 }
 
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
@@ -40,15 +40,22 @@ pub(super) fn written(plugin: &PluginConfig) -> Version {
     Version { digest: component.map(|bytes| digest_of(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
 }
 
-struct Builder<'a> {
-    versions: &'a Versions,
-    audit: &'a Audit,
+/// Builds chains.
+pub(super) struct Starter {
+    versions: Versions,
+    audit: Audit,
     engine: Engine,
-    wiring: &'a Wiring,
+    wiring: Wiring,
+}
+
+/// A chain that is to follow a running one, and the versions it is made of.
+pub(super) struct Rehearsed {
+    pub(super) successor: Successor,
+    pub(super) picks: Vec<Pick>,
 }
 
 /// The versions that a plugin may be started with.
-struct Pick {
+pub(super) struct Pick {
     written: Version,
     is_tried_again: bool,
     /// Best first; without a path, the component is the config's.
@@ -59,14 +66,38 @@ struct Pick {
     has_fallen_back: bool,
 }
 
-impl Builder<'_> {
-    fn flow(&self, flow: &chain::Config) -> Result<(Arc<Chain>, Vec<Started>), Error> {
+impl Starter {
+    /// Makes the chain that is to follow `old`, of the versions that a start would take. Unlike at a start nothing else is
+    /// run where one of them cannot be used: `old` runs.
+    pub(super) fn rehearse(&self, flow: &chain::Config, old: &Chain) -> Result<Rehearsed, chain::Error> {
+        let mut picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
+        loop {
+            match old.rehearse(picked(flow, &picks), self.wiring.clone()) {
+                Ok(successor) => return Ok(Rehearsed { successor, picks }),
+                Err(error) if has_another_signature(flow, &mut picks, &error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes what runs now. Waits for the disk.
+    pub(super) fn note_all(&self, flow: &chain::Config, chain: &Chain, picks: Vec<Pick>) -> Vec<Started> {
+        picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, chain, index, pick)).collect()
+    }
+
+    /// Nothing is shown of a flow that is gone.
+    pub(super) fn forget(&self, flow: &str) {
+        self.wiring.metrics.forget(flow);
+    }
+
+    /// Builds the chain of a flow.
+    pub(super) fn flow(&self, flow: &chain::Config) -> Result<(Arc<Chain>, Vec<Started>), Error> {
         let mut picks: Vec<Pick> = flow.plugins.iter().map(|plugin| self.pick(flow, plugin)).collect();
         let mut first = None;
         loop {
             match Chain::build(picked(flow, &picks), &self.engine, self.wiring.clone()) {
                 Ok(chain) => {
-                    let begun = picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, &chain, index, pick)).collect();
+                    let begun = self.note_all(flow, &chain, picks);
                     return Ok((Arc::new(chain), begun));
                 }
                 Err(error) => {
@@ -172,6 +203,17 @@ impl Builder<'_> {
         let (old, new) = (old.digest.clone(), new.digest.clone());
         self.audit.note(&Event { old, new, why, ..Event::now(&Who::Start, flow, plugin, what) });
     }
+}
+
+/// Goes on to the same component beside the config's signature, where that of the kept one is not let in any more.
+fn has_another_signature(flow: &chain::Config, picks: &mut [Pick], error: &chain::Error) -> bool {
+    let index = error.plugin().and_then(|name| flow.plugins.iter().position(|plugin| plugin.name == *name));
+    let pick = index.filter(|_| matches!(error, chain::Error::Denied { .. })).map(|index| &mut picks[index]);
+    let Some(pick) = pick.filter(|pick| matches!(&*pick.left, [(failed, _), (next, _), ..] if failed == next)) else {
+        return false;
+    };
+    pick.left.remove(0);
+    true
 }
 
 /// Says why what the config says is not what runs.

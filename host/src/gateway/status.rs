@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
+use super::door::Doors;
 use super::plugins::Candidate;
 use crate::chain::{Chain, PluginInfo};
 use crate::config::Config;
@@ -290,7 +291,7 @@ pub(super) struct Reporter {
     config: Config,
     registry: Registry,
     spool: Arc<Spool>,
-    chains: Vec<Arc<Chain>>,
+    doors: Doors,
     versions: Versions,
     started: Instant,
 }
@@ -302,7 +303,7 @@ impl Reporter {
             config: gateway.config.clone(),
             registry: gateway.registry.clone(),
             spool: Arc::clone(&gateway.spool),
-            chains: gateway.chains.clone(),
+            doors: gateway.doors.clone(),
             versions: gateway.versions.clone(),
             started: Instant::now(),
         }
@@ -322,7 +323,7 @@ impl Reporter {
                 memory_limit_bytes: self.config.gateway.memory_bytes,
             }),
             sources: self.config.sources.iter().map(|source| source_of(&samples, &source.name)).collect(),
-            flows: self.chains.iter().map(|chain| running_flow(&samples, chain, &self.versions)).collect(),
+            flows: self.doors.chains().iter().map(|(_, chain)| running_flow(&samples, chain, &self.versions)).collect(),
             uplinks: self.config.uplinks.iter().map(|uplink| uplink_of(&samples, &uplink.name)).collect(),
             store: Store { why: super::health::store_trouble(&account), ..spool.store },
             ..spool

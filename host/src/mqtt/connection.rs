@@ -97,6 +97,11 @@ impl Connection {
         self.session.subscribe(subscriptions);
     }
 
+    /// Queues an UNSUBSCRIBE.
+    pub fn unsubscribe(&mut self, filters: &[String]) {
+        self.session.unsubscribe(filters);
+    }
+
     /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
     /// Maximum, counted from the oldest unacknowledged one.
     pub fn room(&self) -> usize {

@@ -47,6 +47,12 @@ impl Metrics {
         registry.register(Box::new(missed.clone()))?;
         Ok(Self { bytes, missed })
     }
+
+    /// Takes away what is shown of a flow.
+    pub fn forget(&self, flow: &str) {
+        // An error means that nothing is shown of it.
+        let _ = (self.bytes.remove_label_values(&[flow]), self.missed.remove_label_values(&[flow]));
+    }
 }
 
 /// The recording of one flow.

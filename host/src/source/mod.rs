@@ -87,6 +87,8 @@ pub struct Config {
     pub qos: Qos,
     /// What goes where.
     pub routes: Vec<Route>,
+    /// Filters that the session may still have and no route needs: they are taken back.
+    pub obsolete: Vec<String>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
     pub max_unsettled_bytes: usize,
     /// Longest topic in bytes; a longer one is parked by its head.
@@ -95,6 +97,17 @@ pub struct Config {
     pub max_payload_bytes: usize,
     /// Whether the broker has had a session of ours before this start.
     pub mark: SessionMark,
+}
+
+impl Config {
+    /// This one, of a source that has worked with `before` until now.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        let wanted = serve::filters(&self);
+        let had = before.obsolete.iter().cloned().chain(serve::filters(before));
+        self.obsolete = had.filter(|filter| !wanted.contains(filter)).collect();
+        self
+    }
 }
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all

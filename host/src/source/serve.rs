@@ -26,6 +26,7 @@ pub(super) struct Source {
     meters: Arc<Meters>,
     mark: SessionMark,
     subscriptions: Vec<Subscription>,
+    obsolete: Vec<String>,
     max_bytes: usize,
     receive_maximum: u16,
     grant_deadline: Duration,
@@ -45,6 +46,7 @@ impl Source {
         Self {
             sorter: Sorter::new(&config, borders),
             subscriptions: subscriptions(&config),
+            obsolete: config.obsolete,
             name: config.name,
             mark: config.mark,
             unsettled: Unsettled::default(),
@@ -74,6 +76,10 @@ impl Source {
             redial.online(established);
         } else {
             connection.subscribe(&self.subscriptions);
+        }
+        if established.session_present && !self.obsolete.is_empty() {
+            // Behind what is wanted, which may cover it: nothing is missed in between.
+            connection.unsubscribe(&self.obsolete);
         }
         let ended = self.exchange(&mut connection, established, redial, stop).await;
         self.part(&connection, matches!(ended, Err(Ended::Fault)));
@@ -229,6 +235,11 @@ impl Source {
 
 /// The filters of all routes, without those that another one covers: a broker may send a message once for each.
 fn subscriptions(config: &Config) -> Vec<Subscription> {
+    filters(config).into_iter().map(|filter| Subscription { filter, qos: config.qos }).collect()
+}
+
+/// The filters of [`subscriptions`].
+pub(super) fn filters(config: &Config) -> Vec<String> {
     let filters: Vec<String> = config.routes.iter().map(|route| route.pattern.filter()).collect();
     let is_needed = |(index, filter): &(usize, &String)| {
         !filters
@@ -236,6 +247,5 @@ fn subscriptions(config: &Config) -> Vec<Subscription> {
             .enumerate()
             .any(|(other, outer)| other != *index && covers(outer, filter) && (other < *index || !covers(filter, outer)))
     };
-    let needed = filters.iter().enumerate().filter(is_needed);
-    needed.map(|(_, filter)| Subscription { filter: filter.clone(), qos: config.qos }).collect()
+    filters.iter().enumerate().filter(is_needed).map(|(_, filter)| filter.clone()).collect()
 }

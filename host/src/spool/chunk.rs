@@ -22,7 +22,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
@@ -118,7 +118,10 @@ pub(super) struct Content {
 
 /// The flows of the config, by number and by name.
 #[derive(Debug)]
-pub(super) struct Flows {
+pub(super) struct Flows(RwLock<Names>);
+
+#[derive(Debug)]
+struct Names {
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, FlowId>,
 }
@@ -127,17 +130,31 @@ impl Flows {
     /// In the config's order.
     pub(super) fn new(names: &[Arc<str>]) -> Self {
         let ids = (0..).zip(names).map(|(id, name)| (Arc::clone(name), FlowId(id))).collect();
-        Self { names: names.to_vec(), ids }
+        Self(RwLock::new(Names { names: names.to_vec(), ids }))
     }
 
     /// The name; empty when there is none.
     pub(super) fn name(&self, id: FlowId) -> Arc<str> {
-        self.names.get(usize::from(id.0)).map_or_else(|| Arc::from(""), Arc::clone)
+        self.read().names.get(usize::from(id.0)).map_or_else(|| Arc::from(""), Arc::clone)
     }
 
     /// The number today.
     pub(super) fn id(&self, name: &str) -> FlowId {
-        self.ids.get(name).copied().unwrap_or(UNKNOWN_FLOW)
+        self.read().ids.get(name).copied().unwrap_or(UNKNOWN_FLOW)
+    }
+
+    /// One more flow, which gets the next number, unless it is known.
+    pub(super) fn learn(&self, name: &Arc<str>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let id = FlowId(u16::try_from(all.names.len()).unwrap_or(u16::MAX));
+        if !all.ids.contains_key(name) {
+            all.ids.insert(Arc::clone(name), id);
+            all.names.push(Arc::clone(name));
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

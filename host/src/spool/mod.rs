@@ -115,6 +115,11 @@ impl Spool {
         self.shared.boot
     }
 
+    /// The flow that got the next number.
+    pub fn learn_flow(&self, name: &Arc<str>) {
+        self.shared.flows.learn(name);
+    }
+
     /// The numbers; memory work only.
     pub fn account(&self) -> Account {
         self.shared.account()

@@ -104,10 +104,15 @@ impl Outlet for Shared {
     }
 
     fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
-        let (found, damaged) = self.read_store(|store| store.state_of(&state::prefix(flow, plugin)))?;
+        let prefix = state::prefix(flow, plugin);
+        // Of a plugin that was there a moment ago, and newer than what the disk has.
+        let waiting = locked(&self.checkpoints).of(&prefix);
+        let (mut found, damaged) = self.read_store(|store| store.state_of(&prefix))?;
         if damaged > 0 {
             tracing::error!(flow, plugin, keys = damaged, "what a plugin remembered under some keys is damaged on disk and lost");
         }
+        found.retain(|entry| !waiting.iter().any(|newer| newer.key == entry.key));
+        found.extend(waiting.into_iter().filter(|entry| entry.value.is_some()));
         Ok(found)
     }
 

@@ -71,6 +71,17 @@ impl Checkpoints {
         }
     }
 
+    /// What waits of one plugin, each key once.
+    pub(super) fn of(&self, prefix: &[u8]) -> Vec<Remembered> {
+        let own = self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let remembered = |(key, change): (&Vec<u8>, &Change)| Remembered {
+            key: Bytes::copy_from_slice(&key[prefix.len()..]),
+            version: change.version,
+            value: change.value.clone(),
+        };
+        own.map(remembered).collect()
+    }
+
     /// When they want to be written (running clock).
     pub(super) fn due(&self) -> Option<u64> {
         self.since_us.map(|since| since.saturating_add(LINGER_US))

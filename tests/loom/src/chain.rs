@@ -7,6 +7,10 @@ pub mod inboxes;
 
 pub struct Returned;
 
+mod handover {
+    pub struct Leave;
+}
+
 mod live {
     pub struct Live;
 }

@@ -194,7 +194,7 @@ impl Rig {
     fn after(outlet: Arc<Collector>, config: Config) -> Result<Self, Error> {
         let registry = Registry::new();
         let mint = Arc::new(Mint::new(7));
-        let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap() };
+        let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap(), failed: Arc::default() };
         let chain = Chain::build(config, engine(), wiring)?;
         Ok(Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() })
     }

@@ -2,6 +2,7 @@
 
 mod back;
 mod change;
+mod flows;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use std::sync::mpsc::Receiver;
 
 use serde_json::Value;
 
-use super::order::{Outcome, Swap};
+use super::order::{Line, Name, Outcome, Rollback, Swap};
 use super::{Desk, Parts, Place};
 use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
+use crate::gateway::inlets::Inlets;
 use crate::gateway::start::{Started, signature, written};
 use crate::telemetry::with_causes;
 use crate::trust;
@@ -26,9 +28,9 @@ pub(in crate::gateway) enum Request {
     /// The config is to be read again.
     Reload { id: Option<u64>, who: Who },
     /// An operator has another version.
-    Swap { id: u64, place: Place, order: Swap, component: Option<Vec<u8>>, who: Who },
+    Swap { id: u64, order: Swap, component: Option<Vec<u8>>, who: Who },
     /// An operator wants an earlier version.
-    Rollback { id: u64, place: Place, to: Option<String>, who: Who },
+    Rollback { id: u64, order: Rollback, who: Who },
     /// A plugin keeps failing.
     Opened { flow: usize, opened: Opened },
     /// The gateway stops.
@@ -83,6 +85,7 @@ impl About {
 
 pub(super) struct Driver {
     parts: Parts,
+    inlets: Inlets,
     desk: Desk,
     /// What the config says of each plugin, as it was last seen.
     written: Vec<Vec<Version>>,
@@ -93,12 +96,12 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(parts: Parts, desk: Desk) -> std::io::Result<Self> {
+    pub(super) fn new(parts: Parts, inlets: Inlets, desk: Desk) -> std::io::Result<Self> {
         let written = |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
         let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
-        Ok(Self { parts, desk, written, watched, watch, in_vain: Vec::new() })
+        Ok(Self { parts, inlets, desk, written, watched, watch, in_vain: Vec::new() })
     }
 
     pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
@@ -111,18 +114,32 @@ impl Driver {
                 Request::Changed { path, .. } if path == self.parts.origin.path => self.reload(None, &Who::Config),
                 Request::Changed { path, content } => self.replace(&path, &content),
                 Request::Reload { id, who } => self.reload(id, &who),
-                Request::Swap { id, place, order, component, who } => {
-                    self.swap(&Turn { id, place, who: &who }, order, component);
+                Request::Swap { id, order, component, who } => {
+                    if let Some(place) = self.still_there(id, &order.plugin) {
+                        self.swap(&Turn { id, place, who: &who }, order, component);
+                    }
                     self.desk.board.end(id);
                 }
-                Request::Rollback { id, place, to, who } => {
-                    self.roll_back(&Turn { id, place, who: &who }, to.as_deref());
+                Request::Rollback { id, order, who } => {
+                    if let Some(place) = self.still_there(id, &order.plugin) {
+                        self.roll_back(&Turn { id, place, who: &who }, order.to.as_deref());
+                    }
                     self.desk.board.end(id);
                 }
                 Request::Opened { flow, opened } => self.fail_over(flow, &opened),
                 Request::Stop => return,
             }
         }
+    }
+
+    /// Where a plugin is by now: its flow may be another one since the order came.
+    fn still_there(&self, id: u64, plugin: &Name) -> Option<Place> {
+        let place = self.desk.place(plugin);
+        if let Err(why) = &place {
+            tracing::warn!(plugin = plugin.0, "nothing is changed: {why}");
+            self.desk.board.push(id, Line::Gone { plugin: plugin.0.clone() });
+        }
+        place.ok()
     }
 
     /// What was under way when the gateway ended, and files that have changed since they were read for the start.

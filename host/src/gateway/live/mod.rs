@@ -1,9 +1,8 @@
 //! Live change: what the files say, what the config says and what an operator asks for, while the gateway runs.
 //!
 //! One thread drives all of it, off the data path, so that no two changes meet; it touches neither sources nor uplinks,
-//! so a dark upstream cannot hold it up. A plugin's component and settings change live; any other change of the config
-//! says that it needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it
-//! goes on.
+//! so a dark upstream cannot hold it up. Flows and their plugins change live; any other change of the config says that it
+//! needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it goes on.
 
 mod board;
 mod driver;
@@ -15,12 +14,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use board::{Board, Place};
-pub use order::{Canary, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
+pub use order::{Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
 
 use super::audit::Audit;
-use super::start::Started;
+use super::door::Doors;
+use super::inlets::Inlets;
+use super::start::{Started, Starter};
 use crate::chain::Chain;
 use crate::config::{Config, Sources};
+use crate::recording;
+use crate::spool::Spool;
 use crate::versions::Versions;
 use crate::versions::history::Who;
 use driver::{Driver, Request};
@@ -37,14 +40,20 @@ pub(super) struct Parts {
     pub(super) config: Config,
     /// Where it came from.
     pub(super) origin: Sources,
-    /// The chains of its flows.
-    pub(super) chains: Vec<Arc<Chain>>,
+    /// The doors of its flows.
+    pub(super) doors: Doors,
     /// Which versions run.
     pub(super) versions: Versions,
     /// Who changed what.
     pub(super) audit: Audit,
     /// How they were started.
     pub(super) started: Vec<Vec<Started>>,
+    /// Builds more of them.
+    pub(super) starter: Starter,
+    /// What is counted of recordings.
+    pub(super) recordings: recording::Metrics,
+    /// Knows the flows by number.
+    pub(super) spool: Arc<Spool>,
 }
 
 /// The running thread.
@@ -55,16 +64,12 @@ pub(super) struct Live {
 
 impl Live {
     /// Watches the plugin files and the config file.
-    pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
+    pub(super) fn start(parts: Parts, inlets: Inlets) -> std::io::Result<Self> {
         let (requests, waiting) = sync_channel(WAITING);
         let board = Board::default();
-        let desk = Desk { requests, board, chains: parts.chains.clone() };
-        for (flow, chain) in desk.chains.iter().enumerate() {
-            let desk = desk.clone();
-            // Where there is no room it opens again.
-            chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
-        }
-        let mut driver = Driver::new(parts, desk.clone())?;
+        let desk = Desk { requests, board, doors: parts.doors.clone() };
+        desk.doors.chains().iter().for_each(|(flow, chain)| desk.hear(*flow, chain));
+        let mut driver = Driver::new(parts, inlets, desk.clone())?;
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
         Ok(Self { desk, driver })
     }
@@ -85,7 +90,7 @@ impl Live {
         self.desk.offer(Request::Stop);
         while !self.driver.is_finished() {
             for Place { flow, plugin } in self.desk.board.under_way() {
-                self.desk.chains[flow].cancel(plugin, "the gateway stops");
+                self.desk.cancel_at(Place { flow, plugin }, "the gateway stops");
             }
             std::thread::park_timeout(STOPPING);
         }
@@ -100,7 +105,7 @@ impl Live {
 pub(super) struct Desk {
     requests: SyncSender<Request>,
     board: Board,
-    chains: Vec<Arc<Chain>>,
+    doors: Doors,
 }
 
 /// What somebody wants done.
@@ -120,11 +125,9 @@ impl Desk {
     pub(super) fn swap(&self, order: Swap, component: Option<Vec<u8>>, who: Who) -> Result<Receipt, String> {
         let place = self.place(&order.plugin)?;
         if order.replace && self.board.under_way().contains(&place) {
-            let Place { flow, plugin } = place;
-            self.chains[flow].cancel(plugin, &format!("{} put another version in its place", who.name()));
+            self.cancel_at(place, &format!("{} put another version in its place", who.name()));
             return self.submit(Wish { place: Some(place), what: "swaps", alone: false }, &who, |id| Request::Swap {
                 id,
-                place,
                 order,
                 component,
                 who: who.clone(),
@@ -132,7 +135,6 @@ impl Desk {
         }
         self.submit(Wish { place: Some(place), what: "swaps", alone: true }, &who, |id| Request::Swap {
             id,
-            place,
             order,
             component,
             who: who.clone(),
@@ -154,11 +156,10 @@ impl Desk {
                 Err(self.busy(place, "it can be ended as soon as it has begun"))
             };
         }
-        let to = order.to.clone();
+        let order = order.clone();
         self.submit(Wish { place: Some(place), what: "rolls back", alone: true }, &who, |id| Request::Rollback {
             id,
-            place,
-            to,
+            order,
             who: who.clone(),
         })
     }
@@ -170,7 +171,7 @@ impl Desk {
     pub(super) fn promote(&self, plugin: &Name, who: &Who) -> Result<Receipt, String> {
         let place = self.place(plugin)?;
         let change = self.follow(plugin)?;
-        if self.chains[place.flow].promote(place.plugin) {
+        if self.doors.chain(place.flow).is_some_and(|chain| chain.promote(place.plugin)) {
             tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a phase of a change early");
             return Ok(change);
         }
@@ -223,12 +224,9 @@ impl Desk {
     /// # Errors
     /// There is none, or several.
     pub(super) fn place(&self, Name(name): &Name) -> Result<Place, String> {
-        let all = self.chains.iter().enumerate().flat_map(|(flow, chain)| {
-            chain
-                .plugins()
-                .into_iter()
-                .enumerate()
-                .map(move |(plugin, info)| (Place { flow, plugin }, chain.name().clone(), info.name))
+        let all = self.doors.chains().into_iter().flat_map(|(flow, chain)| {
+            let plugins = chain.plugins().into_iter().enumerate();
+            plugins.map(move |(plugin, info)| (Place { flow, plugin }, Arc::clone(chain.name()), info.name))
         });
         let all: Vec<_> = all.collect();
         let is_it = |flow: &str, plugin: &str| match name.split_once('/') {
@@ -248,11 +246,22 @@ impl Desk {
     }
 
     fn cancel(&self, place: Place, who: &Who) -> bool {
-        let is_cancelled = self.chains[place.flow].cancel(place.plugin, &format!("{} rolled it back", who.name()));
+        let is_cancelled = self.cancel_at(place, &format!("{} rolled it back", who.name()));
         if is_cancelled {
             tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a change");
         }
         is_cancelled
+    }
+
+    /// Hears of the chain's plugins that keep failing.
+    fn hear(&self, flow: usize, chain: &Chain) {
+        let desk = self.clone();
+        // Where there is no room it opens again.
+        chain.on_opened(move |opened| _ = desk.offer(Request::Opened { flow, opened }));
+    }
+
+    fn cancel_at(&self, Place { flow, plugin }: Place, why: &str) -> bool {
+        self.doors.chain(flow).is_some_and(|chain| chain.cancel(plugin, why))
     }
 
     fn submit(&self, wish: Wish<'_>, who: &Who, request: impl FnOnce(u64) -> Request) -> Result<Receipt, String> {
@@ -283,7 +292,7 @@ impl Desk {
     }
 
     fn name(&self, place: Place) -> String {
-        let chain = &self.chains[place.flow];
+        let Some(chain) = self.doors.chain(place.flow) else { return String::new() };
         let plugin = chain.plugins().get(place.plugin).map(|info| Arc::clone(&info.name)).unwrap_or_default();
         format!("{}/{plugin}", chain.name())
     }

@@ -117,7 +117,9 @@ pub enum Line {
     Difference {
         /// Plugins that change live, as `FLOW/PLUGIN`.
         plugins: Vec<String>,
-        /// Tables whose changes need a restart.
+        /// Flows that change live.
+        flows: Vec<String>,
+        /// Tables and keys whose changes need a restart.
         restart: Vec<String>,
     },
     /// The config cannot be read, and nothing was changed.
@@ -127,8 +129,57 @@ pub enum Line {
         /// The same for programs.
         json: serde_json::Value,
     },
+    /// The plugin left the config while the order waited.
+    Gone {
+        /// As it was asked for.
+        plugin: String,
+    },
+    /// What has become of a flow that is another one in the config.
+    Flow(FlowVerdict),
     /// How the change of one plugin ended.
     Verdict(Verdict),
+}
+
+/// What has become of a flow that is another one in the config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowVerdict {
+    /// The flow.
+    pub flow: String,
+    /// What was done.
+    pub verdict: Done,
+    /// Why nothing was.
+    pub why: Option<String>,
+    /// How long its messages waited for the new chain, microseconds.
+    pub pause_us: Option<u64>,
+}
+
+/// What was done with a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// Another chain runs, on the state of the one before.
+    Replaced,
+    /// It gets other messages.
+    Rerouted,
+    /// It runs.
+    Added,
+    /// It is gone, when it had done what it had.
+    Removed,
+    /// Nothing: it runs as before.
+    Refused,
+}
+
+impl Done {
+    /// The name in history and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::Rerouted => "rerouted",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// How the change of one plugin ended.

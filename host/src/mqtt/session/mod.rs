@@ -163,7 +163,7 @@ impl Session {
                 self.echo(wire::pubcomp, packet_id);
             }
             Packet::SubAck { packet_id, codes } => events.push(self.subscribed(packet_id, &codes)?),
-            Packet::PingResp => {}
+            Packet::PingResp | Packet::UnsubAck => {}
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
             Packet::ConnAck(_) => return Err(Error::Protocol("a second CONNACK".to_owned())),
         }
@@ -237,6 +237,17 @@ impl Session {
                 refused.extend(filters.into_iter().map(|filter| (filter, why.to_owned())));
                 self.ready.push(Event::Subscribed { refused });
             }
+        }
+    }
+
+    /// Queues UNSUBSCRIBE. What cannot be sent is left: it costs messages that nobody wants, and no more.
+    pub(super) fn unsubscribe(&mut self, filters: &[String]) {
+        let filters: Vec<_> = filters.iter().filter(|filter| wire::check_filter(filter).is_ok()).cloned().collect();
+        let Some(packet_id) = self.subscribe_id().filter(|_| !filters.is_empty()) else { return };
+        let before = self.out.len();
+        let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
+        if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
+            self.out.truncate(before);
         }
     }
 

@@ -31,6 +31,7 @@ const PUBREC: u8 = 0x50;
 const PUBREL: u8 = 0x62;
 const PUBCOMP: u8 = 0x70;
 const PINGREQ: [u8; 2] = [0xC0, 0x00];
+const UNSUBACK: u8 = 0xB0;
 const PINGRESP: u8 = 0xD0;
 const DISCONNECT: [u8; 2] = [0xE0, 0x00];
 
@@ -74,6 +75,8 @@ pub(super) enum Packet {
         packet_id: u16,
         codes: Vec<u8>,
     },
+    /// What it says of the filters is nothing we could act on.
+    UnsubAck,
     PingResp,
     Disconnect {
         code: u8,
@@ -225,6 +228,9 @@ impl Wire {
         if frame.first == PINGRESP && body.is_empty() {
             return Ok(Packet::PingResp);
         }
+        if frame.first == UNSUBACK {
+            return Ok(Packet::UnsubAck);
+        }
         match self.version {
             Version::V5 => v5::decode(frame.first, frame.header, bytes),
             Version::V311 => v4::decode(bytes),
@@ -250,6 +256,14 @@ impl Wire {
         match self.version {
             Version::V5 => v5::subscribe(packet_id, subscriptions, out),
             Version::V311 => v4::subscribe(packet_id, subscriptions, out),
+        }
+    }
+
+    /// Appends UNSUBSCRIBE.
+    pub(super) fn unsubscribe(&self, packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
+        match self.version {
+            Version::V5 => v5::unsubscribe(packet_id, filters, out),
+            Version::V311 => v4::unsubscribe(packet_id, filters, out),
         }
     }
 

@@ -49,6 +49,13 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
     Ok(())
 }
 
+/// Appends UNSUBSCRIBE.
+pub(super) fn unsubscribe(packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
+    let packet = v4::Unsubscribe { pkid: packet_id, topics: filters };
+    V4::Unsubscribe(packet).write(out, usize::MAX).map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
+    Ok(())
+}
+
 /// Appends SUBSCRIBE. 3.1.1 repeats retained messages on every subscribe.
 pub(super) fn subscribe(packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
     let filters = subscriptions.iter().map(|wanted| v4::SubscribeFilter::new(wanted.filter.clone(), level(wanted.qos)));

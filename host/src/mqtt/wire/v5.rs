@@ -120,6 +120,13 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
     Ok(())
 }
 
+/// Appends UNSUBSCRIBE.
+pub(super) fn unsubscribe(packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
+    let packet = v5::Unsubscribe { pkid: packet_id, filters, properties: None };
+    V5::Unsubscribe(packet).write(out, None).map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
+    Ok(())
+}
+
 /// Appends SUBSCRIBE: retained messages only for a new subscription, with their retain flag.
 pub(super) fn subscribe(packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
     let filter = |wanted: &&Subscription| v5::Filter {

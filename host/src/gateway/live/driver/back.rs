@@ -19,6 +19,10 @@ impl Driver {
     /// The last good version takes the place of one that keeps failing, if it fails on less of the same messages.
     pub(super) fn fail_over(&mut self, flow: usize, opened: &Opened) {
         let place = Place { flow, plugin: opened.plugin };
+        if !self.places().contains(&place) {
+            // The flow is another one by now.
+            return;
+        }
         let Some(entry) = self.entry(place).filter(|entry| *entry.confirmed.digest == *opened.digest) else { return };
         let Some(target) = entry.good_before().filter(|target| target.digest != entry.confirmed.digest) else { return };
         let pair = (entry.confirmed.digest.clone(), target.digest.clone());

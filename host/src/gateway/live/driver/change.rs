@@ -70,7 +70,8 @@ impl Driver {
             plan: candidate.plan,
             verify: (!is_builtin(candidate.component.as_deref())).then_some(Verify(&verify)),
         };
-        let result = self.parts.chains[flow].swap(plugin, change, &|event| self.tell(turn, event));
+        let Some(chain) = self.parts.doors.chain(flow) else { return Outcome::Refused };
+        let result = chain.swap(plugin, change, &|event| self.tell(turn, event));
         let component = candidate.component.as_deref();
         let signed = component.and_then(|component| signed_version(spec, component, signature));
         let code = component.map(|component| Code { component, signature, signed: signed.as_ref() });

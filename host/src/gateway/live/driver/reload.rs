@@ -36,12 +36,16 @@ impl Driver {
         let difference = config::difference(&self.parts.config, new);
         let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
         let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
-        self.desk.board.push(id, Line::Difference { plugins, restart: difference.other.clone() });
+        let flows = difference.flows.iter().map(|change| change.name.clone()).collect();
+        self.desk.board.push(id, Line::Difference { plugins, flows, restart: difference.other.clone() });
         if difference.is_empty() {
             return tracing::debug!("the config is unchanged");
         }
-        let why = Some(format!("{} plugins; restart: [{}]", difference.plugins.len(), difference.other.join(", ")));
+        let (plugins, flows, restart) = (difference.plugins.len(), difference.flows.len(), difference.other.join(", "));
+        let why = Some(format!("{flows} flows, {plugins} plugins; restart: [{restart}]"));
         self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "reloaded") });
+        // They wait for no probation.
+        self.change_flows(id, who, new, &difference.flows);
         for change in difference.plugins {
             self.apply(&Turn { id, place: place(&change), who }, change);
         }
@@ -49,7 +53,7 @@ impl Driver {
         if !difference.other.is_empty() {
             tracing::warn!(
                 tables = difference.other.join(", "),
-                "these changes of the config need a restart; plugins and their settings change live"
+                "these changes of the config need a restart; flows and their plugins change live"
             );
         }
     }

@@ -1,0 +1,197 @@
+//! One chain takes over from another while messages wait: the same flow by another config.
+//!
+//! *Rehearse*, while the old one works: the new chain's plugins are vetted, compiled and configured; each gets a copy of
+//! the state that the plugin of its name has in the old chain, shared out among the new lanes, and an empty batch and a
+//! tick. *Follow*, while nothing is delivered to either: the old lanes work off their inboxes, give their state and
+//! wait; the new lanes begin with it; then the old ones end. Whatever goes wrong, the old lanes go on as if nothing had
+//! been: their instances were never touched. State goes by the plugin's name, so it survives another number of lanes and
+//! another place in the chain; it is handed over in memory, so also where none is kept on disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::fault::{Fault, FaultKind};
+use super::live::Live;
+use super::recall::Memory;
+use super::settings::{Config, PluginConfig};
+use super::start::Frame;
+use super::state::Snapshot;
+use super::version::Version;
+use super::{Chain, Error, Wiring, lane_of};
+use crate::clock::Now;
+
+/// How long the lanes may take to work off their inboxes and give their state.
+const LEAVE: Duration = Duration::from_secs(60);
+
+/// What a plugin in one lane leaves to the plugin of its name in the next chain.
+pub(super) struct Legacy {
+    pub(super) plugin: Arc<str>,
+    pub(super) snapshot: Snapshot,
+    /// The disk has it.
+    pub(super) is_kept: bool,
+}
+
+/// A lane's way out.
+pub(super) struct Leave {
+    state: SyncSender<Result<Vec<Legacy>, String>>,
+    end: Receiver<()>,
+}
+
+impl Leave {
+    /// Gives the state away and waits: `true` when the lane is to end, `false` when it is to go on.
+    pub(super) fn wait(self, state: Result<Vec<Legacy>, String>) -> bool {
+        // Nobody there who takes it is as good as nobody who says that it is to end.
+        self.state.send(state).is_ok() && self.end.recv().is_ok()
+    }
+}
+
+/// Lanes that wait. Dropped, it lets them go on.
+struct Leaving(Vec<SyncSender<()>>);
+
+impl Leaving {
+    fn end(self) {
+        // A lane that is gone has ended.
+        for lane in self.0 {
+            let _ = lane.send(());
+        }
+    }
+}
+
+/// What the plugins of a chain leave, by their names.
+type Legacies = HashMap<Arc<str>, Vec<Legacy>>;
+
+/// A chain that was rehearsed and has no lanes yet.
+pub struct Successor {
+    frame: Frame,
+}
+
+impl Chain {
+    /// Makes the chain that is to follow this one, which works on meanwhile. Blocks for as long as that takes: seconds at
+    /// worst.
+    ///
+    /// # Errors
+    /// As [`Chain::build`], and when a plugin does not read the state of its name here.
+    pub fn rehearse(&self, config: Config, wiring: Wiring) -> Result<Successor, Error> {
+        let frame = Frame::new(config, &self.shared.engine, wiring)?;
+        let legacies = self.legacies()?;
+        frame.beside(|| {
+            for (version, config) in &frame.plugins() {
+                for (lane, snapshot) in inherited(legacies.get(&config.name), frame.lanes()).iter().enumerate() {
+                    let now_us = Now::read().wall_us;
+                    frame.instance(version, lane)?.rehearse(snapshot, now_us).map_err(|fault| unfit(version, fault))?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Successor { frame })
+    }
+
+    /// What each plugin would leave by now.
+    fn legacies(&self) -> Result<Legacies, Error> {
+        let mut legacies = Legacies::new();
+        for (index, version) in self.shared.versions().iter().enumerate() {
+            let plugin = &version.reference.name;
+            let lost = |why| Error::Inherit { plugin: Arc::clone(plugin), why };
+            for snapshot in self.copies(index).map_err(lost)? {
+                let legacy = Legacy { plugin: Arc::clone(plugin), snapshot, is_kept: version.checkpoint.is_some() };
+                legacies.entry(Arc::clone(plugin)).or_default().push(legacy);
+            }
+        }
+        Ok(legacies)
+    }
+
+    fn names(&self) -> Vec<Arc<str>> {
+        self.shared.versions().iter().map(|version| Arc::clone(&version.reference.name)).collect()
+    }
+
+    /// Has all lanes work off their inboxes, give their state and wait.
+    fn leave(&self) -> Result<(Legacies, Leaving), String> {
+        let (mut ends, mut states) = (Vec::new(), Vec::new());
+        for inbox in &self.inboxes {
+            let ((state, given), (end, ended)) = (sync_channel(1), sync_channel(1));
+            inbox.leave(Leave { state, end: ended });
+            ends.push(end);
+            states.push(given);
+        }
+        let (deadline, mut legacies) = (Instant::now() + LEAVE, Legacies::new());
+        for state in states {
+            let state = state.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            for legacy in state.unwrap_or_else(|why| Err(unanswered(why)))? {
+                legacies.entry(Arc::clone(&legacy.plugin)).or_default().push(legacy);
+            }
+        }
+        Ok((legacies, Leaving(ends)))
+    }
+}
+
+fn unanswered(why: RecvTimeoutError) -> String {
+    match why {
+        RecvTimeoutError::Timeout => format!("a lane has not worked off its messages within {LEAVE:?}"),
+        RecvTimeoutError::Disconnected => "a lane has ended".to_owned(),
+    }
+}
+
+impl Successor {
+    /// Takes over from `old`, to which nothing is delivered meanwhile, nor to this.
+    ///
+    /// # Errors
+    /// `old` goes on with its state.
+    pub fn follow(self, old: &Chain) -> Result<Chain, Error> {
+        let flow = Arc::clone(old.name());
+        let (legacies, leaving) = old.leave().map_err(|why| Error::Leave { flow, why })?;
+        let metrics = self.frame.metrics().clone();
+        let chain = self.frame.start(|frame, version, config| frame.take_over(version, config, &legacies))?;
+        leaving.end();
+        old.join();
+        metrics.prune(&chain.shared.name, &chain.names(), chain.inboxes.len());
+        Ok(chain)
+    }
+}
+
+impl std::fmt::Debug for Successor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Successor").finish_non_exhaustive()
+    }
+}
+
+impl Frame {
+    /// Instances of a plugin, one for each lane, with the state of its name: from the chain before, or from the disk.
+    fn take_over(&self, version: &Arc<Version>, config: &PluginConfig, legacies: &Legacies) -> Result<Vec<Live>, Error> {
+        let Some(legacies) = legacies.get(&config.name) else { return self.recall(version, config) };
+        let mut lives = Vec::new();
+        for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
+            let mut live = self.instance(version, lane)?;
+            live.adopt(snapshot, Now::read().wall_us).map_err(|fault| unfit(version, fault))?;
+            lives.push(live);
+        }
+        Ok(lives)
+    }
+
+    /// The same at a start, or of a plugin that is new in the flow.
+    pub(super) fn recall(&self, version: &Arc<Version>, config: &PluginConfig) -> Result<Vec<Live>, Error> {
+        let (outlet, engine) = self.surroundings();
+        Memory::recall(version, config, outlet, self.lanes())?.start(version, config, engine, outlet)
+    }
+
+    fn instance(&self, version: &Arc<Version>, lane: usize) -> Result<Live, Error> {
+        let (_, engine) = self.surroundings();
+        Live::start(version, engine, lane, Now::read().wall_us).map_err(|fault| unfit(version, fault))
+    }
+}
+
+fn unfit(version: &Version, fault: Fault) -> Error {
+    let plugin = Arc::clone(&version.reference.name);
+    match fault.kind {
+        FaultKind::State => Error::Inherit { plugin, why: fault.message },
+        _ => Error::Instantiate { plugin, source: Box::new(fault) },
+    }
+}
+
+/// What `legacies` of one plugin are in `lanes` lanes.
+fn inherited(legacies: Option<&Vec<Legacy>>, lanes: usize) -> Vec<Snapshot> {
+    let all: Vec<&Snapshot> = legacies.into_iter().flatten().map(|legacy| &legacy.snapshot).collect();
+    let is_kept = legacies.into_iter().flatten().all(|legacy| legacy.is_kept);
+    Snapshot::share_out(&all, is_kept, lanes, |key| lane_of(key, lanes))
+}

@@ -1,0 +1,184 @@
+//! Flows that are another one in the config, while the gateway runs.
+//!
+//! Each flow is taken for itself: what one of them cannot be does not hold up the others, as with plugins, and as at a
+//! start, where each falls back for itself. A new chain is rehearsed beside the old one, so that what can go wrong does
+//! while nothing has been touched; then the door is closed, the old chain comes to rest, the new one goes on with its
+//! state, and the door opens. When all chains stand, the sources whose routes are others begin anew, and only then the
+//! flows that are gone are ended: nothing is brought to a flow that is not there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::order::{Done, FlowVerdict, Line};
+use super::Driver;
+use crate::chain::Chain;
+use crate::config::{Config, Fate, FlowChange};
+use crate::gateway::recordings;
+use crate::gateway::start::{Rehearsed, Started};
+use crate::telemetry::with_causes;
+use crate::versions::history::{Event, Who};
+
+/// What a flow that is gone gets for what it still has.
+const LAST_MESSAGES: Duration = Duration::from_secs(60);
+
+/// Who reloads, and under which number it is told.
+struct Round<'a> {
+    id: u64,
+    who: &'a Who,
+    new: &'a Config,
+}
+
+impl Driver {
+    /// Brings the flows in `changes` to what they are in `new`, as far as that can be.
+    pub(super) fn change_flows(&mut self, id: u64, who: &Who, new: &Config, changes: &[FlowChange]) {
+        let round = Round { id, who, new };
+        let before = self.parts.config.clone();
+        let (mut rerouted, mut removed, mut told) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for FlowChange { name, fate } in changes {
+            if self.desk.board.is_stopping() {
+                break;
+            }
+            let is_done = match fate {
+                Fate::Changed { chain: true, .. } => self.replace_flow(&round, name),
+                Fate::Changed { chain: false, .. } => {
+                    self.parts.config.adopt(new, name);
+                    true
+                }
+                Fate::Added => self.add_flow(&round, name),
+                Fate::Removed => {
+                    removed.extend(self.parts.config.remove(name));
+                    true
+                }
+            };
+            if is_done && *fate != (Fate::Changed { chain: true, routes: false }) {
+                rerouted.insert(name.as_str());
+            }
+            match fate {
+                Fate::Changed { chain: false, .. } => told.push((name, Done::Rerouted)),
+                Fate::Added if is_done => told.push((name, Done::Added)),
+                _ => {}
+            }
+        }
+        self.restart_sources(&before, &rerouted);
+        told.into_iter().for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
+        removed.into_iter().for_each(|flow| self.end_flow(&round, flow));
+    }
+
+    fn replace_flow(&mut self, round: &Round<'_>, name: &str) -> bool {
+        let mut config = self.parts.config.clone();
+        let flow = config.adopt(round.new, name);
+        let door = self.parts.doors.of(flow);
+        let Some(old) = door.chain() else { return false };
+        let spec = &config.flows[flow];
+        let Rehearsed { successor, picks } = match self.parts.starter.rehearse(spec, &old) {
+            Ok(rehearsed) => rehearsed,
+            Err(error) => return self.keep_flow(round, name, with_causes(&error)),
+        };
+        door.close();
+        let begun = Instant::now();
+        match successor.follow(&old).map(Arc::new) {
+            Ok(chain) => {
+                self.desk.hear(flow, &chain);
+                door.open(Some(Arc::clone(&chain)));
+                let pause = begun.elapsed();
+                self.record_anew(&config, flow, &chain);
+                let started = self.parts.starter.note_all(spec, &chain, picks);
+                self.parts.config = config;
+                self.note_started(flow, &started);
+                self.tell_flow(round, name, Done::Replaced, (None, Some(pause)));
+                true
+            }
+            Err(error) => {
+                door.open(None);
+                self.keep_flow(round, name, with_causes(&error))
+            }
+        }
+    }
+
+    fn add_flow(&mut self, round: &Round<'_>, name: &str) -> bool {
+        let mut config = self.parts.config.clone();
+        let flow = config.adopt(round.new, name);
+        match self.parts.starter.flow(&config.flows[flow]) {
+            Ok((chain, started)) => {
+                self.desk.hear(flow, &chain);
+                self.parts.spool.learn_flow(chain.name());
+                let door = self.parts.doors.put(flow, Arc::clone(&chain));
+                recordings::begin(&config, flow, (&door, &chain), &self.parts.recordings);
+                self.parts.config = config;
+                self.note_started(flow, &started);
+                true
+            }
+            Err(error) => self.keep_flow(round, name, with_causes(&error)),
+        }
+    }
+
+    /// Nothing is brought to it any more.
+    fn end_flow(&mut self, round: &Round<'_>, flow: usize) {
+        let door = self.parts.doors.of(flow);
+        let recorder = door.recorder();
+        let Some(chain) = door.wall_up() else { return };
+        let name = Arc::clone(chain.name());
+        let left = chain.stop(LAST_MESSAGES);
+        if left > 0 {
+            tracing::warn!(
+                flow = &*name,
+                left,
+                "left in a flow that is gone; the broker sends them again, and nobody takes them"
+            );
+        }
+        if let Some(recorder) = recorder {
+            recorder.stop();
+            self.parts.recordings.forget(&name);
+        }
+        self.parts.starter.forget(&name);
+        self.note_started(flow, &[]);
+        self.tell_flow(round, &name, Done::Removed, (None, None));
+    }
+
+    /// A recording is of one chain: it begins anew. Messages do not wait for it.
+    fn record_anew(&self, config: &Config, flow: usize, chain: &Arc<Chain>) {
+        let door = self.parts.doors.of(flow);
+        let Some(recorder) = door.recorder() else { return };
+        recorder.clear();
+        recorder.stop();
+        door.record(None);
+        recordings::begin(config, flow, (&door, chain), &self.parts.recordings);
+    }
+
+    fn restart_sources(&self, before: &Config, rerouted: &BTreeSet<&str>) {
+        let is_touched =
+            |config: &Config, source: usize| config.sources[source].routes.iter().any(|route| rerouted.contains(&*route.name));
+        for (index, spec) in self.parts.config.sources.iter().enumerate() {
+            if is_touched(before, index) || is_touched(&self.parts.config, index) {
+                tracing::info!(source = &*spec.name, "the source begins anew with other routes");
+                self.inlets.restart(spec.clone());
+            }
+        }
+    }
+
+    fn note_started(&mut self, flow: usize, started: &[Started]) {
+        let written = started.iter().map(|started| started.written.clone()).collect();
+        match self.written.get_mut(flow) {
+            Some(known) => *known = written,
+            None => self.written.push(written),
+        }
+    }
+
+    fn keep_flow(&self, round: &Round<'_>, name: &str, why: String) -> bool {
+        self.tell_flow(round, name, Done::Refused, (Some(why), None));
+        false
+    }
+
+    fn tell_flow(&self, round: &Round<'_>, flow: &str, done: Done, (why, pause): (Option<String>, Option<Duration>)) {
+        let pause_us = pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
+        match &why {
+            None => tracing::info!(flow, what = done.name(), pause_us, "a flow is as the config says now"),
+            Some(why) => tracing::warn!(flow, "a flow stays as it was: {why}"),
+        }
+        let what = format!("flow-{}", done.name());
+        self.parts.audit.note(&Event { why: why.clone(), ..Event::now(round.who, flow, "", &what) });
+        let verdict = FlowVerdict { flow: flow.to_owned(), verdict: done, why, pause_us };
+        self.desk.board.push(round.id, Line::Flow(verdict));
+    }
+}

@@ -1,0 +1,312 @@
+//! Flows that become others in the config of a running gateway.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
+
+use crate::guest::component;
+use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::swap::{expect_exact_counts, pauses};
+use crate::tools::{json, told};
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("reload::other_lanes_and_batches_under_load", other_lanes_and_batches_under_load),
+        case("reload::a_plugin_put_in_and_taken_out_under_load", a_plugin_put_in_and_taken_out_under_load),
+        case("reload::a_port_that_leads_elsewhere", a_port_that_leads_elsewhere),
+        case("reload::topics_come_and_go_under_load", topics_come_and_go_under_load),
+        case("reload::a_flow_comes_and_goes", a_flow_comes_and_goes),
+        case("reload::a_bad_flow_is_refused_and_another_is_changed", a_bad_flow_is_refused_and_another_is_changed),
+        case("reload::a_version_put_in_place_by_command_stays", a_version_put_in_place_by_command_stays),
+        case("reload::killed_in_the_middle", killed_in_the_middle),
+    ]
+}
+
+const FILE: &str = "count.wasm";
+const COUNT: &str = "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nprobation = { time = \"300ms\" }\n";
+/// Lets everything through that the counting plugin makes.
+const SIEVE: &str = "\n[[flow.all.plugin]]\nname = \"sieve\"\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"count\", op = \">\", value = 0 }] }\n";
+
+/// Another flow, which the cases see beside the first.
+fn other(topics: &str, to: &str, lanes: usize) -> String {
+    format!("\n[flow.other]\nfrom = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n")
+}
+
+struct Scene {
+    field: Broker,
+    cloud: Broker,
+    watch: Watch,
+    gateway: Gateway,
+}
+
+impl Scene {
+    fn with(flows: &str) -> Result<Self> {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
+        fs::write(setup.folder().join(FILE), component("count")?)?;
+        let watch = Watch::start(cloud.address(), UP)?;
+        let gateway = setup.start()?;
+        Ok(Self { field, cloud, watch, gateway })
+    }
+
+    fn config(&self, flows: &str) -> String {
+        config(&self.field.url(), &self.cloud.url(), flows)
+    }
+
+    /// Puts these flows into the config and has it read; what was said.
+    fn reload(&self, flows: &str, code: i32) -> Result<String> {
+        // In place, so that the command finds the change before the watch has reported it.
+        fs::write(self.gateway.folder().join("tidegate.toml"), self.config(flows))?;
+        Ok(told(self.gateway.folder(), &["reload"], code)?.0)
+    }
+
+    /// The same while the watch may have been first.
+    fn rewrite(&self, flows: &str, told: &[&str]) -> Result<()> {
+        let mark = self.gateway.lines().count();
+        self.gateway.rewrite_config(&self.config(flows))?;
+        wait_until("the flow is another one", || self.gateway.lines().has_since(mark, told))
+    }
+
+    /// Publishes until something has arrived: a new subscription takes its time.
+    fn arrives(&self, topic: &str) -> Result<()> {
+        let before = self.watch.total();
+        let mut sent = Ok(());
+        wait_until(&format!("something comes of `{topic}`"), || {
+            sent = self.field.publish(topic, r#"{"probe":1}"#);
+            sent.is_err() || self.watch.total() > before
+        })?;
+        sent
+    }
+}
+
+const REPLACED: [&str; 3] = ["a flow is as the config says now", "all", "replaced"];
+
+/// A plugin that counts per device gets another number of lanes and other batches again and again, under load; its
+/// state is on disk, then in memory only.
+/// Guarantee: none lost, doubled or out of order per device, and each device's count is exactly its number of messages;
+/// how long messages waited is printed.
+fn other_lanes_and_batches_under_load() -> Result<()> {
+    let changes = rounds(8, 200);
+    let text = |round: usize| {
+        let checkpoint = if round % 4 < 2 { "\"1h\"" } else { "\"off\"" };
+        let flow = flow(&format!("{COUNT}checkpoint = {checkpoint}\n"));
+        flow.replace("lanes = 3", &format!("lanes = {}\nbatch = {}", [3, 1, 5, 2][round % 4], [1024, 7][round % 2]))
+    };
+    let scene = Scene::with(&text(0))?;
+    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    for round in 1..=changes {
+        let before = scene.watch.count();
+        wait_until("traffic flows", || scene.watch.count() > before + 200)?;
+        scene.rewrite(&text(round), &REPLACED)?;
+    }
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "after {changes} changes: {verdict}");
+    println!("{changes} replaced chains, {verdict}; messages waited {}", pauses(&scene.gateway));
+    Ok(())
+}
+
+/// A second plugin is put behind a counting one, taken out and put in again, under load.
+/// Guarantee: none lost, doubled or out of order, the counts are exact, and nothing is shown of a plugin that is gone.
+fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
+    let scene = Scene::with(&flow(COUNT))?;
+    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    for plugins in [format!("{COUNT}{SIEVE}"), COUNT.to_owned(), format!("{COUNT}{SIEVE}")] {
+        let before = scene.watch.count();
+        wait_until("traffic flows", || scene.watch.count() > before + 200)?;
+        scene.rewrite(&flow(&plugins), &REPLACED)?;
+        let (_, metrics) = scene.gateway.get("/metrics")?;
+        ensure!(metrics.contains("plugin=\"sieve\"") == plugins.contains("sieve"), "what is shown is not what runs");
+    }
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// The only port of a flow is led to another uplink under load, then to a queue that no flow had.
+/// Guarantee: what came before goes where it was to go, what comes later to the other, none lost or doubled; what would
+/// need a new queue asks for a restart and changes nothing.
+fn a_port_that_leads_elsewhere() -> Result<()> {
+    let (field, cloud, annex) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let uplink = format!("[uplink.annex]\nurl = \"{}\"\n\n", annex.url());
+    let other = other("\"other/{device}\"", "annex:telemetry", 1);
+    let text = |to: &str| {
+        let flows = format!("{uplink}{}{other}", flow(COUNT).replace("cloud:telemetry", to));
+        config(&field.url(), &cloud.url(), &flows)
+    };
+    let setup = Gateway::with(text("cloud:telemetry"));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let (here, there) = (Watch::start(cloud.address(), UP)?, Watch::start(annex.address(), UP)?);
+    let gateway = setup.start()?;
+    let load = Load::start(field.address(), Plan::default());
+    wait_until("traffic flows", || here.count() > 300)?;
+    gateway.rewrite_config(&text("annex:telemetry"))?;
+    wait_until("traffic flows there", || there.count() > 300)?;
+    fs::write(gateway.folder().join("tidegate.toml"), text("annex:debug"))?;
+    let (out, _) = told(gateway.folder(), &["reload"], 0)?;
+    ensure!(out.contains("needs a restart: flow.all.to"), "{out}");
+    let before = there.count();
+    wait_until("it goes on", || there.count() > before + 300)?;
+    let sent = load.stop()?;
+    wait_until("all has arrived", || (here.count() + there.count()) as usize >= sent.count())?;
+    let verdict = sent.against(&here.stop()?.with(&there.stop()?), |_, _| true);
+    ensure!(verdict.sent > 0 && verdict.lost == 0 && verdict.doubled == 0, "{verdict}");
+    Ok(())
+}
+
+/// A flow gets a second topic and loses it again, under load on the first.
+/// Guarantee: the new one is taken without a restart, the one that is gone does not even come any more, and of the first
+/// none is lost, doubled or out of order.
+fn topics_come_and_go_under_load() -> Result<()> {
+    let first = flow(COUNT);
+    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
+    let scene = Scene::with(&first)?;
+    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || scene.watch.count() > 200)?;
+    let out = scene.reload(&both, 0)?;
+    ensure!(out.contains("changes live: flow.all") && out.contains("its source asks"), "{out}");
+    let more = Watch::start(scene.cloud.address(), "up/more/+")?;
+    wait_until("the new topic arrives", || scene.field.publish("more/x1", r#"{"probe":1}"#).is_ok() && more.total() > 0)?;
+    scene.reload(&first, 0)?;
+    let before = scene.watch.count();
+    wait_until("traffic flows", || scene.watch.count() > before + 500)?;
+    let arrived = more.total();
+    scene.field.publish("more/x1", r#"{"probe":2}"#)?;
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    ensure!(more.total() == arrived, "the topic is still taken");
+    ensure!(scene.gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0, "the topic still comes");
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// A second flow is added to the config, taken out, and added again, under load on the first.
+/// Guarantee: it runs, it is gone with its metrics and its state is kept; of the first none is lost, doubled or out of
+/// order.
+fn a_flow_comes_and_goes() -> Result<()> {
+    let first = flow(COUNT);
+    let plugin = COUNT.replace("flow.all", "flow.other");
+    let both = format!("{first}{}\n{plugin}", other("\"other/{device}\"", "cloud:telemetry", 2));
+    let scene = Scene::with(&first)?;
+    let folder = scene.gateway.folder().to_owned();
+    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || scene.watch.count() > 200)?;
+    let probe = Watch::start(scene.cloud.address(), "up/other/+")?;
+    let mut counted = 0;
+    for _ in 0..2 {
+        let out = scene.reload(&both, 0)?;
+        ensure!(out.contains("flow.other: added"), "{out}");
+        ensure!(json(&folder, &["plugins"], 0)?.as_array().is_some_and(|plugins| plugins.len() == 2), "it is not shown");
+        let before = probe.total();
+        wait_until("it runs", || scene.field.publish("other/x1", r#"{"probe":1}"#).is_ok() && probe.total() > before)?;
+        // What was published while nobody had subscribed yet is nowhere.
+        let arrivals = probe.arrivals();
+        let count = arrivals.last().context("one has arrived")?.json()?["count"].as_u64().context("no count")?;
+        ensure!(count > counted, "{count} after {counted}: the state is not there");
+        counted = count;
+        ensure!(scene.gateway.get("/readyz?verbose")?.1.contains("flow other"), "it is not looked at");
+        let out = scene.reload(&first, 0)?;
+        ensure!(out.contains("flow.other: removed"), "{out}");
+        let (_, metrics) = scene.gateway.get("/metrics")?;
+        ensure!(!metrics.contains("flow=\"other\""), "something is still shown of it");
+    }
+    let history = told(&folder, &["history"], 0)?.0;
+    ensure!(history.contains("flow-added") && history.contains("flow-removed"), "{history}");
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// In one config, a flow gets a plugin that is none, one that does not take its settings and one that does not read the
+/// state of its name; another flow gets more lanes.
+/// Guarantee: the first is refused with the reason and exit code 6, and nothing of it is touched; the other is changed.
+fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
+    let flows = |plugins: &str, lanes| format!("{}{}", flow(plugins), other("\"other/{device}\"", "cloud:telemetry", lanes));
+    let scene = Scene::with(&flows(COUNT, 1))?;
+    let folder = scene.gateway.folder().to_owned();
+    fs::write(folder.join("rubbish.wasm"), "#!/bin/sh")?;
+    for guest in ["configure-error", "other-state"] {
+        fs::write(folder.join(format!("{guest}.wasm")), component(guest)?)?;
+    }
+    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || scene.watch.count() > 200)?;
+    for (number, (file, reason)) in [
+        ("rubbish", "does not begin with"),
+        ("configure-error", "refuses its settings"),
+        ("other-state", "cannot take over its state"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let bad = COUNT.replace("count.wasm", &format!("{file}.wasm"));
+        let out = scene.reload(&flows(&bad, number + 5).replace("lanes = 3", "lanes = 2"), 6)?;
+        for part in ["flow.all: refused, and it runs on as before", reason, "flow.other: replaced"] {
+            ensure!(out.contains(part), "`{part}` is not in\n{out}");
+        }
+    }
+    let (lines, _) = told(&folder, &["reload", "-o", "json"], 6)?;
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(
+        lines.iter().any(|line| line["line"] == "flow" && line["verdict"] == "refused" && line["flow"] == "all"),
+        "{lines:?}"
+    );
+    let out = scene.reload(&flows(COUNT, 7), 0)?;
+    ensure!(out.contains("unchanged"), "the first is as it was: {out}");
+    scene.arrives("other/x1")?;
+    let sent = load.stop()?;
+    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
+    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// A version was put in place of the config's by command; then the flow gets other lanes.
+/// Guarantee: that version runs on.
+fn a_version_put_in_place_by_command_stays() -> Result<()> {
+    let scene = Scene::with(&flow(COUNT))?;
+    let folder = scene.gateway.folder().to_owned();
+    let new = crate::guest::marked(&component("count")?, 1);
+    let file = folder.join("candidate.wasm");
+    fs::write(&file, &new)?;
+    told(&folder, &["swap", "all/count", file.to_str().context("a path of plain letters")?], 0)?;
+    let about = || json(&folder, &["plugins"], 0);
+    let before = about()?;
+    let out = scene.reload(&flow(COUNT).replace("lanes = 3", "lanes = 1"), 0)?;
+    ensure!(out.contains("flow.all: replaced"), "{out}");
+    let after = about()?;
+    ensure!(after == before && after[0]["digest"] == *tidegate::versions::digest_of(&new), "{before} before, {after} after");
+    Ok(())
+}
+
+/// The config gets other lanes and another plugin under load, and the gateway is killed at a random moment of that.
+/// Guarantee: after the start the new config runs; none lost, first occurrences in order.
+fn killed_in_the_middle() -> Result<()> {
+    let Scene { field, cloud, watch, mut gateway } = Scene::with(&flow(COUNT))?;
+    let load = Load::start(field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    for round in 0..rounds(4, 60) {
+        let before = watch.count();
+        wait_until("traffic flows", || watch.count() > before + 200)?;
+        let plugins = if round % 2 == 0 { format!("{COUNT}{SIEVE}") } else { COUNT.to_owned() };
+        let text = flow(&plugins).replace("lanes = 3", &format!("lanes = {}", 1 + round % 4));
+        gateway.rewrite_config(&config(&field.url(), &cloud.url(), &text))?;
+        let (now, more) = (load.acknowledged(), fastrand::u64(..800));
+        wait_until("any moment has come", || load.acknowledged() >= now + more)?;
+        gateway = gateway.kill()?.start()?;
+        let shown = json(gateway.folder(), &["plugins"], 0)?;
+        ensure!(shown.as_array().map(Vec::len) == Some(2 - round % 2), "{shown}");
+    }
+    let sent = load.stop()?;
+    expect_at_least_once(&compare(&sent, watch)?)
+}
