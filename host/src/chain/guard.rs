@@ -77,7 +77,7 @@ impl Guard {
 
     /// It failed on exactly this message.
     pub(super) fn fail(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
-        if self.on_error != OnError::Hold {
+        if !self.holds() {
             return self.fail_for_good(version, (item, fault), now, outbox);
         }
         let before = self.breaker.state();
@@ -106,6 +106,11 @@ impl Guard {
         let before = self.breaker.state();
         self.breaker.reset();
         self.tell(before, version);
+    }
+
+    /// Whether what it fails on is held.
+    pub(super) fn holds(&self) -> bool {
+        self.on_error == OnError::Hold
     }
 
     /// When a message that is held may be tried again.

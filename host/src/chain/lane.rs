@@ -124,7 +124,7 @@ impl Lane {
 
     /// Whether a plugin has to do its work before anything else is taken.
     fn is_held(&self) -> bool {
-        self.stages.iter().any(|stage| !stage.held.is_empty())
+        self.stages.iter().any(Stage::is_waited_for)
     }
 
     fn next_due(&self, is_held: bool) -> Option<Instant> {
@@ -138,7 +138,7 @@ impl Lane {
     /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
     fn run_held(&mut self, now: Now) -> Result<(), Broken> {
         for first in (0..self.stages.len()).rev() {
-            let held = std::mem::take(&mut self.stages[first].held);
+            let held = self.stages[first].take_held();
             if held.is_empty() {
                 continue;
             }

@@ -11,6 +11,7 @@ use super::inbox::Origin;
 use super::live::Live;
 use super::outbox::{Item, Outbox, clock_message};
 use super::pair::{Pair, STOPPED};
+use super::phase::Share;
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::Version;
@@ -56,6 +57,9 @@ pub(super) struct Stage {
     unlogged: u64,
 }
 
+/// While messages are held, between two looks at how far a candidate is.
+const HELD_LOOK: Duration = Duration::from_millis(2);
+
 impl Stage {
     /// `live`, not at work yet, behind `guard`.
     pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
@@ -72,8 +76,23 @@ impl Stage {
 
     /// The same while messages are held: time stands still for the plugins, and what is held is tried again.
     pub(super) fn next_due_held(&self, now: Now) -> Option<Instant> {
-        let next_try = (!self.held.is_empty()).then(|| self.guard.next_try(now));
+        let next_try = || if self.pair.is_some() { Instant::now() + HELD_LOOK } else { self.guard.next_try(now) };
+        let next_try = self.is_waited_for().then(next_try);
         [self.next_checkpoint, next_try].into_iter().flatten().min()
+    }
+
+    /// Whether nothing else is to be done before it has done its work: it holds messages, or would have to park what it
+    /// fails on, since a candidate is beside it and not at work in every lane yet.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let is_joined = || self.pair.as_ref().is_some_and(|pair| !pair.trial.has_begun());
+        !self.held.is_empty() || self.guard.holds() && is_joined()
+    }
+
+    /// What is to be tried again now. Beside a candidate only once that one's outputs count, since the one that failed on
+    /// it would park it.
+    pub(super) fn take_held(&mut self) -> Vec<Item> {
+        let is_idle = self.pair.as_ref().is_some_and(|pair| pair.trial.share() != Share::ALL);
+        if is_idle { Vec::new() } else { std::mem::take(&mut self.held) }
     }
 
     /// The changes of its state, if they are due at `moment`. Nothing is due while nothing changes.

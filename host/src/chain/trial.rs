@@ -73,6 +73,12 @@ impl Trial {
         self.lock().verdict.clone()
     }
 
+    /// Whether its first phase has begun, or it is over.
+    pub(super) fn has_begun(&self) -> bool {
+        let state = self.lock();
+        state.phase.is_some() || state.verdict != Verdict::Running
+    }
+
     /// Keys for which the candidate's outputs count now.
     pub(super) fn share(&self) -> Share {
         Share(self.share.load(Ordering::Acquire))

@@ -283,7 +283,7 @@ fn each_key_of_a_flow_has_its_way_of_changing() {
     for (from, to, key) in [
         ("from =", "priority = true\nfrom =", "priority"),
         ("from =", "record = \"1MiB\"\nlanes = 2\nfrom =", "record"),
-        ("rest = \"drop\"", "rest = \"cloud:bulk\"", "to"),
+        ("rest = \"drop\"", "rest = \"cloud:debug\"", "to"),
     ] {
         let found = found(from, to);
         assert_eq!((found.flows, found.other), (vec![], vec![format!("flow.climate.{key}")]), "{to}");
