@@ -129,18 +129,18 @@ impl Inbox {
     }
 
     /// Moves what waits, up to `max`, into `batch`; sleeps until there is something to do or `wake` has come. With a
-    /// `max` of 0 the messages go on waiting, and so does who wants the lane to leave; an end they do not hold up.
+    /// `max` of 0 the messages go on waiting, and do not hold up an end, nor who wants the lane to leave.
     pub(super) fn take(&self, batch: &mut Vec<Delivery>, max: usize, wake: Option<Instant>) -> Taken {
         let mut waiting = self.lock();
         loop {
             let count = waiting.deliveries.len().min(max);
-            if count > 0 || !waiting.commands.is_empty() || (waiting.leave.is_some() && max > 0) || waiting.stopping {
+            if count > 0 || !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping {
                 batch.extend(waiting.deliveries.drain(..count));
                 self.depth.sub(signed(count));
                 let is_empty = waiting.deliveries.is_empty();
                 let last = waiting.stopping && (max == 0 || is_empty);
                 waiting.closed |= last;
-                let leave = if is_empty && max > 0 { waiting.leave.take() } else { None };
+                let leave = if is_empty || max == 0 { waiting.leave.take() } else { None };
                 return Taken { commands: std::mem::take(&mut waiting.commands), leave, last };
             }
             let left = wake.map(|wake| wake.saturating_duration_since(Instant::now()));

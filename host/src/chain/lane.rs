@@ -200,6 +200,10 @@ impl Lane {
 
     /// Gives the state to the chain that is to follow, and waits for its word; `true` when this lane is to end.
     fn leave(&mut self, leave: Leave, now: Now) -> bool {
+        if self.is_held() {
+            let why = "a plugin holds messages until it does its work; give it a version that does, or restart the gateway";
+            return leave.wait(Err(why.to_owned()));
+        }
         let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
         self.keep_all(now);
         leave.wait(legacies)

@@ -69,11 +69,38 @@ fn what_is_passed_goes_on_as_it_came_and_in_order() {
     assert_eq!((rig.letters().len(), rig.fate("forwarded")), (0, 7.0));
 }
 
+/// A plugin that fails on `odd`, until it is mended.
+fn holding() -> PluginConfig {
+    let breaker = BreakerConfig { retry: Duration::from_secs(3_600), ..BreakerConfig::default() };
+    PluginConfig { on_error: OnError::Hold, breaker, ..plugin("probe", "trap-on-odd") }
+}
+
+fn mend(rig: &Rig) {
+    let mended = serde_json::Value::String(String::new());
+    let probation = Some(Probation { messages: 1, ..Probation::default() });
+    let change = Change { settings: Some(&mended), plan: Plan { probation, ..Plan::default() }, ..Change::default() };
+    rig.chain.swap(0, change, &|_| {}).unwrap();
+}
+
+#[test]
+fn a_chain_that_holds_messages_is_not_followed_by_another_and_goes_on() {
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![holding()]) });
+    let burst = rig.send(&["a", "odd", "b"].map(|payload| ("d1", payload)));
+    rig.wait("what came before it", |seen| seen.appends.len() == 1);
+    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let wiring = Wiring { outlet: rig.outlet.clone(), mint: Arc::new(Mint::new(8)), metrics, failed: Arc::default() };
+    let next = rig.chain.rehearse(Config { lanes: 2, ..config(vec![holding()]) }, wiring).unwrap();
+    let why = next.follow(&rig.chain).err().unwrap().to_string();
+    assert!(why.contains("a plugin holds messages until it does its work"), "{why}");
+    mend(&rig);
+    rig.settle(&burst);
+    let seen = rig.seen();
+    assert_eq!((seen.appends.len(), seen.letters.len()), (3, 0));
+}
+
 #[test]
 fn what_is_held_waits_with_all_behind_it_and_goes_on_in_order_once_the_plugin_is_mended() {
-    let breaker = BreakerConfig { retry: Duration::from_secs(3_600), ..BreakerConfig::default() };
-    let held = PluginConfig { on_error: OnError::Hold, breaker, ..plugin("probe", "trap-on-odd") };
-    let rig = Rig::new(Config { lanes: 1, ..config(vec![held, plugin("last", "")]) });
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![holding(), plugin("last", "")]) });
     let first = rig.send(&["a", "odd", "b"].map(|payload| ("d1", payload)));
     rig.wait("what came before it", |seen| seen.appends.len() == 1);
     let second = rig.send(&["c", "odd", "d"].map(|payload| ("d1", payload)));
@@ -82,10 +109,7 @@ fn what_is_held_waits_with_all_behind_it_and_goes_on_in_order_once_the_plugin_is
     wait_for(|| rig.fate("forwarded") == 1.0);
     assert_eq!((rig.fate("parked"), rig.fate("filtered")), (0.0, 0.0), "a fate that is open");
 
-    let mended = serde_json::Value::String(String::new());
-    let probation = Some(Probation { messages: 1, ..Probation::default() });
-    let change = Change { settings: Some(&mended), plan: Plan { probation, ..Plan::default() }, ..Change::default() };
-    rig.chain.swap(0, change, &|_| {}).unwrap();
+    mend(&rig);
     rig.settle(&first);
     rig.settle(&second);
     let left: Vec<String> = rig.seen().appends.iter().map(|(_, message)| payload(message)).collect();
