@@ -78,11 +78,14 @@ mod tests {
         for name in ["db", "blobs/7", "snap.01.generating"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
-        std::mem::forget(Mirror::of(folder.path()).unwrap());
+        let path = Mirror::of(folder.path()).unwrap().path().to_owned();
+        // What a kill left.
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("db"), "of yesterday").unwrap();
         let mirror = Mirror::of(folder.path()).unwrap();
         assert_eq!(fs::read_to_string(mirror.path().join("blobs/7")).unwrap(), "blobs/7");
-        assert!(mirror.path().join("db").exists() && !mirror.path().join("snap.01.generating").exists());
-        let path = mirror.path().to_owned();
+        assert_eq!((mirror.path(), &*fs::read_to_string(path.join("db")).unwrap()), (&*path, "db"));
+        assert!(!mirror.path().join("snap.01.generating").exists());
         drop(mirror);
         assert!(!path.exists());
     }
