@@ -20,6 +20,7 @@ mod orders;
 pub mod plugins;
 pub mod recordings;
 pub mod retry;
+mod samples;
 mod signals;
 mod stages;
 mod start;
