@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::{Gateway, Plan, case, wait_until};
 
 use crate::guest::component;
-use crate::scene::Scene;
+use crate::scene::{Scene, flow};
 use crate::swap::expect_exact_counts;
 use crate::tools::{json, told};
 
@@ -24,7 +24,7 @@ const FILE: &str = "count.wasm";
 fn counting() -> Result<Scene> {
     let probation = "probation = { time = \"1h\", messages = 1000000000 }";
     let plugin = format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n");
-    Scene::with(&plugin, |setup| Ok(std::fs::write(setup.folder().join(FILE), component("count")?)?))
+    Scene::with(&flow(&plugin), &[(FILE, component("count")?)])
 }
 
 /// The guest `worse`, told what to do wrong.
@@ -77,7 +77,7 @@ fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
     let settings = format!("on_error = \"{on_error}\"\nprobation = {{ time = \"50ms\" }}");
     let plugin = format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{settings}\n\n");
     let good = component("count")?;
-    let scene = Scene::with(&plugin, |setup| Ok(std::fs::write(setup.folder().join(FILE), &good)?))?;
+    let scene = Scene::with(&flow(&plugin), &[(FILE, good.clone())])?;
     let file = scene.gateway.folder().join("fails.wasm");
     std::fs::write(&file, component("trap-always")?)?;
     let file = file.to_str().context("a path of plain letters")?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
 use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, case, wait_until};
 
 use crate::guest::component;
@@ -90,7 +91,7 @@ fn altered_code_is_never_run() -> Result<()> {
 /// Guarantee: the compiler's process ends at its limit, the candidate is refused with the reason, the gateway's own
 /// memory does not grow by it, and the running version loses nothing.
 fn too_much_memory_is_refused() -> Result<()> {
-    let scene = Scene::with(&plugin_file("count", FILE), |setup| Ok(fs::write(setup.folder().join(FILE), component("count")?)?))?;
+    let scene = Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])?;
     let load = scene.load(Plan::default());
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     scene.gateway.replace(FILE, &bomb())?;
@@ -124,15 +125,10 @@ fn too_long_does_not_start() -> Result<()> {
 /// The gateway is killed while the compiler works on a candidate.
 /// Guarantee: the compiler ends with it; the next start takes the good version from the cache.
 fn a_kill_while_a_candidate_is_compiled() -> Result<()> {
-    let scene = Scene::with(&plugin_file("count", FILE), |setup| Ok(fs::write(setup.folder().join(FILE), component("count")?)?))?;
+    let scene = Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])?;
     let pid = scene.gateway.pid();
     scene.gateway.replace(FILE, &bomb())?;
-    let mut compiler = None;
-    wait_until("the compiler runs", || {
-        compiler = compiler_of(pid);
-        compiler.is_some()
-    })?;
-    let compiler = compiler.context("just seen")?;
+    let compiler = wait_for_compiler(pid)?;
     let setup = scene.gateway.kill()?;
     wait_until("the compiler is gone", || !is_compiler(compiler))?;
     fs::write(setup.folder().join(FILE), component("count")?)?;
@@ -146,6 +142,22 @@ fn peak_kib(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// The compiler that this gateway has started, when it has.
+fn wait_for_compiler(gateway: u32) -> Result<u32> {
+    let mut compiler = None;
+    wait_until("the compiler runs", || {
+        compiler = compiler_of(gateway);
+        compiler.is_some()
+    })?;
+    compiler.context("just seen")
+}
+
+/// Waits until this gateway's compiler runs, and stops its clock.
+pub fn freeze_compiler(gateway: u32) -> Result<()> {
+    let pid = i32::try_from(wait_for_compiler(gateway)?)?;
+    Ok(kill_process(Pid::from_raw(pid).context("a process's id is not 0")?, Signal::STOP)?)
 }
 
 fn is_compiler(pid: u32) -> bool {
@@ -163,7 +175,7 @@ fn compiler_of(parent: u32) -> Option<u32> {
 
 /// One function with 2,000 locals and 8,000 branches, each of which may change some: every join of them has to know
 /// all locals.
-fn bomb() -> Vec<u8> {
+pub fn bomb() -> Vec<u8> {
     const LOCALS: u32 = 2_000;
     let mut body = [leb(1), leb(LOCALS), vec![0x7f]].concat();
     for branch in 0..8_000 {

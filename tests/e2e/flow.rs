@@ -9,7 +9,7 @@ use tidegate_tests::load::{is_warm, write_reading};
 use tidegate_tests::process::Process;
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, convert, needs, wait_until};
 
-use crate::scene::{Scene, UP, compare, config};
+use crate::scene::{Scene, UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     let tools = ["mosquitto_pub", "mosquitto_sub"].iter().all(|tool| Command::new(tool).arg("--help").output().is_ok());
@@ -71,7 +71,7 @@ fn what_the_plugins_filter_stays_behind() -> Result<()> {
 /// 20,000 readings of 50 devices, as fast as they are acknowledged, in three lanes.
 /// Guarantee: while nothing fails, each arrives once, in order per device.
 fn a_burst_arrives_once_and_in_order() -> Result<()> {
-    let scene = Scene::with("", |_| Ok(()))?;
+    let scene = Scene::with(&flow(""), &[])?;
     let sent = scene.load(Plan { devices: 50, rate: None, total: Some(20_000), ..Plan::default() }).wait()?;
     let verdict = compare(&sent, scene.watch)?;
     ensure!(verdict.sent == 20_000 && verdict.is_exactly_once(), "{verdict}");
@@ -139,7 +139,7 @@ fn a_bad_payload_is_parked_with_its_reason() -> Result<()> {
 /// Guarantee: the tools people have work with it, and headers travel along.
 fn pub_to_sub() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
-    let flows = crate::scene::flow("");
+    let flows = flow("");
     let _gateway = Gateway::with(config(&field.url(), &cloud.url(), &flows)).start()?;
     let mut sub = Command::new("mosquitto_sub");
     sub.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &cloud.address().port().to_string(), "-t", UP, "-q", "1"]);

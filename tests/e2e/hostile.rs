@@ -311,7 +311,7 @@ fn one_that_wants_more_does_not_begin() -> Result<()> {
         ("tables", crowded(&good, 17, 1), "table count too high"),
         ("elements", crowded(&good, 1, 30_000), "30000 elements exceeds table limits"),
     ];
-    let scene = Scene::with(&plugin_file("count", "count.wasm"), |setup| install("count", setup))?;
+    let scene = Scene::with(&flow(&plugin_file("count", "count.wasm")), &[("count.wasm", component("count")?)])?;
     let load = scene.load(Plan::default());
     for (what, component, why) in &wishes {
         let mark = scene.gateway.lines().count();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tidegate::versions::digest_of;
+use tidegate::trust;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::{Broker, Gateway, Setup, Watch, case, rounds, wait_until};
 
@@ -45,7 +45,7 @@ pub fn plugin(probation: &str) -> String {
 }
 
 fn counting(probation: &str) -> Result<Scene> {
-    Scene::with(&plugin(probation), |setup| Ok(fs::write(setup.folder().join(FILE), component("count")?)?))
+    Scene::with(&flow(&plugin(probation)), &[(FILE, component("count")?)])
 }
 
 /// A file for a command, beside the config and not named there.
@@ -61,7 +61,7 @@ fn about(folder: &Path) -> Result<Value> {
 }
 
 pub fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
-    Ok(about(folder)?["digest"] == *digest_of(content))
+    Ok(about(folder)?["digest"] == *trust::digest(content))
 }
 
 pub fn state(folder: &Path) -> String {
@@ -156,7 +156,7 @@ fn a_refused_version_ends_the_command_with_6() -> Result<()> {
     }
     let lines = json_lines(&folder, &["swap", PLUGIN, &candidate(&folder, b"x")?], 6)?;
     let last = lines.last().context("nothing is said")?;
-    ensure!(last["line"] == "verdict" && last["verdict"] == "refused" && last["running"] == *digest_of(&original), "{last}");
+    ensure!(last["line"] == "verdict" && last["verdict"] == "refused" && last["running"] == *trust::digest(&original), "{last}");
     let (_, said) = told(&folder, &["swap", "nothing", &candidate(&folder, b"x")?], 1)?;
     ensure!(said.contains("there are: all/count"), "{said}");
     told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?, "--detach"], 0)?;
@@ -256,7 +256,10 @@ fn killed_at_any_moment_of_a_change() -> Result<()> {
         gateway = setup.start()?;
         let digest = about(&folder)?["digest"].clone();
         // A file is tried again as soon as the gateway runs.
-        ensure!(digest == left || (!by_command && digest == *digest_of(&new)), "round {round}: {left} was left, {digest} runs");
+        ensure!(
+            digest == left || (!by_command && digest == *trust::digest(&new)),
+            "round {round}: {left} was left, {digest} runs"
+        );
         ensure!(count(&field, &watch)? > 0, "it does not count");
         wait_until("nothing is tried", || state(&folder).is_empty())?;
     }
@@ -285,7 +288,7 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
     // A bit is flipped in the kept component of the version that an operator has brought back.
     told(&folder, &["rollback", PLUGIN], 0)?;
     let (_, setup) = gateway.stop()?;
-    let kept = folder.join(format!("data/plugins/{}.wasm", digest_of(&original)));
+    let kept = folder.join(format!("data/plugins/{}.wasm", trust::digest(&original)));
     let mut bytes = fs::read(&kept)?;
     let at = fastrand::usize(..bytes.len());
     bytes[at] ^= 1 << fastrand::u8(..8);
@@ -400,11 +403,8 @@ fn a_reload_shows_what_changes() -> Result<()> {
 /// Guarantee: the swap works, and a warning says what a restart will not know.
 fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
     let original = component("count")?;
-    let scene = Scene::with(&plugin(SHORT), |setup| {
-        fs::create_dir_all(setup.data())?;
-        fs::write(setup.data().join("plugins"), "no folder")?;
-        Ok(fs::write(setup.folder().join(FILE), component("count")?)?)
-    })?;
+    let files = [(FILE, original.clone()), ("data/plugins", b"no folder".to_vec())];
+    let scene = Scene::with(&flow(&plugin(SHORT)), &files)?;
     let folder = scene.gateway.folder().to_owned();
     told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?], 0)?;
     ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);

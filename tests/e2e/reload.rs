@@ -5,10 +5,14 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
+use tidegate_tests::cut::Cuttable;
+use tidegate_tests::tally::Sent;
+use tidegate_tests::watch::Arrival;
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until, with_mosquitto};
 
-use crate::guest::component;
-use crate::scene::{UP, compare, config, expect_at_least_once, flow};
+use crate::compile::{bomb, freeze_compiler};
+use crate::guest::{component, marked};
+use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
 use crate::swap::{expect_exact_counts, pauses};
 use crate::tools::{json, told};
 
@@ -18,10 +22,14 @@ pub fn cases() -> Vec<Trial> {
         case("reload::a_plugin_put_in_and_taken_out_under_load", a_plugin_put_in_and_taken_out_under_load),
         case("reload::a_port_that_leads_elsewhere", a_port_that_leads_elsewhere),
         case("reload::topics_come_and_go_under_load", topics_come_and_go_under_load),
+        with_mosquitto("reload::a_topic_that_is_gone_is_not_held_by_the_broker", a_topic_that_is_gone_is_not_held),
         case("reload::a_flow_comes_and_goes", a_flow_comes_and_goes),
         case("reload::a_bad_flow_is_refused_and_another_is_changed", a_bad_flow_is_refused_and_another_is_changed),
         case("reload::a_version_put_in_place_by_command_stays", a_version_put_in_place_by_command_stays),
         case("reload::killed_in_the_middle", killed_in_the_middle),
+        case("reload::stopped_in_the_middle", stopped_in_the_middle),
+        case("reload::stopped_while_a_plugin_is_compiled", stopped_while_a_plugin_is_compiled),
+        case("reload::stopped_while_the_source_leaves", stopped_while_the_source_leaves),
     ]
 }
 
@@ -35,27 +43,11 @@ fn other(topics: &str, to: &str, lanes: usize) -> String {
     format!("\n[flow.other]\nfrom = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n")
 }
 
-struct Scene {
-    field: Broker,
-    cloud: Broker,
-    watch: Watch,
-    gateway: Gateway,
+fn counting(flows: &str) -> Result<Scene> {
+    Scene::with(flows, &[(FILE, component("count")?)])
 }
 
 impl Scene {
-    fn with(flows: &str) -> Result<Self> {
-        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
-        fs::write(setup.folder().join(FILE), component("count")?)?;
-        let watch = Watch::start(cloud.address(), UP)?;
-        let gateway = setup.start()?;
-        Ok(Self { field, cloud, watch, gateway })
-    }
-
-    fn config(&self, flows: &str) -> String {
-        config(&self.field.url(), &self.cloud.url(), flows)
-    }
-
     /// Puts these flows into the config and has it read; what was said.
     fn reload(&self, flows: &str, code: i32) -> Result<String> {
         // In place, so that the command finds the change before the watch has reported it.
@@ -95,8 +87,8 @@ fn other_lanes_and_batches_under_load() -> Result<()> {
         let flow = flow(&format!("{COUNT}checkpoint = {checkpoint}\n"));
         flow.replace("lanes = 3", &format!("lanes = {}\nbatch = {}", [3, 1, 5, 2][round % 4], [1024, 7][round % 2]))
     };
-    let scene = Scene::with(&text(0))?;
-    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let scene = counting(&text(0))?;
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
     for round in 1..=changes {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + 200)?;
@@ -114,8 +106,8 @@ fn other_lanes_and_batches_under_load() -> Result<()> {
 /// A second plugin is put behind a counting one, taken out and put in again, under load.
 /// Guarantee: none lost, doubled or out of order, the counts are exact, and nothing is shown of a plugin that is gone.
 fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
-    let scene = Scene::with(&flow(COUNT))?;
-    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let scene = counting(&flow(COUNT))?;
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
     for plugins in [format!("{COUNT}{SIEVE}"), COUNT.to_owned(), format!("{COUNT}{SIEVE}")] {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + 200)?;
@@ -168,8 +160,8 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
 fn topics_come_and_go_under_load() -> Result<()> {
     let first = flow(COUNT);
     let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let scene = Scene::with(&first)?;
-    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let scene = counting(&first)?;
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     let out = scene.reload(&both, 0)?;
     ensure!(out.contains("changes live: flow.all") && out.contains("its source asks"), "{out}");
@@ -189,6 +181,38 @@ fn topics_come_and_go_under_load() -> Result<()> {
     Ok(())
 }
 
+/// A flow on a mosquitto loses a topic that is published on meanwhile, and gets it again.
+/// Guarantee: mosquitto is told, what is published meanwhile does not reach the gateway, and none of it is held for it: once
+/// the topic is back, only what comes from then on arrives.
+fn a_topic_that_is_gone_is_not_held() -> Result<()> {
+    const MEANWHILE: u64 = 50;
+    let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
+    let first = flow(COUNT);
+    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &both));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let scene = Scene { field, cloud, watch, gateway: setup.start()? };
+    let beside = Watch::start(scene.field.address(), "more/+")?;
+    let received = || scene.gateway.metric("tidegate_messages_received_total", &[]);
+    scene.arrives("more/x1")?;
+    let mark = scene.field.lines().count();
+    scene.reload(&first, 0)?;
+    wait_until("mosquitto is told", || scene.field.lines().has_since(mark, &["more/+"]))?;
+    let (before, seen) = (received(), beside.total());
+    (0..MEANWHILE).try_for_each(|number| scene.field.publish("more/x1", format!("held {number}")))?;
+    wait_until("another subscriber has them", || beside.total() == seen + MEANWHILE)?;
+    // What comes after them shows that they do not.
+    scene.field.publish("devices/d1/telemetry", "after")?;
+    let has = |text: &str| scene.watch.arrivals().iter().any(|arrival| String::from_utf8_lossy(&arrival.payload).contains(text));
+    wait_until("what is published later has come", || has("after"))?;
+    ensure!(received() == before + 1.0, "{} messages have come", received() - before);
+    scene.reload(&both, 0)?;
+    scene.arrives("more/x1")?;
+    ensure!(!has("held"), "{:?}", scene.watch.arrivals());
+    Ok(())
+}
+
 /// A second flow is added to the config, taken out, and added again, under load on the first.
 /// Guarantee: it runs, it is gone with its metrics and its state is kept; of the first none is lost, doubled or out of
 /// order.
@@ -196,9 +220,9 @@ fn a_flow_comes_and_goes() -> Result<()> {
     let first = flow(COUNT);
     let plugin = COUNT.replace("flow.all", "flow.other");
     let both = format!("{first}{}\n{plugin}", other("\"other/{device}\"", "cloud:telemetry", 2));
-    let scene = Scene::with(&first)?;
+    let scene = counting(&first)?;
     let folder = scene.gateway.folder().to_owned();
-    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     let probe = Watch::start(scene.cloud.address(), "up/other/+")?;
     let mut counted = 0;
@@ -233,13 +257,13 @@ fn a_flow_comes_and_goes() -> Result<()> {
 /// Guarantee: the first is refused with the reason and exit code 6, and nothing of it is touched; the other is changed.
 fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     let flows = |plugins: &str, lanes| format!("{}{}", flow(plugins), other("\"other/{device}\"", "cloud:telemetry", lanes));
-    let scene = Scene::with(&flows(COUNT, 1))?;
+    let scene = counting(&flows(COUNT, 1))?;
     let folder = scene.gateway.folder().to_owned();
     fs::write(folder.join("rubbish.wasm"), "#!/bin/sh")?;
     for guest in ["configure-error", "other-state"] {
         fs::write(folder.join(format!("{guest}.wasm")), component(guest)?)?;
     }
-    let load = Load::start(scene.field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     for (number, (file, reason)) in [
         ("rubbish", "does not begin with"),
@@ -275,9 +299,9 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
 /// A version was put in place of the config's by command; then the flow gets other lanes.
 /// Guarantee: that version runs on.
 fn a_version_put_in_place_by_command_stays() -> Result<()> {
-    let scene = Scene::with(&flow(COUNT))?;
+    let scene = counting(&flow(COUNT))?;
     let folder = scene.gateway.folder().to_owned();
-    let new = crate::guest::marked(&component("count")?, 1);
+    let new = marked(&component("count")?, 1);
     let file = folder.join("candidate.wasm");
     fs::write(&file, &new)?;
     told(&folder, &["swap", "all/count", file.to_str().context("a path of plain letters")?], 0)?;
@@ -286,16 +310,49 @@ fn a_version_put_in_place_by_command_stays() -> Result<()> {
     let out = scene.reload(&flow(COUNT).replace("lanes = 3", "lanes = 1"), 0)?;
     ensure!(out.contains("flow.all: replaced"), "{out}");
     let after = about()?;
-    ensure!(after == before && after[0]["digest"] == *tidegate::versions::digest_of(&new), "{before} before, {after} after");
+    ensure!(after == before && after[0]["digest"] == *tidegate::trust::digest(&new), "{before} before, {after} after");
     Ok(())
 }
 
 /// The config gets other lanes and another plugin under load, and the gateway is killed at a random moment of that.
 /// Guarantee: after the start the new config runs; none lost, first occurrences in order.
 fn killed_in_the_middle() -> Result<()> {
-    let Scene { field, cloud, watch, mut gateway } = Scene::with(&flow(COUNT))?;
+    let Ended { sent, watch, field: _field, cloud: _cloud, gateway: _gateway } = ended_in_the_middle(4, 60, Gateway::kill)?;
+    expect_at_least_once(&compare(&sent, watch)?)
+}
+
+/// The same with SIGTERM.
+/// Guarantee: it ends in order each time, and after the start the new config runs; none lost, first occurrences in order,
+/// and each device's count is exactly its number of messages.
+fn stopped_in_the_middle() -> Result<()> {
+    let Ended { sent, field, cloud, watch, gateway: _gateway } = ended_in_the_middle(6, 60, stop)?;
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&field, &cloud, &sent)?;
+    let verdict = sent.against(&watch.stop()?, |_, _| true);
+    println!("{verdict}");
+    expect_at_least_once(&verdict)
+}
+
+/// SIGTERM, which it heeds in order.
+fn stop(gateway: Gateway) -> Result<Setup> {
+    let (status, setup) = gateway.stop()?;
+    ensure!(status.code() == Some(0), "the gateway ended with {status}");
+    Ok(setup)
+}
+
+struct Ended {
+    sent: Sent,
+    field: Broker,
+    cloud: Broker,
+    watch: Watch,
+    gateway: Gateway,
+}
+
+/// Rewrites the config under load again and again, and ends the gateway at a random moment of that.
+fn ended_in_the_middle(short: usize, long: usize, end: impl Fn(Gateway) -> Result<Setup>) -> Result<Ended> {
+    let Scene { field, cloud, watch, mut gateway } = counting(&flow(COUNT))?;
     let load = Load::start(field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
-    for round in 0..rounds(4, 60) {
+    for round in 0..rounds(short, long) {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 200)?;
         let plugins = if round % 2 == 0 { format!("{COUNT}{SIEVE}") } else { COUNT.to_owned() };
@@ -303,10 +360,63 @@ fn killed_in_the_middle() -> Result<()> {
         gateway.rewrite_config(&config(&field.url(), &cloud.url(), &text))?;
         let (now, more) = (load.acknowledged(), fastrand::u64(..800));
         wait_until("any moment has come", || load.acknowledged() >= now + more)?;
-        gateway = gateway.kill()?.start()?;
+        gateway = end(gateway)?.start()?;
         let shown = json(gateway.folder(), &["plugins"], 0)?;
         ensure!(shown.as_array().map(Vec::len) == Some(2 - round % 2), "{shown}");
     }
+    Ok(Ended { sent: load.stop()?, field, cloud, watch, gateway })
+}
+
+/// The config gets other lanes and another component under load, and SIGTERM comes while the compiler works on that, which
+/// it would do for ever.
+/// Guarantee: the gateway does not wait for it and ends in order; with a component that can be compiled the new config runs
+/// after the start, none is lost, and each device's count is exactly its number of messages.
+fn stopped_while_a_plugin_is_compiled() -> Result<()> {
+    let scene = counting(&flow(COUNT))?;
+    scene.gateway.replace("other.wasm", &bomb())?;
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || scene.watch.count() > 200)?;
+    let other = COUNT.replace("count.wasm\"", "other.wasm\"\nsettings = { tag = \"other\" }");
+    scene.gateway.rewrite_config(&scene.config(&flow(&other).replace("lanes = 3", "lanes = 5")))?;
+    freeze_compiler(scene.gateway.pid())?;
+    let Scene { field, cloud, watch, gateway } = scene;
+    let setup = stop(gateway)?;
+    fs::write(setup.folder().join("other.wasm"), marked(&component("count")?, 1))?;
+    let gateway = setup.start()?;
     let sent = load.stop()?;
-    expect_at_least_once(&compare(&sent, watch)?)
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    let probe = Watch::start(cloud.address(), UP)?;
+    expect_exact_counts(&field, &cloud, &sent)?;
+    let is_of_new = |arrival: &Arrival| arrival.json().is_ok_and(|json| json["tag"] == "other");
+    ensure!(probe.arrivals().iter().all(is_of_new), "{}: {:?}", json(gateway.folder(), &["plugins"], 0)?, probe.arrivals());
+    expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
+}
+
+/// A flow loses one of its topics and gets other lanes while upstream is dark, and SIGTERM comes while its source still
+/// waits for the last acknowledgements of what it took before.
+/// Guarantee: the gateway ends in order; after the start the new config runs, the topic that is gone does not come any
+/// more, of the other none is lost, and each device's count is exactly its number of messages.
+fn stopped_while_the_source_leaves() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    let both = flow(COUNT).replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
+    let setup = Gateway::with(config(&field.url(), &link.url(), &both));
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = setup.start()?;
+    let load = Load::start(field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    wait_until("traffic flows", || watch.count() > 200)?;
+    link.go_dark();
+    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;
+    gateway.rewrite_config(&config(&field.url(), &link.url(), &flow(COUNT).replace("lanes = 3", "lanes = 1")))?;
+    wait_until("the source leaves", || gateway.lines().has(&["the source begins anew with other routes"]))?;
+    let setup = stop(gateway)?;
+    link.back();
+    let gateway = setup.start()?;
+    let sent = load.stop()?;
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    field.publish("more/x1", "{}")?;
+    expect_exact_counts(&field, &cloud, &sent)?;
+    ensure!(gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0, "the topic still comes");
+    expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }

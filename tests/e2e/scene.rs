@@ -1,8 +1,10 @@
 //! What most cases start from: configs in three lanes, and a gateway between two brokers with a watch behind.
 
+use std::fs;
+
 use anyhow::{Result, ensure};
 use tidegate_tests::tally::{Sent, Verdict};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, wait_until};
 
 /// Short back-offs, so that a case does not wait for a link that is there again.
 const BACKOFF: &str = r#"{ first = "50ms", cap = "400ms", jitter = 0.2 }"#;
@@ -45,7 +47,7 @@ pub fn compare(sent: &Sent, watch: Watch) -> Result<Verdict> {
     Ok(sent.against(&watch.stop()?, |_, _| true))
 }
 
-/// A gateway with one flow between two embedded brokers.
+/// A gateway between two embedded brokers.
 pub struct Scene {
     pub field: Broker,
     pub cloud: Broker,
@@ -54,14 +56,23 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// One flow with these plugins; `prepare` puts their files into place.
-    pub fn with(plugins: &str, prepare: impl FnOnce(&Setup) -> Result<()>) -> Result<Self> {
+    /// These flows, and these files beside the config.
+    pub fn with(flows: &str, files: &[(&str, Vec<u8>)]) -> Result<Self> {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(plugins)));
-        prepare(&setup)?;
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
+        for (file, content) in files {
+            let path = setup.folder().join(file);
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::write(path, content)?;
+        }
         let watch = Watch::start(cloud.address(), UP)?;
         let gateway = setup.start()?;
         Ok(Self { field, cloud, watch, gateway })
+    }
+
+    /// The config with other flows.
+    pub fn config(&self, flows: &str) -> String {
+        config(&self.field.url(), &self.cloud.url(), flows)
     }
 
     /// A load on the field broker.

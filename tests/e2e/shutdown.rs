@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::{Plan, case, wait_until};
 
-use crate::scene::{Scene, compare, expect_at_least_once};
+use crate::scene::{Scene, compare, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Trial> {
 /// SIGTERM under load, then a start.
 /// Guarantee: exit code 0, what had been taken is delivered or owed, and the rest comes with the next start.
 fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
-    let scene = Scene::with("", |_| Ok(()))?;
+    let scene = Scene::with(&flow(""), &[])?;
     let load = scene.load(Plan { rate: Some(2_000), ..Plan::default() });
     wait_until("traffic flows", || scene.watch.count() > 1_000)?;
     let (status, setup) = scene.gateway.stop()?;
@@ -29,7 +29,7 @@ fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
 /// SIGTERM with nothing under way.
 /// Guarantee: nothing is sent twice over an orderly stop and start.
 fn a_stop_at_rest_exits_0() -> Result<()> {
-    let scene = Scene::with("", |_| Ok(()))?;
+    let scene = Scene::with(&flow(""), &[])?;
     let first = scene.load(Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
     wait_until("all has arrived", || scene.watch.count() == first.count() as u64)?;
     let (status, setup) = scene.gateway.stop()?;

@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::change::pauses_us;
 use tidegate_tests::cut::Cuttable;
+use tidegate_tests::process::Process;
 use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until};
 
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
+use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow, plugin_file};
+use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
@@ -19,6 +21,7 @@ pub fn cases() -> Vec<Trial> {
         case("swap::swapped_while_the_uplink_is_up_flaps_and_is_down", swapped_while_the_uplink_is_up_flaps_and_is_down),
         case("swap::a_bad_candidate_leaves_the_old_one_running", a_bad_candidate_leaves_the_old_one_running),
         case("swap::a_swap_ends_while_the_uplink_is_down", a_swap_ends_while_the_uplink_is_down),
+        case("swap::stopped_in_the_middle_of_a_shadow", stopped_in_the_middle_of_a_shadow),
         case("swap::new_settings_in_the_config_are_a_swap", new_settings_in_the_config_are_a_swap),
         case("swap::other_changes_of_the_config_ask_for_a_restart", other_changes_of_the_config_ask_for_a_restart),
     ]
@@ -27,7 +30,7 @@ pub fn cases() -> Vec<Trial> {
 const FILE: &str = "count.wasm";
 
 fn counting() -> Result<Scene> {
-    Scene::with(&plugin_file("count", FILE), |setup| Ok(std::fs::write(setup.folder().join(FILE), component("count")?)?))
+    Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])
 }
 
 fn changes(gateway: &Gateway, state: &str) -> f64 {
@@ -195,6 +198,37 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_at_least_once(), "{verdict}");
     Ok(())
+}
+
+/// A command puts a version into a shadow under load, and SIGTERM comes in the middle of that.
+/// Guarantee: the gateway ends in order and the command with it; after the start the version before runs, alone, none is
+/// lost, and each device's count is exactly its number of messages.
+fn stopped_in_the_middle_of_a_shadow() -> Result<()> {
+    let scene = counting()?;
+    let original = component("count")?;
+    let folder = scene.gateway.folder().to_owned();
+    std::fs::write(folder.join("candidate.wasm"), marked(&original, 1))?;
+    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let file = folder.join("candidate.wasm");
+    let arguments = ["swap", "count", file.to_str().context("a path of plain letters")?, "--shadow", "1h"];
+    let mut command = Process::start("tidegate swap", &mut command(&folder, &arguments)?)?;
+    wait_until("both work beside each other", || changes(&scene.gateway, "shadowing") == 1.0)?;
+    let before = scene.watch.count();
+    wait_until("traffic flows", || scene.watch.count() > before + 200)?;
+    let Scene { field, cloud, watch, gateway } = scene;
+    let (status, setup) = gateway.stop()?;
+    ensure!(status.code() == Some(0), "the gateway ended with {status}");
+    let status = command.wait()?;
+    ensure!(matches!(status.code(), Some(5 | 6)), "the command ended with {status}");
+    let gateway = setup.start()?;
+    let shown = json(&folder, &["plugins"], 0)?;
+    ensure!(shown[0]["digest"] == *tidegate::trust::digest(&original), "another version runs: {shown}");
+    ensure!(told(&folder, &["history"], 0)?.0.contains("suspended"), "the history does not know of it");
+    ensure!(changes(&gateway, "shadowing") == 0.0, "it is tried again: {:#?}", gateway.lines().all());
+    let sent = load.stop()?;
+    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
+    expect_exact_counts(&field, &cloud, &sent)?;
+    expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }
 
 fn filter_above(limit: u32) -> String {

@@ -90,7 +90,7 @@ impl Mosquitto {
         // `user root` matters where the tests run as root: mosquitto would become a user who may not write here.
         let mut text = format!(
             "user root\nlistener {} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages {}\nset_tcp_nodelay true\n\
-             log_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\n",
+             log_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\nlog_type unsubscribe\n",
             ports.plain, self.inflight
         );
         match &self.login {

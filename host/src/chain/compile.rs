@@ -17,6 +17,7 @@ mod child;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wasmtime::component::Component;
@@ -101,6 +102,7 @@ pub(super) struct Shop {
     compiler: Compiler,
     cache: Option<Cache>,
     stack_bytes: usize,
+    is_closed: AtomicBool,
 }
 
 impl Shop {
@@ -112,7 +114,12 @@ impl Shop {
             })
         };
         let cache = workshop.cache.as_deref().and_then(|folder| open(folder).ok());
-        Self { compiler: workshop.compiler, cache, stack_bytes }
+        Self { compiler: workshop.compiler, cache, stack_bytes, is_closed: AtomicBool::new(false) }
+    }
+
+    /// What is being compiled is not wanted any more, nor anything that is not in the cache.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 
     /// Whether the engine of this process needs a compiler.
@@ -145,7 +152,7 @@ impl Shop {
 
     fn compile(&self, wasm: &wasmtime::Engine, component: &[u8]) -> Result<Code, Unusable> {
         match &self.compiler {
-            Compiler::Child(program, limits) => child::compile(program, *limits, self.stack_bytes, component),
+            Compiler::Child(program, limits) => child::compile(program, *limits, self.stack_bytes, component, &self.is_closed),
             Compiler::InProcess => precompile(wasm, component).map_err(Unusable::Compile),
         }
     }

@@ -68,6 +68,11 @@ impl Engine {
         self.shared.shop.make(self.wasm(), component, digest)
     }
 
+    /// The process is to end: what is being compiled is given up, for good.
+    pub fn give_up_compiling(&self) {
+        self.shared.shop.close();
+    }
+
     pub(super) fn linker(&self) -> &Linker<Guest> {
         &self.shared.linker
     }

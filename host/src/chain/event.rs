@@ -172,13 +172,24 @@ pub(super) struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// The change is in `state` now: the log, the metric and the caller hear of it.
+    /// The change is in `state` now: the caller hears of it, then the log, the metric and whoever asks; so that a caller who
+    /// writes it down has done so before anybody sees it.
     pub(super) fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
-        self.chain.note_state(state);
-        self.old.metrics.transition(state);
         let reference = &self.old.reference;
         let (flow, plugin) = (&self.old.metrics.flow, &reference.name);
         let (old, new, state_name) = (short_digest(&reference.digest), short_digest(self.new), state.name());
+        (self.events)(&Event {
+            flow: Arc::clone(flow),
+            plugin: Arc::clone(plugin),
+            old: Arc::clone(&reference.digest),
+            new: Arc::clone(self.new),
+            state,
+            why: why.clone(),
+            figures: figures.clone(),
+            at: Now::read().wall_us,
+        });
+        self.chain.note_state(state);
+        self.old.metrics.transition(state);
         match (&why, state) {
             (Some(why), State::Refused | State::RolledBack) => tracing::warn!(
                 flow = &**flow,
@@ -199,16 +210,6 @@ impl Teller<'_> {
                 "change of a plugin"
             ),
         }
-        (self.events)(&Event {
-            flow: Arc::clone(flow),
-            plugin: Arc::clone(plugin),
-            old: Arc::clone(&reference.digest),
-            new: Arc::clone(self.new),
-            state,
-            why,
-            figures,
-            at: Now::read().wall_us,
-        });
     }
 }
 

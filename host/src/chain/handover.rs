@@ -22,6 +22,9 @@ use super::version::Version;
 use super::{Chain, Error, Wiring, lane_of};
 use crate::clock::Now;
 
+/// Pause between two looks whether the change is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How long the lanes may take to work off their inboxes and give their state.
 const LEAVE: Duration = Duration::from_secs(60);
 
@@ -35,13 +38,13 @@ pub(super) struct Legacy {
 
 /// A lane's way out.
 pub(super) struct Leave {
-    state: SyncSender<Result<Vec<Legacy>, String>>,
+    state: SyncSender<Given>,
     end: Receiver<()>,
 }
 
 impl Leave {
     /// Gives the state away and waits: `true` when the lane is to end, `false` when it is to go on.
-    pub(super) fn wait(self, state: Result<Vec<Legacy>, String>) -> bool {
+    pub(super) fn wait(self, state: Given) -> bool {
         // Nobody there who takes it is as good as nobody who says that it is to end.
         self.state.send(state).is_ok() && self.end.recv().is_ok()
     }
@@ -107,7 +110,7 @@ impl Chain {
     }
 
     /// Has all lanes work off their inboxes, give their state and wait.
-    fn leave(&self) -> Result<(Legacies, Leaving), String> {
+    fn leave(&self, is_wanted: &dyn Fn() -> bool) -> Result<(Legacies, Leaving), String> {
         let (mut ends, mut states) = (Vec::new(), Vec::new());
         for inbox in &self.inboxes {
             let ((state, given), (end, ended)) = (sync_channel(1), sync_channel(1));
@@ -117,8 +120,7 @@ impl Chain {
         }
         let (deadline, mut legacies) = (Instant::now() + LEAVE, Legacies::new());
         for state in states {
-            let state = state.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            for legacy in state.unwrap_or_else(|why| Err(unanswered(why)))? {
+            for legacy in answer(&state, deadline, is_wanted)? {
                 legacies.entry(Arc::clone(&legacy.plugin)).or_default().push(legacy);
             }
         }
@@ -126,21 +128,32 @@ impl Chain {
     }
 }
 
-fn unanswered(why: RecvTimeoutError) -> String {
-    match why {
-        RecvTimeoutError::Timeout => format!("a lane has not worked off its messages within {LEAVE:?}"),
-        RecvTimeoutError::Disconnected => "a lane has ended".to_owned(),
+type Given = Result<Vec<Legacy>, String>;
+
+fn answer(state: &Receiver<Given>, deadline: Instant, is_wanted: &dyn Fn() -> bool) -> Given {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match state.recv_timeout(left.min(LOOK)) {
+            Ok(given) => return given,
+            Err(RecvTimeoutError::Disconnected) => return Err("a lane has ended".to_owned()),
+            Err(RecvTimeoutError::Timeout) if !is_wanted() => return Err("the gateway stops".to_owned()),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                return Err(format!("a lane has not worked off its messages within {LEAVE:?}"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 
 impl Successor {
-    /// Takes over from `old`, to which nothing is delivered meanwhile, nor to this.
+    /// Takes over from `old`, to which nothing is delivered meanwhile, nor to this; unless it is not wanted any more before
+    /// `old` has come to rest.
     ///
     /// # Errors
     /// `old` goes on with its state.
-    pub fn follow(self, old: &Chain) -> Result<Chain, Error> {
+    pub fn follow(self, old: &Chain, is_wanted: &dyn Fn() -> bool) -> Result<Chain, Error> {
         let flow = Arc::clone(old.name());
-        let (legacies, leaving) = old.leave().map_err(|why| Error::Leave { flow, why })?;
+        let (legacies, leaving) = old.leave(is_wanted).map_err(|why| Error::Leave { flow, why })?;
         let metrics = self.frame.metrics().clone();
         let chain = self.frame.start(|frame, version, config| frame.take_over(version, config, &legacies))?;
         leaving.end();

@@ -33,6 +33,9 @@ pub enum Unusable {
     /// It could not even be tried.
     #[error("the compiler failed: {0}")]
     Compiler(String),
+    /// Nobody waits for it any more.
+    #[error("not compiled to the end: the gateway stops")]
+    Unwanted,
     /// It wants something that is not granted.
     #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
     DeniedImport(String),

@@ -142,11 +142,11 @@ impl Chain {
         let teller = Teller { chain: self, old: &old, new: &new, events };
         teller.tell(State::Seen, None, None);
         let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
-        *self.lock_active() = None;
         match &result {
             Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
             Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.as_deref().cloned()),
         }
+        *self.lock_active() = None;
         result
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::place::{At, Failure, file_failure, running};
 use super::show::harmless;
 use super::{Global, Output, Surroundings, differences, print, say};
-use crate::admin::Client;
+use crate::admin::{Client, ClientError};
 use crate::chain::Comparison;
 use crate::config::read_duration;
 use crate::exit::Exit;
@@ -210,7 +210,13 @@ fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>
     }
     let (mut from, mut exit) = (0, Exit::Done);
     loop {
-        let page: Page = client.get(&format!("/v1/changes/{change}?from={from}"))?;
+        let page: Page = match client.get(&format!("/v1/changes/{change}?from={from}")) {
+            Err(ClientError::Silent { .. }) if from > 0 => {
+                say("error: the gateway has stopped meanwhile; `tidegate plugins` shows what runs at its next start");
+                return Ok(Exit::NotRunning);
+            }
+            page => page?,
+        };
         from += page.lines.len();
         for line in &page.lines {
             match global.output {

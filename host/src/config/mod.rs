@@ -136,7 +136,6 @@ impl SourceSpec {
             mqtt: self.mqtt,
             qos: self.qos,
             routes: self.routes.into_iter().map(route).collect(),
-            obsolete: Vec::new(),
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,

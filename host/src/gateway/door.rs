@@ -191,7 +191,7 @@ mod tests {
             failed: Arc::default(),
         };
         match after {
-            Some(old) => Arc::new(old.rehearse(config, wiring).unwrap().follow(old).unwrap()),
+            Some(old) => Arc::new(old.rehearse(config, wiring).unwrap().follow(old, &|| true).unwrap()),
             None => {
                 let engine = Engine::new(512 << 10, Workshop::in_process()).unwrap();
                 Arc::new(Chain::build(config, &engine, wiring).unwrap())

@@ -40,7 +40,7 @@ pub struct Inlets {
 
 impl Inlets {
     /// Begins a source anew with the routes of `spec`, and waits until the old ones are over: nothing more is delivered by
-    /// them. For a thread that may wait.
+    /// them. For a thread that may wait; it does not while the gateway stops, since what is under way needs the lanes.
     pub fn restart(&self, spec: SourceSpec) {
         let Some(orders) = self.orders.get(&spec.name) else { return };
         let (done, ended) = sync_channel(1);
@@ -108,22 +108,23 @@ impl Inlet {
                 ended = attend(running.as_mut(), &own, &mut stop) => return Ok(ended?),
                 Some(order) = orders.recv() => order,
             };
-            if *own.borrow() == Stop::Run {
-                own.send_replace(Stop::Drain);
-            }
-            match tokio::time::timeout(DRAIN, attend(running.as_mut(), &own, &mut stop)).await {
-                Ok(ended) => ended?,
-                Err(_) => {
+            own.send_replace(Stop::Drain);
+            tokio::select! {
+                ended = running.as_mut() => ended?,
+                () = tokio::time::sleep(DRAIN) => {
                     own.send_replace(Stop::Now);
                     running.await?;
                 }
+                () = stopping(&mut stop) => {
+                    // Whoever waits for it is let go, and nobody else begins to.
+                    drop((done, orders));
+                    own.send_replace(*stop.borrow());
+                    return Ok(attend(running, &own, &mut stop).await?);
+                }
             }
             config = next.after(&config);
-            // Nobody waits any more when the gateway stops.
+            // An error means that the driver has ended.
             let _ = done.send(());
-            if *stop.borrow() != Stop::Run {
-                return Ok(());
-            }
         }
     }
 }
@@ -140,6 +141,12 @@ impl Tap {
         };
         keep(stage.clone(), crashes.clone(), start).await
     }
+}
+
+/// Waits until the gateway stops; at once when it does already.
+async fn stopping(stop: &mut watch::Receiver<Stop>) {
+    // An error means that whoever could say so is gone.
+    let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
 }
 
 /// Waits for the end of a source, which hears through `own` when the gateway stops.

@@ -20,6 +20,7 @@ mod orders;
 pub mod plugins;
 pub mod recordings;
 pub mod retry;
+mod samples;
 mod signals;
 mod stages;
 mod start;
@@ -230,13 +231,12 @@ impl Gateway {
     async fn drain(&self, stages: &mut Stages, live: Live, deadline: Instant) {
         stages.drain_sources();
         let doors = self.doors.clone();
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let limit = left();
+        let left = move || deadline.saturating_duration_since(Instant::now());
         let lanes = tokio::task::spawn_blocking(move || {
-            live.stop();
-            let left = doors.chains().iter().map(|(_, chain)| chain.stop(limit)).sum::<usize>();
+            live.stop(deadline);
+            let messages = doors.chains().iter().map(|(_, chain)| chain.stop(left())).sum::<usize>();
             doors.recorders().iter().for_each(|recorder| recorder.stop());
-            left
+            messages
         });
         match lanes.await {
             Ok(0) => {}

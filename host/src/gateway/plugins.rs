@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::PluginInfo;
+use crate::chain::{PluginInfo, UnderWay};
 use crate::versions::{Earlier, Entry, Refusal};
 
 /// A plugin.
@@ -51,8 +51,9 @@ impl Plugin {
             kept: Vec::new(),
             refused: Vec::new(),
         };
+        let digest = shown_digest(info, entry.as_ref());
         let known = entry.map_or(plain, Self::stopped);
-        Self { digest: info.digest.to_string(), candidate: Candidate::of(info), ..known }
+        Self { digest, candidate: Candidate::of(info), ..known }
     }
 
     /// As a stopped one has left it.
@@ -72,10 +73,51 @@ impl Plugin {
     }
 }
 
+/// The component that runs; while one has proven itself and that is not durable yet, the one before.
+pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
+    let is_candidate = |change: &UnderWay| change.digest == info.digest;
+    match entry {
+        Some(entry) if info.change.as_ref().is_some_and(is_candidate) => entry.confirmed.digest.clone(),
+        _ => info.digest.to_string(),
+    }
+}
+
 impl Candidate {
     /// The one that is tried beside a running plugin.
     pub(super) fn of(info: &PluginInfo) -> Option<Self> {
         let change = info.change.as_ref()?;
         Some(Self { digest: change.digest.to_string(), state: change.state.name().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::chain::{BreakerState, State};
+    use crate::versions::{Spot, Start, Version, Versions};
+
+    #[test]
+    fn a_version_is_shown_to_run_once_its_change_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let versions = Versions::open(folder.path());
+        let old = Version { digest: "old".to_owned(), settings: "{}".to_owned() };
+        versions.started(Spot { flow: "climate", plugin: "rule", written: &old }, &old, None, Start::Decided);
+        let new: Arc<str> = "new".into();
+        let info = |change| PluginInfo {
+            name: "rule".into(),
+            digest: Arc::clone(&new),
+            ports: Vec::new(),
+            tick_every: None,
+            state_version: None,
+            change,
+            breaker: BreakerState::Closed,
+        };
+        let shown = |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));
+        let during = shown(Some(UnderWay { digest: Arc::clone(&new), state: State::OnProbation }));
+        assert_eq!((during.digest.as_str(), during.candidate.unwrap().digest.as_str()), ("old", "new"));
+        let after = shown(None);
+        assert_eq!((after.digest.as_str(), after.candidate), ("new", None));
     }
 }

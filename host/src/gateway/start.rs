@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::{Event, Who};
-use crate::versions::{Choices, Code, PassedOver, Spot, Start, Version, Versions, digest_of};
+use crate::versions::{Choices, Code, PassedOver, Spot, Start, Version, Versions};
 
 /// A plugin as it was started.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring:
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
 pub(super) fn written(plugin: &PluginConfig) -> Version {
     let component = chain::read_component(&plugin.name, &plugin.artefact);
-    Version { digest: component.map(|bytes| digest_of(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
+    Version { digest: component.map(|bytes| trust::digest(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
 }
 
 /// Builds chains.
@@ -83,6 +83,11 @@ impl Starter {
     /// Notes what runs now. Waits for the disk.
     pub(super) fn note_all(&self, flow: &chain::Config, chain: &Chain, picks: Vec<Pick>) -> Vec<Started> {
         picks.into_iter().enumerate().map(|(index, pick)| self.note(flow, chain, index, pick)).collect()
+    }
+
+    /// What compiles plugins.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Nothing is shown of a flow that is gone.
@@ -184,7 +189,7 @@ impl Starter {
         };
         let artefact = kept.map_or_else(|| plugin.artefact.clone(), Artefact::Kept);
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
-        let is_it = digest_of(&component) == version.digest;
+        let is_it = trust::digest(&component) == version.digest;
         let signature = signature(&artefact);
         let signed = signed_version(plugin, &component, signature.as_deref());
         let code = is_it.then_some(Code { component: &component, signature: signature.as_deref(), signed: signed.as_ref() });

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::Registry;
-use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use super::door::Doors;
-use super::plugins::Candidate;
+use super::plugins::{Candidate, shown_digest};
+use super::samples::Samples;
 use crate::chain::{Chain, PluginInfo};
 use crate::config::Config;
 use crate::spool::{Account, QueueAccount, Spool};
@@ -311,7 +311,7 @@ impl Reporter {
 
     /// How it is now; memory work only.
     pub(super) fn report(&self) -> Status {
-        let samples = Samples(self.registry.gather());
+        let samples = Samples::of(&self.registry);
         let account = self.spool.account();
         let spool = Status::of_spool(&self.config, &account);
         Status {
@@ -336,7 +336,7 @@ fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
         let entry = versions.entry(chain.name(), &info.name);
         Plugin {
             name: info.name.to_string(),
-            digest: info.digest.to_string(),
+            digest: shown_digest(&info, entry.as_ref()),
             swapping: info.change.is_some(),
             breaker: info.breaker.name().to_owned(),
             candidate: Candidate::of(&info),
@@ -385,61 +385,5 @@ fn uplink_of(samples: &Samples, name: &str) -> Uplink {
         inflight: of("tidegate_uplink_inflight"),
         forwarded: of("tidegate_messages_forwarded_total"),
         refused: of("tidegate_messages_refused_total"),
-    }
-}
-
-/// One look at all metrics.
-#[derive(Default)]
-struct Samples(Vec<MetricFamily>);
-
-impl Samples {
-    /// The sum over the series that have all of `labels`; counts and levels, so never negative.
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let family = self.0.iter().filter(|family| family.name() == name);
-        let series = family.flat_map(MetricFamily::get_metric);
-        let fits = series.filter(|metric| {
-            let has = |(name, value): &(&str, &str)| {
-                metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value)
-            };
-            labels.iter().all(has)
-        });
-        // One of the two is not there and reads as 0.
-        let sum: f64 = fits.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum();
-        sum.max(0.0) as u64
-    }
-
-    /// The value of the label `state` of the series that is 1.
-    fn state(&self, name: &str, of: (&str, &str)) -> String {
-        let family = self.0.iter().filter(|family| family.name() == name);
-        let current = family.flat_map(MetricFamily::get_metric).find(|metric| {
-            metric.get_gauge().get_value() > 0.0 && metric.get_label().iter().any(|label| (label.name(), label.value()) == of)
-        });
-        let label = current.and_then(|metric| metric.get_label().iter().find(|label| label.name() == "state"));
-        label.map(|label| label.value().to_owned()).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prometheus::{IntCounterVec, IntGaugeVec, Opts};
-
-    #[test]
-    fn counters_and_gauges_are_summed_by_label_and_the_state_is_the_series_that_is_1() {
-        let registry = Registry::new();
-        let count = IntCounterVec::new(Opts::new("a_total", "x"), &["flow", "fate"]).unwrap();
-        let state = IntGaugeVec::new(Opts::new("s", "x"), &["uplink", "state"]).unwrap();
-        registry.register(Box::new(count.clone())).unwrap();
-        registry.register(Box::new(state.clone())).unwrap();
-        count.with_label_values(&["x", "f"]).inc_by(3);
-        count.with_label_values(&["x", "g"]).inc_by(4);
-        count.with_label_values(&["y", "f"]).inc_by(9);
-        state.with_label_values(&["cloud", "online"]).set(0);
-        state.with_label_values(&["cloud", "waiting"]).set(1);
-        let samples = Samples(registry.gather());
-        assert_eq!(samples.sum("a_total", &[("flow", "x")]), 7);
-        assert_eq!(samples.sum("a_total", &[("flow", "x"), ("fate", "f")]), 3);
-        assert_eq!(samples.state("s", ("uplink", "cloud")), "waiting");
-        assert_eq!(samples.state("s", ("uplink", "none")), "");
     }
 }

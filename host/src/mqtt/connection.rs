@@ -97,7 +97,7 @@ impl Connection {
         self.session.subscribe(subscriptions);
     }
 
-    /// Queues an UNSUBSCRIBE.
+    /// Queues an UNSUBSCRIBE; one [`Event::Unsubscribed`] answers it.
     pub fn unsubscribe(&mut self, filters: &[String]) {
         self.session.unsubscribe(filters);
     }

@@ -132,6 +132,8 @@ pub enum Event {
         /// Filters it refused, and why.
         refused: Vec<(String, String)>,
     },
+    /// The broker answered a [`Connection::unsubscribe`].
+    Unsubscribed,
 }
 
 /// What CONNACK said.

@@ -224,7 +224,7 @@ impl Publisher {
                     tracing::warn!(code, reason, "the broker refused a reading");
                     self.refuse(token);
                 }
-                Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } => {}
+                Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
             }
         }
     }

@@ -145,7 +145,7 @@ impl Watcher {
                     }
                     self.subscribed = true;
                 }
-                Event::Accepted { .. } | Event::Refused { .. } => {}
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Unsubscribed => {}
             }
         }
         Ok(())

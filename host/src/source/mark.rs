@@ -1,50 +1,68 @@
-//! A mark on disk that a broker has a session of ours. Where it has none after a restart, it has forgotten us, and with us
-//! what it held for us. Written once for each source, broker and client id, and never while messages pass.
+//! A mark on disk that a broker has a session of ours, and what that is subscribed to. Where it has none after a restart,
+//! it has forgotten us, and with us what it held for us; what it is subscribed to and nobody wants any more is taken back,
+//! else the broker would send and hold it for ever. Written when that changes, and never while messages pass.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::mqtt;
 
 /// The mark of one source. The default one ends with the process.
 #[derive(Clone, Debug, Default)]
 pub struct SessionMark {
-    path: Option<PathBuf>,
-    says: Arc<str>,
-    is_set: Arc<AtomicBool>,
+    path: Option<Arc<Path>>,
+    /// Whose session it is: the first line.
+    owner: Arc<str>,
+    /// Filters the session may have; `None` without a session.
+    filters: Arc<Mutex<Option<Vec<String>>>>,
+    /// Held by who writes the file.
+    pen: Arc<Mutex<()>>,
 }
 
 impl SessionMark {
     /// The mark of source `name`, in a file of `<data_dir>/sessions`. Reads the disk; what cannot be read is no mark.
     pub fn find(data_dir: &Path, name: &str, mqtt: &mqtt::Config) -> Self {
-        let path = data_dir.join("sessions").join(name);
-        let says = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
-        let is_set = fs::read(&path).is_ok_and(|found| found == says.as_bytes());
-        Self { path: Some(path), says: says.into(), is_set: Arc::new(AtomicBool::new(is_set)) }
+        let path: PathBuf = data_dir.join("sessions").join(name);
+        let owner = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        let filters = found.strip_prefix(&owner).map(|filters| filters.lines().map(str::to_owned).collect());
+        Self { path: Some(path.into()), owner: owner.into(), filters: Arc::new(Mutex::new(filters)), pen: Arc::default() }
     }
 
     /// Whether the broker has had a session of ours.
     pub(super) fn is_set(&self) -> bool {
-        self.is_set.load(Ordering::Acquire)
+        self.lock().is_some()
     }
 
-    /// It has one. The disk is written in the background, if that is news.
-    pub(super) fn set(&self) {
-        if self.is_set.swap(true, Ordering::AcqRel) {
+    /// What that session may be subscribed to.
+    pub(super) fn filters(&self) -> Vec<String> {
+        self.lock().clone().unwrap_or_default()
+    }
+
+    /// It has one, which may be subscribed to `filters`. The disk is written in the background, if that is news.
+    pub(super) fn set(&self, filters: Vec<String>) {
+        if self.lock().as_ref() == Some(&filters) {
             return;
         }
+        *self.lock() = Some(filters);
         let Some(path) = self.path.clone() else { return };
-        let says = Arc::clone(&self.says);
+        let own = self.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = write(&path, &says) {
+            let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who comes last writes what is known last.
+            let lines: String = own.filters().iter().map(|filter| format!("{filter}\n")).collect();
+            if let Err(error) = write(&path, &format!("{}{lines}", own.owner)) {
                 let path = path.display();
                 tracing::warn!(%path, %error, "no mark of our session is left: if the broker loses it while we are down, nobody is told");
             }
         });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,10 +88,14 @@ mod tests {
         let config = Broker::bind().await.config();
         let mark = || SessionMark::find(folder.path(), "field:priority", &config);
         assert!(!mark().is_set());
-        mark().set();
-        while !mark().is_set() {
+        let filters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let first = mark();
+        first.set(filters(&["d/+", "e/#"]));
+        first.set(filters(&["d/+"]));
+        while mark().filters() != filters(&["d/+"]) {
             tokio::task::yield_now().await;
         }
+        assert!(mark().is_set());
         let other = mqtt::Config { client_id: "another".into(), ..config.clone() };
         assert!(!SessionMark::find(folder.path(), "field:priority", &other).is_set());
         assert!(!SessionMark::find(folder.path(), "field", &config).is_set());

@@ -87,15 +87,13 @@ pub struct Config {
     pub qos: Qos,
     /// What goes where.
     pub routes: Vec<Route>,
-    /// Filters that the session may still have and no route needs: they are taken back.
-    pub obsolete: Vec<String>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
     pub max_unsettled_bytes: usize,
     /// Longest topic in bytes; a longer one is parked by its head.
     pub max_topic_bytes: usize,
     /// Longest payload in bytes; a longer one is parked by its head.
     pub max_payload_bytes: usize,
-    /// Whether the broker has had a session of ours before this start.
+    /// What session the broker has had of ours before this start.
     pub mark: SessionMark,
 }
 
@@ -103,9 +101,8 @@ impl Config {
     /// This one, of a source that has worked with `before` until now.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
-        let wanted = serve::filters(&self);
-        let had = before.obsolete.iter().cloned().chain(serve::filters(before));
-        self.obsolete = had.filter(|filter| !wanted.contains(filter)).collect();
+        // Two would write the same file.
+        self.mark = before.mark.clone();
         self
     }
 }

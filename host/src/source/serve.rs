@@ -46,7 +46,7 @@ impl Source {
         Self {
             sorter: Sorter::new(&config, borders),
             subscriptions: subscriptions(&config),
-            obsolete: config.obsolete,
+            obsolete: obsolete(&config),
             name: config.name,
             mark: config.mark,
             unsettled: Unsettled::default(),
@@ -77,7 +77,7 @@ impl Source {
         } else {
             connection.subscribe(&self.subscriptions);
         }
-        if established.session_present && !self.obsolete.is_empty() {
+        if !self.obsolete.is_empty() {
             // Behind what is wanted, which may cover it: nothing is missed in between.
             connection.unsubscribe(&self.obsolete);
         }
@@ -111,7 +111,15 @@ impl Source {
             self.sorter.session_lost();
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
-        self.mark.set();
+        if !established.session_present {
+            self.obsolete.clear();
+        }
+        self.set_mark();
+    }
+
+    fn set_mark(&self) {
+        let wanted = self.subscriptions.iter().map(|subscription| subscription.filter.clone());
+        self.mark.set(wanted.chain(self.obsolete.iter().cloned()).collect());
     }
 
     /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it
@@ -171,7 +179,7 @@ impl Source {
                 Event::Publish { token, .. } | Event::Oversize { token, .. } => {
                     token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
                 }
-                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } => false,
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => false,
             });
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
@@ -181,9 +189,16 @@ impl Source {
         turned?;
         let mut granted = false;
         for event in events.drain(..) {
-            if let Event::Subscribed { refused } = event {
-                self.subscribed(&refused)?;
-                granted = true;
+            match event {
+                Event::Subscribed { refused } => {
+                    self.subscribed(&refused)?;
+                    granted = true;
+                }
+                Event::Unsubscribed => {
+                    self.obsolete.clear();
+                    self.set_mark();
+                }
+                Event::Publish { .. } | Event::Oversize { .. } | Event::Accepted { .. } | Event::Refused { .. } => {}
             }
         }
         Ok(granted)
@@ -238,8 +253,14 @@ fn subscriptions(config: &Config) -> Vec<Subscription> {
     filters(config).into_iter().map(|filter| Subscription { filter, qos: config.qos }).collect()
 }
 
+/// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
+fn obsolete(config: &Config) -> Vec<String> {
+    let wanted = filters(config);
+    config.mark.filters().into_iter().filter(|filter| !wanted.contains(filter)).collect()
+}
+
 /// The filters of [`subscriptions`].
-pub(super) fn filters(config: &Config) -> Vec<String> {
+fn filters(config: &Config) -> Vec<String> {
     let filters: Vec<String> = config.routes.iter().map(|route| route.pattern.filter()).collect();
     let is_needed = |(index, filter): &(usize, &String)| {
         !filters

@@ -168,7 +168,7 @@ impl Sorter {
             match event {
                 Event::Publish { publish, token } => self.one(message(publish, id, now), None, token, &mut ledger),
                 Event::Oversize { head, bytes, token } => self.one(message(head, id, now), Some(bytes), token, &mut ledger),
-                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } => {}
+                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
             }
             id.seq += 1;
         }

@@ -75,7 +75,6 @@ async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize
         mqtt: broker.config(),
         qos,
         routes: table,
-        obsolete: Vec::new(),
         max_unsettled_bytes,
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,

@@ -7,17 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::Code;
 use super::entry::Entry;
+use crate::trust::digest;
 
 const TABLE: &str = "running.json";
 const COMPONENT: &str = ".wasm";
 const SIGNATURE: &str = ".minisig";
 const BEING_WRITTEN: &str = ".new";
-
-/// SHA-256 of a component, in hexadecimal.
-pub fn digest_of(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Where a component is kept.
 pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
@@ -81,7 +76,7 @@ pub(super) fn set_aside(folder: &Path) {
 
 /// JSON, so that the whole file is a sequence of JSON values.
 fn seal(table: &[u8]) -> String {
-    format!("\"{}\"", digest_of(table))
+    format!("\"{}\"", digest(table))
 }
 
 fn replace(folder: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {

@@ -28,9 +28,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use choice::{Choices, PassedOver};
 pub use entry::{Attempt, Earlier, Entry, Refusal, Version};
-pub use files::digest_of;
 
 use crate::message::short_digest;
+use crate::trust;
 
 /// Good versions that are kept beside the one that runs, for each plugin.
 const KEPT: usize = 3;
@@ -129,7 +129,7 @@ impl Versions {
     pub fn component(&self, digest: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = files::component(&self.folder, digest);
         let bytes = std::fs::read(&path).ok()?;
-        if *digest_of(&bytes) == *digest {
+        if *trust::digest(&bytes) == *digest {
             return Some((path, bytes));
         }
         tracing::error!(path = %path.display(), "a kept component is damaged: it is taken away and not used");
@@ -186,29 +186,29 @@ impl Versions {
     /// `change` answers whether what the config says now has been decided about.
     fn change(&self, spot: Spot<'_>, component: Option<(&str, Code<'_>)>, change: impl FnOnce(&mut Entry) -> bool) {
         let Spot { flow, plugin, written } = spot;
-        let entries = {
-            let mut table = self.lock();
-            let before = table.entries.clone();
-            let entry = find_or_add(&mut table.entries, flow, plugin, written);
-            if change(entry) {
-                entry.based_on = written.clone();
-            }
-            table.is_unsaved |= table.entries != before;
-            table.is_unsaved.then(|| table.entries.clone())
+        let (mut entries, was_unsaved) = {
+            let table = self.lock();
+            (table.entries.clone(), table.is_unsaved)
         };
+        let before = entries.clone();
+        let entry = find_or_add(&mut entries, flow, plugin, written);
+        if change(entry) {
+            entry.based_on = written.clone();
+        }
+        let is_new = was_unsaved || entries != before;
         let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
         let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
         // The table goes after the component, so that it never names one that is not there.
-        let saved = entries.map_or(Ok(()), |entries| files::save(&self.folder, &entries));
-        match kept.and(saved) {
-            Ok(()) => self.lock().is_unsaved = false,
-            Err(error) => {
-                let path = self.folder.display();
-                tracing::warn!(
-                    flow, plugin, %path, %error,
-                    "which version runs cannot be written down: a restart falls back to what was written last, or to the config"
-                );
-            }
+        let saved = if is_new { files::save(&self.folder, &entries) } else { Ok(()) };
+        let written = kept.and(saved);
+        // Shown once it is durable. Where it cannot be, what runs is shown all the same.
+        *self.lock() = Table { entries, is_unsaved: written.is_err() };
+        if let Err(error) = written {
+            let path = self.folder.display();
+            tracing::warn!(
+                flow, plugin, %path, %error,
+                "which version runs cannot be written down: a restart falls back to what was written last, or to the config"
+            );
         }
     }
 

@@ -10,7 +10,7 @@ fn spot(written: &Version) -> Spot<'_> {
 }
 
 fn version(name: &str) -> Version {
-    Version { digest: digest_of(name.as_bytes()), settings: "{}".to_owned() }
+    Version { digest: trust::digest(name.as_bytes()), settings: "{}".to_owned() }
 }
 
 fn code(name: &str) -> Code<'_> {
@@ -179,4 +179,25 @@ fn a_folder_that_cannot_be_written_costs_no_more_than_a_restart_would_know() {
     fs::remove_file(folder.path().join("plugins")).unwrap();
     versions.refused(spot(&version("b")), refusal(version("b"), false));
     assert_eq!(restart(folder.path(), &version("b")).versions, [version("a")], "the next change writes all of it");
+}
+
+#[test]
+fn what_is_not_on_the_disk_yet_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    start(&versions, "a", &version("a"));
+    // A pipe holds less than this, so that whoever writes it waits for the one who reads.
+    let component = vec![0; 1 << 20];
+    let code = Code { component: &component, signature: None, signed: None };
+    let beside = folder.path().join(format!("plugins/{}.wasm.new", version("b").digest));
+    rustix::fs::mknodat(rustix::fs::CWD, &beside, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let shown = || versions.entry(FLOW, PLUGIN).unwrap().confirmed;
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| versions.confirmed(spot(&version("a")), &version("b"), Some(code)));
+        let mut pipe = fs::File::open(&beside).unwrap();
+        assert_eq!(shown(), version("a"), "it is being written");
+        std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
+        writing.join().unwrap();
+    });
+    assert_eq!(shown(), version("b"), "a pipe cannot be synced: what runs is shown all the same");
 }

@@ -7,8 +7,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
@@ -25,19 +26,35 @@ const HEAD_BYTES: usize = 8 + 32;
 /// Compiling waits for traffic, not the other way round.
 const NICENESS: i32 = 10;
 
-/// Compiles `component` in a child that runs `program`.
-pub(super) fn compile(program: &Path, limits: CompileLimits, stack_bytes: usize, component: &[u8]) -> Result<Code, Unusable> {
+/// Pause between two looks whether the code is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a child's work ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    Late,
+    Unwanted,
+}
+
+/// Compiles `component` in a child that runs `program`, until `unwanted` is raised.
+pub(super) fn compile(
+    program: &Path,
+    limits: CompileLimits,
+    stack_bytes: usize,
+    component: &[u8],
+    unwanted: &AtomicBool,
+) -> Result<Code, Unusable> {
     let mut child = start(program, limits, stack_bytes)
         .map_err(|error| Unusable::Compiler(format!("cannot start `{}`: {error}", program.display())))?;
-    let (answer, words, in_time) = converse(&mut child, limits.time, component);
+    let (answer, words, end) = converse(&mut child, limits.time, component, unwanted);
     let status = child.wait().map_err(|error| Unusable::Compiler(error.to_string()))?;
-    if !in_time {
-        return Err(Unusable::Costly(format!("it takes longer than {:?}", limits.time)));
+    match end {
+        End::Late => Err(Unusable::Costly(format!("it takes longer than {:?}", limits.time))),
+        End::Unwanted => Err(Unusable::Unwanted),
+        End::Done if !status.success() => Err(failed(status, limits, &words)),
+        End::Done => unframe(answer).ok_or_else(|| Unusable::Compiler("it ended in the middle of its answer".to_owned())),
     }
-    if !status.success() {
-        return Err(failed(status, limits, &words));
-    }
-    unframe(answer).ok_or_else(|| Unusable::Compiler("it ended in the middle of its answer".to_owned()))
 }
 
 fn start(program: &Path, limits: CompileLimits, stack_bytes: usize) -> io::Result<Child> {
@@ -53,8 +70,8 @@ fn start(program: &Path, limits: CompileLimits, stack_bytes: usize) -> io::Resul
 }
 
 /// Hands the component over and takes what comes back, for `time` at most; then the child is killed. The answer ends
-/// with whether it came in time.
-fn converse(child: &mut Child, time: Duration, component: &[u8]) -> (Vec<u8>, String, bool) {
+/// with how it came about.
+fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &AtomicBool) -> (Vec<u8>, String, End) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (done, ended) = sync_channel::<()>(0);
     std::thread::scope(|scope| {
@@ -71,14 +88,26 @@ fn converse(child: &mut Child, time: Duration, component: &[u8]) -> (Vec<u8>, St
             drop(done);
             answer
         });
-        let in_time = ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
-        if !in_time {
+        let end = wait(&ended, Instant::now() + time, unwanted);
+        if end != End::Done {
             // One that has ended meanwhile is as good.
             let _ = child.kill();
         }
         let answer = answer.join().unwrap_or_default();
-        (answer, words.join().unwrap_or_default(), in_time)
+        (answer, words.join().unwrap_or_default(), end)
     })
+}
+
+fn wait(ended: &Receiver<()>, deadline: Instant, unwanted: &AtomicBool) -> End {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match ended.recv_timeout(left.min(LOOK)) {
+            Err(RecvTimeoutError::Timeout) if unwanted.load(Ordering::Acquire) => return End::Unwanted,
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return End::Late,
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return End::Done,
+        }
+    }
 }
 
 /// What comes before the end, or before the pipe breaks; more than `most` is not taken.
@@ -152,7 +181,7 @@ mod tests {
     const LIMITS: CompileLimits = CompileLimits { memory_bytes: 1 << 30, time: Duration::from_secs(60) };
 
     fn refused(program: &str) -> Unusable {
-        compile(Path::new(program), LIMITS, 1 << 20, &[7; 200_000]).map(|_| ()).unwrap_err()
+        compile(Path::new(program), LIMITS, 1 << 20, &[7; 200_000], &AtomicBool::new(false)).map(|_| ()).unwrap_err()
     }
 
     #[test]
@@ -160,6 +189,17 @@ mod tests {
         assert!(matches!(refused("/nowhere/tidegate"), Unusable::Compiler(why) if why.contains("/nowhere/tidegate")));
         assert!(matches!(refused("/bin/true"), Unusable::Compiler(why) if why.contains("middle of its answer")));
         assert!(matches!(refused("/bin/cat"), Unusable::Compile(why) if why.contains("compile-plugin")));
+    }
+
+    #[test]
+    fn a_child_is_waited_for_until_it_ends_its_time_is_up_or_nobody_wants_it() {
+        let (wanted, unwanted) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (done, ended) = sync_channel::<()>(0);
+        let far = Instant::now() + Duration::from_secs(3_600);
+        assert!(wait(&ended, far, &unwanted) == End::Unwanted);
+        assert!(wait(&ended, Instant::now(), &wanted) == End::Late);
+        drop(done);
+        assert!(wait(&ended, far, &unwanted) == End::Done, "what has ended counts");
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn a_chain_that_holds_messages_is_not_followed_by_another_and_goes_on() {
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let wiring = Wiring { outlet: rig.outlet.clone(), mint: Arc::new(Mint::new(8)), metrics, failed: Arc::default() };
     let next = rig.chain.rehearse(Config { lanes: 2, ..config(vec![holding()]) }, wiring).unwrap();
-    let why = next.follow(&rig.chain).err().unwrap().to_string();
+    let why = next.follow(&rig.chain, &|| true).err().unwrap().to_string();
     assert!(why.contains("a plugin holds messages until it does its work"), "{why}");
     mend(&rig);
     rig.settle(&burst);

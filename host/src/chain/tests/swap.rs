@@ -324,15 +324,20 @@ fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() 
 
 #[test]
 fn every_transition_is_told_in_order() {
-    let rig = Rig::of("");
-    let told = Mutex::new(Vec::new());
-    let events = |event: &Event| told.lock().unwrap().push((event.state, event.why.clone()));
-    let states = || told.lock().unwrap().drain(..).map(|(state, _)| state).collect::<Vec<_>>();
-    let (bytes, accept) = (other_probe(1), |_: &[u8]| Ok(()));
-    rig.chain.swap(0, Change { verify: Some(Verify(&accept)), ..change(Some(&bytes), None) }, &events).unwrap();
     use State::{
         Compiled, Confirmed, Linked, OnProbation, Ready, Refused, Seen, SelfTested, Shadowed, Shadowing, Swapped, Verified,
     };
+    let rig = Rig::of("");
+    let told = Mutex::new(Vec::new());
+    let events = |event: &Event| {
+        // Who writes it down has done so before others see it.
+        let shown = rig.chain.plugins()[0].change.as_ref().map(|change| change.state);
+        assert!(shown.is_some_and(|shown| shown != event.state || shown == Seen), "{shown:?} is shown before {:?}", event.state);
+        told.lock().unwrap().push((event.state, event.why.clone()));
+    };
+    let states = || told.lock().unwrap().drain(..).map(|(state, _)| state).collect::<Vec<_>>();
+    let (bytes, accept) = (other_probe(1), |_: &[u8]| Ok(()));
+    rig.chain.swap(0, Change { verify: Some(Verify(&accept)), ..change(Some(&bytes), None) }, &events).unwrap();
     assert_eq!(states(), [Seen, Verified, Compiled, Linked, SelfTested, Ready, Swapped, OnProbation, Confirmed]);
 
     let by_ten = settings("by-ten");

@@ -18,7 +18,7 @@ use crate::gateway::start::{Started, signature, written};
 use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::Who;
-use crate::versions::{Entry, Spot, Start, Version, digest_of};
+use crate::versions::{Entry, Spot, Start, Version};
 use reload::{watch, watched};
 
 /// What the thread is asked to do.
@@ -145,6 +145,9 @@ impl Driver {
     /// What was under way when the gateway ended, and files that have changed since they were read for the start.
     fn catch_up(&mut self) {
         for place in self.places() {
+            if self.desk.board.is_stopping() {
+                return;
+            }
             let started = &self.parts.started[place.flow][place.plugin];
             if started.start == Start::TryAgain {
                 self.try_again(place);
@@ -207,7 +210,7 @@ impl Driver {
                 continue;
             };
             let signature = signature(&plugin.artefact);
-            self.written[place.flow][place.plugin].digest = digest_of(&component);
+            self.written[place.flow][place.plugin].digest = trust::digest(&component);
             self.by_itself(place, &Who::File, Candidate { component: Some(component), signature, ..Candidate::default() });
         }
     }

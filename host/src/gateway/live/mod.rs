@@ -11,7 +11,7 @@ mod order;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use board::{Board, Place};
 pub use order::{Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
@@ -20,7 +20,7 @@ use super::audit::Audit;
 use super::door::Doors;
 use super::inlets::Inlets;
 use super::start::{Started, Starter};
-use crate::chain::Chain;
+use crate::chain::{Chain, Engine};
 use crate::config::{Config, Sources};
 use crate::recording;
 use crate::spool::Spool;
@@ -59,6 +59,7 @@ pub(super) struct Parts {
 /// The running thread.
 pub(super) struct Live {
     desk: Desk,
+    engine: Engine,
     driver: JoinHandle<()>,
 }
 
@@ -69,9 +70,10 @@ impl Live {
         let board = Board::default();
         let desk = Desk { requests, board, doors: parts.doors.clone() };
         desk.doors.chains().iter().for_each(|(flow, chain)| desk.hear(*flow, chain));
+        let engine = parts.starter.engine().clone();
         let mut driver = Driver::new(parts, inlets, desk.clone())?;
         let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
-        Ok(Self { desk, driver })
+        Ok(Self { desk, engine, driver })
     }
 
     /// Where orders are taken.
@@ -84,11 +86,15 @@ impl Live {
         self.desk.offer(Request::Reload { id: None, who: Who::Config });
     }
 
-    /// Ends the change under way, whose version before runs on, and the driver.
-    pub(super) fn stop(self) {
+    /// Ends the change under way, whose version before runs on, and the driver; at `deadline` the process ends without.
+    pub(super) fn stop(self, deadline: Instant) {
         self.desk.board.stop();
         self.desk.offer(Request::Stop);
+        self.engine.give_up_compiling();
         while !self.driver.is_finished() {
+            if Instant::now() >= deadline {
+                return tracing::warn!("a change is left in its middle; the next start runs what it would run after a kill");
+            }
             for Place { flow, plugin } in self.desk.board.under_way() {
                 self.desk.cancel_at(Place { flow, plugin }, "the gateway stops");
             }

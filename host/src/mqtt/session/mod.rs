@@ -163,7 +163,8 @@ impl Session {
                 self.echo(wire::pubcomp, packet_id);
             }
             Packet::SubAck { packet_id, codes } => events.push(self.subscribed(packet_id, &codes)?),
-            Packet::PingResp | Packet::UnsubAck => {}
+            Packet::UnsubAck => events.push(Event::Unsubscribed),
+            Packet::PingResp => {}
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
             Packet::ConnAck(_) => return Err(Error::Protocol("a second CONNACK".to_owned())),
         }

@@ -11,9 +11,9 @@ use crate::clock::{Now, utc};
 use crate::gateway::start::signed_version;
 use crate::message::short_digest;
 use crate::telemetry::with_causes;
-use crate::trust::Claim;
+use crate::trust::{self, Claim};
 use crate::versions::history::{Event, Who};
-use crate::versions::{Code, Refusal, Version, digest_of};
+use crate::versions::{Code, Refusal, Version};
 
 impl Driver {
     /// An order that is not even tried.
@@ -27,7 +27,7 @@ impl Driver {
         let (flow, plugin) = (&self.parts.config.flows[place.flow].name, &self.plugin(place).name);
         let written = self.written[place.flow][place.plugin].clone();
         let running = self.parts.versions.entry(flow, plugin).map_or_else(|| written.clone(), |entry| entry.confirmed);
-        let digest = candidate.component.as_deref().map_or_else(|| running.digest.clone(), digest_of);
+        let digest = candidate.component.as_deref().map_or_else(|| running.digest.clone(), trust::digest);
         let settings = candidate.settings.as_ref().map_or_else(|| running.settings.clone(), Value::to_string);
         About { flow: flow.to_string(), plugin: plugin.to_string(), running, new: Version { digest, settings }, written }
     }
@@ -71,10 +71,15 @@ impl Driver {
             verify: (!is_builtin(candidate.component.as_deref())).then_some(Verify(&verify)),
         };
         let Some(chain) = self.parts.doors.chain(flow) else { return Outcome::Refused };
-        let result = chain.swap(plugin, change, &|event| self.tell(turn, event));
         let component = candidate.component.as_deref();
         let signed = component.and_then(|component| signed_version(spec, component, signature));
         let code = component.map(|component| Code { component, signature, signed: signed.as_ref() });
+        let result = chain.swap(plugin, change, &|event| {
+            if event.state == State::Confirmed {
+                versions.confirmed(about.spot(), &about.new, code);
+            }
+            self.tell(turn, event);
+        });
         self.conclude(turn, &about, code, result)
     }
 
@@ -95,11 +100,10 @@ impl Driver {
                 self.verdict(turn, about, Outcome::Unchanged, None)
             }
             Ok(swapped) => {
-                versions.confirmed(spot, new, code);
                 self.note(turn, about, State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
                 self.verdict(turn, about, Outcome::Confirmed, None)
             }
-            Err(refused) if refused.step == Step::Cancel && self.desk.board.is_stopping() => {
+            Err(refused) if self.desk.board.is_stopping() && matches!(refused.step, Step::Cancel | Step::Compile) => {
                 versions.suspended(spot);
                 self.note(turn, about, Outcome::Suspended.name(), (Some(refused.why.clone()), None));
                 self.verdict(turn, about, Outcome::Suspended, Some(refused.why))

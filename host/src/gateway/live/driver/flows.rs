@@ -77,7 +77,8 @@ impl Driver {
         };
         door.close();
         let begun = Instant::now();
-        match successor.follow(&old).map(Arc::new) {
+        let board = &self.desk.board;
+        match successor.follow(&old, &|| !board.is_stopping()).map(Arc::new) {
             Ok(chain) => {
                 self.desk.hear(flow, &chain);
                 door.open(Some(Arc::clone(&chain)));

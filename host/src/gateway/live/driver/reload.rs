@@ -8,8 +8,7 @@ use super::{Candidate, Driver, Request, Turn};
 use crate::chain::{self, Artefact, Watch};
 use crate::config::{self, Config, PluginChange, Problems, Sources};
 use crate::gateway::start::signature;
-use crate::trust::signature_path;
-use crate::versions::digest_of;
+use crate::trust::{self, signature_path};
 use crate::versions::history::{Event, Who};
 
 impl Driver {
@@ -47,6 +46,9 @@ impl Driver {
         // They wait for no probation.
         self.change_flows(id, who, new, &difference.flows);
         for change in difference.plugins {
+            if self.desk.board.is_stopping() {
+                return;
+            }
             self.apply(&Turn { id, place: place(&change), who }, change);
         }
         self.aim();
@@ -78,7 +80,7 @@ impl Driver {
         let written = &mut self.written[flow][plugin];
         written.settings = change.config.settings.to_string();
         if let Some(component) = &candidate.component {
-            written.digest = digest_of(component);
+            written.digest = trust::digest(component);
         }
         // What was only refused is tried again when the config is read again.
         if self.change(turn, candidate) != Outcome::Refused {
