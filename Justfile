@@ -28,7 +28,7 @@ whole-way *ARGS:
 
 # What an alarm waits for beside telemetry at twice what the link carries.
 priority *ARGS:
-    cargo build --release --bin tidegate --bin priority
+    cargo build --release --bin tidegate --bin relay --bin priority
     target/release/priority {{ARGS}}
 
 # A change of a plugin while 10,000 messages a second flow: file saved to running, pauses, shadow, memory.

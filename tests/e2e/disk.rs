@@ -166,7 +166,8 @@ fn full_to_the_last_byte_killed_started_drained() -> Result<()> {
 
 /// 2,000 messages are owed; the gateway is killed and started on a disk that is read-only, with the link up; later the
 /// disk is writable again.
-/// Guarantee: it starts, says `store-read-only`, forwards what is new; what was owed follows by itself.
+/// Guarantee: it starts, says `store-read-only`, forwards what it owes and then what is new, in order, and goes on by
+/// itself once it can write.
 fn read_only_at_the_start_then_writable() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
@@ -180,6 +181,7 @@ fn read_only_at_the_start_then_writable() -> Result<()> {
     wait_until("it is told that the disk is read-only", || says(&gateway, 503, "store-read-only"))?;
     stand.field.publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
     wait_until("what is new arrives", || stand.watch.tally().count_of("new") == 1)?;
+    wait_until("what was owed arrives from the disk that can only be read", || stand.watch.count() > 2_000)?;
     let writable = Instant::now();
     stand.disk.turn_writable()?;
     wait_until("it is ready again", || says(&gateway, 200, ""))?;

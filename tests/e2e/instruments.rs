@@ -1,12 +1,11 @@
 //! The instruments themselves, with no gateway in between: what they say about it must be their own fault nowhere.
 
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Load, Plan, Watch, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Load, Plan, Watch, relay, wait_until, with_mosquitto};
 
 use crate::scene::compare;
 
@@ -70,10 +69,8 @@ fn what_is_sent_again_after_a_cut_is_told() -> Result<()> {
 fn the_bare_relay_carries_a_burst() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), "up/#")?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
-    command.args([field.address().to_string(), cloud.address().to_string()]);
-    let mut relay = Process::start("the relay", &mut command)?;
-    wait_until("the relay runs", || relay.lines().has(&["relay runs"]))?;
+    let program = Path::new(env!("CARGO_BIN_EXE_relay"));
+    let mut relay = relay::start(program, &field, &cloud, ["devices/+/telemetry", "up/telemetry"])?;
     let sent = Load::start(field.address(), Plan { rate: None, total: Some(50_000), ..Plan::default() }).wait()?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.sent == 50_000 && verdict.is_exactly_once(), "{verdict}");

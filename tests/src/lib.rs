@@ -19,6 +19,7 @@ pub mod guests;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod relay;
 pub mod sample;
 pub mod source_text;
 pub mod tally;

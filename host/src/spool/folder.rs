@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::Error;
+use super::mirror::Mirror;
 use super::seam::{Call, Seam};
 use crate::clock::Now;
 
@@ -36,6 +37,8 @@ pub(super) struct Folder {
     path: PathBuf,
     lock: Option<File>,
     last_boot: Option<u32>,
+    /// What stands for sled's files while they cannot be opened.
+    mirror: Option<Mirror>,
     pub seam: Seam,
 }
 
@@ -47,7 +50,7 @@ impl Folder {
     }
 
     fn lock_behind(seam: Seam, path: &Path) -> Result<Self, Error> {
-        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, seam };
+        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, mirror: None, seam };
         match folder.take_lock() {
             Ok(()) => {}
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
@@ -100,7 +103,19 @@ impl Folder {
 
     /// Where sled's files are.
     pub(super) fn store(&self) -> PathBuf {
-        self.path.join("store")
+        self.mirror.as_ref().map_or_else(|| self.path.join("store"), |mirror| mirror.path().to_owned())
+    }
+
+    /// From now on a copy in memory stands for sled's files.
+    pub(super) fn mirror(&mut self) -> io::Result<()> {
+        self.seam.pass(Call::Write)?;
+        self.mirror = Some(Mirror::of(&self.store())?);
+        Ok(())
+    }
+
+    /// They stand for themselves again.
+    pub(super) fn forget_mirror(&mut self) {
+        self.mirror = None;
     }
 
     /// Where the chunks are.

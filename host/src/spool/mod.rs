@@ -49,6 +49,7 @@ mod ledger;
 mod letters;
 mod link;
 mod metrics;
+mod mirror;
 mod notes;
 mod outlet;
 mod queue;

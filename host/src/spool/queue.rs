@@ -18,6 +18,7 @@ mod spill;
 use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use policy::Split;
+pub(super) use spill::Copied;
 
 use super::chunk::Extent;
 use super::ranges::Ranges;
@@ -334,9 +335,10 @@ impl Queue {
         self.note_change(now_us);
     }
 
-    /// Upstream refused this one for good: it is not fetched again. False when that is known already.
+    /// This one has come to its end otherwise: it is not fetched again. False when that is known already, or a commit under
+    /// way gives it up.
     pub(super) fn refuse(&mut self, place: u64) -> bool {
-        place >= self.low && place < self.next() && !self.accepted.has(place) && self.barred.insert(place, place + 1) > 0
+        place < self.next() && self.is_owed(place) && self.barred.insert(place, place + 1) > 0
     }
 
     /// The numbers.
@@ -416,6 +418,17 @@ mod tests {
         assert_eq!(queue.accept(0, 4, 9, &mut released), 3);
         assert_eq!((queue.low(), queue.tally().accepted), (5, 5));
         assert_eq!(queue.accept(0, 5, 9, &mut released), 0);
+    }
+
+    #[test]
+    fn what_one_way_out_has_taken_no_other_takes() {
+        let mut queue = filled(6);
+        queue.doom(1, 3);
+        assert!(queue.refuse(0) && !queue.refuse(1), "1 goes with the commit under way");
+        assert_eq!(queue.shed(0, 9).iter().map(|(place, _)| *place).collect::<Vec<_>>(), [3, 4, 5]);
+        queue.append(Message::default(), None, 5);
+        let (places, owed) = queue.abandon();
+        assert_eq!((places.len(), places[0].clone(), owed), (1, 3..7, 1));
     }
 
     #[test]

@@ -142,10 +142,7 @@ impl Shared {
         let links = links(&config);
         let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
         let slots = slots(&config, &links, &metrics, boot, begin.queues);
-        let (store, notes, failure) = match begin.store {
-            Ok((store, notes)) => (Some(Arc::new(store)), Some(notes), None),
-            Err(error) => (None, None, Some(error)),
-        };
+        let (store, notes) = begin.store.unzip();
         let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
         let shared = Arc::new(Self {
             boot,
@@ -159,7 +156,7 @@ impl Shared {
             books: Mutex::new(begin.books),
             pending: Mutex::default(),
             nobody: Arc::default(),
-            store: Mutex::new(store),
+            store: Mutex::new(store.map(Arc::new)),
             store_changed: Condvar::new(),
             set_aside: Mutex::new(begin.set_aside),
             strangers: Mutex::default(),
@@ -181,7 +178,7 @@ impl Shared {
         });
         shared.metrics.watch(Arc::downgrade(&shared));
         shared.know_strangers(begin.strangers);
-        if let Some(error) = failure {
+        if let Some(error) = begin.failure {
             shared.report_trouble(&error);
         }
         let keeper = Keeper::new(Arc::clone(&shared), folder, room);

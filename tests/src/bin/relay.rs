@@ -1,8 +1,8 @@
 //! A bare relay on the gateway's own MQTT connection: what the way costs without chain, spool and gateway. The
 //! benchmarks measure the gateway against it.
 //!
-//! `relay FROM TO`, both `HOST:PORT`: takes `devices/+/telemetry` at QoS 1 and publishes it unchanged to
-//! `up/telemetry`; a message is acknowledged once upstream has accepted it.
+//! `relay FROM TO FILTER TOPIC`, the first two `HOST:PORT`: takes what the filter matches at QoS 1 and publishes it
+//! unchanged to the topic; a message is acknowledged once upstream has accepted it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,9 +20,13 @@ const RECEIVE_MAXIMUM: u16 = 5_000;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [from, to] = arguments.as_slice() else { bail!("usage: relay FROM TO, both HOST:PORT") };
+    let [from, to, filter, topic] = arguments.as_slice() else {
+        bail!("usage: relay FROM TO FILTER TOPIC, the first two HOST:PORT")
+    };
     let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
-    runtime.block_on(relay(&config(from, "relay-source", false)?, &config(to, "relay-uplink", true)?))
+    let (source, uplink) = (config(from, "relay-source", false)?, config(to, "relay-uplink", true)?);
+    let relay = Relay { topic: Bytes::from(topic.clone()), ..Relay::default() };
+    runtime.block_on(relay.run(&source, &uplink, filter))
 }
 
 fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
@@ -31,7 +35,7 @@ fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
         host: host.to_owned(),
         port: port.parse()?,
         protocol: Protocol::V5,
-        client_id: client_id.to_owned(),
+        client_id: format!("{client_id}-{}", std::process::id()),
         clean_start,
         keep_alive: Duration::from_secs(30),
         receive_maximum: RECEIVE_MAXIMUM,
@@ -53,6 +57,7 @@ struct Taken {
 
 #[derive(Default)]
 struct Relay {
+    topic: Bytes,
     taken: VecDeque<Taken>,
     /// Token of the first entry of `taken`.
     first: u64,
@@ -60,33 +65,32 @@ struct Relay {
     waiting: VecDeque<Publish>,
 }
 
-async fn relay(from: &Config, to: &Config) -> Result<()> {
-    let (mut uplink, _) = Connection::open(to).await.context("upstream")?;
-    let (mut source, _) = Connection::open(from).await.context("field")?;
-    source.subscribe(&[Subscription { filter: "devices/+/telemetry".into(), qos: Qos::AtLeastOnce }]);
-    println!("relay runs");
-    let mut relay = Relay::default();
-    let (mut arrived, mut answered) = (Vec::new(), Vec::new());
-    loop {
-        tokio::select! {
-            turned = source.turn(&mut arrived) => turned.context("field")?,
-            turned = uplink.turn(&mut answered) => turned.context("upstream")?,
-        }
-        arrived.drain(..).for_each(|event| relay.take(event));
-        for event in answered.drain(..) {
-            relay.answer(event)?;
-        }
-        relay.forward(&mut uplink)?;
-        relay.acknowledge(&mut source);
-    }
-}
-
 impl Relay {
+    async fn run(mut self, from: &Config, to: &Config, filter: &str) -> Result<()> {
+        let (mut uplink, _) = Connection::open(to).await.context("upstream")?;
+        let (mut source, _) = Connection::open(from).await.context("field")?;
+        source.subscribe(&[Subscription { filter: filter.into(), qos: Qos::AtLeastOnce }]);
+        println!("relay runs");
+        let (mut arrived, mut answered) = (Vec::new(), Vec::new());
+        loop {
+            tokio::select! {
+                turned = source.turn(&mut arrived) => turned.context("field")?,
+                turned = uplink.turn(&mut answered) => turned.context("upstream")?,
+            }
+            arrived.drain(..).for_each(|event| self.take(event));
+            for event in answered.drain(..) {
+                self.answer(event)?;
+            }
+            self.forward(&mut uplink)?;
+            self.acknowledge(&mut source);
+        }
+    }
+
     fn take(&mut self, event: Event) {
         if let Event::Publish { publish, token } = event {
             self.taken.push_back(Taken { ack: token, accepted: false });
             self.waiting.push_back(Publish {
-                topic: Bytes::from_static(b"up/telemetry"),
+                topic: self.topic.clone(),
                 qos: Qos::AtLeastOnce,
                 retain: false,
                 duplicate: false,

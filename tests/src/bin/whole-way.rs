@@ -5,8 +5,6 @@
 //! `relay` that lie beside it; allocations per message are there when they were built with
 //! `--features tidegate/allocations`.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +12,7 @@ use serde::Serialize;
 use tidegate_tests::broker::{Broker, Mosquitto};
 use tidegate_tests::process::{Process, testimony};
 use tidegate_tests::wait::{wait_at_most, wait_until};
-use tidegate_tests::{Gateway, Load, Plan, Watch, binary, convert, usage};
+use tidegate_tests::{Gateway, Load, Plan, Watch, binary, convert, relay, usage};
 
 #[derive(Clone, Debug)]
 struct Options {
@@ -115,14 +113,7 @@ fn start(candidate: Candidate, field: &Broker, cloud: &Broker) -> Result<Running
         let config = convert::config(field.address(), cloud.address())?;
         return Ok(Running::Gateway(Box::new(Gateway::with(config).start()?)));
     }
-    let beside = std::env::current_exe()?;
-    let relay = beside.parent().unwrap_or(Path::new(".")).join("relay");
-    let mut command = Command::new(&relay);
-    command.arg(field.address().to_string()).arg(cloud.address().to_string());
-    let mut process = Process::start("the relay", &mut command)?;
-    wait_until("the relay runs", || process.lines().has(&["relay runs"]) || !process.is_running())?;
-    ensure!(process.is_running(), "`{}` ended at once", relay.display());
-    Ok(Running::Relay(process))
+    relay::beside(field, cloud, ["devices/+/telemetry", "up/telemetry"]).map(Running::Relay)
 }
 
 impl Running {

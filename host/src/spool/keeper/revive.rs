@@ -16,7 +16,7 @@ use crate::spool::notes::Notes;
 use crate::spool::queue::Mark;
 use crate::spool::room::{Condition, Room};
 use crate::spool::store::{self, Opened, QueueChange, Store, StoreError};
-use crate::spool::{Config, Error, locked};
+use crate::spool::{Config, Error, describe, locked};
 
 /// How long readers of a failed store may take to let go of it.
 const LET_GO: Duration = Duration::from_secs(2);
@@ -33,8 +33,10 @@ pub(in crate::spool) struct Begin {
     pub strangers: Vec<(String, u64)>,
     pub set_aside: Option<std::path::PathBuf>,
     pub books: Books,
-    /// The store, or why there is none for now.
-    pub store: Result<(Store, Notes), StoreError>,
+    /// The store, unless it cannot even be read.
+    pub store: Option<(Store, Notes)>,
+    /// Why nothing can be written for now.
+    pub failure: Option<StoreError>,
     /// It has lost what later starts wrote.
     pub went_back: bool,
 }
@@ -56,19 +58,54 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
         tracing::error!(%path, "the store has gone back to an earlier start: what was written since is lost");
     }
     match opened {
-        Ok((boot, Opened { store, notes, queues, kept, books, strangers, set_aside, .. })) => {
-            Ok(Begin { boot, queues, kept, books, strangers, set_aside, store: Ok((store, notes)), went_back })
+        Ok((boot, opened)) => Ok(Begin { went_back, ..Begin::of(boot, opened) }),
+        Err(error) => {
+            let failure = Some(passing(config, folder, error)?);
+            if let Some(opened) = mirrored(config, folder) {
+                let boot = unsigned(Some(last(opened.boot, folder)));
+                return Ok(Begin { failure, ..Begin::of(boot, opened) });
+            }
+            Ok(Begin {
+                boot: unsigned(known),
+                queues: vec![(Mark::default(), None); config.queues.len()],
+                kept: Kept::default(),
+                strangers: Vec::new(),
+                set_aside: None,
+                books: store::no_books(config),
+                store: None,
+                failure,
+                went_back,
+            })
         }
-        Err(error) => Ok(Begin {
-            boot: unsigned(known),
-            queues: vec![(Mark::default(), None); config.queues.len()],
-            kept: Kept::default(),
-            strangers: Vec::new(),
-            set_aside: None,
-            books: store::no_books(config),
-            store: Err(passing(config, folder, error)?),
-            went_back,
-        }),
+    }
+}
+
+impl Begin {
+    fn of(boot: u32, opened: Opened) -> Self {
+        let Opened { store, notes, queues, kept, books, strangers, set_aside, .. } = opened;
+        let store = Some((store, notes));
+        Self { boot, queues, kept, strangers, set_aside, books, store, failure: None, went_back: false }
+    }
+}
+
+/// What can be read of a store whose disk takes nothing.
+fn mirrored(config: &Config, folder: &mut Folder) -> Option<Opened> {
+    if !folder.store().exists() {
+        return None;
+    }
+    let opened = folder.mirror().map_err(StoreError::Disk).and_then(|()| store::open_files(config, folder));
+    let path = folder.path().display();
+    match opened {
+        Ok(opened) => {
+            tracing::info!(%path, "the store is read from a copy in memory until its disk can be written");
+            Some(opened)
+        }
+        Err(error) => {
+            let error = describe(&error);
+            tracing::warn!(%path, error, "the store cannot be read: what it owes follows later, behind what comes");
+            folder.forget_mirror();
+            None
+        }
     }
 }
 
@@ -80,8 +117,7 @@ pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, 
         other => Error::Store { path: config.path.clone(), source: Box::new(other) },
     })?;
     let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
-    let Opened { store, notes, queues, kept, books, strangers, set_aside, .. } = opened;
-    Ok(Begin { boot, queues, kept, books, strangers, set_aside, store: Ok((store, notes)), went_back: false })
+    Ok(Begin::of(boot, opened))
 }
 
 /// The number of a start that cannot write it down. Places and message ids come from it, so that it must be no other's.
@@ -146,6 +182,7 @@ impl Keeper {
         if let Some(store) = failed.and_then(let_go) {
             store.close();
         }
+        self.folder.forget_mirror();
         match self.open_again() {
             Ok(()) => {
                 self.retry_at = None;

@@ -10,6 +10,7 @@ use crate::message::{LossReason, Message};
 use crate::spool::chunk::{self, Chunk, Extent};
 use crate::spool::ledger::{Entry, Sheet};
 use crate::spool::locked;
+use crate::spool::queue::Copied;
 use crate::spool::ranges::Ranges;
 use crate::spool::settings::Giving;
 
@@ -70,8 +71,8 @@ impl Keeper {
                 break;
             }
             place = next;
-            for (place, message, since_us) in batch.drain(..) {
-                if place >= lent && leaving.takes(place, &message, bytes) {
+            for Copied { place, message, since_us, is_barred } in batch.drain(..) {
+                if place >= lent && !is_barred && leaving.takes(place, &message, bytes) {
                     sheet.add(place, &message);
                     packed.left_out.insert(place, place + 1);
                     continue;
@@ -150,7 +151,7 @@ impl Keeper {
                 break;
             }
             place = next;
-            last.extend(batch.drain(..).map(|(place, message, _)| (message.topic, place)));
+            last.extend(batch.drain(..).map(|copied| (copied.message.topic, copied.place)));
         }
         last
     }

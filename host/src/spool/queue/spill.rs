@@ -3,19 +3,23 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Held, Mark, Queue};
+use super::{Held, Mark, Queue, Ranges};
 use crate::message::Message;
 use crate::spool::chunk::Extent;
 
+/// A message on its way to disk.
+pub(in crate::spool) struct Copied {
+    pub place: u64,
+    pub message: Message,
+    /// When it came (running clock).
+    pub since_us: u64,
+    /// It is entered as refused, expired or given up by hand already: nothing else may enter it, too.
+    pub is_barred: bool,
+}
+
 impl Queue {
     /// Clones messages of `part` for a spill, at most `max` and about `max_bytes`; answers where to go on.
-    pub(in crate::spool) fn copy(
-        &self,
-        part: Range<u64>,
-        max: usize,
-        max_bytes: usize,
-        into: &mut Vec<(u64, Message, u64)>,
-    ) -> u64 {
+    pub(in crate::spool) fn copy(&self, part: Range<u64>, max: usize, max_bytes: usize, into: &mut Vec<Copied>) -> u64 {
         let mut place = part.start.max(self.head_start);
         let (mut bytes, mut walked) = (0, 0);
         while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
@@ -23,7 +27,8 @@ impl Queue {
             let Some(held) = self.head.get(index) else { break };
             if let Some(message) = &held.message {
                 bytes += message.weight();
-                into.push((place, message.clone(), held.since_us));
+                let is_barred = self.barred.has(place);
+                into.push(Copied { place, message: message.clone(), since_us: held.since_us, is_barred });
             }
             place += 1;
             walked += 1;
@@ -168,13 +173,19 @@ impl Queue {
     }
 
     /// The operator gives everything up: it is barred, and the places settle with their entry in the ledger. Answers
-    /// them, and how many messages were owed there. What is barred already has an end of its own.
+    /// them, and how many messages were owed there. What is barred already or doomed has an end of its own.
     pub(in crate::spool) fn abandon(&mut self) -> (Vec<Range<u64>>, u64) {
         let (low, next) = (self.low, self.next());
-        let barred: u64 = self.barred.iter().map(|(from, to)| self.owed_between(from, to)).sum();
-        let owed = (self.live + self.disk_owed).saturating_sub(barred);
-        let places = self.barred.gaps(low, next);
-        self.barred.insert(low, next);
+        let mut others = Ranges::default();
+        for (from, to) in self.barred.iter().chain(self.doomed.iter()) {
+            others.insert(from, to);
+        }
+        let elsewhere: u64 = others.iter().map(|(from, to)| self.owed_between(from, to)).sum();
+        let owed = (self.live + self.disk_owed).saturating_sub(elsewhere);
+        let places = others.gaps(low, next);
+        for part in &places {
+            self.barred.insert(part.start, part.end);
+        }
         self.tally.dropped += owed;
         (places, owed)
     }
@@ -193,7 +204,7 @@ impl Queue {
             self.shed_from += 1;
             let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));
             let message = held.filter(|held| held.receipt.is_none()).and_then(|held| held.message.clone());
-            if let Some(message) = message.filter(|_| !self.is_doomed(place)) {
+            if let Some(message) = message.filter(|_| self.is_owed(place)) {
                 self.take(place, &mut Vec::new());
                 self.accepted.insert(place, place + 1);
                 dropped.push((place, message));

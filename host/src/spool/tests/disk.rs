@@ -143,6 +143,32 @@ fn a_disk_that_turned_read_only_is_read_and_not_written() {
 }
 
 #[test]
+fn a_start_on_a_disk_that_takes_nothing_forwards_what_is_owed_before_what_comes() {
+    for errno in [EIO, ENOSPC, EROFS] {
+        let folder = tempdir();
+        let mut bench = Bench::open(config(folder.path()));
+        bench.append_with_receipts(0..30);
+        bench.shared.park(vec![letter(1, None)]);
+        assert!(bench.commit());
+        let boot = bench.shared.boot;
+        bench.kill();
+        let handle = Folder::lock(folder.path()).unwrap();
+        handle.seam.script.fail(1, errno);
+        let mut bench = Bench::open_in(handle, config(folder.path()));
+        assert!(bench.shared.boot > boot && !bench.shared.account().is_well());
+        let online = bench.append_with_receipts(30..40);
+        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((0..40).collect(), 1));
+        assert_eq!(bench.accept(9), (0..9).collect::<Vec<_>>());
+        assert!(!online.is_settled(0));
+        bench.turn();
+        assert_eq!((bench.condition(), bench.numbers()), (Condition::Well, (9..40).collect::<Vec<_>>()));
+        assert!(bench.commit() && online.all_settled());
+        let bench = bench.reopen();
+        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((9..40).collect(), 1));
+    }
+}
+
+#[test]
 fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later() {
     for errno in [EIO, ENOSPC, EROFS] {
         let folder = tempdir();
@@ -153,6 +179,8 @@ fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later()
         bench.kill();
         let handle = Folder::lock(folder.path()).unwrap();
         handle.seam.script.fail(1, errno);
+        // Nor can it be read.
+        handle.seam.script.fail(2, errno);
         let mut bench = Bench::open_in(handle, config(folder.path()));
         assert!(bench.shared.boot > boot && !bench.shared.account().is_well());
         let online = bench.append_with_receipts(30..40);

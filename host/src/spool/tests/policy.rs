@@ -26,6 +26,7 @@ enum Move {
     Fetch(usize),
     Accept(usize),
     Expire(usize),
+    Refuse(usize),
     /// So much of a reserve of 8 KB seems to be free.
     Space(u64),
     Kill,
@@ -41,6 +42,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         3 => (1_usize..30).prop_map(Move::Fetch),
         3 => (1_usize..30).prop_map(Move::Accept),
         1 => (1_usize..30).prop_map(Move::Expire),
+        1 => (1_usize..30).prop_map(Move::Refuse),
         1 => prop_oneof![0_u64..12_000, Just(1 << 30)].prop_map(Move::Space),
         1 => Just(Move::Kill),
     ]
@@ -51,6 +53,8 @@ struct World {
     bench: Option<Bench>,
     bursts: Vec<Arc<Burst>>,
     delivered: BTreeSet<u64>,
+    /// Dead letters.
+    parked: BTreeSet<u64>,
     crashed: BTreeSet<u64>,
     /// Their own time was over.
     expired: BTreeSet<u64>,
@@ -71,6 +75,7 @@ impl World {
             bench,
             bursts: Vec::new(),
             delivered: BTreeSet::new(),
+            parked: BTreeSet::new(),
             crashed: BTreeSet::new(),
             expired: BTreeSet::new(),
             again: Vec::new(),
@@ -128,6 +133,13 @@ impl World {
                 self.bench().backlog.expire(QUEUE, &over);
                 self.expired.extend(over.iter().map(|stored| stored.message.id.seq));
             }
+            Move::Refuse(count) => {
+                let count = count.min(self.in_hand.len());
+                for stored in self.in_hand.drain(..count).collect::<Vec<_>>() {
+                    self.parked.insert(stored.message.id.seq);
+                    self.bench().backlog.refuse(QUEUE, stored, "no".into());
+                }
+            }
             Move::Space(free) => {
                 let space = super::super::room::Space { free, total: 1 << 40, read_only: false };
                 self.bench().script.believe(Some(space));
@@ -162,8 +174,7 @@ impl World {
     }
 
     fn kill(&mut self) {
-        // What was accepted since `low` was last noted may come again after a kill, and be given up then: the case here
-        // is about what is counted, so it is noted.
+        // What waits for the ledger is written, so that all of it counts.
         self.bench().script.believe(None);
         self.run(&Move::Turn);
         let safe: BTreeSet<u64> =
@@ -176,6 +187,9 @@ impl World {
         // What expired ahead of `low` is owed again, though counted.
         let owed = self.owed();
         self.again.extend(self.expired.extract_if(.., |number| owed.contains(number)));
+        // So is what has come to its end ahead of it otherwise: it is sent again, or given up then.
+        self.parked.retain(|number| !owed.contains(number));
+        self.delivered.retain(|number| !owed.contains(number));
     }
 
     fn owed(&mut self) -> BTreeSet<u64> {
@@ -192,7 +206,8 @@ impl World {
         let owed = self.owed();
         let mut missing: BTreeMap<String, u64> = BTreeMap::new();
         for (number, burst) in (0..).zip(&self.bursts) {
-            let known = self.delivered.contains(&number) || owed.contains(&number) || self.crashed.contains(&number);
+            let lists = [&self.delivered, &self.parked, &owed, &self.crashed];
+            let known = lists.iter().any(|list| list.contains(&number));
             if !known {
                 let is_barred = self.expired.contains(&number);
                 assert!(is_barred || burst.is_settled(0), "{number} is nowhere, and its receipt waits");
@@ -223,7 +238,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
     #[test]
     fn every_message_is_delivered_owed_or_counted(policy in policies(), steps in proptest::collection::vec(any_move(), 1..40)) {
         let mut world = World::new(policy);
@@ -442,6 +457,20 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
     let bench = bench.reopen();
     let entry = locked(&bench.shared.books).entries().map(|entry| entry.count).sum::<u64>();
     assert_eq!((bench.numbers(), entry, &*bench.shared.config.queues[0].class), (Vec::<u64>::new(), 3, "telemetry"));
+}
+
+#[test]
+fn what_has_come_to_its_end_is_not_superseded_as_well() {
+    let folder = tempdir();
+    let mut bench = Bench::open(with(folder.path(), limited(1 << 30, Giving::KeepLastPerTopic)));
+    // Two messages of each topic.
+    (0..10).for_each(|number| bench.append(number, None));
+    let owed = bench.owed(9);
+    bench.backlog.expire(QUEUE, &owed[..1]);
+    bench.backlog.refuse(QUEUE, owed[1].clone(), "no".into());
+    assert!(bench.commit() && bench.commit());
+    let numbers = [LossReason::Expired, LossReason::Superseded].map(|reason| given_up(&bench, reason));
+    assert_eq!((numbers, bench.shared.account().dead_letters(), bench.numbers()), ([1, 3], 1, (5..10).collect()));
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! The index of a store whose disk takes nothing at a start: sled cannot open a file that it may not write, so its files
+//! are copied to memory and read there. What is owed then leaves before what comes; what is written to the copy is lost
+//! with it. The chunks are read where they lie.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of an index that are copied at most; one of ten million messages owed has a few.
+const MOST: u64 = 64 << 20;
+/// Where memory looks like a folder.
+const MEMORY: &str = "/dev/shm";
+
+/// The copy. It goes with this value; one that a kill left behind makes way for the next of the same store.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    path: PathBuf,
+}
+
+impl Mirror {
+    /// Copies the files of `store`.
+    pub(super) fn of(store: &Path) -> io::Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        fs::canonicalize(store)?.hash(&mut hasher);
+        let name = format!("tidegate-{}-{:016x}", rustix::process::geteuid().as_raw(), hasher.finish());
+        let memory = Some(Path::new(MEMORY)).filter(|memory| memory.is_dir());
+        let mirror = Self { path: memory.map_or_else(std::env::temp_dir, Path::to_owned).join(name) };
+        match fs::remove_dir_all(&mirror.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut room = MOST;
+        copy(store, &mirror.path, &mut room)?;
+        Ok(mirror)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the copy of the store stays behind");
+        }
+    }
+}
+
+/// Copies a folder and what is in it, of at most `room` bytes. Snapshots that were not finished count for nothing.
+fn copy(from: &Path, to: &Path, room: &mut u64) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target, room)?;
+        } else if source.extension() != Some(OsStr::new("generating")) {
+            *room = room.checked_sub(entry.metadata()?.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_leaves_out_what_was_not_finished_replaces_what_a_kill_left_and_goes_with_its_owner() {
+        let folder = crate::spool::tests::tempdir();
+        fs::create_dir(folder.path().join("blobs")).unwrap();
+        for name in ["db", "blobs/7", "snap.01.generating"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        let path = Mirror::of(folder.path()).unwrap().path().to_owned();
+        // What a kill left.
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("db"), "of yesterday").unwrap();
+        let mirror = Mirror::of(folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(mirror.path().join("blobs/7")).unwrap(), "blobs/7");
+        assert_eq!((mirror.path(), &*fs::read_to_string(path.join("db")).unwrap()), (&*path, "db"));
+        assert!(!mirror.path().join("snap.01.generating").exists());
+        drop(mirror);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_index_that_memory_should_not_hold_is_not_copied() {
+        let folder = crate::spool::tests::tempdir();
+        fs::File::create(folder.path().join("db")).unwrap().set_len(MOST + 1).unwrap();
+        assert_eq!(Mirror::of(folder.path()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
