@@ -16,10 +16,33 @@ pub struct Weather {
     pub delay: Duration,
     /// How much more or less, at random; bytes do not overtake each other.
     pub jitter: Duration,
-    /// Now and then nothing gets through for so long.
+    /// Now and then nothing gets through for so long, on no connection.
     pub burst: Duration,
     /// How often, about.
     pub every: Duration,
+}
+
+/// When nothing gets through: the link's own time, however often somebody dials.
+#[derive(Debug)]
+struct Burst {
+    begin: Instant,
+    end: Instant,
+}
+
+impl Burst {
+    /// The first one of a link that begins `now`.
+    fn after(now: Instant, weather: Weather) -> Self {
+        let begin = now + weather.every.mul_f64(0.5 + fastrand::f64());
+        Self { begin, end: begin + weather.burst }
+    }
+
+    /// When what came `now` gets through.
+    fn lets_through(&mut self, now: Instant, weather: Weather) -> Instant {
+        while now >= self.end {
+            *self = Self::after(self.end, weather);
+        }
+        if now < self.begin { now } else { self.end }
+    }
 }
 
 /// A running proxy; its threads end with their connections.
@@ -36,6 +59,7 @@ struct State {
     over: AtomicBool,
     dials: AtomicU64,
     weather: Mutex<Weather>,
+    burst: Mutex<Option<Burst>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -50,6 +74,7 @@ impl Cuttable {
             over: AtomicBool::new(false),
             dials: AtomicU64::new(0),
             weather: Mutex::default(),
+            burst: Mutex::default(),
             open: Mutex::default(),
         });
         let accepting = Arc::clone(&state);
@@ -123,8 +148,10 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
             state.open.lock().unwrap_or_else(PoisonError::into_inner).extend([one, other]);
         }
         let weather = *state.weather.lock().unwrap_or_else(PoisonError::into_inner);
-        std::thread::spawn(move || pass(near, far_copy, weather));
-        std::thread::spawn(move || pass(far, near_copy, weather));
+        for (from, to) in [(near, far_copy), (far, near_copy)] {
+            let state = Arc::clone(state);
+            std::thread::spawn(move || pass(from, to, weather, &state));
+        }
         if state.dark.load(Ordering::SeqCst) {
             // It went dark between the look above and the list: nothing may slip through.
             for stream in state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -135,17 +162,17 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
 }
 
 /// Reads at once, and writes when the time has come.
-fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather) {
+fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &Arc<State>) {
     let (late, due) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(4_096);
+    let state = Arc::clone(state);
     std::thread::spawn(move || {
-        let mut next_burst = Instant::now() + weather.every.mul_f64(0.5 + fastrand::f64());
         let mut last = Instant::now();
         while let Ok((came, bytes)) = due.recv() {
             let jitter = weather.jitter.mul_f64(2.0 * fastrand::f64());
             let mut at = came + (weather.delay + jitter).saturating_sub(weather.jitter);
-            if !weather.burst.is_zero() && came > next_burst {
-                at += weather.burst;
-                next_burst = at + weather.every.mul_f64(0.5 + fastrand::f64());
+            if !weather.burst.is_zero() {
+                let mut burst = state.burst.lock().unwrap_or_else(PoisonError::into_inner);
+                at = burst.get_or_insert_with(|| Burst::after(at, weather)).lets_through(at, weather);
             }
             last = at.max(last);
             // The time is what this is about; nothing is synchronised by it.
@@ -164,9 +191,9 @@ fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather) {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, weather: Weather) {
+fn pass(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &Arc<State>) {
     if !(weather.delay + weather.burst).is_zero() {
-        return pass_late(from, to, weather);
+        return pass_late(from, to, weather, state);
     }
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer) {

@@ -47,8 +47,11 @@ pub fn device_name(device: usize) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     devices: BTreeMap<String, Numbers>,
+    /// Of messages in envelopes: the numbers that arrived, by boot.
+    ids: BTreeMap<u64, Vec<bool>>,
     count: u64,
     doubled: u64,
+    again: u64,
     disordered: u64,
 }
 
@@ -59,17 +62,19 @@ struct Numbers {
 }
 
 impl Tally {
+    /// Message `number` of `device` arrived in an envelope with this id.
+    pub fn note_as(&mut self, device: &str, number: u64, (boot, place): (u64, u64)) {
+        self.again += u64::from(see(self.ids.entry(boot).or_default(), place));
+        self.note(device, number);
+    }
+
     /// Message `number` of `device` arrived.
     pub fn note(&mut self, device: &str, number: u64) {
         let numbers = match self.devices.get_mut(device) {
             Some(numbers) => numbers,
             None => self.devices.entry(device.to_owned()).or_default(),
         };
-        let place = usize::try_from(number).expect("numbers of the tests are small");
-        if numbers.seen.len() <= place {
-            numbers.seen.resize(place + 1, false);
-        }
-        if std::mem::replace(&mut numbers.seen[place], true) {
+        if see(&mut numbers.seen, number) {
             self.doubled += 1;
             return;
         }
@@ -86,6 +91,12 @@ impl Tally {
     /// Number of arrivals of a message that had arrived before.
     pub fn doubled(&self) -> u64 {
         self.doubled
+    }
+
+    /// Of these in envelopes, number of those whose id had arrived before: the uplink sent them again. The others were taken
+    /// from the field broker again.
+    pub fn again(&self) -> u64 {
+        self.again
     }
 
     /// Number of different messages that arrived of one device.
@@ -111,6 +122,15 @@ impl Tally {
         let seen = self.devices.get(device).map(|numbers| &numbers.seen);
         seen.and_then(|seen| seen.get(usize::try_from(number).ok()?)).is_some_and(|seen| *seen)
     }
+}
+
+/// Notes `number`; answers whether it was there.
+fn see(seen: &mut Vec<bool>, number: u64) -> bool {
+    let place = usize::try_from(number).expect("numbers of the tests are small");
+    if seen.len() <= place {
+        seen.resize(place + 1, false);
+    }
+    std::mem::replace(&mut seen[place], true)
 }
 
 /// The comparison.
@@ -160,6 +180,15 @@ mod tests {
         there.note("d0", 0);
         let both = here.with(&there);
         assert_eq!((both.count(), both.doubled, both.disordered), (3, 1, 1));
+    }
+
+    #[test]
+    fn a_double_with_a_new_id_was_taken_again_and_one_with_its_own_was_sent_again() {
+        let mut tally = Tally::default();
+        for id in [(1, 0), (2, 0), (1, 0), (2, 1)] {
+            tally.note_as("d0", 7, id);
+        }
+        assert_eq!((tally.count(), tally.doubled(), tally.again()), (1, 3, 1));
     }
 
     #[test]

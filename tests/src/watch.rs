@@ -61,6 +61,10 @@ struct Numbered<'a> {
     seq: u64,
     #[serde(default)]
     ts: u64,
+    /// With a payload: this is an envelope.
+    boot: Option<u64>,
+    #[serde(borrow)]
+    payload: Option<Box<Self>>,
 }
 
 /// What the guest `count` makes of a payload.
@@ -99,6 +103,12 @@ impl Watch {
     /// Number of different numbered messages so far.
     pub fn count(&self) -> u64 {
         self.lock().tally.count()
+    }
+
+    /// How many arrived a second time so far, and how many of them under the id they had (see [`Tally::again`]).
+    pub fn doubles(&self) -> (u64, u64) {
+        let seen = self.lock();
+        (seen.tally.doubled(), seen.tally.again())
     }
 
     /// Number of arrivals so far, numbered or not, each time counted.
@@ -197,8 +207,17 @@ impl Seen {
 
     fn note_number(&mut self, payload: &[u8], now_us: u64) {
         if let Ok(numbered) = serde_json::from_slice::<Numbered<'_>>(payload) {
-            self.tally.note(numbered.device, numbered.seq);
-            self.delays_us.push(u32::try_from(now_us.saturating_sub(numbered.ts)).unwrap_or(u32::MAX));
+            let sent_us = match (numbered.boot, &numbered.payload) {
+                (Some(boot), Some(inner)) => {
+                    self.tally.note_as(inner.device, inner.seq, (boot, numbered.seq));
+                    inner.ts
+                }
+                _ => {
+                    self.tally.note(numbered.device, numbered.seq);
+                    numbered.ts
+                }
+            };
+            self.delays_us.push(u32::try_from(now_us.saturating_sub(sent_us)).unwrap_or(u32::MAX));
         } else if let Ok(counted) = serde_json::from_slice::<Counted<'_>>(payload) {
             self.note_number(counted.of.as_bytes(), now_us);
         }

@@ -132,10 +132,10 @@ impl Shared {
         let limits = self.limits(slot);
         let now_us = self.clock.now();
         let mut released = Vec::new();
-        let (fresh, due) = {
+        let (fresh, due, note_due) = {
             let mut state = locked(&slot.queue);
             let fresh = state.accept(from.0, to.0, now_us, &mut released);
-            (fresh, state.next_due(limits))
+            (fresh, state.due(limits), state.note_due())
         };
         slot.accepted.inc_by(fresh);
         for receipt in released {
@@ -143,6 +143,9 @@ impl Shared {
         }
         if let Some(due) = due {
             self.bell.due(due);
+        }
+        if let Some(due) = note_due {
+            self.note_bell.due(due);
         }
     }
 }

@@ -34,7 +34,7 @@ impl Shared {
             let due = {
                 let mut state = locked(&slot.queue);
                 state.expire(place.from, place.to, self.clock.now(), &mut released);
-                state.next_due(limits)
+                state.due(limits)
             };
             released.into_iter().for_each(Receipt::release);
             if let Some(due) = due {

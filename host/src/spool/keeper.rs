@@ -32,7 +32,6 @@ use super::chunk::{Extent, Packer};
 use super::folder::Folder;
 use super::ledger::{Books, Entry, Settling};
 use super::letters::{Forgotten, Kept, Waiting};
-use super::notes::Notes;
 use super::queue::Mark;
 use super::room::{Condition, Room, Standing};
 use super::state::Changes;
@@ -122,7 +121,6 @@ pub(super) struct Keeper {
     is_repeating: bool,
     /// The store was open at some time since the start.
     was_open: bool,
-    notes: Option<Notes>,
     room: Room,
     standing: Standing,
     relief: Relief,
@@ -138,11 +136,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Not running yet. Without `notes` there is no store yet, either.
-    pub(super) fn new(shared: Arc<Shared>, folder: Folder, room: Room, notes: Option<Notes>) -> Self {
+    /// Not running yet.
+    pub(super) fn new(shared: Arc<Shared>, folder: Folder, room: Room) -> Self {
+        let was_open = locked(&shared.store).is_some();
         let mut keeper = Self {
-            was_open: notes.is_some(),
-            notes,
+            was_open,
             room,
             standing: Standing::default(),
             relief: Relief::default(),
@@ -165,7 +163,7 @@ impl Keeper {
     }
 
     /// The loop: sleeps until something is due, ends when told to.
-    pub(super) fn run(mut self) -> Result<(), Error> {
+    pub(super) fn run(&mut self) -> Result<(), Error> {
         loop {
             self.shared.bell.look();
             let ending = *locked(&self.shared.ending);
@@ -198,10 +196,10 @@ impl Keeper {
             let limits = self.shared.limits(slot);
             let queue = locked(&slot.queue);
             if may_spill {
-                return queue.next_due(limits);
+                return queue.due(limits);
             }
             let pressed = (relief.lets_spill(slot.policy) && queue.is_urgent(limits.head_bytes)).then_some(0);
-            queue.low_due().into_iter().chain(queue.note_due()).chain(pressed).min()
+            queue.low_due().into_iter().chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();
         let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
@@ -227,7 +225,6 @@ impl Keeper {
     /// Does what is due.
     pub(super) fn turn(&mut self, now_us: u64) {
         self.look();
-        self.note();
         if !self.shared.trouble.load(Ordering::Acquire) || self.reopen() {
             self.tell(now_us);
             self.commit(Demand::Due(now_us));
@@ -243,22 +240,6 @@ impl Keeper {
         let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
         shared.stand(self.standing, is_over);
         locked(&shared.card).sample(shared.clock.now(), shared.totals());
-    }
-
-    /// Notes how far the queues are accepted.
-    fn note(&mut self) {
-        let Some(notes) = &mut self.notes else { return };
-        let now_us = self.shared.clock.now();
-        let mut is_news = false;
-        for (index, slot) in self.shared.slots.iter().enumerate() {
-            if let Some(mark) = locked(&slot.queue).note(now_us) {
-                notes.set(index, mark);
-                is_news = true;
-            }
-        }
-        if is_news && let Err(error) = notes.write() {
-            tracing::debug!(%error, "how far the queues are accepted was not noted; the store hears of it later");
-        }
     }
 
     /// The end: everything goes to disk. A store that fails gets one more chance.

@@ -32,7 +32,8 @@
 //! disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest
 //! first, and counted.
 //!
-//! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks) and the keeper.
+//! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks), the keeper, and one for the notes, which
+//! a sync must not hold up.
 
 mod account;
 mod backlog;
@@ -96,8 +97,19 @@ impl Spool {
     /// damaged store is moved aside and reported, and a fresh one takes its place. While the disk is full, read-only or
     /// failing the spool runs without it, from RAM, and goes on trying.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
-        let (shared, keeper) = Shared::open(config, metrics)?;
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || keeper.run()).map_err(Error::Thread)?;
+        let (shared, mut keeper) = Shared::open(config, metrics)?;
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let noting = Arc::clone(&shared);
+        let noting = thread("notes").spawn(move || noting.keep_noting()).map_err(Error::Thread)?;
+        let store = move || {
+            let ended = keeper.run();
+            // The folder is locked until the keeper is dropped.
+            if noting.join().is_err() {
+                tracing::error!("the thread that notes how far upstream has accepted has panicked");
+            }
+            ended
+        };
+        let thread = thread("store").spawn(store).map_err(Error::Thread)?;
         Ok(Self { shared, keeper: Mutex::new(Some(thread)) })
     }
 

@@ -6,22 +6,27 @@
 //! crc=…                                           of all before
 //! ```
 //!
-//! The store hears of it once a second, with the deletes; this file within milliseconds. It is one small write in place,
-//! never synced: what the operating system has survives a kill, and after a power cut the store's word counts. It is
-//! written while the disk drains and at no other time.
+//! The store hears of it once a second, with the deletes, or when a sync that hangs is over; this file within
+//! milliseconds, from a thread of its own. It is one small write in place, never synced: what the operating system has
+//! survives a kill, and after a power cut the store's word counts. It is written while the disk drains or takes something,
+//! and at no other time.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use super::folder::Folder;
 use super::queue::Mark;
 use super::seam::{Call, Seam};
+use super::{Shared, locked};
 
 const TITLE: &str = "low 1\n";
 /// Most that is read: a line for each queue is far less.
 const MOST: usize = 1 << 20;
+/// How long a disk that refused is left alone.
+const RETRY_US: u64 = 1_000_000;
 
 /// The file, and what it says of each queue of the config.
 #[derive(Debug)]
@@ -86,6 +91,53 @@ impl Notes {
         file.write_all_at(self.text.as_bytes(), 0)?;
         self.file = Some(file);
         Ok(())
+    }
+}
+
+impl Shared {
+    /// The thread of the notes: writes what is due, ends with the spool.
+    pub(super) fn keep_noting(&self) {
+        let mut rest_until_us = 0;
+        loop {
+            self.note_bell.look();
+            if self.is_ending.load(Ordering::Acquire) {
+                return;
+            }
+            let now_us = self.clock.now();
+            match self.note_due().map(|due| due.max(rest_until_us)) {
+                Some(due) if due <= now_us => {
+                    self.note_bell.busy();
+                    if let Err(error) = self.write_notes() {
+                        tracing::debug!(%error, "how far the queues are accepted was not noted; the store hears of it later");
+                        rest_until_us = now_us.saturating_add(RETRY_US);
+                    }
+                }
+                due => self.note_bell.sleep(now_us, due),
+            }
+        }
+    }
+
+    /// When there is something to note (running clock).
+    fn note_due(&self) -> Option<u64> {
+        locked(&self.notes).as_ref()?;
+        self.slots.iter().filter_map(|slot| locked(&slot.queue).note_due()).min()
+    }
+
+    /// Notes how far the queues are accepted.
+    pub(super) fn write_notes(&self) -> io::Result<()> {
+        // In hand while it is written: a store that was opened anew meanwhile has brought its own.
+        let Some(mut notes) = locked(&self.notes).take() else { return Ok(()) };
+        let now_us = self.clock.now();
+        let mut is_news = false;
+        for (index, slot) in self.slots.iter().enumerate() {
+            if let Some(mark) = locked(&slot.queue).note(now_us) {
+                notes.set(index, mark);
+                is_news = true;
+            }
+        }
+        let written = if is_news { notes.write() } else { Ok(()) };
+        locked(&self.notes).get_or_insert(notes);
+        written
     }
 }
 

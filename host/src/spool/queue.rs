@@ -104,6 +104,8 @@ pub(super) struct Queue {
     /// `low` as the notes have it, and since when they are behind.
     noted: u64,
     unnoted_us: Option<u64>,
+    /// Up to where the last spill went, whether it is through or not.
+    spill_end: u64,
     disk_since_us: u64,
     disk_owed: u64,
     disk_bytes: u64,
@@ -146,6 +148,7 @@ impl Queue {
             changed_us: None,
             noted: stored.low,
             unnoted_us: None,
+            spill_end: 0,
             disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
             disk_owed: stored.owed,
             disk_bytes: stored.bytes,

@@ -15,6 +15,7 @@ use super::keeper::{self, Keeper};
 use super::ledger::{Books, Entry, Pending, Place};
 use super::letters::{Kept, Pile};
 use super::link::{Link, links};
+use super::notes::Notes;
 use super::queue::{Limits, Mark, Queue};
 use super::room::{Condition, Room, Standing};
 use super::state::Checkpoints;
@@ -93,6 +94,10 @@ pub(super) struct Shared {
     pub(super) strangers: Mutex<Vec<(String, u64)>>,
     pub(super) clock: RunningClock,
     pub(super) bell: Bell,
+    /// The file `low`, unless its thread has it in hand or there is no store.
+    pub(super) notes: Mutex<Option<Notes>>,
+    /// Wakes that thread.
+    pub(super) note_bell: Bell,
     pub(super) ending: Mutex<Option<Ending>>,
     pub(super) is_ending: AtomicBool,
     /// The store has failed and is not back.
@@ -158,6 +163,8 @@ impl Shared {
             card: Mutex::new(Card::new(clock.now())),
             clock,
             bell: Bell::default(),
+            notes: Mutex::new(notes),
+            note_bell: Bell::default(),
             ending: Mutex::new(None),
             is_ending: AtomicBool::new(false),
             trouble: AtomicBool::new(false),
@@ -174,7 +181,7 @@ impl Shared {
         if let Some(error) = begin.failure {
             shared.report_trouble(&error);
         }
-        let keeper = Keeper::new(Arc::clone(&shared), folder, room, notes);
+        let keeper = Keeper::new(Arc::clone(&shared), folder, room);
         Ok((shared, keeper))
     }
 
@@ -353,6 +360,7 @@ impl Shared {
         *locked(&self.ending) = Some(ending);
         self.is_ending.store(true, Ordering::Release);
         self.bell.due(0);
+        self.note_bell.due(0);
         self.store_changed.notify_all();
         for link in &self.links {
             link.ready.notify_one();

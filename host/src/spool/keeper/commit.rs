@@ -178,6 +178,7 @@ impl Keeper {
         };
         queue::release(held);
         released.into_iter().for_each(Receipt::release);
+        self.shared.note_bell.due(0);
         done.lost.iter().for_each(|entry| self.shared.count(entry));
         if !done.lost.is_empty() {
             slot.link.ring();

@@ -177,6 +177,7 @@ impl Keeper {
             self.postpone();
             return false;
         }
+        locked(&self.shared.notes).take();
         let failed = locked(&self.shared.store).take();
         if let Some(store) = failed.and_then(let_go) {
             store.close();
@@ -224,7 +225,8 @@ impl Keeper {
         } else {
             locked(&self.shared.books).adopt(opened.books);
         }
-        self.notes = Some(opened.notes);
+        *locked(&self.shared.notes) = Some(opened.notes);
+        self.shared.note_bell.due(0);
         *locked(&self.shared.store) = Some(Arc::new(opened.store));
         Ok(())
     }

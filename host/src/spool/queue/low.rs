@@ -1,6 +1,6 @@
 //! What is known outside of how far a queue is accepted: by the store once a second, by the notes within milliseconds.
 
-use super::{Limits, Mark, Queue};
+use super::{Mark, Queue};
 use crate::spool::chunk::Extent;
 
 /// While the spilled part drains, the store hears of `low` and of deletes at least this often.
@@ -22,26 +22,26 @@ impl Queue {
         self.unnoted_us.map(|changed| changed.saturating_add(NOTE_EVERY_US))
     }
 
-    /// When somebody should look at this queue, for whatever reason.
-    pub(in crate::spool) fn next_due(&self, limits: Limits) -> Option<u64> {
-        self.due(limits).into_iter().chain(self.note_due()).min()
-    }
-
-    /// What is to be noted, if that is news; it counts as noted from now on.
+    /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
+    /// until that is through.
     pub(in crate::spool) fn note(&mut self, clock_us: u64) -> Option<Mark> {
         self.unnoted_us.take()?;
-        let mark = self.mark_now(clock_us);
-        self.noted = self.noted.max(mark.low);
-        Some(mark)
+        self.noted = self.noted.max(self.low_to_note());
+        Some(Mark { low: self.low_to_note(), end: self.disk_end, owed: self.disk_owed, bytes: self.disk_bytes, clock_us })
+    }
+
+    /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
+    /// before they are safe.
+    fn low_to_note(&self) -> u64 {
+        self.low.min(self.disk_end.max(self.spill_end))
     }
 
     /// `low` or the chunks have moved on from what was told outside.
     pub(super) fn note_change(&mut self, now_us: u64) {
-        let low = self.low.min(self.disk_end);
-        if !self.gone.is_empty() || self.stored.low < low {
+        if !self.gone.is_empty() || self.stored.low < self.low.min(self.disk_end) {
             self.changed_us.get_or_insert(now_us);
         }
-        if self.noted < low {
+        if self.noted < self.low_to_note() {
             self.unnoted_us.get_or_insert(now_us);
         }
     }
@@ -116,6 +116,22 @@ mod tests {
         assert_eq!(queue.low_due(), Some(6 + LOW_EVERY_US));
         queue.accept(base, base + many, 7, &mut Vec::new());
         assert_eq!(queue.low_due(), Some(6));
+    }
+
+    #[test]
+    fn what_a_commit_under_way_gives_up_is_not_noted_as_accepted_and_what_it_writes_may_be() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        let base = queue.low();
+        (0..4).for_each(|_| queue.append(Message::default(), None, 5));
+        let (first, end) = queue.cut();
+        let (mark, _) = queue.plan(end, 7, 5).unwrap();
+        queue.accept(base, base + 1, 6, &mut Vec::new());
+        assert_eq!(queue.note(7).map(|mark| mark.low), Some(base + 1));
+        queue.committed(&[Extent { first, end, bytes: 7, since_us: 5 }], mark, 8);
+        queue.doom(base + 2, base + 4);
+        queue.accept(base + 1, base + 2, 9, &mut Vec::new());
+        assert_eq!(queue.note(9).map(|mark| (mark.low, mark.owed)), Some((base + 2, 2)));
+        assert_eq!((queue.note(9), queue.mark_now(9).low), (None, end));
     }
 
     #[test]

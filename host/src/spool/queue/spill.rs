@@ -39,7 +39,8 @@ impl Queue {
     /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
     pub(in crate::spool) fn cut(&mut self) -> (u64, u64) {
         self.pressed = false;
-        (self.spilled(), self.next())
+        self.spill_end = self.next();
+        (self.spilled(), self.spill_end)
     }
 
     /// A spill took only a part of what was pressed.

@@ -249,11 +249,33 @@ fn what_a_kill_sends_again_is_bounded_by_the_notes_and_they_cost_the_store_nothi
     let store = files(&folder.path().join("store"));
     assert_eq!(bench.accept(23).len(), 23);
     // Long before the store hears of it.
-    bench.keeper.turn(0);
+    bench.shared.write_notes().unwrap();
     assert_eq!(files(&folder.path().join("store")), store);
     let bench = bench.reopen();
     assert_eq!(bench.numbers(), (23..60).collect::<Vec<_>>());
     assert_eq!((bench.queue().on_disk, bench.shared.account().owed()), (37, 37));
+}
+
+#[test]
+fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
+    let (folder, copy) = (tempdir(), tempdir());
+    let mut bench = Bench::open(config(folder.path()));
+    bench.append_with_receipts(0..20);
+    assert!(bench.commit());
+    bench.append_with_receipts(20..30);
+    let Bench { shared, mut keeper, backlog, script } = bench;
+    let (hangs, go_on) = script.hold_sync();
+    let committing = std::thread::spawn(move || keeper.commit(Demand::All));
+    hangs.recv().unwrap();
+    // All that was on disk before, and half of what is written there and not safe.
+    let low = backlog.low(QUEUE);
+    backlog.accept(QUEUE, low, Seq(low.0 + 25));
+    shared.write_notes().unwrap();
+    copy_folder(folder.path(), copy.path());
+    let found = Bench::open(config(copy.path()));
+    assert_eq!((found.numbers(), found.queue().on_disk), ((25..30).collect(), 5));
+    drop(go_on);
+    assert!(committing.join().unwrap());
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl Model {
             Step::FailedCommit => self.failed_commit(),
             Step::Turn => {
                 let later = self.bench().shared.clock.now() + LATER_US;
+                self.bench().shared.write_notes().unwrap();
                 self.bench().keeper.turn(later);
                 if self.is_up { self.letters_committed() } else { self.committed() }
             }

@@ -115,6 +115,7 @@ impl World {
             }
             Move::Turn => {
                 let later = self.bench().shared.clock.now() + 5_000_000;
+                self.bench().shared.write_notes().unwrap();
                 self.bench().keeper.turn(later);
             }
             Move::Link(up) => self.link(up),

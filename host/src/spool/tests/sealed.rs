@@ -164,11 +164,11 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
     let owed = bench.owed(9);
     let last = owed.iter().rposition(|stored| stored.message.id.seq < 1_000).unwrap();
     bench.backlog.accept(QUEUE, Seq(0), owed[last].seq.next());
-    let Bench { shared, keeper, backlog, .. } = bench;
+    let Bench { shared, mut keeper, backlog, .. } = bench;
     shared.end(Ending::Write);
     keeper.run().unwrap();
     shared.close_store();
-    drop((shared, backlog));
+    drop((shared, keeper, backlog));
     let bench = Bench::open(sealed(folder.path(), &[2]));
     assert_eq!(bench.numbers(), [1_000]);
     assert_eq!((bench.shared.dead_letters(99).len(), bench.shared.recall("climate", "count").unwrap().len()), (12, 5));
