@@ -42,11 +42,15 @@ fn publish(field: &Broker) -> Result<()> {
     })
 }
 
-/// Payloads of the inputs that were named, with the kind of difference.
+/// Payloads of the inputs that were named, with the kind of difference, sorted: two lanes record at once, so devices have no
+/// order among each other.
 fn named(report: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let samples = report["comparison"]["samples"].as_array().cloned().unwrap_or_default();
-    samples.iter().map(|sample| (text(&sample["kind"]), text(&sample["input"]["payload"]["text"]))).collect()
+    let name = |sample: &Value| (text(&sample["kind"]), text(&sample["input"]["payload"]["text"]));
+    let mut named: Vec<_> = samples.iter().map(name).collect();
+    named.sort();
+    named
 }
 
 /// A gateway records a flow in memory; what it has is exported, it goes away, and the recording is run through the rule as
