@@ -54,6 +54,8 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         login: login(fields),
         tls,
         will: will(fields),
+        // Known once the flows are.
+        priority: false,
         deadlines: deadlines(fields),
         backoff: backoff(fields),
         host: address.host,

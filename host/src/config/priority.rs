@@ -1,6 +1,6 @@
 //! Connections of their own for flows with `priority`, so that their messages do not queue behind others in a broker's
 //! window: on the device side one for each source that also serves flows without, upstream one for each uplink that also
-//! drains queues which flows without lead to.
+//! drains queues which flows without lead to. Connections that serve flows with `priority` alone are marked.
 
 use std::sync::Arc;
 
@@ -25,10 +25,11 @@ pub(super) struct Line {
 /// Gives a second connection to each source that has flows with priority beside flows without.
 pub(super) fn part_sources(sources: Vec<(SourceSpec, Place)>, flows: &[Flow], identities: &mut Vec<Identity>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (spec, place) in sources {
+    for (mut spec, place) in sources {
         let source = Arc::clone(&spec.name);
         let has = |priority| flows.iter().any(|flow| flow.priority == priority && flow.from.iter().any(|name| **name == *source));
         if !(has(true) && has(false)) {
+            spec.mqtt.priority = has(true);
             lines.push(Line { spec, source, place, priority: None });
             continue;
         }
@@ -54,20 +55,21 @@ pub(super) fn part_uplinks(
     let is_urgent = |index: usize| flows.iter().filter(|flow| leads_to(flow, index)).all(|flow| flow.priority);
     let urgent: Vec<bool> = (0..queues.0.len()).map(is_urgent).collect();
     for index in 0..uplinks.len() {
-        let (first, place) = &uplinks[index];
+        let (ref mut first, place) = uplinks[index];
         let own = |urgent_or_not: bool| {
             queues.0.iter().zip(&urgent).any(|(queue, urgent)| queue.uplink == first.name && *urgent == urgent_or_not)
         };
         if !(own(true) && own(false)) {
+            first.mqtt.priority = own(true);
             continue;
         }
         let (name, mqtt) = (own_name(&first.name), own_connection(&first.mqtt));
         let second = uplink::Config { name: Arc::clone(&name), mqtt, connections: 1, ..first.clone() };
-        identities.push(Identity { mqtt: second.mqtt.clone(), path: format!("uplink.{} (priority)", first.name), place: *place });
+        identities.push(Identity { mqtt: second.mqtt.clone(), path: format!("uplink.{} (priority)", first.name), place });
         for (queue, _) in queues.0.iter_mut().zip(&urgent).filter(|(queue, urgent)| queue.uplink == first.name && **urgent) {
             queue.link = Arc::clone(&name);
         }
-        uplinks.push((second, *place));
+        uplinks.push((second, place));
     }
 }
 
@@ -77,5 +79,5 @@ fn own_name(name: &str) -> Arc<str> {
 
 fn own_connection(mqtt: &mqtt::Config) -> mqtt::Config {
     // One will for each source and uplink is enough.
-    mqtt::Config { client_id: format!("{}-priority", mqtt.client_id), will: None, ..mqtt.clone() }
+    mqtt::Config { client_id: format!("{}-priority", mqtt.client_id), will: None, priority: true, ..mqtt.clone() }
 }

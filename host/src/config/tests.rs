@@ -381,10 +381,12 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
     let second = "\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
     let alone = Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
     assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
+    assert!(alone.sources[0].mqtt.priority && alone.uplinks[0].mqtt.priority);
     let config = Case::new(&format!("{MINIMAL}{second}")).good();
     let seen: Vec<_> =
         config.sources.iter().map(|source| (&*source.name, &*source.routes[0].name, source.routes.len())).collect();
     assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
+    assert_eq!([config.sources[0].mqtt.priority, config.sources[1].mqtt.priority], [false, true]);
     assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
 }
 
@@ -410,6 +412,7 @@ fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
     let (first, own) = (of("cloud"), of("cloud:priority"));
     assert_eq!((drained(first), drained(own)), (vec!["telemetry".to_owned(), "alarm".to_owned()], vec!["state".to_owned()]));
     assert_eq!((&*own.owner, own.connections), ("cloud", 1));
+    assert!(own.mqtt.priority && !first.mqtt.priority);
     assert_eq!(own.mqtt.client_id, format!("{}-priority", first.mqtt.client_id));
     let stand_in = own.fallback.as_ref().unwrap();
     assert_eq!((drained(stand_in), &*stand_in.owner), (vec!["state".to_owned()], "cloud"));

@@ -16,6 +16,7 @@ use super::Gateway;
 use super::door::Doors;
 use super::stages::{Failed, Tasks};
 use super::supervise::{Ended, keep};
+use super::threads::Threads;
 use crate::config::SourceSpec;
 use crate::message::{Intake, Mint, Outlet};
 use crate::mqtt::Stop;
@@ -59,7 +60,7 @@ fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config 
 }
 
 /// Starts the sources.
-pub fn start(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<(Inlets, Tasks), prometheus::Error> {
+pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Result<(Inlets, Tasks), prometheus::Error> {
     let metrics = source::Metrics::new(&gateway.registry)?;
     let (mut tasks, mut all) = (Tasks::new(), HashMap::new());
     for spec in gateway.config.sources.clone() {
@@ -74,7 +75,8 @@ pub fn start(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<(Inlets,
             metrics: metrics.clone(),
         };
         let inlet = Inlet { tap, stop: stop.clone(), orders: waiting };
-        tasks.spawn(inlet.run(complete(spec, &gateway.doors, &gateway.config.gateway.data_dir)));
+        let runtime = threads.of(&spec.mqtt);
+        tasks.spawn_on(inlet.run(complete(spec, &gateway.doors, &gateway.config.gateway.data_dir)), runtime);
     }
     let data_dir = gateway.config.gateway.data_dir.as_path().into();
     Ok((Inlets { doors: gateway.doors.clone(), data_dir, orders: all }, tasks))

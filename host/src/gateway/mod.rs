@@ -26,6 +26,7 @@ mod stages;
 mod start;
 pub mod status;
 mod supervise;
+mod threads;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

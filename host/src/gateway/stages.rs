@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::Gateway;
 use super::inlets::{self, Inlets};
 use super::supervise::{Ended, keep};
+use super::threads::Threads;
 use crate::mqtt::Stop;
 use crate::uplink;
 
@@ -33,16 +34,22 @@ pub struct Stages {
     uplinks: Tasks,
     stop_sources: watch::Sender<Stop>,
     stop_uplinks: watch::Sender<Stop>,
+    /// The last to go, with what is left of the tasks.
+    _threads: Threads,
 }
 
 impl Stages {
     /// Starts uplinks, then sources.
-    pub fn start(gateway: &Gateway) -> Result<Self, prometheus::Error> {
+    ///
+    /// # Errors
+    /// Names of metrics clash, or there is no thread to be had.
+    pub fn start(gateway: &Gateway) -> Result<Self, super::Error> {
+        let threads = Threads::start(&gateway.config)?;
         let (stop_sources, sources_stop) = watch::channel(Stop::Run);
         let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
-        let uplinks = start_uplinks(gateway, &uplinks_stop)?;
-        let (inlets, sources) = inlets::start(gateway, &sources_stop)?;
-        Ok(Self { sources, inlets, uplinks, stop_sources, stop_uplinks })
+        let uplinks = start_uplinks(gateway, &threads, &uplinks_stop)?;
+        let (inlets, sources) = inlets::start(gateway, &threads, &sources_stop)?;
+        Ok(Self { sources, inlets, uplinks, stop_sources, stop_uplinks, _threads: threads })
     }
 
     /// The handle on the sources.
@@ -83,15 +90,16 @@ impl Stages {
     }
 }
 
-fn start_uplinks(gateway: &Gateway, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
+fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
     let metrics = uplink::Metrics::new(&gateway.registry)?;
     let mut tasks = Tasks::new();
     for config in gateway.config.uplinks.clone() {
         let stage = format!("uplink {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
+        let runtime = threads.of(&config.mqtt).clone();
         let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), metrics.clone(), stop.clone());
         let start = move || uplink::run(config.clone(), Arc::clone(&backlog), metrics.clone(), stop.clone());
-        tasks.spawn(async move { keep(stage, crashes, start).await.map_err(Failed::from) });
+        tasks.spawn_on(async move { keep(stage, crashes, start).await.map_err(Failed::from) }, &runtime);
     }
     Ok(tasks)
 }

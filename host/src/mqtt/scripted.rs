@@ -52,6 +52,7 @@ impl Broker {
             login: None,
             tls: None,
             will: None,
+            priority: false,
             deadlines: Deadlines::default(),
             backoff: Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(1), jitter: 0.0 },
         }

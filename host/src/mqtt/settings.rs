@@ -138,6 +138,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Last will.
     pub will: Option<Will>,
+    /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
+    pub priority: bool,
     /// A deadline for each phase.
     pub deadlines: Deadlines,
     /// Between attempts.
@@ -163,6 +165,7 @@ pub(super) mod tests {
             login: None,
             tls: None,
             will: None,
+            priority: false,
             deadlines: Deadlines::default(),
             backoff: Backoff::default(),
         }

@@ -31,6 +31,7 @@ pub fn broker(url: &str, client_id: &str) -> Result<Config, NoBroker> {
         login,
         tls: address.tls.then(Tls::default),
         will: None,
+        priority: false,
         deadlines: Deadlines::default(),
         backoff: Backoff::default(),
     })

@@ -44,6 +44,7 @@ fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
         login: None,
         tls: None,
         will: None,
+        priority: false,
         deadlines: Deadlines::default(),
         backoff: Backoff::default(),
     })

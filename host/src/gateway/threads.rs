@@ -1,0 +1,92 @@
+//! The network's threads: one for all connections, and beside it one for those of flows with `priority`. An alarm waits there
+//! neither for the turns of other connections nor for the pause that makes their bursts grow.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::mqtt;
+
+/// What a task that will not end gets when its thread does.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Where connections are served.
+pub struct Threads {
+    own: Handle,
+    priority: Option<Thread>,
+}
+
+impl Threads {
+    /// Takes the runtime it is called in, and starts the other thread where some connections have priority over others.
+    ///
+    /// # Errors
+    /// There is no thread or runtime to be had.
+    pub fn start(config: &Config) -> io::Result<Self> {
+        let sources = config.sources.iter().map(|source| &source.mqtt);
+        let all: Vec<&mqtt::Config> = sources.chain(config.uplinks.iter().map(|uplink| &uplink.mqtt)).collect();
+        let has = |priority| all.iter().any(|connection| connection.priority == priority);
+        let priority = if has(true) && has(false) { Some(Thread::start()?) } else { None };
+        Ok(Self { own: Handle::current(), priority })
+    }
+
+    /// The runtime of a connection.
+    pub fn of(&self, connection: &mqtt::Config) -> &Handle {
+        self.priority.as_ref().filter(|_| connection.priority).map_or(&self.own, |thread| &thread.runtime)
+    }
+}
+
+/// Ends, and its tasks with it, when this is dropped.
+struct Thread {
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
+        let run = move || {
+            // An error means that the sender was dropped, which is the word to stop.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_timeout(LAST);
+        };
+        let ended = std::thread::Builder::new().name("priority".to_owned()).spawn(run)?;
+        Ok(Self { runtime: handle, stop: Some(stop), ended: Some(ended) })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(ended) = self.ended.take() {
+            // What panicked there has said so.
+            let _ = ended.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_runs_on_the_thread_and_is_dropped_with_it() {
+        let (begun, has_begun) = oneshot::channel();
+        let (held, dropped) = oneshot::channel::<()>();
+        let thread = Thread::start().unwrap();
+        let task = thread.runtime.spawn(async move {
+            begun.send(std::thread::current().name().map(str::to_owned)).unwrap();
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(has_begun.await.unwrap().as_deref(), Some("priority"));
+        drop(thread);
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert!(dropped.await.is_err());
+    }
+}
