@@ -1,7 +1,7 @@
 //! One connection's life: subscribe, take, acknowledge, leave.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,6 +16,14 @@ use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial,
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
 const ASSUMED_WINDOW: u16 = 20;
+
+/// Acknowledgements that leave at once; of a bulk the next ones leave after [`BREATH`]. A commit settles thousands, and a
+/// broker that is told so at once sends as many at once: it then works for tens of milliseconds, and so do we, while an alarm
+/// waits for the processor.
+const SLICE: usize = 64;
+
+/// Shorter than the runtime's timers, which come once a millisecond: what the broker sends for the last slice wakes us first.
+const BREATH: Duration = Duration::from_micros(250);
 
 /// A source, over all its connections.
 pub(super) struct Source {
@@ -36,6 +44,8 @@ pub(super) struct Source {
     /// Messages the broker may have unacknowledged on this connection.
     window: usize,
     reading: bool,
+    /// When the next slice of a bulk of acknowledgements may leave.
+    breathes_until: Option<Instant>,
 }
 
 impl Source {
@@ -59,6 +69,7 @@ impl Source {
             unreleased: None,
             window: 0,
             reading: true,
+            breathes_until: None,
         }
     }
 
@@ -105,7 +116,7 @@ impl Source {
         self.sorter.reconnected();
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
         self.meters.messages_capacity.set(level(self.window));
-        self.reading = true;
+        (self.reading, self.breathes_until) = (true, None);
         if (stood_before || self.mark.is_set()) && !established.session_present {
             self.meters.sessions_lost.inc();
             self.sorter.session_lost();
@@ -158,7 +169,8 @@ impl Source {
                         redial.online(established);
                     }
                 }
-                () = settled.changed() => {}
+                () = settled.changed(), if self.breathes_until.is_none() => {}
+                () = sleep_until(self.breathes_until) => {}
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
@@ -217,11 +229,9 @@ impl Source {
     /// Acknowledges what has settled and tells the inside how pressed we are.
     fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), Ended> {
         self.sorter.settle_repeats();
-        if self.unsettled.settle(|token| connection.acknowledge(token)) {
-            self.sorter.forget_ids();
-        }
-        let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
         let draining = mode != Stop::Run;
+        self.acknowledge(connection, draining);
+        let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
         self.settled
             .press(draining || messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4));
         let reading = !draining && bytes < self.max_bytes;
@@ -242,9 +252,30 @@ impl Source {
         Ok(())
     }
 
+    /// Acknowledges what has settled, a bulk in slices unless there is a hurry.
+    fn acknowledge(&mut self, connection: &mut Connection, hurry: bool) {
+        let is_breathing = !hurry && self.breathes_until.is_some_and(|until| Instant::now() < until);
+        if is_breathing {
+            return;
+        }
+        let most = if hurry { usize::MAX } else { SLICE };
+        let found = self.unsettled.settle(most, |token| connection.acknowledge(token));
+        self.breathes_until = (!found.is_all).then(|| Instant::now() + BREATH);
+        if found.has_fallen {
+            self.sorter.forget_ids();
+        }
+    }
+
     fn show(&self) {
         self.meters.messages.set(level(self.unsettled.messages()));
         self.meters.bytes.set(level(self.unsettled.bytes()));
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

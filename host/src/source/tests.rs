@@ -137,6 +137,22 @@ async fn acknowledgements_leave_in_arrival_order_however_messages_settle() {
 }
 
 #[tokio::test]
+async fn what_settles_in_bulk_is_acknowledged_to_the_last_with_nothing_else_to_wake_the_source() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    let mut taken = Vec::new();
+    for id in 1..=300 {
+        client.publish((1, id), "d/d7", b"x").await;
+        taken.push(bench.next(0).await);
+    }
+    taken.into_iter().for_each(release);
+    for id in 1..=300 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
 async fn a_message_of_two_flows_is_acknowledged_when_both_have_settled_and_one_that_does_not_wait_counts_for_nothing() {
     let routes = [("d/{device}", Ack::Safe), ("d/#", Ack::Safe), ("+/d7", Ack::Received)];
     let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;

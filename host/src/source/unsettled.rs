@@ -29,6 +29,15 @@ struct Unclaimed {
     bytes: usize,
 }
 
+/// What a look at what has settled came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// Fewer than the most were handed out, so nothing is left for the next look.
+    pub(super) is_all: bool,
+    /// A burst that nobody waits for has fallen.
+    pub(super) has_fallen: bool,
+}
+
 /// Bursts in arrival order.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
@@ -54,14 +63,18 @@ impl Unsettled {
         self.unclaimed.push_back(Unclaimed { progress, bytes });
     }
 
-    /// Forgets what is settled; hands out the claims of the settled prefix in arrival order. Whether a burst that nobody
-    /// waits for was found to have fallen.
-    pub(super) fn settle(&mut self, mut acknowledge: impl FnMut(AckToken)) -> bool {
+    /// Forgets what is settled; hands out the claims of the settled prefix in arrival order, at most `most`.
+    pub(super) fn settle(&mut self, most: usize, mut acknowledge: impl FnMut(AckToken)) -> Found {
+        let mut left = most;
         while let Some(burst) = self.claimed.front_mut() {
             while let Some(claim) = burst.claims.get(burst.next)
                 && burst.progress.is_settled(burst.next)
             {
                 if let Some(token) = claim.token {
+                    if left == 0 {
+                        break;
+                    }
+                    left -= 1;
                     acknowledge(token);
                     self.messages -= 1;
                 }
@@ -73,12 +86,12 @@ impl Unsettled {
             }
             self.claimed.pop_front();
         }
-        let mut has_fallen = false;
+        let (is_all, mut has_fallen) = (left > 0, false);
         while let Some(burst) = self.unclaimed.pop_front_if(|burst| burst.progress.all_settled() || burst.progress.has_fallen()) {
             self.bytes -= burst.bytes;
             has_fallen |= burst.progress.has_fallen();
         }
-        has_fallen
+        Found { is_all, has_fallen }
     }
 
     /// The connection is gone, and the claims with it; those of QoS 2 can be kept for the next one, which then does
@@ -135,7 +148,7 @@ mod tests {
 
     fn settled(unsettled: &mut Unsettled) -> Vec<u16> {
         let mut ids = Vec::new();
-        unsettled.settle(|token| ids.push(token.packet_id()));
+        unsettled.settle(usize::MAX, |token| ids.push(token.packet_id()));
         ids
     }
 
@@ -176,6 +189,25 @@ mod tests {
             prop_assert_eq!(left.len(), pending.len());
             prop_assert_eq!(wake.faults(), 0);
         }
+    }
+
+    #[test]
+    fn a_look_hands_out_no_more_than_it_may_and_tells_that_something_is_left() {
+        let burst = Burst::new(Arc::default(), [1; 5]);
+        let mut unsettled = Unsettled::default();
+        unsettled.claim(burst.progress(), tokens(1, 5));
+        (0..5).for_each(|message| burst.receipt(message).release());
+        let mut looks = Vec::new();
+        loop {
+            let mut ids = Vec::new();
+            let found = unsettled.settle(2, |token| ids.push(token.packet_id()));
+            looks.push((ids, found.is_all));
+            if found.is_all {
+                break;
+            }
+        }
+        assert_eq!(looks, [(vec![1, 2], false), (vec![3, 4], false), (vec![5], true)]);
+        assert!(unsettled.is_empty());
     }
 
     #[test]
