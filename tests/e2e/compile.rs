@@ -114,7 +114,7 @@ fn too_much_memory_is_refused() -> Result<()> {
 fn too_long_does_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let text = config(&field.url(), &cloud.url(), &flow(&plugin_file("count", FILE)));
-    let setup = Gateway::with(format!("[gateway]\nplugin_compile_time = \"1ms\"\n\n{text}"));
+    let setup = Gateway::with(text).env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "1ms");
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let (status, lines) = setup.fail()?;
     ensure!(status.code() == Some(4), "ended with {status}");
