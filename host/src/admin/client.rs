@@ -12,6 +12,8 @@ use super::socket;
 
 /// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// So often a socket may end without an answer before it counts as broken.
+const MOST_ENDS: usize = 10;
 /// No answer is longer; the gateway cuts lists into pages far below.
 const ANSWER_BYTES: u64 = 256 << 20;
 
@@ -62,12 +64,13 @@ impl Client {
     /// that of a gateway which was killed while it started a compiler is open until that child has become the compiler.
     pub fn reach(data_dir: &Path) -> Result<Option<Self>, ClientError> {
         let client = Self { path: socket::path(data_dir) };
+        let mut ends = 0;
         loop {
             match client.exchange("GET /", &[]) {
                 Ok(_) => return Ok(Some(client)),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
                 // Whoever had it open is gone: the next one is refused, or there is a new gateway.
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_gone(&error) && ends < MOST_ENDS => ends += 1,
                 Err(error) => return Err(client.failed(error)),
             }
         }
