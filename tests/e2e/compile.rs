@@ -75,7 +75,7 @@ fn altered_code_is_never_run() -> Result<()> {
     }
     let gateway = setup.start()?;
     ensure!(origins(&gateway) == [0.0, 0.0, 3.0], "flipped bits: {:?}", origins(&gateway));
-    ensure!(gateway.lines().has(&["is compiled again"]), "nothing is said about it");
+    gateway.lines().wait_for(&["is compiled again"])?;
     let watch = Watch::start(cloud.address(), UP)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     wait_until("messages flow", || watch.total() == 1)?;
@@ -114,7 +114,7 @@ fn too_much_memory_is_refused() -> Result<()> {
 fn too_long_does_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let text = config(&field.url(), &cloud.url(), &flow(&plugin_file("count", FILE)));
-    let setup = Gateway::with(format!("[gateway]\nplugin_compile_time = \"1ms\"\n\n{text}"));
+    let setup = Gateway::with(text).env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "1ms");
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let (status, lines) = setup.fail()?;
     ensure!(status.code() == Some(4), "ended with {status}");

@@ -117,7 +117,7 @@ fn nearly_full_classes_make_room() -> Result<()> {
     }
     let appended = || gateway.metric("tidegate_spool_appended_total", &[]) as usize;
     wait_until("all was taken", || appended() == sent.count() + 20)?;
-    ensure!(says(&gateway, 503, "disk-full"), "the disk is nearly full");
+    wait_until("it is told that the disk is full", || says(&gateway, 503, "disk-full"))?;
     let (owed, free) = (on_disk(&gateway), stand.disk.room()?);
     let setup = gateway.kill()?;
     let gateway = setup.start()?;

@@ -105,7 +105,7 @@ fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
 /// Readings that the gateway takes one at a time, and an alarm sent after the last of them in a flow with `priority`.
 /// Guarantee: it does not queue behind them, neither in the broker nor in the gateway.
 fn an_alarm_with_priority_overtakes() -> Result<()> {
-    const READINGS: usize = 300;
+    const READINGS: usize = 1_000;
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let flows = "[flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\n\n\
                  [flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";

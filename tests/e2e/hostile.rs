@@ -40,10 +40,14 @@ pub fn cases() -> Vec<Trial> {
 }
 
 /// Two flows in three lanes: one through the guest, one without plugins, both under load.
+///
+/// Only those that use all of their time get little: an honest call, or one on its way to another limit, shall not end by
+/// the clock of a busy machine.
 fn flows(guest: &str) -> String {
+    let time = if matches!(guest, "spin" | "noisy") { "100ms" } else { "5s" };
     format!(
         "[flow.bad]\nfrom = \"field\"\ntopics = [\"bad/{{device}}\"]\nto = \"cloud:telemetry\"\nlanes = 3\n\n\
-         [[flow.bad.plugin]]\nname = \"{guest}\"\nplugin = \"{guest}.wasm\"\nlimits = {{ time = \"100ms\", memory = \"8MiB\" }}\n\n\
+         [[flow.bad.plugin]]\nname = \"{guest}\"\nplugin = \"{guest}.wasm\"\nlimits = {{ time = \"{time}\", memory = \"8MiB\" }}\n\n\
          [flow.good]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"cloud:telemetry\"\nlanes = 3\n"
     )
 }
@@ -74,9 +78,8 @@ fn contained(guest: &'static str, kind: &'static str) -> Result<()> {
             gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= f64::from(round)
         })?;
     }
-    ensure!(gateway.lines().has(&[guest, kind]), "no log line names `{guest}` and `{kind}`");
-    field.publish("bad/d1", "harmless")?;
-    wait_until("a harmless message goes through", || bad.total() >= 1)?;
+    gateway.lines().wait_for(&[guest, kind])?;
+    wait_until("harmless messages go through", || field.publish("bad/d1", "harmless").is_ok() && bad.total() >= 1)?;
     ensure!(gateway.is_running(), "the gateway has ended");
     let verdict = compare(&load.stop()?, watch)?;
     ensure!(verdict.is_exactly_once(), "the other flow: {verdict}");
@@ -112,7 +115,7 @@ fn a_plugin_that_breaks_the_contract_is_named() -> Result<()> {
 
 /// The flow of a guest in one lane with these settings of the plugin.
 fn guarded(guest: &str, settings: &str) -> String {
-    flows(guest).replacen("lanes = 3", "lanes = 1\nquarantine = { after = 5, retry = \"200ms\" }", 1).replacen(
+    flows(guest).replacen("lanes = 3", "lanes = 1\nquarantine = { after = 5, retry = \"2s\" }", 1).replacen(
         "memory = \"8MiB\" }",
         &format!("memory = \"8MiB\" }}\n{settings}"),
         1,
@@ -139,7 +142,7 @@ fn the_breaker_opens_and_closes() -> Result<()> {
         field.publish(&format!("bad/d{device}"), "trap")?;
     }
     wait_until("all are dead letters", || gateway.metric("tidegate_dead_letters_total", &[("reason", "poison")]) >= 12.0)?;
-    ensure!(gateway.lines().has(&["trap", "its breaker is open"]), "no log line says that the breaker is open");
+    gateway.lines().wait_for(&["trap", "its breaker is open"])?;
     let traps = gateway.metric("tidegate_plugin_errors_total", &[("plugin", "trap")]);
     let mut sent = 0;
     wait_until("the breaker closes", || {
@@ -186,14 +189,15 @@ fn what_is_dropped_is_in_the_ledger() -> Result<()> {
 /// Guarantee: the bad device is quarantined, its messages are dead letters that say so, the other one's go through; it
 /// comes back by itself.
 fn a_bad_device_is_quarantined_and_comes_back() -> Result<()> {
-    let (field, _cloud, gateway, watch) = guarded_scene("trap", "")?;
+    // However slowly they come: it is not the plugin that is given up.
+    let (field, _cloud, gateway, watch) = guarded_scene("trap", "breaker = { after = 1000 }")?;
     let mut good = 0;
     wait_until("the device is quarantined", || {
         good += 1;
         let published = field.publish("bad/mad", "trap").and_then(|()| field.publish("bad/sane", "harmless"));
         published.is_ok() && gateway.metric("tidegate_dead_letters_total", &[("reason", "quarantined")]) >= 1.0
     })?;
-    ensure!(gateway.lines().has(&["mad", "device is quarantined"]), "no log line names the device");
+    gateway.lines().wait_for(&["mad", "device is quarantined"])?;
     wait_until("the other device's messages go through", || watch.total() >= good)?;
     wait_until("the device is back", || {
         field.publish("bad/mad", "harmless").is_ok() && gateway.lines().has(&["mad", "out of quarantine"])

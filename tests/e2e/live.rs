@@ -41,7 +41,7 @@ pub const SHORT: &str = "probation = { time = \"300ms\" }";
 const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
 
 pub fn plugin(probation: &str) -> String {
-    format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\n\n")
+    format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"5s\" }}\n\n")
 }
 
 fn counting(probation: &str) -> Result<Scene> {
@@ -188,7 +188,7 @@ fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;
     ensure!(runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0, "{}", about(&folder)?);
-    ensure!(gateway.lines().has(&["count", "what the config says is not run", "rolled back"]), "nothing is said");
+    gateway.lines().wait_for(&["count", "what the config says is not run", "rolled back"])?;
     ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
     gateway.replace(FILE, &original)?;
     gateway.replace(FILE, &marked(&original, 1))?;
@@ -278,7 +278,7 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
         fs::write(folder.join(FILE), rubbish)?;
         let gateway = setup.start()?;
         ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
-        ensure!(gateway.lines().has(&["cannot be started", "last good version"]), "nothing is said");
+        gateway.lines().wait_for(&["cannot be started", "last good version"])?;
         (_, setup) = gateway.stop()?;
     }
     fs::write(folder.join(FILE), marked(&original, 1))?;
@@ -294,7 +294,7 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
     bytes[at] ^= 1 << fastrand::u8(..8);
     fs::write(&kept, bytes)?;
     let gateway = setup.start()?;
-    ensure!(gateway.lines().has(&["kept component is damaged"]), "nothing is said of the damage");
+    gateway.lines().wait_for(&["kept component is damaged"])?;
     ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
     Ok(())
 }
@@ -382,9 +382,8 @@ fn a_reload_shows_what_changes() -> Result<()> {
     let folder = gateway.folder().to_owned();
     let (out, _) = told(&folder, &["reload"], 0)?;
     ensure!(out.contains("unchanged"), "{out}");
-    // In place, so that the command finds the change before the watch has reported it.
-    fs::write(folder.join("tidegate.toml"), text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"))?;
-    let (out, _) = told(&folder, &["reload"], 0)?;
+    let changed = text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n");
+    let (out, _) = gateway.rewrite_for(&changed, || told(&folder, &["reload"], 0))??;
     ensure!(out.contains("needs a restart: source.field"), "{out}");
     wait_until("the settings are in", || about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30")))?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
@@ -408,7 +407,7 @@ fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
     let folder = scene.gateway.folder().to_owned();
     told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?], 0)?;
     ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
-    ensure!(scene.gateway.lines().has(&["cannot be written down", "a restart falls back"]), "nothing is said");
+    scene.gateway.lines().wait_for(&["cannot be written down", "a restart falls back"])?;
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;
     ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");

@@ -61,8 +61,10 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     let shown = counted(&[json(gateway.folder(), &["ledger"], 0)?], None);
     let dropped = gateway.metric("tidegate_messages_dropped_total", &[("reason", "quota-oldest"), ("class", "telemetry")]) as u64;
     wait_until("all that is left has arrived", || readings.count() + given_up >= sent.count() as u64)?;
-    wait_until("the record has arrived", || gaps.total() > 0)?;
-    let records = gaps.arrivals().iter().map(|arrival| arrival.json()).collect::<Result<Vec<_>>>()?;
+    let records = || gaps.arrivals().iter().map(|arrival| arrival.json()).collect::<Result<Vec<_>>>();
+    // What is given up once the link is there is told by another record.
+    wait_until("the records have arrived", || records().is_ok_and(|records| counted(&records, None) >= given_up))?;
+    let records = records()?;
     let arrived = readings.stop()?;
     let missing = sent.count() as u64 - arrived.count();
     ensure!(missing > 0 && missing < sent.count() as u64, "{missing} of {} are missing", sent.count());

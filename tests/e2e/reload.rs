@@ -34,7 +34,7 @@ pub fn cases() -> Vec<Trial> {
 }
 
 const FILE: &str = "count.wasm";
-const COUNT: &str = "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nprobation = { time = \"300ms\" }\n";
+const COUNT: &str = "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"count.wasm\"\nprobation = { time = \"300ms\" }\nlimits = { time = \"5s\" }\n";
 /// Lets everything through that the counting plugin makes.
 const SIEVE: &str = "\n[[flow.all.plugin]]\nname = \"sieve\"\nplugin = \"builtin:filter\"\nsettings = { where = [{ field = \"count\", op = \">\", value = 0 }] }\n";
 
@@ -50,9 +50,8 @@ fn counting(flows: &str) -> Result<Scene> {
 impl Scene {
     /// Puts these flows into the config and has it read; what was said.
     fn reload(&self, flows: &str, code: i32) -> Result<String> {
-        // In place, so that the command finds the change before the watch has reported it.
-        fs::write(self.gateway.folder().join("tidegate.toml"), self.config(flows))?;
-        Ok(told(self.gateway.folder(), &["reload"], code)?.0)
+        let folder = self.gateway.folder();
+        Ok(self.gateway.rewrite_for(&self.config(flows), || told(folder, &["reload"], code))??.0)
     }
 
     /// The same while the watch may have been first.
@@ -142,8 +141,7 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
     wait_until("traffic flows", || here.count() > 300)?;
     gateway.rewrite_config(&text("annex:telemetry"))?;
     wait_until("traffic flows there", || there.count() > 300)?;
-    fs::write(gateway.folder().join("tidegate.toml"), text("annex:debug"))?;
-    let (out, _) = told(gateway.folder(), &["reload"], 0)?;
+    let (out, _) = gateway.rewrite_for(&text("annex:debug"), || told(gateway.folder(), &["reload"], 0))??;
     ensure!(out.contains("needs a restart: flow.all.to"), "{out}");
     let before = there.count();
     wait_until("it goes on", || there.count() > before + 300)?;
@@ -168,6 +166,8 @@ fn topics_come_and_go_under_load() -> Result<()> {
     let more = Watch::start(scene.cloud.address(), "up/more/+")?;
     wait_until("the new topic arrives", || scene.field.publish("more/x1", r#"{"probe":1}"#).is_ok() && more.total() > 0)?;
     scene.reload(&first, 0)?;
+    // It has unsubscribed when it is back.
+    scene.gateway.wait_online()?;
     let before = scene.watch.count();
     wait_until("traffic flows", || scene.watch.count() > before + 500)?;
     let arrived = more.total();

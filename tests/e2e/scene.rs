@@ -23,9 +23,12 @@ pub fn flow(plugins: &str) -> String {
     )
 }
 
-/// A plugin of [`flow`] from a file beside the config; a case cannot wait a minute for a version to be confirmed.
+/// A plugin of [`flow`] from a file beside the config; a case cannot wait a minute for a version to be confirmed, and a busy
+/// machine may keep an honest call waiting.
 pub fn plugin_file(name: &str, file: &str) -> String {
-    format!("[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\nprobation = {{ time = \"2s\", messages = 500 }}\n\n")
+    format!(
+        "[[flow.all.plugin]]\nname = \"{name}\"\nplugin = \"{file}\"\nprobation = {{ time = \"2s\", messages = 500 }}\nlimits = {{ time = \"5s\" }}\n\n"
+    )
 }
 
 /// Everything that [`flow`] brings upstream.

@@ -17,6 +17,9 @@ use crate::port;
 use crate::process::{Lines, Process};
 use crate::wait::wait_until;
 
+/// Another process may take a port between the look and the broker's bind: then it is another one's turn.
+const TRIES: usize = 5;
+
 /// How a mosquitto is set up.
 #[derive(Clone, Debug)]
 pub struct Mosquitto {
@@ -71,8 +74,7 @@ impl Mosquitto {
     /// Starts it.
     pub fn start(self) -> Result<Broker> {
         let folder = tempfile::tempdir().context("no folder for mosquitto")?;
-        // Another process may take the port between the look and mosquitto's bind: try another then.
-        for _ in 0..5 {
+        for _ in 0..TRIES {
             let ports = Ports { plain: port::free()?, tls: port::free()? };
             fs::write(folder.path().join("mosquitto.conf"), self.config(folder.path(), &ports)?)?;
             let mut process = start_mosquitto(folder.path())?;
@@ -82,7 +84,7 @@ impl Mosquitto {
                 return Ok(Broker { kind, port: ports.plain, process });
             }
         }
-        bail!("mosquitto did not come up in five tries")
+        bail!("mosquitto did not come up in {TRIES} tries")
     }
 
     fn config(&self, folder: &Path, ports: &Ports) -> Result<String> {
@@ -149,14 +151,19 @@ pub struct Broker {
 impl Broker {
     /// The broker compiled into the binary, as a process of its own. It keeps everything in memory.
     pub fn embedded() -> Result<Self> {
-        let mut process = start_embedded(0)?;
-        let mut port = None;
-        wait_until("the embedded broker prints its address", || {
-            port = process.lines().find(|line| port_in(line));
-            port.is_some() || !process.is_running()
-        })?;
-        let port = port.context("the embedded broker ended without printing an address")?;
-        Ok(Self { kind: Kind::Embedded, port, process })
+        for _ in 0..TRIES {
+            let port = port::free()?;
+            let mut process = start_embedded(port)?;
+            let mut is_ready = false;
+            wait_until("the embedded broker prints its address", || {
+                is_ready = process.lines().find(|line| port_in(line)) == Some(port);
+                is_ready || !process.is_running()
+            })?;
+            if is_ready {
+                return Ok(Self { kind: Kind::Embedded, port, process });
+            }
+        }
+        bail!("the embedded broker did not come up in {TRIES} tries")
     }
 
     /// mosquitto with the settings of [`Mosquitto::new`].

@@ -50,7 +50,8 @@ pub struct Client {
     session_present: bool,
 }
 
-const DIAL: Duration = Duration::from_secs(5);
+/// A broker that stands still for seconds, since others want its processor, is there all the same.
+const DIAL: Duration = Duration::from_secs(30);
 
 impl Client {
     /// Connects and waits for CONNACK.

@@ -1,20 +1,21 @@
 //! The real binary, running: started on a config, killed, stopped, asked for its metrics.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::binary::tidegate;
 use crate::broker::port_in;
 use crate::process::{Lines, Process};
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_until};
 
 /// A gateway that is not started yet. Its folder, with config and data, lives as long as it does.
 #[derive(Debug)]
@@ -109,6 +110,8 @@ impl Setup {
         command.args(words);
         command.arg("run").arg("--config").arg(self.config_file()).arg("--data-dir").arg(self.data());
         command.env("TIDEGATE_ADMIN__LISTEN", "127.0.0.1:0");
+        // A machine that compiles beside the cases takes a quarter of a minute for a plugin, and a small one more.
+        command.env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "10m");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -178,6 +181,29 @@ impl Gateway {
         replace_file(&self.setup.config_file(), config.as_bytes())
     }
 
+    /// Writes a new config in place and calls `command`, which is to find the change before the watch reports it: that waits
+    /// until a file has stood still for 200 ms, and a command on a busy machine may take longer to begin. So the file is
+    /// touched until the command has ended.
+    pub fn rewrite_for<T>(&self, config: &str, command: impl FnOnce() -> T) -> Result<T> {
+        let (path, is_over) = (self.setup.config_file(), AtomicBool::new(false));
+        fs::write(&path, config)?;
+        let file = File::options().write(true).open(&path)?;
+        let touch = || -> Result<()> {
+            while !is_over.load(Ordering::Relaxed) {
+                file.set_modified(SystemTime::now())?;
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let touching = scope.spawn(touch);
+            let answer = command();
+            is_over.store(true, Ordering::Relaxed);
+            touching.join().map_err(|_| anyhow!("whoever touched the config panicked"))??;
+            Ok(answer)
+        })
+    }
+
     /// Puts new content in place of a file in the gateway's folder, written beside and then renamed.
     pub fn replace(&self, file: &str, content: &[u8]) -> Result<()> {
         replace_file(&self.setup.folder().join(file), content)
@@ -198,7 +224,7 @@ impl Gateway {
     /// Asks the admin port: status code and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).context("the admin port is closed")?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, wait_until};
 
 /// What a process wrote, standard output and standard error together, in order of arrival.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,12 @@ impl Lines {
     /// Whether one line from number `mark` on has all of `parts`.
     pub fn has_since(&self, mark: usize, parts: &[&str]) -> bool {
         self.lock().iter().skip(mark).any(|line| parts.iter().all(|part| line.contains(part)))
+    }
+
+    /// Waits until one line has all of `parts`: what a process says reaches us a moment after what it does.
+    #[track_caller]
+    pub fn wait_for(&self, parts: &[&str]) -> Result<()> {
+        wait_until(&format!("a line has {parts:?}"), || self.has(parts))
     }
 
     /// The first result of `find` over the lines.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 /// How long a state may take to come about before the case fails. Generous: two cases share two cores with their
 /// brokers, and a machine that compiles beside them must not make a case fail.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 const POLL: Duration = Duration::from_millis(10);
 

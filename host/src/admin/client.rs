@@ -12,6 +12,8 @@ use super::socket;
 
 /// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// So often a socket may end without an answer before it counts as broken.
+const MOST_ENDS: usize = 10;
 /// No answer is longer; the gateway cuts lists into pages far below.
 const ANSWER_BYTES: u64 = 256 << 20;
 
@@ -58,13 +60,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// The gateway of this data folder; `None` when there is none that listens.
+    /// The gateway of this data folder; `None` when there is none that answers. That a socket takes connections says little:
+    /// that of a gateway which was killed while it started a compiler is open until that child has become the compiler.
     pub fn reach(data_dir: &Path) -> Result<Option<Self>, ClientError> {
         let client = Self { path: socket::path(data_dir) };
-        match client.connect() {
-            Ok(_) => Ok(Some(client)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
-            Err(error) => Err(client.failed(error)),
+        let mut ends = 0;
+        loop {
+            match client.exchange("GET /", &[]) {
+                Ok(_) => return Ok(Some(client)),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+                // Whoever had it open is gone: the next one is refused, or there is a new gateway.
+                Err(error) if is_gone(&error) && ends < MOST_ENDS => ends += 1,
+                Err(error) => return Err(client.failed(error)),
+            }
         }
     }
 
@@ -139,6 +147,11 @@ impl Client {
     }
 }
 
+/// Whether the other end has ended without an answer.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+}
+
 /// Status and body of an HTTP answer.
 fn parse(answer: &[u8]) -> Result<(u16, &[u8]), String> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("an answer without a head")?;
@@ -157,6 +170,24 @@ mod tests {
         assert!(Client::reach(folder.path()).unwrap().is_none());
         drop(std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap());
         assert!(Client::reach(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_socket_that_ends_without_an_answer_is_nobody() {
+        for (takes, reads) in [(false, false), (true, false), (true, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
+            let dying = std::thread::spawn(move || {
+                // As a killed one leaves it: a caller waits to be taken, or was, before its question was read or after.
+                let waits = rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None);
+                let mut stream = takes.then(|| listener.accept().unwrap().0);
+                let read = stream.as_mut().filter(|_| reads).map(|stream| stream.read(&mut [0; 4_096]).unwrap());
+                drop(listener);
+                (waits, read)
+            });
+            assert!(Client::reach(folder.path()).unwrap().is_none());
+            dying.join().unwrap().0.unwrap();
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::sim::{self, Expect, SimConfig, Simulation, Until, Watch};
 
 /// Between two looks at the figures.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A swap takes a fraction of a second: the file is noticed, compiled, proven.
-const SWAP_LIMIT: Duration = Duration::from_secs(20);
+/// A swap takes a fraction of a second, and on a small machine that is busy many: the file is noticed, compiled, proven.
+const SWAP_LIMIT: Duration = Duration::from_secs(60);
 /// Without any progress for this long the closing tally is made as things are.
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// Figures must hold still this long before they count as final.

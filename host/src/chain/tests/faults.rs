@@ -18,44 +18,44 @@ fn costs_itself_only(command: &str, kind: FaultKind, limits: Limits) -> String {
 
 #[test]
 fn a_trap_is_parked_with_its_trace_and_last_words() {
-    let detail = costs_itself_only("trap", FaultKind::Trap, Limits::default());
+    let detail = costs_itself_only("trap", FaultKind::Trap, limits());
     assert!(detail.contains("told to trap") && detail.contains("unreachable") && detail.contains("panic"), "{detail}");
 }
 
 #[test]
 fn an_endless_loop_is_ended_and_parked() {
-    let limits = Limits { call_time: Duration::from_millis(30), ..Limits::default() };
+    let limits = Limits { call_time: Duration::from_millis(300), ..limits() };
     costs_itself_only("spin", FaultKind::Timeout, limits);
 }
 
 #[test]
 fn too_much_memory_is_parked() {
-    costs_itself_only("grow", FaultKind::Memory, Limits::default());
+    costs_itself_only("grow", FaultKind::Memory, limits());
 }
 
 #[test]
 fn endless_recursion_is_parked() {
-    costs_itself_only("recurse", FaultKind::Stack, Limits::default());
+    costs_itself_only("recurse", FaultKind::Stack, limits());
 }
 
 #[test]
 fn a_flood_of_entries_or_bytes_is_parked() {
-    costs_itself_only("flood", FaultKind::Output, Limits::default());
-    costs_itself_only("huge", FaultKind::Output, Limits { memory_bytes: 64 << 20, ..Limits::default() });
+    costs_itself_only("flood", FaultKind::Output, limits());
+    costs_itself_only("huge", FaultKind::Output, Limits { memory_bytes: 64 << 20, ..limits() });
 }
 
 #[test]
 fn broken_contracts_are_parked() {
     for command in ["wild", "port"] {
-        costs_itself_only(command, FaultKind::Contract, Limits::default());
+        costs_itself_only(command, FaultKind::Contract, limits());
     }
 }
 
 #[test]
 fn sleeping_and_leaving_are_parked() {
-    let detail = costs_itself_only("sleep", FaultKind::Trap, Limits::default());
+    let detail = costs_itself_only("sleep", FaultKind::Trap, limits());
     assert!(detail.contains("may not sleep"), "{detail}");
-    costs_itself_only("exit", FaultKind::Trap, Limits::default());
+    costs_itself_only("exit", FaultKind::Trap, limits());
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_device_with_bad_payloads_is_quarantined_and_the_others_go_on() {
 
 #[test]
 fn an_instance_that_has_grown_is_replaced_with_its_state() {
-    let limits = Limits { memory_bytes: 8 << 20, recycle_bytes: 2 << 20, ..Limits::default() };
+    let limits = Limits { memory_bytes: 8 << 20, recycle_bytes: 2 << 20, ..limits() };
     let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, ..plugin("probe", "leak") }]) });
     let mut expected = 0;
     for _ in 0..40 {

@@ -152,6 +152,11 @@ struct Rig {
     next: std::cell::Cell<u64>,
 }
 
+/// A call ends by its time only where a test is about that: a busy machine keeps honest ones waiting.
+fn limits() -> Limits {
+    Limits { call_time: PATIENCE, ..Limits::default() }
+}
+
 fn plugin(name: &str, settings: &str) -> PluginConfig {
     PluginConfig {
         trust: Trust::default(),
@@ -160,7 +165,7 @@ fn plugin(name: &str, settings: &str) -> PluginConfig {
         name: name.into(),
         artefact: Artefact::File(probe().to_owned()),
         settings: serde_json::Value::String(settings.to_owned()),
-        limits: Limits::default(),
+        limits: limits(),
         on_error: OnError::Park,
         breaker: BreakerConfig::default(),
         grants: Grants::default(),

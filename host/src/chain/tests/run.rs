@@ -182,7 +182,7 @@ fn what_cannot_be_built_is_named() {
     assert!(error(config(vec![unknown])).contains("no built-in plugin `nothing`"));
     assert!(error(Config { ports: [].into(), ..config(vec![plugin("p", "")]) }).contains("no route for `out`"));
     assert!(error(Config { topic: Some(TopicTemplate("{room}".to_owned())), ..config(vec![]) }).contains("`{room}`"));
-    let small = PluginConfig { limits: Limits { memory_bytes: 64 << 10, ..Limits::default() }, ..plugin("p", "") };
+    let small = PluginConfig { limits: Limits { memory_bytes: 64 << 10, ..limits() }, ..plugin("p", "") };
     assert!(error(config(vec![small])).contains("memory"));
 }
 
