@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::cut::Cuttable;
+use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         case("outage::a_backlog_arrives_in_order_when_the_link_is_back", a_backlog_arrives_in_order_when_the_link_is_back),
         case("outage::a_flapping_link_loses_nothing", a_flapping_link_loses_nothing),
         case("outage::a_backlog_outlives_a_stop_and_a_start", a_backlog_outlives_a_stop_and_a_start),
+        case("outage::stops_in_the_middle_of_a_backlog_repeat_nothing", stops_in_the_middle_of_a_backlog_repeat_nothing),
         case("outage::devices_go_on_while_upstream_is_away_from_the_start", devices_go_on_while_upstream_is_away_from_the_start),
         with_mosquitto("outage::the_upstream_broker_is_stopped", the_upstream_broker_is_stopped),
         with_mosquitto("outage::the_field_broker_is_stopped", the_field_broker_is_stopped),
@@ -93,6 +94,31 @@ fn a_backlog_outlives_a_stop_and_a_start() -> Result<()> {
     link.back();
     let _gateway = setup.start()?;
     expect_at_least_once(&compare(&sent, watch)?)
+}
+
+/// A backlog drains over a slow link, fifty messages in flight at any moment; SIGTERM in the middle of it, four times.
+/// Guarantee: each message arrives exactly once: a stop waits for the answers to what is in flight, and sends nothing more.
+fn stops_in_the_middle_of_a_backlog_repeat_nothing() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let link = Cuttable::to(cloud.address())?;
+    link.go_dark();
+    let watch = Watch::start(cloud.address(), UP)?;
+    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(""))).env("TIDEGATE_UPLINK__CLOUD__INFLIGHT", "50");
+    let mut gateway = setup.start()?;
+    let sent = Load::start(field.address(), Plan { rate: None, total: Some(5_000), ..Plan::default() }).wait()?;
+    wait_until("all is owed", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0)?;
+    link.turn(Weather { delay: Duration::from_millis(20), ..Weather::default() });
+    for quarter in 1..=4 {
+        let (status, setup) = gateway.stop()?;
+        ensure!(status.success(), "the gateway ended with {status}");
+        link.back();
+        gateway = setup.start()?;
+        wait_until("more has arrived", || watch.total() >= quarter * 1_000)?;
+    }
+    let verdict = compare(&sent, watch)?;
+    println!("{verdict}");
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
 }
 
 /// The gateway starts while its upstream cannot be reached at all.

@@ -245,7 +245,7 @@ impl Gateway {
             Err(error) => tracing::error!(%error, "the lanes did not stop in order"),
         }
         let delivered = stages.sources_ended(LAST_DELIVERY.min(left())).await;
-        stages.end_uplinks().await;
+        stages.end_uplinks(LAST_DELIVERY.min(left())).await;
         let spool = Arc::clone(&self.spool);
         match tokio::task::spawn_blocking(move || spool.close()).await {
             Ok(Ok(())) => {}

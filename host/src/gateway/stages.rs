@@ -77,8 +77,12 @@ impl Stages {
         tokio::time::timeout(limit, all(&mut self.sources)).await.is_ok()
     }
 
-    /// Ends the uplinks: what upstream has not acknowledged is sent again after the next start.
-    pub async fn end_uplinks(&mut self) {
+    /// Ends the uplinks, which get `limit` for what lies in RAM and for the answers of upstream: what it has not
+    /// acknowledged by then is sent again after the next start.
+    pub async fn end_uplinks(&mut self, limit: Duration) {
+        self.stop_uplinks.send_replace(Stop::Drain);
+        // Those that are not done by then are told below.
+        let _ = tokio::time::timeout(limit, all(&mut self.uplinks)).await;
         self.stop_uplinks.send_replace(Stop::Now);
         all(&mut self.uplinks).await;
     }

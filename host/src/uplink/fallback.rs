@@ -149,13 +149,13 @@ async fn hold(
     let last_word = tokio::select! {
         biased;
         ended = &mut draining => return ended,
-        _ = stop.wait_for(|stop| *stop != Stop::Run) => Duration::ZERO,
-        () = duty.back() => LAST_WORD,
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => None,
+        () = duty.back() => Some(LAST_WORD),
     };
     end.send_replace(Stop::Drain);
     tokio::select! {
         ended = &mut draining => return ended,
-        () = tokio::time::sleep(last_word) => {}
+        () = tokio::time::sleep(last_word.unwrap_or_default()), if last_word.is_some() => {}
         _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
     }
     end.send_replace(Stop::Now);

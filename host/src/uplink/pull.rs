@@ -184,10 +184,13 @@ impl Pull {
     }
 
     /// The next message to send and what is left of its life; gets more where that is needed. What has expired on the way
-    /// is given up.
+    /// is given up. Unless it `may_read`, what is on disk stays there, what was read of it already too.
     pub(super) fn next(&mut self, may_read: bool, now: Now) -> Option<(&Message, Life)> {
         loop {
             self.refill(may_read);
+            if !may_read && self.is_at_the_disks() {
+                return None;
+            }
             if self.front(now)?.1 != Life::Over {
                 break;
             }
@@ -370,6 +373,15 @@ impl Pull {
     /// Messages sent and neither accepted nor refused, or behind such a one.
     pub(super) fn in_flight(&self) -> usize {
         self.flights.len()
+    }
+
+    /// Whether nothing of RAM is under way: what is on disk, read or not, is safe there.
+    pub(super) fn is_drained(&self) -> bool {
+        self.flights.is_empty() && (self.ready.is_empty() || self.is_at_the_disks())
+    }
+
+    fn is_at_the_disks(&self) -> bool {
+        self.ready.front().is_some_and(|(_, path)| *path == Path::Backlog)
     }
 
     /// Whether nothing is under way.

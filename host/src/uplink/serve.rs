@@ -193,7 +193,7 @@ impl Uplink {
             let rung = ready.notified();
             let stand = self.fill(connection, mode);
             self.forward();
-            if mode == Stop::Drain && self.pulls.iter().all(Pull::is_idle) {
+            if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }
             let (open, wake_at) = match stand {

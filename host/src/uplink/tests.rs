@@ -609,6 +609,23 @@ async fn draining_waits_for_what_is_in_flight_and_leaves_the_disk_alone() {
 }
 
 #[tokio::test]
+async fn draining_sends_nothing_more_of_what_was_read_from_disk() {
+    let list = List::new(1);
+    list.owe(0, 0..10);
+    list.queues.lock().unwrap()[0].disk_end = 10;
+    let bench = bench(Arc::clone(&list), Qos::AtLeastOnce, 4).await;
+    let mut client = bench.broker.greet(false).await;
+    let (ids, _) = next(&mut client, 4).await;
+    bench.stop.send(Stop::Drain).unwrap();
+    for id in ids {
+        client.answer(id, 0).await;
+    }
+    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
+    bench.task.await.unwrap().unwrap();
+    assert_eq!(list.low(QueueId(0)), Seq(4));
+}
+
+#[tokio::test]
 async fn without_a_connection_there_is_nothing_to_drain() {
     let list = List::new(1);
     list.owe(0, 0..2);
