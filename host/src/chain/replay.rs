@@ -20,6 +20,7 @@ use super::settings::{Config, PluginConfig};
 use super::{Error, lane_of, program, start};
 use crate::clock::Now;
 use crate::message::{DeadLetter, Message, QueueId, Reason};
+use crate::trust;
 use side::Side;
 
 /// How a recording was made, and how it is to be run.
@@ -80,7 +81,7 @@ pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Res
 /// # Errors
 /// It cannot be read.
 pub fn digest_of(plugin: &PluginConfig) -> Result<Arc<str>, Error> {
-    Ok(program::digest_of(&program::read(&plugin.name, &plugin.artefact)?))
+    Ok(trust::digest(&program::read(&plugin.name, &plugin.artefact)?).into())
 }
 
 /// A replay under way.

@@ -18,7 +18,7 @@ use crate::chain::stage::{Broken, Stage};
 use crate::chain::version::Version;
 use crate::chain::{Error, start};
 use crate::clock::Now;
-use crate::message::{Message, Mint, QueueId};
+use crate::message::{Message, Mint, QueueId, hexadecimal};
 
 /// Own ticks of a version between two recorded events: beyond it the gateway was off, or asleep.
 const MAX_TICKS: usize = 10_000;
@@ -180,14 +180,13 @@ impl Side {
         let counted = self.versions.iter().flat_map(|version| version.metrics.errors()).filter(|(_, count)| *count > 0);
         counted.for_each(|(kind, count)| *faults.entry(kind.name()).or_default() += count);
         let plugin = |version: &Arc<Version>| (Arc::clone(&version.reference.name), Arc::clone(&version.reference.digest));
-        let digest = self.digest.finish();
         Ran {
             plugins: self.versions.iter().map(plugin).collect(),
             fates: self.fates,
             outputs: self.outputs,
             repeatable: !faults.contains_key(FaultKind::Timeout.name()),
             faults,
-            sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hexadecimal(self.digest.finish().as_ref()),
         }
     }
 }
