@@ -392,29 +392,6 @@ impl Comparison {
         self.inputs.differing() + self.ticks.differing()
     }
 
-    /// Adds what was found elsewhere.
-    pub fn merge(&mut self, bounds: Bounds, other: Self) {
-        for (mine, yours) in [(&mut self.inputs, other.inputs), (&mut self.ticks, other.ticks)] {
-            for (kind, count) in [
-                (None, yours.same),
-                (Some(Kind::Missing), yours.missing),
-                (Some(Kind::Extra), yours.extra),
-                (Some(Kind::Changed), yours.changed),
-            ] {
-                mine.add(kind, count);
-            }
-        }
-        for (part, count) in other.parts {
-            *self.parts.entry(part).or_default() += count;
-        }
-        for sample in other.samples {
-            let first = if sample.input.is_some() { 0 } else { 3 };
-            if self.has_room(bounds, sample.kind, first) {
-                self.samples.push(sample);
-            }
-        }
-    }
-
     /// Hands out the samples, and keeps no count of them: as many again are taken.
     pub fn take_samples(&mut self) -> Vec<Sample> {
         self.kept = [0; 6];

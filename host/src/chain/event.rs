@@ -69,11 +69,6 @@ impl State {
             Self::RolledBack => "rolled-back",
         }
     }
-
-    /// Whether no other state follows.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Confirmed | Self::Refused | Self::RolledBack)
-    }
 }
 
 /// What one version did with the inputs of a phase.

@@ -9,9 +9,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::answer::{NoAnswer, wait_for_answer};
 use super::fault::{Fault, FaultKind};
 use super::live::Live;
 use super::recall::Memory;
@@ -21,9 +22,6 @@ use super::state::Snapshot;
 use super::version::Version;
 use super::{Chain, Error, Wiring, lane_of};
 use crate::clock::Now;
-
-/// Pause between two looks whether the change is still wanted.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// How long the lanes may take to work off their inboxes and give their state.
 const LEAVE: Duration = Duration::from_secs(60);
@@ -131,18 +129,13 @@ impl Chain {
 type Given = Result<Vec<Legacy>, String>;
 
 fn answer(state: &Receiver<Given>, deadline: Instant, is_wanted: &dyn Fn() -> bool) -> Given {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match state.recv_timeout(left.min(LOOK)) {
-            Ok(given) => return given,
-            Err(RecvTimeoutError::Disconnected) => return Err("a lane has ended".to_owned()),
-            Err(RecvTimeoutError::Timeout) if !is_wanted() => return Err("the gateway stops".to_owned()),
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
-                return Err(format!("a lane has not worked off its messages within {LEAVE:?}"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
+    wait_for_answer(state, deadline, is_wanted).unwrap_or_else(|why| {
+        Err(match why {
+            NoAnswer::Gone => "a lane has ended".to_owned(),
+            NoAnswer::Late => format!("a lane has not worked off its messages within {LEAVE:?}"),
+            NoAnswer::Unwanted => "the gateway stops".to_owned(),
+        })
+    })
 }
 
 impl Successor {

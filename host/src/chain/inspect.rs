@@ -10,10 +10,11 @@ use super::capability::Capability;
 use super::engine::Engine;
 use super::metrics::Metrics;
 use super::plugin::{Instance, Place};
-use super::program::{self, Program};
+use super::program::Program;
 use super::settings::Limits;
 use super::{Error, start};
 use crate::clock::Now;
+use crate::message::hexadecimal;
 
 /// An interface a component imports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Valu
         let (component, digest, _) = Program::compile(engine, bytes).map_err(unusable)?;
         let compile_time = begun.elapsed();
         let found = look(engine, &component);
-        let base = Inspection { digest: program::digest_of(bytes), bytes: bytes.len(), compile_time, ..found };
+        let base = Inspection { digest: hexadecimal(&digest).into(), bytes: bytes.len(), compile_time, ..found };
         Ok(match Program::link(engine, &component, &digest) {
             Ok(program) => tried(base, &program, engine, settings)?,
             Err(why) => Inspection { refused: Some(why.to_string()), ..base },

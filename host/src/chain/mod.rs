@@ -12,6 +12,7 @@
 //! Lanes are plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
 //! waiting for the disk or the network.
 
+mod answer;
 mod batch;
 mod breaker;
 mod capability;

@@ -10,6 +10,7 @@ use super::compile::{Digest, Origin};
 use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
+use crate::message::hexadecimal;
 use crate::{builtin, trust};
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
@@ -115,7 +116,7 @@ impl Program {
             Some(State { save: function("save")?, restore: function("restore")? })
         });
         let imports = component.component_type().imports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
-        Ok(Self { pre, digest: hexadecimal(digest), imports, transform, tick, state })
+        Ok(Self { pre, digest: hexadecimal(digest).into(), imports, transform, tick, state })
     }
 
     /// SHA-256 of the component, in hexadecimal.
@@ -128,18 +129,9 @@ impl Program {
     }
 }
 
-/// SHA-256 of `bytes`, as [`Program::digest`] has them.
-pub(super) fn digest_of(bytes: &[u8]) -> Arc<str> {
-    hexadecimal(&sha256(bytes))
-}
-
 fn sha256(bytes: &[u8]) -> Digest {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
-}
-
-fn hexadecimal(hash: &[u8]) -> Arc<str> {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// Reads an artefact: the bytes of a component.

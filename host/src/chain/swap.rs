@@ -21,13 +21,13 @@ use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
 use super::phase::{Phase, Share};
 use super::plugin::Instance;
-use super::program::digest_of;
 use super::settings::PluginConfig;
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
 use super::{Active, Chain, start};
 use crate::clock::Now;
+use crate::trust;
 
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -132,8 +132,9 @@ impl Chain {
         let old = self.shared.versions().get(index).cloned();
         let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
         let settings = change.settings.map_or_else(|| old.settings.clone(), ToString::to_string);
-        let new = change.component.map_or_else(|| Arc::clone(old.program.digest()), digest_of);
-        if settings == old.settings && new == *old.program.digest() {
+        let running = old.program.digest();
+        let new = change.component.map_or_else(|| Arc::clone(running), |component| trust::digest(component).into());
+        if settings == old.settings && new == *running {
             return Ok(Swapped { old: Arc::clone(&new), new, pauses: Vec::new(), figures: None });
         }
         let trial = Arc::new(Trial::new(self.inboxes.len()));

@@ -18,7 +18,7 @@ pub mod recording;
 mod reel;
 pub mod replay;
 pub mod run;
-mod show;
+pub(crate) mod show;
 mod sign;
 pub mod sim;
 pub mod spool;

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Global, Output, inspect, print, say, sign};
 use crate::exit::Exit;
+use crate::message::short_digest;
+use crate::trust;
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -136,8 +138,7 @@ fn inspect(path: PathBuf) -> Result<Built, BuildError> {
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, &content);
-    let digest = digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digest = short_digest(&trust::digest(&content)).to_owned();
     Ok(Built { path, bytes: content.len(), digest })
 }
 

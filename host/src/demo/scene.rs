@@ -9,8 +9,9 @@ use super::layout::{Filter, Layout};
 use super::link::Link;
 use super::process::Process;
 use super::scrape::{self, Figures};
-use super::view::{Sample, View, grouped};
+use super::view::{Sample, View};
 use super::{Closing, Config, Error};
+use crate::cli::show;
 use crate::message::Qos;
 use crate::sim::{self, Expect, SimConfig, Simulation, Until, Watch};
 
@@ -107,7 +108,7 @@ impl Scene {
         let text = format!(
             "{} devices send {} readings a second; the filter passes those above 20 °C.",
             config.devices,
-            grouped(u64::from(config.rate))
+            show::count(u64::from(config.rate))
         );
         tell(view, &text)?;
         self.watch(view, plan.before_cut).await?;

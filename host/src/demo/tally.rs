@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::scrape::Figures;
-use super::view::grouped;
+use crate::cli::show;
 use crate::sim::Progress;
 
 /// All figures count input messages.
@@ -75,7 +75,7 @@ impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { sent, delivered, owed, dead_letters, filtered, absorbed, lost, duplicates } = self.tally;
         let mut line = |name: &str, count: u64, note: &str| {
-            let text = format!("  {name:<14}{:>12}   {note}", grouped(count));
+            let text = format!("  {name:<14}{:>12}   {note}", show::count(count));
             writeln!(f, "{}", text.trim_end())
         };
         line("sent", sent, "acknowledged to the devices")?;
@@ -94,7 +94,7 @@ impl fmt::Display for Closing {
         }
         let verdict = match self.missing {
             0 => "every reading above 20 °C arrived".to_owned(),
-            missing => format!("{} readings above 20 °C never arrived", grouped(missing)),
+            missing => format!("{} readings above 20 °C never arrived", show::count(missing)),
         };
         write!(f, "  {verdict}")
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::scrape::Figures;
+use crate::cli::show;
 use crate::sim::Progress;
 
 /// Lines are not longer than this even on a wide terminal: figures far apart are hard to read.
@@ -122,23 +123,23 @@ impl<W: Write> View<W> {
 
     fn block(&self, sample: Sample) -> Vec<String> {
         let Sample { at, progress, figures, cut } = sample;
-        let rate = |per_second: u64| format!("{}/s", grouped(per_second));
+        let rate = |per_second: u64| format!("{}/s", show::count(per_second));
         let rows = [
             String::new(),
             format!("{:>5.1} s   link {}", at.as_secs_f64(), if cut { "CUT" } else { "up" }),
-            format!("devices   sent {:>10}  {:>10}", grouped(progress.sent), rate(self.sent_rate)),
+            format!("devices   sent {:>10}  {:>10}", show::count(progress.sent), rate(self.sent_rate)),
             format!(
                 "gateway   filtered {}   dead letters {}   plugins swapped {}",
-                grouped(figures.filtered),
-                grouped(figures.dead_letters),
+                show::count(figures.filtered),
+                show::count(figures.dead_letters),
                 figures.swaps
             ),
             self.spool_row(figures.owed),
             format!(
                 "upstream  delivered {:>5}  {:>10}   doubled {}   out of order {}",
-                grouped(progress.delivered),
+                show::count(progress.delivered),
                 rate(self.delivered_rate),
-                grouped(progress.doubled),
+                show::count(progress.doubled),
                 progress.out_of_order
             ),
         ];
@@ -146,7 +147,7 @@ impl<W: Write> View<W> {
     }
 
     fn spool_row(&self, owed: u64) -> String {
-        let text = format!("spool     owed {:>10}  ", grouped(owed));
+        let text = format!("spool     owed {:>10}  ", show::count(owed));
         let room = self.width.saturating_sub(text.len() + 2);
         let filled = usize::try_from(owed * room as u64 / self.most_owed).unwrap_or(room).min(room);
         format!("{text}[{}{}]", "#".repeat(filled), " ".repeat(room - filled))
@@ -170,19 +171,6 @@ fn line(sample: Sample) -> String {
         progress.delivered,
         figures.swaps
     )
-}
-
-/// 1234567 as `1,234,567`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Words in lines of at most `width` characters, each with the indent of the first.
@@ -267,10 +255,5 @@ mod tests {
         let command = "  mosquitto_pub -h 127.0.0.1 -p 1883 -t devices/hand/telemetry -m '{}'";
         view.print(&format!("Send:\n{command}")).unwrap();
         assert_eq!(text(view), format!("Send:\n{command}\n"));
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -110,6 +110,11 @@ pub fn short_digest(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A message that could not be processed, with what is needed to mend it and try again.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {

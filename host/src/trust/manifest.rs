@@ -3,6 +3,7 @@
 use semver::Version;
 
 use crate::clock::{day, utc};
+use crate::message::hexadecimal;
 
 /// A part of the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,5 +82,5 @@ impl Manifest {
 
 /// SHA-256 in hexadecimal.
 pub fn digest(component: &[u8]) -> String {
-    ring::digest::digest(&ring::digest::SHA256, component).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(ring::digest::digest(&ring::digest::SHA256, component).as_ref())
 }

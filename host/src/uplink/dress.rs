@@ -107,9 +107,9 @@ pub(super) struct Dress {
     compressor: Option<Compressor<'static>>,
 }
 
-/// The members of an envelope before its payload.
+/// Around a payload. In JSON that is put in behind the other members, since it may be JSON itself.
 #[derive(Serialize)]
-struct Cover<'a> {
+struct Envelope<'a> {
     id: &'a str,
     boot: u64,
     seq: u64,
@@ -119,20 +119,8 @@ struct Cover<'a> {
     /// Fresh data went ahead of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed: Option<bool>,
-}
-
-/// An envelope in MessagePack, which has bytes.
-#[derive(Serialize)]
-struct Envelope<'a> {
-    id: &'a str,
-    boot: u64,
-    seq: u64,
-    device: &'a str,
-    ts: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    replayed: Option<bool>,
-    #[serde(with = "serde_bytes")]
-    payload: &'a [u8],
+    payload: Option<&'a serde_bytes::Bytes>,
 }
 
 impl Dress {
@@ -238,10 +226,10 @@ impl Dress {
         if self.form.id == IdForm::Envelope {
             let device = String::from_utf8_lossy(message.key());
             let (id, device, boot, number, ts) = (&*self.text, &*device, seq.boot(), seq.number(), message.received_us);
-            let payload = &message.payload;
+            let envelope = |payload| Envelope { id, boot, seq: number, device, ts, replayed, payload };
             match self.form.pack {
-                Pack::MsgpackArray => put_msgpack(out, &Envelope { id, boot, seq: number, device, ts, replayed, payload }),
-                Pack::Raw | Pack::JsonArray => put_json(out, &Cover { id, boot, seq: number, device, ts, replayed }, payload),
+                Pack::MsgpackArray => put_msgpack(out, envelope(Some(serde_bytes::Bytes::new(&message.payload)))),
+                Pack::Raw | Pack::JsonArray => put_json(out, &envelope(None), &message.payload),
             }
             return;
         }
@@ -293,9 +281,9 @@ fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }
 
-fn put_json(out: &mut BytesMut, cover: &Cover<'_>, payload: &[u8]) {
+fn put_json(out: &mut BytesMut, envelope: &Envelope<'_>, payload: &[u8]) {
     // Texts and numbers have nothing that JSON cannot say, and the buffer grows.
-    let written = serde_json::to_writer((&mut *out).writer(), cover);
+    let written = serde_json::to_writer((&mut *out).writer(), envelope);
     debug_assert!(written.is_ok());
     // The payload goes in before the closing brace.
     out.truncate(out.len().saturating_sub(1));

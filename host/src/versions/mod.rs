@@ -66,18 +66,21 @@ pub enum Start {
     TryAgain,
 }
 
-/// The kept versions of a gateway. Cheap to clone; written by one thread, read by any.
+/// The kept versions of a gateway. Cheap to clone, for any thread.
 #[derive(Clone, Debug)]
 pub struct Versions {
     folder: PathBuf,
-    table: Arc<Mutex<Table>>,
+    /// Held for memory work only.
+    table: Arc<Mutex<Vec<Entry>>>,
+    /// Held, before the table's, by whoever changes the table, from reading it until it is written and shown: nobody else
+    /// waits for the disk.
+    disk: Arc<Mutex<Disk>>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    entries: Vec<Entry>,
-    /// The disk has an older one.
-    is_unsaved: bool,
+struct Disk {
+    /// It has an older table.
+    is_behind: bool,
 }
 
 /// Which plugin, and what the config says of it.
@@ -104,7 +107,7 @@ impl Versions {
             files::set_aside(&folder);
             Vec::new()
         });
-        Self { folder, table: Arc::new(Mutex::new(Table { entries, is_unsaved: false })) }
+        Self { folder, table: Arc::new(Mutex::new(entries)), disk: Arc::default() }
     }
 
     /// What a stopped gateway has left, without changing anything.
@@ -117,7 +120,7 @@ impl Versions {
 
     /// What is known of a plugin.
     pub fn entry(&self, flow: &str, plugin: &str) -> Option<Entry> {
-        self.lock().entries.iter().find(|entry| entry.is_of(flow, plugin)).cloned()
+        locked(&self.table).iter().find(|entry| entry.is_of(flow, plugin)).cloned()
     }
 
     /// What may run at a start, best first, when the config says `written`.
@@ -186,23 +189,22 @@ impl Versions {
     /// `change` answers whether what the config says now has been decided about.
     fn change(&self, spot: Spot<'_>, component: Option<(&str, Code<'_>)>, change: impl FnOnce(&mut Entry) -> bool) {
         let Spot { flow, plugin, written } = spot;
-        let (mut entries, was_unsaved) = {
-            let table = self.lock();
-            (table.entries.clone(), table.is_unsaved)
-        };
+        let mut disk = locked(&self.disk);
+        let mut entries = locked(&self.table).clone();
         let before = entries.clone();
         let entry = find_or_add(&mut entries, flow, plugin, written);
         if change(entry) {
             entry.based_on = written.clone();
         }
-        let is_new = was_unsaved || entries != before;
+        let is_new = disk.is_behind || entries != before;
         let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
         let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
         // The table goes after the component, so that it never names one that is not there.
         let saved = if is_new { files::save(&self.folder, &entries) } else { Ok(()) };
         let written = kept.and(saved);
         // Shown once it is durable. Where it cannot be, what runs is shown all the same.
-        *self.lock() = Table { entries, is_unsaved: written.is_err() };
+        *locked(&self.table) = entries;
+        disk.is_behind = written.is_err();
         if let Err(error) = written {
             let path = self.folder.display();
             tracing::warn!(
@@ -211,10 +213,10 @@ impl Versions {
             );
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn find_or_add<'a>(entries: &'a mut Vec<Entry>, flow: &str, plugin: &str, written: &Version) -> &'a mut Entry {

@@ -201,3 +201,31 @@ fn what_is_not_on_the_disk_yet_is_not_shown() {
     });
     assert_eq!(shown(), version("b"), "a pipe cannot be synced: what runs is shown all the same");
 }
+
+#[test]
+fn what_two_write_at_once_is_both_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = Versions::open(folder.path());
+    let names = |writer: u32| (0..20).map(move |round| format!("{writer}-{round}"));
+    let together = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let (versions, together) = (&versions, &together);
+            scope.spawn(move || {
+                for name in names(writer) {
+                    let (plugin, version) = (&*name, version(&name));
+                    together.wait();
+                    let spot = Spot { flow: FLOW, plugin, written: &version };
+                    versions.started(spot, &version, Some(code(plugin)), Start::Decided);
+                }
+            });
+        }
+    });
+    for versions in [&versions, &Versions::open(folder.path())] {
+        let is_lost = |name: &String| {
+            let entry = versions.entry(FLOW, name);
+            entry.is_none_or(|entry| versions.component(&entry.confirmed.digest).is_none())
+        };
+        assert_eq!((0..2).flat_map(names).filter(is_lost).collect::<Vec<_>>(), [""; 0]);
+    }
+}

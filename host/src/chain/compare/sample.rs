@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Made, Outcome, Part};
-use crate::message::{Headers, Marks, Message};
+use crate::message::{Headers, Marks, Message, hexadecimal};
 
 /// Outputs of one input that a sample shows.
 const MAX_SHOWN: usize = 8;
@@ -93,8 +93,7 @@ impl Excerpt {
             None => {
                 let from = from.min(bytes);
                 let shown = &payload[from..bytes.min(from + length / 2)];
-                let text = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-                Self { text, hexadecimal: true, from, bytes }
+                Self { text: hexadecimal(shown), hexadecimal: true, from, bytes }
             }
         }
     }

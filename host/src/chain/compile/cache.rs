@@ -22,6 +22,7 @@ use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Code, Digest, MAX_CODE_BYTES};
+use crate::message::hexadecimal;
 
 const KEY_BYTES: usize = 32;
 const MAC_BYTES: usize = 32;
@@ -43,7 +44,7 @@ impl Entry {
         let mut context = Context::new(&SHA256);
         context.update(component);
         context.update(settings.as_bytes());
-        Self(context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hexadecimal(context.finish().as_ref()))
     }
 
     /// Its file.

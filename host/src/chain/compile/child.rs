@@ -8,13 +8,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use super::{Code, CompileLimits, MAX_CODE_BYTES, precompile, settings};
+use crate::chain::answer::{NoAnswer, wait_for_answer};
 use crate::chain::program::{MAX_COMPONENT_BYTES, Unusable};
 
 /// Bytes of the child's last words that are read.
@@ -26,17 +27,6 @@ const HEAD_BYTES: usize = 8 + 32;
 /// Compiling waits for traffic, not the other way round.
 const NICENESS: i32 = 10;
 
-/// Pause between two looks whether the code is still wanted.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// How a child's work ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Done,
-    Late,
-    Unwanted,
-}
-
 /// Compiles `component` in a child that runs `program`, until `unwanted` is raised.
 pub(super) fn compile(
     program: &Path,
@@ -47,13 +37,16 @@ pub(super) fn compile(
 ) -> Result<Code, Unusable> {
     let mut child = start(program, limits, stack_bytes)
         .map_err(|error| Unusable::Compiler(format!("cannot start `{}`: {error}", program.display())))?;
-    let (answer, words, end) = converse(&mut child, limits.time, component, unwanted);
+    let (answer, words) = converse(&mut child, limits.time, component, unwanted);
     let status = child.wait().map_err(|error| Unusable::Compiler(error.to_string()))?;
-    match end {
-        End::Late => Err(Unusable::Costly(format!("it takes longer than {:?}", limits.time))),
-        End::Unwanted => Err(Unusable::Unwanted),
-        End::Done if !status.success() => Err(failed(status, limits, &words)),
-        End::Done => unframe(answer).ok_or_else(|| Unusable::Compiler("it ended in the middle of its answer".to_owned())),
+    match answer {
+        Err(NoAnswer::Late) => Err(Unusable::Costly(format!("it takes longer than {:?}", limits.time))),
+        Err(NoAnswer::Unwanted) => Err(Unusable::Unwanted),
+        _ if !status.success() => Err(failed(status, limits, &words)),
+        answer => {
+            let cut_short = || Unusable::Compiler("it ended in the middle of its answer".to_owned());
+            answer.ok().and_then(unframe).ok_or_else(cut_short)
+        }
     }
 }
 
@@ -69,11 +62,11 @@ fn start(program: &Path, limits: CompileLimits, stack_bytes: usize) -> io::Resul
         .spawn()
 }
 
-/// Hands the component over and takes what comes back, for `time` at most; then the child is killed. The answer ends
-/// with how it came about.
-fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &AtomicBool) -> (Vec<u8>, String, End) {
+/// Hands the component over and takes what comes back, the answer and the last words, for `time` at most; then the child
+/// is killed.
+fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &AtomicBool) -> (Result<Vec<u8>, NoAnswer>, String) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (done, ended) = sync_channel::<()>(0);
+    let (done, answers) = sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             // A child that ends early has said why.
@@ -83,31 +76,18 @@ fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &Atom
             let text = stderr.map(|stderr| read(stderr, MAX_WORDS_BYTES)).unwrap_or_default();
             String::from_utf8_lossy(&text).trim().to_owned()
         });
-        let answer = scope.spawn(move || {
+        scope.spawn(move || {
             let answer = stdout.map(|stdout| read(stdout, MAX_CODE_BYTES)).unwrap_or_default();
-            drop(done);
-            answer
+            // What comes too late is not waited for.
+            let _ = done.send(answer);
         });
-        let end = wait(&ended, Instant::now() + time, unwanted);
-        if end != End::Done {
+        let answer = wait_for_answer(&answers, Instant::now() + time, || !unwanted.load(Ordering::Acquire));
+        if answer.is_err() {
             // One that has ended meanwhile is as good.
             let _ = child.kill();
         }
-        let answer = answer.join().unwrap_or_default();
-        (answer, words.join().unwrap_or_default(), end)
+        (answer, words.join().unwrap_or_default())
     })
-}
-
-fn wait(ended: &Receiver<()>, deadline: Instant, unwanted: &AtomicBool) -> End {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match ended.recv_timeout(left.min(LOOK)) {
-            Err(RecvTimeoutError::Timeout) if unwanted.load(Ordering::Acquire) => return End::Unwanted,
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return End::Late,
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return End::Done,
-        }
-    }
 }
 
 /// What comes before the end, or before the pipe breaks; more than `most` is not taken.
@@ -189,17 +169,6 @@ mod tests {
         assert!(matches!(refused("/nowhere/tidegate"), Unusable::Compiler(why) if why.contains("/nowhere/tidegate")));
         assert!(matches!(refused("/bin/true"), Unusable::Compiler(why) if why.contains("middle of its answer")));
         assert!(matches!(refused("/bin/cat"), Unusable::Compile(why) if why.contains("compile-plugin")));
-    }
-
-    #[test]
-    fn a_child_is_waited_for_until_it_ends_its_time_is_up_or_nobody_wants_it() {
-        let (wanted, unwanted) = (AtomicBool::new(false), AtomicBool::new(true));
-        let (done, ended) = sync_channel::<()>(0);
-        let far = Instant::now() + Duration::from_secs(3_600);
-        assert!(wait(&ended, far, &unwanted) == End::Unwanted);
-        assert!(wait(&ended, Instant::now(), &wanted) == End::Late);
-        drop(done);
-        assert!(wait(&ended, far, &unwanted) == End::Done, "what has ended counts");
     }
 
     #[test]

@@ -47,9 +47,6 @@ pub enum ToolError {
     /// No such letter.
     #[error("there is no dead letter {0}")]
     NoLetter(LetterId),
-    /// The text is no name of a letter.
-    #[error("{0}")]
-    Name(String),
     /// A record that makes no message.
     #[error("record {index}")]
     Record {

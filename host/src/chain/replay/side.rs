@@ -1,0 +1,218 @@
+//! One chain on its way through the recording: its stages, its ticks, and the sum over what it makes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::Registry;
+
+use super::{Player, Ran, queue_name};
+use crate::chain::engine::Engine;
+use crate::chain::fault::FaultKind;
+use crate::chain::guard::Guard;
+use crate::chain::live::Live;
+use crate::chain::metrics::Metrics;
+use crate::chain::outbox::{Ends, Item, Outbox};
+use crate::chain::settings::{Config, OnError};
+use crate::chain::stage::{Broken, Stage};
+use crate::chain::version::Version;
+use crate::chain::{Error, start};
+use crate::clock::Now;
+use crate::message::{Message, Mint, QueueId, hexadecimal};
+
+/// Own ticks of a version between two recorded events: beyond it the gateway was off, or asleep.
+const MAX_TICKS: usize = 10_000;
+
+/// One chain on its way through the recording.
+pub(super) struct Side {
+    config: Config,
+    out: Vec<QueueId>,
+    versions: Vec<Arc<Version>>,
+    lanes: Vec<Vec<Stage>>,
+    /// When the ticks that are not the recorded ones are due, by lane and plugin: uptime, microseconds.
+    due: Vec<Vec<Option<u64>>>,
+    /// Stages ask for moments; this one goes ahead with each tick, so that the next is due whenever it is wanted.
+    moment: Instant,
+    uptime_us: u64,
+    queues: Vec<String>,
+    items: Vec<Item>,
+    outbox: Outbox,
+    /// Of the last batch.
+    pub(super) ends: Ends,
+    /// Of the ticks since they were last looked at.
+    pub(super) ticked: Ends,
+    digest: ring::digest::Context,
+    fates: BTreeMap<&'static str, u64>,
+    outputs: u64,
+}
+
+impl Side {
+    pub(super) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
+        let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+        let (template, out) = (start::template(config)?, start::out(config)?);
+        let versions = start::versions(config, engine, &metrics)?;
+        let guard = |lane, plugin: usize| {
+            let mut config = config.plugins[plugin].clone();
+            // Nobody comes to mend it.
+            if config.on_error == OnError::Hold {
+                config.on_error = OnError::Park;
+            }
+            Guard::new(&config, plugin, lane, Arc::default())
+        };
+        let stage =
+            |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(version, engine, lane, player.begins_us) {
+                Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
+                Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
+            };
+        let lane = |lane| {
+            versions.iter().enumerate().map(|(plugin, version)| stage(lane, plugin, version)).collect::<Result<Vec<_>, _>>()
+        };
+        let lanes = (0..player.lanes).map(lane).collect::<Result<Vec<_>, _>>()?;
+        let recorded = |plugin: usize| player.recorded_ticks.get(plugin).copied().flatten();
+        let own = |(plugin, version): (usize, &Arc<Version>)| {
+            // The first event sets the clock.
+            version.tick_every().filter(|every| recorded(plugin) != Some(*every)).map(|_| u64::MAX)
+        };
+        let due = vec![versions.iter().enumerate().map(own).collect(); player.lanes];
+        Ok(Self {
+            config: config.clone(),
+            out,
+            lanes,
+            due,
+            versions,
+            moment: Instant::now(),
+            uptime_us: u64::MAX,
+            queues: player.queues.clone(),
+            items: Vec::new(),
+            outbox: Outbox::new(Arc::clone(&config.name), Arc::new(Mint::new(0)), template, false),
+            ends: Ends::default(),
+            ticked: Ends::default(),
+            digest: ring::digest::Context::new(&ring::digest::SHA256),
+            fates: BTreeMap::new(),
+            outputs: 0,
+        })
+    }
+
+    pub(super) fn run(&mut self, lane: usize, now: Now, messages: &[Message]) -> Result<(), Error> {
+        self.outbox.begin(messages.len());
+        self.items.clear();
+        let item = |(origin, message): (u32, &Message)| Item {
+            message: Message { flow: self.config.flow, ..message.clone() },
+            origin,
+            ..Item::default()
+        };
+        self.items.extend((0..).zip(messages).map(item));
+        self.run_from(lane, 0, now)?;
+        self.outbox.take_ends(&mut self.ends);
+        for fate in &self.ends.fates {
+            *self.fates.entry(fate.name()).or_default() += 1;
+        }
+        note(&mut self.digest, &mut self.outputs, &self.ends, &self.queues);
+        Ok(())
+    }
+
+    fn run_from(&mut self, lane: usize, first: usize, now: Now) -> Result<(), Error> {
+        for stage in &mut self.lanes[lane][first..] {
+            if self.items.is_empty() {
+                break;
+            }
+            stage.run(&mut self.items, now, &mut self.outbox).map_err(|broken| Error::Engine(broken.to_string()))?;
+            self.items.clear();
+            std::mem::swap(&mut self.items, &mut self.outbox.next);
+        }
+        for item in self.items.drain(..) {
+            self.outbox.owe(item, &self.out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn tick_as_recorded(&mut self, lane: usize, plugin: usize, now: Now) -> Result<(), Error> {
+        match self.due[lane].get(plugin) {
+            Some(None) if self.versions[plugin].tick_every().is_some() => self.tick(lane, plugin, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// The ticks of its own that were due before `now`.
+    pub(super) fn catch_up(&mut self, now: Now) -> Result<(), Error> {
+        let restarted = now.uptime_us < self.uptime_us;
+        self.uptime_us = now.uptime_us;
+        for lane in 0..self.lanes.len() {
+            for plugin in 0..self.versions.len() {
+                let Some(due) = self.due[lane][plugin] else { continue };
+                let every = self.versions[plugin].tick_every().unwrap_or(Duration::MAX);
+                let every = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
+                let mut due = if restarted { now.uptime_us.saturating_add(every) } else { due };
+                for _ in 0..MAX_TICKS {
+                    if due > now.uptime_us {
+                        break;
+                    }
+                    let wall_us = now.wall_us.saturating_sub(now.uptime_us - due);
+                    self.tick(lane, plugin, Now { wall_us, uptime_us: due })?;
+                    due = due.saturating_add(every);
+                }
+                self.due[lane][plugin] = Some(if due > now.uptime_us { due } else { now.uptime_us.saturating_add(every) });
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, lane: usize, plugin: usize, now: Now) -> Result<(), Error> {
+        let broken = |broken: Broken| Error::Engine(broken.to_string());
+        self.outbox.begin(0);
+        self.moment += self.versions[plugin].tick_every().unwrap_or_default() + Duration::from_secs(1);
+        let stage = &mut self.lanes[lane][plugin];
+        if stage.tick(self.moment, now, self.config.flow, &mut self.outbox).map_err(broken)? {
+            self.items.clear();
+            self.items.append(&mut self.outbox.next);
+            self.run_from(lane, plugin + 1, now)?;
+            let mut ends = Ends::default();
+            self.outbox.take_ends(&mut ends);
+            note(&mut self.digest, &mut self.outputs, &ends, &self.queues);
+            self.ticked.appends.append(&mut ends.appends);
+            self.ticked.letters.append(&mut ends.letters);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Ran {
+        let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let counted = self.versions.iter().flat_map(|version| version.metrics.errors()).filter(|(_, count)| *count > 0);
+        counted.for_each(|(kind, count)| *faults.entry(kind.name()).or_default() += count);
+        let plugin = |version: &Arc<Version>| (Arc::clone(&version.reference.name), Arc::clone(&version.reference.digest));
+        Ran {
+            plugins: self.versions.iter().map(plugin).collect(),
+            fates: self.fates,
+            outputs: self.outputs,
+            repeatable: !faults.contains_key(FaultKind::Timeout.name()),
+            faults,
+            sha256: hexadecimal(self.digest.finish().as_ref()),
+        }
+    }
+}
+
+/// Adds to the sum what can be seen from outside: not the ids, which are the gateway's own.
+fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queues: &[String]) {
+    let mut field = |bytes: &[u8]| {
+        digest.update(&(bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    for (origin, append) in &ends.appends {
+        let message = &append.message;
+        field(&origin.to_le_bytes());
+        field(queue_name(queues, append.queue).as_bytes());
+        for part in [&*message.topic, message.key(), &*message.headers, &*message.payload] {
+            field(part);
+        }
+        field(&message.marks.0.to_le_bytes());
+    }
+    for (origin, letter) in &ends.letters {
+        field(&origin.to_le_bytes());
+        field(letter.reason.name().as_bytes());
+        field(letter.plugin.as_ref().map_or("", |plugin| &*plugin.name).as_bytes());
+    }
+    for fate in &ends.fates {
+        field(fate.name().as_bytes());
+    }
+    *outputs += ends.appends.len() as u64;
+}
