@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
@@ -107,7 +108,12 @@ fn a_part_of_a_recording_and_in_several_lanes() -> Result<()> {
     fs::write(setup.folder().join("count.wasm"), component("count")?)?;
     let gateway = setup.env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
     publish(&field)?;
-    wait_until("all have passed", || watch.total() == 40)?;
+    wait_until("the first have passed", || watch.total() == 40)?;
+    // A machine that stood still may hand over all of them within a millisecond, and that has no half.
+    let passed = Instant::now();
+    wait_until("some time is between them and the others", || passed.elapsed() > Duration::from_millis(20))?;
+    publish(&field)?;
+    wait_until("all have passed", || watch.total() == 80)?;
     let folder = gateway.folder().to_owned();
     let replay = |more: &[&str]| json(&folder, &[&["replay"][..], more].concat(), 0);
     let all = replay(&[])?;
@@ -116,12 +122,12 @@ fn a_part_of_a_recording_and_in_several_lanes() -> Result<()> {
     let half_ms = (ends - begins).div_ceil(2_000);
     let part = replay(&["--since", &format!("{half_ms}ms")])?;
     let messages = number(&part, "messages")?;
-    ensure!((1..40).contains(&messages) && number(&part, "ends_us")? == ends, "{part}");
+    ensure!((1..80).contains(&messages) && number(&part, "ends_us")? == ends, "{part}");
     ensure!(number(&part, "begins_us")? >= ends - half_ms * 1_000, "{part}");
     ensure!(part["old"]["fates"]["forwarded"] == messages, "{part}");
     ensure!(replay(&["--since", "1h"])?["old"] == all["old"], "an hour is not all of it");
     let three = replay(&["--lanes", "3"])?;
-    ensure!(three["old"]["fates"] == all["old"]["fates"] && three["old"]["outputs"] == 40, "{three}");
+    ensure!(three["old"]["fates"] == all["old"]["fates"] && three["old"]["outputs"] == 80, "{three}");
     ensure!(three["old"] == replay(&["--lanes", "3"])?["old"], "three lanes are not the same twice");
     let same = fs::canonicalize(folder.join("count.wasm"))?;
     let same = same.to_str().context("a path of text")?;
