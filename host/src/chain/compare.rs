@@ -155,7 +155,7 @@ impl Counts {
     }
 }
 
-/// What was found so far. Those of several lanes can be [merged](Comparison::merge).
+/// What was found so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Inputs.
