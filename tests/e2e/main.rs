@@ -16,6 +16,7 @@ mod demo;
 mod disk;
 mod fallback;
 mod flow;
+mod host;
 mod hostile;
 mod instruments;
 mod links;
@@ -50,6 +51,7 @@ fn cases() -> Vec<Trial> {
         flow::cases(),
         protocol::cases(),
         tls::cases(),
+        host::cases(),
         hostile::cases(),
         signature::cases(),
         swap::cases(),

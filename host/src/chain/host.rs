@@ -6,9 +6,10 @@ use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::guest::Guest;
+use crate::words;
 
-/// Bytes of one log line that are kept.
-const MAX_LOG_BYTES: usize = 2 << 10;
+/// Characters of one log line that are kept.
+const MAX_LOG_CHARACTERS: usize = 1 << 10;
 
 /// Names of counters and of gauges that one plugin may have: each is a time series.
 const MAX_METRIC_NAMES: usize = 32;
@@ -66,9 +67,8 @@ impl Guest {
             self.metrics.log_lines_dropped.inc();
             return;
         }
-        let end = message.floor_char_boundary(MAX_LOG_BYTES);
         // A line feed in a plugin's message must not look like a line of ours.
-        let text = message[..end].replace(char::is_control, " ");
+        let text = words::line(message, MAX_LOG_CHARACTERS);
         let (flow, plugin, lane) = (&*self.metrics.flow, &*self.metrics.plugin, self.lane);
         match level {
             Level::Error => tracing::error!(flow, plugin, lane, "{text}"),

@@ -11,10 +11,10 @@ use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
 use crate::message::hexadecimal;
-use crate::{builtin, trust};
+use crate::{builtin, file, trust};
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
-pub(super) const MAX_COMPONENT_BYTES: u64 = 32 << 20;
+pub(super) use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
 
 /// Why bytes do not make a program. The texts are for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +146,7 @@ pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
         }
         Artefact::File(path) | Artefact::Kept(path) => {
             let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
-            read_bounded(path).map_err(failed)
+            file::read(path, MAX_COMPONENT_BYTES).map_err(failed)
         }
     }
 }
@@ -158,15 +158,6 @@ pub(super) fn read_signature(plugin: &Arc<str>, component: &Path) -> Result<Opti
         Ok(signature) => Ok(signature),
         Err(source) => Err(Error::Read { plugin: Arc::clone(plugin), path, source }),
     }
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_COMPONENT_BYTES {
-        let text = format!("{length} bytes; a component may have {MAX_COMPONENT_BYTES}");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, text));
-    }
-    std::fs::read(path)
 }
 
 /// The two layers of WebAssembly share a header; telling them apart here gives a text that helps.

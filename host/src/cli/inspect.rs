@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::show::bytes;
-use super::{Global, Output, print, say};
+use super::{Global, Output, print, print_json, say};
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
+use crate::file;
 use crate::telemetry::with_causes;
 
 const EXAMPLES: &str = "\
@@ -39,7 +40,7 @@ fn json_value(text: &str) -> Result<Value, String> {
 
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
-    let content = match std::fs::read(&arguments.component) {
+    let content = match file::read(&arguments.component, file::COMPONENT) {
         Ok(content) => content,
         Err(error) => {
             say(&format!("error: cannot read `{}`: {error}", arguments.component.display()));
@@ -50,10 +51,10 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
     let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None));
     match engine.and_then(|engine| chain::inspect(&content, &engine, arguments.settings.as_ref())) {
         Ok(found) => {
-            print(&match global.output {
-                Output::Text => text(&found),
-                Output::Json => document(&found).to_string(),
-            });
+            match global.output {
+                Output::Text => print(&text(&found)),
+                Output::Json => print_json(&document(&found)),
+            }
             let is_good = found.refused.is_none() && !matches!(found.setup, Some(Err(_)));
             if is_good { Exit::Done } else { Exit::Plugin }
         }

@@ -1,6 +1,5 @@
 //! `tidegate plugin`: a plugin's source to a component, with what that needs brought along.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -8,8 +7,9 @@ use std::process::{Command as Process, Stdio};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Global, Output, inspect, print, say, sign};
+use super::{Global, Output, inspect, print, print_json, say, sign};
 use crate::exit::Exit;
+use crate::file;
 use crate::message::short_digest;
 use crate::trust;
 
@@ -90,7 +90,7 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
         Ok(built) => {
             match global.output {
                 Output::Text => print(&format!("{}  {} KiB  {}", built.path.display(), built.bytes.div_ceil(1024), built.digest)),
-                Output::Json => print(&json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest }).to_string()),
+                Output::Json => print_json(&json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest })),
             }
             Exit::Done
         }
@@ -134,7 +134,7 @@ fn component_of(line: &str, manifest: &Path) -> Option<PathBuf> {
 }
 
 fn inspect(path: PathBuf) -> Result<Built, BuildError> {
-    let content = fs::read(&path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
+    let content = file::read(&path, file::COMPONENT).map_err(|source| BuildError::Read { path: path.clone(), source })?;
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
     }

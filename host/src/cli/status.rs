@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::place::{At, Failure, Place, Purpose};
+use super::place::{At, Place, Purpose};
 use super::show::{age, bytes, count, row};
-use super::{Global, Output, Surroundings, print};
+use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::status::{Flow, Queue, Source, Status, Uplink};
 use crate::message::short_digest;
@@ -27,6 +27,9 @@ and the dead letters outlive it.
   given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
   damaged     lost to damage on disk: see `tidegate spool check`";
 
+/// Seconds of two years.
+const LONG: u64 = 730 * 86_400;
+
 /// Arguments of `tidegate status`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,10 +45,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
         Ok(status) => {
             match global.output {
                 Output::Text => print(&text(&status)),
-                Output::Json => match serde_json::to_string_pretty(&status) {
-                    Ok(json) => print(&json),
-                    Err(error) => return Failure::Said(error.to_string()).end(),
-                },
+                Output::Json => print_json(&status),
             }
             Exit::Done
         }
@@ -56,6 +56,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 /// The account for people.
 fn text(status: &Status) -> String {
     let mut lines = head(status);
+    lines.extend(status.config.words().iter().map(|words| row("config", words, &[])));
     lines.extend(status.sources.iter().map(source));
     lines.extend(status.flows.iter().flat_map(|one| flow(one, status.running)));
     lines.extend(status.queues.iter().map(queue));
@@ -184,7 +185,11 @@ pub fn store(status: &Status) -> Vec<String> {
         None => "0 B written since the start".to_owned(),
     });
     details.push(format!("{} free", bytes(store.free_bytes)));
-    details.extend(store.lasts_s.map(|lasts| format!("lasts {} at this rate", seconds(lasts))));
+    details.extend(store.lasts_s.map(|lasts| match lasts {
+        // Beyond that nobody plans.
+        LONG.. => "lasts for years at this rate".to_owned(),
+        lasts => format!("lasts {} at this rate", seconds(lasts)),
+    }));
     let mut lines = Vec::new();
     if status.running {
         lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
@@ -233,6 +238,7 @@ mod tests {
             version: "0.1.0".into(),
             data_dir: "/var/lib/tidegate".into(),
             boot: 12,
+            config: Default::default(),
             process: Some(Process { pid: 4_711, uptime_s: 532_800, resident_bytes: 25 << 20, memory_limit_bytes: 512 << 20 }),
             sources: vec![Source {
                 name: "field".into(),

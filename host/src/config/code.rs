@@ -61,13 +61,17 @@ pub enum Code {
     Unused,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
+    /// The port of TLS without it, or the other way round.
+    Port,
+    /// A data folder that cannot be made.
+    DataDir,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -97,6 +101,8 @@ impl Code {
         Self::Conflict,
         Self::Unused,
         Self::PluginKey,
+        Self::Port,
+        Self::DataDir,
         Self::Plugin,
     ];
 
@@ -132,13 +138,15 @@ impl Code {
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
+            Self::Port => "TG0217",
+            Self::DataDir => "TG0218",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Port)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

@@ -19,10 +19,12 @@ mod fields;
 mod flow;
 mod globals;
 mod guard;
+mod kept;
 mod layers;
 mod plugin;
 mod priority;
 mod problem;
+mod secrecy;
 mod secret;
 mod sending;
 mod tree;
@@ -34,6 +36,7 @@ pub(crate) use address::{Address, AddressError};
 pub use code::Code;
 pub use difference::{Difference, Fate, FlowChange, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
+pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use layers::Sources;
 pub use problem::{Problem, Problems};
 pub(crate) use units::read_duration;
@@ -81,6 +84,8 @@ struct Origin {
     tree: Table,
     /// By flow and plugin.
     plugins: Vec<Vec<Places>>,
+    /// The file as it was written. What its keys say is nobody's business who reads a log.
+    written: mqtt::Secret,
 }
 
 /// A source before the lanes of its flows exist.
@@ -177,44 +182,70 @@ impl Config {
 /// # Errors
 /// All mistakes there are, warnings included, sorted by file and line.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let layers = layers::Layers::read(sources);
+    load_text(sources, layers::read_text(&sources.path))
+}
+
+/// The same of a text that stands for the file's, or why there is none.
+fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, Problems> {
+    let written = mqtt::Secret::new(text.as_deref().unwrap_or_default());
+    let layers = layers::Layers::read(sources, text);
     let trust = layers.trust();
-    let layers::Layers { mut texts, base, tree, mut problems } = layers;
-    let check = check::Check::new(sources);
+    let layers::Layers { mut texts, base, tree, mut problems, hidden, .. } = layers;
+    let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
-    let (found, hidden) = check.finish();
+    let check::Found { problems: found, more, hidden } = check.finish();
     problems.extend(found.into_iter().filter(|problem| match trust {
         Trust::Full => true,
         Trust::Partial => !problem.code.may_be_an_echo(),
         Trust::None => false,
     }));
-    for (text, span) in hidden {
-        texts[text].mask(span);
-    }
-    hide_broken_secrets(&mut texts, &problems);
+    hide_broken_lines(&mut texts, &problems);
+    hidden.apply(&mut texts, &mut problems);
     let texts: Arc<[Text]> = texts.into();
-    let problems = Problems::new(Arc::clone(&texts), problems);
+    let problems = Problems::new(Arc::clone(&texts), problems).with_more(more);
     if problems.errors() > 0 {
         return Err(problems);
     }
-    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
-    let origin = Origin { texts, tree, plugins: plugin_places };
-    Ok(Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings: problems, origin })
+    Ok(whole(parts, texts, tree, written, problems))
 }
 
-/// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key.
-fn hide_broken_secrets(texts: &mut [Text], problems: &[Problem]) {
-    for problem in problems.iter().filter(|problem| problem.code == Code::Syntax) {
-        let Some((start, _)) = problem.place.span else { continue };
-        let text = &mut texts[problem.place.text];
-        let start = start.min(text.content.len());
-        let line = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
-        let end = text.content[start..].find('\n').map_or(text.content.len(), |at| start + at);
-        let about_a_secret = text.content[line..end].contains("password") || text.name.to_ascii_lowercase().contains("password");
-        if about_a_secret {
-            let value = text.content[line..end].find('=').map_or(line, |at| line + at + 1);
-            text.mask(value..end);
+fn whole(parts: assemble::Parts, texts: Arc<[Text]>, tree: Table, written: mqtt::Secret, warnings: Problems) -> Config {
+    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
+    let origin = Origin { texts, tree, plugins: plugin_places, written };
+    Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings, origin }
+}
+
+/// A config with nothing in it but the defaults and where the data is: for looking at files whose config is lost.
+fn bare(sources: &Sources) -> Config {
+    let layers::Layers { texts, base, tree, hidden, .. } = layers::Layers::read(sources, Ok(String::new()));
+    let check = check::Check::new(sources, hidden);
+    let parts = assemble::assemble(&check, &base, &tree);
+    let texts: Arc<[Text]> = texts.into();
+    let none = Problems::new(Arc::clone(&texts), Vec::new());
+    whole(parts, texts, tree, mqtt::Secret::new(""), none)
+}
+
+/// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is
+/// known for something else.
+fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
+    for problem in problems.iter().filter(|problem| problem.code == Code::Syntax || problem.code == Code::Override) {
+        let (text, Some((start, end))) = (&mut texts[problem.place.text], problem.place.span) else { continue };
+        let (start, end) = (text.content.floor_char_boundary(start), text.content.floor_char_boundary(end));
+        let first = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
+        let last = text.content[end..].find('\n').map_or(text.content.len(), |at| end + at);
+        let mut at = first;
+        let mut values = Vec::new();
+        for line in text.content[first..last].split_inclusive('\n') {
+            let is_head = line.trim_start().starts_with('[') && !line.contains('=');
+            let (key, value) = line.split_once('=').map_or(("", at), |(key, _)| (key, at + key.len() + 1));
+            let named = text.name.rsplit("__").next().filter(|_| text.name.contains("__"));
+            let key = if key.is_empty() { named.unwrap_or_default() } else { key };
+            if !is_head && !secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) {
+                values.push(value..at + line.len());
+            }
+            at += line.len();
         }
+        text.mask_all(&values);
     }
 }
 

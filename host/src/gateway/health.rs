@@ -8,13 +8,15 @@ use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::spool::{Account, Condition};
 
-/// One line for each flow, and one for the spool.
+/// One line for each flow, one for the spool, one for the config.
 pub fn look(gateway: &Gateway) -> Look {
-    let (doors, spool) = (gateway.doors.clone(), Arc::clone(&gateway.spool));
+    let (doors, spool, standing) = (gateway.doors.clone(), Arc::clone(&gateway.spool), gateway.standing.clone());
     Box::new(move || {
+        let words = standing.look().words();
+        let config = if words.is_empty() { Health::Good } else { Health::Fair(words.join("; ")) };
         let flows = doors.chains().into_iter().map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
         let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
-        flows.chain([("spool".to_owned(), store)]).collect()
+        flows.chain([("spool".to_owned(), store), ("config".to_owned(), config)]).collect()
     })
 }
 

@@ -33,6 +33,7 @@ pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
+pub(crate) use tls::check_identity;
 
 use std::time::Duration;
 

@@ -209,9 +209,9 @@ impl Sorter {
             (bytes > limit).then(|| format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)"))
         };
         packet_bytes
-            .map(|bytes| format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)"))
-            .or_else(|| over("topic", message.topic.len(), self.max_topic_bytes, "max_topic_bytes"))
-            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload_bytes"))
+            .map(|bytes| format!("packet of {bytes} bytes is over the limit (`max_packet`)"))
+            .or_else(|| over("topic", message.topic.len(), self.max_topic_bytes, "max_topic"))
+            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload"))
     }
 
     fn route(&mut self, message: Message, token: Option<AckToken>, ledger: &mut Ledger) {

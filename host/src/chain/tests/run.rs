@@ -131,8 +131,8 @@ fn the_host_interfaces_are_there_and_bounded() {
     assert!((before..=crate::clock::Now::read().wall_us).contains(&now));
     let limit = f64::from(Limits::default().log_lines_per_second);
     assert_eq!(rig.metric("tidegate_plugin_log_lines_dropped_total", &[]), 100.0 - limit);
-    assert_eq!(rig.metric("tidegate_plugin_counter_total", &[("name", "seen")]), 2.0);
-    assert_eq!(rig.metric("tidegate_plugin_gauge", &[("name", "level")]), 1.5);
+    assert_eq!(rig.metric("tidegate_plugin_counted_total", &[("name", "seen")]), 2.0);
+    assert_eq!(rig.metric("tidegate_plugin_value", &[("name", "level")]), 1.5);
     assert_eq!(rig.payloads("d1", &["file"]), ["true"], "no file can be read");
 }
 

@@ -11,6 +11,7 @@ use crate::chain::{self, Artefact, Bounds, Engine, Player, Replay, Workshop};
 use crate::cli::place::{Failure, file_failure};
 use crate::cli::{Global, Surroundings};
 use crate::config::{self, Config, Sources};
+use crate::file;
 use crate::gateway::recordings::queue_names;
 use crate::message::short_digest;
 use crate::recording::Header;
@@ -144,7 +145,7 @@ fn read_settings(text: &str) -> Result<Value, Failure> {
     let content = if text.trim_start().starts_with('{') {
         text.to_owned()
     } else {
-        std::fs::read_to_string(text).map_err(|source| file_failure(Path::new(text), source))?
+        file::read_text(Path::new(text), file::BY_HAND).map_err(|source| file_failure(Path::new(text), source))?
     };
     serde_json::from_str(&content).map_err(|error| Failure::Usage(format!("--settings is not JSON: {error}")))
 }
