@@ -28,6 +28,7 @@
 mod mark;
 mod metrics;
 mod pattern;
+mod pressure;
 mod repeats;
 mod serve;
 mod sorter;
