@@ -17,7 +17,7 @@ fn inbox() -> (Arc<Inbox>, IntGauge) {
 }
 
 /// What there is to do; rests until there is something.
-fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
+fn look(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
     loop {
         match inbox.take(batch, max, false) {
             Look::Found(taken) => return taken,
@@ -40,7 +40,7 @@ fn source(inbox: &Arc<Inbox>, batches: Vec<Vec<Delivery>>) -> thread::JoinHandle
 fn lane(inbox: &Inbox, count: usize) -> (Vec<u32>, usize) {
     let (mut taken, mut commands, mut batch) = (Vec::new(), 0, Vec::new());
     while taken.len() + commands < count {
-        let next = taken(inbox, &mut batch, 2);
+        let next = look(inbox, &mut batch, 2);
         assert!(batch.len() <= 2);
         commands += next.commands.len();
         taken.extend(batch.drain(..).map(|delivery| {
