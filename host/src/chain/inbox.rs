@@ -253,7 +253,7 @@ mod tests {
     }
 
     /// Takes all there is, and says how much.
-    struct Taker(Arc<Inbox>, std::sync::mpsc::Sender<usize>);
+    struct Taker(Arc<Inbox>, std::sync::mpsc::SyncSender<usize>);
 
     impl Task for Taker {
         fn turn(&mut self) -> Next {
@@ -272,7 +272,7 @@ mod tests {
     fn a_lane_that_rests_is_called() {
         let pool = Pool::new(1, 256 << 10);
         let inbox = Arc::new(inbox(&pool));
-        let (took, taken) = std::sync::mpsc::channel();
+        let (took, taken) = std::sync::mpsc::sync_channel(100);
         inbox.seat().take(Box::new(Taker(Arc::clone(&inbox), took)));
         for count in 1..50 {
             inbox.put(deliveries(0..count));

@@ -163,11 +163,6 @@ impl Instance {
         self.store.data().budget.memory_used()
     }
 
-    /// Whether it keeps state the host can save.
-    pub(super) fn has_state(&self) -> bool {
-        self.save.is_some()
-    }
-
     /// Its state, page by page; none when it keeps none.
     pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
         let Some(save) = self.save else { return Ok(Vec::new()) };

@@ -390,7 +390,7 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::*;
 
@@ -412,8 +412,8 @@ mod tests {
     }
 
     /// A task that works until it is let go.
-    fn holder(pool: &Pool) -> (Arc<Seat>, Receiver<()>, Sender<()>) {
-        let ((begun, has_begun), (let_go, go)) = (channel(), channel());
+    fn holder(pool: &Pool) -> (Arc<Seat>, Receiver<()>, SyncSender<()>) {
+        let ((begun, has_begun), (let_go, go)) = (sync_channel(1), sync_channel(1));
         let turn = move || {
             begun.send(()).unwrap();
             // Let go, or nobody is there any more.
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn moments_come_in_their_order_also_while_others_are_called() {
         let pool = Pool::new(2, STACK);
-        let (came, order) = channel();
+        let (came, order) = sync_channel(8);
         let begun = Instant::now();
         let seats: Vec<_> = [30_u64, 10, 20]
             .into_iter()
@@ -480,7 +480,7 @@ mod tests {
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&is_over);
         let _greedy = sit(&pool, move || if seen.load(Ordering::SeqCst) { Next::Done } else { Next::Again });
-        let (worked, has_worked) = channel();
+        let (worked, has_worked) = sync_channel(8);
         let _modest = sit(&pool, move || {
             worked.send(()).unwrap();
             Next::Done
@@ -495,7 +495,9 @@ mod tests {
         let view = pool.view();
         let asked = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&asked);
-        pool.oversee(move || drop(counted.fetch_add(1, Ordering::SeqCst)));
+        pool.oversee(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
         let workers = || pool.shared.lock().workers.len();
         let held: Vec<_> = (0..2).map(|_| holder(&pool)).collect();
         held.iter().for_each(|(_, has_begun, _)| has_begun.recv().unwrap());
@@ -515,13 +517,13 @@ mod tests {
     #[test]
     fn what_panics_is_gone_and_its_worker_goes_on() {
         let pool = Pool::new(1, STACK);
-        let (held, dropped) = channel::<()>();
+        let (held, dropped) = sync_channel::<()>(1);
         let _bad = sit(&pool, move || {
             let _held = &held;
             panic!("as a test wants it");
         });
         assert!(dropped.recv().is_err());
-        let (worked, has_worked) = channel();
+        let (worked, has_worked) = sync_channel(8);
         let _good = sit(&pool, move || {
             worked.send(()).unwrap();
             Next::Done
