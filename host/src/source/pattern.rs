@@ -90,6 +90,13 @@ impl Pattern {
         self.share.as_ref().map_or(topic.clone(), |group| format!("$share/{group}/{topic}"))
     }
 
+    /// The levels before its first wildcard, as a topic that it matches begins.
+    pub(super) fn start(&self) -> String {
+        let plain =
+            self.levels.iter().map_while(|level| if let Level::Exactly(text) = level { Some(text.as_str()) } else { None });
+        plain.collect::<Vec<_>>().join("/")
+    }
+
     /// The names of the captures, in order.
     pub fn captures(&self) -> impl Iterator<Item = &str> {
         self.levels.iter().filter_map(|level| if let Level::Capture(name) = level { Some(name.as_str()) } else { None })

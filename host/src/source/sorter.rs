@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::index::Index;
 use super::metrics::Meters;
 use super::repeats::{Repeats, Seen};
 use super::unsettled::{Claim, Unsettled};
@@ -83,6 +84,11 @@ impl Ledger {
 /// The sorting office of a source.
 pub(super) struct Sorter {
     flows: Vec<Flow>,
+    index: Index,
+    /// Those that may match the message in hand.
+    candidates: Vec<usize>,
+    /// Those with something in their batch.
+    filled: Vec<usize>,
     outlet: Arc<dyn Outlet>,
     mint: Arc<Mint>,
     settled: Arc<Settled>,
@@ -115,8 +121,22 @@ impl Sorter {
         }
         let Borders { outlet, mint, settled, meters } = borders;
         let Config { max_unsettled_bytes, max_topic_bytes, max_payload_bytes, .. } = *config;
-        let waiting = Vec::new();
-        Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes, waiting }
+        let index = Index::new(flows.iter().map(|flow| &*flow.patterns));
+        let (candidates, filled, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            flows,
+            index,
+            candidates,
+            filled,
+            outlet,
+            mint,
+            settled,
+            meters,
+            max_unsettled_bytes,
+            max_topic_bytes,
+            max_payload_bytes,
+            waiting,
+        }
     }
 
     /// The broker has forgotten our session, and with it what it held for us.
@@ -223,8 +243,8 @@ impl Sorter {
         let (mut safe, mut loose, mut repeated) = (0, 0, 0);
         // The last flow that matches takes the message itself, the others a clone.
         let mut last: Option<(usize, Span)> = None;
-        let waiting = &mut ledger.waiting;
-        let mut give = |flow: &mut Flow, key: Span, mut message: Message| {
+        let (waiting, filled) = (&mut ledger.waiting, &mut self.filled);
+        let mut give = |(index, flow): (usize, &mut Flow), key: Span, mut message: Message| {
             let claim = claim.filter(|_| flow.ack == Ack::Safe);
             let now_us = message.uptime_us;
             match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, key, claim, now_us)) {
@@ -240,18 +260,22 @@ impl Sorter {
                 message.headers = headers;
             }
             *if claim.is_some() { &mut safe } else { &mut loose } += 1;
+            if flow.batch.is_empty() {
+                filled.push(index);
+            }
             flow.batch.push(Delivery { message: Message { flow: flow.id, key, ..message }, receipt: None });
             flow.claims.push(claim);
         };
-        for index in 0..self.flows.len() {
+        self.index.look(message.topic_str(), &mut self.candidates);
+        for &index in &self.candidates {
             if let Some(key) = self.flows[index].key(message.topic_str())
                 && let Some((before, key)) = last.replace((index, key))
             {
-                give(&mut self.flows[before], key, message.clone());
+                give((before, &mut self.flows[before]), key, message.clone());
             }
         }
         match last {
-            Some((index, key)) => give(&mut self.flows[index], key, message),
+            Some((index, key)) => give((index, &mut self.flows[index]), key, message),
             None => self.meters.unrouted.inc(),
         }
         self.meters.repeated.inc_by(repeated);
@@ -317,7 +341,8 @@ impl Sorter {
             self.outlet.park(letters);
         }
         let progress = claimed.as_ref().map(|burst| burst.progress());
-        for flow in self.flows.iter_mut().filter(|flow| !flow.batch.is_empty()) {
+        for index in self.filled.drain(..) {
+            let flow = &mut self.flows[index];
             if let Some(repeats) = &mut flow.repeats {
                 repeats.sorted(progress.as_ref());
             }
