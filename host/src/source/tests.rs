@@ -261,7 +261,8 @@ async fn a_message_with_a_field_that_mqtt_forbids_is_parked_with_its_bytes_and_t
     client.publish((1, 4), "d/d8", b"good").await;
     let good = bench.next(0).await;
     let letters = [bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap()];
-    let shown = letters.each_ref().map(|letter| (letter.reason, &*letter.flow, letter.message.topic_str(), &letter.message.payload[..]));
+    let shown =
+        letters.each_ref().map(|letter| (letter.reason, &*letter.flow, letter.message.topic_str(), &letter.message.payload[..]));
     assert_eq!(
         shown,
         [

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn what_some_common_reader_refuses_is_not_json() {
-        for good in ["{}", " [1, -2.5e3, true, null] ", r#""\ud83c\udf0a""#, "18446744073709551616", r#"{"a":{"b":["\u00e9"]}}"#] {
+        for good in ["{}", " [1, -2.5e3, true, null] ", r#""\ud83c\udf0a""#, "18446744073709551616", r#"{"a":{"b":["\u00e9"]}}"#]
+        {
             assert!(is_json(good.as_bytes()), "{good}");
         }
         let bad: [&[u8]; 14] = [

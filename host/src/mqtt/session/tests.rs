@@ -292,7 +292,11 @@ fn mutated_streams_cost_the_connection_at_most() {
         for token in 0..4 {
             pair.session.publish(&publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]), token).unwrap();
         }
-        pair.session.subscribe(&["a", "b"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id: None }));
+        pair.session.subscribe(&["a", "b"].map(|filter| Subscription {
+            filter: filter.to_owned(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }));
         let mut bytes = valid_stream(version, &mut random).to_vec();
         // The stream starts with a CONNACK, which has had its turn.
         bytes.drain(..usize::from(bytes[1]) + 2);
