@@ -188,7 +188,7 @@ impl Sorter {
             match event {
                 Event::Publish { publish, token } => self.one(message(publish, id, now), None, token, &mut ledger),
                 Event::Oversize { head, bytes, token } => {
-                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)");
+                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet`)");
                     self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
                 }
                 Event::Unfit { publish, why, token } => {
