@@ -7,6 +7,9 @@ const HIDDEN: char = '\u{fffd}';
 /// Characters of a text of several lines: a page of reasons, a payload.
 pub const LONG: usize = 64 << 10;
 
+/// Characters of a reason with its trace and last words.
+pub const REASON: usize = 4 << 10;
+
 /// As many characters of a text as are asked for, on one line, without what a terminal would act on or that would make it
 /// read as something else. What was cut ends in `…`.
 pub fn line(text: &str, most: usize) -> String {

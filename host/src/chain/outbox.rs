@@ -12,6 +12,7 @@ use super::version::Version;
 use crate::message::{
     Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt,
 };
+use crate::words;
 
 /// Origin of what a tick made.
 pub(super) const NO_ORIGIN: u32 = u32::MAX;
@@ -231,6 +232,8 @@ impl Outbox {
 
     fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
         self.mark(item.origin, Fate::Parked);
+        // Much of it is the plugin's own words.
+        let detail = words::lines(&detail, words::REASON);
         let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
         let letter = DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt };
         self.letters.push((item.origin, letter));

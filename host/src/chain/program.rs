@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
 use crate::message::hexadecimal;
-use crate::{builtin, file, trust};
+use crate::{builtin, file, trust, words};
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
 pub(super) use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
@@ -236,7 +236,8 @@ fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusab
         Unusable::WrongWorld(if exports.is_empty() {
             "it exports nothing".to_owned()
         } else {
-            format!("it exports {}", exports.join(", "))
+            // There may be any number of them, under any names.
+            words::line(&format!("it exports {}", exports.join(", ")), words::REASON)
         })
     };
     let found = interface(engine, component, "transform").ok_or_else(wrong)?;

@@ -12,6 +12,7 @@ use super::plugin::{Instance, Place, Setup};
 use super::program::Program;
 use super::settings::{Limits, PluginConfig};
 use crate::message::{PluginRef, QueueId, short_digest};
+use crate::words;
 
 /// The port to the next plugin, or out of the chain.
 pub(super) const OUT: &str = "out";
@@ -61,7 +62,10 @@ impl Version {
         let place = Place { engine, limits: &plugin.limits, metrics, lane: 0 };
         let mut instance = Instance::new(&program, place).map_err(broken)?;
         let configured = instance.configure(&settings, now_us).map_err(broken)?;
-        let setup = configured.map_err(|why| Error::Configure { plugin: Arc::clone(name), why })?;
+        let setup = configured.map_err(|why| {
+            let why = words::lines(&why, words::REASON);
+            Error::Configure { plugin: Arc::clone(name), why }
+        })?;
         check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
         let routes = routes(name, &setup, ports)?;
         let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };

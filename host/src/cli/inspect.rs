@@ -6,12 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::show::bytes;
+use super::show::{WIDTH, bytes};
 use super::{Global, Output, print, print_json, say};
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
 use crate::file;
 use crate::telemetry::with_causes;
+use crate::words;
+
+/// Unknown imports that are named: there may be any number.
+const MOST_NAMES: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,7 +95,11 @@ fn text(found: &Inspection) -> String {
         lines.push(format!("{}{}{grant}", if index == 0 { "imports    " } else { "           " }, capability.words()));
     }
     let unknown = found.imports.iter().filter(|import| import.capability == Capability::Unknown);
-    lines.extend(unknown.map(|import| format!("           unknown: {}", import.name)));
+    lines.extend(
+        unknown.clone().take(MOST_NAMES).map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
+    );
+    let more = unknown.count().saturating_sub(MOST_NAMES);
+    lines.extend((more > 0).then(|| format!("           and {more} more that are unknown")));
     lines.extend(found.memory_bytes.map(|memory| format!("memory     {} at its start", bytes(memory as u64))));
     lines.push(format!("compiled   in {:?}", Duration::from_millis(found.compile_time.as_millis() as u64)));
     match &found.setup {
