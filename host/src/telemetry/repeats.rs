@@ -8,8 +8,10 @@ use tracing::Level;
 
 use super::line::Said;
 
-/// A line may come so often within [`WINDOW`].
+/// A warning or an error may come so often within [`WINDOW`].
 const OFTEN: u64 = 10;
+/// Any other line: what an operator does is said each time.
+const OFTEN_GOOD: u64 = 60;
 /// A minute is what a person looks back over.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Lines that are remembered; the one that came first makes way.
@@ -31,9 +33,13 @@ struct Seen {
 impl Seen {
     /// What is to be told of it when its window is over.
     fn left_out(self) -> Option<(Level, Said)> {
-        let left_out = self.times.saturating_sub(OFTEN);
+        let left_out = self.times.saturating_sub(often(self.level));
         (left_out > 0).then(|| (self.level, self.said.with("left_out", left_out)))
     }
+}
+
+fn often(level: Level) -> u64 {
+    if level <= Level::WARN { OFTEN } else { OFTEN_GOOD }
 }
 
 impl Repeats {
@@ -46,7 +52,7 @@ impl Repeats {
         }
         if let Some(seen) = self.0.iter_mut().find(|seen| seen.level == level && seen.said.is_like(&said)) {
             seen.times += 1;
-            if seen.times > OFTEN {
+            if seen.times > often(level) {
                 seen.said = said;
                 return out;
             }
