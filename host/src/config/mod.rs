@@ -199,6 +199,7 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
         Trust::Partial => !problem.code.may_be_an_echo(),
         Trust::None => false,
     }));
+    let mut problems = without_echoes(&texts, problems);
     hide_broken_lines(&mut texts, &problems);
     hidden.apply(&mut texts, &mut problems);
     let texts: Arc<[Text]> = texts.into();
@@ -235,11 +236,11 @@ fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
         let last = text.content[end..].find('\n').map_or(text.content.len(), |at| end + at);
         let mut at = first;
         let mut values = Vec::new();
+        let variable = text.name.strip_prefix("environment variable ").map(|name| name.rsplit("__").next().unwrap_or(name));
         for line in text.content[first..last].split_inclusive('\n') {
             let is_head = line.trim_start().starts_with('[') && !line.contains('=');
-            let (key, value) = line.split_once('=').map_or(("", at), |(key, _)| (key, at + key.len() + 1));
-            let named = text.name.rsplit("__").next().filter(|_| text.name.contains("__"));
-            let key = if key.is_empty() { named.unwrap_or_default() } else { key };
+            let written = line.split_once('=').filter(|(key, _)| variable.is_none() && is_like_a_key(key));
+            let (key, value) = written.map_or((variable.unwrap_or_default(), at), |(key, _)| (key, at + key.len() + 1));
             if !is_head && !secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) {
                 values.push(value..at + line.len());
             }
@@ -247,6 +248,23 @@ fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
         }
         text.mask_all(&values);
     }
+}
+
+/// Keys are short and in small letters; what is not may be part of what was to be kept.
+fn is_like_a_key(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.\"".contains(&byte))
+}
+
+/// Leaves out unknown keys in lines that are no TOML: what stands there may be anything.
+fn without_echoes(texts: &[Text], problems: Vec<Problem>) -> Vec<Problem> {
+    let line =
+        |problem: &Problem| problem.place.span.map(|(start, _)| (problem.place.text, texts[problem.place.text].line(start)));
+    let broken: std::collections::HashSet<_> =
+        problems.iter().filter(|problem| problem.code == Code::Syntax).filter_map(line).collect();
+    let is_echo =
+        |problem: &Problem| problem.code == Code::UnknownKey && line(problem).is_some_and(|line| broken.contains(&line));
+    problems.into_iter().filter(|problem| !is_echo(problem)).collect()
 }
 
 #[cfg(test)]

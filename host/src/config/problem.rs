@@ -35,6 +35,11 @@ impl Text {
         self.content = String::from_utf8(bytes).unwrap_or_default();
     }
 
+    /// Line of a byte, from 0 on.
+    pub(super) fn line(&self, byte: usize) -> usize {
+        self.content.as_bytes()[..byte.min(self.content.len())].iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// Line and column of a byte, from 1 on; the column counts characters.
     fn position(&self, byte: usize) -> (usize, usize) {
         let before = self.content.get(..byte).unwrap_or(&self.content);

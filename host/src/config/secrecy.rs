@@ -96,7 +96,10 @@ impl Hidden {
         for problem in problems {
             let here = problem.place.span.and_then(|(start, _)| self.places.get(&(problem.place.text, start)));
             let here = here.and_then(|(_, word)| word.as_deref()).filter(|word| !word.is_empty());
-            for word in here.into_iter().chain(everywhere.iter().map(String::as_str)) {
+            // What is taken for a path or an address is shown in parts.
+            let parts = here.into_iter().flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
+            let parts = parts.filter(|part| part.len() >= LEAST);
+            for word in here.into_iter().chain(everywhere.iter().map(String::as_str)).chain(parts) {
                 for text in [Some(&mut problem.message), problem.hint.as_mut()].into_iter().flatten() {
                     if text.contains(word) {
                         *text = text.replace(word, STARS);
