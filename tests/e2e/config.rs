@@ -162,6 +162,8 @@ const PLANTED: &[(&str, &str)] = &[
     ("", "[uplnk.cloud]\npassword = \"S3CR3T\"\n"),
     ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\"\n"),
     ("", "[uplink.other]\nurl = \"me:S3CR3T@host\"\n"),
+    ("", "[uplink.other]\nurl = mqtt://me:S3CR3T@host\n"),
+    ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\n"),
     ("", "[uplink.other]\nurl = \"mqtt://host/?token=S3CR3T\"\n"),
     ("", "[uplink.other]\nurl = \"mqtt://host\"\nqos = \"mqtt://me:S3CR3T@host\"\n"),
 ];

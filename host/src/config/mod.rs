@@ -241,7 +241,9 @@ fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
             let is_head = line.trim_start().starts_with('[') && !line.contains('=');
             let written = line.split_once('=').filter(|(key, _)| variable.is_none() && is_like_a_key(key));
             let (key, value) = written.map_or((variable.unwrap_or_default(), at), |(key, _)| (key, at + key.len() + 1));
-            if !is_head && !secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) {
+            // Addresses with more in them than a host and a port.
+            let may_show = secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) && !line.contains(['@', '?']);
+            if !is_head && !may_show {
                 values.push(value..at + line.len());
             }
             at += line.len();
