@@ -212,7 +212,7 @@ fn operating_needs_neither_secrets_nor_a_faultless_config() -> Result<()> {
     let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", login);
     let setup = Gateway::with(&text).env("CREDENTIALS_DIRECTORY", &secrets.path().display().to_string());
     let gateway = setup.start()?;
-    for arguments in [&["status"][..], &["parked", "list"], &["ledger"], &["plugins"], &["spool", "list"]] {
+    for arguments in [&["status"][..], &["parked", "list"], &["ledger"], &["plugins"], &["spool", "stat"]] {
         told(gateway.folder(), arguments, 0)?;
     }
     gateway.rewrite_config(&format!("{text}\n[flow.all.nonsense]\n"))?;
