@@ -183,7 +183,7 @@ fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
     for source in sources("host/src")? {
         let said = source.text.lines().filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
         let words = said.flat_map(|line| line.split('`').skip(1).step_by(2));
-        let strange = words.filter(|word| is_key(*word) && !manual.contains(*word));
+        let strange = words.filter(|word| is_key(word) && !manual.contains(*word));
         found.extend(strange.map(|word| format!("{} speaks of `{word}`", source.path)));
     }
     complain(found)
