@@ -244,6 +244,7 @@ mod tests {
         let key = top.join("cache/key");
         fs::write(&key, "x").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(top, fs::Permissions::from_mode(0o700)).unwrap();
         // Nobody gets as far.
         assert_eq!(own_folder(top), Ok(()));
         for folder in [top, &*top.join("cache")] {

@@ -44,6 +44,11 @@ impl<'a> Check<'a> {
         self.found.borrow_mut().push(Problem { code, message: message.into(), hint: hint.into(), place });
     }
 
+    /// Whether further problems are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MOST_PROBLEMS
+    }
+
     /// What stands there is a secret and is not to be shown with a problem.
     pub(super) fn hide(&self, item: &Item) {
         self.hidden.borrow_mut().hide(item);

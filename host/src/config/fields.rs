@@ -367,6 +367,10 @@ impl<'a> Fields<'a> {
         for entry in own.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
             // Whatever belongs there: a misspelt password is one.
             self.check.hide(&entry.item);
+            if self.check.is_full() {
+                self.check.problem(Code::UnknownKey, entry.place, "", None);
+                continue;
+            }
             let other = OTHER_WORDS
                 .iter()
                 .find(|(word, meant)| *word == entry.key && self.asked.contains(meant))
