@@ -1,12 +1,14 @@
 //! A version at work in one lane: its instance, and what is needed to put another in its place after a fault.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::batch::{Answer, Entry, Packed, Shape, unpack};
+use super::batch::{Answer, Entry, Packed, unpack};
 use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
 use super::journal::{Bound, Journal, Told};
 use super::plugin::{Instance, Place};
+use super::series::Series;
 use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
 use crate::message::Remembered;
@@ -65,14 +67,17 @@ impl Live {
     /// # Errors
     /// The instance is then void: [`Live::recover`] comes next.
     pub(super) fn process(&mut self, packed: &Packed, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let answer = {
-            let _timer = (!self.muted).then(|| self.version.metrics.call_seconds.start_timer());
-            self.instance.process(packed, now_us)?
-        };
-        unpack(&answer, self.shape(Some(packed.len())), entries)?;
+        let begun = Instant::now();
+        let result = self.instance.process(packed, now_us);
+        let taken = begun.elapsed();
+        if !self.muted {
+            self.version.metrics.call_seconds.observe(taken.as_secs_f64());
+        }
+        let answer = result?;
+        unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.instance.has_state() {
-            self.journal.push_batch(packed, now_us);
+            self.journal.push_batch(packed, now_us, taken);
             self.move_save_point(now_us)?;
         }
         self.recycle_if_grown(now_us)?;
@@ -84,11 +89,13 @@ impl Live {
     /// # Errors
     /// As [`Live::process`].
     pub(super) fn tick(&mut self, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
         let answer = self.instance.tick(now_us)?;
-        unpack(&answer, self.shape(None), entries)?;
+        let taken = begun.elapsed();
+        unpack(&answer, self.version.shape(None), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.instance.has_state() {
-            self.journal.push_tick(now_us);
+            self.journal.push_tick(now_us, taken);
             self.move_save_point(now_us)?;
         }
         self.recycle_if_grown(now_us)?;
@@ -98,11 +105,14 @@ impl Live {
     /// Shows the instance what `journal` holds, outputs discarded.
     ///
     /// # Errors
-    /// As [`Live::process`].
-    pub(super) fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
-        let (mut packed, mut entries) = (Packed::default(), Vec::new());
+    /// As [`Live::process`], or it takes too long.
+    fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
+        let (mut packed, mut entries, series) = (Packed::default(), Vec::new(), Series::begin());
         self.instance.mute(true);
         for index in 0..journal.len() {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("running the inputs since the last save again takes {why}")));
+            }
             entries.clear();
             match journal.read(index, &mut packed) {
                 Some(Told::Batch { now_us, .. }) => drop(self.process(&packed, now_us, &mut entries)?),
@@ -121,7 +131,8 @@ impl Live {
     }
 
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
-    /// since run again. What of the state cannot be had back is counted and logged; the instance then runs without.
+    /// since run again, and saves: the next fault, of the same batch perhaps, finds nothing to be run again. What of the
+    /// state cannot be had back is counted and logged; the instance then runs without.
     ///
     /// # Errors
     /// No instance can be made at all.
@@ -137,7 +148,22 @@ impl Live {
         } else if journal.missed() > 0 {
             self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
         }
-        Ok(())
+        if self.journal.len() > 0 { self.save_rebuilt(now_us) } else { Ok(()) }
+    }
+
+    /// One that cannot be saved is rebuilt once more, and not saved again before `patience` is over.
+    fn save_rebuilt(&mut self, now_us: u64) -> Result<(), Fault> {
+        if self.patience > 0 {
+            return Ok(());
+        }
+        match self.save(self.next_extent(), now_us) {
+            Err(fault) if fault.kind != FaultKind::State => {
+                self.version.metrics.error(fault.kind);
+                self.unsaved = Some(fault);
+                self.recover(now_us)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn renew(&mut self, now_us: u64) -> Result<(), Fault> {
@@ -263,13 +289,14 @@ impl Live {
     }
 
     fn save(&mut self, extent: Extent, now_us: u64) -> Result<(), Fault> {
+        let begun = Instant::now();
         let saved = self.instance.save(extent, self.version.limits.state_bytes, now_us);
         let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.snapshot.replace(extent, self.version.setup.state_version, pages);
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.clear();
+        self.journal.begin_anew(Bound::after_save(begun.elapsed()));
         self.patience = 0;
         Ok(())
     }
@@ -357,11 +384,6 @@ impl Live {
         let plugin = self.version.label();
         self.version.metrics.state_lost.inc_by(messages as u64);
         tracing::error!(plugin, lane = self.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
-    }
-
-    fn shape(&self, inputs: Option<usize>) -> Shape {
-        let limits = &self.version.limits;
-        Shape { inputs, ports: self.version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
     }
 }
 

@@ -12,6 +12,7 @@
 //! Lanes are plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
 //! waiting for the disk or the network.
 
+mod allowance;
 mod answer;
 mod batch;
 mod breaker;
@@ -43,8 +44,11 @@ mod program;
 mod quarantine;
 mod recall;
 mod replay;
+mod series;
 mod settings;
+mod spread;
 mod stage;
+mod standing;
 mod start;
 mod state;
 mod swap;
@@ -219,19 +223,28 @@ impl Chain {
         self.shared.alarm.set(Box::new(hook));
     }
 
+    /// Has the lanes run what waits in their inboxes and end. [`Chain::stop`] waits for them.
+    pub fn begin_to_stop(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.stop());
+    }
+
     /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
-        self.inboxes.iter().for_each(|inbox| inbox.stop());
+        self.begin_to_stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
         let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         drop(ended);
-        let left = if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) { self.close() } else { 0 };
+        if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
+            self.lock_threads().clear();
+            return self.close();
+        }
         self.join();
-        left
+        0
     }
 
     /// Runs dead letters again, in order, from the plugin called `plugin` on, which is where they stopped; from the
@@ -256,7 +269,7 @@ impl Chain {
         self.inboxes.iter().map(|inbox| inbox.close()).sum()
     }
 
-    /// Every call of a plugin is bounded, so this is too.
+    /// Of lanes that have ended, or are about to.
     fn join(&self) {
         for thread in self.lock_threads().drain(..) {
             if thread.join().is_err() {
