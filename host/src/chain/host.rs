@@ -65,7 +65,7 @@ impl Guest {
         if self.muted {
             return;
         }
-        if !self.metrics.allowance.allows_line(self.log_lines_per_second, self.now_us) {
+        if !self.metrics.ration.allows_line(self.log_lines_per_second, self.now_us) {
             self.metrics.log_lines_dropped.inc();
             return;
         }
@@ -84,7 +84,7 @@ impl Guest {
         }
         if let Some(counter) = self.counters.get(&name) {
             counter.inc_by(add);
-        } else if self.metrics.allowance.allows_counter(&name) {
+        } else if self.metrics.ration.allows_counter(&name) {
             let counter = self.metrics.own_counter(&name);
             counter.inc_by(add);
             self.counters.insert(name, counter);
@@ -99,7 +99,7 @@ impl Guest {
         }
         if let Some(gauge) = self.gauges.get(&name) {
             gauge.set(value);
-        } else if self.metrics.allowance.allows_gauge(&name) {
+        } else if self.metrics.ration.allows_gauge(&name) {
             let gauge = self.metrics.own_gauge(&name, self.lane);
             gauge.set(value);
             self.gauges.insert(name, gauge);

@@ -9,10 +9,9 @@
 //! message that causes it is found and parked, and the plugin goes on with its state. A version is replaced between
 //! two batches, after it was proven elsewhere, and taken back when it fails on its first messages.
 //!
-//! Lanes are plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
+//! Lanes are worked off by plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
 //! waiting for the disk or the network.
 
-mod allowance;
 mod answer;
 mod batch;
 mod breaker;
@@ -40,8 +39,10 @@ mod outbox;
 mod pair;
 mod phase;
 mod plugin;
+mod pool;
 mod program;
 mod quarantine;
+mod ration;
 mod recall;
 mod replay;
 mod series;
@@ -83,9 +84,9 @@ pub use start::check;
 pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -149,9 +150,10 @@ struct Active {
 pub struct Chain {
     shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Disconnected when the last lane has ended.
     ended: Mutex<Receiver<()>>,
+    /// Nobody waits for the lanes any more.
+    is_left: AtomicBool,
     driver: Mutex<swap::Driver>,
     active: Mutex<Option<Active>>,
     runtime: Option<tokio::runtime::Handle>,
@@ -228,7 +230,7 @@ impl Chain {
         self.inboxes.iter().for_each(|inbox| inbox.stop());
     }
 
-    /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
+    /// Runs what waits in the inboxes and ends the lanes. After `limit` the rest is left: its receipts
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
@@ -240,10 +242,9 @@ impl Chain {
         drop(ended);
         if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
-            self.lock_threads().clear();
+            self.is_left.store(true, Ordering::Release);
             return self.close();
         }
-        self.join();
         0
     }
 
@@ -269,17 +270,13 @@ impl Chain {
         self.inboxes.iter().map(|inbox| inbox.close()).sum()
     }
 
-    /// Of lanes that have ended, or are about to.
+    /// Waits until all lanes are gone, unless they were left: every turn is bounded, so this is too.
     fn join(&self) {
-        for thread in self.lock_threads().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!(flow = &*self.shared.name, "a lane ended by a panic outside of its turns");
-            }
+        if self.is_left.load(Ordering::Acquire) {
+            return;
         }
-    }
-
-    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        // Nothing is ever sent: the answer is that the lanes' ends are gone.
+        let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv();
     }
 }
 

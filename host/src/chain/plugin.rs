@@ -1,9 +1,11 @@
 //! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
 //! cross the border stop here.
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::batch::{Answer, Packed, input};
 use super::engine::Engine;
@@ -14,6 +16,7 @@ use super::program::Program;
 use super::series::Series;
 use super::settings::Limits;
 use super::state::{Extent, Page, collect};
+use crate::clock;
 use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
@@ -100,8 +103,12 @@ impl Instance {
             limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
         );
         store.set_max_component_handles(MAX_HANDLES);
-        let call = engine.begin_call(limits.call_time);
-        store.set_epoch_deadline(call.deadline_ticks);
+        store.epoch_deadline_callback(|mut store| {
+            let may_go_on = store.data_mut().allowance.look(Instant::now(), clock::thread_cpu());
+            Ok(if may_go_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+        });
+        let call = engine.begin_call();
+        store.set_epoch_deadline(1);
         let link = |store: &mut Store<Guest>| {
             let instance = program.pre().instantiate(&mut *store)?;
             let (tick, state) = (program.tick.as_ref(), program.state.as_ref());
@@ -154,11 +161,6 @@ impl Instance {
         self.store.data().budget.memory_used()
     }
 
-    /// Whether it keeps state the host can save.
-    pub(super) fn has_state(&self) -> bool {
-        self.save.is_some()
-    }
-
     /// Its state, page by page; none when it keeps none.
     pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
         let Some(save) = self.save else { return Ok(Vec::new()) };
@@ -172,14 +174,14 @@ impl Instance {
         })
     }
 
-    /// Takes over what another instance of state version `version` saved.
+    /// Takes over what another instance saved, each page with its state version.
     ///
     /// # Errors
     /// A fault of kind `state` when the plugin refuses it, in its own words.
-    pub(super) fn restore<'p>(&mut self, version: u32, pages: impl Iterator<Item = &'p Page>, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn restore<'p>(&mut self, pages: impl Iterator<Item = (u32, &'p Page)>, now_us: u64) -> Result<(), Fault> {
         let Some(restore) = self.restore else { return Ok(()) };
         let series = Series::begin();
-        for page in pages {
+        for (version, page) in pages {
             if let Some(why) = series.over() {
                 return Err(Fault::new(FaultKind::State, format!("`restore` takes {why}")));
             }
@@ -202,8 +204,8 @@ impl Instance {
     fn call<R>(&mut self, now_us: u64, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
         let guest = self.store.data_mut();
         guest.begin_call(now_us);
-        let call = self.engine.begin_call(guest.call_time);
-        self.store.set_epoch_deadline(call.deadline_ticks);
+        let _call = self.engine.begin_call();
+        self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))
     }
 }

@@ -9,7 +9,7 @@ const MAX_METRIC_NAMES: usize = 32;
 
 /// Of one plugin of a flow.
 #[derive(Debug, Default)]
-pub(super) struct Allowance(Mutex<Used>);
+pub(super) struct Ration(Mutex<Used>);
 
 #[derive(Debug, Default)]
 struct Used {
@@ -20,7 +20,7 @@ struct Used {
     gauges: HashSet<String>,
 }
 
-impl Allowance {
+impl Ration {
     /// Whether one more line may be written, of so many a second.
     pub(super) fn allows_line(&self, per_second: u32, now_us: u64) -> bool {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,14 +53,14 @@ fn is_metric_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-type ByPlugin = HashMap<[Arc<str>; 2], Arc<Allowance>>;
+type ByPlugin = HashMap<[Arc<str>; 2], Arc<Ration>>;
 
 /// Of all plugins, by flow and name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Allowances(Arc<Mutex<ByPlugin>>);
+pub(super) struct Rations(Arc<Mutex<ByPlugin>>);
 
-impl Allowances {
-    pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<Allowance> {
+impl Rations {
+    pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<Ration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry([Arc::clone(flow), Arc::clone(plugin)]).or_default())
     }
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn log_lines_are_let_through_by_the_second_whichever_lane_they_come_from() {
-        let allowance = Allowance::default();
-        let allowed = |now| (0..5).filter(|_| allowance.allows_line(2, now)).count();
+        let ration = Ration::default();
+        let allowed = |now| (0..5).filter(|_| ration.allows_line(2, now)).count();
         assert_eq!(allowed(5_000_000), 2);
         assert_eq!(allowed(5_999_999), 0);
         assert_eq!(allowed(6_000_000), 2);
@@ -97,12 +97,12 @@ mod tests {
 
     #[test]
     fn names_are_the_plugins_for_its_life() {
-        let all = Allowances::default();
+        let all = Rations::default();
         let (flow, plugin, other): (Arc<str>, Arc<str>, Arc<str>) = ("f".into(), "p".into(), "q".into());
         for instance in 0..100 {
             let names = (0..32).map(|name| format!("m_{instance}_{name}"));
-            let allowance = all.of(&flow, &plugin);
-            let allowed = names.filter(|name| allowance.allows_counter(name)).count();
+            let ration = all.of(&flow, &plugin);
+            let allowed = names.filter(|name| ration.allows_counter(name)).count();
             assert_eq!(allowed, if instance == 0 { 32 } else { 0 });
         }
         assert!(all.of(&flow, &plugin).allows_counter("m_0_7") && all.of(&flow, &other).allows_counter("m_1_7"));
