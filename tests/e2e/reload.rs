@@ -314,7 +314,7 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
     ensure!(change(&json(&folder, &["plugins"], 0)?), "the probation is over: {}", json(&folder, &["plugins"], 0)?);
     let out = scene.reload(&with_other(3).replacen("lanes = 3", "lanes = 2", 1), 0)?;
     ensure!(out.contains("waits: a plugin of flow `all` is being changed"), "{out}");
-    told(&folder, &["rollback", "count"], 0)?;
+    told(&folder, &["rollback", "count"], 6)?;
     scene.gateway.lines().wait_for(&REPLACED)?;
     let (status, _) = scene.gateway.stop()?;
     ensure!(status.success(), "{status}");
