@@ -230,7 +230,7 @@ fn one_devices_burst_of_poison_parks_no_reading_of_others() {
         let all: Vec<_> = all.iter().map(|(key, payload)| (key.as_str(), *payload)).collect();
         assert_eq!((rig.round(&all).len(), state(&rig)), (30, BreakerState::Closed), "{is_first}");
         assert!(rig.errors(FaultKind::Trap) < 30.0, "{}", rig.errors(FaultKind::Trap));
-        run(&rig, "rogue", &["trap"]);
+        (0..2).for_each(|_| run(&rig, "rogue", &["trap"]));
         run(&rig, "rogue", &["good"]);
         assert_eq!(rig.letters().last().unwrap().1, Reason::Quarantined, "{is_first}");
     }
@@ -281,7 +281,7 @@ fn names_and_lines_are_the_plugins_over_all_of_its_instances() {
     let limits = Limits { log_lines_per_second: 0, ..limits() };
     let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, ..plugin("probe", "") }]) });
     for round in 0..40 {
-        run(&rig, "d1", &[&format!("name:n{round}"), "trap"]);
+        run(&rig, "d1", &[format!("name:n{round}").as_str(), "trap"]);
     }
     let families = rig.registry.gather();
     let own = families.iter().find(|family| family.name() == "tidegate_plugin_counter_total").unwrap();
