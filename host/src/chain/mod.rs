@@ -85,7 +85,7 @@ pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,9 @@ use inbox::{Command, Inbox};
 use lane::Shared;
 use trial::Trial;
 use version::Version;
+
+/// What lanes get, when their time is up, to end the turn they are in and to keep their plugins' state.
+const LAST_TURN: Duration = Duration::from_millis(200);
 
 /// What a chain is connected to.
 #[derive(Clone)]
@@ -239,13 +242,14 @@ impl Chain {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
         let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        drop(ended);
-        if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
-            self.is_left.store(true, Ordering::Release);
-            return self.close();
+        if in_time != Err(RecvTimeoutError::Timeout) {
+            return 0;
         }
-        0
+        let left = self.close();
+        // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
+        let is_left = ended.recv_timeout(LAST_TURN) == Err(RecvTimeoutError::Timeout);
+        self.is_left.store(is_left, Ordering::Release);
+        left
     }
 
     /// Runs dead letters again, in order, from the plugin called `plugin` on, which is where they stopped; from the

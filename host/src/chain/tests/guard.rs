@@ -279,7 +279,8 @@ fn a_tick_that_keeps_failing_opens_the_breaker_and_costs_no_message() {
 #[test]
 fn names_and_lines_are_the_plugins_over_all_of_its_instances() {
     let limits = Limits { log_lines_per_second: 0, ..limits() };
-    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, ..plugin("probe", "") }]) });
+    let breaker = BreakerConfig { after: 1_000, ..BreakerConfig::default() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, breaker, ..plugin("probe", "") }]) });
     for round in 0..40 {
         run(&rig, "d1", &[format!("name:n{round}").as_str(), "trap"]);
     }
