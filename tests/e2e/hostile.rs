@@ -235,7 +235,7 @@ fn a_stop_keeps_its_grace() -> Result<()> {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let plugin = |number: usize| {
             format!(
-                "[[flow.bad.plugin]]\nname = \"probe{number}\"\nplugin = \"probe.wasm\"\nsettings = \"{settings}\"\n\
+                "[[flow.bad.plugin]]\nname = \"probe{number}\"\nplugin = \"probe.wasm\"\nsettings = {{ be = \"{settings}\" }}\n\
                  limits = {{ time = \"1m\", memory = \"16MiB\" }}\ncheckpoint = \"50ms\"\n\n"
             )
         };

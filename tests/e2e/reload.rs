@@ -310,7 +310,7 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
     ensure!(out.contains("flow.other: added"), "{out}");
     scene.arrives("other/x1")?;
     ensure!(scene.reload(&with_other(3), 0)?.contains("flow.other: replaced"), "the other flow is not another one");
-    let change = |all: &serde_json::Value| all[0]["change"]["state"] == "on-probation";
+    let change = |all: &serde_json::Value| all[0]["candidate"]["state"] == "on-probation";
     ensure!(change(&json(&folder, &["plugins"], 0)?), "the probation is over: {}", json(&folder, &["plugins"], 0)?);
     let out = scene.reload(&with_other(3).replacen("lanes = 3", "lanes = 2", 1), 0)?;
     ensure!(out.contains("waits: a plugin of flow `all` is being changed"), "{out}");
