@@ -167,7 +167,7 @@ fn headline(words: &str) -> Option<String> {
         None => lines().next_back()?.to_owned(),
     };
     let end = line.floor_char_boundary(MAX_HEADLINE_BYTES);
-    Some(line[..end].replace(char::is_control, " "))
+    Some(crate::words::line(&line[..end], usize::MAX))
 }
 
 /// Of the host's own table there is a type, of wasmtime's handles there is none.
