@@ -203,7 +203,7 @@ mod tests {
             ("Traceback (most recent call last):\n  File \"a.py\", line 3\nKeyError: 'temp'\n", "KeyError: 'temp'"),
             ("panic: index out of range\n\ngoroutine 1 [running]:\nmain.process()\n", "panic: index out of range"),
             ("Assertion failed: n > 0 (a.c: f: 3)\n", "Assertion failed: n > 0 (a.c: f: 3)"),
-            ("a line\nthe\u{1b}[31m last\n\n", "the [31m last"),
+            ("a line\nthe\u{1b}[31m last\n\n", "the\u{fffd}[31m last"),
         ];
         for (words, expected) in cases {
             assert_eq!(headline(words).as_deref(), Some(expected));

@@ -176,10 +176,12 @@ fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<P
 fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     let written = tls.text("key")?;
     let path = tls.check.file(Code::Certificate, tls.place_of("key"), "private key", written);
-    if path.is_file() && PrivateKeyDer::from_pem_file(&path).is_err() {
-        not_pem(tls, "key", "private key", written, "PRIVATE KEY");
+    if !path.is_file() {
+        return Some(path);
     }
-    if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
+    if PrivateKeyDer::from_pem_file(&path).is_err() {
+        not_pem(tls, "key", "private key", written, "PRIVATE KEY");
+    } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
         let hint = format!("chmod 640 {}", shown(&path));
         tls.problem(Code::SecretExposed, "key", "everybody on this machine can read this private key", hint);
     }
