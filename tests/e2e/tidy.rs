@@ -179,7 +179,8 @@ fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
     let manual = std::fs::read_to_string(workspace().join("host/default.toml"))?;
     let manual: std::collections::HashSet<&str> =
         manual.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).collect();
-    let is_key = |word: &str| word.contains('_') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_key =
+        |word: &str| word.len() > 2 && word.contains('_') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let mut found = Vec::new();
     for source in sources("host/src")? {
         let said = source.text.lines().filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
