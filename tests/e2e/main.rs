@@ -15,6 +15,7 @@ mod crash;
 mod demo;
 mod disk;
 mod fallback;
+mod field;
 mod flow;
 mod hostile;
 mod instruments;
@@ -48,6 +49,7 @@ fn cases() -> Vec<Trial> {
         cli::cases(),
         config::cases(),
         flow::cases(),
+        field::cases(),
         protocol::cases(),
         tls::cases(),
         hostile::cases(),

@@ -92,6 +92,9 @@ fn source(source: &Source) -> String {
     if source.dropped > 0 {
         details.push(format!("{} dropped", count(source.dropped)));
     }
+    details.extend((source.refused_filters > 0).then(|| format!("topic filters REFUSED: {}", count(source.refused_filters))));
+    details.extend((source.lowered_filters > 0).then(|| format!("with a lower level: {}", count(source.lowered_filters))));
+    details.extend((source.session_s > 0).then(|| format!("session ends after {} s away", count(source.session_s))));
     row("source", &source.name, &details)
 }
 
@@ -241,6 +244,9 @@ mod tests {
                 unsettled: 3,
                 received: 1_204,
                 dropped: 1,
+                refused_filters: 2,
+                lowered_filters: 1,
+                session_s: 60,
             }],
             flows: vec![Flow {
                 name: "a-flow-with-a-name-that-is-long".into(),
@@ -296,6 +302,9 @@ mod tests {
             "field",
             "online",
             "3 unsettled",
+            "topic filters REFUSED: 2",
+            "with a lower level: 1",
+            "session ends after 60 s away",
             "└ decode-json",
             "0123456789ab",
             "0123456789ab is tried beside it: on-probation",

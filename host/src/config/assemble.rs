@@ -8,6 +8,7 @@ use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, recording, spool};
 
 use super::check::Check;
+use super::circle;
 use super::class::{self, Class};
 use super::code::Code;
 use super::connection::{self, Role};
@@ -80,6 +81,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         add_routes(&flows, &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
+        circle::report(check, &flows, &queues, &sources, &uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);

@@ -137,8 +137,12 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         tls.problem(Code::Conflict, given, message, format!("add: {missing} = \"…\""));
     }
     let server_name = tls.text("server_name").map(str::to_owned);
+    let alpn: Vec<String> = tls.texts("alpn").into_iter().map(|(protocol, _)| protocol.to_owned()).collect();
+    if alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
+        tls.problem(Code::OutOfRange, "alpn", "a protocol name has 1 to 255 bytes", None);
+    }
     tls.done();
-    Some(Tls { ca, identity: certificate.zip(key), server_name })
+    Some(Tls { ca, identity: certificate.zip(key), server_name, alpn })
 }
 
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {

@@ -77,6 +77,12 @@ pub struct Source {
     pub received: u64,
     /// QoS 0 messages dropped for want of room.
     pub dropped: u64,
+    /// Topic filters the broker refuses.
+    pub refused_filters: u64,
+    /// Topic filters it serves with a lower level than was asked for.
+    pub lowered_filters: u64,
+    /// How long it keeps our session, seconds; 0: for ever.
+    pub session_s: u64,
 }
 
 /// One flow.
@@ -372,6 +378,9 @@ fn source_of(samples: &Samples, name: &str) -> Source {
         unsettled: of("tidegate_source_unsettled_messages"),
         received: of("tidegate_messages_received_total"),
         dropped: of("tidegate_source_dropped_messages_total"),
+        refused_filters: of("tidegate_source_refused_filters"),
+        lowered_filters: of("tidegate_source_lowered_filters"),
+        session_s: of("tidegate_source_session_seconds"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::error::CONNACK_PHASE;
 use super::link::Link;
 use super::pause::note;
 use super::session::{Session, Unreleased};
@@ -44,7 +45,9 @@ pub struct Connection {
 impl Connection {
     /// Dials, shakes hands over TLS, sends CONNECT and waits for CONNACK, each within its deadline.
     ///
-    /// `Protocol::Auto` tries MQTT 5, and 3.1.1 on a fresh dial where 5 is refused.
+    /// `Protocol::Auto` tries MQTT 5, and 3.1.1 on a fresh dial where the broker refuses 5, does not answer it, or answers
+    /// it with what is no MQTT 5. A broker that only closes may know no better, or be in the middle of a start: 3.1.1 is
+    /// kept only if it closes on 5 once more while it takes 3.1.1.
     ///
     /// # Errors
     /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
@@ -52,11 +55,22 @@ impl Connection {
         match config.protocol {
             Protocol::V5 => Self::open_as(config, Version::V5).await,
             Protocol::V311 => Self::open_as(config, Version::V311).await,
-            Protocol::Auto => match Self::open_as(config, Version::V5).await {
-                // Old servers close on a version they do not know.
-                Err(Error::VersionRefused | Error::Closed { .. }) => Self::open_as(config, Version::V311).await,
-                outcome => outcome,
-            },
+            Protocol::Auto => Self::open_as_either(config).await,
+        }
+    }
+
+    async fn open_as_either(config: &Config) -> Result<(Self, Established), Error> {
+        match Self::open_as(config, Version::V5).await {
+            Err(Error::Closed { .. }) => {
+                let (old, _) = Self::open_as(config, Version::V311).await?;
+                old.close().await;
+                match Self::open_as(config, Version::V5).await {
+                    Ok(opened) => Ok(opened),
+                    Err(_) => Self::open_as(config, Version::V311).await,
+                }
+            }
+            Err(error) if error.may_be_the_version() => Self::open_as(config, Version::V311).await,
+            outcome => outcome,
         }
     }
 
@@ -77,7 +91,7 @@ impl Connection {
         match timeout(deadline, poll_fn(|cx| connection.poll_greet(cx))).await {
             Ok(Ok(established)) => Ok((connection, established)),
             Ok(Err(error)) => Err(closed_before_connack(error)),
-            Err(_) => Err(Error::Deadline { phase: "the broker's answer to CONNECT", deadline }),
+            Err(_) => Err(Error::Deadline { phase: CONNACK_PHASE, deadline }),
         }
     }
 

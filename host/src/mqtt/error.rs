@@ -8,6 +8,9 @@ use super::reason;
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
+/// What is waited for behind CONNECT.
+pub(super) const CONNACK_PHASE: &str = "the broker's answer to CONNECT";
+
 /// How a failure is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -132,6 +135,15 @@ impl Error {
 }
 
 impl Error {
+    /// Whether the broker's answer to a CONNECT of MQTT 5, or its silence, may be that of one which knows 3.1.1 only.
+    pub(super) fn may_be_the_version(&self) -> bool {
+        match self {
+            Self::Deadline { phase, .. } => *phase == CONNACK_PHASE,
+            Self::VersionRefused | Self::Malformed(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the broker ended the connection in a way that may mean a message it dislikes: MQTT 3.1.1 knows no other.
     pub fn is_hang_up(&self) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};

@@ -161,6 +161,8 @@ pub enum Event {
     Subscribed {
         /// Filters it refused, and why.
         refused: Vec<(String, String)>,
+        /// Filters for which it sends with a lower level than was asked for.
+        lowered: Vec<(String, Qos)>,
     },
     /// The broker answered a [`Connection::unsubscribe`].
     Unsubscribed,
@@ -181,6 +183,10 @@ pub struct Established {
     pub retain_available: bool,
     /// Highest level the broker takes.
     pub maximum_qos: Qos,
+    /// How long the broker keeps our session without a connection, where it overrides what we asked for (MQTT 5).
+    pub session_expiry: Option<Duration>,
+    /// Whether the broker says for which subscription a copy of a message came.
+    pub subscription_ids: bool,
     /// The keep-alive that holds: the broker may override ours.
     pub keep_alive: Duration,
 }

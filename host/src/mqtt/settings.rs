@@ -61,6 +61,8 @@ pub struct Tls {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Name to check the certificate against; `None`: the host of the URL.
     pub server_name: Option<String>,
+    /// Protocols offered in the handshake (ALPN), the most wanted first; empty: none.
+    pub alpn: Vec<String>,
 }
 
 /// Last will, left with the broker at connect.

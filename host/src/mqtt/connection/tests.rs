@@ -98,7 +98,7 @@ async fn round_trip(config: &Config) -> Established {
                     back.push(publish);
                 }
                 Event::Accepted { .. } => accepted += 1,
-                Event::Subscribed { refused } => subscribed = refused.is_empty(),
+                Event::Subscribed { refused, .. } => subscribed = refused.is_empty(),
                 other => panic!("{other:?}"),
             }
         }
@@ -122,7 +122,9 @@ async fn messages_of_every_level_go_there_and_back() {
 
 #[tokio::test]
 async fn where_5_is_refused_3_1_1_is_tried_on_a_fresh_dial() {
-    let refusals: [&[u8]; 4] = [&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0], &[], &[0x20, 2, 0, 0]];
+    // The last two are no CONNACK of MQTT 5: a code of 3.1.1, and one without properties.
+    let refusals: [&[u8]; 5] =
+        [&[0x20, 2, 0, 1], &[0x20, 3, 0, 0x84, 0], &[0x20, 2, 0, 0], &[0x20, 3, 0, 1, 0], &[0x20, 4, 0, 0, 9, 9]];
     for refusal in refusals {
         let (listener, config) = listen().await;
         let broker = tokio::spawn(async move {
@@ -132,6 +134,37 @@ async fn where_5_is_refused_3_1_1_is_tried_on_a_fresh_dial() {
         assert_eq!(round_trip(&config).await.protocol, Protocol::V311);
         broker.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_broker_that_closes_is_asked_for_5_once_more_before_3_1_1_is_kept() {
+    for knows_5 in [false, true] {
+        let (listener, config) = listen().await;
+        let broker = tokio::spawn(async move {
+            // In the middle of its start, or older than MQTT 5.
+            drop(answer_connect(&listener, &[]).await);
+            echo(listener.accept().await.unwrap().0).await;
+            if !knows_5 {
+                drop(answer_connect(&listener, &[]).await);
+            }
+            echo(listener.accept().await.unwrap().0).await;
+        });
+        assert_eq!(round_trip(&config).await.protocol, if knows_5 { Protocol::V5 } else { Protocol::V311 });
+        broker.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_silent_on_5_is_asked_for_3_1_1() {
+    let (listener, mut config) = listen().await;
+    config.deadlines.handshake = Duration::from_secs(2);
+    let broker = tokio::spawn(async move {
+        let silent = answer_connect(&listener, &[]).await;
+        echo(listener.accept().await.unwrap().0).await;
+        drop(silent);
+    });
+    assert_eq!(round_trip(&config).await.protocol, Protocol::V311);
+    broker.await.unwrap();
 }
 
 #[tokio::test]

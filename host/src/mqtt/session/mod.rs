@@ -5,6 +5,7 @@
 //! QoS 2 must remember in between is carried over by [`Unreleased`].
 
 mod pulse;
+mod subscribe;
 mod unreleased;
 mod window;
 
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use self::pulse::{Beat, Pulse};
+use self::subscribe::Asking;
 use self::unreleased::Inbound;
 use self::window::{LAST_ID, Received, Unexpected, Window};
 use super::wire::{self, Answer, ConnAck, Packet, Version, Wire};
-use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable, reason};
+use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Unsendable, reason};
 use crate::message::Qos;
 
 /// Largest packet of the protocol: 5 bytes of fixed header and what four length bytes can say.
@@ -29,15 +31,6 @@ const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(65_535);
 const MAX_ECHO_BYTES: usize = 1 << 20;
 /// A drained output buffer larger than this is given back.
 const KEPT_OUTPUT_BYTES: usize = 1 << 20;
-
-/// A SUBSCRIBE without its SUBACK.
-#[derive(Debug)]
-struct Asked {
-    packet_id: u16,
-    filters: Vec<String>,
-    /// Filters that were not even sent.
-    refused: Vec<(String, String)>,
-}
 
 /// One session on one network connection.
 #[derive(Debug)]
@@ -52,7 +45,7 @@ pub(super) struct Session {
     keep_alive: Duration,
     window: Window,
     unreleased: Unreleased,
-    asked: Vec<Asked>,
+    asked: Vec<Asking>,
     next_subscribe: u16,
     /// Events that no packet brought.
     ready: Vec<Event>,
@@ -94,7 +87,8 @@ impl Session {
 
     fn establish(&mut self, ack: ConnAck, now: Instant) -> Result<Established, Error> {
         let version = self.wire.version();
-        if version == Version::V5 && (ack.legacy || ack.code == 0x84) {
+        // MQTT 5 has no code below 0x80 for a refusal: those are 3.1.1's.
+        if version == Version::V5 && (ack.legacy || matches!(ack.code, 0x01..0x80 | 0x84)) {
             return Err(Error::VersionRefused);
         }
         if ack.code != 0 {
@@ -111,6 +105,8 @@ impl Session {
             maximum_packet_bytes: ack.maximum_packet_bytes.unwrap_or(LARGEST_PACKET),
             retain_available: ack.retain_available.unwrap_or(true),
             maximum_qos: ack.maximum_qos.and_then(Qos::from_level).unwrap_or(Qos::ExactlyOnce),
+            session_expiry: ack.session_expiry.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            subscription_ids: version == Version::V5 && ack.subscription_ids.unwrap_or(true),
             keep_alive: ack.keep_alive.map_or(self.keep_alive, |seconds| Duration::from_secs(u64::from(seconds))),
         };
         self.window = Window::new(self.inflight.min(established.receive_maximum));
@@ -167,7 +163,7 @@ impl Session {
                 self.unreleased.release(packet_id);
                 self.echo(wire::pubcomp, packet_id);
             }
-            Packet::SubAck { packet_id, codes } => events.push(self.subscribed(packet_id, &codes)?),
+            Packet::SubAck { packet_id, codes } => events.extend(self.subscribed(packet_id, &codes)?),
             Packet::UnsubAck => events.push(Event::Unsubscribed),
             Packet::PingResp => {}
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
@@ -206,75 +202,6 @@ impl Session {
         let before = self.out.len();
         put(packet_id, &mut self.out);
         self.echoed += self.out.len() - before;
-    }
-
-    fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Result<Event, Error> {
-        let place = self.asked.iter().position(|asked| asked.packet_id == packet_id);
-        let Asked { filters, mut refused, .. } = self.asked.swap_remove(place.ok_or_else(|| unexpected("SUBACK", packet_id))?);
-        if filters.len() != codes.len() {
-            return Err(Error::Protocol(format!("SUBACK with {} codes for {} filters", codes.len(), filters.len())));
-        }
-        for (filter, code) in filters.into_iter().zip(codes) {
-            if let Some(why) = self.wire.subscribe_refusal(*code) {
-                refused.push((filter, why));
-            }
-        }
-        Ok(Event::Subscribed { refused })
-    }
-
-    /// Queues SUBSCRIBE; filters that cannot be sent are told as refused.
-    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription]) {
-        let mut refused = Vec::new();
-        let mut sendable = Vec::with_capacity(subscriptions.len());
-        for wanted in subscriptions {
-            match wire::check_filter(&wanted.filter) {
-                Ok(()) => sendable.push(wanted),
-                Err(why) => refused.push((wanted.filter.clone(), why.to_owned())),
-            }
-        }
-        let filters: Vec<_> = sendable.iter().map(|wanted| wanted.filter.clone()).collect();
-        let queued = match self.subscribe_id() {
-            _ if sendable.is_empty() => Err("it has no valid filter"),
-            Some(packet_id) => self.put_subscribe(packet_id, &sendable).map(|()| packet_id),
-            None => Err("too many are unanswered"),
-        };
-        match queued {
-            Ok(packet_id) => self.asked.push(Asked { packet_id, filters, refused }),
-            Err(why) => {
-                refused.extend(filters.into_iter().map(|filter| (filter, why.to_owned())));
-                self.ready.push(Event::Subscribed { refused });
-            }
-        }
-    }
-
-    /// Queues UNSUBSCRIBE. What cannot be sent is left: it costs messages that nobody wants, and no more.
-    pub(super) fn unsubscribe(&mut self, filters: &[String]) {
-        let filters: Vec<_> = filters.iter().filter(|filter| wire::check_filter(filter).is_ok()).cloned().collect();
-        let Some(packet_id) = self.subscribe_id().filter(|_| !filters.is_empty()) else { return };
-        let before = self.out.len();
-        let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
-        if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
-            self.out.truncate(before);
-        }
-    }
-
-    fn put_subscribe(&mut self, packet_id: u16, sendable: &[&Subscription]) -> Result<(), &'static str> {
-        let before = self.out.len();
-        let written = self.wire.subscribe(packet_id, sendable, &mut self.out);
-        let bytes = self.out.len() - before;
-        if written.is_err() || bytes > self.packet_limit() as usize {
-            self.out.truncate(before);
-            return Err("together the filters are larger than the broker takes");
-        }
-        Ok(())
-    }
-
-    fn subscribe_id(&mut self) -> Option<u16> {
-        (LAST_ID..u16::MAX).find_map(|_| {
-            let id = self.next_subscribe;
-            self.next_subscribe = if id == u16::MAX { LAST_ID + 1 } else { id + 1 };
-            (!self.asked.iter().any(|asked| asked.packet_id == id)).then_some(id)
-        })
     }
 
     fn packet_limit(&self) -> u32 {

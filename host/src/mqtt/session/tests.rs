@@ -1,10 +1,10 @@
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::mqtt::Failure;
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
+use crate::mqtt::{Failure, Subscription};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -71,6 +71,8 @@ fn what_the_broker_announces_holds() {
         maximum_packet_bytes: 40,
         retain_available: false,
         maximum_qos: Qos::AtLeastOnce,
+        session_expiry: None,
+        subscription_ids: true,
         keep_alive: 8 * SECOND,
     };
     assert_eq!(established, expected);
@@ -107,6 +109,7 @@ fn a_refused_connect_says_why_and_how_to_meet_it() {
     assert_eq!(connack(Version::V311, &[0x20, 2, 0, 3]).kind(), Failure::Passing);
     assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x84, 0]), Error::VersionRefused));
     assert!(matches!(connack(Version::V5, &[0x20, 2, 0, 1]), Error::VersionRefused));
+    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 1, 0]), Error::VersionRefused));
     // A code that no table lists, and the broker's words.
     let error = connack(Version::V5, &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o']);
     assert!(error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"), "{error}");
@@ -167,10 +170,42 @@ fn a_subscribe_tells_which_filters_were_refused() {
     let filters = vec![("a/+".to_owned(), Qos::AtLeastOnce), ("c".to_owned(), Qos::AtLeastOnce)];
     assert_eq!(pair.sent(), [Request::Subscribe { packet_id: 0xF000, filters }]);
     let events = pair.receive(|broker, out| broker.suback(0xF000, &[1, 0x87], out)).unwrap();
-    let [Event::Subscribed { refused }] = &events[..] else { panic!("{events:?}") };
+    let [Event::Subscribed { refused, .. }] = &events[..] else { panic!("{events:?}") };
     let names: Vec<_> = refused.iter().map(|(filter, _)| filter.as_str()).collect();
     assert_eq!(names, ["b#", "c"]);
     assert!(refused[1].1.contains("not authorized (0x87)"));
+}
+
+#[test]
+fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
+    let (mut pair, _) = greeted(Version::V311, &Announce::default());
+    let wanted: Vec<_> =
+        (0..17).map(|number| Subscription { filter: format!("f/{number}"), qos: Qos::AtLeastOnce, id: Some(7) }).collect();
+    pair.session.subscribe(&wanted);
+    let sizes: Vec<_> = pair
+        .sent()
+        .into_iter()
+        .map(|request| if let Request::Subscribe { packet_id, filters } = request { (packet_id, filters.len()) } else { (0, 0) })
+        .collect();
+    assert_eq!(sizes, [(0xF000, 8), (0xF001, 8), (0xF002, 1)]);
+    assert_eq!(pair.receive(|broker, out| broker.suback(0xF001, &[1; 8], out)).unwrap(), []);
+    assert_eq!(pair.receive(|broker, out| broker.suback(0xF002, &[0x80], out)).unwrap(), []);
+    let events = pair.receive(|broker, out| broker.suback(0xF000, &[0, 1, 1, 1, 1, 1, 1, 1], out)).unwrap();
+    let [Event::Subscribed { refused, lowered }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((refused.len(), &*refused[0].0), (1, "f/16"));
+    assert_eq!(lowered[..], [("f/0".to_owned(), Qos::AtMostOnce)]);
+}
+
+#[test]
+fn a_subscription_with_an_identifier_goes_alone_and_the_copies_for_it_say_so() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let wanted = |filter: &str, id| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id };
+    pair.session.subscribe(&[wanted("a/+", Some(300)), wanted("b", None)]);
+    let out = pair.session.output().to_vec();
+    assert_eq!(out, [&b"\x82\x07\xf0\x00\x00\x00\x01b\x19"[..], b"\x82\x0c\xf0\x01\x03\x0b\xac\x02\x00\x03a/+\x19"].concat());
+    let events = pair.receive(|_, out| out.extend_from_slice(b"\x30\x07\x00\x01a\x03\x0b\xac\x02")).unwrap();
+    let [Event::Publish { publish, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(publish.subscription, crate::mqtt::Subscribed::One(300));
 }
 
 #[test]
@@ -182,7 +217,7 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
     let mut events = Vec::new();
     pair.session.take_ready(&mut events);
     assert!(
-        matches!(&events[..], [Event::Subscribed { refused: a }, Event::Subscribed { refused: b }] if a.len() == 1 && b.len() == 1)
+        matches!(&events[..], [Event::Subscribed { refused: a, .. }, Event::Subscribed { refused: b, .. }] if a.len() == 1 && b.len() == 1)
     );
 }
 

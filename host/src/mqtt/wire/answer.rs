@@ -44,6 +44,8 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
             Property::Number(0x24, value) => ack.maximum_qos = u8::try_from(value).ok(),
             Property::Number(0x25, value) => ack.retain_available = Some(value != 0),
             Property::Number(0x13, value) => ack.keep_alive = u16::try_from(value).ok(),
+            Property::Number(0x11, value) => ack.session_expiry = Some(value),
+            Property::Number(0x29, value) => ack.subscription_ids = Some(value != 0),
             Property::Text(0x1F, text) => ack.words = Some(text),
             Property::Number(..) | Property::Text(..) => {}
         }
