@@ -189,6 +189,10 @@ pub fn store(status: &Status) -> Vec<String> {
     if status.running {
         lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
     }
+    if status.running && store.ram_bytes >= store.most_ram_bytes {
+        let held = format!("{} of messages", bytes(store.ram_bytes));
+        lines.push(row("memory", "FULL", &[held, "lanes and sources wait".to_owned()]));
+    }
     lines.extend(store.damaged_store.iter().map(|path| format!("  a damaged store was moved to {}", path.display())));
     let stranger = |(name, messages): (&String, &u64)| {
         row("queue", name, &[format!("{} owed", count(*messages)), "not in the config".to_owned()])
@@ -281,6 +285,8 @@ mod tests {
                 last_write_age_s: Some(61),
                 free_bytes: 12 << 30,
                 lasts_s: Some(19 * 86_400),
+                ram_bytes: 400 << 20,
+                most_ram_bytes: 384 << 20,
                 damaged_store: None,
                 strangers: [("old:debug".to_owned(), 17)].into(),
             },
@@ -314,6 +320,8 @@ mod tests {
             "NOT WELL",
             "the store cannot be written",
             "old:debug",
+            "FULL",
+            "400 MiB of messages",
             "25 MiB",
         ] {
             assert!(shown.contains(part), "`{part}` is not in\n{shown}");

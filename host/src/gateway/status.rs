@@ -207,6 +207,10 @@ pub struct Store {
     pub free_bytes: u64,
     /// Seconds of an outage that the free space has room for at the day's rate; missing while nothing comes in.
     pub lasts_s: Option<u64>,
+    /// Bytes of messages and dead letters in RAM.
+    pub ram_bytes: u64,
+    /// So many of them at which lanes, and then sources, wait.
+    pub most_ram_bytes: u64,
     /// Where a damaged store was moved at this start.
     pub damaged_store: Option<PathBuf>,
     /// Queues with something owed that the config does not have, and how many messages.
@@ -261,6 +265,8 @@ impl Status {
                 last_write_age_s: account.card.last_write_age.map(|age| age.as_secs()),
                 free_bytes: account.free_bytes,
                 lasts_s: account.card.lasts.map(|lasts| lasts.as_secs()),
+                ram_bytes: account.ram_bytes,
+                most_ram_bytes: account.most_ram_bytes,
                 damaged_store: account.damaged_store.clone(),
                 strangers: account.strangers.iter().cloned().collect(),
             },
