@@ -28,7 +28,7 @@ const MAX_RESTARTS: usize = 3;
 const RESTART_WINDOW_US: u64 = 60_000_000;
 
 /// While memory is full, between two looks whether there is room.
-const FULL_LOOK: Duration = Duration::from_millis(10);
+const FULL_LOOK: Duration = Duration::from_millis(20);
 
 /// What all lanes of a chain share.
 pub(super) struct Shared {
@@ -112,12 +112,15 @@ impl Lane {
         let is_held = self.is_held();
         let may_take = !is_held && self.shared.outlet.has_room();
         let max = if may_take { self.shared.batch_messages } else { 0 };
-        let look = (!is_held && !may_take).then(|| Instant::now() + FULL_LOOK);
-        let wake = self.next_due(is_held).into_iter().chain(look).min();
+        let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= Instant::now());
         match self.inbox.take(&mut self.batch, max, is_due) {
             Look::Found(taken) => self.work(taken, is_held),
-            Look::Nothing => Ok(Next::Rest(wake)),
+            Look::Nothing { waiting } => {
+                let is_full = waiting > 0 && !is_held;
+                let look = is_full.then(|| Instant::now() + FULL_LOOK);
+                Ok(Next::Rest(wake.into_iter().chain(look).min()))
+            }
             Look::Away => Ok(Next::Rest(None)),
         }
     }
