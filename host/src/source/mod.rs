@@ -29,6 +29,7 @@ mod index;
 mod mark;
 mod metrics;
 mod pattern;
+mod pressure;
 mod repeats;
 mod serve;
 mod sorter;
