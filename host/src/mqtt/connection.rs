@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -10,6 +11,7 @@ use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::link::Link;
+use super::manners::Manners;
 use super::pause::note;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
@@ -21,6 +23,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 const LEAST_ROOM_BYTES: usize = 8 << 10;
 /// What one turn reads at most, so that the caller gets to act.
 const BURST_BYTES: usize = 256 << 10;
+/// How often to look whether the peer still takes bytes, while an answer to a ping or room in the socket is waited for.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a closed connection waits for the broker to close as well.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -35,7 +39,10 @@ pub struct Connection {
     unflushed: bool,
     /// Since when the socket takes nothing.
     stalled: Option<Instant>,
+    /// While something is overdue: when to look next whether the peer takes bytes all the same.
+    look: Option<Instant>,
     paused: bool,
+    manners: Option<Arc<Manners>>,
     write_deadline: Duration,
     /// Set to the next thing that is due, or earlier: it is moved only when that comes before it.
     timer: Pin<Box<Sleep>>,
@@ -69,7 +76,9 @@ impl Connection {
             unread: true,
             unflushed: false,
             stalled: None,
+            look: None,
             paused: false,
+            manners: None,
             write_deadline: config.deadlines.write,
             timer: Box::pin(sleep(Duration::ZERO)),
         };
@@ -103,7 +112,8 @@ impl Connection {
     }
 
     /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
-    /// Maximum, counted from the oldest unacknowledged one.
+    /// Maximum, counted from the oldest unacknowledged one; none while as many bytes are in flight as the link carries in a
+    /// second or two.
     pub fn room(&self) -> usize {
         self.session.room()
     }
@@ -114,7 +124,26 @@ impl Connection {
     /// # Errors
     /// The message cannot be sent, and nothing was queued.
     pub fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
-        self.session.publish(publish, token)
+        self.session.publish(publish, token)?;
+        if self.session.wants_to_measure() {
+            self.session.measure(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The answer to a ping may take so many times as long as usual.
+    pub fn be_patient(&mut self, times: u32) {
+        self.session.be_patient(times);
+    }
+
+    /// When something last came in.
+    pub fn last_heard(&self) -> Instant {
+        self.session.last_heard()
+    }
+
+    /// What the broker said that it should not have is told to `manners`.
+    pub fn mind(&mut self, manners: Arc<Manners>) {
+        self.manners = Some(manners);
     }
 
     /// Queues the PUBACK or PUBREC. MQTT wants them in arrival order.
@@ -158,6 +187,11 @@ impl Connection {
         let before = events.len();
         let turned = poll_fn(|cx| self.poll_turn(cx, events)).await;
         note(events.len() - before);
+        if let Some(odd) = self.session.take_odd()
+            && let Some(manners) = &self.manners
+        {
+            manners.note(odd);
+        }
         turned
     }
 
@@ -219,16 +253,36 @@ impl Connection {
 
     /// Ready when something may be due; an error when the write deadline has passed.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Error>> {
+        self.look_whether_it_moves(now);
         let stall_ends = self.stalled.map(|since| since + self.write_deadline);
         if stall_ends.is_some_and(|end| end <= now) {
             return Poll::Ready(Err(Error::Deadline { phase: "writing to the broker", deadline: self.write_deadline }));
         }
-        let Some(due) = [stall_ends, self.session.due()].into_iter().flatten().min() else { return Poll::Pending };
+        let Some(due) = [stall_ends, self.session.due(), self.look].into_iter().flatten().min() else { return Poll::Pending };
         let due = tokio::time::Instant::from_std(due);
         if self.timer.is_elapsed() || due < self.timer.deadline() {
             self.timer.as_mut().reset(due);
         }
         self.timer.as_mut().poll(cx).map(Ok)
+    }
+
+    /// While an answer to a ping or room in the socket is waited for: what the peer's TCP acknowledges shows that the link
+    /// lives, and both deadlines count from there.
+    fn look_whether_it_moves(&mut self, now: Instant) {
+        if self.stalled.is_none() && !self.session.is_asking() {
+            self.look = None;
+            return;
+        }
+        let is_first = self.look.is_none();
+        if self.look.is_some_and(|at| now < at) {
+            return;
+        }
+        self.look = Some(now + LOOK);
+        // The first look is what the next one compares with.
+        if self.link.has_moved() && !is_first {
+            self.session.moved(now);
+            self.stalled = self.stalled.map(|_| now);
+        }
     }
 
     /// Writes until all is written or the socket takes no more; says whether it took something.

@@ -14,6 +14,8 @@ pub enum Failure {
     Refused,
     /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
     Clock,
+    /// Nobody listens there, or no way leads there, and that was said at once: to ask again costs nothing.
+    NotThere,
     /// The network or the broker: try again with back-off.
     Passing,
 }
@@ -44,6 +46,18 @@ pub enum Error {
         phase: &'static str,
         /// The limit that was missed.
         deadline: Duration,
+    },
+    /// The broker stood still: it answered no ping, and its side took none of our bytes.
+    #[error("the broker did not answer a ping within {deadline:?}{}", if *.unanswered {
+        ", nor any message on this connection: a link too thin for a large message looks the same, so the next one gets longer"
+    } else {
+        ""
+    })]
+    Silent {
+        /// The limit that was missed.
+        deadline: Duration,
+        /// Messages were under way, and the broker had answered to none on this connection.
+        unanswered: bool,
     },
     /// A certificate or key file cannot be used.
     #[error("cannot use `{}`: {problem}", path.display())]
@@ -119,9 +133,11 @@ impl Error {
         match self {
             Self::Tls { failure, .. } | Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
             Self::File { .. } | Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
+            Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
             Self::Lookup { .. }
             | Self::Dial { .. }
             | Self::Deadline { .. }
+            | Self::Silent { .. }
             | Self::Closed { .. }
             | Self::Broken(_)
             | Self::Malformed(_)
@@ -143,6 +159,12 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// Whether a dial was turned down, by the broker's machine or on the way: silence ends in a deadline instead.
+fn is_said_at_once(cause: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(cause.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// Why a message cannot be sent on this connection. Nothing was queued.

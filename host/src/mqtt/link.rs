@@ -35,6 +35,10 @@ pub(super) struct Link {
     stream: Stream,
     /// Name for errors.
     server: String,
+    /// Bytes given to the socket since [`Link::has_moved`] was last asked.
+    written: usize,
+    /// What lay in the socket then, not acknowledged by the peer.
+    queued: usize,
 }
 
 impl Link {
@@ -43,10 +47,10 @@ impl Link {
         let socket = connect(config).await?;
         let server = config.host.clone();
         match &config.tls {
-            None => Ok(Self { stream: Stream::Tcp(socket), server }),
+            None => Ok(Self { stream: Stream::Tcp(socket), server, written: 0, queued: 0 }),
             Some(tls) => {
                 let stream = Box::pin(secure(socket, tls, config)).await?;
-                Ok(Self { stream: Stream::Tls(stream), server })
+                Ok(Self { stream: Stream::Tls(stream), server, written: 0, queued: 0 })
             }
         }
     }
@@ -62,10 +66,26 @@ impl Link {
 
     /// Writes what the socket takes.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
+        };
+        if let Poll::Ready(Ok(count)) = written {
+            self.written = self.written.saturating_add(count);
         }
+        written
+    }
+
+    /// Whether the peer's TCP has acknowledged bytes of ours since the last call; where the system does not say, it has not.
+    /// What TLS adds to our bytes is left out, so little may look like nothing.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let socket = match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        let before = self.queued.saturating_add(std::mem::take(&mut self.written));
+        self.queued = unacknowledged(socket).unwrap_or(before);
+        self.queued < before
     }
 
     /// Writes what TLS holds back.
@@ -89,6 +109,23 @@ impl Link {
     pub(super) fn explain(&self, error: io::Error) -> Error {
         tls::explain(&self.server, &error, Now::read()).unwrap_or(Error::Broken(error))
     }
+}
+
+/// Bytes in the socket that the peer has not acknowledged.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no crate of ours wraps this request; it writes one number and nothing else")]
+fn unacknowledged(socket: &TcpStream) -> Option<usize> {
+    use rustix::ioctl::{Getter, ioctl};
+    /// SIOCOUTQ, by the name it has for terminals.
+    const REQUEST: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: on a TCP socket the request gives the size of its send queue as a C int (tcp(7)).
+    let queued = unsafe { ioctl(socket, Getter::<REQUEST, std::ffi::c_int>::new()) };
+    queued.ok().and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unacknowledged(_: &TcpStream) -> Option<usize> {
+    None
 }
 
 async fn connect(config: &Config) -> Result<TcpStream, Error> {

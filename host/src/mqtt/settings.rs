@@ -105,6 +105,13 @@ pub struct Backoff {
     pub jitter: f64,
 }
 
+impl Backoff {
+    /// The same with no delay longer than `most`, unless its first one is.
+    pub(super) fn capped(self, most: Duration) -> Self {
+        Self { cap: self.cap.min(most.max(self.first)), ..self }
+    }
+}
+
 impl Default for Backoff {
     fn default() -> Self {
         Self { first: Duration::from_secs(1), cap: Duration::from_secs(60), jitter: 0.2 }
@@ -126,7 +133,7 @@ pub struct Config {
     pub clean_start: bool,
     /// Longest silence before a ping; the broker gives up at 1.5 times this.
     pub keep_alive: Duration,
-    /// How many unacknowledged QoS 1 and 2 messages the broker may send us.
+    /// How many unacknowledged QoS 1 and 2 messages the broker may send us; 65,535 is the protocol's own default.
     pub receive_maximum: u16,
     /// Our own limit on messages in flight to the broker; its Receive Maximum may lower it.
     pub inflight: u16,

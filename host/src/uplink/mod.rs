@@ -179,7 +179,7 @@ async fn drain(
         }
         match served {
             Ok(()) => break,
-            Err(Parting::Lost(ended)) => redial.lost(ended.kind(), &ended),
+            Err(Parting::Lost(ended)) => redial.lost(&ended),
             Err(Parting::Broken(error)) => {
                 redial.left();
                 return Err(error);

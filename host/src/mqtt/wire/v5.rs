@@ -99,7 +99,8 @@ fn subscribe_codes(codes: &[v5::SubscribeReasonCode]) -> Vec<u8> {
 pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> {
     let properties = v5::ConnectProperties {
         session_expiry_interval: (!config.clean_start).then_some(NEVER_EXPIRES),
-        receive_maximum: Some(config.receive_maximum.max(1)),
+        // What leaving it out means. An uplink, which nothing is sent to, says nothing: some brokers take no more than that.
+        receive_maximum: Some(config.receive_maximum.max(1)).filter(|maximum| *maximum < u16::MAX),
         ..v5::ConnectProperties::new()
     };
     let connect = v5::Connect {
