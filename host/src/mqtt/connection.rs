@@ -112,8 +112,7 @@ impl Connection {
     }
 
     /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
-    /// Maximum, counted from the oldest unacknowledged one; none while as many bytes are in flight as the link carries in a
-    /// second or two.
+    /// Maximum, less those without an answer; none while as many bytes are in flight as the link carries in a second or two.
     pub fn room(&self) -> usize {
         self.session.room()
     }

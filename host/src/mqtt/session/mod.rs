@@ -146,7 +146,7 @@ impl Session {
         while let Some(packet) = self.wire.read(input)? {
             self.handle(packet, events)?;
         }
-        self.budget.answered(now, self.window.left());
+        self.budget.answered(now, self.window.over());
         if self.echoed > MAX_ECHO_BYTES {
             return Err(Error::Protocol("it sends without taking our answers".to_owned()));
         }
@@ -465,7 +465,7 @@ impl Session {
                 Ok(())
             }
             Beat::Lost => {
-                let (deadline, unanswered) = (self.pulse.patience(), self.has_unanswered() && self.window.left() == 0);
+                let (deadline, unanswered) = (self.pulse.patience(), self.has_unanswered() && self.window.over() == 0);
                 Err(Error::Silent { deadline, unanswered })
             }
         }

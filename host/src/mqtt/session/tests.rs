@@ -107,7 +107,10 @@ fn a_refused_connect_says_why_and_how_to_meet_it() {
     assert_eq!(connack(Version::V311, &[0x20, 2, 0, 3]).kind(), Failure::Passing);
     assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x84, 0]), Error::VersionRefused));
     assert!(matches!(connack(Version::V5, &[0x20, 2, 0, 1]), Error::VersionRefused));
-    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x77, 0]), Error::Malformed(_)));
+    // A code that no table lists, and the broker's words.
+    let error = connack(Version::V5, &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o']);
+    assert!(error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"), "{error}");
+    assert!(connack(Version::V311, &[0x20, 2, 0, 0x77]).to_string().contains("(0x77)"));
     assert!(matches!(connack(Version::V5, &[0xD0, 0]), Error::Protocol(_)));
 }
 
@@ -133,6 +136,27 @@ fn a_refused_message_is_told_with_its_token() {
         .collect();
     assert_eq!(told, [(41, 0x87, true), (42, 0x97, false)]);
     assert_eq!(pair.session.room(), 20);
+}
+
+#[test]
+fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    for (id, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce), (3, Qos::AtLeastOnce), (4, Qos::ExactlyOnce)] {
+        pair.session.publish(&publish(qos), id).unwrap();
+    }
+    let events = pair.receive(|broker, out| {
+        broker.acknowledge(Reply::Ack, 1, 0x01, out);
+        broker.acknowledge(Reply::Rec, 2, 0x11, out);
+        broker.acknowledge(Reply::Comp, 2, 0x92, out);
+        broker.acknowledge(Reply::Ack, 3, 0x95, out);
+        broker.acknowledge(Reply::Rec, 4, 0xC3, out);
+    });
+    let refused =
+        |token, code, permanent| Event::Refused { token, code, reason: reason::describe_v5(code, Some("no")), permanent };
+    let accepted = |token| Event::Accepted { token };
+    assert_eq!(events.unwrap(), [accepted(1), accepted(2), refused(3, 0x95, true), refused(4, 0xC3, false)]);
+    let ended = pair.receive(|_, out| out.extend_from_slice(&[0xE0, 7, 0xB1, 5, 31, 0, 2, b'n', b'o'])).unwrap_err();
+    assert!(matches!(&ended, Error::Disconnected { code: 0xB1, reason, .. } if reason.ends_with("no")), "{ended}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Outbound publishes without an acknowledgement, keyed by packet id.
 //!
-//! Ids are handed out one after the other, so the window is a ring: the id gives the place, no map is needed. It
-//! slides by sequence (the oldest unacknowledged publish counts to the newest), so an id is never in use twice.
+//! Ids are handed out one after the other, so the window is a ring: the id gives the place, no map is needed. The ring
+//! goes from the oldest unacknowledged publish to the newest, so an id is never in use twice; the limit counts only those
+//! without an answer, so that one whose answer never comes costs its own place and no more.
 
 use std::collections::VecDeque;
 
@@ -35,11 +36,13 @@ pub(super) struct Window {
     /// Id of the first slot.
     first: u16,
     slots: VecDeque<Slot>,
+    /// Slots without a final answer.
+    open: usize,
     limit: usize,
     /// Of the publishes that wait for an answer.
     bytes: usize,
-    /// Slots that have left at the front.
-    left: u64,
+    /// Publishes that have their final answer.
+    over: u64,
 }
 
 /// What a PUBREC means.
@@ -60,12 +63,12 @@ pub(super) struct Unexpected;
 impl Window {
     /// A window of `limit` publishes.
     pub(super) fn new(limit: u16) -> Self {
-        Self { first: 1, slots: VecDeque::new(), limit: usize::from(limit.min(LAST_ID)), bytes: 0, left: 0 }
+        Self { first: 1, slots: VecDeque::new(), open: 0, bytes: 0, over: 0, limit: usize::from(limit.min(LAST_ID)) }
     }
 
     /// How many more publishes fit.
     pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.slots.len())
+        self.limit.saturating_sub(self.open).min(usize::from(LAST_ID) - self.slots.len())
     }
 
     /// Bytes of the publishes that wait for an answer.
@@ -75,17 +78,17 @@ impl Window {
 
     /// Publishes that were opened, over all.
     pub(super) fn opened(&self) -> u64 {
-        self.left + self.slots.len() as u64
+        self.over + self.open as u64
     }
 
-    /// Publishes that are over, with all before them.
-    pub(super) fn left(&self) -> u64 {
-        self.left
+    /// Publishes that have their final answer, over all.
+    pub(super) fn over(&self) -> u64 {
+        self.over
     }
 
     /// Whether nothing waits for an answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.open == 0
     }
 
     /// The id the next publish gets.
@@ -100,6 +103,7 @@ impl Window {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.bytes += bytes as usize;
         self.slots.push_back(Slot { token, stage, bytes, is_complete: false });
+        self.open += 1;
     }
 
     /// PUBACK, whatever its code, and the level it answers: some brokers take QoS 2 and answer as if it were 1.
@@ -147,9 +151,10 @@ impl Window {
         slot.stage = Stage::Done;
         let Slot { token, bytes, .. } = *slot;
         self.bytes -= bytes as usize;
+        self.open -= 1;
+        self.over += 1;
         while self.slots.front().is_some_and(|slot| slot.stage == Stage::Done) {
             self.slots.pop_front();
-            self.left += 1;
             self.first = if self.first == LAST_ID { 1 } else { self.first + 1 };
         }
         Ok(token)
@@ -212,6 +217,22 @@ mod tests {
         assert_eq!(window.pubcomp(2), Err(Unexpected));
     }
 
+    #[test]
+    fn one_answer_that_never_comes_costs_its_own_place_and_no_more() {
+        let mut window = Window::new(2);
+        window.open(0, Qos::AtLeastOnce, 1);
+        for token in 1..u64::from(LAST_ID) {
+            assert_eq!(window.room(), 1, "{token}");
+            let id = window.next_id();
+            window.open(token, Qos::AtLeastOnce, 1);
+            assert_eq!(window.puback(id), Ok((token, Qos::AtLeastOnce)));
+        }
+        // All ids are used up: the first one must not be given out again.
+        assert_eq!(window.room(), 0);
+        assert_eq!(window.puback(1), Ok((0, Qos::AtLeastOnce)));
+        assert_eq!(window.room(), 2);
+    }
+
     proptest! {
         #[test]
         fn every_token_comes_back_once_whatever_the_order(limit in 1u16..40, picks in proptest::collection::vec(any::<u16>(), 1..400)) {
@@ -223,8 +244,7 @@ mod tests {
                     window.open(token, Qos::AtLeastOnce, 10);
                     token += 1;
                 }
-                let oldest = open[0].1;
-                prop_assert!(token - oldest <= u64::from(limit));
+                prop_assert!(open.len() <= usize::from(limit));
                 let (id, expected) = open.remove(usize::from(pick) % open.len());
                 prop_assert_eq!(window.puback(id), Ok((expected, Qos::AtLeastOnce)));
                 prop_assert_eq!(window.puback(id), Err(Unexpected));

@@ -1,11 +1,12 @@
 //! Bytes to packets and back, for MQTT 5 and 3.1.1. The only folder that names rumqttc.
 //!
-//! rumqttc's codec reads CONNACK, SUBACK, DISCONNECT and acknowledgements with properties, and writes CONNECT and
-//! SUBSCRIBE. Framing is ours, since its reader may ask for more bytes after having consumed the frame: a complete
-//! frame that the codec calls incomplete is malformed. PUBLISH (`publish`) and the plain four-byte acknowledgements
-//! are ours too: they are the hot path, the head of a packet too large to keep must be read without the rest, and
-//! the codec copies topics (v4), miscounts subscription identifiers and lets properties run into the payload (v5).
+//! rumqttc's codec writes CONNECT and SUBSCRIBE. What comes in is read by us: its tables reject codes they do not list, its
+//! reader may ask for more bytes after having consumed the frame, and it copies topics (v4), miscounts subscription
+//! identifiers and lets properties run into the payload (v5). PUBLISH (`publish`) and the plain four-byte acknowledgements
+//! are the hot path, too, and the head of a packet too large to keep must be read without the rest; all other answers are
+//! in `answer`.
 
+mod answer;
 #[cfg(test)]
 pub(super) mod broker;
 mod publish;
@@ -189,7 +190,7 @@ impl Wire {
             return publish::decode(form, bytes.freeze())
                 .map(|(publish, packet_id)| Some(Packet::Publish { publish, packet_id }));
         }
-        self.control(frame, bytes).map(Some)
+        self.control(frame, &bytes).map(Some)
     }
 
     /// Bytes still to come until the packet at the front of `input` is complete, as far as that is known.
@@ -220,7 +221,7 @@ impl Wire {
         Ok(Some(Packet::Oversize { head, packet_id, bytes: skip.frame.len() as u64 }))
     }
 
-    fn control(&self, frame: Frame, bytes: BytesMut) -> Result<Packet, Malformed> {
+    fn control(&self, frame: Frame, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
             return Ok(acknowledgement(frame.first, answer(u16::from_be_bytes([high, low]), 0, None)?));
@@ -231,10 +232,7 @@ impl Wire {
         if frame.first == UNSUBACK {
             return Ok(Packet::UnsubAck);
         }
-        match self.version {
-            Version::V5 => v5::decode(frame.first, frame.header, bytes),
-            Version::V311 => v4::decode(bytes),
-        }
+        answer::decode(self.version, frame.first, body)
     }
 
     /// Appends CONNECT.

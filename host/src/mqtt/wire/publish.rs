@@ -59,30 +59,35 @@ pub(in crate::mqtt) fn check_filter(filter: &str) -> Result<(), &'static str> {
 }
 
 /// Takes fields from the front of a slice.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (field, rest) = self.0.split_at_checked(count).ok_or(Malformed("a field runs past the end of its packet"))?;
         self.0 = rest;
         Ok(field)
     }
 
-    fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.take(1)?[0])
     }
 
-    fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
         let field = self.take(2)?;
         Ok(u16::from_be_bytes([field[0], field[1]]))
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
         let field = self.take(4)?;
         Ok(u32::from_be_bytes([field[0], field[1], field[2], field[3]]))
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u16()?;
         self.take(usize::from(length))
     }
@@ -91,7 +96,7 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a property is not UTF-8"))
     }
 
-    fn variable(&mut self) -> Result<usize, Malformed> {
+    pub(super) fn variable(&mut self) -> Result<usize, Malformed> {
         let mut value = 0;
         for place in 0..4 {
             let byte = self.u8()?;
