@@ -1,5 +1,6 @@
 //! Session and link together.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::manners::Manners;
 use super::pause::note;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
-use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable};
+use super::{AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription, Unsendable, hint};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -56,6 +57,11 @@ impl Connection {
     /// # Errors
     /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
     pub async fn open(config: &Config) -> Result<(Self, Established), Error> {
+        let config = &*with_todays_password(config).await?;
+        Self::open_by_protocol(config).await.map_err(|error| hint::explain(error, config))
+    }
+
+    async fn open_by_protocol(config: &Config) -> Result<(Self, Established), Error> {
         match config.protocol {
             Protocol::V5 => Self::open_as(config, Version::V5).await,
             Protocol::V311 => Self::open_as(config, Version::V311).await,
@@ -94,6 +100,9 @@ impl Connection {
         let now = Instant::now();
         self.poll_write(cx, now)?;
         loop {
+            if let Some(stranger) = hint::stranger(&self.input) {
+                return Poll::Ready(Err(stranger));
+            }
             if let Some(established) = self.session.greet(&mut self.input, now)? {
                 return Poll::Ready(Ok(established));
             }
@@ -360,6 +369,17 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
     }
+}
+
+/// A password in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
+async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error> {
+    let file = config.login.as_ref().and_then(|login| login.password.as_ref()?.file().cloned());
+    let (Some(login), Some(file)) = (&config.login, file) else { return Ok(Cow::Borrowed(config)) };
+    let path = file.to_path_buf();
+    let read = tokio::task::spawn_blocking(move || Secret::read(&file)).await.map_err(|stopped| stopped.to_string());
+    let password = read.and_then(|read| read).map_err(|problem| Error::Password { path, problem })?;
+    let login = Login { user: login.user.clone(), password: Some(password) };
+    Ok(Cow::Owned(Config { login: Some(login), ..config.clone() }))
 }
 
 /// An end before CONNACK, however the system words it.

@@ -67,6 +67,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         problem: String,
     },
+    /// The password cannot be read; it may be there in a moment, when it is being renewed.
+    #[error("cannot read the password in `{}`: {problem}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// TLS cannot be set up, or the handshake failed.
     #[error("TLS with `{server}` failed: {problem}")]
     Tls {
@@ -116,6 +124,18 @@ pub enum Error {
         /// Whether CONNECT was still unanswered.
         before_connack: bool,
     },
+    /// The broker closed instead of answering CONNECT.
+    #[error("the broker closed the connection instead of answering CONNECT: {hint}")]
+    TurnedAway {
+        /// What that may mean with these settings.
+        hint: String,
+    },
+    /// Who answers does not speak MQTT.
+    #[error("this is no MQTT broker: {what}")]
+    Stranger {
+        /// What it speaks, and what to do.
+        what: &'static str,
+    },
     /// The network failed.
     #[error("the connection broke")]
     Broken(#[source] io::Error),
@@ -138,6 +158,9 @@ impl Error {
             | Self::Dial { .. }
             | Self::Deadline { .. }
             | Self::Silent { .. }
+            | Self::Password { .. }
+            | Self::TurnedAway { .. }
+            | Self::Stranger { .. }
             | Self::Closed { .. }
             | Self::Broken(_)
             | Self::Malformed(_)

@@ -168,7 +168,7 @@ async fn secure(socket: TcpStream, tls: &Tls, config: &Config) -> Result<Box<Tls
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(tls::explain(server, &error, Now::read()).unwrap_or_else(|| Error::Tls {
             server: server.to_owned(),
-            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS"),
+            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS; if it does not, write mqtt:// in the URL"),
             failure: Failure::Passing,
         })),
         Err(_) => Err(Error::Deadline { phase: "the TLS handshake", deadline }),

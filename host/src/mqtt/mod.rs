@@ -12,6 +12,7 @@
 mod backoff;
 mod connection;
 mod error;
+mod hint;
 mod interface;
 mod link;
 mod manners;

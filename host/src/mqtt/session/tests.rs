@@ -115,6 +115,18 @@ fn a_refused_connect_says_why_and_how_to_meet_it() {
 }
 
 #[test]
+fn the_server_that_is_to_be_used_instead_is_told() {
+    let moved = connack(Version::V5, &[0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, b'b']);
+    assert!(moved.to_string().contains("server moved (0x9D)") && moved.to_string().ends_with("use `b`"), "{moved}");
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let put = |_: &BrokerWire, out: &mut BytesMut| {
+        out.extend_from_slice(&[0xE0, 10, 0x9C, 8, 0x1F, 0, 1, b'w', 0x1C, 0, 1, b'b']);
+    };
+    let ended = pair.receive(put).unwrap_err();
+    assert!(ended.to_string().ends_with("the broker says: w; use `b`"), "{ended}");
+}
+
+#[test]
 fn a_refused_message_is_told_with_its_token() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     pair.session.publish(&publish(Qos::AtLeastOnce), 41).unwrap();
@@ -251,7 +263,7 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
             broker.acknowledge(Reply::Rec, 1, 0, out);
         });
         assert_eq!(strays.unwrap(), []);
-        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 4, first: Some(("PUBACK", 2)), is_early: false }));
+        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 5, first: Some(("PUBACK", 2)), is_early: false }));
         let twice = pair.receive(|broker, out| (0..2).for_each(|_| broker.acknowledge(Reply::Ack, 1, 0, out)));
         assert_eq!(twice.unwrap(), [Event::Accepted { token: 7 }]);
         assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 1, first: Some(("PUBACK", 1)), is_early: false }));
@@ -312,7 +324,7 @@ fn a_silent_broker_is_pinged_and_given_up() {
     assert_eq!(pair.sent(), [Request::Ping]);
     assert_eq!(pair.receive(|broker, out| broker.pong(out)).unwrap(), []);
     pair.session.tick(start + 14 * SECOND).unwrap();
-    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Deadline { .. })));
+    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Silent { unanswered: false, .. })));
 }
 
 #[test]
