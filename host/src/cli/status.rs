@@ -344,7 +344,7 @@ mod tests {
             "waiting",
             "6 failures",
             "for 1 h 1 min, next try in 42 s",
-            "bad user name",
+            "(0x86):",
             "3 rejected",
             "1 poison",
             "NOT WELL",
