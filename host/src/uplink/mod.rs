@@ -24,6 +24,7 @@ mod breaker;
 mod caution;
 mod dress;
 mod fallback;
+mod json;
 mod lanes;
 mod metrics;
 mod pull;
