@@ -42,6 +42,9 @@ pub struct Connection {
     stalled: Option<Instant>,
     /// While something is overdue: when to look next whether the peer takes bytes all the same.
     look: Option<Instant>,
+    /// Bytes that the peer had not taken at the first look, the ping among them: as long as there are some, its answer may be
+    /// late.
+    ahead: usize,
     paused: bool,
     manners: Option<Arc<Manners>>,
     write_deadline: Duration,
@@ -83,6 +86,7 @@ impl Connection {
             unflushed: false,
             stalled: None,
             look: None,
+            ahead: 0,
             paused: false,
             manners: None,
             write_deadline: config.deadlines.write,
@@ -286,9 +290,19 @@ impl Connection {
             return;
         }
         self.look = Some(now + LOOK);
-        // The first look is what the next one compares with.
-        if self.link.has_moved() && !is_first {
+        let acknowledged = self.link.acknowledged();
+        let unsent = self.link.queued() + self.session.output().len();
+        if is_first {
+            // What the next look compares with.
+            self.ahead = unsent;
+            return;
+        }
+        if acknowledged > 0 && self.ahead > 0 {
             self.session.moved(now);
+        }
+        // Later pings say nothing: the kernel of a broker that has frozen takes them as well.
+        self.ahead = if unsent == 0 { 0 } else { self.ahead.saturating_sub(acknowledged) };
+        if acknowledged > 0 {
             self.stalled = self.stalled.map(|_| now);
         }
     }

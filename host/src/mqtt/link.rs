@@ -35,7 +35,7 @@ pub(super) struct Link {
     stream: Stream,
     /// Name for errors.
     server: String,
-    /// Bytes given to the socket since [`Link::has_moved`] was last asked.
+    /// Bytes given to the socket since [`Link::acknowledged`] was last asked.
     written: usize,
     /// What lay in the socket then, not acknowledged by the peer.
     queued: usize,
@@ -76,16 +76,21 @@ impl Link {
         written
     }
 
-    /// Whether the peer's TCP has acknowledged bytes of ours since the last call; where the system does not say, it has not.
-    /// What TLS adds to our bytes is left out, so little may look like nothing.
-    pub(super) fn has_moved(&mut self) -> bool {
+    /// How many bytes of ours the peer's TCP has acknowledged since the last call; where the system does not say, none. What
+    /// TLS adds to our bytes is left out, so few may look like none.
+    pub(super) fn acknowledged(&mut self) -> usize {
         let socket = match &self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
         };
         let before = self.queued.saturating_add(std::mem::take(&mut self.written));
         self.queued = unacknowledged(socket).unwrap_or(before);
-        self.queued < before
+        before.saturating_sub(self.queued)
+    }
+
+    /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
     }
 
     /// Writes what TLS holds back.

@@ -217,6 +217,25 @@ async fn a_link_that_carries_something_lives_whatever_a_ping_waits_for() {
 }
 
 #[tokio::test]
+async fn a_broker_that_has_frozen_is_noticed_although_its_kernel_takes_what_comes() {
+    let (listener, mut config) = listen().await;
+    // Pings follow each other sooner than patience ends.
+    (config.keep_alive, config.deadlines.handshake) = (Duration::from_secs(2), Duration::from_secs(3));
+    let broker = tokio::spawn(async move { answer_connect(&listener, &[0x20, 3, 0, 0, 0]).await });
+    let (mut connection, _) = Connection::open(&config).await.unwrap();
+    let _frozen = broker.await.unwrap();
+    connection.publish(&message(1, Qos::AtLeastOnce), 1).unwrap();
+    let ended = timeout(Duration::from_secs(60), async {
+        loop {
+            if let Err(error) = connection.turn(&mut Vec::new()).await {
+                return error;
+            }
+        }
+    });
+    assert!(matches!(ended.await.unwrap(), Error::Silent { unanswered: true, .. }));
+}
+
+#[tokio::test]
 async fn bad_credentials_are_not_tried_again_with_3_1_1() {
     let (listener, config) = listen().await;
     let broker = tokio::spawn(async move { answer_connect(&listener, &[0x20, 3, 0, 0x86, 0]).await });

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 /// An answer within this time is soon.
-const CALM: Duration = Duration::from_millis(1_500);
+const CALM: Duration = Duration::from_millis(1_200);
 
 /// What is in flight before anything was measured. At 20 KB/s an answer takes 1.6 s.
 const FIRST_BYTES: usize = 32 << 10;
