@@ -32,6 +32,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod thin;
 mod tidy;
 mod tls;
 mod tools;
@@ -65,6 +66,7 @@ fn cases() -> Vec<Trial> {
         links::cases(),
         commands::cases(),
         fallback::cases(),
+        thin::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),
