@@ -33,6 +33,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod thin;
 mod tidy;
 mod tls;
 mod tools;
@@ -67,6 +68,7 @@ fn cases() -> Vec<Trial> {
         links::cases(),
         commands::cases(),
         fallback::cases(),
+        thin::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

@@ -48,7 +48,7 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         clean_start: role == Role::Uplink,
         keep_alive: fields.duration("keep_alive", Duration::from_secs(1)..=HOUR),
         // Each side limits one direction only; the other one carries nothing but our last will.
-        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { 1 },
+        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { u16::MAX },
         inflight: if role == Role::Uplink { port_sized(fields, "inflight") } else { 1 },
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX),
         login: login(fields),

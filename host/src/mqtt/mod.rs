@@ -12,8 +12,10 @@
 mod backoff;
 mod connection;
 mod error;
+mod hint;
 mod interface;
 mod link;
+mod manners;
 mod pause;
 mod reason;
 mod reconnect;
@@ -23,16 +25,19 @@ pub(crate) mod scripted;
 mod session;
 mod settings;
 mod tls;
+mod troubles;
 mod wire;
 
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
+pub use manners::Manners;
 pub use pause::pause_under_load;
-pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
+pub use reconnect::{Level, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
+pub use troubles::{Trouble, Troubles};
 
 use std::time::Duration;
 

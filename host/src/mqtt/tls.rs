@@ -120,7 +120,9 @@ pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error
     let (problem, failure) = match error {
         rustls::Error::InvalidCertificate(why) => certificate_problem(why, now),
         rustls::Error::AlertReceived(alert) => alert_problem(*alert),
-        rustls::Error::InvalidMessage(_) => ("the other side does not speak TLS: check the port".to_owned(), Failure::Passing),
+        rustls::Error::InvalidMessage(_) => {
+            ("the other side does not speak TLS: check the port, or write mqtt:// in the URL".to_owned(), Failure::Passing)
+        }
         other => (other.to_string(), Failure::Passing),
     };
     Some(Error::Tls { server: server.to_owned(), problem, failure })

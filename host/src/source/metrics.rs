@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::LinkMetrics;
+use crate::mqtt::{LinkMetrics, Troubles};
 
 const LABEL: &str = "source";
 
@@ -28,6 +28,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// What keeps connections from being in use.
+    pub fn troubles(&self) -> &Troubles {
+        self.link.troubles()
+    }
+
     /// Registers them.
     ///
     /// # Errors

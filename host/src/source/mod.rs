@@ -119,7 +119,7 @@ pub async fn run(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metri
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         match source.serve(connection, &established, &mut redial, &mut stop).await {
             Ok(()) => break,
-            Err(ended) => redial.lost(ended.kind(), &ended),
+            Err(ended) => redial.lost(&ended),
         }
     }
     redial.left();

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what is granted.
 
-use super::{LAST_ID, Session, unexpected};
+use super::{LAST_ID, Session};
 use crate::message::Qos;
 use crate::mqtt::{Error, Event, Subscription, wire};
 
@@ -33,7 +33,10 @@ impl Asking {
 impl Session {
     /// SUBACK came in; tells what was granted once all that was asked for with it is answered.
     pub(super) fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Result<Option<Event>, Error> {
-        let place = self.asked.iter().position(|asking| asking.has(packet_id)).ok_or_else(|| unexpected("SUBACK", packet_id))?;
+        let Some(place) = self.asked.iter().position(|asking| asking.has(packet_id)) else {
+            self.stray("SUBACK", packet_id);
+            return Ok(None);
+        };
         let asking = &mut self.asked[place];
         let Some((_, filters)) = asking.open.extract_if(.., |(id, _)| *id == packet_id).next() else { return Ok(None) };
         if filters.len() != codes.len() {
@@ -98,7 +101,9 @@ impl Session {
         let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
         if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
             self.out.truncate(before);
+            return;
         }
+        self.unsubscribing += 1;
     }
 
     fn subscribe_id(&mut self, asking: &Asking) -> Option<u16> {

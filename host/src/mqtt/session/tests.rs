@@ -118,6 +118,18 @@ fn a_refused_connect_says_why_and_how_to_meet_it() {
 }
 
 #[test]
+fn the_server_that_is_to_be_used_instead_is_told() {
+    let moved = connack(Version::V5, &[0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, b'b']);
+    assert!(moved.to_string().contains("server moved (0x9D)") && moved.to_string().ends_with("use `b`"), "{moved}");
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let put = |_: &BrokerWire, out: &mut BytesMut| {
+        out.extend_from_slice(&[0xE0, 10, 0x9C, 8, 0x1F, 0, 1, b'w', 0x1C, 0, 1, b'b']);
+    };
+    let ended = pair.receive(put).unwrap_err();
+    assert!(ended.to_string().ends_with("the broker says: w; use `b`"), "{ended}");
+}
+
+#[test]
 fn a_refused_message_is_told_with_its_token() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     pair.session.publish(&publish(Qos::AtLeastOnce), 41).unwrap();
@@ -227,7 +239,6 @@ fn a_suback_that_does_not_fit_costs_the_connection() {
     pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
     pair.sent();
     assert!(matches!(pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)), Err(Error::Protocol(_))));
-    assert!(matches!(pair.receive(|broker, out| broker.suback(9, &[1], out)), Err(Error::Protocol(_))));
 }
 
 #[test]
@@ -278,17 +289,64 @@ fn a_disconnect_says_who_took_the_session() {
 }
 
 #[test]
-fn what_nobody_waits_for_costs_the_connection() {
+fn an_answer_to_nothing_changes_nothing_and_is_counted() {
     for version in [Version::V5, Version::V311] {
-        for ack in [Reply::Ack, Reply::Rec, Reply::Comp] {
-            let (mut pair, _) = greeted(version, &Announce::default());
-            let error = pair.receive(|broker, out| broker.acknowledge(ack, 1, 0, out)).unwrap_err();
-            assert!(matches!(error, Error::Protocol(_)), "{error}");
-        }
+        let (mut pair, _) = greeted(version, &Announce::default());
+        pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
+        let strays = pair.receive(|broker, out| {
+            [Reply::Ack, Reply::Rec, Reply::Comp].into_iter().for_each(|ack| broker.acknowledge(ack, 2, 0, out));
+            broker.suback(9, &[1], out);
+            broker.acknowledge(Reply::Rec, 1, 0, out);
+        });
+        assert_eq!(strays.unwrap(), []);
+        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 5, first: Some(("PUBACK", 2)), is_early: false }));
+        let twice = pair.receive(|broker, out| (0..2).for_each(|_| broker.acknowledge(Reply::Ack, 1, 0, out)));
+        assert_eq!(twice.unwrap(), [Event::Accepted { token: 7 }]);
+        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 1, first: Some(("PUBACK", 1)), is_early: false }));
+        assert_eq!((pair.session.take_odd(), pair.sent().len()), (None, 1));
     }
+}
+
+#[test]
+fn a_second_connack_costs_the_connection() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     let again = pair.receive(|broker, out| broker.connack(0, &Announce::default(), out));
     assert!(matches!(again, Err(Error::Protocol(_))));
+}
+
+#[test]
+fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
+    use Reply::{Ack, Comp, Rec};
+    for answers in [&[Rec, Comp][..], &[Rec, Rec, Comp, Comp], &[Comp, Rec], &[Ack], &[Ack, Rec, Comp], &[Rec, Ack, Comp]] {
+        let (mut pair, _) = greeted(Version::V5, &Announce::default());
+        pair.session.publish(&publish(Qos::ExactlyOnce), 7).unwrap();
+        let events = pair.receive(|broker, out| answers.iter().for_each(|answer| broker.acknowledge(*answer, 1, 0, out)));
+        assert_eq!(events.unwrap(), [Event::Accepted { token: 7 }], "{answers:?}");
+        assert!(!pair.session.has_unanswered());
+    }
+}
+
+#[test]
+fn the_shorter_keep_alive_holds_and_none_means_our_own() {
+    for (told, seconds) in [(None, 30), (Some(0), 30), (Some(8), 8), (Some(65_535), 30)] {
+        let (pair, established) = greeted(Version::V5, &Announce { keep_alive: told, ..Announce::default() });
+        assert_eq!(established.keep_alive, seconds * SECOND, "{told:?}");
+        assert!(pair.session.due().unwrap() < pair.now + 30 * SECOND);
+    }
+}
+
+#[test]
+fn what_is_in_flight_is_bounded_in_bytes_too_but_one_message_always_goes() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    let large = Publish { payload: Bytes::from(vec![0; 60_000]), ..publish(Qos::AtLeastOnce) };
+    pair.session.publish(&large, 1).unwrap();
+    assert_eq!(pair.session.publish(&publish(Qos::AtLeastOnce), 2), Err(Unsendable::WindowFull));
+    assert!(pair.session.wants_to_measure());
+    pair.session.measure(pair.now);
+    pair.now += SECOND / 10;
+    pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out)).unwrap();
+    pair.session.publish(&large, 2).unwrap();
+    pair.session.publish(&publish(Qos::AtLeastOnce), 3).unwrap();
 }
 
 #[test]
@@ -302,7 +360,7 @@ fn a_silent_broker_is_pinged_and_given_up() {
     assert_eq!(pair.sent(), [Request::Ping]);
     assert_eq!(pair.receive(|broker, out| broker.pong(out)).unwrap(), []);
     pair.session.tick(start + 14 * SECOND).unwrap();
-    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Deadline { .. })));
+    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Silent { unanswered: false, .. })));
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn level(qos: Qos) -> QoS {
 pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> {
     let properties = v5::ConnectProperties {
         session_expiry_interval: (!config.clean_start).then_some(NEVER_EXPIRES),
-        receive_maximum: Some(config.receive_maximum.max(1)),
+        // What leaving it out means. An uplink, which nothing is sent to, says nothing: some brokers take no more than that.
+        receive_maximum: Some(config.receive_maximum.max(1)).filter(|maximum| *maximum < u16::MAX),
         ..v5::ConnectProperties::new()
     };
     let connect = v5::Connect {
