@@ -15,6 +15,7 @@ mod crash;
 mod demo;
 mod disk;
 mod fallback;
+mod field;
 mod flow;
 mod hostile;
 mod instruments;
@@ -32,6 +33,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod thin;
 mod tidy;
 mod tls;
 mod tools;
@@ -48,6 +50,7 @@ fn cases() -> Vec<Trial> {
         cli::cases(),
         config::cases(),
         flow::cases(),
+        field::cases(),
         protocol::cases(),
         tls::cases(),
         hostile::cases(),
@@ -65,6 +68,7 @@ fn cases() -> Vec<Trial> {
         links::cases(),
         commands::cases(),
         fallback::cases(),
+        thin::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),
