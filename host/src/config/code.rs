@@ -61,6 +61,8 @@ pub enum Code {
     Unused,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
+    /// What a flow sends comes back to it.
+    Circle,
     /// The port of TLS without it, or the other way round.
     Port,
     /// A data folder that cannot be made.
@@ -71,7 +73,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -101,6 +103,7 @@ impl Code {
         Self::Conflict,
         Self::Unused,
         Self::PluginKey,
+        Self::Circle,
         Self::Port,
         Self::DataDir,
         Self::Plugin,
@@ -138,15 +141,16 @@ impl Code {
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
-            Self::Port => "TG0217",
-            Self::DataDir => "TG0218",
+            Self::Circle => "TG0217",
+            Self::Port => "TG0218",
+            Self::DataDir => "TG0219",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused | Self::Port)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Port)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

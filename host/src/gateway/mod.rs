@@ -47,6 +47,7 @@ use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
 use crate::telemetry::sink;
 use crate::versions::Versions;
+use crate::{source, uplink};
 
 use audit::Audit;
 use door::Doors;
@@ -165,7 +166,9 @@ fn run_here(config: Config, origin: Sources, standing: Standing, signals: Signal
         spool: Arc::clone(&spool),
         standing: standing.clone(),
     };
-    let gateway = Gateway { config, registry, metrics, spool, doors, failed, mint, versions, standing };
+    let sources = source::Metrics::new(&registry)?;
+    let uplinks = uplink::Metrics::new(&registry)?;
+    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions, standing };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -199,6 +202,8 @@ struct Gateway {
     config: Config,
     registry: Registry,
     metrics: Metrics,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
     spool: Arc<Spool>,
     doors: Doors,
     /// Rings when a lane has ended although nobody stopped it.
