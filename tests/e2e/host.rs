@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Plan, Watch, case, wait_until, where_possible};
+use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, case, wait_until, where_possible};
 
 use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
 use crate::tools::{json, told};
@@ -117,7 +117,7 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
     let sent = tidegate_tests::Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     ensure!(gateway.get("/livez")?.0 == 200, "not alive");
-    json(gateway.folder(), &["status"], 0)?;
+    wait_until("status answers", || json(gateway.folder(), &["status"], 0).is_ok())?;
     drop((idle, silent));
     Ok(())
 }
@@ -178,20 +178,27 @@ fn no_umask_opens_the_data_folder() -> Result<()> {
     setup.start().map(drop)
 }
 
+/// Starts it and waits until its uplink is online too: before, `status` ends with 7.
+fn online(setup: Setup) -> Result<Gateway> {
+    let gateway = setup.start()?;
+    wait_until("the uplink is online", || gateway.metric("tidegate_uplink_up", &[]) == 1.0)?;
+    Ok(gateway)
+}
+
 /// A config is broken while the gateway runs, then it is restarted twice; then the file is mended.
 /// Guarantee: what ran runs on, the start begins on what worked last, and status says so until the file is good again.
 fn a_start_on_a_broken_config_begins_on_the_last_good_one() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let good = config(&field.url(), &cloud.url(), &flow(""));
-    let gateway = Gateway::with(&good).start()?;
+    let gateway = online(Gateway::with(&good))?;
     let refused =
         |gateway: &Gateway| -> Result<bool> { Ok(!json(gateway.folder(), &["status"], 0)?["config"]["refused"].is_null()) };
     ensure!(!refused(&gateway)?, "nothing was refused yet");
     gateway.rewrite_config(&good.replace("[flow.all]", "[flow.all]\nlanse = 3"))?;
     wait_until("the refusal shows", || refused(&gateway).unwrap_or(false))?;
     let (_, setup) = gateway.stop()?;
-    let gateway = setup.start()?;
+    let gateway = online(setup)?;
     gateway.lines().wait_for(&["started on the last one that worked"])?;
     ensure!(refused(&gateway)?, "the broken file is not told");
     let (out, _) = told(gateway.folder(), &["status"], 0)?;
@@ -211,7 +218,7 @@ fn operating_needs_neither_secrets_nor_a_faultless_config() -> Result<()> {
     let login = "[uplink.cloud]\nuser = \"me\"\npassword = { credential = \"cloud-password\" }";
     let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", login);
     let setup = Gateway::with(&text).env("CREDENTIALS_DIRECTORY", &secrets.path().display().to_string());
-    let gateway = setup.start()?;
+    let gateway = online(setup)?;
     for arguments in [&["status"][..], &["parked", "list"], &["ledger"], &["plugins"], &["spool", "stat"]] {
         told(gateway.folder(), arguments, 0)?;
     }

@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::file;
 use crate::mqtt::Secret;
 
 use super::check::shown;
