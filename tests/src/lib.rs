@@ -18,6 +18,7 @@ pub mod foreign;
 pub mod gateway;
 pub mod guests;
 pub mod load;
+pub mod many;
 pub mod port;
 pub mod process;
 pub mod relay;

@@ -103,7 +103,7 @@ impl Connection {
     }
 
     /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
-    /// Maximum, counted from the oldest unacknowledged one.
+    /// Maximum, less those without an answer.
     pub fn room(&self) -> usize {
         self.session.room()
     }

@@ -22,6 +22,7 @@ mod breaker;
 mod caution;
 mod dress;
 mod fallback;
+mod json;
 mod lanes;
 mod metrics;
 mod pull;

@@ -145,7 +145,7 @@ impl Uplink {
     fn publish(&self, queue: usize, packet: Packet) -> Publish {
         let Packet { topic, payload, headers, marks, .. } = packet;
         let retain = self.retain_available && marks.has(Marks::RETAIN);
-        Publish { topic, payload, headers, qos: self.levels[queue], retain, duplicate: false }
+        Publish { topic, payload, headers, qos: self.levels[queue], retain, ..Publish::default() }
     }
 
     /// Sends the next publish of a queue that has one.

@@ -251,7 +251,11 @@ impl Uplink {
                     self.breaker.refused(Instant::now());
                 }
                 Event::Refused { code, reason, permanent: false, .. } => busy = Some(Ended::Busy { code, reason }),
-                Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
+                Event::Publish { .. }
+                | Event::Oversize { .. }
+                | Event::Unfit { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => {}
             }
         }
         if taken {

@@ -107,7 +107,10 @@ fn a_refused_connect_says_why_and_how_to_meet_it() {
     assert_eq!(connack(Version::V311, &[0x20, 2, 0, 3]).kind(), Failure::Passing);
     assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x84, 0]), Error::VersionRefused));
     assert!(matches!(connack(Version::V5, &[0x20, 2, 0, 1]), Error::VersionRefused));
-    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x77, 0]), Error::Malformed(_)));
+    // A code that no table lists, and the broker's words.
+    let error = connack(Version::V5, &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o']);
+    assert!(error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"), "{error}");
+    assert!(connack(Version::V311, &[0x20, 2, 0, 0x77]).to_string().contains("(0x77)"));
     assert!(matches!(connack(Version::V5, &[0xD0, 0]), Error::Protocol(_)));
 }
 
@@ -136,9 +139,30 @@ fn a_refused_message_is_told_with_its_token() {
 }
 
 #[test]
+fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on() {
+    let (mut pair, _) = greeted(Version::V5, &Announce::default());
+    for (id, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce), (3, Qos::AtLeastOnce), (4, Qos::ExactlyOnce)] {
+        pair.session.publish(&publish(qos), id).unwrap();
+    }
+    let events = pair.receive(|broker, out| {
+        broker.acknowledge(Reply::Ack, 1, 0x01, out);
+        broker.acknowledge(Reply::Rec, 2, 0x11, out);
+        broker.acknowledge(Reply::Comp, 2, 0x92, out);
+        broker.acknowledge(Reply::Ack, 3, 0x95, out);
+        broker.acknowledge(Reply::Rec, 4, 0xC3, out);
+    });
+    let refused =
+        |token, code, permanent| Event::Refused { token, code, reason: reason::describe_v5(code, Some("no")), permanent };
+    let accepted = |token| Event::Accepted { token };
+    assert_eq!(events.unwrap(), [accepted(1), accepted(2), refused(3, 0x95, true), refused(4, 0xC3, false)]);
+    let ended = pair.receive(|_, out| out.extend_from_slice(&[0xE0, 7, 0xB1, 5, 31, 0, 2, b'n', b'o'])).unwrap_err();
+    assert!(matches!(&ended, Error::Disconnected { code: 0xB1, reason, .. } if reason.ends_with("no")), "{ended}");
+}
+
+#[test]
 fn a_subscribe_tells_which_filters_were_refused() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce });
+    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id: None });
     pair.session.subscribe(&wanted);
     let filters = vec![("a/+".to_owned(), Qos::AtLeastOnce), ("c".to_owned(), Qos::AtLeastOnce)];
     assert_eq!(pair.sent(), [Request::Subscribe { packet_id: 0xF000, filters }]);
@@ -152,8 +176,8 @@ fn a_subscribe_tells_which_filters_were_refused() {
 #[test]
 fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
     let (mut pair, _) = greeted(Version::V5, &Announce { maximum_packet_bytes: Some(20), ..Announce::default() });
-    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce }]);
-    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
+    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
     assert_eq!(pair.sent(), []);
     let mut events = Vec::new();
     pair.session.take_ready(&mut events);
@@ -165,7 +189,7 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
 #[test]
 fn a_suback_that_does_not_fit_costs_the_connection() {
     let (mut pair, _) = greeted(Version::V311, &Announce::default());
-    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
     pair.sent();
     assert!(matches!(pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)), Err(Error::Protocol(_))));
     assert!(matches!(pair.receive(|broker, out| broker.suback(9, &[1], out)), Err(Error::Protocol(_))));
@@ -204,7 +228,8 @@ fn what_a_lost_session_remembered_is_forgotten() {
     for (session_present, given) in [(true, 0), (false, 1)] {
         let (mut next, _) = greeted(Version::V5, &Announce { session_present, ..Announce::default() });
         next.session.recall(pair.session.unreleased());
-        let events = next.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out)).unwrap();
+        let again = Publish { duplicate: true, ..publish(Qos::ExactlyOnce) };
+        let events = next.receive(|broker, out| broker.publish(&again, 3, out)).unwrap();
         assert_eq!(events.len(), given, "session present: {session_present}");
     }
 }
@@ -267,7 +292,11 @@ fn mutated_streams_cost_the_connection_at_most() {
         for token in 0..4 {
             pair.session.publish(&publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]), token).unwrap();
         }
-        pair.session.subscribe(&["a", "b"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce }));
+        pair.session.subscribe(&["a", "b"].map(|filter| Subscription {
+            filter: filter.to_owned(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }));
         let mut bytes = valid_stream(version, &mut random).to_vec();
         // The stream starts with a CONNACK, which has had its turn.
         bytes.drain(..usize::from(bytes[1]) + 2);

@@ -1,7 +1,8 @@
 //! Outbound publishes without an acknowledgement, keyed by packet id.
 //!
-//! Ids are handed out one after the other, so the window is a ring: the id gives the place, no map is needed. It
-//! slides by sequence (the oldest unacknowledged publish counts to the newest), so an id is never in use twice.
+//! Ids are handed out one after the other, so the window is a ring: the id gives the place, no map is needed. The ring
+//! goes from the oldest unacknowledged publish to the newest, so an id is never in use twice; the limit counts only those
+//! without an answer, so that one whose answer never comes costs its own place and no more.
 
 use std::collections::VecDeque;
 
@@ -31,6 +32,8 @@ pub(super) struct Window {
     /// Id of the first slot.
     first: u16,
     slots: VecDeque<Slot>,
+    /// Slots without a final answer.
+    open: usize,
     limit: usize,
 }
 
@@ -50,12 +53,12 @@ pub(super) struct Unexpected;
 impl Window {
     /// A window of `limit` publishes.
     pub(super) fn new(limit: u16) -> Self {
-        Self { first: 1, slots: VecDeque::new(), limit: usize::from(limit.min(LAST_ID)) }
+        Self { first: 1, slots: VecDeque::new(), open: 0, limit: usize::from(limit.min(LAST_ID)) }
     }
 
     /// How many more publishes fit.
     pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.slots.len())
+        self.limit.saturating_sub(self.open).min(usize::from(LAST_ID) - self.slots.len())
     }
 
     /// The id the next publish gets.
@@ -68,6 +71,7 @@ impl Window {
     pub(super) fn open(&mut self, token: u64, qos: Qos) {
         let stage = if qos == Qos::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
         self.slots.push_back(Slot { token, stage });
+        self.open += 1;
     }
 
     /// PUBACK, whatever its code.
@@ -106,6 +110,7 @@ impl Window {
         let slot = self.slot(id).filter(|slot| slot.stage == expected).ok_or(Unexpected)?;
         slot.stage = Stage::Done;
         let token = slot.token;
+        self.open -= 1;
         while self.slots.front().is_some_and(|slot| slot.stage == Stage::Done) {
             self.slots.pop_front();
             self.first = if self.first == LAST_ID { 1 } else { self.first + 1 };
@@ -144,6 +149,22 @@ mod tests {
         assert_eq!(window.puback(u16::MAX), Err(Unexpected));
     }
 
+    #[test]
+    fn one_answer_that_never_comes_costs_its_own_place_and_no_more() {
+        let mut window = Window::new(2);
+        window.open(0, Qos::AtLeastOnce);
+        for token in 1..u64::from(LAST_ID) {
+            assert_eq!(window.room(), 1, "{token}");
+            let id = window.next_id();
+            window.open(token, Qos::AtLeastOnce);
+            assert_eq!(window.puback(id), Ok(token));
+        }
+        // All ids are used up: the first one must not be given out again.
+        assert_eq!(window.room(), 0);
+        assert_eq!(window.puback(1), Ok(0));
+        assert_eq!(window.room(), 2);
+    }
+
     proptest! {
         #[test]
         fn every_token_comes_back_once_whatever_the_order(limit in 1u16..40, picks in proptest::collection::vec(any::<u16>(), 1..400)) {
@@ -155,8 +176,7 @@ mod tests {
                     window.open(token, Qos::AtLeastOnce);
                     token += 1;
                 }
-                let oldest = open[0].1;
-                prop_assert!(token - oldest <= u64::from(limit));
+                prop_assert!(open.len() <= usize::from(limit));
                 let (id, expected) = open.remove(usize::from(pick) % open.len());
                 prop_assert_eq!(window.puback(id), Ok(expected));
                 prop_assert_eq!(window.puback(id), Err(Unexpected));

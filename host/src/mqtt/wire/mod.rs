@@ -1,11 +1,12 @@
 //! Bytes to packets and back, for MQTT 5 and 3.1.1. The only folder that names rumqttc.
 //!
-//! rumqttc's codec reads CONNACK, SUBACK, DISCONNECT and acknowledgements with properties, and writes CONNECT and
-//! SUBSCRIBE. Framing is ours, since its reader may ask for more bytes after having consumed the frame: a complete
-//! frame that the codec calls incomplete is malformed. PUBLISH (`publish`) and the plain four-byte acknowledgements
-//! are ours too: they are the hot path, the head of a packet too large to keep must be read without the rest, and
-//! the codec copies topics (v4), miscounts subscription identifiers and lets properties run into the payload (v5).
+//! rumqttc's codec writes CONNECT and SUBSCRIBE. What comes in is read by us: its tables reject codes they do not list, its
+//! reader may ask for more bytes after having consumed the frame, and it copies topics (v4), miscounts subscription
+//! identifiers and lets properties run into the payload (v5). PUBLISH (`publish`) and the plain four-byte acknowledgements
+//! are the hot path, too, and the head of a packet too large to keep must be read without the rest; all other answers are
+//! in `answer`.
 
+mod answer;
 #[cfg(test)]
 pub(super) mod broker;
 mod publish;
@@ -16,7 +17,7 @@ pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use self::publish::Form;
+use self::publish::{Decoded, Form};
 use super::{Config, Error, Publish, Subscription, Unsendable};
 
 /// Bytes kept of a packet too large to take: the longest topic, 16 KiB of properties, 4 KiB of payload.
@@ -60,6 +61,12 @@ pub(super) enum Packet {
     Publish {
         publish: Publish,
         packet_id: u16,
+    },
+    /// A PUBLISH with a field that MQTT forbids; `why` names it.
+    Unfit {
+        publish: Publish,
+        packet_id: u16,
+        why: String,
     },
     /// A PUBLISH above the limit, read past; `bytes` is the size of the whole packet.
     Oversize {
@@ -186,10 +193,13 @@ impl Wire {
         if frame.is_publish() {
             bytes.advance(frame.header);
             let form = Form { version: self.version, first: frame.first };
-            return publish::decode(form, bytes.freeze())
-                .map(|(publish, packet_id)| Some(Packet::Publish { publish, packet_id }));
+            let Decoded { publish, packet_id, unfit } = publish::decode(form, bytes.freeze())?;
+            return Ok(Some(match unfit {
+                None => Packet::Publish { publish, packet_id },
+                Some(why) => Packet::Unfit { publish, packet_id, why },
+            }));
         }
-        self.control(frame, bytes).map(Some)
+        self.control(frame, &bytes).map(Some)
     }
 
     /// Bytes still to come until the packet at the front of `input` is complete, as far as that is known.
@@ -213,14 +223,14 @@ impl Wire {
             return Ok(None);
         }
         let form = Form { version: self.version, first: skip.frame.first };
-        let (mut head, packet_id) = publish::decode_head(form, Bytes::from(skip.head))?;
+        let Decoded { publish: mut head, packet_id, .. } = publish::decode_head(form, Bytes::from(skip.head))?;
         // A copy, so that four KiB do not hold the memory of the whole head.
         head.payload = Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
         head.topic = Bytes::copy_from_slice(&head.topic);
         Ok(Some(Packet::Oversize { head, packet_id, bytes: skip.frame.len() as u64 }))
     }
 
-    fn control(&self, frame: Frame, bytes: BytesMut) -> Result<Packet, Malformed> {
+    fn control(&self, frame: Frame, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
             return Ok(acknowledgement(frame.first, answer(u16::from_be_bytes([high, low]), 0, None)?));
@@ -231,10 +241,7 @@ impl Wire {
         if frame.first == UNSUBACK {
             return Ok(Packet::UnsubAck);
         }
-        match self.version {
-            Version::V5 => v5::decode(frame.first, frame.header, bytes),
-            Version::V311 => v4::decode(bytes),
-        }
+        answer::decode(self.version, frame.first, body)
     }
 
     /// Appends CONNECT.

@@ -1,10 +1,10 @@
-//! MQTT 3.1.1 by rumqttc's v4 packets.
+//! What a client of MQTT 3.1.1 sends beside messages, by rumqttc's v4 packets.
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{self, SubscribeReasonCode};
+use rumqttc::mqttbytes::v4;
 use rumqttc::mqttbytes::{QoS, v4::Packet as V4};
 
-use super::{ConnAck, Malformed, Packet};
+use super::Malformed;
 use crate::message::Qos;
 use crate::mqtt::{Config, Error, Subscription};
 
@@ -13,25 +13,6 @@ fn level(qos: Qos) -> QoS {
         Qos::AtMostOnce => QoS::AtMostOnce,
         Qos::AtLeastOnce => QoS::AtLeastOnce,
         Qos::ExactlyOnce => QoS::ExactlyOnce,
-    }
-}
-
-/// Decodes one complete frame that is neither PUBLISH nor an acknowledgement.
-pub(super) fn decode(mut frame: BytesMut) -> Result<Packet, Malformed> {
-    // `InsufficientBytes` from a complete frame is as malformed as the rest.
-    match V4::read(&mut frame, usize::MAX) {
-        Ok(V4::ConnAck(ack)) => {
-            Ok(Packet::ConnAck(ConnAck { session_present: ack.session_present, code: ack.code as u8, ..ConnAck::default() }))
-        }
-        Ok(V4::SubAck(ack)) => {
-            let code = |code: &SubscribeReasonCode| match code {
-                SubscribeReasonCode::Success(qos) => *qos as u8,
-                SubscribeReasonCode::Failure => 0x80,
-            };
-            Ok(Packet::SubAck { packet_id: ack.pkid, codes: ack.return_codes.iter().map(code).collect() })
-        }
-        Ok(_) => Err(Malformed("a packet that has no place in MQTT 3.1.1, or of the wrong length")),
-        Err(_) => Err(Malformed("a packet that does not parse as MQTT 3.1.1")),
     }
 }
 

@@ -1,10 +1,10 @@
-//! MQTT 5 by rumqttc's v5 packets.
+//! What a client of MQTT 5 sends beside messages, by rumqttc's v5 packets.
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{self, Packet as V5};
 
-use super::{Answer, ConnAck, Malformed, Packet, acknowledgement, answer};
+use super::Malformed;
 use crate::message::Qos;
 use crate::mqtt::{Config, Error, Subscription};
 
@@ -17,81 +17,6 @@ fn level(qos: Qos) -> QoS {
         Qos::AtLeastOnce => QoS::AtLeastOnce,
         Qos::ExactlyOnce => QoS::ExactlyOnce,
     }
-}
-
-/// Decodes one complete frame that is neither PUBLISH nor a plain acknowledgement.
-///
-/// By hand, since the codec cannot: the two-byte CONNACK of a 3.1.1 server, DISCONNECT without a reason code and
-/// with nothing but one.
-pub(super) fn decode(first: u8, header: usize, mut frame: BytesMut) -> Result<Packet, Malformed> {
-    let body = &frame[header..];
-    // The place of the reason code differs by packet; the codec checks it and hides it in an enum.
-    let (second, third) = (body.get(1).copied().unwrap_or(0), body.get(2).copied().unwrap_or(0));
-    match (first, body) {
-        (0x20, [flags, code]) => {
-            return Ok(Packet::ConnAck(ConnAck {
-                session_present: flags & 1 == 1,
-                code: *code,
-                legacy: true,
-                ..ConnAck::default()
-            }));
-        }
-        (0xE0, []) => return Ok(Packet::Disconnect { code: 0, words: None }),
-        (0xE0, [code]) => return Ok(Packet::Disconnect { code: *code, words: None }),
-        _ => {}
-    }
-    let code = body.first().copied().unwrap_or(0);
-    // `InsufficientBytes` from a complete frame is as malformed as the rest.
-    let packet = V5::read(&mut frame, None).map_err(|_| Malformed("a packet that does not parse as MQTT 5"))?;
-    match packet {
-        V5::ConnAck(ack) => connack(ack, second),
-        V5::Disconnect(end) => Ok(Packet::Disconnect { code, words: end.properties.and_then(|told| told.reason_string) }),
-        V5::SubAck(ack) => Ok(Packet::SubAck { packet_id: ack.pkid, codes: subscribe_codes(&ack.return_codes) }),
-        other => answered(other, third).map(|answer| acknowledgement(first, answer)),
-    }
-}
-
-fn answered(packet: V5, code: u8) -> Result<Answer, Malformed> {
-    match packet {
-        V5::PubAck(ack) => answer(ack.pkid, code, ack.properties.and_then(|told| told.reason_string)),
-        V5::PubRec(ack) => answer(ack.pkid, code, ack.properties.and_then(|told| told.reason_string)),
-        V5::PubRel(ack) => answer(ack.pkid, code, ack.properties.and_then(|told| told.reason_string)),
-        V5::PubComp(ack) => answer(ack.pkid, code, ack.properties.and_then(|told| told.reason_string)),
-        _ => Err(Malformed("a packet that was not asked for")),
-    }
-}
-
-fn connack(ack: v5::ConnAck, code: u8) -> Result<Packet, Malformed> {
-    let mut packet = ConnAck { session_present: ack.session_present, code, ..ConnAck::default() };
-    if let Some(told) = ack.properties {
-        if told.receive_max == Some(0) || told.max_packet_size == Some(0) {
-            return Err(Malformed("CONNACK with a limit of 0"));
-        }
-        packet.words = told.reason_string;
-        packet.receive_maximum = told.receive_max;
-        packet.maximum_packet_bytes = told.max_packet_size;
-        packet.maximum_qos = told.max_qos;
-        packet.retain_available = told.retain_available.map(|available| available != 0);
-        packet.keep_alive = told.server_keep_alive;
-    }
-    Ok(Packet::ConnAck(packet))
-}
-
-fn subscribe_codes(codes: &[v5::SubscribeReasonCode]) -> Vec<u8> {
-    use v5::SubscribeReasonCode as Code;
-    let number = |code: &Code| match code {
-        Code::Success(qos) => *qos as u8,
-        Code::Failure | Code::Unspecified => 0x80,
-        Code::ImplementationSpecific => 0x83,
-        Code::NotAuthorized => 0x87,
-        Code::TopicFilterInvalid => 0x8F,
-        Code::PkidInUse => 0x91,
-        Code::QuotaExceeded => 0x97,
-        Code::SharedSubscriptionsNotSupported => 0x9E,
-        Code::SubscriptionIdNotSupported => 0xA1,
-        Code::WildcardSubscriptionsNotSupported => 0xA2,
-    };
-    codes.iter().map(number).collect()
 }
 
 /// Appends CONNECT. No maximum packet size is announced: the broker would drop larger messages without a word,

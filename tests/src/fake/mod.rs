@@ -1,4 +1,13 @@
-//! A broker that keeps to a script: what a real one would never send, or not when a test needs it.
+//! Brokers that a real one would never be, or not when a test needs it.
+//!
+//! - [`FakeBroker`] plays the same [`Step`]s with whoever dials: for what comes before the first message.
+//! - [`PickyBroker`] meets each publish by [`Rule`], and keeps account: for an upstream.
+
+pub mod packet;
+mod picky;
+
+pub use packet::{CONNACK_V5, CONNACK_V311, take_frame};
+pub use picky::{Deed, Noted, PickyBroker, Rule, Terms, Which};
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -105,22 +114,3 @@ fn await_packet(stream: &mut TcpStream, input: &mut Vec<u8>, kind: u8) -> bool {
         }
     }
 }
-
-/// Takes a whole packet from the front.
-pub fn take_frame(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut length = 0;
-    for place in 0..4 {
-        let byte = *input.get(1 + place)?;
-        length |= usize::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            let end = 2 + place + length;
-            return (input.len() >= end).then(|| input.drain(..end).collect());
-        }
-    }
-    None
-}
-
-/// CONNACK of MQTT 5: accepted, no session, no properties.
-pub const CONNACK_V5: [u8; 5] = [0x20, 3, 0, 0, 0];
-/// CONNACK of MQTT 3.1.1: accepted, no session.
-pub const CONNACK_V311: [u8; 4] = [0x20, 2, 0, 0];

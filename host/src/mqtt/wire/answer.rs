@@ -1,0 +1,108 @@
+//! What a broker answers: CONNACK, PUBACK and its kin, SUBACK, DISCONNECT. By hand, since the codec knows only the codes of
+//! its tables: any number is an answer, from 0x80 on a refusal and below it success (MQTT 5, 2.4), and its words count too.
+
+use super::publish::Fields;
+use super::{Answer, ConnAck, Malformed, Packet, Version};
+
+const NOT_ASKED_FOR: Malformed = Malformed("a packet that was not asked for");
+
+/// Decodes the body of a packet that is neither PUBLISH nor a plain acknowledgement.
+pub(super) fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet, Malformed> {
+    let mut fields = Fields(body);
+    match (first >> 4, version) {
+        (2, Version::V311) => old_connack(&mut fields).map(Packet::ConnAck),
+        (2, Version::V5) => connack(body).map(Packet::ConnAck),
+        (4..=7, Version::V5) => answer(&mut fields).map(|answer| super::acknowledgement(first, answer)),
+        (9, _) => suback(version, &mut fields),
+        (14, Version::V5) => {
+            let code = if fields.is_empty() { 0 } else { fields.u8()? };
+            Ok(Packet::Disconnect { code, words: words(&mut fields)? })
+        }
+        _ => Err(NOT_ASKED_FOR),
+    }
+}
+
+fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
+    let (flags, code) = (fields.u8()?, fields.u8()?);
+    if !fields.is_empty() {
+        return Err(Malformed("a CONNACK of the wrong length"));
+    }
+    Ok(ConnAck { session_present: flags & 1 == 1, code, ..ConnAck::default() })
+}
+
+fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
+    let mut fields = Fields(body);
+    let (flags, code) = (fields.u8()?, fields.u8()?);
+    let mut ack = ConnAck { session_present: flags & 1 == 1, code, legacy: body.len() == 2, ..ConnAck::default() };
+    if ack.legacy {
+        return Ok(ack);
+    }
+    for property in properties(&mut fields)? {
+        match property {
+            Property::Number(0x21, value) => ack.receive_maximum = u16::try_from(value).ok(),
+            Property::Number(0x27, value) => ack.maximum_packet_bytes = Some(value),
+            Property::Number(0x24, value) => ack.maximum_qos = u8::try_from(value).ok(),
+            Property::Number(0x25, value) => ack.retain_available = Some(value != 0),
+            Property::Number(0x13, value) => ack.keep_alive = u16::try_from(value).ok(),
+            Property::Text(0x1F, text) => ack.words = Some(text),
+            Property::Number(..) | Property::Text(..) => {}
+        }
+    }
+    if ack.receive_maximum == Some(0) || ack.maximum_packet_bytes == Some(0) {
+        return Err(Malformed("CONNACK with a limit of 0"));
+    }
+    Ok(ack)
+}
+
+fn answer(fields: &mut Fields<'_>) -> Result<Answer, Malformed> {
+    let packet_id = fields.u16()?;
+    let code = if fields.is_empty() { 0 } else { fields.u8()? };
+    super::answer(packet_id, code, words(fields)?)
+}
+
+fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed> {
+    let packet_id = fields.u16()?;
+    if version == Version::V5 {
+        properties(fields)?;
+    }
+    if fields.is_empty() {
+        return Err(Malformed("a SUBACK without a code"));
+    }
+    Ok(Packet::SubAck { packet_id, codes: fields.0.to_vec() })
+}
+
+/// The reason string among the properties that end a packet, if there are any.
+fn words(fields: &mut Fields<'_>) -> Result<Option<String>, Malformed> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let text = |property| if let Property::Text(0x1F, text) = property { Some(text) } else { None };
+    Ok(properties(fields)?.into_iter().find_map(text))
+}
+
+/// A property by its id; those that say nothing to us are left out.
+enum Property {
+    Number(u8, u32),
+    Text(u8, String),
+}
+
+fn properties(fields: &mut Fields<'_>) -> Result<Vec<Property>, Malformed> {
+    let length = fields.variable()?;
+    let mut fields = Fields(fields.take(length)?);
+    let mut found = Vec::new();
+    while !fields.is_empty() {
+        let id = fields.u8()?;
+        match id {
+            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => found.push(Property::Number(id, u32::from(fields.u8()?))),
+            0x13 | 0x21..=0x23 => found.push(Property::Number(id, u32::from(fields.u16()?))),
+            0x02 | 0x11 | 0x18 | 0x27 => found.push(Property::Number(id, fields.u32()?)),
+            0x0B => drop(fields.variable()?),
+            0x26 => drop((fields.bytes()?, fields.bytes()?)),
+            0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
+                found.push(Property::Text(id, String::from_utf8_lossy(fields.bytes()?).into_owned()));
+            }
+            _ => return Err(Malformed("a property that MQTT 5 does not have")),
+        }
+    }
+    Ok(found)
+}
