@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod disk;
 mod fallback;
+mod field;
 mod flow;
 mod hostile;
 mod instruments;
@@ -33,6 +34,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod thin;
 mod tidy;
 mod tls;
 mod tools;
@@ -49,6 +51,7 @@ fn cases() -> Vec<Trial> {
         cli::cases(),
         config::cases(),
         flow::cases(),
+        field::cases(),
         protocol::cases(),
         tls::cases(),
         hostile::cases(),
@@ -66,6 +69,7 @@ fn cases() -> Vec<Trial> {
         links::cases(),
         commands::cases(),
         fallback::cases(),
+        thin::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),

@@ -25,6 +25,7 @@ pub mod relay;
 pub mod sample;
 pub mod source_text;
 pub mod tally;
+pub mod thin;
 pub mod upstream;
 pub mod usage;
 pub mod wait;

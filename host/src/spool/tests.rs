@@ -45,6 +45,7 @@ pub(super) fn config(path: &Path) -> Config {
         head_bytes: 1 << 20,
         chunk_bytes: 400,
         cache_bytes: 1 << 20,
+        memory_bytes: usize::MAX,
         reserve_bytes: 0,
         dead_letters: 100,
         gap_topic: None,
@@ -461,6 +462,35 @@ fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays()
     let left = bench.numbers();
     assert_eq!((left[0], left[left.len() - 1], left.len() as u64), (0, 499, queue.in_ram));
     assert_eq!(bench.shared.metrics.dropped.with_label_values(&["spool-full", "cloud", "telemetry"]).get(), queue.dropped);
+}
+
+#[test]
+fn all_queues_and_letters_share_what_memory_allows_and_over_it_what_nobody_waits_for_is_given_up() {
+    let folder = tempdir();
+    let mut bench = Bench::open(Config { memory_bytes: 20_000, ..config(folder.path()) });
+    let settled = Arc::new(Settled::default());
+    let mut bursts = Vec::new();
+    let mut number = 0;
+    while bench.shared.has_room() {
+        let burst = Burst::new(Arc::clone(&settled), [1, 1]);
+        bench.append(number, Some(burst.receipt(0)));
+        bench.shared.park(vec![letter(number, Some(burst.receipt(1)))]);
+        bursts.push(burst);
+        number += 1;
+    }
+    let with_receipts = bench.queue().in_ram;
+    assert!(with_receipts > 10 && bench.shared.account().ram_bytes >= 20_000);
+    for more in 0..50 {
+        bench.append(number + more, None);
+    }
+    assert_eq!((bench.queue().in_ram, bench.queue().dropped), (with_receipts, 50), "what has a receipt stays");
+    let dropped = bench.shared.metrics.dropped.with_label_values(&["memory-full", "cloud", "telemetry"]).get();
+    assert_eq!(dropped, 50);
+    assert!(
+        bench.shared.ledger().iter().any(|entry| (entry.reason, entry.count) == (crate::message::LossReason::MemoryFull, 50))
+    );
+    assert!(bench.commit() && bench.shared.has_room() && bursts.iter().all(|burst| burst.all_settled()));
+    assert_eq!(bench.shared.account().ram_bytes, 0);
 }
 
 #[test]
