@@ -44,6 +44,7 @@ use crate::message::Mint;
 use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
+use crate::{source, uplink};
 
 use audit::Audit;
 use door::Doors;
@@ -133,7 +134,9 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         recordings,
         spool: Arc::clone(&spool),
     };
-    let gateway = Gateway { config, registry, metrics, spool, doors, failed, mint, versions };
+    let sources = source::Metrics::new(&registry)?;
+    let uplinks = uplink::Metrics::new(&registry)?;
+    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -154,6 +157,8 @@ struct Gateway {
     config: Config,
     registry: Registry,
     metrics: Metrics,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
     spool: Arc<Spool>,
     doors: Doors,
     /// Rings when a lane has ended although nobody stopped it.
