@@ -28,6 +28,7 @@ pub mod status;
 mod supervise;
 mod threads;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,7 +177,8 @@ impl Gateway {
         let control = self.control(live.desk(), control_stops);
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
-        eprintln!("admin http://{address}");
+        // On a full disk there may be nobody to read it.
+        let _ = writeln!(std::io::stderr(), "admin http://{address}");
         tracing::info!(%address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);
