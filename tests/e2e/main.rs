@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::guests as guest;
 
+mod brokers;
 mod candidates;
 mod cli;
 mod clock;
@@ -77,6 +78,7 @@ fn cases() -> Vec<Trial> {
         disk::cases(),
         slow::cases(),
         clock::cases(),
+        brokers::cases(),
         demo::cases(),
         tools::cases(),
     ];

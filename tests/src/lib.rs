@@ -14,6 +14,7 @@ pub mod convert;
 pub mod cut;
 pub mod disk;
 pub mod fake;
+pub mod foreign;
 pub mod gateway;
 pub mod guests;
 pub mod load;

@@ -158,12 +158,12 @@ impl Lane {
         self.stages.iter().any(Stage::is_waited_for)
     }
 
-    fn next_due(&self, is_held: bool) -> Option<Instant> {
+    fn next_due(&mut self, is_held: bool) -> Option<Instant> {
         if !is_held {
             return self.stages.iter().filter_map(Stage::next_due).min();
         }
         let now = Now::read();
-        self.stages.iter().filter_map(|stage| stage.next_due_held(now)).min()
+        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(now)).min()
     }
 
     /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.

@@ -107,6 +107,8 @@ struct Handlers {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// A file that may not grow further is an error of its write, and not the end.
+    _file_limit: Signal,
 }
 
 impl Handlers {
@@ -115,6 +117,7 @@ impl Handlers {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

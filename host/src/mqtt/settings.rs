@@ -225,7 +225,7 @@ pub(super) mod tests {
         };
         assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
         assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
-        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("too large"));
+        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("are read at most"));
         assert!(Secret::read(folder.path()).is_err() && Secret::read(&folder.path().join("none")).is_err());
     }
 

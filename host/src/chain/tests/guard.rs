@@ -285,7 +285,7 @@ fn names_and_lines_are_the_plugins_over_all_of_its_instances() {
         run(&rig, "d1", &[format!("name:n{round}").as_str(), "trap"]);
     }
     let families = rig.registry.gather();
-    let own = families.iter().find(|family| family.name() == "tidegate_plugin_counter_total").unwrap();
+    let own = families.iter().find(|family| family.name() == "tidegate_plugin_counted_total").unwrap();
     assert_eq!(own.get_metric().len(), 32);
     assert!(rig.metric("tidegate_plugin_metric_updates_refused_total", &[]) >= 8.0);
     assert!(rig.metric("tidegate_plugin_log_lines_dropped_total", &[]) >= 40.0);
