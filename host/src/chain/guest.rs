@@ -2,7 +2,7 @@
 //! ring with the last it wrote.
 //!
 //! Time and random numbers are the host's, so that runs can be repeated: the clocks stand still during a call and
-//! show the batch's time; random numbers come from a generator seeded by the plugin's name and lane, so that two versions
+//! show the batch's time, the monotonic one the time the gateway has run; random numbers come from a generator seeded by the plugin's name and lane, so that two versions
 //! side by side draw the same. They are not secret.
 
 use std::collections::{HashMap, VecDeque};
@@ -18,7 +18,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
 use super::metrics::PluginMetrics;
-use super::settings::Limits;
+use super::plugin::Place;
+use super::settings::{Limits, Topics};
 
 /// Bytes of stdout and stderr that are kept.
 const RING_BYTES: usize = 4 << 10;
@@ -43,6 +44,8 @@ pub(super) struct Guest {
     table: ResourceTable,
     /// The host's time, microseconds since 1970.
     pub(super) now_us: u64,
+    /// Time the gateway has run, over restarts, microseconds: it never jumps.
+    pub(super) running_us: u64,
     /// How long the call under way may take.
     pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
@@ -52,12 +55,15 @@ pub(super) struct Guest {
     pub(super) log: LogRate,
     pub(super) metrics: PluginMetrics,
     pub(super) lane: usize,
+    /// What its flow takes.
+    pub(super) topics: Arc<Topics>,
     pub(super) counters: HashMap<String, IntCounter>,
     pub(super) gauges: HashMap<String, Gauge>,
 }
 
 impl Guest {
-    pub(super) fn new(limits: &Limits, metrics: PluginMetrics, lane: usize, seed: u64) -> Self {
+    pub(super) fn new(place: Place<'_>, seed: u64) -> Self {
+        let Place { limits, metrics, lane, .. } = place;
         let output = Ring::default();
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(lane as u64));
         let mut wasi = WasiCtx::builder();
@@ -76,13 +82,15 @@ impl Guest {
             wasi: wasi.build(),
             table,
             now_us: 0,
+            running_us: 0,
             allowance: Allowance { time: limits.call_time, since: None },
             muted: false,
             budget: Budget::new(limits),
             output,
             log: LogRate { per_second: limits.log_lines_per_second, ..LogRate::default() },
-            metrics,
+            metrics: metrics.clone(),
             lane,
+            topics: Arc::clone(place.topics),
             counters: HashMap::new(),
             gauges: HashMap::new(),
         }

@@ -117,17 +117,18 @@ fn tried(
 ) -> Result<Inspection, Error> {
     let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
     let (metrics, limits) = (metrics.plugin(&"inspected".into(), &"inspected".into()), Limits::default());
-    let mut instance = match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0 }) {
-        Ok(instance) => instance,
-        Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),
-    };
+    let mut instance =
+        match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0, topics: &Arc::default() }) {
+            Ok(instance) => instance,
+            Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),
+        };
     instance.mute(true);
     let memory_bytes = Some(instance.memory_bytes());
-    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), Now::read().wall_us) {
+    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), Now::read()) {
         Ok(Ok(setup)) => Ok(Asked {
+            state_version: setup.state_version(),
             ports: setup.ports,
             tick_every: (setup.tick_every_us > 0).then(|| Duration::from_micros(setup.tick_every_us)),
-            state_version: setup.state_version,
             memory_bytes: instance.memory_bytes(),
         }),
         Ok(Err(why)) => Err(why),

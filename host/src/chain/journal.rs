@@ -2,19 +2,20 @@
 //! again. Bounded: whoever keeps one saves before it is full.
 
 use super::batch::Packed;
+use crate::clock::Now;
 
 /// Something a plugin was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// A batch that ends at these lengths of words and data.
     Batch {
-        now_us: u64,
+        now: Now,
         words_end: usize,
         data_end: usize,
         messages: usize,
     },
     Tick {
-        now_us: u64,
+        now: Now,
     },
 }
 
@@ -47,7 +48,7 @@ impl Journal {
     }
 
     /// Adds a batch; what does not fit is only counted.
-    pub(super) fn push_batch(&mut self, packed: &Packed, now_us: u64) {
+    pub(super) fn push_batch(&mut self, packed: &Packed, now: Now) {
         if self.is_full() {
             self.missed += packed.len();
             return;
@@ -56,13 +57,13 @@ impl Journal {
         self.data.extend_from_slice(&packed.data);
         self.messages += packed.len();
         let (words_end, data_end) = (self.words.len(), self.data.len());
-        self.told.push(Told::Batch { now_us, words_end, data_end, messages: packed.len() });
+        self.told.push(Told::Batch { now, words_end, data_end, messages: packed.len() });
     }
 
     /// Adds a tick.
-    pub(super) fn push_tick(&mut self, now_us: u64) {
+    pub(super) fn push_tick(&mut self, now: Now) {
         if !self.is_full() {
-            self.told.push(Told::Tick { now_us });
+            self.told.push(Told::Tick { now });
         }
     }
 
@@ -119,15 +120,18 @@ mod tests {
     use super::*;
     use crate::message::Message;
 
+    fn at(wall_us: u64) -> Now {
+        Now { wall_us, uptime_us: 0 }
+    }
+
     fn batch(payloads: &[&'static str]) -> Packed {
+        let message = |payload: &&'static str| {
+            let (topic, payload) = (Bytes::from_static(b"t"), Bytes::from_static(payload.as_bytes()));
+            Message { topic, payload, ..Message::default() }
+        };
+        let messages: Vec<_> = payloads.iter().map(message).collect();
         let mut packed = Packed::default();
-        for payload in payloads {
-            packed.push(&Message {
-                topic: Bytes::from_static(b"t"),
-                payload: Bytes::from_static(payload.as_bytes()),
-                ..Message::default()
-            });
-        }
+        packed.fill(&messages, |uptime_us| uptime_us);
         packed
     }
 
@@ -135,14 +139,14 @@ mod tests {
     fn it_tells_again_what_was_told_in_order() {
         let mut journal = Journal::new(Bound::SAVE);
         let batches = [batch(&["a", "bb"]), batch(&["ccc"])];
-        journal.push_batch(&batches[0], 1);
-        journal.push_tick(2);
-        journal.push_batch(&batches[1], 3);
+        journal.push_batch(&batches[0], at(1));
+        journal.push_tick(at(2));
+        journal.push_batch(&batches[1], at(3));
         let mut packed = Packed::default();
-        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now_us: 1, messages: 2, .. })));
+        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now: Now { wall_us: 1, .. }, messages: 2, .. })));
         assert_eq!(packed, batches[0]);
-        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now_us: 2 }));
-        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now_us: 3, .. })));
+        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now: at(2) }));
+        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now: Now { wall_us: 3, .. }, .. })));
         assert_eq!(packed, batches[1]);
         assert_eq!((journal.read(3, &mut packed), journal.messages()), (None, 3));
     }
@@ -150,17 +154,17 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20 });
-        journal.push_batch(&batch(&["a", "b"]), 1);
+        journal.push_batch(&batch(&["a", "b"]), at(1));
         assert!(!journal.is_full());
-        journal.push_batch(&batch(&["c", "d"]), 2);
+        journal.push_batch(&batch(&["c", "d"]), at(2));
         assert!(journal.is_full());
-        journal.push_batch(&batch(&["e"]), 3);
+        journal.push_batch(&batch(&["e"]), at(3));
         assert_eq!((journal.messages(), journal.missed(), journal.len()), (4, 1, 2));
         journal.clear();
         assert_eq!((journal.messages(), journal.missed(), journal.is_full()), (0, 0, false));
 
         let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20 });
-        (0..5).for_each(|now| ticks.push_tick(now));
+        (0..5).for_each(|now| ticks.push_tick(at(now)));
         assert_eq!(ticks.len(), 2);
     }
 }

@@ -121,7 +121,7 @@ impl Stage {
         if !self.live.is_unkept() {
             return Ok(None);
         }
-        match self.live.take_unkept(now.wall_us) {
+        match self.live.take_unkept(now) {
             Ok(changes) if changes.is_empty() => Ok(None),
             Ok(changes) => {
                 let metrics = &self.live.version.metrics;
@@ -175,20 +175,19 @@ impl Stage {
     }
 
     fn run_batch(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
-        self.packed.clear();
         self.entries.clear();
-        let whole = items.iter().all(|item| self.packed.push(&item.message));
+        let whole = self.live.pack(&mut self.packed, items.iter().map(|item| &item.message), now);
         if whole && let Some(pair) = self.pair.take() {
             return self.run_pair(pair, items, now, outbox);
         }
         let result = if whole {
-            self.live.process(&self.packed, now.wall_us, &mut self.entries)
+            self.live.process(&self.packed, now, &mut self.entries)
         } else {
             Err(Fault::contract("a message is longer than 4 GiB"))
         };
         match result {
             Ok(answer) => {
-                outbox.take(&self.live.version, items, &answer, &self.entries);
+                outbox.take(&self.live.version, items, (&answer, &self.entries), now);
                 self.guard.succeed(&self.live.version, self.packed.len(), now);
                 Ok(())
             }
@@ -219,8 +218,8 @@ impl Stage {
             return Ok(false);
         }
         self.entries.clear();
-        match self.live.tick(now.wall_us, &mut self.entries) {
-            Ok(answer) => outbox.take_tick(&self.live.version, &clock_message(flow, now), &answer, &self.entries),
+        match self.live.tick(now, &mut self.entries) {
+            Ok(answer) => outbox.take_tick(&self.live.version, (&clock_message(flow, now), now), &answer, &self.entries),
             Err(fault) => {
                 self.report(&fault, now);
                 self.recover(now)?;
@@ -231,7 +230,7 @@ impl Stage {
 
     /// Puts a fresh instance in the place of the present one, with its state as far as it can be had.
     pub(super) fn recover(&mut self, now: Now) -> Result<(), Broken> {
-        self.live.recover(now.wall_us).map_err(|source| Broken::of(&self.live.version, source))
+        self.live.recover(now).map_err(|source| Broken::of(&self.live.version, source))
     }
 
     /// A copy of the plugin's state.
@@ -239,7 +238,7 @@ impl Stage {
         if !self.live.has_state() {
             return Ok(Snapshot::default());
         }
-        self.live.checkpoint(now.wall_us).or_else(|fault| {
+        self.live.checkpoint(now).or_else(|fault| {
             self.report(&fault, now);
             self.recover(now).map_err(|broken| broken.to_string())?;
             Err(format!("the running version does not give its state: {fault}"))
@@ -257,7 +256,7 @@ impl Stage {
     pub(super) fn join(&mut self, mut candidate: Live, origin: Origin, trial: Arc<Trial>, now: Now) -> Result<(), String> {
         if origin == Origin::Copy {
             let snapshot = self.save(now)?;
-            candidate.adopt(&snapshot, now.wall_us).map_err(|fault| fault.to_string())?;
+            candidate.adopt(&snapshot, now).map_err(|fault| fault.to_string())?;
         }
         trial.join()?;
         let (mine, yours) = (self.live.version.tick_every(), candidate.version.tick_every());

@@ -103,12 +103,12 @@ impl Frame {
             versions: Mutex::new(versions),
             tape: OnceLock::new(),
         });
-        let lanes = config.lanes.max(1);
+        let lanes = lanes(&config, &shared.versions());
         let inbox = |_| Ok(Arc::new(Inbox::new(engine.pool().seat()?, shared.metrics.waiting.clone())));
         let inboxes = (0..lanes).map(inbox).collect::<std::io::Result<_>>().map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
         let chain = Chain {
-            driver: Mutex::new(Driver::new(config.plugins, config.ports)),
+            driver: Mutex::new(Driver::new(config.plugins, config.ports, Arc::new(config.topics))),
             shared,
             inboxes,
             ended: Mutex::new(ended),
@@ -182,9 +182,19 @@ impl Frame {
     }
 }
 
+/// On how many lanes the chain runs: on one where a plugin keeps state that is not by the messages' key.
+pub(super) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
+    let Some(version) = versions.iter().find(|version| version.setup.needs_one_lane()) else { return config.lanes.max(1) };
+    if config.lanes > 1 {
+        let (flow, plugin, lanes) = (&*config.name, version.label(), config.lanes);
+        tracing::info!(flow, plugin, lanes, "the flow runs on one lane: a plugin keeps state that is not by the flow's key");
+    }
+    1
+}
+
 pub(super) fn template(config: &Config) -> Result<Option<Template>, Error> {
     let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
-    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name)).transpose().map_err(unknown)
+    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name, &config.topics)).transpose().map_err(unknown)
 }
 
 pub(super) fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
@@ -201,7 +211,8 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
     vet(plugin, &bytes, Now::read())?;
     let metrics = metrics.plugin(&config.name, &plugin.name);
     let program = program(plugin, engine, &metrics, &bytes)?;
-    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
+    let topics = &Arc::new(config.topics.clone());
+    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now: Now::read() };
     Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
 }
 

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use super::show::bytes;
 use super::{Global, Output, print, say};
+use crate::builtin;
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
 use crate::telemetry::with_causes;
 
 const EXAMPLES: &str = "\
 Examples:
+  tidegate plugin inspect builtin:filter                                     with all of its settings
   tidegate plugin inspect rule.wasm
   tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
   tidegate plugin inspect rule.wasm -o json | jq -r '.imports[].capability'
@@ -25,7 +27,7 @@ would let it in.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Inspect {
-    /// The component.
+    /// The component, or one that is compiled in: builtin:NAME.
     #[arg(value_name = "FILE")]
     component: PathBuf,
     /// Settings as JSON: configures it and tells its ports.
@@ -39,29 +41,49 @@ fn json_value(text: &str) -> Result<Value, String> {
 
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
-    let content = match std::fs::read(&arguments.component) {
+    let builtin = arguments.component.to_str().and_then(|written| written.strip_prefix("builtin:"));
+    let content = match builtin {
+        Some(name) => builtin::component(name)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| format!("no plugin `{name}` is built in; there are: {}", builtin::NAMES.join(", "))),
+        None => std::fs::read(&arguments.component)
+            .map_err(|error| format!("cannot read `{}`: {error}", arguments.component.display())),
+    };
+    let content = match content {
         Ok(content) => content,
-        Err(error) => {
-            say(&format!("error: cannot read `{}`: {error}", arguments.component.display()));
+        Err(why) => {
+            say(&format!("error: {why}"));
             return Exit::Failed;
         }
     };
-    let limits = CompileLimits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
-    let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None));
-    match engine.and_then(|engine| chain::inspect(&content, &engine, arguments.settings.as_ref())) {
+    let manual = builtin.and_then(builtin::manual);
+    match look(&content, arguments.settings.as_ref()) {
         Ok(found) => {
             print(&match global.output {
-                Output::Text => text(&found),
-                Output::Json => document(&found).to_string(),
+                Output::Text => text(&found) + &manual.map(|manual| format!("\n\n{manual}")).unwrap_or_default(),
+                Output::Json => {
+                    let mut document = document(&found);
+                    if let Some(manual) = manual {
+                        document["manual"] = manual.into();
+                    }
+                    document.to_string()
+                }
             });
             let is_good = found.refused.is_none() && !matches!(found.setup, Some(Err(_)));
             if is_good { Exit::Done } else { Exit::Plugin }
         }
-        Err(error) => {
-            say(&format!("error: {}", with_causes(&error)));
+        Err(why) => {
+            say(&format!("error: {why}"));
             Exit::Plugin
         }
     }
+}
+
+/// Looks at a component within the limits of a gateway; the error is in words.
+pub(super) fn look(content: &[u8], settings: Option<&Value>) -> Result<Inspection, String> {
+    let limits = CompileLimits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
+    let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None));
+    engine.and_then(|engine| chain::inspect(content, &engine, settings)).map_err(|error| with_causes(&error))
 }
 
 /// The capabilities among the imports, each once.

@@ -62,6 +62,10 @@ enum BuildError {
     NoComponent(PathBuf),
     #[error("`{0}` is a plain wasm module, not a component: build it with Rust 1.82 or newer")]
     PlainModule(PathBuf),
+    #[error("`{0}` builds a component that is no plugin, since it exports no `transform`: its code needs `export!(YourPlugin);`")]
+    NoExport(PathBuf),
+    #[error("`{path}` was built, and no gateway lets it in: {why}")]
+    Refused { path: PathBuf, why: String },
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
 }
@@ -99,7 +103,8 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
             if let Some(cause) = std::error::Error::source(&error) {
                 say(&format!("  because: {cause}"));
             }
-            if matches!(error, BuildError::PlainModule(_)) { Exit::Plugin } else { Exit::Failed }
+            let is_unfit = matches!(error, BuildError::PlainModule(_) | BuildError::NoExport(_) | BuildError::Refused { .. });
+            if is_unfit { Exit::Plugin } else { Exit::Failed }
         }
     }
 }
@@ -120,7 +125,7 @@ fn build(folder: &Path, quiet: bool) -> Result<Built, BuildError> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let path = messages.lines().filter_map(|line| component_of(line, &manifest)).next_back();
     let path = path.ok_or_else(|| BuildError::NoComponent(folder.to_path_buf()))?;
-    inspect(path)
+    built(path)
 }
 
 /// The component among the artefacts that a line of cargo's JSON tells of, if it is of the crate of `manifest`.
@@ -133,10 +138,18 @@ fn component_of(line: &str, manifest: &Path) -> Option<PathBuf> {
     files.map(PathBuf::from).find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
 }
 
-fn inspect(path: PathBuf) -> Result<Built, BuildError> {
+fn built(path: PathBuf) -> Result<Built, BuildError> {
     let content = fs::read(&path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
+    }
+    let found = inspect::look(&content, None);
+    let found = found.map_err(|why| BuildError::Refused { path: path.clone(), why })?;
+    if !found.has_transform {
+        return Err(BuildError::NoExport(path));
+    }
+    if let Some(why) = found.refused {
+        return Err(BuildError::Refused { path, why });
     }
     let digest = short_digest(&trust::digest(&content)).to_owned();
     Ok(Built { path, bytes: content.len(), digest })
@@ -185,6 +198,14 @@ mod tests {
         assert!(is_component(b"\0asm\x0d\0\x01\0rest"));
         assert!(!is_component(b"\0asm\x01\0\0\0rest"));
         assert!(!is_component(b"\0asm"));
+    }
+
+    #[test]
+    fn a_component_without_the_export_is_no_plugin() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), b"\0asm\x0d\0\x01\0").unwrap();
+        let error = built(file.path().to_owned()).unwrap_err();
+        assert!(matches!(error, BuildError::NoExport(_)) && error.to_string().contains("export!(YourPlugin)"), "{error}");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub enum Code {
     Conflict,
     /// Defined, and used by nothing.
     Unused,
+    /// Topics of which nothing says which part is the device's name.
+    Nameless,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
@@ -67,7 +69,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -97,6 +99,7 @@ impl Code {
         Self::Conflict,
         Self::Unused,
         Self::PluginKey,
+        Self::Nameless,
         Self::Plugin,
     ];
 
@@ -132,13 +135,14 @@ impl Code {
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
+            Self::Nameless => "TG0217",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Nameless)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

@@ -16,7 +16,7 @@ use crate::chain::outbox::{Ends, Item, Outbox};
 use crate::chain::settings::{Config, OnError};
 use crate::chain::stage::{Broken, Stage};
 use crate::chain::version::Version;
-use crate::chain::{Error, start};
+use crate::chain::{Error, Seat, start};
 use crate::clock::Now;
 use crate::message::{Message, Mint, QueueId, hexadecimal};
 
@@ -47,6 +47,11 @@ pub(super) struct Side {
 }
 
 impl Side {
+    /// On how many lanes its plugins can run.
+    pub(super) fn lanes(&self) -> usize {
+        start::lanes(&self.config, &self.versions)
+    }
+
     pub(super) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (start::template(config)?, start::out(config)?);
@@ -59,11 +64,15 @@ impl Side {
             }
             Guard::new(&config, plugin, lane, Arc::default())
         };
-        let stage =
-            |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(version, engine, lane, player.begins_us) {
-                Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
-                Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
-            };
+        let stage = |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(
+            version,
+            engine,
+            Seat { lane, lanes: player.lanes },
+            Now { wall_us: player.begins_us, uptime_us: 0 },
+        ) {
+            Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
+            Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
+        };
         let lane = |lane| {
             versions.iter().enumerate().map(|(plugin, version)| stage(lane, plugin, version)).collect::<Result<Vec<_>, _>>()
         };

@@ -199,3 +199,15 @@ fn what_a_component_is_is_told_without_running_a_flow() {
     assert_eq!((setup.ports, setup.tick_every), (vec!["alarms".to_owned()], Some(Duration::from_millis(1))));
     assert!(found.memory_bytes > Some(0) && found.digest.len() == 64);
 }
+
+#[test]
+fn a_payload_that_lacks_a_value_is_no_reason_for_a_quarantine() {
+    let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
+    for (bad, left) in [("lacks", vec!["x 1".to_owned()]), ("reject", Vec::new())] {
+        let rig = Rig::new(Config { quarantine, ..config(vec![plugin("probe", "")]) });
+        for _ in 0..5 {
+            assert!(rig.payloads("d1", &[bad]).is_empty());
+        }
+        assert_eq!(rig.payloads("d1", &["x"]), left, "{bad}");
+    }
+}

@@ -216,6 +216,42 @@ fn a_plugin_built_on_the_sdk_reads_and_writes_the_same_words() {
 }
 
 #[test]
+fn what_a_plugin_makes_of_its_own_does_not_expire_with_its_cause() {
+    let rig = Rig::of("ports");
+    let cause = |payload: &'static [u8]| Message {
+        topic: Bytes::from_static(b"devices/d1"),
+        key: Span { offset: 8, len: 2 },
+        headers: crate::message::with_expiry(b"", 2),
+        payload: Bytes::from_static(payload),
+        ..Message::default()
+    };
+    let deliveries =
+        [&b"alarm"[..], b"topic", b"two", b"pass"].map(|payload| Delivery { message: cause(payload), receipt: None });
+    rig.chain.deliver(deliveries.into());
+    rig.wait("all of them", |seen| seen.appends.len() == 6);
+    let seen = rig.seen();
+    let expiring: Vec<_> =
+        seen.appends.iter().filter(|(_, message)| message.expires()).map(|(_, message)| payload(message)).collect();
+    assert_eq!(expiring, ["0", "1", "pass"]);
+    assert!(seen.appends.iter().all(|(_, message)| message.key() == b"d1"));
+    assert!(
+        seen.appends.iter().filter(|(_, message)| !message.expires()).all(|(_, message)| message.uptime_us > 0),
+        "they come now"
+    );
+}
+
+#[test]
+fn the_device_is_known_whatever_the_topic_says() {
+    let topic = Some(TopicTemplate("up/batch".to_owned()));
+    let rig = Rig::new(Config { topic, ..config(vec![plugin("probe", "")]) });
+    rig.round(&[("d1", "x"), ("d2", "x"), ("d1", "topic")]);
+    let seen = rig.seen();
+    let mut known: Vec<_> = seen.appends.iter().map(|(_, message)| (message.topic_str(), message.key())).collect();
+    known.sort_unstable();
+    assert_eq!(known, [("own/d1", &b"d1"[..]), ("up/batch", b"d1"), ("up/batch", b"d2")]);
+}
+
+#[test]
 fn many_flows_share_few_workers_and_their_code() {
     let rigs: Vec<_> = (0..60).map(|_| Rig::of("")).collect();
     let bursts: Vec<_> = rigs.iter().map(|rig| rig.send(&KEYS.map(|key| (key, "a")))).collect();
