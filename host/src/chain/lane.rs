@@ -169,14 +169,20 @@ impl Lane {
             // Several may have come of one message.
             let mut last = None;
             let mut origins = 0;
+            let mut several = Vec::new();
             for mut item in held {
-                if item.origin != NO_ORIGIN && last.replace(item.origin) != Some(item.origin) {
-                    origins += 1;
+                if item.origin != NO_ORIGIN {
+                    if last.replace(item.origin) == Some(item.origin) {
+                        several.push(origins - 1);
+                    } else {
+                        origins += 1;
+                    }
+                    item.origin = origins - 1;
                 }
-                item.origin = if item.origin == NO_ORIGIN { NO_ORIGIN } else { origins - 1 };
                 self.items.push(item);
             }
             self.outbox.begin(origins as usize);
+            several.into_iter().for_each(|origin| self.outbox.spread(origin));
             self.run_from(first, now)?;
         }
         Ok(())
@@ -252,6 +258,7 @@ impl Lane {
             receipt: delivery.receipt,
             origin: origin as u32,
             own_topic: false,
+            sender: None,
         };
         self.items.extend(self.batch.drain(..).enumerate().map(item));
         if let Some(quarantine) = &mut self.quarantine {
@@ -317,7 +324,7 @@ impl Lane {
         self.items.clear();
         let item = |(origin, letter): (usize, Returned)| {
             let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
-            Item { message, receipt, origin: origin as u32, own_topic }
+            Item { message, receipt, origin: origin as u32, own_topic, sender: None }
         };
         self.items.extend(letters.into_iter().enumerate().map(item));
         self.run_from(first, now)

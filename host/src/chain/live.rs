@@ -2,13 +2,15 @@
 //! nothing was brought to yet has no instance: a flow that is idle from its start costs next to nothing.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Seat;
-use super::batch::{Answer, Entry, Packed, Shape, unpack};
+use super::batch::{Answer, Entry, Packed, unpack};
 use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
 use super::journal::{Bound, Journal, Told};
 use super::plugin::{Instance, Place};
+use super::series::Series;
 use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
 use crate::clock::Now;
@@ -91,31 +93,34 @@ impl Live {
     /// # Errors
     /// The instance is then void: [`Live::recover`] comes next.
     pub(super) fn process(&mut self, packed: &Packed, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let answer = {
-            let _timer = (!self.muted).then(|| self.version.metrics.call_seconds.start_timer());
-            self.instance(now)?.process(packed, now)?
-        };
-        unpack(&answer, self.shape(Some(packed.len())), entries)?;
+        let begun = Instant::now();
+        let result = self.instance(now)?.process(packed, now);
+        let taken = begun.elapsed();
+        if !self.muted {
+            self.version.metrics.call_seconds.observe(taken.as_secs_f64());
+        }
+        let answer = result?;
+        unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.has_state() {
-            self.note_batch(packed, now)?;
+            self.note_batch(packed, now, taken)?;
         }
         self.recycle_if_grown(now)?;
         Ok(answer)
     }
 
     /// Takes a batch into what can be had back after a fault.
-    fn note_batch(&mut self, packed: &Packed, now: Now) -> Result<(), Fault> {
+    fn note_batch(&mut self, packed: &Packed, now: Now, taken: Duration) -> Result<(), Fault> {
         self.batches += 1;
         // Where there are several lanes, state under a key of another lane would be another one's over a restart, or count
         // beside it: that is to be seen with the first messages, so the first saves come early.
         if self.seat.lanes == 1 || !self.batches.is_power_of_two() || self.patience > 0 {
-            self.journal.push_batch(packed, now);
+            self.journal.push_batch(packed, now, taken);
             return self.move_save_point(now);
         }
         match self.save(self.next_extent(), now) {
             Err(fault) if fault.kind != FaultKind::Misplaced => {
-                self.journal.push_batch(packed, now);
+                self.journal.push_batch(packed, now, taken);
                 self.go_on_unsaved(fault, now)
             }
             saved => saved,
@@ -127,11 +132,13 @@ impl Live {
     /// # Errors
     /// As [`Live::process`].
     pub(super) fn tick(&mut self, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
         let answer = self.instance(now)?.tick(now)?;
-        unpack(&answer, self.shape(None), entries)?;
+        let taken = begun.elapsed();
+        unpack(&answer, self.version.shape(None), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.has_state() {
-            self.journal.push_tick(now);
+            self.journal.push_tick(now, taken);
             self.move_save_point(now)?;
         }
         self.recycle_if_grown(now)?;
@@ -141,11 +148,14 @@ impl Live {
     /// Shows the instance what `journal` holds, outputs discarded.
     ///
     /// # Errors
-    /// As [`Live::process`].
-    pub(super) fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
-        let (mut packed, mut entries) = (Packed::default(), Vec::new());
+    /// As [`Live::process`], or it takes too long.
+    fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
+        let (mut packed, mut entries, series) = (Packed::default(), Vec::new(), Series::begin());
         self.mute_instance(true);
         for index in 0..journal.len() {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("running the inputs since the last save again takes {why}")));
+            }
             entries.clear();
             match journal.read(index, &mut packed) {
                 Some(Told::Batch { now, .. }) => drop(self.process(&packed, now, &mut entries)?),
@@ -170,7 +180,8 @@ impl Live {
     }
 
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
-    /// since run again. What of the state cannot be had back is counted and logged; the instance then runs without.
+    /// since run again, and saves: the next fault, of the same batch perhaps, finds nothing to be run again. What of the
+    /// state cannot be had back is counted and logged; the instance then runs without.
     ///
     /// # Errors
     /// No instance can be made at all.
@@ -186,7 +197,22 @@ impl Live {
         } else if journal.missed() > 0 {
             self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
         }
-        Ok(())
+        if self.journal.len() > 0 { self.save_rebuilt(now) } else { Ok(()) }
+    }
+
+    /// One that cannot be saved is rebuilt once more, and not saved again before `patience` is over.
+    fn save_rebuilt(&mut self, now: Now) -> Result<(), Fault> {
+        if self.patience > 0 {
+            return Ok(());
+        }
+        match self.save(self.next_extent(), now) {
+            Err(fault) if !matches!(fault.kind, FaultKind::State | FaultKind::Misplaced) => {
+                self.version.metrics.error(fault.kind);
+                self.unsaved = Some(fault);
+                self.recover(now)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn renew(&mut self, now: Now) -> Result<(), Fault> {
@@ -206,7 +232,7 @@ impl Live {
 
     fn restore(&mut self, now: Now) -> Result<(), Fault> {
         let Some(instance) = &mut self.instance else { return Ok(()) };
-        instance.restore(self.snapshot.version, self.snapshot.pages(), now)
+        instance.restore(self.snapshot.versioned_pages(), now)
     }
 
     /// The state of the last save alone; if not even that works, none.
@@ -245,7 +271,7 @@ impl Live {
             return Ok(());
         }
         if !snapshot.is_empty() {
-            self.instance(now)?.restore(snapshot.version, snapshot.pages(), now)?;
+            self.instance(now)?.restore(snapshot.versioned_pages(), now)?;
         }
         self.snapshot = snapshot.clone();
         Ok(())
@@ -256,9 +282,7 @@ impl Live {
     /// # Errors
     /// The plugin refuses it, or it failed: this instance is then void.
     pub(super) fn recall(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
-        for (version, page) in pages {
-            self.instance(now)?.restore(*version, std::iter::once(page), now)?;
-        }
+        self.instance(now)?.restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
         self.save(Extent::Complete, now)?;
         let version = self.version.setup.state_version();
         if pages.iter().all(|(saved, _)| *saved == version) {
@@ -328,6 +352,7 @@ impl Live {
             let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
             return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
         };
+        let begun = Instant::now();
         let saved = instance.save(extent, self.version.limits.state_bytes, now);
         let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.check_home(&pages)?;
@@ -335,7 +360,7 @@ impl Live {
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.clear();
+        self.journal.begin_anew(Bound::after_save(begun.elapsed()));
         self.patience = 0;
         Ok(())
     }
@@ -401,7 +426,7 @@ impl Live {
     fn replacement(&self, now: Now) -> Result<Instance, Fault> {
         let mut instance = fresh(&self.version, &self.engine, self.seat.lane, now)?;
         instance.mute(self.instance.as_ref().is_some_and(Instance::is_muted));
-        instance.restore(self.snapshot.version, self.snapshot.pages(), now)?;
+        instance.restore(self.snapshot.versioned_pages(), now)?;
         Ok(instance)
     }
 
@@ -445,11 +470,6 @@ impl Live {
         let plugin = self.version.label();
         self.version.metrics.state_lost.inc_by(messages as u64);
         tracing::error!(plugin, lane = self.seat.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
-    }
-
-    fn shape(&self, inputs: Option<usize>) -> Shape {
-        let limits = &self.version.limits;
-        Shape { inputs, ports: self.version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
     }
 }
 

@@ -25,7 +25,9 @@ pub enum Unusable {
     #[error("not a WebAssembly component ({0})")]
     NotWasm(String),
     /// A module without the component's shell.
-    #[error("a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`")]
+    #[error(
+        "a core WebAssembly module, not a component: with Rust build it with `--target wasm32-wasip2`, with anything else wrap it by `wasm-tools component new`"
+    )]
     CoreModule,
     /// It does not validate or compile.
     #[error("does not compile: {0}")]

@@ -13,14 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::batch::{Packed, Shape, unpack};
 use super::change::{Change, OnRefusedState, Plan, Verify};
 use super::event::{Events, Report, State, Teller, UnderWay};
-use super::fault::{Fault, FaultKind};
+use super::fault::FaultKind;
 use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
 use super::phase::{Phase, Share};
-use super::plugin::Instance;
 use super::settings::{PluginConfig, Topics};
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
@@ -267,7 +265,8 @@ impl Swap<'_> {
             return Err(Refused::at(Step::Configure, why));
         }
         self.teller.tell(State::Linked, None, None);
-        self_test(&version, &mut instance, now).map_err(|fault| Refused::at(Step::SelfTest, fault))?;
+        let tested = version.self_test(&mut instance, now).and_then(|()| version.self_test_tick(&mut instance, now));
+        tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
@@ -318,18 +317,4 @@ impl Swap<'_> {
 
 fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
     reply.recv_timeout(ANSWER).unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
-}
-
-fn self_test(version: &Version, instance: &mut Instance, now: Now) -> Result<(), Fault> {
-    let limits = &version.limits;
-    let shape =
-        |inputs| Shape { inputs, ports: version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes };
-    instance.mute(true);
-    let answer = instance.process(&Packed::default(), now)?;
-    unpack(&answer, shape(Some(0)), &mut Vec::new())?;
-    if version.tick_every().is_some() {
-        let answer = instance.tick(now)?;
-        unpack(&answer, shape(None), &mut Vec::new())?;
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Global, Output, inspect, print, say, sign};
 use crate::exit::Exit;
 use crate::message::short_digest;
+use crate::telemetry::with_causes;
 use crate::trust;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -143,8 +144,8 @@ fn built(path: PathBuf) -> Result<Built, BuildError> {
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
     }
-    let found = inspect::look(&content, None);
-    let found = found.map_err(|why| BuildError::Refused { path: path.clone(), why })?;
+    let found = inspect::measure(&content, None);
+    let (found, _) = found.map_err(|error| BuildError::Refused { path: path.clone(), why: with_causes(&error) })?;
     if !found.has_transform {
         return Err(BuildError::NoExport(path));
     }

@@ -239,6 +239,8 @@ impl Gateway {
         let left = move || deadline.saturating_duration_since(Instant::now());
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop(deadline);
+            // All at once, so that one that takes long leaves the others their time.
+            doors.chains().iter().for_each(|(_, chain)| chain.begin_to_stop());
             let messages = doors.chains().iter().map(|(_, chain)| chain.stop(left())).sum::<usize>();
             doors.recorders().iter().for_each(|recorder| recorder.stop());
             messages

@@ -2,6 +2,7 @@
 
 mod faults;
 mod guard;
+mod hostile;
 mod replay;
 mod run;
 mod state;
