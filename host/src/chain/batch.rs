@@ -518,8 +518,8 @@ mod tests {
     #[test]
     fn words_a_later_contract_adds_are_stepped_over() {
         let mut longer = word(0, 0, [0; 3]);
-        longer.extend([77, 78]);
-        let answer = Answer { stride: 9, ..answer(&[longer], b"") };
+        longer.extend([0, 77, 78]);
+        let answer = Answer { stride: 10, ..answer(&[longer], b"") };
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
         assert_eq!(entries.len(), 1);

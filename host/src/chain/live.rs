@@ -19,6 +19,9 @@ use crate::message::{Message, Remembered};
 /// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
 const LOG_EVERY_US: u64 = 60_000_000;
 
+/// Batches that are looked at one by one, each for a foreign key of its own, after one was found.
+const SUSPECT_BATCHES: u32 = 256;
+
 /// An instance with the memory of how it came to its state.
 pub(super) struct Live {
     pub(super) version: Arc<Version>,
@@ -26,6 +29,8 @@ pub(super) struct Live {
     seat: Seat,
     /// Batches since it began.
     batches: u64,
+    /// Batches to come that are looked at one by one, since state was found under a foreign key.
+    suspect: u32,
     /// Made with the first call.
     instance: Option<Instance>,
     snapshot: Snapshot,
@@ -62,6 +67,7 @@ impl Live {
             engine,
             seat,
             batches: 0,
+            suspect: 0,
             instance,
             snapshot,
             journal,
@@ -114,7 +120,9 @@ impl Live {
         self.batches += 1;
         // Where there are several lanes, state under a key of another lane would be another one's over a restart, or count
         // beside it: that is to be seen with the first messages, so the first saves come early.
-        if self.seat.lanes == 1 || !self.batches.is_power_of_two() || self.patience > 0 {
+        let is_looked_at = self.batches.is_power_of_two() || self.suspect > 0;
+        self.suspect = self.suspect.saturating_sub(1);
+        if self.seat.lanes == 1 || !is_looked_at || self.patience > 0 {
             self.journal.push_batch(packed, now, taken);
             return self.move_save_point(now);
         }
@@ -366,11 +374,12 @@ impl Live {
     }
 
     /// Whether all keys of a save are keys of messages that come to this lane.
-    fn check_home(&self, pages: &[Page]) -> Result<(), Fault> {
+    fn check_home(&mut self, pages: &[Page]) -> Result<(), Fault> {
         if self.seat.lanes == 1 {
             return Ok(());
         }
         let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.seat.holds(key)) else { return Ok(()) };
+        self.suspect = SUSPECT_BATCHES;
         let key = String::from_utf8_lossy(key).chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
         let lanes = self.seat.lanes;
         let text = format!(

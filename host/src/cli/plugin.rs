@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Global, Output, inspect, print, say, sign};
+use crate::chain;
 use crate::exit::Exit;
 use crate::message::short_digest;
 use crate::telemetry::with_causes;
@@ -146,14 +147,19 @@ fn built(path: PathBuf) -> Result<Built, BuildError> {
     }
     let found = inspect::measure(&content, None);
     let (found, _) = found.map_err(|error| BuildError::Refused { path: path.clone(), why: with_causes(&error) })?;
-    if !found.has_transform {
-        return Err(BuildError::NoExport(path));
-    }
-    if let Some(why) = found.refused {
-        return Err(BuildError::Refused { path, why });
-    }
+    check_fit(&path, &found)?;
     let digest = short_digest(&trust::digest(&content)).to_owned();
     Ok(Built { path, bytes: content.len(), digest })
+}
+
+/// Whether a gateway would let it in.
+fn check_fit(path: &Path, found: &chain::Inspection) -> Result<(), BuildError> {
+    let path = path.to_path_buf();
+    match &found.refused {
+        _ if !found.has_transform => Err(BuildError::NoExport(path)),
+        Some(why) => Err(BuildError::Refused { path, why: why.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Components and modules begin alike and differ in the layer, bytes 6 and 7.
@@ -203,9 +209,9 @@ mod tests {
 
     #[test]
     fn a_component_without_the_export_is_no_plugin() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), b"\0asm\x0d\0\x01\0").unwrap();
-        let error = built(file.path().to_owned()).unwrap_err();
+        let engine = chain::Engine::new(chain::Limits::default().stack_bytes, chain::Workshop::in_process()).unwrap();
+        let found = chain::inspect(b"\0asm\x0d\0\x01\0", &engine, None).unwrap();
+        let error = check_fit(Path::new("p.wasm"), &found).unwrap_err();
         assert!(matches!(error, BuildError::NoExport(_)) && error.to_string().contains("export!(YourPlugin)"), "{error}");
     }
 

@@ -59,10 +59,10 @@ pub enum Code {
     Conflict,
     /// Defined, and used by nothing.
     Unused,
-    /// Topics of which nothing says which part is the device's name.
-    Nameless,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
+    /// Topics of which nothing says which part is the device's name.
+    Nameless,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
