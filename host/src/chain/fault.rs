@@ -29,13 +29,15 @@ pub enum FaultKind {
     Contract,
     /// Saved state is larger than `state_bytes`, or was refused by `restore`.
     State,
+    /// State was kept under a key whose messages go to another lane.
+    Misplaced,
     /// No instance could be made.
     Instantiate,
 }
 
 impl FaultKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
@@ -45,6 +47,7 @@ impl FaultKind {
         Self::Output,
         Self::Contract,
         Self::State,
+        Self::Misplaced,
         Self::Instantiate,
     ];
 
@@ -60,6 +63,7 @@ impl FaultKind {
             Self::Output => "output",
             Self::Contract => "contract",
             Self::State => "state",
+            Self::Misplaced => "misplaced",
             Self::Instantiate => "instantiate",
         }
     }

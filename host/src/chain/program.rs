@@ -42,7 +42,9 @@ pub enum Unusable {
     #[error("not compiled to the end: the gateway stops")]
     Unwanted,
     /// It wants something that is not granted.
-    #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
+    #[error(
+        "denied import `{0}`: a plugin may import `log`, `metrics`, `clock` and `flow` of `tidegate:plugin@0.1` and WASI 0.2"
+    )]
     DeniedImport(String),
     /// It wants what the host has, and the config does not grant.
     #[error("it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`")]

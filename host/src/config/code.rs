@@ -67,13 +67,15 @@ pub enum Code {
     Port,
     /// A data folder that cannot be made.
     DataDir,
+    /// Topics of which nothing says which part is the device's name.
+    Nameless,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -106,6 +108,7 @@ impl Code {
         Self::Circle,
         Self::Port,
         Self::DataDir,
+        Self::Nameless,
         Self::Plugin,
     ];
 
@@ -144,13 +147,14 @@ impl Code {
             Self::Circle => "TG0217",
             Self::Port => "TG0218",
             Self::DataDir => "TG0219",
+            Self::Nameless => "TG0220",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Port)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Port | Self::Nameless)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

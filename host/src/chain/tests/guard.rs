@@ -200,6 +200,17 @@ fn what_a_component_is_is_told_without_running_a_flow() {
     assert!(found.memory_bytes > Some(0) && found.digest.len() == 64);
 }
 
+#[test]
+fn a_payload_that_lacks_a_value_is_no_reason_for_a_quarantine() {
+    let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
+    for (bad, left) in [("lacks", vec!["x 1".to_owned()]), ("reject", Vec::new())] {
+        let rig = Rig::new(Config { quarantine, ..config(vec![plugin("probe", "")]) });
+        for _ in 0..5 {
+            assert!(rig.payloads("d1", &[bad]).is_empty());
+        }
+        assert_eq!(rig.payloads("d1", &["x"]), left, "{bad}");
+    }
+}
 /// One lane whose devices are judged, with a breaker that opens early.
 fn judged(plugins: Vec<PluginConfig>) -> Rig {
     let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });

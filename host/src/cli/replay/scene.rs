@@ -90,8 +90,12 @@ fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) ->
     let mut sets = vec![
         "source.recorded.url=\"mqtt://127.0.0.1\"".to_owned(),
         format!("flow.{flow}.from=\"recorded\""),
-        format!("flow.{flow}.topics=[\"{{device}}\"]"),
+        match header.topics.as_slice() {
+            [] => format!("flow.{flow}.topics=[\"{{device}}\"]"),
+            topics => format!("flow.{flow}.topics={}", Value::from(topics.to_vec())),
+        },
     ];
+    sets.extend(header.key.iter().map(|key| format!("flow.{flow}.key={}", text(&format!("{{{key}}}")))));
     for queue in header.ports.iter().flat_map(|(_, queues)| queues) {
         let Some((uplink, class)) = queue.split_once(':') else { continue };
         sets.push(format!("uplink.{}.url=\"mqtt://127.0.0.1\"", text(uplink)));
