@@ -29,7 +29,6 @@ pub mod status;
 mod supervise;
 mod threads;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
