@@ -249,7 +249,7 @@ fn a_stop_keeps_its_grace() -> Result<()> {
         for device in 0..50 {
             field.publish(&format!("bad/d{device}"), payload)?;
         }
-        wait_until("it has taken them", || gateway.metric("tidegate_source_messages_total", &[]) >= 50.0)?;
+        wait_until("it has taken them", || gateway.metric("tidegate_messages_received_total", &[]) >= 50.0)?;
         let begun = Instant::now();
         gateway.stop()?;
         // The spool is closed and the last answers are waited for behind it.

@@ -92,20 +92,33 @@ impl Deref for Program {
 
 /// The programs in use, by their digests: a component that a thousand flows run is there once.
 #[derive(Default)]
-pub(super) struct Programs(Mutex<HashMap<Digest, Weak<Linked>>>);
+pub(super) struct Programs(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    used: HashMap<Digest, Weak<Linked>>,
+    /// They stay while nobody uses them.
+    kept: Option<Vec<Program>>,
+}
 
 impl Programs {
+    /// From now on what is made stays.
+    pub(super) fn keep(&self) {
+        self.lock().kept.get_or_insert_default();
+    }
+
     fn find(&self, digest: &Digest) -> Option<Program> {
-        self.lock().get(digest)?.upgrade().map(Program)
+        self.lock().used.get(digest)?.upgrade().map(Program)
     }
 
     fn note(&self, digest: Digest, program: &Program) {
-        let mut programs = self.lock();
-        programs.retain(|_, program| program.strong_count() > 0);
-        programs.insert(digest, Arc::downgrade(&program.0));
+        let mut known = self.lock();
+        known.used.retain(|_, program| program.strong_count() > 0);
+        known.used.insert(digest, Arc::downgrade(&program.0));
+        known.kept.iter_mut().for_each(|kept| kept.push(program.clone()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Linked>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Stage {
     devices: Vec<u64>,
     /// What it is to get before anything else, in order.
     pub(super) held: Vec<Item>,
+    /// While it holds messages beside a candidate: when to look how far that is.
+    next_look: Option<Instant>,
     pub(super) lane: usize,
     logged_us: u64,
     unlogged: u64,
@@ -72,7 +74,7 @@ impl Stage {
     pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
         let (packed, entries, devices, held) = (Packed::default(), Vec::new(), Vec::new(), Vec::new());
-        let (pair, next_checkpoint, unkept_tries, logged_us, unlogged) = (None, None, 0, 0, 0);
+        let (pair, next_checkpoint, next_look, unkept_tries, logged_us, unlogged) = (None, None, None, 0, 0, 0);
         Self {
             live,
             guard,
@@ -84,6 +86,7 @@ impl Stage {
             entries,
             devices,
             held,
+            next_look,
             lane,
             logged_us,
             unlogged,
@@ -97,9 +100,15 @@ impl Stage {
     }
 
     /// The same while messages are held: time stands still for the plugins, and what is held is tried again.
-    pub(super) fn next_due_held(&self, now: Now) -> Option<Instant> {
-        let next_try = || if self.pair.is_some() { Instant::now() + HELD_LOOK } else { self.guard.next_try(now) };
-        let next_try = self.is_waited_for().then(next_try);
+    pub(super) fn next_due_held(&mut self, now: Now) -> Option<Instant> {
+        let next_try = if !self.is_waited_for() {
+            None
+        } else if self.pair.is_some() {
+            // It stands until it has come: whoever asks again must not put it off.
+            Some(*self.next_look.get_or_insert_with(|| Instant::now() + HELD_LOOK))
+        } else {
+            Some(self.guard.next_try(now))
+        };
         [self.next_checkpoint, next_try].into_iter().flatten().min()
     }
 
@@ -113,6 +122,7 @@ impl Stage {
     /// What is to be tried again now. Beside a candidate only once that one's outputs count, since the one that failed on
     /// it would park it.
     pub(super) fn take_held(&mut self) -> Vec<Item> {
+        self.next_look = None;
         let is_idle = self.pair.as_ref().is_some_and(|pair| pair.trial.share() != Share::ALL);
         if is_idle { Vec::new() } else { std::mem::take(&mut self.held) }
     }

@@ -61,6 +61,8 @@ pub enum Code {
     Unused,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
+    /// What a flow sends comes back to it.
+    Circle,
     /// Topics of which nothing says which part is the device's name.
     Nameless,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
@@ -69,7 +71,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -99,6 +101,7 @@ impl Code {
         Self::Conflict,
         Self::Unused,
         Self::PluginKey,
+        Self::Circle,
         Self::Nameless,
         Self::Plugin,
     ];
@@ -135,14 +138,15 @@ impl Code {
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
-            Self::Nameless => "TG0217",
+            Self::Circle => "TG0217",
+            Self::Nameless => "TG0218",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused | Self::Nameless)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Nameless)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

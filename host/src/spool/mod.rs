@@ -53,6 +53,7 @@ mod mirror;
 mod notes;
 mod outlet;
 mod queue;
+mod ram;
 mod ranges;
 mod room;
 mod seam;

@@ -12,6 +12,7 @@ use tokio::task::JoinError;
 use super::breaker::Breaker;
 use super::caution::Caution;
 use super::dress::{Dress, IdForm};
+use super::fallback::Post;
 use super::metrics::{Meters, level};
 use super::pull::{Part, Path, Pull, Way, join, split};
 use super::rate::Throttle;
@@ -44,8 +45,8 @@ impl From<Ended> for Parting {
 
 /// An uplink, over all its connections.
 pub(super) struct Uplink {
-    name: Arc<str>,
-    backlog: Arc<dyn Backlog>,
+    pub(super) name: Arc<str>,
+    pub(super) backlog: Arc<dyn Backlog>,
     ready: Arc<Notify>,
     pub(super) pulls: Vec<Pull>,
     pub(super) turns: Turns,
@@ -56,7 +57,10 @@ pub(super) struct Uplink {
     forwarded: Vec<IntCounter>,
     meters: Meters,
     /// The level of each way, as configured.
-    wanted: Vec<Qos>,
+    pub(super) wanted: Vec<Qos>,
+    /// A broker that takes nothing above level 0 gets that.
+    pub(super) allows_level_0: bool,
+    pub(super) post: Post,
     form: Form,
     pub(super) max_packet_bytes: usize,
     window: u16,
@@ -98,6 +102,8 @@ impl Uplink {
             meters: metrics.of(&config.name),
             levels: wanted.clone(),
             wanted,
+            allows_level_0: config.allows_level_0,
+            post: Post::new(shared.duty.clone()),
             form: config.form,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
             window: config.mqtt.inflight,
@@ -125,15 +131,18 @@ impl Uplink {
         if let Err(Parting::Lost(ended)) = &ended {
             self.suspect(ended);
         }
-        self.meters.unanswered.inc_by(self.in_flight() as u64);
-        for pull in &mut self.pulls {
-            pull.rewind();
-        }
-        self.meters.inflight.set(0);
+        self.release();
         if !matches!(ended, Ok(Stop::Now) | Err(Parting::Lost(Ended::Link(_)))) {
             connection.close().await;
         }
         ended.map(|_| ())
+    }
+
+    /// What is under way is owed again.
+    pub(super) fn release(&mut self) {
+        self.meters.unanswered.inc_by(self.in_flight() as u64);
+        self.pulls.iter_mut().for_each(Pull::rewind);
+        self.meters.inflight.set(0);
     }
 
     fn begin(&mut self, established: &Established) {
@@ -196,11 +205,17 @@ impl Uplink {
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }
-            let (open, wake_at) = match stand {
-                Stand::Dry => (self.has_room(connection), retry_at),
-                Stand::Full => (false, retry_at),
-                Stand::Until(at) => (false, Some(retry_at.map_or(at, |retry: Instant| retry.min(at)))),
+            let silent_at = self.silent_at(connection);
+            if mode == Stop::Run && silent_at.is_some_and(|at| at <= Instant::now()) {
+                self.stand_by(connection, stop).await?;
+                continue;
+            }
+            let (open, until) = match stand {
+                Stand::Dry => (self.has_room(connection), None),
+                Stand::Full => (false, None),
+                Stand::Until(at) => (false, Some(at)),
             };
+            let wake_at = [until, retry_at, silent_at.filter(|_| mode == Stop::Run)].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -263,7 +278,11 @@ impl Uplink {
                 if self.levels[index] != Qos::AtMostOnce {
                     continue;
                 }
-                for number in self.pulls[index].waiting() {
+                let sent = self.pulls[index].waiting();
+                if self.wanted[index] > Qos::AtMostOnce {
+                    self.meters.unacknowledged.inc_by(sent.end - sent.start);
+                }
+                for number in sent {
                     self.accept(join(index, number), now);
                 }
             }
