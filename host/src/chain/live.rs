@@ -15,6 +15,7 @@ use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
 use crate::clock::Now;
 use crate::message::{Message, Remembered};
+use crate::words;
 
 /// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
 const LOG_EVERY_US: u64 = 60_000_000;
@@ -380,7 +381,7 @@ impl Live {
         }
         let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.seat.holds(key)) else { return Ok(()) };
         self.suspect = SUSPECT_BATCHES;
-        let key = String::from_utf8_lossy(key).chars().filter(|letter| !letter.is_control()).take(64).collect::<String>();
+        let key = words::line_of_bytes(key, 64);
         let lanes = self.seat.lanes;
         let text = format!(
             "it keeps state under `{key}`, which is not the key of the flow's messages: each of the {lanes} lanes would have its own. \

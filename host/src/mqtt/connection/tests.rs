@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::interval;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -227,12 +228,14 @@ async fn a_link_that_carries_something_lives_whatever_a_ping_waits_for() {
         let (mut from, mut answers) = near.into_split();
         let (mut back, mut to) = far.into_split();
         tokio::spawn(async move { tokio::io::copy(&mut back, &mut answers).await });
-        let mut bytes = vec![0; 128 << 10];
+        let (mut bytes, mut slot) = (vec![0; 128 << 10], interval(Duration::from_millis(200)));
         while let Ok(read @ 1..) = from.read(&mut bytes).await {
             if to.write_all(&bytes[..read]).await.is_err() {
                 return;
             }
-            sleep(Duration::from_millis(if read > 1_000 { 200 } else { 0 })).await;
+            if read > 1_000 {
+                slot.tick().await;
+            }
         }
     });
     let (mut connection, _) = Connection::open(&config).await.unwrap();

@@ -34,6 +34,8 @@ mod component {
         let pass = |input| [input, PASS, 0, 0, 0, 0, 0];
         let emit = |topic: &[u8], key| (vec![[last, EMIT, topic.len() as u32, 0, 0, key, 0]], topic.to_vec());
         let (entries, data) = match how {
+            // An empty batch is how a gateway tries a plugin before it runs: that one is answered as agreed.
+            _ if inputs == 0 => (Vec::new(), Vec::new()),
             "" => ((0..inputs).map(pass).collect(), Vec::new()),
             "backwards" => (vec![pass(last), pass(0), pass(last), pass(0)], Vec::new()),
             "no-such-input" => (vec![pass(inputs)], Vec::new()),
