@@ -24,6 +24,7 @@ mod outage;
 mod policy;
 mod power;
 mod protocol;
+mod refusals;
 mod reload;
 mod replay;
 mod scene;
@@ -63,6 +64,7 @@ fn cases() -> Vec<Trial> {
         outage::cases(),
         policy::cases(),
         links::cases(),
+        refusals::cases(),
         commands::cases(),
         fallback::cases(),
         shutdown::cases(),

@@ -135,6 +135,11 @@ impl Reconnect {
         self.online_since = Some(now);
     }
 
+    /// The connection was good for something, however short it was: the next failure counts as the first.
+    pub fn worked(&mut self) {
+        self.failures = 0;
+    }
+
     /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
     pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
         let was_stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::interface::Interfaces;
 use super::reconnect::{Notice, Reconnect, State, Stop};
-use super::{Config, Connection, Error, Established, Failure, reason};
+use super::{Config, Connection, Error, Established, Failure};
 
 /// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
 #[derive(Clone, Debug)]
@@ -220,6 +220,11 @@ impl Redial {
             receive_maximum = established.receive_maximum, "online");
     }
 
+    /// The connection in use was good for something: should it end, the next attempt comes as after a first failure.
+    pub fn worked(&mut self) {
+        self.machine.worked();
+    }
+
     /// The stage ends, and its connection with it.
     pub fn left(&mut self) {
         self.machine = Reconnect::new(self.config.backoff);
@@ -265,13 +270,13 @@ pub enum Ended {
     /// A stage lost receipts, so the broker must send again.
     #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
     Fault,
-    /// The broker cannot take messages at the moment.
-    #[error("the broker cannot take messages now: {reason}")]
-    Busy {
-        /// The reason code.
-        code: u8,
-        /// Its name, the code in hex and a hint.
-        reason: String,
+    /// Messages were sent, and nothing came back.
+    #[error("the broker did not acknowledge {count} of its messages within {deadline:?}")]
+    Silent {
+        /// How many.
+        count: usize,
+        /// How long they waited.
+        deadline: Duration,
     },
 }
 
@@ -281,16 +286,7 @@ impl Ended {
         match self {
             Self::Link(error) => error.kind(),
             Self::NotAuthorised => Failure::Refused,
-            Self::Fault | Self::Busy { .. } => Failure::Passing,
-        }
-    }
-
-    /// Whether a message that was under way may have been the reason.
-    pub fn may_be_a_message(&self) -> bool {
-        match self {
-            Self::Link(error) => error.is_hang_up(),
-            Self::Busy { code, .. } => reason::may_be_a_message(*code),
-            Self::NotAuthorised | Self::Fault => false,
+            Self::Fault | Self::Silent { .. } => Failure::Passing,
         }
     }
 }
