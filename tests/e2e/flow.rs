@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tidegate_tests::load::{is_warm, write_reading};
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, convert, needs, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, convert, many, needs, usage, wait_until};
 
 use crate::scene::{Scene, UP, compare, config, flow};
 
@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Trial> {
         case("flow::what_the_plugins_filter_stays_behind", what_the_plugins_filter_stays_behind),
         case("flow::a_burst_arrives_once_and_in_order", a_burst_arrives_once_and_in_order),
         case("flow::a_message_of_two_flows_settles_when_both_have", a_message_of_two_flows_settles_when_both_have),
+        case("flow::a_hundred_flows_share_their_threads_and_code", a_hundred_flows_share_their_threads_and_code),
         case("flow::an_alarm_with_priority_overtakes", an_alarm_with_priority_overtakes),
         case("flow::a_bad_payload_is_parked_with_its_reason", a_bad_payload_is_parked_with_its_reason),
         needs(
@@ -48,6 +49,26 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
     ensure!(arrival.topic == "up/telemetry" && arrival.level == 1, "{arrival:?}");
     let wanted = json!({ "device": "d7", "seq": 41, "ts": 1_700_000_000_000_000_u64, "fahrenheit": 77.9, "humidity": 40.5 });
     ensure!(arrival.json()? == wanted, "{}", arrival.json()?);
+    Ok(())
+}
+
+/// A hundred flows of the three shipped plugins, each with settings of its own; then each gets four readings.
+/// Guarantee: they need no thread of their own and have the plugins' code once, so that they fit a small gateway; an idle
+/// one costs next to nothing, and all of them work.
+fn a_hundred_flows_share_their_threads_and_code() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = Gateway::with(many::config(100, field.address(), cloud.address())).start()?;
+    let idle = usage::memory(gateway.pid())?.0;
+    let plan = Plan { devices: 100, total: Some(400), temperature: |_| 25.5, ..Plan::default() };
+    let sent = Load::start(field.address(), plan).wait()?;
+    wait_until("all have arrived", || watch.count() == 400)?;
+    let verdict = sent.against(&watch.stop()?, |_, _| true);
+    ensure!(verdict.is_exactly_once(), "{verdict}");
+    let (threads, used) = (usage::threads(gateway.pid())?, usage::memory(gateway.pid())?.0);
+    eprintln!("{threads} threads, {} MB idle, {} MB used", idle / 1_000_000, used / 1_000_000);
+    ensure!(threads < 64, "{threads} threads");
+    ensure!(used < 160_000_000, "{used} bytes of memory");
     Ok(())
 }
 

@@ -122,7 +122,7 @@ fn the_wall_clock_is_read_in_one_place() -> Result<()> {
 }
 
 /// `await` below `chain` and `spool`.
-/// Guarantee: lanes and the store are plain threads with a loop; async is where the network is.
+/// Guarantee: workers and the store are plain threads with a loop; async is where the network is.
 fn chain_and_spool_do_not_wait_asynchronously() -> Result<()> {
     let mut found = Vec::new();
     for stage in ["chain", "spool"] {

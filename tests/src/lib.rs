@@ -17,6 +17,7 @@ pub mod fake;
 pub mod gateway;
 pub mod guests;
 pub mod load;
+pub mod many;
 pub mod port;
 pub mod process;
 pub mod relay;

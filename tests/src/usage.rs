@@ -26,6 +26,11 @@ pub fn memory(pid: u32) -> Result<(u64, u64)> {
     Ok((line("VmRSS:")?, line("VmHWM:")?))
 }
 
+/// Threads of a process.
+pub fn threads(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task")).context("the process is gone")?.count())
+}
+
 /// The processes that a process has started, its main thread or another, and that have not ended.
 pub fn children(pid: u32) -> Result<Vec<u32>> {
     let mut children = Vec::new();

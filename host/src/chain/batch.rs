@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::fault::{Fault, FaultKind};
-use crate::message::{Headers, Marks, Message, Span, inherit_expiry};
+use crate::message::{Marks, Message, Span, inherit_expiry, legal};
 
 /// Words of a message on its way in.
 pub(super) mod input {
@@ -32,9 +32,6 @@ pub(super) mod output {
 
 /// `input` of an output of `tick`.
 pub(super) const NO_INPUT: u32 = u32::MAX;
-
-/// MQTT counts a topic's length in 16 bits.
-const MAX_TOPIC_BYTES: usize = 65_535;
 
 /// Marks a plugin decides on; the others stay as they came.
 pub(super) const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
@@ -286,32 +283,20 @@ impl Reader<'_> {
     fn check_emitted(&self, at: usize, topic_length: usize, headers_length: usize, key: Span) -> Result<(), String> {
         let (topic, rest) = self.data[at..].split_at(topic_length);
         if topic_length > 0 {
-            check_topic(topic)?;
+            legal::check_topic(topic).map_err(|problem| format!("the topic {problem}"))?;
             let end = usize::from(key.offset) + usize::from(key.len);
             if end > topic_length {
                 return Err(format!("the key ends at byte {end} of a topic of {topic_length}"));
             }
         }
-        Headers(&rest[..headers_length]).find_map(Result::err).map_or(Ok(()), |error| Err(error.to_string()))
-    }
-}
-
-/// What may be published: text, without wildcards and NUL, not empty, at most 65,535 bytes.
-pub(super) fn check_topic(topic: &[u8]) -> Result<(), String> {
-    if topic.is_empty() || topic.len() > MAX_TOPIC_BYTES {
-        return Err(format!("a topic of {} bytes", topic.len()));
-    }
-    let text = std::str::from_utf8(topic).map_err(|_| "the topic is not utf-8".to_owned())?;
-    match text.bytes().find(|byte| matches!(byte, 0 | b'#' | b'+')) {
-        None => Ok(()),
-        Some(byte) => Err(format!("the topic holds {:?}", char::from(byte))),
+        legal::check_headers(&rest[..headers_length]).map_err(|problem| problem.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Qos, push_header};
+    use crate::message::{Headers, Qos, push_header};
     use proptest::prelude::*;
 
     fn shape(inputs: usize) -> Shape {
@@ -385,6 +370,8 @@ mod tests {
         assert_eq!(entries[4].reason(&answer.data), "too cold");
     }
 
+    const TYPE: &[u8] = b"\x0d\x00:content-type\x02\x00ab";
+
     #[test]
     fn whatever_breaks_the_contract_is_named() {
         let cases = [
@@ -399,10 +386,13 @@ mod tests {
             (answer(&[word(0, 1, [u32::MAX, u32::MAX, u32::MAX])], b"short"), "announced"),
             (answer(&[word(0, 0, [0; 3])], b"x"), "belong to no entry"),
             (answer(&[word(0, 0, [0, 0, 1])], b"x"), "only `emit` and `reject`"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a/+"), "'+'"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a/#"), "'#'"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a\0b"), "'\\0'"),
-            (answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"), "not utf-8"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/+"), "topic contains a wildcard"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/#"), "topic contains a wildcard"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a\0b"), "topic contains NUL"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a\nb"), "topic contains a control character"),
+            (answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"), "topic is not UTF-8"),
+            (answer(&[word(0, 1, [0, 7, 0])], b"\x01\x00u\x02\x00a\0"), "header `u` contains NUL"),
+            (answer(&[word(0, 1, [0, 38, 0])], [TYPE, TYPE].concat().as_slice()), "header `:content-type` is there twice"),
             (answer(&[word(0, 1, [0, 3, 0])], b"\x09\x00a"), "header block"),
             (answer(&[word(0, 3, [0; 3]), word(0, 3, [0; 3])], b""), "rejected twice"),
         ];
@@ -480,7 +470,7 @@ mod tests {
                     prop_assert!(inputs.map_or(entry.input == NO_INPUT, |inputs| (entry.input as usize) < inputs && entry.input >= last));
                     last = entry.input;
                     let message = entry.emitted(&answer.data, &Message::default());
-                    prop_assert!(entry.action != Action::Emit || message.topic.is_empty() || check_topic(&message.topic).is_ok());
+                    prop_assert!(entry.action != Action::Emit || message.topic.is_empty() || legal::check_topic(&message.topic).is_ok());
                     entry.reason(&answer.data);
                 }
             }

@@ -82,6 +82,8 @@ pub(super) enum Origin {
     Compiled,
     /// There was some in the cache that this host did not write, or not like this.
     Recompiled,
+    /// Another flow runs it.
+    Shared,
 }
 
 impl Origin {
@@ -90,6 +92,7 @@ impl Origin {
             Self::Cached => "cached",
             Self::Compiled => "compiled",
             Self::Recompiled => "recompiled",
+            Self::Shared => "shared",
         }
     }
 }

@@ -11,7 +11,8 @@ use wasmtime::component::{Component, Linker};
 
 use super::compile::{self, Compiler, Digest, Origin, Shop, Workshop};
 use super::guest::Guest;
-use super::program::Unusable;
+use super::pool::{Pool, View};
+use super::program::{Programs, Unusable};
 use super::{Error, host};
 
 /// How exact the time limit of a call is. Shorter ticks wake the processor more often.
@@ -19,6 +20,9 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks without a call after which the ticker sleeps until the next one: an idle gateway shall be idle.
 const QUIET_TICKS: u32 = 50;
+
+/// Stack of a thread that works for lanes, beside what guests may use of it.
+const LANE_STACK_BYTES: usize = 1 << 20;
 
 /// Frames of a guest's back-trace that a fault keeps.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(24).expect("24 is not 0");
@@ -35,6 +39,8 @@ struct Shared {
     linker: Linker<Guest>,
     ticker: Ticker,
     shop: Shop,
+    pool: Pool,
+    programs: Programs,
 }
 
 impl Engine {
@@ -46,9 +52,22 @@ impl Engine {
         let config = config(stack_bytes, &workshop.compiler);
         let wasm = wasmtime::Engine::new(&config).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let linker = link(&wasm).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
-        let ticker = Ticker::start(&wasm).map_err(Error::Thread)?;
+        let pool = Pool::new(workers(), LANE_STACK_BYTES + 2 * stack_bytes);
+        let ticker = Ticker::start(&wasm, pool.view()).map_err(Error::Thread)?;
+        pool.oversee(ticker.waker());
         let shop = Shop::open(workshop, stack_bytes);
-        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop }) })
+        let programs = Programs::default();
+        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop, pool, programs }) })
+    }
+
+    /// What is compiled and in use.
+    pub(super) fn programs(&self) -> &Programs {
+        &self.shared.programs
+    }
+
+    /// Who works for the lanes.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.shared.pool
     }
 
     /// Native stack a guest may use; a thread that runs one needs that much beside its own.
@@ -77,25 +96,19 @@ impl Engine {
         &self.shared.linker
     }
 
-    /// Says that a guest is about to run, for `limit` at most. The call has ended when the answer is dropped.
-    pub(super) fn begin_call(&self, limit: Duration) -> Call<'_> {
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis());
+    /// Says that a guest is about to run. The call has ended when the answer is dropped.
+    pub(super) fn begin_call(&self) -> Call<'_> {
         self.shared.ticker.begin();
-        // One more: the current tick may end at once.
-        Call { ticker: &self.shared.ticker, deadline_ticks: u64::try_from(ticks).unwrap_or(u64::MAX - 1) + 1 }
+        Call(&self.shared.ticker)
     }
 }
 
-/// A guest is running: the ticker stays awake.
-pub(super) struct Call<'a> {
-    ticker: &'a Ticker,
-    /// Epoch deadline of the call, in ticks from now.
-    pub(super) deadline_ticks: u64,
-}
+/// A guest is running: the ticker stays awake, and each of its ticks is a look at what the guest may take.
+pub(super) struct Call<'a>(&'a Ticker);
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.ticker.pulse.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.pulse.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -103,6 +116,11 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
     }
+}
+
+/// One for each processor; with only one, the second goes on while a plugin computes in the first.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
 }
 
 /// The compiler is left out where children compile: then nothing can be compiled here by accident, and its tables take
@@ -121,7 +139,7 @@ fn link(wasm: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     Ok(linker)
 }
 
-/// Advances the epoch while calls are made.
+/// Advances the epoch while calls are made, and looks after the workers while lanes wait for them.
 struct Ticker {
     pulse: Arc<Pulse>,
     thread: Option<JoinHandle<()>>,
@@ -136,17 +154,30 @@ struct Pulse {
 }
 
 impl Ticker {
-    fn start(wasm: &wasmtime::Engine) -> std::io::Result<Self> {
+    fn start(wasm: &wasmtime::Engine, pool: View) -> std::io::Result<Self> {
         let pulse = Arc::new(Pulse::default());
         let (seen, engine) = (Arc::clone(&pulse), wasm.weak());
         let thread = std::thread::Builder::new().name("ticker".to_owned()).stack_size(64 << 10).spawn(move || {
             while !seen.stop.load(Ordering::SeqCst) {
                 let Some(engine) = engine.upgrade() else { return };
-                tick_until_quiet(&engine, &seen);
-                sleep_until_called(&seen);
+                tick_until_quiet(&engine, &seen, &pool);
+                drop(engine);
+                sleep_until_called(&seen, &pool);
             }
         })?;
         Ok(Self { pulse, thread: Some(thread) })
+    }
+
+    /// Wakes it, for whoever may see it asleep.
+    fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let (pulse, thread) = (Arc::clone(&self.pulse), self.thread.as_ref().map(|thread| thread.thread().clone()));
+        move || {
+            if pulse.asleep.load(Ordering::SeqCst)
+                && let Some(thread) = &thread
+            {
+                thread.unpark();
+            }
+        }
     }
 
     fn begin(&self) {
@@ -160,25 +191,25 @@ impl Ticker {
     }
 }
 
-/// Ticks until no call has been running or begun for [`QUIET_TICKS`].
-fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse) {
+/// Ticks until no call has been running or begun, and nobody has waited for a worker, for [`QUIET_TICKS`].
+fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse, pool: &View) {
     let mut seen = 0;
     let mut quiet = 0;
     while quiet < QUIET_TICKS && !pulse.stop.load(Ordering::SeqCst) {
         std::thread::park_timeout(TICK);
         engine.increment_epoch();
         let begun = pulse.begun.load(Ordering::Relaxed);
-        let busy = begun != seen || pulse.running.load(Ordering::SeqCst) > 0;
+        let busy = pool.look() || begun != seen || pulse.running.load(Ordering::SeqCst) > 0;
         quiet = if busy { 0 } else { quiet + 1 };
         seen = begun;
     }
 }
 
 /// `asleep` is raised before `running` is read, and a call raises `running` before it reads `asleep`: one of the two
-/// sees the other.
-fn sleep_until_called(pulse: &Pulse) {
+/// sees the other. With those that wait for a worker it is the same.
+fn sleep_until_called(pulse: &Pulse, pool: &View) {
     pulse.asleep.store(true, Ordering::SeqCst);
-    while pulse.running.load(Ordering::SeqCst) == 0 && !pulse.stop.load(Ordering::SeqCst) {
+    while pulse.running.load(Ordering::SeqCst) == 0 && !pool.is_pressed() && !pulse.stop.load(Ordering::SeqCst) {
         std::thread::park();
     }
     pulse.asleep.store(false, Ordering::SeqCst);

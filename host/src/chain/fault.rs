@@ -129,7 +129,7 @@ impl std::error::Error for Fault {}
 
 fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
     match kind {
-        FaultKind::Timeout => format!("a call took longer than {:?}", guest.call_time),
+        FaultKind::Timeout => format!("a call took longer than {:?} of processor time", guest.allowance.time),
         FaultKind::Memory => format!("asked for more than {} bytes of memory", guest.budget.memory_bytes),
         FaultKind::Table => format!("asked for more than {} table elements", guest.budget.table_elements),
         FaultKind::Handles => format!("holds more than {MAX_RESOURCES} resources of the host, or {MAX_HANDLES} handles"),

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::{Gauge, IntCounter};
@@ -43,8 +43,8 @@ pub(super) struct Guest {
     table: ResourceTable,
     /// The host's time, microseconds since 1970.
     pub(super) now_us: u64,
-    /// Wall time of one call.
-    pub(super) call_time: Duration,
+    /// How long the call under way may take.
+    pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
     pub(super) muted: bool,
     pub(super) budget: Budget,
@@ -76,7 +76,7 @@ impl Guest {
             wasi: wasi.build(),
             table,
             now_us: 0,
-            call_time: limits.call_time,
+            allowance: Allowance { time: limits.call_time, since: None },
             muted: false,
             budget: Budget::new(limits),
             output,
@@ -96,6 +96,31 @@ impl Guest {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// How many times its limit a call may take by the clock: what others do on a busy machine is not held against it, but
+/// whoever waits for it does not wait for ever.
+const PATIENCE: u32 = 20;
+
+/// What a call may take. A look costs a system call, so there is none at its beginning: the first one, within a tick of
+/// that, is where it counts from.
+pub(super) struct Allowance {
+    /// Of processor time.
+    pub(super) time: Duration,
+    since: Option<(Instant, Duration)>,
+}
+
+impl Allowance {
+    /// A call begins.
+    pub(super) fn begin(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether the call may go on at `moment`, when its thread has taken `cpu` of processor time.
+    pub(super) fn look(&mut self, moment: Instant, cpu: Duration) -> bool {
+        let (begun, before) = *self.since.get_or_insert((moment, cpu));
+        cpu.saturating_sub(before) < self.time && moment.saturating_duration_since(begun) < self.time * PATIENCE
     }
 }
 
@@ -259,6 +284,19 @@ mod tests {
         assert!(budget.memory_growing(60, 100, None).unwrap(), "what was denied was not used");
         assert!(budget.memory_denied && !budget.table_denied);
         assert!(!budget.table_growing(0, 11, None).unwrap() && budget.table_denied);
+    }
+
+    #[test]
+    fn a_call_is_ended_by_the_processor_time_it_takes_and_late_by_the_clock() {
+        let ms = Duration::from_millis;
+        let mut allowance = Allowance { time: ms(200), since: None };
+        let begun = Instant::now();
+        assert!(allowance.look(begun, ms(5_000)) && allowance.look(begun + ms(190), ms(5_190)));
+        assert!(!allowance.look(begun + ms(200), ms(5_200)), "it computes");
+        allowance.begin();
+        assert!(allowance.look(begun, ms(9_000)));
+        assert!(allowance.look(begun + ms(3_000), ms(9_020)), "others compute");
+        assert!(!allowance.look(begun + ms(4_000), ms(9_030)), "it waits, or gets nothing");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{NoAnswer, wait_for_answer};
 use super::fault::{Fault, FaultKind};
+use super::inbox::Inbox;
 use super::live::Live;
 use super::recall::Memory;
 use super::settings::{Config, PluginConfig};
@@ -34,29 +35,36 @@ pub(super) struct Legacy {
     pub(super) is_kept: bool,
 }
 
-/// A lane's way out.
-pub(super) struct Leave {
-    state: SyncSender<Given>,
-    end: Receiver<()>,
-}
+/// A lane's way out: it gives its state away, and waits.
+pub(super) struct Leave(SyncSender<Given>);
 
 impl Leave {
-    /// Gives the state away and waits: `true` when the lane is to end, `false` when it is to go on.
-    pub(super) fn wait(self, state: Given) -> bool {
-        // Nobody there who takes it is as good as nobody who says that it is to end.
-        self.state.send(state).is_ok() && self.end.recv().is_ok()
+    /// The state goes to whoever has the other end.
+    pub(super) fn new(state: SyncSender<Given>) -> Self {
+        Self(state)
+    }
+
+    /// `false` when nobody is there who takes it.
+    pub(super) fn give(self, state: Given) -> bool {
+        self.0.send(state).is_ok()
     }
 }
 
 /// Lanes that wait. Dropped, it lets them go on.
-struct Leaving(Vec<SyncSender<()>>);
+struct Leaving<'a>(&'a [Arc<Inbox>]);
 
-impl Leaving {
+impl Leaving<'_> {
+    /// They have nothing left, and end.
     fn end(self) {
-        // A lane that is gone has ended.
-        for lane in self.0 {
-            let _ = lane.send(());
+        for inbox in self.0 {
+            inbox.close();
         }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|inbox| inbox.come_back());
     }
 }
 
@@ -108,25 +116,26 @@ impl Chain {
     }
 
     /// Has all lanes work off their inboxes, give their state and wait.
-    fn leave(&self, is_wanted: &dyn Fn() -> bool) -> Result<(Legacies, Leaving), String> {
-        let (mut ends, mut states) = (Vec::new(), Vec::new());
-        for inbox in &self.inboxes {
-            let ((state, given), (end, ended)) = (sync_channel(1), sync_channel(1));
-            inbox.leave(Leave { state, end: ended });
-            ends.push(end);
-            states.push(given);
-        }
+    fn leave(&self, is_wanted: &dyn Fn() -> bool) -> Result<(Legacies, Leaving<'_>), String> {
+        // Dropped after the channels: a lane that finds nobody at the other end goes on by itself.
+        let leaving = Leaving(&self.inboxes);
+        let leave = |inbox: &Arc<Inbox>| {
+            let (state, given) = sync_channel(1);
+            inbox.leave(Leave::new(state));
+            given
+        };
+        let states: Vec<_> = self.inboxes.iter().map(leave).collect();
         let (deadline, mut legacies) = (Instant::now() + LEAVE, Legacies::new());
         for state in states {
             for legacy in answer(&state, deadline, is_wanted)? {
                 legacies.entry(Arc::clone(&legacy.plugin)).or_default().push(legacy);
             }
         }
-        Ok((legacies, Leaving(ends)))
+        Ok((legacies, leaving))
     }
 }
 
-type Given = Result<Vec<Legacy>, String>;
+pub(super) type Given = Result<Vec<Legacy>, String>;
 
 fn answer(state: &Receiver<Given>, deadline: Instant, is_wanted: &dyn Fn() -> bool) -> Given {
     wait_for_answer(state, deadline, is_wanted).unwrap_or_else(|why| {
@@ -168,7 +177,8 @@ impl Frame {
         let Some(legacies) = legacies.get(&config.name) else { return self.recall(version, config) };
         let mut lives = Vec::new();
         for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
-            let mut live = self.instance(version, lane)?;
+            let (_, engine) = self.surroundings();
+            let mut live = Live::at_rest(version, engine, lane);
             live.adopt(snapshot, Now::read().wall_us).map_err(|fault| unfit(version, fault))?;
             lives.push(live);
         }

@@ -1,19 +1,20 @@
-//! Where a source puts messages for one lane: a queue under a short lock, and a bell.
+//! Where a source puts messages for one lane: a queue under a short lock, and the lane is called when it rests.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::IntGauge;
 
 use super::Returned;
 use super::handover::Leave;
 use super::live::Live;
+use super::pool::Seat;
 use super::state::Snapshot;
 use super::trial::Trial;
 use crate::message::Delivery;
-use crate::message::sync::{Condvar, Mutex, MutexGuard};
+use crate::message::sync::{Mutex, MutexGuard};
 
 /// What the driver of a swap asks of a lane; done between two batches.
 pub(super) enum Command {
@@ -41,30 +42,48 @@ struct Waiting {
     deliveries: VecDeque<Delivery>,
     commands: VecDeque<Command>,
     leave: Option<Leave>,
+    /// The lane has given its state away, and does nothing until it is told whether another one has it.
+    away: bool,
     stopping: bool,
     closed: bool,
-    sleeping: bool,
+    resting: bool,
 }
 
 /// Messages and commands for one lane.
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
-    bell: Condvar,
+    seat: Arc<Seat>,
     depth: IntGauge,
+}
+
+/// What a look brought.
+pub(super) enum Look {
+    /// There is something to do.
+    Found(Taken),
+    /// There is nothing until the lane is called.
+    Nothing,
+    /// The lane is away: there is nothing until it is called, whatever is due.
+    Away,
 }
 
 /// What a lane is to do next, beside the batch.
 pub(super) struct Taken {
     pub(super) commands: VecDeque<Command>,
-    /// Another chain is to follow, and nothing is left to be done before it does.
+    /// Another chain is to follow, and nothing is left to be done before it does. From now on nothing is taken.
     pub(super) leave: Option<Leave>,
     /// Nothing more will come: end when this is done.
     pub(super) last: bool,
 }
 
 impl Inbox {
-    pub(super) fn new(depth: IntGauge) -> Self {
-        Self { waiting: Mutex::new(Waiting::default()), bell: Condvar::new(), depth }
+    /// Of the lane on this seat.
+    pub(super) fn new(seat: Arc<Seat>, depth: IntGauge) -> Self {
+        Self { waiting: Mutex::new(Waiting::default()), seat, depth }
+    }
+
+    /// Where its lane sits.
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -80,7 +99,7 @@ impl Inbox {
         let before = waiting.deliveries.len();
         waiting.deliveries.extend(deliveries);
         self.depth.add(signed(waiting.deliveries.len() - before));
-        self.ring(&mut waiting);
+        self.call(waiting);
     }
 
     /// Adds a command; a closed inbox drops it, which its sender sees by the reply never coming.
@@ -88,7 +107,7 @@ impl Inbox {
         let mut waiting = self.lock();
         if !waiting.closed {
             waiting.commands.push_back(command);
-            self.ring(&mut waiting);
+            self.call(waiting);
         }
     }
 
@@ -98,62 +117,64 @@ impl Inbox {
         let mut waiting = self.lock();
         if !waiting.closed {
             waiting.leave = Some(leave);
-            self.ring(&mut waiting);
+            self.call(waiting);
         }
+    }
+
+    /// A lane that is away, or was to leave, goes on: no other one has its state.
+    pub(super) fn come_back(&self) {
+        let mut waiting = self.lock();
+        (waiting.away, waiting.leave) = (false, None);
+        self.call(waiting);
     }
 
     /// The lane shall end once the queue is empty.
     pub(super) fn stop(&self) {
         let mut waiting = self.lock();
         waiting.stopping = true;
-        self.ring(&mut waiting);
+        self.call(waiting);
     }
 
     /// Nothing is taken any more, and what waits is forgotten: the answer is how much. The lane ends.
     pub(super) fn close(&self) -> usize {
         let mut waiting = self.lock();
-        (waiting.closed, waiting.stopping) = (true, true);
+        (waiting.closed, waiting.stopping, waiting.away) = (true, true, false);
         waiting.commands.clear();
         waiting.leave = None;
         let left = waiting.deliveries.len();
         waiting.deliveries.clear();
         self.depth.sub(signed(left));
-        self.ring(&mut waiting);
+        self.call(waiting);
         left
     }
 
-    fn ring(&self, waiting: &mut Waiting) {
-        if std::mem::take(&mut waiting.sleeping) {
-            self.bell.notify_one();
+    fn call(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let rests = std::mem::take(&mut waiting.resting);
+        drop(waiting);
+        if rests {
+            self.seat.call();
         }
     }
 
-    /// Moves what waits, up to `max`, into `batch`; sleeps until there is something to do or `wake` has come. With a
-    /// `max` of 0 the messages go on waiting, and do not hold up an end, nor who wants the lane to leave.
-    pub(super) fn take(&self, batch: &mut Vec<Delivery>, max: usize, wake: Option<Instant>) -> Taken {
+    /// Moves what waits, up to `max`, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
+    /// called when that changes. With a `max` of 0 the messages go on waiting, and do not hold up an end, nor who wants the
+    /// lane to leave.
+    pub(super) fn take(&self, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Look {
         let mut waiting = self.lock();
-        loop {
-            let count = waiting.deliveries.len().min(max);
-            if count > 0 || !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping {
-                batch.extend(waiting.deliveries.drain(..count));
-                self.depth.sub(signed(count));
-                let is_empty = waiting.deliveries.is_empty();
-                let last = waiting.stopping && (max == 0 || is_empty);
-                waiting.closed |= last;
-                let leave = if is_empty || max == 0 { waiting.leave.take() } else { None };
-                return Taken { commands: std::mem::take(&mut waiting.commands), leave, last };
-            }
-            let left = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
-            waiting.sleeping = true;
-            waiting = match left {
-                Some(left) if left.is_zero() => {
-                    waiting.sleeping = false;
-                    return Taken { commands: VecDeque::new(), leave: None, last: false };
-                }
-                Some(left) => self.bell.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-            };
+        let count = waiting.deliveries.len().min(max);
+        let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping;
+        waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
+        if waiting.resting {
+            return if waiting.away { Look::Away } else { Look::Nothing };
         }
+        batch.extend(waiting.deliveries.drain(..count));
+        self.depth.sub(signed(count));
+        let is_empty = waiting.deliveries.is_empty();
+        let last = waiting.stopping && (max == 0 || is_empty);
+        waiting.closed |= last;
+        let leave = if is_empty || max == 0 { waiting.leave.take() } else { None };
+        waiting.away = leave.is_some();
+        Look::Found(Taken { commands: std::mem::take(&mut waiting.commands), leave, last })
     }
 }
 
@@ -163,6 +184,7 @@ fn signed(count: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pool::{Next, Pool, Task};
     use super::*;
     use crate::message::{Message, MessageId};
 
@@ -172,47 +194,95 @@ mod tests {
         range.map(delivery).collect()
     }
 
-    fn inbox() -> Inbox {
-        Inbox::new(IntGauge::new("depth", "test").unwrap())
+    fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
+        match inbox.take(batch, max, is_due) {
+            Look::Found(taken) => Some(taken),
+            Look::Nothing | Look::Away => None,
+        }
+    }
+
+    fn inbox(pool: &Pool) -> Inbox {
+        Inbox::new(pool.seat().unwrap(), IntGauge::new("depth", "test").unwrap())
     }
 
     #[test]
     fn it_gives_what_waits_up_to_the_limit_in_order() {
-        let inbox = inbox();
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
         inbox.put(deliveries(0..3));
         inbox.put(deliveries(3..5));
         assert_eq!(inbox.depth.get(), 5);
         let mut batch = Vec::new();
-        assert!(!inbox.take(&mut batch, 4, None).last);
-        inbox.take(&mut batch, 4, None);
+        assert!(!taken(&inbox, &mut batch, 4, false).unwrap().last);
+        taken(&inbox, &mut batch, 4, false).unwrap();
         assert_eq!(batch.iter().map(|delivery| delivery.message.id.seq).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(inbox.depth.get(), 0);
-        assert!(!inbox.take(&mut batch, 4, Some(Instant::now())).last, "a tick is due");
+        assert!(!taken(&inbox, &mut batch, 4, true).unwrap().last, "a tick is due");
+        assert!(taken(&inbox, &mut batch, 4, false).is_none());
     }
 
     #[test]
     fn a_stopped_inbox_is_emptied_first_and_takes_no_more() {
-        let inbox = inbox();
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
         inbox.put(deliveries(0..3));
         inbox.stop();
         let mut batch = Vec::new();
-        assert!(!inbox.take(&mut batch, 2, None).last);
-        assert!(inbox.take(&mut batch, 2, None).last);
+        assert!(!taken(&inbox, &mut batch, 2, false).unwrap().last);
+        assert!(taken(&inbox, &mut batch, 2, false).unwrap().last);
         inbox.put(deliveries(3..4));
         assert_eq!((batch.len(), inbox.depth.get(), inbox.close()), (3, 0, 0));
     }
 
     #[test]
-    fn a_sleeping_lane_is_woken() {
-        let inbox = inbox();
-        std::thread::scope(|scope| {
-            let lane = scope.spawn(|| {
-                let mut batch = Vec::new();
-                inbox.take(&mut batch, 10, None);
-                batch.len()
-            });
-            inbox.put(deliveries(0..2));
-            assert_eq!(lane.join().unwrap(), 2);
-        });
+    fn a_lane_that_is_away_takes_nothing_until_it_is_back_or_ends() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
+        let mut batch = Vec::new();
+        let (state, given) = std::sync::mpsc::sync_channel(1);
+        inbox.leave(Leave::new(state));
+        assert!(taken(&inbox, &mut batch, 4, false).unwrap().leave.is_some());
+        inbox.put(deliveries(0..2));
+        assert!(taken(&inbox, &mut batch, 4, true).is_none());
+        inbox.come_back();
+        assert!(taken(&inbox, &mut batch, 1, false).is_some());
+        inbox.close();
+        assert!(taken(&inbox, &mut batch, 4, false).unwrap().last);
+        assert_eq!(batch.len(), 1);
+        drop(given);
+    }
+
+    /// Takes all there is, and says how much.
+    struct Taker(Arc<Inbox>, std::sync::mpsc::SyncSender<usize>);
+
+    impl Task for Taker {
+        fn turn(&mut self) -> Next {
+            let mut batch = Vec::new();
+            match self.0.take(&mut batch, 10, false) {
+                Look::Found(taken) => {
+                    self.1.send(batch.len()).unwrap();
+                    if taken.last { Next::Done } else { Next::Again }
+                }
+                Look::Nothing | Look::Away => Next::Rest(None),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lane_that_rests_is_called() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = Arc::new(inbox(&pool));
+        let (took, taken) = std::sync::mpsc::sync_channel(100);
+        inbox.seat().take(Box::new(Taker(Arc::clone(&inbox), took)));
+        for count in 1..50 {
+            inbox.put(deliveries(0..count));
+            let mut left = count;
+            while left > 0 {
+                left -= taken.recv().unwrap() as u64;
+            }
+        }
+        inbox.stop();
+        assert_eq!(taken.recv().unwrap(), 0);
+        assert!(taken.recv().is_err(), "it is dropped when it is done");
     }
 }

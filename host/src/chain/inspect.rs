@@ -73,7 +73,7 @@ pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Valu
     let unusable = |source| Error::Unusable { plugin: "inspected".into(), source };
     start::beside(engine, Handle::try_current().ok().as_ref(), || {
         let begun = Instant::now();
-        let (component, digest, _) = Program::compile(engine, bytes).map_err(unusable)?;
+        let (component, digest) = Program::compile(engine, bytes).map_err(unusable)?;
         let compile_time = begun.elapsed();
         let found = look(engine, &component);
         let base = Inspection { digest: hexadecimal(&digest).into(), bytes: bytes.len(), compile_time, ..found };

@@ -1,18 +1,22 @@
-//! A lane: one thread with an instance of every plugin. Takes what waits, up to a limit and without waiting for more,
-//! and runs it through the plugins in order.
+//! A lane: an instance of every plugin, and one worker at a time. Takes what waits, up to a limit and without waiting for
+//! more, and runs it through the plugins in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
+
+use tokio::runtime::Handle;
 
 use super::Returned;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::guard::Alarm;
 use super::handover::Leave;
-use super::inbox::{Command, Inbox};
+use super::inbox::{Command, Inbox, Look, Taken};
 use super::metrics::FlowMetrics;
 use super::outbox::{Item, NO_ORIGIN, Outbox};
+use super::pool::{Next, Task};
 use super::quarantine::Quarantine;
 use super::stage::{Broken, Stage};
 use super::version::Version;
@@ -46,7 +50,7 @@ impl Shared {
     }
 }
 
-/// The thread's own part.
+/// The lane's own part.
 pub(super) struct Lane {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
@@ -58,28 +62,37 @@ pub(super) struct Lane {
     pub(super) quarantine: Option<Quarantine>,
     /// Uptime of the last panics, microseconds.
     pub(super) restarts: Vec<u64>,
+    /// What guests' calls of WASI find: wasmtime-wasi starts a runtime of its own for a thread that is in none.
+    pub(super) runtime: Option<Handle>,
+    /// Dropped with the lane, after everything else of it.
+    pub(super) _alive: SyncSender<()>,
+}
+
+impl Task for Lane {
+    /// One round, until the inbox is stopped and empty, or the lane cannot go on.
+    fn turn(&mut self) -> Next {
+        let runtime = self.runtime.clone();
+        let _runtime = runtime.as_ref().map(Handle::enter);
+        let why = match catch_unwind(AssertUnwindSafe(|| self.round())) {
+            Ok(Ok(Next::Done)) => {
+                self.keep_all(Now::read());
+                self.end();
+                return Next::Done;
+            }
+            Ok(Ok(next)) => return next,
+            Ok(Err(broken)) => with_cause(&broken),
+            Err(panic) => panic_text(panic.as_ref()),
+        };
+        let Err(why) = self.restart(&why, Now::read()) else { return Next::Again };
+        tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
+        self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
+        self.end();
+        Next::Done
+    }
 }
 
 impl Lane {
-    /// Runs until the inbox is stopped and empty, or the lane cannot go on.
-    pub(super) fn run(mut self) {
-        loop {
-            let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
-            let why = match turn {
-                Ok(Ok(false)) => continue,
-                Ok(Ok(true)) => {
-                    self.keep_all(Now::read());
-                    break;
-                }
-                Ok(Err(broken)) => with_cause(&broken),
-                Err(panic) => panic_text(panic.as_ref()),
-            };
-            if let Err(why) = self.restart(&why, Now::read()) {
-                tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
-                self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
-                break;
-            }
-        }
+    fn end(&mut self) {
         self.retire();
         let left = self.inbox.close();
         if left > 0 {
@@ -92,11 +105,18 @@ impl Lane {
         }
     }
 
-    /// One round; `true` when it was the last.
-    fn turn(&mut self) -> Result<bool, Broken> {
+    fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
         let (max, wake) = (if is_held { 0 } else { self.shared.batch_messages }, self.next_due(is_held));
-        let taken = self.inbox.take(&mut self.batch, max, wake);
+        let is_due = wake.is_some_and(|wake| wake <= Instant::now());
+        match self.inbox.take(&mut self.batch, max, is_due) {
+            Look::Found(taken) => self.work(taken, is_held),
+            Look::Nothing => Ok(Next::Rest(wake)),
+            Look::Away => Ok(Next::Rest(None)),
+        }
+    }
+
+    fn work(&mut self, taken: Taken, is_held: bool) -> Result<Next, Broken> {
         let now = Now::read();
         self.stages.iter_mut().for_each(Stage::heed);
         if !taken.commands.is_empty()
@@ -118,8 +138,10 @@ impl Lane {
             self.run_ticks(now)?;
         }
         self.keep(now)?;
-        let has_left = taken.leave.is_some_and(|leave| self.leave(leave, Now::read()));
-        Ok(taken.last || has_left)
+        if let Some(leave) = taken.leave {
+            self.leave(leave, Now::read());
+        }
+        Ok(if taken.last { Next::Done } else { Next::Again })
     }
 
     /// Whether a plugin has to do its work before anything else is taken.
@@ -198,15 +220,18 @@ impl Lane {
         }
     }
 
-    /// Gives the state to the chain that is to follow, and waits for its word; `true` when this lane is to end.
-    fn leave(&mut self, leave: Leave, now: Now) -> bool {
-        if self.is_held() {
-            let why = "a plugin holds messages until it does its work; give it a version that does, or restart the gateway";
-            return leave.wait(Err(why.to_owned()));
+    /// Gives the state to the chain that is to follow. The inbox gives nothing out until that one has said its word.
+    fn leave(&mut self, leave: Leave, now: Now) {
+        let state = if self.is_held() {
+            Err("a plugin holds messages until it does its work; give it a version that does, or restart the gateway".to_owned())
+        } else {
+            let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
+            self.keep_all(now);
+            legacies
+        };
+        if !leave.give(state) {
+            self.inbox.come_back();
         }
-        let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
-        self.keep_all(now);
-        leave.wait(legacies)
     }
 
     fn run_batch(&mut self, now: Now) -> Result<(), Broken> {

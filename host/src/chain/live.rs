@@ -1,4 +1,5 @@
-//! A version at work in one lane: its instance, and what is needed to put another in its place after a fault.
+//! A version at work in one lane: its instance, and what is needed to put another in its place after a fault. One that
+//! nothing was brought to yet has no instance: a flow that is idle from its start costs next to nothing.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ pub(super) struct Live {
     pub(super) version: Arc<Version>,
     engine: Engine,
     lane: usize,
-    instance: Instance,
+    /// Made with the first call.
+    instance: Option<Instance>,
     snapshot: Snapshot,
     journal: Journal,
     /// After a save that failed: how many messages the journal may miss before the next try.
@@ -38,13 +40,18 @@ pub(super) struct Live {
 impl Live {
     /// A configured instance without state.
     pub(super) fn start(version: &Arc<Version>, engine: &Engine, lane: usize, now_us: u64) -> Result<Self, Fault> {
-        let instance = fresh(version, engine, lane, now_us)?;
+        let mut live = Self::at_rest(version, engine, lane);
+        live.instance(now_us)?;
+        Ok(live)
+    }
+
+    /// The same, whose instance is made with the first call.
+    pub(super) fn at_rest(version: &Arc<Version>, engine: &Engine, lane: usize) -> Self {
         let journal = Journal::new(Bound::SAVE);
-        let (version, engine) = (Arc::clone(version), engine.clone());
-        let recycle_at = recycle_at(&version, &instance);
-        let snapshot = Snapshot::default();
+        let (version, engine, instance) = (Arc::clone(version), engine.clone(), None);
+        let (snapshot, recycle_at) = (Snapshot::default(), usize::MAX);
         let (patience, recycled, recycle_logged_us, muted, unsaved) = (0, 0, None, false, None);
-        Ok(Self {
+        Self {
             version,
             engine,
             lane,
@@ -57,7 +64,15 @@ impl Live {
             recycle_logged_us,
             muted,
             unsaved,
-        })
+        }
+    }
+
+    /// Its instance, made where there is none yet.
+    fn instance(&mut self, now_us: u64) -> Result<&mut Instance, Fault> {
+        if self.instance.is_none() {
+            self.renew(now_us)?;
+        }
+        self.instance.as_mut().ok_or_else(|| Fault::new(FaultKind::Instantiate, "there is no instance"))
     }
 
     /// Runs a batch; its entries are appended to `entries`.
@@ -67,11 +82,11 @@ impl Live {
     pub(super) fn process(&mut self, packed: &Packed, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
         let answer = {
             let _timer = (!self.muted).then(|| self.version.metrics.call_seconds.start_timer());
-            self.instance.process(packed, now_us)?
+            self.instance(now_us)?.process(packed, now_us)?
         };
         unpack(&answer, self.shape(Some(packed.len())), entries)?;
         self.version.grants.check(&answer, entries)?;
-        if self.instance.has_state() {
+        if self.has_state() {
             self.journal.push_batch(packed, now_us);
             self.move_save_point(now_us)?;
         }
@@ -84,10 +99,10 @@ impl Live {
     /// # Errors
     /// As [`Live::process`].
     pub(super) fn tick(&mut self, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let answer = self.instance.tick(now_us)?;
+        let answer = self.instance(now_us)?.tick(now_us)?;
         unpack(&answer, self.shape(None), entries)?;
         self.version.grants.check(&answer, entries)?;
-        if self.instance.has_state() {
+        if self.has_state() {
             self.journal.push_tick(now_us);
             self.move_save_point(now_us)?;
         }
@@ -101,7 +116,7 @@ impl Live {
     /// As [`Live::process`].
     pub(super) fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
         let (mut packed, mut entries) = (Packed::default(), Vec::new());
-        self.instance.mute(true);
+        self.mute_instance(true);
         for index in 0..journal.len() {
             entries.clear();
             match journal.read(index, &mut packed) {
@@ -110,14 +125,20 @@ impl Live {
                 None => break,
             }
         }
-        self.instance.mute(self.muted);
+        self.mute_instance(self.muted);
         Ok(())
     }
 
     /// While muted, what it says and measures goes nowhere.
     pub(super) fn mute(&mut self, muted: bool) {
         self.muted = muted;
-        self.instance.mute(muted);
+        self.mute_instance(muted);
+    }
+
+    fn mute_instance(&mut self, muted: bool) {
+        if let Some(instance) = &mut self.instance {
+            instance.mute(muted);
+        }
     }
 
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
@@ -127,7 +148,7 @@ impl Live {
     /// No instance can be made at all.
     pub(super) fn recover(&mut self, now_us: u64) -> Result<(), Fault> {
         self.renew(now_us)?;
-        if !self.instance.has_state() {
+        if !self.has_state() {
             return Ok(());
         }
         let journal = std::mem::replace(&mut self.journal, Journal::new(Bound::SAVE));
@@ -141,21 +162,30 @@ impl Live {
     }
 
     fn renew(&mut self, now_us: u64) -> Result<(), Fault> {
-        self.instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
-        self.instance.mute(self.muted);
+        // The broken one goes first: two at once would be twice the memory.
+        self.instance = None;
+        let mut instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
+        instance.mute(self.muted);
+        self.recycle_at = recycle_at(&self.version, &instance);
+        self.instance = Some(instance);
         Ok(())
     }
 
     fn rebuild(&mut self, journal: &Journal, now_us: u64) -> Result<(), Fault> {
-        self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
+        self.restore(now_us)?;
         self.catch_up(journal)
+    }
+
+    fn restore(&mut self, now_us: u64) -> Result<(), Fault> {
+        let Some(instance) = &mut self.instance else { return Ok(()) };
+        instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)
     }
 
     /// The state of the last save alone; if not even that works, none.
     fn fall_back(&mut self, now_us: u64) -> Result<(), Fault> {
         self.journal.clear();
         self.renew(now_us)?;
-        if let Err(fault) = self.instance.restore(self.snapshot.version, self.snapshot.pages(), now_us) {
+        if let Err(fault) = self.restore(now_us) {
             tracing::error!(plugin = self.version.label(), lane = self.lane, %fault, "plugin starts without state: its saved state is not accepted");
             self.version.metrics.error(fault.kind);
             // So that the next checkpoint says that its keys are gone.
@@ -179,14 +209,16 @@ impl Live {
     /// # Errors
     /// The plugin refuses it or has no `state`, or it failed: this instance is then void.
     pub(super) fn adopt(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), Fault> {
-        if !self.instance.has_state() && !snapshot.is_empty() {
+        if !self.has_state() && !snapshot.is_empty() {
             let text = "the running version keeps state and this one does not export `state`";
             return Err(Fault::new(FaultKind::State, text));
         }
-        if !self.instance.has_state() {
+        if !self.has_state() {
             return Ok(());
         }
-        self.instance.restore(snapshot.version, snapshot.pages(), now_us)?;
+        if !snapshot.is_empty() {
+            self.instance(now_us)?.restore(snapshot.version, snapshot.pages(), now_us)?;
+        }
         self.snapshot = snapshot.clone();
         Ok(())
     }
@@ -197,7 +229,7 @@ impl Live {
     /// The plugin refuses it, or it failed: this instance is then void.
     pub(super) fn recall(&mut self, pages: &[(u32, Page)], now_us: u64) -> Result<(), Fault> {
         for (version, page) in pages {
-            self.instance.restore(*version, std::iter::once(page), now_us)?;
+            self.instance(now_us)?.restore(*version, std::iter::once(page), now_us)?;
         }
         self.save(Extent::Complete, now_us)?;
         let version = self.version.setup.state_version;
@@ -239,7 +271,7 @@ impl Live {
 
     /// Linear memory of its instance.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.instance.memory_bytes()
+        self.instance.as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// Takes over a copy of a state, saves it again and, with a timer, has a tick, and is thrown away: would it work?
@@ -259,11 +291,16 @@ impl Live {
 
     /// Whether it has state that can be saved.
     pub(super) fn has_state(&self) -> bool {
-        self.instance.has_state()
+        self.version.program.state.is_some()
     }
 
     fn save(&mut self, extent: Extent, now_us: u64) -> Result<(), Fault> {
-        let saved = self.instance.save(extent, self.version.limits.state_bytes, now_us);
+        let Some(instance) = &mut self.instance else {
+            // What was never called has the state it began with.
+            let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
+            return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
+        };
+        let saved = instance.save(extent, self.version.limits.state_bytes, now_us);
         let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.snapshot.replace(extent, self.version.setup.state_version, pages);
         if self.version.checkpoint.is_none() {
@@ -291,10 +328,10 @@ impl Live {
 
     /// Replaces an instance that has grown past its soft limit: the fresh one has the state, and the size it needs.
     fn recycle_if_grown(&mut self, now_us: u64) -> Result<(), Fault> {
-        if self.instance.memory_bytes() <= self.recycle_at {
+        if self.memory_bytes() <= self.recycle_at {
             return Ok(());
         }
-        if self.instance.has_state()
+        if self.has_state()
             && let Err(fault) = self.save(self.next_extent(), now_us)
         {
             self.recycle_failed(&fault);
@@ -312,15 +349,15 @@ impl Live {
     /// A fresh instance with the state as it was saved.
     fn replacement(&self, now_us: u64) -> Result<Instance, Fault> {
         let mut instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
-        instance.mute(self.instance.is_muted());
+        instance.mute(self.instance.as_ref().is_some_and(Instance::is_muted));
         instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
         Ok(instance)
     }
 
     fn replace_grown(&mut self, instance: Instance, now_us: u64) {
-        let (grown, small) = (self.instance.memory_bytes(), instance.memory_bytes());
+        let (grown, small) = (self.memory_bytes(), instance.memory_bytes());
         self.recycle_at = recycle_at(&self.version, &instance);
-        self.instance = instance;
+        self.instance = Some(instance);
         self.version.metrics.recycled.inc();
         self.recycled += 1;
         if self.recycle_logged_us.is_some_and(|logged| now_us.abs_diff(logged) < LOG_EVERY_US) {

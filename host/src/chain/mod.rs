@@ -9,7 +9,7 @@
 //! message that causes it is found and parked, and the plugin goes on with its state. A version is replaced between
 //! two batches, after it was proven elsewhere, and taken back when it fails on its first messages.
 //!
-//! Lanes are plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
+//! Lanes are worked off by plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
 //! waiting for the disk or the network.
 
 mod answer;
@@ -39,6 +39,7 @@ mod outbox;
 mod pair;
 mod phase;
 mod plugin;
+mod pool;
 mod program;
 mod quarantine;
 mod recall;
@@ -81,7 +82,6 @@ pub use watch::Watch;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -145,7 +145,6 @@ struct Active {
 pub struct Chain {
     shared: Arc<Shared>,
     inboxes: Vec<Arc<Inbox>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Disconnected when the last lane has ended.
     ended: Mutex<Receiver<()>>,
     driver: Mutex<swap::Driver>,
@@ -219,7 +218,7 @@ impl Chain {
         self.shared.alarm.set(Box::new(hook));
     }
 
-    /// Runs what waits in the inboxes, ends the lanes and joins them. After `limit` the rest is left: its receipts
+    /// Runs what waits in the inboxes and ends the lanes. After `limit` the rest is left: its receipts
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
@@ -256,17 +255,10 @@ impl Chain {
         self.inboxes.iter().map(|inbox| inbox.close()).sum()
     }
 
-    /// Every call of a plugin is bounded, so this is too.
+    /// Waits until all lanes are gone. Every call of a plugin is bounded, so this is too.
     fn join(&self) {
-        for thread in self.lock_threads().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!(flow = &*self.shared.name, "a lane ended by a panic outside of its turns");
-            }
-        }
-    }
-
-    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        // Nothing is ever sent: the answer is that the lanes' ends are gone.
+        let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv();
     }
 }
 

@@ -157,6 +157,9 @@ impl Outbox {
                 None => return self.park_too_long(item),
             }
         }
+        if item.message.topic.starts_with(b"$") && !self.template.as_ref().is_some_and(Template::says_dollar) {
+            return self.park_reserved(item);
+        }
         self.mark(item.origin, Fate::Forwarded);
         if self.settles_with_any && !others.is_empty() {
             item.receipt = item.receipt.map(Receipt::any);
@@ -210,6 +213,16 @@ impl Outbox {
     fn park_too_long(&mut self, item: Item) {
         let detail = "the flow's `topic` makes a topic of more than 65,535 bytes".to_owned();
         self.letter(None, &item, Reason::TooLong, detail);
+    }
+
+    /// Brokers acknowledge what is sent to a topic of their own and throw it away, so upstream would never say so.
+    fn park_reserved(&mut self, item: Item) {
+        let topic = item.message.topic_str().escape_debug().to_string();
+        let detail = format!(
+            "its topic `{topic}` begins with `$`: brokers keep such topics for themselves and drop what is sent there; \
+             put a level before it in the flow's `topic`, or begin that with `$` if it is meant"
+        );
+        self.letter(None, &item, Reason::Refused, detail);
     }
 
     fn park(&mut self, plugin: &PluginRef, item: &Item, reason: Reason, detail: String) {

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::batch::{Answer, Packed, input};
 use super::engine::Engine;
@@ -15,6 +15,7 @@ use super::metrics::PluginMetrics;
 use super::program::Program;
 use super::settings::Limits;
 use super::state::{Extent, Page, collect};
+use crate::clock;
 use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
@@ -104,8 +105,12 @@ impl Instance {
             limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
         );
         store.set_max_component_handles(MAX_HANDLES);
-        let call = engine.begin_call(limits.call_time);
-        store.set_epoch_deadline(call.deadline_ticks);
+        store.epoch_deadline_callback(|mut store| {
+            let may_go_on = store.data_mut().allowance.look(Instant::now(), clock::thread_cpu());
+            Ok(if may_go_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+        });
+        let call = engine.begin_call();
+        store.set_epoch_deadline(1);
         let link = |store: &mut Store<Guest>| {
             let instance = program.pre().instantiate(&mut *store)?;
             let (tick, state) = (program.tick.as_ref(), program.state.as_ref());
@@ -158,11 +163,6 @@ impl Instance {
         self.store.data().budget.memory_used()
     }
 
-    /// Whether it keeps state the host can save.
-    pub(super) fn has_state(&self) -> bool {
-        self.save.is_some()
-    }
-
     /// Its state, page by page; none when it keeps none.
     pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
         let Some(save) = self.save else { return Ok(Vec::new()) };
@@ -201,8 +201,9 @@ impl Instance {
         let guest = self.store.data_mut();
         guest.now_us = now_us;
         (guest.budget.memory_denied, guest.budget.table_denied) = (false, false);
-        let call = self.engine.begin_call(guest.call_time);
-        self.store.set_epoch_deadline(call.deadline_ticks);
+        guest.allowance.begin();
+        let _call = self.engine.begin_call();
+        self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))
     }
 }

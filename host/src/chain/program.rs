@@ -1,7 +1,9 @@
 //! A component, compiled and linked: the code of a plugin, without settings and state.
 
+use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
@@ -61,9 +63,12 @@ pub enum Unusable {
     WrongWorld(String),
 }
 
-/// Compiled code. Cheap to clone.
+/// Compiled code, which all flows that run it share. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Program {
+pub(super) struct Program(Arc<Linked>);
+
+/// What a program is.
+pub(super) struct Linked {
     pre: InstancePre<Guest>,
     digest: Arc<str>,
     /// Interfaces it imports.
@@ -71,6 +76,34 @@ pub(super) struct Program {
     pub(super) transform: Transform,
     pub(super) tick: Option<ComponentExportIndex>,
     pub(super) state: Option<State>,
+}
+
+impl Deref for Program {
+    type Target = Linked;
+
+    fn deref(&self) -> &Linked {
+        &self.0
+    }
+}
+
+/// The programs in use, by their digests: a component that a thousand flows run is there once.
+#[derive(Default)]
+pub(super) struct Programs(Mutex<HashMap<Digest, Weak<Linked>>>);
+
+impl Programs {
+    fn find(&self, digest: &Digest) -> Option<Program> {
+        self.lock().get(digest)?.upgrade().map(Program)
+    }
+
+    fn note(&self, digest: Digest, program: &Program) {
+        let mut programs = self.lock();
+        programs.retain(|_, program| program.strong_count() > 0);
+        programs.insert(digest, Arc::downgrade(&program.0));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Linked>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where the required functions are.
@@ -88,24 +121,35 @@ pub(super) struct State {
 }
 
 impl Program {
-    /// Compiles `bytes`, or finds the code in the cache, and links it. May take seconds: not for a lane's thread.
+    /// The program of `bytes` that others run; else compiles it, or finds the code in the cache, and links it. May take
+    /// seconds: not for a worker.
     ///
     /// # Errors
     /// [`Unusable`], in plain words.
     pub(super) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Self, Origin), Unusable> {
-        let (component, digest, origin) = Self::compile(engine, bytes)?;
-        Ok((Self::link(engine, &component, &digest)?, origin))
-    }
-
-    /// The first half of [`Program::make`].
-    pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Component, Digest, Origin), Unusable> {
         check_header(bytes)?;
         let digest = sha256(bytes);
+        if let Some(program) = engine.programs().find(&digest) {
+            return Ok((program, Origin::Shared));
+        }
         let (component, origin) = engine.compile(bytes, &digest)?;
-        Ok((component, digest, origin))
+        let program = Self::link(engine, &component, &digest)?;
+        engine.programs().note(digest, &program);
+        Ok((program, origin))
     }
 
-    /// The other half.
+    /// Its code by itself.
+    ///
+    /// # Errors
+    /// [`Unusable`], in plain words.
+    pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Component, Digest), Unusable> {
+        check_header(bytes)?;
+        let digest = sha256(bytes);
+        let (component, _) = engine.compile(bytes, &digest)?;
+        Ok((component, digest))
+    }
+
+    /// Finds out what it exports, and binds what it imports.
     pub(super) fn link(engine: &Engine, component: &Component, digest: &Digest) -> Result<Self, Unusable> {
         check_version(engine, component)?;
         let pre = engine.linker().instantiate_pre(component).map_err(|error| refused_import(engine, component, &error))?;
@@ -116,9 +160,11 @@ impl Program {
             Some(State { save: function("save")?, restore: function("restore")? })
         });
         let imports = component.component_type().imports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
-        Ok(Self { pre, digest: hexadecimal(digest).into(), imports, transform, tick, state })
+        Ok(Self(Arc::new(Linked { pre, digest: hexadecimal(digest).into(), imports, transform, tick, state })))
     }
+}
 
+impl Linked {
     /// SHA-256 of the component, in hexadecimal.
     pub(super) fn digest(&self) -> &Arc<str> {
         &self.digest

@@ -87,11 +87,13 @@ impl Memory {
     fn try_start(&self, version: &Arc<Version>, engine: &Engine) -> Result<Result<Vec<Live>, Fault>, Error> {
         let mut lives = Vec::new();
         for (lane, pages) in self.lanes.iter().enumerate() {
+            if pages.is_empty() {
+                lives.push(Live::at_rest(version, engine, lane));
+                continue;
+            }
             let now_us = Now::read().wall_us;
             let mut live = Live::start(version, engine, lane, now_us).map_err(|fault| broken(version, fault))?;
-            if !pages.is_empty()
-                && let Err(fault) = live.recall(pages, now_us)
-            {
+            if let Err(fault) = live.recall(pages, now_us) {
                 return Ok(Err(fault));
             }
             lives.push(live);

@@ -117,7 +117,7 @@ impl Default for Probation {
 pub struct Limits {
     /// Linear memory, bytes.
     pub memory_bytes: usize,
-    /// Wall time of one call (a batch, a tick, a page of state).
+    /// Processor time of one call (a batch, a tick, a page of state); by the clock it may take 20 times that.
     pub call_time: Duration,
     /// Entries of one output.
     pub output_messages: usize,
@@ -193,7 +193,7 @@ pub struct Config {
     pub flow: FlowId,
     /// Its name.
     pub name: Arc<str>,
-    /// Number of lanes; one thread and one set of instances each.
+    /// Number of lanes; one set of instances each.
     pub lanes: usize,
     /// Largest batch a lane hands to a plugin.
     pub batch_messages: usize,

@@ -25,9 +25,6 @@ use crate::clock::Now;
 use crate::message::{Mint, Outlet};
 use crate::trust::Claim;
 
-/// Stack of a lane's thread beside what guests may use of it.
-const LANE_STACK_BYTES: usize = 1 << 20;
-
 /// The same for a thread that may compile.
 const COMPILER_STACK_BYTES: usize = 6 << 20;
 
@@ -75,6 +72,8 @@ pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<C
 
 /// A chain without its lanes.
 pub(super) struct Frame {
+    /// Dropped before the chain, which waits for all of them, and with the last lane.
+    alive: SyncSender<()>,
     chain: Chain,
     lanes: usize,
     metrics: Metrics,
@@ -82,8 +81,6 @@ pub(super) struct Frame {
     template: Option<Template>,
     settles_with_any: bool,
     quarantine: Option<QuarantineConfig>,
-    /// Dropped with the last lane.
-    alive: SyncSender<()>,
 }
 
 impl Frame {
@@ -107,13 +104,13 @@ impl Frame {
             tape: OnceLock::new(),
         });
         let lanes = config.lanes.max(1);
-        let inboxes = (0..lanes).map(|_| Arc::new(Inbox::new(shared.metrics.waiting.clone()))).collect();
+        let inbox = |_| Ok(Arc::new(Inbox::new(engine.pool().seat()?, shared.metrics.waiting.clone())));
+        let inboxes = (0..lanes).map(inbox).collect::<std::io::Result<_>>().map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
         let chain = Chain {
             driver: Mutex::new(Driver::new(config.plugins, config.ports)),
             shared,
             inboxes,
-            threads: Mutex::default(),
             ended: Mutex::new(ended),
             active: Mutex::default(),
             runtime,
@@ -125,13 +122,13 @@ impl Frame {
 
     /// Makes the lanes of the instances that `lives` gives for each plugin, and starts them.
     pub(super) fn start(
-        mut self,
+        self,
         lives: impl Fn(&Self, &Arc<Version>, &PluginConfig) -> Result<Vec<Live>, Error> + Send,
     ) -> Result<Chain, Error> {
         let stages = self.beside(|| self.stages(lives))?;
         for (index, stages) in stages.into_iter().enumerate() {
             let lane = self.lane(index, stages);
-            self.chain.start_lane(lane, self.alive.clone())?;
+            self.chain.inboxes[index].seat().take(Box::new(lane));
         }
         Ok(self.chain)
     }
@@ -180,24 +177,8 @@ impl Frame {
         let (name, mint) = (Arc::clone(&shared.name), Arc::clone(&self.mint));
         let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any);
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts }
-    }
-}
-
-impl Chain {
-    fn start_lane(&mut self, lane: Lane, alive: SyncSender<()>) -> Result<(), Error> {
-        let name = format!("{}-{}", self.shared.name.replace('\0', ""), lane.index);
-        let runtime = self.runtime.clone();
-        let run = move || {
-            // Once for the lane: wasmtime-wasi starts a runtime of its own for a thread that is in none.
-            let _runtime = runtime.as_ref().map(Handle::enter);
-            lane.run();
-            drop(alive);
-        };
-        let thread =
-            std::thread::Builder::new().name(name).stack_size(LANE_STACK_BYTES + 2 * self.shared.engine.stack_bytes()).spawn(run);
-        self.lock_threads().push(thread.map_err(Error::Thread)?);
-        Ok(())
+        let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
+        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts, runtime, _alive: alive }
     }
 }
 

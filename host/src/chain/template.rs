@@ -56,6 +56,11 @@ impl Template {
         Ok(Self { parts, buffer: BytesMut::new() })
     }
 
+    /// Whether the topics begin with `$` because it says so, and not because a device is called that way.
+    pub(super) fn says_dollar(&self) -> bool {
+        matches!(self.parts.first(), Some(Part::Text(text)) if text.starts_with(b"$"))
+    }
+
     /// The topic for `message` and the key's place in it; `None` when it gets too long for MQTT.
     pub(super) fn apply(&mut self, message: &Message) -> Option<(Bytes, Span)> {
         let length: usize = self.parts.iter().map(|part| part.bytes(message).len()).sum();

@@ -31,7 +31,7 @@ Examples:
 
 Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on \
 it; `too-long`, over a limit, so only its head is kept; `refused` for good by upstream; `quarantined`, since what its device \
-sent before was bad too.";
+sent before was bad too; `malformed`, it came in with a field that MQTT forbids.";
 
 const SHOW: &str = "\
 Examples:
@@ -94,7 +94,7 @@ pub struct Which {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
     /// Of this reason only.
-    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined"])]
+    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined", "malformed"])]
     reason: Option<String>,
 }
 

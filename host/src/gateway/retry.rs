@@ -165,9 +165,10 @@ impl Sent {
 fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
     match record.reason {
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
-        Reason::Refused if record.queue.is_none() => Err("it does not know the queue it was refused from".to_owned()),
-        Reason::Refused => Ok(Way::Queue),
-        Reason::Rejected | Reason::Poison | Reason::Quarantined => {
+        Reason::Malformed => Err("it was not legal MQTT, and what is kept is not what was sent".to_owned()),
+        Reason::Refused if record.queue.is_some() => Ok(Way::Queue),
+        // Refused before it came to a queue, for the topic it would have had: that may have changed.
+        Reason::Refused | Reason::Rejected | Reason::Poison | Reason::Quarantined => {
             let flow = doors.chains().into_iter().find(|(_, chain)| *chain.name() == record.flow);
             let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
             flow.map(|(flow, _)| Way::Chain { flow, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))

@@ -30,7 +30,7 @@ pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring:
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
-    let built: Result<Vec<_>, _> = config.flows.iter().map(|flow| starter.flow(flow)).collect();
+    let built: Result<Vec<_>, _> = versions.together(|| config.flows.iter().map(|flow| starter.flow(flow)).collect());
     Ok((built?.into_iter().unzip(), starter))
 }
 

@@ -77,10 +77,12 @@ pub enum Reason {
     Poison,
     /// Topic, headers or payload are over the limit; only the head was kept.
     TooLong,
-    /// Upstream refused it for good.
+    /// Upstream refused it for good, or would drop it without a word.
     Refused,
     /// Its device is in quarantine: what it sent before was bad too, so no plugin was asked.
     Quarantined,
+    /// It came in with a field that MQTT forbids; what could not stay as it was is replaced or left out.
+    Malformed,
 }
 
 impl Reason {
@@ -92,6 +94,7 @@ impl Reason {
             Self::TooLong => "too-long",
             Self::Refused => "refused",
             Self::Quarantined => "quarantined",
+            Self::Malformed => "malformed",
         }
     }
 }
@@ -273,6 +276,10 @@ pub trait Outlet: Send + Sync {
     fn checkpoint(&self, batch: Vec<Checkpoint>) {
         drop(batch);
     }
+
+    /// A broker sends nothing more before what was taken is acknowledged: what is in RAM with a receipt is written now. An
+    /// outlet that writes nothing has nothing to hurry.
+    fn hurry(&self) {}
 
     /// What checkpoints have kept of a plugin's state. Blocks on the disk: for the start.
     ///

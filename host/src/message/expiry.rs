@@ -7,10 +7,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::legal::MESSAGE_EXPIRY as EXPIRY;
 use super::{Headers, Marks, Message, push_header};
 use crate::clock::Now;
-
-const EXPIRY: &str = ":message-expiry";
 
 const SECOND_US: u64 = 1_000_000;
 

@@ -1,7 +1,8 @@
 //! Headers in the arena form of the plugin contract: for each, name length (u16, little endian), name, value
 //! length (u16, little endian), value. MQTT 5 user properties keep their names; the other properties that
-//! travel are named `:content-type`, `:response-topic`, `:correlation-data` and `:message-expiry`
-//! (seconds, decimal). A colon first cannot be mistaken by a plugin for a name of its own.
+//! travel are named `:content-type`, `:response-topic`, `:correlation-data`, `:message-expiry` (seconds, decimal) and
+//! `:payload-format` (`1`: text). A colon first cannot be mistaken by a plugin for a name of its own, nor sent by a device:
+//! see [`super::legal::is_reserved`].
 
 use bytes::BufMut;
 

@@ -14,6 +14,7 @@
 mod border;
 mod expiry;
 mod header;
+pub mod legal;
 mod receipt;
 mod record;
 pub(crate) mod sync;
@@ -155,7 +156,7 @@ pub struct Message {
     pub id: MessageId,
     /// The flow that carries it.
     pub flow: FlowId,
-    /// UTF-8, no wildcard, at most 65,535 bytes: checked where it enters (`mqtt::wire`, `chain`).
+    /// Legal ([`legal::check_topic`]): checked where it enters (`mqtt::wire`, `chain`).
     pub topic: Bytes,
     /// The key's place in the topic.
     pub key: Span,

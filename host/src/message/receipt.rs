@@ -28,7 +28,8 @@ impl Settled {
         self.faults.load(Ordering::Acquire)
     }
 
-    /// Raised by the source at 80 % of its Receive Maximum; the spool then writes instead of waiting.
+    /// Raised by the source at 80 % of its Receive Maximum, or where its broker waits for it; the spool then writes instead of
+    /// waiting.
     pub fn press(&self, pressed: bool) {
         self.pressed.store(pressed, Ordering::Relaxed);
     }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::message::{HeaderError, Qos};
+use crate::message::Qos;
+use crate::message::legal::Illegal;
 
 /// How a failure is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,17 +144,9 @@ pub enum Unsendable {
     /// The topic is not one MQTT can carry.
     #[error("topic {0}")]
     Topic(&'static str),
-    /// The header block does not parse.
-    #[error("headers cannot be sent")]
-    Headers(#[from] HeaderError),
-    /// A header does not fit the MQTT 5 property it belongs in.
-    #[error("header `{name}` {problem}")]
-    Header {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    /// A header is not one MQTT can carry.
+    #[error(transparent)]
+    Header(#[from] Illegal),
     /// Too many publishes are unacknowledged: wait for `Accepted`. The only one that passes by itself.
     #[error("the window of unacknowledged messages is full")]
     WindowFull,

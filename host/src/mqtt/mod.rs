@@ -44,7 +44,8 @@ use crate::message::Qos;
 /// buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publish {
-    /// UTF-8, not empty, no NUL, no wildcard, at most 65,535 bytes: checked on the way in and on the way out.
+    /// UTF-8, not empty, no control character, no wildcard, at most 65,535 bytes: checked on the way in and on the way out
+    /// ([`crate::message::legal`]).
     pub topic: Bytes,
     /// The body.
     pub payload: Bytes,
@@ -57,6 +58,20 @@ pub struct Publish {
     pub retain: bool,
     /// In: the broker sent it before. Out: ignored, since every publish gets a new packet id.
     pub duplicate: bool,
+    /// In: for which subscription it came. Out: ignored.
+    pub subscription: Subscribed,
+}
+
+/// For which subscription a copy of a message came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subscribed {
+    /// The broker does not say.
+    #[default]
+    Unknown,
+    /// For the one with this [`Subscription::id`].
+    One(u32),
+    /// One copy for several.
+    Several,
 }
 
 /// Claim of an inbound message on its PUBACK or PUBREC. Only valid on the connection it came from.
@@ -64,11 +79,14 @@ pub struct Publish {
 pub struct AckToken {
     packet_id: u16,
     qos: Qos,
+    /// Number of the connection it came over, counted while a session is kept: a broker may give its id to another
+    /// message on a later one.
+    connection: u32,
 }
 
 impl AckToken {
-    pub(crate) fn new(packet_id: u16, qos: Qos) -> Self {
-        Self { packet_id, qos }
+    pub(crate) fn new(packet_id: u16, qos: Qos, connection: u32) -> Self {
+        Self { packet_id, qos, connection }
     }
 
     /// Level of the message: 1 is answered with PUBACK, 2 with PUBREC.
@@ -90,6 +108,8 @@ pub struct Subscription {
     pub filter: String,
     /// Highest level the broker may send with.
     pub qos: Qos,
+    /// What the broker is to say of every copy it sends for this filter, where it can; 1 to 268,435,455.
+    pub id: Option<u32>,
 }
 
 /// What happened on a connection.
@@ -108,6 +128,16 @@ pub enum Event {
         head: Publish,
         /// Size of the whole packet in bytes.
         bytes: u64,
+        /// To acknowledge it: else it comes again for ever. `None` for QoS 0.
+        token: Option<AckToken>,
+    },
+    /// A message has a field that MQTT forbids: a topic that is not UTF-8, NUL in a property. Its frame is sound, so the
+    /// connection goes on.
+    Unfit {
+        /// The message, as near as it can be had: what is wrong with the topic is replaced, a wrong header is left out.
+        publish: Publish,
+        /// Which field, what is wrong with it and its first bytes, in printable characters.
+        why: String,
         /// To acknowledge it: else it comes again for ever. `None` for QoS 0.
         token: Option<AckToken>,
     },

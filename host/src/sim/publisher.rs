@@ -224,7 +224,11 @@ impl Publisher {
                     tracing::warn!(code, reason, "the broker refused a reading");
                     self.refuse(token);
                 }
-                Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
+                Event::Publish { .. }
+                | Event::Oversize { .. }
+                | Event::Unfit { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => {}
             }
         }
     }
@@ -250,6 +254,6 @@ fn publish(made: &Made, qos: Qos) -> Publish {
         headers: Bytes::new(),
         qos,
         retain: false,
-        duplicate: false,
+        ..Publish::default()
     }
 }

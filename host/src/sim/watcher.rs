@@ -98,7 +98,7 @@ impl Watcher {
 
     async fn connect(&self) -> Result<Connection, mqtt::Error> {
         let (mut connection, _) = Connection::open(&self.broker).await?;
-        connection.subscribe(&[Subscription { filter: self.filter.clone(), qos: Qos::AtLeastOnce }]);
+        connection.subscribe(&[Subscription { filter: self.filter.clone(), qos: Qos::AtLeastOnce, id: None }]);
         Ok(connection)
     }
 
@@ -135,7 +135,7 @@ impl Watcher {
                     seen.came(now);
                     token.into_iter().for_each(|token| connection.acknowledge(token));
                 }
-                Event::Oversize { token, .. } => {
+                Event::Oversize { token, .. } | Event::Unfit { token, .. } => {
                     seen.tally.receive_foreign();
                     token.into_iter().for_each(|token| connection.acknowledge(token));
                 }

@@ -11,6 +11,9 @@ pub enum PatternError {
     /// Longer than 65,535 bytes, or with a NUL.
     #[error("topic pattern has a NUL or is longer than 65,535 bytes")]
     NotATopic,
+    /// A shared subscription that no broker takes.
+    #[error("`{0}` is not a shared subscription: write `$share/GROUP/FILTER`, with a group without `+`, `#`, `{{` and `}}`")]
+    NotShared(String),
     /// `+`, `#`, `{` or `}` inside a level.
     #[error("`{0}` must be a whole level: `+`, `#` or `{{name}}` between slashes")]
     PartOfALevel(String),
@@ -45,7 +48,7 @@ impl Pattern {
     /// Parses a pattern. The key is the capture `{device}`, else the first capture; without one there is no key
     /// and all messages share a lane. A leading `$share/group/` is kept for the filter.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let (share, topic) = split_share(text);
+        let (share, topic) = split_share(text)?;
         if topic.is_empty() {
             return Err(PatternError::Empty);
         }
@@ -85,6 +88,13 @@ impl Pattern {
             .collect();
         let topic = levels.join("/");
         self.share.as_ref().map_or(topic.clone(), |group| format!("$share/{group}/{topic}"))
+    }
+
+    /// The levels before its first wildcard, as a topic that it matches begins.
+    pub(super) fn start(&self) -> String {
+        let plain =
+            self.levels.iter().map_while(|level| if let Level::Exactly(text) = level { Some(text.as_str()) } else { None });
+        plain.collect::<Vec<_>>().join("/")
     }
 
     /// The names of the captures, in order.
@@ -139,9 +149,14 @@ pub(super) fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
-fn split_share(text: &str) -> (Option<String>, &str) {
-    let shared = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-    shared.map_or((None, text), |(group, topic)| (Some(group.to_owned()), topic))
+fn split_share(text: &str) -> Result<(Option<String>, &str), PatternError> {
+    let Some(rest) = text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return Ok((None, text));
+    };
+    let parts = rest.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+    let is_good = |(group, topic): &(&str, &str)| !group.is_empty() && !group.contains(['+', '#', '{', '}']) && !topic.is_empty();
+    let (group, topic) = parts.filter(is_good).ok_or_else(|| PatternError::NotShared(text.to_owned()))?;
+    Ok((Some(group.to_owned()), topic))
 }
 
 fn parse_level(level: &str, last: bool) -> Result<Level, PatternError> {
@@ -213,5 +228,9 @@ mod tests {
         assert_eq!(Pattern::parse("{a}/{a}"), Err(PatternError::Twice("a".into())));
         assert_eq!(Pattern::parse("{a b}"), Err(PatternError::BadName("{a b}".into())));
         assert_eq!(Pattern::parse("$share/g/x/{y}/#").unwrap().filter(), "$share/g/x/+/#");
+        assert_eq!(Pattern::parse("$shared/g").unwrap().filter(), "$shared/g");
+        for bad in ["$share", "$share/", "$share/g", "$share/g/", "$share//a/b", "$share/g+/a", "$share/#/a", "$share/{g}/a"] {
+            assert_eq!(Pattern::parse(bad), Err(PatternError::NotShared(bad.into())));
+        }
     }
 }

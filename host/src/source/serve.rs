@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::metrics::{Meters, level};
 use super::pattern::covers;
+use super::pressure::Pressure;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
 use super::{Config, Metrics, SessionMark};
@@ -44,6 +45,10 @@ pub(super) struct Source {
     /// Messages the broker may have unacknowledged on this connection.
     window: usize,
     reading: bool,
+    /// Whether the broker waits for us.
+    pressure: Pressure,
+    is_pressed: bool,
+    outlet: Arc<dyn Outlet>,
     /// When the next slice of a bulk of acknowledgements may leave.
     breathes_until: Option<Instant>,
 }
@@ -51,7 +56,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Self {
         let (settled, meters) = (Arc::new(Settled::default()), Arc::new(metrics.of(&config.name)));
-        let borders = Borders { outlet, mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
+        let borders = Borders { outlet: Arc::clone(&outlet), mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
         meters.bytes_capacity.set(level(config.max_unsettled_bytes));
         Self {
             sorter: Sorter::new(&config, borders),
@@ -69,6 +74,9 @@ impl Source {
             unreleased: None,
             window: 0,
             reading: true,
+            pressure: Pressure::new(Instant::now()),
+            is_pressed: false,
+            outlet,
             breathes_until: None,
         }
     }
@@ -117,6 +125,7 @@ impl Source {
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
         self.meters.messages_capacity.set(level(self.window));
         (self.reading, self.breathes_until) = (true, None);
+        self.pressure = Pressure::new(Instant::now());
         if (stood_before || self.mark.is_set()) && !established.session_present {
             self.meters.sessions_lost.inc();
             self.sorter.session_lost();
@@ -171,6 +180,7 @@ impl Source {
                 }
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}
+                () = sleep_until(self.pressure.due(self.unsettled.messages())), if !self.is_pressed => {}
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
@@ -188,7 +198,7 @@ impl Source {
         if turned.is_err() {
             // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
             events.retain(|event| match event {
-                Event::Publish { token, .. } | Event::Oversize { token, .. } => {
+                Event::Publish { token, .. } | Event::Oversize { token, .. } | Event::Unfit { token, .. } => {
                     token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
                 }
                 Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => false,
@@ -196,7 +206,14 @@ impl Source {
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
         if mode == Stop::Run {
+            let before = self.unsettled.messages();
             self.sorter.sort(events, &mut self.unsettled);
+            let in_flight = self.unsettled.messages();
+            if in_flight > before {
+                self.pressure.took(in_flight, Instant::now());
+                // The next look raises it anew, with what has come.
+                self.is_pressed = false;
+            }
         }
         turned?;
         let mut granted = false;
@@ -210,7 +227,11 @@ impl Source {
                     self.obsolete.clear();
                     self.set_mark();
                 }
-                Event::Publish { .. } | Event::Oversize { .. } | Event::Accepted { .. } | Event::Refused { .. } => {}
+                Event::Publish { .. }
+                | Event::Oversize { .. }
+                | Event::Unfit { .. }
+                | Event::Accepted { .. }
+                | Event::Refused { .. } => {}
             }
         }
         Ok(granted)
@@ -231,9 +252,8 @@ impl Source {
         self.sorter.settle_repeats();
         let draining = mode != Stop::Run;
         self.acknowledge(connection, draining);
-        let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
-        self.settled
-            .press(draining || messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4));
+        let bytes = self.unsettled.bytes();
+        self.press(draining);
         let reading = !draining && bytes < self.max_bytes;
         if std::mem::replace(&mut self.reading, reading) != reading {
             connection.pause_reading(!reading);
@@ -252,6 +272,18 @@ impl Source {
         Ok(())
     }
 
+    /// Tells the inside whether it shall write instead of waiting for upstream; what is written already by then is hurried.
+    fn press(&mut self, draining: bool) {
+        let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
+        let is_full = messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4);
+        let waits = self.pressure.presses(messages, Instant::now());
+        self.settled.press(draining || is_full || waits);
+        if waits && !std::mem::replace(&mut self.is_pressed, waits) {
+            self.outlet.hurry();
+        }
+        self.is_pressed &= waits;
+    }
+
     /// Acknowledges what has settled, a bulk in slices unless there is a hurry.
     fn acknowledge(&mut self, connection: &mut Connection, hurry: bool) {
         let is_breathing = !hurry && self.breathes_until.is_some_and(|until| Instant::now() < until);
@@ -259,7 +291,11 @@ impl Source {
             return;
         }
         let most = if hurry { usize::MAX } else { SLICE };
+        let before = self.unsettled.messages();
         let found = self.unsettled.settle(most, |token| connection.acknowledge(token));
+        if self.unsettled.messages() < before {
+            self.pressure.acknowledged(before, Instant::now());
+        }
         self.breathes_until = (!found.is_all).then(|| Instant::now() + BREATH);
         if found.has_fallen {
             self.sorter.forget_ids();
@@ -281,7 +317,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// The filters of all routes, without those that another one covers: a broker may send a message once for each.
 fn subscriptions(config: &Config) -> Vec<Subscription> {
-    filters(config).into_iter().map(|filter| Subscription { filter, qos: config.qos }).collect()
+    filters(config).into_iter().map(|filter| Subscription { filter, qos: config.qos, id: None }).collect()
 }
 
 /// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::index::Index;
 use super::metrics::Meters;
 use super::repeats::{Repeats, Seen};
 use super::unsettled::{Claim, Unsettled};
@@ -83,6 +84,11 @@ impl Ledger {
 /// The sorting office of a source.
 pub(super) struct Sorter {
     flows: Vec<Flow>,
+    index: Index,
+    /// Those that may match the message in hand.
+    candidates: Vec<usize>,
+    /// Those with something in their batch.
+    filled: Vec<usize>,
     outlet: Arc<dyn Outlet>,
     mint: Arc<Mint>,
     settled: Arc<Settled>,
@@ -115,8 +121,22 @@ impl Sorter {
         }
         let Borders { outlet, mint, settled, meters } = borders;
         let Config { max_unsettled_bytes, max_topic_bytes, max_payload_bytes, .. } = *config;
-        let waiting = Vec::new();
-        Self { flows, outlet, mint, settled, meters, max_unsettled_bytes, max_topic_bytes, max_payload_bytes, waiting }
+        let index = Index::new(flows.iter().map(|flow| &*flow.patterns));
+        let (candidates, filled, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            flows,
+            index,
+            candidates,
+            filled,
+            outlet,
+            mint,
+            settled,
+            meters,
+            max_unsettled_bytes,
+            max_topic_bytes,
+            max_payload_bytes,
+            waiting,
+        }
     }
 
     /// The broker has forgotten our session, and with it what it held for us.
@@ -156,7 +176,7 @@ impl Sorter {
 
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
     pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) {
-        let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. });
+        let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. } | Event::Unfit { .. });
         let count = events.iter().filter(|event| is_message(event)).count();
         if count == 0 {
             return;
@@ -167,7 +187,13 @@ impl Sorter {
         for event in events.extract_if(.., |event| is_message(event)) {
             match event {
                 Event::Publish { publish, token } => self.one(message(publish, id, now), None, token, &mut ledger),
-                Event::Oversize { head, bytes, token } => self.one(message(head, id, now), Some(bytes), token, &mut ledger),
+                Event::Oversize { head, bytes, token } => {
+                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)");
+                    self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
+                }
+                Event::Unfit { publish, why, token } => {
+                    self.one(message(publish, id, now), Some((Reason::Malformed, why)), token, &mut ledger);
+                }
                 Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
             }
             id.seq += 1;
@@ -176,14 +202,14 @@ impl Sorter {
         self.hand_on(ledger, unsettled);
     }
 
-    fn one(&mut self, message: Message, packet_bytes: Option<u64>, token: Option<AckToken>, ledger: &mut Ledger) {
+    fn one(&mut self, message: Message, fault: Option<(Reason, String)>, token: Option<AckToken>, ledger: &mut Ledger) {
         if token.is_none() && ledger.bytes > self.max_unsettled_bytes / 2 {
             self.meters.dropped.inc();
             ledger.losses.push(self.loss(message));
             return;
         }
-        match self.excess(&message, packet_bytes) {
-            Some(detail) => self.park(message, detail, token, ledger),
+        match fault.or_else(|| Some((Reason::TooLong, self.excess(&message)?))) {
+            Some(fault) => self.park(message, fault, token, ledger),
             None => self.route(message, token, ledger),
         }
     }
@@ -204,13 +230,11 @@ impl Sorter {
     }
 
     /// What is too long about a message, in words.
-    fn excess(&self, message: &Message, packet_bytes: Option<u64>) -> Option<String> {
+    fn excess(&self, message: &Message) -> Option<String> {
         let over = |what: &str, bytes: usize, limit: usize, setting: &str| {
             (bytes > limit).then(|| format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)"))
         };
-        packet_bytes
-            .map(|bytes| format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)"))
-            .or_else(|| over("topic", message.topic.len(), self.max_topic_bytes, "max_topic_bytes"))
+        over("topic", message.topic.len(), self.max_topic_bytes, "max_topic_bytes")
             .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload_bytes"))
     }
 
@@ -219,11 +243,11 @@ impl Sorter {
         let (mut safe, mut loose, mut repeated) = (0, 0, 0);
         // The last flow that matches takes the message itself, the others a clone.
         let mut last: Option<(usize, Span)> = None;
-        let waiting = &mut ledger.waiting;
-        let mut give = |flow: &mut Flow, key: Span, mut message: Message| {
+        let (waiting, filled) = (&mut ledger.waiting, &mut self.filled);
+        let mut give = |(index, flow): (usize, &mut Flow), key: Span, mut message: Message| {
             let claim = claim.filter(|_| flow.ack == Ack::Safe);
             let now_us = message.uptime_us;
-            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us)) {
+            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, key, claim, now_us)) {
                 Seen::New => {}
                 Seen::Repeat => return repeated += 1,
                 Seen::UnderWay(first, index) => {
@@ -236,47 +260,60 @@ impl Sorter {
                 message.headers = headers;
             }
             *if claim.is_some() { &mut safe } else { &mut loose } += 1;
+            if flow.batch.is_empty() {
+                filled.push(index);
+            }
             flow.batch.push(Delivery { message: Message { flow: flow.id, key, ..message }, receipt: None });
             flow.claims.push(claim);
         };
-        for index in 0..self.flows.len() {
+        self.index.look(message.topic_str(), &mut self.candidates);
+        for &index in &self.candidates {
             if let Some(key) = self.flows[index].key(message.topic_str())
                 && let Some((before, key)) = last.replace((index, key))
             {
-                give(&mut self.flows[before], key, message.clone());
+                give((before, &mut self.flows[before]), key, message.clone());
             }
         }
         match last {
-            Some((index, key)) => give(&mut self.flows[index], key, message),
+            Some((index, key)) => give((index, &mut self.flows[index]), key, message),
             None => self.meters.unrouted.inc(),
         }
         self.meters.repeated.inc_by(repeated);
         ledger.enter(token, weight, safe, loose);
     }
 
-    /// Keeps the head of an over-long message; it is acknowledged once the letter is durable, whatever the flow
-    /// says, since else it would come again for ever.
-    fn park(&mut self, message: Message, detail: String, token: Option<AckToken>, ledger: &mut Ledger) {
-        let Some((flow, key)) = self.flows.iter().find_map(|flow| Some((flow, flow.key(message.topic_str())?))) else {
-            self.meters.unrouted.inc();
-            ledger.enter(token, 0, 0, 0);
-            return;
+    /// Keeps what there is of a message that goes no further, of an over-long one its head; it is acknowledged once the
+    /// letter is durable, whatever the flow says, since else it would come again for ever.
+    fn park(&mut self, message: Message, fault: (Reason, String), token: Option<AckToken>, ledger: &mut Ledger) {
+        let (reason, detail) = fault;
+        let found = self.flows.iter().find_map(|flow| Some((Arc::clone(&flow.name), flow.id, flow.key(message.topic_str())?)));
+        let (flow, id, key) = match (found, reason) {
+            (Some(found), _) => found,
+            // Which flow asked for a topic that is none cannot be told.
+            (None, Reason::Malformed) => (Arc::default(), FlowId::default(), Span::default()),
+            (None, _) => {
+                self.meters.unrouted.inc();
+                ledger.enter(token, 0, 0, 0);
+                return;
+            }
         };
-        self.meters.too_long.inc();
+        let (counter, kept_bytes) = match reason {
+            Reason::Malformed => (&self.meters.malformed, self.max_payload_bytes),
+            _ => (&self.meters.too_long, HEAD_BYTES),
+        };
+        counter.inc();
         let head = Message {
-            flow: flow.id,
+            flow: id,
             key: if message.topic.len() > self.max_topic_bytes { Span::default() } else { key },
             topic: topic_head(message.topic_str(), self.max_topic_bytes),
             // A copy: a slice would keep the whole read buffer.
-            payload: Bytes::copy_from_slice(&message.payload[..message.payload.len().min(HEAD_BYTES)]),
-            headers: Bytes::new(),
+            payload: Bytes::copy_from_slice(&message.payload[..message.payload.len().min(kept_bytes)]),
+            headers: if reason == Reason::Malformed { message.headers } else { Bytes::new() },
             ..message
         };
         let claim = token.map(|_| ledger.next());
         ledger.enter(token, head.weight(), u32::from(claim.is_some()), u32::from(claim.is_none()));
-        let flow = Arc::clone(&flow.name);
-        let (reason, own_topic) = (Reason::TooLong, false);
-        let letter = DeadLetter { message: head, flow, plugin: None, reason, detail, own_topic, receipt: None };
+        let letter = DeadLetter { message: head, flow, plugin: None, reason, detail, own_topic: false, receipt: None };
         ledger.letters.push((letter, claim));
     }
 
@@ -304,7 +341,8 @@ impl Sorter {
             self.outlet.park(letters);
         }
         let progress = claimed.as_ref().map(|burst| burst.progress());
-        for flow in self.flows.iter_mut().filter(|flow| !flow.batch.is_empty()) {
+        for index in self.filled.drain(..) {
+            let flow = &mut self.flows[index];
             if let Some(repeats) = &mut flow.repeats {
                 repeats.sorted(progress.as_ref());
             }
@@ -326,7 +364,7 @@ pub(super) struct Borders {
 }
 
 fn message(publish: Publish, id: MessageId, now: Now) -> Message {
-    let Publish { topic, payload, headers, qos, retain, duplicate } = publish;
+    let Publish { topic, payload, headers, qos, retain, duplicate, subscription: _ } = publish;
     let marks =
         Marks::of(qos).with(Marks::RETAIN, retain).with(Marks::DUPLICATE, duplicate).with(Marks::CLOCK_UNSET, !now.is_set());
     let (received_us, uptime_us) = (now.wall_us, now.uptime_us);

@@ -202,7 +202,7 @@ async fn exactly_once_is_not_given_out_twice_over_a_reconnect() {
     let old = bench.next(0).await;
     drop(client);
     let mut client = bench.broker.subscribed(true).await;
-    client.publish((2, 5), "d/d7", b"x").await;
+    client.send(0x3c, b"\0\x04d/d7\0\x05\0x").await;
     client.publish((2, 6), "d/d7", b"y").await;
     let next = bench.next(0).await;
     assert_eq!(&next.message.payload[..], b"y");
@@ -210,6 +210,75 @@ async fn exactly_once_is_not_given_out_twice_over_a_reconnect() {
     release(old);
     assert_eq!(client.acknowledged().await, (PUBREC, 5));
     assert_eq!(client.acknowledged().await, (PUBREC, 6));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn of_level_2_a_new_message_under_an_id_of_the_last_connection_is_not_swallowed() {
+    let mut bench = bench(&[("d/{device}", Ack::Safe)], Qos::ExactlyOnce, 1 << 20).await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((2, 5), "d/d7", b"old").await;
+    let old = bench.next(0).await;
+    drop(client);
+    let mut client = bench.broker.subscribed(true).await;
+    client.publish((2, 5), "d/d7", b"new").await;
+    let new = bench.next(0).await;
+    assert_eq!(&new.message.payload[..], b"new");
+    // The old one is safe now, which says nothing of the new one.
+    release(old);
+    client.publish((2, 6), "d/d7", b"next").await;
+    let next = bench.next(0).await;
+    release(next);
+    release(new);
+    assert_eq!(client.acknowledged().await, (PUBREC, 5));
+    assert_eq!(client.acknowledged().await, (PUBREC, 6));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn a_repeat_on_the_same_connection_is_dropped_and_acknowledged_once() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((1, 1), "d/d7", b"x").await;
+    client.send(0x3a, b"\0\x04d/d7\0\x01\0x").await;
+    client.publish((1, 2), "d/d7", b"y").await;
+    let (first, next) = (bench.next(0).await, bench.next(0).await);
+    assert_eq!((&first.message.payload[..], &next.message.payload[..]), (&b"x"[..], &b"y"[..]));
+    release(first);
+    release(next);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(client.acknowledged().await, (PUBACK, 2));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn a_message_with_a_field_that_mqtt_forbids_is_parked_with_its_bytes_and_the_others_go_on() {
+    let mut bench = simple().await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.send(0x32, b"\0\x03d/\xff\0\x01\0body").await;
+    client.send(0x32, b"\0\x04d/d7\0\x02\x07\x26\0\x01n\0\x01\xe9body").await;
+    client.send(0x32, b"\0\0\0\x03\0body").await;
+    client.publish((1, 4), "d/d8", b"good").await;
+    let good = bench.next(0).await;
+    let letters = [bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap()];
+    let shown =
+        letters.each_ref().map(|letter| (letter.reason, &*letter.flow, letter.message.topic_str(), &letter.message.payload[..]));
+    assert_eq!(
+        shown,
+        [
+            (Reason::Malformed, "flow-0", "d/\u{fffd}", &b"body"[..]),
+            (Reason::Malformed, "flow-0", "d/d7", &b"body"[..]),
+            (Reason::Malformed, "", "", &b"body"[..]),
+        ]
+    );
+    assert!(letters[0].detail.contains("topic is not UTF-8: `d/\\xff`"), "{}", letters[0].detail);
+    assert_eq!(letters[1].message.key(), b"d7");
+    release(good);
+    letters.into_iter().for_each(|letter| letter.receipt.unwrap().release());
+    for id in 1..=4 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    assert_eq!(bench.metric("tidegate_source_malformed_messages_total"), 3.0);
     bench.leave(Stop::Now).await;
 }
 

@@ -143,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn tokens(from: u16, count: usize) -> Vec<Claim> {
-        (from..).take(count).map(|id| Claim { token: Some(AckToken::new(id, Qos::AtLeastOnce)), bytes: 10 }).collect()
+        (from..).take(count).map(|id| Claim { token: Some(AckToken::new(id, Qos::AtLeastOnce, 0)), bytes: 10 }).collect()
     }
 
     fn settled(unsettled: &mut Unsettled) -> Vec<u16> {
@@ -249,7 +249,7 @@ mod tests {
             let mut unsettled = Unsettled::default();
             let burst = Burst::new(Arc::default(), [1, 1]);
             let mut claims = tokens(1, 2);
-            claims[1].token = Some(AckToken::new(2, Qos::ExactlyOnce));
+            claims[1].token = Some(AckToken::new(2, Qos::ExactlyOnce, 0));
             unsettled.claim(burst.progress(), claims);
             unsettled.disown(true);
             assert_eq!((unsettled.messages(), unsettled.bytes()), (1, 20));

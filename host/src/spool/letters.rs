@@ -22,7 +22,8 @@ const VERSION: u8 = 2;
 const HEADER: usize = 6;
 
 /// All reasons, in the order of their number on disk; new ones go to the end.
-pub(super) const REASONS: [Reason; 5] = [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined];
+pub(super) const REASONS: [Reason; 6] =
+    [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined, Reason::Malformed];
 
 /// The number of a reason on disk.
 pub(super) fn reason_number(reason: Reason) -> usize {
@@ -32,6 +33,7 @@ pub(super) fn reason_number(reason: Reason) -> usize {
         Reason::TooLong => 2,
         Reason::Refused => 3,
         Reason::Quarantined => 4,
+        Reason::Malformed => 5,
     }
 }
 

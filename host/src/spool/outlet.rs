@@ -103,6 +103,13 @@ impl Outlet for Shared {
         }
     }
 
+    fn hurry(&self) {
+        for slot in &self.slots {
+            locked(&slot.queue).press();
+        }
+        self.bell.due(0);
+    }
+
     fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
         let prefix = state::prefix(flow, plugin);
         // Of a plugin that was there a moment ago, and newer than what the disk has.

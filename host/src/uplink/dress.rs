@@ -10,9 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use zstd::bulk::Compressor;
 
+use super::json::is_json;
+use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT};
 use crate::message::{Headers, Marks, Message, Stored, push_header};
 
 /// The user property that carries the id.
@@ -20,9 +21,6 @@ const ID: &str = "tidegate-id";
 /// The user property of what is replayed: its arrival, microseconds since 1970.
 const REPLAYED: &str = "tidegate-replayed";
 const REPLAYED_LEVEL: &[u8] = b"/replayed";
-const CONTENT_TYPE: &str = ":content-type";
-/// The user property of a compressed payload; its content type stays that of what is inside.
-const ENCODING: &str = "content-encoding";
 
 /// zstd's own default: slower ones gain a few percent on telemetry.
 const LEVEL: i32 = 3;
@@ -165,7 +163,10 @@ impl Dress {
             (Pack::Raw, _) => None,
         };
         let plain = if content_type.is_some() { self.payload.split().freeze() } else { message.payload.clone() };
-        let compressed = self.compressor.as_mut().and_then(|compressor| compressor.compress(&plain).ok());
+        // A plugin may have compressed it already.
+        let is_encoded = content_type.is_none() && Headers(&message.headers).get(CONTENT_ENCODING).is_some();
+        let compressor = self.compressor.as_mut().filter(|_| !is_encoded);
+        let compressed = compressor.and_then(|compressor| compressor.compress(&plain).ok());
         let headers = self.finish_headers(&message.headers, content_type, compressed.is_some());
         let payload = compressed.map_or(plain, Bytes::from);
         Some(Packet { topic, payload, headers, marks, count })
@@ -249,14 +250,21 @@ impl Dress {
         if self.block.is_empty() && content_type.is_none() && !compressed {
             return own.clone();
         }
-        for (name, value) in Headers(own).flatten().filter(|(name, _)| content_type.is_none() || *name != CONTENT_TYPE) {
+        let is_bytes = compressed || self.form.pack == Pack::MsgpackArray;
+        let is_kept = |name: &str| match name {
+            CONTENT_TYPE | CONTENT_ENCODING => content_type.is_none(),
+            PAYLOAD_FORMAT => !is_bytes,
+            // What a plugin says under a name of ours would stand beside our own word.
+            name => !name.starts_with(OWN_PREFIX),
+        };
+        for (name, value) in Headers(own).flatten().filter(|(name, _)| is_kept(name)) {
             put_header(&mut self.block, name, value);
         }
         if let Some(content_type) = content_type {
             put_header(&mut self.block, CONTENT_TYPE, content_type.as_bytes());
         }
         if compressed {
-            put_header(&mut self.block, ENCODING, b"zstd");
+            put_header(&mut self.block, CONTENT_ENCODING, b"zstd");
         }
         self.block.split().freeze()
     }
@@ -275,10 +283,6 @@ fn goes_with(stored: &Stored, first: &Stored) -> bool {
 fn put_header(block: &mut BytesMut, name: &str, value: &[u8]) {
     let pushed = push_header(block, name, value);
     debug_assert!(pushed.is_ok(), "header `{name}` is too long");
-}
-
-fn is_json(payload: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }
 
 fn put_json(out: &mut BytesMut, envelope: &Envelope<'_>, payload: &[u8]) {

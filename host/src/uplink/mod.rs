@@ -21,6 +21,7 @@
 mod apart;
 mod dress;
 mod fallback;
+mod json;
 mod judge;
 mod lanes;
 mod metrics;

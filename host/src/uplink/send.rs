@@ -108,7 +108,7 @@ impl Uplink {
     pub(super) fn publish(&self, queue: usize, packet: Packet) -> Publish {
         let Packet { topic, payload, headers, marks, .. } = packet;
         let retain = self.retain_available && marks.has(Marks::RETAIN);
-        Publish { topic, payload, headers, qos: self.levels[queue], retain, duplicate: false }
+        Publish { topic, payload, headers, qos: self.levels[queue], retain, ..Publish::default() }
     }
 
     /// The next publish is out, or is laid aside, now.

@@ -281,7 +281,11 @@ impl Uplink {
                 Event::Refused { token: COMPARISON, .. } => self.judge.compared(false, instant),
                 Event::Accepted { token } => self.accept(token, now, instant),
                 Event::Refused { token, reason, permanent, .. } => self.lay_aside(token, permanent, reason, instant),
-                Event::Publish { .. } | Event::Oversize { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
+                Event::Publish { .. }
+                | Event::Oversize { .. }
+                | Event::Unfit { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => {}
             }
         }
         if taken {

@@ -37,7 +37,7 @@ const KEPT: usize = 3;
 /// Refused versions that are remembered, for each plugin.
 const REFUSED: usize = 16;
 /// Plugins that are remembered, those that the config does not have any more included.
-const PLUGINS: usize = 256;
+const PLUGINS: usize = 8_192;
 
 /// Folder of the versions in a data folder.
 pub fn folder(data_dir: &Path) -> PathBuf {
@@ -81,6 +81,8 @@ pub struct Versions {
 struct Disk {
     /// It has an older table.
     is_behind: bool,
+    /// The table is written later.
+    is_put_off: bool,
 }
 
 /// Which plugin, and what the config says of it.
@@ -186,30 +188,54 @@ impl Versions {
         });
     }
 
+    /// What changes while `work` runs is shown at once, and written together behind it: a start changes many.
+    pub fn together<R>(&self, work: impl FnOnce() -> R) -> R {
+        locked(&self.disk).is_put_off = true;
+        let done = work();
+        let mut disk = locked(&self.disk);
+        disk.is_put_off = false;
+        if disk.is_behind {
+            let entries = locked(&self.table).clone();
+            self.written(&mut disk, files::save(&self.folder, &entries));
+        }
+        done
+    }
+
     /// `change` answers whether what the config says now has been decided about.
     fn change(&self, spot: Spot<'_>, component: Option<(&str, Code<'_>)>, change: impl FnOnce(&mut Entry) -> bool) {
         let Spot { flow, plugin, written } = spot;
         let mut disk = locked(&self.disk);
-        let mut entries = locked(&self.table).clone();
-        let before = entries.clone();
-        let entry = find_or_add(&mut entries, flow, plugin, written);
-        if change(entry) {
+        let before = self.entry(flow, plugin);
+        let mut entry = before.clone().unwrap_or_else(|| Entry::new(flow, plugin, written));
+        if change(&mut entry) {
             entry.based_on = written.clone();
         }
-        let is_new = disk.is_behind || entries != before;
+        let is_new = before.as_ref() != Some(&entry);
         let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
         let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
-        // The table goes after the component, so that it never names one that is not there.
-        let saved = if is_new { files::save(&self.folder, &entries) } else { Ok(()) };
-        let written = kept.and(saved);
-        // Shown once it is durable. Where it cannot be, what runs is shown all the same.
+        if disk.is_put_off {
+            put(&mut locked(&self.table), entry);
+            let was_behind = disk.is_behind;
+            self.written(&mut disk, kept);
+            disk.is_behind |= was_behind || is_new;
+            return;
+        }
+        // The table goes after the component, so that it never names one that is not there, and is shown once it is durable.
+        // Where it cannot be, what runs is shown all the same.
+        let mut entries = locked(&self.table).clone();
+        put(&mut entries, entry);
+        let saved = if is_new || disk.is_behind { files::save(&self.folder, &entries) } else { Ok(()) };
         *locked(&self.table) = entries;
+        self.written(&mut disk, kept.and(saved));
+    }
+
+    fn written(&self, disk: &mut Disk, written: std::io::Result<()>) {
         disk.is_behind = written.is_err();
         if let Err(error) = written {
             let path = self.folder.display();
             tracing::warn!(
-                flow, plugin, %path, %error,
-                "which version runs cannot be written down: a restart falls back to what was written last, or to the config"
+                %path, %error,
+                "which versions run cannot be written down: a restart falls back to what was written last, or to the config"
             );
         }
     }
@@ -219,15 +245,17 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn find_or_add<'a>(entries: &'a mut Vec<Entry>, flow: &str, plugin: &str, written: &Version) -> &'a mut Entry {
-    let index = entries.iter().position(|entry| entry.is_of(flow, plugin)).unwrap_or_else(|| {
-        if entries.len() >= PLUGINS {
-            entries.remove(0);
+/// Puts an entry in the place of that of its plugin, or behind the others, of which the oldest makes room.
+fn put(entries: &mut Vec<Entry>, entry: Entry) {
+    match entries.iter_mut().find(|known| known.is_of(&entry.flow, &entry.plugin)) {
+        Some(known) => *known = entry,
+        None => {
+            if entries.len() >= PLUGINS {
+                entries.remove(0);
+            }
+            entries.push(entry);
         }
-        entries.push(Entry::new(flow, plugin, written));
-        entries.len() - 1
-    });
-    &mut entries[index]
+    }
 }
 
 impl Version {

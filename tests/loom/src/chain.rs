@@ -11,6 +11,8 @@ mod handover {
     pub struct Leave;
 }
 
+pub mod pool;
+
 mod live {
     pub struct Live;
 }

@@ -70,7 +70,7 @@ impl Relay {
     async fn run(mut self, from: &Config, to: &Config, filter: &str) -> Result<()> {
         let (mut uplink, _) = Connection::open(to).await.context("upstream")?;
         let (mut source, _) = Connection::open(from).await.context("field")?;
-        source.subscribe(&[Subscription { filter: filter.into(), qos: Qos::AtLeastOnce }]);
+        source.subscribe(&[Subscription { filter: filter.into(), qos: Qos::AtLeastOnce, id: None }]);
         println!("relay runs");
         let (mut arrived, mut answered) = (Vec::new(), Vec::new());
         loop {

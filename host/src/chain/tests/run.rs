@@ -214,3 +214,19 @@ fn a_plugin_built_on_the_sdk_reads_and_writes_the_same_words() {
         ("no json", Reason::Rejected, Some("decode"))
     );
 }
+
+#[test]
+fn many_flows_share_few_workers_and_their_code() {
+    let rigs: Vec<_> = (0..60).map(|_| Rig::of("")).collect();
+    let bursts: Vec<_> = rigs.iter().map(|rig| rig.send(&KEYS.map(|key| (key, "a")))).collect();
+    rigs.iter().zip(&bursts).for_each(|(rig, burst)| rig.settle(burst));
+    assert!(rigs.iter().all(|rig| rig.seen().appends.len() == KEYS.len()));
+    let names = std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let workers = names.filter(|name| name.trim_end() == "worker").count();
+    // Unit tests of the pool have some of their own, and so may those with an engine of their own.
+    assert!(workers < 60, "{workers} workers for {} lanes", 3 * rigs.len());
+    let made: f64 = rigs.iter().map(|rig| rig.metric("tidegate_plugin_code_total", &[("origin", "compiled")])).sum();
+    assert!(made <= 1.0, "compiled {made} times");
+}

@@ -76,7 +76,7 @@ fn message(number: usize, qos: Qos) -> Publish {
 async fn round_trip(config: &Config) -> Established {
     const MESSAGES: usize = 600;
     let (mut connection, established) = Connection::open(config).await.unwrap();
-    connection.subscribe(&[Subscription { filter: "#".to_owned(), qos: Qos::ExactlyOnce }]);
+    connection.subscribe(&[Subscription { filter: "#".to_owned(), qos: Qos::ExactlyOnce, id: None }]);
     let level = |number: usize| Qos::from_level((number % 3) as u8).unwrap();
     let (mut next, mut accepted, mut back, mut subscribed) = (0, 0, Vec::new(), false);
     let mut events = Vec::new();

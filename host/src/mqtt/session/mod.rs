@@ -139,12 +139,17 @@ impl Session {
     fn handle(&mut self, packet: Packet, events: &mut Vec<Event>) -> Result<(), Error> {
         match packet {
             Packet::Publish { publish, packet_id } => {
-                if let Some(token) = self.admit(publish.qos, packet_id) {
+                if let Some(token) = self.admit(&publish, packet_id) {
                     events.push(Event::Publish { publish, token });
                 }
             }
+            Packet::Unfit { publish, packet_id, why } => {
+                if let Some(token) = self.admit(&publish, packet_id) {
+                    events.push(Event::Unfit { publish, why, token });
+                }
+            }
             Packet::Oversize { head, packet_id, bytes } => {
-                if let Some(token) = self.admit(head.qos, packet_id) {
+                if let Some(token) = self.admit(&head, packet_id) {
                     events.push(Event::Oversize { head, bytes, token });
                 }
             }
@@ -171,13 +176,14 @@ impl Session {
         Ok(())
     }
 
-    /// Whether an inbound message is given out, and with which token.
-    fn admit(&mut self, qos: Qos, packet_id: u16) -> Option<Option<AckToken>> {
-        match qos {
+    /// Whether an inbound message is given out, and with which token. What is under way already is not.
+    fn admit(&mut self, publish: &Publish, packet_id: u16) -> Option<Option<AckToken>> {
+        let token = AckToken::new(packet_id, publish.qos, self.unreleased.connection());
+        match publish.qos {
             Qos::AtMostOnce => Some(None),
-            Qos::AtLeastOnce => Some(Some(AckToken::new(packet_id, qos))),
-            Qos::ExactlyOnce => match self.unreleased.publish(packet_id) {
-                Inbound::New => Some(Some(AckToken::new(packet_id, qos))),
+            Qos::AtLeastOnce => self.unreleased.publish_once(packet_id, publish.duplicate).then_some(Some(token)),
+            Qos::ExactlyOnce => match self.unreleased.publish(packet_id, publish.duplicate) {
+                Inbound::New => Some(Some(token)),
                 Inbound::Known => None,
                 Inbound::Answer => {
                     self.echo(wire::pubrec, packet_id);
@@ -306,9 +312,12 @@ impl Session {
     pub(super) fn acknowledge(&mut self, token: AckToken) {
         match token.qos {
             Qos::AtMostOnce => {}
-            Qos::AtLeastOnce => wire::puback(token.packet_id, &mut self.out),
+            Qos::AtLeastOnce => {
+                self.unreleased.finish(token.packet_id);
+                wire::puback(token.packet_id, &mut self.out);
+            }
             Qos::ExactlyOnce => {
-                if self.unreleased.acknowledge(token.packet_id) {
+                if self.unreleased.acknowledge(token.packet_id, token.connection) {
                     wire::pubrec(token.packet_id, &mut self.out);
                 }
             }

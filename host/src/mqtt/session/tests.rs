@@ -162,7 +162,7 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
 #[test]
 fn a_subscribe_tells_which_filters_were_refused() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce });
+    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id: None });
     pair.session.subscribe(&wanted);
     let filters = vec![("a/+".to_owned(), Qos::AtLeastOnce), ("c".to_owned(), Qos::AtLeastOnce)];
     assert_eq!(pair.sent(), [Request::Subscribe { packet_id: 0xF000, filters }]);
@@ -176,8 +176,8 @@ fn a_subscribe_tells_which_filters_were_refused() {
 #[test]
 fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
     let (mut pair, _) = greeted(Version::V5, &Announce { maximum_packet_bytes: Some(20), ..Announce::default() });
-    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce }]);
-    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
+    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
     assert_eq!(pair.sent(), []);
     let mut events = Vec::new();
     pair.session.take_ready(&mut events);
@@ -189,7 +189,7 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
 #[test]
 fn a_suback_that_does_not_fit_costs_the_connection() {
     let (mut pair, _) = greeted(Version::V311, &Announce::default());
-    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce }]);
+    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
     pair.sent();
     assert!(matches!(pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)), Err(Error::Protocol(_))));
     assert!(matches!(pair.receive(|broker, out| broker.suback(9, &[1], out)), Err(Error::Protocol(_))));
@@ -228,7 +228,8 @@ fn what_a_lost_session_remembered_is_forgotten() {
     for (session_present, given) in [(true, 0), (false, 1)] {
         let (mut next, _) = greeted(Version::V5, &Announce { session_present, ..Announce::default() });
         next.session.recall(pair.session.unreleased());
-        let events = next.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out)).unwrap();
+        let again = Publish { duplicate: true, ..publish(Qos::ExactlyOnce) };
+        let events = next.receive(|broker, out| broker.publish(&again, 3, out)).unwrap();
         assert_eq!(events.len(), given, "session present: {session_present}");
     }
 }
@@ -291,7 +292,11 @@ fn mutated_streams_cost_the_connection_at_most() {
         for token in 0..4 {
             pair.session.publish(&publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]), token).unwrap();
         }
-        pair.session.subscribe(&["a", "b"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce }));
+        pair.session.subscribe(&["a", "b"].map(|filter| Subscription {
+            filter: filter.to_owned(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }));
         let mut bytes = valid_stream(version, &mut random).to_vec();
         // The stream starts with a CONNACK, which has had its turn.
         bytes.drain(..usize::from(bytes[1]) + 2);

@@ -214,6 +214,7 @@ fn read4(packet: v4::Packet) -> Request {
                 qos: qos4(publish.qos),
                 retain: publish.retain,
                 duplicate: publish.dup,
+                ..Publish::default()
             },
         },
         v4::Packet::PubAck(ack) => Request::PubAck(ack.pkid),
@@ -256,6 +257,7 @@ fn read5(packet: v5::Packet) -> Request {
                 qos: qos5(publish.qos),
                 retain: publish.retain,
                 duplicate: publish.dup,
+                ..Publish::default()
             },
         },
         v5::Packet::PubAck(ack) => Request::PubAck(ack.pkid),

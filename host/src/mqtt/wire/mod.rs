@@ -17,7 +17,7 @@ pub(super) use publish::check_filter;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use self::publish::Form;
+use self::publish::{Decoded, Form};
 use super::{Config, Error, Publish, Subscription, Unsendable};
 
 /// Bytes kept of a packet too large to take: the longest topic, 16 KiB of properties, 4 KiB of payload.
@@ -61,6 +61,12 @@ pub(super) enum Packet {
     Publish {
         publish: Publish,
         packet_id: u16,
+    },
+    /// A PUBLISH with a field that MQTT forbids; `why` names it.
+    Unfit {
+        publish: Publish,
+        packet_id: u16,
+        why: String,
     },
     /// A PUBLISH above the limit, read past; `bytes` is the size of the whole packet.
     Oversize {
@@ -187,8 +193,11 @@ impl Wire {
         if frame.is_publish() {
             bytes.advance(frame.header);
             let form = Form { version: self.version, first: frame.first };
-            return publish::decode(form, bytes.freeze())
-                .map(|(publish, packet_id)| Some(Packet::Publish { publish, packet_id }));
+            let Decoded { publish, packet_id, unfit } = publish::decode(form, bytes.freeze())?;
+            return Ok(Some(match unfit {
+                None => Packet::Publish { publish, packet_id },
+                Some(why) => Packet::Unfit { publish, packet_id, why },
+            }));
         }
         self.control(frame, &bytes).map(Some)
     }
@@ -214,7 +223,7 @@ impl Wire {
             return Ok(None);
         }
         let form = Form { version: self.version, first: skip.frame.first };
-        let (mut head, packet_id) = publish::decode_head(form, Bytes::from(skip.head))?;
+        let Decoded { publish: mut head, packet_id, .. } = publish::decode_head(form, Bytes::from(skip.head))?;
         // A copy, so that four KiB do not hold the memory of the whole head.
         head.payload = Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
         head.topic = Bytes::copy_from_slice(&head.topic);

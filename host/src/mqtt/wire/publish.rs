@@ -3,13 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Malformed, Version};
-use crate::message::{Headers, Qos, push_header};
-use crate::mqtt::{Publish, Unsendable};
-
-const CONTENT_TYPE: &str = ":content-type";
-const RESPONSE_TOPIC: &str = ":response-topic";
-const CORRELATION_DATA: &str = ":correlation-data";
-const MESSAGE_EXPIRY: &str = ":message-expiry";
+use crate::message::legal::{self, Illegal, Property};
+use crate::message::{Qos, push_header};
+use crate::mqtt::{Publish, Subscribed, Unsendable};
 
 /// What fits the four bytes of a remaining length.
 const LARGEST_BODY: usize = 268_435_455;
@@ -19,20 +15,6 @@ const LARGEST_BODY: usize = 268_435_455;
 pub(super) struct Form {
     pub(super) version: Version,
     pub(super) first: u8,
-}
-
-/// Checks a topic to publish to: not empty, at most 65,535 bytes, UTF-8, no NUL, no wildcard.
-fn check_topic(topic: &[u8]) -> Result<(), &'static str> {
-    if topic.is_empty() {
-        return Err("topic is empty");
-    }
-    if topic.len() > usize::from(u16::MAX) {
-        return Err("topic is longer than 65,535 bytes");
-    }
-    if topic.iter().any(|byte| matches!(byte, 0 | b'+' | b'#')) {
-        return Err("topic contains a wildcard or NUL");
-    }
-    std::str::from_utf8(topic).map(drop).map_err(|_| "topic is not UTF-8")
 }
 
 /// Checks a topic filter: wildcards stand alone in their level, `#` in the last one only.
@@ -92,10 +74,6 @@ impl<'a> Fields<'a> {
         self.take(usize::from(length))
     }
 
-    fn text(&mut self) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a property is not UTF-8"))
-    }
-
     pub(super) fn variable(&mut self) -> Result<usize, Malformed> {
         let mut value = 0;
         for place in 0..4 {
@@ -109,128 +87,179 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A PUBLISH as it came in.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) publish: Publish,
+    /// 0 for QoS 0.
+    pub(super) packet_id: u16,
+    /// What one of its fields holds and may not, in words. The frame is sound, so whoever sent it costs himself only.
+    pub(super) unfit: Option<String>,
+}
+
+impl Decoded {
+    /// Notes what is wrong with a field; what was found first counts.
+    fn blame(&mut self, what: &str, problem: &str, bytes: &[u8]) {
+        // Enough to know it again.
+        const SHOWN_BYTES: usize = 120;
+        let shown = bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii();
+        self.unfit.get_or_insert_with(|| format!("{what} {problem}: `{shown}`"));
+    }
+
+    /// It came for this subscription; one copy may come for several.
+    fn subscribed(&mut self, id: usize) {
+        let known = &mut self.publish.subscription;
+        *known = match (*known, u32::try_from(id)) {
+            (Subscribed::Unknown, Ok(id)) => Subscribed::One(id),
+            _ => Subscribed::Several,
+        };
+    }
+
+    /// Puts a text property into `block`, unless it is none.
+    fn text(&mut self, block: &mut Vec<u8>, name: &str, value: &[u8], checked: Result<(), &'static str>) {
+        match checked {
+            Ok(()) => put_header(block, name, value),
+            Err(problem) => self.blame(name, problem, value),
+        }
+    }
+}
+
+/// What came in with a 16-bit length has one here.
+fn put_header(block: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let pushed = push_header(block, name, value);
+    debug_assert!(pushed.is_ok(), "header `{name}` is too long");
+}
+
 /// Topic, id and flags; what is left in `fields` are the properties (v5) and the payload.
-fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<(Publish, u16), Malformed> {
+fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<Decoded, Malformed> {
     let qos = Qos::from_level((form.first >> 1) & 0b11).ok_or(Malformed("QoS 3"))?;
     let topic = fields.bytes()?;
-    check_topic(topic).map_err(Malformed)?;
     let packet_id = if qos == Qos::AtMostOnce { 0 } else { fields.u16()? };
     if qos != Qos::AtMostOnce && packet_id == 0 {
         return Err(Malformed("packet id 0"));
     }
     let publish = Publish {
         topic: body.slice(2..2 + topic.len()),
-        payload: Bytes::new(),
-        headers: Bytes::new(),
         qos,
         retain: form.first & 0b1 != 0,
         duplicate: form.first & 0b1000 != 0,
+        ..Publish::default()
     };
-    Ok((publish, packet_id))
+    let mut decoded = Decoded { publish, packet_id, unfit: None };
+    if let Err(problem) = legal::check_topic(topic) {
+        decoded.blame("topic", problem, topic);
+        decoded.publish.topic = legal::mend_topic(topic).into();
+    }
+    Ok(decoded)
 }
 
 /// Decodes the body of a PUBLISH. Topic and payload are slices of it.
-pub(super) fn decode(form: Form, mut body: Bytes) -> Result<(Publish, u16), Malformed> {
+pub(super) fn decode(form: Form, mut body: Bytes) -> Result<Decoded, Malformed> {
     let mut fields = Fields(&body);
-    let (mut publish, packet_id) = decode_start(form, &body, &mut fields)?;
+    let mut decoded = decode_start(form, &body, &mut fields)?;
     if form.version == Version::V5 {
         let length = fields.variable()?;
         if length > 0 {
-            publish.headers = decode_properties(fields.take(length)?)?;
+            decode_properties(fields.take(length)?, &mut decoded)?;
         }
     }
     let payload = body.len() - fields.0.len();
     body.advance(payload);
-    publish.payload = body;
-    Ok((publish, packet_id))
+    decoded.publish.payload = body;
+    Ok(decoded)
 }
 
-/// Decodes the first bytes of a PUBLISH that is too large to keep. Properties that are cut off are left out, and
-/// the payload with them.
-pub(super) fn decode_head(form: Form, head: Bytes) -> Result<(Publish, u16), Malformed> {
+/// Decodes as much of a PUBLISH as is there. Properties that are not complete are left out, and with them the payload,
+/// whose begin is unknown.
+pub(super) fn decode_head(form: Form, head: Bytes) -> Result<Decoded, Malformed> {
     let mut fields = Fields(&head);
-    let (mut publish, packet_id) = decode_start(form, &head, &mut fields)?;
+    let mut decoded = decode_start(form, &head, &mut fields)?;
     if form.version == Version::V5 {
         let length = fields.variable()?;
         match fields.take(length) {
-            Ok(properties) => publish.headers = decode_properties(properties)?,
+            Ok(properties) => decode_properties(properties, &mut decoded)?,
             Err(_) => fields.0 = &[],
         }
     }
-    publish.payload = head.slice(head.len() - fields.0.len()..);
-    Ok((publish, packet_id))
+    decoded.publish.payload = head.slice(head.len() - fields.0.len()..);
+    Ok(decoded)
 }
 
-fn decode_properties(properties: &[u8]) -> Result<Bytes, Malformed> {
+/// Properties as headers. What a device calls by a name of ours is left out: it would be taken for our word.
+fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Malformed> {
     let mut block = Vec::with_capacity(properties.len());
-    let mut fields = Fields(properties);
+    let (mut fields, mut seen) = (Fields(properties), 0_u64);
     while !fields.0.is_empty() {
-        let pushed = match fields.u8()? {
-            // Payload format indicator and subscription identifier say nothing to those behind us.
-            1 => fields.u8().map(|_| Ok(()))?,
-            11 => fields.variable().map(|_| Ok(()))?,
-            2 => push_header(&mut block, MESSAGE_EXPIRY, fields.u32()?.to_string().as_bytes()),
-            3 => push_header(&mut block, CONTENT_TYPE, fields.text()?.as_bytes()),
-            8 => push_header(&mut block, RESPONSE_TOPIC, fields.text()?.as_bytes()),
-            9 => push_header(&mut block, CORRELATION_DATA, fields.bytes()?),
-            38 => {
-                let name = fields.text()?;
-                push_header(&mut block, name, fields.text()?.as_bytes())
+        let id = fields.u8()?;
+        if matches!(id, 1..=9) && seen & 1 << id != 0 {
+            decoded.blame("a property", "is there twice", &[id]);
+        }
+        seen |= 1_u64.checked_shl(u32::from(id)).unwrap_or(0);
+        match id {
+            1 => match fields.u8()? {
+                0 => {}
+                1 => put_header(&mut block, legal::PAYLOAD_FORMAT, b"1"),
+                other => decoded.blame("payload format", "is neither 0 nor 1", &[other]),
+            },
+            11 => decoded.subscribed(fields.variable()?),
+            2 => put_header(&mut block, legal::MESSAGE_EXPIRY, fields.u32()?.to_string().as_bytes()),
+            3 => {
+                let kind = fields.bytes()?;
+                decoded.text(&mut block, legal::CONTENT_TYPE, kind, legal::check_text(kind));
             }
+            8 => {
+                let topic = fields.bytes()?;
+                decoded.text(&mut block, legal::RESPONSE_TOPIC, topic, legal::check_topic(topic));
+            }
+            9 => put_header(&mut block, legal::CORRELATION_DATA, fields.bytes()?),
+            38 => user_property(fields.bytes()?, fields.bytes()?, &mut block, decoded),
             35 => return Err(Malformed("a topic alias though none was offered")),
             _ => return Err(Malformed("a property that PUBLISH does not have")),
-        };
-        pushed.map_err(|_| Malformed("a property is too long"))?;
+        }
     }
-    Ok(Bytes::from(block))
+    decoded.publish.headers = block.into();
+    Ok(())
 }
 
-/// A header as the MQTT 5 property it belongs in.
-enum Property<'a> {
-    MessageExpiry(u32),
-    Text(u8, &'a [u8]),
-    User(&'a str, &'a [u8]),
+fn user_property(name: &[u8], value: &[u8], block: &mut Vec<u8>, decoded: &mut Decoded) {
+    match (legal::check_text(name), std::str::from_utf8(name)) {
+        (Ok(()), Ok(name)) if legal::is_reserved(name) => {}
+        (Ok(()), Ok(name)) => match legal::check_text(value) {
+            Ok(()) => put_header(block, name, value),
+            Err(problem) => decoded.blame(&format!("user property `{}`", name.escape_debug()), problem, value),
+        },
+        (Err(problem), _) => decoded.blame("the name of a user property", problem, name),
+        (Ok(()), Err(_)) => decoded.blame("the name of a user property", "is not UTF-8", name),
+    }
 }
 
-impl<'a> Property<'a> {
-    fn of(name: &'a str, value: &'a [u8]) -> Result<Self, Unsendable> {
-        let refuse = |problem| Unsendable::Header { name: name.to_owned(), problem };
-        let text = std::str::from_utf8(value);
-        if name == CORRELATION_DATA {
-            return Ok(Self::Text(9, value));
-        }
-        let text = text.map_err(|_| refuse("is not UTF-8"))?;
-        match name {
-            MESSAGE_EXPIRY => Ok(Self::MessageExpiry(text.parse().map_err(|_| refuse("is not a number of seconds"))?)),
-            CONTENT_TYPE => Ok(Self::Text(3, value)),
-            RESPONSE_TOPIC => check_topic(value).map(|()| Self::Text(8, value)).map_err(refuse),
-            _ => Ok(Self::User(name, value)),
-        }
+/// Bytes of a property.
+fn property_len(property: &Property<'_>) -> usize {
+    match property {
+        Property::PayloadFormat(_) => 2,
+        Property::MessageExpiry(_) => 5,
+        Property::ContentType(value) | Property::ResponseTopic(value) | Property::CorrelationData(value) => 3 + value.len(),
+        Property::User(name, value) => 5 + name.len() + value.len(),
     }
+}
 
-    fn len(&self) -> usize {
-        match self {
-            Self::MessageExpiry(_) => 5,
-            Self::Text(_, value) => 3 + value.len(),
-            Self::User(name, value) => 5 + name.len() + value.len(),
+fn put_property(property: &Property<'_>, out: &mut BytesMut) {
+    let mut text = |id, value| {
+        out.put_u8(id);
+        put_field(out, value);
+    };
+    match property {
+        Property::PayloadFormat(is_text) => out.put_slice(&[1, u8::from(*is_text)]),
+        Property::MessageExpiry(seconds) => {
+            out.put_u8(2);
+            out.put_u32(*seconds);
         }
-    }
-
-    fn put(&self, out: &mut BytesMut) {
-        match self {
-            Self::MessageExpiry(seconds) => {
-                out.put_u8(2);
-                out.put_u32(*seconds);
-            }
-            Self::Text(id, value) => {
-                out.put_u8(*id);
-                put_field(out, value);
-            }
-            Self::User(name, value) => {
-                out.put_u8(38);
-                put_field(out, name.as_bytes());
-                put_field(out, value);
-            }
+        Property::ContentType(value) => text(3, value),
+        Property::ResponseTopic(value) => text(8, value),
+        Property::CorrelationData(value) => text(9, value),
+        Property::User(name, value) => {
+            text(38, name.as_bytes());
+            put_field(out, value);
         }
     }
 }
@@ -259,11 +288,8 @@ fn variable_len(value: usize) -> usize {
 }
 
 /// Bytes of the property section without its length, every header checked.
-fn properties_len(headers: &[u8]) -> Result<usize, Unsendable> {
-    Headers(headers).try_fold(0, |sum, entry| {
-        let (name, value) = entry?;
-        Ok(sum + Property::of(name, value)?.len())
-    })
+fn properties_len(headers: &[u8]) -> Result<usize, Illegal> {
+    legal::properties(headers).try_fold(0, |sum, property| Ok(sum + property_len(&property?)))
 }
 
 /// Appends PUBLISH; nothing is written when it cannot be sent. `packet_id` is 0 for QoS 0.
@@ -274,7 +300,7 @@ pub(super) fn encode(
     limit: u32,
     out: &mut BytesMut,
 ) -> Result<(), Unsendable> {
-    check_topic(&publish.topic).map_err(Unsendable::Topic)?;
+    legal::check_topic(&publish.topic).map_err(Unsendable::Topic)?;
     let properties = match version {
         Version::V5 => properties_len(&publish.headers)?,
         Version::V311 => 0,
@@ -295,10 +321,8 @@ pub(super) fn encode(
     }
     if version == Version::V5 {
         put_variable(out, properties);
-        for (name, value) in Headers(&publish.headers).flatten() {
-            if let Ok(property) = Property::of(name, value) {
-                property.put(out);
-            }
+        for property in legal::properties(&publish.headers).flatten() {
+            put_property(&property, out);
         }
     }
     out.put_slice(&publish.payload);

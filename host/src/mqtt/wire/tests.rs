@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::broker::{Announce, BrokerWire, Greeting, Reply, Request};
 use super::*;
-use crate::message::{Qos, push_header};
+use crate::message::legal::Illegal;
+use crate::message::{Headers, Qos, push_header};
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::{Login, Secret, Will};
 
@@ -48,7 +49,7 @@ fn arbitrary_publish() -> impl Strategy<Value = Publish> {
     let qos = prop_oneof![Just(Qos::AtMostOnce), Just(Qos::AtLeastOnce), Just(Qos::ExactlyOnce)];
     let payload = proptest::collection::vec(any::<u8>(), 0..400);
     ("[a-zäß/$ ]{1,40}", payload, arbitrary_headers(), qos, any::<bool>()).prop_map(|(topic, payload, headers, qos, retain)| {
-        Publish { topic: Bytes::from(topic), payload: Bytes::from(payload), headers, qos, retain, duplicate: false }
+        Publish { topic: Bytes::from(topic), payload: Bytes::from(payload), headers, qos, retain, ..Publish::default() }
     })
 }
 
@@ -150,7 +151,7 @@ fn a_complete_frame_that_the_codec_calls_incomplete_is_malformed() {
 
 #[test]
 fn what_is_malformed_is_told_so() {
-    let cases: [(&str, &[u8]); 14] = [
+    let cases: [(&str, &[u8]); 12] = [
         ("remaining length", &[0xD0, 0xFF, 0xFF, 0xFF, 0xFF]),
         ("only a client", &[0x10, 0]),
         ("only a client", &[0xC0, 0]),
@@ -160,11 +161,9 @@ fn what_is_malformed_is_told_so() {
         ("packet id 0", &[0x40, 2, 0, 0]),
         ("QoS 3", &[0x36, 6, 0, 1, b'a', 0, 1, 0]),
         ("packet id 0", &[0x32, 6, 0, 1, b'a', 0, 0, 0]),
-        ("topic is empty", &[0x30, 3, 0, 0, 0]),
-        ("not UTF-8", &[0x30, 4, 0, 1, 0xFF, 0]),
-        ("wildcard", &[0x30, 4, 0, 1, b'#', 0]),
         ("runs past", &[0x30, 4, 0, 9, b'a', 0]),
         ("topic alias", &[0x30, 7, 0, 1, b'a', 3, 35, 0, 1]),
+        ("does not have", &[0x30, 7, 0, 1, b'a', 3, 17, 0, 1]),
     ];
     for (expected, bytes) in cases {
         let Err(Malformed(why)) = one(Version::V5, bytes) else { panic!("{bytes:?} passed") };
@@ -173,6 +172,71 @@ fn what_is_malformed_is_told_so() {
     let large = [&[0x90, 0x80, 0x80, 0x10][..], &[0; 16]].concat();
     let Err(Malformed(why)) = Wire::new(Version::V5, 1_000).read(&mut BytesMut::from(&large[..])) else { panic!("taken") };
     assert!(why.contains("larger than the limit"));
+}
+
+/// A PUBLISH of QoS 1 with these bytes as its topic, in packet 9, with these properties.
+fn raw(topic: &[u8], properties: &[u8]) -> Vec<u8> {
+    let topic_length = u8::try_from(topic.len()).unwrap();
+    let rest = [&[0, topic_length], topic, &[0, 9, u8::try_from(properties.len()).unwrap()], properties, b"body"].concat();
+    [&[0x32, u8::try_from(rest.len()).unwrap()], &rest[..]].concat()
+}
+
+#[test]
+fn a_field_that_mqtt_forbids_costs_its_message_and_not_the_connection() {
+    let cases: [(&[u8], &[u8], &str, &str); 17] = [
+        (b"", b"", "topic is empty", ""),
+        (b"d/\xff", b"", "topic is not UTF-8: `d/\\xff`", "d/\u{fffd}"),
+        (b"d/\0x", b"", "topic contains NUL: `d/\\x00x`", "d/\u{fffd}x"),
+        (b"d/#", b"", "topic contains a wildcard", "d/\u{fffd}"),
+        (b"d/\n", b"", "topic contains a control character", "d/\u{fffd}"),
+        (b"d/\xef\xbf\xbf", b"", "topic contains a code point that is no character", "d/\u{fffd}"),
+        (b"d", b"\x26\0\x01n\0\x01\xe9", "user property `n` is not UTF-8: `\\xe9`", "d"),
+        (b"d", b"\x26\0\x01n\0\x01\0", "user property `n` contains NUL", "d"),
+        (b"d", b"\x26\0\x01n\0\x01\n", "user property `n` contains a control character", "d"),
+        (b"d", b"\x26\0\x01\xe9\0\x01x", "the name of a user property is not UTF-8", "d"),
+        (b"d", b"\x03\0\x01\xe9", ":content-type is not UTF-8", "d"),
+        (b"d", b"\x08\0\x02a#", ":response-topic contains a wildcard", "d"),
+        (b"d", b"\x08\0\0", ":response-topic is empty", "d"),
+        (b"d", b"\x01\x02", "payload format is neither 0 nor 1", "d"),
+        (b"d", b"\x01\x01\x01\x01", "a property is there twice", "d"),
+        (b"d", b"\x02\0\0\0\x01\x02\0\0\0\x01", "a property is there twice", "d"),
+        (b"d", b"\x09\0\x01a\x09\0\x01b", "a property is there twice", "d"),
+    ];
+    for (topic, properties, reason, mended) in cases {
+        let bytes = raw(topic, properties);
+        let Ok(Some(Packet::Unfit { publish, packet_id: 9, why })) = one(Version::V5, &bytes) else { panic!("{reason}") };
+        assert!(why.contains(reason), "{why} instead of {reason}");
+        assert_eq!((&publish.topic[..], &publish.payload[..]), (mended.as_bytes(), &b"body"[..]), "{reason}");
+        let Ok(Some(Packet::Oversize { head, packet_id: 9, .. })) =
+            Wire::new(Version::V5, 8).read(&mut BytesMut::from(&bytes[..]))
+        else {
+            panic!("{reason}, and too large")
+        };
+        assert_eq!(head.topic, mended.as_bytes(), "{reason}");
+    }
+}
+
+#[test]
+fn what_a_device_calls_by_a_name_of_ours_does_not_come_in() {
+    let user = |name: &str, value: &str| {
+        let text = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        [vec![38], text(name), text(value)].concat()
+    };
+    let reserved = [":message-expiry", ":response-topic", ":anything", "tidegate-id", "tidegate-replayed", "content-encoding"];
+    for name in reserved {
+        let properties = [vec![2, 0, 0, 0, 9], user(name, "0"), user("unit", "C")].concat();
+        let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", &properties)) else { panic!("{name}") };
+        let found: Vec<_> = Headers(&publish.headers).flatten().collect();
+        assert_eq!(found, [(":message-expiry", &b"9"[..]), ("unit", b"C")], "{name}");
+    }
+}
+
+#[test]
+fn the_payload_format_is_passed_on() {
+    let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", b"\x01\x01")) else { panic!("not taken") };
+    let mut out = BytesMut::new();
+    Wire::new(Version::V5, 1_000).publish(&publish, 9, 1_000, &mut out).unwrap();
+    assert_eq!(out, raw(b"d", b"\x01\x01"));
 }
 
 #[test]
@@ -227,13 +291,13 @@ fn what_cannot_be_sent_writes_nothing() {
     }
     assert!(matches!(
         refused(Publish { headers: Bytes::from_static(&[9, 0, 1]), ..good.clone() }, 1_000),
-        Unsendable::Headers(_)
+        Unsendable::Header(Illegal::Block(_))
     ));
     for (name, value) in [(":message-expiry", &b"soon"[..]), ("n", b"\xFF"), (":response-topic", b"a/#")] {
         let mut block = Vec::new();
         push_header(&mut block, name, value).unwrap();
         let with = Publish { headers: Bytes::from(block), ..good.clone() };
-        assert!(matches!(refused(with, 1_000), Unsendable::Header { .. }), "{name}");
+        assert!(matches!(refused(with, 1_000), Unsendable::Header(Illegal::Header { .. })), "{name}");
     }
 }
 

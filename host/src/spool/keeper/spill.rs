@@ -91,7 +91,7 @@ impl Keeper {
         }
         packed.chunks.extend(self.packer.finish(&self.shared.flows, self.shared.seal(index)));
         if place < cut && !self.may_spill() {
-            locked(&slot.queue).press_again();
+            locked(&slot.queue).press();
         }
         if !matches!(leaving, Leaving::Nothing) {
             packed.lost.extend(sheet.into_entries());

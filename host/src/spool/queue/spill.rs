@@ -43,8 +43,8 @@ impl Queue {
         (self.spilled(), self.spill_end)
     }
 
-    /// A spill took only a part of what was pressed.
-    pub(in crate::spool) fn press_again(&mut self) {
+    /// A source waits for what is here with a receipt, or a spill took only a part of that.
+    pub(in crate::spool) fn press(&mut self) {
         self.pressed = true;
     }
 

@@ -17,7 +17,8 @@ const GO: (usize, usize) = (1_000, 4 << 20);
 pub struct Filter {
     /// Of this flow only.
     pub flow: Option<String>,
-    /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`, `quarantined`.
+    /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`, `quarantined`,
+    /// `malformed`.
     pub reason: Option<String>,
 }
 

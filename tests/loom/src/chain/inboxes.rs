@@ -1,11 +1,11 @@
-//! The hand-over from sources to lanes: nothing lost, nothing twice, in order, and a lane that sleeps is woken.
+//! The hand-over from sources to lanes: nothing lost, nothing twice, in order, and a lane that rests is called.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use loom::thread;
 
-use super::inbox::{Command, Inbox};
+use super::inbox::{Command, Inbox, Look, Taken};
+use super::pool::Seat;
 use crate::IntGauge;
 
 use crate::check;
@@ -13,7 +13,17 @@ use crate::message::{Burst, Delivery, Settled};
 
 fn inbox() -> (Arc<Inbox>, IntGauge) {
     let depth = IntGauge::default();
-    (Arc::new(Inbox::new(depth.clone())), depth)
+    (Arc::new(Inbox::new(Arc::<Seat>::default(), depth.clone())), depth)
+}
+
+/// What there is to do; rests until there is something.
+fn look(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
+    loop {
+        match inbox.take(batch, max, false) {
+            Look::Found(taken) => return taken,
+            Look::Nothing | Look::Away => inbox.seat().wait(),
+        }
+    }
 }
 
 fn plain(numbers: impl IntoIterator<Item = u32>) -> Vec<Delivery> {
@@ -30,7 +40,7 @@ fn source(inbox: &Arc<Inbox>, batches: Vec<Vec<Delivery>>) -> thread::JoinHandle
 fn lane(inbox: &Inbox, count: usize) -> (Vec<u32>, usize) {
     let (mut taken, mut commands, mut batch) = (Vec::new(), 0, Vec::new());
     while taken.len() + commands < count {
-        let next = inbox.take(&mut batch, 2, None);
+        let next = look(inbox, &mut batch, 2);
         assert!(batch.len() <= 2);
         commands += next.commands.len();
         taken.extend(batch.drain(..).map(|delivery| {
@@ -58,7 +68,7 @@ pub fn all() {
         let (inbox, depth) = inbox();
         let source = source(&inbox, vec![plain([1]), plain([2])]);
         let mut batch = Vec::new();
-        assert!(!inbox.take(&mut batch, 9, Some(Instant::now())).last);
+        assert!(matches!(inbox.take(&mut batch, 9, true), Look::Found(Taken { last: false, .. })));
         let (taken, _) = lane(&inbox, 2 - batch.len());
         let all: Vec<u32> = batch.iter().map(|delivery| delivery.number).chain(taken).collect();
         source.join().unwrap();

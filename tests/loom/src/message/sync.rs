@@ -3,7 +3,7 @@
 pub use std::sync::Arc;
 
 pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-pub use loom::sync::{Condvar, Mutex, MutexGuard};
+pub use loom::sync::{Mutex, MutexGuard};
 
 /// As tokio's: a ring before the wait is not lost.
 #[derive(Debug, Default)]

@@ -1,0 +1,207 @@
+//! Whether the field broker waits for us. It sends no more than its window of unacknowledged messages, and 3.1.1 and many
+//! brokers have no word for how many that are: it shows only in that it falls silent and goes on at once when something is
+//! acknowledged. While it waits it keeps what devices send in a queue of its own, which overflows. No clock: time is an
+//! argument.
+//!
+//! ```text
+//!   calm ──silent for PATIENCE with messages in flight──► suspected ──acknowledged, and as many in flight again within
+//!    ▲                                                                REFILL──► known window
+//!    └── acknowledged, and not filled again within REFILL; or all settled within PATIENCE when it was tried ──┘
+//! ```
+//!
+//! A source that is merely slow is not mistaken for one that waits for long: its window is not filled again at once. And
+//! every [`TRIAL`] one window waits for upstream, so that a healthy uplink is not made to go over the disk.
+
+use std::time::{Duration, Instant};
+
+/// So long upstream has to accept what is in flight before it is written instead.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// So soon behind an acknowledgement a broker that has waited sends the next messages. Less than half of the time between two
+/// commits (`commit_every`), in which a steady source fills the same window again.
+const REFILL: Duration = Duration::from_millis(200);
+
+/// How often it is tried whether upstream accepts in time again.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// What is known of the broker's window on one connection.
+#[derive(Debug)]
+pub(super) struct Pressure {
+    /// Messages in flight at which it falls silent; 0 while that is not known.
+    window: usize,
+    /// When messages last came or were acknowledged.
+    changed: Instant,
+    /// Messages in flight when they were first acknowledged after a silence, and when that was: to be filled again.
+    emptied: Option<(usize, Instant)>,
+    /// When one window is to wait for upstream again.
+    trial: Instant,
+}
+
+impl Pressure {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { window: 0, changed: now, emptied: None, trial: now }
+    }
+
+    /// Messages came; so many are in flight now.
+    pub(super) fn took(&mut self, in_flight: usize, now: Instant) {
+        self.changed = now;
+        if let Some((level, _)) = self.emptied
+            && in_flight * 8 >= level * 7
+        {
+            // What it holds may be more than was in flight when it first fell silent.
+            if self.window == 0 {
+                self.trial = now + TRIAL;
+            }
+            self.window = self.window.max(in_flight);
+            self.emptied = None;
+        } else if self.window > 0 {
+            self.window = self.window.max(in_flight);
+        }
+    }
+
+    /// Messages were acknowledged; so many had been in flight before.
+    pub(super) fn acknowledged(&mut self, in_flight: usize, now: Instant) {
+        let was_silent = now.saturating_duration_since(self.changed) >= PATIENCE;
+        if self.window > 0 && self.changed >= self.trial && self.is_full(in_flight) {
+            // It was tried: either upstream accepts in time by now, or all goes on as it was.
+            self.trial = now + TRIAL;
+            if !was_silent {
+                self.window = 0;
+            }
+        }
+        if self.emptied.is_none() && (self.window > 0 || was_silent) {
+            self.emptied = Some((in_flight.max(self.window), now));
+        }
+        self.changed = now;
+    }
+
+    /// Whether it waits for us with so many in flight.
+    pub(super) fn presses(&mut self, in_flight: usize, now: Instant) -> bool {
+        if self.emptied.is_some_and(|(_, since)| now.saturating_duration_since(since) >= REFILL) {
+            (self.window, self.emptied) = (0, None);
+        }
+        self.is_full(in_flight) && self.due(in_flight).is_none_or(|due| due <= now)
+    }
+
+    /// When [`Self::presses`] may say otherwise with nothing else happening: a trial comes to its end.
+    pub(super) fn due(&self, in_flight: usize) -> Option<Instant> {
+        (self.is_full(in_flight) && self.changed >= self.trial).then(|| self.changed + PATIENCE)
+    }
+
+    /// An eighth is for what a broker counts and we do not: a PUBREL under way, a message of another session of its own.
+    fn is_full(&self, in_flight: usize) -> bool {
+        self.window > 0 && in_flight * 8 >= self.window * 7
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A broker with a window, a producer that sends a message every `every`, and upstream that accepts after `accepts`
+    /// (never, while it is away). What is pressed is acknowledged after `write`, and all that is in flight every 500 ms.
+    struct World {
+        window: usize,
+        every: Duration,
+        accepts: Option<Duration>,
+        write: Duration,
+    }
+
+    struct Outcome {
+        taken: usize,
+        pressed: usize,
+    }
+
+    impl World {
+        /// Steps of half a millisecond, for so long.
+        fn run(&self, lasting: Duration) -> Outcome {
+            let begin = Instant::now();
+            let mut pressure = Pressure::new(begin);
+            let (mut queue, mut made, mut taken, mut commits) = (0_usize, 0, 0, 0);
+            // In flight: when each came.
+            let mut flying: std::collections::VecDeque<Instant> = Default::default();
+            let (mut commit, mut written_at): (Instant, Option<Instant>) = (begin, None);
+            let mut now = begin;
+            while now < begin + lasting {
+                now += MS / 2;
+                while self.every * made < now - begin {
+                    made += 1;
+                    queue += 1;
+                }
+                let takes = queue.min(self.window - flying.len());
+                if takes > 0 {
+                    queue -= takes;
+                    taken += takes;
+                    flying.extend(std::iter::repeat_n(now, takes));
+                    pressure.took(flying.len(), now);
+                }
+                if pressure.presses(flying.len(), now) && written_at.is_none() {
+                    written_at = Some(now + self.write);
+                    commits += 1;
+                }
+                let before = flying.len();
+                if written_at.is_some_and(|at| at <= now) || now - commit >= MS * 500 {
+                    flying.clear();
+                    (commit, written_at) = (now, None);
+                }
+                if let Some(accepts) = self.accepts {
+                    while flying.pop_front_if(|came| now - *came >= accepts).is_some() {}
+                }
+                if flying.len() < before {
+                    pressure.acknowledged(before, now);
+                }
+            }
+            Outcome { taken, pressed: commits }
+        }
+    }
+
+    #[test]
+    fn a_small_window_is_taken_at_the_pace_of_the_disk_while_upstream_is_away() {
+        for window in [1, 10, 20, 50] {
+            let world = World { window, every: MS / 20, accepts: None, write: MS * 5 };
+            let taken = world.run(Duration::from_secs(10)).taken;
+            // A window for each write, but for the first moments and a trial each second.
+            assert!(taken > 1_500 * window, "window {window}: {taken} in 10 s");
+        }
+    }
+
+    #[test]
+    fn with_an_uplink_that_accepts_in_time_nothing_is_written() {
+        for window in [1, 10, 50] {
+            let world = World { window, every: MS / 20, accepts: Some(MS * 5), write: MS * 5 };
+            let Outcome { taken, pressed } = world.run(Duration::from_secs(10));
+            assert!(pressed == 0 && taken > 1_500 * window, "window {window}: {taken}, {pressed}");
+        }
+    }
+
+    #[test]
+    fn a_slow_source_is_not_taken_for_one_that_waits() {
+        for every in [10, 30, 100, 200] {
+            let world = World { window: 1_000, every: MS * every, accepts: None, write: MS * 5 };
+            let Outcome { pressed, .. } = world.run(Duration::from_secs(60));
+            assert!(pressed <= 10, "every {every} ms: written {pressed} times in a minute out of turn");
+        }
+    }
+
+    #[test]
+    fn when_upstream_is_back_the_disk_is_left_alone_again() {
+        let begin = Instant::now();
+        let mut pressure = Pressure::new(begin);
+        let mut now = begin;
+        pressure.took(10, now);
+        now += MS * 500;
+        pressure.acknowledged(10, now);
+        now += MS;
+        pressure.took(10, now);
+        assert!(pressure.presses(10, now), "it was silent, and filled its window at once");
+        for _ in 0..500 {
+            now += MS * 3;
+            pressure.acknowledged(10, now);
+            now += MS;
+            pressure.took(10, now);
+        }
+        assert!(!pressure.presses(10, now), "upstream has accepted in time for a second");
+    }
+}
