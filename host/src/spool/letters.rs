@@ -440,7 +440,8 @@ mod tests {
         }
         assert_eq!(kept.total() + on_the_way, 1_000);
         // Where others have filled the place, they have a half of it, and no more.
-        let mut kept = Kept { counts: [1_000, 0, 0, 0, 0], bytes: 100_000 };
+        let mut kept = Kept::default();
+        (0..1_000).for_each(|_| kept.add(Some(Reason::Rejected), 100));
         while has_room_for_refused(&kept, (0, 0), 1_000, 1 << 20) {
             kept.remove(Some(Reason::Rejected), 100);
             kept.add(Some(Reason::Refused), 100);

@@ -8,7 +8,7 @@ use super::send::Sent;
 use super::serve::Uplink;
 use crate::clock::Now;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
-use crate::mqtt::{Causes, Connection, Ended, Publish};
+use crate::mqtt::{Causes, Connection, Ended, Publish, Unsendable};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;
@@ -96,7 +96,7 @@ impl Uplink {
                 let sending = self.sending(now);
                 self.pulls[index].relaunch(number, sending);
                 self.under_way += 1;
-                self.judge.sent(Some(place));
+                self.judge.sent(Some(place), now);
                 Sent::Out(count, bytes)
             }
         }
@@ -142,9 +142,10 @@ impl Uplink {
             let qos = self.levels[index].max(Qos::AtLeastOnce);
             Some(Publish { retain: false, qos, ..self.publish(index, packet) })
         });
-        match publish {
-            Some(publish) if connection.publish(&publish, COMPARISON).is_ok() => self.judge.asked(),
-            Some(_) => self.judge.compared(false, now),
+        match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
+            Some(Ok(())) => self.judge.asked(),
+            Some(Err(Unsendable::WindowFull)) => return Sent::Later,
+            Some(Err(_)) => self.judge.compared(false, now),
             None => self.judge.cannot_compare(now),
         }
         Sent::Aside
@@ -224,15 +225,17 @@ impl Uplink {
         let (is_held, is_crowded) = (self.judge.held_since().is_some(), self.judge.is_crowded());
         self.meters.alarm.set(i64::from(self.judge.is_alarming() || is_crowded || self.said.is_narrow));
         match (std::mem::replace(&mut self.said.hold, is_held), is_held) {
-            (false, true) => tracing::error!(uplink = %self.name, why = self.judge.why(),
-                "upstream refuses everything: nothing is parked, and one message at a time is tried until three are accepted; check topics, rights and limits there"),
+            (false, true) => {
+                self.window.shut();
+                tracing::error!(uplink = %self.name, why = self.judge.why(),
+                    "upstream refuses everything: nothing is parked, and one message at a time is tried until three are accepted; check topics, rights and limits there");
+            }
             (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
             _ => {}
         }
-        if is_crowded && !std::mem::replace(&mut self.said.crowd, is_crowded) {
+        if !std::mem::replace(&mut self.said.crowd, is_crowded) && is_crowded {
             tracing::error!(uplink = %self.name,
                 "the dead letters have no room for more of what upstream refuses: it stays in its queue; put upstream right, then `tidegate parked retry`, or drop them");
         }
-        self.said.crowd = is_crowded;
     }
 }

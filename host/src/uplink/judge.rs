@@ -13,8 +13,12 @@
 //!   is tried alone: before all others, and after another one was accepted. What fails both ways is convicted.
 //! - **No answer**: sent again over a new connection; when that is not answered either, and others are, convicted.
 
+mod next;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+pub(super) use self::next::Step;
 
 use crate::message::Seq;
 
@@ -33,12 +37,6 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// How long it is tried while others are accepted. With the last pause those of its key have waited for less than ten seconds.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// How long others are sent before a suspect is tried after them, if there are so many.
-const FLOW: Duration = Duration::from_secs(1);
-/// How long a refused one waits for others to be accepted before one is sent again for its sake.
-const ALONE: Duration = Duration::from_secs(2);
-/// How often it is looked whether there is room for what is refused.
-const CROWDED: Duration = Duration::from_secs(1);
 /// Suspects at a time when nothing was accepted in between: upstream is in trouble, and none of them is.
 const SUSPECTS: usize = 8;
 /// Topics and keys that are remembered.
@@ -61,8 +59,8 @@ pub(super) struct Face {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// Refused for good; a dead letter once another one is accepted.
-    Refused { detail: String, since: Instant },
+    /// Refused for good; a dead letter once another one is accepted, or at once where it is sure.
+    Refused { detail: String, since: Instant, is_sure: bool },
     /// Refused for now.
     Busy { since: Instant, next: Instant, pause: Duration },
     /// Upstream ended a connection over it, perhaps.
@@ -82,6 +80,8 @@ struct Case {
     is_here: bool,
     /// It is under way.
     is_out: bool,
+    /// How often it was a probe, and refused.
+    probes: u32,
 }
 
 /// Upstream takes nothing: one message at a time, until it takes some again.
@@ -95,21 +95,6 @@ struct Hold {
     is_next: bool,
 }
 
-/// What may be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Send what has its turn.
-    Free,
-    /// Send this one again, which waits apart.
-    Again(Place),
-    /// Look whether this one is next in its queue.
-    Seek(Place),
-    /// Send one that was accepted before, or at least another one.
-    Compare,
-    /// Nothing, until there is an answer or this time has come.
-    Wait(Option<Instant>),
-}
-
 /// What is known of one uplink's upstream.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -120,13 +105,17 @@ pub(super) struct Judge {
     refused: u32,
     /// Something is asked of upstream that decides how to go on.
     is_comparing: bool,
-    testing: Option<Place>,
+    testing: Option<(Place, Instant)>,
     /// On the connection in use: since when it stands, whether a message went out, whether one was accepted.
     began: Instant,
     has_sent: bool,
     has_delivered: bool,
     has_convicted: bool,
     has_nothing_to_compare: bool,
+    /// It answers nothing.
+    is_mute: bool,
+    /// What it has refused last, if nothing happened since.
+    last_refused: Option<Face>,
     /// Topics of which a message was convicted, of devices and of our own.
     convicted: VecDeque<(u64, bool)>,
     /// Keys of which one was given up after it had been refused for now.
@@ -152,6 +141,8 @@ impl Judge {
             has_delivered: false,
             has_convicted: false,
             has_nothing_to_compare: false,
+            is_mute: false,
+            last_refused: None,
             convicted: VecDeque::new(),
             impatient: VecDeque::new(),
             silent: VecDeque::new(),
@@ -162,14 +153,19 @@ impl Judge {
 
     /// A connection begins, and with it sending from the first message owed: a new chance.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.cases.retain(|case| matches!(case.state, State::Suspect { .. } | State::Busy { .. }));
+        self.cases.retain(|case| !matches!(case.state, State::Behind | State::Again));
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
+            // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
+            if let State::Refused { .. } = case.state {
+                case.state = State::Suspect { alone: 1, compared: 0 };
+            }
         }
         if let Some(hold) = &mut self.hold {
             (hold.next, hold.pause, hold.is_next) = (None, PROBE.0, true);
         }
         (self.is_comparing, self.testing, self.row, self.has_nothing_to_compare) = (false, None, 0, false);
+        self.last_refused = None;
         (self.began, self.has_sent, self.has_delivered, self.has_convicted) = (now, false, false, false);
     }
 
@@ -191,7 +187,7 @@ impl Judge {
             return false;
         }
         let state = if is_unknown { State::Suspect { alone: 0, compared: 0 } } else { State::Behind };
-        self.cases.push_back(Case { face, state, is_here: true, is_out: false });
+        self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes: 0 });
         self.release(face.key);
         true
     }
@@ -209,123 +205,14 @@ impl Judge {
         face.is_own && self.convicted.contains(&(face.topic, true))
     }
 
-    /// What may be sent while `under_way` publishes are.
-    pub(super) fn step(&mut self, now: Instant, under_way: usize) -> Step {
-        if self.testing.is_some() || self.is_comparing {
-            return Step::Wait(None);
-        }
-        if let Some(hold) = self.hold {
-            return self.probe(hold, now, under_way);
-        }
-        if self.cases.is_empty() && self.row < DOUBT {
-            return Step::Free;
-        }
-        if self.row >= DOUBT {
-            return if under_way > 0 { Step::Wait(None) } else { Step::Compare };
-        }
-        if let Some(step) = self.trial(now, under_way, FLOW) {
-            return step;
-        }
-        if let Some(place) = self.due(now) {
-            return Step::Again(place);
-        }
-        if self.cases.len() < MOST {
-            return Step::Free;
-        }
-        if self.is_crowded() { Step::Wait(Some(now + CROWDED)) } else { self.idle(now, under_way) }
-    }
-
-    /// The same when there is nothing else to send.
-    pub(super) fn idle(&mut self, now: Instant, under_way: usize) -> Step {
-        if self.testing.is_some() || self.is_comparing {
-            return Step::Wait(None);
-        }
-        // What has no answer again may be the only one there is.
-        if !self.silent.is_empty() && !self.has_delivered && self.has_sent && !self.has_nothing_to_compare {
-            return Step::Compare;
-        }
-        if under_way > 0 {
-            return Step::Wait(self.next(now));
-        }
-        if self.hold.is_some() {
-            let Some(case) = self.cases.iter().find(|case| case.is_here && !case.is_out) else { return Step::Wait(None) };
-            return Step::Again(case.face.place);
-        }
-        if let Some(step) = self.trial(now, under_way, Duration::ZERO) {
-            return step;
-        }
-        let has_suspect = self.cases.iter().any(|case| case.is_here && matches!(case.state, State::Suspect { .. }));
-        let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
-        if (has_suspect || self.cases.iter().any(is_lonely)) && !self.has_nothing_to_compare {
-            return Step::Compare;
-        }
-        Step::Wait(self.next(now))
-    }
-
-    /// When something is due by itself.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        let due = |case: &Case| match &case.state {
-            State::Refused { since, .. } => Some(*since + ALONE),
-            State::Busy { next, .. } if !case.is_out => Some(*next),
-            State::Suspect { .. } => Some(now + FLOW),
-            _ => None,
-        };
-        self.cases.iter().filter_map(due).map(|at| at.max(now + Duration::from_millis(10))).min()
-    }
-
-    fn probe(&mut self, hold: Hold, now: Instant, under_way: usize) -> Step {
-        if under_way > 0 {
-            return Step::Wait(None);
-        }
-        if let Some(next) = hold.next.filter(|next| *next > now) {
-            return Step::Wait(Some(next));
-        }
-        let held = self.cases.iter().find(|case| case.is_here && !case.is_out).map(|case| case.face.place);
-        match held {
-            Some(place) if !hold.is_next || self.cases.len() >= MOST => Step::Again(place),
-            _ => Step::Free,
-        }
-    }
-
-    /// The trial of a suspect, where it is time for one: before all others, or after others went for so long.
-    fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
-        let strikes = |case: &&Case| match case.state {
-            State::Suspect { alone, compared } => Some(alone + 2 * compared),
-            _ => None,
-        };
-        let suspect = self.cases.iter().filter(|case| strikes(case).is_some()).max_by_key(strikes)?;
-        let (place, is_here, is_own) = (suspect.face.place, suspect.is_here, suspect.face.is_own);
-        let was_alone = matches!(suspect.state, State::Suspect { alone: 1.., .. });
-        if !self.has_sent && !was_alone && !is_own {
-            return Some(if is_here { Step::Again(place) } else { Step::Seek(place) });
-        }
-        if !is_here || !self.has_delivered || now < self.began + flow {
-            return None;
-        }
-        Some(if under_way > 0 { Step::Wait(None) } else { Step::Again(place) })
-    }
-
-    /// The first of those that are to be sent again.
-    fn due(&self, now: Instant) -> Option<Place> {
-        let is_due = |case: &&Case| {
-            let is_time = match case.state {
-                State::Again => true,
-                State::Busy { next, .. } => next <= now,
-                _ => false,
-            };
-            is_time && case.is_here && !case.is_out
-        };
-        self.cases.iter().filter(is_due).map(|case| case.face.place).min()
-    }
-
     /// The message that was sought is not the next one of its queue: it is tried after others.
     pub(super) fn missed(&mut self) {
         self.has_sent = true;
     }
 
     /// A publish went out; one that waited apart if `place` says so.
-    pub(super) fn sent(&mut self, again: Option<Place>) {
-        self.has_sent = true;
+    pub(super) fn sent(&mut self, again: Option<Place>, now: Instant) {
+        (self.has_sent, self.last_refused) = (true, None);
         if let Some(hold) = &mut self.hold {
             hold.is_next = !hold.is_next;
         }
@@ -334,7 +221,7 @@ impl Judge {
         let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
         case.is_out = true;
         if matches!(case.state, State::Suspect { .. }) && !is_held {
-            self.testing = Some(place);
+            self.testing = Some((place, now));
         }
     }
 
@@ -366,7 +253,8 @@ impl Judge {
     pub(super) fn accepted(&mut self, place: Place) {
         self.count(false);
         self.row = 0;
-        (self.has_delivered, self.has_nothing_to_compare) = (true, false);
+        (self.has_delivered, self.has_nothing_to_compare, self.is_mute) = (true, false, false);
+        self.last_refused = None;
         if let Some(hold) = &mut self.hold {
             hold.proofs += 1;
             hold.next = None;
@@ -403,9 +291,13 @@ impl Judge {
         &self.why
     }
 
+    fn is_testing(&self, place: Place) -> bool {
+        self.testing.is_some_and(|(tested, _)| tested == place)
+    }
+
     /// Takes a case off the list, whatever became of it, and lets those behind it go on.
     fn close(&mut self, place: Place) -> Option<Case> {
-        if self.testing == Some(place) {
+        if self.is_testing(place) {
             self.testing = None;
         }
         let index = self.cases.iter().position(|case| case.face.place == place)?;
@@ -433,10 +325,12 @@ impl Judge {
     pub(super) fn refused(&mut self, face: Face, is_final: bool, detail: String, now: Instant) {
         self.count(true);
         self.row = self.row.saturating_add(1);
+        self.last_refused = Some(face);
         if self.row == DOUBT {
             self.why.clone_from(&detail);
         }
-        if self.testing == Some(face.place) {
+        let is_sure = self.is_testing(face.place) && self.has_delivered && is_final;
+        if self.is_testing(face.place) {
             self.testing = None;
         }
         let index = self.cases.iter().position(|case| case.face.place == face.place);
@@ -450,12 +344,13 @@ impl Judge {
             }
             Some(State::Busy { .. }) if !is_final => {
                 remember(&mut self.impatient, face.key);
-                State::Refused { detail, since: now }
+                State::Refused { detail, since: now, is_sure }
             }
-            _ if is_final || self.impatient.contains(&face.key) => State::Refused { detail, since: now },
+            _ if is_final || self.impatient.contains(&face.key) => State::Refused { detail, since: now, is_sure },
             _ => State::Busy { since: now, next: now + RETRY.0, pause: RETRY.0 },
         };
-        self.cases.push_back(Case { face, state, is_here: true, is_out: false });
+        let probes = known.map_or(0, |case| case.probes) + u32::from(self.hold.is_some());
+        self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes });
         self.release(face.key);
         if let Some(hold) = &mut self.hold {
             hold.next = Some(now + hold.pause);
@@ -477,9 +372,10 @@ impl Judge {
     /// ones first. What has no room stays.
     pub(super) fn proven(&mut self, mut has_room: impl FnMut() -> bool) -> Vec<(Place, String)> {
         let mut parked = Vec::new();
-        while self.is_crowded() && has_room() {
-            let is_refused = |case: &&Case| matches!(case.state, State::Refused { .. });
-            let Some(place) = self.cases.iter().find(is_refused).map(|case| case.face.place) else { break };
+        while let Some(place) = self.cases.iter().find(|case| self.is_proven(case)).map(|case| case.face.place) {
+            if !has_room() {
+                break;
+            }
             if let Some(Case { state: State::Refused { detail, .. }, .. }) = self.close(place) {
                 parked.push((place, detail));
             }
@@ -487,17 +383,19 @@ impl Judge {
         parked
     }
 
+    fn is_proven(&self, case: &Case) -> bool {
+        let State::Refused { is_sure, .. } = case.state else { return false };
+        self.hold.is_none() && (is_sure || (self.row == 0 && self.has_delivered))
+    }
+
     /// Whether something is refused and could not be parked, though upstream takes others.
     pub(super) fn is_crowded(&self) -> bool {
-        self.hold.is_none()
-            && self.row == 0
-            && self.has_delivered
-            && self.cases.iter().any(|case| matches!(case.state, State::Refused { .. }))
+        self.cases.iter().any(|case| self.is_proven(case))
     }
 
     /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
     pub(super) fn ended(&mut self, first: Option<Face>) -> Option<Place> {
-        if let Some(place) = self.testing.take() {
+        if let Some((place, _)) = self.testing.take() {
             return self.strike(place);
         }
         if self.is_comparing {
@@ -505,9 +403,14 @@ impl Judge {
             self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
             return None;
         }
-        let face = first?;
-        self.cases.retain(|case| case.face.place != face.place);
-        self.cases.push_back(Case { face, state: State::Suspect { alone: 0, compared: 0 }, is_here: false, is_out: false });
+        // Some refuse, and hang up upon it.
+        let face = self.last_refused.or(first)?;
+        let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
+        if !self.cases.iter().any(is_known) {
+            self.cases.retain(|case| case.face.place != face.place);
+            let state = State::Suspect { alone: 0, compared: 0 };
+            self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
+        }
         let suspects = self.cases.iter().filter(|case| matches!(case.state, State::Suspect { .. })).count();
         if suspects > SUSPECTS && !self.has_delivered {
             self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
@@ -544,10 +447,17 @@ impl Judge {
     pub(super) fn unanswered(&mut self, face: Face) -> bool {
         let index = self.silent.iter().position(|(place, _)| *place == face.place);
         let times = 1 + index.and_then(|index| self.silent.remove(index)).map_or(0, |(_, times)| times);
+        self.is_mute = !self.has_delivered;
         let is_guilty = times > 1 && self.has_delivered;
         if is_guilty {
             self.convict(face);
         } else {
+            // Next time it goes after others.
+            if let Some(case) = self.cases.iter_mut().find(|case| case.face.place == face.place)
+                && let State::Suspect { alone, .. } = &mut case.state
+            {
+                *alone += 1;
+            }
             self.silent.push_back((face.place, times));
             if self.silent.len() > MOST {
                 self.silent.pop_front();
@@ -568,7 +478,7 @@ impl Judge {
 
     /// Whether somebody should look: nothing is taken, or too little.
     pub(super) fn is_alarming(&self) -> bool {
-        self.hold.is_some() || (self.answers >= ANSWERS && self.refused * ONE_IN > self.answers)
+        self.hold.is_some() || self.is_mute || (self.answers >= ANSWERS && self.refused * ONE_IN > self.answers)
     }
 
     fn count(&mut self, is_refused: bool) {

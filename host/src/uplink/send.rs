@@ -143,7 +143,7 @@ impl Uplink {
                 Sent::Aside
             }
             Ok(bytes) => {
-                self.judge.sent(None);
+                self.judge.sent(None, now);
                 Sent::Out(count, bytes)
             }
         }

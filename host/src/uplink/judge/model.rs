@@ -14,6 +14,8 @@ enum Nature {
     Final,
     /// Refused for now, so many times.
     Busy(u32),
+    /// Refused for good, and the connection ends.
+    FinalAndHangUp,
     /// The connection ends.
     HangUp,
     /// No answer.
@@ -107,7 +109,7 @@ impl Uplink {
                         if !self.lays_aside(index) {
                             self.cursor += 1;
                             self.put(index);
-                            self.judge.sent(None);
+                            self.judge.sent(None, self.now);
                         }
                         continue;
                     }
@@ -122,7 +124,7 @@ impl Uplink {
                     let index = usize::try_from(place.1.0).unwrap();
                     assert!(self.aside.remove(&index), "{index} is not aside");
                     self.put(index);
-                    self.judge.sent(Some(place));
+                    self.judge.sent(Some(place), self.now);
                 }
                 Step::Seek(place) => {
                     let front = self.front();
@@ -130,7 +132,7 @@ impl Uplink {
                         self.judge.missed();
                     }
                 }
-                Step::Compare if self.delivered.is_empty() => self.judge.cannot_compare(self.now),
+                Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => self.judge.cannot_compare(self.now),
                 Step::Compare => {
                     self.put(COPY);
                     self.judge.asked();
@@ -139,17 +141,24 @@ impl Uplink {
         }
     }
 
-    fn answer(&mut self, index: usize) -> bool {
+    /// Whether one that waits for another one may be compared with it.
+    fn has_good_bystander(&self) -> bool {
+        let nature = |place: Place| self.messages[usize::try_from(place.1.0).unwrap()].1;
+        self.judge.bystander().is_some_and(|place| nature(place) == Nature::Good)
+    }
+
+    /// What upstream says; where it ends the connection, the first message then without an answer.
+    fn answer(&mut self, index: usize) -> Result<(), Option<usize>> {
         if self.now - self.start < self.refuses_all_until {
             match index {
                 COPY => self.judge.compared(false, self.now),
                 _ => self.refuse(index, true),
             }
-            return true;
+            return Ok(());
         }
         if index == COPY {
             self.judge.compared(true, self.now);
-            return true;
+            return Ok(());
         }
         let (_, nature, refused) = &mut self.messages[index];
         match nature {
@@ -163,9 +172,13 @@ impl Uplink {
                 self.judge.accepted((0, Seq(index as u64)));
             }
             Nature::Final => self.refuse(index, true),
-            Nature::HangUp | Nature::Silent => return false,
+            Nature::FinalAndHangUp => {
+                self.refuse(index, true);
+                return Err(self.under_way.front().map(|(index, _)| *index));
+            }
+            Nature::HangUp | Nature::Silent => return Err(Some(index)),
         }
-        true
+        Ok(())
     }
 
     fn refuse(&mut self, index: usize, is_final: bool) {
@@ -218,8 +231,10 @@ impl Uplink {
         }
         let Some(place) = next.filter(|_| answer == Some(at)) else { return };
         let (index, _) = self.under_way.remove(place).unwrap();
-        if !self.answer(index) {
-            let first = if index == COPY { None } else { Some(self.face(index)) };
+        if let Err(first) = self.answer(index) {
+            let first = first.filter(|index| *index != COPY).map(|index| self.face(index));
+            let proven = self.judge.proven(|| true);
+            proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
             if let Some(place) = self.judge.ended(first) {
                 self.park(usize::try_from(place.1.0).unwrap());
             }
@@ -241,6 +256,7 @@ fn nature() -> impl Strategy<Value = Nature> {
     prop_oneof![
         30 => Just(Nature::Good),
         1 => Just(Nature::Final),
+        1 => Just(Nature::FinalAndHangUp),
         1 => (1_u32..30).prop_map(Nature::Busy),
         1 => Just(Nature::HangUp),
         1 => Just(Nature::Silent),
@@ -309,7 +325,7 @@ proptest! {
         prop_assert!(uplink.parked.is_empty() && uplink.delivered.is_empty(), "{uplink:?}");
         uplink.run(until + Duration::from_secs(3_600));
         let is_lost = |index: &usize| messages[*index].1 == Nature::Good && !uplink.delivered.contains_key(index);
-        prop_assert_eq!((0..messages.len()).find(is_lost), None);
+        prop_assert_eq!((0..messages.len()).find(is_lost), None, "{:?}", uplink);
         // The next probe comes within ten seconds.
         let first = uplink.delivered.values().min().copied().unwrap_or_default();
         prop_assert!(first <= until + Duration::from_secs(60), "{first:?}");
