@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Trial> {
         case("refusals::whatever_upstream_answers_about_one_message_others_go_on", every_answer),
         case("refusals::whatever_upstream_hangs_up_on_others_go_on", every_hang_up),
         case("refusals::where_everything_is_refused_nothing_is_parked", everything_is_refused),
+        case("refusals::a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked", large_message),
         with_mosquitto("refusals::a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on", over_the_limit),
         with_mosquitto("refusals::qos_2_over_3_1_1_keeps_to_what_mosquitto_takes", qos_2_over_3_1_1),
     ]
@@ -197,6 +198,24 @@ fn everything_is_refused() -> Result<()> {
         ensure!(many.metric("tidegate_messages_refused_total", name) == 0.0, "{name} has parked something: {manner:?}");
     }
     Ok(())
+}
+
+/// An upstream of MQTT 3.1.1 that hangs up on packets over 50,000 bytes gets one of 70,000, which no chunk holds beside
+/// others, among small ones of one device.
+/// Guarantee: it is parked, and the small ones arrive.
+fn large_message() -> Result<()> {
+    let (field, cloud) =
+        (Broker::embedded()?, PickyBroker::start(Terms::default(), vec![Rule(Which::over(50_000), Deed::HangUp)])?);
+    let text =
+        config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
+    let gateway = Gateway::with(text).start()?;
+    for number in 0..6 {
+        let payload = if number == 2 { "x".repeat(70_000) } else { number.to_string() };
+        field.publish("devices/d1/telemetry", payload)?;
+    }
+    wait_until("the small ones arrive", || taken(&cloud).len() == 5)?;
+    wait_until("the large one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
+    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)
 }
 
 /// A mosquitto with a limit for messages gets one above it among small ones: its PUBACK has a code that the standard does not

@@ -603,6 +603,41 @@ async fn what_is_refused_beyond_the_room_of_the_dead_letters_stays_in_its_queue(
 }
 
 #[tokio::test]
+async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_hang_ups_with_its_topic() {
+    let list = List::new(1);
+    list.owe(0, 0..30);
+    for (number, message) in (0..).zip(&mut list.queues.lock().unwrap()[0].messages) {
+        message.id = MessageId { boot: BOOT, seq: if number % 10 == 3 { MessageId::OWN + number } else { number } };
+        message.topic = Bytes::from(if number % 10 == 3 { "gaps" } else { "data" });
+        message.key = Span { offset: 0, len: 4 };
+    }
+    let bench = bench(list, Qos::AtLeastOnce, 10).await;
+    let (mut hang_ups, mut is_first) = (0, true);
+    'connections: loop {
+        let mut client = bench.broker.greet(false).await;
+        loop {
+            tokio::select! {
+                (id, topic, _) = client.published() => {
+                    if topic == "gaps" {
+                        assert!(!is_first, "a record of ours went before any data");
+                        hang_ups += 1;
+                        is_first = true;
+                        continue 'connections;
+                    }
+                    is_first = false;
+                    client.answer(id, 0).await;
+                }
+                () = bench.list.settled(0) => break 'connections,
+            }
+        }
+    }
+    assert_eq!(hang_ups, 2);
+    let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(refused, [3, 13, 23]);
+    bench.leave().await;
+}
+
+#[tokio::test]
 async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
     let list = List::new(1);
     list.owe(0, 0..20);
