@@ -408,7 +408,7 @@ impl Judge {
         let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
         if !self.cases.iter().any(is_known) {
             self.cases.retain(|case| case.face.place != face.place);
-            let state = State::Suspect { alone: 0, compared: 0 };
+            let state = State::Suspect { alone: u32::from(self.last_refused.is_some()), compared: 0 };
             self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
         }
         let suspects = self.cases.iter().filter(|case| matches!(case.state, State::Suspect { .. })).count();
