@@ -106,6 +106,8 @@ pub(super) struct Judge {
     /// Something is asked of upstream that decides how to go on.
     is_comparing: bool,
     testing: Option<(Place, Instant)>,
+    /// Since when nothing else is sent for its sake.
+    quiet_since: Option<Instant>,
     /// On the connection in use: since when it stands, whether a message went out, whether one was accepted.
     began: Instant,
     has_sent: bool,
@@ -136,6 +138,7 @@ impl Judge {
             refused: 0,
             is_comparing: false,
             testing: None,
+            quiet_since: None,
             began: now,
             has_sent: false,
             has_delivered: false,
@@ -212,7 +215,7 @@ impl Judge {
 
     /// A publish went out; one that waited apart if `place` says so.
     pub(super) fn sent(&mut self, again: Option<Place>, now: Instant) {
-        (self.has_sent, self.last_refused) = (true, None);
+        (self.has_sent, self.last_refused, self.quiet_since) = (true, None, None);
         if let Some(hold) = &mut self.hold {
             hold.is_next = !hold.is_next;
         }

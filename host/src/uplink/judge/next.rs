@@ -48,7 +48,7 @@ impl Judge {
             return Step::Free;
         }
         if self.row >= DOUBT {
-            return if under_way > 0 { Step::Wait(None) } else { Step::Compare };
+            return self.noise(now, under_way).unwrap_or(Step::Compare);
         }
         if let Some(step) = self.trial(now, under_way, FLOW) {
             return step;
@@ -68,7 +68,8 @@ impl Judge {
             return Step::Wait(None);
         }
         // What has no answer again may be the only one there is.
-        if !self.silent.is_empty() && !self.has_delivered && self.has_sent && !self.has_nothing_to_compare {
+        let is_only_silent = (1..=self.silent.len()).contains(&under_way);
+        if is_only_silent && !self.has_delivered && !self.has_nothing_to_compare {
             return Step::Compare;
         }
         if under_way > 0 {
@@ -142,7 +143,17 @@ impl Judge {
         if !is_here || !self.has_delivered || now < self.began + flow {
             return None;
         }
-        Some(if under_way > 0 { Step::Wait(None) } else { Step::Again(place) })
+        Some(self.noise(now, under_way).unwrap_or(Step::Again(place)))
+    }
+
+    /// What else is under way has to be answered first, so that what happens next has one cause; but for those that were not
+    /// answered before, and for so long.
+    fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
+        if under_way <= self.silent.len() {
+            return None;
+        }
+        let until = *self.quiet_since.get_or_insert(now) + TRIAL;
+        (until > now).then_some(Step::Wait(Some(until)))
     }
 
     /// The first of those that are to be sent again.
