@@ -21,6 +21,8 @@ pub enum Exit {
     /// What was asked for was refused, or taken back: what ran before runs on. Of a replay: it was to be the same, and
     /// is not.
     Refused = 6,
+    /// The gateway runs, and does its job in part only: nothing comes in, nothing goes upstream, or its store is not well.
+    Degraded = 7,
 }
 
 /// For the end of `--help`.
@@ -29,7 +31,8 @@ Exit codes:
   0  all went well              3  the config is invalid
   1  failed                     4  a plugin cannot be used
   2  wrong command line         5  there is no gateway to talk to
-  6  refused or taken back: what ran before runs on; replay --expect-same: something differs";
+  6  refused or taken back: what ran before runs on; replay --expect-same: something differs
+  7  status: the gateway runs, but no source or no uplink is connected, or its store is not well";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -43,8 +46,9 @@ mod tests {
 
     #[test]
     fn the_codes_are_the_documented_ones() {
-        let codes = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning, Exit::Refused];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6]);
-        assert!((0..=6).all(|code| TABLE.contains(&format!("{code}  "))));
+        let codes =
+            [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning, Exit::Refused, Exit::Degraded];
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert!((0..=7).all(|code| TABLE.contains(&format!("{code}  "))));
     }
 }

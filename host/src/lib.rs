@@ -17,6 +17,7 @@ pub mod admin;
 pub mod gateway;
 pub mod config;
 pub mod telemetry;
+pub mod thread;
 pub mod exit;
 pub mod cli;
 pub mod sim;

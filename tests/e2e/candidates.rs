@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use tidegate_tests::watch::Arrival;
 use tidegate_tests::{Gateway, Plan, case, wait_until};
 
 use crate::guest::component;
@@ -15,6 +16,7 @@ pub fn cases() -> Vec<Trial> {
         case("candidates::the_last_good_version_takes_over_from_one_that_keeps_failing", the_last_good_takes_over),
         case("candidates::what_is_held_goes_on_with_the_last_good_version", what_is_held_goes_on),
         case("candidates::a_shadow_shows_what_would_be_different", a_shadow_shows_what_would_be_different),
+        case("candidates::a_canary_speaks_for_its_share_of_the_devices", a_canary_speaks_for_its_share),
     ]
 }
 
@@ -125,24 +127,23 @@ fn what_is_held_goes_on() -> Result<()> {
     Ok(())
 }
 
-/// A candidate with wrong outputs, then one that rejects a fourth of all, are put into a shadow by command, under load; then
-/// the first one without a limit.
-/// Guarantee: both are refused, with the share that differs and exit code 6, and none of their outputs leaves; without a
-/// limit the differences are told.
+/// A candidate with wrong outputs, then one that rejects a fourth of all, are put into a shadow by command, under load; only
+/// for the first one there is a limit to what may differ.
+/// Guarantee: both are refused, each for its own reason, with exit code 6, and none of their outputs leaves.
 fn a_shadow_shows_what_would_be_different() -> Result<()> {
     let scene = counting()?;
     let folder = scene.gateway.folder().to_owned();
     let file = folder.join("candidate.wasm");
     let path = file.to_str().context("a path of plain letters")?;
     let load = scene.load(Plan { devices: 30, rate: Some(1_000), ..Plan::default() });
-    for (how, why) in
-        [("wrong", "its outputs differ for 100 %"), ("reject", "of what the running version accepts, the limit is 5 %")]
-    {
+    for (how, why, limit) in [
+        ("wrong", "its outputs differ for 100 %", &["--max-differing", "1%"][..]),
+        ("reject", "of what the running version accepts, the limit is 5 %", &[]),
+    ] {
         std::fs::write(&file, worse(how)?)?;
-        let arguments = ["swap", "count", path, "--messages", "500", "--sample", "50%", "--max-differing", "1%"];
+        let arguments = [&["swap", "count", path, "--messages", "500", "--sample", "50%"], limit].concat();
         let (out, error) = told(&folder, &arguments, 6)?;
-        let said = format!("{out}{error}");
-        ensure!(said.contains(why) || how == "reject" && said.contains("its outputs differ for"), "{how}: {said}");
+        ensure!(format!("{out}{error}").contains(why), "{how}: {out}{error}");
     }
     ensure!(transitions(&scene.gateway, "shadowing") == 2.0 && transitions(&scene.gateway, "swapped") == 0.0, "not a shadow");
     let sent = load.stop()?;
@@ -151,4 +152,38 @@ fn a_shadow_shows_what_would_be_different() -> Result<()> {
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
+}
+
+/// A candidate whose counts are one too high is put in as a canary for a third of the devices, each device sends a message,
+/// the change is taken back, and each sends another.
+/// Guarantee: the candidate's outputs leave for some devices and the running version's for the others; after it, every count
+/// is exact, also of those the canary spoke for.
+fn a_canary_speaks_for_its_share() -> Result<()> {
+    let scene = counting()?;
+    let folder = scene.gateway.folder().to_owned();
+    let file = folder.join("candidate.wasm");
+    std::fs::write(&file, worse("wrong")?)?;
+    let path = file.to_str().context("a path of plain letters")?;
+    told(&folder, &["swap", "count", path, "--canary", "33%", "--canary-time", "1h", "--detach"], 0)?;
+    wait_until("the canary sings", || transitions(&scene.gateway, "canary") == 1.0)?;
+    let first = counts(&scene)?;
+    let astray = first.iter().filter(|count| **count == 2).count();
+    ensure!((1..DEVICES).contains(&astray), "{astray} of {DEVICES} devices are the canary's: {first:?}");
+    ensure!(first.iter().all(|count| [1, 2].contains(count)), "{first:?}");
+    told(&folder, &["rollback", "count"], 0)?;
+    let second = counts(&scene)?;
+    ensure!(second.iter().all(|count| *count == 2), "after the canary: {second:?}");
+    Ok(())
+}
+
+/// How many devices [`counts`] asks.
+const DEVICES: usize = 30;
+
+/// Sends a message of each device, and the counts they come back with.
+fn counts(scene: &Scene) -> Result<Vec<u64>> {
+    let before = scene.watch.total() as usize;
+    (0..DEVICES).try_for_each(|device| scene.field.publish(&format!("devices/d{device}/telemetry"), "{}"))?;
+    wait_until("all have come back", || scene.watch.total() as usize >= before + DEVICES)?;
+    let count = |arrival: &Arrival| arrival.json()?["count"].as_u64().context("an output without a count");
+    scene.watch.arrivals()[before..].iter().map(count).collect()
 }

@@ -29,7 +29,8 @@ fn year(line: &str) -> Option<String> {
     Some(line.split_once("\"timestamp\":\"")?.1.get(..4)?.to_owned())
 }
 
-/// Under 1,000 msg/s the clock jumps ten years ahead and thirty back, with the link up and down, and over a kill. What is
+/// Under 1,000 msg/s the clock jumps ten years ahead and back, then twenty back and ahead: forth with the link up, which then
+/// goes dark, and home again over a kill. What is
 /// owed may be kept for a day.
 /// Guarantee: nothing is lost, nothing expires, and links and commits go on.
 fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {

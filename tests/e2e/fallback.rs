@@ -1,5 +1,7 @@
 //! A second upstream that stands in for the first.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
@@ -8,7 +10,40 @@ use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_unti
 use crate::scene::{UP, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("fallback::another_upstream_takes_over_and_gives_back", another_upstream_takes_over_and_gives_back)]
+    vec![
+        case("fallback::another_upstream_takes_over_and_gives_back", another_upstream_takes_over_and_gives_back),
+        case("fallback::a_frozen_first_is_left_before_its_ping_says_so", a_frozen_first_is_left),
+    ]
+}
+
+/// The first upstream is frozen under load and thawed, with the usual keep-alive.
+/// Guarantee: the second gets messages while the connection to the first still stands; when that is heard again it has its
+/// queues back over the same connection, and nothing is lost.
+fn a_frozen_first_is_left() -> Result<()> {
+    let (field, first, second) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let (at_first, at_second) = (Watch::start(first.address(), UP)?, Watch::start(second.address(), UP)?);
+    let more = format!("[uplink.backup]\nurl = \"{}\"\n", second.url());
+    let text = config(&field.url(), &first.url(), &format!("{}{more}", flow("")))
+        .replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\n");
+    let gateway = Gateway::with(text).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(50), ..Plan::default() });
+    wait_until("the first gets messages", || at_first.count() > 20)?;
+    let frozen = Instant::now();
+    first.freeze()?;
+    wait_until("the second gets messages", || at_second.count() > 0)?;
+    println!("the second has the first message {:?} after the freeze", frozen.elapsed());
+    let failures = || gateway.metric("tidegate_uplink_failures_total", &[("uplink", "cloud")]);
+    ensure!(failures() == 0.0, "the connection to the first was cut");
+    first.thaw()?;
+    let before = at_first.count();
+    wait_until("the first gets messages again", || at_first.count() > before + 100)?;
+    let sent = load.stop()?;
+    wait_until("all has arrived", || at_first.tally().with(&at_second.tally()).count() >= sent.count() as u64)?;
+    ensure!(failures() == 0.0, "the connection to the first was not kept");
+    let verdict = sent.against(&at_first.stop()?.with(&at_second.stop()?), |_, _| true);
+    println!("{verdict}");
+    ensure!(verdict.is_at_least_once(), "{verdict}");
+    Ok(())
 }
 
 /// Under load the first upstream goes dark and comes back, again and again; only telemetry may use the second.

@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Trial> {
     cases.push(case("hostile::what_a_failing_plugin_drops_is_in_the_ledger", what_is_dropped_is_in_the_ledger));
     cases.push(case("hostile::a_bad_device_is_quarantined_and_comes_back", a_bad_device_is_quarantined_and_comes_back));
     cases.push(case("hostile::state_over_its_limit_is_named", state_over_its_limit_is_named));
+    cases.push(case("hostile::a_stop_keeps_its_grace_whatever_a_plugin_does", a_stop_keeps_its_grace));
     cases.push(case("hostile::the_neighbours_figures", the_neighbours_figures));
     cases.push(case("hostile::a_noisy_plugin_fills_no_journal", a_noisy_plugin_fills_no_journal));
     cases.push(case("hostile::wrong_world_version_and_imports_do_not_start", wrong_ones_do_not_start));
@@ -223,6 +224,37 @@ fn state_over_its_limit_is_named() -> Result<()> {
         published.is_ok() && gateway.metric("tidegate_plugin_errors_total", &[("plugin", "count"), ("kind", "state")]) >= 1.0
     })?;
     wait_until("all messages went on", || watch.total() >= sent)?;
+    Ok(())
+}
+
+/// A plugin that is inside a call of a minute, one whose state has no end, one whose ticks do nothing but fail, and one that
+/// makes thousands out of each of thousands; each gateway is told to stop meanwhile, with two seconds of grace.
+/// Guarantee: it ends within its grace and what it does at any end.
+fn a_stop_keeps_its_grace() -> Result<()> {
+    for (settings, payload, plugins) in [("", "spin", 1), ("endless-save", "x", 1), ("tick trap-tick", "x", 1), ("", "more", 2)] {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let plugin = |number: usize| {
+            format!(
+                "[[flow.bad.plugin]]\nname = \"probe{number}\"\nplugin = \"probe.wasm\"\nsettings = {{ be = \"{settings}\" }}\n\
+                 limits = {{ time = \"1m\", memory = \"16MiB\" }}\ncheckpoint = \"50ms\"\n\n"
+            )
+        };
+        let flow = format!(
+            "[flow.bad]\nfrom = \"field\"\ntopics = [\"bad/{{device}}\"]\nto = \"cloud:telemetry\"\nlanes = 1\n\n{}",
+            (0..plugins).map(plugin).collect::<String>()
+        );
+        let setup = Gateway::with(format!("[gateway]\nshutdown_grace = \"2s\"\n\n{}", config(&field.url(), &cloud.url(), &flow)));
+        install("probe", &setup)?;
+        let gateway = setup.start()?;
+        for device in 0..50 {
+            field.publish(&format!("bad/d{device}"), payload)?;
+        }
+        wait_until("it has taken them", || gateway.metric("tidegate_messages_received_total", &[]) >= 50.0)?;
+        let begun = Instant::now();
+        gateway.stop()?;
+        // The spool is closed and the last answers are waited for behind it.
+        ensure!(begun.elapsed() < Duration::from_secs(15), "{settings} {payload}: {:?}", begun.elapsed());
+    }
     Ok(())
 }
 

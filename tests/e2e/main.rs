@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::guests as guest;
 
+mod brokers;
 mod candidates;
 mod cli;
 mod clock;
@@ -15,6 +16,7 @@ mod crash;
 mod demo;
 mod disk;
 mod fallback;
+mod field;
 mod flow;
 mod hostile;
 mod instruments;
@@ -33,6 +35,7 @@ mod signature;
 mod slow;
 mod state;
 mod swap;
+mod thin;
 mod tidy;
 mod tls;
 mod tools;
@@ -49,6 +52,7 @@ fn cases() -> Vec<Trial> {
         cli::cases(),
         config::cases(),
         flow::cases(),
+        field::cases(),
         protocol::cases(),
         tls::cases(),
         hostile::cases(),
@@ -67,12 +71,14 @@ fn cases() -> Vec<Trial> {
         refusals::cases(),
         commands::cases(),
         fallback::cases(),
+        thin::cases(),
         shutdown::cases(),
         crash::cases(),
         power::cases(),
         disk::cases(),
         slow::cases(),
         clock::cases(),
+        brokers::cases(),
         demo::cases(),
         tools::cases(),
     ];

@@ -1,5 +1,6 @@
 //! Brokers and links that go away and come back.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -7,7 +8,7 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, where_possible, with_mosquitto};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 use crate::tools::json;
@@ -30,6 +31,12 @@ pub fn cases() -> Vec<Trial> {
             a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger,
         ),
         with_mosquitto("outage::a_frozen_upstream_is_noticed", a_frozen_upstream_is_noticed),
+        where_possible(
+            "outage::an_interface_that_comes_up_ends_the_waiting",
+            "root and iproute2",
+            has_own_networks,
+            an_interface_that_comes_up_ends_the_waiting,
+        ),
     ]
 }
 
@@ -240,4 +247,33 @@ fn a_frozen_upstream_is_noticed() -> Result<()> {
     let sent = load.stop()?;
     // What the frozen broker had taken and not acknowledged is sent again: twice at most, never out of order.
     expect_at_least_once(&compare(&sent, watch)?)
+}
+
+/// A gateway in a network of its own, where upstream's address leads nowhere, waits ten minutes for its next try; then an
+/// interface with that address comes up.
+/// Guarantee: it tries again at once, and tells the new cause.
+fn an_interface_that_comes_up_ends_the_waiting() -> Result<()> {
+    let text = "[source.field]\nurl = \"mqtt://10.9.8.7:1883\"\nbackoff = { first = \"10m\", cap = \"10m\", jitter = 0.0 }\n\n\
+                [uplink.cloud]\nurl = \"mqtt://10.9.8.7:1883\"\nbackoff = { first = \"10m\", cap = \"10m\", jitter = 0.0 }\n\n\
+                [flow.all]\nfrom = \"field\"\ntopics = [\"devices/{device}/telemetry\"]\nto = \"cloud:telemetry\"\n";
+    let apart = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+    let gateway = Gateway::with(text).under(&apart).launch()?;
+    gateway.lines().wait_for(&["cloud", "unreachable"])?;
+    let inside = format!("--net=/proc/{}/ns/net", gateway.pid());
+    for step in [
+        "link add cable type veth peer name other",
+        "address add 10.9.8.7/24 dev cable",
+        "link set other up",
+        "link set cable up",
+    ] {
+        let mut ip = Command::new("nsenter");
+        ensure!(ip.args([&inside, "ip"]).args(step.split(' ')).status()?.success(), "`ip {step}` failed");
+    }
+    gateway.lines().wait_for(&["cloud", "refused"])
+}
+
+/// Whether this machine lets us have a network of our own with a cable in it.
+fn has_own_networks() -> bool {
+    let trial = "ip link set lo up && ip link add cable type veth peer name other";
+    Command::new("unshare").args(["--net", "sh", "-c", trial]).output().is_ok_and(|output| output.status.success())
 }

@@ -70,9 +70,10 @@ impl Seal {
     }
 }
 
-/// Upstream is dark, so that all that is acknowledged is so because it is on disk. At random moments under load the
-/// gateway is stopped, so that what it has acknowledged is settled, and then the power is cut. At the end the link comes
-/// back.
+/// Upstream is dark, so that all that is acknowledged is so because it is on disk. At random moments under load the power is
+/// cut: in turns while the disk fills, after what was on it has been drained and deleted, and in the middle of a drain. Every
+/// second time the gateway stands still at that moment, so that it notices nothing; else it runs into the dead disk. At the
+/// end the link comes back.
 /// Guarantee: the store opens after every cut, and every message that the field broker acknowledged to its sender
 /// arrives upstream at least once, in order per device.
 fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
@@ -108,7 +109,7 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
     for round in 0..rounds {
         fs::write(setup.config_file(), text(round + 1))?;
         let gateway = setup.launch()?;
-        if sync == Sync::Done && round % 2 == 1 {
+        if sync == Sync::Done && round % 3 == 1 {
             // What is on disk is drained and deleted, so that the store is written over in its second use.
             link.back();
             let on_disk = || gateway.metric("tidegate_spool_disk_messages", &[]);
@@ -116,12 +117,19 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
             link.go_dark();
         }
         wait_until("something is on disk", || gateway.metric("tidegate_spool_commits_total", &[]) > 0.0)?;
+        if sync == Sync::Done && round % 3 == 2 {
+            link.back();
+            wait_until("it drains", || gateway.metric("tidegate_messages_forwarded_total", &[]) > 0.0)?;
+        }
         // The time until the cut is the experiment; nothing is synchronised by it.
         std::thread::park_timeout(Duration::from_millis(fastrand::u64(10..600)));
         on_disk += gateway.metric("tidegate_spool_commits_total", &[]);
-        gateway.freeze()?;
+        if round % 2 == 0 {
+            gateway.freeze()?;
+        }
         disk.cut_power()?;
         setup = gateway.kill()?;
+        link.go_dark();
         disk.mount_again()?;
     }
     link.back();

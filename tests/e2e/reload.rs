@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Trial> {
         case("reload::a_flow_comes_and_goes", a_flow_comes_and_goes),
         case("reload::a_bad_flow_is_refused_and_another_is_changed", a_bad_flow_is_refused_and_another_is_changed),
         case("reload::a_version_put_in_place_by_command_stays", a_version_put_in_place_by_command_stays),
+        case("reload::a_probation_holds_up_no_other_change", a_probation_holds_up_no_other_change),
         case("reload::killed_in_the_middle", killed_in_the_middle),
         case("reload::stopped_in_the_middle", stopped_in_the_middle),
         case("reload::stopped_while_a_plugin_is_compiled", stopped_while_a_plugin_is_compiled),
@@ -293,6 +294,30 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
+    Ok(())
+}
+
+/// A plugin gets other settings and is on probation for an hour; meanwhile another flow comes, gets other lanes and goes.
+/// Guarantee: each reload returns when what it brings is in place, and says what is on probation; nothing waits for that.
+fn a_probation_holds_up_no_other_change() -> Result<()> {
+    let long = COUNT.replace("300ms", "1h");
+    let count = |tag: &str| flow(&format!("{long}settings = {{ tag = \"{tag}\" }}\n"));
+    let scene = counting(&count("one"))?;
+    let (out, folder) = (scene.reload(&count("two"), 0)?, scene.gateway.folder().to_owned());
+    ensure!(out.contains("all/count") && out.contains("on probation; follow: tidegate swap all/count"), "{out}");
+    let with_other = |lanes| format!("{}{}", count("two"), other("\"other/{device}\"", "cloud:telemetry", lanes));
+    let out = scene.reload(&with_other(1), 0)?;
+    ensure!(out.contains("flow.other: added"), "{out}");
+    scene.arrives("other/x1")?;
+    ensure!(scene.reload(&with_other(3), 0)?.contains("flow.other: replaced"), "the other flow is not another one");
+    let change = |all: &serde_json::Value| all[0]["candidate"]["state"] == "on-probation";
+    ensure!(change(&json(&folder, &["plugins"], 0)?), "the probation is over: {}", json(&folder, &["plugins"], 0)?);
+    let out = scene.reload(&with_other(3).replacen("lanes = 3", "lanes = 2", 1), 0)?;
+    ensure!(out.contains("waits: a plugin of flow `all` is being changed"), "{out}");
+    told(&folder, &["rollback", "count"], 6)?;
+    scene.gateway.lines().wait_for(&REPLACED)?;
+    let (status, _) = scene.gateway.stop()?;
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::every_guest_is_used", every_guest_is_used),
         case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
         case("tidy::every_test_that_a_promise_names_is_there", every_test_that_a_promise_names_is_there),
+        case("tidy::every_bound_of_what_is_foreign_has_a_test", every_bound_of_what_is_foreign_has_a_test),
     ]
 }
 
@@ -28,10 +29,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("mqtt", &["message", "clock"]),
     ("source", &["message", "mqtt", "clock"]),
-    ("chain", &["message", "clock", "builtin", "trust"]),
-    ("spool", &["message", "clock"]),
+    ("chain", &["message", "clock", "builtin", "trust", "thread"]),
+    ("spool", &["message", "clock", "thread"]),
     ("uplink", &["message", "mqtt", "clock"]),
-    ("recording", &["message", "clock"]),
+    ("recording", &["message", "clock", "thread"]),
     ("admin", &[]),
 ];
 
@@ -84,12 +85,15 @@ fn no_file_is_over_400_lines_of_production_code() -> Result<()> {
     complain(found)
 }
 
-/// `unwrap` and its kin in production code.
+/// `unwrap` and its kin in production code; an `expect` says what makes it true.
 /// Guarantee: no input and no state of a neighbour ends the process.
 fn the_host_does_not_unwrap() -> Result<()> {
     let host = sources("host/src")?;
-    let mut found = hits(&host, "unwrap", |_| false);
-    for word in ["todo", "unimplemented", "dbg"] {
+    let mut found = Vec::new();
+    for word in ["unwrap", "unwrap_err", "unwrap_unchecked", "expect_err"] {
+        found.extend(hits(&host, word, |_| false));
+    }
+    for word in ["todo", "unimplemented", "dbg", "panic"] {
         found.extend(hits(&host, &format!("{word}!"), |_| false));
     }
     complain(found)
@@ -150,8 +154,17 @@ fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
     complain(found)
 }
 
+/// A pause of a fixed length in one of the forms that a standard library, tokio or the system offers.
 fn naps(line: &str) -> bool {
-    line.contains(concat!("thread::", "sleep("))
+    const FORMS: [&str; 6] = [
+        concat!("thread::", "sleep("),
+        concat!("time::", "sleep("),
+        concat!("sleep(", "Duration"),
+        concat!("sleep_", "ms("),
+        concat!("nano", "sleep("),
+        concat!("Command::new(\"", "sleep"),
+    ];
+    FORMS.iter().any(|form| line.contains(form))
 }
 
 /// The folders under `tests/guests`, each looked for by its name, its constant or its package.
@@ -178,6 +191,21 @@ fn every_test_that_a_promise_names_is_there() -> Result<()> {
     let (cases, host) = (crate::cases(), sources("host/src")?);
     let is_there = |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
     complain(named.iter().filter(|name| !is_there(name)).map(|name| format!("there is no test `{name}`")).collect())
+}
+
+/// The table of bounds in `host/ARCHITECTURE.md`, row by row; that the tests are there is looked at above.
+/// Guarantee: nothing foreign is run or waited for without a bound that a test has met.
+fn every_bound_of_what_is_foreign_has_a_test() -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
+    let (_, table) = text.split_once("| what is foreign |").context("the table of bounds is gone")?;
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    ensure!(rows.len() >= 12, "only {} bounds are listed", rows.len());
+    let lacks = |row: &&&str| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let has_test = cells.last().is_some_and(|cell| cell.split('`').skip(1).step_by(2).any(is_path_of_a_test));
+        cells.len() != 4 || cells.iter().any(|cell| cell.is_empty()) || !has_test
+    };
+    complain(rows.iter().filter(lacks).map(|row| format!("a bound without a test: {row}")).collect())
 }
 
 /// At least two words in small letters, joined by `::`.

@@ -35,8 +35,17 @@ fn build() -> Result<PathBuf> {
         None => bail!("`{}` is no profile folder", profile_folder.display()),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "tidegate", "--bin", "tidegate", "--profile", profile])
+    let mut command = Command::new(cargo);
+    // Cargo tells this program about its own package; a build script that asks for the same words (ring's does) would run
+    // again for them, with all that depends on it, and once more for the next `cargo test`.
+    for (name, _) in std::env::vars_os() {
+        let is_ours = |start: &&str| name.to_str().is_some_and(|name| name.starts_with(*start));
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(is_ours) {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
+        .args(["build", "--quiet", "--bin", "tidegate", "--profile", profile])
         .current_dir(workspace())
         .status()
         .context("cannot run cargo to build `tidegate`")?;

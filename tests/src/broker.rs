@@ -1,4 +1,4 @@
-//! Brokers: our own embedded one as a child process, and mosquitto where it is installed.
+//! Brokers: our own embedded one as a child process, mosquitto where it is installed, and others from their registries.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::binary::tidegate;
 use crate::certificates::Identity;
+use crate::foreign::Foreign;
 use crate::port;
 use crate::process::{Lines, Process};
 use crate::wait::wait_until;
@@ -148,6 +149,7 @@ struct Ports {
 enum Kind {
     Embedded,
     Mosquitto { folder: TempDir, tls: Option<u16> },
+    Foreign { which: Foreign, folder: TempDir },
 }
 
 /// A running broker on a port of its own, which it keeps over restarts.
@@ -179,6 +181,19 @@ impl Broker {
     /// mosquitto with the settings of [`Mosquitto::new`].
     pub fn mosquitto() -> Result<Self> {
         Mosquitto::new().start()
+    }
+
+    /// One that nobody here wrote, with its own defaults.
+    pub fn foreign(which: Foreign) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no folder for a broker")?;
+        for _ in 0..TRIES {
+            let port = port::free()?;
+            let mut process = which.start(folder.path(), port)?;
+            if wait_for_ports(&mut process, port, None)? {
+                return Ok(Self { kind: Kind::Foreign { which, folder }, port, process });
+            }
+        }
+        bail!("{which:?} did not come up in {TRIES} tries")
     }
 
     /// Where it listens, without TLS.
@@ -229,6 +244,7 @@ impl Broker {
         (self.process, tls) = match &self.kind {
             Kind::Embedded => (start_embedded(self.port)?, None),
             Kind::Mosquitto { folder, tls } => (start_mosquitto(folder.path())?, *tls),
+            Kind::Foreign { which, folder } => (which.start(folder.path(), self.port)?, None),
         };
         if !wait_for_ports(&mut self.process, self.port, tls)? {
             bail!("the broker did not come back on port {}", self.port);

@@ -2,7 +2,7 @@
 //!
 //! Bound before anything else starts, so that a port in use is an error at start and not an hour later; served
 //! once the gateway runs. An unreachable upstream is not unready: to store and forward is the job. It shows as
-//! `degraded` in `/readyz?verbose`.
+//! `degraded`, with cause, since when, and the next try.
 //!
 //! Beside it the control socket ([`Socket`], and [`Client`] for its other end): what only the operator may see and do.
 
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 pub enum Health {
     /// Works.
     Good,
-    /// Does its job in part: ready, and said when asked for all.
+    /// Does its job in part: ready, and said.
     Fair(String),
     /// Cannot do its job: not ready.
     Bad(String),
@@ -147,12 +147,17 @@ fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
     for (name, health) in found {
         match health {
             Health::Good if verbose => text.push_str(&format!("[+] {name} ok\n")),
-            Health::Fair(why) if verbose => text.push_str(&format!("[~] {name} {why}\n")),
+            Health::Fair(why) => text.push_str(&format!("[~] {name} {why}\n")),
             Health::Bad(why) => text.push_str(&format!("[-] {name} failed: {why}\n")),
-            Health::Good | Health::Fair(_) => {}
+            Health::Good => {}
         }
     }
-    text.push_str(if bad { "not ready\n" } else { "ready\n" });
+    let is_degraded = found.iter().any(|(_, health)| matches!(health, Health::Fair(_)));
+    text.push_str(match (bad, is_degraded) {
+        (true, _) => "not ready\n",
+        (false, true) => "ready, degraded\n",
+        (false, false) => "ready\n",
+    });
     (if bad { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, text)
 }
 
@@ -165,6 +170,15 @@ mod tests {
         let checks = [("spool".to_owned(), Health::Good)];
         assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
         assert_eq!(verdict(&checks, true), (StatusCode::OK, "[+] spool ok\nready\n".into()));
+    }
+
+    #[test]
+    fn what_works_in_part_is_ready_and_degraded() {
+        let checks = [("uplink cloud".to_owned(), Health::Fair("degraded for 5s: no route".into()))];
+        for verbose in [false, true] {
+            let expected = "[~] uplink cloud degraded for 5s: no route\nready, degraded\n";
+            assert_eq!(verdict(&checks, verbose), (StatusCode::OK, expected.into()));
+        }
     }
 
     #[test]

@@ -98,6 +98,22 @@ impl Breaker {
         }
     }
 
+    /// Whether any message went well within the window.
+    pub(super) fn serves(&mut self, now_us: u64) -> bool {
+        self.turn(now_us);
+        self.parts.iter().any(|part| part.good > 0)
+    }
+
+    /// So many messages went well that it got although it is open: of those it had no reason to fail on.
+    pub(super) fn vouch(&mut self, messages: usize) {
+        if self.state == BreakerState::Open {
+            self.good = self.good.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
+            if self.good >= self.config.close_after {
+                self.reset();
+            }
+        }
+    }
+
     /// The plugin failed on one message.
     pub(super) fn fail(&mut self, now_us: u64) {
         self.turn(now_us);
@@ -132,7 +148,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now_us: u64) {
-        self.state = BreakerState::Open;
+        (self.state, self.good) = (BreakerState::Open, 0);
         self.probe_us = now_us.saturating_add(self.retry_us);
     }
 

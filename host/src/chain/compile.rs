@@ -14,6 +14,7 @@
 
 mod cache;
 mod child;
+mod memories;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -173,6 +174,7 @@ fn refused(entry: &Entry, why: &str) -> Origin {
 
 /// Compiles in this process. The compiler promises nothing about hostile input, so a panic is an error.
 fn precompile(wasm: &wasmtime::Engine, component: &[u8]) -> Result<Code, String> {
+    memories::check(component)?;
     match catch_unwind(AssertUnwindSafe(|| wasm.precompile_component(component))) {
         Ok(Ok(code)) => Ok(Code(code)),
         Ok(Err(error)) => Err(format!("{error:#}")),
@@ -216,7 +218,9 @@ pub(super) fn settings(stack_bytes: usize) -> wasmtime::Config {
         .wasm_exceptions(false)
         .wasm_threads(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        // Between two components of one the engine puts modules of its own making, which have both of their memories. What
+        // a plugin brings along is held to one memory a module (`memories`).
+        .wasm_multi_memory(true)
         .wasm_tail_call(false)
         .wasm_custom_page_sizes(false)
         .wasm_stack_switching(false)

@@ -87,6 +87,11 @@ impl Engine {
         self.shared.shop.make(self.wasm(), component, digest)
     }
 
+    /// From now on what is compiled stays, for a look at many flows one after the other.
+    pub fn keep_compiled(&self) {
+        self.shared.programs.keep();
+    }
+
     /// The process is to end: what is being compiled is given up, for good.
     pub fn give_up_compiling(&self) {
         self.shared.shop.close();

@@ -74,7 +74,7 @@ pub struct Fault {
     pub message: String,
     /// Where in the guest, innermost frame first; empty when it was not inside.
     pub backtrace: String,
-    /// The last lines the guest wrote to stdout and stderr.
+    /// What the guest wrote to stdout and stderr, the first of this call and the last, and what it logged as errors in it.
     pub stderr: String,
 }
 
@@ -102,7 +102,15 @@ impl Fault {
             _ => FaultKind::Trap,
         };
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
-        Self { kind, message: message(kind, error, guest), backtrace, stderr: guest.output.tail() }
+        let [stderr, of_this_call] = guest.output.words();
+        let logged = guest.error_lines.iter().fold(String::new(), |text, line| text + line + "\n");
+        let message = message(kind, error, guest);
+        let message = match headline(&of_this_call).or_else(|| logged.lines().next_back().map(str::to_owned)) {
+            Some(words) if kind == FaultKind::Trap => format!("{words} ({message})"),
+            _ => message,
+        };
+        let stderr = if logged.is_empty() { stderr } else { format!("{stderr}\nlogged as errors:\n{logged}") };
+        Self { kind, message, backtrace, stderr }
     }
 
     /// Everything that is known, for the dead letter.
@@ -139,6 +147,29 @@ fn message(kind: FaultKind, error: &wasmtime::Error, guest: &Guest) -> String {
     }
 }
 
+/// Longest headline, bytes.
+const MAX_HEADLINE_BYTES: usize = 300;
+
+/// What a plugin says of its own end, in the ways of the languages there are: the first line that names a panic or a failed
+/// assertion, else the last one, which is where others put their exception.
+fn headline(words: &str) -> Option<String> {
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let named = lines()
+        .find(|line| ["panicked at ", "panic: ", "Assertion failed", "message: Some("].iter().any(|mark| line.contains(mark)));
+    let line = match named {
+        // Rust says where, and in the next line what.
+        Some(line) if line.contains("panicked at ") && line.ends_with(':') => {
+            let what = lines().skip_while(|other| *other != line).nth(1).unwrap_or_default();
+            let place = line.find("panicked at ").map_or(line, |at| &line[at..]);
+            format!("{place} {what}")
+        }
+        Some(line) => line.to_owned(),
+        None => lines().next_back()?.to_owned(),
+    };
+    let end = line.floor_char_boundary(MAX_HEADLINE_BYTES);
+    Some(line[..end].replace(char::is_control, " "))
+}
+
 /// Of the host's own table there is a type, of wasmtime's handles there is none.
 fn is_too_many_handles(error: &wasmtime::Error) -> bool {
     matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full))
@@ -160,5 +191,23 @@ mod tests {
             Fault { backtrace: "0: rule".to_owned(), stderr: "boom\n".to_owned(), ..Fault::new(FaultKind::Trap, "unreachable") };
         assert_eq!(fault.detail(), "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom");
         assert_eq!(Fault::contract("stride 3").detail(), "contract: stride 3");
+    }
+
+    #[test]
+    fn the_headline_is_what_each_language_says() {
+        let cases = [
+            (
+                "\nthread '<unnamed>' (1) panicked at src/lib.rs:7:9:\nno such field\nnote: run with\n",
+                "panicked at src/lib.rs:7:9: no such field",
+            ),
+            ("Traceback (most recent call last):\n  File \"a.py\", line 3\nKeyError: 'temp'\n", "KeyError: 'temp'"),
+            ("panic: index out of range\n\ngoroutine 1 [running]:\nmain.process()\n", "panic: index out of range"),
+            ("Assertion failed: n > 0 (a.c: f: 3)\n", "Assertion failed: n > 0 (a.c: f: 3)"),
+            ("a line\nthe\u{1b}[31m last\n\n", "the [31m last"),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(headline(words).as_deref(), Some(expected));
+        }
+        assert_eq!(headline("\n \n"), None);
     }
 }

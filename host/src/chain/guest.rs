@@ -20,8 +20,13 @@ use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 use super::metrics::PluginMetrics;
 use super::settings::Limits;
 
-/// Bytes of stdout and stderr that are kept.
+/// Bytes of stdout and stderr that are kept: the last, and of the present call the first, where many a language has said
+/// already what was wrong.
 const RING_BYTES: usize = 4 << 10;
+const HEAD_BYTES: usize = 1 << 10;
+
+/// Log lines of level error that are kept of the present call.
+const MAX_ERROR_LINES: usize = 4;
 
 /// Core instances, memories and tables of one component: its own and the adapters that tools put in.
 const MAX_INSTANCES: usize = 64;
@@ -49,9 +54,12 @@ pub(super) struct Guest {
     pub(super) muted: bool,
     pub(super) budget: Budget,
     pub(super) output: Ring,
-    pub(super) log: LogRate,
+    /// The last log lines of level error of the present call.
+    pub(super) error_lines: VecDeque<String>,
+    pub(super) log_lines_per_second: u32,
     pub(super) metrics: PluginMetrics,
     pub(super) lane: usize,
+    /// Those it has used: the allowance is the plugin's.
     pub(super) counters: HashMap<String, IntCounter>,
     pub(super) gauges: HashMap<String, Gauge>,
 }
@@ -80,12 +88,30 @@ impl Guest {
             muted: false,
             budget: Budget::new(limits),
             output,
-            log: LogRate { per_second: limits.log_lines_per_second, ..LogRate::default() },
+            error_lines: VecDeque::new(),
+            log_lines_per_second: limits.log_lines_per_second,
             metrics,
             lane,
             counters: HashMap::new(),
             gauges: HashMap::new(),
         }
+    }
+
+    /// A call begins at `now_us`.
+    pub(super) fn begin_call(&mut self, now_us: u64) {
+        self.now_us = now_us;
+        (self.budget.memory_denied, self.budget.table_denied) = (false, false);
+        self.allowance.begin();
+        self.error_lines.clear();
+        self.output.begin();
+    }
+
+    /// Keeps a log line for the case that this call fails.
+    pub(super) fn keep_error_line(&mut self, line: &str) {
+        if self.error_lines.len() == MAX_ERROR_LINES {
+            self.error_lines.pop_front();
+        }
+        self.error_lines.push_back(line.to_owned());
     }
 
     pub(super) fn table(&mut self) -> &mut ResourceTable {
@@ -186,42 +212,53 @@ impl ResourceLimiter for Budget {
     }
 }
 
-/// Lets so many log lines a second through, by the host's time.
-#[derive(Default)]
-pub(super) struct LogRate {
-    per_second: u32,
-    second: u64,
-    lines: u32,
-}
-
-impl LogRate {
-    pub(super) fn allows(&mut self, now_us: u64) -> bool {
-        let second = now_us / 1_000_000;
-        if second != self.second {
-            (self.second, self.lines) = (second, 0);
-        }
-        self.lines = self.lines.saturating_add(1);
-        self.lines <= self.per_second
-    }
-}
-
-/// The last bytes a guest wrote to stdout and stderr. wasmtime-wasi's own pipe traps the guest when it is full.
+/// What a guest wrote to stdout and stderr. wasmtime-wasi's own pipe traps the guest when it is full.
 #[derive(Clone, Default)]
-pub(super) struct Ring(Arc<Mutex<VecDeque<u8>>>);
+pub(super) struct Ring(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// The first bytes of the present call.
+    head: Vec<u8>,
+    /// The last bytes of all calls.
+    tail: VecDeque<u8>,
+    /// Bytes of the present call.
+    written: usize,
+}
 
 impl Ring {
-    fn push(&self, bytes: &[u8]) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = &bytes[bytes.len().saturating_sub(RING_BYTES)..];
-        let excess = (ring.len() + bytes.len()).saturating_sub(RING_BYTES);
-        ring.drain(..excess);
-        ring.extend(bytes);
+    /// A call begins.
+    pub(super) fn begin(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.head.clear();
+        kept.written = 0;
     }
 
-    /// What is kept, as text.
-    pub(super) fn tail(&self) -> String {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(ring.make_contiguous()).into_owned()
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = HEAD_BYTES - kept.head.len();
+        kept.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        kept.written = kept.written.saturating_add(bytes.len());
+        let bytes = &bytes[bytes.len().saturating_sub(RING_BYTES)..];
+        let excess = (kept.tail.len() + bytes.len()).saturating_sub(RING_BYTES);
+        kept.tail.drain(..excess);
+        kept.tail.extend(bytes);
+    }
+
+    /// What is kept, as text, and what the present call has written of it.
+    pub(super) fn words(&self) -> [String; 2] {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { head, tail, written } = &mut *kept;
+        let tail = tail.make_contiguous();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if *written <= RING_BYTES {
+            return [text(tail), text(&tail[tail.len().saturating_sub(*written)..])];
+        }
+        // What lies between is gone, unless both meet.
+        let met = (HEAD_BYTES + RING_BYTES).saturating_sub(*written);
+        let gap = if met > 0 { "" } else { "\n[...]\n" };
+        let whole = format!("{}{gap}{}", text(head), text(&tail[met..]));
+        [whole.clone(), whole]
     }
 }
 
@@ -267,13 +304,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_keeps_the_last_bytes_and_no_more() {
+    fn the_ring_keeps_the_first_bytes_of_a_call_and_the_last() {
         let ring = Ring::default();
+        ring.push(b"the start");
         ring.push(&vec![b'a'; RING_BYTES * 3]);
         ring.push(b"the end");
-        let tail = ring.tail();
-        assert_eq!(tail.len(), RING_BYTES);
-        assert!(tail.ends_with("aathe end"));
+        let [all, mine] = ring.words();
+        assert_eq!((all.len(), &mine), (HEAD_BYTES + "\n[...]\n".len() + RING_BYTES, &all));
+        assert!(all.starts_with("the startaa") && all.ends_with("aathe end"));
+        ring.begin();
+        assert_eq!(ring.words()[1], "", "of another call");
+        ring.push(b"more");
+        let [all, mine] = ring.words();
+        assert_eq!((all.len(), mine.as_str()), (RING_BYTES, "more"));
+        ring.push(&vec![b'b'; RING_BYTES]);
+        assert_eq!(ring.words()[1].len(), RING_BYTES + 4, "nothing lies between");
     }
 
     #[test]
@@ -297,14 +342,5 @@ mod tests {
         assert!(allowance.look(begun, ms(9_000)));
         assert!(allowance.look(begun + ms(3_000), ms(9_020)), "others compute");
         assert!(!allowance.look(begun + ms(4_000), ms(9_030)), "it waits, or gets nothing");
-    }
-
-    #[test]
-    fn log_lines_are_let_through_by_the_second() {
-        let mut rate = LogRate { per_second: 2, ..LogRate::default() };
-        let allowed = |rate: &mut LogRate, now| (0..5).filter(|_| rate.allows(now)).count();
-        assert_eq!(allowed(&mut rate, 5_000_000), 2);
-        assert_eq!(allowed(&mut rate, 5_999_999), 0);
-        assert_eq!(allowed(&mut rate, 6_000_000), 2);
     }
 }

@@ -10,10 +10,7 @@ use super::guest::Guest;
 /// Bytes of one log line that are kept.
 const MAX_LOG_BYTES: usize = 2 << 10;
 
-/// Names of counters and of gauges that one plugin may have: each is a time series.
-const MAX_METRIC_NAMES: usize = 32;
-
-#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
 #[expect(dead_code, reason = "made of the guest's number by `Lift`, never by name")]
@@ -59,16 +56,19 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 impl Guest {
     fn write_log(&mut self, level: Level, message: &str) {
-        if self.muted {
-            return;
-        }
-        if !self.log.allows(self.now_us) {
-            self.metrics.log_lines_dropped.inc();
-            return;
-        }
         let end = message.floor_char_boundary(MAX_LOG_BYTES);
         // A line feed in a plugin's message must not look like a line of ours.
         let text = message[..end].replace(char::is_control, " ");
+        if level == Level::Error {
+            self.keep_error_line(&text);
+        }
+        if self.muted {
+            return;
+        }
+        if !self.metrics.ration.allows_line(self.log_lines_per_second, self.now_us) {
+            self.metrics.log_lines_dropped.inc();
+            return;
+        }
         let (flow, plugin, lane) = (&*self.metrics.flow, &*self.metrics.plugin, self.lane);
         match level {
             Level::Error => tracing::error!(flow, plugin, lane, "{text}"),
@@ -84,7 +84,7 @@ impl Guest {
         }
         if let Some(counter) = self.counters.get(&name) {
             counter.inc_by(add);
-        } else if self.counters.len() < MAX_METRIC_NAMES && is_metric_name(&name) {
+        } else if self.metrics.ration.allows_counter(&name) {
             let counter = self.metrics.own_counter(&name);
             counter.inc_by(add);
             self.counters.insert(name, counter);
@@ -99,7 +99,7 @@ impl Guest {
         }
         if let Some(gauge) = self.gauges.get(&name) {
             gauge.set(value);
-        } else if self.gauges.len() < MAX_METRIC_NAMES && is_metric_name(&name) {
+        } else if self.metrics.ration.allows_gauge(&name) {
             let gauge = self.metrics.own_gauge(&name, self.lane);
             gauge.set(value);
             self.gauges.insert(name, gauge);
@@ -107,11 +107,6 @@ impl Guest {
             self.metrics.names_refused.inc();
         }
     }
-}
-
-/// A name that can be a label value everywhere: letters, digits and underscores, at most 64.
-fn is_metric_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 impl wall_clock::Host for Guest {
@@ -159,18 +154,5 @@ impl monotonic_clock::Host for Guest {
 
     fn subscribe_duration(&mut self, when: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {
         self.wait_until(self.now_us.saturating_mul(1_000).saturating_add(when))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metric_names_are_plain_words() {
-        assert!(is_metric_name("windows_open") && is_metric_name("A9"));
-        for bad in ["", "a b", "a{b}", "ä", "x\n", &"n".repeat(65)] {
-            assert!(!is_metric_name(bad), "{bad}");
-        }
     }
 }

@@ -60,8 +60,8 @@ pub(super) struct Inbox {
 pub(super) enum Look {
     /// There is something to do.
     Found(Taken),
-    /// There is nothing until the lane is called.
-    Nothing,
+    /// There is nothing until the lane is called; so many messages wait that it does not take now.
+    Nothing { waiting: usize },
     /// The lane is away: there is nothing until it is called, whatever is due.
     Away,
 }
@@ -165,7 +165,7 @@ impl Inbox {
         let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping;
         waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
         if waiting.resting {
-            return if waiting.away { Look::Away } else { Look::Nothing };
+            return if waiting.away { Look::Away } else { Look::Nothing { waiting: waiting.deliveries.len() } };
         }
         batch.extend(waiting.deliveries.drain(..count));
         self.depth.sub(signed(count));
@@ -197,7 +197,7 @@ mod tests {
     fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
         match inbox.take(batch, max, is_due) {
             Look::Found(taken) => Some(taken),
-            Look::Nothing | Look::Away => None,
+            Look::Nothing { .. } | Look::Away => None,
         }
     }
 
@@ -263,7 +263,7 @@ mod tests {
                     self.1.send(batch.len()).unwrap();
                     if taken.last { Next::Done } else { Next::Again }
                 }
-                Look::Nothing | Look::Away => Next::Rest(None),
+                Look::Nothing { .. } | Look::Away => Next::Rest(None),
             }
         }
     }

@@ -16,6 +16,11 @@ use super::{Error, start};
 use crate::clock::Now;
 use crate::message::hexadecimal;
 
+/// What an instance may use that is looked at: a whole language fits in.
+const MAX_MEMORY_BYTES: usize = 1 << 30;
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+const MAX_CALL_TIME: Duration = Duration::from_secs(60);
+
 /// An interface a component imports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
@@ -116,7 +121,14 @@ fn tried(
     settings: Option<&serde_json::Value>,
 ) -> Result<Inspection, Error> {
     let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-    let (metrics, limits) = (metrics.plugin(&"inspected".into(), &"inspected".into()), Limits::default());
+    // It is measured, so that whoever runs it knows what limits it needs.
+    let limits = Limits {
+        memory_bytes: MAX_MEMORY_BYTES,
+        table_elements: MAX_TABLE_ELEMENTS,
+        call_time: MAX_CALL_TIME,
+        ..Limits::default()
+    };
+    let metrics = metrics.plugin(&"inspected".into(), &"inspected".into());
     let mut instance = match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0 }) {
         Ok(instance) => instance,
         Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),

@@ -1,6 +1,8 @@
 //! What a plugin with state has been told since its last save, so that an instance that takes its place can be told
 //! again. Bounded: whoever keeps one saves before it is full.
 
+use std::time::Duration;
+
 use super::batch::Packed;
 
 /// Something a plugin was told.
@@ -23,11 +25,18 @@ pub(super) enum Told {
 pub(super) struct Bound {
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    pub(super) time: Duration,
 }
 
 impl Bound {
     /// Between two saves: a save costs about as much as running this again.
-    pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10 };
+    pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10, time: Duration::from_millis(100) };
+
+    /// The same where a save takes so long: it shall be a tenth of the work at most.
+    pub(super) fn after_save(taken: Duration) -> Self {
+        let time = taken.saturating_mul(10).clamp(Self::SAVE.time, Duration::from_secs(1));
+        Self { time, ..Self::SAVE }
+    }
 }
 
 /// Batches and ticks in their order, back to back in two buffers.
@@ -39,15 +48,17 @@ pub(super) struct Journal {
     data: Vec<u8>,
     messages: usize,
     missed: usize,
+    /// What it took to run it.
+    time: Duration,
 }
 
 impl Journal {
     pub(super) fn new(bound: Bound) -> Self {
-        Self { bound, told: Vec::new(), words: Vec::new(), data: Vec::new(), messages: 0, missed: 0 }
+        Self { bound, told: Vec::new(), words: Vec::new(), data: Vec::new(), messages: 0, missed: 0, time: Duration::ZERO }
     }
 
-    /// Adds a batch; what does not fit is only counted.
-    pub(super) fn push_batch(&mut self, packed: &Packed, now_us: u64) {
+    /// Adds a batch that took so long; what does not fit is only counted.
+    pub(super) fn push_batch(&mut self, packed: &Packed, now_us: u64, taken: Duration) {
         if self.is_full() {
             self.missed += packed.len();
             return;
@@ -55,13 +66,15 @@ impl Journal {
         self.words.extend_from_slice(&packed.words);
         self.data.extend_from_slice(&packed.data);
         self.messages += packed.len();
+        self.time += taken;
         let (words_end, data_end) = (self.words.len(), self.data.len());
         self.told.push(Told::Batch { now_us, words_end, data_end, messages: packed.len() });
     }
 
-    /// Adds a tick.
-    pub(super) fn push_tick(&mut self, now_us: u64) {
+    /// Adds a tick that took so long.
+    pub(super) fn push_tick(&mut self, now_us: u64, taken: Duration) {
         if !self.is_full() {
+            self.time += taken;
             self.told.push(Told::Tick { now_us });
         }
     }
@@ -69,7 +82,8 @@ impl Journal {
     /// Whether it is time to save: what comes now is still taken, what comes after that is not.
     pub(super) fn is_full(&self) -> bool {
         let bytes = self.words.len() * 4 + self.data.len();
-        self.told.len().max(self.messages) >= self.bound.messages || bytes >= self.bound.bytes
+        let is_long = self.told.len().max(self.messages) >= self.bound.messages || self.time >= self.bound.time;
+        is_long || bytes >= self.bound.bytes
     }
 
     /// Messages it can tell again.
@@ -82,12 +96,18 @@ impl Journal {
         self.missed
     }
 
+    /// Forgets all and has another bound from now on; its buffers are kept.
+    pub(super) fn begin_anew(&mut self, bound: Bound) {
+        self.clear();
+        self.bound = bound;
+    }
+
     /// Forgets all; its buffers are kept.
     pub(super) fn clear(&mut self) {
         self.told.clear();
         self.words.clear();
         self.data.clear();
-        (self.messages, self.missed) = (0, 0);
+        (self.messages, self.missed, self.time) = (0, 0, Duration::ZERO);
     }
 
     /// Number of things told.
@@ -135,9 +155,9 @@ mod tests {
     fn it_tells_again_what_was_told_in_order() {
         let mut journal = Journal::new(Bound::SAVE);
         let batches = [batch(&["a", "bb"]), batch(&["ccc"])];
-        journal.push_batch(&batches[0], 1);
-        journal.push_tick(2);
-        journal.push_batch(&batches[1], 3);
+        journal.push_batch(&batches[0], 1, Duration::ZERO);
+        journal.push_tick(2, Duration::ZERO);
+        journal.push_batch(&batches[1], 3, Duration::ZERO);
         let mut packed = Packed::default();
         assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now_us: 1, messages: 2, .. })));
         assert_eq!(packed, batches[0]);
@@ -149,18 +169,32 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_counted() {
-        let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20 });
-        journal.push_batch(&batch(&["a", "b"]), 1);
+        let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20, time: Duration::MAX });
+        journal.push_batch(&batch(&["a", "b"]), 1, Duration::ZERO);
         assert!(!journal.is_full());
-        journal.push_batch(&batch(&["c", "d"]), 2);
+        journal.push_batch(&batch(&["c", "d"]), 2, Duration::ZERO);
         assert!(journal.is_full());
-        journal.push_batch(&batch(&["e"]), 3);
+        journal.push_batch(&batch(&["e"]), 3, Duration::ZERO);
         assert_eq!((journal.messages(), journal.missed(), journal.len()), (4, 1, 2));
         journal.clear();
         assert_eq!((journal.messages(), journal.missed(), journal.is_full()), (0, 0, false));
 
-        let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20 });
-        (0..5).for_each(|now| ticks.push_tick(now));
+        let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20, time: Duration::MAX });
+        (0..5).for_each(|now| ticks.push_tick(now, Duration::ZERO));
         assert_eq!(ticks.len(), 2);
+    }
+
+    #[test]
+    fn what_takes_long_fills_it_sooner_and_a_slow_save_makes_it_longer() {
+        let mut journal = Journal::new(Bound::SAVE);
+        (0..4).for_each(|_| journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(24)));
+        assert!(!journal.is_full());
+        journal.push_tick(2, Duration::from_millis(24));
+        assert!(journal.is_full(), "running it again takes 120 ms");
+        journal.begin_anew(Bound::after_save(Duration::from_millis(20)));
+        journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(120));
+        assert!(!journal.is_full());
+        journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(80));
+        assert!(journal.is_full());
     }
 }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -26,6 +26,9 @@ use crate::message::{Delivery, FlowId, Outlet, QueueId, Tape};
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
 const MAX_RESTARTS: usize = 3;
 const RESTART_WINDOW_US: u64 = 60_000_000;
+
+/// While memory is full, between two looks whether there is room.
+const FULL_LOOK: Duration = Duration::from_millis(20);
 
 /// What all lanes of a chain share.
 pub(super) struct Shared {
@@ -107,11 +110,17 @@ impl Lane {
 
     fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
-        let (max, wake) = (if is_held { 0 } else { self.shared.batch_messages }, self.next_due(is_held));
+        let may_take = !is_held && self.shared.outlet.has_room();
+        let max = if may_take { self.shared.batch_messages } else { 0 };
+        let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= Instant::now());
         match self.inbox.take(&mut self.batch, max, is_due) {
             Look::Found(taken) => self.work(taken, is_held),
-            Look::Nothing => Ok(Next::Rest(wake)),
+            Look::Nothing { waiting } => {
+                let is_full = waiting > 0 && !is_held;
+                let look = is_full.then(|| Instant::now() + FULL_LOOK);
+                Ok(Next::Rest(wake.into_iter().chain(look).min()))
+            }
             Look::Away => Ok(Next::Rest(None)),
         }
     }
@@ -149,12 +158,12 @@ impl Lane {
         self.stages.iter().any(Stage::is_waited_for)
     }
 
-    fn next_due(&self, is_held: bool) -> Option<Instant> {
+    fn next_due(&mut self, is_held: bool) -> Option<Instant> {
         if !is_held {
             return self.stages.iter().filter_map(Stage::next_due).min();
         }
         let now = Now::read();
-        self.stages.iter().filter_map(|stage| stage.next_due_held(now)).min()
+        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(now)).min()
     }
 
     /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
@@ -168,14 +177,20 @@ impl Lane {
             // Several may have come of one message.
             let mut last = None;
             let mut origins = 0;
+            let mut several = Vec::new();
             for mut item in held {
-                if item.origin != NO_ORIGIN && last.replace(item.origin) != Some(item.origin) {
-                    origins += 1;
+                if item.origin != NO_ORIGIN {
+                    if last.replace(item.origin) == Some(item.origin) {
+                        several.push(origins - 1);
+                    } else {
+                        origins += 1;
+                    }
+                    item.origin = origins - 1;
                 }
-                item.origin = if item.origin == NO_ORIGIN { NO_ORIGIN } else { origins - 1 };
                 self.items.push(item);
             }
             self.outbox.begin(origins as usize);
+            several.into_iter().for_each(|origin| self.outbox.spread(origin));
             self.run_from(first, now)?;
         }
         Ok(())
@@ -245,6 +260,7 @@ impl Lane {
             receipt: delivery.receipt,
             origin: origin as u32,
             own_topic: false,
+            sender: None,
         };
         self.items.extend(self.batch.drain(..).enumerate().map(item));
         if let Some(quarantine) = &mut self.quarantine {
@@ -310,7 +326,7 @@ impl Lane {
         self.items.clear();
         let item = |(origin, letter): (usize, Returned)| {
             let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
-            Item { message, receipt, origin: origin as u32, own_topic }
+            Item { message, receipt, origin: origin as u32, own_topic, sender: None }
         };
         self.items.extend(letters.into_iter().enumerate().map(item));
         self.run_from(first, now)

@@ -2,12 +2,14 @@
 //! nothing was brought to yet has no instance: a flow that is idle from its start costs next to nothing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::batch::{Answer, Entry, Packed, Shape, unpack};
+use super::batch::{Answer, Entry, Packed, unpack};
 use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
 use super::journal::{Bound, Journal, Told};
 use super::plugin::{Instance, Place};
+use super::series::Series;
 use super::state::{Extent, Page, Snapshot};
 use super::version::Version;
 use crate::message::Remembered;
@@ -80,14 +82,17 @@ impl Live {
     /// # Errors
     /// The instance is then void: [`Live::recover`] comes next.
     pub(super) fn process(&mut self, packed: &Packed, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let answer = {
-            let _timer = (!self.muted).then(|| self.version.metrics.call_seconds.start_timer());
-            self.instance(now_us)?.process(packed, now_us)?
-        };
-        unpack(&answer, self.shape(Some(packed.len())), entries)?;
+        let begun = Instant::now();
+        let result = self.instance(now_us)?.process(packed, now_us);
+        let taken = begun.elapsed();
+        if !self.muted {
+            self.version.metrics.call_seconds.observe(taken.as_secs_f64());
+        }
+        let answer = result?;
+        unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.has_state() {
-            self.journal.push_batch(packed, now_us);
+            self.journal.push_batch(packed, now_us, taken);
             self.move_save_point(now_us)?;
         }
         self.recycle_if_grown(now_us)?;
@@ -99,11 +104,13 @@ impl Live {
     /// # Errors
     /// As [`Live::process`].
     pub(super) fn tick(&mut self, now_us: u64, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
         let answer = self.instance(now_us)?.tick(now_us)?;
-        unpack(&answer, self.shape(None), entries)?;
+        let taken = begun.elapsed();
+        unpack(&answer, self.version.shape(None), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.has_state() {
-            self.journal.push_tick(now_us);
+            self.journal.push_tick(now_us, taken);
             self.move_save_point(now_us)?;
         }
         self.recycle_if_grown(now_us)?;
@@ -113,11 +120,14 @@ impl Live {
     /// Shows the instance what `journal` holds, outputs discarded.
     ///
     /// # Errors
-    /// As [`Live::process`].
-    pub(super) fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
-        let (mut packed, mut entries) = (Packed::default(), Vec::new());
+    /// As [`Live::process`], or it takes too long.
+    fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
+        let (mut packed, mut entries, series) = (Packed::default(), Vec::new(), Series::begin());
         self.mute_instance(true);
         for index in 0..journal.len() {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("running the inputs since the last save again takes {why}")));
+            }
             entries.clear();
             match journal.read(index, &mut packed) {
                 Some(Told::Batch { now_us, .. }) => drop(self.process(&packed, now_us, &mut entries)?),
@@ -142,7 +152,8 @@ impl Live {
     }
 
     /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
-    /// since run again. What of the state cannot be had back is counted and logged; the instance then runs without.
+    /// since run again, and saves: the next fault, of the same batch perhaps, finds nothing to be run again. What of the
+    /// state cannot be had back is counted and logged; the instance then runs without.
     ///
     /// # Errors
     /// No instance can be made at all.
@@ -158,7 +169,22 @@ impl Live {
         } else if journal.missed() > 0 {
             self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
         }
-        Ok(())
+        if self.journal.len() > 0 { self.save_rebuilt(now_us) } else { Ok(()) }
+    }
+
+    /// One that cannot be saved is rebuilt once more, and not saved again before `patience` is over.
+    fn save_rebuilt(&mut self, now_us: u64) -> Result<(), Fault> {
+        if self.patience > 0 {
+            return Ok(());
+        }
+        match self.save(self.next_extent(), now_us) {
+            Err(fault) if fault.kind != FaultKind::State => {
+                self.version.metrics.error(fault.kind);
+                self.unsaved = Some(fault);
+                self.recover(now_us)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn renew(&mut self, now_us: u64) -> Result<(), Fault> {
@@ -178,7 +204,7 @@ impl Live {
 
     fn restore(&mut self, now_us: u64) -> Result<(), Fault> {
         let Some(instance) = &mut self.instance else { return Ok(()) };
-        instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)
+        instance.restore(self.snapshot.versioned_pages(), now_us)
     }
 
     /// The state of the last save alone; if not even that works, none.
@@ -217,7 +243,7 @@ impl Live {
             return Ok(());
         }
         if !snapshot.is_empty() {
-            self.instance(now_us)?.restore(snapshot.version, snapshot.pages(), now_us)?;
+            self.instance(now_us)?.restore(snapshot.versioned_pages(), now_us)?;
         }
         self.snapshot = snapshot.clone();
         Ok(())
@@ -228,9 +254,7 @@ impl Live {
     /// # Errors
     /// The plugin refuses it, or it failed: this instance is then void.
     pub(super) fn recall(&mut self, pages: &[(u32, Page)], now_us: u64) -> Result<(), Fault> {
-        for (version, page) in pages {
-            self.instance(now_us)?.restore(*version, std::iter::once(page), now_us)?;
-        }
+        self.instance(now_us)?.restore(pages.iter().map(|(version, page)| (*version, page)), now_us)?;
         self.save(Extent::Complete, now_us)?;
         let version = self.version.setup.state_version;
         if pages.iter().all(|(saved, _)| *saved == version) {
@@ -300,13 +324,14 @@ impl Live {
             let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
             return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
         };
+        let begun = Instant::now();
         let saved = instance.save(extent, self.version.limits.state_bytes, now_us);
         let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.snapshot.replace(extent, self.version.setup.state_version, pages);
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.clear();
+        self.journal.begin_anew(Bound::after_save(begun.elapsed()));
         self.patience = 0;
         Ok(())
     }
@@ -350,7 +375,7 @@ impl Live {
     fn replacement(&self, now_us: u64) -> Result<Instance, Fault> {
         let mut instance = fresh(&self.version, &self.engine, self.lane, now_us)?;
         instance.mute(self.instance.as_ref().is_some_and(Instance::is_muted));
-        instance.restore(self.snapshot.version, self.snapshot.pages(), now_us)?;
+        instance.restore(self.snapshot.versioned_pages(), now_us)?;
         Ok(instance)
     }
 
@@ -394,11 +419,6 @@ impl Live {
         let plugin = self.version.label();
         self.version.metrics.state_lost.inc_by(messages as u64);
         tracing::error!(plugin, lane = self.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
-    }
-
-    fn shape(&self, inputs: Option<usize>) -> Shape {
-        let limits = &self.version.limits;
-        Shape { inputs, ports: self.version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus::{
 use super::breaker::BreakerState;
 use super::event::State;
 use super::fault::FaultKind;
+use super::ration::{Ration, Rations};
 
 /// Metrics of all chains of the process.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Metrics {
     recycled: IntCounterVec,
     own_counters: IntCounterVec,
     own_gauges: GaugeVec,
+    rations: Rations,
 }
 
 /// What became of an input message of a chain; of several outcomes the highest counts.
@@ -102,6 +104,7 @@ impl Metrics {
             recycled: of_plugin("recycled", "Instances replaced since they had grown past their soft limit.")?,
             own_counters: counter("plugin_counter", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
             own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
+            rations: Rations::default(),
         })
     }
 
@@ -122,11 +125,13 @@ impl Metrics {
             labels.get("plugin").is_some_and(is_other) || labels.get("lane").is_some_and(is_beyond)
         };
         self.remove(|labels| labels.get("flow") == Some(&flow) && is_gone(labels));
+        self.rations.retain(|of, plugin| of != flow || plugins.iter().any(|known| **known == *plugin));
     }
 
     /// Takes away everything that is shown of a flow.
     pub fn forget(&self, flow: &str) {
         self.remove(|labels| labels.get("flow") == Some(&flow));
+        self.rations.retain(|of, _| of != flow);
     }
 
     fn remove(&self, is_gone: impl Fn(&Labels<'_>) -> bool) {
@@ -161,6 +166,7 @@ impl Metrics {
             names_refused: self.names_refused.with_label_values(labels),
             state_lost: self.state_lost.with_label_values(labels),
             recycled: self.recycled.with_label_values(labels),
+            ration: self.rations.of(flow, plugin),
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
             all: self.clone(),
@@ -219,6 +225,7 @@ impl FlowMetrics {
 pub(super) struct PluginMetrics {
     pub(super) flow: Arc<str>,
     pub(super) plugin: Arc<str>,
+    pub(super) ration: Arc<Ration>,
     pub(super) call_seconds: Histogram,
     pub(super) log_lines_dropped: IntCounter,
     pub(super) names_refused: IntCounter,

@@ -42,10 +42,14 @@ mod plugin;
 mod pool;
 mod program;
 mod quarantine;
+mod ration;
 mod recall;
 mod replay;
+mod series;
 mod settings;
+mod spread;
 mod stage;
+mod standing;
 mod start;
 mod state;
 mod swap;
@@ -80,7 +84,8 @@ pub use start::check;
 pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
 
-use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -91,6 +96,9 @@ use inbox::{Command, Inbox};
 use lane::Shared;
 use trial::Trial;
 use version::Version;
+
+/// What lanes get, when their time is up, to end the turn they are in and to keep their plugins' state.
+const LAST_TURN: Duration = Duration::from_millis(200);
 
 /// What a chain is connected to.
 #[derive(Clone)]
@@ -147,6 +155,8 @@ pub struct Chain {
     inboxes: Vec<Arc<Inbox>>,
     /// Disconnected when the last lane has ended.
     ended: Mutex<Receiver<()>>,
+    /// Nobody waits for the lanes any more.
+    is_left: AtomicBool,
     driver: Mutex<swap::Driver>,
     active: Mutex<Option<Active>>,
     runtime: Option<tokio::runtime::Handle>,
@@ -218,18 +228,27 @@ impl Chain {
         self.shared.alarm.set(Box::new(hook));
     }
 
+    /// Has the lanes run what waits in their inboxes and end. [`Chain::stop`] waits for them.
+    pub fn begin_to_stop(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.stop());
+    }
+
     /// Runs what waits in the inboxes and ends the lanes. After `limit` the rest is left: its receipts
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
-        self.inboxes.iter().for_each(|inbox| inbox.stop());
+        self.begin_to_stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
         let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        drop(ended);
-        let left = if in_time == Err(std::sync::mpsc::RecvTimeoutError::Timeout) { self.close() } else { 0 };
-        self.join();
+        if in_time != Err(RecvTimeoutError::Timeout) {
+            return 0;
+        }
+        let left = self.close();
+        // A lane that is inside a plugin ends when its turn does; who stops keeps his time.
+        let is_left = ended.recv_timeout(LAST_TURN) == Err(RecvTimeoutError::Timeout);
+        self.is_left.store(is_left, Ordering::Release);
         left
     }
 
@@ -255,8 +274,11 @@ impl Chain {
         self.inboxes.iter().map(|inbox| inbox.close()).sum()
     }
 
-    /// Waits until all lanes are gone. Every call of a plugin is bounded, so this is too.
+    /// Waits until all lanes are gone, unless they were left: every turn is bounded, so this is too.
     fn join(&self) {
+        if self.is_left.load(Ordering::Acquire) {
+            return;
+        }
         // Nothing is ever sent: the answer is that the lanes' ends are gone.
         let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv();
     }

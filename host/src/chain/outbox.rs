@@ -7,17 +7,18 @@ use bytes::Bytes;
 
 use super::batch::{Action, Answer, Entry};
 use super::metrics::{Fate, FlowMetrics};
+use super::spread::{Amount, Most, Spreads};
 use super::template::Template;
 use super::version::Version;
 use crate::message::{
-    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt,
+    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt, Span,
 };
 
 /// Origin of what a tick made.
 pub(super) const NO_ORIGIN: u32 = u32::MAX;
 
 /// A message between two plugins.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Item {
     pub(super) message: Message,
     pub(super) receipt: Option<Receipt>,
@@ -25,6 +26,25 @@ pub(super) struct Item {
     pub(super) origin: u32,
     /// A plugin named its topic: the template leaves it alone.
     pub(super) own_topic: bool,
+    /// Topic and key of that input, where a plugin has named another key since.
+    pub(super) sender: Option<(Bytes, Span)>,
+}
+
+impl Item {
+    /// The device whose message it was: a plugin may name another one, or none.
+    pub(super) fn device(&self) -> &[u8] {
+        let Some((topic, key)) = &self.sender else { return self.message.key() };
+        let start = usize::from(key.offset);
+        topic.get(start..start + usize::from(key.len)).unwrap_or_default()
+    }
+
+    /// Who a message made of this one came from, if that does not show in the message.
+    fn sender_of(&self, made: &Message) -> Option<(Bytes, Span)> {
+        if made.key() == self.device() {
+            return None;
+        }
+        self.sender.clone().or_else(|| Some((self.message.topic.clone(), self.message.key)))
+    }
 }
 
 /// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
@@ -44,8 +64,11 @@ pub(super) struct Outbox {
     appends: Vec<(u32, Append)>,
     letters: Vec<(u32, DeadLetter)>,
     losses: Vec<Loss>,
-    /// Keys of the payloads that a plugin rejected or failed on; who judges devices takes them out.
+    /// Devices whose payloads a plugin rejected or failed on; who judges them takes them out.
     pub(super) bad: Vec<Box<[u8]>>,
+    /// Messages that have led to too much, and the plugins at which they are poison; who guards the plugin takes them out.
+    pub(super) overflows: Vec<(Item, PluginRef)>,
+    spreads: Spreads,
     fates: Vec<Fate>,
     in_order: bool,
     flow: Arc<str>,
@@ -55,10 +78,25 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool) -> Self {
+    pub(super) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool, most: Most) -> Self {
         let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (losses, bad, held) = (Vec::new(), Vec::new(), Vec::new());
-        Self { next, held, appends, letters, losses, bad, fates, in_order: true, flow, mint, template, settles_with_any }
+        let (losses, bad, held, overflows, spreads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Spreads::new(most));
+        Self {
+            next,
+            held,
+            appends,
+            letters,
+            losses,
+            bad,
+            overflows,
+            spreads,
+            fates,
+            in_order: true,
+            flow,
+            mint,
+            template,
+            settles_with_any,
+        }
     }
 
     /// Begins a batch of so many inputs.
@@ -69,6 +107,8 @@ impl Outbox {
         self.letters.clear();
         self.losses.clear();
         self.bad.clear();
+        self.overflows.clear();
+        self.spreads.begin();
         self.fates.clear();
         self.fates.resize(inputs, Fate::Filtered);
         self.in_order = true;
@@ -83,6 +123,7 @@ impl Outbox {
             rest = others;
             let item = std::mem::take(item);
             match mine {
+                _ if self.is_void(&item) => self.discard(item),
                 [] => self.end(item, Fate::Filtered),
                 [Entry { action: Action::Pass, port: 0, .. }] => self.next.push(item),
                 _ => self.split(version, item, answer, mine),
@@ -100,15 +141,95 @@ impl Outbox {
     ) {
         for entry in entries {
             let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock) };
-            let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true };
+            let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true, sender: None };
+            self.spreads.add(NO_ORIGIN);
             self.send(version, entry.port, item);
         }
+    }
+
+    /// Whether what it came from has led to too much.
+    pub(super) fn is_void(&self, item: &Item) -> bool {
+        self.spreads.has_over() && self.spreads.is_over(item.origin)
+    }
+
+    /// It is taken back: nobody waits for it but its sender, who is told by what it came from, or the ledger by itself.
+    pub(super) fn discard(&mut self, item: Item) {
+        if item.origin == NO_ORIGIN {
+            return self.give_up(item);
+        }
+        item.receipt.into_iter().for_each(Receipt::release);
+    }
+
+    /// A plugin has done its work on the batch: what is void is gone.
+    pub(super) fn forget_void(&mut self) {
+        self.spreads.forget_over();
+    }
+
+    /// One more message of a batch that leads to several from the start.
+    pub(super) fn spread(&mut self, origin: u32) {
+        self.spreads.add(origin);
+    }
+
+    /// Whether what `entries` make of `item` is as much as may come of one message.
+    fn fits(&mut self, version: &Version, item: &Item, answer: &Answer, entries: &[Entry]) -> bool {
+        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+        if ends < 2 && !self.spreads.has(item.origin) {
+            return true;
+        }
+        let of = |entry: &Entry| match entry.action {
+            Action::Absorb => 0,
+            Action::Pass => item.message.weight(),
+            Action::Emit | Action::Reject => entry.slices(&answer.data).iter().map(|part| part.len()).sum(),
+        };
+        let amount = Amount { messages: ends, bytes: entries.iter().map(of).sum() };
+        self.spreads.grow(item.origin, item.message.weight(), amount, || (item.clone(), version.reference.clone()))
+    }
+
+    /// `item` has led to too much, or all of what it came from has.
+    fn overflow(&mut self, version: &Version, item: Item) {
+        let origin = item.origin;
+        if origin == NO_ORIGIN {
+            self.spreads.condemn_all(origin);
+        } else {
+            match self.spreads.condemn(origin) {
+                Some((root, plugin)) => self.overflows.push((Item { receipt: item.receipt, ..root }, plugin)),
+                None => return self.overflows.push((item, version.reference.clone())),
+            }
+        }
+        self.take_back(origin);
+        if origin == NO_ORIGIN {
+            self.give_up(item_of_timer(item.message));
+        }
+    }
+
+    /// Nothing of what came of `origin` leaves.
+    fn take_back(&mut self, origin: u32) {
+        let of = |number: &u32| *number == origin;
+        let mut void: Vec<Item> = self.next.extract_if(.., |item| of(&item.origin)).collect();
+        void.extend(self.held.extract_if(.., |item| of(&item.origin)));
+        let appends = self.appends.extract_if(.., |(number, _)| of(number)).map(|(_, append)| (append.message, append.receipt));
+        let letters = self.letters.extract_if(.., |(number, _)| of(number)).map(|(_, letter)| (letter.message, letter.receipt));
+        let item = |(message, receipt)| Item { message, receipt, origin, ..Item::default() };
+        void.extend(appends.map(item));
+        void.extend(letters.map(item));
+        if let Some(fate) = self.fates.get_mut(origin as usize) {
+            *fate = Fate::Filtered;
+        }
+        void.into_iter().for_each(|item| self.discard(item));
+    }
+
+    /// Why a message is poison that led to too much.
+    pub(super) fn too_much(&self) -> String {
+        self.spreads.too_much()
     }
 
     fn split(&mut self, version: &Version, item: Item, answer: &Answer, entries: &[Entry]) {
         let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
         if ends == 0 {
             return self.end(item, Fate::Absorbed);
+        }
+        if !self.fits(version, &item, answer, entries) {
+            return self.overflow(version, item);
         }
         add(item.receipt.as_ref(), ends - 1);
         let mut first = true;
@@ -125,8 +246,9 @@ impl Outbox {
             };
             let id = self.id(&item.message, &mut first);
             let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
-            let output =
-                Item { message: Message { id, ..message }, receipt: item.receipt.clone(), origin: item.origin, own_topic };
+            let sender = item.sender_of(&message);
+            let (receipt, origin, message) = (item.receipt.clone(), item.origin, Message { id, ..message });
+            let output = Item { message, receipt, origin, own_topic, sender };
             self.send(version, entry.port, output);
         }
     }
@@ -175,12 +297,12 @@ impl Outbox {
 
     /// This payload is a bad one.
     pub(super) fn accuse(&mut self, item: &Item) {
-        self.bad.push(item.message.key().into());
+        self.bad.push(item.device().into());
     }
 
     /// A plugin failed on this message, or is not asked about it.
-    pub(super) fn poison(&mut self, version: &Version, item: &Item, detail: String) {
-        self.park(&version.reference, item, Reason::Poison, detail);
+    pub(super) fn poison(&mut self, plugin: &PluginRef, item: &Item, detail: String) {
+        self.park(plugin, item, Reason::Poison, detail);
     }
 
     /// The plugin is to get it later.
@@ -238,6 +360,7 @@ impl Outbox {
 
     fn end(&mut self, item: Item, fate: Fate) {
         self.mark(item.origin, fate);
+        self.spreads.end(item.origin, item.message.weight());
         if let Some(receipt) = item.receipt {
             receipt.release();
         }
@@ -284,6 +407,10 @@ fn add(receipt: Option<&Receipt>, more: usize) {
     {
         receipt.add(u32::try_from(more).unwrap_or(u32::MAX));
     }
+}
+
+fn item_of_timer(message: Message) -> Item {
+    Item { message, origin: NO_ORIGIN, ..Item::default() }
 }
 
 /// What a tick's outputs take their time and marks from.

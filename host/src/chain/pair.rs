@@ -17,7 +17,7 @@ use super::phase::Share;
 use super::stage::{Broken, Stage};
 use super::trial::{Trial, Verdict, Work};
 use crate::clock::{self, Now};
-use crate::message::FlowId;
+use crate::message::{FlowId, Message};
 
 /// Why a change ends that nobody waits for.
 pub(super) const STOPPED: &str = "the flow stopped before the new version was confirmed";
@@ -108,6 +108,15 @@ impl Outcome {
         self.failed().all(|index| known.binary_search(&index).is_ok())
     }
 
+    /// The first message that it fails on and `other` does not.
+    fn culprit(&self, other: &Self) -> Option<(usize, &Fault)> {
+        let known: Vec<usize> = other.failed().collect();
+        self.parts.iter().find_map(|part| match part {
+            Part::Failed { index, fault } if known.binary_search(index).is_err() => Some((*index, fault)),
+            _ => None,
+        })
+    }
+
     fn failed(&self) -> impl Iterator<Item = usize> {
         self.parts.iter().filter_map(|part| if let Part::Failed { index, .. } = part { Some(*index) } else { None })
     }
@@ -160,6 +169,7 @@ impl Outcome {
                             mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
                         }
                         hands.outbox.take(&live.version, &mut items[start - first..stop - first], answer, &mine);
+                        hands.guard.settle_overflows(&live.version, hands.now, hands.outbox);
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
@@ -198,17 +208,14 @@ impl Pair {
             Ok(answer) => new.parts.push(Part::Answered { first: 0, count: items.len(), answer, entries }),
             Err(fault) => {
                 self.candidate.version.metrics.error(fault.kind);
-                if old.faults.is_empty() {
-                    self.charge(&fault)?;
-                }
                 let isolated =
                     new.isolate(&mut self.candidate, Stretch { first: 0, items }, &mut Turn { packed, now }, fault.clone());
                 if let Err(broken) = isolated {
                     self.trial.fail("no instance of it can be made any more");
                     return Err(broken.source);
                 }
-                if !new.fails_no_more_than(old) {
-                    self.charge(&fault)?;
+                if old.faults.is_empty() || !new.fails_no_more_than(old) {
+                    self.charge_on(&fault, new.culprit(old).map(|(index, fault)| (&items[index].message, fault)))?;
                 }
             }
         }
@@ -220,6 +227,18 @@ impl Pair {
     /// Holds a fault against the candidate, unless it is confirmed meanwhile: then it is an ordinary one.
     fn charge(&self, fault: &Fault) -> Result<(), Fault> {
         if self.trial.fail(format!("it fails on live messages: {fault}")) { Err(fault.clone()) } else { Ok(()) }
+    }
+
+    /// The same, with the message it fails on by itself, where there is one.
+    fn charge_on(&self, fault: &Fault, culprit: Option<(&Message, &Fault)>) -> Result<(), Fault> {
+        let Some((message, own)) = culprit else { return self.charge(fault) };
+        let why = format!("it fails on live messages: {own}; on {}", shown(message));
+        if !self.trial.fail(why) {
+            return Ok(());
+        }
+        let (plugin, detail) = (self.candidate.version.label(), own.detail());
+        tracing::warn!(plugin, detail, "a candidate fails on {}", shown(message));
+        Err(fault.clone())
     }
 
     /// After a fault that cannot be excused: nothing, unless it is confirmed meanwhile and has to stay.
@@ -270,6 +289,17 @@ impl Pair {
         let new = Figures { memory_bytes: memory(&self.candidate), ..count(told[1]) };
         self.trial.note(lane, &Work { old, new, differing, ..Work::default() }, Instant::now());
     }
+}
+
+/// Bytes of a payload that a text shows.
+const SHOWN_BYTES: usize = 80;
+
+/// A message in words, one line of them.
+fn shown(message: &Message) -> String {
+    let (topic, payload) = (message.topic_str().escape_debug(), &*message.payload);
+    let head = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]).escape_debug().to_string();
+    let more = if payload.len() > SHOWN_BYTES { format!("... of {} bytes", payload.len()) } else { String::new() };
+    format!("topic `{topic}`, payload `{head}`{more}")
 }
 
 /// Packs messages that have been packed before, so they fit.
@@ -323,7 +353,13 @@ impl Stage {
         let Some(mut pair) = self.pair.take() else { return Ok(false) };
         let share = pair.trial.share();
         pair.speak(&mut self.live, share);
-        let old = tell(&mut self.live, &mut self.next_tick, moment, now);
+        let begun = Instant::now();
+        let old = self.guard.admit_tick(&self.live.version, now).then(|| tell(&mut self.live, &mut self.next_tick, moment, now));
+        let old = old.flatten();
+        if let Some(told) = &old {
+            self.guard.ticked(&self.live.version, told.as_ref().err(), now);
+            self.put_off_tick(begun.elapsed(), moment, now);
+        }
         let new = tell(&mut pair.candidate, &mut pair.next_tick, moment, now);
         if let Some(Err(fault)) = &old {
             self.report(fault, now);

@@ -1,7 +1,7 @@
 //! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
 //! cross the border stop here.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
@@ -13,6 +13,7 @@ use super::fault::{Fault, FaultKind};
 use super::guest::Guest;
 use super::metrics::PluginMetrics;
 use super::program::Program;
+use super::series::Series;
 use super::settings::Limits;
 use super::state::{Extent, Page, collect};
 use crate::clock;
@@ -20,9 +21,6 @@ use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
 pub(super) const MAX_HANDLES: usize = 512;
-
-/// Time for a whole state: every page is bounded by the call time, and this bounds how long messages wait for them all.
-const MAX_RESTORE: Duration = Duration::from_secs(5);
 
 /// What crosses beside the output itself: strings of a log line, a setup, a page's frame.
 const FUEL_SLACK: usize = 64 << 10;
@@ -167,19 +165,25 @@ impl Instance {
     pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
         let Some(save) = self.save else { return Ok(Vec::new()) };
         let changed_only = extent == Extent::Changes;
-        collect(max_bytes, |cursor| self.call(now_us, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page))
+        let series = Series::begin();
+        collect(max_bytes, |cursor| {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("`save` takes {why}")));
+            }
+            self.call(now_us, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page)
+        })
     }
 
-    /// Takes over what another instance of state version `version` saved.
+    /// Takes over what another instance saved, each page with its state version.
     ///
     /// # Errors
     /// A fault of kind `state` when the plugin refuses it, in its own words.
-    pub(super) fn restore<'p>(&mut self, version: u32, pages: impl Iterator<Item = &'p Page>, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn restore<'p>(&mut self, pages: impl Iterator<Item = (u32, &'p Page)>, now_us: u64) -> Result<(), Fault> {
         let Some(restore) = self.restore else { return Ok(()) };
-        let begun = Instant::now();
-        for page in pages {
-            if begun.elapsed() > MAX_RESTORE {
-                return Err(Fault::new(FaultKind::State, format!("`restore` took longer than {MAX_RESTORE:?} for all pages")));
+        let series = Series::begin();
+        for (version, page) in pages {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("`restore` takes {why}")));
             }
             let (restored,) = self.call(now_us, |store| restore.call(store, (version, page)))?;
             restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
@@ -199,9 +203,7 @@ impl Instance {
 
     fn call<R>(&mut self, now_us: u64, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
         let guest = self.store.data_mut();
-        guest.now_us = now_us;
-        (guest.budget.memory_denied, guest.budget.table_denied) = (false, false);
-        guest.allowance.begin();
+        guest.begin_call(now_us);
         let _call = self.engine.begin_call();
         self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))

@@ -25,7 +25,9 @@ pub enum Unusable {
     #[error("not a WebAssembly component ({0})")]
     NotWasm(String),
     /// A module without the component's shell.
-    #[error("a core WebAssembly module, not a component: build it with `--target wasm32-wasip2`")]
+    #[error(
+        "a core WebAssembly module, not a component: with Rust build it with `--target wasm32-wasip2`, with anything else wrap it by `wasm-tools component new`"
+    )]
     CoreModule,
     /// It does not validate or compile.
     #[error("does not compile: {0}")]
@@ -88,20 +90,33 @@ impl Deref for Program {
 
 /// The programs in use, by their digests: a component that a thousand flows run is there once.
 #[derive(Default)]
-pub(super) struct Programs(Mutex<HashMap<Digest, Weak<Linked>>>);
+pub(super) struct Programs(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    used: HashMap<Digest, Weak<Linked>>,
+    /// They stay while nobody uses them.
+    kept: Option<Vec<Program>>,
+}
 
 impl Programs {
+    /// From now on what is made stays.
+    pub(super) fn keep(&self) {
+        self.lock().kept.get_or_insert_default();
+    }
+
     fn find(&self, digest: &Digest) -> Option<Program> {
-        self.lock().get(digest)?.upgrade().map(Program)
+        self.lock().used.get(digest)?.upgrade().map(Program)
     }
 
     fn note(&self, digest: Digest, program: &Program) {
-        let mut programs = self.lock();
-        programs.retain(|_, program| program.strong_count() > 0);
-        programs.insert(digest, Arc::downgrade(&program.0));
+        let mut known = self.lock();
+        known.used.retain(|_, program| program.strong_count() > 0);
+        known.used.insert(digest, Arc::downgrade(&program.0));
+        known.kept.iter_mut().for_each(|kept| kept.push(program.clone()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Weak<Linked>>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,8 +68,8 @@ impl Quarantine {
             return;
         }
         let QuarantineConfig { after, retry } = self.config;
-        for item in items.extract_if(.., |item| !self.admits(item.message.key(), now.uptime_us)) {
-            let device = shown(item.message.key());
+        for item in items.extract_if(.., |item| !self.admits(item.device(), now.uptime_us)) {
+            let device = shown(item.device());
             outbox.quarantine(
                 item,
                 format!("device `{device}` is quarantined after {after} bad payloads in a row: one is tried every {retry:?}"),
@@ -89,7 +89,7 @@ impl Quarantine {
         true
     }
 
-    /// The batch is through: `bad` has the key of each payload that a plugin rejected or failed on.
+    /// The batch is through: `bad` has the device of each payload that a plugin rejected or failed on.
     pub(super) fn judge(&mut self, bad: &mut Vec<Box<[u8]>>, flow: &str, now: Now) {
         if self.devices.is_empty() && bad.is_empty() {
             return;

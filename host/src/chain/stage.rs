@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Entry, Packed};
 use super::fault::{Fault, FaultKind};
-use super::guard::Guard;
+use super::guard::{Admission, Guard};
 use super::handover::Legacy;
 use super::inbox::Origin;
 use super::live::Live;
@@ -23,6 +23,9 @@ const BATCH_SHARE: usize = 8;
 
 /// Shortest time between two log lines about faults of one stage; the metric counts every one.
 const LOG_EVERY_US: u64 = 1_000_000;
+
+/// Longest time between two tries of a checkpoint that cannot be had.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// No instance of a plugin can be made any more: the lane cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +51,16 @@ pub(super) struct Stage {
     pub(super) next_tick: Option<Instant>,
     /// When the changes of its state are due on disk; `None` while there are none.
     next_checkpoint: Option<Instant>,
+    /// Checkpoints in a row that could not be had: each makes the next one wait for twice as long.
+    unkept_tries: u32,
     pub(super) packed: Packed,
     entries: Vec<Entry>,
+    /// Of the batch it has in hand, where its guard learns them.
+    devices: Vec<u64>,
     /// What it is to get before anything else, in order.
     pub(super) held: Vec<Item>,
+    /// While it holds messages beside a candidate: when to look how far that is.
+    next_look: Option<Instant>,
     pub(super) lane: usize,
     logged_us: u64,
     unlogged: u64,
@@ -64,8 +73,24 @@ impl Stage {
     /// `live`, not at work yet, behind `guard`.
     pub(super) fn new(live: Live, guard: Guard, lane: usize) -> Self {
         let next_tick = live.version.tick_every().map(|every| Instant::now() + every);
-        let (packed, entries, held) = (Packed::default(), Vec::new(), Vec::new());
-        Self { live, guard, pair: None, next_tick, next_checkpoint: None, packed, entries, held, lane, logged_us: 0, unlogged: 0 }
+        let (packed, entries, devices, held) = (Packed::default(), Vec::new(), Vec::new(), Vec::new());
+        let (pair, next_checkpoint, next_look, unkept_tries, logged_us, unlogged) = (None, None, None, 0, 0, 0);
+        Self {
+            live,
+            guard,
+            pair,
+            next_tick,
+            next_checkpoint,
+            unkept_tries,
+            packed,
+            entries,
+            devices,
+            held,
+            next_look,
+            lane,
+            logged_us,
+            unlogged,
+        }
     }
 
     /// When it wants to be told the time, or to have its state kept.
@@ -75,9 +100,15 @@ impl Stage {
     }
 
     /// The same while messages are held: time stands still for the plugins, and what is held is tried again.
-    pub(super) fn next_due_held(&self, now: Now) -> Option<Instant> {
-        let next_try = || if self.pair.is_some() { Instant::now() + HELD_LOOK } else { self.guard.next_try(now) };
-        let next_try = self.is_waited_for().then(next_try);
+    pub(super) fn next_due_held(&mut self, now: Now) -> Option<Instant> {
+        let next_try = if !self.is_waited_for() {
+            None
+        } else if self.pair.is_some() {
+            // It stands until it has come: whoever asks again must not put it off.
+            Some(*self.next_look.get_or_insert_with(|| Instant::now() + HELD_LOOK))
+        } else {
+            Some(self.guard.next_try(now))
+        };
         [self.next_checkpoint, next_try].into_iter().flatten().min()
     }
 
@@ -91,6 +122,7 @@ impl Stage {
     /// What is to be tried again now. Beside a candidate only once that one's outputs count, since the one that failed on
     /// it would park it.
     pub(super) fn take_held(&mut self) -> Vec<Item> {
+        self.next_look = None;
         let is_idle = self.pair.as_ref().is_some_and(|pair| pair.trial.share() != Share::ALL);
         if is_idle { Vec::new() } else { std::mem::take(&mut self.held) }
     }
@@ -121,7 +153,9 @@ impl Stage {
         if !self.live.is_unkept() {
             return Ok(None);
         }
-        match self.live.take_unkept(now.wall_us) {
+        let taken = self.live.take_unkept(now.wall_us);
+        self.unkept_tries = if taken.is_ok() { 0 } else { self.unkept_tries.saturating_add(1) };
+        match taken {
             Ok(changes) if changes.is_empty() => Ok(None),
             Ok(changes) => {
                 let metrics = &self.live.version.metrics;
@@ -129,13 +163,19 @@ impl Stage {
                 Ok(Some(Checkpoint { flow, plugin, changes }))
             }
             Err(fault) => {
-                self.next_checkpoint = self.live.version.checkpoint.map(|every| moment + every);
+                self.next_checkpoint = self.live.version.checkpoint.map(|every| moment + self.pause_of_checkpoints(every));
                 self.live.version.metrics.error(fault.kind);
                 let plugin = self.live.version.label();
                 tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be kept: after a restart it would be that of the last checkpoint");
                 if fault.kind == FaultKind::State { Ok(None) } else { self.recover(now).map(|()| None) }
             }
         }
+    }
+
+    /// One that cannot be had may cost as much time as a save may take, so the next ones come ever later.
+    fn pause_of_checkpoints(&self, every: Duration) -> Duration {
+        let doubled = every.saturating_mul(1_u32.checked_shl(self.unkept_tries).unwrap_or(u32::MAX));
+        doubled.min(LONGEST_PAUSE.max(every))
     }
 
     /// Runs `items` through the plugin; all of them find their way into `outbox`, or are held.
@@ -154,6 +194,7 @@ impl Stage {
             rest = others;
         }
         self.held.append(&mut outbox.held);
+        outbox.forget_void();
         Ok(())
     }
 
@@ -161,14 +202,25 @@ impl Stage {
     fn run_guarded(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
         let mut rest = items;
         while !rest.is_empty() {
-            // While a change is under way the candidate has to be seen at work.
-            let admitted = if self.pair.is_some() { rest.len() } else { self.guard.admit(&self.live.version, rest.len(), now) };
-            if admitted == 0 {
-                self.guard.turn_away(&self.live.version, rest, outbox);
-                break;
+            let void = rest.iter().take_while(|item| outbox.is_void(item)).count();
+            if void > 0 {
+                let (gone, others) = rest.split_at_mut(void);
+                gone.iter_mut().for_each(|item| outbox.discard(std::mem::take(item)));
+                rest = others;
+                continue;
             }
-            let (batch, others) = rest.split_at_mut(admitted);
-            self.run_batch(batch, now, outbox)?;
+            let wanted = rest.iter().take_while(|item| !outbox.is_void(item)).count();
+            // While a change is under way the candidate has to be seen at work.
+            let admission = match self.pair {
+                Some(_) => Admission::Tried(wanted),
+                None => self.guard.admit(&self.live.version, &rest[..wanted], now),
+            };
+            let (Admission::Tried(count) | Admission::Away(count)) = admission;
+            let (batch, others) = rest.split_at_mut(count);
+            match admission {
+                Admission::Tried(_) => self.run_batch(batch, now, outbox)?,
+                Admission::Away(_) => self.guard.turn_away(&self.live.version, batch, outbox),
+            }
             rest = others;
         }
         Ok(())
@@ -188,8 +240,10 @@ impl Stage {
         };
         match result {
             Ok(answer) => {
+                self.guard.learn(items, now, &mut self.devices);
                 outbox.take(&self.live.version, items, &answer, &self.entries);
-                self.guard.succeed(&self.live.version, self.packed.len(), now);
+                self.guard.succeed(&self.live.version, self.packed.len(), &self.devices, now);
+                self.guard.settle_overflows(&self.live.version, now, outbox);
                 Ok(())
             }
             Err(fault) => self.isolate(items, now, outbox, &fault),
@@ -215,18 +269,28 @@ impl Stage {
             return self.tick_pair(moment, now, flow, outbox);
         }
         let Some(every) = self.live.version.tick_every() else { return Ok(false) };
-        if !is_due(&mut self.next_tick, every, moment) {
+        if !is_due(&mut self.next_tick, every, moment) || !self.guard.admit_tick(&self.live.version, now) {
             return Ok(false);
         }
         self.entries.clear();
-        match self.live.tick(now.wall_us, &mut self.entries) {
+        let begun = Instant::now();
+        let told = self.live.tick(now.wall_us, &mut self.entries);
+        self.guard.ticked(&self.live.version, told.as_ref().err(), now);
+        match told {
             Ok(answer) => outbox.take_tick(&self.live.version, &clock_message(flow, now), &answer, &self.entries),
             Err(fault) => {
                 self.report(&fault, now);
                 self.recover(now)?;
             }
         }
+        self.put_off_tick(begun.elapsed(), moment, now);
         Ok(true)
+    }
+
+    /// A tick has half of a lane's time at most, and one that keeps failing is tried as seldom as its breaker says.
+    pub(super) fn put_off_tick(&mut self, taken: Duration, moment: Instant, now: Now) {
+        let earliest = moment + self.guard.tick_pause(now).max(2 * taken);
+        self.next_tick = self.next_tick.map(|next| next.max(earliest));
     }
 
     /// Puts a fresh instance in the place of the present one, with its state as far as it can be had.

@@ -1,5 +1,6 @@
 //! From a config to running lanes.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -16,6 +17,7 @@ use super::outbox::Outbox;
 use super::program::{self, Program};
 use super::quarantine::Quarantine;
 use super::settings::{Artefact, Config, PluginConfig, QuarantineConfig};
+use super::spread::Most;
 use super::stage::Stage;
 use super::swap::Driver;
 use super::template::Template;
@@ -81,6 +83,7 @@ pub(super) struct Frame {
     template: Option<Template>,
     settles_with_any: bool,
     quarantine: Option<QuarantineConfig>,
+    most: Most,
 }
 
 impl Frame {
@@ -107,17 +110,19 @@ impl Frame {
         let inbox = |_| Ok(Arc::new(Inbox::new(engine.pool().seat()?, shared.metrics.waiting.clone())));
         let inboxes = (0..lanes).map(inbox).collect::<std::io::Result<_>>().map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
+        let most = Most::of(&config.plugins);
         let chain = Chain {
             driver: Mutex::new(Driver::new(config.plugins, config.ports)),
             shared,
             inboxes,
             ended: Mutex::new(ended),
+            is_left: AtomicBool::new(false),
             active: Mutex::default(),
             runtime,
         };
         let (metrics, mint) = (wiring.metrics, wiring.mint);
         let (settles_with_any, quarantine) = (config.settles_with_any, config.quarantine);
-        Ok(Self { chain, lanes, metrics, mint, template, settles_with_any, quarantine, alive })
+        Ok(Self { chain, lanes, metrics, mint, template, settles_with_any, quarantine, most, alive })
     }
 
     /// Makes the lanes of the instances that `lives` gives for each plugin, and starts them.
@@ -164,7 +169,8 @@ impl Frame {
         let mut stages: Vec<Vec<Stage>> = (0..self.lanes).map(|_| Vec::new()).collect();
         for (plugin, (version, config)) in self.plugins().iter().enumerate() {
             for (lane, live) in lives(self, version, config)?.into_iter().enumerate() {
-                let guard = Guard::new(config, plugin, lane, Arc::clone(&self.chain.shared.alarm));
+                let alarm = Arc::clone(&self.chain.shared.alarm);
+                let guard = Guard::new(config, (plugin, lane), self.quarantine.is_some(), alarm);
                 stages[lane].push(Stage::new(live, guard, lane));
             }
         }
@@ -175,7 +181,7 @@ impl Frame {
         let (shared, inbox) = (Arc::clone(&self.chain.shared), Arc::clone(&self.chain.inboxes[index]));
         let quarantine = self.quarantine.map(|config| Quarantine::new(config, shared.metrics.quarantined.clone()));
         let (name, mint) = (Arc::clone(&shared.name), Arc::clone(&self.mint));
-        let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any);
+        let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any, self.most);
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
         let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
         Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts, runtime, _alive: alive }
@@ -201,8 +207,15 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
     vet(plugin, &bytes, Now::read())?;
     let metrics = metrics.plugin(&config.name, &plugin.name);
     let program = program(plugin, engine, &metrics, &bytes)?;
-    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us: Now::read().wall_us };
-    Version::configure(program, plugin.settings.to_string(), recipe).map(|(version, _)| version)
+    // A component may be as large as its code, which has been made.
+    drop(bytes);
+    let now_us = Now::read().wall_us;
+    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us };
+    let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
+    // Its ticks are not tried: one that fails costs no message, and its breaker has it.
+    let failed = |fault| Error::Instantiate { plugin: Arc::clone(&plugin.name), source: Box::new(fault) };
+    version.self_test(&mut instance, now_us).map_err(failed)?;
+    Ok(version)
 }
 
 /// Looks at the signature beside a component that comes from a file.

@@ -110,6 +110,11 @@ impl Snapshot {
         self.base.iter().chain(&self.changes).map(|page| &**page)
     }
 
+    /// The same, each with the version of its saver.
+    pub(super) fn versioned_pages(&self) -> impl Iterator<Item = (u32, &Page)> {
+        self.pages().map(|page| (self.version, page))
+    }
+
     /// What several hold together, shared out anew: a key goes where `lane_of` says. Where `is_kept`, the disk has it.
     pub(super) fn share_out(all: &[&Self], is_kept: bool, lanes: usize, lane_of: impl Fn(&[u8]) -> usize) -> Vec<Self> {
         let version = all.iter().find(|one| !one.is_empty()).map_or(0, |one| one.version);

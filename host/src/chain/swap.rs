@@ -13,14 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::batch::{Packed, Shape, unpack};
 use super::change::{Change, OnRefusedState, Plan, Verify};
 use super::event::{Events, Report, State, Teller, UnderWay};
-use super::fault::{Fault, FaultKind};
+use super::fault::FaultKind;
 use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
 use super::phase::{Phase, Share};
-use super::plugin::Instance;
 use super::settings::PluginConfig;
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
@@ -261,7 +259,8 @@ impl Swap<'_> {
         let (version, mut instance) =
             Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
         self.teller.tell(State::Linked, None, None);
-        self_test(&version, &mut instance, now_us).map_err(|fault| Refused::at(Step::SelfTest, fault))?;
+        let tested = version.self_test(&mut instance, now_us).and_then(|()| version.self_test_tick(&mut instance, now_us));
+        tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
@@ -312,18 +311,4 @@ impl Swap<'_> {
 
 fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
     reply.recv_timeout(ANSWER).unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
-}
-
-fn self_test(version: &Version, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
-    let limits = &version.limits;
-    let shape =
-        |inputs| Shape { inputs, ports: version.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes };
-    instance.mute(true);
-    let answer = instance.process(&Packed::default(), now_us)?;
-    unpack(&answer, shape(Some(0)), &mut Vec::new())?;
-    if version.tick_every().is_some() {
-        let answer = instance.tick(now_us)?;
-        unpack(&answer, shape(None), &mut Vec::new())?;
-    }
-    Ok(())
 }

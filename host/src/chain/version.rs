@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
+use super::batch::{Packed, Shape, unpack};
 use super::capability::Grants;
 use super::engine::Engine;
+use super::fault::Fault;
 use super::metrics::PluginMetrics;
 use super::plugin::{Instance, Place, Setup};
 use super::program::Program;
@@ -68,6 +70,34 @@ impl Version {
         let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
         let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
         Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, routes }, instance))
+    }
+
+    /// Shows a configured instance an empty batch.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(super) fn self_test(&self, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
+        instance.mute(true);
+        let answer = instance.process(&Packed::default(), now_us)?;
+        unpack(&answer, self.shape(Some(0)), &mut Vec::new())
+    }
+
+    /// Tells it the time, if it has a timer.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(super) fn self_test_tick(&self, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
+        if self.tick_every().is_none() {
+            return Ok(());
+        }
+        let answer = instance.tick(now_us)?;
+        unpack(&answer, self.shape(None), &mut Vec::new())
+    }
+
+    /// What its outputs are checked against; `inputs` is `None` for a tick.
+    pub(super) fn shape(&self, inputs: Option<usize>) -> Shape {
+        let limits = &self.limits;
+        Shape { inputs, ports: self.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
     }
 
     /// Where messages of `port` are owed; `None` is `out`.

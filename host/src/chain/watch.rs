@@ -60,8 +60,9 @@ impl Watch {
         let signals = Arc::new(Signals::default());
         let files = files.into_iter().map(Tracked::new).collect();
         let eyes = Eyes::open(bell.clone(), Arc::clone(&signals));
-        let round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
-        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || round.run())?;
+        let mut round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
+        let thread =
+            std::thread::Builder::new().name("watch".to_owned()).spawn(move || crate::thread::keep("watch", || round.run()))?;
         Ok(Self { bell, signals, thread: Some(thread) })
     }
 
@@ -94,7 +95,7 @@ struct Round<F> {
 }
 
 impl<F: FnMut(&Path, Vec<u8>)> Round<F> {
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut due = Instant::now();
         while !self.stopping() {
             match self.rings.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -483,7 +484,7 @@ mod tests {
 
         let (sender, heard) = sync_channel(8);
         let on_change = move |_: &Path, content| sender.send(content).unwrap();
-        let round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
+        let mut round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
         let thread = std::thread::spawn(move || round.run());
         fs::write(&path, "two").unwrap();
         assert_eq!(heard.recv_timeout(Duration::from_secs(30)).unwrap(), b"two");

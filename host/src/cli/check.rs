@@ -61,14 +61,18 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
 pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
-    let engine = || Engine::new(config.gateway.plugin_stack_bytes, Workshop::new(config.gateway.compile, None));
-    let faults = |(flow, spec): (usize, &chain::Config)| -> Result<Vec<PluginFault>, chain::Error> {
-        let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
-        let found = chain::check(spec, &engine()?)?;
-        Ok(found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect())
+    let engine = match Engine::new(config.gateway.plugin_stack_bytes, Workshop::new(config.gateway.compile, None)) {
+        Ok(engine) => engine,
+        Err(error) => return vec![fault(FlowId(0), 0, &error)],
     };
-    let engine_fault = |error| vec![fault(FlowId(0), 0, &error)];
-    config.flows.iter().enumerate().flat_map(|flow| faults(flow).unwrap_or_else(engine_fault)).collect()
+    // Else a component would be compiled for each flow that names it.
+    engine.keep_compiled();
+    let faults = |(flow, spec): (usize, &chain::Config)| {
+        let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
+        let found = chain::check(spec, &engine).unwrap_or_else(|error| vec![(0, error)]);
+        found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect::<Vec<_>>()
+    };
+    config.flows.iter().enumerate().flat_map(faults).collect()
 }
 
 fn fault(flow: FlowId, plugin: usize, error: &chain::Error) -> PluginFault {

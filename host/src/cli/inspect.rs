@@ -18,8 +18,8 @@ Examples:
   tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
   tidegate plugin inspect rule.wasm -o json | jq -r '.imports[].capability'
 
-Runs nothing of it but, with --settings, its `configure`, within the limits of a gateway. Ends with 4 when no gateway
-would let it in.";
+Runs nothing of it but, with --settings, its `configure`. What it needs beyond the default limits of a gateway is measured
+and told. Ends with 4 when no gateway would let it in.";
 
 /// Arguments of `tidegate plugin inspect`.
 #[derive(Debug, Args)]
@@ -46,13 +46,12 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
             return Exit::Failed;
         }
     };
-    let limits = CompileLimits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
-    let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None));
-    match engine.and_then(|engine| chain::inspect(&content, &engine, arguments.settings.as_ref())) {
-        Ok(found) => {
+    match measure(&content, arguments.settings.as_ref()) {
+        Ok((found, is_costly)) => {
+            let needs = needs(&found, is_costly);
             print(&match global.output {
-                Output::Text => text(&found),
-                Output::Json => document(&found).to_string(),
+                Output::Text => text(&found, &needs),
+                Output::Json => document(&found, &needs).to_string(),
             });
             let is_good = found.refused.is_none() && !matches!(found.setup, Some(Err(_)));
             if is_good { Exit::Done } else { Exit::Plugin }
@@ -62,6 +61,41 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
             Exit::Plugin
         }
     }
+}
+
+/// What compiling may take by default, as `host/default.toml` has it.
+const DEFAULT: CompileLimits = CompileLimits { memory_bytes: 512 << 20, time: Duration::from_secs(300) };
+
+/// No limit that a plugin meets.
+const AMPLE: CompileLimits = CompileLimits { memory_bytes: 16 << 30, time: Duration::from_secs(3_600) };
+
+/// Looks at a component within the limits of compiling, and without where it does not fit in: `true` says that it was so.
+fn measure(component: &[u8], settings: Option<&Value>) -> Result<(Inspection, bool), chain::Error> {
+    let look = |limits| {
+        let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None))?;
+        chain::inspect(component, &engine, settings)
+    };
+    match look(DEFAULT) {
+        Err(chain::Error::Unusable { source: chain::Unusable::Costly(_), .. }) => look(AMPLE).map(|found| (found, true)),
+        result => result.map(|found| (found, false)),
+    }
+}
+
+/// The settings that a gateway needs for it beside the defaults.
+fn needs(found: &Inspection, is_costly: bool) -> Vec<String> {
+    let mut needs = Vec::new();
+    if is_costly {
+        let (memory, time) = (DEFAULT.memory_bytes >> 20, DEFAULT.time);
+        needs.push(format!("[gateway] plugin_compile_memory above {memory}MiB, or plugin_compile_time above {time:?}"));
+    }
+    let configured = found.setup.as_ref().and_then(|setup| setup.as_ref().ok()).map(|asked| asked.memory_bytes);
+    let memory = configured.into_iter().chain(found.memory_bytes).max().unwrap_or_default();
+    if memory > Limits::default().memory_bytes {
+        // Room for the batches that it is to hold.
+        let wanted = (memory + memory / 2).div_ceil(1 << 20);
+        needs.push(format!("limits = {{ memory = \"{wanted}MiB\" }}: it has {} before its first message", bytes(memory as u64)));
+    }
+    needs
 }
 
 /// The capabilities among the imports, each once.
@@ -78,7 +112,7 @@ fn exports(found: &Inspection) -> Vec<&'static str> {
     there.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
 }
 
-fn text(found: &Inspection) -> String {
+fn text(found: &Inspection, needs: &[String]) -> String {
     let mut lines = vec![
         format!("digest     {}", found.digest),
         format!("size       {}", bytes(found.bytes as u64)),
@@ -102,11 +136,12 @@ fn text(found: &Inspection) -> String {
             lines.extend(asked.tick_every.map(|every| format!("ticks      every {every:?}")));
         }
     }
+    lines.extend(needs.iter().map(|need| format!("needs      {need}")));
     lines.extend(found.refused.as_ref().map(|why| format!("refused    {why}")));
     lines.join("\n")
 }
 
-fn document(found: &Inspection) -> Value {
+fn document(found: &Inspection, needs: &[String]) -> Value {
     let import = |import: &chain::Import| {
         let capability = format!("{:?}", import.capability).to_lowercase();
         json!({
@@ -124,6 +159,6 @@ fn document(found: &Inspection) -> Value {
     json!({
         "digest": &*found.digest, "bytes": found.bytes, "contract": found.contract, "exports": exports(found),
         "imports": found.imports.iter().map(import).collect::<Vec<_>>(), "memory_bytes": found.memory_bytes,
-        "compile_ms": found.compile_time.as_millis() as u64, "refused": found.refused, "setup": setup,
+        "compile_ms": found.compile_time.as_millis() as u64, "refused": found.refused, "setup": setup, "needs": needs,
     })
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::place::{At, Failure, Place, Purpose};
-use super::show::{age, bytes, count, row};
+use super::show::{WIDTH, age, bytes, count, row};
 use super::{Global, Output, Surroundings, print};
 use crate::exit::Exit;
-use crate::gateway::status::{Flow, Queue, Source, Status, Uplink};
+use crate::gateway::status::{Flow, Queue, Source, Status, Trouble, Uplink};
 use crate::message::short_digest;
 
 const EXAMPLES: &str = "\
@@ -24,8 +24,11 @@ and the dead letters outlive it.
   unsettled   taken from the devices' broker and not yet acknowledged to it
   rejected    became dead letters: see `tidegate parked list`
   dropped     by hand, or for want of memory: of level 0, or made by a plugin's timer
+  └ for       how long a connection has not been in use, when it is tried next, and why
   given up    since the store was made, as classes and faults wanted it: see `tidegate ledger`
-  damaged     lost to damage on disk: see `tidegate spool check`";
+  damaged     lost to damage on disk: see `tidegate spool check`
+
+It ends with 7 while no source or no uplink of a running gateway has a connection, or its store is not well.";
 
 /// Arguments of `tidegate status`.
 #[derive(Debug, Args)]
@@ -47,19 +50,28 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
                     Err(error) => return Failure::Said(error.to_string()).end(),
                 },
             }
-            Exit::Done
+            exit_of(&status)
         }
         Err(failure) => failure.end(),
     }
 }
 
+/// What scripts are told: a gateway none of whose sources or none of whose uplinks has a connection does its job in part, and
+/// one whose store is not well may soon not even do that.
+fn exit_of(status: &Status) -> Exit {
+    let is_up = |uplink: &Uplink| uplink.connected || uplink.on_fallback;
+    let is_cut_off = (!status.uplinks.is_empty() && !status.uplinks.iter().any(is_up))
+        || (!status.sources.is_empty() && !status.sources.iter().any(|source| source.connected));
+    if status.running && (is_cut_off || !status.store.well) { Exit::Degraded } else { Exit::Done }
+}
+
 /// The account for people.
 fn text(status: &Status) -> String {
     let mut lines = head(status);
-    lines.extend(status.sources.iter().map(source));
+    lines.extend(status.sources.iter().flat_map(|one| [Some(source(one)), trouble(one.trouble.as_ref())]).flatten());
     lines.extend(status.flows.iter().flat_map(|one| flow(one, status.running)));
     lines.extend(status.queues.iter().map(queue));
-    lines.extend(status.uplinks.iter().map(uplink));
+    lines.extend(status.uplinks.iter().flat_map(|one| [Some(uplink(one)), trouble(one.trouble.as_ref())]).flatten());
     lines.extend(parked(status));
     lines.extend(given_up(status));
     lines.extend(store(status));
@@ -92,7 +104,24 @@ fn source(source: &Source) -> String {
     if source.dropped > 0 {
         details.push(format!("{} dropped", count(source.dropped)));
     }
+    details.extend((source.refused_filters > 0).then(|| format!("topic filters REFUSED: {}", count(source.refused_filters))));
+    details.extend((source.lowered_filters > 0).then(|| format!("with a lower level: {}", count(source.lowered_filters))));
+    details.extend((source.session_s > 0).then(|| format!("session ends after {} s away", count(source.session_s))));
     row("source", &source.name, &details)
+}
+
+/// Why a connection is not in use: the cause on lines of its own, since it is long.
+fn trouble(trouble: Option<&Trouble>) -> Option<String> {
+    let Trouble { cause, since_s, next_try_s } = trouble?;
+    let next = next_try_s.map_or("tried now".to_owned(), |seconds| format!("next try in {}", age(Duration::from_secs(seconds))));
+    let mut lines = vec![format!("  └ for {}, {next}:", age(Duration::from_secs(*since_s)))];
+    for word in cause.split_whitespace() {
+        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= WIDTH) {
+            Some(line) => line.extend([" ", word]),
+            None => lines.push(format!("    {word}")),
+        }
+    }
+    Some(lines.join("\n"))
 }
 
 fn flow(flow: &Flow, running: bool) -> Vec<String> {
@@ -147,6 +176,7 @@ fn uplink(uplink: &Uplink) -> String {
     let mut details =
         vec![uplink.state.clone(), format!("{} out", count(uplink.forwarded)), format!("{} in flight", count(uplink.inflight))];
     details.extend((uplink.refused > 0).then(|| format!("{} refused", count(uplink.refused))));
+    details.extend(uplink.on_fallback.then(|| "its fallback has its queues".to_owned()));
     details.extend((uplink.failures > 0).then(|| format!("{} failures", count(uplink.failures))));
     row("uplink", &uplink.name, &details)
 }
@@ -189,6 +219,10 @@ pub fn store(status: &Status) -> Vec<String> {
     if status.running {
         lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
     }
+    if status.running && store.ram_bytes >= store.most_ram_bytes {
+        let held = format!("{} of messages", bytes(store.ram_bytes));
+        lines.push(row("memory", "FULL", &[held, "lanes and sources wait".to_owned()]));
+    }
     lines.extend(store.damaged_store.iter().map(|path| format!("  a damaged store was moved to {}", path.display())));
     let stranger = |(name, messages): (&String, &u64)| {
         row("queue", name, &[format!("{} owed", count(*messages)), "not in the config".to_owned()])
@@ -199,7 +233,6 @@ pub fn store(status: &Status) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::show::WIDTH;
     use super::*;
     use crate::gateway::plugins::Candidate;
     use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
@@ -238,9 +271,13 @@ mod tests {
                 name: "field".into(),
                 state: "online".into(),
                 connected: true,
+                trouble: None,
                 unsettled: 3,
                 received: 1_204,
                 dropped: 1,
+                refused_filters: 2,
+                lowered_filters: 1,
+                session_s: 60,
             }],
             flows: vec![Flow {
                 name: "a-flow-with-a-name-that-is-long".into(),
@@ -259,6 +296,13 @@ mod tests {
                 name: "cloud".into(),
                 state: "waiting".into(),
                 connected: false,
+                trouble: Some(Trouble {
+                    cause: "the broker refused the connection: bad user name or password (0x86): check user name and password"
+                        .into(),
+                    since_s: 3_700,
+                    next_try_s: Some(42),
+                }),
+                on_fallback: false,
                 failures: 6,
                 inflight: 0,
                 forwarded: 12,
@@ -281,6 +325,8 @@ mod tests {
                 last_write_age_s: Some(61),
                 free_bytes: 12 << 30,
                 lasts_s: Some(19 * 86_400),
+                ram_bytes: 400 << 20,
+                most_ram_bytes: 384 << 20,
                 damaged_store: None,
                 strangers: [("old:debug".to_owned(), 17)].into(),
             },
@@ -296,6 +342,9 @@ mod tests {
             "field",
             "online",
             "3 unsettled",
+            "topic filters REFUSED: 2",
+            "with a lower level: 1",
+            "session ends after 60 s away",
             "└ decode-json",
             "0123456789ab",
             "0123456789ab is tried beside it: on-probation",
@@ -309,15 +358,31 @@ mod tests {
             "4 damaged",
             "waiting",
             "6 failures",
+            "for 1 h 1 min, next try in 42 s",
+            "(0x86):",
             "3 rejected",
             "1 poison",
             "NOT WELL",
             "the store cannot be written",
             "old:debug",
+            "FULL",
+            "400 MiB of messages",
             "25 MiB",
         ] {
             assert!(shown.contains(part), "`{part}` is not in\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_is_cut_off_or_whose_store_is_not_well_does_not_end_with_0() {
+        let mut status = busy();
+        status.store.well = true;
+        assert_eq!(exit_of(&status), Exit::Degraded);
+        status.uplinks[0].on_fallback = true;
+        assert_eq!(exit_of(&status), Exit::Done);
+        status.store.well = false;
+        assert_eq!(exit_of(&status), Exit::Degraded);
+        assert_eq!(exit_of(&Status { running: false, ..status }), Exit::Done);
     }
 
     #[test]

@@ -296,6 +296,10 @@ fn conclusion(verdict: &Verdict) -> String {
     let why = harmless(why.as_deref().unwrap_or_default());
     match verdict.verdict {
         Outcome::Confirmed => format!("{name}: {running} runs now; back: {}", undo.as_deref().unwrap_or_default()),
+        Outcome::OnProbation => {
+            let back = undo.as_deref().unwrap_or_default();
+            format!("{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}")
+        }
         Outcome::Unchanged => format!("{name}: {running} runs already"),
         Outcome::Refused => format!("{name}: refused, and {running} runs on, untouched\n  {why}"),
         Outcome::RolledBack => format!("{name}: rolled back, and {running} runs on with its state\n  {why}"),

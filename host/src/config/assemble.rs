@@ -8,6 +8,7 @@ use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, recording, spool};
 
 use super::check::Check;
+use super::circle;
 use super::class::{self, Class};
 use super::code::Code;
 use super::connection::{self, Role};
@@ -76,13 +77,16 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     priority::part_uplinks(&mut uplinks, &mut queues, &flows, &mut identities);
     add_identities(&wishes, &uplinks, &mut identities);
     check_client_ids(check, &identities);
+    let mut memory_bytes = 0;
     if !check.has_errors() {
         add_routes(&flows, &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
+        circle::report(check, &flows, &queues, &sources, &uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
+        memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
     if limits.vault.current().is_some() {
         flows.iter().for_each(|flow| check_recording(check, flow));
@@ -90,7 +94,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let recordings = flows.iter().map(|flow| recording_config(flow, &gateway, &limits)).collect();
     let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
     Parts {
-        spool: spool_config(&gateway, limits, queues, &flows),
+        spool: spool_config(&gateway, limits, (queues, memory_bytes), &flows),
         gateway,
         sources: sources.into_iter().map(|line| line.spec).collect(),
         uplinks: uplinks.into_iter().map(|(uplink, _)| uplink).collect(),
@@ -271,10 +275,19 @@ fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config
 struct Fixed {
     sources: u64,
     spool: u64,
+    /// A part of `spool`.
+    cache: u64,
     recordings: u64,
 }
 
 impl Fixed {
+    /// What `memory` leaves for messages and dead letters beside all that is not theirs: where the limits fit, at least what
+    /// sources and queues may hold.
+    fn left_for_messages(&self, gateway: &Gateway, flows: &[Flow]) -> u64 {
+        let plugins: u64 = flows.iter().map(|flow| flow.chain.lanes as u64 * instances_bytes(flow)).sum();
+        gateway.memory_bytes.saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
+    }
+
     fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits, flows: &[Flow]) -> Self {
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
         let recording = |flow: &Flow| {
@@ -284,6 +297,7 @@ impl Fixed {
         Self {
             sources: sources.iter().map(|line| line.spec.max_unsettled_bytes as u64).sum(),
             spool: heads + limits.cache_bytes,
+            cache: limits.cache_bytes,
             recordings: flows.iter().filter_map(recording).sum(),
         }
     }
@@ -295,10 +309,7 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
     let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
     let plugins = |flows: &[Flow], open: usize| -> u64 {
         let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
-        flows
-            .iter()
-            .map(|flow| lanes(flow) * flow.chain.plugins.iter().map(|plugin| plugin.limits.memory_bytes as u64).sum::<u64>())
-            .sum()
+        flows.iter().map(|flow| lanes(flow) * instances_bytes(flow)).sum()
     };
     let host = HOST_BYTES + fixed.recordings;
     let rest = host + fixed.sources + fixed.spool;
@@ -319,6 +330,11 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
     for flow in flows {
         flow.chain.lanes = flow.lanes.unwrap_or(open);
     }
+}
+
+/// What the plugins of a flow may take in each lane.
+fn instances_bytes(flow: &Flow) -> u64 {
+    flow.chain.plugins.iter().map(|plugin| plugin.limits.memory_bytes as u64).sum()
 }
 
 /// Rounded up, as a reader compares it.
@@ -346,7 +362,12 @@ fn recording_config(flow: &Flow, gateway: &Gateway, limits: &SpoolLimits) -> Opt
     })
 }
 
-fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &[chain::Config]) -> spool::Config {
+fn spool_config(
+    gateway: &Gateway,
+    limits: SpoolLimits,
+    (queues, memory_bytes): (Queues, u64),
+    flows: &[chain::Config],
+) -> spool::Config {
     spool::Config {
         path: gateway.data_dir.join("spool"),
         queues: queues.0,
@@ -356,6 +377,7 @@ fn spool_config(gateway: &Gateway, limits: SpoolLimits, queues: Queues, flows: &
         head_bytes: limits.head_bytes,
         chunk_bytes: limits.chunk_bytes,
         cache_bytes: limits.cache_bytes,
+        memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
         reserve_bytes: limits.reserve_bytes,
         dead_letters: limits.dead_letters,
         gap_topic: limits.gap_topic,

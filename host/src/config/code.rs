@@ -61,13 +61,15 @@ pub enum Code {
     Unused,
     /// A key for signatures of plugins that is missing or is none.
     PluginKey,
+    /// What a flow sends comes back to it.
+    Circle,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -97,6 +99,7 @@ impl Code {
         Self::Conflict,
         Self::Unused,
         Self::PluginKey,
+        Self::Circle,
         Self::Plugin,
     ];
 
@@ -132,13 +135,14 @@ impl Code {
             Self::Conflict => "TG0214",
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
+            Self::Circle => "TG0217",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

@@ -48,7 +48,7 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         clean_start: role == Role::Uplink,
         keep_alive: fields.duration("keep_alive", Duration::from_secs(1)..=HOUR),
         // Each side limits one direction only; the other one carries nothing but our last will.
-        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { 1 },
+        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { u16::MAX },
         inflight: if role == Role::Uplink { port_sized(fields, "inflight") } else { 1 },
         max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX),
         login: login(fields),
@@ -137,8 +137,12 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         tls.problem(Code::Conflict, given, message, format!("add: {missing} = \"…\""));
     }
     let server_name = tls.text("server_name").map(str::to_owned);
+    let alpn: Vec<String> = tls.texts("alpn").into_iter().map(|(protocol, _)| protocol.to_owned()).collect();
+    if alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
+        tls.problem(Code::OutOfRange, "alpn", "a protocol name has 1 to 255 bytes", None);
+    }
     tls.done();
-    Some(Tls { ca, identity: certificate.zip(key), server_name })
+    Some(Tls { ca, identity: certificate.zip(key), server_name, alpn })
 }
 
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {

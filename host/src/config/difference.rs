@@ -136,11 +136,10 @@ fn without_plugin_parts(flow: &Table) -> Table {
 }
 
 fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
-    let logins = |config: &Config| -> Vec<(String, Option<String>)> {
+    let logins = |config: &Config| -> Vec<(String, Option<crate::mqtt::Secret>)> {
         let sources = config.sources.iter().map(|source| (format!("source.{}", source.name), &source.mqtt));
         let uplinks = config.uplinks.iter().map(|uplink| (format!("uplink.{}", uplink.name), &uplink.mqtt));
-        let password =
-            |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.as_ref().map(|password| password.reveal().to_owned());
+        let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
         sources.chain(uplinks).map(|(name, mqtt)| (name, password(mqtt))).collect()
     };
     let before = logins(old);

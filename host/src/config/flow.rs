@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chain::{self, TopicTemplate};
-use crate::message::{FlowId, QueueId};
+use crate::message::{FlowId, QueueId, legal};
 use crate::source::{Ack, Dedup, Pattern};
 use crate::spool::QueueConfig;
 
@@ -65,6 +65,7 @@ pub(super) struct Flow {
     pub(super) priority: bool,
     pub(super) record: Option<Record>,
     pub(super) plugin_places: Vec<Places>,
+    pub(super) place: Place,
 }
 
 /// How much of what comes in is recorded, and where.
@@ -104,7 +105,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         topic,
         quarantine,
     };
-    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, record, plugin_places }
+    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, record, plugin_places, place: fields.place }
 }
 
 fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
@@ -160,7 +161,8 @@ fn dedup(fields: &mut Fields<'_>) -> Option<Dedup> {
     let window = fields.duration("dedup_window", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400));
     let mut headers: Vec<Arc<str>> = Vec::new();
     for (name, place) in fields.texts("dedup") {
-        if name.starts_with(':') && name != CORRELATION_DATA {
+        // What devices send under the gateway's own names does not come in.
+        if legal::is_reserved(name) && name != CORRELATION_DATA {
             let hint = format!("write \"{CORRELATION_DATA}\", or the name of a user property");
             fields.check.problem(Code::Choice, place, format!("`{name}` is not an id"), hint);
         }

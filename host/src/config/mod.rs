@@ -11,6 +11,7 @@ mod address;
 mod adopt;
 mod assemble;
 mod check;
+mod circle;
 mod class;
 mod code;
 mod connection;

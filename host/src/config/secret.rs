@@ -1,4 +1,5 @@
-//! Secrets: never in the config itself, always by reference, read once at load.
+//! Secrets: never in the config itself, always by reference. What is read here is looked at; a connection reads a file anew
+//! at each dial, since tokens are renewed.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -52,7 +53,7 @@ fn follow(mut reference: Fields<'_>) -> Option<Secret> {
 }
 
 fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
-    let found = reference.check.sources.env.get(name).map(|text| Secret::new(text.as_str()));
+    let found = reference.check.sources.env.get(name).map(|text| Secret::new(Secret::line(text)));
     if found.is_none() {
         unreadable(reference, "env", format!("environment variable `{name}` is not set"), None);
     }
@@ -69,10 +70,10 @@ fn from_credential(reference: &Fields<'_>, name: &str) -> Option<Secret> {
 }
 
 fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bool) -> Option<Secret> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            unreadable(reference, key, format!("secret `{}` cannot be read: {error}", shown(path)), None);
+    let secret = match Secret::read(path) {
+        Ok(secret) => secret,
+        Err(problem) => {
+            unreadable(reference, key, format!("secret `{}` cannot be read: {problem}", shown(path)), None);
             return None;
         }
     };
@@ -81,12 +82,7 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
         let hint = format!("chmod 640 {}", shown(path));
         reference.problem(Code::SecretExposed, key, "everybody on this machine can read this secret", hint);
     }
-    let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    if secret.is_empty() {
-        unreadable(reference, key, format!("secret `{}` is empty", shown(path)), None);
-        return None;
-    }
-    Some(Secret::new(secret))
+    Some(secret)
 }
 
 fn unreadable(reference: &Fields<'_>, key: &str, message: String, hint: Option<String>) {

@@ -23,6 +23,7 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &str, mqtt: mqtt::Config) -> C
         owner: name.into(),
         fallback: None,
         qos: connection::qos(fields),
+        allows_level_0: fields.flag("allow_qos0"),
         drains: Vec::new(),
         max_packet_bytes: mqtt.max_packet_bytes,
         rate,

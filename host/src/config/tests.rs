@@ -176,7 +176,7 @@ fn a_secret_comes_from_a_variable_or_a_credential_too() {
     let with =
         |reference: &str| MINIMAL.replace("[uplink.cloud]", &format!("[uplink.cloud]\nuser = \"me\"\npassword = {reference}"));
     let reveal = |config: Config| config.uplinks[0].mqtt.login.clone().unwrap().password.unwrap().reveal().to_owned();
-    assert_eq!(reveal(Case::new(&with("{ env = \"PW\" }")).env("PW", "x y").good()), "x y");
+    assert_eq!(reveal(Case::new(&with("{ env = \"PW\" }")).env("PW", "x y\n").good()), "x y");
     let case = Case::new(&with("{ credential = \"pw\" }")).file("pw", "c", 0o644);
     let folder = case.folder.path().display().to_string();
     assert_eq!(reveal(case.env("CREDENTIALS_DIRECTORY", &folder).good()), "c");

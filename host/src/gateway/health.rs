@@ -1,21 +1,79 @@
-//! What `/readyz` looks at: a lane that is gone, a store that cannot be written. A source or uplink without a
-//! connection is retrying by design and does not make the gateway unready; its own metrics tell.
+//! What `/readyz` looks at: a lane that is gone, a store that cannot be written; what a field broker grants less
+//! of than was asked for. A source or uplink without a
+//! connection is retrying by design and does not make the gateway unready; it is degraded, and says why.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Gateway;
+use super::samples::Samples;
+use super::status::Trouble;
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
+use crate::mqtt::Troubles;
 use crate::spool::{Account, Condition};
 
-/// One line for each flow, and one for the spool.
+/// One line for each source, flow and uplink, and one for the spool.
 pub fn look(gateway: &Gateway) -> Look {
     let (doors, spool) = (gateway.doors.clone(), Arc::clone(&gateway.spool));
+    let registry = gateway.registry.clone();
+    let names: Vec<_> = gateway.config.sources.iter().map(|source| Arc::clone(&source.name)).collect();
+    let of_sources =
+        gateway.config.sources.iter().map(|source| Connection::new("source", &source.name, gateway.sources.troubles()));
+    let of_uplinks =
+        gateway.config.uplinks.iter().map(|uplink| Connection::new("uplink", &uplink.name, gateway.uplinks.troubles()));
+    let connections: Vec<Connection> = of_sources.chain(of_uplinks).collect();
     Box::new(move || {
+        let now = Instant::now();
+        let connections =
+            connections.iter().map(|connection| (format!("{} {}", connection.kind, connection.name), connection.health(now)));
         let flows = doors.chains().into_iter().map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
         let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
-        flows.chain([("spool".to_owned(), store)]).collect()
+        let samples = Samples::of(&registry);
+        let grants = names.iter().filter_map(|name| Some((format!("source {name}: subscriptions"), grants(&samples, name)?)));
+        flows.chain([("spool".to_owned(), store)]).chain(connections).chain(grants).collect()
     })
+}
+
+/// What the broker grants less of than was asked for.
+fn grants(samples: &Samples, name: &str) -> Option<Health> {
+    let of = |metric| samples.sum(metric, &[("source", name)]);
+    let refused = of("tidegate_source_refused_filters");
+    let lowered = of("tidegate_source_lowered_filters");
+    let session_s = of("tidegate_source_session_seconds");
+    let troubles: Vec<_> = [
+        (refused > 0).then(|| format!("the broker refuses {refused} of its topic filters")),
+        (lowered > 0).then(|| format!("the broker serves {lowered} of its topic filters with a lower level")),
+        (session_s > 0).then(|| format!("the broker forgets its session {session_s} s after a loss")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!troubles.is_empty()).then(|| Health::Fair(troubles.join(", ")))
+}
+
+/// A source or uplink.
+struct Connection {
+    kind: &'static str,
+    name: Arc<str>,
+    troubles: Troubles,
+}
+
+impl Connection {
+    fn new(kind: &'static str, name: &Arc<str>, troubles: &Troubles) -> Self {
+        Self { kind, name: Arc::clone(name), troubles: troubles.clone() }
+    }
+
+    fn health(&self, now: Instant) -> Health {
+        Trouble::of(&self.troubles, &self.name, now).map_or(Health::Good, |trouble| Health::Fair(degraded(&trouble)))
+    }
+}
+
+/// One line for a connection in trouble.
+fn degraded(Trouble { cause, since_s, next_try_s }: &Trouble) -> String {
+    let since = Duration::from_secs(*since_s);
+    let next = next_try_s.map_or("being tried now".to_owned(), |seconds| format!("next try in {seconds} s"));
+    format!("degraded for {since:?}, {next}: {cause}")
 }
 
 fn flow(chain: &Chain) -> Health {

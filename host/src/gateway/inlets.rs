@@ -60,8 +60,7 @@ fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config 
 }
 
 /// Starts the sources.
-pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Result<(Inlets, Tasks), prometheus::Error> {
-    let metrics = source::Metrics::new(&gateway.registry)?;
+pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> (Inlets, Tasks) {
     let (mut tasks, mut all) = (Tasks::new(), HashMap::new());
     for spec in gateway.config.sources.clone() {
         let (orders, waiting) = mpsc::channel(1);
@@ -72,14 +71,14 @@ pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>)
             stage,
             outlet: gateway.spool.outlet(),
             mint: Arc::clone(&gateway.mint),
-            metrics: metrics.clone(),
+            metrics: gateway.sources.clone(),
         };
         let inlet = Inlet { tap, stop: stop.clone(), orders: waiting };
         let runtime = threads.of(&spec.mqtt);
         tasks.spawn_on(inlet.run(complete(spec, &gateway.doors, &gateway.config.gateway.data_dir)), runtime);
     }
     let data_dir = gateway.config.gateway.data_dir.as_path().into();
-    Ok((Inlets { doors: gateway.doors.clone(), data_dir, orders: all }, tasks))
+    (Inlets { doors: gateway.doors.clone(), data_dir, orders: all }, tasks)
 }
 
 /// One source, over all its configs.

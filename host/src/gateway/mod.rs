@@ -28,6 +28,7 @@ pub mod status;
 mod supervise;
 mod threads;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ use crate::message::Mint;
 use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
 use crate::versions::Versions;
+use crate::{source, uplink};
 
 use audit::Audit;
 use door::Doors;
@@ -132,7 +134,9 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         recordings,
         spool: Arc::clone(&spool),
     };
-    let gateway = Gateway { config, registry, metrics, spool, doors, failed, mint, versions };
+    let sources = source::Metrics::new(&registry)?;
+    let uplinks = uplink::Metrics::new(&registry)?;
+    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -153,6 +157,8 @@ struct Gateway {
     config: Config,
     registry: Registry,
     metrics: Metrics,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
     spool: Arc<Spool>,
     doors: Doors,
     /// Rings when a lane has ended although nobody stopped it.
@@ -171,7 +177,8 @@ impl Gateway {
         let control = self.control(live.desk(), control_stops);
         let address = admin.address();
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
-        eprintln!("admin http://{address}");
+        // On a full disk there may be nobody to read it.
+        let _ = writeln!(std::io::stderr(), "admin http://{address}");
         tracing::info!(%address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);
@@ -235,6 +242,8 @@ impl Gateway {
         let left = move || deadline.saturating_duration_since(Instant::now());
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop(deadline);
+            // All at once, so that one that takes long leaves the others their time.
+            doors.chains().iter().for_each(|(_, chain)| chain.begin_to_stop());
             let messages = doors.chains().iter().map(|(_, chain)| chain.stop(left())).sum::<usize>();
             doors.recorders().iter().for_each(|recorder| recorder.stop());
             messages

@@ -42,13 +42,13 @@ impl Stages {
     /// Starts uplinks, then sources.
     ///
     /// # Errors
-    /// Names of metrics clash, or there is no thread to be had.
+    /// There is no thread to be had.
     pub fn start(gateway: &Gateway) -> Result<Self, super::Error> {
         let threads = Threads::start(&gateway.config)?;
         let (stop_sources, sources_stop) = watch::channel(Stop::Run);
         let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
-        let uplinks = start_uplinks(gateway, &threads, &uplinks_stop)?;
-        let (inlets, sources) = inlets::start(gateway, &threads, &sources_stop)?;
+        let uplinks = start_uplinks(gateway, &threads, &uplinks_stop);
+        let (inlets, sources) = inlets::start(gateway, &threads, &sources_stop);
         Ok(Self { sources, inlets, uplinks, stop_sources, stop_uplinks, _threads: threads })
     }
 
@@ -94,18 +94,17 @@ impl Stages {
     }
 }
 
-fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Result<Tasks, prometheus::Error> {
-    let metrics = uplink::Metrics::new(&gateway.registry)?;
+fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> Tasks {
     let mut tasks = Tasks::new();
     for config in gateway.config.uplinks.clone() {
         let stage = format!("uplink {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let runtime = threads.of(&config.mqtt).clone();
-        let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), metrics.clone(), stop.clone());
+        let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), gateway.uplinks.clone(), stop.clone());
         let start = move || uplink::run(config.clone(), Arc::clone(&backlog), metrics.clone(), stop.clone());
         tasks.spawn_on(async move { keep(stage, crashes, start).await.map_err(Failed::from) }, &runtime);
     }
-    Ok(tasks)
+    tasks
 }
 
 async fn all(tasks: &mut Tasks) {

@@ -15,6 +15,7 @@ use super::plugins::{Candidate, shown_digest};
 use super::samples::Samples;
 use crate::chain::{Chain, PluginInfo};
 use crate::config::Config;
+use crate::mqtt::{self, Troubles};
 use crate::spool::{Account, QueueAccount, Spool};
 use crate::versions::Versions;
 
@@ -71,12 +72,45 @@ pub struct Source {
     pub state: String,
     /// Whether it has its connection.
     pub connected: bool,
+    /// Why not, or why not until a moment ago.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
     /// Messages taken and not yet acknowledged.
     pub unsettled: u64,
     /// Messages that came in since the start.
     pub received: u64,
     /// QoS 0 messages dropped for want of room.
     pub dropped: u64,
+    /// Topic filters the broker refuses.
+    pub refused_filters: u64,
+    /// Topic filters it serves with a lower level than was asked for.
+    pub lowered_filters: u64,
+    /// How long it keeps our session, seconds; 0: for ever.
+    pub session_s: u64,
+}
+
+/// Why a connection is not in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// In words, and what to do.
+    pub cause: String,
+    /// Seconds since it was last in use for long, or since the first attempt failed.
+    pub since_s: u64,
+    /// Seconds until it is tried again; missing while it is being tried, or stands again.
+    pub next_try_s: Option<u64>,
+}
+
+impl Trouble {
+    /// What `troubles` tell of `name`.
+    pub(super) fn of(troubles: &Troubles, name: &str, now: Instant) -> Option<Self> {
+        let mqtt::Trouble { cause, since, next_try, .. } = troubles.of(name, now)?;
+        let until = |at: Instant| at.saturating_duration_since(now).as_millis().div_ceil(1_000);
+        Some(Self {
+            cause,
+            since_s: now.saturating_duration_since(since).as_secs(),
+            next_try_s: next_try.map(|at| u64::try_from(until(at)).unwrap_or(u64::MAX)),
+        })
+    }
 }
 
 /// One flow.
@@ -163,6 +197,12 @@ pub struct Uplink {
     pub state: String,
     /// Whether it has its connection.
     pub connected: bool,
+    /// Why not, or why not until a moment ago; of several connections, the one without longest.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+    /// Its fallback has its queues.
+    #[serde(default)]
+    pub on_fallback: bool,
     /// Failures to connect or lost connections since the start.
     pub failures: u64,
     /// Messages sent and not yet accepted.
@@ -207,6 +247,10 @@ pub struct Store {
     pub free_bytes: u64,
     /// Seconds of an outage that the free space has room for at the day's rate; missing while nothing comes in.
     pub lasts_s: Option<u64>,
+    /// Bytes of messages and dead letters in RAM.
+    pub ram_bytes: u64,
+    /// So many of them at which lanes, and then sources, wait.
+    pub most_ram_bytes: u64,
     /// Where a damaged store was moved at this start.
     pub damaged_store: Option<PathBuf>,
     /// Queues with something owed that the config does not have, and how many messages.
@@ -261,6 +305,8 @@ impl Status {
                 last_write_age_s: account.card.last_write_age.map(|age| age.as_secs()),
                 free_bytes: account.free_bytes,
                 lasts_s: account.card.lasts.map(|lasts| lasts.as_secs()),
+                ram_bytes: account.ram_bytes,
+                most_ram_bytes: account.most_ram_bytes,
                 damaged_store: account.damaged_store.clone(),
                 strangers: account.strangers.iter().cloned().collect(),
             },
@@ -293,6 +339,8 @@ pub(super) struct Reporter {
     spool: Arc<Spool>,
     doors: Doors,
     versions: Versions,
+    sources: Troubles,
+    uplinks: Troubles,
     started: Instant,
 }
 
@@ -305,6 +353,8 @@ impl Reporter {
             spool: Arc::clone(&gateway.spool),
             doors: gateway.doors.clone(),
             versions: gateway.versions.clone(),
+            sources: gateway.sources.troubles().clone(),
+            uplinks: gateway.uplinks.troubles().clone(),
             started: Instant::now(),
         }
     }
@@ -314,6 +364,9 @@ impl Reporter {
         let samples = Samples::of(&self.registry);
         let account = self.spool.account();
         let spool = Status::of_spool(&self.config, &account);
+        let now = Instant::now();
+        let source = |name: &str| Source { trouble: Trouble::of(&self.sources, name, now), ..source_of(&samples, name) };
+        let uplink = |name: &str| Uplink { trouble: Trouble::of(&self.uplinks, name, now), ..uplink_of(&samples, name) };
         Status {
             running: true,
             process: Some(Process {
@@ -322,9 +375,9 @@ impl Reporter {
                 resident_bytes: samples.sum("process_resident_memory_bytes", &[]),
                 memory_limit_bytes: self.config.gateway.memory_bytes,
             }),
-            sources: self.config.sources.iter().map(|source| source_of(&samples, &source.name)).collect(),
+            sources: self.config.sources.iter().map(|config| source(&config.name)).collect(),
             flows: self.doors.chains().iter().map(|(_, chain)| running_flow(&samples, chain, &self.versions)).collect(),
-            uplinks: self.config.uplinks.iter().map(|uplink| uplink_of(&samples, &uplink.name)).collect(),
+            uplinks: self.config.uplinks.iter().map(|config| uplink(&config.name)).collect(),
             store: Store { why: super::health::store_trouble(&account), ..spool.store },
             ..spool
         }
@@ -369,9 +422,13 @@ fn source_of(samples: &Samples, name: &str) -> Source {
         name: name.to_owned(),
         state: samples.state("tidegate_source_state", ("source", name)),
         connected: of("tidegate_source_up") > 0,
+        trouble: None,
         unsettled: of("tidegate_source_unsettled_messages"),
         received: of("tidegate_messages_received_total"),
         dropped: of("tidegate_source_dropped_messages_total"),
+        refused_filters: of("tidegate_source_refused_filters"),
+        lowered_filters: of("tidegate_source_lowered_filters"),
+        session_s: of("tidegate_source_session_seconds"),
     }
 }
 
@@ -381,6 +438,8 @@ fn uplink_of(samples: &Samples, name: &str) -> Uplink {
         name: name.to_owned(),
         state: samples.state("tidegate_uplink_state", ("uplink", name)),
         connected: of("tidegate_uplink_up") > 0,
+        trouble: None,
+        on_fallback: samples.sum("tidegate_uplink_up", &[("uplink", &format!("{name}:fallback"))]) > 0,
         failures: of("tidegate_uplink_failures_total"),
         inflight: of("tidegate_uplink_inflight"),
         forwarded: of("tidegate_messages_forwarded_total"),

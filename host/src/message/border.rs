@@ -175,11 +175,13 @@ pub enum LossReason {
     ByHand,
     /// A plugin failed on it, or was not asked since it keeps failing, and its `on_error` is to drop.
     PluginFailed,
+    /// Memory was full, and nobody waits for it: what a plugin's timer made.
+    MemoryFull,
 }
 
 impl LossReason {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::QuotaOldest,
         Self::QuotaNewest,
         Self::Superseded,
@@ -192,6 +194,7 @@ impl LossReason {
         Self::BrokerSessionLost,
         Self::ByHand,
         Self::PluginFailed,
+        Self::MemoryFull,
     ];
 
     /// The name used in metrics, in the ledger and on the CLI.
@@ -209,6 +212,7 @@ impl LossReason {
             Self::BrokerSessionLost => "broker-session-lost",
             Self::ByHand => "by-hand",
             Self::PluginFailed => "plugin-failed",
+            Self::MemoryFull => "memory-full",
         }
     }
 }
@@ -265,6 +269,11 @@ pub trait Intake: Send + Sync {
 pub trait Outlet: Send + Sync {
     /// Appends to the queues, in order. The receipts settle when the message is accepted or safe.
     fn append(&self, batch: Vec<Append>);
+
+    /// Whether more may be brought now; whoever can wait waits else. What he brings all the same is taken.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// Writes dead letters; their receipts settle when they are committed.
     fn park(&self, letters: Vec<DeadLetter>);

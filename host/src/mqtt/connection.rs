@@ -1,7 +1,9 @@
 //! Session and link together.
 
+use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -9,11 +11,13 @@ use std::{fmt, io};
 use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::error::CONNACK_PHASE;
 use super::link::Link;
+use super::manners::Manners;
 use super::pause::note;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
-use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable};
+use super::{AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription, Unsendable, hint};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -21,6 +25,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 const LEAST_ROOM_BYTES: usize = 8 << 10;
 /// What one turn reads at most, so that the caller gets to act.
 const BURST_BYTES: usize = 256 << 10;
+/// How often to look whether the peer still takes bytes, while an answer to a ping or room in the socket is waited for.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a closed connection waits for the broker to close as well.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -35,7 +41,13 @@ pub struct Connection {
     unflushed: bool,
     /// Since when the socket takes nothing.
     stalled: Option<Instant>,
+    /// While something is overdue: when to look next whether the peer takes bytes all the same.
+    look: Option<Instant>,
+    /// Bytes that the peer had not taken at the first look, the ping among them: as long as there are some, its answer may be
+    /// late.
+    ahead: usize,
     paused: bool,
+    manners: Option<Arc<Manners>>,
     write_deadline: Duration,
     /// Set to the next thing that is due, or earlier: it is moved only when that comes before it.
     timer: Pin<Box<Sleep>>,
@@ -44,19 +56,37 @@ pub struct Connection {
 impl Connection {
     /// Dials, shakes hands over TLS, sends CONNECT and waits for CONNACK, each within its deadline.
     ///
-    /// `Protocol::Auto` tries MQTT 5, and 3.1.1 on a fresh dial where 5 is refused.
+    /// `Protocol::Auto` tries MQTT 5, and 3.1.1 on a fresh dial where the broker refuses 5, does not answer it, or answers
+    /// it with what is no MQTT 5. A broker that only closes may know no better, or be in the middle of a start: 3.1.1 is
+    /// kept only if it closes on 5 once more while it takes 3.1.1.
     ///
     /// # Errors
     /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
     pub async fn open(config: &Config) -> Result<(Self, Established), Error> {
+        let config = &*with_todays_password(config).await?;
+        Self::open_by_protocol(config).await.map_err(|error| hint::explain(error, config))
+    }
+
+    async fn open_by_protocol(config: &Config) -> Result<(Self, Established), Error> {
         match config.protocol {
             Protocol::V5 => Self::open_as(config, Version::V5).await,
             Protocol::V311 => Self::open_as(config, Version::V311).await,
-            Protocol::Auto => match Self::open_as(config, Version::V5).await {
-                // Old servers close on a version they do not know.
-                Err(Error::VersionRefused | Error::Closed { .. }) => Self::open_as(config, Version::V311).await,
-                outcome => outcome,
-            },
+            Protocol::Auto => Self::open_as_either(config).await,
+        }
+    }
+
+    async fn open_as_either(config: &Config) -> Result<(Self, Established), Error> {
+        match Self::open_as(config, Version::V5).await {
+            Err(Error::Closed { .. }) => {
+                let (old, _) = Self::open_as(config, Version::V311).await?;
+                old.close().await;
+                match Self::open_as(config, Version::V5).await {
+                    Ok(opened) => Ok(opened),
+                    Err(_) => Self::open_as(config, Version::V311).await,
+                }
+            }
+            Err(error) if error.may_be_the_version() => Self::open_as(config, Version::V311).await,
+            outcome => outcome,
         }
     }
 
@@ -69,7 +99,10 @@ impl Connection {
             unread: true,
             unflushed: false,
             stalled: None,
+            look: None,
+            ahead: 0,
             paused: false,
+            manners: None,
             write_deadline: config.deadlines.write,
             timer: Box::pin(sleep(Duration::ZERO)),
         };
@@ -77,7 +110,7 @@ impl Connection {
         match timeout(deadline, poll_fn(|cx| connection.poll_greet(cx))).await {
             Ok(Ok(established)) => Ok((connection, established)),
             Ok(Err(error)) => Err(closed_before_connack(error)),
-            Err(_) => Err(Error::Deadline { phase: "the broker's answer to CONNECT", deadline }),
+            Err(_) => Err(Error::Deadline { phase: CONNACK_PHASE, deadline }),
         }
     }
 
@@ -85,6 +118,9 @@ impl Connection {
         let now = Instant::now();
         self.poll_write(cx, now)?;
         loop {
+            if let Some(stranger) = hint::stranger(&self.input) {
+                return Poll::Ready(Err(stranger));
+            }
             if let Some(established) = self.session.greet(&mut self.input, now)? {
                 return Poll::Ready(Ok(established));
             }
@@ -103,7 +139,7 @@ impl Connection {
     }
 
     /// How many more publishes of QoS 1 and 2 fit the window: the smaller of `inflight` and the broker's Receive
-    /// Maximum, less those without an answer.
+    /// Maximum, less those without an answer; none while as many bytes are in flight as the link carries in a second or two.
     pub fn room(&self) -> usize {
         self.session.room()
     }
@@ -114,7 +150,26 @@ impl Connection {
     /// # Errors
     /// The message cannot be sent, and nothing was queued.
     pub fn publish(&mut self, publish: &Publish, token: u64) -> Result<(), Unsendable> {
-        self.session.publish(publish, token)
+        self.session.publish(publish, token)?;
+        if self.session.wants_to_measure() {
+            self.session.measure(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The answer to a ping may take so many times as long as usual.
+    pub fn be_patient(&mut self, times: u32) {
+        self.session.be_patient(times);
+    }
+
+    /// When something last came in.
+    pub fn last_heard(&self) -> Instant {
+        self.session.last_heard()
+    }
+
+    /// What the broker said that it should not have is told to `manners`.
+    pub fn mind(&mut self, manners: Arc<Manners>) {
+        self.manners = Some(manners);
     }
 
     /// Queues the PUBACK or PUBREC. MQTT wants them in arrival order.
@@ -158,6 +213,11 @@ impl Connection {
         let before = events.len();
         let turned = poll_fn(|cx| self.poll_turn(cx, events)).await;
         note(events.len() - before);
+        if let Some(odd) = self.session.take_odd()
+            && let Some(manners) = &self.manners
+        {
+            manners.note(odd);
+        }
         turned
     }
 
@@ -219,16 +279,46 @@ impl Connection {
 
     /// Ready when something may be due; an error when the write deadline has passed.
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<(), Error>> {
+        self.look_whether_it_moves(now);
         let stall_ends = self.stalled.map(|since| since + self.write_deadline);
         if stall_ends.is_some_and(|end| end <= now) {
             return Poll::Ready(Err(Error::Deadline { phase: "writing to the broker", deadline: self.write_deadline }));
         }
-        let Some(due) = [stall_ends, self.session.due()].into_iter().flatten().min() else { return Poll::Pending };
+        let Some(due) = [stall_ends, self.session.due(), self.look].into_iter().flatten().min() else { return Poll::Pending };
         let due = tokio::time::Instant::from_std(due);
         if self.timer.is_elapsed() || due < self.timer.deadline() {
             self.timer.as_mut().reset(due);
         }
         self.timer.as_mut().poll(cx).map(Ok)
+    }
+
+    /// While an answer to a ping or room in the socket is waited for: what the peer's TCP acknowledges shows that the link
+    /// lives, and both deadlines count from there.
+    fn look_whether_it_moves(&mut self, now: Instant) {
+        if self.stalled.is_none() && !self.session.is_asking() {
+            self.look = None;
+            return;
+        }
+        let is_first = self.look.is_none();
+        if self.look.is_some_and(|at| now < at) {
+            return;
+        }
+        self.look = Some(now + LOOK);
+        let acknowledged = self.link.acknowledged();
+        let unsent = self.link.queued() + self.session.output().len();
+        if is_first {
+            // What the next look compares with.
+            self.ahead = unsent;
+            return;
+        }
+        if acknowledged > 0 && self.ahead > 0 {
+            self.session.moved(now);
+        }
+        // Later pings say nothing: the kernel of a broker that has frozen takes them as well.
+        self.ahead = if unsent == 0 { 0 } else { self.ahead.saturating_sub(acknowledged) };
+        if acknowledged > 0 {
+            self.stalled = self.stalled.map(|_| now);
+        }
     }
 
     /// Writes until all is written or the socket takes no more; says whether it took something.
@@ -307,6 +397,17 @@ impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
     }
+}
+
+/// A password in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
+async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error> {
+    let file = config.login.as_ref().and_then(|login| login.password.as_ref()?.file().cloned());
+    let (Some(login), Some(file)) = (&config.login, file) else { return Ok(Cow::Borrowed(config)) };
+    let path = file.to_path_buf();
+    let read = tokio::task::spawn_blocking(move || Secret::read(&file)).await.map_err(|stopped| stopped.to_string());
+    let password = read.and_then(|read| read).map_err(|problem| Error::Password { path, problem })?;
+    let login = Login { user: login.user.clone(), password: Some(password) };
+    Ok(Cow::Owned(Config { login: Some(login), ..config.clone() }))
 }
 
 /// An end before CONNACK, however the system words it.

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
+/// What is waited for behind CONNECT.
+pub(super) const CONNACK_PHASE: &str = "the broker's answer to CONNECT";
+
 /// How a failure is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -14,6 +17,8 @@ pub enum Failure {
     Refused,
     /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
     Clock,
+    /// Nobody listens there, or no way leads there, and that was said at once: to ask again costs nothing.
+    NotThere,
     /// The network or the broker: try again with back-off.
     Passing,
 }
@@ -45,12 +50,32 @@ pub enum Error {
         /// The limit that was missed.
         deadline: Duration,
     },
+    /// The broker stood still: it answered no ping, and its side took none of our bytes.
+    #[error("the broker did not answer a ping within {deadline:?}{}", if *.unanswered {
+        ", nor any message on this connection: a link too thin for a large message looks the same, so the next one gets longer"
+    } else {
+        ""
+    })]
+    Silent {
+        /// The limit that was missed.
+        deadline: Duration,
+        /// Messages were under way, and the broker had answered to none on this connection.
+        unanswered: bool,
+    },
     /// A certificate or key file cannot be used.
     #[error("cannot use `{}`: {problem}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// The password cannot be read; it may be there in a moment, when it is being renewed.
+    #[error("cannot read the password in `{}`: {problem}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         problem: String,
     },
     /// TLS cannot be set up, or the handshake failed.
@@ -102,6 +127,18 @@ pub enum Error {
         /// Whether CONNECT was still unanswered.
         before_connack: bool,
     },
+    /// The broker closed instead of answering CONNECT.
+    #[error("the broker closed the connection instead of answering CONNECT: {hint}")]
+    TurnedAway {
+        /// What that may mean with these settings.
+        hint: String,
+    },
+    /// Who answers does not speak MQTT.
+    #[error("this is no MQTT broker: {what}")]
+    Stranger {
+        /// What it speaks, and what to do.
+        what: &'static str,
+    },
     /// The network failed.
     #[error("the connection broke")]
     Broken(#[source] io::Error),
@@ -119,15 +156,37 @@ impl Error {
         match self {
             Self::Tls { failure, .. } | Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
             Self::File { .. } | Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
+            Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
             Self::Lookup { .. }
             | Self::Dial { .. }
             | Self::Deadline { .. }
+            | Self::Silent { .. }
+            | Self::Password { .. }
+            | Self::TurnedAway { .. }
+            | Self::Stranger { .. }
             | Self::Closed { .. }
             | Self::Broken(_)
             | Self::Malformed(_)
             | Self::Protocol(_) => Failure::Passing,
         }
     }
+}
+
+impl Error {
+    /// Whether the broker's answer to a CONNECT of MQTT 5, or its silence, may be that of one which knows 3.1.1 only.
+    pub(super) fn may_be_the_version(&self) -> bool {
+        match self {
+            Self::Deadline { phase, .. } => *phase == CONNACK_PHASE,
+            Self::VersionRefused | Self::Malformed(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a dial was turned down, by the broker's machine or on the way: silence ends in a deadline instead.
+fn is_said_at_once(cause: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(cause.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// Why a message cannot be sent on this connection. Nothing was queued.

@@ -35,6 +35,10 @@ pub(super) struct Link {
     stream: Stream,
     /// Name for errors.
     server: String,
+    /// Bytes given to the socket since [`Link::acknowledged`] was last asked.
+    written: usize,
+    /// What lay in the socket then, not acknowledged by the peer.
+    queued: usize,
 }
 
 impl Link {
@@ -43,10 +47,10 @@ impl Link {
         let socket = connect(config).await?;
         let server = config.host.clone();
         match &config.tls {
-            None => Ok(Self { stream: Stream::Tcp(socket), server }),
+            None => Ok(Self { stream: Stream::Tcp(socket), server, written: 0, queued: 0 }),
             Some(tls) => {
                 let stream = Box::pin(secure(socket, tls, config)).await?;
-                Ok(Self { stream: Stream::Tls(stream), server })
+                Ok(Self { stream: Stream::Tls(stream), server, written: 0, queued: 0 })
             }
         }
     }
@@ -62,10 +66,31 @@ impl Link {
 
     /// Writes what the socket takes.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
+        };
+        if let Poll::Ready(Ok(count)) = written {
+            self.written = self.written.saturating_add(count);
         }
+        written
+    }
+
+    /// How many bytes of ours the peer's TCP has acknowledged since the last call; where the system does not say, none. What
+    /// TLS adds to our bytes is left out, so few may look like none.
+    pub(super) fn acknowledged(&mut self) -> usize {
+        let socket = match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        let before = self.queued.saturating_add(std::mem::take(&mut self.written));
+        self.queued = unacknowledged(socket).unwrap_or(before);
+        before.saturating_sub(self.queued)
+    }
+
+    /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
     }
 
     /// Writes what TLS holds back.
@@ -89,6 +114,23 @@ impl Link {
     pub(super) fn explain(&self, error: io::Error) -> Error {
         tls::explain(&self.server, &error, Now::read()).unwrap_or(Error::Broken(error))
     }
+}
+
+/// Bytes in the socket that the peer has not acknowledged.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no crate of ours wraps this request; it writes one number and nothing else")]
+fn unacknowledged(socket: &TcpStream) -> Option<usize> {
+    use rustix::ioctl::{Getter, ioctl};
+    /// SIOCOUTQ, by the name it has for terminals.
+    const REQUEST: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: on a TCP socket the request gives the size of its send queue as a C int (tcp(7)).
+    let queued = unsafe { ioctl(socket, Getter::<REQUEST, std::ffi::c_int>::new()) };
+    queued.ok().and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unacknowledged(_: &TcpStream) -> Option<usize> {
+    None
 }
 
 async fn connect(config: &Config) -> Result<TcpStream, Error> {
@@ -131,7 +173,7 @@ async fn secure(socket: TcpStream, tls: &Tls, config: &Config) -> Result<Box<Tls
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(tls::explain(server, &error, Now::read()).unwrap_or_else(|| Error::Tls {
             server: server.to_owned(),
-            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS"),
+            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS; if it does not, write mqtt:// in the URL"),
             failure: Failure::Passing,
         })),
         Err(_) => Err(Error::Deadline { phase: "the TLS handshake", deadline }),

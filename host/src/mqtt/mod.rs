@@ -12,8 +12,10 @@
 mod backoff;
 mod connection;
 mod error;
+mod hint;
 mod interface;
 mod link;
+mod manners;
 mod pause;
 mod reason;
 mod reconnect;
@@ -23,16 +25,19 @@ pub(crate) mod scripted;
 mod session;
 mod settings;
 mod tls;
+mod troubles;
 mod wire;
 
 pub use backoff::delay;
 pub use connection::Connection;
 pub use error::{Error, Failure, Unsendable};
+pub use manners::Manners;
 pub use pause::pause_under_load;
-pub use reconnect::{Notice, Reconnect, Retry, State, Stop};
+pub use reconnect::{Level, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
+pub use troubles::{Trouble, Troubles};
 
 use std::time::Duration;
 
@@ -161,6 +166,8 @@ pub enum Event {
     Subscribed {
         /// Filters it refused, and why.
         refused: Vec<(String, String)>,
+        /// Filters for which it sends with a lower level than was asked for.
+        lowered: Vec<(String, Qos)>,
     },
     /// The broker answered a [`Connection::unsubscribe`].
     Unsubscribed,
@@ -181,6 +188,10 @@ pub struct Established {
     pub retain_available: bool,
     /// Highest level the broker takes.
     pub maximum_qos: Qos,
+    /// How long the broker keeps our session without a connection, where it overrides what we asked for (MQTT 5).
+    pub session_expiry: Option<Duration>,
+    /// Whether the broker says for which subscription a copy of a message came.
+    pub subscription_ids: bool,
     /// The keep-alive that holds: the broker may override ours.
     pub keep_alive: Duration,
 }

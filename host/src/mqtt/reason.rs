@@ -2,6 +2,9 @@
 
 use super::Failure;
 
+/// Another client connected with our client id.
+pub(super) const TAKEN_OVER: u8 = 0x8E;
+
 /// One code: number, name as in the specification, what the operator can do about it.
 struct Reason {
     code: u8,

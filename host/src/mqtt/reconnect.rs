@@ -10,7 +10,8 @@
 //! ```
 //!
 //! It never gives up. Delays double up to the cap and start over once a connection has been stable; refused
-//! credentials or rights are tried again at the cap only, since somebody has to act first.
+//! credentials or rights are tried again at the cap only, since somebody has to act first. Where nobody listens, and that
+//! is said at once, asking again costs nobody anything: there a retry is never far off while the outage is young.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,13 @@ use super::{Backoff, Failure, delay};
 /// A connection that lasted this long was a good one: the next failure counts as the first. Longer than it takes
 /// a broker to let us in and throw us out again.
 pub const STABLE: Duration = Duration::from_secs(10);
+
+/// Longest delay after a dial that was turned down at once, in the first [`YOUNG`] of an outage: who restarts a broker
+/// expects his gateways soon.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// How long an outage is young.
+const YOUNG: Duration = Duration::from_secs(600);
 
 /// Failures in a row that call for the operator.
 pub const ALARM: u32 = 5;
@@ -68,7 +76,7 @@ impl State {
 
 /// How loudly a failure is to be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Level {
     /// It may pass by itself.
     Warn,
     /// The operator must act: refused, or `ALARM` failures in a row, then at each doubling of their number.
@@ -77,13 +85,24 @@ pub enum Notice {
     Quiet,
 }
 
+impl Level {
+    /// What is said in any case: at the level it has where it is not quiet.
+    pub fn aloud(self, is_alarming: bool) -> Self {
+        match self {
+            Self::Quiet if is_alarming => Self::Alarm,
+            Self::Quiet => Self::Warn,
+            loud => loud,
+        }
+    }
+}
+
 /// What follows a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Until the next attempt.
     pub after: Duration,
     /// How loudly to say so.
-    pub notice: Notice,
+    pub level: Level,
 }
 
 /// The machine.
@@ -92,13 +111,17 @@ pub struct Reconnect {
     backoff: Backoff,
     state: State,
     failures: u32,
+    /// Of these, those that cost somebody something: time, traffic, a look at credentials.
+    costly: u32,
+    /// Since when no connection has lasted.
+    since: Option<Instant>,
     online_since: Option<Instant>,
 }
 
 impl Reconnect {
     /// Waiting, with nothing behind it.
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, state: State::Waiting, failures: 0, online_since: None }
+        Self { backoff, state: State::Waiting, failures: 0, costly: 0, since: None, online_since: None }
     }
 
     /// Where it stands.
@@ -109,6 +132,11 @@ impl Reconnect {
     /// Failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Since when no connection has lasted; `None` before the first failure.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Whether so many attempts failed in a row, or one for good, that somebody should look.
@@ -143,17 +171,27 @@ impl Reconnect {
     /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
     pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
         let was_stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
-        self.failures = if was_stable { 1 } else { self.failures.saturating_add(1) };
+        if was_stable {
+            (self.failures, self.costly, self.since) = (0, 0, None);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.costly = self.costly.saturating_add(u32::from(failure != Failure::NotThere));
+        let age = now.saturating_duration_since(*self.since.get_or_insert(now));
         let refused = failure == Failure::Refused;
         self.state = if refused { State::Refused } else { State::Waiting };
-        let attempt = if refused { u32::MAX } else { self.failures - 1 };
-        let alarm = self.failures >= ALARM && self.failures.is_multiple_of(ALARM) && (self.failures / ALARM).is_power_of_two();
-        let notice = match (refused && self.failures < ALARM) || alarm {
-            true => Notice::Alarm,
-            false if self.failures < ALARM => Notice::Warn,
-            false => Notice::Quiet,
+        let (backoff, attempt) = match failure {
+            Failure::Refused => (self.backoff, u32::MAX),
+            Failure::NotThere if age < YOUNG => (self.backoff.capped(PROMPT), self.failures - 1),
+            Failure::NotThere => (self.backoff, self.failures - 1),
+            Failure::Passing | Failure::Clock => (self.backoff, self.costly - 1),
         };
-        Retry { after: delay(&self.backoff, attempt, random), notice }
+        let alarm = self.failures >= ALARM && self.failures.is_multiple_of(ALARM) && (self.failures / ALARM).is_power_of_two();
+        let level = match (refused && self.failures < ALARM) || alarm {
+            true => Level::Alarm,
+            false if self.failures < ALARM => Level::Warn,
+            false => Level::Quiet,
+        };
+        Retry { after: delay(&backoff, attempt, random), level }
     }
 }
 
@@ -189,9 +227,25 @@ mod tests {
         let mut machine = machine();
         machine.dial();
         let retry = machine.failed(Failure::Refused, Instant::now(), 1.0);
-        assert_eq!(retry, Retry { after: Duration::from_secs(60), notice: Notice::Alarm });
+        assert_eq!(retry, Retry { after: Duration::from_secs(60), level: Level::Alarm });
         assert_eq!(machine.state(), State::Refused);
         assert!(machine.is_alarming());
+    }
+
+    #[test]
+    fn a_dial_that_is_turned_down_at_once_is_repeated_soon_while_the_outage_is_young() {
+        let (mut machine, start) = (machine(), Instant::now());
+        let mut after = |failure, at: u64| {
+            machine.dial();
+            machine.failed(failure, start + Duration::from_secs(at), 1.0).after
+        };
+        for at in 0..599 {
+            assert!(after(Failure::NotThere, at) <= PROMPT, "after {at} s");
+        }
+        // What costs something backs off by its own count, however often it was turned down before.
+        assert_eq!(after(Failure::Passing, 599).as_secs_f64(), 1.2);
+        assert_eq!(after(Failure::Passing, 599).as_secs_f64(), 2.4);
+        assert_eq!(after(Failure::NotThere, 700).as_secs(), 60);
     }
 
     #[test]
@@ -200,7 +254,7 @@ mod tests {
         let alarms: Vec<_> = (1..=100)
             .filter(|_| {
                 machine.dial();
-                machine.failed(Failure::Passing, Instant::now(), 0.5).notice == Notice::Alarm
+                machine.failed(Failure::Passing, Instant::now(), 0.5).level == Level::Alarm
             })
             .collect();
         assert_eq!(alarms, [5, 10, 20, 40, 80]);
@@ -209,11 +263,11 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_happens_there_is_a_next_attempt_within_the_cap(
-            steps in proptest::collection::vec((0..4_u8, any::<bool>(), 0..30_u64, 0.0..1.0_f64), 1..60),
+            steps in proptest::collection::vec((0..4_u8, 0..3_u8, 0..30_u64, 0.0..1.0_f64), 1..60),
         ) {
             let (mut machine, mut now) = (machine(), Instant::now());
             let mut in_a_row = 0_u32;
-            for (depth, refused, seconds, random) in steps {
+            for (depth, kind, seconds, random) in steps {
                 machine.dial();
                 if depth > 0 {
                     machine.greeted();
@@ -224,7 +278,8 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 let stable = depth > 1 && Duration::from_secs(seconds) >= STABLE;
                 in_a_row = if stable { 1 } else { in_a_row + 1 };
-                let failure = if refused { Failure::Refused } else { Failure::Passing };
+                let failure = [Failure::Refused, Failure::Passing, Failure::NotThere][usize::from(kind)];
+                let refused = failure == Failure::Refused;
                 let retry = machine.failed(failure, now, random);
                 prop_assert!(retry.after <= Backoff::default().cap);
                 prop_assert!(!retry.after.is_zero());

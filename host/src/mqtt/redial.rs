@@ -9,8 +9,13 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 use tokio::sync::watch;
 
 use super::interface::Interfaces;
-use super::reconnect::{Notice, Reconnect, State, Stop};
-use super::{Config, Connection, Error, Established, Failure};
+use super::manners::Manners;
+use super::reconnect::{Level, Reconnect, State, Stop};
+use super::troubles::{Notice, Said, Trouble, Troubles};
+use super::{Config, Connection, Error, Established, Failure, reason};
+
+/// After so many connections in a row on which nothing was answered, an answer gets no longer time: 64 times as long.
+const MOST_PATIENCE: u32 = 6;
 
 /// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
 #[derive(Clone, Debug)]
@@ -20,6 +25,8 @@ pub struct LinkMetrics {
     alarm: IntGaugeVec,
     failures: IntCounterVec,
     reconnects: IntCounterVec,
+    strays: IntCounterVec,
+    troubles: Troubles,
 }
 
 impl LinkMetrics {
@@ -38,14 +45,21 @@ impl LinkMetrics {
             )?,
             failures: IntCounterVec::new(opts("failures_total", "Failed attempts and lost connections."), &[kind])?,
             reconnects: IntCounterVec::new(opts("reconnects_total", "Connections after the first one."), &[kind])?,
+            strays: IntCounterVec::new(opts("stray_answers_total", "Answers of the broker to nothing; ignored."), &[kind])?,
+            troubles: Troubles::default(),
         };
         for gauge in [&metrics.up, &metrics.state, &metrics.alarm] {
             registry.register(Box::new(gauge.clone()))?;
         }
-        for counter in [&metrics.failures, &metrics.reconnects] {
+        for counter in [&metrics.failures, &metrics.reconnects, &metrics.strays] {
             registry.register(Box::new(counter.clone()))?;
         }
         Ok(metrics)
+    }
+
+    /// What keeps connections from being in use.
+    pub fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// A part in the alarm of one connection's owner.
@@ -140,6 +154,11 @@ pub struct Redial {
     wait: Duration,
     stood_before: bool,
     interfaces: Interfaces,
+    manners: Arc<Manners>,
+    notice: Notice,
+    said: Said,
+    /// Connections in a row that ended in silence before anything was answered.
+    unanswered: u32,
 }
 
 impl Redial {
@@ -148,7 +167,20 @@ impl Redial {
         let machine = Reconnect::new(config.backoff);
         let mut gauges = metrics.of(&name);
         gauges.show(&machine);
-        Self { config, stage, name, machine, gauges, wait: Duration::ZERO, stood_before: false, interfaces: Interfaces::listen() }
+        Self {
+            manners: Arc::new(Manners::new(stage, Arc::clone(&name), metrics.strays.with_label_values(&[&*name]))),
+            notice: Notice::on(&metrics.troubles, Arc::clone(&name), config.client_id.clone()),
+            config,
+            stage,
+            name,
+            machine,
+            gauges,
+            wait: Duration::ZERO,
+            stood_before: false,
+            interfaces: Interfaces::listen(),
+            said: Said::default(),
+            unanswered: 0,
+        }
     }
 
     /// Whether so many attempts failed that somebody should look.
@@ -176,19 +208,22 @@ impl Redial {
             }
             self.machine.dial();
             self.gauges.show(&self.machine);
+            self.notice.trying();
             let opened = tokio::select! {
                 biased;
                 () = told_to_stop(stop) => return None,
                 opened = Box::pin(Connection::open(&self.config)) => opened,
             };
             match opened {
-                Ok(standing) => {
+                Ok((mut connection, established)) => {
                     self.machine.greeted();
                     self.gauges.show(&self.machine);
-                    return Some(standing);
+                    connection.mind(Arc::clone(&self.manners));
+                    connection.be_patient(1 << self.unanswered);
+                    return Some((connection, established));
                 }
                 Err(error) => {
-                    self.lost(error.kind(), &error);
+                    self.lost(&Ended::Link(error));
                     failed();
                 }
             }
@@ -210,14 +245,16 @@ impl Redial {
 
     /// The broker granted what is needed.
     pub fn online(&mut self, established: &Established) {
-        self.machine.online(Instant::now());
+        let now = Instant::now();
+        self.machine.online(now);
         self.gauges.show(&self.machine);
+        self.notice.online(now);
         if std::mem::replace(&mut self.stood_before, true) {
             self.gauges.reconnects.inc();
         }
         let Config { host, port, .. } = &self.config;
         tracing::info!(stage = self.stage, name = %self.name, broker = %format_args!("{host}:{port}"), protocol = ?established.protocol,
-            receive_maximum = established.receive_maximum, "online");
+            receive_maximum = established.receive_maximum, failures_before = self.machine.failures(), "online");
     }
 
     /// The connection in use was good for something: should it end, the next attempt comes as after a first failure.
@@ -229,26 +266,39 @@ impl Redial {
     pub fn left(&mut self) {
         self.machine = Reconnect::new(self.config.backoff);
         self.gauges.show(&self.machine);
+        self.notice.clear();
     }
 
     /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
-    pub fn lost(&mut self, failure: Failure, cause: &dyn StdError) {
-        let retry = self.machine.failed(failure, Instant::now(), fastrand::f64());
+    pub fn lost(&mut self, ended: &Ended) {
+        self.lost_as(ended.kind(), ended);
+    }
+
+    /// The same, where it is to be met otherwise than its kind says.
+    pub fn lost_as(&mut self, failure: Failure, ended: &Ended) {
+        let now = Instant::now();
+        let retry = self.machine.failed(failure, now, fastrand::f64());
         self.wait = retry.after;
+        self.unanswered = if ended.is_unanswered() { (self.unanswered + 1).min(MOST_PATIENCE) } else { 0 };
         self.gauges.failures.inc();
         self.gauges.show(&self.machine);
-        let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
-        let cause = Causes(cause);
-        match retry.notice {
-            Notice::Warn => {
-                tracing::warn!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
-            }
-            Notice::Alarm => {
-                tracing::error!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
-            }
-            Notice::Quiet => {
-                tracing::debug!(stage, %name, failures, retry_in = ?retry.after, %cause, "no connection to the broker")
-            }
+        let cause = Causes(ended).to_string();
+        self.notice.post(Trouble::new(cause.clone(), self.machine.since().unwrap_or(now), now + retry.after));
+        let level = if self.said.is_news(&cause, now) { retry.level.aloud(self.machine.is_alarming()) } else { retry.level };
+        if level != Level::Quiet {
+            self.said.note(&cause, now);
+        }
+        self.say(level, &cause, ended.client_may_be_twice());
+    }
+
+    fn say(&self, level: Level, cause: &str, client_may_be_twice: bool) {
+        let (stage, name, failures, retry_in) = (self.stage, &self.name, self.machine.failures(), self.wait);
+        // Only where it may be what to look at.
+        let client_id = client_may_be_twice.then_some(self.config.client_id.as_str());
+        match level {
+            Level::Warn => tracing::warn!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
+            Level::Alarm => tracing::error!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
+            Level::Quiet => tracing::debug!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
         }
     }
 }
@@ -267,6 +317,11 @@ pub enum Ended {
     /// The broker granted none of the subscriptions.
     #[error("the broker refused every subscription: check this client's rights")]
     NotAuthorised,
+    /// The broker takes no level above 0, so no message would ever be known to have arrived.
+    #[error(
+        "the broker takes QoS 0 only, where what is sent is lost without a word: nothing is sent; raise the broker's limit, or set `allow_qos0 = true` and count on losses"
+    )]
+    Level0Only,
     /// A stage lost receipts, so the broker must send again.
     #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
     Fault,
@@ -285,8 +340,22 @@ impl Ended {
     pub fn kind(&self) -> Failure {
         match self {
             Self::Link(error) => error.kind(),
-            Self::NotAuthorised => Failure::Refused,
+            Self::NotAuthorised | Self::Level0Only => Failure::Refused,
             Self::Fault | Self::Silent { .. } => Failure::Passing,
+        }
+    }
+
+    /// Whether messages were under way, and the broker had answered to none of them when the link stood still.
+    fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Link(Error::Silent { unanswered: true, .. }))
+    }
+
+    /// Whether another client of the same id would look like this.
+    fn client_may_be_twice(&self) -> bool {
+        match self {
+            Self::Link(Error::Closed { before_connack, .. }) => !before_connack,
+            Self::Link(Error::Disconnected { code, .. }) => *code == reason::TAKEN_OVER,
+            _ => false,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Packet {
 /// One connection, past CONNECT.
 pub(crate) struct Client {
     stream: TcpStream,
+    /// Answers SUBSCRIBE by itself.
+    grants: bool,
 }
 
 pub(crate) const CONNECT: u8 = 0x10;
@@ -60,7 +62,7 @@ impl Broker {
 
     /// The next connection that says CONNECT.
     pub(crate) async fn accept(&self) -> Client {
-        let mut client = Client { stream: self.listener.accept().await.unwrap().0 };
+        let mut client = Client { stream: self.listener.accept().await.unwrap().0, grants: false };
         assert_eq!(client.packet().await.unwrap().head, CONNECT);
         client
     }
@@ -72,18 +74,13 @@ impl Broker {
         client
     }
 
-    /// The next connection, let in and with its subscriptions granted.
+    /// The next connection, let in; whatever it subscribes to is granted, the first of it by now.
     pub(crate) async fn subscribed(&self, session_present: bool) -> Client {
         let mut client = self.greet(session_present).await;
         let request = client.packet().await.unwrap();
         assert_eq!(request.head, SUBSCRIBE);
-        let mut answer = vec![request.body[0], request.body[1], 0];
-        let mut filters = &request.body[3..];
-        while let Some((length, rest)) = filters.split_first_chunk::<2>() {
-            filters = &rest[usize::from(u16::from_be_bytes(*length)) + 1..];
-            answer.push(0);
-        }
-        client.send(0x90, &answer).await;
+        client.grant(&request.body).await;
+        client.grants = true;
         client
     }
 }
@@ -104,11 +101,24 @@ impl Client {
             }
             let mut body = vec![0; length];
             self.stream.read_exact(&mut body).await.ok()?;
-            if head != PINGREQ {
-                return Some(Packet { head, body });
+            match head {
+                PINGREQ => self.send(0xd0, &[]).await,
+                SUBSCRIBE if self.grants => self.grant(&body).await,
+                _ => return Some(Packet { head, body }),
             }
-            self.send(0xd0, &[]).await;
         }
+    }
+
+    /// SUBACK with the levels that were asked for.
+    async fn grant(&mut self, request: &[u8]) {
+        let mut answer = vec![request[0], request[1], 0];
+        let mut filters = &request[3 + usize::from(request[2])..];
+        while let Some((length, rest)) = filters.split_first_chunk::<2>() {
+            let (filter, behind) = rest.split_at(usize::from(u16::from_be_bytes(*length)) + 1);
+            answer.extend(filter.last().map(|options| options & 0b11));
+            filters = behind;
+        }
+        self.send(0x90, &answer).await;
     }
 
     /// The next publish: packet id (0 for QoS 0), topic and payload.

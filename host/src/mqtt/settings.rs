@@ -1,7 +1,9 @@
 //! What a connection needs to know; already checked (`config` does that).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +11,60 @@ use bytes::Bytes;
 
 use crate::message::Qos;
 
-/// Text that must not show: its `Debug` is `[hidden]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+/// Text that must not show: its `Debug` is `[hidden]`. Two that come from the same file are equal, whatever stood in it.
+#[derive(Clone)]
+pub struct Secret {
+    text: Arc<str>,
+    /// The file it comes from, which may hold another one tomorrow.
+    file: Option<Arc<Path>>,
+}
 
 impl Secret {
-    /// Wraps what was read from a file, a variable or a credential.
+    /// Largest file of a secret; a token has some kilobytes.
+    const MOST_BYTES: u64 = 64 << 10;
+
+    /// Wraps what was read from a variable.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), file: None }
+    }
+
+    /// Reads a file, or a credential; the end of its line does not belong to it.
+    ///
+    /// # Errors
+    /// In words: it cannot be read, is no file, is too large, or is empty.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let opened = File::open(file).map_err(|error| error.to_string())?;
+        if !opened.metadata().is_ok_and(|found| found.is_file()) {
+            return Err("it is not a file".to_owned());
+        }
+        let mut text = String::new();
+        let read = opened.take(Self::MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        match Self::line(&text) {
+            _ if read as u64 > Self::MOST_BYTES => Err("it is too large for a secret".to_owned()),
+            "" => Err("it is empty".to_owned()),
+            line => Ok(Self { text: line.into(), file: Some(file.into()) }),
+        }
+    }
+
+    /// What a secret is of the text that holds it: editors and `echo` end a line.
+    pub fn line(text: &str) -> &str {
+        text.trim_end_matches(['\n', '\r'])
+    }
+
+    /// The file it comes from.
+    pub(super) fn file(&self) -> Option<&Arc<Path>> {
+        self.file.as_ref()
     }
 
     /// The text itself, for the packet it belongs in.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        if self.file.is_some() { self.file == other.file } else { other.file.is_none() && self.text == other.text }
     }
 }
 
@@ -61,6 +104,8 @@ pub struct Tls {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Name to check the certificate against; `None`: the host of the URL.
     pub server_name: Option<String>,
+    /// Protocols offered in the handshake (ALPN), the most wanted first; empty: none.
+    pub alpn: Vec<String>,
 }
 
 /// Last will, left with the broker at connect.
@@ -109,6 +154,13 @@ pub struct Backoff {
     pub jitter: f64,
 }
 
+impl Backoff {
+    /// The same with no delay longer than `most`, unless its first one is.
+    pub(super) fn capped(self, most: Duration) -> Self {
+        Self { cap: self.cap.min(most.max(self.first)), ..self }
+    }
+}
+
 impl Default for Backoff {
     fn default() -> Self {
         Self { first: Duration::from_secs(1), cap: Duration::from_secs(60), jitter: 0.2 }
@@ -130,7 +182,7 @@ pub struct Config {
     pub clean_start: bool,
     /// Longest silence before a ping; the broker gives up at 1.5 times this.
     pub keep_alive: Duration,
-    /// How many unacknowledged QoS 1 and 2 messages the broker may send us.
+    /// How many unacknowledged QoS 1 and 2 messages the broker may send us; 65,535 is the protocol's own default.
     pub receive_maximum: u16,
     /// Our own limit on messages in flight to the broker; its Receive Maximum may lower it.
     pub inflight: u16,
@@ -173,6 +225,20 @@ pub(super) mod tests {
             deadlines: Deadlines::default(),
             backoff: Backoff::default(),
         }
+    }
+
+    #[test]
+    fn a_secret_in_a_file_ends_with_its_line_and_must_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Secret::read(&path).map(|secret| secret.reveal().to_owned())
+        };
+        assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
+        assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
+        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("too large"));
+        assert!(Secret::read(folder.path()).is_err() && Secret::read(&folder.path().join("none")).is_err());
     }
 
     #[test]

@@ -13,8 +13,15 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use super::{Error, Failure, Tls};
 use crate::clock::Now;
 
-/// Builds the client's side: own CA or the system's roots, ring as the provider, TLS 1.2 and 1.3. Reads files.
+/// Builds the client's side, with the protocols it offers. Reads files.
 pub(super) fn build(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
+    let mut config = build_plain(tls, server)?;
+    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Ok(config)
+}
+
+/// Own CA or the system's roots, ring as the provider, TLS 1.2 and 1.3. Reads files.
+fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
     let roots = match &tls.ca {
         Some(path) => own_roots(path)?,
         None => system_roots(server)?,
@@ -113,7 +120,9 @@ pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error
     let (problem, failure) = match error {
         rustls::Error::InvalidCertificate(why) => certificate_problem(why, now),
         rustls::Error::AlertReceived(alert) => alert_problem(*alert),
-        rustls::Error::InvalidMessage(_) => ("the other side does not speak TLS: check the port".to_owned(), Failure::Passing),
+        rustls::Error::InvalidMessage(_) => {
+            ("the other side does not speak TLS: check the port, or write mqtt:// in the URL".to_owned(), Failure::Passing)
+        }
         other => (other.to_string(), Failure::Passing),
     };
     Some(Error::Tls { server: server.to_owned(), problem, failure })

@@ -103,7 +103,10 @@ impl Recorder {
         let (desk, kept) = (Mutex::default(), Mutex::new(kept));
         let shared = Arc::new(Shared { desk, bell: Condvar::new(), idle: Condvar::new(), kept, header, bytes, missed });
         let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("recording".to_owned()).stack_size(256 << 10).spawn(move || own.run());
+        let thread = std::thread::Builder::new()
+            .name("recording".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || crate::thread::keep("recording", || own.run()));
         Ok(Self { shared, thread: Mutex::new(Some(thread.map_err(Error::Thread)?)) })
     }
 

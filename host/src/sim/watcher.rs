@@ -139,7 +139,7 @@ impl Watcher {
                     seen.tally.receive_foreign();
                     token.into_iter().for_each(|token| connection.acknowledge(token));
                 }
-                Event::Subscribed { refused } => {
+                Event::Subscribed { refused, .. } => {
                     if let Some((filter, why)) = refused.into_iter().next() {
                         return Err(Error::Subscription { broker: place(&self.broker), filter, why });
                     }

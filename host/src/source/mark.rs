@@ -1,14 +1,20 @@
-//! A mark on disk that a broker has a session of ours, and what that is subscribed to. Where it has none after a restart,
+//! A mark on disk that a broker has a session of ours, and what that is subscribed to: a line `=<level> <filter>` for what it
+//! has granted, `=- <filter>` for what it may have, or the bare filter, as earlier versions wrote it. Where it has none after a restart,
 //! it has forgotten us, and with us what it held for us; what it is subscribed to and nobody wants any more is taken back,
 //! else the broker would send and hold it for ever. Written when that changes, and never while messages pass.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::message::Qos;
 use crate::mqtt;
+
+/// Filters, each with the level that the broker has granted, if it has.
+pub(super) type Filters = BTreeMap<String, Option<Qos>>;
 
 /// The mark of one source. The default one ends with the process.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +23,7 @@ pub struct SessionMark {
     /// Whose session it is: the first line.
     owner: Arc<str>,
     /// Filters the session may have; `None` without a session.
-    filters: Arc<Mutex<Option<Vec<String>>>>,
+    filters: Arc<Mutex<Option<Filters>>>,
     /// Held by who writes the file.
     pen: Arc<Mutex<()>>,
 }
@@ -28,7 +34,7 @@ impl SessionMark {
         let path: PathBuf = data_dir.join("sessions").join(name);
         let owner = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
         let found = fs::read_to_string(&path).unwrap_or_default();
-        let filters = found.strip_prefix(&owner).map(|filters| filters.lines().map(str::to_owned).collect());
+        let filters = found.strip_prefix(&owner).map(|filters| filters.lines().map(read_line).collect());
         Self { path: Some(path.into()), owner: owner.into(), filters: Arc::new(Mutex::new(filters)), pen: Arc::default() }
     }
 
@@ -39,11 +45,16 @@ impl SessionMark {
 
     /// What that session may be subscribed to.
     pub(super) fn filters(&self) -> Vec<String> {
-        self.lock().clone().unwrap_or_default()
+        self.lock().iter().flatten().map(|(filter, _)| filter.clone()).collect()
+    }
+
+    /// What it has granted, and with which level.
+    pub(super) fn granted(&self) -> BTreeMap<String, Qos> {
+        self.lock().iter().flatten().filter_map(|(filter, level)| Some((filter.clone(), (*level)?))).collect()
     }
 
     /// It has one, which may be subscribed to `filters`. The disk is written in the background, if that is news.
-    pub(super) fn set(&self, filters: Vec<String>) {
+    pub(super) fn set(&self, filters: Filters) {
         if self.lock().as_ref() == Some(&filters) {
             return;
         }
@@ -53,7 +64,7 @@ impl SessionMark {
         tokio::task::spawn_blocking(move || {
             let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
             // Who comes last writes what is known last.
-            let lines: String = own.filters().iter().map(|filter| format!("{filter}\n")).collect();
+            let lines: String = own.lock().iter().flatten().map(write_line).collect();
             if let Err(error) = write(&path, &format!("{}{lines}", own.owner)) {
                 let path = path.display();
                 tracing::warn!(%path, %error, "no mark of our session is left: if the broker loses it while we are down, nobody is told");
@@ -61,9 +72,21 @@ impl SessionMark {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Filters>> {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read_line(line: &str) -> (String, Option<Qos>) {
+    let marked = line.strip_prefix('=').and_then(|rest| rest.split_once(' '));
+    marked.map_or_else(
+        || (line.to_owned(), None),
+        |(level, filter)| (filter.to_owned(), level.parse().ok().and_then(Qos::from_level)),
+    )
+}
+
+fn write_line((filter, level): (&String, &Option<Qos>)) -> String {
+    level.map_or_else(|| format!("=- {filter}\n"), |level| format!("={} {filter}\n", level as u8))
 }
 
 fn write(path: &Path, says: &str) -> io::Result<()> {
@@ -88,14 +111,19 @@ mod tests {
         let config = Broker::bind().await.config();
         let mark = || SessionMark::find(folder.path(), "field:priority", &config);
         assert!(!mark().is_set());
-        let filters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let filters = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Some(Qos::AtLeastOnce))).collect();
         let first = mark();
         first.set(filters(&["d/+", "e/#"]));
         first.set(filters(&["d/+"]));
-        while mark().filters() != filters(&["d/+"]) {
+        while mark().filters() != names(&["d/+"]) {
             tokio::task::yield_now().await;
         }
         assert!(mark().is_set());
+        assert_eq!(mark().granted().into_iter().collect::<Vec<_>>(), [("d/+".to_owned(), Qos::AtLeastOnce)]);
+        let lines = ["=1 d/+", "=- =1 x", "plain/#", "=1x"].map(read_line);
+        let read: Vec<_> = lines.iter().map(|(filter, level)| (&**filter, level.is_some())).collect();
+        assert_eq!(read, [("d/+", true), ("=1 x", false), ("plain/#", false), ("=1x", false)]);
         let other = mqtt::Config { client_id: "another".into(), ..config.clone() };
         assert!(!SessionMark::find(folder.path(), "field:priority", &other).is_set());
         assert!(!SessionMark::find(folder.path(), "field", &config).is_set());

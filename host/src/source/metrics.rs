@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::LinkMetrics;
+use crate::mqtt::{LinkMetrics, Troubles};
 
 const LABEL: &str = "source";
 
@@ -16,6 +16,9 @@ pub struct Metrics {
     dropped: IntCounterVec,
     too_long: IntCounterVec,
     malformed: IntCounterVec,
+    refused: IntGaugeVec,
+    lowered: IntGaugeVec,
+    session_cut: IntGaugeVec,
     faults: IntCounterVec,
     sessions_lost: IntCounterVec,
     messages: IntGaugeVec,
@@ -25,6 +28,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// What keeps connections from being in use.
+    pub fn troubles(&self) -> &Troubles {
+        self.link.troubles()
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -56,6 +64,12 @@ impl Metrics {
                 "tidegate_source_sessions_lost_total",
                 "Reconnects that found the broker without our session.",
             )?,
+            refused: gauge("tidegate_source_refused_filters", "Topic filters the broker refuses: their messages do not come.")?,
+            lowered: gauge("tidegate_source_lowered_filters", "Topic filters it serves with a lower level than was asked for.")?,
+            session_cut: gauge(
+                "tidegate_source_session_seconds",
+                "How long the broker keeps our session, where that is less than for ever; 0: for ever, or it does not say.",
+            )?,
             messages: gauge("tidegate_source_unsettled_messages", "Messages taken and not yet acknowledged.")?,
             messages_capacity: gauge(
                 "tidegate_source_unsettled_messages_capacity",
@@ -75,6 +89,9 @@ impl Metrics {
             dropped: self.dropped.with_label_values(&labels),
             too_long: self.too_long.with_label_values(&labels),
             malformed: self.malformed.with_label_values(&labels),
+            refused: self.refused.with_label_values(&labels),
+            lowered: self.lowered.with_label_values(&labels),
+            session_cut: self.session_cut.with_label_values(&labels),
             faults: self.faults.with_label_values(&labels),
             sessions_lost: self.sessions_lost.with_label_values(&labels),
             messages: self.messages.with_label_values(&labels),
@@ -94,6 +111,9 @@ pub(super) struct Meters {
     pub(super) dropped: IntCounter,
     pub(super) too_long: IntCounter,
     pub(super) malformed: IntCounter,
+    pub(super) refused: IntGauge,
+    pub(super) lowered: IntGauge,
+    pub(super) session_cut: IntGauge,
     pub(super) faults: IntCounter,
     pub(super) sessions_lost: IntCounter,
     pub(super) messages: IntGauge,

@@ -25,6 +25,8 @@
 //! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
 //! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
 
+mod copies;
+mod grants;
 mod index;
 mod mark;
 mod metrics;
@@ -43,7 +45,7 @@ use tokio::sync::watch;
 
 pub use mark::SessionMark;
 pub use metrics::Metrics;
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, overlap};
 pub use repeats::Dedup;
 
 use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
@@ -117,7 +119,7 @@ pub async fn run(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metri
     while let Some((connection, established)) = redial.connect(&mut stop).await {
         match source.serve(connection, &established, &mut redial, &mut stop).await {
             Ok(()) => break,
-            Err(ended) => redial.lost(ended.kind(), &ended),
+            Err(ended) => redial.lost(&ended),
         }
     }
     redial.left();

@@ -149,6 +149,28 @@ pub(super) fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
+/// Whether some topic matches both filters.
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (one, other) = (unshared(one), unshared(other));
+    if one.starts_with('$') != other.starts_with('$') {
+        return false;
+    }
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The filter without the group of a shared subscription.
+fn unshared(filter: &str) -> &str {
+    split_share(filter).map_or(filter, |(_, topic)| topic)
+}
+
 fn split_share(text: &str) -> Result<(Option<String>, &str), PatternError> {
     let Some(rest) = text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
         return Ok((None, text));
@@ -217,6 +239,21 @@ mod tests {
             ("$share/g/a/#", "$share/g/a/#", true),
         ] {
             assert_eq!(covers(outer, inner), expected, "{outer} over {inner}");
+        }
+    }
+
+    #[test]
+    fn filters_overlap_where_some_topic_matches_both() {
+        for (one, other, expected) in [
+            ("a/+/c", "a/b/+", true),
+            ("a/#", "+/b", true),
+            ("a/#", "a", true),
+            ("a/+", "b/+", false),
+            ("a/+", "a/+/c", false),
+            ("#", "$SYS/#", false),
+            ("$share/g/a/+", "a/b", true),
+        ] {
+            assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} and {other}");
         }
     }
 

@@ -1,22 +1,26 @@
 //! One connection's life: subscribe, take, acknowledge, leave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::metrics::{Meters, level};
-use super::pattern::covers;
+use super::grants::{needed, to_ask};
+use super::metrics::{Meters, level as gauge_level};
 use super::pressure::Pressure;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
-use super::{Config, Metrics, SessionMark};
+use super::{Config, Metrics, Pattern, SessionMark};
 use crate::message::{Mint, Outlet, Qos, Settled};
 use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased};
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
 const ASSUMED_WINDOW: u16 = 20;
+
+/// MQTT 5's word for a session that does not end.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Acknowledgements that leave at once; of a bulk the next ones leave after [`BREATH`]. A commit settles thousands, and a
 /// broker that is told so at once sends as many at once: it then works for tens of milliseconds, and so do we, while an alarm
@@ -36,6 +40,15 @@ pub(super) struct Source {
     mark: SessionMark,
     subscriptions: Vec<Subscription>,
     obsolete: Vec<String>,
+    /// What the broker has granted, and with which level.
+    granted: BTreeMap<String, Qos>,
+    protocol: Protocol,
+    /// The subscriptions of this connection are answered.
+    is_granted: bool,
+    /// What it refuses, or serves with a lower level; asked for again at the cap of the back-off.
+    refused: Vec<Subscription>,
+    asks_again: Option<Instant>,
+    ask_every: Duration,
     max_bytes: usize,
     receive_maximum: u16,
     grant_deadline: Duration,
@@ -57,10 +70,18 @@ impl Source {
     pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Self {
         let (settled, meters) = (Arc::new(Settled::default()), Arc::new(metrics.of(&config.name)));
         let borders = Borders { outlet: Arc::clone(&outlet), mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
-        meters.bytes_capacity.set(level(config.max_unsettled_bytes));
+        meters.bytes_capacity.set(gauge_level(config.max_unsettled_bytes));
+        let sorter = Sorter::new(&config, borders);
+        let cap = config.mqtt.backoff.cap;
         Self {
-            sorter: Sorter::new(&config, borders),
-            subscriptions: subscriptions(&config),
+            subscriptions: subscriptions(&config, &sorter),
+            sorter,
+            granted: BTreeMap::new(),
+            protocol: Protocol::V5,
+            is_granted: false,
+            refused: Vec::new(),
+            asks_again: None,
+            ask_every: cap,
             obsolete: obsolete(&config),
             name: config.name,
             mark: config.mark,
@@ -91,10 +112,13 @@ impl Source {
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), Ended> {
         self.begin(&mut connection, established, redial.stood_before());
-        if self.subscriptions.is_empty() {
+        let session = established.session_present.then_some(established.protocol);
+        let asked = to_ask(&self.subscriptions, &self.granted, session);
+        self.is_granted = asked.is_empty();
+        if self.is_granted {
             redial.online(established);
         } else {
-            connection.subscribe(&self.subscriptions);
+            connection.subscribe(&asked);
         }
         if !self.obsolete.is_empty() {
             // Behind what is wanted, which may cover it: nothing is missed in between.
@@ -123,23 +147,41 @@ impl Source {
         }
         self.sorter.reconnected();
         self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
-        self.meters.messages_capacity.set(level(self.window));
+        self.meters.messages_capacity.set(gauge_level(self.window));
         (self.reading, self.breathes_until) = (true, None);
         self.pressure = Pressure::new(Instant::now());
+        (self.asks_again, self.protocol) = (None, established.protocol);
         if (stood_before || self.mark.is_set()) && !established.session_present {
             self.meters.sessions_lost.inc();
             self.sorter.session_lost();
             tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
         }
+        self.granted = self.mark.granted();
         if !established.session_present {
             self.obsolete.clear();
+            self.granted.clear();
         }
+        self.told_of_session(established);
         self.set_mark();
     }
 
     fn set_mark(&self) {
-        let wanted = self.subscriptions.iter().map(|subscription| subscription.filter.clone());
-        self.mark.set(wanted.chain(self.obsolete.iter().cloned()).collect());
+        let wanted = self.subscriptions.iter().map(|subscription| &subscription.filter);
+        let level = |filter: &String| (filter.clone(), self.granted.get(filter).copied());
+        self.mark.set(wanted.chain(&self.obsolete).map(level).collect());
+    }
+
+    /// A session that ends while we are away takes what the broker held for us with it.
+    fn told_of_session(&self, established: &Established) {
+        let kept = established.session_expiry.filter(|kept| *kept < FOR_EVER);
+        let seconds = kept.map_or(0, |kept| i64::try_from(kept.as_secs()).unwrap_or(i64::MAX).max(1));
+        if seconds != self.meters.session_cut.get() && seconds > 0 {
+            tracing::warn!(
+                source = %self.name, seconds,
+                "the broker forgets us after so long without a connection, and what it holds for us; raise its limit for sessions",
+            );
+        }
+        self.meters.session_cut.set(seconds);
     }
 
     /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it
@@ -160,7 +202,6 @@ impl Source {
     ) -> Result<Stop, Ended> {
         let settled = Arc::clone(&self.settled);
         let mut events = Vec::new();
-        let mut granted = self.subscriptions.is_empty();
         let mut grant_deadline = std::pin::pin!(tokio::time::sleep(self.grant_deadline));
         loop {
             let mode = *stop.borrow_and_update();
@@ -174,18 +215,22 @@ impl Source {
             tokio::select! {
                 biased;
                 turned = connection.turn(&mut events) => {
-                    if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut granted, true) {
+                    if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut self.is_granted, true) {
                         redial.online(established);
                     }
                 }
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}
                 () = sleep_until(self.pressure.due(self.unsettled.messages())), if !self.is_pressed => {}
+                () = sleep_until(self.asks_again) => {
+                    self.asks_again = None;
+                    connection.subscribe(&self.refused);
+                }
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Stop::Now);
                 },
                 // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
-                () = &mut grant_deadline, if !granted && self.reading => {
+                () = &mut grant_deadline, if !self.is_granted && self.reading => {
                     let deadline = self.grant_deadline;
                     return Err(mqtt::Error::Deadline { phase: "the answer to SUBSCRIBE", deadline }.into());
                 }
@@ -219,8 +264,8 @@ impl Source {
         let mut granted = false;
         for event in events.drain(..) {
             match event {
-                Event::Subscribed { refused } => {
-                    self.subscribed(&refused)?;
+                Event::Subscribed { refused, lowered } => {
+                    self.subscribed(&refused, &lowered)?;
                     granted = true;
                 }
                 Event::Unsubscribed => {
@@ -237,10 +282,39 @@ impl Source {
         Ok(granted)
     }
 
-    fn subscribed(&self, refused: &[(String, String)]) -> Result<(), Ended> {
-        for (filter, why) in refused {
-            tracing::error!(source = %self.name, filter, why, "the broker refused a subscription: its messages will not come");
+    /// What was asked for is answered. What was refused is asked for again at the cap of the back-off: somebody may put it
+    /// right.
+    fn subscribed(&mut self, refused: &[(String, String)], lowered: &[(String, Qos)]) -> Result<(), Ended> {
+        let was_refused = |filter: &str| self.refused.iter().any(|before| before.filter == filter);
+        for (filter, why) in refused.iter().filter(|(filter, _)| !was_refused(filter)) {
+            tracing::error!(source = %self.name, filter, why, "the broker refuses a subscription: its messages do not come");
         }
+        for (filter, level) in lowered.iter().filter(|(filter, _)| !was_refused(filter)) {
+            let level = *level as u8;
+            tracing::warn!(
+                source = %self.name, filter, level,
+                "the broker serves a subscription with a lower level than was asked for: what is lost on its way is not sent again",
+            );
+        }
+        let is_refused = |filter: &str| refused.iter().any(|(found, _)| found == filter);
+        let level =
+            |wanted: &Subscription| lowered.iter().find(|(found, _)| *found == wanted.filter).map_or(wanted.qos, |low| low.1);
+        for wanted in &self.subscriptions {
+            if is_refused(&wanted.filter) {
+                self.granted.remove(&wanted.filter);
+            } else {
+                self.granted.insert(wanted.filter.clone(), level(wanted));
+            }
+        }
+        // Over 3.1.1 a level that is low comes with all retained messages again, each time.
+        let is_served = |wanted: &&Subscription| {
+            self.granted.get(&wanted.filter).is_some_and(|level| *level >= wanted.qos || self.protocol == Protocol::V311)
+        };
+        self.refused = self.subscriptions.iter().filter(|wanted| !is_served(wanted)).cloned().collect();
+        self.asks_again = (!self.refused.is_empty()).then(|| Instant::now() + self.ask_every);
+        self.meters.refused.set(gauge_level(refused.len()));
+        self.meters.lowered.set(gauge_level(lowered.len()));
+        self.set_mark();
         if !self.subscriptions.is_empty() && refused.len() >= self.subscriptions.len() {
             return Err(Ended::NotAuthorised);
         }
@@ -303,8 +377,8 @@ impl Source {
     }
 
     fn show(&self) {
-        self.meters.messages.set(level(self.unsettled.messages()));
-        self.meters.bytes.set(level(self.unsettled.bytes()));
+        self.meters.messages.set(gauge_level(self.unsettled.messages()));
+        self.meters.bytes.set(gauge_level(self.unsettled.bytes()));
     }
 }
 
@@ -315,25 +389,18 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// The filters of all routes, without those that another one covers: a broker may send a message once for each.
-fn subscriptions(config: &Config) -> Vec<Subscription> {
-    filters(config).into_iter().map(|filter| Subscription { filter, qos: config.qos, id: None }).collect()
+/// The filters of all routes, as far as they are needed.
+fn subscriptions(config: &Config, sorter: &Sorter) -> Vec<Subscription> {
+    let subscription = |pattern: &Pattern| {
+        let filter = pattern.filter();
+        let id = sorter.subscription_id(&filter);
+        Subscription { filter, qos: config.qos, id }
+    };
+    needed(config).into_iter().map(subscription).collect()
 }
 
 /// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
 fn obsolete(config: &Config) -> Vec<String> {
-    let wanted = filters(config);
+    let wanted: Vec<_> = needed(config).into_iter().map(Pattern::filter).collect();
     config.mark.filters().into_iter().filter(|filter| !wanted.contains(filter)).collect()
-}
-
-/// The filters of [`subscriptions`].
-fn filters(config: &Config) -> Vec<String> {
-    let filters: Vec<String> = config.routes.iter().map(|route| route.pattern.filter()).collect();
-    let is_needed = |(index, filter): &(usize, &String)| {
-        !filters
-            .iter()
-            .enumerate()
-            .any(|(other, outer)| other != *index && covers(outer, filter) && (other < *index || !covers(filter, outer)))
-    };
-    filters.iter().enumerate().filter(is_needed).map(|(_, filter)| filter.clone()).collect()
 }

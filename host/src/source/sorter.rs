@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::copies::Copies;
+use super::grants::needed;
 use super::index::Index;
 use super::metrics::Meters;
 use super::repeats::{Repeats, Seen};
@@ -89,6 +91,7 @@ pub(super) struct Sorter {
     candidates: Vec<usize>,
     /// Those with something in their batch.
     filled: Vec<usize>,
+    copies: Copies,
     outlet: Arc<dyn Outlet>,
     mint: Arc<Mint>,
     settled: Arc<Settled>,
@@ -126,6 +129,7 @@ impl Sorter {
         Self {
             flows,
             index,
+            copies: Copies::new(needed(config).into_iter()),
             candidates,
             filled,
             outlet,
@@ -137,6 +141,11 @@ impl Sorter {
             max_payload_bytes,
             waiting,
         }
+    }
+
+    /// What to subscribe to `filter` with, so that copies of one message are known.
+    pub(super) fn subscription_id(&self, filter: &str) -> Option<u32> {
+        self.copies.id(filter)
     }
 
     /// The broker has forgotten our session, and with it what it held for us.
@@ -155,6 +164,7 @@ impl Sorter {
 
     /// A new connection stands.
     pub(super) fn reconnected(&mut self) {
+        self.copies.reconnected();
         self.flows.iter_mut().filter_map(|flow| flow.repeats.as_mut()).for_each(Repeats::reconnected);
     }
 
@@ -186,7 +196,7 @@ impl Sorter {
         let mut ledger = Ledger { bytes: unsettled.bytes(), ..Ledger::default() };
         for event in events.extract_if(.., |event| is_message(event)) {
             match event {
-                Event::Publish { publish, token } => self.one(message(publish, id, now), None, token, &mut ledger),
+                Event::Publish { publish, token } => self.publish(publish, (id, now), token, &mut ledger),
                 Event::Oversize { head, bytes, token } => {
                     let detail = format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)");
                     self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
@@ -200,6 +210,18 @@ impl Sorter {
         }
         self.meters.received.inc_by(count as u64);
         self.hand_on(ledger, unsettled);
+    }
+
+    /// A message as it came; a copy of one that came for another subscription goes no further.
+    fn publish(&mut self, publish: Publish, (id, now): (MessageId, Now), token: Option<AckToken>, ledger: &mut Ledger) {
+        let of = publish.subscription;
+        let message = message(publish, id, now);
+        if self.copies.is_copy(of, message.topic_str(), &message.payload, now.uptime_us) {
+            self.meters.repeated.inc();
+            // Acknowledgements leave in order, so not before that of the first.
+            return ledger.enter(token, 0, 0, 0);
+        }
+        self.one(message, None, token, ledger);
     }
 
     fn one(&mut self, message: Message, fault: Option<(Reason, String)>, token: Option<AckToken>, ledger: &mut Ledger) {

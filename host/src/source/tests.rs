@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::{Ack, Config, Dedup, Metrics, Pattern, Route, run};
 use crate::message::{Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
-use crate::mqtt::Stop;
-use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC};
+use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
+use crate::mqtt::{self, Protocol, Stop};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;
@@ -54,6 +54,16 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
 
 /// The same, and `change` has a word in each route.
 async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize, change: impl Fn(&mut Route)) -> Bench {
+    bench_over(Protocol::V5, routes, qos, max_unsettled_bytes, change).await
+}
+
+async fn bench_over(
+    protocol: Protocol,
+    routes: &[(&str, Ack)],
+    qos: Qos,
+    max_unsettled_bytes: usize,
+    change: impl Fn(&mut Route),
+) -> Bench {
     let broker = Broker::bind().await;
     let (mut flows, mut table) = (Vec::new(), Vec::new());
     for (number, (pattern, ack)) in (0_u16..).zip(routes) {
@@ -72,7 +82,7 @@ async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize
     table.iter_mut().for_each(change);
     let config = Config {
         name: "field".into(),
-        mqtt: broker.config(),
+        mqtt: mqtt::Config { protocol, ..broker.config() },
         qos,
         routes: table,
         max_unsettled_bytes,
@@ -279,6 +289,87 @@ async fn a_message_with_a_field_that_mqtt_forbids_is_parked_with_its_bytes_and_t
         assert_eq!(client.acknowledged().await, (PUBACK, id));
     }
     assert_eq!(bench.metric("tidegate_source_malformed_messages_total"), 3.0);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn over_3_1_1_a_session_that_stands_is_not_subscribed_again() {
+    let mut bench = bench_over(Protocol::V311, &[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 1 << 20, |_| ()).await;
+    let mut client = bench.broker.accept().await;
+    client.send(0x20, &[0, 0]).await;
+    let request = client.packet().await.unwrap();
+    assert_eq!(request.head, SUBSCRIBE);
+    client.send(0x90, &[request.body[0], request.body[1], 1]).await;
+    client.send(0x32, b"\0\x04d/d7\0\x01x").await;
+    release(bench.next(0).await);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    drop(client);
+    let mut client = bench.broker.accept().await;
+    client.send(0x20, &[1, 0]).await;
+    // The broker would send what it retains again.
+    client.send(0x32, b"\0\x04d/d7\0\x02y").await;
+    release(bench.next(0).await);
+    assert_eq!(client.acknowledged().await, (PUBACK, 2), "and nothing was asked before");
+    assert_eq!(bench.metric("tidegate_source_up"), 1.0);
+    drop(client);
+    let mut client = bench.broker.accept().await;
+    client.send(0x20, &[0, 0]).await;
+    assert_eq!(client.packet().await.unwrap().head, SUBSCRIBE);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_or_lowers_is_shown_and_asked_for_again() {
+    let routes = [("a/{device}", Ack::Safe), ("b/{device}", Ack::Safe), ("c/{device}", Ack::Safe)];
+    let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;
+    let mut client = bench.broker.accept().await;
+    client.send(0x20, &[0, 0, 5, 0x11, 0, 0, 0, 60]).await;
+    let request = client.packet().await.unwrap();
+    client.send(0x90, &[request.body[0], request.body[1], 0, 1, 0x87, 0]).await;
+    // At the cap of the back-off.
+    let again = client.packet().await.unwrap();
+    assert_eq!((again.head, &again.body[3..]), (SUBSCRIBE, &b"\0\x03b/+\x19\0\x03c/+\x19"[..]));
+    let shown = |bench: &Bench| {
+        ["refused_filters", "lowered_filters", "session_seconds"].map(|name| bench.metric(&format!("tidegate_source_{name}")))
+    };
+    assert_eq!(shown(&bench), [1.0, 1.0, 60.0]);
+    client.send(0x90, &[again.body[0], again.body[1], 0, 1, 1]).await;
+    client.publish((1, 1), "b/d7", b"x").await;
+    release(bench.next(1).await);
+    assert_eq!(client.acknowledged().await, (PUBACK, 1));
+    assert_eq!(shown(&bench), [0.0, 0.0, 60.0]);
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
+async fn a_message_that_matches_two_subscriptions_is_delivered_once_to_each_flow() {
+    let routes = [("a/{device}/c", Ack::Safe), ("a/b/{kind}", Ack::Safe)];
+    let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;
+    let mut client = bench.broker.greet(false).await;
+    // Each has a packet of its own, with its identifier in four bytes.
+    let mut ids = Vec::new();
+    for filter in ["a/+/c", "a/b/+"] {
+        let request = client.packet().await.unwrap();
+        assert_eq!((request.head, request.body[2], request.body[3]), (SUBSCRIBE, 5, 11), "{filter}");
+        assert_eq!(&request.body[10..15], filter.as_bytes());
+        ids.push(request.body[4..8].to_vec());
+        client.send(0x90, &[request.body[0], request.body[1], 0, 1]).await;
+    }
+    let copy = |packet: u8, id: &[u8]| [b"\0\x05a/b/c\0".as_slice(), &[packet, 5, 11], id, b"x"].concat();
+    client.send(0x32, &copy(1, &ids[0])).await;
+    client.send(0x32, &copy(2, &ids[1])).await;
+    // The same again is another message.
+    client.send(0x32, &copy(3, &ids[1])).await;
+    client.send(0x32, &copy(4, &ids[0])).await;
+    for _ in 0..2 {
+        release(bench.next(0).await);
+        release(bench.next(1).await);
+    }
+    for id in 1..=4 {
+        assert_eq!(client.acknowledged().await, (PUBACK, id));
+    }
+    assert_eq!(bench.metric("tidegate_source_repeated_messages_total"), 2.0);
+    assert!(bench.flows.iter_mut().all(|flow| flow.try_recv().is_err()));
     bench.leave(Stop::Now).await;
 }
 

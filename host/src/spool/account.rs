@@ -97,6 +97,10 @@ pub struct Account {
     pub free_bytes: u64,
     /// Below so many free bytes nothing is spilled.
     pub reserve_bytes: u64,
+    /// Bytes of messages and dead letters in RAM, of all queues.
+    pub ram_bytes: u64,
+    /// So many of them at which lanes, and then sources, wait.
+    pub most_ram_bytes: u64,
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
@@ -159,6 +163,8 @@ impl Shared {
             condition: self.condition(now_us),
             free_bytes: standing.free,
             reserve_bytes: standing.reserve,
+            ram_bytes: self.ram.held() as u64,
+            most_ram_bytes: self.ram.most() as u64,
             damaged_store: locked(&self.set_aside).clone(),
             strangers: locked(&self.strangers).clone(),
         }

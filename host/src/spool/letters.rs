@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::ram::{Ram, Share};
 use super::settings::QueueConfig;
 use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Span};
 
@@ -194,7 +195,7 @@ pub(super) struct Pile {
     boot: u32,
     next: u64,
     waiting: VecDeque<Waiting>,
-    bytes: usize,
+    ram: Share,
     /// Letters of the commit under way, and their bytes.
     writing: (usize, usize),
     forgotten: Vec<LetterId>,
@@ -211,10 +212,10 @@ pub(super) struct Forgotten {
 }
 
 impl Pile {
-    /// An empty one of this boot.
-    pub(super) fn new(boot: u32) -> Self {
+    /// An empty one of this boot, on this account.
+    pub(super) fn new(boot: u32, ram: &Arc<Ram>) -> Self {
         let (waiting, forgotten) = (VecDeque::new(), Vec::new());
-        Self { boot, next: 1, waiting, bytes: 0, writing: (0, 0), forgotten, asked: 0, done: 0 }
+        Self { boot, next: 1, waiting, ram: Share::new(ram), writing: (0, 0), forgotten, asked: 0, done: 0 }
     }
 
     /// Takes letters out of the store with the next commit; [`Pile::has_forgotten`] the ticket when they are gone.
@@ -258,7 +259,7 @@ impl Pile {
     pub(super) fn push(&mut self, letter: DeadLetter, parked_us: u64, then: Then) {
         let id = LetterId { boot: self.boot, number: self.next };
         self.next += 1;
-        self.bytes += weight(&letter);
+        self.ram.add(weight(&letter));
         self.waiting.push_back(Waiting { id, letter, parked_us, then });
     }
 
@@ -278,7 +279,7 @@ impl Pile {
             bytes += size;
             taken.extend(self.waiting.pop_front());
         }
-        self.bytes -= bytes;
+        self.ram.sub(bytes);
         self.writing = (taken.len(), bytes);
         taken
     }
@@ -290,24 +291,25 @@ impl Pile {
 
     /// Letters that are not in the store yet, and their bytes.
     pub(super) fn on_the_way(&self) -> (u64, u64) {
-        ((self.waiting.len() + self.writing.0) as u64, (self.bytes + self.writing.1) as u64)
+        ((self.waiting.len() + self.writing.0) as u64, (self.ram.bytes() + self.writing.1) as u64)
     }
 
     /// A commit failed: they wait again, in front.
     pub(super) fn give_back(&mut self, taken: Vec<Waiting>) {
         self.writing = (0, 0);
         for waiting in taken.into_iter().rev() {
-            self.bytes += weight(&waiting.letter);
+            self.ram.add(weight(&waiting.letter));
             self.waiting.push_front(waiting);
         }
     }
 
     /// The store cannot write: drops the oldest letters nobody waits for until `most` bytes are left.
     pub(super) fn shed(&mut self, most: usize) -> u64 {
-        if self.bytes <= most {
+        if self.ram.bytes() <= most {
             return 0;
         }
-        let (mut bytes, mut dropped) = (self.bytes, 0);
+        let (before, mut dropped) = (self.ram.bytes(), 0);
+        let mut bytes = before;
         self.waiting.retain(|waiting| {
             let drop = bytes > most && matches!(waiting.then, Then::Release(None));
             if drop {
@@ -316,7 +318,7 @@ impl Pile {
             }
             !drop
         });
-        self.bytes = bytes;
+        self.ram.sub(before - bytes);
         dropped
     }
 }
@@ -527,7 +529,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_stays_due_until_its_commit_is_through() {
-        let mut pile = Pile::new(3);
+        let mut pile = Pile::new(3, &Arc::new(Ram::new(usize::MAX)));
         let ticket = pile.forget(&[LetterId { boot: 1, number: 1 }]);
         let taken = pile.take_forgotten();
         assert!(pile.is_due() && !pile.has_forgotten(ticket));
@@ -542,7 +544,7 @@ mod tests {
     fn the_pile_keeps_its_order_over_a_failed_commit_and_sheds_only_what_nobody_waits_for() {
         let burst = Burst::new(std::sync::Arc::new(Settled::default()), [1]);
         let letter = || waiting(Message::default(), Reason::Poison, false, String::new()).letter;
-        let mut pile = Pile::new(3);
+        let mut pile = Pile::new(3, &Arc::new(Ram::new(usize::MAX)));
         pile.push(letter(), 1, Then::Release(Some(burst.receipt(0))));
         for _ in 0..3 {
             pile.push(letter(), 1, Then::Release(None));

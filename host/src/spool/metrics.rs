@@ -41,6 +41,8 @@ struct Scrape {
     trouble: IntGaugeVec,
     free: IntGauge,
     reserve: IntGauge,
+    ram: IntGauge,
+    most_ram: IntGauge,
     card: IntCounter,
     card_day: IntGauge,
     card_ratio: Gauge,
@@ -123,6 +125,11 @@ impl Scrape {
             )?,
             free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
             reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
+            ram: IntGauge::new("tidegate_memory_messages_bytes", "Bytes of messages and dead letters in RAM, of all queues.")?,
+            most_ram: IntGauge::new(
+                "tidegate_memory_messages_limit_bytes",
+                "Bytes of messages and dead letters in RAM at which lanes, and then sources, wait.",
+            )?,
             card: IntCounter::new(
                 "tidegate_card_written_bytes_total",
                 "Bytes that this process has had written to storage, by the kernel's count.",
@@ -160,12 +167,14 @@ impl Scrape {
         }
         self.free.set(whole(account.free_bytes));
         self.reserve.set(whole(account.reserve_bytes));
+        self.ram.set(whole(account.ram_bytes));
+        self.most_ram.set(whole(account.most_ram_bytes));
         self.card.inc_by(account.card.process_bytes.unwrap_or(0).saturating_sub(self.card.get()));
         self.card_day.set(whole(account.card.day_bytes));
         self.card_ratio.set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
-    fn all(&self) -> [&dyn Collector; 14] {
+    fn all(&self) -> [&dyn Collector; 16] {
         [
             &self.messages,
             &self.bytes,
@@ -178,6 +187,8 @@ impl Scrape {
             &self.trouble,
             &self.free,
             &self.reserve,
+            &self.ram,
+            &self.most_ram,
             &self.card,
             &self.card_day,
             &self.card_ratio,

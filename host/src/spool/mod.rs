@@ -53,6 +53,7 @@ mod mirror;
 mod notes;
 mod outlet;
 mod queue;
+mod ram;
 mod ranges;
 mod room;
 mod seam;
@@ -100,7 +101,8 @@ impl Spool {
         let (shared, mut keeper) = Shared::open(config, metrics)?;
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let noting = Arc::clone(&shared);
-        let noting = thread("notes").spawn(move || noting.keep_noting()).map_err(Error::Thread)?;
+        let noting =
+            thread("notes").spawn(move || crate::thread::keep("notes", || noting.keep_noting())).map_err(Error::Thread)?;
         let store = move || {
             let ended = keeper.run();
             // The folder is locked until the keeper is dropped.

@@ -20,6 +20,7 @@ impl Outlet for Shared {
         let now_us = self.clock.now();
         let condition = self.condition(now_us);
         let cannot_write = condition != Condition::Well;
+        let most_in_ram = if cannot_write { self.most_in_ram() } else { usize::MAX };
         self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
@@ -37,15 +38,18 @@ impl Outlet for Shared {
                     queue.append(next.message, next.receipt, now_us);
                     count += 1;
                 }
-                if cannot_write {
-                    dropped = queue.shed(self.most_in_ram(), now_us);
+                let excess = self.ram.excess();
+                if cannot_write || excess > 0 {
+                    let most = most_in_ram.min(queue.ram_bytes().saturating_sub(excess));
+                    dropped = queue.shed(most, now_us);
                 }
                 queue.due(limits)
             };
             slot.appended.inc_by(count);
             if !dropped.is_empty() {
                 let config = &self.config.queues[usize::from(id.0)];
-                let mut sheet = Sheet::new(LossReason::SpoolFull, &config.uplink, &config.class);
+                let reason = if cannot_write { LossReason::SpoolFull } else { LossReason::MemoryFull };
+                let mut sheet = Sheet::new(reason, &config.uplink, &config.class);
                 dropped.iter().for_each(|(place, message)| sheet.add(*place, message));
                 self.note(sheet.into_entries());
             }
@@ -55,6 +59,10 @@ impl Outlet for Shared {
             }
             slot.link.ring();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.ram.is_full()
     }
 
     fn park(&self, letters: Vec<DeadLetter>) {

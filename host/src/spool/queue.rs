@@ -16,11 +16,13 @@ mod policy;
 mod spill;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 pub(super) use policy::Split;
 pub(super) use spill::Copied;
 
 use super::chunk::Extent;
+use super::ram::{Ram, Share};
 use super::ranges::Ranges;
 use super::settings::Policy;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored};
@@ -109,7 +111,7 @@ pub(super) struct Queue {
     disk_since_us: u64,
     disk_owed: u64,
     disk_bytes: u64,
-    ram_bytes: usize,
+    ram: Share,
     live: u64,
     unsettled: u64,
     pressed: bool,
@@ -152,7 +154,7 @@ impl Queue {
             disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
             disk_owed: stored.owed,
             disk_bytes: stored.bytes,
-            ram_bytes: 0,
+            ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
             live: 0,
             unsettled: 0,
             pressed: false,
@@ -165,6 +167,16 @@ impl Queue {
             rest_until_us: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// What it holds in RAM is of this account. For a queue that holds nothing yet.
+    pub(super) fn with_ram(self, ram: &Arc<Ram>) -> Self {
+        Self { ram: Share::new(ram), ..self }
+    }
+
+    /// Bytes it holds in RAM.
+    pub(super) fn ram_bytes(&self) -> usize {
+        self.ram.bytes()
     }
 
     /// The first place that is not accepted.
@@ -184,7 +196,7 @@ impl Queue {
 
     /// Takes a message.
     pub(super) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
-        self.ram_bytes += message.weight();
+        self.ram.add(message.weight());
         self.live += 1;
         self.tally.appended += 1;
         if let Some(receipt) = &receipt {
@@ -212,7 +224,7 @@ impl Queue {
 
     /// Whether what is in RAM cannot stay there: the head is full, or a source waits for it.
     pub(super) fn is_urgent(&self, head_bytes: usize) -> bool {
-        self.live > 0 && (self.ram_bytes >= head_bytes || (self.pressed && self.unsettled > 0))
+        self.live > 0 && (self.ram.bytes() >= head_bytes || (self.pressed && self.unsettled > 0))
     }
 
     /// The first owed place at or after `from` that may be fetched.
@@ -294,7 +306,7 @@ impl Queue {
         let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get_mut(index));
         let Some(held) = held else { return };
         if let Some(message) = held.message.take() {
-            self.ram_bytes -= message.weight();
+            self.ram.sub(message.weight());
             self.live -= 1;
         }
         if let Some(receipt) = held.receipt.take() {
@@ -351,7 +363,7 @@ impl Queue {
         Tally {
             in_ram: self.live,
             on_disk: self.disk_owed,
-            ram_bytes: self.ram_bytes as u64,
+            ram_bytes: self.ram.bytes() as u64,
             disk_bytes: self.disk_bytes,
             unsettled: self.unsettled,
             oldest_us,

@@ -94,6 +94,8 @@ pub struct Config {
     pub chunk_bytes: usize,
     /// sled's page cache.
     pub cache_bytes: u64,
+    /// Bytes that messages and dead letters may take in RAM, over all queues, before lanes wait.
+    pub memory_bytes: usize,
     /// Free bytes of the data folder's file system below which nothing is spilled; on a small one an eighth of it.
     pub reserve_bytes: u64,
     /// Dead letters kept; the oldest make room (counted).

@@ -17,6 +17,7 @@ use super::letters::{Kept, Pile};
 use super::link::{Link, links};
 use super::notes::Notes;
 use super::queue::{Limits, Mark, Queue};
+use super::ram::Ram;
 use super::room::{Condition, Room, Standing};
 use super::state::Checkpoints;
 use super::store::{Store, StoreError};
@@ -79,6 +80,8 @@ pub(super) struct Shared {
     pub(super) flows: Flows,
     pub(super) slots: Vec<Slot>,
     pub(super) links: Vec<Arc<Link>>,
+    /// What queues and pile hold in RAM.
+    pub(super) ram: Arc<Ram>,
     pub(super) pile: Mutex<Pile>,
     pub(super) letters: Mutex<Kept>,
     pub(super) checkpoints: Mutex<Checkpoints>,
@@ -141,7 +144,8 @@ impl Shared {
         metrics.faults.inc_by(u64::from(begin.went_back));
         let links = links(&config);
         let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
-        let slots = slots(&config, &links, &metrics, boot, begin.queues);
+        let ram = Arc::new(Ram::new(config.memory_bytes));
+        let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
         let (store, notes) = begin.store.unzip();
         let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
         let shared = Arc::new(Self {
@@ -149,7 +153,8 @@ impl Shared {
             flows: Flows::new(&config.flows),
             slots,
             links,
-            pile: Mutex::new(Pile::new(boot)),
+            pile: Mutex::new(Pile::new(boot, &ram)),
+            ram,
             letters: Mutex::new(begin.kept),
             checkpoints: Mutex::default(),
             evicted: AtomicU64::new(0),
@@ -381,13 +386,13 @@ pub(super) fn slots(
     config: &Config,
     links: &[Arc<Link>],
     metrics: &Metrics,
-    boot: u32,
+    (boot, ram): (u32, &Arc<Ram>),
     found: Vec<(Mark, Option<Extent>)>,
 ) -> Vec<Slot> {
     let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
         let labels = [&*queue.uplink, &*queue.class];
         Some(Slot {
-            queue: Mutex::new(Queue::new(boot, mark, first).with_fresh_first(queue.is_fresh_first)),
+            queue: Mutex::new(Queue::new(boot, mark, first).with_fresh_first(queue.is_fresh_first).with_ram(ram)),
             name: queue.name(),
             link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
             policy: queue.policy,

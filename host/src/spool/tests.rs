@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -45,6 +45,7 @@ pub(super) fn config(path: &Path) -> Config {
         head_bytes: 1 << 20,
         chunk_bytes: 400,
         cache_bytes: 1 << 20,
+        memory_bytes: usize::MAX,
         reserve_bytes: 0,
         dead_letters: 100,
         gap_topic: None,
@@ -262,17 +263,21 @@ fn a_place_is_never_used_twice() {
 #[test]
 fn an_idle_spool_and_one_whose_messages_are_accepted_in_time_write_nothing() {
     let folder = tempdir();
-    let spool = Spool::open(Config { spill_after: NEVER, commit_every: NEVER, ..config(folder.path()) }, metrics()).unwrap();
+    // A message may wait for ten seconds, and dozens of commits would have their turn while this one goes on.
+    let limits = Config { spill_after: Duration::from_secs(10), commit_every: Duration::from_millis(5), ..config(folder.path()) };
+    let spool = Spool::open(limits, metrics()).unwrap();
     let (outlet, backlog) = (spool.outlet(), spool.backlog("cloud"));
     backlog.link(true);
     let before = files(folder.path());
-    for number in 0..500 {
+    let (begun, mut number) = (Instant::now(), 0);
+    while number < 500 || begun.elapsed() < Duration::from_millis(200) {
         outlet.append(vec![Append { queue: QUEUE, message: message(number), receipt: None }]);
         let Fetch::Ready(list) = backlog.fetch(QUEUE, backlog.low(QUEUE), 9, 9_999) else { panic!("nothing to fetch") };
         backlog.accept(QUEUE, list[0].seq, list[0].seq.next());
+        number += 1;
     }
     assert_eq!(files(folder.path()), before);
-    assert_eq!((spool.account().commits, spool.account().queues[0].accepted), (0, 500));
+    assert_eq!((spool.account().commits, spool.account().queues[0].accepted), (0, number));
     drop(spool);
 }
 
@@ -457,6 +462,35 @@ fn while_the_store_cannot_write_ram_stays_bounded_and_what_has_a_receipt_stays()
     let left = bench.numbers();
     assert_eq!((left[0], left[left.len() - 1], left.len() as u64), (0, 499, queue.in_ram));
     assert_eq!(bench.shared.metrics.dropped.with_label_values(&["spool-full", "cloud", "telemetry"]).get(), queue.dropped);
+}
+
+#[test]
+fn all_queues_and_letters_share_what_memory_allows_and_over_it_what_nobody_waits_for_is_given_up() {
+    let folder = tempdir();
+    let mut bench = Bench::open(Config { memory_bytes: 20_000, ..config(folder.path()) });
+    let settled = Arc::new(Settled::default());
+    let mut bursts = Vec::new();
+    let mut number = 0;
+    while bench.shared.has_room() {
+        let burst = Burst::new(Arc::clone(&settled), [1, 1]);
+        bench.append(number, Some(burst.receipt(0)));
+        bench.shared.park(vec![letter(number, Some(burst.receipt(1)))]);
+        bursts.push(burst);
+        number += 1;
+    }
+    let with_receipts = bench.queue().in_ram;
+    assert!(with_receipts > 10 && bench.shared.account().ram_bytes >= 20_000);
+    for more in 0..50 {
+        bench.append(number + more, None);
+    }
+    assert_eq!((bench.queue().in_ram, bench.queue().dropped), (with_receipts, 50), "what has a receipt stays");
+    let dropped = bench.shared.metrics.dropped.with_label_values(&["memory-full", "cloud", "telemetry"]).get();
+    assert_eq!(dropped, 50);
+    let entries = bench.shared.ledger();
+    let told = entries.iter().filter(|entry| entry.reason == crate::message::LossReason::MemoryFull);
+    assert_eq!(told.map(|entry| entry.count).sum::<u64>(), 50);
+    assert!(bench.commit() && bench.shared.has_room() && bursts.iter().all(|burst| burst.all_settled()));
+    assert_eq!(bench.shared.account().ram_bytes, 0);
 }
 
 #[test]

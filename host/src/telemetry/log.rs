@@ -36,7 +36,8 @@ pub fn start(settings: Log, louder: i8, place: Place) {
     let others = if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { level.min(LevelFilter::WARN) };
     let filter = Targets::new().with_default(others).with_target("tidegate", level);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(place.colour);
+    // A line that cannot be written is lost, and ends nothing: saying so would go the same way.
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(place.colour).log_internal_errors(false);
     let started = match look(settings.format, place) {
         Look::Text => registry.with(lines.with_target(false)).try_init(),
         Look::TextWithoutTime => registry.with(lines.with_target(false).without_time()).try_init(),

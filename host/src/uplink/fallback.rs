@@ -1,11 +1,13 @@
 //! Another upstream that stands in while the first is away: who of the two drains the queues.
 //!
 //! ```text
-//!            3 s without a connection, or two failed attempts
+//!            3 s without a connection, two failed attempts, or 3 s of silence with messages under way
 //!  first ───────────────────────────────────────────────────────► stand-in
 //!        ◄───────────────────────────────────────────────────────
-//!            a connection stands: the stand-in finishes, and gives back
+//!            a connection stands, or is heard again: the stand-in finishes, and gives back
 //! ```
+//!
+//! A connection that has fallen silent is kept and watched meanwhile: it ends by its own deadlines, or is heard again.
 //!
 //! Only one of them has the queues at any time, so the account stays exact: what the one has not seen accepted, the other
 //! sends. Twice comes at most what was in flight when a connection ended.
@@ -20,7 +22,7 @@ use super::{Config, Error, Shared, drain};
 use crate::message::Backlog;
 use crate::mqtt::Stop;
 
-/// How long the first may be without a connection.
+/// How long the first may be without a connection, or silent with messages under way.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Failed attempts in a row that are as good as that.
@@ -71,6 +73,13 @@ impl Duty {
             .send_modify(|state| *state = State { standing: state.standing.saturating_sub(1), since: now, failed: 0, ..*state });
     }
 
+    /// That connection stands and is silent: as good as gone, at once.
+    fn faltered(&self, now: Instant) {
+        self.0.send_modify(|state| {
+            *state = State { standing: state.standing.saturating_sub(1), since: now, failed: PROBES, ..*state };
+        });
+    }
+
     /// An attempt of the first has failed.
     pub(super) fn failed(&self) {
         self.0.send_modify(|state| state.failed += u32::from(state.standing == 0));
@@ -107,6 +116,56 @@ impl Duty {
     /// Waits until the first has a connection.
     async fn back(&self) {
         let _ = self.0.subscribe().wait_for(|state| state.standing > 0).await;
+    }
+}
+
+/// One connection's part in the duty; nothing where there is no stand-in.
+#[derive(Debug)]
+pub(super) struct Post {
+    duty: Option<Arc<Duty>>,
+    /// It counts as standing.
+    stands: bool,
+    /// Since when upstream owes an answer.
+    owed_since: Option<Instant>,
+}
+
+impl Post {
+    pub(super) fn new(duty: Option<Arc<Duty>>) -> Self {
+        Self { duty, stands: false, owed_since: None }
+    }
+
+    /// The connection stands: waits until the stand-in has given back.
+    pub(super) async fn take(&mut self) {
+        let Some(duty) = &self.duty else { return };
+        self.stands = true;
+        self.owed_since = None;
+        duty.claim().await;
+    }
+
+    /// The connection is gone.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if let Some(duty) = self.duty.as_ref().filter(|_| self.stands) {
+            duty.lost(now);
+        }
+        self.stands = false;
+    }
+
+    /// The connection has fallen silent: the stand-in gets the queues.
+    pub(super) fn falter(&mut self, now: Instant) {
+        if let Some(duty) = self.duty.as_ref().filter(|_| self.stands) {
+            duty.faltered(now);
+        }
+        self.stands = false;
+    }
+
+    /// When the connection counts as silent, if nothing comes until then; `heard` is when something last came. Nothing is
+    /// cut early where nobody stands in: links pause.
+    pub(super) fn silent_at(&mut self, has_unanswered: bool, heard: Instant, now: Instant) -> Option<Instant> {
+        if self.duty.is_none() || !has_unanswered {
+            self.owed_since = None;
+            return None;
+        }
+        Some(heard.max(*self.owed_since.get_or_insert(now)) + PATIENCE)
     }
 }
 
@@ -180,6 +239,28 @@ mod tests {
         assert!(!duty.lend(start + PATIENCE * 9));
         duty.lost(start);
         assert!(!duty.lend(start) && duty.lend(start + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn silence_with_messages_under_way_lends_the_queues_at_once_and_only_where_somebody_stands_in() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!(Post::new(None).silent_at(true, start, start), None);
+        let duty = Arc::new(Duty::new(start));
+        let mut post = Post::new(Some(Arc::clone(&duty)));
+        post.take().await;
+        assert_eq!(post.silent_at(false, start, start + 60 * second), None);
+        // Counted from when something was asked, or heard.
+        assert_eq!(post.silent_at(true, start, start + 60 * second), Some(start + 63 * second));
+        assert_eq!(post.silent_at(true, start + 62 * second, start + 62 * second), Some(start + 65 * second));
+        assert!(!duty.lend(start + 65 * second));
+        post.falter(start + 65 * second);
+        assert!(duty.lend(start + 65 * second));
+        duty.give_back();
+        post.take().await;
+        assert!(!duty.lend(start + 99 * second));
+        post.falter(start + 99 * second);
+        post.leave(start + 99 * second);
+        assert!(duty.lend(start + 99 * second));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use prometheus::local::LocalHistogram;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::{Contribution, LinkMetrics};
+use crate::mqtt::{Contribution, LinkMetrics, Troubles};
 
 const LABEL: &str = "uplink";
 
@@ -20,12 +20,18 @@ pub struct Metrics {
     forwarded: IntCounterVec,
     refused: IntCounterVec,
     unanswered: IntCounterVec,
+    unacknowledged: IntCounterVec,
     delivery: HistogramVec,
     inflight: IntGaugeVec,
     inflight_capacity: IntGaugeVec,
 }
 
 impl Metrics {
+    /// What keeps connections from being in use.
+    pub fn troubles(&self) -> &Troubles {
+        self.link.troubles()
+    }
+
     /// Registers them.
     ///
     /// # Errors
@@ -56,6 +62,11 @@ impl Metrics {
                 "Messages in flight when a connection ended: each may arrive twice.",
                 &[LABEL],
             )?,
+            unacknowledged: counter(
+                "tidegate_uplink_unacknowledged_messages_total",
+                "Messages sent with QoS 0 although more is configured, since the broker takes no more (`allow_qos0`).",
+                &[LABEL],
+            )?,
             delivery,
             inflight: gauge("tidegate_uplink_inflight", "Messages sent and not yet accepted.")?,
             inflight_capacity: gauge("tidegate_uplink_inflight_capacity", "How many may be in flight.")?,
@@ -67,6 +78,7 @@ impl Metrics {
         Meters {
             refused: self.refused.with_label_values(&labels),
             unanswered: self.unanswered.with_label_values(&labels),
+            unacknowledged: self.unacknowledged.with_label_values(&labels),
             online: self.delivery.with_label_values(&[uplink, "online"]).local(),
             backlog: self.delivery.with_label_values(&[uplink, "backlog"]).local(),
             inflight: Contribution::to(self.inflight.with_label_values(&labels)),
@@ -85,6 +97,7 @@ impl Metrics {
 pub(super) struct Meters {
     pub(super) refused: IntCounter,
     pub(super) unanswered: IntCounter,
+    pub(super) unacknowledged: IntCounter,
     /// Flushed once a turn: observing is then an addition.
     pub(super) online: LocalHistogram,
     pub(super) backlog: LocalHistogram,

@@ -15,7 +15,9 @@
 //!   (`judge`). What it refuses for good, ends connections over, or never answers goes to the dead letters, once it was
 //!   seen to take others; what it refuses for now waits apart, with those of its key behind it. Where it takes nothing,
 //!   nothing is parked, and only probes go out. Nothing is parked that the dead letters have no room for.
-//! - While it is away its fallback, if it has one, drains its queues in its stead; never both at once.
+//! - While it is away, or silent with messages under way, its fallback, if it has one, drains its queues in its stead; never
+//!   both at once.
+//! - Where the config asks for QoS 1 or 2 and the broker takes 0 only, nothing is sent, unless that is allowed; then counted.
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
 mod apart;
@@ -29,6 +31,7 @@ mod pull;
 mod rate;
 mod send;
 mod serve;
+mod stall;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -102,6 +105,8 @@ pub struct Config {
     pub mqtt: mqtt::Config,
     /// Level of what is published.
     pub qos: Qos,
+    /// A broker that takes nothing above level 0 gets messages all the same, none of which is known to have arrived.
+    pub allows_level_0: bool,
     /// Its queues.
     pub drains: Vec<Drain>,
     /// Largest publish; what the broker announces may lower it.
@@ -166,26 +171,27 @@ async fn drain(
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
-    let duty = shared.duty.as_deref();
+    let failed = || shared.duty.iter().for_each(|duty| duty.failed());
     let mut redial = Redial::new(config.mqtt, "uplink", config.name, &shared.metrics.link);
-    while let Some((connection, established)) = redial.connect_or(&mut stop, || duty.iter().for_each(|duty| duty.failed())).await
-    {
+    while let Some((connection, established)) = redial.connect_or(&mut stop, failed).await {
+        if let Some(unfit) = uplink.unfit(&established) {
+            connection.close().await;
+            redial.lost(&unfit);
+            failed();
+            continue;
+        }
         let shaky = redial.is_alarming();
         redial.online(&established);
-        if let Some(duty) = duty {
-            duty.claim().await;
-        }
+        uplink.post.take().await;
         let served = uplink.serve(connection, &established, shaky, &mut stop).await;
-        if let Some(duty) = duty {
-            duty.lost(Instant::now());
-        }
+        uplink.post.leave(Instant::now());
         match served {
             Ok(()) => break,
             Err(Parting::Lost(ended)) => {
                 if uplink.judge.is_worth_it() {
                     redial.worked();
                 }
-                redial.lost(uplink.failure(&ended), &ended);
+                redial.lost_as(uplink.failure(&ended), &ended);
             }
             Err(Parting::Broken(error)) => {
                 redial.left();

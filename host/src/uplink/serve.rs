@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 
 use super::apart::COMPARISON;
 use super::dress::{Dress, IdForm, Pack};
+use super::fallback::Post;
 use super::judge::Judge;
 use super::metrics::{Meters, level};
 use super::pull::{Part, Path, Pull, Way, split};
@@ -74,7 +75,10 @@ pub(super) struct Uplink {
     forwarded: Vec<IntCounter>,
     pub(super) meters: Meters,
     /// The level of each way, as configured.
-    wanted: Vec<Qos>,
+    pub(super) wanted: Vec<Qos>,
+    /// A broker that takes nothing above level 0 gets that.
+    pub(super) allows_level_0: bool,
+    pub(super) post: Post,
     form: Form,
     pub(super) is_packing: bool,
     pub(super) max_packet_bytes: usize,
@@ -126,6 +130,8 @@ impl Uplink {
             meters: metrics.of(&config.name),
             levels: wanted.clone(),
             wanted,
+            allows_level_0: config.allows_level_0,
+            post: Post::new(shared.duty.clone()),
             form: config.form,
             is_packing: config.form.pack != Pack::Raw,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
@@ -153,15 +159,18 @@ impl Uplink {
         if let Err(Parting::Lost(ended)) = &ended {
             self.ended(ended);
         }
-        self.meters.unanswered.inc_by(self.in_flight() as u64);
-        for pull in &mut self.pulls {
-            pull.rewind();
-        }
-        self.meters.inflight.set(0);
+        self.release();
         if !matches!(ended, Ok(Stop::Now) | Err(Parting::Lost(Ended::Link(_)))) {
             connection.close().await;
         }
         ended.map(|_| ())
+    }
+
+    /// What is under way is owed again.
+    pub(super) fn release(&mut self) {
+        self.meters.unanswered.inc_by(self.in_flight() as u64);
+        self.pulls.iter_mut().for_each(Pull::rewind);
+        self.meters.inflight.set(0);
     }
 
     fn begin(&mut self, established: &Established) {
@@ -230,12 +239,17 @@ impl Uplink {
             if overdue.is_some_and(|at| at <= Instant::now()) {
                 return Err(Parting::Lost(self.unanswered()));
             }
+            let silent_at = self.silent_at(connection).filter(|_| mode == Stop::Run);
+            if silent_at.is_some_and(|at| at <= Instant::now()) {
+                self.stand_by(connection, stop).await?;
+                continue;
+            }
             let (open, due) = match stand {
                 Stand::Dry(at) => (self.has_room(connection), at),
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [retry_at, due, overdue].into_iter().flatten().min();
+            let wake_at = [retry_at, due, overdue, silent_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -293,7 +307,11 @@ impl Uplink {
                 if self.levels[index] != Qos::AtMostOnce {
                     continue;
                 }
-                for number in self.pulls[index].waiting() {
+                let sent = self.pulls[index].waiting();
+                if self.wanted[index] > Qos::AtMostOnce {
+                    self.meters.unacknowledged.inc_by(sent.end - sent.start);
+                }
+                for number in sent {
                     self.arrived(index, number, now);
                 }
             }

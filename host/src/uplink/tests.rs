@@ -183,6 +183,7 @@ async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnc
         fallback: None,
         mqtt,
         qos,
+        allows_level_0: false,
         drains: drains.map(drain).collect(),
         max_packet_bytes: 1_000,
         rate: Rate::default(),
@@ -582,7 +583,7 @@ async fn what_is_refused_beyond_the_room_of_the_dead_letters_stays_in_its_queue(
     list.room.store(0, std::sync::atomic::Ordering::Relaxed);
     let bench = bench(list, Qos::AtLeastOnce, 10).await;
     let mut client = bench.broker.greet(false).await;
-    let is_refused = |payload: &[u8]| payload[0] % 5 != 0;
+    let is_refused = |payload: &[u8]| !payload[0].is_multiple_of(5);
     for _ in 0..100 {
         let (id, _, payload) = client.published().await;
         client.answer(id, if is_refused(&payload) { 0x87 } else { 0 }).await;
@@ -778,6 +779,78 @@ async fn each_class_has_its_own_level_and_what_has_none_to_wait_for_passes_a_ful
         let (id, ..) = client.published().await;
         client.answer(id, 0).await;
     }
+    bench.list.settled(0).await;
+    bench.leave().await;
+}
+
+/// CONNACK with these properties.
+async fn greet_with(broker: &Broker, properties: &[u8]) -> Client {
+    let mut client = broker.accept().await;
+    let length = u8::try_from(properties.len()).unwrap();
+    client.send(0x20, &[&[0, 0, length][..], properties].concat()).await;
+    client
+}
+
+#[tokio::test]
+async fn where_the_broker_takes_level_0_only_nothing_is_sent_unless_that_is_allowed_and_then_it_is_counted() {
+    const LEVEL_0_ONLY: [u8; 2] = [0x24, 0];
+    let list = List::new(1);
+    list.owe(0, 0..3);
+    let held = bench(Arc::clone(&list), Qos::AtLeastOnce, 100).await;
+    for _ in 0..2 {
+        let mut client = greet_with(&held.broker, &LEVEL_0_ONLY).await;
+        assert_eq!(client.packet().await.map(|packet| packet.head), Some(DISCONNECT));
+    }
+    assert!(held.counter("tidegate_uplink_failures_total") >= 1.0);
+    let mut client = held.broker.greet(false).await;
+    assert_eq!(next(&mut client, 3).await.1, [0, 1, 2]);
+    held.leave().await;
+    let allowed = bench_with(list, Qos::AtLeastOnce, 100, |config| config.allows_level_0 = true).await;
+    let mut client = greet_with(&allowed.broker, &LEVEL_0_ONLY).await;
+    assert_eq!(next(&mut client, 3).await, (vec![0; 3], vec![0, 1, 2]));
+    allowed.list.settled(0).await;
+    assert_eq!(allowed.counter("tidegate_uplink_unacknowledged_messages_total"), 3.0);
+    allowed.leave().await;
+}
+
+#[tokio::test]
+async fn level_2_goes_out_as_1_where_the_broker_takes_no_more() {
+    let list = List::new(1);
+    list.owe(0, 0..1);
+    let bench = bench(list, Qos::ExactlyOnce, 100).await;
+    let mut client = greet_with(&bench.broker, &[0x24, 1]).await;
+    let (ids, _) = next(&mut client, 1).await;
+    client.answer(ids[0], 0).await;
+    bench.list.settled(0).await;
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_when_it_is_heard() {
+    let list = List::new(1);
+    list.owe(0, 0..3);
+    let backup = Broker::bind().await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 100, |config| {
+        let mqtt = crate::mqtt::Config { clean_start: true, ..backup.config() };
+        config.fallback = Some(Box::new(Config { name: "cloud:fallback".into(), mqtt, ..config.clone() }));
+    })
+    .await;
+    let mut first = bench.broker.greet(false).await;
+    let (ids, _) = next(&mut first, 3).await;
+    let mut second = backup.greet(false).await;
+    let (others, payloads) = next(&mut second, 3).await;
+    assert_eq!(payloads, [0, 1, 2]);
+    for id in others {
+        second.answer(id, 0).await;
+    }
+    bench.list.settled(0).await;
+    // The same connection, which was kept.
+    first.answer(ids[0], 0).await;
+    assert_eq!(second.packet().await.map(|packet| packet.head), Some(DISCONNECT));
+    bench.list.owe(0, 3..4);
+    let (ids, payloads) = next(&mut first, 1).await;
+    assert_eq!(payloads, [3]);
+    first.answer(ids[0], 0).await;
     bench.list.settled(0).await;
     bench.leave().await;
 }

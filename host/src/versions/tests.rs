@@ -55,6 +55,24 @@ fn the_newest_instruction_wins() {
 }
 
 #[test]
+fn what_a_start_changes_of_many_plugins_is_written_once_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (versions, written) = (Versions::open(folder.path()), version("a"));
+    versions.together(|| {
+        for number in 0..600 {
+            let plugin = format!("p{number}");
+            let spot = Spot { flow: FLOW, plugin: &plugin, written: &written };
+            versions.started(spot, &written, Some(code("a")), Start::Decided);
+        }
+        assert!(Versions::look(folder.path()).unwrap().is_empty(), "nothing is written meanwhile");
+        assert!(versions.entry(FLOW, "p0").is_some(), "and all is shown");
+    });
+    let kept = Versions::look(folder.path()).unwrap();
+    assert_eq!((kept.len(), &*kept[0].plugin, &*kept[599].plugin), (600, "p0", "p599"), "of more plugins than a few hundred");
+    assert!(versions.component(&written.digest).is_some());
+}
+
+#[test]
 fn what_was_refused_does_not_run_after_a_restart() {
     for rolled_back in [true, false] {
         let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,7 @@ pub fn open(path: &Path, vault: Vault) -> Spool {
         head_bytes: 8 << 20,
         chunk_bytes: 64 << 10,
         cache_bytes: 8 << 20,
+        memory_bytes: usize::MAX,
         reserve_bytes: 64 << 20,
         dead_letters: 100,
         gap_topic: None,

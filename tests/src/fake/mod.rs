@@ -1,11 +1,14 @@
 //! Brokers that a real one would never be, or not when a test needs it.
 //!
 //! - [`FakeBroker`] plays the same [`Step`]s with whoever dials: for what comes before the first message.
+//! - [`FieldBroker`] sends, with a window of its own, and what no broker should: for the device side.
 //! - [`PickyBroker`] meets each publish by [`Rule`], and keeps account: for an upstream.
 
+mod field;
 pub mod packet;
 mod picky;
 
+pub use field::FieldBroker;
 pub use packet::{CONNACK_V5, CONNACK_V311, take_frame};
 pub use picky::{Deed, Noted, PickyBroker, Rule, Terms, Which};
 

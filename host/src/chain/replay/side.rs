@@ -14,6 +14,7 @@ use crate::chain::live::Live;
 use crate::chain::metrics::Metrics;
 use crate::chain::outbox::{Ends, Item, Outbox};
 use crate::chain::settings::{Config, OnError};
+use crate::chain::spread::Most;
 use crate::chain::stage::{Broken, Stage};
 use crate::chain::version::Version;
 use crate::chain::{Error, start};
@@ -57,7 +58,7 @@ impl Side {
             if config.on_error == OnError::Hold {
                 config.on_error = OnError::Park;
             }
-            Guard::new(&config, plugin, lane, Arc::default())
+            Guard::new(&config, (plugin, lane), false, Arc::default())
         };
         let stage =
             |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(version, engine, lane, player.begins_us) {
@@ -84,7 +85,7 @@ impl Side {
             uptime_us: u64::MAX,
             queues: player.queues.clone(),
             items: Vec::new(),
-            outbox: Outbox::new(Arc::clone(&config.name), Arc::new(Mint::new(0)), template, false),
+            outbox: Outbox::new(Arc::clone(&config.name), Arc::new(Mint::new(0)), template, false, Most::of(&config.plugins)),
             ends: Ends::default(),
             ticked: Ends::default(),
             digest: ring::digest::Context::new(&ring::digest::SHA256),

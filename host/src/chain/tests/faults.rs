@@ -174,3 +174,50 @@ fn a_dead_letter_goes_on_from_the_plugin_it_stopped_at_or_from_the_first() {
     assert_eq!(seen, ["a 1", "b 2", "c 1 3"]);
     assert_eq!(rig.letters().len(), 1);
 }
+
+#[test]
+fn what_comes_of_one_message_is_bounded_over_all_plugins() {
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![plugin("first", ""), plugin("second", "")]) });
+    let left = rig.round(&[("d1", "a"), ("d1", "more"), ("d2", "b"), ("d1", "two")]);
+    let payloads: Vec<_> = left.into_iter().map(|(.., payload)| payload).collect();
+    assert_eq!(payloads, ["a 1 1", "b 1 1", "0 2", "1 3"]);
+    let letters = rig.letters();
+    let (message, reason, detail, plugin) = &letters[0];
+    assert_eq!((letters.len(), payload(message).as_str(), *reason), (1, "more", Reason::Poison));
+    assert_eq!(plugin.as_deref(), Some("first"), "that is where it is tried again");
+    assert!(detail.contains("more than 4096 messages"), "{detail}");
+    assert_eq!((rig.fate("parked"), rig.fate("forwarded"), rig.settled.faults()), (1.0, 3.0, 0));
+}
+
+#[test]
+fn a_save_that_goes_on_for_ever_ends_and_messages_go_on() {
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![plugin("probe", "endless-save")]) });
+    let burst: Vec<_> = (0..5_000).map(|_| ("d1", "x")).collect();
+    rig.settle(&rig.send(&burst));
+    assert_eq!(rig.payloads("d1", &["y"]), ["y 5001"]);
+    assert!(rig.errors(FaultKind::State) >= 1.0);
+    let change = Change { settings: Some(&serde_json::Value::String("endless-save by-ten".to_owned())), ..Change::default() };
+    let refused = rig.chain.swap(0, change, &|_| {}).unwrap_err();
+    assert!(refused.why.contains("`save` takes longer than 2s of processor time"), "{refused}");
+}
+
+#[test]
+fn what_was_run_again_after_a_fault_is_not_run_again_after_the_next() {
+    let rig = Rig::new(Config { lanes: 1, batch_messages: 1, ..config(vec![plugin("probe", "")]) });
+    rig.settle(&rig.send(&[("d1", "x"); 50]));
+    assert_eq!(rig.payloads("d1", &["trap", "trap", "runs"]), ["1"]);
+    assert_eq!(rig.payloads("d1", &["y"]), ["y 51"]);
+}
+
+#[test]
+fn whoever_stops_keeps_his_time_whatever_a_lane_does() {
+    let limits = Limits { call_time: Duration::from_secs(8), ..limits() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, ..plugin("probe", "") }]) });
+    let burst = rig.send(&[("d1", "spin")]);
+    rig.send(&[("d1", "a")]);
+    let begun = Instant::now();
+    rig.chain.stop(Duration::from_millis(50));
+    drop(rig);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(!burst.all_settled());
+}

@@ -199,3 +199,94 @@ fn what_a_component_is_is_told_without_running_a_flow() {
     assert_eq!((setup.ports, setup.tick_every), (vec!["alarms".to_owned()], Some(Duration::from_millis(1))));
     assert!(found.memory_bytes > Some(0) && found.digest.len() == 64);
 }
+
+/// One lane whose devices are judged, with a breaker that opens early.
+fn judged(plugins: Vec<PluginConfig>) -> Rig {
+    let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
+    let breaker = BreakerConfig { after: 3, retry: Duration::from_secs(3_600), ..BreakerConfig::default() };
+    let plugins = plugins.into_iter().map(|plugin| PluginConfig { breaker, ..plugin }).collect();
+    Rig::new(Config { lanes: 1, quarantine, ..config(plugins) })
+}
+
+#[test]
+fn the_device_of_the_input_is_accused_and_not_the_one_that_a_plugin_names() {
+    let rig = judged(vec![plugin("first", ""), plugin("second", "")]);
+    (0..4).for_each(|_| run(&rig, "rogue", &["pose"]));
+    assert_eq!(rig.payloads("d1", &["a"]), ["a 1 1"], "`d1` is named by what `rogue` sends");
+    assert_eq!(rig.payloads("rogue", &["b"]), Vec::<String>::new());
+    assert_eq!(rig.letters().last().unwrap().1, Reason::Quarantined);
+}
+
+#[test]
+fn one_devices_burst_of_poison_parks_no_reading_of_others() {
+    for is_first in [false, true] {
+        let rig = judged(vec![plugin("probe", "")]);
+        if !is_first {
+            run(&rig, "d1", &["a"]);
+        }
+        let bad = (0..30).map(|_| ("rogue".to_owned(), "trap"));
+        let good = (0..30).map(|number| (format!("d{}", number % 10), "good"));
+        let all: Vec<_> = bad.chain(good).collect();
+        let all: Vec<_> = all.iter().map(|(key, payload)| (key.as_str(), *payload)).collect();
+        assert_eq!((rig.round(&all).len(), state(&rig)), (30, BreakerState::Closed), "{is_first}");
+        assert!(rig.errors(FaultKind::Trap) < 30.0, "{}", rig.errors(FaultKind::Trap));
+        (0..2).for_each(|_| run(&rig, "rogue", &["trap"]));
+        run(&rig, "rogue", &["good"]);
+        assert_eq!(rig.letters().last().unwrap().1, Reason::Quarantined, "{is_first}");
+    }
+}
+
+#[test]
+fn a_bad_payload_under_ever_new_names_costs_itself() {
+    let rig = judged(vec![plugin("probe", "")]);
+    let mut forwarded = 0;
+    for round in 0..40 {
+        let (one, other) = (format!("new{round}"), format!("newer{round}"));
+        let honest = ["h1", "h2", "h3", "h4"][round % 4];
+        forwarded += rig.round(&[(&one, "trap"), (honest, "good"), (&other, "trap")]).len();
+    }
+    assert_eq!((forwarded, rig.letters().len(), state(&rig)), (40, 80, BreakerState::Closed));
+}
+
+#[test]
+fn while_a_breaker_is_open_those_that_are_served_well_go_on() {
+    let rig = judged(vec![plugin("probe", "trap-on-odd")]);
+    let all: Vec<_> = KEYS.iter().map(|key| (*key, "even")).collect();
+    assert_eq!(rig.round(&all).len(), 9);
+    run(&rig, "d1", &["odd"]);
+    run(&rig, "d2", &["odd"]);
+    // Half of all at least, with the nine good ones.
+    (0..7).for_each(|number| run(&rig, KEYS[2 + number], &["odd"]));
+    assert_eq!(state(&rig), BreakerState::Open);
+    assert_eq!(rig.payloads("stranger", &["even"]).len(), 1);
+    assert_eq!(rig.payloads("d1", &["even"]).len(), 0, "it failed on its last one");
+    assert_eq!(rig.payloads("stranger", &["even"]).len(), 1);
+}
+
+#[test]
+fn a_tick_that_keeps_failing_opens_the_breaker_and_costs_no_message() {
+    let breaker = BreakerConfig { after: 3, retry: Duration::from_secs(3_600), ..BreakerConfig::default() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { breaker, ..plugin("probe", "tick trap-tick") }]) });
+    wait_for(|| state(&rig) == BreakerState::Open);
+    let mut expected = 0;
+    for _ in 0..50 {
+        expected += 1;
+        assert_eq!(rig.payloads("d1", &["a"]), [format!("a {expected}")]);
+    }
+    assert_eq!((rig.errors(FaultKind::Trap), rig.letters().len()), (3.0, 0), "no tick is tried before the pause is over");
+}
+
+#[test]
+fn names_and_lines_are_the_plugins_over_all_of_its_instances() {
+    let limits = Limits { log_lines_per_second: 0, ..limits() };
+    let breaker = BreakerConfig { after: 1_000, ..BreakerConfig::default() };
+    let rig = Rig::new(Config { lanes: 1, ..config(vec![PluginConfig { limits, breaker, ..plugin("probe", "") }]) });
+    for round in 0..40 {
+        run(&rig, "d1", &[format!("name:n{round}").as_str(), "trap"]);
+    }
+    let families = rig.registry.gather();
+    let own = families.iter().find(|family| family.name() == "tidegate_plugin_counter_total").unwrap();
+    assert_eq!(own.get_metric().len(), 32);
+    assert!(rig.metric("tidegate_plugin_metric_updates_refused_total", &[]) >= 8.0);
+    assert!(rig.metric("tidegate_plugin_log_lines_dropped_total", &[]) >= 40.0);
+}

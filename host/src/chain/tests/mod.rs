@@ -2,6 +2,7 @@
 
 mod faults;
 mod guard;
+mod hostile;
 mod replay;
 mod run;
 mod state;
@@ -61,6 +62,7 @@ fn engine() -> &'static Engine {
 /// Takes everything and settles it at once.
 #[derive(Default)]
 struct Collector {
+    is_full: std::sync::atomic::AtomicBool,
     seen: Mutex<Seen>,
     changed: Condvar,
 }
@@ -91,6 +93,10 @@ impl Outlet for Collector {
             receipt.into_iter().for_each(Receipt::release);
         }
         self.changed.notify_all();
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_full.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn lose(&self, mut losses: Vec<Loss>) {

@@ -230,3 +230,20 @@ fn many_flows_share_few_workers_and_their_code() {
     let made: f64 = rigs.iter().map(|rig| rig.metric("tidegate_plugin_code_total", &[("origin", "compiled")])).sum();
     assert!(made <= 1.0, "compiled {made} times");
 }
+
+#[test]
+fn while_there_is_no_room_lanes_take_nothing_and_a_stop_does_not_wait_for_it() {
+    let fill = |rig: &Rig, is_full| rig.outlet.is_full.store(is_full, std::sync::atomic::Ordering::Relaxed);
+    let rig = Rig::of("");
+    fill(&rig, true);
+    let burst = rig.send(&KEYS.map(|key| (key, "a")));
+    // The lanes have had turns since.
+    assert!(rig.chain.copies(0).is_ok());
+    assert_eq!((rig.seen().appends.len(), rig.metric("tidegate_chain_waiting_messages", &[])), (0, KEYS.len() as f64));
+    fill(&rig, false);
+    rig.settle(&burst);
+    fill(&rig, true);
+    drop(rig.send(&KEYS.map(|key| (key, "b"))));
+    rig.chain.stop(PATIENCE);
+    assert_eq!((rig.seen().appends.len(), rig.settled.faults()), (KEYS.len(), 1), "the broker sends the others again");
+}

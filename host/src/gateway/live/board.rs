@@ -66,7 +66,9 @@ impl Board {
         if let Some(other) = place.and_then(|place| current.clone().find(|change| change.place == Some(place))) {
             return Err(other.title.clone());
         }
-        let lines = current.next().map(|first| Line::Waits { behind: first.title.clone() }).into_iter().collect();
+        // Other flows' changes hold nothing up.
+        let first = place.and_then(|wanted| current.find(|change| change.place.is_some_and(|place| place.flow == wanted.flow)));
+        let lines = first.map(|first| Line::Waits { behind: first.title.clone() }).into_iter().collect();
         state.last += 1;
         let id = state.last;
         state.changes.push_back(Change { id, title, place, lines, has_begun: false, has_ended: false });
@@ -157,8 +159,10 @@ mod tests {
         let board = Board::default();
         let first = board.open("the first".to_owned(), Some(RULE)).unwrap();
         assert_eq!(board.open("the second".to_owned(), Some(RULE)), Err("the first".to_owned()));
-        let other = board.open("another plugin".to_owned(), Some(Place { flow: 1, plugin: 1 })).unwrap();
+        let other = board.open("another plugin".to_owned(), Some(Place { flow: 0, plugin: 0 })).unwrap();
         assert_eq!(board.page(other, 0).unwrap().lines, [line("the first")]);
+        let elsewhere = board.open("another flow".to_owned(), Some(Place { flow: 1, plugin: 1 })).unwrap();
+        assert_eq!(board.page(elsewhere, 0).unwrap().lines, []);
         assert_eq!((board.of(RULE), board.under_way()), (Some(first), vec![]));
         board.begin(first, RULE);
         assert_eq!(board.under_way(), [RULE]);

@@ -1,16 +1,23 @@
-//! The one thread that changes plugins.
+//! The one thread that takes orders for changes, one after the other. Changes of flows it makes itself; one of a plugin has
+//! a thread of its own (`job.rs`), since its probation may take a minute or an hour. Of each flow one plugin is changed at a
+//! time: what else is wanted of it waits, and nothing of other flows does.
 
 mod back;
 mod change;
 mod flows;
+mod job;
 mod reload;
 
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use super::order::{Line, Name, Outcome, Rollback, Swap};
+use super::order::{Line, Name, Rollback, Swap};
 use super::{Desk, Parts, Place};
 use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
 use crate::gateway::inlets::Inlets;
@@ -19,6 +26,7 @@ use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::Who;
 use crate::versions::{Entry, Spot, Start, Version};
+use job::{After, Bench, InPlace, InVain, Job};
 use reload::{watch, watched};
 
 /// What the thread is asked to do.
@@ -33,8 +41,21 @@ pub(in crate::gateway) enum Request {
     Rollback { id: u64, order: Rollback, who: Who },
     /// A plugin keeps failing.
     Opened { flow: usize, opened: Opened },
+    /// A change of a plugin has ended; what the config says of it from now on, if that is another.
+    Ended { place: Place, adopted: Option<Box<PluginConfig>> },
     /// The gateway stops.
     Stop,
+}
+
+impl Request {
+    /// The number under which it is followed.
+    fn id(&self) -> Option<u64> {
+        match self {
+            Self::Swap { id, .. } | Self::Rollback { id, .. } => Some(*id),
+            Self::Reload { id, .. } => *id,
+            Self::Changed { .. } | Self::Opened { .. } | Self::Ended { .. } | Self::Stop => None,
+        }
+    }
 }
 
 /// What a candidate's signature has to say.
@@ -61,11 +82,26 @@ struct Candidate {
     admission: Admission,
 }
 
-/// A change that has its turn.
-struct Turn<'a> {
-    id: u64,
-    place: Place,
-    who: &'a Who,
+/// A change of a plugin that is wanted, and begins when no other of its flow is under way.
+enum Wanted {
+    /// What an operator has, or the config's.
+    Swap { id: u64, order: Swap, component: Option<Vec<u8>>, who: Who },
+    /// An earlier version.
+    Rollback { id: u64, order: Rollback, who: Who },
+    /// An earlier version, since the running one keeps failing.
+    FailOver { flow: usize, opened: Opened },
+    /// What nobody waits for.
+    ByItself { place: Place, who: Who, candidate: Candidate },
+    /// What the config says now.
+    Setting { place: Place, who: Who, config: Box<PluginConfig>, reload: Option<Arc<InPlace>> },
+}
+
+/// A flow of which a plugin is being changed.
+struct Busy {
+    /// What the config is to say of the plugin, where that is why.
+    adopting: Option<(usize, Box<PluginConfig>)>,
+    waiting: VecDeque<Wanted>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What is known of a plugin when its turn begins.
@@ -91,8 +127,11 @@ pub(super) struct Driver {
     written: Vec<Vec<Version>>,
     watched: Vec<PathBuf>,
     watch: Watch,
-    /// Digests of what failed and of an earlier version that did not help.
-    in_vain: Vec<(String, String)>,
+    in_vain: InVain,
+    /// By the numbers of their flows.
+    busy: HashMap<usize, Busy>,
+    /// Names of flows whose change waits for that of one of their plugins.
+    deferred: BTreeSet<String>,
 }
 
 impl Driver {
@@ -101,34 +140,148 @@ impl Driver {
         let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
-        Ok(Self { parts, inlets, desk, written, watched, watch, in_vain: Vec::new() })
+        let (in_vain, busy, deferred) = (InVain::default(), HashMap::new(), BTreeSet::new());
+        Ok(Self { parts, inlets, desk, written, watched, watch, in_vain, busy, deferred })
     }
 
+    /// Until the gateway stops. What crashes costs the order at hand, and is said.
     pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
-        self.catch_up();
+        self.guarded(None, Self::catch_up);
         while let Ok(request) = waiting.recv() {
-            if self.desk.board.is_stopping() {
-                return;
+            if self.desk.board.is_stopping() || matches!(request, Request::Stop) {
+                break;
             }
-            match request {
-                Request::Changed { path, .. } if path == self.parts.origin.path => self.reload(None, &Who::Config),
-                Request::Changed { path, content } => self.replace(&path, &content),
-                Request::Reload { id, who } => self.reload(id, &who),
-                Request::Swap { id, order, component, who } => {
-                    if let Some(place) = self.still_there(id, &order.plugin) {
-                        self.swap(&Turn { id, place, who: &who }, order, component);
-                    }
-                    self.desk.board.end(id);
-                }
-                Request::Rollback { id, order, who } => {
-                    if let Some(place) = self.still_there(id, &order.plugin) {
-                        self.roll_back(&Turn { id, place, who: &who }, order.to.as_deref());
-                    }
-                    self.desk.board.end(id);
-                }
-                Request::Opened { flow, opened } => self.fail_over(flow, &opened),
-                Request::Stop => return,
+            let id = request.id();
+            self.guarded(id, |driver| driver.obey(request));
+        }
+        for busy in std::mem::take(&mut self.busy).into_values() {
+            busy.waiting.into_iter().for_each(|wanted| self.drop_wanted(&wanted));
+            // What panicked there has said so.
+            busy.thread.map(JoinHandle::join);
+        }
+    }
+
+    fn guarded(&mut self, id: Option<u64>, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!(
+                "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
+            );
+            id.into_iter().for_each(|id| self.desk.board.end(id));
+        }
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Changed { path, .. } if path == self.parts.origin.path => self.reload(None, &Who::Config),
+            Request::Changed { path, content } => self.replace(&path, &content),
+            Request::Reload { id, who } => self.reload(id, &who),
+            Request::Swap { id, order, component, who } => self.want(Wanted::Swap { id, order, component, who }),
+            Request::Rollback { id, order, who } => self.want(Wanted::Rollback { id, order, who }),
+            Request::Opened { flow, opened } => self.want(Wanted::FailOver { flow, opened }),
+            Request::Ended { place, adopted } => self.ended(place, adopted),
+            Request::Stop => {}
+        }
+    }
+
+    /// Begins a change, or has it wait for the one of its flow that is under way.
+    fn want(&mut self, wanted: Wanted) {
+        let flow = match &wanted {
+            Wanted::Swap { order, .. } => self.desk.place(&order.plugin).ok().map(|place| place.flow),
+            Wanted::Rollback { order, .. } => self.desk.place(&order.plugin).ok().map(|place| place.flow),
+            Wanted::FailOver { flow, .. } => Some(*flow),
+            Wanted::ByItself { place, .. } | Wanted::Setting { place, .. } => Some(place.flow),
+        };
+        let Some(busy) = flow.and_then(|flow| self.busy.get_mut(&flow)) else { return self.begin(wanted) };
+        if busy.waiting.len() < super::WAITING {
+            busy.waiting.push_back(wanted);
+        } else {
+            tracing::warn!("more changes of a flow than can wait; send SIGHUP when the last one is done");
+            self.drop_wanted(&wanted);
+        }
+    }
+
+    /// Whoever waits for it hears that nothing comes of it.
+    fn drop_wanted(&self, wanted: &Wanted) {
+        if let Wanted::Swap { id, .. } | Wanted::Rollback { id, .. } = wanted {
+            self.desk.board.end(*id);
+        }
+    }
+
+    fn begin(&mut self, wanted: Wanted) {
+        match wanted {
+            Wanted::Swap { id, order, component, who } => match self.still_there(id, &order.plugin) {
+                Some(place) => self.swap((id, place, who), order, component),
+                None => self.desk.board.end(id),
+            },
+            Wanted::Rollback { id, order, who } => match self.still_there(id, &order.plugin) {
+                Some(place) => self.roll_back((id, place, who), order.to.as_deref()),
+                None => self.desk.board.end(id),
+            },
+            Wanted::FailOver { flow, opened } => self.fail_over(flow, &opened),
+            Wanted::ByItself { place, who, candidate } => {
+                let id = self.open(place, &who);
+                self.start(id, (place, who), candidate, After::default());
             }
+            Wanted::Setting { place, who, config, reload } => self.apply(place, who, config, reload),
+        }
+    }
+
+    /// Puts up a change that no operator has put up.
+    fn open(&self, place: Place, who: &Who) -> u64 {
+        let (board, title) = (&self.desk.board, format!("{} changes {}", who.name(), self.title(place)));
+        // One that an operator has put up for the same plugin comes after it.
+        board.open(title.clone(), Some(place)).or_else(|_| board.open(title, None)).unwrap_or_default()
+    }
+
+    /// What a change is made of by now.
+    fn job(&self, id: u64, (place, who): (Place, Who), candidate: Candidate, after: After) -> Job {
+        let Parts { doors, versions, audit, .. } = &self.parts;
+        let bench = Bench {
+            desk: self.desk.clone(),
+            doors: doors.clone(),
+            versions: versions.clone(),
+            audit: audit.clone(),
+            in_vain: self.in_vain.clone(),
+        };
+        let (spec, about) = (self.plugin(place).clone(), self.about(place, &candidate));
+        Job { bench, id, place, who, spec, about, candidate, after, reload: Mutex::default() }
+    }
+
+    fn start(&mut self, id: u64, whose: (Place, Who), candidate: Candidate, after: After) {
+        let job = self.job(id, whose, candidate, after);
+        self.start_job(job);
+    }
+
+    fn start_job(&mut self, job: Job) {
+        let Place { flow, plugin } = job.place;
+        let adopting = job.after.adopt.clone().map(|config| (plugin, config));
+        let busy = self.busy.entry(flow).or_insert_with(|| Busy { adopting: None, waiting: VecDeque::new(), thread: None });
+        busy.adopting = adopting;
+        let ending = job.ending();
+        // Dropped with the closure where no thread is to be had, which ends it as well.
+        match std::thread::Builder::new().name("change".into()).spawn(move || job.run(ending)) {
+            Ok(thread) => busy.thread = Some(thread),
+            Err(error) => tracing::error!(%error, "a plugin cannot be changed: no thread is to be had"),
+        }
+    }
+
+    /// The next change of the flow has its turn.
+    fn ended(&mut self, Place { flow, plugin }: Place, adopted: Option<Box<PluginConfig>>) {
+        if let Some(config) = adopted {
+            self.parts.config.flows[flow].plugins[plugin] = *config;
+        }
+        let Some(Busy { mut waiting, thread, .. }) = self.busy.remove(&flow) else { return };
+        // It is at its end; what panicked there has said so.
+        thread.map(JoinHandle::join);
+        while let Some(next) = waiting.pop_front() {
+            self.begin(next);
+            if let Some(busy) = self.busy.get_mut(&flow) {
+                busy.waiting.append(&mut waiting);
+            }
+        }
+        let name = &*self.parts.config.flows[flow].name;
+        if !self.busy.contains_key(&flow) && self.deferred.remove(name) {
+            self.reload(None, &Who::Config);
         }
     }
 
@@ -179,7 +332,7 @@ impl Driver {
             candidate.component = chain::read_component(&plugin.name, &plugin.artefact).ok();
             candidate.signature = signature(&plugin.artefact);
         }
-        self.by_itself(place, &Who::Start, candidate);
+        self.want(Wanted::ByItself { place, who: Who::Start, candidate });
     }
 
     /// Whether the config's file is what it was.
@@ -211,23 +364,12 @@ impl Driver {
             };
             let signature = signature(&plugin.artefact);
             self.written[place.flow][place.plugin].digest = trust::digest(&component);
-            self.by_itself(place, &Who::File, Candidate { component: Some(component), signature, ..Candidate::default() });
+            let candidate = Candidate { component: Some(component), signature, ..Candidate::default() };
+            self.want(Wanted::ByItself { place, who: Who::File, candidate });
         }
     }
 
-    /// A change that no operator waits for.
-    fn by_itself(&mut self, place: Place, who: &Who, candidate: Candidate) -> Outcome {
-        let title = format!("{} changes {}", who.name(), self.title(place));
-        let board = self.desk.board.clone();
-        // One that an operator has put up for the same plugin comes after it.
-        let opened = board.open(title.clone(), Some(place)).or_else(|_| board.open(title, None));
-        let id = opened.unwrap_or_default();
-        let outcome = self.change(&Turn { id, place, who }, candidate);
-        board.end(id);
-        outcome
-    }
-
-    fn swap(&mut self, turn: &Turn<'_>, order: Swap, component: Option<Vec<u8>>) {
+    fn swap(&mut self, (id, place, who): (u64, Place, Who), order: Swap, component: Option<Vec<u8>>) {
         let mut candidate = Candidate {
             component,
             signature: order.signature,
@@ -237,17 +379,14 @@ impl Driver {
             admission: if order.downgrade { Admission::Older } else { Admission::New },
         };
         if order.from_config {
-            let plugin = self.plugin(turn.place);
+            let plugin = self.plugin(place);
             match chain::read_component(&plugin.name, &plugin.artefact) {
                 Ok(component) => candidate.component = Some(component),
-                Err(error) => {
-                    self.refuse(turn, with_causes(&error));
-                    return;
-                }
+                Err(error) => return self.refuse(id, (place, who), with_causes(&error)),
             }
             candidate.signature = signature(&plugin.artefact);
             candidate.settings = Some(plugin.settings.clone());
         }
-        self.change(turn, candidate);
+        self.start(id, (place, who), candidate, After::default());
     }
 }

@@ -1,7 +1,7 @@
 //! Live change: what the files say, what the config says and what an operator asks for, while the gateway runs.
 //!
-//! One thread drives all of it, off the data path, so that no two changes meet; it touches neither sources nor uplinks,
-//! so a dark upstream cannot hold it up. Flows and their plugins change live; any other change of the config says that it
+//! One thread takes all orders, off the data path, and makes the changes of flows; each change of a plugin has a thread of its
+//! own, one at a time in each flow. None of them touches sources or uplinks, so a dark upstream cannot hold them up. Flows and their plugins change live; any other change of the config says that it
 //! needs a restart. Whoever asks is answered at once with a number, under which the [`Board`] tells how it goes on.
 
 mod board;

@@ -205,6 +205,8 @@ pub struct Verdict {
 pub enum Outcome {
     /// The new version runs.
     Confirmed,
+    /// It does so far, and the one before is ready to come back.
+    OnProbation,
     /// That version ran already.
     Unchanged,
     /// The new version never had a message of its own.
@@ -222,6 +224,7 @@ impl Outcome {
     pub fn name(self) -> &'static str {
         match self {
             Self::Confirmed => "confirmed",
+            Self::OnProbation => "on-probation",
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
             Self::RolledBack => "rolled-back",
@@ -232,6 +235,6 @@ impl Outcome {
 
     /// Whether what was asked for runs now.
     pub fn is_taken(self) -> bool {
-        matches!(self, Self::Confirmed | Self::Unchanged)
+        matches!(self, Self::Confirmed | Self::OnProbation | Self::Unchanged)
     }
 }

@@ -4,7 +4,9 @@
 //! It lives as long as one network connection. What a kept session repeats on the next one arrives as new; what
 //! QoS 2 must remember in between is carried over by [`Unreleased`].
 
+mod budget;
 mod pulse;
+mod subscribe;
 mod unreleased;
 mod window;
 
@@ -14,11 +16,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 
+use self::budget::Budget;
 use self::pulse::{Beat, Pulse};
+use self::subscribe::Asking;
 use self::unreleased::Inbound;
 use self::window::{LAST_ID, Received, Unexpected, Window};
 use super::wire::{self, Answer, ConnAck, Packet, Version, Wire};
-use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Subscription, Unsendable, reason};
+use super::{AckToken, Config, Error, Established, Event, Protocol, Publish, Unsendable, reason};
 use crate::message::Qos;
 
 /// Largest packet of the protocol: 5 bytes of fixed header and what four length bytes can say.
@@ -30,13 +34,15 @@ const MAX_ECHO_BYTES: usize = 1 << 20;
 /// A drained output buffer larger than this is given back.
 const KEPT_OUTPUT_BYTES: usize = 1 << 20;
 
-/// A SUBSCRIBE without its SUBACK.
-#[derive(Debug)]
-struct Asked {
-    packet_id: u16,
-    filters: Vec<String>,
-    /// Filters that were not even sent.
-    refused: Vec<(String, String)>,
+/// What the broker said that it should not have, and that harms nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Oddities {
+    /// Answers to nothing: they change nothing.
+    pub(super) strays: u64,
+    /// The first of them: packet and id.
+    pub(super) first: Option<(&'static str, u16)>,
+    /// It sent PUBACK for a message of QoS 2, which counts as its acceptance.
+    pub(super) is_early: bool,
 }
 
 /// One session on one network connection.
@@ -51,8 +57,13 @@ pub(super) struct Session {
     patience: Duration,
     keep_alive: Duration,
     window: Window,
+    budget: Budget,
+    /// Since they were last asked for.
+    odd: Oddities,
     unreleased: Unreleased,
-    asked: Vec<Asked>,
+    asked: Vec<Asking>,
+    /// UNSUBSCRIBEs without their UNSUBACK.
+    unsubscribing: usize,
     next_subscribe: u16,
     /// Events that no packet brought.
     ready: Vec<Event>,
@@ -74,8 +85,11 @@ impl Session {
             patience: config.deadlines.handshake,
             keep_alive: config.keep_alive.min(LONGEST_KEEP_ALIVE),
             window: Window::new(0),
+            budget: Budget::new(),
+            odd: Oddities::default(),
             unreleased: Unreleased::default(),
             asked: Vec::new(),
+            unsubscribing: 0,
             next_subscribe: LAST_ID + 1,
             ready: Vec::new(),
             pulse: Pulse::new(Duration::ZERO, Duration::ZERO, now),
@@ -94,7 +108,8 @@ impl Session {
 
     fn establish(&mut self, ack: ConnAck, now: Instant) -> Result<Established, Error> {
         let version = self.wire.version();
-        if version == Version::V5 && (ack.legacy || ack.code == 0x84) {
+        // MQTT 5 has no code below 0x80 for a refusal: those are 3.1.1's.
+        if version == Version::V5 && (ack.legacy || matches!(ack.code, 0x01..0x80 | 0x84)) {
             return Err(Error::VersionRefused);
         }
         if ack.code != 0 {
@@ -111,7 +126,9 @@ impl Session {
             maximum_packet_bytes: ack.maximum_packet_bytes.unwrap_or(LARGEST_PACKET),
             retain_available: ack.retain_available.unwrap_or(true),
             maximum_qos: ack.maximum_qos.and_then(Qos::from_level).unwrap_or(Qos::ExactlyOnce),
-            keep_alive: ack.keep_alive.map_or(self.keep_alive, |seconds| Duration::from_secs(u64::from(seconds))),
+            session_expiry: ack.session_expiry.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            subscription_ids: version == Version::V5 && ack.subscription_ids.unwrap_or(true),
+            keep_alive: shorter_keep_alive(self.keep_alive, ack.keep_alive),
         };
         self.window = Window::new(self.inflight.min(established.receive_maximum));
         self.pulse = Pulse::new(established.keep_alive, self.patience, now);
@@ -125,6 +142,7 @@ impl Session {
         while let Some(packet) = self.wire.read(input)? {
             self.handle(packet, events)?;
         }
+        self.budget.answered(now, self.window.over());
         if self.echoed > MAX_ECHO_BYTES {
             return Err(Error::Protocol("it sends without taking our answers".to_owned()));
         }
@@ -153,22 +171,23 @@ impl Session {
                     events.push(Event::Oversize { head, bytes, token });
                 }
             }
-            Packet::PubAck(Answer { packet_id, code, words }) => {
-                let token = self.window.puback(packet_id).map_err(|Unexpected| unexpected("PUBACK", packet_id))?;
-                events.push(outcome(token, code, words.as_deref()));
-            }
-            Packet::PubRec(answer) => self.received(answer, events)?,
-            Packet::PubComp(Answer { packet_id, .. }) => {
+            Packet::PubAck(answer) => self.acknowledged(answer, events),
+            Packet::PubRec(answer) => self.received(answer, events),
+            Packet::PubComp(Answer { packet_id, .. }) => match self.window.pubcomp(packet_id) {
                 // PUBREC has said that the broker has it: whatever code stands here, it was accepted.
-                let token = self.window.pubcomp(packet_id).map_err(|Unexpected| unexpected("PUBCOMP", packet_id))?;
-                events.push(Event::Accepted { token });
-            }
+                Ok(token) => events.extend(token.map(|token| Event::Accepted { token })),
+                Err(Unexpected) => self.stray("PUBCOMP", packet_id),
+            },
             Packet::PubRel(Answer { packet_id, .. }) => {
                 self.unreleased.release(packet_id);
                 self.echo(wire::pubcomp, packet_id);
             }
-            Packet::SubAck { packet_id, codes } => events.push(self.subscribed(packet_id, &codes)?),
-            Packet::UnsubAck => events.push(Event::Unsubscribed),
+            Packet::SubAck { packet_id, codes } => events.extend(self.subscribed(packet_id, &codes)?),
+            Packet::UnsubAck if self.unsubscribing == 0 => self.stray("UNSUBACK", 0),
+            Packet::UnsubAck => {
+                self.unsubscribing -= 1;
+                events.push(Event::Unsubscribed);
+            }
             Packet::PingResp => {}
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
             Packet::ConnAck(_) => return Err(Error::Protocol("a second CONNACK".to_owned())),
@@ -193,13 +212,40 @@ impl Session {
         }
     }
 
-    fn received(&mut self, answer: Answer, events: &mut Vec<Event>) -> Result<(), Error> {
+    fn acknowledged(&mut self, answer: Answer, events: &mut Vec<Event>) {
         let Answer { packet_id, code, words } = answer;
-        match self.window.pubrec(packet_id, code >= 0x80).map_err(|Unexpected| unexpected("PUBREC", packet_id))? {
-            Received::Release => self.echo(wire::pubrel, packet_id),
-            Received::Refused(token) => events.push(outcome(token, code, words.as_deref())),
+        match self.window.puback(packet_id) {
+            Ok((token, qos)) => {
+                self.odd.is_early |= qos == Qos::ExactlyOnce;
+                events.push(outcome(token, code, words.as_deref()));
+            }
+            Err(Unexpected) => self.stray("PUBACK", packet_id),
         }
-        Ok(())
+    }
+
+    fn received(&mut self, answer: Answer, events: &mut Vec<Event>) {
+        let Answer { packet_id, code, words } = answer;
+        match self.window.pubrec(packet_id, code >= 0x80) {
+            Ok(Received::Release) => self.echo(wire::pubrel, packet_id),
+            Ok(Received::Completed(token)) => {
+                self.echo(wire::pubrel, packet_id);
+                events.push(Event::Accepted { token });
+            }
+            Ok(Received::Refused(token)) => events.push(outcome(token, code, words.as_deref())),
+            Err(Unexpected) => self.stray("PUBREC", packet_id),
+        }
+    }
+
+    /// An answer to nothing. It says nothing about what is under way, so it is no reason to part.
+    fn stray(&mut self, packet: &'static str, packet_id: u16) {
+        self.odd.strays += 1;
+        self.odd.first.get_or_insert((packet, packet_id));
+    }
+
+    /// What the broker said since the last call that it should not have.
+    pub(super) fn take_odd(&mut self) -> Option<Oddities> {
+        let odd = std::mem::take(&mut self.odd);
+        (odd != Oddities::default()).then_some(odd)
     }
 
     fn echo(&mut self, put: fn(u16, &mut BytesMut), packet_id: u16) {
@@ -208,82 +254,29 @@ impl Session {
         self.echoed += self.out.len() - before;
     }
 
-    fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Result<Event, Error> {
-        let place = self.asked.iter().position(|asked| asked.packet_id == packet_id);
-        let Asked { filters, mut refused, .. } = self.asked.swap_remove(place.ok_or_else(|| unexpected("SUBACK", packet_id))?);
-        if filters.len() != codes.len() {
-            return Err(Error::Protocol(format!("SUBACK with {} codes for {} filters", codes.len(), filters.len())));
-        }
-        for (filter, code) in filters.into_iter().zip(codes) {
-            if let Some(why) = self.wire.subscribe_refusal(*code) {
-                refused.push((filter, why));
-            }
-        }
-        Ok(Event::Subscribed { refused })
-    }
-
-    /// Queues SUBSCRIBE; filters that cannot be sent are told as refused.
-    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription]) {
-        let mut refused = Vec::new();
-        let mut sendable = Vec::with_capacity(subscriptions.len());
-        for wanted in subscriptions {
-            match wire::check_filter(&wanted.filter) {
-                Ok(()) => sendable.push(wanted),
-                Err(why) => refused.push((wanted.filter.clone(), why.to_owned())),
-            }
-        }
-        let filters: Vec<_> = sendable.iter().map(|wanted| wanted.filter.clone()).collect();
-        let queued = match self.subscribe_id() {
-            _ if sendable.is_empty() => Err("it has no valid filter"),
-            Some(packet_id) => self.put_subscribe(packet_id, &sendable).map(|()| packet_id),
-            None => Err("too many are unanswered"),
-        };
-        match queued {
-            Ok(packet_id) => self.asked.push(Asked { packet_id, filters, refused }),
-            Err(why) => {
-                refused.extend(filters.into_iter().map(|filter| (filter, why.to_owned())));
-                self.ready.push(Event::Subscribed { refused });
-            }
-        }
-    }
-
-    /// Queues UNSUBSCRIBE. What cannot be sent is left: it costs messages that nobody wants, and no more.
-    pub(super) fn unsubscribe(&mut self, filters: &[String]) {
-        let filters: Vec<_> = filters.iter().filter(|filter| wire::check_filter(filter).is_ok()).cloned().collect();
-        let Some(packet_id) = self.subscribe_id().filter(|_| !filters.is_empty()) else { return };
-        let before = self.out.len();
-        let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
-        if written.is_err() || self.out.len() - before > self.packet_limit() as usize {
-            self.out.truncate(before);
-        }
-    }
-
-    fn put_subscribe(&mut self, packet_id: u16, sendable: &[&Subscription]) -> Result<(), &'static str> {
-        let before = self.out.len();
-        let written = self.wire.subscribe(packet_id, sendable, &mut self.out);
-        let bytes = self.out.len() - before;
-        if written.is_err() || bytes > self.packet_limit() as usize {
-            self.out.truncate(before);
-            return Err("together the filters are larger than the broker takes");
-        }
-        Ok(())
-    }
-
-    fn subscribe_id(&mut self) -> Option<u16> {
-        (LAST_ID..u16::MAX).find_map(|_| {
-            let id = self.next_subscribe;
-            self.next_subscribe = if id == u16::MAX { LAST_ID + 1 } else { id + 1 };
-            (!self.asked.iter().any(|asked| asked.packet_id == id)).then_some(id)
-        })
-    }
-
     fn packet_limit(&self) -> u32 {
         self.established.as_ref().map_or(LARGEST_PACKET, |established| established.maximum_packet_bytes)
     }
 
-    /// How many more publishes of QoS 1 and 2 fit the window.
+    /// How many more publishes of QoS 1 and 2 fit the window, if they are small.
     pub(super) fn room(&self) -> usize {
-        self.window.room()
+        if self.window.is_empty() || self.budget.has_room(self.window.bytes()) { self.window.room() } else { 0 }
+    }
+
+    /// Whether the window is full, and it is time to see how long the answer to the last message takes: see
+    /// [`Self::measure`].
+    pub(super) fn wants_to_measure(&self) -> bool {
+        self.budget.wants_to_measure() && !self.window.is_empty() && self.room() == 0
+    }
+
+    /// The window has just become full.
+    pub(super) fn measure(&mut self, now: Instant) {
+        self.budget.measure(now, self.window.bytes(), self.window.opened());
+    }
+
+    /// Publishes that wait for the broker's answer.
+    pub(super) fn has_unanswered(&self) -> bool {
+        !self.window.is_empty()
     }
 
     /// Queues a publish.
@@ -300,11 +293,12 @@ impl Session {
         if publish.qos == Qos::AtMostOnce {
             return self.wire.publish(publish, 0, limit, &mut self.out);
         }
-        if self.window.room() == 0 {
+        if self.room() == 0 {
             return Err(Unsendable::WindowFull);
         }
+        let before = self.out.len();
         self.wire.publish(publish, self.window.next_id(), limit, &mut self.out)?;
-        self.window.open(token, publish.qos);
+        self.window.open(token, publish.qos, self.out.len() - before);
         Ok(())
     }
 
@@ -368,6 +362,26 @@ impl Session {
         self.pulse.pause(paused, now);
     }
 
+    /// An answer to a ping may take so many times as long.
+    pub(super) fn be_patient(&mut self, times: u32) {
+        self.pulse.be_patient(times);
+    }
+
+    /// The peer's TCP has acknowledged bytes of ours.
+    pub(super) fn moved(&mut self, now: Instant) {
+        self.pulse.moved(now);
+    }
+
+    /// Whether an answer to a ping is waited for.
+    pub(super) fn is_asking(&self) -> bool {
+        self.pulse.is_asking()
+    }
+
+    /// When something last came in.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.pulse.last_heard()
+    }
+
     /// When [`Self::tick`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pulse.due()
@@ -381,13 +395,18 @@ impl Session {
                 wire::ping(&mut self.out);
                 Ok(())
             }
-            Beat::Lost => Err(Error::Deadline { phase: "the broker's answer to a ping", deadline: self.pulse.patience() }),
+            Beat::Lost => {
+                let (deadline, unanswered) = (self.pulse.patience(), self.has_unanswered() && self.window.over() == 0);
+                Err(Error::Silent { deadline, unanswered })
+            }
         }
     }
 }
 
-fn unexpected(packet: &str, packet_id: u16) -> Error {
-    Error::Protocol(format!("{packet} for packet id {packet_id}, which is not in use"))
+/// The keep-alive that holds: our own, or the broker's where that is shorter. A longer one, or none at all, would leave us
+/// with a broker that has frozen.
+fn shorter_keep_alive(own: Duration, told: Option<u16>) -> Duration {
+    told.filter(|seconds| *seconds > 0).map_or(own, |seconds| own.min(Duration::from_secs(u64::from(seconds))))
 }
 
 fn disconnected(code: u8, words: Option<&str>) -> Error {

@@ -27,14 +27,16 @@ pub(super) struct Pulse {
     heard: Instant,
     /// Since when a ping is unanswered.
     asked: Option<Instant>,
+    /// When the peer was last seen to take something that lay before the ping.
+    moved: Instant,
     paused: bool,
 }
 
 impl Pulse {
-    /// `patience` is the deadline of an answer; it is never longer than the keep-alive.
+    /// `patience` is the deadline of an answer; it is no longer than the keep-alive, unless [`Self::be_patient`].
     pub(super) fn new(keep_alive: Duration, patience: Duration, now: Instant) -> Self {
         let patience = patience.min(keep_alive);
-        Self { keep_alive, round_trip: Duration::ZERO, patience, sent: now, heard: now, asked: None, paused: false }
+        Self { keep_alive, round_trip: Duration::ZERO, patience, sent: now, heard: now, asked: None, moved: now, paused: false }
     }
 
     /// Silence after which to ping. Earlier than promised by two round trips, an eighth at least and a half at most: the
@@ -58,6 +60,27 @@ impl Pulse {
         }
     }
 
+    /// An answer may take so many times as long.
+    pub(super) fn be_patient(&mut self, times: u32) {
+        self.patience *= times;
+    }
+
+    /// The peer's TCP has acknowledged bytes of ours: a link that carries something is alive, and a ping may lie behind a
+    /// large message.
+    pub(super) fn moved(&mut self, now: Instant) {
+        self.moved = now;
+    }
+
+    /// Whether an answer to a ping is waited for.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked.is_some() && !self.paused
+    }
+
+    /// When something last came in.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.heard
+    }
+
     /// While nothing is read, no answer can be missed.
     pub(super) fn pause(&mut self, paused: bool, now: Instant) {
         if self.paused && !paused {
@@ -78,7 +101,7 @@ impl Pulse {
     }
 
     fn lost_at(&self) -> Option<Instant> {
-        if self.paused { None } else { Some(self.asked? + self.patience) }
+        if self.paused { None } else { Some(self.asked?.max(self.moved) + self.patience) }
     }
 
     /// When [`Self::beat`] has something to say.
@@ -154,6 +177,20 @@ mod tests {
         pulse.pause(false, start + 20 * SECOND);
         assert_eq!(pulse.beat(start + 24 * SECOND), Beat::Ping);
         assert_eq!(pulse.beat(start + 25 * SECOND), Beat::Lost);
+    }
+
+    #[test]
+    fn patience_counts_from_the_last_that_got_through() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(8 * SECOND, 5 * SECOND, start);
+        assert_eq!(pulse.beat(start + 7 * SECOND), Beat::Ping);
+        pulse.sent(start + 10 * SECOND);
+        pulse.moved(start + 11 * SECOND);
+        assert_eq!(pulse.beat(start + 15 * SECOND), Beat::Rest);
+        pulse.moved(start + 15 * SECOND);
+        pulse.sent(start + 19 * SECOND);
+        assert_eq!(pulse.beat(start + 19 * SECOND), Beat::Rest);
+        assert_eq!(pulse.beat(start + 20 * SECOND), Beat::Lost);
     }
 
     #[test]

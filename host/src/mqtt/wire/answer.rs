@@ -44,8 +44,10 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
             Property::Number(0x24, value) => ack.maximum_qos = u8::try_from(value).ok(),
             Property::Number(0x25, value) => ack.retain_available = Some(value != 0),
             Property::Number(0x13, value) => ack.keep_alive = u16::try_from(value).ok(),
-            Property::Text(0x1F, text) => ack.words = Some(text),
-            Property::Number(..) | Property::Text(..) => {}
+            Property::Number(0x11, value) => ack.session_expiry = Some(value),
+            Property::Number(0x29, value) => ack.subscription_ids = Some(value != 0),
+            Property::Text(id, text) => add_words(&mut ack.words, id, text),
+            Property::Number(..) => {}
         }
     }
     if ack.receive_maximum == Some(0) || ack.maximum_packet_bytes == Some(0) {
@@ -71,13 +73,28 @@ fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed
     Ok(Packet::SubAck { packet_id, codes: fields.0.to_vec() })
 }
 
-/// The reason string among the properties that end a packet, if there are any.
+/// What the broker says in words, among the properties that end a packet.
 fn words(fields: &mut Fields<'_>) -> Result<Option<String>, Malformed> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let text = |property| if let Property::Text(0x1F, text) = property { Some(text) } else { None };
-    Ok(properties(fields)?.into_iter().find_map(text))
+    let mut words = None;
+    for property in properties(fields)? {
+        if let Property::Text(id, text) = property {
+            add_words(&mut words, id, text);
+        }
+    }
+    Ok(words)
+}
+
+/// Puts a reason string, or the address of the server that is to be used instead, with what is said already.
+fn add_words(words: &mut Option<String>, id: u8, text: String) {
+    let text = match id {
+        0x1F => text,
+        0x1C => format!("use `{text}`"),
+        _ => return,
+    };
+    *words = Some(words.take().map_or(text.clone(), |said| format!("{said}; {text}")));
 }
 
 /// A property by its id; those that say nothing to us are left out.

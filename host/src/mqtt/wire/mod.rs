@@ -10,6 +10,7 @@ mod answer;
 #[cfg(test)]
 pub(super) mod broker;
 mod publish;
+mod subscribe;
 mod v4;
 mod v5;
 
@@ -104,6 +105,8 @@ pub(super) struct ConnAck {
     pub(super) maximum_qos: Option<u8>,
     pub(super) retain_available: Option<bool>,
     pub(super) keep_alive: Option<u16>,
+    pub(super) session_expiry: Option<u32>,
+    pub(super) subscription_ids: Option<bool>,
 }
 
 /// An acknowledgement: `code` is 0 in 3.1.1.
@@ -258,12 +261,9 @@ impl Wire {
         publish::encode(self.version, publish, packet_id, limit, out)
     }
 
-    /// Appends SUBSCRIBE.
-    pub(super) fn subscribe(&self, packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
-        match self.version {
-            Version::V5 => v5::subscribe(packet_id, subscriptions, out),
-            Version::V311 => v4::subscribe(packet_id, subscriptions, out),
-        }
+    /// Appends SUBSCRIBE for filters that were checked; `id` as in [`Subscription::id`].
+    pub(super) fn subscribe(&self, packet_id: u16, wanted: &[&Subscription], id: Option<u32>, out: &mut BytesMut) {
+        subscribe::encode(self.version, packet_id, wanted, id, out);
     }
 
     /// Appends UNSUBSCRIBE.

@@ -265,12 +265,13 @@ fn put_property(property: &Property<'_>, out: &mut BytesMut) {
 }
 
 /// Length and bytes; every caller has checked that they fit 16 bits.
-fn put_field(out: &mut BytesMut, bytes: &[u8]) {
+pub(super) fn put_field(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
     out.put_slice(bytes);
 }
 
-fn put_variable(out: &mut BytesMut, mut value: usize) {
+/// A length, or another number of up to 28 bits.
+pub(super) fn put_variable(out: &mut BytesMut, mut value: usize) {
     while value >= 0x80 {
         out.put_u8((value & 0x7F) as u8 | 0x80);
         value >>= 7;
@@ -278,7 +279,8 @@ fn put_variable(out: &mut BytesMut, mut value: usize) {
     out.put_u8(value as u8);
 }
 
-fn variable_len(value: usize) -> usize {
+/// Bytes of such a number.
+pub(super) fn variable_len(value: usize) -> usize {
     match value {
         0..0x80 => 1,
         0x80..0x4000 => 2,

@@ -176,9 +176,11 @@ fn what_is_malformed_is_told_so() {
 
 /// A PUBLISH of QoS 1 with these bytes as its topic, in packet 9, with these properties.
 fn raw(topic: &[u8], properties: &[u8]) -> Vec<u8> {
-    let topic_length = u8::try_from(topic.len()).unwrap();
-    let rest = [&[0, topic_length], topic, &[0, 9, u8::try_from(properties.len()).unwrap()], properties, b"body"].concat();
-    [&[0x32, u8::try_from(rest.len()).unwrap()], &rest[..]].concat()
+    let number =
+        |value: usize| if value < 128 { vec![value as u8] } else { vec![(value & 0x7f) as u8 | 0x80, (value >> 7) as u8] };
+    let topic_length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+    let rest = [&topic_length, topic, &[0, 9], &number(properties.len()), properties, b"body"].concat();
+    [&[0x32], &number(rest.len())[..], &rest[..]].concat()
 }
 
 #[test]
@@ -383,6 +385,135 @@ fn mutated_streams_end_without_a_panic_and_without_a_hang() {
                 assert!(input.len() <= before);
                 assert!(packets <= bytes.len() / 2, "seed {seed}: packets out of nothing");
             }
+        }
+    }
+}
+
+/// A decoder that shares nothing with ours: what MQTT 5 forbids in a PUBLISH, and what brokers may hang up on. Says what is
+/// wrong.
+fn strict(packet: &[u8]) -> Result<(), String> {
+    fn number(bytes: &mut &[u8]) -> Result<usize, String> {
+        let mut value = 0;
+        for place in 0..4 {
+            let (byte, rest) = bytes.split_first().ok_or("cut off")?;
+            *bytes = rest;
+            value += usize::from(byte & 0x7f) << (7 * place);
+            if *byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err("a number of five bytes".to_owned())
+    }
+    fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = bytes.split_at_checked(count).ok_or("cut off")?;
+        *bytes = rest;
+        Ok(taken)
+    }
+    fn data<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], String> {
+        let length = take(bytes, 2)?;
+        take(bytes, usize::from(length[0]) << 8 | usize::from(length[1]))
+    }
+    fn text(bytes: &mut &[u8]) -> Result<String, String> {
+        let text = String::from_utf8(data(bytes)?.to_vec()).map_err(|error| error.to_string())?;
+        let forbidden = |point: u32| {
+            point < 0x20 || (0x7f..0xa0).contains(&point) || (0xfdd0..0xfdf0).contains(&point) || point % 0x10000 >= 0xfffe
+        };
+        if text.chars().any(|found| forbidden(found as u32)) { Err(format!("forbidden in {text:?}")) } else { Ok(text) }
+    }
+    fn topic(bytes: &mut &[u8]) -> Result<(), String> {
+        let topic = text(bytes)?;
+        if topic.is_empty() || topic.contains(['+', '#']) { Err(format!("{topic:?} is no topic")) } else { Ok(()) }
+    }
+    let mut rest = &packet[1..];
+    if number(&mut rest)? != rest.len() {
+        return Err("another length than it says".to_owned());
+    }
+    topic(&mut rest)?;
+    if packet[0] & 0x06 != 0 && take(&mut rest, 2)? == [0, 0] {
+        return Err("packet id 0".to_owned());
+    }
+    let length = number(&mut rest)?;
+    let (mut properties, mut seen) = (take(&mut rest, length)?, Vec::new());
+    while let Some((id, behind)) = properties.split_first() {
+        properties = behind;
+        match id {
+            1 if take(&mut properties, 1)?[0] < 2 => {}
+            2 => drop(take(&mut properties, 4)?),
+            3 => drop(text(&mut properties)?),
+            8 => topic(&mut properties)?,
+            9 => drop(data(&mut properties)?),
+            38 => drop((text(&mut properties)?, text(&mut properties)?)),
+            id => return Err(format!("property {id}")),
+        }
+        if *id != 38 && seen.contains(id) {
+            return Err(format!("property {id} twice"));
+        }
+        seen.push(*id);
+    }
+    Ok(())
+}
+
+/// Text and bytes of every kind, so that most of what is made of them is illegal somewhere.
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let odd =
+        prop_oneof![Just("\0"), Just("\n"), Just("\u{85}"), Just("\u{ffff}"), Just("\u{fdd5}"), Just("a/+"), Just("#"), Just("")];
+    prop_oneof![
+        6 => "[a-zß/$]{1,9}".prop_map(String::into_bytes),
+        1 => odd.prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..6),
+        1 => Just(b"7".to_vec()),
+    ]
+}
+
+/// A name as a plugin may use it.
+fn any_name() -> impl Strategy<Value = String> {
+    let known = [":content-type", ":response-topic", ":correlation-data", ":message-expiry", ":payload-format", ":other"];
+    prop_oneof![proptest::sample::select(known.to_vec()).prop_map(str::to_owned), ".{0,4}", "[a-z]{1,3}"]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_for_nothing_leaves_that_a_strict_broker_would_not_take(
+        topic in anything(), headers in proptest::collection::vec((any_name(), anything()), 0..4), payload in anything(), level in 0..3_u8,
+    ) {
+        let mut block = Vec::new();
+        headers.iter().for_each(|(name, value)| push_header(&mut block, name, value).unwrap());
+        let qos = Qos::from_level(level).unwrap();
+        let publish = Publish { topic: topic.into(), payload: payload.into(), headers: block.into(), qos, ..Publish::default() };
+        let mut out = BytesMut::new();
+        if Wire::new(Version::V5, 1_000).publish(&publish, u16::from(level > 0), 10_000, &mut out).is_ok() {
+            prop_assert_eq!(strict(&out), Ok(()));
+        } else {
+            prop_assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn whatever_comes_in_is_legal_inside_or_told_to_be_malformed(
+        topic in anything(), properties in proptest::collection::vec((prop_oneof![Just(1_u8), Just(3), Just(8), Just(9), Just(38)], anything(), anything()), 0..4),
+    ) {
+        // What is left out is not looked at.
+        prop_assume!(properties.iter().all(|(_, name, _)| !name.starts_with(b":")));
+        let field = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+        let mut section = Vec::new();
+        for (id, one, other) in &properties {
+            section.push(*id);
+            match id {
+                1 => section.push(one.first().copied().unwrap_or(1) & 3),
+                38 => section.extend([field(one), field(other)].concat()),
+                _ => section.extend(field(one)),
+            }
+        }
+        let packet = raw(&topic, &section);
+        match (one(Version::V5, &packet).unwrap(), strict(&packet)) {
+            (Some(Packet::Publish { publish, .. }), told) => {
+                prop_assert_eq!(told, Ok(()));
+                // And it could leave again as it came.
+                let mut out = BytesMut::new();
+                prop_assert_eq!(Wire::new(Version::V5, 1_000).publish(&publish, 9, 10_000, &mut out), Ok(()));
+            }
+            (Some(Packet::Unfit { .. }), told) => prop_assert!(told.is_err(), "{:?}", packet),
+            (other, _) => prop_assert!(false, "{:?}", other),
         }
     }
 }

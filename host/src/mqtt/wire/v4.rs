@@ -6,7 +6,7 @@ use rumqttc::mqttbytes::{QoS, v4::Packet as V4};
 
 use super::Malformed;
 use crate::message::Qos;
-use crate::mqtt::{Config, Error, Subscription};
+use crate::mqtt::{Config, Error};
 
 fn level(qos: Qos) -> QoS {
     match qos {
@@ -34,14 +34,5 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
 pub(super) fn unsubscribe(packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
     let packet = v4::Unsubscribe { pkid: packet_id, topics: filters };
     V4::Unsubscribe(packet).write(out, usize::MAX).map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
-    Ok(())
-}
-
-/// Appends SUBSCRIBE. 3.1.1 repeats retained messages on every subscribe.
-pub(super) fn subscribe(packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
-    let filters = subscriptions.iter().map(|wanted| v4::SubscribeFilter::new(wanted.filter.clone(), level(wanted.qos)));
-    let mut packet = v4::Subscribe::new_many(filters);
-    packet.pkid = packet_id;
-    V4::Subscribe(packet).write(out, usize::MAX).map_err(|_| Malformed("SUBSCRIBE cannot be written"))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use rumqttc::v5::mqttbytes::v5::{self, Packet as V5};
 
 use super::Malformed;
 use crate::message::Qos;
-use crate::mqtt::{Config, Error, Subscription};
+use crate::mqtt::{Config, Error};
 
 /// The session stays until it is asked for again: an hour would lose it in a long outage.
 const NEVER_EXPIRES: u32 = u32::MAX;
@@ -24,7 +24,8 @@ fn level(qos: Qos) -> QoS {
 pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> {
     let properties = v5::ConnectProperties {
         session_expiry_interval: (!config.clean_start).then_some(NEVER_EXPIRES),
-        receive_maximum: Some(config.receive_maximum.max(1)),
+        // What leaving it out means. An uplink, which nothing is sent to, says nothing: some brokers take no more than that.
+        receive_maximum: Some(config.receive_maximum.max(1)).filter(|maximum| *maximum < u16::MAX),
         ..v5::ConnectProperties::new()
     };
     let connect = v5::Connect {
@@ -49,19 +50,5 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
 pub(super) fn unsubscribe(packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
     let packet = v5::Unsubscribe { pkid: packet_id, filters, properties: None };
     V5::Unsubscribe(packet).write(out, None).map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
-    Ok(())
-}
-
-/// Appends SUBSCRIBE: retained messages only for a new subscription, with their retain flag.
-pub(super) fn subscribe(packet_id: u16, subscriptions: &[&Subscription], out: &mut BytesMut) -> Result<(), Malformed> {
-    let filter = |wanted: &&Subscription| v5::Filter {
-        path: wanted.filter.clone(),
-        qos: level(wanted.qos),
-        nolocal: false,
-        preserve_retain: true,
-        retain_forward_rule: v5::RetainForwardRule::OnNewSubscribe,
-    };
-    let packet = v5::Subscribe { pkid: packet_id, filters: subscriptions.iter().map(filter).collect(), properties: None };
-    V5::Subscribe(packet).write(out, None).map_err(|_| Malformed("SUBSCRIBE cannot be written"))?;
     Ok(())
 }

@@ -116,7 +116,7 @@ impl Queue {
         self.head_start += count as u64;
         for held in &done {
             if let Some(message) = &held.message {
-                self.ram_bytes -= message.weight();
+                self.ram.sub(message.weight());
                 self.live -= 1;
             }
             self.unsettled -= u64::from(held.receipt.is_some());
@@ -199,7 +199,7 @@ impl Queue {
     pub(in crate::spool) fn shed(&mut self, most: usize, now_us: u64) -> Vec<(u64, Message)> {
         let mut dropped = Vec::new();
         self.shed_from = self.shed_from.max(self.head_start);
-        while self.ram_bytes > most && self.shed_from < self.next() {
+        while self.ram.bytes() > most && self.shed_from < self.next() {
             let place = self.shed_from;
             self.shed_from += 1;
             let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));

@@ -87,6 +87,9 @@ mod guest {
                 b"odd" if self.says("trap-on-odd") => panic!("told to trap on odd messages"),
                 b"loose" if self.says("strict") => reply.entry(index, REJECT, b"", b"too loose"),
                 b"trap" => panic!("told to trap"),
+                b"more" => (0..1_000).for_each(|_| reply.entry(index, EMIT, b"", b"more")),
+                b"pose" => reply.entry(index, EMIT, b"devices/d1", b"reject"),
+                b"runs" => reply.entry(index, EMIT, b"", self.runs.to_string().as_bytes()),
                 b"spin" => spin(),
                 b"grow" => grow(),
                 b"recurse" => drop(recurse(1)),
@@ -107,6 +110,11 @@ mod guest {
                     metrics::counter("seen", 2);
                     metrics::gauge("level", 1.5);
                     reply.entry(index, EMIT, b"", clock::now_us().to_string().as_bytes());
+                }
+                _ if payload.starts_with(b"name:") => {
+                    metrics::counter(&String::from_utf8_lossy(&payload[5..]), 1);
+                    log::log(log::Level::Debug, "named");
+                    reply.entry(index, PASS, b"", b"");
                 }
                 b"says" => reply.entry(index, EMIT, b"", self.settings.as_bytes()),
                 b"times" => reply.entry(index, EMIT, b"", times().as_bytes()),
@@ -220,6 +228,10 @@ mod guest {
         fn save(changed_only: bool, cursor: u64) -> Page {
             PROBE.with_borrow_mut(|probe| {
                 assert!(!probe.says("trap-save"), "told to trap in save");
+                if probe.says("endless-save") {
+                    (0..20_000_000_u64).for_each(|number| drop(std::hint::black_box(number)));
+                    return Page { next: Some(cursor + 1), words: Vec::new(), data: Vec::new() };
+                }
                 // Two entries a page, so that there are several.
                 let from = if changed_only { &probe.changed } else { &probe.counts };
                 let mut page = Page { next: None, words: Vec::new(), data: Vec::new() };

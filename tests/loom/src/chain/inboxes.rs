@@ -21,7 +21,7 @@ fn look(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize) -> Taken {
     loop {
         match inbox.take(batch, max, false) {
             Look::Found(taken) => return taken,
-            Look::Nothing | Look::Away => inbox.seat().wait(),
+            Look::Nothing { .. } | Look::Away => inbox.seat().wait(),
         }
     }
 }

@@ -1,19 +1,19 @@
 //! The way back to a version that is kept: because an operator wants it, or because the running one keeps failing.
 
 use super::super::Place;
-use super::super::order::Outcome;
-use super::{Admission, Candidate, Driver, Turn};
+use super::job::After;
+use super::{Admission, Candidate, Driver};
 use crate::chain::{Artefact, Opened, Plan};
 use crate::gateway::start::signature;
 use crate::versions::history::Who;
-use crate::versions::{Entry, Refusal, Version};
+use crate::versions::{Entry, Version};
 
 impl Driver {
-    pub(super) fn roll_back(&self, turn: &Turn<'_>, to: Option<&str>) {
-        match self.entry(turn.place).ok_or("nothing is known of it").and_then(|entry| target(&entry, to)) {
-            Ok(target) => self.go_back(turn, &target, Plan::default()),
-            Err(why) => self.refuse(turn, why.to_owned()),
-        };
+    pub(super) fn roll_back(&mut self, (id, place, who): (u64, Place, Who), to: Option<&str>) {
+        match self.entry(place).ok_or("nothing is known of it").and_then(|entry| target(&entry, to)) {
+            Ok(target) => self.go_back(id, (place, who), &target, (Plan::default(), None)),
+            Err(why) => self.refuse(id, (place, who), why.to_owned()),
+        }
     }
 
     /// The last good version takes the place of one that keeps failing, if it fails on less of the same messages.
@@ -26,7 +26,7 @@ impl Driver {
         let Some(entry) = self.entry(place).filter(|entry| *entry.confirmed.digest == *opened.digest) else { return };
         let Some(target) = entry.good_before().filter(|target| target.digest != entry.confirmed.digest) else { return };
         let pair = (entry.confirmed.digest.clone(), target.digest.clone());
-        if self.in_vain.contains(&pair) {
+        if self.in_vain.has(&pair) {
             return;
         }
         let (who, plugin) = (Who::Breaker, self.title(place));
@@ -35,31 +35,27 @@ impl Driver {
         let (running, before, why) = (entry.confirmed.label(), target.label(), &opened.why);
         tracing::warn!(plugin, running, before, "a plugin keeps failing, and its last good version is tried: {why}");
         let plan = Plan { is_cure: true, ..Plan::default() };
-        if self.go_back(&Turn { id, place, who: &who }, target, plan) != Outcome::Confirmed {
-            self.in_vain.push(pair);
-        }
-        self.desk.board.end(id);
+        self.go_back(id, (place, who), target, (plan, Some(pair)));
     }
 
     /// Puts a kept version in place of the running one, which is not to come back by itself.
-    fn go_back(&self, turn: &Turn<'_>, target: &Version, plan: Plan) -> Outcome {
-        let before = self.about(turn.place, &Candidate::default());
+    fn go_back(&mut self, id: u64, whose: (Place, Who), target: &Version, (plan, cure): (Plan, Option<(String, String)>)) {
+        let before = self.about(whose.0, &Candidate::default());
         let settings = serde_json::from_str(&target.settings).ok();
         let mut candidate = Candidate { settings, plan, is_asked: true, admission: Admission::Kept, ..Candidate::default() };
         if target.digest != before.running.digest {
             let Some((path, component)) = self.parts.versions.component(&target.digest) else {
-                return self.refuse(turn, format!("the component {} is not kept whole any more", target.label()));
+                self.in_vain_after(cure);
+                return self.refuse(id, whose, format!("the component {} is not kept whole any more", target.label()));
             };
             candidate.signature = signature(&Artefact::Kept(path));
             candidate.component = Some(component);
         }
-        let outcome = self.change(turn, candidate);
-        if outcome == Outcome::Confirmed {
-            // Else the config's file would bring it in again.
-            let refusal = Refusal::now(before.running.clone(), format!("{} rolled it back", turn.who.name()), true);
-            self.parts.versions.refused(before.spot(), refusal);
-        }
-        outcome
+        self.start(id, whose, candidate, After { is_way_back: true, cure, ..After::default() });
+    }
+
+    fn in_vain_after(&self, cure: Option<(String, String)>) {
+        cure.into_iter().for_each(|pair| self.in_vain.add(pair));
     }
 }
 

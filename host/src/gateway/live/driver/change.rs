@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::Place;
 use super::super::order::{Line, Outcome, Verdict};
-use super::{About, Admission, Candidate, Driver, Turn};
+use super::job::{After, Ending, Job};
+use super::{About, Admission, Candidate, Driver};
 use crate::builtin;
 use crate::chain::{self, Change, Refused, State, Step, Swapped, Verify};
 use crate::clock::{Now, utc};
@@ -17,10 +18,11 @@ use crate::versions::{Code, Refusal, Version};
 
 impl Driver {
     /// An order that is not even tried.
-    pub(super) fn refuse(&self, turn: &Turn<'_>, why: String) -> Outcome {
-        let about = self.about(turn.place, &Candidate::default());
-        tracing::warn!(flow = about.flow, plugin = about.plugin, "nothing is changed: {why}");
-        self.verdict(turn, &about, Outcome::Refused, Some(why))
+    pub(super) fn refuse(&self, id: u64, whose: (Place, Who), why: String) {
+        let job = self.job(id, whose, Candidate::default(), After::default());
+        tracing::warn!(flow = job.about.flow, plugin = job.about.plugin, "nothing is changed: {why}");
+        job.verdict(Outcome::Refused, Some(why));
+        self.desk.board.end(id);
     }
 
     pub(super) fn about(&self, place: Place, candidate: &Candidate) -> About {
@@ -32,28 +34,47 @@ impl Driver {
         About { flow: flow.to_string(), plugin: plugin.to_string(), running, new: Version { digest, settings }, written }
     }
 
-    /// Makes a change and waits for its end.
-    pub(super) fn change(&self, turn: &Turn<'_>, candidate: Candidate) -> Outcome {
-        let Place { flow, plugin } = turn.place;
-        self.desk.board.begin(turn.id, turn.place);
-        let about = self.about(turn.place, &candidate);
-        let versions = &self.parts.versions;
-        if let Some(why) = self.reason_not_to(turn.place, &about, candidate.is_asked) {
+    pub(super) fn title(&self, place: Place) -> String {
+        format!("{}/{}", self.parts.config.flows[place.flow].name, self.plugin(place).name)
+    }
+}
+
+impl Job {
+    /// Makes the change and waits for its end, on a thread of its own.
+    pub(super) fn run(mut self, mut ending: Ending) {
+        let candidate = std::mem::take(&mut self.candidate);
+        let adopt = self.after.adopt.take();
+        let outcome = self.change(candidate);
+        // What was only refused is tried again when the config is read again.
+        ending.adopted = adopt.filter(|_| outcome != Outcome::Refused);
+        if outcome == Outcome::Confirmed && self.after.is_way_back {
+            // Else the config's file would bring it in again.
+            let refusal = Refusal::now(self.about.running.clone(), format!("{} rolled it back", self.who.name()), true);
+            self.bench.versions.refused(self.about.spot(), refusal);
+        }
+        if let Some(pair) = self.after.cure.take().filter(|_| outcome != Outcome::Confirmed) {
+            self.bench.in_vain.add(pair);
+        }
+    }
+
+    fn change(&self, candidate: Candidate) -> Outcome {
+        let (Place { flow, plugin }, about, versions) = (self.place, &self.about, &self.bench.versions);
+        self.bench.desk.board.begin(self.id, self.place);
+        if let Some(why) = self.reason_not_to(candidate.is_asked) {
             tracing::warn!(flow = about.flow, plugin = about.plugin, candidate = about.new.label(), "not tried: {why}");
             // That the config says so is known from now on.
             versions.confirmed(about.spot(), &about.running, None);
-            return self.verdict(turn, &about, Outcome::NotTried, Some(why));
+            return self.verdict(Outcome::NotTried, Some(why));
         }
         if about.new != about.running {
-            self.note(turn, &about, "begun", (None, None));
+            self.note("begun", (None, None));
             // A cure that does not help is as good as it was.
-            if *turn.who != Who::Breaker {
+            if self.who != Who::Breaker {
                 versions.begin(about.spot(), &about.new, candidate.is_asked);
             }
         }
-        let spec = self.plugin(turn.place);
         let signature = candidate.signature.as_deref();
-        let highest = self.entry(turn.place).and_then(|entry| entry.highest);
+        let highest = versions.entry(&about.flow, &about.plugin).and_then(|entry| entry.highest);
         let verify = |component: &[u8]| {
             let (highest, now) = match candidate.admission {
                 Admission::New => (highest.as_ref(), Now::read()),
@@ -61,110 +82,115 @@ impl Driver {
                 // Nothing expires by a clock that is not set.
                 Admission::Kept => (None, Now::default()),
             };
-            let claim = Claim { name: &spec.signed_as, highest, now };
-            spec.trust.verify(component, signature, claim).map(drop).map_err(|denied| with_causes(&denied))
+            let claim = Claim { name: &self.spec.signed_as, highest, now };
+            self.spec.trust.verify(component, signature, claim).map(drop).map_err(|denied| with_causes(&denied))
         };
-        let change = Change {
-            component: candidate.component.as_deref(),
-            settings: candidate.settings.as_ref(),
-            plan: candidate.plan,
-            verify: (!is_builtin(candidate.component.as_deref())).then_some(Verify(&verify)),
-        };
-        let Some(chain) = self.parts.doors.chain(flow) else { return Outcome::Refused };
         let component = candidate.component.as_deref();
-        let signed = component.and_then(|component| signed_version(spec, component, signature));
+        let verify = (!is_builtin(component)).then_some(Verify(&verify));
+        let change = Change { component, settings: candidate.settings.as_ref(), plan: candidate.plan, verify };
+        let Some(chain) = self.bench.doors.chain(flow) else { return Outcome::Refused };
+        let signed = component.and_then(|component| signed_version(&self.spec, component, signature));
         let code = component.map(|component| Code { component, signature, signed: signed.as_ref() });
         let result = chain.swap(plugin, change, &|event| {
             if event.state == State::Confirmed {
                 versions.confirmed(about.spot(), &about.new, code);
             }
-            self.tell(turn, event);
+            self.tell(event);
         });
-        self.conclude(turn, &about, code, result)
+        self.conclude(code, result)
     }
 
-    fn reason_not_to(&self, place: Place, about: &About, is_asked: bool) -> Option<String> {
-        let entry = self.entry(place).filter(|_| !is_asked && about.new != about.running)?;
-        let refusal = entry.refusal(&about.new).filter(|refusal| refusal.rolled_back)?;
-        let name = self.title(place);
+    fn reason_not_to(&self, is_asked: bool) -> Option<String> {
+        let About { flow, plugin, running, new, .. } = &self.about;
+        let entry = self.bench.versions.entry(flow, plugin).filter(|_| !is_asked && new != running)?;
+        let refusal = entry.refusal(new).filter(|refusal| refusal.rolled_back)?;
+        let name = self.title();
         Some(format!("it was rolled back at {}: {}; `tidegate swap {name}` tries it all the same", refusal.at, refusal.why))
     }
 
-    fn conclude(&self, turn: &Turn<'_>, about: &About, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
-        let (new, spot) = (&about.new, about.spot());
-        let versions = &self.parts.versions;
+    fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
+        let (about, spot, versions) = (&self.about, self.about.spot(), &self.bench.versions);
+        let new = &about.new;
         match result {
             Ok(_) if about.new == about.running => {
                 // Its signature may be a newer one.
                 versions.confirmed(spot, new, code);
-                self.verdict(turn, about, Outcome::Unchanged, None)
+                self.verdict(Outcome::Unchanged, None)
             }
             Ok(swapped) => {
-                self.note(turn, about, State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
-                self.verdict(turn, about, Outcome::Confirmed, None)
+                self.note(State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
+                self.verdict(Outcome::Confirmed, None)
             }
-            Err(refused) if self.desk.board.is_stopping() && matches!(refused.step, Step::Cancel | Step::Compile) => {
+            Err(refused) if self.bench.desk.board.is_stopping() && matches!(refused.step, Step::Cancel | Step::Compile) => {
                 versions.suspended(spot);
-                self.note(turn, about, Outcome::Suspended.name(), (Some(refused.why.clone()), None));
-                self.verdict(turn, about, Outcome::Suspended, Some(refused.why))
+                self.note(Outcome::Suspended.name(), (Some(refused.why.clone()), None));
+                self.verdict(Outcome::Suspended, Some(refused.why))
             }
             Err(refused) => {
                 let rolled_back = refused.state == State::RolledBack;
                 let why = format!("{}: {}", refused.step.name(), refused.why);
                 // One that an operator has ended is not to come back by itself either.
                 let is_final = rolled_back || refused.step == Step::Cancel;
-                if *turn.who != Who::Breaker {
+                if self.who != Who::Breaker {
                     versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
                 }
                 let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
-                self.note(turn, about, outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
-                self.verdict(turn, about, outcome, Some(why))
+                self.note(outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
+                self.verdict(outcome, Some(why))
             }
         }
     }
 
-    /// A transition, for whoever follows.
-    fn tell(&self, turn: &Turn<'_>, event: &chain::Event) {
+    /// A transition, for whoever follows. One that is on probation is in place.
+    fn tell(&self, event: &chain::Event) {
+        let is_in_place = event.state == State::OnProbation;
         let event = Event {
             at: utc(event.at),
             old: event.old.to_string(),
             new: event.new.to_string(),
             why: event.why.clone(),
             figures: to_json(event.figures.as_ref()),
-            ..Event::now(turn.who, &event.flow, &event.plugin, event.state.name())
+            ..Event::now(&self.who, &event.flow, &event.plugin, event.state.name())
         };
-        self.desk.board.push(turn.id, Line::Event(event));
+        self.push(Line::Event(event));
+        if is_in_place {
+            self.let_reload_go(Line::Verdict(self.verdict_of(Outcome::OnProbation, None)));
+        }
     }
 
-    fn note(&self, turn: &Turn<'_>, about: &About, what: &str, (why, figures): (Option<String>, Option<Value>)) {
+    fn note(&self, what: &str, (why, figures): (Option<String>, Option<Value>)) {
+        let about = &self.about;
         let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
-        let event = Event::now(turn.who, &about.flow, &about.plugin, what);
-        self.parts.audit.note(&Event { old, new, why, figures, ..event });
+        let event = Event::now(&self.who, &about.flow, &about.plugin, what);
+        self.bench.audit.note(&Event { old, new, why, figures, ..event });
     }
 
-    fn verdict(&self, turn: &Turn<'_>, about: &About, outcome: Outcome, why: Option<String>) -> Outcome {
-        let name = self.title(turn.place);
-        let undo = (outcome == Outcome::Confirmed).then(|| {
-            // With the same component only the settings differ, and the version before is meant.
-            let is_other = about.running.digest != about.new.digest;
-            let to = if is_other { format!(" --to {}", short_digest(&about.running.digest)) } else { String::new() };
-            format!("tidegate rollback {name}{to}")
-        });
-        let runs = if outcome == Outcome::Confirmed { &about.new } else { &about.running };
-        let verdict = Verdict {
+    fn verdict(&self, outcome: Outcome, why: Option<String>) -> Outcome {
+        self.push(Line::Verdict(self.verdict_of(outcome, why)));
+        outcome
+    }
+
+    fn verdict_of(&self, outcome: Outcome, why: Option<String>) -> Verdict {
+        let (about, name) = (&self.about, self.title());
+        let undo = match outcome {
+            Outcome::OnProbation => Some(format!("tidegate rollback {name}")),
+            Outcome::Confirmed => {
+                // With the same component only the settings differ, and the version before is meant.
+                let is_other = about.running.digest != about.new.digest;
+                let to = if is_other { format!(" --to {}", short_digest(&about.running.digest)) } else { String::new() };
+                Some(format!("tidegate rollback {name}{to}"))
+            }
+            _ => None,
+        };
+        let runs = if undo.is_some() { &about.new } else { &about.running };
+        Verdict {
             flow: about.flow.clone(),
             plugin: about.plugin.clone(),
             verdict: outcome,
             running: runs.digest.clone(),
             why,
             undo,
-        };
-        self.desk.board.push(turn.id, Line::Verdict(verdict));
-        outcome
-    }
-
-    pub(super) fn title(&self, place: Place) -> String {
-        format!("{}/{}", self.parts.config.flows[place.flow].name, self.plugin(place).name)
+        }
     }
 }
 

@@ -39,6 +39,9 @@ impl Driver {
             if self.desk.board.is_stopping() {
                 break;
             }
+            if self.is_deferred(&round, name) {
+                continue;
+            }
             let is_done = match fate {
                 Fate::Changed { chain: true, .. } => self.replace_flow(&round, name),
                 Fate::Changed { chain: false, .. } => {
@@ -63,6 +66,19 @@ impl Driver {
         self.restart_sources(&before, &rerouted);
         told.into_iter().for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
         removed.into_iter().for_each(|flow| self.end_flow(&round, flow));
+    }
+
+    /// Whether a flow waits for the change of one of its plugins; the config is read again after that.
+    fn is_deferred(&mut self, round: &Round<'_>, name: &str) -> bool {
+        let flow = self.parts.config.flows.iter().position(|flow| *flow.name == *name);
+        if !flow.is_some_and(|flow| self.busy.contains_key(&flow)) {
+            return false;
+        }
+        tracing::info!(flow = name, "the change of a flow waits: one of its plugins is being changed");
+        let behind = format!("a plugin of flow `{name}` is being changed; the flow follows when that is over");
+        self.desk.board.push(round.id, Line::Waits { behind });
+        self.deferred.insert(name.to_owned());
+        true
     }
 
     fn replace_flow(&mut self, round: &Round<'_>, name: &str) -> bool {

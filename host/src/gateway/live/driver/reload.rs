@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::super::order::{Line, Outcome};
+use std::sync::{Arc, Mutex};
+
+use super::super::order::Line;
 use super::super::{Desk, Place};
-use super::{Candidate, Driver, Request, Turn};
+use super::job::{After, InPlace};
+use super::{Candidate, Driver, Request, Wanted};
+use crate::chain::PluginConfig;
 use crate::chain::{self, Artefact, Watch};
 use crate::config::{self, Config, PluginChange, Problems, Sources};
 use crate::gateway::start::signature;
@@ -15,11 +19,11 @@ impl Driver {
     pub(super) fn reload(&mut self, id: Option<u64>, who: &Who) {
         let board = self.desk.board.clone();
         let id = id.unwrap_or_else(|| board.open(format!("{} is read again", who.name()), None).unwrap_or_default());
+        let reload = Arc::new(InPlace { board, id });
         match config::load(&self.parts.origin) {
-            Ok(new) => self.take_over(id, who, &new),
+            Ok(new) => self.take_over(&reload, who, &new),
             Err(problems) => self.keep(id, who, &problems),
         }
-        board.end(id);
     }
 
     /// The changed config is none.
@@ -31,7 +35,8 @@ impl Driver {
         self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "config-refused") });
     }
 
-    fn take_over(&mut self, id: u64, who: &Who, new: &Config) {
+    fn take_over(&mut self, reload: &Arc<InPlace>, who: &Who, new: &Config) {
+        let id = reload.id;
         let difference = config::difference(&self.parts.config, new);
         let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
         let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
@@ -49,7 +54,7 @@ impl Driver {
             if self.desk.board.is_stopping() {
                 return;
             }
-            self.apply(&Turn { id, place: place(&change), who }, change);
+            self.want_setting(place(&change), who, change, reload);
         }
         self.aim();
         if !difference.other.is_empty() {
@@ -60,32 +65,50 @@ impl Driver {
         }
     }
 
-    fn apply(&mut self, turn: &Turn<'_>, change: PluginChange) {
-        let Place { flow, plugin } = turn.place;
-        let before = self.plugin(turn.place);
-        let mut candidate = Candidate::default();
-        if before.settings != change.config.settings {
-            candidate.settings = Some(change.config.settings.clone());
+    /// What the config says of a plugin now. The reload waits until it is in place, and for no other change before it.
+    fn want_setting(&mut self, place: Place, who: &Who, change: PluginChange, reload: &Arc<InPlace>) {
+        let config = Box::new(change.config);
+        let Some(busy) = self.busy.get(&place.flow) else {
+            return self.want(Wanted::Setting { place, who: who.clone(), config, reload: Some(Arc::clone(reload)) });
+        };
+        let is_under_way = |(plugin, under_way): &(usize, Box<PluginConfig>)| {
+            *plugin == place.plugin && under_way.settings == config.settings && under_way.artefact == config.artefact
+        };
+        if busy.adopting.as_ref().is_some_and(is_under_way) {
+            return;
         }
-        if before.artefact != change.config.artefact {
-            match chain::read_component(&change.config.name, &change.config.artefact) {
+        let behind = format!("another change of the flow `{}` is under way", self.parts.config.flows[place.flow].name);
+        tracing::info!(plugin = self.title(place), "a change waits: {behind}");
+        reload.board.push(reload.id, Line::Waits { behind });
+        self.want(Wanted::Setting { place, who: who.clone(), config, reload: None });
+    }
+
+    pub(super) fn apply(&mut self, place: Place, who: Who, config: Box<PluginConfig>, reload: Option<Arc<InPlace>>) {
+        let Place { flow, plugin } = place;
+        let before = self.plugin(place);
+        let mut candidate = Candidate::default();
+        if before.settings != config.settings {
+            candidate.settings = Some(config.settings.clone());
+        }
+        if before.artefact != config.artefact {
+            match chain::read_component(&config.name, &config.artefact) {
                 Ok(component) => candidate.component = Some(component),
                 Err(error) => {
-                    let name = &*change.config.name;
+                    let name = &*config.name;
                     return tracing::warn!(plugin = name, %error, "the plugin's component cannot be read; the running one stays");
                 }
             }
-            candidate.signature = signature(&change.config.artefact);
+            candidate.signature = signature(&config.artefact);
         }
         let written = &mut self.written[flow][plugin];
-        written.settings = change.config.settings.to_string();
+        written.settings = config.settings.to_string();
         if let Some(component) = &candidate.component {
             written.digest = trust::digest(component);
         }
-        // What was only refused is tried again when the config is read again.
-        if self.change(turn, candidate) != Outcome::Refused {
-            self.parts.config.flows[flow].plugins[plugin] = change.config;
-        }
+        let id = self.open(place, &who);
+        let after = After { adopt: Some(config), ..After::default() };
+        let job = super::Job { reload: Mutex::new(reload), ..self.job(id, (place, who), candidate, after) };
+        self.start_job(job);
     }
 
     /// Watches other files when the config names others.

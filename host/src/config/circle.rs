@@ -1,0 +1,127 @@
+//! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
+//! come back for ever, faster than it can be sent.
+
+use super::check::Check;
+use super::code::Code;
+use super::flow::{Flow, Queues};
+use super::priority::Line;
+use super::tree::Place;
+use crate::message::QueueId;
+use crate::source::overlap;
+use crate::{mqtt, uplink};
+
+/// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
+pub(super) fn report(check: &Check<'_>, flows: &[Flow], queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) {
+    let ends: Vec<Ends> = flows.iter().map(|flow| Ends::of(flow, queues, sources, uplinks)).collect();
+    let next: Vec<Vec<usize>> = ends.iter().map(|from| (0..ends.len()).filter(|to| from.feeds(&ends[*to])).collect()).collect();
+    for (first, flow) in flows.iter().enumerate() {
+        let Some(way) = way_back(first, &next) else { continue };
+        let names: Vec<_> = way.iter().map(|flow| format!("`{}`", flows[*flow].chain.name)).collect();
+        let message = match &names[..] {
+            [one] => format!("flow {one} takes in what it sends: both ends are at one broker, and the topics match"),
+            [first, others @ ..] => format!("what flow {first} sends comes back to it over {}", others.join(", ")),
+            [] => continue,
+        };
+        let hint = "messages would go round for ever: send to topics that `topics` do not match".to_owned();
+        check.problem(Code::Circle, flow.place, message, hint);
+    }
+}
+
+/// The shortest way from a flow back to itself over flows that come after it, so that each circle is told once.
+fn way_back(first: usize, next: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut ways = std::collections::VecDeque::from([vec![first]]);
+    let mut seen = vec![false; next.len()];
+    while let Some(way) = ways.pop_front() {
+        for to in &next[*way.last()?] {
+            if *to == first {
+                return Some(way);
+            }
+            if *to > first && !std::mem::replace(&mut seen[*to], true) {
+                ways.push_back(way.iter().copied().chain([*to]).collect());
+            }
+        }
+    }
+    None
+}
+
+/// Where a flow begins and ends.
+struct Ends {
+    from: Vec<Broker>,
+    to: Vec<Broker>,
+    takes: Vec<String>,
+    sends: Vec<String>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Broker(String, u16);
+
+impl Broker {
+    fn of(mqtt: &mqtt::Config) -> Self {
+        let is_here = matches!(&*mqtt.host, "localhost" | "127.0.0.1" | "::1");
+        Self(if is_here { "localhost".to_owned() } else { mqtt.host.to_ascii_lowercase() }, mqtt.port)
+    }
+}
+
+impl Ends {
+    fn of(flow: &Flow, queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) -> Self {
+        let leads_to = |link: &str| {
+            let mut routes = flow.chain.ports.values().flatten();
+            routes.any(|QueueId(id)| queues.0.get(usize::from(*id)).is_some_and(|queue| &*queue.link == link))
+        };
+        let is_taken_from = |line: &&Line| flow.from.iter().any(|name| **name == *line.source);
+        let template = flow.chain.topic.as_ref().map_or("{topic}", |template| &template.0);
+        let filters = || flow.patterns.iter().map(crate::source::Pattern::filter);
+        Self {
+            from: sources.iter().filter(is_taken_from).map(|line| Broker::of(&line.spec.mqtt)).collect(),
+            to: uplinks.iter().filter(|(uplink, _)| leads_to(&uplink.name)).map(|(uplink, _)| Broker::of(&uplink.mqtt)).collect(),
+            takes: filters().collect(),
+            sends: filters().map(|filter| sent(template, &filter, &flow.chain.name)).collect(),
+        }
+    }
+
+    fn feeds(&self, other: &Self) -> bool {
+        let at_one_broker = self.to.iter().any(|broker| other.from.contains(broker));
+        at_one_broker && self.sends.iter().any(|sent| other.takes.iter().any(|taken| overlap(sent, taken)))
+    }
+}
+
+/// A filter for what a template makes of the topics of another filter: a level with something unknown in it is any.
+fn sent(template: &str, filter: &str, flow: &str) -> String {
+    let topic = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).map_or(filter, |(_, topic)| topic);
+    let text = template.replace("{topic}", topic).replace("{flow}", flow);
+    let mut levels = Vec::new();
+    for level in text.split('/') {
+        if level.contains('#') {
+            levels.push("#");
+            break;
+        }
+        levels.push(if level.contains(['+', '{']) { "+" } else { level });
+    }
+    levels.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_template_makes_is_known_as_a_filter() {
+        for (template, filter, expected) in [
+            ("{topic}", "a/+/b", "a/+/b"),
+            ("up/{topic}", "a/#", "up/a/#"),
+            ("{topic}/out", "a/#", "a/#"),
+            ("up/x-{device}/{flow}", "a/+", "up/+/climate"),
+            ("{topic}", "$share/g/a/+", "a/+"),
+        ] {
+            assert_eq!(sent(template, filter, "climate"), expected);
+        }
+    }
+
+    #[test]
+    fn the_way_back_is_the_shortest_and_each_circle_is_told_once() {
+        // 0 → 1 → 2 → 0, 2 → 1, 3 → 3, 4 leads into it.
+        let next = [vec![1], vec![2], vec![0, 1], vec![3], vec![3]];
+        let ways: Vec<_> = (0..5).map(|first| way_back(first, &next)).collect();
+        assert_eq!(ways, [Some(vec![0, 1, 2]), Some(vec![1, 2]), None, Some(vec![3]), None]);
+    }
+}

@@ -1,0 +1,136 @@
+//! A change of one plugin on a thread of its own: how long it takes is its own affair, and other flows' changes go on.
+
+use std::sync::mpsc::TrySendError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::super::order::Line;
+use super::super::{Board, Desk, Place};
+use super::{About, Candidate, Request};
+use crate::chain::PluginConfig;
+use crate::gateway::audit::Audit;
+use crate::gateway::door::Doors;
+use crate::versions::Versions;
+use crate::versions::history::Who;
+
+/// Pause between two tries to tell the driver that a change has ended.
+const FULL: Duration = Duration::from_millis(20);
+
+/// What all changes work on. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) desk: Desk,
+    pub(super) doors: Doors,
+    pub(super) versions: Versions,
+    pub(super) audit: Audit,
+    pub(super) in_vain: InVain,
+}
+
+/// Digests of what failed and of an earlier version that did not help.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InVain(Arc<Mutex<Vec<(String, String)>>>);
+
+impl InVain {
+    pub(super) fn has(&self, pair: &(String, String)) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(pair)
+    }
+
+    pub(super) fn add(&self, pair: (String, String)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pair);
+    }
+}
+
+/// What a change is followed by, beside its verdict.
+#[derive(Default)]
+pub(super) struct After {
+    /// What runs before is not to come back by itself.
+    pub(super) is_way_back: bool,
+    /// A version that keeps failing and the earlier one that is to help.
+    pub(super) cure: Option<(String, String)>,
+    /// What the config says of the plugin, unless the change is refused.
+    pub(super) adopt: Option<Box<PluginConfig>>,
+}
+
+/// A change that has its turn.
+pub(super) struct Job {
+    pub(super) bench: Bench,
+    pub(super) id: u64,
+    pub(super) place: Place,
+    pub(super) who: Who,
+    pub(super) spec: PluginConfig,
+    pub(super) about: About,
+    pub(super) candidate: Candidate,
+    pub(super) after: After,
+    /// Who reads the config again, until this is in place.
+    pub(super) reload: Mutex<Option<Arc<InPlace>>>,
+}
+
+impl Job {
+    /// Something has happened.
+    pub(super) fn push(&self, line: Line) {
+        if let Some(reload) = self.lock_reload().as_ref() {
+            reload.board.push(reload.id, line.clone());
+        }
+        self.bench.desk.board.push(self.id, line);
+    }
+
+    /// Whoever reads the config again need not wait for it any more.
+    pub(super) fn let_reload_go(&self, line: Line) {
+        if let Some(reload) = self.lock_reload().take() {
+            reload.board.push(reload.id, line);
+        }
+    }
+
+    pub(super) fn title(&self) -> String {
+        format!("{}/{}", self.about.flow, self.about.plugin)
+    }
+
+    fn lock_reload(&self) -> std::sync::MutexGuard<'_, Option<Arc<InPlace>>> {
+        self.reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What ends it, whatever becomes of its thread.
+    pub(super) fn ending(&self) -> Ending {
+        Ending { desk: self.bench.desk.clone(), id: self.id, place: self.place, adopted: None }
+    }
+}
+
+/// A config that is read again: ended when everything it brings is in place.
+pub(super) struct InPlace {
+    pub(super) board: Board,
+    pub(super) id: u64,
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        self.board.end(self.id);
+    }
+}
+
+/// Tells the driver when a change has ended.
+pub(super) struct Ending {
+    desk: Desk,
+    id: u64,
+    place: Place,
+    /// What the config says of the plugin from now on.
+    pub(super) adopted: Option<Box<PluginConfig>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a change of a plugin crashed: the version before runs on; this is a fault in tidegate, please report it"
+            );
+        }
+        self.desk.board.end(self.id);
+        let mut request = Request::Ended { place: self.place, adopted: self.adopted.take() };
+        while let Err(TrySendError::Full(again)) = self.desk.requests.try_send(request) {
+            if self.desk.board.is_stopping() {
+                return;
+            }
+            request = again;
+            std::thread::park_timeout(FULL);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a broker does that it should not, and that harms nobody: counted, and each kind said once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus::IntCounter;
+
+use super::session::Oddities;
+
+/// The account of one source or uplink, over all its connections.
+#[derive(Debug)]
+pub struct Manners {
+    stage: &'static str,
+    name: Arc<str>,
+    strays: IntCounter,
+    said_stray: AtomicBool,
+    said_early: AtomicBool,
+}
+
+impl Manners {
+    /// Nothing odd yet. `strays` counts answers to nothing.
+    pub(super) fn new(stage: &'static str, name: Arc<str>, strays: IntCounter) -> Self {
+        Self { stage, name, strays, said_stray: AtomicBool::new(false), said_early: AtomicBool::new(false) }
+    }
+
+    /// The broker did this.
+    pub(super) fn note(&self, odd: Oddities) {
+        let Self { stage, name, .. } = self;
+        self.strays.inc_by(odd.strays);
+        if let Some((packet, packet_id)) = odd.first
+            && !self.said_stray.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(stage, %name, packet, packet_id,
+                "the broker answered to nothing: ignored (the next ones are only counted)");
+        }
+        if odd.is_early && !self.said_early.swap(true, Ordering::Relaxed) {
+            tracing::warn!(stage, %name, "the broker answers QoS 2 as if it were 1: that is taken as its acceptance");
+        }
+    }
+}
