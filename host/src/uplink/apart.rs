@@ -143,9 +143,9 @@ impl Uplink {
             Some(Publish { retain: false, qos, ..self.publish(index, packet) })
         });
         match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
-            Some(Ok(())) => self.judge.asked(),
+            Some(Ok(())) => self.judge.asked(now),
             Some(Err(Unsendable::WindowFull)) => return Sent::Later,
-            Some(Err(_)) => self.judge.compared(false, now),
+            Some(Err(_)) => self.judge.cannot_compare(now),
             None => self.judge.cannot_compare(now),
         }
         Sent::Aside

@@ -104,7 +104,7 @@ pub(super) struct Judge {
     answers: u32,
     refused: u32,
     /// Something is asked of upstream that decides how to go on.
-    is_comparing: bool,
+    comparing_since: Option<Instant>,
     testing: Option<(Place, Instant)>,
     /// Since when nothing else is sent for its sake.
     quiet_since: Option<Instant>,
@@ -136,7 +136,7 @@ impl Judge {
             row: 0,
             answers: 0,
             refused: 0,
-            is_comparing: false,
+            comparing_since: None,
             testing: None,
             quiet_since: None,
             began: now,
@@ -154,9 +154,14 @@ impl Judge {
         }
     }
 
-    /// A connection begins, and with it sending from the first message owed: a new chance.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.cases.retain(|case| !matches!(case.state, State::Behind | State::Again));
+    /// A connection begins, and with it sending from the first message owed: a new chance. `is_over` says what is owed no
+    /// more.
+    pub(super) fn begin(&mut self, now: Instant, is_over: impl Fn(Place) -> bool) {
+        self.silent.retain(|(place, _)| !is_over(*place));
+        self.cases.retain(|case| !is_over(case.face.place));
+        // While upstream takes nothing it is remembered what was tried: others come first then.
+        let is_held = self.hold.is_some();
+        self.cases.retain(|case| !matches!(case.state, State::Behind) && (is_held || case.state != State::Again));
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
             // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
@@ -167,7 +172,7 @@ impl Judge {
         if let Some(hold) = &mut self.hold {
             (hold.next, hold.pause, hold.is_next) = (None, PROBE.0, true);
         }
-        (self.is_comparing, self.testing, self.row, self.has_nothing_to_compare) = (false, None, 0, false);
+        (self.comparing_since, self.testing, self.row, self.has_nothing_to_compare) = (None, None, 0, false);
         self.last_refused = None;
         (self.began, self.has_sent, self.has_delivered, self.has_convicted) = (now, false, false, false);
     }
@@ -229,8 +234,8 @@ impl Judge {
     }
 
     /// One that is only to be compared with went out; it says nothing about the account.
-    pub(super) fn asked(&mut self) {
-        (self.is_comparing, self.has_sent) = (true, true);
+    pub(super) fn asked(&mut self, now: Instant) {
+        (self.comparing_since, self.has_sent) = (Some(now), true);
     }
 
     /// There is nothing to compare with.
@@ -244,9 +249,11 @@ impl Judge {
 
     /// Upstream accepted what it was compared with, or did not.
     pub(super) fn compared(&mut self, is_accepted: bool, now: Instant) {
-        self.is_comparing = false;
+        if self.comparing_since.take().is_none() {
+            return;
+        }
         if is_accepted {
-            (self.row, self.has_delivered) = (0, true);
+            (self.row, self.has_delivered, self.is_mute) = (0, true, false);
         } else {
             self.hold(now);
         }
@@ -401,13 +408,21 @@ impl Judge {
         if let Some((place, _)) = self.testing.take() {
             return self.strike(place);
         }
-        if self.is_comparing {
+        if self.comparing_since.is_some() {
             // It ends connections over what it took before: the trouble is its own.
             self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
             return None;
         }
-        // Some refuse, and hang up upon it.
+        // Some refuse, and hang up upon it; nothing else is suspected then.
+        let is_parked = |face: &Face| !self.cases.iter().any(|case| case.face.place == face.place);
+        if self.last_refused.as_ref().is_some_and(is_parked) {
+            return None;
+        }
         let face = self.last_refused.or(first)?;
+        if self.hold.is_some() {
+            self.failed_probe(face);
+            return None;
+        }
         let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
         if !self.cases.iter().any(is_known) {
             self.cases.retain(|case| case.face.place != face.place);
@@ -419,6 +434,14 @@ impl Judge {
             self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
         }
         None
+    }
+
+    /// Upstream, which takes nothing, ended the connection: other ones are tried before this one.
+    fn failed_probe(&mut self, face: Face) {
+        let index = self.cases.iter().position(|case| case.face.place == face.place);
+        let known = index.and_then(|index| self.cases.remove(index));
+        let probes = 1 + known.map_or(0, |case| case.probes);
+        self.cases.push_back(Case { face, state: State::Again, is_here: false, is_out: false, probes });
     }
 
     fn strike(&mut self, place: Place) -> Option<Place> {

@@ -178,6 +178,11 @@ impl Pull {
         self.low = self.cursor;
     }
 
+    /// The first message that was owed when sending last started over.
+    pub(super) fn low(&self) -> Seq {
+        self.low
+    }
+
     /// Gets more from RAM, or starts a read from disk if `may_read`.
     pub(super) fn refill(&mut self, may_read: bool) {
         while self.wants_more() {

@@ -199,13 +199,17 @@ impl Uplink {
             tracing::warn!(uplink = %self.name, maximum_qos = maximum_qos as u8, retain_available, without_ids = lost_ids, without_replay_marks = lost_marks,
                 "the broker does less than configured: messages go out with what it can do");
         }
-        for pull in &mut self.pulls {
-            pull.rewind();
-        }
-        self.under_way = 0;
-        self.judge.begin(Instant::now());
+        self.start_over();
         self.show();
         self.backlog.link(true);
+    }
+
+    /// Sending begins at the first message owed.
+    pub(super) fn start_over(&mut self) {
+        self.pulls.iter_mut().for_each(Pull::rewind);
+        self.under_way = 0;
+        let pulls = &self.pulls;
+        self.judge.begin(Instant::now(), |(index, seq)| pulls.get(index).is_none_or(|pull| seq < pull.low()));
     }
 
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.

@@ -44,8 +44,7 @@ impl Uplink {
         }
         self.post.take().await;
         tracing::info!(uplink = %self.name, "upstream is heard again: it has its queues back");
-        self.under_way = 0;
-        self.judge.begin(Instant::now());
+        self.start_over();
         self.backlog.link(true);
         Ok(())
     }

@@ -38,8 +38,16 @@ impl Judge {
         }
         // One that is not answered in that time holds nobody up.
         self.testing = None;
-        if self.is_comparing {
-            return Step::Wait(None);
+        if let Some(until) = self.comparing_since.map(|since| since + TRIAL) {
+            if until > now {
+                return Step::Wait(Some(until));
+            }
+            // What it took before has no answer now.
+            self.compared(false, now);
+        }
+        // What has no answer may fill the window: whether others have one is asked before it does.
+        if !self.has_sent && !self.silent.is_empty() && !self.has_nothing_to_compare {
+            return Step::Compare;
         }
         if let Some(hold) = self.hold {
             return self.probe(hold, now, under_way);
@@ -64,7 +72,7 @@ impl Judge {
 
     /// The same when there is nothing else to send.
     pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize) -> Step {
-        if self.testing.is_some() || self.is_comparing {
+        if self.testing.is_some() || self.comparing_since.is_some() {
             return Step::Wait(None);
         }
         // What has no answer again may be the only one there is.
@@ -124,7 +132,8 @@ impl Judge {
             other.face.key == case.face.key && other.face.place < case.face.place && other.probes < PROBES
         };
         let is_first = |case: &&Case| case.is_here && !self.cases.iter().any(|other| goes_ahead(other, case));
-        self.cases.iter().filter(|case| !case.is_out).find(is_first).map(|case| case.face.place)
+        let ready = self.cases.iter().filter(|case| !case.is_out).filter(is_first);
+        ready.min_by_key(|case| case.probes).map(|case| case.face.place)
     }
 
     /// The trial of a suspect, where it is time for one: before all others, or after others went for so long.
@@ -133,7 +142,9 @@ impl Judge {
             State::Suspect { alone, compared } => Some(alone + 2 * compared),
             _ => None,
         };
-        let suspect = self.cases.iter().filter(|case| !case.is_out && strikes(case).is_some()).max_by_key(strikes)?;
+        // One that this connection has not come to can only be sought first of all. Among equals the first one.
+        let can_be_tried = |case: &&Case| !case.is_out && strikes(case).is_some() && (case.is_here || !self.has_sent);
+        let suspect = self.cases.iter().rev().filter(can_be_tried).max_by_key(strikes)?;
         let (place, is_here, is_own) = (suspect.face.place, suspect.is_here, suspect.face.is_own);
         let was_alone =
             matches!(suspect.state, State::Suspect { alone: 1.., .. }) || self.convicted.contains(&(suspect.face.topic, false));
