@@ -13,9 +13,55 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
     }
 }
 
+/// What a plugin in this binary does and all of its settings, as it stands at the head of its code.
+pub fn manual(name: &str) -> Option<String> {
+    let lines = code(name)?.lines().map_while(|line| line.strip_prefix("//!"));
+    Some(lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n"))
+}
+
+fn code(name: &str) -> Option<&'static str> {
+    match name {
+        "decode-json" => Some(include_str!("../../plugins/decode-json/src/lib.rs")),
+        "filter" => Some(include_str!("../../plugins/filter/src/lib.rs")),
+        "threshold" => Some(include_str!("../../plugins/threshold/src/lib.rs")),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The names of settings in `code`: those of serde where it renames.
+    fn settings(code: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut renamed = None;
+        for block in code.split("settings! {").skip(1) {
+            for line in block.lines().take_while(|line| *line != "}").map(str::trim) {
+                if let Some((_, name)) = line.split_once("rename = \"") {
+                    renamed = name.split_once('"').map(|(name, _)| name.to_owned());
+                } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
+                    names.push(renamed.take().unwrap_or_else(|| name.to_owned()));
+                }
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn the_manual_of_each_plugin_names_each_of_its_settings() {
+        let filter = [include_str!("../../plugins/filter/src/compare.rs"), include_str!("../../plugins/filter/src/rate.rs")];
+        for name in NAMES {
+            let manual = manual(name).unwrap();
+            let beside = if *name == "filter" { &filter[..] } else { &[] };
+            let settings: Vec<_> = beside.iter().copied().chain(code(name)).flat_map(settings).collect();
+            assert!(settings.len() >= 5, "{name}: {settings:?}");
+            for setting in settings {
+                assert!(manual.contains(&format!("`{setting}`")), "{name}: `{setting}` is in no manual");
+            }
+        }
+        assert!(manual("filter").unwrap().starts_with("Keeps readings") && manual("x").is_none());
+    }
 
     #[test]
     fn every_name_has_a_component_and_nothing_else_does() {

@@ -29,6 +29,22 @@ impl Now {
     }
 }
 
+/// Time a gateway has run, over restarts: it stands still while the gateway is off, and never jumps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunningClock {
+    /// What it showed when the gateway started, microseconds.
+    pub base_us: u64,
+    /// Uptime of the machine when the gateway started, microseconds.
+    pub started_us: u64,
+}
+
+impl RunningClock {
+    /// What it shows at this uptime of the machine; before the start it stood still.
+    pub fn at(self, uptime_us: u64) -> u64 {
+        self.base_us.saturating_add(uptime_us.saturating_sub(self.started_us))
+    }
+}
+
 /// Processor time that the calling thread has taken: what others do on the machine does not count.
 pub fn thread_cpu() -> std::time::Duration {
     let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

@@ -3,6 +3,8 @@
 //! Modules in the order data flows; `ARCHITECTURE.md` beside this crate is the map.
 
 pub mod clock;
+pub mod file;
+pub mod words;
 pub mod message;
 pub mod mqtt;
 pub mod source;

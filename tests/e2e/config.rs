@@ -22,6 +22,8 @@ pub fn cases() -> Vec<Trial> {
         case("config::a_mistake_is_exit_code_3_and_shown", a_mistake_is_exit_code_3_and_shown),
         case("config::json_has_the_same_places", json_has_the_same_places),
         case("config::a_good_config_is_exit_code_0", a_good_config_is_exit_code_0),
+        case("config::no_secret_is_shown_wherever_it_stands", no_secret_is_shown_wherever_it_stands),
+        case("config::a_file_of_mistakes_is_bounded", a_file_of_mistakes_is_bounded),
     ];
     for name in names().unwrap_or_default() {
         cases.push(case(&format!("config::{name}"), move || pair(&name)));
@@ -91,7 +93,7 @@ fn every_code_is_seen_in_a_pair() -> Result<()> {
     for name in names()? {
         texts.push_str(&shown(&name)?);
     }
-    let elsewhere = [Code::Unreadable, Code::SecretExposed, Code::Plugin];
+    let elsewhere = [Code::Unreadable, Code::SecretExposed, Code::DataDir, Code::Plugin];
     let unseen: Vec<_> = Code::ALL.iter().filter(|code| !elsewhere.contains(code) && !texts.contains(code.name())).collect();
     ensure!(unseen.is_empty(), "without a pair: {unseen:?}");
     Ok(())
@@ -128,6 +130,109 @@ fn json_has_the_same_places() -> Result<()> {
         let code = problem["code"].as_str().unwrap_or_default();
         ensure!(expected.contains(&place) && expected.contains(code), "{problem}");
     }
+    Ok(())
+}
+
+/// What must not be shown, in each place it may stand in by mistake: as a line of the uplink's table, or elsewhere.
+const PLANTED: &[(&str, &str)] = &[
+    ("password = \"S3CR3T\"", ""),
+    ("pasword = \"S3CR3T\"", ""),
+    ("passwd = \"S3CR3T\"", ""),
+    ("token = \"S3CR3T\"", ""),
+    ("anything = { deep = [\"S3CR3T\"] }", ""),
+    ("user = \"me\"\npassword = \"S3CR3T", ""),
+    ("password = S3CR3T", ""),
+    ("pasword = S3CR3T", ""),
+    ("password = { file = \"S3CR3T\" }", ""),
+    ("password = { env = \"S3CR3T\" }", ""),
+    ("password = { credential = \"S3CR3T\" }", ""),
+    ("password = { value = \"S3CR3T\" }", ""),
+    ("password = [\"S3CR3T\"]", ""),
+    ("password = \"\"\"\nS3CR3T\n\"\"\"", ""),
+    ("tls = { key = \"S3CR3T\" }", ""),
+    ("tls = { ca = \"\"\"-----BEGIN CERTIFICATE-----\nS3CR3T\n-----END CERTIFICATE-----\"\"\" }", ""),
+    ("client_id = \"\"\"-----BEGIN PRIVATE KEY-----\nS3CR3T\"\"\"", ""),
+    ("tls = \"S3CR3T\"", ""),
+    ("tls = { key = \"\"\"-----BEGIN PRIVATE KEY-----\nab/S3CR3T/cd=\n\"\"\" }", ""),
+    ("password = \"\"\"-----BEGIN PRIVATE KEY-----\nS3CR3T=", ""),
+    ("-----BEGIN PRIVATE KEY-----\nS3CR3T\n-----END PRIVATE KEY-----", ""),
+    ("", "[spool]\nencrypt = \"S3CR3T\"\n"),
+    ("", "[spool]\nencrypt = { key = \"S3CR3T\" }\n"),
+    ("", "[spool]\nencrypt = { key = { file = \"S3CR3T\" }, old_keys = [\"S3CR3T\"] }\n"),
+    ("", "[uplnk.cloud]\npassword = \"S3CR3T\"\n"),
+    ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\"\n"),
+    ("", "[uplink.other]\nurl = \"me:S3CR3T@host\"\n"),
+    ("", "[uplink.other]\nurl = mqtt://me:S3CR3T@host\n"),
+    ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\n"),
+    ("", "[uplink.other]\nurl = \"mqtt://host/?token=S3CR3T\"\n"),
+    ("", "[uplink.other]\nurl = \"mqtt://host\"\nqos = \"mqtt://me:S3CR3T@host\"\n"),
+];
+
+/// Each of them in a config, as text and as JSON, and some by `--set` and by variables; one with the real binary.
+/// Guarantee: a secret beside its place is in no output.
+fn no_secret_is_shown_wherever_it_stands() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tidegate.toml");
+    let tail = "[source.field]\nurl = \"mqtt://127.0.0.1:1883\"\n[flow.all]\nfrom = \"field\"\ntopics = \"d/{device}\"\nto = \"cloud:telemetry\"\n";
+    let told = |sets: &[&str], variable: Option<(&str, &str)>| -> Result<()> {
+        let sources = Sources {
+            path: file.clone(),
+            env: variable.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+            data_dir: Some(folder.path().join("data")),
+            cores: 1,
+        };
+        let Err(problems) = load(&sources) else { bail!("no mistake in\n{}", fs::read_to_string(&file)?) };
+        let text = format!("{}{}", problems.render(false), problems.to_json());
+        ensure!(!text.contains("S3CR3T"), "shown of\n{}\n{text}", fs::read_to_string(&file)?);
+        Ok(())
+    };
+    for (line, table) in PLANTED {
+        fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{line}\n{table}{tail}"))?;
+        told(&[], None)?;
+    }
+    fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{tail}"))?;
+    for set in [
+        "uplink.cloud.password=S3CR3T",
+        "uplink.cloud.pasword=S3CR3T",
+        "uplink.cloud.password:S3CR3T",
+        "S3CR3T",
+        "uplink.cloud.password=\"S3CR3T",
+        "uplink.cloud.url=mqtt://me:S3CR3T@host",
+        "uplink.cloud.password.x=S3CR3T",
+    ] {
+        told(&[set], None)?;
+    }
+    for name in ["TIDEGATE_UPLINK__CLOUD__PASSWORD", "TIDEGATE_UPLINK__CLOUD__PASWORD", "TIDEGATE_UPLINK_CLOUD_PASSWORD"] {
+        told(&[], Some((name, "S3CR3T")))?;
+        told(&[], Some((name, "\"S3CR3T")))?;
+    }
+    for command in ["check", "run"] {
+        let mut program = Command::new(tidegate()?);
+        program.args([command, "--data-dir"]).arg(folder.path().join("data")).arg("-c").arg(&file);
+        let output = program.args(["--set", "uplink.cloud.pasword=S3CR3T"]).output()?;
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.code() == Some(3) && !text.contains("S3CR3T"), "{}: {text}", output.status);
+    }
+    Ok(())
+}
+
+/// 100,000 unknown keys, and a file beyond all measure.
+/// Guarantee: the first mistakes are shown and the others counted; what is no config is not read.
+fn a_file_of_mistakes_is_bounded() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tidegate.toml");
+    let mistakes: String = (0..90_000).map(|number| format!("k{number}=1\n")).collect();
+    fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{mistakes}"))?;
+    let check = || -> Result<String> {
+        let output = Command::new(tidegate()?).args(["check", "-c"]).arg(&file).output()?;
+        ensure!(output.status.code() == Some(3), "it ended with {}", output.status);
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let text = check()?;
+    ensure!(text.matches("error[").count() == 20 && text.contains("more are not shown") && text.len() < 20_000, "{text}");
+    fs::File::create(&file)?.set_len(600 << 20)?;
+    ensure!(check()?.contains("are read at most"), "{}", check()?);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod disk;
 mod fallback;
 mod field;
 mod flow;
+mod host;
 mod hostile;
 mod instruments;
 mod links;
@@ -55,6 +56,7 @@ fn cases() -> Vec<Trial> {
         field::cases(),
         protocol::cases(),
         tls::cases(),
+        host::cases(),
         hostile::cases(),
         signature::cases(),
         swap::cases(),

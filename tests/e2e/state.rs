@@ -12,6 +12,7 @@ use crate::scene::{UP, config, flow, plugin_file};
 pub fn cases() -> Vec<Trial> {
     vec![
         case("state::a_stop_loses_nothing_and_the_lanes_may_change", a_stop_loses_nothing_and_the_lanes_may_change),
+        case("state::counts_of_a_site_are_exact_on_any_number_of_lanes", counts_of_a_site_are_exact_on_any_number_of_lanes),
         case("state::a_kill_loses_what_came_after_the_last_checkpoint", a_kill_loses_what_came_after_the_last_checkpoint),
         case("state::an_alarm_raised_before_a_kill_is_not_raised_again", an_alarm_raised_before_a_kill),
         case("state::a_plugin_that_cannot_read_its_state", a_plugin_that_cannot_read_its_state),
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Trial> {
 
 const FILE: &str = "count.wasm";
 const DEVICES: usize = 20;
+const SITES: usize = 3;
 
 fn counting(field: &Broker, cloud: &Broker, more: &str) -> String {
     config(&field.url(), &cloud.url(), &flow(&format!("{}{more}\n", plugin_file("count", FILE).trim_end())))
@@ -57,6 +59,35 @@ fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
         let json = arrival.json()?;
         let run = json["of"].as_str().and_then(|of| of.strip_prefix("run ")?.parse::<u64>().ok()).context("no run")?;
         ensure!(json["count"] == run + 1, "{json} with {run} runs before");
+    }
+    Ok(())
+}
+
+/// A plugin that counts, in a flow whose key is the site, in 4 lanes, then in 2, then in 3: the devices of a site are many.
+/// Guarantee: each site's counts have no gap and no double, over the restarts too.
+fn counts_of_a_site_are_exact_on_any_number_of_lanes() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let text = counting(&field, &cloud, "\ncheckpoint = \"1h\"");
+    let text = text.replace("devices/{device}/telemetry\"]", "{site}/{device}/telemetry\"]\nkey = \"{site}\"");
+    ensure!(text.contains("key = \"{site}\""), "the config has another form by now: {text}");
+    let mut setup = Gateway::with(&text);
+    fs::write(setup.folder().join(FILE), component("count")?)?;
+    let watch = Watch::start(cloud.address(), "up/#")?;
+    for (run, lanes) in [4, 2, 3].into_iter().enumerate() {
+        fs::write(setup.config_file(), text.replace("lanes = 3", &format!("lanes = {lanes}")))?;
+        let gateway = setup.start()?;
+        for number in 0..60 {
+            field.publish(&format!("site{}/d{number}/telemetry", number % SITES), "x")?;
+        }
+        wait_until("all have arrived", || watch.total() as usize >= 60 * (run + 1))?;
+        setup = gateway.stop()?.1;
+    }
+    for site in 0..SITES {
+        let key = format!("site{site}");
+        let jsons = watch.arrivals().iter().map(tidegate_tests::watch::Arrival::json).collect::<Result<Vec<_>>>()?;
+        let counts: Vec<u64> =
+            jsons.iter().filter(|json| json["key"] == *key).filter_map(|json| json["count"].as_u64()).collect();
+        ensure!(counts == (1..=3 * 60 / SITES as u64).collect::<Vec<_>>(), "{key}: {counts:?}");
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ impl Disk {
     /// A tmpfs of so many MiB.
     pub fn tmpfs(at: &Path, mebibytes: u64) -> Result<Self> {
         fs::create_dir_all(at)?;
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tidegate-test"]).arg(at))?;
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=755"), "tidegate-test"]).arg(at))?;
         Ok(Self { at: at.to_owned(), image: None })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,10 +140,25 @@ impl Gateway {
     }
 
     /// SIGTERM: what it still owes is written, and it ends.
-    pub fn stop(mut self) -> Result<(ExitStatus, Setup)> {
-        self.process.signal(Signal::TERM)?;
+    pub fn stop(self) -> Result<(ExitStatus, Setup)> {
+        self.terminate()?;
+        self.end()
+    }
+
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn terminate(&self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Result<(ExitStatus, Setup)> {
         let status = self.process.wait()?;
         Ok((status, self.setup))
+    }
+
+    /// Where its admin port is.
+    pub fn admin(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.admin).into()
     }
 
     /// SIGSTOP.

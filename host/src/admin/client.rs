@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use socket2::{Domain, SockAddr, Type};
 
 use super::socket;
 
 /// Longest wait for an answer: a retry waits for a commit, and a tired card takes many seconds for one.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for any answer at all, before something is asked that takes time.
+const GREETING: Duration = Duration::from_secs(5);
 /// So often a socket may end without an answer before it counts as broken.
 const MOST_ENDS: usize = 10;
 /// No answer is longer; the gateway cuts lists into pages far below.
@@ -66,7 +69,7 @@ impl Client {
         let client = Self { path: socket::path(data_dir) };
         let mut ends = 0;
         loop {
-            match client.exchange("GET /", &[]) {
+            match client.exchange("GET /", &[], GREETING) {
                 Ok(_) => return Ok(Some(client)),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
                 // Whoever had it open is gone: the next one is refused, or there is a new gateway.
@@ -96,7 +99,7 @@ impl Client {
     }
 
     fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
-        let answer = self.exchange(what, body).map_err(|error| self.failed(error))?;
+        let answer = self.exchange(what, body, PATIENCE).map_err(|error| self.failed(error))?;
         let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;
         match status {
             200 => serde_json::from_slice(body).map_err(|error| self.odd(error)),
@@ -108,15 +111,18 @@ impl Client {
         }
     }
 
-    fn connect(&self) -> io::Result<UnixStream> {
-        socket::with_short_path(&self.path, |path| UnixStream::connect(path))
+    /// Waits for `patience` at most where more callers wait than the gateway takes.
+    fn connect(&self, patience: Duration) -> io::Result<UnixStream> {
+        let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        stream.set_write_timeout(Some(patience))?;
+        socket::with_short_path(&self.path, |path| stream.connect(&SockAddr::unix(path)?))?;
+        stream.set_read_timeout(Some(patience))?;
+        Ok(std::os::fd::OwnedFd::from(stream).into())
     }
 
     /// HTTP/1.0, so that the answer ends where the connection does.
-    fn exchange(&self, what: &str, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    fn exchange(&self, what: &str, body: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+        let mut stream = self.connect(patience)?;
         let head = format!(
             "{what} HTTP/1.0\r\nhost: tidegate\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()

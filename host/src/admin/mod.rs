@@ -1,27 +1,40 @@
 //! The loopback port: `/metrics`, `/livez`, `/readyz` (`/healthz` is the same).
 //!
-//! Bound before anything else starts, so that a port in use is an error at start and not an hour later; served
-//! once the gateway runs. An unreachable upstream is not unready: to store and forward is the job. It shows as
+//! Bound before anything else starts; served once the gateway runs. A port that somebody else has is said, and tried again:
+//! data goes on without. An unreachable upstream is not unready: to store and forward is the job. It shows as
 //! `degraded`, with cause, since when, and the next try.
 //!
 //! Beside it the control socket ([`Socket`], and [`Client`] for its other end): what only the operator may see and do.
 
+mod attend;
 mod client;
+mod rendering;
 mod socket;
 
 pub use client::{Client, ClientError};
 pub use socket::{Peer, Socket, user_name};
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{Registry, TextEncoder};
+use prometheus::Registry;
 use tokio::sync::watch;
+
+use attend::{Bounds, attend, until};
+use rendering::Rendering;
+
+/// Scrapers and probes: each asks something small and goes.
+const BOUNDS: Bounds = Bounds { most: 16, head: Duration::from_secs(5), whole: Duration::from_secs(30), body_bytes: 64 << 10 };
+/// How often a port that is taken is tried.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// How one part of the gateway is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,57 +94,106 @@ pub fn json(answer: &impl serde::Serialize) -> Response {
     }
 }
 
-/// A bound port that is not served yet.
+/// The loopback port, bound or to be bound.
 #[derive(Debug)]
 pub struct Admin {
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     address: SocketAddr,
 }
 
 struct Shared {
-    registry: Registry,
+    rendering: Rendering,
     look: Look,
 }
 
 impl Admin {
-    /// Binds `address`; port 0 takes a free one.
+    /// Binds `address`; port 0 takes a free one. One that is taken is no reason not to run: it is tried again.
+    ///
+    /// # Errors
+    /// It is not this machine's, or not ours to use.
     pub fn bind(address: SocketAddr) -> Result<Self, Error> {
-        let bind = || {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok(Self { listener, address })
-        };
-        bind().map_err(|source| Error::Bind { address, source })
+        match listen(address) {
+            Ok(listener) => Ok(Self { address: listener.local_addr().unwrap_or(address), listener: Some(listener) }),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let error = Error::Bind { address, source: error };
+                tracing::error!(error = &error as &dyn std::error::Error, "no metrics and no health until the port is free");
+                Ok(Self { listener: None, address })
+            }
+            Err(source) => Err(Error::Bind { address, source }),
+        }
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens; `None` while somebody else has the port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(|_| self.address)
     }
 
     /// Serves until `stop` is true.
     pub async fn serve(self, registry: Registry, look: Look, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let shared = Arc::new(Shared { registry, look });
+        let shared = Arc::new(Shared { rendering: Rendering::of(registry), look });
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(ready))
             .route("/healthz", get(ready))
+            .layer(middleware::from_fn(for_this_machine))
             .with_state(shared);
-        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::Serve)?;
-        let stopped = async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.wait_for(|stop| *stop).await;
+        let listener = tokio::select! {
+            listener = self.listening() => listener.and_then(tokio::net::TcpListener::from_std),
+            () = until(&mut stop) => return Ok(()),
         };
-        axum::serve(listener, routes).with_graceful_shutdown(stopped).await.map_err(Error::Serve)
+        let mut listener = listener.map_err(Error::Serve)?;
+        attend(&mut listener, routes, BOUNDS, stop).await.leave().await;
+        Ok(())
+    }
+
+    /// The listener, as soon as the port is free.
+    async fn listening(self) -> std::io::Result<TcpListener> {
+        if let Some(listener) = self.listener {
+            return Ok(listener);
+        }
+        loop {
+            tokio::time::sleep(TRY_AGAIN).await;
+            match listen(self.address) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                found => {
+                    tracing::info!(address = %self.address, "metrics and health are served now");
+                    return found;
+                }
+            }
+        }
     }
 }
 
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether a `Host` header names this machine's loopback. A page in a browser that has a name of its own lead here does not.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn for_this_machine(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(header::HOST);
+    if hosts.iter().all(|host| host.to_str().is_ok_and(is_local)) {
+        return next.run(request).await;
+    }
+    let words = "this port is for this machine: ask it as localhost, 127.0.0.1 or [::1]\n";
+    (StatusCode::MISDIRECTED_REQUEST, words).into_response()
+}
+
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match TextEncoder::new().encode_to_string(&shared.registry.gather()) {
+    match shared.rendering.text().await {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
 }
 
@@ -187,10 +249,25 @@ mod tests {
         assert_eq!(verdict(&checks, false), (StatusCode::SERVICE_UNAVAILABLE, "[-] spool failed: disk full\nnot ready\n".into()));
     }
 
-    #[test]
-    fn a_port_in_use_is_an_error_that_names_it() {
+    #[tokio::test]
+    async fn a_taken_port_is_served_as_soon_as_it_is_free() {
         let first = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let error = Admin::bind(first.address()).unwrap_err();
-        assert!(error.to_string().contains(&first.address().to_string()), "{error}");
+        let address = first.address().unwrap();
+        let second = Admin::bind(address).unwrap();
+        assert_eq!(second.address(), None);
+        drop(first);
+        assert_eq!(second.listening().await.unwrap().local_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn only_names_of_the_loopback_are_answered() {
+        for host in ["localhost", "LocalHost:9646", "127.0.0.1:9646", "127.1.2.3", "[::1]:9646", "[::1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "evil.example:9646", "localhost.evil.example", "192.168.0.7", "[2001:db8::1]:80", "::1:x"]
+        {
+            assert!(!is_local(host), "{host}");
+        }
     }
 }

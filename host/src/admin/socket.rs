@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::Error;
+use super::attend::{Bounds, Door, attend};
+use crate::file;
 
 /// Name of the socket in the data folder.
 const FILE: &str = "admin.sock";
@@ -27,8 +29,8 @@ const FILE: &str = "admin.sock";
 const MODE: u32 = 0o660;
 /// The kernel takes no longer path for a socket; a longer one goes through an open folder.
 const LONGEST_PATH: usize = 107;
-/// Pause after a failed accept: the usual reason is that all descriptors are in use.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// A command waits for a commit, and a tired card takes long for one; two pages of an import may come in at a time.
+const BOUNDS: Bounds = Bounds { most: 16, head: Duration::from_secs(5), whole: Duration::from_secs(150), body_bytes: 64 << 20 };
 const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Where the control socket of a data folder is.
@@ -42,7 +44,7 @@ pub(super) fn with_short_path<T>(path: &Path, connect: impl FnOnce(&Path) -> io:
     if path.as_os_str().len() <= LONGEST_PATH {
         return connect(path);
     }
-    let folder = fs::File::open(folder)?;
+    let folder = file::open_folder(folder)?;
     connect(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(file))
 }
 
@@ -74,17 +76,14 @@ impl Socket {
     }
 
     /// Serves until `stop` is true, which also takes the file away: the next gateway may bind it at once.
-    pub async fn serve(self, routes: Router, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+    pub async fn serve(self, routes: Router, stop: watch::Receiver<bool>) -> Result<(), Error> {
         let about = fs::metadata(&self.path).map_err(Error::Serve)?;
         let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).map_err(Error::Serve)?;
-        let door = Door { listener, owner: about.uid(), group: about.gid() };
-        let stopped = async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stop.wait_for(|stop| *stop).await;
-            drop(self);
-        };
-        let routes = routes.into_make_service_with_connect_info::<Peer>();
-        axum::serve(door, routes).with_graceful_shutdown(stopped).await.map_err(Error::Serve)
+        let mut door = Entrance { listener, owner: about.uid(), group: about.gid() };
+        let guests = attend(&mut door, routes, BOUNDS, stop).await;
+        drop(self);
+        guests.leave().await;
+        Ok(())
     }
 }
 
@@ -102,16 +101,9 @@ pub struct Peer {
     pub uid: u32,
 }
 
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        // Whoever has no credentials was turned away at the door.
-        Self { uid: stream.io().peer_cred().map_or(u32::MAX, |peer| peer.uid()) }
-    }
-}
-
 /// Name of a user, as this machine's own list has it.
 pub fn user_name(uid: u32) -> Option<String> {
-    let list = fs::read_to_string("/etc/passwd").ok()?;
+    let list = file::read_text(Path::new("/etc/passwd"), file::BY_HAND).ok()?;
     let uid = uid.to_string();
     list.lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
@@ -120,13 +112,13 @@ pub fn user_name(uid: u32) -> Option<String> {
 }
 
 /// Lets in whom the file's owner and group allow.
-struct Door {
+struct Entrance {
     listener: tokio::net::UnixListener,
     owner: u32,
     group: u32,
 }
 
-impl Door {
+impl Entrance {
     fn admits(&self, stream: &UnixStream) -> bool {
         let Ok(peer) = stream.peer_cred() else { return false };
         let is_member = || peer.pid().is_some_and(|pid| groups(pid).contains(&self.group));
@@ -134,35 +126,28 @@ impl Door {
     }
 }
 
-impl axum::serve::Listener for Door {
-    type Io = UnixStream;
-    type Addr = ();
+impl Door for Entrance {
+    type Stream = UnixStream;
 
-    async fn accept(&mut self) -> (UnixStream, ()) {
+    async fn next(&mut self) -> io::Result<(UnixStream, Extensions)> {
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) if self.admits(&stream) => return (stream, ()),
-                Ok((stream, _)) => {
-                    tracing::warn!(peer = ?stream.peer_cred().ok(), "a stranger at the control socket was turned away");
-                    // Whether he reads it is his affair.
-                    let _ = stream.try_write(FORBIDDEN);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the control socket cannot take a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            let (stream, _) = self.listener.accept().await?;
+            if self.admits(&stream) {
+                let mut about = Extensions::new();
+                // Whoever has no credentials was turned away at the door.
+                about.insert(ConnectInfo(Peer { uid: stream.peer_cred().map_or(u32::MAX, |peer| peer.uid()) }));
+                return Ok((stream, about));
             }
+            tracing::warn!(peer = ?stream.peer_cred().ok(), "a stranger at the control socket was turned away");
+            // Whether he reads it is his affair.
+            let _ = stream.try_write(FORBIDDEN);
         }
-    }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
     }
 }
 
 /// The further groups of a process. The credentials of a socket hold only its first.
 fn groups(pid: i32) -> Vec<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = file::read_text(Path::new(&format!("/proc/{pid}/status")), file::BY_HAND).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
     line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
 }

@@ -1,9 +1,12 @@
 //! Batches as the plugin contract has them: words and bytes. Packing of messages, and the check of whatever a
 //! plugin answers. The layout of the words stands here and in `wit/tidegate.wit`, nowhere else in the host.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::fault::{Fault, FaultKind};
+use crate::clock::Now;
 use crate::message::{Marks, Message, Span, inherit_expiry, legal};
 
 /// Words of a message on its way in.
@@ -15,7 +18,10 @@ pub(super) mod input {
     pub(in super::super) const RECEIVED_LOW: usize = 4;
     pub(in super::super) const RECEIVED_HIGH: usize = 5;
     pub(in super::super) const MARKS: usize = 6;
-    pub(in super::super) const STRIDE: usize = 7;
+    pub(in super::super) const RUNNING_LOW: usize = 7;
+    pub(in super::super) const RUNNING_HIGH: usize = 8;
+    pub(in super::super) const OWN_KEY: usize = 9;
+    pub(in super::super) const STRIDE: usize = 10;
 }
 
 /// Words of an entry on its way out.
@@ -27,7 +33,10 @@ pub(super) mod output {
     pub(in super::super) const PAYLOAD: usize = 4;
     pub(in super::super) const KEY: usize = 5;
     pub(in super::super) const MARKS: usize = 6;
-    pub(in super::super) const STRIDE: usize = 7;
+    pub(in super::super) const OWN_KEY: usize = 7;
+    pub(in super::super) const STRIDE: usize = 8;
+    /// Of plugins of the first build, which knew no own keys.
+    pub(in super::super) const LEAST: usize = STRIDE - 1;
 }
 
 /// `input` of an output of `tick`.
@@ -36,17 +45,32 @@ pub(super) const NO_INPUT: u32 = u32::MAX;
 /// Marks a plugin decides on; the others stay as they came.
 pub(super) const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
 
+/// Mark of a rejection: the payload lacks something, which is no sign that its device has gone mad.
+pub(super) const EXCUSED: u32 = 1 << 6;
+
 /// Messages in the form a plugin takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     pub(super) words: Vec<u32>,
     pub(super) data: Vec<u8>,
+    /// Keys that their topics do not hold, until they are put behind the last message.
+    keys: Vec<u8>,
 }
 
 impl Packed {
     pub(super) fn clear(&mut self) {
         self.words.clear();
         self.data.clear();
+        self.keys.clear();
+    }
+
+    /// Packs these messages and nothing else, each with what `running_us` makes of its arrival by the machine's uptime;
+    /// `false` when one of them is beyond what 32-bit lengths can say.
+    pub(super) fn fill<'m>(&mut self, messages: impl IntoIterator<Item = &'m Message>, running_us: impl Fn(u64) -> u64) -> bool {
+        self.clear();
+        let whole = messages.into_iter().all(|message| self.push(message, running_us(message.uptime_us)));
+        self.data.append(&mut self.keys);
+        whole
     }
 
     /// Number of messages.
@@ -54,18 +78,25 @@ impl Packed {
         self.words.len() / input::STRIDE
     }
 
-    /// Appends a message; `false`, and nothing is changed, when it is beyond what 32-bit lengths can say.
-    pub(super) fn push(&mut self, message: &Message) -> bool {
+    fn push(&mut self, message: &Message, running_us: u64) -> bool {
         let lengths = [message.topic.len(), message.headers.len(), message.payload.len()];
         let [Ok(topic), Ok(headers), Ok(payload)] = lengths.map(u32::try_from) else { return false };
         let mut words = [0; input::STRIDE];
         words[input::TOPIC] = topic;
         words[input::HEADERS] = headers;
         words[input::PAYLOAD] = payload;
-        words[input::KEY] = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
+        if let Some(device) = &message.device {
+            // It was a part of a topic, so it is shorter than 64 KiB.
+            words[input::OWN_KEY] = device.len() as u32;
+            self.keys.extend_from_slice(device);
+        } else {
+            words[input::KEY] = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
+        }
         words[input::RECEIVED_LOW] = (message.received_us & u64::from(u32::MAX)) as u32;
         words[input::RECEIVED_HIGH] = (message.received_us >> 32) as u32;
         words[input::MARKS] = message.marks.0;
+        words[input::RUNNING_LOW] = (running_us & u64::from(u32::MAX)) as u32;
+        words[input::RUNNING_HIGH] = (running_us >> 32) as u32;
         self.words.extend_from_slice(&words);
         self.data.reserve(lengths.iter().sum());
         self.data.extend_from_slice(&message.topic);
@@ -102,6 +133,8 @@ pub(super) struct Entry {
     topic: u32,
     headers: u32,
     payload: u32,
+    /// Length of a key that the topic does not hold.
+    own_key: u32,
     at: u32,
     pub(super) key: Span,
     pub(super) marks: u32,
@@ -133,8 +166,12 @@ impl Entry {
         })
     }
 
-    /// The key in the topic of its own.
+    /// The key it has by itself.
     pub(super) fn own_key<'d>(&self, data: &'d [u8]) -> &'d [u8] {
+        if self.own_key > 0 {
+            let start = self.at as usize + self.topic as usize + self.headers as usize + self.payload as usize;
+            return &data[start..start + self.own_key as usize];
+        }
         let [topic, ..] = self.slices(data);
         let start = usize::from(self.key.offset);
         topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
@@ -147,14 +184,40 @@ impl Entry {
         String::from_utf8_lossy(&reason[..reason.len().min(MAX_REASON_BYTES)]).into_owned()
     }
 
-    /// The message that an `emit` makes of `origin`: the parts are slices of `data`. It expires when `origin` does, unless
-    /// the plugin said otherwise.
-    pub(super) fn emitted(&self, data: &Bytes, origin: &Message) -> Message {
+    /// Whether it is the plugin's own message, and does not take its input's place.
+    pub(super) fn is_own(&self) -> bool {
+        self.has_topic() || self.port != 0
+    }
+
+    /// Whether a rejection says nothing bad of its device.
+    pub(super) fn is_excused(&self) -> bool {
+        self.marks & EXCUSED != 0
+    }
+
+    /// The message that an `emit` makes of `origin`: the parts are slices of `data`. One that takes its place, under its
+    /// topic on the way to the next plugin, came when it came and lives as long, unless the plugin said otherwise. Any
+    /// other is the plugin's own: it comes now, and inherits the key and nothing else.
+    pub(super) fn emitted(&self, data: &Bytes, origin: &Message, now: Now) -> Message {
         let [topic, headers, payload] = self.parts(data);
-        let (topic, key) = if self.has_topic() { (topic, self.key) } else { (origin.topic.clone(), origin.key) };
-        let marks = Marks(origin.marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
-        let headers = inherit_expiry(headers, &origin.headers);
-        Message { topic, key, headers, payload, marks, ..*origin }
+        let own = self.is_own();
+        let headers = if own { headers } else { inherit_expiry(headers, &origin.headers) };
+        let (marks, received_us, uptime_us) = if own {
+            (Marks::default().with(Marks::CLOCK_UNSET, !now.is_set()), now.wall_us, now.uptime_us)
+        } else {
+            (origin.marks, origin.received_us, origin.uptime_us)
+        };
+        let marks = Marks(marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
+        let message =
+            Message { id: origin.id, flow: origin.flow, headers, payload, marks, received_us, uptime_us, ..Message::default() };
+        if !self.has_topic() {
+            return Message { topic: origin.topic.clone(), key: origin.key, device: origin.device.clone(), ..message };
+        }
+        let device = match (self.own_key, self.key.len) {
+            (0, 0) => origin.own_key(),
+            (0, _) => None,
+            _ => Some(Arc::from(self.own_key(data))),
+        };
+        Message { topic, key: if device.is_some() { Span::default() } else { self.key }, device, ..message }
     }
 }
 
@@ -180,11 +243,11 @@ pub(super) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
     if answer.words.is_empty() && answer.data.is_empty() {
         return Ok(());
     }
-    if stride < output::STRIDE || !answer.words.len().is_multiple_of(stride) {
+    if stride < output::LEAST || !answer.words.len().is_multiple_of(stride) {
         let words = answer.words.len();
         return Err(Fault::contract(format!(
             "{words} words do not make entries of stride {stride} (at least {})",
-            output::STRIDE
+            output::LEAST
         )));
     }
     let count = answer.words.len() / stride;
@@ -230,22 +293,25 @@ impl Reader<'_> {
             return Err(format!("port {port} was not declared"));
         }
         let start = self.at;
-        self.take(topic, headers, payload)?;
+        let own_key = words.get(output::OWN_KEY).copied().unwrap_or_default();
+        self.take([topic, headers, payload, own_key])?;
         let Ok(at) = u32::try_from(start) else { return Err("data is longer than 4 GiB".to_owned()) };
         let key = words[output::KEY];
         let (input, marks) = (words[output::INPUT], words[output::MARKS]);
         let key = Span { offset: (key & 0xffff) as u16, len: (key >> 16) as u16 };
-        entries.push(Entry { input, action, port, topic, headers, payload, at, key, marks });
+        entries.push(Entry { input, action, port, topic, headers, payload, own_key, at, key, marks });
         self.check_input(input, action, topic > 0)?;
         match action {
+            Action::Emit if own_key > u32::from(u16::MAX) => Err(format!("a key of {own_key} bytes; 65,535 are allowed")),
             Action::Emit => self.check_emitted(start, topic as usize, headers as usize, key),
+            _ if own_key > 0 => Err("only `emit` brings a key".to_owned()),
             Action::Pass | Action::Absorb if self.at != start => Err("only `emit` and `reject` bring bytes".to_owned()),
             Action::Pass | Action::Absorb | Action::Reject => Ok(()),
         }
     }
 
-    fn take(&mut self, topic: u32, headers: u32, payload: u32) -> Result<(), String> {
-        let length = u64::from(topic) + u64::from(headers) + u64::from(payload);
+    fn take(&mut self, lengths: [u32; 4]) -> Result<(), String> {
+        let length: u64 = lengths.into_iter().map(u64::from).sum();
         let left = self.data.len() - self.at;
         match usize::try_from(length) {
             Ok(length) if length <= left => {
@@ -304,7 +370,7 @@ mod tests {
     }
 
     fn word(input: u32, action: u32, lengths: [u32; 3]) -> Vec<u32> {
-        let mut words = vec![0; output::STRIDE];
+        let mut words = vec![0; output::LEAST];
         words[output::INPUT] = input;
         words[output::ACTION] = action;
         words[output::TOPIC..=output::PAYLOAD].copy_from_slice(&lengths);
@@ -320,18 +386,45 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plugin_makes_of_a_message_expires_with_it_unless_it_says_otherwise() {
-        let expiry = |message: Message| Headers(&message.headers).get(":message-expiry").map(<[u8]>::to_vec);
+    fn what_takes_the_place_of_a_message_expires_with_it_and_what_a_plugin_makes_itself_does_not() {
+        let expiry = |message: &Message| Headers(&message.headers).get(":message-expiry").map(<[u8]>::to_vec);
         let mut own = Vec::new();
         push_header(&mut own, ":message-expiry", b"5").unwrap();
-        let data = [b"x".as_slice(), &own].concat();
-        let answer = answer(&[word(0, 1, [0, 0, 1]), word(0, 1, [0, own.len() as u32, 0])], &data);
+        let data = [b"x".as_slice(), &own, b"t"].concat();
+        let (in_place, with_own, side, named) =
+            (word(0, 1, [0, 0, 1]), word(0, 1, [0, own.len() as u32, 0]), word(0, 1 | 1 << 16, [0, 0, 0]), word(0, 1, [1, 0, 0]));
+        let answer = answer(&[in_place, with_own, side, named], &data);
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
-        let origin = Message { headers: crate::message::with_expiry(b"", 60), ..Message::default() };
-        let emitted: Vec<_> = entries.iter().map(|entry| expiry(entry.emitted(&answer.data, &origin))).collect();
-        assert_eq!(emitted, [Some(b"60".to_vec()), Some(b"5".to_vec())]);
-        assert_eq!(expiry(entries[0].emitted(&answer.data, &Message::default())), None);
+        let marks = Marks::of(Qos::AtMostOnce).with(Marks::DUPLICATE, true);
+        let headers = crate::message::with_expiry(b"", 60);
+        let origin = Message { headers, marks, received_us: 3, uptime_us: 3, ..Message::default() };
+        let clock = Now { wall_us: 9, uptime_us: 9 };
+        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, clock)).collect();
+        assert_eq!(emitted.iter().map(expiry).collect::<Vec<_>>(), [Some(b"60".to_vec()), Some(b"5".to_vec()), None, None]);
+        assert_eq!(emitted.iter().map(|message| message.uptime_us).collect::<Vec<_>>(), [3, 3, 9, 9]);
+        assert_eq!(
+            emitted.iter().map(|message| message.marks.has(Marks::DUPLICATE)).collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert_eq!(expiry(&entries[0].emitted(&answer.data, &Message::default(), clock)), None);
+    }
+
+    #[test]
+    fn what_a_plugin_makes_keeps_the_device_though_its_topic_does_not_hold_it() {
+        let (mut own, mut none) = (vec![0; output::STRIDE], vec![0; output::STRIDE]);
+        for words in [&mut own, &mut none] {
+            (words[output::ACTION], words[output::TOPIC]) = (1, 2);
+        }
+        own[output::OWN_KEY] = 2;
+        let answer = Answer { stride: 8, words: [own, none].concat(), data: Bytes::from_static(b"upr1up") };
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        let (topic, key) = (Bytes::from_static(b"in/d7"), Span { offset: 3, len: 2 });
+        let origin = Message { topic, key, ..Message::default() };
+        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, Now::default())).collect();
+        let seen: Vec<_> = emitted.iter().map(|message| (message.topic_str(), message.key())).collect();
+        assert_eq!(seen, [("up", &b"r1"[..]), ("up", &b"d7"[..])]);
     }
 
     #[test]
@@ -358,14 +451,15 @@ mod tests {
             actions,
             [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]
         );
-        let moved = entries[1].emitted(&answer.data, &origin);
+        let clock = Now { wall_us: 1_800_000_000_000_000, uptime_us: 12 };
+        let moved = entries[1].emitted(&answer.data, &origin, clock);
         assert_eq!(
-            (moved.topic_str(), moved.key(), &*moved.payload, moved.received_us),
-            ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 9)
+            (moved.topic_str(), moved.key(), &*moved.payload, moved.uptime_us),
+            ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 12)
         );
         assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
         assert_eq!(moved.marks, Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true), "duplicate is not the plugin's to say");
-        let kept = entries[2].emitted(&answer.data, &origin);
+        let kept = entries[2].emitted(&answer.data, &origin, clock);
         assert_eq!((kept.topic_str(), kept.key(), &*kept.payload), ("in/d7", b"d7".as_slice(), b"kept".as_slice()));
         assert_eq!(entries[4].reason(&answer.data), "too cold");
     }
@@ -424,39 +518,47 @@ mod tests {
     #[test]
     fn words_a_later_contract_adds_are_stepped_over() {
         let mut longer = word(0, 0, [0; 3]);
-        longer.extend([77, 78]);
-        let answer = Answer { stride: 9, ..answer(&[longer], b"") };
+        longer.extend([0, 77, 78]);
+        let answer = Answer { stride: 10, ..answer(&[longer], b"") };
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
         assert_eq!(entries.len(), 1);
     }
 
+    /// Topic, headers and payload, and key, marks, arrival and whether the key is beside the topic.
+    type Parts = (Vec<u8>, Vec<u8>, Vec<u8>, (u16, u16, u32, u64, bool));
+
     proptest! {
         #[test]
-        fn packing_keeps_every_field(messages in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>(), any::<(u16, u16, u32, u64)>()), 0..20)) {
+        fn packing_keeps_every_field(messages in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>(), any::<(u16, u16, u32, u64, bool)>()), 0..20)) {
             let mut packed = Packed::default();
-            for (topic, headers, payload, (offset, len, marks, received_us)) in &messages {
-                let message = Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, marks: Marks(*marks), received_us: *received_us, ..Message::default() };
-                prop_assert!(packed.push(&message));
-            }
+            let made = |(topic, headers, payload, (offset, len, marks, received_us, beside)): &Parts| {
+                let device = beside.then(|| Arc::from(&offset.to_le_bytes()[..]));
+                Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received_us: *received_us, uptime_us: 1 << 40 | u64::from(*len), ..Message::default() }
+            };
+            let all: Vec<Message> = messages.iter().map(made).collect();
+            prop_assert!(packed.fill(&all, |uptime_us| uptime_us + 5));
             prop_assert_eq!(packed.len(), messages.len());
             let mut data = packed.data.as_slice();
-            for ((topic, headers, payload, (offset, len, marks, received_us)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {
+            for ((topic, headers, payload, (offset, len, marks, received_us, beside)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {
                 for (part, word) in [(topic, input::TOPIC), (headers, input::HEADERS), (payload, input::PAYLOAD)] {
                     let (field, rest) = data.split_at(words[word] as usize);
                     prop_assert_eq!(field, part);
                     data = rest;
                 }
-                prop_assert_eq!(words[input::KEY], u32::from(*offset) | u32::from(*len) << 16);
+                let key = if *beside { (0, 2) } else { (u32::from(*offset) | u32::from(*len) << 16, 0) };
+                prop_assert_eq!((words[input::KEY], words[input::OWN_KEY]), key);
+                prop_assert_eq!(u64::from(words[input::RUNNING_LOW]) | u64::from(words[input::RUNNING_HIGH]) << 32, (1 << 40 | u64::from(*len)) + 5);
                 prop_assert_eq!(u64::from(words[input::RECEIVED_LOW]) | u64::from(words[input::RECEIVED_HIGH]) << 32, *received_us);
                 prop_assert_eq!(words[input::MARKS], *marks);
             }
-            prop_assert!(data.is_empty());
+            let keys: Vec<u8> = messages.iter().filter(|(.., (.., beside))| *beside).flat_map(|(.., (offset, ..))| offset.to_le_bytes()).collect();
+            prop_assert_eq!(data, keys);
         }
 
         #[test]
         fn a_hostile_output_is_refused_or_harmless(
-            stride in prop_oneof![Just(7_u32), any::<u32>(), 0..12_u32],
+            stride in prop_oneof![Just(7_u32), Just(8_u32), any::<u32>(), 0..12_u32],
             words in proptest::collection::vec(prop_oneof![0..6_u32, any::<u32>(), Just(u32::MAX)], 0..70),
             data in proptest::collection::vec(any::<u8>(), 0..60),
             inputs in proptest::option::of(0..4_usize),
@@ -469,7 +571,7 @@ mod tests {
                     prop_assert!(entry.port < 2);
                     prop_assert!(inputs.map_or(entry.input == NO_INPUT, |inputs| (entry.input as usize) < inputs && entry.input >= last));
                     last = entry.input;
-                    let message = entry.emitted(&answer.data, &Message::default());
+                    let message = entry.emitted(&answer.data, &Message::default(), Now::default());
                     prop_assert!(entry.action != Action::Emit || message.topic.is_empty() || legal::check_topic(&message.topic).is_ok());
                     entry.reason(&answer.data);
                 }

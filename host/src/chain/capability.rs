@@ -32,6 +32,8 @@ pub enum Capability {
     Log,
     /// `metrics` of the contract.
     Metrics,
+    /// Name and topics of its flow.
+    Flow,
     /// The time.
     Clock,
     /// Random numbers.
@@ -57,6 +59,7 @@ impl Capability {
         match interface.split_once('/').unwrap_or((interface, "")) {
             ("tidegate:plugin", "log") => Self::Log,
             ("tidegate:plugin", "metrics") => Self::Metrics,
+            ("tidegate:plugin", "flow") => Self::Flow,
             ("tidegate:plugin", "types") => Self::Types,
             ("tidegate:plugin", "clock") | ("wasi:clocks", _) => Self::Clock,
             ("wasi:random", _) => Self::Random,
@@ -74,6 +77,7 @@ impl Capability {
         match self {
             Self::Log => "writes to the gateway's log, so many lines a second",
             Self::Metrics => "counts in metrics of its own",
+            Self::Flow => "asks for the name and the topics of its flow",
             Self::Clock => "reads the clock: gets the host's time, the same in a replay",
             Self::Random => "takes random numbers: gets the host's, from a seed, the same in a replay",
             Self::Streams => "writes to its standard streams: the last lines are kept for dead letters",
@@ -136,7 +140,7 @@ impl Grants {
 }
 
 /// Whether an MQTT filter has a topic.
-fn matches(filter: &str, topic: &str) -> bool {
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
     let mut levels = topic.split('/');
     for part in filter.split('/') {
         match (part, levels.next()) {

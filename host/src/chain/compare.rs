@@ -286,10 +286,12 @@ impl<'a> Side<'a> {
             Action::Pass | Action::Absorb => Made::sent(origin, port),
             Action::Reject => Made::ended(Outcome::Rejected, payload),
             Action::Emit => {
-                let own = (topic, entry.own_key(self.data));
-                let (topic, key) = if entry.has_topic() { own } else { (&*origin.topic, origin.key()) };
-                let marks = origin.marks.0 & !PLUGIN_MARKS | entry.marks & PLUGIN_MARKS;
-                let inherits = (!origin.headers.is_empty()).then_some(&origin.headers);
+                let own_key = entry.own_key(self.data);
+                let key = if entry.has_topic() && !own_key.is_empty() { own_key } else { origin.key() };
+                let topic = if entry.has_topic() { topic } else { &*origin.topic };
+                let kept = if entry.is_own() { 0 } else { origin.marks.0 & !PLUGIN_MARKS };
+                let marks = kept | entry.marks & PLUGIN_MARKS;
+                let inherits = (!entry.is_own() && !origin.headers.is_empty()).then_some(&origin.headers);
                 Made { outcome: Outcome::Sent, port, topic, key, headers, inherits, payload, marks }
             }
         }

@@ -14,6 +14,7 @@ use super::guest::Guest;
 use super::pool::{Pool, View};
 use super::program::{Programs, Unusable};
 use super::{Error, host};
+use crate::clock::RunningClock;
 
 /// How exact the time limit of a call is. Shorter ticks wake the processor more often.
 const TICK: Duration = Duration::from_millis(10);
@@ -31,6 +32,7 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(24).expect("24 is not 0
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    clock: RunningClock,
 }
 
 struct Shared {
@@ -57,7 +59,19 @@ impl Engine {
         pool.oversee(ticker.waker());
         let shop = Shop::open(workshop, stack_bytes);
         let programs = Programs::default();
-        Ok(Self { shared: Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop, pool, programs }) })
+        let shared = Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop, pool, programs });
+        Ok(Self { shared, clock: RunningClock::default() })
+    }
+
+    /// The same, whose guests see `clock` where time must not jump.
+    #[must_use]
+    pub fn with_clock(self, clock: RunningClock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Time the gateway has run, at this uptime of the machine, microseconds.
+    pub(super) fn running_us(&self, uptime_us: u64) -> u64 {
+        self.clock.at(uptime_us)
     }
 
     /// What is compiled and in use.

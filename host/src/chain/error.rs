@@ -117,7 +117,9 @@ pub enum Error {
         flow: Arc<str>,
     },
     /// A topic template names what is not known.
-    #[error("flow `{flow}`: `topic` holds `{{{placeholder}}}`; known are `{{topic}}`, `{{device}}` and `{{flow}}`")]
+    #[error(
+        "flow `{flow}`: `topic` holds `{{{placeholder}}}`; known are `{{topic}}`, `{{flow}}`, `{{device}}`, `{{key}}` and the names that all of its `topics` have"
+    )]
     Template {
         /// Which flow.
         flow: Arc<str>,

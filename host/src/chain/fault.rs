@@ -29,13 +29,15 @@ pub enum FaultKind {
     Contract,
     /// Saved state is larger than `state_bytes`, or was refused by `restore`.
     State,
+    /// State was kept under a key whose messages go to another lane.
+    Misplaced,
     /// No instance could be made.
     Instantiate,
 }
 
 impl FaultKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Trap,
         Self::Timeout,
         Self::Memory,
@@ -45,6 +47,7 @@ impl FaultKind {
         Self::Output,
         Self::Contract,
         Self::State,
+        Self::Misplaced,
         Self::Instantiate,
     ];
 
@@ -60,6 +63,7 @@ impl FaultKind {
             Self::Output => "output",
             Self::Contract => "contract",
             Self::State => "state",
+            Self::Misplaced => "misplaced",
             Self::Instantiate => "instantiate",
         }
     }
@@ -167,7 +171,7 @@ fn headline(words: &str) -> Option<String> {
         None => lines().next_back()?.to_owned(),
     };
     let end = line.floor_char_boundary(MAX_HEADLINE_BYTES);
-    Some(line[..end].replace(char::is_control, " "))
+    Some(crate::words::line(&line[..end], usize::MAX))
 }
 
 /// Of the host's own table there is a type, of wasmtime's handles there is none.
@@ -203,7 +207,7 @@ mod tests {
             ("Traceback (most recent call last):\n  File \"a.py\", line 3\nKeyError: 'temp'\n", "KeyError: 'temp'"),
             ("panic: index out of range\n\ngoroutine 1 [running]:\nmain.process()\n", "panic: index out of range"),
             ("Assertion failed: n > 0 (a.c: f: 3)\n", "Assertion failed: n > 0 (a.c: f: 3)"),
-            ("a line\nthe\u{1b}[31m last\n\n", "the [31m last"),
+            ("a line\nthe\u{1b}[31m last\n\n", "the\u{fffd}[31m last"),
         ];
         for (words, expected) in cases {
             assert_eq!(headline(words).as_deref(), Some(expected));

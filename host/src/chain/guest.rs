@@ -2,7 +2,7 @@
 //! ring with the last it wrote.
 //!
 //! Time and random numbers are the host's, so that runs can be repeated: the clocks stand still during a call and
-//! show the batch's time; random numbers come from a generator seeded by the plugin's name and lane, so that two versions
+//! show the batch's time, the monotonic one the time the gateway has run; random numbers come from a generator seeded by the plugin's name and lane, so that two versions
 //! side by side draw the same. They are not secret.
 
 use std::collections::{HashMap, VecDeque};
@@ -18,7 +18,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
 use super::metrics::PluginMetrics;
-use super::settings::Limits;
+use super::plugin::Place;
+use super::settings::{Limits, Topics};
+use crate::clock::Now;
 
 /// Bytes of stdout and stderr that are kept: the last, and of the present call the first, where many a language has said
 /// already what was wrong.
@@ -48,6 +50,8 @@ pub(super) struct Guest {
     table: ResourceTable,
     /// The host's time, microseconds since 1970.
     pub(super) now_us: u64,
+    /// Time the gateway has run, over restarts, microseconds: it never jumps.
+    pub(super) running_us: u64,
     /// How long the call under way may take.
     pub(super) allowance: Allowance,
     /// While inputs are run again, the log and the metrics have had them already.
@@ -59,13 +63,16 @@ pub(super) struct Guest {
     pub(super) log_lines_per_second: u32,
     pub(super) metrics: PluginMetrics,
     pub(super) lane: usize,
+    /// What its flow takes.
+    pub(super) topics: Arc<Topics>,
     /// Those it has used: the allowance is the plugin's.
     pub(super) counters: HashMap<String, IntCounter>,
     pub(super) gauges: HashMap<String, Gauge>,
 }
 
 impl Guest {
-    pub(super) fn new(limits: &Limits, metrics: PluginMetrics, lane: usize, seed: u64) -> Self {
+    pub(super) fn new(place: Place<'_>, seed: u64) -> Self {
+        let Place { limits, metrics, lane, .. } = place;
         let output = Ring::default();
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(lane as u64));
         let mut wasi = WasiCtx::builder();
@@ -84,22 +91,24 @@ impl Guest {
             wasi: wasi.build(),
             table,
             now_us: 0,
+            running_us: 0,
             allowance: Allowance { time: limits.call_time, since: None },
             muted: false,
             budget: Budget::new(limits),
             output,
             error_lines: VecDeque::new(),
             log_lines_per_second: limits.log_lines_per_second,
-            metrics,
+            metrics: metrics.clone(),
             lane,
+            topics: Arc::clone(place.topics),
             counters: HashMap::new(),
             gauges: HashMap::new(),
         }
     }
 
     /// A call begins at `now_us`.
-    pub(super) fn begin_call(&mut self, now_us: u64) {
-        self.now_us = now_us;
+    pub(super) fn begin_call(&mut self, now: Now, running_us: u64) {
+        (self.now_us, self.running_us) = (now.wall_us, running_us);
         (self.budget.memory_denied, self.budget.table_denied) = (false, false);
         self.allowance.begin();
         self.error_lines.clear();

@@ -21,7 +21,7 @@ use super::settings::{Config, PluginConfig};
 use super::start::Frame;
 use super::state::Snapshot;
 use super::version::Version;
-use super::{Chain, Error, Wiring, lane_of};
+use super::{Chain, Error, Seat, Wiring, lane_of};
 use crate::clock::Now;
 
 /// How long the lanes may take to work off their inboxes and give their state.
@@ -88,8 +88,7 @@ impl Chain {
         frame.beside(|| {
             for (version, config) in &frame.plugins() {
                 for (lane, snapshot) in inherited(legacies.get(&config.name), frame.lanes()).iter().enumerate() {
-                    let now_us = Now::read().wall_us;
-                    frame.instance(version, lane)?.rehearse(snapshot, now_us).map_err(|fault| unfit(version, fault))?;
+                    frame.instance(version, lane)?.rehearse(snapshot, Now::read()).map_err(|fault| unfit(version, fault))?;
                 }
             }
             Ok(())
@@ -178,8 +177,8 @@ impl Frame {
         let mut lives = Vec::new();
         for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
             let (_, engine) = self.surroundings();
-            let mut live = Live::at_rest(version, engine, lane);
-            live.adopt(snapshot, Now::read().wall_us).map_err(|fault| unfit(version, fault))?;
+            let mut live = Live::at_rest(version, engine, Seat { lane, lanes: self.lanes() });
+            live.adopt(snapshot, Now::read()).map_err(|fault| unfit(version, fault))?;
             lives.push(live);
         }
         Ok(lives)
@@ -193,7 +192,7 @@ impl Frame {
 
     fn instance(&self, version: &Arc<Version>, lane: usize) -> Result<Live, Error> {
         let (_, engine) = self.surroundings();
-        Live::start(version, engine, lane, Now::read().wall_us).map_err(|fault| unfit(version, fault))
+        Live::start(version, engine, Seat { lane, lanes: self.lanes() }, Now::read()).map_err(|fault| unfit(version, fault))
     }
 }
 

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::live::Live;
 use super::metrics::Metrics;
 use super::settings::Config;
-use super::{Error, start};
+use super::{Error, Seat, start};
 use crate::clock::Now;
 use crate::message::Message;
 
@@ -16,7 +16,7 @@ pub struct Hop {
     live: Live,
     packed: Packed,
     entries: Vec<Entry>,
-    now_us: u64,
+    now: Now,
 }
 
 impl Hop {
@@ -28,10 +28,10 @@ impl Hop {
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let versions = start::versions(config, engine, &metrics)?;
         let version = versions.first().ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
-        let now_us = Now::read().wall_us;
-        let live = Live::start(version, engine, 0, now_us)
+        let now = Now::read();
+        let live = Live::start(version, engine, Seat { lane: 0, lanes: 1 }, now)
             .map_err(|fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) })?;
-        Ok(Self { live, packed: Packed::default(), entries: Vec::new(), now_us })
+        Ok(Self { live, packed: Packed::default(), entries: Vec::new(), now })
     }
 
     /// Packs the messages, runs the plugin, checks what it answers: how many outputs that are.
@@ -39,12 +39,9 @@ impl Hop {
     /// # Errors
     /// What the plugin did wrong; the instance is then void.
     pub fn run(&mut self, messages: &[Message]) -> Result<usize, super::Fault> {
-        self.packed.clear();
         self.entries.clear();
-        for message in messages {
-            self.packed.push(message);
-        }
-        self.live.process(&self.packed, self.now_us, &mut self.entries)?;
+        self.live.pack(&mut self.packed, messages, self.now);
+        self.live.process(&self.packed, self.now, &mut self.entries)?;
         Ok(self.entries.iter().filter(|entry| matches!(entry.action, Action::Pass | Action::Emit)).count())
     }
 }

@@ -1,4 +1,4 @@
-//! The host interfaces a plugin may import: log, metrics, clock, and the clocks of WASI in terms of it.
+//! The host interfaces a plugin may import: log, metrics, clock, flow, and the clocks of WASI in terms of ours.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, HasSelf, Lift, Linker, Resource};
@@ -6,9 +6,10 @@ use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::guest::Guest;
+use crate::words;
 
-/// Bytes of one log line that are kept.
-const MAX_LOG_BYTES: usize = 2 << 10;
+/// Characters of one log line that are kept.
+const MAX_LOG_CHARACTERS: usize = 1 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
@@ -43,9 +44,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         store.data_mut().set_gauge(name, value);
         Ok(())
     })?;
-    linker
-        .instance("tidegate:plugin/clock@0.1.0")?
-        .func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().now_us,)))?;
+    let mut clock = linker.instance("tidegate:plugin/clock@0.1.0")?;
+    clock.func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().now_us,)))?;
+    clock.func_wrap("running-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().running_us,)))?;
+
+    let mut flow = linker.instance("tidegate:plugin/flow@0.1.0")?;
+    flow.func_wrap("name", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().metrics.flow.to_string(),)))?;
+    flow.func_wrap("topics", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().topics.patterns.clone(),)))?;
+    flow.func_wrap("key", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().topics.key.clone(),)))?;
 
     linker.allow_shadowing(true);
     wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
@@ -56,9 +62,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 impl Guest {
     fn write_log(&mut self, level: Level, message: &str) {
-        let end = message.floor_char_boundary(MAX_LOG_BYTES);
         // A line feed in a plugin's message must not look like a line of ours.
-        let text = message[..end].replace(char::is_control, " ");
+        let text = words::line(message, MAX_LOG_CHARACTERS);
         if level == Level::Error {
             self.keep_error_line(&text);
         }
@@ -131,7 +136,7 @@ impl Pollable for Past {
 impl Guest {
     /// Waiting would hold up the lane, and the epoch cannot end a call that is inside the host.
     fn wait_until(&mut self, moment_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        if moment_ns > self.now_us.saturating_mul(1_000) {
+        if moment_ns > self.running_us.saturating_mul(1_000) {
             wasmtime::bail!("a plugin may not sleep or wait: ask for a tick instead");
         }
         let past = self.table().push(Past)?;
@@ -141,7 +146,7 @@ impl Guest {
 
 impl monotonic_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<monotonic_clock::Instant> {
-        Ok(self.now_us.saturating_mul(1_000))
+        Ok(self.running_us.saturating_mul(1_000))
     }
 
     fn resolution(&mut self) -> wasmtime::Result<monotonic_clock::Duration> {
@@ -153,6 +158,6 @@ impl monotonic_clock::Host for Guest {
     }
 
     fn subscribe_duration(&mut self, when: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {
-        self.wait_until(self.now_us.saturating_mul(1_000).saturating_add(when))
+        self.wait_until(self.running_us.saturating_mul(1_000).saturating_add(when))
     }
 }

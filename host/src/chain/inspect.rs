@@ -129,17 +129,18 @@ fn tried(
         ..Limits::default()
     };
     let metrics = metrics.plugin(&"inspected".into(), &"inspected".into());
-    let mut instance = match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0 }) {
+    let topics = &Arc::default();
+    let mut instance = match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0, topics }) {
         Ok(instance) => instance,
         Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),
     };
     instance.mute(true);
     let memory_bytes = Some(instance.memory_bytes());
-    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), Now::read().wall_us) {
+    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), Now::read()) {
         Ok(Ok(setup)) => Ok(Asked {
+            state_version: setup.state_version(),
             ports: setup.ports,
             tick_every: (setup.tick_every_us > 0).then(|| Duration::from_micros(setup.tick_every_us)),
-            state_version: setup.state_version,
             memory_bytes: instance.memory_bytes(),
         }),
         Ok(Err(why)) => Err(why),

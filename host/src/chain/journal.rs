@@ -4,19 +4,20 @@
 use std::time::Duration;
 
 use super::batch::Packed;
+use crate::clock::Now;
 
 /// Something a plugin was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// A batch that ends at these lengths of words and data.
     Batch {
-        now_us: u64,
+        now: Now,
         words_end: usize,
         data_end: usize,
         messages: usize,
     },
     Tick {
-        now_us: u64,
+        now: Now,
     },
 }
 
@@ -58,7 +59,7 @@ impl Journal {
     }
 
     /// Adds a batch that took so long; what does not fit is only counted.
-    pub(super) fn push_batch(&mut self, packed: &Packed, now_us: u64, taken: Duration) {
+    pub(super) fn push_batch(&mut self, packed: &Packed, now: Now, taken: Duration) {
         if self.is_full() {
             self.missed += packed.len();
             return;
@@ -68,14 +69,14 @@ impl Journal {
         self.messages += packed.len();
         self.time += taken;
         let (words_end, data_end) = (self.words.len(), self.data.len());
-        self.told.push(Told::Batch { now_us, words_end, data_end, messages: packed.len() });
+        self.told.push(Told::Batch { now, words_end, data_end, messages: packed.len() });
     }
 
     /// Adds a tick that took so long.
-    pub(super) fn push_tick(&mut self, now_us: u64, taken: Duration) {
+    pub(super) fn push_tick(&mut self, now: Now, taken: Duration) {
         if !self.is_full() {
             self.time += taken;
-            self.told.push(Told::Tick { now_us });
+            self.told.push(Told::Tick { now });
         }
     }
 
@@ -139,15 +140,18 @@ mod tests {
     use super::*;
     use crate::message::Message;
 
+    fn at(wall_us: u64) -> Now {
+        Now { wall_us, uptime_us: 0 }
+    }
+
     fn batch(payloads: &[&'static str]) -> Packed {
+        let message = |payload: &&'static str| {
+            let (topic, payload) = (Bytes::from_static(b"t"), Bytes::from_static(payload.as_bytes()));
+            Message { topic, payload, ..Message::default() }
+        };
+        let messages: Vec<_> = payloads.iter().map(message).collect();
         let mut packed = Packed::default();
-        for payload in payloads {
-            packed.push(&Message {
-                topic: Bytes::from_static(b"t"),
-                payload: Bytes::from_static(payload.as_bytes()),
-                ..Message::default()
-            });
-        }
+        packed.fill(&messages, |uptime_us| uptime_us);
         packed
     }
 
@@ -155,14 +159,14 @@ mod tests {
     fn it_tells_again_what_was_told_in_order() {
         let mut journal = Journal::new(Bound::SAVE);
         let batches = [batch(&["a", "bb"]), batch(&["ccc"])];
-        journal.push_batch(&batches[0], 1, Duration::ZERO);
-        journal.push_tick(2, Duration::ZERO);
-        journal.push_batch(&batches[1], 3, Duration::ZERO);
+        journal.push_batch(&batches[0], at(1), Duration::ZERO);
+        journal.push_tick(at(2), Duration::ZERO);
+        journal.push_batch(&batches[1], at(3), Duration::ZERO);
         let mut packed = Packed::default();
-        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now_us: 1, messages: 2, .. })));
+        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now: Now { wall_us: 1, .. }, messages: 2, .. })));
         assert_eq!(packed, batches[0]);
-        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now_us: 2 }));
-        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now_us: 3, .. })));
+        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now: at(2) }));
+        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now: Now { wall_us: 3, .. }, .. })));
         assert_eq!(packed, batches[1]);
         assert_eq!((journal.read(3, &mut packed), journal.messages()), (None, 3));
     }
@@ -170,31 +174,31 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20, time: Duration::MAX });
-        journal.push_batch(&batch(&["a", "b"]), 1, Duration::ZERO);
+        journal.push_batch(&batch(&["a", "b"]), at(1), Duration::ZERO);
         assert!(!journal.is_full());
-        journal.push_batch(&batch(&["c", "d"]), 2, Duration::ZERO);
+        journal.push_batch(&batch(&["c", "d"]), at(2), Duration::ZERO);
         assert!(journal.is_full());
-        journal.push_batch(&batch(&["e"]), 3, Duration::ZERO);
+        journal.push_batch(&batch(&["e"]), at(3), Duration::ZERO);
         assert_eq!((journal.messages(), journal.missed(), journal.len()), (4, 1, 2));
         journal.clear();
         assert_eq!((journal.messages(), journal.missed(), journal.is_full()), (0, 0, false));
 
         let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20, time: Duration::MAX });
-        (0..5).for_each(|now| ticks.push_tick(now, Duration::ZERO));
+        (0..5).for_each(|now| ticks.push_tick(at(now), Duration::ZERO));
         assert_eq!(ticks.len(), 2);
     }
 
     #[test]
     fn what_takes_long_fills_it_sooner_and_a_slow_save_makes_it_longer() {
         let mut journal = Journal::new(Bound::SAVE);
-        (0..4).for_each(|_| journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(24)));
+        (0..4).for_each(|_| journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(24)));
         assert!(!journal.is_full());
-        journal.push_tick(2, Duration::from_millis(24));
+        journal.push_tick(at(2), Duration::from_millis(24));
         assert!(journal.is_full(), "running it again takes 120 ms");
         journal.begin_anew(Bound::after_save(Duration::from_millis(20)));
-        journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(120));
+        journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(120));
         assert!(!journal.is_full());
-        journal.push_batch(&batch(&["a"]), 1, Duration::from_millis(80));
+        journal.push_batch(&batch(&["a"]), at(1), Duration::from_millis(80));
         assert!(journal.is_full());
     }
 }

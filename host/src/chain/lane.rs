@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::Returned;
+use super::clock;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::guard::Alarm;
@@ -21,7 +22,7 @@ use super::quarantine::Quarantine;
 use super::stage::{Broken, Stage};
 use super::version::Version;
 use crate::clock::Now;
-use crate::message::{Delivery, FlowId, Outlet, QueueId, Tape};
+use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
 
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
 const MAX_RESTARTS: usize = 3;
@@ -203,9 +204,7 @@ impl Lane {
         for stage in &mut self.stages {
             due.extend(stage.checkpoint(moment, now)?);
         }
-        if !due.is_empty() {
-            self.shared.outlet.checkpoint(due);
-        }
+        self.hand_over(due, now);
         Ok(())
     }
 
@@ -224,7 +223,15 @@ impl Lane {
             let (flow, lane) = (&*self.shared.name, self.index);
             tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
         }
-        self.shared.outlet.checkpoint(due);
+        self.hand_over(due, now);
+    }
+
+    /// Checkpoints go with the running clock, since moments of it lie in them.
+    fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
+        if !due.is_empty() {
+            due.push(clock::checkpoint(self.shared.engine.running_us(now.uptime_us)));
+            self.shared.outlet.checkpoint(due);
+        }
     }
 
     /// What the gauges have of this lane goes with it.

@@ -81,7 +81,7 @@ impl Metrics {
         let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
         let quarantined = Opts::new("tidegate_quarantined_devices", "Devices whose messages are not tried since they were bad.");
         let breakers = Opts::new("tidegate_plugin_breaker_lanes", "Lanes in which a plugin's breaker is in this state.");
-        let gauges = Opts::new("tidegate_plugin_gauge", "Gauges that plugins set.");
+        let gauges = Opts::new("tidegate_plugin_value", "Gauges that plugins set.");
         let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
         let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
         Ok(Self {
@@ -102,7 +102,7 @@ impl Metrics {
             names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
             state_lost: of_plugin("state_lost", "Input messages whose effect on a plugin's state was lost.")?,
             recycled: of_plugin("recycled", "Instances replaced since they had grown past their soft limit.")?,
-            own_counters: counter("plugin_counter", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
+            own_counters: counter("plugin_counted", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
             own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
             rations: Rations::default(),
         })

@@ -17,6 +17,7 @@ mod batch;
 mod breaker;
 mod capability;
 mod change;
+mod clock;
 mod compare;
 mod compile;
 mod engine;
@@ -63,6 +64,7 @@ mod watch;
 pub use breaker::BreakerState;
 pub use capability::{Capability, Grants};
 pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
+pub use clock::recalled as recalled_clock;
 pub use compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
 pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use engine::Engine;
@@ -79,6 +81,7 @@ pub use program::{Unusable, read as read_component};
 pub use replay::{Player, Ran, Replay, Score, digest_of, offline};
 pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
+    Topics,
 };
 pub use start::check;
 pub use swap::{Refused, Step, Swapped};
@@ -316,6 +319,20 @@ fn lane_of(key: &[u8], lanes: usize) -> usize {
     ((hash ^ hash >> 32) % lanes as u64) as usize
 }
 
+/// Which of a chain's lanes something is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seat {
+    lane: usize,
+    lanes: usize,
+}
+
+impl Seat {
+    /// Whether messages with this key come here.
+    fn holds(self, key: &[u8]) -> bool {
+        self.lanes == 1 || lane_of(key, self.lanes) == self.lane
+    }
+}
+
 impl Version {
     fn info(&self) -> PluginInfo {
         PluginInfo {
@@ -323,7 +340,7 @@ impl Version {
             digest: Arc::clone(&self.reference.digest),
             ports: self.setup.ports.clone(),
             tick_every: self.tick_every(),
-            state_version: self.program.state.is_some().then_some(self.setup.state_version),
+            state_version: self.program.state.is_some().then_some(self.setup.state_version()),
             change: None,
             breaker: self.metrics.breaker(),
         }

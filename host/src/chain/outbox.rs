@@ -10,9 +10,11 @@ use super::metrics::{Fate, FlowMetrics};
 use super::spread::{Amount, Most, Spreads};
 use super::template::Template;
 use super::version::Version;
+use crate::clock::Now;
 use crate::message::{
     Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt, Span,
 };
+use crate::words;
 
 /// Origin of what a tick made.
 pub(super) const NO_ORIGIN: u32 = u32::MAX;
@@ -115,7 +117,7 @@ impl Outbox {
     }
 
     /// Distributes what a plugin answered to a batch.
-    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], answer: &Answer, entries: &[Entry]) {
+    pub(super) fn take(&mut self, version: &Version, items: &mut [Item], (answer, entries): (&Answer, &[Entry]), now: Now) {
         let mut rest = entries;
         for (index, item) in items.iter_mut().enumerate() {
             let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
@@ -126,7 +128,7 @@ impl Outbox {
                 _ if self.is_void(&item) => self.discard(item),
                 [] => self.end(item, Fate::Filtered),
                 [Entry { action: Action::Pass, port: 0, .. }] => self.next.push(item),
-                _ => self.split(version, item, answer, mine),
+                _ => self.split(version, item, (answer, mine), now),
             }
         }
     }
@@ -135,12 +137,12 @@ impl Outbox {
     pub(super) fn take_tick<'e>(
         &mut self,
         version: &Version,
-        clock: &Message,
+        (clock, now): (&Message, Now),
         answer: &Answer,
         entries: impl IntoIterator<Item = &'e Entry>,
     ) {
         for entry in entries {
-            let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock) };
+            let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock, now) };
             let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true, sender: None };
             self.spreads.add(NO_ORIGIN);
             self.send(version, entry.port, item);
@@ -223,7 +225,7 @@ impl Outbox {
         self.spreads.too_much()
     }
 
-    fn split(&mut self, version: &Version, item: Item, answer: &Answer, entries: &[Entry]) {
+    fn split(&mut self, version: &Version, item: Item, (answer, entries): (&Answer, &[Entry]), now: Now) {
         let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
         if ends == 0 {
             return self.end(item, Fate::Absorbed);
@@ -237,12 +239,14 @@ impl Outbox {
             let message = match entry.action {
                 Action::Absorb => continue,
                 Action::Reject => {
-                    self.accuse(&item);
+                    if !entry.is_excused() {
+                        self.accuse(&item);
+                    }
                     self.park(&version.reference, &item, Reason::Rejected, entry.reason(&answer.data));
                     continue;
                 }
                 Action::Pass => item.message.clone(),
-                Action::Emit => entry.emitted(&answer.data, &item.message),
+                Action::Emit => entry.emitted(&answer.data, &item.message, now),
             };
             let id = self.id(&item.message, &mut first);
             let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
@@ -275,7 +279,7 @@ impl Outbox {
             && let Some(template) = &mut self.template
         {
             match template.apply(&item.message) {
-                Some((topic, key)) => (item.message.topic, item.message.key) = (topic, key),
+                Some((topic, key)) => item.message.rename(topic, key),
                 None => return self.park_too_long(item),
             }
         }
@@ -325,6 +329,7 @@ impl Outbox {
             // A copy: a slice would keep the whole read buffer until the ledger is written.
             topic: Bytes::copy_from_slice(&message.topic),
             key: message.key,
+            device: message.device,
             count: 1,
             received_us: message.received_us,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
@@ -353,6 +358,8 @@ impl Outbox {
 
     fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
         self.mark(item.origin, Fate::Parked);
+        // Much of it is the plugin's own words.
+        let detail = words::lines(&detail, words::REASON);
         let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
         let letter = DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt };
         self.letters.push((item.origin, letter));
@@ -414,7 +421,7 @@ fn item_of_timer(message: Message) -> Item {
 }
 
 /// What a tick's outputs take their time and marks from.
-pub(super) fn clock_message(flow: crate::message::FlowId, now: crate::clock::Now) -> Message {
-    let marks = crate::message::Marks::default().with(crate::message::Marks::CLOCK_UNSET, !now.is_set());
+pub(super) fn clock_message(flow: crate::message::FlowId, now: Now) -> Message {
+    let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set());
     Message { flow, topic: Bytes::new(), marks, received_us: now.wall_us, uptime_us: now.uptime_us, ..Message::default() }
 }

@@ -76,7 +76,7 @@ impl Outcome {
 
     fn run(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>) -> Result<(), Broken> {
         let mut entries = Vec::new();
-        match live.process(turn.packed, turn.now.wall_us, &mut entries) {
+        match live.process(turn.packed, turn.now, &mut entries) {
             Ok(answer) => {
                 let Stretch { first, items } = stretch;
                 self.parts.push(Part::Answered { first, count: items.len(), answer, entries });
@@ -87,7 +87,7 @@ impl Outcome {
     }
 
     fn isolate(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>, fault: Fault) -> Result<(), Broken> {
-        live.recover(turn.now.wall_us).map_err(|source| Broken::of(&live.version, source))?;
+        live.recover(turn.now).map_err(|source| Broken::of(&live.version, source))?;
         self.faults.push(fault.clone());
         let Stretch { first, items } = stretch;
         if items.len() == 1 {
@@ -96,7 +96,7 @@ impl Outcome {
         }
         let (before, after) = items.split_at(items.len() / 2);
         for (items, first) in [(before, first), (after, first + before.len())] {
-            pack(turn.packed, items);
+            live.pack(turn.packed, items.iter().map(|item| &item.message), turn.now);
             self.run(live, Stretch { first, items }, turn)?;
         }
         Ok(())
@@ -168,7 +168,7 @@ impl Outcome {
                             // Fits: it is less than an input of the same entries.
                             mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
                         }
-                        hands.outbox.take(&live.version, &mut items[start - first..stop - first], answer, &mine);
+                        hands.outbox.take(&live.version, &mut items[start - first..stop - first], (answer, &mine), hands.now);
                         hands.guard.settle_overflows(&live.version, hands.now, hands.outbox);
                     }
                 }
@@ -200,11 +200,11 @@ impl Pair {
 
     /// What the candidate made of a batch; the error is what speaks against it.
     fn answer(&mut self, old: &Outcome, items: &[Item], packed: &mut Packed, now: Now) -> Result<Outcome, Fault> {
-        pack(packed, items);
+        self.candidate.pack(packed, items.iter().map(|item| &item.message), now);
         let begun = clock::thread_cpu();
         let mut new = Outcome::default();
         let mut entries = Vec::new();
-        match self.candidate.process(packed, now.wall_us, &mut entries) {
+        match self.candidate.process(packed, now, &mut entries) {
             Ok(answer) => new.parts.push(Part::Answered { first: 0, count: items.len(), answer, entries }),
             Err(fault) => {
                 self.candidate.version.metrics.error(fault.kind);
@@ -302,14 +302,6 @@ fn shown(message: &Message) -> String {
     format!("topic `{topic}`, payload `{head}`{more}")
 }
 
-/// Packs messages that have been packed before, so they fit.
-fn pack(packed: &mut Packed, items: &[Item]) {
-    packed.clear();
-    for item in items {
-        packed.push(&item.message);
-    }
-}
-
 /// The outputs of a tick for the keys of `share`.
 fn sampled(answer: &Answer, entries: &[Entry], share: Share) -> Vec<Entry> {
     entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data))).copied().collect()
@@ -369,10 +361,12 @@ impl Stage {
         if let Some(Err(fault)) = &new {
             pair.candidate.version.metrics.error(fault.kind);
             let excused = matches!(old, Some(Err(_))) || pair.charge(fault).is_ok();
-            if !excused || pair.candidate.recover(now.wall_us).is_err() {
+            if !excused || pair.candidate.recover(now).is_err() {
                 pair.trial.fail("no instance of it can be made any more");
                 self.live.mute(false);
-                old.iter().flatten().for_each(|(answer, entries)| outbox.take_tick(&self.live.version, &clock, answer, entries));
+                old.iter()
+                    .flatten()
+                    .for_each(|(answer, entries)| outbox.take_tick(&self.live.version, (&clock, now), answer, entries));
                 self.pair = pair.remains();
                 return Ok(true);
             }
@@ -381,7 +375,7 @@ impl Stage {
         for (told, live, counts) in [(&old, &self.live, false), (&new, &pair.candidate, true)] {
             if let Some(Ok((answer, entries))) = told {
                 let mine = entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data)) == counts);
-                outbox.take_tick(&live.version, &clock, answer, mine);
+                outbox.take_tick(&live.version, (&clock, now), answer, mine);
             }
         }
         self.pair = Some(pair);
@@ -396,5 +390,5 @@ fn tell(live: &mut Live, next: &mut Option<Instant>, moment: Instant, now: Now) 
         return None;
     }
     let mut entries = Vec::new();
-    Some(live.tick(now.wall_us, &mut entries).map(|answer| (answer, entries)))
+    Some(live.tick(now, &mut entries).map(|answer| (answer, entries)))
 }

@@ -1,6 +1,7 @@
 //! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
 //! cross the border stop here.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,9 +15,9 @@ use super::guest::Guest;
 use super::metrics::PluginMetrics;
 use super::program::Program;
 use super::series::Series;
-use super::settings::Limits;
+use super::settings::{Limits, Topics};
 use super::state::{Extent, Page, collect};
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::message::key_hash;
 
 /// Handles of resources a component may hold.
@@ -64,7 +65,22 @@ pub(super) struct Setup {
     #[component(name = "tick-every-us")]
     pub(super) tick_every_us: u64,
     #[component(name = "state-version")]
-    pub(super) state_version: u32,
+    state_version: u32,
+}
+
+/// Bit of `state-version`: the state is not by the messages' key.
+const ONE_LANE: u32 = 1 << 31;
+
+impl Setup {
+    /// Version of its state's form.
+    pub(super) fn state_version(&self) -> u32 {
+        self.state_version & !ONE_LANE
+    }
+
+    /// Whether it needs one instance for all messages: its state is not by their key.
+    pub(super) fn needs_one_lane(&self) -> bool {
+        self.state_version & ONE_LANE != 0
+    }
 }
 
 /// Where an instance runs and what it may use.
@@ -74,6 +90,7 @@ pub(super) struct Place<'a> {
     pub(super) limits: &'a Limits,
     pub(super) metrics: &'a PluginMetrics,
     pub(super) lane: usize,
+    pub(super) topics: &'a Arc<Topics>,
 }
 
 type Restore = TypedFunc<(u32, &'static Page), (Result<(), String>,)>;
@@ -96,8 +113,8 @@ impl Instance {
     /// A fault of kind `instantiate`: a limit is met before it runs, or a function has another shape than the
     /// contract's.
     pub(super) fn new(program: &Program, place: Place<'_>) -> Result<Self, Fault> {
-        let Place { engine, limits, metrics, lane } = place;
-        let mut store = Store::new(engine.wasm(), Guest::new(limits, metrics.clone(), lane, key_hash(metrics.plugin.as_bytes())));
+        let Place { engine, limits, metrics, .. } = place;
+        let mut store = Store::new(engine.wasm(), Guest::new(place, key_hash(metrics.plugin.as_bytes())));
         store.limiter(|guest| &mut guest.budget);
         store.set_hostcall_fuel(
             limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
@@ -138,22 +155,22 @@ impl Instance {
     ///
     /// # Errors
     /// The inner error is the plugin's own, for the operator.
-    pub(super) fn configure(&mut self, settings: &str, now_us: u64) -> Result<Result<Setup, String>, Fault> {
+    pub(super) fn configure(&mut self, settings: &str, now: Now) -> Result<Result<Setup, String>, Fault> {
         let configure = self.configure;
-        self.call(now_us, |store| configure.call(store, (settings,))).map(|(setup,)| setup)
+        self.call(now, |store| configure.call(store, (settings,))).map(|(setup,)| setup)
     }
 
     /// Runs a batch.
-    pub(super) fn process(&mut self, packed: &Packed, now_us: u64) -> Result<Answer, Fault> {
+    pub(super) fn process(&mut self, packed: &Packed, now: Now) -> Result<Answer, Fault> {
         let process = self.process;
-        let batch = Batch { now_us, stride: input::STRIDE as u32, words: &packed.words, data: &packed.data };
-        self.call(now_us, |store| process.call(store, (batch,))).map(|(output,)| output.into())
+        let batch = Batch { now_us: now.wall_us, stride: input::STRIDE as u32, words: &packed.words, data: &packed.data };
+        self.call(now, |store| process.call(store, (batch,))).map(|(output,)| output.into())
     }
 
     /// Tells it the time; a plugin without a timer answers nothing.
-    pub(super) fn tick(&mut self, now_us: u64) -> Result<Answer, Fault> {
+    pub(super) fn tick(&mut self, now: Now) -> Result<Answer, Fault> {
         let Some(tick) = self.tick else { return Ok(Answer::default()) };
-        self.call(now_us, |store| tick.call(store, (now_us,))).map(|(output,)| output.into())
+        self.call(now, |store| tick.call(store, (now.wall_us,))).map(|(output,)| output.into())
     }
 
     /// Linear memory it has, bytes.
@@ -162,7 +179,7 @@ impl Instance {
     }
 
     /// Its state, page by page; none when it keeps none.
-    pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now_us: u64) -> Result<Vec<Page>, Fault> {
+    pub(super) fn save(&mut self, extent: Extent, max_bytes: usize, now: Now) -> Result<Vec<Page>, Fault> {
         let Some(save) = self.save else { return Ok(Vec::new()) };
         let changed_only = extent == Extent::Changes;
         let series = Series::begin();
@@ -170,7 +187,7 @@ impl Instance {
             if let Some(why) = series.over() {
                 return Err(Fault::new(FaultKind::State, format!("`save` takes {why}")));
             }
-            self.call(now_us, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page)
+            self.call(now, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page)
         })
     }
 
@@ -178,14 +195,14 @@ impl Instance {
     ///
     /// # Errors
     /// A fault of kind `state` when the plugin refuses it, in its own words.
-    pub(super) fn restore<'p>(&mut self, pages: impl Iterator<Item = (u32, &'p Page)>, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn restore<'p>(&mut self, pages: impl Iterator<Item = (u32, &'p Page)>, now: Now) -> Result<(), Fault> {
         let Some(restore) = self.restore else { return Ok(()) };
         let series = Series::begin();
         for (version, page) in pages {
             if let Some(why) = series.over() {
                 return Err(Fault::new(FaultKind::State, format!("`restore` takes {why}")));
             }
-            let (restored,) = self.call(now_us, |store| restore.call(store, (version, page)))?;
+            let (restored,) = self.call(now, |store| restore.call(store, (version, page)))?;
             restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
         }
         Ok(())
@@ -201,9 +218,9 @@ impl Instance {
         self.store.data_mut().muted = muted;
     }
 
-    fn call<R>(&mut self, now_us: u64, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
+    fn call<R>(&mut self, now: Now, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
         let guest = self.store.data_mut();
-        guest.begin_call(now_us);
+        guest.begin_call(now, self.engine.running_us(now.uptime_us));
         let _call = self.engine.begin_call();
         self.store.set_epoch_deadline(1);
         run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))

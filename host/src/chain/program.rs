@@ -13,10 +13,10 @@ use super::engine::Engine;
 use super::guest::Guest;
 use super::settings::Artefact;
 use crate::message::hexadecimal;
-use crate::{builtin, trust};
+use crate::{builtin, file, trust, words};
 
 /// Largest component that is compiled. Compiling takes many times its size in memory.
-pub(super) const MAX_COMPONENT_BYTES: u64 = 32 << 20;
+pub(super) use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
 
 /// Why bytes do not make a program. The texts are for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,9 @@ pub enum Unusable {
     #[error("not compiled to the end: the gateway stops")]
     Unwanted,
     /// It wants something that is not granted.
-    #[error("denied import `{0}`: a plugin may import `log`, `metrics` and `clock` of `tidegate:plugin@0.1` and WASI 0.2")]
+    #[error(
+        "denied import `{0}`: a plugin may import `log`, `metrics`, `clock` and `flow` of `tidegate:plugin@0.1` and WASI 0.2"
+    )]
     DeniedImport(String),
     /// It wants what the host has, and the config does not grant.
     #[error("it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`")]
@@ -207,7 +209,7 @@ pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
         }
         Artefact::File(path) | Artefact::Kept(path) => {
             let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
-            read_bounded(path).map_err(failed)
+            file::read(path, MAX_COMPONENT_BYTES).map_err(failed)
         }
     }
 }
@@ -219,15 +221,6 @@ pub(super) fn read_signature(plugin: &Arc<str>, component: &Path) -> Result<Opti
         Ok(signature) => Ok(signature),
         Err(source) => Err(Error::Read { plugin: Arc::clone(plugin), path, source }),
     }
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_COMPONENT_BYTES {
-        let text = format!("{length} bytes; a component may have {MAX_COMPONENT_BYTES}");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, text));
-    }
-    std::fs::read(path)
 }
 
 /// The two layers of WebAssembly share a header; telling them apart here gives a text that helps.
@@ -260,7 +253,8 @@ fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusab
         Unusable::WrongWorld(if exports.is_empty() {
             "it exports nothing".to_owned()
         } else {
-            format!("it exports {}", exports.join(", "))
+            // There may be any number of them, under any names.
+            words::line(&format!("it exports {}", exports.join(", ")), words::REASON)
         })
     };
     let found = interface(engine, component, "transform").ok_or_else(wrong)?;

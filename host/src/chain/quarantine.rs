@@ -196,7 +196,7 @@ impl Drop for Quarantine {
 
 /// A key as text, without what would look like lines of ours.
 fn shown(key: &[u8]) -> String {
-    String::from_utf8_lossy(key).replace(char::is_control, " ")
+    crate::words::line_of_bytes(key, 200)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::live::Live;
 use super::settings::{PluginConfig, RefusedState};
 use super::state::{self, Page};
 use super::version::Version;
-use super::{Error, lane_of};
+use super::{Error, Seat, lane_of};
 use crate::clock::Now;
 use crate::message::{Outlet, Remembered};
 
@@ -87,13 +87,14 @@ impl Memory {
     fn try_start(&self, version: &Arc<Version>, engine: &Engine) -> Result<Result<Vec<Live>, Fault>, Error> {
         let mut lives = Vec::new();
         for (lane, pages) in self.lanes.iter().enumerate() {
+            let seat = Seat { lane, lanes: self.lanes.len() };
             if pages.is_empty() {
-                lives.push(Live::at_rest(version, engine, lane));
+                lives.push(Live::at_rest(version, engine, seat));
                 continue;
             }
-            let now_us = Now::read().wall_us;
-            let mut live = Live::start(version, engine, lane, now_us).map_err(|fault| broken(version, fault))?;
-            if let Err(fault) = live.recall(pages, now_us) {
+            let now = Now::read();
+            let mut live = Live::start(version, engine, seat, now).map_err(|fault| broken(version, fault))?;
+            if let Err(fault) = live.recall(pages, now) {
                 return Ok(Err(fault));
             }
             lives.push(live);

@@ -97,10 +97,17 @@ impl Replay {
     ///
     /// # Errors
     /// The first plugin that cannot be used.
-    pub fn new(player: Player, old: &Config, new: Option<&Config>, engine: &Engine) -> Result<Self, Error> {
-        let side = |config| Side::new(config, &player, engine);
-        let (old, new) = (side(old)?, new.map(side).transpose()?);
-        Ok(Self { player, old, new, comparison: Comparison::default() })
+    pub fn new(mut player: Player, old: &Config, new: Option<&Config>, engine: &Engine) -> Result<Self, Error> {
+        let side =
+            |config: &Config, lanes| Side::new(&Config { lanes, ..config.clone() }, &Player { lanes, ..player.clone() }, engine);
+        let both = |lanes| Ok::<_, Error>((side(old, lanes)?, new.map(|new| side(new, lanes)).transpose()?));
+        let (mut old_side, mut new_side) = both(player.lanes)?;
+        // Where one of the two needs a single lane, both get it: the same inputs are compared.
+        if player.lanes > 1 && (old_side.lanes() == 1 || new_side.as_ref().is_some_and(|new| new.lanes() == 1)) {
+            (old_side, new_side) = both(1)?;
+            player.lanes = 1;
+        }
+        Ok(Self { player, old: old_side, new: new_side, comparison: Comparison::default() })
     }
 
     /// Runs a batch.

@@ -186,6 +186,15 @@ pub struct PluginConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicTemplate(pub String);
 
+/// The topics a flow takes, as the config has them: where the names in braces stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// Filters with captures.
+    pub patterns: Vec<String>,
+    /// The capture that is the key, where the config names one.
+    pub key: Option<String>,
+}
+
 /// The chain of one flow.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -205,6 +214,8 @@ pub struct Config {
     pub settles_with_any: bool,
     /// Topic upstream, unless a plugin set one.
     pub topic: Option<TopicTemplate>,
+    /// What it takes.
+    pub topics: Topics,
     /// When a device is not listened to any more; `None`: never.
     pub quarantine: Option<QuarantineConfig>,
 }

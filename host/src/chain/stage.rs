@@ -153,7 +153,7 @@ impl Stage {
         if !self.live.is_unkept() {
             return Ok(None);
         }
-        let taken = self.live.take_unkept(now.wall_us);
+        let taken = self.live.take_unkept(now);
         self.unkept_tries = if taken.is_ok() { 0 } else { self.unkept_tries.saturating_add(1) };
         match taken {
             Ok(changes) if changes.is_empty() => Ok(None),
@@ -227,21 +227,20 @@ impl Stage {
     }
 
     fn run_batch(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
-        self.packed.clear();
         self.entries.clear();
-        let whole = items.iter().all(|item| self.packed.push(&item.message));
+        let whole = self.live.pack(&mut self.packed, items.iter().map(|item| &item.message), now);
         if whole && let Some(pair) = self.pair.take() {
             return self.run_pair(pair, items, now, outbox);
         }
         let result = if whole {
-            self.live.process(&self.packed, now.wall_us, &mut self.entries)
+            self.live.process(&self.packed, now, &mut self.entries)
         } else {
             Err(Fault::contract("a message is longer than 4 GiB"))
         };
         match result {
             Ok(answer) => {
                 self.guard.learn(items, now, &mut self.devices);
-                outbox.take(&self.live.version, items, &answer, &self.entries);
+                outbox.take(&self.live.version, items, (&answer, &self.entries), now);
                 self.guard.succeed(&self.live.version, self.packed.len(), &self.devices, now);
                 self.guard.settle_overflows(&self.live.version, now, outbox);
                 Ok(())
@@ -274,10 +273,10 @@ impl Stage {
         }
         self.entries.clear();
         let begun = Instant::now();
-        let told = self.live.tick(now.wall_us, &mut self.entries);
+        let told = self.live.tick(now, &mut self.entries);
         self.guard.ticked(&self.live.version, told.as_ref().err(), now);
         match told {
-            Ok(answer) => outbox.take_tick(&self.live.version, &clock_message(flow, now), &answer, &self.entries),
+            Ok(answer) => outbox.take_tick(&self.live.version, (&clock_message(flow, now), now), &answer, &self.entries),
             Err(fault) => {
                 self.report(&fault, now);
                 self.recover(now)?;
@@ -295,7 +294,7 @@ impl Stage {
 
     /// Puts a fresh instance in the place of the present one, with its state as far as it can be had.
     pub(super) fn recover(&mut self, now: Now) -> Result<(), Broken> {
-        self.live.recover(now.wall_us).map_err(|source| Broken::of(&self.live.version, source))
+        self.live.recover(now).map_err(|source| Broken::of(&self.live.version, source))
     }
 
     /// A copy of the plugin's state.
@@ -303,7 +302,7 @@ impl Stage {
         if !self.live.has_state() {
             return Ok(Snapshot::default());
         }
-        self.live.checkpoint(now.wall_us).or_else(|fault| {
+        self.live.checkpoint(now).or_else(|fault| {
             self.report(&fault, now);
             self.recover(now).map_err(|broken| broken.to_string())?;
             Err(format!("the running version does not give its state: {fault}"))
@@ -321,7 +320,7 @@ impl Stage {
     pub(super) fn join(&mut self, mut candidate: Live, origin: Origin, trial: Arc<Trial>, now: Now) -> Result<(), String> {
         if origin == Origin::Copy {
             let snapshot = self.save(now)?;
-            candidate.adopt(&snapshot, now.wall_us).map_err(|fault| fault.to_string())?;
+            candidate.adopt(&snapshot, now).map_err(|fault| fault.to_string())?;
         }
         trial.join()?;
         let (mine, yours) = (self.live.version.tick_every(), candidate.version.tick_every());

@@ -106,13 +106,13 @@ impl Frame {
             versions: Mutex::new(versions),
             tape: OnceLock::new(),
         });
-        let lanes = config.lanes.max(1);
+        let lanes = lanes(&config, &shared.versions());
         let inbox = |_| Ok(Arc::new(Inbox::new(engine.pool().seat()?, shared.metrics.waiting.clone())));
         let inboxes = (0..lanes).map(inbox).collect::<std::io::Result<_>>().map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
         let most = Most::of(&config.plugins);
         let chain = Chain {
-            driver: Mutex::new(Driver::new(config.plugins, config.ports)),
+            driver: Mutex::new(Driver::new(config.plugins, config.ports, Arc::new(config.topics))),
             shared,
             inboxes,
             ended: Mutex::new(ended),
@@ -188,9 +188,19 @@ impl Frame {
     }
 }
 
+/// On how many lanes the chain runs: on one where a plugin keeps state that is not by the messages' key.
+pub(super) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
+    let Some(version) = versions.iter().find(|version| version.setup.needs_one_lane()) else { return config.lanes.max(1) };
+    if config.lanes > 1 {
+        let (flow, plugin, lanes) = (&*config.name, version.label(), config.lanes);
+        tracing::info!(flow, plugin, lanes, "the flow runs on one lane: a plugin keeps state that is not by the flow's key");
+    }
+    1
+}
+
 pub(super) fn template(config: &Config) -> Result<Option<Template>, Error> {
     let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
-    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name)).transpose().map_err(unknown)
+    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name, &config.topics)).transpose().map_err(unknown)
 }
 
 pub(super) fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
@@ -209,12 +219,12 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
     let program = program(plugin, engine, &metrics, &bytes)?;
     // A component may be as large as its code, which has been made.
     drop(bytes);
-    let now_us = Now::read().wall_us;
-    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, now_us };
+    let (topics, now) = (&Arc::new(config.topics.clone()), Now::read());
+    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now };
     let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
     // Its ticks are not tried: one that fails costs no message, and its breaker has it.
     let failed = |fault| Error::Instantiate { plugin: Arc::clone(&plugin.name), source: Box::new(fault) };
-    version.self_test(&mut instance, now_us).map_err(failed)?;
+    version.self_test(&mut instance, now).map_err(failed)?;
     Ok(version)
 }
 

@@ -35,6 +35,11 @@ impl Page {
         self.words.len() * 4 + self.data.len()
     }
 
+    /// The keys; the page is one that was checked.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries().map(|(key, _)| key)
+    }
+
     /// Keys and values; the page is one that was checked.
     fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = self.data.as_slice();

@@ -19,11 +19,11 @@ use super::fault::FaultKind;
 use super::inbox::{Command, Inbox, Origin};
 use super::live::Live;
 use super::phase::{Phase, Share};
-use super::settings::PluginConfig;
+use super::settings::{PluginConfig, Topics};
 use super::state::Snapshot;
 use super::trial::{Trial, Verdict};
 use super::version::{Ports, Recipe, Version};
-use super::{Active, Chain, start};
+use super::{Active, Chain, Seat, start};
 use crate::clock::Now;
 use crate::trust;
 
@@ -111,11 +111,12 @@ impl Refused {
 pub(super) struct Driver {
     pub(super) plugins: Vec<PluginConfig>,
     ports: Ports,
+    topics: Arc<Topics>,
 }
 
 impl Driver {
-    pub(super) fn new(plugins: Vec<PluginConfig>, ports: Ports) -> Self {
-        Self { plugins, ports }
+    pub(super) fn new(plugins: Vec<PluginConfig>, ports: Ports, topics: Arc<Topics>) -> Self {
+        Self { plugins, ports, topics }
     }
 }
 
@@ -254,20 +255,24 @@ impl Swap<'_> {
             None => self.old.program.clone(),
         };
         self.teller.tell(State::Compiled, None, None);
-        let now_us = Now::read().wall_us;
-        let recipe = Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, now_us };
+        let now = Now::read();
+        let recipe =
+            Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, topics: &self.driver.topics, now };
         let (version, mut instance) =
             Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
+        if version.setup.needs_one_lane() && self.chain.inboxes.len() > 1 {
+            let why = "its state is not by the flow's key, and the flow has several lanes: give it lanes = 1 first";
+            return Err(Refused::at(Step::Configure, why));
+        }
         self.teller.tell(State::Linked, None, None);
-        let tested = version.self_test(&mut instance, now_us).and_then(|()| version.self_test_tick(&mut instance, now_us));
+        let tested = version.self_test(&mut instance, now).and_then(|()| version.self_test_tick(&mut instance, now));
         tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
     /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
     fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
-        let try_with =
-            |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read().wall_us));
+        let try_with = |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read()));
         let mut without = None;
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
             let Err(fault) = try_with(lane, snapshot)? else { continue };
@@ -305,7 +310,8 @@ impl Swap<'_> {
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
-        Live::start(new, &self.chain.shared.engine, lane, Now::read().wall_us).map_err(|fault| Refused::at(step, fault))
+        Live::start(new, &self.chain.shared.engine, Seat { lane, lanes: self.chain.inboxes.len() }, Now::read())
+            .map_err(|fault| Refused::at(step, fault))
     }
 }
 

@@ -12,8 +12,10 @@ use super::fault::Fault;
 use super::metrics::PluginMetrics;
 use super::plugin::{Instance, Place, Setup};
 use super::program::Program;
-use super::settings::{Limits, PluginConfig};
+use super::settings::{Limits, PluginConfig, Topics};
+use crate::clock::Now;
 use crate::message::{PluginRef, QueueId, short_digest};
+use crate::words;
 
 /// The port to the next plugin, or out of the chain.
 pub(super) const OUT: &str = "out";
@@ -38,6 +40,8 @@ pub(super) struct Version {
     /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
     pub(super) checkpoint: Option<Duration>,
     pub(super) metrics: PluginMetrics,
+    /// What its flow takes.
+    pub(super) topics: Arc<Topics>,
     routes: Vec<Vec<QueueId>>,
 }
 
@@ -48,7 +52,8 @@ pub(super) struct Recipe<'a> {
     pub(super) plugin: &'a PluginConfig,
     pub(super) ports: &'a Ports,
     pub(super) metrics: &'a PluginMetrics,
-    pub(super) now_us: u64,
+    pub(super) topics: &'a Arc<Topics>,
+    pub(super) now: Now,
 }
 
 impl Version {
@@ -57,28 +62,32 @@ impl Version {
     /// # Errors
     /// No instance can be made, the plugin refuses its settings, or what it asks for cannot be had.
     pub(super) fn configure(program: Program, settings: String, recipe: Recipe<'_>) -> Result<(Self, Instance), Error> {
-        let Recipe { engine, plugin, ports, metrics, now_us } = recipe;
+        let Recipe { engine, plugin, ports, metrics, topics, now } = recipe;
         let name = &plugin.name;
         let broken = |fault| Error::Instantiate { plugin: Arc::clone(name), source: Box::new(fault) };
-        let place = Place { engine, limits: &plugin.limits, metrics, lane: 0 };
+        let place = Place { engine, limits: &plugin.limits, metrics, lane: 0, topics };
         let mut instance = Instance::new(&program, place).map_err(broken)?;
-        let configured = instance.configure(&settings, now_us).map_err(broken)?;
-        let setup = configured.map_err(|why| Error::Configure { plugin: Arc::clone(name), why })?;
+        let configured = instance.configure(&settings, now).map_err(broken)?;
+        let setup = configured.map_err(|why| {
+            let why = words::lines(&why, words::REASON);
+            Error::Configure { plugin: Arc::clone(name), why }
+        })?;
         check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
         let routes = routes(name, &setup, ports)?;
         let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
         let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
         let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
-        Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, routes }, instance))
+        let topics = Arc::clone(topics);
+        Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, topics, routes }, instance))
     }
 
     /// Shows a configured instance an empty batch.
     ///
     /// # Errors
     /// What it did wrong.
-    pub(super) fn self_test(&self, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn self_test(&self, instance: &mut Instance, now: Now) -> Result<(), Fault> {
         instance.mute(true);
-        let answer = instance.process(&Packed::default(), now_us)?;
+        let answer = instance.process(&Packed::default(), now)?;
         unpack(&answer, self.shape(Some(0)), &mut Vec::new())
     }
 
@@ -86,11 +95,11 @@ impl Version {
     ///
     /// # Errors
     /// What it did wrong.
-    pub(super) fn self_test_tick(&self, instance: &mut Instance, now_us: u64) -> Result<(), Fault> {
+    pub(super) fn self_test_tick(&self, instance: &mut Instance, now: Now) -> Result<(), Fault> {
         if self.tick_every().is_none() {
             return Ok(());
         }
-        let answer = instance.tick(now_us)?;
+        let answer = instance.tick(now)?;
         unpack(&answer, self.shape(None), &mut Vec::new())
     }
 

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use crate::file;
+
 /// How long a file must stand still before it is read for good.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -241,7 +243,7 @@ struct Tracked {
 impl Tracked {
     fn new(path: PathBuf) -> Self {
         let signature = std::fs::metadata(&path).ok().map(|metadata| Signature::from(&metadata));
-        let known = read(&path).ok().map(|content| digest(&content));
+        let known = file::read(&path, MAX_FILE_BYTES).ok().map(|content| digest(&content));
         Self { path, known, signature, pending: None }
     }
 
@@ -289,7 +291,7 @@ impl Tracked {
 
     /// Reads the file; what was read twice the same, some time apart, is its content.
     fn settle(&mut self, signature: Signature, now: Instant) -> Look {
-        let content = match read(&self.path) {
+        let content = match file::read(&self.path, MAX_FILE_BYTES) {
             Ok(content) => content,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "watched file has changed and cannot be read");
@@ -306,14 +308,6 @@ impl Tracked {
         (self.signature, self.pending) = (Some(signature), None);
         if self.known.replace(digest) == Some(digest) { Look::Quiet } else { Look::Changed(content) }
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let bytes = std::fs::metadata(path)?.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("{bytes} bytes; {MAX_FILE_BYTES} are read at most")));
-    }
-    std::fs::read(path)
 }
 
 fn digest(content: &[u8]) -> Digest {

@@ -1,8 +1,9 @@
 //! Where two versions of a plugin differ, for people.
 
-use super::show::{count, cut, harmless};
+use super::show::{count, moment};
 use crate::chain::{Comparison, Counts, Sample, Shown};
 use crate::clock::utc;
+use crate::words;
 
 /// Columns of a payload.
 const PAYLOAD: usize = 400;
@@ -29,9 +30,10 @@ pub fn sample(sample: &Sample) -> String {
     let parts: Vec<_> = sample.parts.iter().map(|part| part.name()).collect();
     let what = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
     let (id, topic) = sample.input.as_ref().map_or(("tick", ""), |input| (&input.id, &input.topic));
-    let mut lines = vec![format!("{}{what}  {}  {id}  {}", sample.kind.name(), utc(sample.at_us), harmless(topic))];
+    let mut lines =
+        vec![format!("{}{what}  {}  {id}  {}", sample.kind.name(), moment(&utc(sample.at_us)), words::lines(topic, words::LONG))];
     if let Some(input) = &sample.input {
-        lines.push(format!("    in   {}", cut(&input.payload.to_string(), PAYLOAD)));
+        lines.push(format!("    in   {}", words::line(&input.payload.to_string(), PAYLOAD)));
     }
     lines.extend(side("old", &sample.old));
     lines.extend(side("new", &sample.new));
@@ -46,11 +48,11 @@ fn side(name: &str, shown: &[Shown]) -> Vec<String> {
 }
 
 fn one(shown: &Shown) -> String {
-    let payload = cut(&shown.payload.to_string(), PAYLOAD);
+    let payload = words::line(&shown.payload.to_string(), PAYLOAD);
     if shown.port.is_empty() {
         return format!("{} {payload}", shown.outcome.name()).trim_end().to_owned();
     }
-    let headers: Vec<_> = shown.headers.iter().map(|(name, value)| cut(&format!(" {name}={value}"), PAYLOAD)).collect();
+    let headers: Vec<_> = shown.headers.iter().map(|(name, value)| words::line(&format!(" {name}={value}"), PAYLOAD)).collect();
     let retain = if shown.retain { " retain" } else { "" };
-    format!("{} {}{retain}{}  {payload}", shown.port, cut(&shown.topic, PAYLOAD), headers.concat())
+    format!("{} {}{retain}{}  {payload}", shown.port, words::line(&shown.topic, PAYLOAD), headers.concat())
 }

@@ -6,14 +6,21 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::show::bytes;
-use super::{Global, Output, print, say};
+use super::show::{WIDTH, bytes};
+use super::{Global, Output, print, print_json, say};
+use crate::builtin;
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
+use crate::file;
 use crate::telemetry::with_causes;
+use crate::words;
+
+/// Unknown imports that are named: there may be any number.
+const MOST_NAMES: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
+  tidegate plugin inspect builtin:filter                                     with all of its settings
   tidegate plugin inspect rule.wasm
   tidegate plugin inspect rule.wasm --settings '{\"field\":\"temperature\"}'     and what it asks for with these
   tidegate plugin inspect rule.wasm -o json | jq -r '.imports[].capability'
@@ -25,7 +32,7 @@ and told. Ends with 4 when no gateway would let it in.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Inspect {
-    /// The component.
+    /// The component, or one that is compiled in: builtin:NAME.
     #[arg(value_name = "FILE")]
     component: PathBuf,
     /// Settings as JSON: configures it and tells its ports.
@@ -39,20 +46,37 @@ fn json_value(text: &str) -> Result<Value, String> {
 
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
-    let content = match std::fs::read(&arguments.component) {
+    let builtin = arguments.component.to_str().and_then(|written| written.strip_prefix("builtin:"));
+    let content = match builtin {
+        Some(name) => builtin::component(name)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| format!("no plugin `{name}` is built in; there are: {}", builtin::NAMES.join(", "))),
+        None => file::read(&arguments.component, file::COMPONENT)
+            .map_err(|error| format!("cannot read `{}`: {error}", arguments.component.display())),
+    };
+    let content = match content {
         Ok(content) => content,
-        Err(error) => {
-            say(&format!("error: cannot read `{}`: {error}", arguments.component.display()));
+        Err(why) => {
+            say(&format!("error: {why}"));
             return Exit::Failed;
         }
     };
+    let manual = builtin.and_then(builtin::manual);
     match measure(&content, arguments.settings.as_ref()) {
         Ok((found, is_costly)) => {
             let needs = needs(&found, is_costly);
-            print(&match global.output {
-                Output::Text => text(&found, &needs),
-                Output::Json => document(&found, &needs).to_string(),
-            });
+            match global.output {
+                Output::Text => {
+                    print(&(text(&found, &needs) + &manual.map(|manual| format!("\n\n{manual}")).unwrap_or_default()))
+                }
+                Output::Json => {
+                    let mut document = document(&found, &needs);
+                    if let Some(manual) = manual {
+                        document["manual"] = manual.into();
+                    }
+                    print_json(&document);
+                }
+            }
             let is_good = found.refused.is_none() && !matches!(found.setup, Some(Err(_)));
             if is_good { Exit::Done } else { Exit::Plugin }
         }
@@ -70,7 +94,7 @@ const DEFAULT: CompileLimits = CompileLimits { memory_bytes: 512 << 20, time: Du
 const AMPLE: CompileLimits = CompileLimits { memory_bytes: 16 << 30, time: Duration::from_secs(3_600) };
 
 /// Looks at a component within the limits of compiling, and without where it does not fit in: `true` says that it was so.
-fn measure(component: &[u8], settings: Option<&Value>) -> Result<(Inspection, bool), chain::Error> {
+pub(super) fn measure(component: &[u8], settings: Option<&Value>) -> Result<(Inspection, bool), chain::Error> {
     let look = |limits| {
         let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None))?;
         chain::inspect(component, &engine, settings)
@@ -124,7 +148,11 @@ fn text(found: &Inspection, needs: &[String]) -> String {
         lines.push(format!("{}{}{grant}", if index == 0 { "imports    " } else { "           " }, capability.words()));
     }
     let unknown = found.imports.iter().filter(|import| import.capability == Capability::Unknown);
-    lines.extend(unknown.map(|import| format!("           unknown: {}", import.name)));
+    lines.extend(
+        unknown.clone().take(MOST_NAMES).map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
+    );
+    let more = unknown.count().saturating_sub(MOST_NAMES);
+    lines.extend((more > 0).then(|| format!("           and {more} more that are unknown")));
     lines.extend(found.memory_bytes.map(|memory| format!("memory     {} at its start", bytes(memory as u64))));
     lines.push(format!("compiled   in {:?}", Duration::from_millis(found.compile_time.as_millis() as u64)));
     match &found.setup {

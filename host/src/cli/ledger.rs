@@ -4,8 +4,8 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::place::{At, Failure, Place, Purpose};
-use super::show::count;
-use super::{Global, Output, Surroundings, print};
+use super::show::{count, moment, of};
+use super::{Global, Output, Surroundings, print, print_json};
 use crate::clock::utc;
 use crate::exit::Exit;
 use crate::spool::Request;
@@ -64,7 +64,7 @@ fn show(global: &Global, place: &Place) -> Result<(), Failure> {
     let entries: serde_json::Value = place.ask(Request::Ledger)?;
     let failed = |error: serde_json::Error| Failure::Said(format!("an answer of another form: {error}"));
     match global.output {
-        Output::Json => print(&serde_json::to_string_pretty(&entries).map_err(failed)?),
+        Output::Json => print_json(&entries),
         Output::Text => print(&text(&serde_json::from_value::<Vec<Entry>>(entries).map_err(failed)?)),
     }
     Ok(())
@@ -76,12 +76,16 @@ fn text(entries: &[Entry]) -> String {
         return "nothing was given up".to_owned();
     }
     let total: u64 = entries.iter().map(|entry| entry.count).sum();
-    let mut lines = vec![format!("{} messages given up, {} entries", count(total), entries.len())];
+    let mut lines = vec![format!(
+        "{} given up, in {}",
+        of(total, "message"),
+        if entries.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", entries.len()) }
+    )];
     for entry in entries {
         let queue = if entry.uplink.is_empty() { "-".to_owned() } else { format!("{}:{}", entry.uplink, entry.class) };
         let [topic, device] = [&entry.topic, &entry.device].map(|part| part.as_deref().unwrap_or("-"));
         lines.push(format!("{:>12}  {:<20}  {queue}  {device}", count(entry.count), entry.reason));
-        lines.push(format!("{:>12}  {} to {}  {topic}", "", utc(entry.first), utc(entry.last)));
+        lines.push(format!("{:>12}  {} to {}  {topic}", "", moment(&utc(entry.first)), moment(&utc(entry.last))));
     }
     lines.join("\n")
 }
@@ -104,9 +108,12 @@ mod tests {
         };
         let shown = text(&[entry(Some("a/b"), 1_204), entry(None, 1)]);
         assert!(
-            shown.starts_with("1,205 messages given up, 2 entries\n       1,204  quota-oldest          cloud:telemetry  -\n")
+            shown.starts_with("1,205 messages given up, in 2 entries\n       1,204  quota-oldest          cloud:telemetry  -\n")
         );
-        assert!(shown.contains(&format!("{} to {}  a/b", utc(1_700_000_000_000_000), utc(1_700_000_060_000_000))), "{shown}");
+        assert!(
+            shown.contains(&format!("{} to {}  a/b", moment(&utc(1_700_000_000_000_000)), moment(&utc(1_700_000_060_000_000)))),
+            "{shown}"
+        );
         assert_eq!(text(&[]), "nothing was given up");
     }
 }

@@ -27,12 +27,14 @@ mod swap;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{self, Config, Problems, Sources};
 use crate::exit::{Exit, TABLE};
-use crate::telemetry::log;
+use crate::telemetry::{log, sink};
+use crate::words;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +50,9 @@ Examples:
   tidegate replay --flow climate --with rule.wasm what a changed rule would have done
 
 Every setting, its default and the reason for it: tidegate check --manual";
+
+/// How long the last lines may take when the process ends: longer than a reader that reads, shorter than a grace.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Device messages through live-swappable plugins, kept while the link is away.
 #[derive(Debug, Parser)]
@@ -210,8 +215,9 @@ impl Global {
     /// Shows problems: as text on standard error, as JSON on standard output.
     pub fn show(&self, problems: &Problems, surroundings: Surroundings) {
         match self.output {
-            Output::Text => say(problems.render(self.colour(surroundings)).trim_end()),
-            Output::Json => print(&problems.to_json().to_string()),
+            // With colours of our own: what it shows of the config is cleaned where it is rendered.
+            Output::Text => sink::say(problems.render(self.colour(surroundings)).trim_end()),
+            Output::Json => print_json(&problems.to_json()),
         }
     }
 }
@@ -219,6 +225,12 @@ impl Global {
 impl Cli {
     /// Does what was asked.
     pub fn run(self, surroundings: Surroundings) -> Exit {
+        let exit = self.obey(surroundings);
+        sink::finish(LAST_WORDS);
+        exit
+    }
+
+    fn obey(self, surroundings: Surroundings) -> Exit {
         match self.command {
             Command::Run(arguments) => run::run(&self.global, arguments, surroundings),
             Command::Check(arguments) => check::run(&self.global, arguments, surroundings),
@@ -244,14 +256,22 @@ impl Cli {
     }
 }
 
-/// A line on standard output. A reader that has gone away (`| head`) is no failure.
-pub fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+/// Text on standard output, without what a terminal would act on. A reader that has gone away (`| head`) is no failure.
+pub fn print(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{}", words::lines(text, usize::MAX));
 }
 
-/// A line on standard error.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// A document on standard output, on one line: what a terminal would act on stands there by its number.
+pub fn print_json(document: &impl serde::Serialize) {
+    match serde_json::to_string(document) {
+        Ok(text) => drop(writeln!(std::io::stdout().lock(), "{}", words::escaped(&text))),
+        Err(error) => say(&format!("error: this cannot be written as JSON: {error}")),
+    }
+}
+
+/// Text on standard error, without what a terminal would act on.
+pub fn say(text: &str) {
+    sink::say(&words::lines(text, usize::MAX));
 }
 
 #[cfg(test)]

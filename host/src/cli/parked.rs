@@ -1,5 +1,7 @@
 //! `tidegate parked`: dead letters, by hand.
 
+use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,12 +9,13 @@ use serde_json::json;
 
 use super::lines::Lines;
 use super::place::{At, Failure, Place, Purpose, running};
-use super::show::{WIDTH, count, cut, harmless};
-use super::{Global, Output, Surroundings, print, say};
+use super::show::{WIDTH, count, moment, of};
+use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::retry::{Retried, Retry};
 use crate::message::short_digest;
 use crate::spool::{Done, Filter, Letter, LetterId, LetterPage, Request};
+use crate::words;
 
 /// Letters asked for at a time.
 const PAGE: usize = 500;
@@ -70,7 +73,7 @@ Takes letters out for good. More than those named one by one are only taken out 
 /// The commands about dead letters.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Dead letters, oldest first.
+    /// Dead letters, newest first; as JSON page by page, oldest first.
     #[command(after_help = LIST)]
     List(List),
     /// Everything about one dead letter.
@@ -112,7 +115,7 @@ pub struct List {
     /// Letters on the page.
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     count: u16,
-    /// The page behind this letter.
+    /// Only what was parked after this letter; as JSON the page behind it.
     #[arg(long, value_name = "ID")]
     after: Option<LetterId>,
     #[command(flatten)]
@@ -187,37 +190,51 @@ fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failur
         Request::Letters { filter: arguments.which.filter(), after: arguments.after, max: usize::from(arguments.count) };
     let page: LetterPage = place.ask(request)?;
     if global.output == Output::Json {
-        print(&json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }).to_string());
+        print_json(&json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }));
         return Ok(Exit::Done);
     }
-    page.letters.iter().for_each(|letter| print(&line(letter)));
-    match page.next {
-        Some(next) => say(&format!("{} dead letters; more with --after {next}", count(page.letters.len() as u64))),
-        None if page.letters.is_empty() => say("no dead letters"),
-        None => {}
+    let (mut newest, mut all) = (VecDeque::from(page.letters), page.next);
+    let mut older = 0;
+    while let Some(after) = all {
+        let page: LetterPage = place.ask(Request::Letters { filter: arguments.which.filter(), after: Some(after), max: PAGE })?;
+        newest.extend(page.letters);
+        let beyond = newest.len().saturating_sub(usize::from(arguments.count));
+        older += newest.drain(..beyond).count();
+        all = page.next;
+    }
+    // A pipe has no width.
+    let width = if std::io::stdout().is_terminal() { WIDTH } else { words::LONG };
+    newest.iter().rev().for_each(|letter| print(&line(letter, width)));
+    match (newest.len(), older) {
+        (0, _) => say("no dead letters"),
+        (_, 0) => {}
+        (_, older) => say(&format!("{} more, older: --count shows more of them", count(older as u64))),
     }
     Ok(Exit::Done)
 }
 
 /// A letter in two lines.
-fn line(letter: &Letter) -> String {
+fn line(letter: &Letter, width: usize) -> String {
     let Letter { id, reason, content, .. } = letter;
     let place = match (&letter.plugin, &letter.queue) {
         (Some(plugin), _) => format!("{}/{plugin}", content.flow),
         (None, Some(queue)) => queue.clone(),
         (None, None) => content.flow.clone(),
     };
-    // To the second: the list is for finding a letter.
-    let parked = letter.parked.get(..19).unwrap_or_default().replace('T', " ");
+    let parked = moment(&letter.parked);
     let head = format!("{id:<8} {parked}  {reason:<8}  {place}");
-    let why = format!("{}: {}", cut(&content.topic, TOPIC), letter.detail.lines().next().unwrap_or_default());
-    format!("{}\n         {}", cut(&head, WIDTH), cut(&why, WIDTH - 9))
+    let why = format!(
+        "{}: {}",
+        words::line(&content.topic, if width == WIDTH { TOPIC } else { width }),
+        letter.detail.lines().next().unwrap_or_default()
+    );
+    format!("{}\n         {}", words::line(&head, width), words::line(&why, width - 9))
 }
 
 fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
     let letter: Letter = place.ask(Request::Letter { id: arguments.id })?;
     match global.output {
-        Output::Json => print(&json!(letter).to_string()),
+        Output::Json => print_json(&json!(letter)),
         Output::Text => print(&full(&letter)),
     }
     Ok(Exit::Done)
@@ -226,7 +243,7 @@ fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failur
 fn full(letter: &Letter) -> String {
     let content = &letter.content;
     let mut lines = vec![format!("dead letter {}", letter.id)];
-    let mut add = |label: &str, value: &str| lines.push(format!("  {label:<10} {}", cut(value, 4_096)));
+    let mut add = |label: &str, value: &str| lines.push(format!("  {label:<10} {}", words::line(value, 4_096)));
     add("reason", &letter.reason);
     add("flow", &content.flow);
     if let (Some(plugin), Some(digest)) = (&letter.plugin, &letter.plugin_digest) {
@@ -246,7 +263,8 @@ fn full(letter: &Letter) -> String {
     for (name, value) in &content.headers {
         add("header", &format!("{name}: {value}"));
     }
-    let indented = |text: &str| harmless(text).lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+    let indented =
+        |text: &str| words::lines(text, words::LONG).lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
     lines.push(format!("  why\n{}", indented(&letter.detail)));
     let title = if letter.reason == "too-long" { "payload (its head)" } else { "payload" };
     lines.push(match (&content.text, &content.payload) {
@@ -259,7 +277,7 @@ fn full(letter: &Letter) -> String {
 fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
     let mut lines = Lines::to(arguments.to.as_deref())?;
     each_page(place, &arguments.which.filter(), |page| page.iter().try_for_each(|letter| lines.push(letter)))?;
-    say(&format!("{} dead letters exported", count(lines.finish()?)));
+    say(&format!("{} exported", of(lines.finish()?, "dead letter")));
     Ok(Exit::Done)
 }
 
@@ -318,9 +336,9 @@ fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result
         all.left.extend(part.left);
     }
     if global.output == Output::Json {
-        print(&json!(all).to_string());
+        print_json(&json!(all));
     } else {
-        say(&format!("{} dead letters sent on their way, {} of them parked again", count(all.retried), count(all.parked_again)));
+        say(&format!("{} sent on their way, {} of them parked again", of(all.retried, "dead letter"), count(all.parked_again)));
         all.left.iter().for_each(|left| say(&format!("{} stays: {}", left.id, left.why)));
     }
     Ok(if all.left.is_empty() && all.parked_again == 0 { Exit::Done } else { Exit::Failed })
@@ -329,7 +347,7 @@ fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result
 fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
     let ids = arguments.chosen.names(&place)?;
     if !arguments.is_meant() {
-        return Err(Failure::Usage(format!("this would take {} dead letters out for good; say --yes", count(ids.len() as u64))));
+        return Err(Failure::Usage(format!("this would take {} out for good; say --yes", of(ids.len() as u64, "dead letter"))));
     }
     let mut dropped = 0;
     for part in ids.chunks(PAGE) {
@@ -338,8 +356,8 @@ fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failu
     }
     place.close()?;
     match global.output {
-        Output::Json => print(&json!({ "dropped": dropped }).to_string()),
-        Output::Text => say(&format!("{} dead letters taken out", count(dropped))),
+        Output::Json => print_json(&json!({ "dropped": dropped })),
+        Output::Text => say(&format!("{} taken out", of(dropped, "dead letter"))),
     }
     let missing = ids.len() as u64 - dropped;
     if missing > 0 {
@@ -373,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_letter_of_the_list_has_two_lines_that_fit() {
-        let text = line(&letter());
+        let text = line(&letter(), WIDTH);
         assert!(text.starts_with("3-17     2026-11-21 06:26:11  poison    climate/decode-json\n         devices/d1/"), "{text}");
         assert!(text.lines().count() == 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }

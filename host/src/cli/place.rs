@@ -13,9 +13,13 @@ use super::{Global, Surroundings, say};
 use crate::admin::{Client, ClientError};
 use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::file;
 use crate::gateway::status::Status;
 use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
 use crate::telemetry::with_causes;
+
+/// Bytes of the kernel's list of sockets that are looked through.
+const MOST_SOCKETS: u64 = 16 << 20;
 
 /// Where to look.
 #[derive(Clone, Debug, Args)]
@@ -162,20 +166,51 @@ pub enum Found {
 }
 
 /// Looks for a running gateway.
-pub fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Found, Failure> {
+pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure> {
     if let Some(data_dir) = &at.data_dir
         && let Some(client) = Client::reach(data_dir)?
     {
         return Ok(Found::Running(client));
     }
-    let config = config::load(&global.sources(at.data_dir.clone())).map_err(|problems| {
-        global.show(&problems, surroundings);
-        Failure::Config
-    })?;
-    Ok(match Client::reach(&config.gateway.data_dir)? {
-        Some(client) => Found::Running(client),
-        None => Found::Stopped(Box::new(config)),
-    })
+    let sources = global.sources(at.data_dir.clone());
+    let (config, problems) = config::load_somehow(&sources);
+    if let Some(client) = Client::reach(&config.gateway.data_dir)? {
+        return Ok(Found::Running(client));
+    }
+    let has_store = config.spool.path.join("store").exists();
+    if config::is_default_data_dir(&sources, &config.gateway.data_dir)
+        && !has_store
+        && let Some(client) = elsewhere()?
+    {
+        return Ok(Found::Running(client));
+    }
+    if let Some(problems) = problems {
+        // Whoever operates needs the data, not a faultless file; what it lacks shows in what is found.
+        say(&format!("the config has {}; `tidegate check` shows them", problems.summary()));
+        if !sources.path.exists() && !has_store {
+            return Err(Failure::Nothing(config.gateway.data_dir.clone()));
+        }
+    }
+    Ok(Found::Stopped(Box::new(config)))
+}
+
+/// The gateway that runs on this machine on a folder that nobody named: another user's, whose default is another.
+fn elsewhere() -> Result<Option<Client>, Failure> {
+    let sockets = file::read_text(Path::new("/proc/net/unix"), MOST_SOCKETS).unwrap_or_default();
+    let path = |line: &str| Some(Path::new(line.split_whitespace().nth(7)?.strip_suffix("/admin.sock")?).to_owned());
+    let mut folders: Vec<PathBuf> = sockets.lines().filter_map(path).filter(|path| path.is_absolute()).collect();
+    folders.sort();
+    folders.dedup();
+    let reach = |folder: PathBuf| Client::reach(&folder).ok().flatten().map(|client| (folder, client));
+    let mut found: Vec<_> = folders.into_iter().filter_map(reach).collect();
+    if found.len() > 1 {
+        let folders: Vec<_> = found.iter().map(|(folder, _)| folder.display().to_string()).collect();
+        return Err(Failure::Usage(format!("several gateways run here: name one with --data-dir: {}", folders.join(", "))));
+    }
+    Ok(found.pop().map(|(folder, client)| {
+        say(&format!("the gateway on {}", folder.display()));
+        client
+    }))
 }
 
 /// The running gateway; `what` says why no other will do.

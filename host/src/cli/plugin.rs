@@ -1,6 +1,5 @@
 //! `tidegate plugin`: a plugin's source to a component, with what that needs brought along.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -8,9 +7,12 @@ use std::process::{Command as Process, Stdio};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Global, Output, inspect, print, say, sign};
+use super::{Global, Output, inspect, print, print_json, say, sign};
+use crate::chain;
 use crate::exit::Exit;
+use crate::file;
 use crate::message::short_digest;
+use crate::telemetry::with_causes;
 use crate::trust;
 
 const TARGET: &str = "wasm32-wasip2";
@@ -62,6 +64,10 @@ enum BuildError {
     NoComponent(PathBuf),
     #[error("`{0}` is a plain wasm module, not a component: build it with Rust 1.82 or newer")]
     PlainModule(PathBuf),
+    #[error("`{0}` builds a component that is no plugin, since it exports no `transform`: its code needs `export!(YourPlugin);`")]
+    NoExport(PathBuf),
+    #[error("`{path}` was built, and no gateway lets it in: {why}")]
+    Refused { path: PathBuf, why: String },
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
 }
@@ -90,7 +96,7 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
         Ok(built) => {
             match global.output {
                 Output::Text => print(&format!("{}  {} KiB  {}", built.path.display(), built.bytes.div_ceil(1024), built.digest)),
-                Output::Json => print(&json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest }).to_string()),
+                Output::Json => print_json(&json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest })),
             }
             Exit::Done
         }
@@ -99,7 +105,8 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
             if let Some(cause) = std::error::Error::source(&error) {
                 say(&format!("  because: {cause}"));
             }
-            if matches!(error, BuildError::PlainModule(_)) { Exit::Plugin } else { Exit::Failed }
+            let is_unfit = matches!(error, BuildError::PlainModule(_) | BuildError::NoExport(_) | BuildError::Refused { .. });
+            if is_unfit { Exit::Plugin } else { Exit::Failed }
         }
     }
 }
@@ -120,7 +127,7 @@ fn build(folder: &Path, quiet: bool) -> Result<Built, BuildError> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let path = messages.lines().filter_map(|line| component_of(line, &manifest)).next_back();
     let path = path.ok_or_else(|| BuildError::NoComponent(folder.to_path_buf()))?;
-    inspect(path)
+    built(path)
 }
 
 /// The component among the artefacts that a line of cargo's JSON tells of, if it is of the crate of `manifest`.
@@ -133,13 +140,26 @@ fn component_of(line: &str, manifest: &Path) -> Option<PathBuf> {
     files.map(PathBuf::from).find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
 }
 
-fn inspect(path: PathBuf) -> Result<Built, BuildError> {
-    let content = fs::read(&path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
+fn built(path: PathBuf) -> Result<Built, BuildError> {
+    let content = file::read(&path, file::COMPONENT).map_err(|source| BuildError::Read { path: path.clone(), source })?;
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
     }
+    let found = inspect::measure(&content, None);
+    let (found, _) = found.map_err(|error| BuildError::Refused { path: path.clone(), why: with_causes(&error) })?;
+    check_fit(&path, &found)?;
     let digest = short_digest(&trust::digest(&content)).to_owned();
     Ok(Built { path, bytes: content.len(), digest })
+}
+
+/// Whether a gateway would let it in.
+fn check_fit(path: &Path, found: &chain::Inspection) -> Result<(), BuildError> {
+    let path = path.to_path_buf();
+    match &found.refused {
+        _ if !found.has_transform => Err(BuildError::NoExport(path)),
+        Some(why) => Err(BuildError::Refused { path, why: why.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Components and modules begin alike and differ in the layer, bytes 6 and 7.
@@ -185,6 +205,14 @@ mod tests {
         assert!(is_component(b"\0asm\x0d\0\x01\0rest"));
         assert!(!is_component(b"\0asm\x01\0\0\0rest"));
         assert!(!is_component(b"\0asm"));
+    }
+
+    #[test]
+    fn a_component_without_the_export_is_no_plugin() {
+        let engine = chain::Engine::new(chain::Limits::default().stack_bytes, chain::Workshop::in_process()).unwrap();
+        let found = chain::inspect(b"\0asm\x0d\0\x01\0", &engine, None).unwrap();
+        let error = check_fit(Path::new("p.wasm"), &found).unwrap_err();
+        assert!(matches!(error, BuildError::NoExport(_)) && error.to_string().contains("export!(YourPlugin)"), "{error}");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use clap::Args;
 
 use super::place::{At, Failure, Found, find};
-use super::show::{cut, row};
-use super::{Global, Output, Surroundings, print};
+use super::show::{moment, row};
+use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::plugins::Plugin;
 use crate::message::short_digest;
 use crate::versions::history::{Event, History};
 use crate::versions::{Refusal, Versions};
+use crate::words;
 
 const PLUGINS_EXAMPLES: &str = "\
 Examples:
@@ -64,7 +65,7 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
     match found() {
         Ok(plugins) => {
             match global.output {
-                Output::Json => print(&serde_json::json!(plugins).to_string()),
+                Output::Json => print_json(&serde_json::json!(plugins)),
                 Output::Text => plugins.iter().flat_map(lines).for_each(|line| print(&line)),
             }
             Exit::Done
@@ -75,28 +76,24 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
 
 fn lines(plugin: &Plugin) -> Vec<String> {
     let mut about = vec![short_digest(&plugin.digest).to_owned()];
-    about.extend(plugin.since.as_deref().map(|since| format!("since {}", minute(since))));
+    about.extend(plugin.since.as_deref().map(|since| format!("since {}", moment(since))));
     about.extend(plugin.differs_from_config.then(|| "not what the config says".to_owned()));
     let mut lines = vec![row("plugin", &format!("{}/{}", plugin.flow, plugin.plugin), &about)];
     if let Some(candidate) = &plugin.candidate {
         lines.push(row("", "└ tried", &[short_digest(&candidate.digest).to_owned(), candidate.state.clone()]));
     }
     for kept in &plugin.kept {
-        let until = format!("until {}", minute(&kept.until));
+        let until = format!("until {}", moment(&kept.until));
         lines.push(row("", "└ kept", &[short_digest(&kept.version.digest).to_owned(), until]));
     }
     for Refusal { version, at, why, rolled_back } in &plugin.refused {
         let what = if *rolled_back { "└ rolled back" } else { "└ refused" };
-        lines.push(row("", what, &[short_digest(&version.digest).to_owned(), minute(at), cut(why, WHY)]));
+        lines.push(row("", what, &[short_digest(&version.digest).to_owned(), moment(at), words::line(why, WHY)]));
     }
     lines
 }
 
 /// `2026-11-21T06:26:11.123Z` as people read it.
-fn minute(at: &str) -> String {
-    at.get(..16).unwrap_or(at).replace('T', " ")
-}
-
 /// `tidegate history`.
 pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surroundings) -> Exit {
     let found = || -> Result<Vec<Event>, Failure> {
@@ -113,7 +110,7 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
             events.retain(|event| arguments.plugin.as_deref().is_none_or(|name| is_of(event, name)));
             for event in &events[events.len().saturating_sub(arguments.last)..] {
                 match global.output {
-                    Output::Json => print(&serde_json::json!(event).to_string()),
+                    Output::Json => print_json(&serde_json::json!(event)),
                     Output::Text => print(&line(event)),
                 }
             }
@@ -131,17 +128,16 @@ fn is_of(event: &Event, name: &str) -> bool {
 }
 
 fn line(event: &Event) -> String {
-    let name = if event.plugin.is_empty() { String::new() } else { format!(" {}/{}", event.flow, event.plugin) };
+    let name = match (&*event.flow, &*event.plugin) {
+        ("", "") => String::new(),
+        (flow, "") => format!(" {flow}"),
+        (flow, plugin) => format!(" {flow}/{plugin}"),
+    };
     let digests = match (short_digest(&event.old), short_digest(&event.new)) {
         (_, "") => String::new(),
         (old, new) if old == new => format!(" {new}"),
         (old, new) => format!(" {old} → {new}"),
     };
-    let why = event.why.as_deref().map(|why| format!("\n    {}", cut(why, 3 * WHY))).unwrap_or_default();
-    format!(
-        "{} {}: {}{name}{digests}{why}",
-        event.at.get(..19).unwrap_or(&event.at).replace('T', " "),
-        event.who.name(),
-        event.what
-    )
+    let why = event.why.as_deref().map(|why| format!("\n    {}", words::line(why, 3 * WHY))).unwrap_or_default();
+    format!("{} {}: {}{name}{digests}{why}", moment(&event.at), event.who.name(), event.what)
 }

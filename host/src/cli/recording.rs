@@ -8,7 +8,7 @@ use serde_json::json;
 use super::place::{At, Failure, Found, find, running};
 use super::reel::{Reel, said};
 use super::show::{bytes, count};
-use super::{Global, Output, Surroundings, print};
+use super::{Global, Output, Surroundings, print, print_json};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::gateway::recordings::{Listed, Request};
@@ -121,7 +121,7 @@ fn show(global: &Global, listed: &[Listed]) {
     match global.output {
         Output::Json => {
             let one = |listed: &Listed| json!({ "flow": listed.header.flow, "bytes": listed.bytes, "missed": listed.missed, "folder": listed.folder });
-            print(&serde_json::Value::Array(listed.iter().map(one).collect()).to_string());
+            print_json(&serde_json::Value::Array(listed.iter().map(one).collect()));
         }
         Output::Text if listed.is_empty() => print("nothing is recorded; a flow is with, for example, record = \"16MiB\""),
         Output::Text => listed.iter().for_each(|listed| print(&line(listed))),
@@ -150,10 +150,8 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
     let (path, size) = (arguments.to.display(), writer.bytes());
     match global.output {
         Output::Json => {
-            print(
-                &json!({ "flow": header.flow, "path": arguments.to, "messages": messages, "bytes": size, "torn": reel.torn() })
-                    .to_string(),
-            );
+            let torn = reel.torn();
+            print_json(&json!({ "flow": header.flow, "path": arguments.to, "messages": messages, "bytes": size, "torn": torn }));
         }
         Output::Text => {
             print(&format!("{path}  {} messages of the flow `{}`  {}", count(messages), header.flow, bytes(size)));

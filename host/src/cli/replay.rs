@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::differences;
 use super::place::{At, Failure};
 use super::reel::Reel;
-use super::show::{age, count};
-use super::{Global, Output, Surroundings, print, say};
+use super::show::{age, count, moment};
+use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::chain::{Bounds, Ran, Replay, Score, offline};
 use crate::clock::{Now, utc};
 use crate::config::read_duration;
@@ -208,8 +208,7 @@ fn play_segment(replay: &mut Replay, segment: &Segment, start_us: u64, played: &
 
 fn show(global: &Global, arguments: &Arguments, scene: &Scene, played: &Played, score: &Score) {
     if global.output == Output::Json {
-        let text = serde_json::to_string_pretty(&Report { recording: played, score });
-        return print(&text.expect("text and numbers always go into JSON"));
+        return print_json(&Report { recording: played, score });
     }
     let mut lines = about(played, arguments);
     lines.extend(scene.notes.iter().cloned());
@@ -228,7 +227,10 @@ fn about(played: &Played, arguments: &Arguments) -> Vec<String> {
     let [messages, batches, ticks] = [messages, batches, ticks].map(|number| count(*number));
     let speed = count((played.messages as f64 / seconds.max(1e-9)) as u64);
     let mut lines = vec![
-        format!("flow `{flow}`: {messages} messages in {batches} batches, {ticks} ticks, {length} from {} on", utc(*begins_us)),
+        format!(
+            "flow `{flow}`: {messages} messages in {batches} batches, {ticks} ticks, {length} from {} on",
+            moment(&utc(*begins_us))
+        ),
         format!("run in {seconds:.2} s ({speed} messages/s) in {} lane(s), state empty at the beginning", arguments.lanes),
     ];
     if played.missed > 0 {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::check::plugin_faults;
 use super::{Global, Surroundings, say};
+use crate::config;
 use crate::exit::Exit;
 use crate::gateway;
 use crate::telemetry::with_causes;
@@ -18,7 +19,8 @@ Examples:
 
 SIGTERM or Ctrl-C: takes nothing new, hands on or writes what is under way, ends with 0; a second one ends at once.
 A changed plugin file, or changed plugin settings in the config, take effect while it runs; SIGHUP has the config read \
-again. What needs a restart, or cannot be used, is said in the log, and what ran goes on.";
+again. What needs a restart, or cannot be used, is said in the log and in `tidegate status`, and what ran goes on. A start
+on a config with mistakes begins on the last one that worked, if there is one.";
 
 /// Arguments of `tidegate run`.
 #[derive(Debug, Args)]
@@ -32,15 +34,26 @@ pub struct Arguments {
 /// Loads the config, starts logging, runs the gateway, and tells by the exit code how it ended.
 pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Exit {
     let sources = global.sources(arguments.data_dir);
-    let config = match global.load(&sources, surroundings) {
-        Ok(config) => config,
-        Err(exit) => return exit,
+    let (config, mistakes) = match config::load(&sources) {
+        Ok(config) => (config, None),
+        Err(problems) => {
+            global.show(&problems, surroundings);
+            let Some(kept) = config::load_kept(&sources) else {
+                say("Nothing was started.");
+                return Exit::Config;
+            };
+            (kept, Some(problems))
+        }
     };
     global.start_log(&config, surroundings);
+    if let Some(problems) = &mistakes {
+        let mistakes = problems.errors();
+        tracing::error!(mistakes, file = %sources.path.display(), "the config has mistakes: started on the last one that worked");
+    }
     for warning in config.warnings.iter() {
         tracing::warn!(code = warning.code.name(), hint = warning.hint.as_deref(), "config: {}", warning.message);
     }
-    match gateway::run(config.clone(), sources) {
+    match gateway::run(config.clone(), sources, mistakes.as_ref()) {
         Ok(()) => Exit::Done,
         Err(error @ gateway::Error::Chain { .. }) => {
             // The first fault stopped the start; the operator gets all of them.

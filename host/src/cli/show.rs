@@ -22,6 +22,16 @@ pub fn count(number: u64) -> String {
     shown
 }
 
+/// `1 message`, `1,204 messages`.
+pub fn of(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The one form of a moment for people: of an RFC 3339 text to the second, `2026-11-22 01:02:03`, UTC.
+pub fn moment(rfc3339: &str) -> String {
+    rfc3339.get(..19).unwrap_or(rfc3339).replace('T', " ")
+}
+
 /// `1204` as `1.2 KiB`.
 pub fn bytes(number: u64) -> String {
     let (mut value, mut unit) = (number as f64, "B");
@@ -72,37 +82,17 @@ pub fn row(label: &str, name: &str, details: &[String]) -> String {
     text
 }
 
-/// As much of a text as fits into `width` columns, on one line, without what a terminal would act on.
-pub fn cut(text: &str, width: usize) -> String {
-    let mut shown: String = text.chars().take(width).map(visible).collect();
-    if text.chars().nth(width).is_some() {
-        shown.pop();
-        shown.push('…');
-    }
-    shown
-}
-
-/// The text with line breaks and without other control characters: payloads come from devices, and a terminal obeys.
-pub fn harmless(text: &str) -> String {
-    text.chars().map(|symbol| if symbol == '\n' { symbol } else { visible(symbol) }).collect()
-}
-
-fn visible(symbol: char) -> char {
-    match symbol {
-        '\t' | '\n' => ' ',
-        // Marks that turn the direction of writing can make a line read as something else.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        symbol if symbol.is_control() => '\u{fffd}',
-        symbol => symbol,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_grouped_and_sizes_get_their_unit() {
+        assert_eq!(
+            [of(1, "message"), of(0, "message"), of(1_204, "dead letter")],
+            ["1 message", "0 messages", "1,204 dead letters"]
+        );
+        assert_eq!(moment("2026-11-22T01:02:03.004Z"), "2026-11-22 01:02:03");
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1_023, 1_024, 44 << 10, 3 << 29].map(bytes), ["0 B", "1023 B", "1.0 KiB", "44 KiB", "1.5 GiB"]);
     }
@@ -121,12 +111,5 @@ mod tests {
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH && line == line.trim_end()), "{text}");
             assert!(details.iter().all(|detail| text.contains(detail)) && text.lines().count() > 1, "{text}");
         }
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_not_shown() {
-        assert_eq!(cut("a\x1b[2Jb\nc", 20), "a\u{fffd}[2Jb c");
-        assert_eq!(cut("abcdef", 4), "abc…");
-        assert_eq!(harmless("a\nb\x07"), "a\nb\u{fffd}");
     }
 }

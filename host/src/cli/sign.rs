@@ -1,15 +1,15 @@
 //! `tidegate plugin keygen|sign|verify`: signatures of plugins.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use semver::Version;
 use serde_json::{Value, json};
 
-use super::{Global, Output, print, say};
+use super::{Global, Output, print, print_json, say};
 use crate::clock::{day, utc};
 use crate::exit::Exit;
+use crate::file;
 use crate::message::short_digest;
 use crate::telemetry::with_causes;
 use crate::trust::keys::{Password, generate, manifest, sign};
@@ -169,11 +169,11 @@ fn signed(arguments: Sign) -> Result<PathBuf, SignError> {
 
 fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
     let key = |path: &PathBuf| {
-        let text = fs::read_to_string(path).map_err(in_file(path))?;
+        let text = file::read_text(path, file::BY_HAND).map_err(in_file(path))?;
         Key::parse(&text).map_err(|source| SignError::InFile { path: path.clone(), source })
     };
     let trust = Trust { keys: arguments.key.iter().map(key).collect::<Result<_, _>>()?, required: true };
-    let component = fs::read(&arguments.component).map_err(in_file(&arguments.component))?;
+    let component = file::read(&arguments.component, file::COMPONENT).map_err(in_file(&arguments.component))?;
     let path = arguments.signature.clone().unwrap_or_else(|| signature_path(&arguments.component));
     let signature = read_signature(&path).map_err(in_file(&path))?;
     let signature = signature.ok_or_else(|| SignError::NoSignature(path))?;
@@ -200,7 +200,7 @@ fn answer<T>(global: &Global, result: Result<T, SignError>, show: impl FnOnce(&T
             let (text, json) = show(&value);
             match global.output {
                 Output::Text => print(&text),
-                Output::Json => print(&json.to_string()),
+                Output::Json => print_json(&json),
             }
             Exit::Done
         }

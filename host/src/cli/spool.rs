@@ -1,6 +1,5 @@
 //! `tidegate spool`: what is owed upstream, by hand.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -9,12 +8,14 @@ use serde_json::json;
 
 use super::lines::Lines;
 use super::place::{At, Failure, Place, Purpose, file_failure};
-use super::show::{WIDTH, count, cut, row};
+use super::show::{WIDTH, count, of, row};
 use super::status::{queue as queue_row, store as store_rows};
-use super::{Global, Output, Surroundings, print, say};
+use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
+use crate::file;
 use crate::spool::{Checked, Done, Finding, Page, Record, Request};
 use crate::telemetry::with_causes;
+use crate::words;
 
 /// Messages asked for at a time.
 const PAGE: usize = 2_000;
@@ -179,7 +180,7 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
 fn stat(global: &Global, place: &Place) -> Result<Exit, Failure> {
     let status = place.status()?;
     match global.output {
-        Output::Json => print(&json!({ "running": status.running, "queues": status.queues, "store": status.store }).to_string()),
+        Output::Json => print_json(&json!({ "running": status.running, "queues": status.queues, "store": status.store })),
         Output::Text => {
             if !place.is_running() {
                 say("the gateway does not run; this is what its files say");
@@ -206,7 +207,7 @@ fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failur
         all.findings.extend(page.findings);
     }
     match global.output {
-        Output::Json => print(&json!({ "records": all.records, "findings": all.findings }).to_string()),
+        Output::Json => print_json(&json!({ "records": all.records, "findings": all.findings })),
         Output::Text => {
             all.records.iter().for_each(|record| print(&shown(record)));
             if all.records.is_empty() {
@@ -223,11 +224,11 @@ fn shown(record: &Record) -> String {
     let content = &record.content;
     let body = match &content.text {
         Some(text) if text.is_empty() => "(no payload)".to_owned(),
-        Some(text) => cut(text, WIDTH - 4),
+        Some(text) => words::line(text, WIDTH - 4),
         None => format!("({} of payload that is no text)", content.payload.as_ref().map_or(0, |text| text.len() / 4 * 3)),
     };
     let head = format!("{}  {}  {}", record.queue, content.received, content.topic);
-    format!("{}\n    {body}", cut(&head, WIDTH))
+    format!("{}\n    {body}", words::line(&head, WIDTH))
 }
 
 fn tell(findings: &[Finding]) {
@@ -248,7 +249,7 @@ fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
             from = page.next;
         }
     }
-    say(&format!("{} messages exported", count(lines.finish()?)));
+    say(&format!("{} exported", of(lines.finish()?, "message")));
     Ok(if well { Exit::Done } else { Exit::Failed })
 }
 
@@ -256,7 +257,7 @@ fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Fai
     let input: Box<dyn BufRead> = if arguments.file == Path::new("-") {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
-        Box::new(BufReader::new(File::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?))
+        Box::new(BufReader::new(file::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?))
     };
     let mut importing = Importing { place: &place, queue: arguments.queue.as_deref(), records: Vec::new(), bytes: 0, done: 0 };
     let imported = importing.all(input, &arguments.file);
@@ -264,8 +265,8 @@ fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Fai
     // What is in is written, whatever came of the rest.
     let closed = place.close();
     match global.output {
-        Output::Json => print(&json!({ "imported": done }).to_string()),
-        Output::Text => say(&format!("{} messages imported", count(done))),
+        Output::Json => print_json(&json!({ "imported": done })),
+        Output::Text => say(&format!("{} imported", of(done, "message"))),
     }
     imported.and(closed).map(|()| Exit::Done)
 }
@@ -339,7 +340,7 @@ fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
 
 fn show_checked(global: &Global, checked: &Checked) {
     if global.output == Output::Json {
-        return print(&json!(checked).to_string());
+        return print_json(&json!(checked));
     }
     for queue in &checked.queues {
         let mut details = vec![format!("{} messages can be read", count(queue.messages))];
@@ -368,7 +369,7 @@ fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, F
     let done: Done = place.ask(Request::Drop { queue })?;
     place.close()?;
     match global.output {
-        Output::Json => print(&json!({ "dropped": done.count }).to_string()),
+        Output::Json => print_json(&json!({ "dropped": done.count })),
         Output::Text => say(&format!("{} messages given up", count(done.count))),
     }
     Ok(Exit::Done)

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::place::{At, Failure, Place, Purpose};
+use super::place::{At, Place, Purpose};
 use super::show::{WIDTH, age, bytes, count, row};
-use super::{Global, Output, Surroundings, print};
+use super::{Global, Output, Surroundings, print, print_json};
 use crate::exit::Exit;
 use crate::gateway::status::{Flow, Queue, Source, Status, Trouble, Uplink};
 use crate::message::short_digest;
@@ -30,6 +30,9 @@ and the dead letters outlive it.
 
 It ends with 7 while no source or no uplink of a running gateway has a connection, or its store is not well.";
 
+/// Seconds of two years.
+const LONG: u64 = 730 * 86_400;
+
 /// Arguments of `tidegate status`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -45,10 +48,7 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
         Ok(status) => {
             match global.output {
                 Output::Text => print(&text(&status)),
-                Output::Json => match serde_json::to_string_pretty(&status) {
-                    Ok(json) => print(&json),
-                    Err(error) => return Failure::Said(error.to_string()).end(),
-                },
+                Output::Json => print_json(&status),
             }
             exit_of(&status)
         }
@@ -68,6 +68,7 @@ fn exit_of(status: &Status) -> Exit {
 /// The account for people.
 fn text(status: &Status) -> String {
     let mut lines = head(status);
+    lines.extend(status.config.words().iter().map(|words| row("config", words, &[])));
     lines.extend(status.sources.iter().flat_map(|one| [Some(source(one)), trouble(one.trouble.as_ref())]).flatten());
     lines.extend(status.flows.iter().flat_map(|one| flow(one, status.running)));
     lines.extend(status.queues.iter().map(queue));
@@ -214,7 +215,11 @@ pub fn store(status: &Status) -> Vec<String> {
         None => "0 B written since the start".to_owned(),
     });
     details.push(format!("{} free", bytes(store.free_bytes)));
-    details.extend(store.lasts_s.map(|lasts| format!("lasts {} at this rate", seconds(lasts))));
+    details.extend(store.lasts_s.map(|lasts| match lasts {
+        // Beyond that nobody plans.
+        LONG.. => "lasts for years at this rate".to_owned(),
+        lasts => format!("lasts {} at this rate", seconds(lasts)),
+    }));
     let mut lines = Vec::new();
     if status.running {
         lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
@@ -266,6 +271,7 @@ mod tests {
             version: "0.1.0".into(),
             data_dir: "/var/lib/tidegate".into(),
             boot: 12,
+            config: Default::default(),
             process: Some(Process { pid: 4_711, uptime_s: 532_800, resident_bytes: 25 << 20, memory_limit_bytes: 512 << 20 }),
             sources: vec![Source {
                 name: "field".into(),

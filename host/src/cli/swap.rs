@@ -7,18 +7,19 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::place::{At, Failure, file_failure, running};
-use super::show::harmless;
-use super::{Global, Output, Surroundings, differences, print, say};
+use super::{Global, Output, Surroundings, differences, print, print_json, say};
 use crate::admin::{Client, ClientError};
 use crate::chain::Comparison;
 use crate::config::read_duration;
 use crate::exit::Exit;
+use crate::file;
 use crate::gateway::live::{
     Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict,
 };
 use crate::message::short_digest;
 use crate::trust;
 use crate::versions::history::Event;
+use crate::words;
 
 const SWAP_EXAMPLES: &str = "\
 Examples:
@@ -170,7 +171,7 @@ fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, 
 fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure> {
     let (mut component, mut signature) = (Vec::new(), None);
     if let Some(path) = &arguments.file {
-        component = std::fs::read(path).map_err(|error| file_failure(path, error))?;
+        component = file::read(path, file::COMPONENT).map_err(|error| file_failure(path, error))?;
         let beside = trust::signature_path(path);
         signature = trust::read_signature(&beside).map_err(|error| file_failure(&beside, error))?;
     }
@@ -200,7 +201,7 @@ fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>
     let Receipt { change } = receipt;
     if detach {
         match global.output {
-            Output::Json => print(&serde_json::json!(receipt).to_string()),
+            Output::Json => print_json(&serde_json::json!(receipt)),
             Output::Text => hint(plugin),
         }
         return Ok(Exit::Done);
@@ -220,7 +221,7 @@ fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>
         from += page.lines.len();
         for line in &page.lines {
             match global.output {
-                Output::Json => print(&serde_json::json!(line).to_string()),
+                Output::Json => print_json(&serde_json::json!(line)),
                 Output::Text => show(line),
             }
             exit = worse(exit, line);
@@ -270,7 +271,8 @@ fn transition(event: &Event) -> String {
         String::new()
     };
     let is_final = matches!(&*event.what, "refused" | "rolled-back");
-    let why = event.why.as_deref().filter(|_| !is_final).map(|why| format!("  {}", harmless(why))).unwrap_or_default();
+    let why =
+        event.why.as_deref().filter(|_| !is_final).map(|why| format!("  {}", words::lines(why, words::LONG))).unwrap_or_default();
     format!("{time}  {}{digests}{why}", event.what)
 }
 
@@ -293,7 +295,7 @@ fn found(event: &Event) -> Vec<String> {
 fn conclusion(verdict: &Verdict) -> String {
     let Verdict { flow, plugin, running, why, undo, .. } = verdict;
     let (name, running) = (format!("{flow}/{plugin}"), short_digest(running));
-    let why = harmless(why.as_deref().unwrap_or_default());
+    let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
     match verdict.verdict {
         Outcome::Confirmed => format!("{name}: {running} runs now; back: {}", undo.as_deref().unwrap_or_default()),
         Outcome::OnProbation => {
@@ -317,7 +319,10 @@ fn flow_conclusion(verdict: &FlowVerdict) -> String {
         Done::Added => format!("{flow}: added"),
         Done::Removed => format!("{flow}: removed; what it had made is still sent"),
         Done::Refused => {
-            format!("{flow}: refused, and it runs on as before\n  {}", harmless(verdict.why.as_deref().unwrap_or_default()))
+            format!(
+                "{flow}: refused, and it runs on as before\n  {}",
+                words::lines(verdict.why.as_deref().unwrap_or_default(), words::LONG)
+            )
         }
     }
 }

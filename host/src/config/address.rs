@@ -29,6 +29,9 @@ pub(crate) enum AddressError {
     /// Nothing before the port.
     #[error("has no host")]
     NoHost,
+    /// Colons that are none of a port's.
+    #[error("has an IPv6 address without brackets")]
+    Brackets,
     /// Not 1 to 65535.
     #[error("has a bad port")]
     Port,
@@ -47,6 +50,7 @@ impl AddressError {
             Self::Later(_) => "use mqtt:// or mqtts://",
             Self::Login => "use the keys `user` and `password`",
             Self::NoHost | Self::Path => "write mqtt://host:1883",
+            Self::Brackets => "write mqtt://[::1]:1883",
             Self::Port => "a port is a number from 1 to 65535",
         }
     }
@@ -62,7 +66,7 @@ impl Address {
             "tcp" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtt")),
             "ssl" | "tls" | "mqtt+ssl" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtts")),
             "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
-            _ => return Err(AddressError::UnknownScheme(scheme.to_owned())),
+            other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
         if rest.contains('@') {
             return Err(AddressError::Login);
@@ -74,6 +78,9 @@ impl Address {
         let (host, port) = split_port(rest)?;
         if host.is_empty() {
             return Err(AddressError::NoHost);
+        }
+        if host.contains(':') && !rest.starts_with('[') {
+            return Err(AddressError::Brackets);
         }
         let port = port.map_or(Ok(if tls { 8883 } else { 1883 }), |port| port.parse().map_err(|_| AddressError::Port))?;
         if port == 0 {
@@ -122,6 +129,7 @@ mod tests {
         assert_eq!(error("http://x"), AddressError::UnknownScheme("http".into()));
         assert_eq!(error("mqtt://me:secret@x"), AddressError::Login);
         assert_eq!(error("mqtt://:1883"), AddressError::NoHost);
+        assert_eq!([error("mqtt://::1"), error("mqtt://fe80::1:1883")], [AddressError::Brackets, AddressError::Brackets]);
         assert_eq!(error("mqtt://x:0"), AddressError::Port);
         assert_eq!(error("mqtt://x:y"), AddressError::Port);
         assert_eq!(error("mqtt://x/path"), AddressError::Path);

@@ -1,42 +1,67 @@
 //! What every check shares: the problems found so far, and what a value may refer to (names, files).
 
-use std::cell::RefCell;
-use std::ops::Range;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use super::code::Code;
 use super::layers::Sources;
 use super::problem::Problem;
-use super::tree::Place;
+use super::secrecy::Hidden;
+use super::tree::{Item, Place};
+
+/// Problems that are kept: twenty are shown, and a file may be nothing but mistakes.
+const MOST_PROBLEMS: usize = 500;
 
 /// One pass over a config.
 #[derive(Debug)]
 pub(super) struct Check<'a> {
     pub(super) sources: &'a Sources,
     found: RefCell<Vec<Problem>>,
-    hidden: RefCell<Vec<(usize, Range<usize>)>>,
+    more: Cell<usize>,
+    hidden: RefCell<Hidden>,
+}
+
+/// What a pass has found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) problems: Vec<Problem>,
+    /// Problems beyond those.
+    pub(super) more: usize,
+    /// What must not be shown with them.
+    pub(super) hidden: Hidden,
 }
 
 impl<'a> Check<'a> {
-    pub(super) fn new(sources: &'a Sources) -> Self {
-        Self { sources, found: RefCell::default(), hidden: RefCell::default() }
+    pub(super) fn new(sources: &'a Sources, hidden: Hidden) -> Self {
+        Self { sources, found: RefCell::default(), more: Cell::default(), hidden: RefCell::new(hidden) }
     }
 
     /// Notes a problem.
     pub(super) fn problem(&self, code: Code, place: Place, message: impl Into<String>, hint: impl Into<Option<String>>) {
+        if self.found.borrow().len() >= MOST_PROBLEMS {
+            return self.more.set(self.more.get() + 1);
+        }
         self.found.borrow_mut().push(Problem { code, message: message.into(), hint: hint.into(), place });
     }
 
-    /// What stands there is a secret and is not to be shown with a problem.
-    pub(super) fn hide(&self, place: Place) {
-        if let Some((start, end)) = place.span {
-            self.hidden.borrow_mut().push((place.text, start..end));
-        }
+    /// Whether further problems are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MOST_PROBLEMS
     }
 
-    /// The problems, and the parts of the texts that must be masked.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<(usize, Range<usize>)>) {
-        (self.found.into_inner(), self.hidden.into_inner())
+    /// What stands there is a secret and is not to be shown with a problem.
+    pub(super) fn hide(&self, item: &Item) {
+        self.hidden.borrow_mut().hide(item);
+    }
+
+    /// What was found.
+    pub(super) fn finish(self) -> Found {
+        Found { problems: self.found.into_inner(), more: self.more.get(), hidden: self.hidden.into_inner() }
+    }
+
+    /// Whether something was found there that keeps the gateway from starting.
+    pub(super) fn has_problem_at(&self, place: Place) -> bool {
+        self.found.borrow().iter().any(|problem| problem.place == place && !problem.code.is_warning())
     }
 
     /// Whether something was found that keeps the gateway from starting.

@@ -63,13 +63,19 @@ pub enum Code {
     PluginKey,
     /// What a flow sends comes back to it.
     Circle,
+    /// The port of TLS without it, or the other way round.
+    Port,
+    /// A data folder that cannot be made.
+    DataDir,
+    /// Topics of which nothing says which part is the device's name.
+    Nameless,
     /// A plugin that cannot be used: not a component, wrong world, settings refused.
     Plugin,
 }
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -100,6 +106,9 @@ impl Code {
         Self::Unused,
         Self::PluginKey,
         Self::Circle,
+        Self::Port,
+        Self::DataDir,
+        Self::Nameless,
         Self::Plugin,
     ];
 
@@ -136,13 +145,16 @@ impl Code {
             Self::Unused => "TG0215",
             Self::PluginKey => "TG0216",
             Self::Circle => "TG0217",
+            Self::Port => "TG0218",
+            Self::DataDir => "TG0219",
+            Self::Nameless => "TG0220",
             Self::Plugin => "TG0301",
         }
     }
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle)
+        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Port | Self::Nameless)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

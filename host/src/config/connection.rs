@@ -1,5 +1,6 @@
 //! What sources and uplinks have in common: the connection to a broker.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::message::Qos;
-use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will};
+use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will, check_identity};
 
 use super::address::{Address, AddressError};
+use super::check::shown;
 use super::code::Code;
 use super::fields::Fields;
 use super::secret;
@@ -74,16 +76,23 @@ pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && topic.len() <= usize::from(u16::MAX) && !topic.contains(['+', '#', '\0'])
 }
 
+/// The port of the other kind of connection: it may be meant, and mostly it cannot work.
+fn unusual_port(fields: &Fields<'_>, address: &Address) {
+    let (is, meant) = match (address.tls, address.port) {
+        (false, 8883) => ("is the port of connections with TLS, and `mqtt://` is one without", "write mqtts://"),
+        (true, 1883) => ("is the port of connections without TLS, and `mqtts://` is one with it", "write mqtt://, or port 8883"),
+        _ => return,
+    };
+    fields.problem(Code::Port, "url", format!("{} {is}", address.port), format!("{meant}, unless your broker has it so"));
+}
+
 fn address(fields: &mut Fields<'_>) -> Address {
     let nowhere = Address { host: String::new(), port: 0, tls: false };
     if !fields.require("url", "\"mqtt://127.0.0.1:1883\"") {
         return nowhere;
     }
     let Some(url) = fields.text("url") else { return nowhere };
-    Address::parse(url).unwrap_or_else(|error| {
-        if error == AddressError::Login {
-            fields.check.hide(fields.place_of("url"));
-        }
+    Address::parse(url).inspect(|address| unusual_port(fields, address)).unwrap_or_else(|error| {
         let code = if matches!(error, AddressError::Later(_)) { Code::Later } else { Code::Url };
         fields.problem(code, "url", format!("the URL {error}"), error.hint().to_owned());
         // What follows from the scheme is not to be a second mistake.
@@ -136,13 +145,21 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         let message = format!("`{given}` without `{missing}`: a client certificate needs both");
         tls.problem(Code::Conflict, given, message, format!("add: {missing} = \"…\""));
     }
+    let identity = certificate.zip(key);
+    if let Some((certificate, key)) = identity.as_ref().filter(|(certificate, key)| certificate.is_file() && key.is_file())
+        && !tls.check.has_problem_at(tls.place_of("cert"))
+        && !tls.check.has_problem_at(tls.place_of("key"))
+        && let Err(error) = check_identity(certificate, key)
+    {
+        tls.problem(Code::Certificate, "key", error.to_string(), None);
+    }
     let server_name = tls.text("server_name").map(str::to_owned);
     let alpn: Vec<String> = tls.texts("alpn").into_iter().map(|(protocol, _)| protocol.to_owned()).collect();
     if alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
         tls.problem(Code::OutOfRange, "alpn", "a protocol name has 1 to 255 bytes", None);
     }
     tls.done();
-    Some(Tls { ca, identity: certificate.zip(key), server_name, alpn })
+    Some(Tls { ca, identity, server_name, alpn })
 }
 
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
@@ -163,8 +180,14 @@ fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<P
 fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     let written = tls.text("key")?;
     let path = tls.check.file(Code::Certificate, tls.place_of("key"), "private key", written);
-    if path.is_file() && PrivateKeyDer::from_pem_file(&path).is_err() {
+    if !path.is_file() {
+        return Some(path);
+    }
+    if PrivateKeyDer::from_pem_file(&path).is_err() {
         not_pem(tls, "key", "private key", written, "PRIVATE KEY");
+    } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
+        let hint = format!("chmod 640 {}", shown(&path));
+        tls.problem(Code::SecretExposed, "key", "everybody on this machine can read this private key", hint);
     }
     Some(path)
 }

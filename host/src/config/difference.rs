@@ -197,7 +197,12 @@ impl Pair<'_> {
             changed.insert("plugin".to_owned());
         }
         let is_route = |key: &String| ROUTES.contains(&key.as_str());
-        (Fate::Changed { chain: !changed.iter().all(is_route), routes: changed.iter().any(is_route) }, changed)
+        // The names in topics stand in the chain, too: in its `topic`, and in what its plugins publish.
+        let topics = [self.old, self.new].map(|config| config.flow(self.name).map(|flow| &flow.topics));
+        let renamed = matches!(topics, [Some(old), Some(new)] if !old.names_as(new));
+        let chain = !changed.iter().all(is_route) || renamed && changed.contains("topics");
+        let routes = changed.iter().any(|key| is_route(key) || key == "key");
+        (Fate::Changed { chain, routes }, changed)
     }
 
     /// Full names of the keys for which this change cannot be made while the gateway runs.

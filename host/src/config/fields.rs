@@ -98,7 +98,8 @@ impl<'a> Fields<'a> {
     pub(super) fn wrong_type(&self, name: &str, expected: &str, item: &Item) {
         let message = format!("`{name}` is {}, but must be {expected}", item.node.kind());
         let hint = match (&item.node, expected) {
-            (Node::Integer(Some(number)), "text") => Some(format!("write \"{number}\"")),
+            (Node::Integer(Some(number)), "text") if !name.ends_with("url") => Some(format!("write \"{number}\"")),
+            (Node::Integer(Some(port)), "text") => Some(format!("write \"mqtt://127.0.0.1:{port}\"")),
             (Node::Flag(flag), "text") => Some(format!("write \"{flag}\"")),
             (Node::Text(text), "true or false" | "an integer" | "a number")
                 if text.parse::<f64>().is_ok() || text == "true" || text == "false" =>
@@ -108,6 +109,14 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         self.check.problem(Code::WrongType, item.place, message, hint);
+    }
+
+    /// An integer where text belongs, for a hint that says what to write.
+    pub(super) fn number(&mut self, key: &'static str) -> Option<i64> {
+        match self.find(key)?.node {
+            Node::Integer(number) => number,
+            _ => None,
+        }
     }
 
     /// Text.
@@ -356,6 +365,12 @@ impl<'a> Fields<'a> {
         self.asked.dedup();
         let Some(own) = self.own else { return };
         for entry in own.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
+            // Whatever belongs there: a misspelt password is one.
+            self.check.hide(&entry.item);
+            if self.check.is_full() {
+                self.check.problem(Code::UnknownKey, entry.place, "", None);
+                continue;
+            }
             let other = OTHER_WORDS
                 .iter()
                 .find(|(word, meant)| *word == entry.key && self.asked.contains(meant))

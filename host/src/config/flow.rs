@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chain::{self, TopicTemplate};
+use crate::chain::{self, TopicTemplate, Topics};
 use crate::message::{FlowId, QueueId, legal};
 use crate::source::{Ack, Dedup, Pattern};
 use crate::spool::QueueConfig;
@@ -80,8 +80,10 @@ pub(super) struct Record {
 /// Reads flow number `index`.
 pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Names<'_>, queues: &mut Queues) -> Flow {
     let from = from(fields, names);
-    let patterns = patterns(fields);
-    let topic = template(fields, &patterns);
+    let (mut patterns, texts) = patterns(fields);
+    let key = key(fields, &mut patterns);
+    let topics = Topics { patterns: texts, key };
+    let topic = template(fields, &topics);
     let ports = ports(fields, names, queues);
     let settles_with_any = fields.choice("settle", &[("all", false), ("any", true)]).unwrap_or_default();
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
@@ -103,6 +105,7 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         ports,
         settles_with_any,
         topic,
+        topics,
         quarantine,
     };
     Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, record, plugin_places, place: fields.place }
@@ -120,7 +123,8 @@ fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
     from
 }
 
-fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
+/// The flow's topics that can be used, and their texts.
+fn patterns(fields: &mut Fields<'_>) -> (Vec<Pattern>, Vec<String>) {
     let there = fields.require("topics", "[\"devices/{device}/telemetry\"]");
     let texts = fields.texts("topics");
     if there
@@ -134,14 +138,18 @@ fn patterns(fields: &mut Fields<'_>) -> Vec<Pattern> {
             "add, for example: \"devices/{device}/telemetry\"".to_owned(),
         );
     }
-    let mut patterns = Vec::new();
+    let mut found = (Vec::new(), Vec::new());
     for (text, place) in texts {
         match Pattern::parse(text) {
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => {
+                report_nameless(fields, (&pattern, text), place);
+                found.0.push(pattern);
+                found.1.push(text.to_owned());
+            }
             Err(error) => fields.check.problem(Code::Topic, place, error.to_string(), None),
         }
     }
-    patterns
+    found
 }
 
 /// MQTT counts it in whole seconds.
@@ -197,43 +205,63 @@ fn record(fields: &mut Fields<'_>) -> Option<Record> {
     Some(Record { bytes: fields.size("record", 1 << 20..=64 << 30), on_disk, in_the_clear })
 }
 
-/// The capture that is a pattern's key.
-fn key_name(pattern: &Pattern) -> Option<&str> {
-    pattern.captures().find(|name| *name == "device").or_else(|| pattern.captures().next())
+/// The capture that is the key, where the config names one; `patterns` then have it.
+fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
+    let text = fields.text("key")?;
+    let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+        let hint = "write a name of the flow's `topics` in braces, as in \"{site}\"".to_owned();
+        fields.problem(Code::Topic, "key", format!("`{text}` is no key"), hint);
+        return None;
+    };
+    for pattern in patterns {
+        match pattern.clone().keyed(name) {
+            Some(keyed) => *pattern = keyed,
+            None => {
+                let message = format!("`{}` has no `{{{name}}}`, which is to be the key", pattern.filter());
+                let hint = "every one of the flow's `topics` needs it".to_owned();
+                fields.problem(Code::Topic, "key", message, hint);
+                return None;
+            }
+        }
+    }
+    Some(name.to_owned())
 }
 
-/// A chain knows a message's topic and key; the key is `{device}` there, whatever the patterns call it.
-fn template(fields: &mut Fields<'_>, patterns: &[Pattern]) -> Option<TopicTemplate> {
+/// Order and state by the whole topic is right where each topic is one device, and a surprise elsewhere.
+fn report_nameless(fields: &Fields<'_>, (pattern, text): (&Pattern, &str), place: Place) {
+    if pattern.is_nameless() {
+        let named = if text.contains('+') { text.replacen('+', "{device}", 1) } else { text.replacen('#', "{device}/#", 1) };
+        let message = format!("`{text}` does not say which level is the device: order and state go by the whole topic");
+        fields.check.problem(Code::Nameless, place, message, format!("name it: \"{named}\""));
+    }
+}
+
+/// The topic of what leaves with the topic it came in with.
+fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
     let text = fields.text("topic")?;
-    let key = patterns.first().and_then(key_name).filter(|key| patterns.iter().all(|pattern| key_name(pattern) == Some(key)));
-    let (mut template, mut plain, mut rest) = (String::new(), String::new(), text);
+    let mut known = vec!["topic", "flow", "device", "key"];
+    known.extend(topics.captures().into_iter().filter(|name| *name != "device"));
+    let (mut plain, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
             fields.problem(Code::Topic, "topic", "`{` without `}`", None);
             return None;
         };
-        if !matches!(name, "topic" | "flow") && key != Some(name) && !patterns.is_empty() {
-            unknown_placeholder(fields, name, key);
+        if !known.contains(&name) {
+            let shown = known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+            let message = format!("`{{{name}}}` is not known where the topic is made");
+            fields.problem(Code::Topic, "topic", message, format!("known here: {shown}"));
         }
-        let name = if key == Some(name) { "device" } else { name };
-        template.push_str(&format!("{before}{{{name}}}"));
         plain.push_str(before);
         plain.push('x');
         rest = after;
     }
-    template.push_str(rest);
     plain.push_str(rest);
     if !is_topic(&plain) || plain.contains('}') {
         let hint = "a topic is not empty and has no `+`, `#` and lone `}`".to_owned();
         fields.problem(Code::Topic, "topic", format!("`{text}` cannot be published to"), hint);
     }
-    Some(TopicTemplate(template))
-}
-
-fn unknown_placeholder(fields: &Fields<'_>, name: &str, key: Option<&str>) {
-    let known = ["topic", "flow"].into_iter().chain(key).map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
-    let message = format!("`{{{name}}}` is not known where the topic is made");
-    fields.problem(Code::Topic, "topic", message, format!("known here: {known}"));
+    Some(TopicTemplate(text.to_owned()))
 }
 
 fn ports(fields: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> BTreeMap<String, Vec<QueueId>> {

@@ -1,16 +1,18 @@
 //! The tables there is one of: `[gateway]`, `[spool]`, `[admin]`, `[log]`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::shown;
 use super::code::Code;
 use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
 use super::secret;
 use crate::chain::CompileLimits;
+use crate::file;
 use crate::mqtt::Secret;
 use crate::spool::{SealingKey, Vault};
 use crate::trust::{Key, Trust};
@@ -118,9 +120,32 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
         PathBuf::new()
     });
+    if let Some((place, why)) = unmakeable(&data_dir) {
+        let message = format!("the data folder `{}` cannot be made: `{}` {why}", shown(&data_dir), shown(place));
+        fields.problem(Code::DataDir, "data_dir", message, "name a folder on a disk".to_owned());
+    }
     let trust = trust(fields);
     let audit_topic = topic(fields, "audit_topic", &name);
     Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile, audit_topic, trust }
+}
+
+/// What is in the way of a folder that is not there yet: the nearest thing that is there, and what is wrong with it. Rights
+/// are not looked at, since whoever checks a config need not be who runs it.
+fn unmakeable(folder: &Path) -> Option<(&Path, &'static str)> {
+    let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    if !nearest.is_dir() {
+        let why = if nearest.is_symlink() { "is a link that leads nowhere" } else { "is not a folder" };
+        return Some((nearest, why));
+    }
+    let is_there = nearest == folder;
+    let real = nearest.canonicalize().ok()?;
+    let is_kernel_s = ["/proc", "/sys"].iter().any(|kernel_s| real.starts_with(kernel_s));
+    let is_read_only = rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS);
+    match (is_there, is_kernel_s, is_read_only) {
+        (_, true, _) => Some((nearest, "is the kernel's and keeps nothing")),
+        (false, _, true) => Some((nearest, "is on a disk that is read-only")),
+        _ => None,
+    }
 }
 
 /// Whose signatures count. A key is the file minisign makes, or the line in it.
@@ -130,7 +155,7 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
         let in_place = Key::parse(written);
         let read = || {
             let path = fields.check.file(Code::PluginKey, place, "public key", written);
-            std::fs::read_to_string(path).ok().map(|text| Key::parse(&text))
+            file::read_text(&path, file::BY_HAND).ok().map(|text| Key::parse(&text))
         };
         match in_place.or_else(|error| read().unwrap_or(Err(error))) {
             Ok(key) => keys.push(key),
@@ -152,13 +177,14 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
 
 /// The machine's name, made fit for a client id.
 fn host_name() -> String {
-    let found = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let found = file::read_text(Path::new("/proc/sys/kernel/hostname"), file::BY_HAND).unwrap_or_default();
     let name: String =
         found.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.')).take(64).collect();
     if name.is_empty() { "gateway".to_owned() } else { name }
 }
 
-fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
+/// Where data is when nobody says where: of root, or of the user.
+pub(super) fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/tidegate"));
     }
@@ -225,6 +251,15 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
 /// Reads `[admin]`.
 pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    if let Some(port) = fields.number("listen") {
+        fields.problem(
+            Code::WrongType,
+            "listen",
+            "`admin.listen` is an integer, but must be an address and a port",
+            format!("write \"127.0.0.1:{port}\""),
+        );
+        return Admin { listen: nowhere };
+    }
     let Some(written) = fields.text("listen") else { return Admin { listen: nowhere } };
     let spelled = written.strip_prefix("localhost:").map_or_else(|| written.to_owned(), |port| format!("127.0.0.1:{port}"));
     match spelled.parse::<SocketAddr>() {
@@ -251,5 +286,24 @@ pub(super) fn log(fields: &mut Fields<'_>) -> Log {
     Log {
         level: fields.choice("level", &levels).unwrap_or_default(),
         format: fields.choice("format", &formats).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_from_one_that_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let why = |path: &Path| unmakeable(path).map(|(_, why)| why);
+        assert_eq!((why(&at("a/b/c")), why(folder.path())), (None, None));
+        assert_eq!(why(&at("file/data")), Some("is not a folder"));
+        assert_eq!(why(&at("link")), Some("is a link that leads nowhere"));
+        assert_eq!(why(Path::new("/dev/null/x")), Some("is not a folder"));
+        assert_eq!(why(Path::new("/proc/tidegate")), Some("is the kernel's and keeps nothing"));
     }
 }

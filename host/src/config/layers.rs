@@ -8,13 +8,20 @@ use toml::de::{DeTable, DeValue};
 
 use super::code::Code;
 use super::problem::{Problem, Text};
+use super::secrecy::Hidden;
 use super::tree::{Item, Node, Place, Table};
+use crate::file;
 
 /// The manual, which is also the default of everything.
 pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
 
 /// The tables of a config.
 pub(super) const TABLES: [&str; 8] = ["gateway", "source", "uplink", "flow", "class", "spool", "admin", "log"];
+
+/// Lines that are no TOML and are told of: twenty are shown.
+const MOST_ERRORS: usize = 500;
+/// Bytes of a config: a thousand flows take half of them.
+pub(super) const MOST_BYTES: u64 = 1 << 20;
 
 const PREFIX: &str = "TIDEGATE_";
 
@@ -64,6 +71,9 @@ pub(super) struct Layers {
     pub(super) tree: Table,
     /// What is wrong so far.
     pub(super) problems: Vec<Problem>,
+    /// What must not be shown with them.
+    pub(super) hidden: Hidden,
+    folder: PathBuf,
 }
 
 /// How far the tree can be believed.
@@ -82,11 +92,11 @@ pub(super) const FILE: usize = 1;
 
 impl Layers {
     /// Reads and merges.
-    pub(super) fn read(sources: &Sources) -> Self {
-        let mut layers = Self::default();
+    pub(super) fn read(sources: &Sources, file: Result<String, String>) -> Self {
+        let mut layers = Self { folder: sources.folder().to_owned(), ..Self::default() };
         layers.base = layers.document("default.toml (built in)".to_owned(), DEFAULTS.to_owned());
         let name = sources.path.display().to_string();
-        match read_text(&sources.path) {
+        match file {
             Ok(content) => layers.tree = layers.document(name, content),
             Err(message) => {
                 layers.texts.push(Text { name, content: String::new() });
@@ -124,7 +134,8 @@ impl Layers {
         let text = self.texts.len();
         let (table, errors) = DeTable::parse_recoverable(&content);
         let tree = Table::from_toml(text, table.get_ref());
-        for error in errors {
+        self.hidden.look(&tree, &self.folder);
+        for error in errors.into_iter().take(MOST_ERRORS) {
             let place = error.span().map_or(Place::whole(text), |span| Place::at(text, span));
             let (message, hint) = explain(error.message());
             self.problem(Code::Syntax, place, message, hint);
@@ -202,14 +213,16 @@ impl Layers {
                 return;
             }
         };
+        self.hidden.look_along(path, &item, &self.folder);
         if let Err(error) = self.tree.insert(path, item) {
             self.problem(Code::Override, place, format!("cannot set `{}`: {error}", path.join(".")), None);
         }
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read the config: {error}"))?;
+/// The file, or why it is none.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = file::read(path, MOST_BYTES).map_err(|error| format!("cannot read the config: {error}"))?;
     String::from_utf8(bytes).map_err(|error| format!("the config is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
 }
 
@@ -248,13 +261,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tidegate.toml");
         std::fs::write(&path, file).unwrap();
-        Layers::read(&Sources {
+        let text = read_text(&path);
+        let sources = Sources {
             path,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             sets: sets.iter().map(|set| (*set).to_owned()).collect(),
             data_dir: None,
             cores: 1,
-        })
+        };
+        Layers::read(&sources, text)
     }
 
     fn json(layers: &Layers) -> serde_json::Value {

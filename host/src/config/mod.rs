@@ -20,10 +20,12 @@ mod fields;
 mod flow;
 mod globals;
 mod guard;
+mod kept;
 mod layers;
 mod plugin;
 mod priority;
 mod problem;
+mod secrecy;
 mod secret;
 mod sending;
 mod tree;
@@ -35,6 +37,7 @@ pub(crate) use address::{Address, AddressError};
 pub use code::Code;
 pub use difference::{Difference, Fate, FlowChange, PluginChange, difference};
 pub use globals::{Admin, Format, Gateway, Level, Log};
+pub use kept::{is_default_data_dir, keep, load_kept, load_somehow};
 pub use layers::Sources;
 pub use problem::{Problem, Problems};
 pub(crate) use units::read_duration;
@@ -82,6 +85,8 @@ struct Origin {
     tree: Table,
     /// By flow and plugin.
     plugins: Vec<Vec<Places>>,
+    /// The file as it was written. What its keys say is nobody's business who reads a log.
+    written: mqtt::Secret,
 }
 
 /// A source before the lanes of its flows exist.
@@ -165,11 +170,22 @@ impl Config {
     pub fn plugin_problems(&self, faults: impl IntoIterator<Item = PluginFault>) -> Problems {
         let problem = |fault: PluginFault| {
             let places = self.origin.plugins.get(usize::from(fault.flow.0)).and_then(|flow| flow.get(fault.plugin));
-            let place = places.map(|places| if fault.in_settings { places.settings } else { places.artefact });
+            let in_settings = |places: &plugin::Places| self.setting_named(&fault).unwrap_or(places.settings);
+            let place = places.map(|places| if fault.in_settings { in_settings(places) } else { places.artefact });
             let place = place.unwrap_or(tree::Place::whole(layers::FILE));
             Problem { code: Code::Plugin, message: fault.message, hint: fault.hint, place }
         };
         Problems::new(Arc::clone(&self.origin.texts), faults.into_iter().map(problem).collect())
+    }
+
+    /// Where the setting was written that a plugin names first in its words: a path in backticks, `where.0.value`.
+    fn setting_named(&self, fault: &PluginFault) -> Option<tree::Place> {
+        let flow = self.flows.get(usize::from(fault.flow.0))?;
+        let plugin = fault.plugin.to_string();
+        let plugins = self.origin.tree.get("flow")?.node.find([&*flow.name, "plugin", &*plugin])?;
+        let settings = &plugins.node.find(["settings"])?.node;
+        let words = fault.message.split_once(": ").map_or(&*fault.message, |(_, words)| words);
+        words.split('`').skip(1).step_by(2).find_map(|path| settings.find(path.split('.'))).map(|item| item.place)
     }
 }
 
@@ -178,45 +194,91 @@ impl Config {
 /// # Errors
 /// All mistakes there are, warnings included, sorted by file and line.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let layers = layers::Layers::read(sources);
+    load_text(sources, layers::read_text(&sources.path))
+}
+
+/// The same of a text that stands for the file's, or why there is none.
+fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, Problems> {
+    let written = mqtt::Secret::new(text.as_deref().unwrap_or_default());
+    let layers = layers::Layers::read(sources, text);
     let trust = layers.trust();
-    let layers::Layers { mut texts, base, tree, mut problems } = layers;
-    let check = check::Check::new(sources);
+    let layers::Layers { mut texts, base, tree, mut problems, hidden, .. } = layers;
+    let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
-    let (found, hidden) = check.finish();
+    let check::Found { problems: found, more, hidden } = check.finish();
     problems.extend(found.into_iter().filter(|problem| match trust {
         Trust::Full => true,
         Trust::Partial => !problem.code.may_be_an_echo(),
         Trust::None => false,
     }));
-    for (text, span) in hidden {
-        texts[text].mask(span);
-    }
-    hide_broken_secrets(&mut texts, &problems);
+    let mut problems = without_echoes(&texts, problems);
+    hide_broken_lines(&mut texts, &problems);
+    hidden.apply(&mut texts, &mut problems);
     let texts: Arc<[Text]> = texts.into();
-    let problems = Problems::new(Arc::clone(&texts), problems);
+    let problems = Problems::new(Arc::clone(&texts), problems).with_more(more);
     if problems.errors() > 0 {
         return Err(problems);
     }
-    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
-    let origin = Origin { texts, tree, plugins: plugin_places };
-    Ok(Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings: problems, origin })
+    Ok(whole(parts, texts, tree, written, problems))
 }
 
-/// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key.
-fn hide_broken_secrets(texts: &mut [Text], problems: &[Problem]) {
-    for problem in problems.iter().filter(|problem| problem.code == Code::Syntax) {
-        let Some((start, _)) = problem.place.span else { continue };
-        let text = &mut texts[problem.place.text];
-        let start = start.min(text.content.len());
-        let line = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
-        let end = text.content[start..].find('\n').map_or(text.content.len(), |at| start + at);
-        let about_a_secret = text.content[line..end].contains("password") || text.name.to_ascii_lowercase().contains("password");
-        if about_a_secret {
-            let value = text.content[line..end].find('=').map_or(line, |at| line + at + 1);
-            text.mask(value..end);
+fn whole(parts: assemble::Parts, texts: Arc<[Text]>, tree: Table, written: mqtt::Secret, warnings: Problems) -> Config {
+    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
+    let origin = Origin { texts, tree, plugins: plugin_places, written };
+    Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings, origin }
+}
+
+/// A config with nothing in it but the defaults and where the data is: for looking at files whose config is lost.
+fn bare(sources: &Sources) -> Config {
+    let layers::Layers { texts, base, tree, hidden, .. } = layers::Layers::read(sources, Ok(String::new()));
+    let check = check::Check::new(sources, hidden);
+    let parts = assemble::assemble(&check, &base, &tree);
+    let texts: Arc<[Text]> = texts.into();
+    let none = Problems::new(Arc::clone(&texts), Vec::new());
+    whole(parts, texts, tree, mqtt::Secret::new(""), none)
+}
+
+/// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is
+/// known for something else.
+fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
+    for problem in problems.iter().filter(|problem| problem.code == Code::Syntax || problem.code == Code::Override) {
+        let (text, Some((start, end))) = (&mut texts[problem.place.text], problem.place.span) else { continue };
+        let (start, end) = (text.content.floor_char_boundary(start), text.content.floor_char_boundary(end));
+        let first = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
+        let last = text.content[end..].find('\n').map_or(text.content.len(), |at| end + at);
+        let mut at = first;
+        let mut values = Vec::new();
+        let variable = text.name.strip_prefix("environment variable ").map(|name| name.rsplit("__").next().unwrap_or(name));
+        for line in text.content[first..last].split_inclusive('\n') {
+            let is_head = line.trim_start().starts_with('[') && !line.contains('=');
+            let written = line.split_once('=').filter(|(key, _)| variable.is_none() && is_like_a_key(key));
+            let (key, value) = written.map_or((variable.unwrap_or_default(), at), |(key, _)| (key, at + key.len() + 1));
+            // Addresses with more in them than a host and a port.
+            let may_show = secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) && !line.contains(['@', '?']);
+            if !is_head && !may_show {
+                values.push(value..at + line.len());
+            }
+            at += line.len();
         }
+        text.mask_all(&values);
     }
+}
+
+/// Keys are short and in small letters; what is not may be part of what was to be kept.
+fn is_like_a_key(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.\"".contains(&byte))
+}
+
+/// Leaves out unknown keys in lines that are no TOML: what stands there may be anything.
+fn without_echoes(texts: &[Text], problems: Vec<Problem>) -> Vec<Problem> {
+    let line =
+        |problem: &Problem| problem.place.span.map(|(start, _)| (problem.place.text, texts[problem.place.text].line(start)));
+    let broken: std::collections::HashSet<_> =
+        problems.iter().filter(|problem| problem.code == Code::Syntax).filter_map(line).collect();
+    let is_echo =
+        |problem: &Problem| problem.code == Code::UnknownKey && line(problem).is_some_and(|line| broken.contains(&line));
+    problems.into_iter().filter(|problem| !is_echo(problem)).collect()
 }
 
 #[cfg(test)]

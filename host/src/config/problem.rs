@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::code::Code;
 use super::tree::Place;
 
+/// Problems that are shown: whoever has more of them mends these first.
+const MOST_SHOWN: usize = 20;
+
 /// Something the config was read from: a file, a variable, an argument.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
@@ -20,12 +23,21 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Overwrites the bytes of `span` (whole characters) with asterisks.
-    pub(super) fn mask(&mut self, span: Range<usize>) {
-        if let Some(secret) = self.content.get(span.clone()) {
-            let stars: String = secret.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect();
-            self.content.replace_range(span, &stars);
+    /// Overwrites the bytes of these spans (whole characters) with asterisks. Lines keep their number and length.
+    pub(super) fn mask_all(&mut self, spans: &[Range<usize>]) {
+        let is_whole = |span: &&Range<usize>| self.content.get((*span).clone()).is_some();
+        let whole: Vec<Range<usize>> = spans.iter().filter(is_whole).cloned().collect();
+        let mut bytes = std::mem::take(&mut self.content).into_bytes();
+        for span in whole {
+            bytes[span].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
         }
+        // Whole characters were replaced by whole characters.
+        self.content = String::from_utf8(bytes).unwrap_or_default();
+    }
+
+    /// Line of a byte, from 0 on.
+    pub(super) fn line(&self, byte: usize) -> usize {
+        self.content.as_bytes()[..byte.min(self.content.len())].iter().filter(|byte| **byte == b'\n').count()
     }
 
     /// Line and column of a byte, from 1 on; the column counts characters.
@@ -54,6 +66,8 @@ pub struct Problem {
 pub struct Problems {
     texts: Arc<[Text]>,
     list: Vec<Problem>,
+    /// Mistakes beyond the list.
+    more: usize,
 }
 
 impl std::error::Error for Problems {}
@@ -67,24 +81,40 @@ impl fmt::Display for Problems {
 impl Problems {
     pub(super) fn new(texts: Arc<[Text]>, mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|problem| problem.place);
-        Self { texts, list }
+        Self { texts, list, more: 0 }
+    }
+
+    /// These, and so many mistakes that were only counted.
+    #[must_use]
+    pub(super) fn with_more(self, more: usize) -> Self {
+        Self { more, ..self }
+    }
+
+    /// Those that are shown: errors before warnings where not all are.
+    fn shown(&self) -> Vec<&Problem> {
+        let mut shown: Vec<&Problem> = self.list.iter().collect();
+        if shown.len() > MOST_SHOWN {
+            shown.sort_by_key(|problem| problem.code.is_warning());
+            shown.truncate(MOST_SHOWN);
+        }
+        shown
     }
 
     /// These and `other`, which are of the same config.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         self.list.extend(other.list.iter().cloned());
-        Self::new(self.texts, self.list)
+        Self::new(self.texts, self.list).with_more(self.more + other.more)
     }
 
     /// How many keep the gateway from starting.
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|problem| !problem.code.is_warning()).count()
+        self.list.iter().filter(|problem| !problem.code.is_warning()).count() + self.more
     }
 
     /// How many do not.
     pub fn warnings(&self) -> usize {
-        self.list.len() - self.errors()
+        self.list.len() + self.more - self.errors()
     }
 
     /// Whether there is none of either kind.
@@ -97,15 +127,20 @@ impl Problems {
         self.list.iter()
     }
 
-    /// All of them, each with its line, caret and hint, and a last line that counts them.
+    /// The first of them, each with its line, caret and hint, and a last line that counts them.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut all = String::new();
-        for problem in &self.list {
+        let shown = self.shown();
+        for problem in &shown {
             all.push_str(&self.render_one(&renderer, problem));
             all.push_str("\n\n");
         }
         if !self.is_empty() {
+            let hidden = self.list.len() + self.more - shown.len();
+            if hidden > 0 {
+                all.push_str(&format!("{hidden} more are not shown: mend these first\n\n"));
+            }
             all.push_str(&self.summary());
             all.push('\n');
         }
@@ -122,11 +157,12 @@ impl Problems {
         [count(self.errors(), "error"), count(self.warnings(), "warning")].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
-    /// `{"problems": [{code, severity, message, file, line, column, hint}]}`; line and column are null where the
+    /// `{"problems": [{code, severity, message, file, line, column, hint}], "errors": 2, "warnings": 0}`; line and column are null where the
     /// whole text is meant.
     pub fn to_json(&self) -> Value {
-        let problems: Vec<_> = self.list.iter().map(|problem| self.one_to_json(problem)).collect();
-        json!({ "problems": problems })
+        let shown = self.shown();
+        let problems: Vec<_> = shown.iter().map(|problem| self.one_to_json(problem)).collect();
+        json!({ "problems": problems, "errors": self.errors(), "warnings": self.warnings() })
     }
 
     fn one_to_json(&self, problem: &Problem) -> Value {
@@ -190,7 +226,7 @@ mod tests {
     #[test]
     fn masked_bytes_keep_their_number() {
         let mut text = Text { name: String::new(), content: "p = \"sécret\"\nq = 1".into() };
-        text.mask(4..13);
+        text.mask_all(&[0..0, 4..13]);
         assert_eq!(text.content, "p = *********\nq = 1");
     }
 }

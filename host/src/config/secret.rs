@@ -17,7 +17,7 @@ const HOW: &str = "write { file = \"…\" }, { env = \"…\" } or { credential =
 pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret> {
     let item = fields.find(key)?;
     if !matches!(item.node, Node::Table(_)) {
-        fields.check.hide(item.place);
+        fields.check.hide(item);
         fields.problem(Code::OpenSecret, key, format!("`{}.{key}` stands in the open", fields.path), HOW.to_owned());
         return None;
     }
@@ -29,7 +29,7 @@ pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secre
     let Some(item) = fields.find(key) else { return Vec::new() };
     let items = if let Node::List(items) = &item.node { items.as_slice() } else { std::slice::from_ref(item) };
     if let Some(open) = items.iter().find(|item| !matches!(item.node, Node::Table(_))) {
-        fields.check.hide(open.place);
+        fields.check.hide(open);
         let message = format!("`{}.{key}` stands in the open", fields.path);
         fields.check.problem(Code::OpenSecret, open.place, message, format!("a list of references: {HOW}"));
         return Vec::new();

@@ -359,6 +359,56 @@ fn a_plugin_at_fault_is_shown_where_it_was_written() {
 }
 
 #[test]
+fn a_setting_at_fault_is_shown_under_the_setting() {
+    let settings = "settings = { where = [{ field = \"a\", op = \">\", value = 1 }, { field = \"b\",\nop = \"=~\" }] }";
+    let config = Case::new(&MINIMAL.replace("settings = { field = \"t\", above = 20 }", settings)).good();
+    let line = |words: &str| {
+        let message = format!("plugin `filter` refuses its settings: {words}");
+        let fault = PluginFault { flow: FlowId(0), plugin: 0, in_settings: true, message, hint: None };
+        config.plugin_problems([fault]).to_json()["problems"][0]["line"].clone()
+    };
+    assert_eq!(line("`where.1.op` cannot be `=~`; it may be: `>`"), 13);
+    assert_eq!(line("`where.0`: `>` with field `a` wants a number as `value`"), 12);
+    assert_eq!(line("the setting `field` is missing"), 12, "what is not there is missed in the whole");
+}
+
+#[test]
+fn the_key_is_a_name_that_all_topics_have() {
+    let topics = |topics: &str, more: &str| {
+        let written = format!("topics = [{topics}]\n{more}");
+        Case::new(&MINIMAL.replace("topics = [\"devices/{device}/telemetry\"]", &written))
+    };
+    let config = topics("\"{site}/{device}/t\", \"x/{site}\"", "key = \"{site}\"\ntopic = \"up/{site}\"").good();
+    let keys: Vec<_> = config.sources[0].routes.iter().map(|route| route.pattern.key().map(str::to_owned)).collect();
+    assert_eq!(keys, [Some("site".to_owned()), Some("site".to_owned())]);
+    assert_eq!(config.flows[0].topics.key.as_deref(), Some("site"));
+    for (names, key) in [("\"{site}/{device}\"", "{room}"), ("\"{site}/a\", \"b/{device}\"", "{site}"), ("\"{site}/a\"", "site")]
+    {
+        assert_eq!(topics(names, &format!("key = \"{key}\"")).codes(), [Code::Topic], "{names} {key}");
+    }
+    let nameless = topics("\"a/+/t\"", "").good();
+    let codes: Vec<_> = nameless.warnings.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [Code::Nameless]);
+    assert!(topics("\"a/b/t\", \"c/{device}/#\"", "").good().warnings.iter().next().is_none());
+}
+
+#[test]
+fn another_key_or_other_names_are_another_chain_and_more_topics_are_not() {
+    let with = |topics: &str| {
+        let written = format!("topics = [{topics}]");
+        Case::new(&MINIMAL.replace("topics = [\"devices/{device}/telemetry\"]", &written)).good()
+    };
+    let fate = |new: &str| {
+        let before = with("\"devices/{device}/{kind}\"");
+        difference(&before, &with(new)).flows.first().map(|change| change.fate)
+    };
+    let changed = |chain, routes| Some(Fate::Changed { chain, routes });
+    assert_eq!(fate("\"devices/{device}/{kind}\", \"devices/{device}/{kind}/x\""), changed(false, true));
+    assert_eq!(fate("\"devices/{device}/{sort}\""), changed(true, true));
+    assert_eq!(fate("\"devices/{device}/{kind}\"]\nkey = \"{kind}\" # ["), changed(true, true));
+}
+
+#[test]
 fn a_file_that_is_not_there_or_no_text_is_one_problem() {
     let mut case = Case::new(MINIMAL);
     std::fs::write(&case.sources.path, b"\xff\xfe").unwrap();

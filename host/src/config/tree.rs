@@ -67,6 +67,19 @@ impl Node {
         }
     }
 
+    /// What lies at a path in it, by names and by places in lists.
+    pub(super) fn find<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> Option<&Item> {
+        let mut found: Option<&Item> = None;
+        for name in path {
+            found = Some(match found.map_or(self, |item| &item.node) {
+                Self::Table(table) => table.get(name)?,
+                Self::List(items) => items.get(name.parse::<usize>().ok()?)?,
+                _ => return None,
+            });
+        }
+        found
+    }
+
     /// As JSON, for a plugin's settings; a number JSON does not know (`nan`, `inf`) becomes null.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match self {

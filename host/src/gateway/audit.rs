@@ -8,6 +8,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::message::{Append, FlowId, Marks, Message, Mint, Outlet, Qos, QueueId};
 use crate::versions::history::{Event, History};
+use crate::words;
 
 /// Takes note of changes. Cheap to clone.
 #[derive(Clone)]
@@ -36,9 +37,11 @@ impl Audit {
     /// Something has happened. The line in the history is the durable one: until it is accepted or written, what goes
     /// upstream lives in RAM.
     pub(super) fn note(&self, event: &Event) {
-        self.history.note(event);
+        let why = event.why.as_deref().map(|why| words::lines(why, words::REASON));
+        let event = Event { why, ..event.clone() };
+        self.history.note(&event);
         if let Some(upstream) = &self.upstream {
-            upstream.tell(event);
+            upstream.tell(&event);
         }
     }
 }

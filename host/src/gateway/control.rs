@@ -54,8 +54,9 @@ pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
         .merge(orders::routes(orders))
 }
 
-async fn status(State(control): State<Arc<Control>>) -> Response {
-    json(&control.reporter.report())
+async fn status(State(control): State<Arc<Control>>) -> Result<Response, Refused> {
+    let report = tokio::task::spawn_blocking(move || json(&control.reporter.report()));
+    report.await.map_err(refused)
 }
 
 async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {

@@ -182,6 +182,7 @@ mod tests {
             ports: BTreeMap::from([("out".to_owned(), vec![QueueId(queue)])]),
             settles_with_any: false,
             topic: None,
+            topics: chain::Topics::default(),
             quarantine: None,
         };
         let wiring = Wiring {

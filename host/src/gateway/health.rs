@@ -13,9 +13,9 @@ use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::mqtt::Troubles;
 use crate::spool::{Account, Condition};
 
-/// One line for each source, flow and uplink, and one for the spool.
+/// One line for each source, flow and uplink, one for the spool, one for the config.
 pub fn look(gateway: &Gateway) -> Look {
-    let (doors, spool) = (gateway.doors.clone(), Arc::clone(&gateway.spool));
+    let (doors, spool, standing) = (gateway.doors.clone(), Arc::clone(&gateway.spool), gateway.standing.clone());
     let registry = gateway.registry.clone();
     let names: Vec<_> = gateway.config.sources.iter().map(|source| Arc::clone(&source.name)).collect();
     let of_sources =
@@ -29,9 +29,12 @@ pub fn look(gateway: &Gateway) -> Look {
             connections.iter().map(|connection| (format!("{} {}", connection.kind, connection.name), connection.health(now)));
         let flows = doors.chains().into_iter().map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
         let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
+        let words = standing.look().words();
+        let config = if words.is_empty() { Health::Good } else { Health::Fair(words.join("; ")) };
+        let whole = [("spool".to_owned(), store), ("config".to_owned(), config)];
         let samples = Samples::of(&registry);
         let grants = names.iter().filter_map(|name| Some((format!("source {name}: subscriptions"), grants(&samples, name)?)));
-        flows.chain([("spool".to_owned(), store)]).chain(connections).chain(grants).collect()
+        flows.chain(whole).chain(connections).chain(grants).collect()
     })
 }
 

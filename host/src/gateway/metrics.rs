@@ -17,6 +17,9 @@ impl Metrics {
         registry.register(Box::new(build))?;
         let crashes = IntCounterVec::new(Opts::new("tidegate_stage_crashes_total", "Panics of the host's own code"), &["stage"])?;
         registry.register(Box::new(crashes.clone()))?;
+        if let Some(dropped) = crate::telemetry::sink::dropped() {
+            registry.register(Box::new(dropped))?;
+        }
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         #[cfg(feature = "allocations")]
         crate::telemetry::allocations::register(registry)?;

@@ -23,26 +23,29 @@ pub mod retry;
 mod samples;
 mod signals;
 mod stages;
+pub mod standing;
 mod start;
 pub mod status;
 mod supervise;
 mod threads;
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use rustix::fs::Mode;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Socket};
 use crate::chain::{self, Wiring};
-use crate::config::{Config, Sources};
+use crate::config::{self, Config, Problems, Sources};
+use crate::file;
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
+use crate::telemetry::sink;
 use crate::versions::Versions;
 use crate::{source, uplink};
 
@@ -50,8 +53,9 @@ use audit::Audit;
 use door::Doors;
 use live::{Desk, Live, Parts};
 use metrics::Metrics;
-use signals::{Signals, Wish};
+use signals::{Ended, Signals, Wish};
 use stages::Stages;
+use standing::Shared as Standing;
 
 /// What the uplinks get at shutdown to deliver what RAM holds, before it is written to the card instead.
 const LAST_DELIVERY: Duration = Duration::from_millis(800);
@@ -82,9 +86,18 @@ pub enum Error {
     /// Names of metrics clash: a fault of tidegate.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The data folder, or something in it, could be somebody else's work: code that runs, state that counts.
+    #[error(transparent)]
+    Strange(#[from] file::Strange),
     /// Threads, signals.
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
+    /// Something waits for what does not come: a disk, or a fault of ours.
+    #[error("not everything ended within `shutdown_grace` ({0:?}): what was under way is as after a kill")]
+    Late(Duration),
+    /// The gateway's own thread has panicked.
+    #[error("the gateway crashed; this is a fault in tidegate, please report the lines above")]
+    Crashed,
     /// A stage failed for good or kept crashing.
     #[error(transparent)]
     Stage(#[from] stages::Failed),
@@ -98,14 +111,29 @@ pub enum Error {
     },
 }
 
-/// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload.
-pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
+/// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload; `mistakes` are why it is
+/// not what stands there today.
+pub fn run(config: Config, origin: Sources, mistakes: Option<&Problems>) -> Result<(), Error> {
+    let (grace, standing) = (config.gateway.shutdown_grace, Standing::of_start(&origin.path, mistakes));
+    match signals::attend(grace, move |signals| run_here(config, origin, standing, signals))? {
+        Ended::Done(ended) => ended,
+        Ended::Late => Err(Error::Late(grace)),
+        Ended::Crashed => Err(Error::Crashed),
+        Ended::Left => {
+            tracing::warn!("left at once; the broker sends again what was not acknowledged");
+            Ok(())
+        }
+    }
+}
+
+fn run_here(config: Config, origin: Sources, standing: Standing, signals: Signals) -> Result<(), Error> {
+    close_to_others();
+    file::own_folder(&config.gateway.data_dir)?;
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let admin = Admin::bind(config.admin.listen)?;
     // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
     let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
-    let signals = runtime.block_on(async { Signals::install() })?;
     let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
     let mint = Arc::new(Mint::new(spool.boot()));
     let failed = Arc::<Notify>::default();
@@ -121,6 +149,9 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         start::build(&config, &versions, &audit, wiring)?
     };
     report_strange_states(&config, &spool);
+    if !standing.look().runs_on_kept {
+        keep(&config, &origin);
+    }
     let doors = Doors::new(chains);
     let recordings = recordings::start(&config, &doors, &registry)?;
     let parts = Parts {
@@ -133,18 +164,36 @@ pub fn run(config: Config, origin: Sources) -> Result<(), Error> {
         starter,
         recordings,
         spool: Arc::clone(&spool),
+        standing: standing.clone(),
     };
     let sources = source::Metrics::new(&registry)?;
     let uplinks = uplink::Metrics::new(&registry)?;
-    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions };
+    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions, standing };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
 }
 
+/// Everything of the config could be started: the next start may fall back on it.
+fn keep(config: &Config, origin: &Sources) {
+    if let Err(error) = config::keep(config, origin) {
+        tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes has none to fall back on");
+    }
+}
+
+/// What the gateway makes is nobody else's to write, whatever umask it was started with.
+fn close_to_others() {
+    let inherited = rustix::process::umask(Mode::all());
+    rustix::process::umask(inherited | Mode::WGRP | Mode::WOTH);
+}
+
 /// State of plugins that the config does not have, or not by that name any more, is kept: it may be back tomorrow.
 fn report_strange_states(config: &Config, spool: &Spool) {
     let is_known = |kept: &spool::KeptState| {
+        if kept.flow.is_empty() {
+            // The running clock, kept beside the plugins' state.
+            return true;
+        }
         let flow = config.flows.iter().find(|flow| *flow.name == *kept.flow);
         flow.is_some_and(|flow| flow.plugins.iter().any(|plugin| *plugin.name == *kept.plugin))
     };
@@ -165,6 +214,7 @@ struct Gateway {
     failed: Arc<Notify>,
     mint: Arc<Mint>,
     versions: Versions,
+    standing: Standing,
 }
 
 impl Gateway {
@@ -175,11 +225,12 @@ impl Gateway {
         let (stop_admin, admin_stops) = watch::channel(false);
         let (stop_control, control_stops) = watch::channel(false);
         let control = self.control(live.desk(), control_stops);
-        let address = admin.address();
+        let address = admin.address().map(|address| address.to_string());
         let serving = tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
-        // On a full disk there may be nobody to read it.
-        let _ = writeln!(std::io::stderr(), "admin http://{address}");
-        tracing::info!(%address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
+        if let Some(address) = &address {
+            sink::say(&format!("admin http://{address}"));
+        }
+        tracing::info!(address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);
         tracing::info!(?grace, "stopping; a second signal leaves at once");

@@ -106,6 +106,8 @@ fn header(config: &Config, flow: &chain::Config, chain: &Chain) -> Header {
         plugins: chain.plugins().into_iter().map(plugin).collect(),
         ports: flow.ports.iter().map(|(port, queues)| (port.clone(), queues.iter().map(name).collect())).collect(),
         topic: flow.topic.as_ref().map(|topic| topic.0.clone()),
+        topics: flow.topics.patterns.clone(),
+        key: flow.topics.key.clone(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Error;
 use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
+use crate::clock::Now;
 use crate::config::Config;
 use crate::telemetry::with_causes;
 use crate::trust;
@@ -29,6 +30,7 @@ pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
 pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
+    let engine = engine.with_clock(chain::recalled_clock(&*wiring.outlet, Now::read()));
     let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
     let built: Result<Vec<_>, _> = versions.together(|| config.flows.iter().map(|flow| starter.flow(flow)).collect());
     Ok((built?.into_iter().unzip(), starter))

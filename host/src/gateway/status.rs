@@ -13,6 +13,7 @@ use super::Gateway;
 use super::door::Doors;
 use super::plugins::{Candidate, shown_digest};
 use super::samples::Samples;
+use super::standing::{Shared, Standing};
 use crate::chain::{Chain, PluginInfo};
 use crate::config::Config;
 use crate::mqtt::{self, Troubles};
@@ -34,6 +35,9 @@ pub struct Status {
     pub boot: u32,
     /// What only a running gateway has.
     pub process: Option<Process>,
+    /// What has become of the config.
+    #[serde(default)]
+    pub config: Standing,
     /// The sources.
     pub sources: Vec<Source>,
     /// The flows.
@@ -284,6 +288,7 @@ impl Status {
             data_dir: config.gateway.data_dir.clone(),
             boot: account.boot,
             process: None,
+            config: Standing::default(),
             sources: Vec::new(),
             flows: Vec::new(),
             queues: account.queues.iter().map(Queue::of).collect(),
@@ -339,6 +344,7 @@ pub(super) struct Reporter {
     spool: Arc<Spool>,
     doors: Doors,
     versions: Versions,
+    standing: Shared,
     sources: Troubles,
     uplinks: Troubles,
     started: Instant,
@@ -353,13 +359,14 @@ impl Reporter {
             spool: Arc::clone(&gateway.spool),
             doors: gateway.doors.clone(),
             versions: gateway.versions.clone(),
+            standing: gateway.standing.clone(),
             sources: gateway.sources.troubles().clone(),
             uplinks: gateway.uplinks.troubles().clone(),
             started: Instant::now(),
         }
     }
 
-    /// How it is now; memory work only.
+    /// How it is now. Memory work only, but much of it where plugins have many metrics: not for the network's thread.
     pub(super) fn report(&self) -> Status {
         let samples = Samples::of(&self.registry);
         let account = self.spool.account();
@@ -369,6 +376,7 @@ impl Reporter {
         let uplink = |name: &str| Uplink { trouble: Trouble::of(&self.uplinks, name, now), ..uplink_of(&samples, name) };
         Status {
             running: true,
+            config: self.standing.look(),
             process: Some(Process {
                 pid: std::process::id(),
                 uptime_s: self.started.elapsed().as_secs(),

@@ -226,6 +226,8 @@ pub struct Loss {
     pub topic: Bytes,
     /// The device's place in the topic.
     pub key: Span,
+    /// The device, where the topic does not hold it.
+    pub device: Option<Arc<[u8]>>,
     /// How many; 0 when that cannot be known.
     pub count: u64,
     /// Wall clock when the first came, microseconds since 1970.
@@ -239,7 +241,7 @@ pub struct Loss {
 /// What a plugin remembers under one key, as it saved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// The key: a message's.
+    /// The key: that of messages of one lane.
     pub key: Bytes,
     /// Version of the state's form, by which a later version of the plugin knows how to read it.
     pub version: u32,

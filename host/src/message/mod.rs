@@ -28,6 +28,7 @@ pub use header::{HeaderError, Headers, push_header};
 pub use receipt::{Burst, Progress, Receipt, Settled};
 pub(crate) use record::Record;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -160,6 +161,8 @@ pub struct Message {
     pub topic: Bytes,
     /// The key's place in the topic.
     pub key: Span,
+    /// The key, where the topic does not hold it: a flow's `topic` or a plugin has named another.
+    pub device: Option<Arc<[u8]>>,
     /// Headers in the arena form (see [`Headers`]); empty for most.
     pub headers: Bytes,
     /// The body, opaque to the host.
@@ -173,10 +176,29 @@ pub struct Message {
 }
 
 impl Message {
-    /// The key's bytes; empty when the span lies outside the topic.
+    /// The key's bytes; empty when there is none, or the span lies outside the topic.
     pub fn key(&self) -> &[u8] {
+        if let Some(device) = &self.device {
+            return device;
+        }
         let start = usize::from(self.key.offset);
         self.topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+    }
+
+    /// Puts it under another topic, which holds the key at `key`, or nowhere: it is then kept beside it.
+    pub fn rename(&mut self, topic: Bytes, key: Span) {
+        self.device = if key.len == 0 { self.own_key() } else { None };
+        (self.topic, self.key) = (topic, key);
+    }
+
+    /// The key for a message under another topic; `None` when there is none.
+    pub fn own_key(&self) -> Option<Arc<[u8]>> {
+        self.device.clone().or_else(|| Some(self.key()).filter(|key| !key.is_empty()).map(Arc::from))
+    }
+
+    /// Whether it deletes what a broker has retained under its topic: there is nothing in it to be read or dressed.
+    pub fn is_delete(&self) -> bool {
+        self.payload.is_empty() && self.marks.has(Marks::RETAIN)
     }
 
     /// The topic as text; what is not UTF-8 never enters, so this only guards against a broken invariant.
@@ -214,5 +236,15 @@ mod tests {
             Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
         assert_eq!(message.key(), b"d7");
         assert_eq!(Message { key: Span { offset: 60, len: 9 }, ..message }.key(), b"");
+    }
+
+    #[test]
+    fn the_key_outlives_the_topic_it_came_in() {
+        let mut message =
+            Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
+        message.rename(Bytes::from_static(b"up"), Span::default());
+        assert_eq!(message.key(), b"d7");
+        message.rename(Bytes::from_static(b"d7/up"), Span { offset: 0, len: 2 });
+        assert!(message.key() == b"d7" && message.device.is_none());
     }
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FlowId, Marks, Message, MessageId, Span};
 
-/// An array of twelve: `place, boot, number, flow, topic, key offset, key length, headers, payload, marks, wall us,
-/// uptime us`.
+/// An array: `place, boot, number, flow, topic, key offset, key length, headers, payload, marks, wall us, uptime us`, and the
+/// key, where the topic does not hold it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Record<'a> {
     /// Where it stands among its neighbours; what that means is theirs.
@@ -25,6 +25,13 @@ pub(crate) struct Record<'a> {
     marks: u32,
     received_us: u64,
     uptime_us: u64,
+    #[serde(with = "serde_bytes", borrow, default, skip_serializing_if = "is_none")]
+    device: &'a [u8],
+}
+
+/// Whether there is no key beside the topic.
+fn is_none(device: &&[u8]) -> bool {
+    device.is_empty()
 }
 
 impl<'a> Record<'a> {
@@ -43,6 +50,7 @@ impl<'a> Record<'a> {
             marks: message.marks.0,
             received_us: message.received_us,
             uptime_us: message.uptime_us,
+            device: message.device.as_deref().unwrap_or_default(),
         }
     }
 
@@ -58,6 +66,7 @@ impl<'a> Record<'a> {
             marks: Marks(self.marks),
             received_us: self.received_us,
             uptime_us: self.uptime_us,
+            device: (!self.device.is_empty()).then(|| self.device.into()),
         }
     }
 }

@@ -37,6 +37,7 @@ pub use reconnect::{Level, Reconnect, Retry, State, Stop};
 pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
+pub(crate) use tls::check_identity;
 pub use troubles::{Trouble, Troubles};
 
 use std::time::Duration;

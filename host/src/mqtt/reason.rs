@@ -73,7 +73,7 @@ fn describe(table: &[Reason], code: u8, words: Option<&str>) -> String {
     };
     if let Some(words) = words.filter(|words| !words.is_empty()) {
         text.push_str("; the broker says: ");
-        text.extend(words.chars().filter(|c| !c.is_control()).take(300));
+        text.push_str(&crate::words::line(words.trim(), 300));
     }
     text
 }

@@ -1,8 +1,6 @@
 //! What a connection needs to know; already checked (`config` does that).
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +31,8 @@ impl Secret {
     /// # Errors
     /// In words: it cannot be read, is no file, is too large, or is empty.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let opened = File::open(file).map_err(|error| error.to_string())?;
-        if !opened.metadata().is_ok_and(|found| found.is_file()) {
-            return Err("it is not a file".to_owned());
-        }
-        let mut text = String::new();
-        let read = opened.take(Self::MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        let text = crate::file::read_text(file, Self::MOST_BYTES).map_err(|error| error.to_string())?;
         match Self::line(&text) {
-            _ if read as u64 > Self::MOST_BYTES => Err("it is too large for a secret".to_owned()),
             "" => Err("it is empty".to_owned()),
             line => Ok(Self { text: line.into(), file: Some(file.into()) }),
         }
@@ -237,7 +229,7 @@ pub(super) mod tests {
         };
         assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
         assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
-        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("too large"));
+        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("are read at most"));
         assert!(Secret::read(folder.path()).is_err() && Secret::read(&folder.path().join("none")).is_err());
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Files are read at every dial, so that a renewed certificate needs no restart.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -12,6 +12,10 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 use super::{Error, Failure, Tls};
 use crate::clock::Now;
+use crate::file;
+
+/// The library takes no signature of a shorter RSA key.
+const LEAST_RSA_BITS: usize = 2_048;
 
 /// Builds the client's side, with the protocols it offers. Reads files.
 pub(super) fn build(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
@@ -28,7 +32,7 @@ fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
     };
     let unusable = |error: rustls::Error| Error::Tls {
         server: server.to_owned(),
-        problem: format!("it cannot be set up ({error})"),
+        problem: format!("it cannot be set up ({})", plain(&error)),
         failure: Failure::Refused,
     };
     // The provider is named, since a process-wide default may be missing or another one.
@@ -37,15 +41,72 @@ fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
         .map_err(unusable)?
         .with_root_certificates(roots);
     let Some((chain_path, key_path)) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(chain_path)?;
+    let (chain, key) = identity(chain_path, key_path)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| identity_error(error, chain_path, key_path))
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn identity(chain_path: &Path, key_path: &Path) -> Result<Identity, Error> {
     let key = PrivateKeyDer::from_pem_slice(&read(key_path)?)
         .map_err(|error| file_error(key_path, &pem_problem(error, "private key")))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+    Ok((certificates(chain_path)?, key))
+}
+
+fn identity_error(error: rustls::Error, chain_path: &Path, key_path: &Path) -> Error {
+    match error {
         rustls::Error::InconsistentKeys(_) => {
             file_error(key_path, &format!("the key does not belong to the certificate in `{}`", chain_path.display()))
         }
-        error => file_error(key_path, &format!("certificate or key of the client does not work ({error})")),
-    })
+        error => file_error(key_path, &format!("certificate or key of the client does not work ({})", plain(&error))),
+    }
+}
+
+/// Whether a client certificate and a key can be used, together. Reads files.
+pub(crate) fn check_identity(chain_path: &Path, key_path: &Path) -> Result<(), Error> {
+    let (chain, key) = identity(chain_path, key_path)?;
+    let provider = rustls::crypto::ring::default_provider();
+    let usable = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
+    usable.map(drop).map_err(|error| identity_error(error, chain_path, key_path))
+}
+
+/// The library's words without its names for things: `UnknownCa` becomes `unknown ca`.
+fn plain(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut words = String::with_capacity(text.len() + 8);
+    let mut before = ' ';
+    for letter in text.chars() {
+        if letter.is_ascii_uppercase() && before.is_ascii_lowercase() {
+            words.push(' ');
+        }
+        words.push(if letter.is_ascii_uppercase() && before.is_ascii_lowercase() { letter.to_ascii_lowercase() } else { letter });
+        before = letter;
+    }
+    words
+}
+
+/// Bits of the RSA key in a certificate; `None` of one with another kind of key, or none that can be read.
+fn rsa_bits(certificate: &[u8]) -> Option<usize> {
+    /// rsaEncryption with its empty parameters.
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+    let at = certificate.windows(RSA.len()).position(|window| window == RSA)?;
+    let (_, bits) = der(certificate.get(at + RSA.len()..)?, 0x03)?;
+    let (_, key) = der(bits.get(1..)?, 0x30)?;
+    let (length, modulus) = der(key, 0x02)?;
+    Some((length - modulus.iter().take_while(|byte| **byte == 0).count()) * 8)
+}
+
+/// Length and what follows of a value of this kind.
+fn der(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<2>()?;
+    if head[0] != kind {
+        return None;
+    }
+    if head[1] < 0x80 {
+        return Some((usize::from(head[1]), rest));
+    }
+    let (length, rest) = rest.split_at_checked(usize::from(head[1] & 0x7f))?;
+    Some((length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest))
 }
 
 /// The name the broker's certificate is checked against.
@@ -62,7 +123,7 @@ fn file_error(path: &Path, problem: &str) -> Error {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| {
+    file::read(path, file::BY_HAND).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => ": check the path",
             io::ErrorKind::PermissionDenied => ": let the gateway's user read it",
@@ -92,7 +153,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 fn own_roots(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| file_error(path, &format!("it is not a CA certificate ({error})")))?;
+        if let Some(bits) = rsa_bits(&certificate).filter(|bits| *bits < LEAST_RSA_BITS) {
+            let problem =
+                format!("its RSA key has {bits} bits, and {LEAST_RSA_BITS} are the least that is trusted: make a new CA");
+            return Err(file_error(path, &problem));
+        }
+        roots.add(certificate).map_err(|error| file_error(path, &format!("it is not a CA certificate ({})", plain(&error))))?;
     }
     Ok(roots)
 }
@@ -123,7 +189,7 @@ pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error
         rustls::Error::InvalidMessage(_) => {
             ("the other side does not speak TLS: check the port, or write mqtt:// in the URL".to_owned(), Failure::Passing)
         }
-        other => (other.to_string(), Failure::Passing),
+        other => (plain(other), Failure::Passing),
     };
     Some(Error::Tls { server: server.to_owned(), problem, failure })
 }
@@ -134,11 +200,12 @@ fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
             "the broker's certificate comes from a CA that is not trusted here: check `ca`".to_owned()
         }
         CertificateError::BadSignature => {
-            "the broker's certificate comes from a CA of the same name as the trusted one, but with another key: check `ca`"
+            "the signature of the broker's certificate does not fit: it comes from a CA of the same name as the trusted one with \
+             another key (check `ca`), or its key is too short to be trusted (RSA of less than 2048 bits)"
                 .to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the broker's certificate has expired ({why}): renew it, or check the gateway's clock")
+            format!("the broker's certificate has expired{}: renew it, or check the gateway's clock", context(why))
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } if !now.is_set() => {
             return (
@@ -147,22 +214,33 @@ fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
             );
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the broker's certificate is not yet valid ({why}): check the gateway's clock")
+            format!("the broker's certificate is not yet valid{}: check the gateway's clock", context(why))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the broker's certificate is for another name ({why}): set `server_name` or correct the host")
+            format!("the broker's certificate is for another name{}: set `server_name` or correct the host", context(why))
         }
         CertificateError::Revoked => "the broker's certificate is revoked".to_owned(),
-        why => format!("the broker's certificate is not accepted ({why})"),
+        why => format!("the broker's certificate is not accepted ({})", plain(&why).to_lowercase()),
     };
     (text, Failure::Refused)
+}
+
+/// What the library knows beyond the kind of problem, in its words; nothing where it has only a name for it.
+fn context(why: &CertificateError) -> String {
+    let text = why.to_string();
+    if text.contains(' ') { format!(" ({text})") } else { String::new() }
+}
+
+/// `BadCertificate` as `bad certificate`.
+fn alert_words(alert: AlertDescription) -> String {
+    plain(&format!("{alert:?}")).to_lowercase()
 }
 
 fn alert_problem(alert: AlertDescription) -> (String, Failure) {
     use AlertDescription as Alert;
     match alert {
         Alert::CertificateRequired | Alert::NoCertificate => {
-            ("the broker asks for a client certificate: set `certificate` and `key`".to_owned(), Failure::Refused)
+            ("the broker asks for a client certificate: set `cert` and `key`".to_owned(), Failure::Refused)
         }
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
@@ -171,14 +249,42 @@ fn alert_problem(alert: AlertDescription) -> (String, Failure) {
         | Alert::CertificateUnknown
         | Alert::UnknownCA
         | Alert::AccessDenied
-        | Alert::DecryptError => (format!("the broker does not accept our client certificate ({alert:?})"), Failure::Refused),
-        alert => (format!("the broker broke it off ({alert:?})"), Failure::Passing),
+        | Alert::DecryptError => {
+            (format!("the broker does not accept our client certificate ({})", alert_words(alert)), Failure::Refused)
+        }
+        alert => (format!("the broker broke it off ({})", alert_words(alert)), Failure::Passing),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let words = |error| explain("broker", &io::Error::other(error), Now::default()).unwrap().to_string();
+        for alert in [AlertDescription::UnknownCA, AlertDescription::BadCertificate, AlertDescription::ProtocolVersion] {
+            let text = words(rustls::Error::AlertReceived(alert));
+            assert!(!text.contains(&format!("{alert:?}")), "{text}");
+        }
+        for why in [CertificateError::Expired, CertificateError::NotValidForName, CertificateError::BadEncoding] {
+            let text = words(rustls::Error::InvalidCertificate(why.clone()));
+            assert!(!text.contains(&format!("{why:?}")), "{text}");
+        }
+        assert!(words(rustls::Error::InvalidCertificate(CertificateError::BadSignature)).contains("2048 bits"));
+    }
+
+    #[test]
+    fn a_certificate_tells_how_long_its_rsa_key_is() {
+        let modulus =
+            |bytes: u8| [&[0x02, 0x81, bytes + 1, 0x00][..], &vec![0x8f; usize::from(bytes)], &[0x02, 0x01, 0x03]].concat();
+        let key = modulus(128);
+        let bits = [&[0x03, 0x81, 0x90, 0x00, 0x30, 0x81, 0x8c][..], &key].concat();
+        let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+        assert_eq!(rsa_bits(&[b"before".as_slice(), &oid, &bits].concat()), Some(1_024));
+        assert_eq!(rsa_bits(b"none of this"), None);
+        assert_eq!(rsa_bits(&oid), None);
+    }
 
     #[test]
     fn a_certificate_of_the_future_is_the_clock_s_fault_while_that_is_unset() {

@@ -96,7 +96,7 @@ impl Files {
 
     fn next_file(&mut self) -> Option<Result<Header, Error>> {
         let path = self.rest.next()?;
-        let opened = File::open(&path).map(BufReader::new);
+        let opened = crate::file::open(&path).map(BufReader::new);
         Some(match opened {
             Ok(mut file) => match read_header(&mut file) {
                 Ok(header) => {

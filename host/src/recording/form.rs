@@ -71,6 +71,10 @@ pub struct Header {
     pub ports: Vec<(String, Vec<String>)>,
     /// Its `topic`.
     pub topic: Option<String>,
+    /// Its `topics`, as the config had them.
+    pub topics: Vec<String>,
+    /// Its `key`.
+    pub key: Option<String>,
 }
 
 /// A plugin of a recorded flow.

@@ -13,7 +13,7 @@ const PAGE_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) enum Kept {
     Ring { segments: VecDeque<(u64, Segment)>, bytes: u64, limit: u64, next: u64 },
-    Files(Folder),
+    Files(Box<Folder>),
 }
 
 /// Some segments of a recording in memory.
@@ -29,7 +29,7 @@ impl Kept {
     pub(super) fn open(config: &Config, header: Header) -> Result<Self, Error> {
         Ok(match &config.keep {
             Keep::Memory => Self::Ring { segments: VecDeque::new(), bytes: 0, limit: config.bytes, next: 0 },
-            Keep::Disk(folder) => Self::Files(Folder::open(folder.clone(), header, config)?),
+            Keep::Disk(folder) => Self::Files(Box::new(Folder::open(folder.clone(), header, config)?)),
         })
     }
 

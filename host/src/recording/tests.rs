@@ -19,6 +19,7 @@ fn message(seq: u64) -> Message {
         flow: FlowId(2),
         topic: Bytes::from(format!("devices/d{}/telemetry", seq % 30)),
         key: Span { offset: 8, len: 2 },
+        device: None,
         headers: Bytes::new(),
         payload: Bytes::from(format!("{{\"temperature\":{}}}", fastrand::Rng::with_seed(seq).u64(..))),
         marks: Marks(1 << 4),

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::file;
 use crate::message::Qos;
 use crate::mqtt;
 
@@ -33,7 +34,7 @@ impl SessionMark {
     pub fn find(data_dir: &Path, name: &str, mqtt: &mqtt::Config) -> Self {
         let path: PathBuf = data_dir.join("sessions").join(name);
         let owner = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
-        let found = fs::read_to_string(&path).unwrap_or_default();
+        let found = file::read_text(&path, file::BY_HAND).unwrap_or_default();
         let filters = found.strip_prefix(&owner).map(|filters| filters.lines().map(read_line).collect());
         Self { path: Some(path.into()), owner: owner.into(), filters: Arc::new(Mutex::new(filters)), pen: Arc::default() }
     }
@@ -93,11 +94,11 @@ fn write(path: &Path, says: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let beside = path.with_added_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(says.as_bytes())?;
-    file.sync_all()?;
+    let mut written = File::create(&beside)?;
+    written.write_all(says.as_bytes())?;
+    written.sync_all()?;
     fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
+    file::sync_folder(folder)
 }
 
 #[cfg(test)]

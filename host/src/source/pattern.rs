@@ -45,8 +45,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Parses a pattern. The key is the capture `{device}`, else the first capture; without one there is no key
-    /// and all messages share a lane. A leading `$share/group/` is kept for the filter.
+    /// Parses a pattern. The key is the capture `{device}`, else the first capture, else the whole topic. A leading `$share/group/` is kept for the filter.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (share, topic) = split_share(text)?;
         if topic.is_empty() {
@@ -73,6 +72,22 @@ impl Pattern {
         }
         let key = names.iter().find(|(_, name)| *name == "device").or(names.first()).map(|(i, _)| *i);
         Ok(Self { levels, key, share })
+    }
+
+    /// The same with the capture of this name as key; `None` when it has none.
+    pub fn keyed(self, name: &str) -> Option<Self> {
+        let key = self.levels.iter().position(|level| matches!(level, Level::Capture(own) if own == name))?;
+        Some(Self { key: Some(key), ..self })
+    }
+
+    /// The name of its key; `None` where that is the whole topic.
+    pub fn key(&self) -> Option<&str> {
+        self.key.and_then(|key| if let Level::Capture(name) = &self.levels[key] { Some(name.as_str()) } else { None })
+    }
+
+    /// Whether many topics match it and nothing in it says which part is the device's name.
+    pub fn is_nameless(&self) -> bool {
+        self.key.is_none() && self.levels.iter().any(|level| matches!(level, Level::Any | Level::Rest))
     }
 
     /// The filter to subscribe to.
@@ -108,7 +123,8 @@ impl Pattern {
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_))) {
             return None;
         }
-        let mut span = Span::default();
+        let whole = Span { offset: 0, len: u16::try_from(topic.len()).ok()? };
+        let mut span = if self.key.is_none() { whole } else { Span::default() };
         let mut offset = 0;
         let mut rest = Some(topic);
         for (i, level) in self.levels.iter().enumerate() {
@@ -219,10 +235,19 @@ mod tests {
         check("{site}/{device}/#", "barn/d7/a/b", Some("d7"));
         check("{site}/#", "barn", Some("barn"));
         check("a/+", "a", None);
-        check("a/+", "a/", Some(""));
+        check("a/+", "a/", Some("a/"));
         check("#", "$SYS/uptime", None);
-        check("$SYS/#", "$SYS/uptime", Some(""));
+        check("$SYS/#", "$SYS/uptime", Some("$SYS/uptime"));
         check("$share/g/a/{x}", "a/b", Some("b"));
+    }
+
+    #[test]
+    fn another_capture_can_be_the_key() {
+        let pattern = Pattern::parse("{site}/{device}/#").unwrap();
+        assert_eq!((pattern.key(), pattern.clone().keyed("room")), (Some("device"), None));
+        let pattern = pattern.keyed("site").unwrap();
+        assert_eq!((pattern.key(), pattern.matches("barn/d7/t")), (Some("site"), Some(Span { offset: 0, len: 4 })));
+        assert!(Pattern::parse("a/+").unwrap().is_nameless() && !Pattern::parse("a/b").unwrap().is_nameless());
     }
 
     #[test]

@@ -155,6 +155,7 @@ impl Sorter {
             reason: LossReason::BrokerSessionLost,
             topic: Bytes::new(),
             key: Span::default(),
+            device: None,
             count: 0,
             received_us: now.wall_us,
             is_clock_set: now.is_set(),
@@ -198,7 +199,7 @@ impl Sorter {
             match event {
                 Event::Publish { publish, token } => self.publish(publish, (id, now), token, &mut ledger),
                 Event::Oversize { head, bytes, token } => {
-                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet_bytes`)");
+                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet`)");
                     self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
                 }
                 Event::Unfit { publish, why, token } => {
@@ -244,6 +245,7 @@ impl Sorter {
             reason: LossReason::Qos0Pressed,
             topic,
             key: key.unwrap_or_default(),
+            device: None,
             count: 1,
             received_us: message.received_us,
             is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
@@ -256,8 +258,8 @@ impl Sorter {
         let over = |what: &str, bytes: usize, limit: usize, setting: &str| {
             (bytes > limit).then(|| format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)"))
         };
-        over("topic", message.topic.len(), self.max_topic_bytes, "max_topic_bytes")
-            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload_bytes"))
+        over("topic", message.topic.len(), self.max_topic_bytes, "max_topic")
+            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload"))
     }
 
     fn route(&mut self, message: Message, token: Option<AckToken>, ledger: &mut Ledger) {

@@ -477,7 +477,7 @@ async fn over_long_messages_are_parked_by_their_head_and_acknowledged_once_that_
     client.publish((1, 3), "unrouted", b"x").await;
     let (long, topic) = (bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap());
     assert_eq!((long.reason, &*long.flow, long.message.payload.len()), (Reason::TooLong, "flow-0", 4_096));
-    assert_eq!(long.detail, "payload of 10001 bytes is over the limit of 10000 (`max_payload_bytes`)");
+    assert_eq!(long.detail, "payload of 10001 bytes is over the limit of 10000 (`max_payload`)");
     assert_eq!(topic.message.topic_str(), "d/a-name-of-twenty-b");
     long.receipt.unwrap().release();
     topic.receipt.unwrap().release();

@@ -401,21 +401,22 @@ pub(super) mod tests {
             any::<(u16, u16)>(),
             bytes(30),
             bytes(300),
-            any::<(u32, u64, u64)>(),
+            any::<(u32, u64, u64, bool)>(),
         )
-            .prop_map(|((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us))| {
-                Message {
+            .prop_map(
+                |((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us, beside))| Message {
                     id: MessageId { boot, seq },
                     flow: FlowId(flow),
                     topic: Bytes::from(topic),
                     key: Span { offset, len },
+                    device: beside.then(|| std::sync::Arc::from(&b"d7"[..])),
                     headers,
                     payload,
                     marks: Marks(marks),
                     received_us,
                     uptime_us,
-                }
-            })
+                },
+            )
     }
 
     fn flows() -> Flows {

@@ -74,7 +74,8 @@ impl Folder {
         if is_new {
             // The socket beside it is for a group, what devices have said is not.
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            fs::create_dir_all(parent).map_err(failed)?;
+            // Whatever the umask: only we may write there.
+            DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
             sync_folder(parent).map_err(failed)?;
         }

@@ -169,6 +169,9 @@ struct Body<'a> {
     own_topic: bool,
     #[serde(default, borrow)]
     queue: Option<(&'a str, &'a str)>,
+    /// The key, where the topic does not hold it.
+    #[serde(with = "serde_bytes", borrow, default)]
+    device: &'a [u8],
 }
 
 /// What happens when the letter is committed.
@@ -368,6 +371,7 @@ pub(super) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
         parked_us: waiting.parked_us,
         own_topic: *own_topic,
         queue: queue.map(|queue| (&*queue.uplink, &*queue.class)),
+        device: message.device.as_deref().unwrap_or_default(),
     };
     let mut value = vec![VERSION, number, 0, 0, 0, 0];
     rmp_serde::encode::write(&mut value, &body).expect("fields of known length always go into a Vec");
@@ -409,6 +413,7 @@ pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
         marks: Marks(body.marks),
         received_us: body.received_us,
         uptime_us: body.uptime_us,
+        device: (!body.device.is_empty()).then(|| body.device.into()),
     };
     let plugin = body.plugin.map(|(name, digest)| PluginRef { name: name.into(), digest: digest.into() });
     let queue = body.queue.map(|(uplink, class)| (uplink.into(), class.into()));

@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::file;
+
 /// Bytes of an index that are copied at most; one of ten million messages owed has a few.
 const MOST: u64 = 64 << 20;
 /// Where memory looks like a folder.
@@ -25,13 +27,12 @@ impl Mirror {
     pub(super) fn of(store: &Path) -> io::Result<Self> {
         let mut hasher = DefaultHasher::new();
         fs::canonicalize(store)?.hash(&mut hasher);
-        let name = format!("tidegate-{}-{:016x}", rustix::process::geteuid().as_raw(), hasher.finish());
+        let name = format!("tidegate-{}-{:016x}-", rustix::process::geteuid().as_raw(), hasher.finish());
         let memory = Some(Path::new(MEMORY)).filter(|memory| memory.is_dir());
-        let mirror = Self { path: memory.map_or_else(std::env::temp_dir, Path::to_owned).join(name) };
-        match fs::remove_dir_all(&mirror.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        let memory = memory.map_or_else(std::env::temp_dir, Path::to_owned);
+        remove_left(&memory, &name);
+        // By chance, and it must be new: anybody may make folders there, under any name that can be foreseen.
+        let mirror = Self { path: memory.join(format!("{name}{:016x}", fastrand::u64(..))) };
         let mut room = MOST;
         copy(store, &mirror.path, &mut room)?;
         Ok(mirror)
@@ -47,6 +48,18 @@ impl Drop for Mirror {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the copy of the store stays behind");
+        }
+    }
+}
+
+/// Removes what kills have left of the same store. What another user has put there under such a name stays, and is in
+/// nobody's way.
+fn remove_left(memory: &Path, name: &str) {
+    for entry in fs::read_dir(memory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(name) && file::own(&path).is_ok() {
+            // Where that fails it takes room until the machine starts again.
+            let _ = fs::remove_dir_all(path);
         }
     }
 }
@@ -79,13 +92,15 @@ mod tests {
             fs::write(folder.path().join(name), name).unwrap();
         }
         let path = Mirror::of(folder.path()).unwrap().path().to_owned();
-        // What a kill left.
+        // What a kill left, under another name of chance.
         fs::create_dir(&path).unwrap();
         fs::write(path.join("db"), "of yesterday").unwrap();
         let mirror = Mirror::of(folder.path()).unwrap();
         assert_eq!(fs::read_to_string(mirror.path().join("blobs/7")).unwrap(), "blobs/7");
-        assert_eq!((mirror.path(), &*fs::read_to_string(path.join("db")).unwrap()), (&*path, "db"));
+        assert_eq!(fs::read_to_string(mirror.path().join("db")).unwrap(), "db");
+        assert!(!path.exists());
         assert!(!mirror.path().join("snap.01.generating").exists());
+        let path = mirror.path().to_owned();
         drop(mirror);
         assert!(!path.exists());
     }

@@ -89,7 +89,7 @@ impl Outlet for Shared {
     fn lose(&self, mut losses: Vec<Loss>) {
         let receipts: Vec<_> = losses.iter_mut().filter_map(|loss| loss.receipt.take()).collect();
         let entry = |loss: Loss| {
-            let message = Message { topic: loss.topic, key: loss.key, ..Message::default() };
+            let message = Message { topic: loss.topic, key: loss.key, device: loss.device, ..Message::default() };
             let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)));
             let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us);
             Entry { is_clock_set: loss.is_clock_set, topic: text(&message.topic), device: text(message.key()), ..plain }

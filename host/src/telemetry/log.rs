@@ -1,11 +1,18 @@
-//! Log lines on standard error: text for eyes and the journal, JSON for machines.
+//! The log on standard error: text for eyes and the journal, JSON for machines. Lines go through [`super::sink`], so that
+//! nobody who has something to say waits for whoever reads it.
 
-use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tracing::{Event, Level as EventLevel, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
+use super::line::{Look, Said};
+use super::repeats::Repeats;
+use super::sink::{self, Sink};
+use crate::clock::{Now, utc};
 use crate::config::{Format, Level, Log};
 
 /// Where the lines go.
@@ -19,14 +26,6 @@ pub struct Place {
     pub colour: bool,
 }
 
-/// The look of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Text,
-    TextWithoutTime,
-    Json,
-}
-
 /// Starts logging for the rest of the process. `louder` moves the level by that many steps, down when negative.
 ///
 /// A second call changes nothing: the first one counts.
@@ -35,16 +34,53 @@ pub fn start(settings: Log, louder: i8, place: Place) {
     // What our dependencies say matters from `warn` on, unless somebody digs deep.
     let others = if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { level.min(LevelFilter::WARN) };
     let filter = Targets::new().with_default(others).with_target("tidegate", level);
-    let registry = tracing_subscriber::registry().with(filter);
-    // A line that cannot be written is lost, and ends nothing: saying so would go the same way.
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(place.colour).log_internal_errors(false);
-    let started = match look(settings.format, place) {
-        Look::Text => registry.with(lines.with_target(false)).try_init(),
-        Look::TextWithoutTime => registry.with(lines.with_target(false).without_time()).try_init(),
-        Look::Json => registry.with(lines.with_ansi(false).json().flatten_event(true)).try_init(),
+    let sink = match sink::start(tell_dropped) {
+        Ok(sink) => sink,
+        Err(error) => return sink::say(&format!("warning: there is no log: {error}")),
     };
-    if started.is_err() {
+    let lines = Lines { sink, look: look(settings.format, place), repeats: Mutex::default() };
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
         tracing::debug!("logging was started before");
+        return;
+    }
+    std::panic::set_hook(Box::new(tell_panic));
+}
+
+/// What the sink says when its reader goes on.
+fn tell_dropped(lines: u64) {
+    tracing::warn!(lines, "log lines were dropped here: standard error did not take them");
+}
+
+/// In place of the standard library's words, which go to standard error in place: a reader that has stopped would hold up
+/// the stage that has panicked.
+fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let what = panic.payload_as_str().unwrap_or("without words");
+    let place = panic.location().map(ToString::to_string);
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let stack = std::backtrace::Backtrace::capture();
+    let stack = (stack.status() == std::backtrace::BacktraceStatus::Captured).then(|| stack.to_string());
+    tracing::error!(thread, place, stack, "a panic of the host's own code: {what}");
+}
+
+/// Renders events and hands them on.
+struct Lines {
+    sink: Arc<Sink>,
+    look: Look,
+    repeats: Mutex<Repeats>,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (level, said, now) = (*event.metadata().level(), Said::of(event), Now::read());
+        let time = utc(now.wall_us);
+        let print = |level, said: &Said| self.sink.push(said.render(level, &time, self.look));
+        // Whoever asks for more than `info` asks for everything.
+        if level > EventLevel::INFO {
+            return print(level, &said);
+        }
+        let uptime = Duration::from_micros(now.uptime_us);
+        let due = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).pass(level, said, uptime);
+        due.iter().for_each(|(level, said)| print(*level, said));
     }
 }
 
@@ -52,8 +88,8 @@ fn look(format: Format, place: Place) -> Look {
     match format {
         Format::Json => Look::Json,
         Format::Auto if !place.terminal && !place.journal => Look::Json,
-        Format::Auto | Format::Text if place.journal => Look::TextWithoutTime,
-        Format::Auto | Format::Text => Look::Text,
+        Format::Auto | Format::Text if place.journal => Look::Journal,
+        Format::Auto | Format::Text => Look::Text { colour: place.colour },
     }
 }
 
@@ -79,11 +115,11 @@ mod tests {
     fn auto_is_text_for_eyes_and_json_for_machines() {
         let terminal = Place { terminal: true, ..Place::default() };
         let journal = Place { journal: true, ..Place::default() };
-        assert_eq!(look(Format::Auto, terminal), Look::Text);
-        assert_eq!(look(Format::Auto, journal), Look::TextWithoutTime);
+        assert_eq!(look(Format::Auto, terminal), Look::Text { colour: false });
+        assert_eq!(look(Format::Auto, journal), Look::Journal);
         assert_eq!(look(Format::Auto, Place::default()), Look::Json);
         assert_eq!(look(Format::Json, terminal), Look::Json);
-        assert_eq!(look(Format::Text, Place::default()), Look::Text);
+        assert_eq!(look(Format::Text, Place::default()), Look::Text { colour: false });
     }
 
     #[test]

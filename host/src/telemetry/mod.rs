@@ -2,7 +2,10 @@
 
 #[cfg(feature = "allocations")]
 pub mod allocations;
+mod line;
 pub mod log;
+mod repeats;
+pub mod sink;
 
 /// An error and its causes, in one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {

@@ -85,7 +85,7 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
 /// # Errors
 /// A file cannot be read or written, or the key does not open.
 pub fn sign(component: &Path, key: &Path, password: &Password, manifest: Manifest) -> Result<PathBuf, KeyError> {
-    let bytes = fs::read(component).map_err(|source| file("read", component, source))?;
+    let bytes = crate::file::read(component, crate::file::COMPONENT).map_err(|source| file("read", component, source))?;
     let key = open(key, password)?;
     let manifest = Manifest { sha256: Some(digest(&bytes)), ..manifest };
     let comment = Some("signature of a tidegate plugin, readable by minisign");
@@ -117,7 +117,7 @@ fn open(path: &Path, password: &Password) -> Result<SecretKey, KeyError> {
 }
 
 fn read(path: &Path) -> Result<String, KeyError> {
-    fs::read_to_string(path).map_err(|source| file("read", path, source))
+    crate::file::read_text(path, crate::file::BY_HAND).map_err(|source| file("read", path, source))
 }
 
 fn create(path: &Path, mode: u32, content: &str) -> Result<(), KeyError> {

@@ -24,6 +24,7 @@ use minisign::{PublicKey, PublicKeyBox, SignatureBox};
 use semver::Version;
 
 use crate::clock::Now;
+use crate::file;
 
 /// A signature is longer by some headers than its trusted comment; nobody needs more than this.
 pub const MAX_SIGNATURE_BYTES: usize = 8 << 10;
@@ -38,7 +39,7 @@ pub fn signature_path(component: &Path) -> PathBuf {
 /// Reads a signature; `None` when there is no such file. Of an overlong one as much is read as is needed to refuse it.
 pub fn read_signature(path: &Path) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    match std::fs::File::open(path) {
+    match file::open(path) {
         Ok(file) => file.take(MAX_SIGNATURE_BYTES as u64 + 1).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

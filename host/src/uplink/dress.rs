@@ -153,6 +153,9 @@ impl Dress {
         let first = ready.next()?;
         let message = &first.message;
         let (topic, marks) = (self.topic(queue, message), message.marks);
+        if message.is_delete() {
+            return Some(self.bare(queue, first));
+        }
         if self.is_plain(queue) {
             return Some(Packet { topic, payload: message.payload.clone(), headers: message.headers.clone(), marks, count: 1 });
         }
@@ -170,6 +173,21 @@ impl Dress {
         let headers = self.finish_headers(&message.headers, content_type, compressed.is_some());
         let payload = compressed.map_or(plain, Bytes::from);
         Some(Packet { topic, payload, headers, marks, count })
+    }
+
+    /// A publish that deletes what upstream has retained: anything in its payload would be a new value. It goes where the
+    /// value went, and has its id, if that is a property.
+    fn bare(&mut self, queue: usize, stored: &Stored) -> Packet {
+        self.block.clear();
+        if self.form.id == IdForm::Property {
+            self.text.clear();
+            // Writing into a text cannot fail.
+            let _ = write!(self.text, "{}{}/{}", self.names[queue].0, stored.seq.boot(), stored.seq.number());
+            put_header(&mut self.block, ID, self.text.as_bytes());
+        }
+        let message = &stored.message;
+        let headers = self.finish_headers(&message.headers, None, false);
+        Packet { topic: message.topic.clone(), payload: Bytes::new(), headers, marks: message.marks, count: 1 }
     }
 
     /// Writes the payload of the first message and of those that fit behind it, and their ids where they are properties.
@@ -274,6 +292,7 @@ impl Dress {
 fn goes_with(stored: &Stored, first: &Stored) -> bool {
     let (one, other) = (&stored.message, &first.message);
     !one.expires()
+        && !one.is_delete()
         && one.topic == other.topic
         && one.headers == other.headers
         && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
@@ -430,6 +449,32 @@ mod tests {
         let packet = dress(IdForm::None, Pack::MsgpackArray).packet(0, messages.iter()).unwrap();
         let read: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(&packet.payload).unwrap();
         assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn what_deletes_a_retained_value_goes_out_with_nothing_in_it() {
+        let delete = |number| {
+            let mut stored = stored(number, "up/d1", b"");
+            stored.message.marks = Marks::default().with(Marks::RETAIN, true);
+            stored
+        };
+        let value = || Stored { message: Message { payload: Bytes::from_static(b"1"), ..delete(0).message }, ..delete(0) };
+        for (id, pack, compress) in [
+            (IdForm::None, Pack::Raw, true),
+            (IdForm::Envelope, Pack::Raw, false),
+            (IdForm::Envelope, Pack::MsgpackArray, true),
+            (IdForm::None, Pack::JsonArray, false),
+        ] {
+            let mut dress = Dress::new(Form { id, pack, compress, ..Form::default() }, vec![("cloud/telemetry/".into(), true)]);
+            let packet = dress.packet(0, [&delete(0), &value()].into_iter()).unwrap();
+            assert_eq!((&*packet.payload, packet.count, &*packet.topic, packet.headers.len()), (&b""[..], 1, &b"up/d1"[..], 0));
+            assert!(packet.marks.has(Marks::RETAIN));
+            let packet = dress.packet(0, [&value(), &delete(1)].into_iter()).unwrap();
+            assert_eq!(packet.count, 1, "nor does it go with its neighbours");
+        }
+        let mut dress = dress(IdForm::Property, Pack::Raw);
+        let packet = dress.packet(0, [&delete(0)].into_iter()).unwrap();
+        assert_eq!(headers(&packet), [("tidegate-id".to_owned(), "cloud/telemetry/3/17".to_owned())]);
     }
 
     #[test]

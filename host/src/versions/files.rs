@@ -1,15 +1,18 @@
 //! The folder: written beside, synced, renamed, folder synced. A kill at any moment leaves the old or the new.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Code;
 use super::entry::Entry;
+use crate::file;
 use crate::trust::digest;
 
 const TABLE: &str = "running.json";
+/// Bytes of the table: it names a few versions of each plugin, with their settings.
+const MAX_TABLE_BYTES: u64 = 64 << 20;
 const COMPONENT: &str = ".wasm";
 const SIGNATURE: &str = ".minisig";
 const BEING_WRITTEN: &str = ".new";
@@ -22,7 +25,7 @@ pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
 /// Whether a component is there, by its name (it is read when it is needed), and has this signature.
 pub(super) fn is_kept(folder: &Path, digest: &str, code: Code<'_>) -> bool {
     let signature = folder.join(format!("{digest}{COMPONENT}{SIGNATURE}"));
-    let is_signed = |text: &str| fs::read(signature).is_ok_and(|kept| kept == text.as_bytes());
+    let is_signed = |text: &str| file::read(&signature, file::BY_HAND).is_ok_and(|kept| kept == text.as_bytes());
     component(folder, digest).exists() && code.signature.is_none_or(is_signed)
 }
 
@@ -36,7 +39,7 @@ pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()
 
 /// The table; empty when there is none.
 pub(super) fn load(folder: &Path) -> io::Result<Vec<Entry>> {
-    let text = match fs::read(folder.join(TABLE)) {
+    let text = match file::read(&folder.join(TABLE), MAX_TABLE_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -83,14 +86,14 @@ fn replace(folder: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     make(folder)?;
     let beside = folder.join(format!("{name}{BEING_WRITTEN}"));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        parts.iter().try_for_each(|part| file.write_all(part))?;
-        file.sync_all()
+        let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        parts.iter().try_for_each(|part| written.write_all(part))?;
+        written.sync_all()
     };
     // On a full disk what is half written only takes room.
     write().inspect_err(|_| drop(fs::remove_file(&beside)))?;
     fs::rename(&beside, folder.join(name))?;
-    File::open(folder)?.sync_all()
+    file::sync_folder(folder)
 }
 
 /// Makes the folder, which is for the gateway's user alone: settings may hold what is nobody else's business.
@@ -99,7 +102,7 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    folder.parent().map_or(Ok(()), file::sync_folder)
 }
 
 /// Whatever has another name was put here by somebody else.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files;
 use crate::clock::{Now, utc};
+use crate::file;
 
 const FILE: &str = "history";
 const OLDER: &str = "history.1";
@@ -136,7 +137,7 @@ impl History {
         file.write_all(&line)?;
         file.sync_data()?;
         // The file may be a new one.
-        if length == 0 || length + line.len() as u64 > MAX_BYTES { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+        if length == 0 || length + line.len() as u64 > MAX_BYTES { file::sync_folder(&self.folder) } else { Ok(()) }
     }
 
     /// The last `most` events that `fits` wants, oldest first.
@@ -147,7 +148,7 @@ impl History {
         let mut events = Vec::new();
         for name in [OLDER, FILE] {
             let mut text = Vec::new();
-            match File::open(self.folder.join(name)) {
+            match file::open(&self.folder.join(name)) {
                 Ok(file) => file.take(2 * MAX_BYTES).read_to_end(&mut text)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),

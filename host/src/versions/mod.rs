@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use choice::{Choices, PassedOver};
 pub use entry::{Attempt, Earlier, Entry, Refusal, Version};
 
+use crate::file;
 use crate::message::short_digest;
 use crate::trust;
 
@@ -133,7 +134,7 @@ impl Versions {
     /// The kept component of that digest and its file, if it is whole.
     pub fn component(&self, digest: &str) -> Option<(PathBuf, Vec<u8>)> {
         let path = files::component(&self.folder, digest);
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = file::read(&path, file::COMPONENT).ok()?;
         if *trust::digest(&bytes) == *digest {
             return Some((path, bytes));
         }

@@ -4,16 +4,25 @@
 //! settings = { pick = ["device", "seq", { from = "temperature", to = "fahrenheit", scale = 1.8, offset = 32 }] }
 //! ```
 //!
-//! The new payload is an object of the picked fields, in this order. A field that is only picked or renamed keeps
-//! its text digit for digit, whatever it holds. `scale` and `offset` want a number (`value * scale + offset`, in
-//! this order); the result is an integer when the value and both of them are, and a float otherwise. `decimals`
-//! rounds it. `from` may be a path into objects: `"battery.volts"`. A payload that is not a JSON object, or a field
-//! that is missing or no number where one is wanted, rejects the message with the reason in words; with
-//! `missing = "skip"` a missing field is left out instead, with `"null"` it becomes `null`.
+//! The new payload is an object of the picked fields, in this order.
+//!
+//! - `pick`: the fields, each a path or a table. Required.
+//!   - `from`: path of the field: `"volts"`, `"battery.volts"`, `"power[0]"` for a place in a list. Required.
+//!   - `to`: its new name. Default: the last name of the path; of `"power[0]"` it is `power_0`.
+//!   - `scale`, `offset`: the number becomes `value * scale + offset`. An integer stays one, with all its digits, when both
+//!     of them are; one too large for that is rejected. Default: 1 and 0.
+//!   - `decimals`: digits behind the point that remain, 0 to 15. Default: all.
+//! - `missing`: what becomes of a reading that lacks a picked field. `"reject"`: it goes to the dead letters. `"skip"`: the
+//!   field is left out. `"null"`: it becomes `null`. Default: `"reject"`.
+//!
+//! A field that is only picked or renamed keeps its text digit for digit, whatever it holds. A field that is `null` has no
+//! value: it counts as missing, but where it is only picked and nothing is said of missing ones, and stays `null`. A payload
+//! that is not a JSON object, or a field that is no number where one is wanted, rejects the message with the reason in words.
+//! What deletes a retained reading (an empty payload) goes on.
 
-use tidegate_sdk::json::{Paths, Value};
+use tidegate_sdk::json::{Decimal, Paths, Value};
 use tidegate_sdk::prelude::*;
-use tidegate_sdk::serde_json;
+use tidegate_sdk::serde_json::{self, Number};
 
 settings! {
     /// The plugin's settings.
@@ -45,9 +54,9 @@ settings! {
         /// Name in the new one; the last name of the path by default.
         pub to: Option<String>,
         /// Multiplies the number.
-        pub scale: Option<f64>,
+        pub scale: Option<Number>,
         /// Is added to it then.
-        pub offset: Option<f64>,
+        pub offset: Option<Number>,
         /// Digits after the point that remain.
         pub decimals: Option<u8>,
     }
@@ -55,7 +64,7 @@ settings! {
 
 settings! {
     /// What becomes of a reading that lacks a picked field.
-    #[derive(Copy, Default)]
+    #[derive(Copy, Default, PartialEq, Eq)]
     #[serde(rename_all = "lowercase")]
     pub enum Missing {
         /// It is rejected.
@@ -88,6 +97,9 @@ struct Picked {
 struct Convert {
     scale: f64,
     offset: f64,
+    /// Both as they were written.
+    exact: (Decimal, Decimal),
+    decimals: Option<u8>,
     /// Ten to the number of digits that remain after the point.
     round: Option<f64>,
     /// Whether an integer stays one.
@@ -99,6 +111,9 @@ const MAX_DECIMALS: u8 = 15;
 
 /// Doubles are exact for every integer up to here.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Characters of a number that a double has all digits of.
+const EXACT_LENGTH: usize = 16;
 
 impl Transform for DecodeJson {
     type Settings = Settings;
@@ -128,7 +143,10 @@ impl Transform for DecodeJson {
             let start = payload.len();
             payload.push(b'{');
             for field in &self.fields {
-                let value = match (found.get(field.path), self.missing) {
+                // What is only picked keeps its text, `null` too, unless it is to be told from a value.
+                let plain = field.convert.is_none() && self.missing == Missing::Reject;
+                let there = if plain { found.get(field.path) } else { found.value(field.path) };
+                let value = match (there, self.missing) {
                     (Some(value), _) => Some(value),
                     (None, Missing::Skip) => continue,
                     (None, Missing::Null) => None,
@@ -164,12 +182,23 @@ impl DecodeJson {
 
 impl Convert {
     fn new(field: &Field) -> Result<Self> {
-        let (scale, offset) = (field.scale.unwrap_or(1.0), field.offset.unwrap_or(0.0));
+        let exact = |number: &Option<Number>, default: u8| match number {
+            None => Decimal::parse(default.to_string().as_bytes()),
+            Some(number) => Decimal::parse(number.to_string().as_bytes()),
+        };
+        let double = |number: &Option<Number>, default| number.as_ref().map_or(Some(default), Number::as_f64);
+        let (Some(scale), Some(offset)) = (double(&field.scale, 1.0), double(&field.offset, 0.0)) else {
+            return Err(format!("`scale` or `offset` of `{}` is no number", field.from).into());
+        };
+        let (Some(by), Some(plus)) = (exact(&field.scale, 1), exact(&field.offset, 0)) else {
+            return Err(format!("`scale` or `offset` of `{}` is too large or too small to count with", field.from).into());
+        };
         if field.decimals.is_some_and(|decimals| decimals > MAX_DECIMALS) {
             return Err(format!("`decimals` of `{}` is more than {MAX_DECIMALS}", field.from).into());
         }
         let round = field.decimals.map(|decimals| 10_f64.powi(i32::from(decimals)));
-        Ok(Self { scale, offset, round, whole: scale.fract() == 0.0 && offset.fract() == 0.0 })
+        let whole = by.whole().is_some() && plus.whole().is_some();
+        Ok(Self { scale, offset, exact: (by, plus), decimals: field.decimals, round, whole })
     }
 
     /// Appends the converted number.
@@ -179,16 +208,45 @@ impl Convert {
             result = (result * round).round() / round;
         }
         if !result.is_finite() {
-            return Err(format!("`{}` is too large to be converted", value.excerpt()).into());
+            return Err(too_large(value));
         }
         let whole = self.whole && !value.bytes().iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-        if whole && result.abs() < EXACT {
+        let is_exact = [result, number, self.scale, self.offset].iter().all(|number| number.abs() < EXACT);
+        if !is_exact || value.bytes().len() > EXACT_LENGTH {
+            return self.write_digits(value, (result, whole), payload);
+        }
+        if whole {
             serde_json::to_writer(payload, &(result as i64))?;
         } else {
             serde_json::to_writer(payload, &result)?;
         }
         Ok(())
     }
+}
+
+impl Convert {
+    /// The same digit by digit, where a double has not enough of them.
+    fn write_digits(&self, value: Value<'_>, (result, whole): (f64, bool), payload: &mut Vec<u8>) -> Result<()> {
+        let exact = || {
+            let exact = value.decimal()?.times(self.exact.0)?.plus(self.exact.1)?;
+            Some(self.decimals.map_or(exact, |decimals| exact.rounded(decimals)))
+        };
+        match exact() {
+            Some(exact) if whole => {
+                let digits = exact.whole().ok_or_else(|| too_large(value))?;
+                payload.extend_from_slice(digits.to_string().as_bytes());
+            }
+            Some(exact) => payload.extend_from_slice(exact.to_string().as_bytes()),
+            // An integer keeps its digits, or is refused.
+            None if whole => return Err(too_large(value)),
+            None => serde_json::to_writer(payload, &result)?,
+        }
+        Ok(())
+    }
+}
+
+fn too_large(value: Value<'_>) -> Error {
+    format!("`{}` is too large to be converted", value.excerpt()).into()
 }
 
 tidegate_sdk::export!(DecodeJson);
@@ -244,6 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn large_integers_keep_every_digit_or_are_refused() {
+        let convert = |field: serde_json::Value, payload: &str| {
+            let outcome = feed(&mut plugin(json!({ "pick": [field] })), payload);
+            outcome.rejected().map_or_else(|| outcome.emitted().text().to_owned(), str::to_owned)
+        };
+        let a = |number: &str| format!(r#"{{"a":{number}}}"#);
+        assert_eq!(convert(json!({ "from": "a", "offset": 1 }), &a("9007199254740993")), a("9007199254740994"));
+        assert_eq!(convert(json!({ "from": "a", "offset": 9007199254740993_u64 }), &a("1")), a("9007199254740994"));
+        assert_eq!(convert(json!({ "from": "a", "scale": 1e6 }), &a("1700000000123")), a("1700000000123000000"));
+        assert_eq!(convert(json!({ "from": "a", "scale": 1 }), &a("18446744073709551615")), a("18446744073709551615"));
+        assert_eq!(convert(json!({ "from": "a", "scale": -1 }), &a("-9223372036854775808")), a("9223372036854775808"));
+        assert_eq!(convert(json!({ "from": "a", "decimals": 2 }), &a("9007199254740993")), a("9007199254740993"));
+        assert_eq!(convert(json!({ "from": "a", "scale": 0.5 }), &a("9007199254740993")), a("4503599627370496.5"));
+        assert_eq!(convert(json!({ "from": "a", "offset": 1 }), &a("9007199254740993.25")), a("9007199254740994.25"));
+        let long = "9".repeat(39);
+        assert!(convert(json!({ "from": "a", "scale": 2 }), &a(&long)).contains("too large to be converted"));
+    }
+
+    #[test]
+    fn places_of_lists_can_be_picked() {
+        let mut plugin = plugin(json!({ "pick": ["ENERGY.Power[0]", { "from": "ENERGY.Power.1", "to": "b", "scale": 2 }] }));
+        assert_eq!(feed(&mut plugin, r#"{"ENERGY":{"Power":[10,20]}}"#).emitted().text(), r#"{"Power_0":10,"b":40}"#);
+        assert_eq!(feed(&mut plugin, r#"{"ENERGY":{"Power":[10]}}"#).rejected(), Some("field `ENERGY.Power.1` is missing"));
+    }
+
+    #[test]
     fn one_field_can_be_picked_twice_under_two_names() {
         let mut plugin = plugin(json!({ "pick": ["t", { "from": "t", "to": "raw" }] }));
         assert_eq!(feed(&mut plugin, r#"{"t":1}"#).emitted().text(), r#"{"t":1,"raw":1}"#);
@@ -256,6 +340,14 @@ mod tests {
         assert_eq!(feed(&mut with("reject"), reading).rejected(), Some("field `b` is missing"));
         assert_eq!(feed(&mut with("skip"), reading).emitted().text(), r#"{"a":1,"c":3}"#);
         assert_eq!(feed(&mut with("null"), reading).emitted().text(), r#"{"a":1,"b":null,"c":3}"#);
+        let reading = r#"{"a":null,"b":null,"c":3}"#;
+        let rejected = feed(&mut with("reject"), reading);
+        assert_eq!((rejected.rejected(), rejected.excused()), (Some("field `b` is missing"), true));
+        assert_eq!(feed(&mut with("skip"), reading).emitted().text(), r#"{"c":3}"#);
+        assert_eq!(feed(&mut with("null"), reading).emitted().text(), r#"{"a":null,"b":null,"c":3}"#);
+        let mut plain = plugin(json!({ "pick": ["a", "c"] }));
+        assert_eq!(feed(&mut plain, reading).emitted().text(), r#"{"a":null,"c":3}"#);
+        assert!(plain.feed(Input::new("d7", "").retained()).passed(), "a delete of a retained reading");
     }
 
     #[test]
@@ -275,12 +367,15 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_refused_in_words() {
-        assert_eq!(refused(json!({})), "missing field `pick`");
-        assert_eq!(refused(json!({ "pick": ["a"], "pik": [] })), "unknown field `pik`, expected `pick` or `missing`");
+        assert_eq!(refused(json!({})), "the setting `pick` is missing");
+        assert_eq!(refused(json!({ "pick": ["a"], "pik": [] })), "there is no setting `pik`; there are: `pick`, `missing`");
         assert!(refused(json!({ "pick": [] })).contains("`pick` is empty"));
-        assert!(refused(json!({ "pick": [{ "form": "a" }] })).contains("a table of `from`"));
+        assert!(refused(json!({ "pick": [{ "form": "a" }] })).contains(": a `pick` is a path, or a table of `from`"));
         assert_eq!(refused(json!({ "pick": ["a", { "from": "b", "to": "a" }] })), "`pick` gives field \"a\" twice");
         assert_eq!(refused(json!({ "pick": ["a..b"] })), "path `a..b` has an empty name");
-        assert!(refused(json!({ "pick": ["a"], "missing": "ignore" })).contains("unknown variant `ignore`"));
+        assert!(
+            refused(json!({ "pick": ["a"], "missing": "ignore" }))
+                .starts_with("`missing` cannot be `ignore`; it may be: `reject`")
+        );
     }
 }

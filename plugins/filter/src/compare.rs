@@ -1,8 +1,16 @@
 //! Comparisons of fields with values from the settings.
 
-use tidegate_sdk::json::{self, Found, Paths};
+use std::cmp::Ordering;
+
+use tidegate_sdk::json::{self, Decimal, Found, Paths};
 use tidegate_sdk::prelude::*;
-use tidegate_sdk::serde_json::Value;
+use tidegate_sdk::serde_json::{Number, Value};
+
+/// Doubles are exact for every integer up to here.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Characters of a number that a double has all digits of.
+const EXACT_LENGTH: usize = 16;
 
 settings! {
     /// A comparison as it is configured.
@@ -81,16 +89,36 @@ pub struct Comparison {
 
 #[derive(Debug)]
 enum Test {
-    Number(Op, f64),
+    Number(Op, Limit),
     /// Whether it is to be one of them, and which.
     OneOf(bool, Vec<Wanted>),
     /// Whether it is to be there.
     There(bool),
 }
 
+/// A number from the settings: as a double, and with all its digits where that has not enough of them.
+#[derive(Debug)]
+struct Limit {
+    value: f64,
+    digits: Decimal,
+}
+
+impl Limit {
+    fn new(number: &Number) -> Option<Self> {
+        Some(Self { value: number.as_f64()?, digits: Decimal::parse(number.to_string().as_bytes())? })
+    }
+
+    /// How `found`, whose value as a double is `number`, compares with it.
+    fn order(&self, found: json::Value<'_>, number: f64) -> Option<Ordering> {
+        let is_exact = self.value.abs() < EXACT && number.abs() < EXACT && found.bytes().len() <= EXACT_LENGTH;
+        let digits = if is_exact { None } else { found.decimal() };
+        digits.map_or_else(|| number.partial_cmp(&self.value), |digits| Some(digits.compare(self.digits)))
+    }
+}
+
 #[derive(Debug)]
 enum Wanted {
-    Number { raw: String, exact: bool, value: f64 },
+    Number(Limit),
     Text(String),
     Truth(bool),
     Null,
@@ -102,7 +130,7 @@ impl Comparison {
         let Where { field, op, value } = compared;
         let test = match (op, &value) {
             (Op::Above | Op::AtLeast | Op::Below | Op::AtMost, Some(Value::Number(limit))) => {
-                limit.as_f64().map(|limit| Test::Number(op, limit))
+                Limit::new(limit).map(|limit| Test::Number(op, limit))
             }
             (Op::Is | Op::IsNot, Some(value)) => Wanted::new(value).map(|wanted| Test::OneOf(op == Op::Is, vec![wanted])),
             (Op::In | Op::NotIn, Some(Value::Array(values))) => {
@@ -117,20 +145,22 @@ impl Comparison {
 
     /// Whether it holds for what was found in a payload.
     pub fn holds(&self, found: &Found<'_, '_>, missing: Missing) -> Result<bool> {
-        let value = match (&self.test, found.get(self.path)) {
-            (Test::There(wanted), value) => return Ok(value.is_some() == *wanted),
+        let asks_for_null = matches!(&self.test, Test::OneOf(_, wanted) if wanted.iter().any(|one| matches!(one, Wanted::Null)));
+        let there = found.get(self.path);
+        let value = match (&self.test, there.filter(|value| asks_for_null || !value.is_null())) {
+            (Test::There(wanted), _) => return Ok(there.is_some() == *wanted),
             (_, None) if missing == Missing::Drop => return Ok(false),
             (_, None) => found.require(self.path)?,
             (_, Some(value)) => value,
         };
         match &self.test {
             Test::Number(op, limit) => {
-                let number = found.number(self.path)?;
+                let order = limit.order(value, found.number(self.path)?);
                 Ok(match op {
-                    Op::Above => number > *limit,
-                    Op::AtLeast => number >= *limit,
-                    Op::Below => number < *limit,
-                    _ => number <= *limit,
+                    Op::Above => order == Some(Ordering::Greater),
+                    Op::AtLeast => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+                    Op::Below => order == Some(Ordering::Less),
+                    _ => matches!(order, Some(Ordering::Less | Ordering::Equal)),
                 })
             }
             Test::OneOf(one_of, wanted) => Ok(wanted.iter().any(|wanted| wanted.is(value)) == *one_of),
@@ -146,10 +176,7 @@ impl Wanted {
             Value::Null => Some(Self::Null),
             Value::Bool(truth) => Some(Self::Truth(*truth)),
             Value::String(text) => Some(Self::Text(text.clone())),
-            Value::Number(number) => {
-                let value = number.as_f64()?;
-                Some(Self::Number { raw: number.to_string(), exact: value.abs() < 9_007_199_254_740_992.0, value })
-            }
+            Value::Number(number) => Limit::new(number).map(Self::Number),
             Value::Array(_) | Value::Object(_) => None,
         }
     }
@@ -159,8 +186,7 @@ impl Wanted {
             Self::Null => found.is_null(),
             Self::Truth(truth) => found.truth() == Some(*truth),
             Self::Text(text) => found.text().is_some_and(|found| found == text.as_str()),
-            // Above 2^53 neighbours share a double, so only the digits tell them apart.
-            Self::Number { raw, exact, value } => raw.as_bytes() == found.bytes() || *exact && found.number() == Some(*value),
+            Self::Number(limit) => found.number().is_some_and(|number| limit.order(found, number) == Some(Ordering::Equal)),
         }
     }
 }

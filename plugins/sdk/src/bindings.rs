@@ -1,6 +1,7 @@
 //! The component's side of the contract: what wit-bindgen makes of `wit/tidegate.wit`, and its exports in terms of
 //! [`Instance`]. Only [`export!`](crate::export) uses it.
 
+use crate::layout::ONE_LANE;
 use crate::native::{self, Instance};
 use crate::plugin::{Stateful, Timer, Transform};
 
@@ -55,7 +56,8 @@ impl<C: Held> transform::Guest for C {
     fn configure(settings: String) -> Result<transform::Setup, String> {
         let (instance, setup) = Instance::configure(&settings)?;
         C::with(|held| *held = Some(instance));
-        Ok(transform::Setup { ports: setup.ports, tick_every_us: setup.tick_every_us, state_version: setup.state_version })
+        let state_version = setup.state_version | if setup.one_lane { ONE_LANE } else { 0 };
+        Ok(transform::Setup { ports: setup.ports, tick_every_us: setup.tick_every_us, state_version })
     }
 
     fn process(batch: transform::Batch) -> transform::Output {

@@ -68,6 +68,33 @@ pub fn now_us() -> u64 {
     }
 }
 
+/// The running clock, microseconds: the time the gateway has run, over restarts. It stands still while the gateway is off,
+/// and never jumps as the time of day does on a machine without a battery clock; within a call it stands still. Durations
+/// are told by it: how long a value has held, a rate, a window. See [`elapsed`] for moments out of a state.
+pub fn running_us() -> u64 {
+    outside::running_us()
+}
+
+/// Time from `since_us` to `now_us`, both of the running clock. A moment that lies ahead is one of a store that was lost:
+/// no time has gone by since.
+pub fn elapsed(since_us: u64, now_us: u64) -> std::time::Duration {
+    std::time::Duration::from_micros(now_us.saturating_sub(since_us))
+}
+
+/// What the host tells of the flow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    pub name: String,
+    /// As the config has them.
+    pub topics: Vec<String>,
+    /// The name among them that the config makes the key.
+    pub key: Option<String>,
+}
+
+pub(crate) fn flow() -> Flow {
+    outside::flow()
+}
+
 pub(crate) fn set_now(now_us: u64) {
     NOW_US.set(now_us);
 }
@@ -84,10 +111,18 @@ pub(crate) fn flush() {
 #[cfg(target_arch = "wasm32")]
 mod outside {
     use super::Level;
-    use crate::bindings::transformer::tidegate::plugin::{clock, log as host_log, metrics};
+    use crate::bindings::transformer::tidegate::plugin::{clock, flow as host_flow, log as host_log, metrics};
 
     pub fn now_us() -> u64 {
         clock::now_us()
+    }
+
+    pub fn running_us() -> u64 {
+        clock::running_us()
+    }
+
+    pub fn flow() -> super::Flow {
+        super::Flow { name: host_flow::name(), topics: host_flow::topics(), key: host_flow::key() }
     }
 
     pub fn log(level: Level, line: &str) {
@@ -111,7 +146,7 @@ mod outside {
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod outside {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
 
     use super::Level;
@@ -128,10 +163,26 @@ pub(crate) mod outside {
 
     thread_local! {
         pub static RECORDED: RefCell<Recorded> = RefCell::default();
+        /// What a test says that its flow is.
+        pub static FLOW: RefCell<Option<super::Flow>> = const { RefCell::new(None) };
+        /// What a test says that the running clock shows.
+        pub static RUNNING_US: Cell<u64> = const { Cell::new(0) };
     }
 
     pub fn now_us() -> u64 {
         0
+    }
+
+    pub fn running_us() -> u64 {
+        RUNNING_US.get()
+    }
+
+    pub fn flow() -> super::Flow {
+        FLOW.with_borrow(Option::clone).unwrap_or_else(|| super::Flow {
+            name: "flow".to_owned(),
+            topics: vec!["devices/{device}/telemetry".to_owned()],
+            key: None,
+        })
     }
 
     pub fn log(level: Level, line: &str) {

@@ -3,6 +3,7 @@
 //! The whole payload is checked, so a value found is never part of something that is not JSON; numbers keep their
 //! digits. A field that is looked for and stands there twice is a mistake, since readers would disagree on it.
 
+mod decimal;
 mod scan;
 
 use std::borrow::Cow;
@@ -10,7 +11,8 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 
-use crate::plugin::Result;
+use crate::plugin::{Result, missing};
+pub use decimal::Decimal;
 use scan::Scan;
 
 /// One value, as it stands in the payload.
@@ -34,6 +36,11 @@ impl<'a> Value<'a> {
             return None;
         }
         short_number(self.0).or_else(|| self.raw().parse().ok().filter(|number: &f64| number.is_finite()))
+    }
+
+    /// Its number exactly as its digits say; `None` when it is none, or has more of them than 38.
+    pub fn decimal(self) -> Option<Decimal> {
+        Decimal::parse(self.0)
     }
 
     /// Its text, when it is a string.
@@ -70,7 +77,8 @@ impl<'a> Value<'a> {
 }
 
 /// Paths compiled once, to be found in every message. A path is a field's name, or names with dots between them
-/// for objects in objects; a backslash before a dot takes it as part of the name.
+/// for objects in objects; a backslash before a dot takes it as part of the name. A number is the place in a list, from 0 on:
+/// `"ENERGY.Power[0]"`, or `"ENERGY.Power.0"`, which is a field of that name as well, where there is an object.
 ///
 /// ```
 /// use tidegate_sdk::json::Paths;
@@ -95,6 +103,8 @@ type Level = Vec<Node>;
 #[derive(Clone, Debug)]
 struct Node {
     name: Box<str>,
+    /// The name as a place in a list.
+    place: Option<usize>,
     /// Index of the path that ends here.
     index: Option<usize>,
     below: Level,
@@ -121,13 +131,24 @@ impl Paths {
         &self.names[index]
     }
 
-    /// The last name of the path of an index.
+    /// The last name of the path of an index; the third of a list `Power[2]` is called `Power_2`.
     pub fn last_name(&self, index: usize) -> String {
-        split(&self.names[index]).ok().and_then(|mut levels| levels.pop()).expect("`add` took the path")
+        let mut levels = split(&self.names[index]).expect("`add` took the path");
+        let mut places = String::new();
+        let mut rest = self.names[index].as_str();
+        while let Some((before, level)) = bracket(rest)
+            && levels.len() > 1
+        {
+            places.insert_str(0, &format!("_{level}"));
+            levels.pop();
+            rest = before;
+        }
+        levels.pop().expect("a path has a name at least") + &places
     }
 
     /// Looks for all paths in a payload, which is to be a JSON object.
     pub fn find<'p, 'a>(&'p mut self, payload: &'a [u8]) -> Result<Found<'p, 'a>> {
+        check_not_empty(payload)?;
         self.spans.clear();
         self.spans.resize(self.names.len(), 0..0);
         Scan::new(payload).document(&self.root, &mut self.spans).map_err(|fault| fault.in_words())?;
@@ -150,12 +171,18 @@ impl<'a> Found<'_, 'a> {
         if span.is_empty() { None } else { Some(Value(&self.payload[span.clone()])) }
     }
 
-    /// The value at the path of that index; an error when it is missing.
-    pub fn require(&self, index: usize) -> Result<Value<'a>> {
-        self.get(index).ok_or_else(|| format!("field `{}` is missing", self.paths.name(index)).into())
+    /// The same where `null` counts as nothing: a device says by it that it has no value.
+    pub fn value(&self, index: usize) -> Option<Value<'a>> {
+        self.get(index).filter(|value| !value.is_null())
     }
 
-    /// The number at the path of that index; an error when it is missing or none.
+    /// The value at the path of that index; an error when it is missing, or `null`. The error does not count against the
+    /// device.
+    pub fn require(&self, index: usize) -> Result<Value<'a>> {
+        self.value(index).ok_or_else(|| missing(self.paths.name(index)))
+    }
+
+    /// The number at the path of that index; an error when it is missing, `null` or none.
     pub fn number(&self, index: usize) -> Result<f64> {
         let value = self.require(index)?;
         value.number().ok_or_else(|| format!("field `{}` is not a number: `{}`", self.paths.name(index), value.excerpt()).into())
@@ -186,6 +213,23 @@ fn short_number(text: &[u8]) -> Option<f64> {
     Some(if negative { -number } else { number })
 }
 
+/// There is no payload to read. Of a message that deletes a retained one that is no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Empty;
+
+impl std::fmt::Display for Empty {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("payload is not valid JSON: it ends too early, at byte 0")
+    }
+}
+
+impl std::error::Error for Empty {}
+
+/// An error of its own for a payload of no bytes.
+pub(crate) fn check_not_empty(payload: &[u8]) -> Result<()> {
+    if payload.is_empty() { Err(Box::new(Empty)) } else { Ok(()) }
+}
+
 /// One path in one payload.
 pub(crate) fn find_one<'a>(payload: &'a [u8], path: &str) -> Result<Option<Value<'a>>> {
     let mut paths = Paths::default();
@@ -195,10 +239,21 @@ pub(crate) fn find_one<'a>(payload: &'a [u8], path: &str) -> Result<Option<Value
 
 fn node<'l>(fields: &'l mut Level, name: &str) -> &'l mut Node {
     let at = fields.iter().position(|node| &*node.name == name).unwrap_or_else(|| {
-        fields.push(Node { name: name.into(), index: None, below: Vec::new() });
+        fields.push(Node { name: name.into(), place: place(name), index: None, below: Vec::new() });
         fields.len() - 1
     });
     &mut fields[at]
+}
+
+/// A name as a place in a list: a number as one writes it.
+fn place(name: &str) -> Option<usize> {
+    name.parse().ok().filter(|place: &usize| place.to_string() == name)
+}
+
+/// What stands before a last `[3]`, and the number in it.
+fn bracket(path: &str) -> Option<(&str, &str)> {
+    let (before, level) = path.strip_suffix(']')?.rsplit_once('[')?;
+    (!before.is_empty() && !before.ends_with('\\') && place(level).is_some()).then_some((before, level))
 }
 
 /// The names of a path.
@@ -209,6 +264,10 @@ fn split(path: &str) -> Result<Vec<String>> {
         let level = levels.last_mut().expect("one level from the start");
         match letter {
             '.' => levels.push(String::new()),
+            '[' if let Some((level, rest)) = place_in_list(letters.as_str()) => {
+                levels.push(level.to_owned());
+                letters = rest.chars();
+            }
             '\\' => level.push(letters.next().ok_or_else(|| format!("path `{path}` ends in a backslash"))?),
             _ => level.push(letter),
         }
@@ -217,6 +276,12 @@ fn split(path: &str) -> Result<Vec<String>> {
         return Err(format!("path `{path}` has an empty name").into());
     }
     Ok(levels)
+}
+
+/// The number in what follows a `[`, and what follows the `]` behind it, which ends the name.
+fn place_in_list(text: &str) -> Option<(&str, &str)> {
+    let (level, rest) = text.split_once(']')?;
+    (place(level).is_some() && (rest.is_empty() || rest.starts_with(['.', '[']))).then_some((level, rest))
 }
 
 #[cfg(test)]
@@ -248,6 +313,32 @@ mod tests {
         assert_eq!(paths.add("b").unwrap(), whole);
         let found = paths.find(br#"{"b":{"c":2}}"#).unwrap();
         assert_eq!((found.get(whole).unwrap().raw(), found.get(part).unwrap().raw()), (r#"{"c":2}"#, "2"));
+    }
+
+    #[test]
+    fn numbers_are_places_in_lists() {
+        let reading = r#"{"ENERGY":{"Power":[10, 20.5,[1,{"x":2}]],"0":7},"l":[],"m":[1,2,3,4,5,6,7,8,9,10,11]}"#;
+        for (path, found) in [
+            ("ENERGY.Power[0]", Some("10")),
+            ("ENERGY.Power.1", Some("20.5")),
+            ("ENERGY.Power[2][1].x", Some("2")),
+            ("ENERGY.Power[2]", Some(r#"[1,{"x":2}]"#)),
+            ("ENERGY.Power[3]", None),
+            ("ENERGY.0", Some("7")),
+            ("l[0]", None),
+            ("m[10]", Some("11")),
+            ("m.01", None),
+        ] {
+            assert_eq!(one(reading, path).unwrap(), found, "{path}");
+        }
+        assert_eq!(one(r#"{"a[0]":1}"#, r"a\[0]").unwrap(), Some("1"));
+        assert!(one(r#"{"m":[1,]}"#, "m[0]").is_err() && one(r#"{"m":[1 2]}"#, "m[0]").is_err());
+        let mut paths = Paths::default();
+        let names = ["ENERGY.Power[0]", "a[1][2]", "b.0", r"x\[0]"].map(|path| {
+            let index = paths.add(path).unwrap();
+            paths.last_name(index)
+        });
+        assert_eq!(names, ["Power_0", "a_1_2", "0", "x[0]"]);
     }
 
     #[test]

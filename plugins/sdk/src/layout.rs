@@ -2,7 +2,7 @@
 //! holds the two together.
 
 /// Words of one message on its way in.
-pub const STRIDE_IN: usize = 7;
+pub const STRIDE_IN: usize = 10;
 /// Topic length.
 pub const IN_TOPIC: usize = 0;
 /// Headers length.
@@ -17,9 +17,15 @@ pub const IN_RECEIVED_LOW: usize = 4;
 pub const IN_RECEIVED_HIGH: usize = 5;
 /// Marks.
 pub const IN_MARKS: usize = 6;
+/// Arrived at, by the running clock, microseconds, low 32 bits.
+pub const IN_RUNNING_LOW: usize = 7;
+/// The same, high 32 bits.
+pub const IN_RUNNING_HIGH: usize = 8;
+/// Length of a key that the topic does not hold; such keys lie behind the last message.
+pub const IN_OWN_KEY: usize = 9;
 
 /// Words of one entry on its way out.
-pub const STRIDE_OUT: usize = 7;
+pub const STRIDE_OUT: usize = 8;
 /// Index of the input it came from.
 pub const OUT_INPUT: usize = 0;
 /// Action (low 16 bits) and port (high 16).
@@ -34,6 +40,8 @@ pub const OUT_PAYLOAD: usize = 4;
 pub const OUT_KEY: usize = 5;
 /// Marks.
 pub const OUT_MARKS: usize = 6;
+/// Length of a key that the topic does not hold; it lies behind the payload.
+pub const OUT_OWN_KEY: usize = 7;
 
 /// The message goes on unchanged.
 pub const PASS: u32 = 0;
@@ -56,6 +64,10 @@ pub const DUPLICATE: u32 = 1 << 1;
 pub const REPLAYED: u32 = 1 << 2;
 /// Mark: the wall clock had not been set when it arrived.
 pub const CLOCK_UNSET: u32 = 1 << 3;
+/// Mark of a rejection: the payload lacks a value, which is no sign of a device gone mad.
+pub const EXCUSED: u32 = 1 << 6;
+/// Bit of `state-version`: the state is not by the messages' key, so that the flow runs on one lane.
+pub const ONE_LANE: u32 = 1 << 31;
 /// First bit of the QoS level.
 pub const QOS_SHIFT: u32 = 4;
 /// Bits of the QoS level.

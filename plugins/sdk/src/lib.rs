@@ -67,23 +67,26 @@ mod message;
 pub mod native;
 mod output;
 mod plugin;
+mod settings;
 mod state;
+mod template;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod test;
 
 pub use message::{Headers, Message};
 pub use output::{Draft, Outputs, Tick};
-pub use plugin::{Error, Filter, NoSettings, Result, Setup, Stateful, Timer, Transform};
+pub use plugin::{Error, Filter, Missing, NoSettings, Result, Setup, Stateful, Timer, Transform};
 pub use serde;
 pub use serde_json;
 pub use state::{Entry, State};
+pub use template::Template;
 
 /// What most plugins use.
 pub mod prelude {
     pub use crate::host::{self, counter, gauge};
     pub use crate::{
-        Draft, Error, Filter, Message, NoSettings, Outputs, Result, State, Stateful, Tick, Timer, Transform, export, record,
-        settings,
+        Draft, Error, Filter, Message, NoSettings, Outputs, Result, State, Stateful, Template, Tick, Timer, Transform, export,
+        record, settings,
     };
     pub use serde::{Deserialize, Serialize};
 }

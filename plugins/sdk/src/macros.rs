@@ -38,7 +38,26 @@ macro_rules! record {
 }
 
 /// Makes a type the plugin of this crate: `export!(MyPlugin)`, `export!(MyPlugin: state)`,
-/// `export!(MyPlugin: timer)`, `export!(MyPlugin: state, timer)`. Natively it only checks that the type fits.
+/// `export!(MyPlugin: timer)`, `export!(MyPlugin: state, timer)`. Natively it only checks that the type fits: what it
+/// names must be implemented, and what is implemented must be named.
+///
+/// ```compile_fail
+/// # use tidegate_sdk::prelude::*;
+/// # struct Counter { seen: State<u64> }
+/// # impl Transform for Counter {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self> { Ok(Self { seen: State::default() }) }
+/// #     fn process(&mut self, _: &Message, _: &mut Outputs) -> Result<()> { Ok(()) }
+/// # }
+/// # impl Timer for Counter {
+/// #     fn tick(&mut self, _: &mut Tick) -> Result<()> { Ok(()) }
+/// # }
+/// impl Stateful for Counter {
+///     type Value = u64;
+///     fn state(&mut self) -> &mut State<u64> { &mut self.seen }
+/// }
+/// export!(Counter: timer);      // its state would be lost with the first change of the plugin
+/// ```
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => { $crate::export!($plugin:); };
@@ -47,6 +66,21 @@ macro_rules! export {
             const fn fits<P: $crate::Transform>() {}
             fits::<$plugin>();
             $($crate::__ability!(fits $ability $plugin);)*
+            const NAMED: &[&str] = &[$(stringify!($ability)),*];
+            {
+                use $crate::native::{NoState, NoTimer};
+                type Has = $crate::native::Has<$plugin>;
+                // What a type implements goes before these, which are in use all the same.
+                const _: [bool; 2] = [<Has as NoState>::STATE, <Has as NoTimer>::TIMER];
+                assert!(
+                    !Has::STATE || $crate::native::names(NAMED, "state"),
+                    "the plugin implements `Stateful`, and `export!` does not name it: write `export!(MyPlugin: state)`"
+                );
+                assert!(
+                    !Has::TIMER || $crate::native::names(NAMED, "timer"),
+                    "the plugin implements `Timer`, and `export!` does not name it: write `export!(MyPlugin: timer)`"
+                );
+            }
 
             #[cfg(target_arch = "wasm32")]
             mod component {

@@ -5,8 +5,8 @@ use std::slice::ChunksExact;
 use serde::Deserialize;
 
 use crate::json::{self, Value};
-use crate::layout::{CLOCK_UNSET, DUPLICATE, QOS_MASK, QOS_SHIFT, REPLAYED, RETAIN};
-use crate::plugin::Result;
+use crate::layout::{CLOCK_UNSET, DUPLICATE, IN_PAYLOAD, QOS_MASK, QOS_SHIFT, REPLAYED, RETAIN};
+use crate::plugin::{Result, missing};
 
 /// One message. Cheap to copy: everything is borrowed from the batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,8 +14,9 @@ pub struct Message<'a> {
     topic: &'a [u8],
     headers: &'a [u8],
     payload: &'a [u8],
-    key: u32,
+    key: &'a [u8],
     received_us: u64,
+    running_us: u64,
     marks: u32,
 }
 
@@ -30,10 +31,17 @@ impl<'a> Message<'a> {
         self.topic
     }
 
-    /// The part of the topic that names the device (`{device}` in the flow's topics); empty when there is none.
+    /// The name of the device (`{device}` in the flow's topics, or what the flow's `key` says), whatever the topic is by
+    /// now; empty when there is none.
     pub fn key(&self) -> &'a str {
-        let start = (self.key & 0xffff) as usize;
-        text_or_empty(self.topic.get(start..start + (self.key >> 16) as usize).unwrap_or_default())
+        text_or_empty(self.key)
+    }
+
+    /// Whether it deletes what is retained under its topic: the payload is empty, and there is nothing to be read. What is
+    /// let in of a topic has to let its deletes pass, or upstream keeps the last value for ever. An error because of the
+    /// empty payload (`message.json()?`) does.
+    pub fn is_delete(&self) -> bool {
+        self.payload.is_empty() && self.retain()
     }
 
     /// The body.
@@ -48,6 +56,7 @@ impl<'a> Message<'a> {
 
     /// The body as JSON. Borrowed fields (`&str`) point into the message.
     pub fn json<T: Deserialize<'a>>(&self) -> Result<T> {
+        json::check_not_empty(self.payload)?;
         serde_json::from_slice(self.payload).map_err(|error| format!("payload is not the JSON expected: {error}").into())
     }
 
@@ -57,9 +66,9 @@ impl<'a> Message<'a> {
         json::find_one(self.payload, path)
     }
 
-    /// One number of a JSON object by its path; an error when it is missing or no number.
+    /// One number of a JSON object by its path; an error when it is missing (or `null`) or no number.
     pub fn number(&self, path: &str) -> Result<f64> {
-        let value = self.field(path)?.ok_or_else(|| format!("field `{path}` is missing"))?;
+        let value = self.field(path)?.filter(|value| !value.is_null()).ok_or_else(|| missing(path))?;
         value.number().ok_or_else(|| format!("field `{path}` is not a number: `{}`", value.excerpt()).into())
     }
 
@@ -81,6 +90,12 @@ impl<'a> Message<'a> {
 
     pub(crate) fn header_block(&self) -> &'a [u8] {
         self.headers
+    }
+
+    /// When it reached the gateway, by the running clock, microseconds: for durations, also in state. It stands still while
+    /// the gateway is off and never jumps, as the time of day may; see [`host::running_us`](crate::host::running_us).
+    pub fn running_us(&self) -> u64 {
+        self.running_us
     }
 
     /// When it reached the gateway, microseconds since 1970.
@@ -150,14 +165,26 @@ impl<'a> Iterator for Headers<'a> {
 pub struct Unpack<'a> {
     entries: ChunksExact<'a, u32>,
     data: &'a [u8],
+    /// Keys that their topics do not hold; found when the first is met.
+    keys: Option<&'a [u8]>,
 }
 
 impl<'a> Unpack<'a> {
-    /// Entries of `stride` words; words this version does not know are stepped over. A stride below the seven
-    /// words of 0.1 is the host's mistake and panics.
+    /// Entries of `stride` words; words this version does not know are stepped over. A stride below the words of this
+    /// contract is the host's mistake and panics.
     pub(crate) fn new(stride: u32, words: &'a [u32], data: &'a [u8]) -> Self {
         assert!(stride as usize >= crate::layout::STRIDE_IN, "the host sent entries of {stride} words");
-        Self { entries: words.chunks_exact(stride as usize), data }
+        Self { entries: words.chunks_exact(stride as usize), data, keys: None }
+    }
+
+    /// The next of the keys that lie behind the last message, of which `message` bytes more than the rest are left.
+    #[cold]
+    fn own_key(&mut self, length: u32, message: usize) -> &'a [u8] {
+        let rest = self.entries.clone().map(|entry| entry[..=IN_PAYLOAD].iter().map(|length| *length as usize).sum::<usize>());
+        let keys = self.keys.unwrap_or_else(|| &self.data[message + rest.sum::<usize>()..]);
+        let (key, keys) = keys.split_at(length as usize);
+        self.keys = Some(keys);
+        key
     }
 
     fn take(&mut self, length: u32) -> &'a [u8] {
@@ -173,13 +200,23 @@ impl<'a> Iterator for Unpack<'a> {
     #[inline]
     fn next(&mut self) -> Option<Message<'a>> {
         // In the order of `layout::IN_*`.
-        let &[topic, headers, payload, key, low, high, marks, ..] = self.entries.next()? else { return None };
+        let &[topic, headers, payload, key, low, high, marks, running_low, running_high, own_key, ..] = self.entries.next()?
+        else {
+            return None;
+        };
+        let own_key = match own_key {
+            0 => None,
+            length => Some(self.own_key(length, topic as usize + headers as usize + payload as usize)),
+        };
+        let topic = self.take(topic);
+        let (start, length) = ((key & 0xffff) as usize, (key >> 16) as usize);
         Some(Message {
-            topic: self.take(topic),
+            topic,
             headers: self.take(headers),
             payload: self.take(payload),
-            key,
+            key: own_key.unwrap_or_else(|| topic.get(start..start + length).unwrap_or_default()),
             received_us: u64::from(low) | u64::from(high) << 32,
+            running_us: u64::from(running_low) | u64::from(running_high) << 32,
             marks,
         })
     }

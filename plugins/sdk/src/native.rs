@@ -51,12 +51,13 @@ impl<P: Transform> Instance<P> {
     pub fn configure(settings: &str) -> Result<(Self, Setup), String> {
         // Nothing at all is what the operator wrote who wrote no settings.
         let settings = if matches!(settings.trim(), "" | "null") { "{}" } else { settings };
-        let settings = serde_json::from_str(settings).map_err(|error| in_settings(&error))?;
+        let settings = crate::settings::read(settings)?;
         let plugin = P::new(settings).map_err(|error| error.to_string())?;
         let setup = Setup {
             ports: P::PORTS.iter().map(|port| (*port).to_owned()).collect(),
             tick_every_us: u64::try_from(plugin.tick_every().as_micros()).unwrap_or(u64::MAX),
             state_version: P::STATE_VERSION,
+            one_lane: plugin.one_lane(),
         };
         Ok((Self { plugin }, setup))
     }
@@ -104,14 +105,60 @@ impl<P: Stateful> Instance<P> {
     }
 }
 
+/// What a type implements, asked by `export!`: a constant of the type itself goes before that of a trait.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Has<P>(std::marker::PhantomData<P>);
+
+impl<P: Stateful> Has<P> {
+    /// It remembers something.
+    pub const STATE: bool = true;
+}
+
+impl<P: Timer> Has<P> {
+    /// It has a timer.
+    pub const TIMER: bool = true;
+}
+
+/// See [`Has`].
+#[doc(hidden)]
+pub trait NoState {
+    /// It remembers nothing.
+    const STATE: bool = false;
+}
+
+/// See [`Has`].
+#[doc(hidden)]
+pub trait NoTimer {
+    /// It has no timer.
+    const TIMER: bool = false;
+}
+
+impl<P> NoState for Has<P> {}
+impl<P> NoTimer for Has<P> {}
+
+/// Whether one of `names` is `name`.
+#[doc(hidden)]
+pub const fn names(names: &[&str], name: &str) -> bool {
+    let mut at = 0;
+    while at < names.len() {
+        let (one, other) = (names[at].as_bytes(), name.as_bytes());
+        let mut same = one.len() == other.len();
+        let mut byte = 0;
+        while same && byte < one.len() {
+            same = one[byte] == other[byte];
+            byte += 1;
+        }
+        if same {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
 /// Runs a plugin over one packed batch of [`STRIDE_IN`] words a message; gives words and data of its outputs.
 pub fn process<P: Transform>(plugin: &mut Instance<P>, words: &[u32], data: &[u8], now_us: u64) -> (Vec<u32>, Vec<u8>) {
     let packed = plugin.process(&Batch { now_us, stride: STRIDE_IN as u32, words, data });
     (packed.words, packed.data)
-}
-
-/// What is wrong with settings. The place in the JSON is left out: the operator wrote TOML.
-fn in_settings(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
 }

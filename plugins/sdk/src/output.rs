@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::layout::{ABSORB, EMIT, NO_INPUT, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_OUT, span};
+use crate::json::Empty;
+use crate::layout::{ABSORB, EMIT, EXCUSED, NO_INPUT, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_OUT, span};
 use crate::message::Message;
-use crate::plugin::{Error, Result};
+use crate::plugin::{Error, Missing, Result};
 
 /// Where a plugin says what becomes of the message at hand. Saying nothing filters it; returning an error rejects
 /// it, and whatever was said about it before does not count.
@@ -47,12 +48,21 @@ impl<'m> Outputs<'m> {
         if let Err(error) = process(&message, self) {
             self.words.truncate(words);
             self.data.truncate(data);
-            self.reject(&error.to_string());
+            if message.is_delete() && error.is::<Empty>() {
+                return self.pass();
+            }
+            let excused = if error.is::<Missing>() { EXCUSED } else { 0 };
+            self.reject_as(&error.to_string(), excused);
         }
     }
 
     pub(crate) fn into_parts(self) -> (Vec<u32>, Vec<u8>) {
         (self.words, self.data)
+    }
+
+    /// The running clock, microseconds: for durations. See [`host::running_us`](crate::host::running_us).
+    pub fn running_us(&self) -> u64 {
+        crate::host::running_us()
     }
 
     /// Time of this batch, microseconds since 1970.
@@ -63,31 +73,35 @@ impl<'m> Outputs<'m> {
     /// The message goes on to the next plugin as it is. Costs no copy.
     #[inline]
     pub fn pass(&mut self) {
-        self.entry(PASS, [0, 0, 0, 0], self.message.marks());
+        self.entry(PASS, [0, 0, 0, 0, 0], self.message.marks());
     }
 
     /// The message `input` goes on as it is.
     #[inline]
     pub(crate) fn pass_on(&mut self, input: u32, marks: u32) {
-        self.words.extend_from_slice(&[input, PASS, 0, 0, 0, 0, marks]);
+        self.words.extend_from_slice(&[input, PASS, 0, 0, 0, 0, marks, 0]);
     }
 
     /// The message went into state: it is dealt with, though nothing leaves for it now.
     pub fn absorb(&mut self) {
-        self.entry(ABSORB, [0, 0, 0, 0], self.message.marks());
+        self.entry(ABSORB, [0, 0, 0, 0, 0], self.message.marks());
     }
 
     /// The message is bad: it goes to the dead letters with this reason. Returning an error does the same.
     pub fn reject(&mut self, reason: &str) {
+        self.reject_as(reason, 0);
+    }
+
+    fn reject_as(&mut self, reason: &str, excused: u32) {
         self.data.extend_from_slice(reason.as_bytes());
-        self.entry(REJECT, [0, 0, length(reason.len()), 0], self.message.marks());
+        self.entry(REJECT, [0, 0, length(reason.len()), 0, 0], self.message.marks() | excused);
     }
 
     /// A new payload goes on to the next plugin, under the message's topic, key, headers and marks.
     pub fn emit(&mut self, payload: &[u8]) {
         let headers = self.copy_headers();
         self.data.extend_from_slice(payload);
-        self.entry(EMIT, [0, headers, length(payload.len()), 0], self.message.marks());
+        self.entry(EMIT, [0, headers, length(payload.len()), 0, 0], self.message.marks());
     }
 
     /// As [`emit`](Self::emit), with a payload made of `value`.
@@ -105,22 +119,38 @@ impl<'m> Outputs<'m> {
             self.data.truncate(before);
             return Err(error);
         }
-        self.entry(EMIT, [0, headers, length(self.data.len() - start), 0], self.message.marks());
+        self.entry(EMIT, [0, headers, length(self.data.len() - start), 0, 0], self.message.marks());
         Ok(())
     }
 
-    /// A message of your own making: another port, topic, headers or marks.
+    /// A message of your own making: another port, topic, headers or marks. Under another topic or on another port it is
+    /// not the message at hand in another form but one of its own: it has the key and the trace of that, and else nothing,
+    /// neither its expiry nor its headers, marks or QoS level (1), unless it is to [`inherit`](Draft::inherit) them.
     pub fn message<'d>(&'d mut self) -> Draft<'d, 'm> {
         Draft {
             port: 0,
             topic: None,
             key: self.message.key(),
-            marks: self.message.marks(),
-            headers: true,
+            retain: None,
+            qos: None,
+            inherits: false,
             own: Vec::new(),
             fault: None,
             out: self,
         }
+    }
+
+    /// Of the headers only those of a trace (W3C Trace Context).
+    fn copy_trace(&mut self) -> u32 {
+        let before = self.data.len();
+        for (name, value) in self.message.headers().filter(|(name, _)| matches!(*name, "traceparent" | "tracestate")) {
+            for field in [name.as_bytes(), value] {
+                // It came out of a header block, so it fits one.
+                self.data.extend_from_slice(&(field.len() as u16).to_le_bytes());
+                self.data.extend_from_slice(field);
+            }
+        }
+        length(self.data.len() - before)
     }
 
     fn copy_headers(&mut self) -> u32 {
@@ -132,10 +162,10 @@ impl<'m> Outputs<'m> {
         length(headers.len())
     }
 
-    /// Words 2 to 5 are topic, headers and payload length and the key span.
+    /// Words 2 to 5 are topic, headers and payload length and the key span, word 7 the length of an own key.
     #[inline]
-    fn entry(&mut self, action: u32, [topic, headers, payload, key]: [u32; 4], marks: u32) {
-        self.words.extend_from_slice(&[self.input, action, topic, headers, payload, key, marks]);
+    fn entry(&mut self, action: u32, [topic, headers, payload, key, own_key]: [u32; 5], marks: u32) {
+        self.words.extend_from_slice(&[self.input, action, topic, headers, payload, key, marks, own_key]);
     }
 }
 
@@ -152,8 +182,9 @@ pub struct Draft<'d, 'm> {
     port: u32,
     topic: Option<&'d str>,
     key: &'d str,
-    marks: u32,
-    headers: bool,
+    retain: Option<bool>,
+    qos: Option<u8>,
+    inherits: bool,
     own: Vec<u8>,
     fault: Option<Error>,
 }
@@ -170,13 +201,13 @@ impl<'d> Draft<'d, '_> {
         self
     }
 
-    /// Under another topic. The key stays, when it is one of the new topic's levels.
+    /// Under another topic. The key stays, whether the topic holds it or not.
     pub fn topic(mut self, topic: &'d str) -> Self {
         self.topic = Some(topic);
         self
     }
 
-    /// With this level of the new topic as key.
+    /// With another key. Where later plugins keep state under it, the flow has to be keyed by it too, or run on one lane.
     pub fn key(mut self, key: &'d str) -> Self {
         self.key = key;
         self
@@ -196,22 +227,30 @@ impl<'d> Draft<'d, '_> {
         self
     }
 
-    /// Leaves out the headers of the message at hand, which are copied otherwise.
-    pub fn without_headers(mut self) -> Self {
-        self.headers = false;
+    /// With headers, expiry, retain and QoS level of the message at hand: it is that one in another form.
+    pub fn inherit(mut self) -> Self {
+        self.inherits = true;
         self
     }
 
-    /// Whether upstream is to retain it; otherwise as the message at hand.
+    /// Whether upstream is to retain it; otherwise not, or as the message whose place it takes.
     pub fn retain(mut self, retain: bool) -> Self {
-        self.marks = if retain { self.marks | RETAIN } else { self.marks & !RETAIN };
+        self.retain = Some(retain);
         self
     }
 
-    /// The QoS level, 0 to 2; otherwise as the message at hand (1 from a timer).
+    /// The QoS level, 0 to 2; otherwise 1, or that of the message whose place it takes.
     pub fn qos(mut self, level: u8) -> Self {
-        self.marks = self.marks & !QOS_MASK | u32::from(level.min(2)) << QOS_SHIFT;
+        self.qos = Some(level.min(2));
         self
+    }
+
+    fn marks(&self, inherits: bool) -> u32 {
+        let mut marks = if inherits { self.out.message.marks() } else { 1 << QOS_SHIFT };
+        if let Some(retain) = self.retain {
+            marks = if retain { marks | RETAIN } else { marks & !RETAIN };
+        }
+        self.qos.map_or(marks, |level| marks & !QOS_MASK | u32::from(level) << QOS_SHIFT)
     }
 
     /// Sends it with this payload.
@@ -234,9 +273,16 @@ impl<'d> Draft<'d, '_> {
         }
         let topic = self.topic.unwrap_or_default();
         let key = if topic.is_empty() { 0 } else { key_span(topic, self.key)? };
+        // The host gives it the key of its input, if there is one.
+        let is_known = self.out.input != NO_INPUT && self.key == self.out.message.key();
+        let own_key = if topic.is_empty() || key != 0 || is_known { "" } else { self.key };
+        if own_key.len() > usize::from(u16::MAX) {
+            return Err(format!("key of {} bytes is longer than 65,535", own_key.len()).into());
+        }
         let before = self.out.data.len();
         self.out.data.extend_from_slice(topic.as_bytes());
-        let copied = if self.headers { self.out.copy_headers() } else { 0 };
+        let inherits = self.inherits || topic.is_empty() && self.port == 0;
+        let copied = if inherits { self.out.copy_headers() } else { self.out.copy_trace() };
         self.out.data.extend_from_slice(&self.own);
         let start = self.out.data.len();
         if let Err(error) = write(&mut self.out.data) {
@@ -244,8 +290,10 @@ impl<'d> Draft<'d, '_> {
             return Err(error);
         }
         let payload = length(self.out.data.len() - start);
-        let lengths = [length(topic.len()), copied + length(self.own.len()), payload, key];
-        self.out.entry(EMIT | self.port << 16, lengths, self.marks);
+        self.out.data.extend_from_slice(own_key.as_bytes());
+        let lengths = [length(topic.len()), copied + length(self.own.len()), payload, key, length(own_key.len())];
+        let marks = self.marks(inherits);
+        self.out.entry(EMIT | self.port << 16, lengths, marks);
         Ok(())
     }
 }
@@ -284,8 +332,13 @@ impl<'t, 'm> Tick<'t, 'm> {
         self.out.now_us
     }
 
-    /// A message under `topic`; `key` (the device) is the level of the topic that picks its state in later plugins.
+    /// The running clock, microseconds: for durations. See [`host::running_us`](crate::host::running_us).
+    pub fn running_us(&self) -> u64 {
+        crate::host::running_us()
+    }
+
+    /// A message under `topic`; `key` (the device) picks its state in later plugins.
     pub fn message<'d>(&'d mut self, topic: &'d str, key: &'d str) -> Draft<'d, 'm> {
-        self.out.message().topic(topic).key(key).qos(1)
+        self.out.message().topic(topic).key(key)
     }
 }

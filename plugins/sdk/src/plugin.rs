@@ -15,6 +15,24 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What plugin functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The payload lacks a value. It rejects the message like any error, and does not count against its device: ten of them
+/// in a row are no sign of one gone mad, which is what a quarantine is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing(pub String);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// The error for a field that is not there, or `null`.
+pub(crate) fn missing(path: &str) -> Error {
+    Box::new(Missing(format!("field `{path}` is missing")))
+}
+
 /// Keeps a message or lets it go. The implementing type is its own settings.
 pub trait Filter: DeserializeOwned + 'static {
     /// Whether the message goes on. An error rejects it: it goes to the dead letters with the error's words.
@@ -36,6 +54,13 @@ pub trait Transform: Sized + 'static {
 
     /// Version of the form that [`Stateful::Value`] is saved in.
     const STATE_VERSION: u32 = 1;
+
+    /// Whether it keeps state under other keys than [`Message::key`]'s: a count for each room over its devices, or one
+    /// for all. Its flow then runs on one lane; state under a foreign key is a fault otherwise, since each lane has an
+    /// instance of its own. Where the room is a level of the topics, the flow's `key = "{room}"` does it on many lanes.
+    fn one_lane(&self) -> bool {
+        false
+    }
 
     /// Called once; an error is shown to the operator, and the plugin is not started.
     fn new(settings: Self::Settings) -> Result<Self>;
@@ -122,4 +147,6 @@ pub struct Setup {
     pub tick_every_us: u64,
     /// Version of the saved state's form.
     pub state_version: u32,
+    /// Its state is not by the messages' key.
+    pub one_lane: bool,
 }

@@ -27,6 +27,9 @@ pub struct Page {
     pub data: Vec<u8>,
 }
 
+/// No slot.
+const NONE: usize = usize::MAX;
+
 /// A value per key (device), saved and restored by the SDK. Keys come back in the order they were first seen.
 pub struct State<T> {
     index: HashMap<Rc<str>, usize, BuildHasherDefault<Fnv>>,
@@ -36,10 +39,26 @@ pub struct State<T> {
     revision: u64,
     /// What is stamped up to here was in the last complete save.
     saved: u64,
+    /// A save was begun and not taken to its end.
+    is_saving: bool,
+    /// Slots with a value.
+    len: usize,
+    /// Most of them; beyond, the one that was quiet for longest goes.
+    most: usize,
+    /// Those that went so.
+    forgotten: u64,
+    /// The slots with a value from the one that was quiet for longest to the last one written or read by its key.
+    quietest: usize,
+    latest: usize,
 }
 
 struct Slot<T> {
     key: Rc<str>,
+    /// Neighbours in the order of their last use.
+    before: usize,
+    after: usize,
+    /// The revision in which it came; 0 when it was restored.
+    born: u64,
     /// `None` once the key is gone; the slot stays until that was saved.
     value: Option<T>,
     changed: u64,
@@ -47,7 +66,19 @@ struct Slot<T> {
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { index: HashMap::default(), slots: Vec::new(), free: Vec::new(), revision: 1, saved: 0 }
+        Self {
+            index: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            revision: 1,
+            saved: 0,
+            is_saving: false,
+            len: 0,
+            most: usize::MAX,
+            forgotten: 0,
+            quietest: NONE,
+            latest: NONE,
+        }
     }
 }
 
@@ -58,15 +89,31 @@ impl<T> fmt::Debug for State<T> {
 }
 
 impl<T> State<T> {
+    /// One of at most so many keys: the one that was neither read nor written for longest makes room, counted in the
+    /// counter `keys_forgotten`. Whoever sends may invent names of devices, and what they all together need must fit the
+    /// plugin's memory and `limits.state`: 20,000 keys with a value of some 50 bytes take about 2 MiB of state.
+    pub fn at_most(keys: usize) -> Self {
+        Self { most: keys.max(1), ..Self::default() }
+    }
+
+    /// Keys that made room for others.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// The value of `key`, made by `T::default()` when it is new. Reading costs nothing; writing to it marks it to
     /// be saved.
     pub fn of(&mut self, key: &str) -> Entry<'_, T>
     where
         T: Default,
     {
-        let slot = self.slot(key);
+        let at = self.slot(key);
+        if self.slots[at].value.is_none() {
+            self.put(at, T::default());
+        }
+        self.use_again(at);
         let revision = self.revision;
-        let slot = &mut self.slots[slot];
+        let slot = &mut self.slots[at];
         Entry { value: slot.value.get_or_insert_default(), changed: &mut slot.changed, revision }
     }
 
@@ -77,16 +124,82 @@ impl<T> State<T> {
 
     /// Sets the value of `key`.
     pub fn set(&mut self, key: &str, value: T) {
-        let slot = self.slot(key);
-        self.slots[slot].value = Some(value);
-        self.slots[slot].changed = self.revision;
+        let at = self.slot(key);
+        self.put(at, value);
+        self.use_again(at);
+        self.slots[at].changed = self.revision;
+    }
+
+    /// The value of `key`, when there is one, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<Entry<'_, T>> {
+        let at = *self.index.get(key)?;
+        self.slots[at].value.as_ref()?;
+        self.use_again(at);
+        let (revision, slot) = (self.revision, &mut self.slots[at]);
+        Some(Entry { value: slot.value.as_mut()?, changed: &mut slot.changed, revision })
     }
 
     /// Forgets `key`.
     pub fn remove(&mut self, key: &str) -> Option<T> {
-        let slot = &mut self.slots[*self.index.get(key)?];
-        slot.changed = self.revision;
-        slot.value.take()
+        let at = *self.index.get(key)?;
+        self.take(at)
+    }
+
+    fn take(&mut self, at: usize) -> Option<T> {
+        let value = self.slots[at].value.take()?;
+        self.unlink(at);
+        self.len -= 1;
+        if self.is_saving || self.slots[at].born <= self.saved {
+            self.slots[at].changed = self.revision;
+        } else {
+            // The host has never heard of it.
+            self.slots[at].changed = 0;
+            self.index.remove(&self.slots[at].key);
+            self.free.push(at);
+        }
+        Some(value)
+    }
+
+    /// Gives a slot its value; a new one makes another go where there are too many.
+    fn put(&mut self, at: usize, value: T) {
+        if self.slots[at].value.replace(value).is_some() {
+            return;
+        }
+        self.len += 1;
+        self.link(at);
+        if self.len > self.most {
+            self.take(self.quietest);
+            self.forgotten += 1;
+            host::counter("keys_forgotten", 1);
+        }
+    }
+
+    fn use_again(&mut self, at: usize) {
+        if self.most < usize::MAX && self.latest != at {
+            self.unlink(at);
+            self.link(at);
+        }
+    }
+
+    fn link(&mut self, at: usize) {
+        (self.slots[at].before, self.slots[at].after) = (self.latest, NONE);
+        match self.slots.get_mut(self.latest) {
+            Some(latest) => latest.after = at,
+            None => self.quietest = at,
+        }
+        self.latest = at;
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let Slot { before, after, .. } = self.slots[at];
+        match self.slots.get_mut(before) {
+            Some(slot) => slot.after = after,
+            None => self.quietest = after,
+        }
+        match self.slots.get_mut(after) {
+            Some(slot) => slot.before = before,
+            None => self.latest = before,
+        }
     }
 
     /// Every key with its value.
@@ -104,12 +217,12 @@ impl<T> State<T> {
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.len
     }
 
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.len == 0
     }
 
     fn slot(&mut self, key: &str) -> usize {
@@ -117,7 +230,7 @@ impl<T> State<T> {
             return *slot;
         }
         let key: Rc<str> = key.into();
-        let fresh = Slot { key: Rc::clone(&key), value: None, changed: 0 };
+        let fresh = Slot { key: Rc::clone(&key), before: NONE, after: NONE, born: self.revision, value: None, changed: 0 };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = fresh;
@@ -144,6 +257,7 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     pub(crate) fn save(&mut self, changed_only: bool, cursor: u64) -> Page {
         if cursor == 0 {
             self.revision += 1;
+            self.is_saving = true;
         }
         let mut page = Page::default();
         let first = usize::try_from(cursor).unwrap_or(usize::MAX).min(self.slots.len());
@@ -160,6 +274,7 @@ impl<T: Serialize + DeserializeOwned> State<T> {
             }
         }
         self.saved = self.revision - 1;
+        self.is_saving = false;
         self.forget_gone();
         page
     }
@@ -189,9 +304,10 @@ impl<T: Serialize + DeserializeOwned> State<T> {
                 continue;
             }
             let value = read(take(lengths[1])?).map_err(|error| format!("key `{key}`: {error}"))?;
-            let slot = self.slot(key);
-            self.slots[slot].value = Some(value);
-            self.slots[slot].changed = self.revision;
+            self.set(key, value);
+            if let Some(at) = self.index.get(key) {
+                self.slots[*at].born = 0;
+            }
         }
         Ok(())
     }
@@ -298,6 +414,30 @@ mod tests {
         let mut restored = State::<String>::default();
         take_in(&mut restored, &pages);
         assert!(state.iter().eq(restored.iter()) && restored.len() == 5_001);
+    }
+
+    #[test]
+    fn beyond_the_most_keys_the_longest_quiet_one_goes_and_the_host_hears_of_it() {
+        let mut state = State::<u32>::at_most(3);
+        for device in ["d1", "d2", "d3", "d1", "d4"] {
+            *state.of(device) += 1;
+        }
+        assert_eq!(state.iter().collect::<Vec<_>>(), [("d1", &2), ("d3", &1), ("d4", &1)]);
+        all(&mut state, false);
+        state.set("d5", 7);
+        assert_eq!((state.len(), state.forgotten(), state.get("d3")), (3, 2, None));
+        let gone = all(&mut state, true);
+        assert_eq!(gone[0].words.iter().filter(|length| **length == GONE).count(), 1, "and the disk forgets it too");
+        let mut restored = State::<u32>::at_most(2);
+        take_in(&mut restored, &all(&mut state, false));
+        assert_eq!(restored.len(), 2);
+        for device in 0..100_000 {
+            state.set(&format!("made-up-{device}"), 1);
+            if device % 1_000 == 0 {
+                all(&mut state, true);
+            }
+        }
+        assert!(state.len() == 3 && state.slots.len() < 1_100, "{} slots", state.slots.len());
     }
 
     #[test]

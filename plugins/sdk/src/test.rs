@@ -26,10 +26,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::host::Level;
-use crate::host::outside::RECORDED;
+use crate::host::outside::{FLOW, RECORDED, RUNNING_US};
 use crate::layout::{
-    ABSORB, EMIT, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_PAYLOAD, OUT_TOPIC, PASS, QOS_MASK,
-    QOS_SHIFT, REJECT, RETAIN, STRIDE_IN, STRIDE_OUT, span,
+    ABSORB, EMIT, EXCUSED, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC,
+    PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_IN, STRIDE_OUT, span,
 };
 use crate::message::Message;
 use crate::native::{Batch, Instance, Packed, Page};
@@ -37,6 +37,16 @@ use crate::plugin::{Setup, Stateful, Timer, Transform};
 
 /// The moment a test begins: 2026-01-01, in microseconds since 1970.
 pub const START_US: u64 = 1_767_225_600_000_000;
+
+/// What the running clock shows when a test begins: an hour, in microseconds.
+pub const START_RUNNING_US: u64 = 3_600_000_000;
+
+/// From now on plugins of this test are in a flow of this name that takes these topics; otherwise in `flow`, which takes
+/// `devices/{device}/telemetry`.
+pub fn in_flow(name: &str, topics: &[&str]) {
+    let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+    FLOW.set(Some(crate::host::Flow { name: name.to_owned(), topics, key: None }));
+}
 
 /// A message to feed.
 #[derive(Clone, Debug)]
@@ -68,7 +78,7 @@ impl Input {
         Self::new(device, payload.to_string())
     }
 
-    /// Under another topic; the device stays the key when it is one of its levels.
+    /// Under another topic; the device stays the key.
     #[must_use]
     pub fn topic(mut self, topic: &str) -> Self {
         self.topic = topic.to_owned();
@@ -92,7 +102,14 @@ impl Input {
         self
     }
 
-    /// Received at this moment instead of now.
+    /// At this QoS level.
+    #[must_use]
+    pub fn qos(mut self, level: u8) -> Self {
+        self.marks = self.marks & !QOS_MASK | u32::from(level) << QOS_SHIFT;
+        self
+    }
+
+    /// Received at this moment instead of now, by the time of day.
     #[must_use]
     pub fn received_us(mut self, received_us: u64) -> Self {
         self.received_us = Some(received_us);
@@ -100,14 +117,17 @@ impl Input {
     }
 
     fn pack(&self, now_us: u64, words: &mut Vec<u32>, data: &mut Vec<u8>) {
-        let key = match self.topic.find(&self.key) {
-            Some(offset) if !self.key.is_empty() => span(offset as u16, self.key.len() as u16),
-            _ => 0,
+        let (key, own_key) = match self.topic.find(&self.key) {
+            _ if self.key.is_empty() => (0, 0),
+            Some(offset) => (span(offset as u16, self.key.len() as u16), 0),
+            None => (0, self.key.len() as u32),
         };
+        let running_us = RUNNING_US.get();
         let received_us = self.received_us.unwrap_or(now_us);
         let lengths = [self.topic.len() as u32, self.headers.len() as u32, self.payload.len() as u32];
         words.extend_from_slice(&lengths);
         words.extend_from_slice(&[key, received_us as u32, (received_us >> 32) as u32, self.marks]);
+        words.extend_from_slice(&[running_us as u32, (running_us >> 32) as u32, own_key]);
         data.extend_from_slice(self.topic.as_bytes());
         data.extend_from_slice(&self.headers);
         data.extend_from_slice(&self.payload);
@@ -126,8 +146,13 @@ pub enum Output {
     Emit(Emitted),
     /// It went into state.
     Absorb,
-    /// It goes to the dead letters with this reason.
-    Reject(String),
+    /// It goes to the dead letters.
+    Reject {
+        /// Why, in words.
+        reason: String,
+        /// It lacks a value, which does not count against its device.
+        excused: bool,
+    },
 }
 
 /// A message that a plugin made.
@@ -185,9 +210,14 @@ impl Outcome {
     /// The reason, when the message was rejected.
     pub fn rejected(&self) -> Option<&str> {
         self.0.iter().find_map(|output| match output {
-            Output::Reject(reason) => Some(&**reason),
+            Output::Reject { reason, .. } => Some(&**reason),
             _ => None,
         })
+    }
+
+    /// Whether the message was rejected for a value it lacks, which does not count against its device.
+    pub fn excused(&self) -> bool {
+        self.0.iter().any(|output| matches!(output, Output::Reject { excused: true, .. }))
     }
 
     /// What was emitted on `port`.
@@ -227,6 +257,7 @@ impl<P: Transform> Plugin<P> {
     pub fn try_new(settings: Value) -> Result<Self, String> {
         RECORDED.take();
         crate::host::set_now(START_US);
+        RUNNING_US.set(START_RUNNING_US);
         let (instance, setup) = Instance::configure(&settings.to_string())?;
         let next_tick_us = START_US + setup.tick_every_us;
         Ok(Self { instance, setup, now_us: START_US, next_tick_us })
@@ -259,6 +290,8 @@ impl<P: Transform> Plugin<P> {
         for input in &inputs {
             input.pack(self.now_us, &mut words, &mut data);
         }
+        let own_keys = inputs.iter().filter(|input| !input.key.is_empty() && !input.topic.contains(&input.key));
+        own_keys.for_each(|input| data.extend_from_slice(input.key.as_bytes()));
         let batch = Batch { now_us: self.now_us, stride: STRIDE_IN as u32, words: &words, data: &data };
         let packed = self.instance.process(&batch);
         let mut outcomes = vec![Outcome::default(); inputs.len()];
@@ -271,6 +304,13 @@ impl<P: Transform> Plugin<P> {
     /// Lets time go by without ticks.
     pub fn advance(&mut self, time: Duration) {
         self.now_us += time.as_micros() as u64;
+        RUNNING_US.set(RUNNING_US.get() + time.as_micros() as u64);
+    }
+
+    /// Sets the time of day, which may jump as on a machine without a battery clock. The running clock goes on.
+    pub fn set_clock(&mut self, now_us: u64) {
+        self.next_tick_us = now_us + self.next_tick_us.saturating_sub(self.now_us);
+        self.now_us = now_us;
     }
 
     /// Lines written to the log so far.
@@ -295,12 +335,12 @@ impl<P: Timer> Plugin<P> {
         let end = self.now_us + time.as_micros() as u64;
         let mut outcome = Outcome::default();
         while self.setup.tick_every_us > 0 && self.next_tick_us <= end {
-            self.now_us = self.next_tick_us;
+            self.advance(Duration::from_micros(self.next_tick_us.saturating_sub(self.now_us)));
             self.next_tick_us += self.setup.tick_every_us;
             let packed = self.instance.tick(self.now_us);
             outcome.0.extend(unpack(&packed, &self.setup.ports, &[]).into_iter().map(|(_, output)| output));
         }
-        self.now_us = end;
+        self.advance(Duration::from_micros(end.saturating_sub(self.now_us)));
         outcome
     }
 }
@@ -322,8 +362,9 @@ impl<P: Stateful> Plugin<P> {
 
     /// A new instance with these settings that has the state of this one, as after a swap.
     pub fn swapped(mut self, settings: Value) -> Self {
-        let pages = self.save(false);
+        let (pages, running_us) = (self.save(false), RUNNING_US.get());
         let mut fresh = Self { now_us: self.now_us, next_tick_us: self.next_tick_us, ..Self::new(settings) };
+        RUNNING_US.set(running_us);
         fresh.restore(self.setup.state_version, &pages).unwrap_or_else(|error| panic!("state is refused: {error}"));
         fresh
     }
@@ -342,13 +383,17 @@ fn unpack(packed: &Packed, ports: &[String], inputs: &[Input]) -> Vec<(Option<us
         let (action, port) = (entry[OUT_ACTION] & 0xffff, (entry[OUT_ACTION] >> 16) as usize);
         let port = if port == 0 { "out".to_owned() } else { ports[port - 1].clone() };
         let (topic, headers, payload) = (take(entry[OUT_TOPIC]), take(entry[OUT_HEADERS]), take(entry[OUT_PAYLOAD]));
+        let own_key = take(entry[OUT_OWN_KEY]);
         let output = match action {
             PASS => Output::Pass { port },
             ABSORB => Output::Absorb,
-            REJECT => Output::Reject(String::from_utf8_lossy(payload).into_owned()),
+            REJECT => {
+                let excused = entry[OUT_MARKS] & EXCUSED != 0;
+                Output::Reject { reason: String::from_utf8_lossy(payload).into_owned(), excused }
+            }
             EMIT => {
                 let origin = input.map(|input| &inputs[input]);
-                Output::Emit(emitted(port, [topic, headers, payload], [entry[OUT_KEY], entry[OUT_MARKS]], origin))
+                Output::Emit(emitted(port, [topic, headers, payload, own_key], [entry[OUT_KEY], entry[OUT_MARKS]], origin))
             }
             _ => panic!("action {action} is none of the contract's"),
         };
@@ -357,12 +402,15 @@ fn unpack(packed: &Packed, ports: &[String], inputs: &[Input]) -> Vec<(Option<us
     entries.collect()
 }
 
-fn emitted(port: String, [topic, headers, payload]: [&[u8]; 3], [key, marks]: [u32; 2], origin: Option<&Input>) -> Emitted {
+fn emitted(port: String, parts: [&[u8]; 4], [key, marks]: [u32; 2], origin: Option<&Input>) -> Emitted {
+    let [topic, headers, payload, own_key] = parts;
     let (topic, key) = match origin {
         Some(origin) if topic.is_empty() => (origin.topic.clone(), origin.key.clone()),
         _ => {
             let start = (key & 0xffff) as usize;
-            let key = &topic[start..start + (key >> 16) as usize];
+            let inside = &topic[start..start + (key >> 16) as usize];
+            let inherited = origin.map_or("", |origin| &*origin.key).as_bytes();
+            let key = [own_key, inside, inherited].into_iter().find(|key| !key.is_empty()).unwrap_or_default();
             (String::from_utf8_lossy(topic).into_owned(), String::from_utf8_lossy(key).into_owned())
         }
     };
@@ -395,7 +443,13 @@ mod tests {
 
         fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
             counter("seen", 1);
+            if message.topic() == "read" {
+                message.number("t")?;
+            }
             match message.text()? {
+                "heir" => out.message().topic("x").inherit().payload(b"")?,
+                "again" => out.message().payload(b"again")?,
+                "key" => host::info(message.key()),
                 "pass" => out.pass(),
                 "absorb" => out.absorb(),
                 "double" => {
@@ -403,7 +457,7 @@ mod tests {
                     out.emit_json(&json!({ "two": 2 }))?;
                 }
                 "side" => out.message().port("side").topic("x/d7/y").header("k", b"v").retain(true).qos(2).payload(b"aside")?,
-                "bare" => out.message().port("late").without_headers().write(|_| Ok(()))?,
+                "bare" => out.message().port("late").write(|_| Ok(()))?,
                 "elsewhere" => out.message().topic("no/key/here").payload(b"")?,
                 "late error" => {
                     out.emit(b"does not count");
@@ -450,20 +504,54 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_ones_own_has_what_it_was_given_and_keeps_the_rest() {
+    fn a_message_of_ones_own_has_what_it_was_given_and_the_key() {
         let side = says("side").on("side")[0].clone();
         assert_eq!((&*side.topic, &*side.key, side.retain, side.qos), ("x/d7/y", "d7", true, 2));
-        assert_eq!(side.headers, [("h".to_owned(), b"1".to_vec()), ("k".to_owned(), b"v".to_vec())]);
+        assert_eq!(side.headers, [("k".to_owned(), b"v".to_vec())]);
         let bare = says("bare").on("late")[0].clone();
         assert_eq!((&*bare.topic, &*bare.key, bare.headers.len(), bare.qos), ("devices/d7/telemetry", "d7", 0, 1));
-        assert_eq!(says("elsewhere").emitted().key, "", "d7 is no level of the new topic");
+        assert_eq!(says("elsewhere").emitted().key, "d7", "though it is no level of the new topic");
+    }
+
+    #[test]
+    fn what_is_no_form_of_the_message_at_hand_inherits_its_trace_and_no_expiry() {
+        let cause =
+            |word: &str| Input::new("d7", word).qos(0).retained().header(":message-expiry", b"2").header("traceparent", b"00");
+        let names = |emitted: &Emitted| emitted.headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let side = puppet().feed(cause("bare")).on("late")[0].clone();
+        assert_eq!((names(&side), side.retain, side.qos), (vec!["traceparent".to_owned()], false, 1));
+        let all = vec![":message-expiry".to_owned(), "traceparent".to_owned()];
+        for word in ["heir", "again"] {
+            let heir = puppet().feed(cause(word)).emitted().clone();
+            assert_eq!((names(&heir), heir.retain, heir.qos), (all.clone(), true, 0), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_topic_holds_is_told_and_kept() {
+        let inputs = ["pass", "absorb"].map(|word| Input::new("d7", word).topic("up"));
+        let mut plugin = puppet();
+        plugin.feed_all(inputs.into_iter().chain([Input::new("d8", "key").topic("elsewhere"), Input::new("d9", "key")]));
+        assert_eq!(plugin.log().into_iter().map(|(_, line)| line).collect::<Vec<_>>(), ["d8", "d9"]);
+    }
+
+    #[test]
+    fn an_empty_retained_payload_passes_what_reads_payloads() {
+        let deleted = puppet().feed(Input::new("d7", "").retained().topic("read"));
+        assert!(deleted.passed());
+        assert!(puppet().feed(Input::new("d7", "").topic("read")).rejected().is_some());
+        assert!(puppet().feed(Input::new("d7", "{}").retained().topic("read")).excused());
+    }
+
+    fn rejection(reason: &str) -> Output {
+        Output::Reject { reason: reason.to_owned(), excused: false }
     }
 
     #[test]
     fn an_error_takes_back_what_was_said() {
-        assert_eq!(says("late error").0, [Output::Reject("changed my mind".to_owned())]);
-        assert_eq!(says("half written").0, [Output::Reject("ran out of ink".to_owned())]);
-        assert_eq!(says("no port").0, [Output::Reject("port `nowhere` is not one of PORTS".to_owned())]);
+        assert_eq!(says("late error").0, [rejection("changed my mind")]);
+        assert_eq!(says("half written").0, [rejection("ran out of ink")]);
+        assert_eq!(says("no port").0, [rejection("port `nowhere` is not one of PORTS")]);
     }
 
     #[test]
@@ -498,7 +586,7 @@ mod tests {
             Input::new("d7", word).pack(START_US, &mut words, &mut data);
             words.extend_from_slice(&[77, 78]);
         }
-        let packed = instance.process(&Batch { now_us: START_US, stride: 9, words: &words, data: &data });
+        let packed = instance.process(&Batch { now_us: START_US, stride: 12, words: &words, data: &data });
         let inputs: Vec<_> = packed.words.chunks(STRIDE_OUT).map(|entry| entry[OUT_INPUT]).collect();
         assert_eq!(inputs, [0, 2]);
     }
@@ -506,8 +594,11 @@ mod tests {
     #[test]
     fn settings_name_what_is_wrong_with_them() {
         let refused = |settings: Value| Plugin::<Puppet>::try_new(settings).unwrap_err();
-        assert_eq!(refused(json!({ "every_second": 1 })), "unknown field `every_second`, expected `every_seconds`");
-        assert_eq!(refused(json!(null)), "missing field `every_seconds`");
-        assert_eq!(refused(json!({ "every_seconds": "1" })), "invalid type: string \"1\", expected u64");
+        assert_eq!(refused(json!({ "every_second": 1 })), "there is no setting `every_second`; there are: `every_seconds`");
+        assert_eq!(refused(json!(null)), "the setting `every_seconds` is missing");
+        assert_eq!(
+            refused(json!({ "every_seconds": "1" })),
+            "`every_seconds` must be a whole number from 0 on, not the text \"1\""
+        );
     }
 }

@@ -5,17 +5,28 @@
 //! to       = { out = "cloud:telemetry", alarms = "cloud:alarm" }
 //! ```
 //!
-//! The alarm is raised when the field is above `above` (or below `below`) and cleared when it is back inside by
-//! `hysteresis`; either has to last for `hold_seconds`, by the readings' time of arrival, and a timer ends the wait
-//! when no further reading comes. Messages on the port `alarms` look like this, under
-//! `topic = "alarms/{key}/{name}"`:
+//! - `field`: path of the field: `"volts"`, `"battery.volts"`, `"power[0]"`. Required.
+//! - `above`, `below`: the alarm is raised above the one or below the other. One of them is required.
+//! - `hysteresis`: how far inside the bounds the field must be for the alarm to be cleared. Default: 0.
+//! - `hold_seconds`: how long a change must last, by the time the gateway runs (a jump of the time of day changes nothing); a
+//!   timer ends the wait when no further reading comes. Default: 0.
+//! - `name`: the alarm's name. Default: the path of the field.
+//! - `topic`: the alarms' topic. `{name}` and all that a flow's `topic` knows may stand in it: `{device}`, `{key}`, `{topic}`,
+//!   `{flow}`, and the other names in the flow's topics. Default: `"alarms/{device}/{name}"`.
+//! - `missing`: what becomes of a reading in which the field is not there, or `null`. `"reject"`: it goes to the dead
+//!   letters. `"pass"`: it goes on, and the alarm stays as it is. Default: `"reject"`.
+//!
+//! Messages on the port `alarms` look like this. They are messages of their own: whatever expiry, QoS level or headers the
+//! reading had, an alarm has none of it.
 //!
 //! ```json
 //! {"alarm":"fahrenheit","device":"d7","state":"raised","side":"above","limit":86.0,"value":90.5,"since":1700000000000000,"at":1700000010000000}
 //! ```
 //!
-//! What is remembered per device survives swaps and restarts. A payload that is not a JSON object, or a field that
-//! is no number, rejects the message with the reason in words; so does a missing field, unless `missing = "pass"`.
+//! What is remembered of a device, an alarm that is raised or a change that has yet to last, survives swaps and restarts.
+//! It is remembered of 20,000 devices in a lane; beyond, the one that was quiet for longest is forgotten, counted in
+//! `keys_forgotten`. A payload that is not a JSON object, or a field that is no number, rejects the message with the reason
+//! in words. What deletes a retained reading (an empty payload) goes on.
 
 mod rule;
 
@@ -24,7 +35,7 @@ use std::time::Duration;
 use tidegate_sdk::json::Paths;
 use tidegate_sdk::prelude::*;
 
-use rule::{Change, Rule};
+use rule::{Change, Moment, Rule};
 pub use rule::{Device, Pending, Side};
 
 settings! {
@@ -44,7 +55,7 @@ settings! {
         pub hold_seconds: f64,
         /// The alarm's name; the field's path by default.
         pub name: Option<String>,
-        /// The alarms' topic; `{key}` and `{name}` are filled in.
+        /// The alarms' topic; `{name}` and the names that the flow's own `topic` knows are filled in.
         #[serde(default = "default_topic")]
         pub topic: String,
         /// What becomes of a reading without the field.
@@ -67,8 +78,11 @@ settings! {
 }
 
 fn default_topic() -> String {
-    "alarms/{key}/{name}".to_owned()
+    "alarms/{device}/{name}".to_owned()
 }
+
+/// Devices that are remembered: those with an alarm, or a change that has yet to last. Some 2 MiB of state.
+const MOST_DEVICES: usize = 20_000;
 
 /// The configured plugin.
 #[derive(Debug)]
@@ -84,7 +98,7 @@ pub struct Threshold {
 #[derive(Debug)]
 struct Alarms {
     name: String,
-    topic: String,
+    topic: Template,
 }
 
 #[derive(Serialize)]
@@ -106,33 +120,33 @@ impl Transform for Threshold {
     const PORTS: &'static [&'static str] = &["alarms"];
 
     fn new(settings: Settings) -> Result<Self> {
-        if settings.topic.is_empty() || settings.topic.contains(['+', '#']) {
-            return Err(format!("`topic` is no topic to publish on: `{}`", settings.topic).into());
-        }
+        let name = settings.name.as_ref().unwrap_or(&settings.field);
+        let topic = Template::new(&settings.topic, &[("name", name)]).map_err(|error| format!("`topic`: {error}"))?;
         let mut paths = Paths::default();
         paths.add(&settings.field)?;
         Ok(Self {
             paths,
             rule: Rule::new(&settings)?,
             missing: settings.missing,
-            alarms: Alarms { name: settings.name.unwrap_or(settings.field), topic: settings.topic },
-            devices: State::default(),
+            alarms: Alarms { name: settings.name.unwrap_or(settings.field), topic },
+            devices: State::at_most(MOST_DEVICES),
         })
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
         let found = self.paths.find(message.payload())?;
-        if found.get(0).is_none() && self.missing == Missing::Pass {
+        if found.value(0).is_none() && self.missing == Missing::Pass {
             out.pass();
             return Ok(());
         }
         let value = found.number(0)?;
         out.pass();
-        let mut device = self.devices.of(message.key());
-        let Some(change) = self.rule.read(&mut device, value, message.received_us()) else { return Ok(()) };
-        self.alarms.tell(message.key(), &change, &self.rule, |topic, alarm| {
-            out.message().port("alarms").topic(topic).retain(false).json(alarm)
-        })
+        let at = Moment { running_us: message.running_us(), wall_us: message.received_us() };
+        let key = message.key();
+        let topic = if self.alarms.topic.needs_topic() { message.topic() } else { "" };
+        let Some(change) = self.rule.read(&mut self.devices, (key, topic), value, at) else { return Ok(()) };
+        let topic = self.alarms.topic.fill(topic, key);
+        self.alarms.tell(key, &change, &self.rule, |alarm| out.message().port("alarms").topic(&topic).json(alarm))
     }
 
     fn tick_every(&self) -> Duration {
@@ -142,10 +156,18 @@ impl Transform for Threshold {
 
 impl Timer for Threshold {
     fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()> {
-        let now_us = tick.now_us();
+        let now = Moment { running_us: tick.running_us(), wall_us: tick.now_us() };
+        let mut settled = Vec::new();
         for (key, mut device) in self.devices.iter_mut() {
-            let Some(change) = self.rule.wait(&mut device, now_us) else { continue };
-            self.alarms.tell(key, &change, &self.rule, |topic, alarm| tick.message(topic, key).port("alarms").json(alarm))?;
+            let Some(change) = self.rule.wait(&mut device, now) else { continue };
+            let topic = self.alarms.topic.fill(&change.topic, key);
+            self.alarms.tell(key, &change, &self.rule, |alarm| tick.message(&topic, key).port("alarms").json(alarm))?;
+            if *device == Device::default() {
+                settled.push(key.to_owned());
+            }
+        }
+        for key in settled {
+            self.devices.remove(&key);
         }
         Ok(())
     }
@@ -161,13 +183,12 @@ impl Stateful for Threshold {
 
 impl Alarms {
     /// Sends what a change means: the old side cleared, the new one raised.
-    fn tell(&self, key: &str, change: &Change, rule: &Rule, mut send: impl FnMut(&str, &Alarm<'_>) -> Result<()>) -> Result<()> {
-        let topic = self.topic.replace("{key}", key).replace("{name}", &self.name);
+    fn tell(&self, key: &str, change: &Change, rule: &Rule, mut send: impl FnMut(&Alarm<'_>) -> Result<()>) -> Result<()> {
         for (side, state, count) in [(change.from, "cleared", "alarms_cleared"), (change.to, "raised", "alarms_raised")] {
             let Some(side) = side else { continue };
             let limit = rule.limit(side);
             let Change { value, since_us: since, at_us: at, .. } = *change;
-            send(&topic, &Alarm { alarm: &self.name, device: key, state, side, limit, value, since, at })?;
+            send(&Alarm { alarm: &self.name, device: key, state, side, limit, value, since, at })?;
             counter(count, 1);
         }
         Ok(())
@@ -290,11 +311,56 @@ mod tests {
         let mut plugin = plugin(json!({ "field": "f", "above": 10 }));
         let mut reason = |payload: &str| plugin.feed(Input::new("d7", payload)).rejected().unwrap().to_owned();
         assert_eq!(reason("{}"), "field `f` is missing");
-        assert_eq!(reason(r#"{"f":null}"#), "field `f` is not a number: `null`");
+        assert_eq!(reason(r#"{"f":null}"#), "field `f` is missing");
         assert_eq!(reason(r#"{"f":1,"f":2}"#), "payload has field `f` twice, at byte 11");
         assert_eq!(reason(r#"{"f":1"#), "payload is not valid JSON: it ends too early, at byte 6");
         let mut lenient = super::tests::plugin(json!({ "field": "f", "above": 10, "missing": "pass" }));
         assert!(lenient.feed(Input::new("d7", "{}")).passed());
+        assert!(lenient.feed(Input::new("d7", r#"{"f":null}"#)).passed());
+        let mut strict = super::tests::plugin(json!({ "field": "f", "above": 10 }));
+        assert!(strict.feed(Input::new("d7", r#"{"f":null}"#)).excused(), "no value is no reason for a quarantine");
+        assert!(!strict.feed(Input::new("d7", r#"{"f":"x"}"#)).excused());
+        assert!(strict.feed(Input::new("d7", "").retained()).passed(), "a delete of a retained reading");
+    }
+
+    #[test]
+    fn a_clock_set_back_or_ahead_changes_no_wait() {
+        for jump in [START_US - 3_600_000_000, START_US + 86_400_000_000, 0] {
+            let mut plugin = plugin(json!({ "field": "f", "above": 10, "hold_seconds": 10 }));
+            read(&mut plugin, "d7", 11.0);
+            plugin.set_clock(jump);
+            plugin.advance(Duration::from_secs(9));
+            assert!(read(&mut plugin, "d7", 11.0).is_empty(), "too early after {jump}");
+            plugin.advance(Duration::from_secs(1));
+            assert_eq!(read(&mut plugin, "d7", 11.0), ["d7 above raised"], "too late after {jump}");
+            read(&mut plugin, "d8", 11.0);
+            plugin.set_clock(jump + 1);
+            assert_eq!(told(&plugin.run_for(Duration::from_secs(13))), ["d8 above raised"], "by the timer after {jump}");
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_not_the_reading_that_raised_it() {
+        let mut plugin = plugin(json!({ "field": "f", "above": 10, "topic": "alarms/all" }));
+        let cause = Input::json("d7", json!({ "f": 11 })).qos(0).retained().header(":message-expiry", b"2");
+        let outcome = plugin.feed(cause);
+        let alarm = outcome.on("alarms")[0];
+        assert_eq!((alarm.headers.len(), alarm.retain, alarm.qos, &*alarm.key), (0, false, 1, "d7"));
+    }
+
+    #[test]
+    fn made_up_devices_are_forgotten_before_they_fill_the_state() {
+        let mut plugin = plugin(json!({ "field": "f", "above": 10 }));
+        for device in 0..60_000 {
+            read(&mut plugin, &format!("quiet-{device}"), 5.0);
+        }
+        assert_eq!(plugin.plugin().devices.len(), 0, "of who is within the bounds nothing need be known");
+        for device in 0..(MOST_DEVICES + 500) {
+            read(&mut plugin, &format!("loud-{device}"), 11.0);
+        }
+        assert_eq!((plugin.plugin().devices.len(), plugin.counters()["keys_forgotten"]), (MOST_DEVICES, 500));
+        let bytes: usize = plugin.save(false).iter().map(|page| page.data.len() + page.words.len() * 4).sum();
+        assert!(bytes < 4 << 20, "{bytes} bytes");
     }
 
     #[test]
@@ -307,7 +373,26 @@ mod tests {
         );
         assert_eq!(refused(json!({ "field": "f", "above": 1, "hysteresis": -1 })), "`hysteresis` is negative");
         assert_eq!(refused(json!({ "field": "f", "above": 1, "hold_seconds": -1 })), "`hold_seconds` is negative");
-        assert!(refused(json!({ "field": "f", "abov": 1 })).starts_with("unknown field `abov`"));
-        assert!(refused(json!({ "field": "f", "above": 1, "topic": "a/#" })).contains("`topic` is no topic"));
+        assert!(refused(json!({ "field": "f", "abov": 1 })).starts_with("there is no setting `abov`; there are: `field`"));
+        assert!(refused(json!({ "field": "f", "above": 1, "topic": "a/#" })).starts_with("`topic`: `a/#` is no topic"));
+        let named = json!({ "field": "f", "above": 1, "name": "boiler #1" });
+        assert!(refused(named).contains("makes a topic like `alarms/x/boiler #1`"));
+        assert!(refused(json!({ "field": "f", "above": 1, "topic": "a/{room}" })).starts_with("`topic`: `{room}` is not known"));
+        assert!(refused(json!({ "field": "f", "above": 9007199254740993_u64 })).contains("can no longer be told apart"));
+    }
+
+    #[test]
+    fn the_alarms_topic_speaks_the_language_of_the_flows() {
+        tidegate_sdk::test::in_flow("climate", &["{site}/{device}/t"]);
+        let settings = json!({ "field": "f", "above": 10, "hold_seconds": 1, "topic": "{flow}/{site}/{device}/{name}" });
+        let mut plugin = plugin(settings);
+        let reading = || Input::json("{name}", json!({ "f": 11 })).topic("barn/{name}/t");
+        plugin.feed(reading());
+        let by_timer = plugin.run_for(Duration::from_secs(3));
+        assert_eq!((&*by_timer.on("alarms")[0].topic, &*by_timer.on("alarms")[0].key), ("climate/barn/{name}/f", "{name}"));
+        plugin.feed(Input::json("{name}", json!({ "f": 1 })).topic("barn/{name}/t"));
+        plugin.advance(Duration::from_secs(2));
+        let by_reading = plugin.feed(Input::json("{name}", json!({ "f": 1 })).topic("barn/{name}/t"));
+        assert_eq!(by_reading.on("alarms")[0].topic, "climate/barn/{name}/f");
     }
 }

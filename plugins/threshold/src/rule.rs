@@ -21,14 +21,20 @@ record! {
 
 record! {
     /// A change that has yet to last.
-    #[derive(Copy, PartialEq)]
+    #[derive(PartialEq)]
     pub struct Pending {
         /// What will be raised.
         pub to: Option<Side>,
         /// The first reading that asked for it, microseconds since 1970.
         pub since_us: u64,
+        /// The same by the running clock; 0 of a state that was saved before there was one.
+        #[serde(default)]
+        pub running_us: u64,
         /// The last reading.
         pub value: f64,
+        /// Its topic, where the alarm's says more of it than the device.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub topic: String,
     }
 }
 
@@ -44,15 +50,45 @@ record! {
     }
 }
 
+/// A moment by both clocks, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What durations are told by.
+    pub running_us: u64,
+    /// Since 1970, for people.
+    pub wall_us: u64,
+}
+
+impl Pending {
+    /// Its beginning, which is not ahead of `now`: the running clock of a state that was lost went further, and a state
+    /// from before there was such a clock begins to wait anew.
+    fn since(&self, now: Moment) -> u64 {
+        if self.running_us == 0 { now.running_us } else { self.running_us.min(now.running_us) }
+    }
+}
+
+fn keep(devices: &mut State<Device>, key: &str, device: Device) {
+    if device == Device::default() {
+        devices.remove(key);
+    } else {
+        devices.set(key, device);
+    }
+}
+
 /// A change of a device's alarm.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     pub from: Option<Side>,
     pub to: Option<Side>,
     pub value: f64,
     pub since_us: u64,
     pub at_us: u64,
+    /// Of the reading, where that is to be known.
+    pub topic: String,
 }
+
+/// Doubles are exact for every integer up to here.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The bounds; one that is not set is infinitely far.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +104,12 @@ impl Rule {
         let (above, below) = (settings.above.unwrap_or(f64::INFINITY), settings.below.unwrap_or(f64::NEG_INFINITY));
         if settings.above.is_none() && settings.below.is_none() {
             return Err("set `above`, `below` or both".into());
+        }
+        for (name, bound) in [("above", settings.above), ("below", settings.below)] {
+            if bound.is_some_and(|bound| bound.abs() >= EXACT) {
+                let text = format!("`{name}` is beyond {EXACT}, where neighbouring numbers can no longer be told apart");
+                return Err(text.into());
+            }
         }
         if below > above {
             return Err("`below` is above `above`: every reading would raise an alarm".into());
@@ -96,32 +138,42 @@ impl Rule {
         }
     }
 
-    /// A reading. Writes to the device only where something changes, so that quiet devices cost no saving.
-    pub fn read(&self, device: &mut impl std::ops::DerefMut<Target = Device>, value: f64, at_us: u64) -> Option<Change> {
-        let to = self.wanted(value, device.raised);
-        if to == device.raised {
-            if device.pending.is_some() {
-                device.pending = None;
+    /// A reading. Of a device that is within its bounds nothing is kept, so that quiet devices cost no saving.
+    pub fn read(&self, devices: &mut State<Device>, (key, topic): (&str, &str), value: f64, at: Moment) -> Option<Change> {
+        let known = devices.get_mut(key).map(|device| device.clone()).unwrap_or_default();
+        let to = self.wanted(value, known.raised);
+        if to == known.raised {
+            if known.pending.is_some() {
+                keep(devices, key, Device { raised: to, pending: None });
             }
             return None;
         }
-        let since_us = device.pending.filter(|pending| pending.to == to).map_or(at_us, |pending| pending.since_us);
-        if at_us.saturating_sub(since_us) < self.hold_us {
-            device.pending = Some(Pending { to, since_us, value });
+        let pending = known.pending.filter(|pending| pending.to == to);
+        let (since_us, running_us) = pending.map_or((at.wall_us, at.running_us), |pending| (pending.since_us, pending.since(at)));
+        let topic = topic.to_owned();
+        if at.running_us - running_us < self.hold_us {
+            let pending = Some(Pending { to, since_us, running_us, value, topic });
+            keep(devices, key, Device { raised: known.raised, pending });
             return None;
         }
-        let change = Change { from: device.raised, to, value, since_us, at_us };
-        **device = Device { raised: to, pending: None };
-        Some(change)
+        keep(devices, key, Device { raised: to, pending: None });
+        Some(Change { from: known.raised, to, value, since_us, at_us: at.wall_us, topic })
     }
 
     /// No reading, but time went by.
-    pub fn wait(&self, device: &mut impl std::ops::DerefMut<Target = Device>, now_us: u64) -> Option<Change> {
-        let Pending { to, since_us, value } = device.pending?;
-        if now_us.saturating_sub(since_us) < self.hold_us {
+    pub fn wait(&self, device: &mut impl std::ops::DerefMut<Target = Device>, now: Moment) -> Option<Change> {
+        let pending = device.pending.as_ref()?;
+        let running_us = pending.since(now);
+        if running_us != pending.running_us {
+            let pending = Pending { running_us, ..pending.clone() };
+            device.pending = Some(pending);
             return None;
         }
-        let change = Change { from: device.raised, to, value, since_us, at_us: now_us };
+        if now.running_us - running_us < self.hold_us {
+            return None;
+        }
+        let Pending { to, since_us, value, ref topic, .. } = *pending;
+        let change = Change { from: device.raised, to, value, since_us, at_us: now.wall_us, topic: topic.clone() };
         **device = Device { raised: to, pending: None };
         Some(change)
     }

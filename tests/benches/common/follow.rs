@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use tidegate_sdk::layout::{
-    EMIT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_PAYLOAD, OUT_TOPIC, PASS, STRIDE_IN, STRIDE_OUT,
+    EMIT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC, PASS, STRIDE_IN,
+    STRIDE_OUT,
 };
 use tidegate_sdk::native::Packed;
 
@@ -45,7 +46,7 @@ impl Input {
             let origin = &self.words[input * STRIDE_IN..(input + 1) * STRIDE_IN];
             let [topic, headers, payload] = [OUT_TOPIC, OUT_HEADERS, OUT_PAYLOAD].map(|word| words[word] as usize);
             let own = &output.data[at..at + topic + headers + payload];
-            at += own.len();
+            at += own.len() + words[OUT_OWN_KEY] as usize;
             match words[OUT_ACTION] {
                 PASS => {
                     let length = origin[..3].iter().sum::<u32>() as usize;
@@ -63,6 +64,9 @@ impl Input {
                         origin[4],
                         origin[5],
                         words[OUT_MARKS],
+                        origin[7],
+                        origin[8],
+                        0,
                     ]);
                     next.data.extend_from_slice(if topic == 0 { old_topic } else { &[] });
                     next.data.extend_from_slice(own);

@@ -33,6 +33,7 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         settles_with_any: false,
         ports: [("out".to_owned(), vec![QueueId(0)]), ("alarms".to_owned(), Vec::new())].into(),
         topic: None,
+        topics: tidegate::chain::Topics::default(),
         quarantine: None,
     }
 }

@@ -28,6 +28,9 @@ impl Input {
                 received as u32,
                 (received >> 32) as u32,
                 message.marks.0,
+                message.uptime_us as u32,
+                (message.uptime_us >> 32) as u32,
+                0,
             ]);
             self.data.extend_from_slice(&message.topic);
             self.data.extend_from_slice(&message.headers);

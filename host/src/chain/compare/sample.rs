@@ -105,7 +105,7 @@ impl std::fmt::Display for Excerpt {
         let (before, behind) = (self.from > 0, self.from + shown < self.bytes);
         let prefix = if self.hexadecimal { "0x" } else { "" };
         f.write_str(if before { "…" } else { "" })?;
-        write!(f, "{prefix}{}", self.text.replace(char::is_control, " "))?;
+        write!(f, "{prefix}{}", crate::words::line(&self.text, usize::MAX))?;
         if behind { write!(f, "… ({} bytes)", self.bytes) } else { Ok(()) }
     }
 }

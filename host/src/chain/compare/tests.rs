@@ -135,9 +135,9 @@ fn topic_key_headers_and_marks_are_told_apart() {
     push_header(&mut header, "unit", b"C").unwrap();
     let mut retained = emit(3, "3");
     retained.words[output::MARKS] |= 1;
-    let mut keyless = said(1, 1, "d1/t", b"", b"1");
-    keyless.words[output::KEY] = 0;
-    let new = [said(0, 1, "d0/other", b"", b"0"), keyless, said(2, 1, "", &header, b"2"), retained];
+    let mut other = said(1, 1, "d1/t", b"", b"1");
+    other.words[output::KEY] = 3 | 1 << 16;
+    let new = [said(0, 1, "d0/other", b"", b"0"), other, said(2, 1, "", &header, b"2"), retained];
     let found = compare(&inputs(4), &[pass(0), pass(1), pass(2), pass(3)], &new);
     let parts: Vec<_> = found.samples.iter().map(|sample| sample.parts.as_slice()).collect();
     assert_eq!(parts, [[Part::Topic], [Part::Key], [Part::Headers], [Part::Marks]]);

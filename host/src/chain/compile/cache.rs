@@ -10,7 +10,7 @@
 //! stops a start.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{Code, Digest, MAX_CODE_BYTES};
+use crate::file;
 use crate::message::hexadecimal;
 
 const KEY_BYTES: usize = 32;
@@ -73,6 +74,8 @@ impl Cache {
     /// Makes the folder and its key where there is none, and removes leftovers.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        // What lies there runs as native code.
+        file::own_folder(folder).map_err(|strange| io::Error::new(ErrorKind::PermissionDenied, strange))?;
         let secret = match read_key(&folder.join(KEY))? {
             Some(secret) => secret,
             None => make_key(folder)?,
@@ -87,7 +90,7 @@ impl Cache {
 
     /// The code of `entry`, if this host has written it and it is unchanged.
     pub(super) fn find(&self, entry: &Entry) -> Found {
-        let mut bytes = match read_bounded(&self.folder.join(entry.name())) {
+        let mut bytes = match file::read(&self.folder.join(entry.name()), MAX_CODE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Found::Nothing,
             Err(error) => return Found::Refused(error.to_string()),
@@ -160,13 +163,6 @@ fn is_entry(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > MAX_CODE_BYTES {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, "the file is too large"));
-    }
-    fs::read(path)
-}
-
 /// The key, unless there is none that can be trusted: one that others could read or write proves nothing.
 fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let metadata = match fs::symlink_metadata(path) {
@@ -174,8 +170,8 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let is_ours = metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
-    let key = if is_ours { fs::read(path)?.try_into().ok() } else { None };
+    let is_ours = file::own(path).is_ok() && metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
+    let key = if is_ours { file::read(path, KEY_BYTES as u64).ok().and_then(|key| key.try_into().ok()) } else { None };
     if key.is_none() {
         tracing::warn!(path = %path.display(), "the key of the compiled plugins is damaged or open to others: a new one is made, and they are compiled again");
     }
@@ -189,16 +185,18 @@ fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let beside = folder.join("key.new");
     // It must be new: the rights of a file that is there stay as they are.
     drop(fs::remove_file(&beside));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
+    let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    written.write_all(&secret)?;
+    written.sync_all()?;
     fs::rename(&beside, folder.join(KEY))?;
-    File::open(folder)?.sync_all()?;
+    file::sync_folder(folder)?;
     Ok(secret)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn entry(number: u8) -> Entry {

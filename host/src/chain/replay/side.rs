@@ -17,7 +17,7 @@ use crate::chain::settings::{Config, OnError};
 use crate::chain::spread::Most;
 use crate::chain::stage::{Broken, Stage};
 use crate::chain::version::Version;
-use crate::chain::{Error, start};
+use crate::chain::{Error, Seat, start};
 use crate::clock::Now;
 use crate::message::{Message, Mint, QueueId, hexadecimal};
 
@@ -48,6 +48,11 @@ pub(super) struct Side {
 }
 
 impl Side {
+    /// On how many lanes its plugins can run.
+    pub(super) fn lanes(&self) -> usize {
+        start::lanes(&self.config, &self.versions)
+    }
+
     pub(super) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (start::template(config)?, start::out(config)?);
@@ -60,11 +65,15 @@ impl Side {
             }
             Guard::new(&config, (plugin, lane), false, Arc::default())
         };
-        let stage =
-            |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(version, engine, lane, player.begins_us) {
-                Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
-                Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
-            };
+        let stage = |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(
+            version,
+            engine,
+            Seat { lane, lanes: player.lanes },
+            Now { wall_us: player.begins_us, uptime_us: 0 },
+        ) {
+            Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
+            Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
+        };
         let lane = |lane| {
             versions.iter().enumerate().map(|(plugin, version)| stage(lane, plugin, version)).collect::<Result<Vec<_>, _>>()
         };

@@ -200,6 +200,17 @@ fn what_a_component_is_is_told_without_running_a_flow() {
     assert!(found.memory_bytes > Some(0) && found.digest.len() == 64);
 }
 
+#[test]
+fn a_payload_that_lacks_a_value_is_no_reason_for_a_quarantine() {
+    let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
+    for (bad, left) in [("lacks", vec!["x 1".to_owned()]), ("reject", Vec::new())] {
+        let rig = Rig::new(Config { quarantine, ..config(vec![plugin("probe", "")]) });
+        for _ in 0..5 {
+            assert!(rig.payloads("d1", &[bad]).is_empty());
+        }
+        assert_eq!(rig.payloads("d1", &["x"]), left, "{bad}");
+    }
+}
 /// One lane whose devices are judged, with a breaker that opens early.
 fn judged(plugins: Vec<PluginConfig>) -> Rig {
     let quarantine = Some(QuarantineConfig { after: 3, retry: Duration::from_secs(3_600) });
@@ -285,7 +296,7 @@ fn names_and_lines_are_the_plugins_over_all_of_its_instances() {
         run(&rig, "d1", &[format!("name:n{round}").as_str(), "trap"]);
     }
     let families = rig.registry.gather();
-    let own = families.iter().find(|family| family.name() == "tidegate_plugin_counter_total").unwrap();
+    let own = families.iter().find(|family| family.name() == "tidegate_plugin_counted_total").unwrap();
     assert_eq!(own.get_metric().len(), 32);
     assert!(rig.metric("tidegate_plugin_metric_updates_refused_total", &[]) >= 8.0);
     assert!(rig.metric("tidegate_plugin_log_lines_dropped_total", &[]) >= 40.0);

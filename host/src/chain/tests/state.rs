@@ -2,6 +2,7 @@
 
 use super::swap::{QUIET, change, other_probe, probation, settings};
 use super::*;
+use crate::clock::Now;
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
     let plugin = PluginConfig { checkpoint: Some(every), ..plugin("probe", settings) };
@@ -122,4 +123,58 @@ fn keys_of_the_old_version_that_the_new_one_has_not_are_gone_from_the_disk() {
     let seen = rig.seen();
     let kept: Vec<_> = seen.state.keys().map(|(_, key)| key.as_str()).collect();
     assert_eq!(kept, ["d1"]);
+}
+
+#[test]
+fn state_under_a_key_of_another_lane_is_a_fault_told_at_the_first_message() {
+    let rig = Rig::of("room");
+    let home = lane_of(b"room", 3);
+    let messages: Vec<_> = KEYS.iter().map(|key| (*key, "x")).collect();
+    rig.round(&messages);
+    let foreign = KEYS.iter().filter(|key| lane_of(key.as_bytes(), 3) != home).count();
+    let letters = rig.letters();
+    assert!(foreign > 0 && letters.len() == foreign, "{letters:?}");
+    let (_, reason, detail, _) = &letters[0];
+    assert!(*reason == Reason::Poison && detail.contains("under `room`") && detail.contains("lanes = 1"), "{detail}");
+    assert_eq!(
+        (rig.errors(FaultKind::Misplaced) as usize, rig.errors(FaultKind::Contract)),
+        (rig.errors(FaultKind::Misplaced) as usize, 0.0)
+    );
+    assert!(rig.errors(FaultKind::Misplaced) >= foreign as f64);
+}
+
+#[test]
+fn a_plugin_that_says_so_has_one_lane_and_counts_exactly_over_restarts() {
+    let outlet = Arc::<Collector>::default();
+    for (run, lanes) in [3, 5, 1].into_iter().enumerate() {
+        let rig = Rig::after(outlet.clone(), kept(LATER, "room one-lane", lanes)).unwrap();
+        let messages: Vec<_> = KEYS.iter().map(|key| (*key, "x")).collect();
+        let counts: Vec<_> = rig.round(&messages).into_iter().map(|(.., payload)| payload).collect();
+        let expected: Vec<_> = (1..=KEYS.len()).map(|count| format!("x {}", run * KEYS.len() + count)).collect();
+        assert_eq!(counts, expected, "{lanes} lanes");
+        assert_eq!((rig.chain.stop(PATIENCE), rig.letters().len(), rig.seen().state.len()), (0, 0, 1));
+    }
+}
+
+#[test]
+fn a_version_that_needs_one_lane_does_not_take_over_where_there_are_several() {
+    let rig = Rig::of("");
+    let one_lane = settings("one-lane");
+    let refused = rig.chain.swap(0, change(None, Some(&one_lane)), QUIET).unwrap_err();
+    assert!(refused.step == Step::Configure && refused.why.contains("lanes = 1"), "{refused}");
+    assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);
+}
+
+#[test]
+fn the_running_clock_goes_on_over_a_restart_from_where_the_state_was_kept() {
+    let rig = Rig::new(kept(AT_ONCE, "", 3));
+    let before: u64 = rig.payloads("d1", &["running"])[0].parse().unwrap();
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    rig.chain.stop(PATIENCE);
+    let kept = rig.seen().running_us.unwrap();
+    assert!(kept >= before, "{kept} after {before}");
+    let clock = clock::recalled(&*rig.outlet, Now { wall_us: 0, uptime_us: 7 });
+    assert_eq!((clock.at(0), clock.at(7), clock.at(12)), (kept, kept, kept + 5), "whatever the machine's uptime is by then");
+    let fresh = clock::recalled(&Collector::default(), Now { wall_us: 0, uptime_us: 7 });
+    assert_eq!((fresh.at(7), fresh.at(8)), (0, 1));
 }

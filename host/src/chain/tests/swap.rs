@@ -265,7 +265,7 @@ fn a_shadow_has_no_effect_and_its_differences_are_told() {
     let differences = refused.figures.unwrap().differences.unwrap();
     assert_eq!((differences.inputs.same, differences.inputs.changed), (2, 18));
     assert!(!differences.samples.is_empty() && differences.parts[&Part::Payload] == 18, "{differences:?}");
-    assert_eq!(rig.metric("tidegate_plugin_counter_total", &[("name", "seen")]), 2.0, "its metrics go nowhere either");
+    assert_eq!(rig.metric("tidegate_plugin_counted_total", &[("name", "seen")]), 2.0, "its metrics go nowhere either");
     assert_eq!(one_each(&rig, "x"), vec!["x 4"; 9]);
 }
 

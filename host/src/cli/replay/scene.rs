@@ -11,6 +11,7 @@ use crate::chain::{self, Artefact, Bounds, Engine, Player, Replay, Workshop};
 use crate::cli::place::{Failure, file_failure};
 use crate::cli::{Global, Surroundings};
 use crate::config::{self, Config, Sources};
+use crate::file;
 use crate::gateway::recordings::queue_names;
 use crate::message::short_digest;
 use crate::recording::Header;
@@ -89,8 +90,12 @@ fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) ->
     let mut sets = vec![
         "source.recorded.url=\"mqtt://127.0.0.1\"".to_owned(),
         format!("flow.{flow}.from=\"recorded\""),
-        format!("flow.{flow}.topics=[\"{{device}}\"]"),
+        match header.topics.as_slice() {
+            [] => format!("flow.{flow}.topics=[\"{{device}}\"]"),
+            topics => format!("flow.{flow}.topics={}", Value::from(topics.to_vec())),
+        },
     ];
+    sets.extend(header.key.iter().map(|key| format!("flow.{flow}.key={}", text(&format!("{{{key}}}")))));
     for queue in header.ports.iter().flat_map(|(_, queues)| queues) {
         let Some((uplink, class)) = queue.split_once(':') else { continue };
         sets.push(format!("uplink.{}.url=\"mqtt://127.0.0.1\"", text(uplink)));
@@ -144,7 +149,7 @@ fn read_settings(text: &str) -> Result<Value, Failure> {
     let content = if text.trim_start().starts_with('{') {
         text.to_owned()
     } else {
-        std::fs::read_to_string(text).map_err(|source| file_failure(Path::new(text), source))?
+        file::read_text(Path::new(text), file::BY_HAND).map_err(|source| file_failure(Path::new(text), source))?
     };
     serde_json::from_str(&content).map_err(|error| Failure::Usage(format!("--settings is not JSON: {error}")))
 }

@@ -19,6 +19,7 @@ pub use order::{Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Rece
 use super::audit::Audit;
 use super::door::Doors;
 use super::inlets::Inlets;
+use super::standing::Shared as Standing;
 use super::start::{Started, Starter};
 use crate::chain::{Chain, Engine};
 use crate::config::{Config, Sources};
@@ -54,6 +55,8 @@ pub(super) struct Parts {
     pub(super) recordings: recording::Metrics,
     /// Knows the flows by number.
     pub(super) spool: Arc<Spool>,
+    /// What became of the config.
+    pub(super) standing: Standing,
 }
 
 /// The running thread.

@@ -24,7 +24,9 @@ impl Sheet {
     /// Counts a message.
     pub(in crate::spool) fn add(&mut self, place: u64, message: &Message) {
         let (place, is_set) = (Place::of(place), !message.marks.has(Marks::CLOCK_UNSET));
-        if let Some(entry) = self.entries.get_mut(&message.topic) {
+        // What shares a topic may still be of several devices.
+        let name = message.device.as_ref().map(|device| Bytes::from([&message.topic, &b"\0"[..], device].concat()));
+        if let Some(entry) = self.entries.get_mut(name.as_ref().unwrap_or(&message.topic)) {
             entry.count += 1;
             entry.first_us = entry.first_us.min(message.received_us);
             entry.last_us = entry.last_us.max(message.received_us);
@@ -45,7 +47,7 @@ impl Sheet {
             ..self.blank.clone()
         };
         // A copy: the topic is a slice of the chunk or read burst it came in.
-        self.entries.insert(Bytes::copy_from_slice(&message.topic), entry);
+        self.entries.insert(name.unwrap_or_else(|| Bytes::copy_from_slice(&message.topic)), entry);
     }
 
     /// The entries.

@@ -31,7 +31,16 @@ fn use_everything(config: Config) -> Bench {
     let mut bench = Bench::open(config);
     let loss = |number: u64| {
         let Message { topic, key, received_us, .. } = marked(number);
-        Loss { reason: LossReason::Qos0Pressed, topic, key, count: 3, received_us, is_clock_set: true, receipt: None }
+        Loss {
+            reason: LossReason::Qos0Pressed,
+            topic,
+            key,
+            device: None,
+            count: 3,
+            received_us,
+            is_clock_set: true,
+            receipt: None,
+        }
     };
     for number in 0..60 {
         bench.shared.append(vec![Append { queue: QUEUE, message: marked(number), receipt: None }]);

@@ -33,6 +33,9 @@ pub struct Content {
     pub topic: String,
     /// The key's place in the topic: offset and length in bytes.
     pub key: (u16, u16),
+    /// The key, where the topic does not hold it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Names and values, where all values are text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
@@ -70,6 +73,7 @@ impl Content {
             flow: flow.to_owned(),
             topic: message.topic_str().to_owned(),
             key: (message.key.offset, message.key.len),
+            device: message.device.as_deref().map(|device| String::from_utf8_lossy(device).into_owned()),
             headers_base64: headers.is_none().then(|| base64::encode(&message.headers)),
             headers: headers.unwrap_or_default(),
             payload: Some(base64::encode(&message.payload)),
@@ -114,6 +118,7 @@ impl Content {
             marks,
             received_us: self.received_us,
             uptime_us: self.uptime_us,
+            device: self.device.as_ref().filter(|device| !device.is_empty()).map(|device| device.as_bytes().into()),
         })
     }
 }

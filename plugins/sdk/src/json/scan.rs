@@ -89,24 +89,7 @@ impl<'a> Scan<'a> {
         }
         loop {
             let node = self.name(wanted)?;
-            self.after_space();
-            let start = self.at;
-            match node {
-                Some(node) if !node.below.is_empty() && self.peek() == Some(b'{') => {
-                    if depth == MAX_DEPTH {
-                        return self.fail(Kind::Deep);
-                    }
-                    self.object(&node.below, spans, depth + 1)?;
-                }
-                _ => self.skip(depth)?,
-            }
-            if let Some((node, index)) = node.and_then(|node| Some((node, node.index?))) {
-                if !spans[index].is_empty() {
-                    self.at = start;
-                    return self.fail(Kind::Twice(node.name.clone()));
-                }
-                spans[index] = start..self.at;
-            }
+            self.value(node, spans, depth)?;
             match self.after_space() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
@@ -117,6 +100,58 @@ impl<'a> Scan<'a> {
                 None => return self.fail(Kind::Ends),
             }
         }
+    }
+
+    /// A list with places that are looked for.
+    fn list(&mut self, wanted: &Level, spans: &mut [Range<usize>], depth: u32) -> Step {
+        self.at += 1;
+        if self.after_space() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        let mut place = 0;
+        loop {
+            let node = wanted.iter().find(|node| node.place == Some(place));
+            self.value(node, spans, depth)?;
+            place += 1;
+            match self.after_space() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(_) => return self.fail(Kind::Expected("`,` or `]`")),
+                None => return self.fail(Kind::Ends),
+            }
+        }
+    }
+
+    /// The value of a field or place, which `node` may look for, or for something in it.
+    #[inline]
+    fn value(&mut self, node: Option<&Node>, spans: &mut [Range<usize>], depth: u32) -> Step {
+        let opening = self.after_space();
+        let start = self.at;
+        match node {
+            Some(node) if !node.below.is_empty() && matches!(opening, Some(b'{' | b'[')) => {
+                if depth == MAX_DEPTH {
+                    return self.fail(Kind::Deep);
+                }
+                if opening == Some(b'{') {
+                    self.object(&node.below, spans, depth + 1)?;
+                } else {
+                    self.list(&node.below, spans, depth + 1)?;
+                }
+            }
+            _ => self.skip(depth)?,
+        }
+        if let Some((node, index)) = node.and_then(|node| Some((node, node.index?))) {
+            if !spans[index].is_empty() {
+                self.at = start;
+                return self.fail(Kind::Twice(node.name.clone()));
+            }
+            spans[index] = start..self.at;
+        }
+        Ok(())
     }
 
     /// A field's name and its colon; gives the wanted field of that name.

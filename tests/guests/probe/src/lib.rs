@@ -71,6 +71,7 @@ mod guest {
                 std::mem::forget(std::hint::black_box(vec![1_u8; 512 << 10]));
             }
             let step = if self.says("by-ten") { 10 } else { 1 };
+            let key = if self.says("room") { &b"room"[..] } else { key };
             let count = self.counts.entry(key.to_vec()).or_default();
             *count += step;
             self.changed.insert(key.to_vec(), *count);
@@ -124,6 +125,11 @@ mod guest {
                     reply.entry(index, ABSORB, b"", b"");
                 }
                 b"reject" => reply.entry(index, REJECT, b"", b"no good"),
+                b"lacks" => {
+                    reply.entry(index, REJECT, b"", b"no value");
+                    *reply.words.last_mut().unwrap() |= 1 << 6;
+                }
+                b"running" => reply.entry(index, EMIT, b"", clock::running_us().to_string().as_bytes()),
                 b"pass" => reply.entry(index, PASS, b"", b""),
                 b"two" => (0..2).for_each(|copy| reply.entry(index, EMIT, b"", &[b'0' + copy])),
                 b"alarm" => reply.entry(index, EMIT | 1 << 16, b"", b"alarm"),
@@ -188,7 +194,9 @@ mod guest {
                     ports.push("nowhere".to_owned());
                 }
                 let tick_every_us = if probe.says("tick") { 1_000 } else { 0 };
-                Ok(Setup { ports, tick_every_us, state_version: if probe.says("by-ten") { 2 } else { 1 } })
+                let state_version = if probe.says("by-ten") { 2 } else { 1 };
+                let one_lane = if probe.says("one-lane") { 1 << 31 } else { 0 };
+                Ok(Setup { ports, tick_every_us, state_version: state_version | one_lane })
             })
         }
 

@@ -29,6 +29,7 @@ impl Driver {
     /// The changed config is none.
     fn keep(&self, id: u64, who: &Who, problems: &Problems) {
         let mistakes = problems.errors();
+        self.parts.standing.refuse(problems);
         tracing::warn!(mistakes, "the changed config was not applied, the running one stays; `tidegate check` shows why");
         self.desk.board.push(id, Line::Mistakes { text: problems.render(false).trim_end().to_owned(), json: problems.to_json() });
         let why = Some(format!("{mistakes} mistakes"));
@@ -41,6 +42,7 @@ impl Driver {
         let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
         let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
         let flows = difference.flows.iter().map(|change| change.name.clone()).collect();
+        self.parts.standing.accept(difference.other.clone());
         self.desk.board.push(id, Line::Difference { plugins, flows, restart: difference.other.clone() });
         if difference.is_empty() {
             return tracing::debug!("the config is unchanged");
@@ -58,10 +60,14 @@ impl Driver {
         }
         self.aim();
         if !difference.other.is_empty() {
-            tracing::warn!(
+            // It may not even start: only what has run whole is kept.
+            return tracing::warn!(
                 tables = difference.other.join(", "),
                 "these changes of the config need a restart; flows and their plugins change live"
             );
+        }
+        if let Err(error) = config::keep(new, &self.parts.origin) {
+            tracing::warn!(%error, "this config cannot be kept: a start on one with mistakes falls back on an older one");
         }
     }
 

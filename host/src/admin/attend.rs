@@ -1,0 +1,253 @@
+//! Serves the connections of a listener within bounds: few at a time, each for one request, small heads, deadlines for all.
+//! Whoever connects and says nothing makes way for the next, and descriptors stay for the gateway's own connections.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Bytes of a request's head; the parser takes no less.
+const HEAD_BYTES: usize = 8 << 10;
+/// Lines of a head.
+const HEAD_LINES: usize = 32;
+/// Pause after a failed accept: the usual reason is that all descriptors are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// What a request under way gets at the end.
+const LAST: Duration = Duration::from_millis(500);
+
+/// What one listener gives to its guests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at a time.
+    pub most: usize,
+    /// For a request's head.
+    pub head: Duration,
+    /// For everything: request, work and answer.
+    pub whole: Duration,
+    /// Bytes of bodies that may be on their way in, together.
+    pub body_bytes: usize,
+}
+
+/// Where connections come in.
+pub(super) trait Door {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one, and what a handler may know of it. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Extensions)>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&mut self) -> io::Result<(TcpStream, Extensions)> {
+        let (stream, peer) = self.accept().await?;
+        let mut about = Extensions::new();
+        about.insert(ConnectInfo(peer));
+        Ok((stream, about))
+    }
+}
+
+/// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
+pub(super) async fn attend<D: Door>(door: &mut D, routes: Router, bounds: Bounds, mut stop: watch::Receiver<bool>) -> Guests {
+    let mut guests = Guests {
+        routes,
+        bounds,
+        bodies: Arc::new(Semaphore::new(kib(bounds.body_bytes))),
+        tasks: JoinSet::new(),
+        idle: VecDeque::new(),
+    };
+    loop {
+        tokio::select! {
+            () = until(&mut stop) => return guests,
+            Some(_) = guests.tasks.join_next(), if !guests.tasks.is_empty() => {}
+            came = door.next() => match came {
+                Ok((stream, about)) => guests.admit(stream, about).await,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the admin port or the control socket cannot be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// Waits until it is true. An error means that the sender is gone, which is a stop as well.
+pub(super) async fn until(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A connection whose request has not come yet.
+struct Idle {
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// The connections under way.
+pub(super) struct Guests {
+    routes: Router,
+    bounds: Bounds,
+    /// KiB of bodies.
+    bodies: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+    /// The oldest first.
+    idle: VecDeque<Idle>,
+}
+
+impl Guests {
+    async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S, about: Extensions) {
+        self.idle.retain(|guest| !guest.has_asked.load(Ordering::Relaxed) && !guest.task.is_finished());
+        if self.tasks.len() >= self.bounds.most {
+            // All of them at work: whoever comes now tries again.
+            let Some(oldest) = self.idle.pop_front() else { return };
+            oldest.task.abort();
+            let _ = self.tasks.join_next().await;
+        }
+        let has_asked = Arc::<AtomicBool>::default();
+        let visit = Visit { about, routes: self.routes.clone(), bodies: Arc::clone(&self.bodies), bounds: self.bounds };
+        let served = visit.serve(stream, Arc::clone(&has_asked));
+        let task = self.tasks.spawn(served);
+        self.idle.push_back(Idle { has_asked, task });
+    }
+
+    /// Lets those end who are being served, for a moment; the others have nothing coming.
+    pub(super) async fn leave(mut self) {
+        self.idle.iter().filter(|guest| !guest.has_asked.load(Ordering::Relaxed)).for_each(|guest| guest.task.abort());
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST, ended).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// One request and its answer.
+struct Visit {
+    about: Extensions,
+    routes: Router,
+    bodies: Arc<Semaphore>,
+    bounds: Bounds,
+}
+
+impl Visit {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, has_asked: Arc<AtomicBool>) {
+        let Self { about, routes, bodies, bounds } = self;
+        let routes = TowerToHyperService::new(routes);
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            has_asked.store(true, Ordering::Relaxed);
+            request.extensions_mut().extend(about.clone());
+            let wanted = kib(body_bytes(&request).min(bounds.body_bytes));
+            let (bodies, routes) = (Arc::clone(&bodies), routes.clone());
+            async move {
+                // It is never closed.
+                let _room = bodies.acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
+                routes.call(request).await
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
+        http.max_buf_size(HEAD_BYTES).max_headers(HEAD_LINES);
+        // A guest who is late, or who leaves, is no trouble of ours.
+        let _ = tokio::time::timeout(bounds.whole, http.serve_connection(TokioIo::new(stream), answer)).await;
+    }
+}
+
+/// How much a request says it brings; one that does not say may bring anything.
+fn body_bytes(request: &Request<Incoming>) -> usize {
+    let headers = request.headers();
+    match headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().ok().and_then(|length| length.parse().ok())) {
+        Some(length) => length.unwrap_or(usize::MAX),
+        None if headers.contains_key(header::TRANSFER_ENCODING) => usize::MAX,
+        None => 0,
+    }
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const BOUNDS: Bounds =
+        Bounds { most: 4, head: Duration::from_secs(300), whole: Duration::from_secs(300), body_bytes: 1 << 20 };
+
+    async fn start(bounds: Bounds) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let routes = Router::new().route("/", get(async || "here"));
+        let serving = tokio::spawn(async move { attend(&mut listener, routes, bounds, stopped).await.leave().await });
+        (address, stop, serving)
+    }
+
+    async fn ask(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_makes_way() {
+        let (address, _stop, _serving) = start(BOUNDS).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HT").await.unwrap();
+            silent.push(stream);
+        }
+        assert!(ask(address).await.ends_with("here"));
+        // The first of them are gone.
+        assert_eq!(silent[0].read(&mut [0; 8]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn half_a_request_holds_up_no_end() {
+        let (address, stop, serving) = start(BOUNDS).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HT").await.unwrap();
+        assert!(ask(address).await.ends_with("here"));
+        stop.send_replace(true);
+        serving.await.unwrap();
+        assert_eq!(silent.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_deadline_and_its_bound() {
+        let (address, _stop, _serving) = start(Bounds { head: Duration::from_millis(20), ..BOUNDS }).await;
+        let mut late = TcpStream::connect(address).await.unwrap();
+        late.write_all(b"GET / HT").await.unwrap();
+        let mut answer = Vec::new();
+        // It is closed, with or without words.
+        let _ = late.read_to_end(&mut answer).await;
+        let (address, _stop, _serving) = start(BOUNDS).await;
+        let mut long = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(64 << 10));
+        // It may be closed before all of it is written.
+        let _ = long.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = long.read_to_end(&mut answer).await;
+        assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
+    }
+}

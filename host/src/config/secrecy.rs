@@ -1,0 +1,222 @@
+//! What of a config is never shown: not with a problem, not in its words, not in the log.
+//!
+//! A secret that stands beside its place (under a misspelt key, in a URL, in `--set`) is told from a harmless value by nobody
+//! but its owner. So the value of a key that nobody knows is hidden, and everything under a name that speaks of secrets;
+//! what is shown there has the form of a file's, a variable's or a credential's name.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use super::problem::{Problem, Text};
+use super::tree::{Item, Node, Table};
+
+/// Parts of names under which secrets stand.
+const NAMES: [&str; 10] = ["pass", "pwd", "secret", "token", "credential", "private", "encrypt", "tls", "auth", "bearer"];
+/// Ends of the names of files that such keys lead to.
+const FILES: [&str; 11] = ["pem", "crt", "cer", "der", "key", "pub", "pass", "password", "secret", "token", "txt"];
+/// Where a key or certificate begins that is written out.
+const PEM: &str = "-----BEGIN";
+/// What stands for a secret.
+const STARS: &str = "***";
+/// A shorter text is part of too many words to be looked for in others.
+const LEAST: usize = 4;
+/// Secrets that are looked for in the words of all problems; further ones only where they stand.
+const MOST: usize = 1_000;
+
+/// Parts of the texts, and the values that stand there.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    /// By text and first byte.
+    places: BTreeMap<(usize, usize), (usize, Option<String>)>,
+}
+
+impl Hidden {
+    /// Looks through a document, or what a variable or an argument sets, for what must not be shown.
+    pub(super) fn look(&mut self, table: &Table, folder: &Path) {
+        for entry in &table.entries {
+            self.look_at(&entry.key, &entry.item, Under { secret: false, flow: entry.key == "flow" }, folder);
+        }
+    }
+
+    /// The same of one value with the names that lead to it.
+    pub(super) fn look_along(&mut self, path: &[String], item: &Item, folder: &Path) {
+        let Some((key, above)) = path.split_last() else { return };
+        let flow = path.first().is_some_and(|table| table == "flow");
+        let secret = above.iter().any(|name| is_secret(name, flow));
+        self.look_at(key, item, Under { secret, flow }, folder);
+    }
+
+    /// Hides a value whatever it is.
+    pub(super) fn hide(&mut self, item: &Item) {
+        match &item.node {
+            Node::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Node::Table(table) => table.entries.iter().for_each(|entry| self.hide(&entry.item)),
+            node => self.put(item, word(node)),
+        }
+    }
+
+    fn look_at(&mut self, key: &str, item: &Item, under: Under, folder: &Path) {
+        let under = Under { secret: under.secret || is_secret(key, under.flow), ..under };
+        match &item.node {
+            Node::List(items) => items.iter().for_each(|item| self.look_at(key, item, under, folder)),
+            Node::Table(table) => table.entries.iter().for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
+            Node::Text(text) if text.contains(PEM) => self.hide(item),
+            Node::Text(text) if under.secret && is_reference(key, text, folder) => {}
+            Node::Text(text) if !under.secret => {
+                if let Some(secret) = in_url(key, text) {
+                    self.put(item, Some(secret.to_owned()));
+                }
+            }
+            _ if under.secret => self.hide(item),
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, item: &Item, word: Option<String>) {
+        if let Some((start, end)) = item.place.span {
+            self.places.insert((item.place.text, start), (end, word));
+        }
+    }
+
+    /// Takes the secrets out of the texts and out of the words of `problems`.
+    pub(super) fn apply(&self, texts: &mut [Text], problems: &mut [Problem]) {
+        let mut spans: BTreeMap<usize, Vec<Range<usize>>> = BTreeMap::new();
+        for ((text, start), (end, _)) in &self.places {
+            spans.entry(*text).or_default().push(*start..*end);
+        }
+        for (text, spans) in spans {
+            texts[text].mask_all(&spans);
+        }
+        let words = |from: &(usize, Option<String>)| from.1.clone().filter(|word| word.len() >= LEAST);
+        let mut everywhere: Vec<String> = self.places.values().filter_map(words).take(MOST).collect();
+        // A secret that holds another goes first.
+        everywhere.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        everywhere.dedup();
+        for problem in problems {
+            let here = problem.place.span.and_then(|(start, _)| self.places.get(&(problem.place.text, start)));
+            let here = here.and_then(|(_, word)| word.as_deref()).filter(|word| !word.is_empty());
+            // What is taken for a path or an address is shown in parts.
+            let parts = here.into_iter().flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
+            let parts = parts.filter(|part| part.len() >= LEAST);
+            for word in here.into_iter().chain(everywhere.iter().map(String::as_str)).chain(parts) {
+                for text in [Some(&mut problem.message), problem.hint.as_mut()].into_iter().flatten() {
+                    if text.contains(word) {
+                        *text = text.replace(word, STARS);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where in the tree a value stands.
+#[derive(Clone, Copy)]
+struct Under {
+    secret: bool,
+    /// A flow's `key` names what keeps its order.
+    flow: bool,
+}
+
+fn is_secret(name: &str, in_flow: bool) -> bool {
+    let name = name.to_ascii_lowercase();
+    NAMES.iter().any(|part| name.contains(part))
+        || (!in_flow && name != "plugin_keys" && name.split('_').any(|part| matches!(part, "key" | "keys")))
+}
+
+/// Whether a text is what such a place should hold: the name of something that holds the secret.
+fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
+    let is_short = text.len() <= 255 && !text.chars().any(|letter| letter.is_control() || letter == ' ');
+    let is_variable = || text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    is_short
+        && match key {
+            "env" => is_variable() && text.contains('_'),
+            "credential" => text.bytes().all(|byte| byte.is_ascii_lowercase() || b"-._".contains(&byte)),
+            "server_name" => true,
+            _ => is_path(text, folder),
+        }
+}
+
+/// Whether a text leads to a file: by its end, or because there is a folder that it leads through.
+fn is_path(text: &str, folder: &Path) -> bool {
+    let path = Path::new(text);
+    let has_end = path.extension().is_some_and(|end| FILES.iter().any(|known| end.eq_ignore_ascii_case(known)));
+    let through = path.parent().filter(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"));
+    has_end || through.is_some_and(|parent| folder.join(parent).is_dir())
+}
+
+/// What of an address says who asks: user information and query.
+fn in_url<'a>(key: &str, text: &'a str) -> Option<&'a str> {
+    let is_url = text.contains("://") || key.contains("url");
+    (is_url && text.contains(['@', '?', '#'])).then(|| text.split_once("://").map_or(text, |(_, rest)| rest))
+}
+
+fn word(node: &Node) -> Option<String> {
+    match node {
+        Node::Text(text) | Node::Moment(text) => Some(text.clone()),
+        Node::Integer(number) => number.map(|number| number.to_string()),
+        Node::Float(number) => Some(number.to_string()),
+        Node::Flag(_) | Node::List(_) | Node::Table(_) => None,
+    }
+}
+
+/// Whether what stands behind `key` in a line that is no TOML may be shown: only of a key that the manual has, and that
+/// does not speak of secrets.
+pub(super) fn may_show(key: &str, manual: &str) -> bool {
+    let key = key.trim().trim_start_matches('[').rsplit('.').next().unwrap_or_default().trim().trim_matches('"');
+    let is_known = || {
+        manual.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
+        })
+    };
+    !key.is_empty() && !is_secret(key, false) && is_known()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_speak_of_secrets() {
+        for name in ["password", "Passwd", "api_token", "key", "old_keys", "encrypt", "tls", "client_secret", "auth"] {
+            assert!(is_secret(name, false), "{name}");
+        }
+        assert!(!is_secret("key", true) && !is_secret("keep_alive", false) && !is_secret("plugin_keys", false));
+    }
+
+    #[test]
+    fn what_leads_to_a_secret_is_told_from_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("secrets")).unwrap();
+        for (key, text) in [
+            ("env", "CLOUD_PASSWORD"),
+            ("credential", "mqtt-password"),
+            ("file", "cloud.password"),
+            ("file", "secrets/cloud"),
+            ("file", "/etc/cloud"),
+            ("cert", "client.pem"),
+        ] {
+            assert!(is_reference(key, text, folder.path()), "{key} {text}");
+        }
+        for (key, text) in [
+            ("env", "hunter2"),
+            ("credential", "hunter2"),
+            ("file", "hunter2"),
+            ("key", "hun/ter2"),
+            ("password", "hunter2"),
+            ("file", "/hunter2"),
+        ] {
+            assert!(!is_reference(key, text, folder.path()), "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn of_an_address_only_scheme_host_and_port_are_shown() {
+        assert_eq!(in_url("url", "mqtt://me:pw@host"), Some("me:pw@host"));
+        assert_eq!(in_url("url", "me:pw@host:1883"), Some("me:pw@host:1883"));
+        assert_eq!(in_url("where", "https://host/x?token=y"), Some("host/x?token=y"));
+        assert_eq!(in_url("url", "mqtt://host:1883"), None);
+        assert_eq!(in_url("topic", "a@b"), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! The one way to read a file, and the one look at whose a file is.
+//!
+//! A path that an operator, a deployment or another user chose may lead to anything: a pipe that nobody writes to, a device
+//! that never ends, a file that grows while it is read. So only regular files are read, opening never waits, and reading
+//! ends at a bound.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Bytes of a file that people write by hand (a config, a key, a password): there is no longer one by intention.
+pub const BY_HAND: u64 = 1 << 20;
+
+/// Bytes of a plugin's component.
+pub const COMPONENT: u64 = 32 << 20;
+
+/// Bits of the mode by which others may write.
+const OTHERS_WRITE: u32 = 0o002;
+/// The bit of a folder's mode by which others get in.
+const OTHERS_PASS: u32 = 0o001;
+/// Entries of the data folder whose owner is looked at, so that a look takes no longer than a moment.
+const MOST_ENTRIES: usize = 20_000;
+
+/// Opens a regular file for reading; never waits for somebody else.
+///
+/// # Errors
+/// It is not there, not ours to read, or no file but a folder, a pipe, a device.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Looked at before it is opened, since to open some devices is to use them, and after, since it may have changed.
+    is_regular(&fs::metadata(path)?)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file of `most` bytes at most.
+///
+/// # Errors
+/// As [`open`], or it is longer, or the system's.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_from(&open(path)?, most)
+}
+
+/// The same of a text.
+///
+/// # Errors
+/// As [`read`], or it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
+}
+
+/// Reads what is left of a file that [`open`] opened.
+///
+/// # Errors
+/// It is longer than `most` bytes, or the system's.
+pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    if length > most {
+        return Err(too_large(length, most));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    // It may grow meanwhile, and a file of the kernel's has no length at all.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64, most)) } else { Ok(bytes) }
+}
+
+/// Opens a folder, to sync it or to reach what is in it.
+///
+/// # Errors
+/// It is no folder, or the system's.
+pub fn open_folder(path: &Path) -> io::Result<File> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
+}
+
+/// Makes what was put into a folder, or taken out, durable.
+///
+/// # Errors
+/// It is no folder, or the system's.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    open_folder(path)?.sync_all()
+}
+
+fn too_large(length: u64, most: u64) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes or more, and {most} are read at most"))
+}
+
+fn is_regular(found: &Metadata) -> io::Result<()> {
+    let kind = found.file_type();
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, and a file is needed"));
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, and a file is needed")))
+}
+
+/// Something that others could have put there, or could put something else in place of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Strange {
+    /// It belongs to somebody else.
+    #[error(
+        "`{}` belongs to user {owner}, who could have put anything there; if all of it is yours: chown -R {user} {}",
+        path.display(), top.display()
+    )]
+    Owner {
+        /// What.
+        path: PathBuf,
+        /// Whose, by number.
+        owner: u32,
+        /// Us, by number.
+        user: u32,
+        /// The folder that was looked at.
+        top: PathBuf,
+    },
+    /// Everybody may write it.
+    #[error("every user of this machine can write to `{}`; close it: chmod o-w {}", .0.display(), .0.display())]
+    Open(PathBuf),
+}
+
+/// Whether what was found at `path` is ours (or root's) and nobody else may write it.
+fn is_ours(path: &Path, found: &Metadata, top: &Path) -> Result<(), Strange> {
+    let user = rustix::process::geteuid().as_raw();
+    if found.uid() != user && found.uid() != 0 {
+        return Err(Strange::Owner { path: path.to_owned(), owner: found.uid(), user, top: top.to_owned() });
+    }
+    // The mode of a link says nothing: only its folder decides.
+    if !found.file_type().is_symlink() && found.mode() & OTHERS_WRITE != 0 {
+        return Err(Strange::Open(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// Looks at whose a file, a link or a folder is, without what is in it. What is not there is nobody else's.
+///
+/// # Errors
+/// It is not ours alone.
+pub fn own(path: &Path) -> Result<(), Strange> {
+    fs::symlink_metadata(path).map_or(Ok(()), |found| is_ours(path, &found, path))
+}
+
+/// Looks at whose a folder is, and what is in it, two levels deep: what a gateway believes without looking again.
+///
+/// # Errors
+/// Something of it is not ours alone; the first that was found.
+pub fn own_folder(top: &Path) -> Result<(), Strange> {
+    // The path may be a link that root has set; what counts is the folder.
+    let Ok(found) = fs::metadata(top) else { return Ok(()) };
+    is_ours(top, &found, top)?;
+    let mut left = MOST_ENTRIES;
+    own_entries(Within { folder: top, top, is_reached: others_reach(&found), deeper: 1 }, &mut left)
+}
+
+/// Where a look goes on.
+struct Within<'a> {
+    folder: &'a Path,
+    top: &'a Path,
+    /// Others get in here: only then does the mode of what is inside say anything.
+    is_reached: bool,
+    deeper: usize,
+}
+
+fn others_reach(folder: &Metadata) -> bool {
+    folder.mode() & OTHERS_PASS != 0
+}
+
+fn own_entries(within: Within<'_>, left: &mut usize) -> Result<(), Strange> {
+    let Within { folder, top, is_reached, deeper } = within;
+    // What cannot be listed is told by whoever needs it.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        *left = left.saturating_sub(1);
+        let Some(found) = entry.metadata().ok().filter(|_| *left > 0) else { continue };
+        let path = entry.path();
+        // A socket has its own rule about who may speak to it.
+        if !found.file_type().is_socket() {
+            match is_ours(&path, &found, top) {
+                Err(Strange::Open(_)) if !is_reached => {}
+                verdict => verdict?,
+            }
+        }
+        if found.is_dir() && deeper > 0 {
+            let is_reached = is_reached && others_reach(&found);
+            own_entries(Within { folder: &path, top, is_reached, deeper: deeper - 1 }, left)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    fn words(result: io::Result<Vec<u8>>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_files_are_read_and_none_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(words(read(&pipe, 9)).contains("a pipe"));
+        let link = folder.path().join("link");
+        symlink("/dev/zero", &link).unwrap();
+        assert!(words(read(&link, 9)).contains("a device"));
+        assert!(words(read(folder.path(), 9)).contains("a folder"));
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(words(read(&socket, 9)).contains("a socket"));
+        assert_eq!(read(&folder.path().join("none"), 9).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn reading_ends_at_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "123456789").unwrap();
+        assert_eq!(read(&path, 9).unwrap(), b"123456789");
+        assert!(words(read(&path, 8)).contains("8 are read at most"));
+        // Files of the kernel say that they are empty.
+        assert!(!read(Path::new("/proc/self/status"), BY_HAND).unwrap().is_empty());
+        assert!(words(read(Path::new("/proc/self/status"), 3)).contains("3 are read at most"));
+        fs::write(&path, [0xff]).unwrap();
+        assert!(read_text(&path, 9).unwrap_err().to_string().contains("UTF-8"));
+    }
+
+    #[test]
+    fn what_others_can_write_or_own_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        fs::create_dir(top.join("cache")).unwrap();
+        let key = top.join("cache/key");
+        fs::write(&key, "x").unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(top, fs::Permissions::from_mode(0o700)).unwrap();
+        // Nobody gets as far.
+        assert_eq!(own_folder(top), Ok(()));
+        for folder in [top, &*top.join("cache")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        assert_eq!(own_folder(top), Err(Strange::Open(key.clone())));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(top, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(own_folder(top), Err(Strange::Open(top.to_owned())));
+        fs::set_permissions(top, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(own(&top.join("none")), Ok(()));
+        // Only root can give a file away.
+        if chown(&key, Some(12_345), None).is_ok() {
+            assert!(matches!(own_folder(top), Err(Strange::Owner { owner: 12_345, .. })));
+            assert!(own(&key).unwrap_err().to_string().contains("chown -R"));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What has become of the config: which one runs, what of today's file waits for a restart, and which change was refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Now, utc};
+use crate::config::Problems;
+
+/// How the config stands, for `status` and health.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The file.
+    pub file: PathBuf,
+    /// The file had mistakes at the start: this gateway runs on the last config that worked.
+    pub runs_on_kept: bool,
+    /// Tables whose changes need a restart.
+    pub needs_restart: Vec<String>,
+    /// What was read last and not applied.
+    pub refused: Option<RefusedConfig>,
+}
+
+/// A config that was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedConfig {
+    /// When it was read, as RFC 3339 has it.
+    pub at: String,
+    /// How many mistakes it has.
+    pub mistakes: usize,
+    /// The first of them, in words.
+    pub first: String,
+}
+
+impl RefusedConfig {
+    fn of(problems: &Problems) -> Self {
+        let first = problems.iter().find(|problem| !problem.code.is_warning()).map(|problem| problem.message.clone());
+        Self { at: utc(Now::read().wall_us), mistakes: problems.errors(), first: first.unwrap_or_default() }
+    }
+}
+
+impl Standing {
+    /// What an operator should know, each in one line; empty when all is as the file says.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(RefusedConfig { at, mistakes, first }) = &self.refused {
+            let runs = if self.runs_on_kept { "the last one that worked runs" } else { "the one before runs on" };
+            let more = if *mistakes > 1 { format!(", and {} more", mistakes - 1) } else { String::new() };
+            words.push(format!("the config of {at} was refused, {runs}: {first}{more}; `tidegate check` shows all"));
+        }
+        if !self.needs_restart.is_empty() {
+            words.push(format!("needs a restart: {}", self.needs_restart.join(", ")));
+        }
+        words
+    }
+}
+
+/// Shared by who changes it and who shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared(Arc<Mutex<Standing>>);
+
+impl Shared {
+    /// A start, on what the file says, or because of `problems` on what worked last.
+    pub(super) fn of_start(file: &Path, problems: Option<&Problems>) -> Self {
+        let standing = Standing {
+            file: file.to_owned(),
+            runs_on_kept: problems.is_some(),
+            needs_restart: Vec::new(),
+            refused: problems.map(RefusedConfig::of),
+        };
+        Self(Arc::new(Mutex::new(standing)))
+    }
+
+    /// As it is now.
+    pub(super) fn look(&self) -> Standing {
+        self.lock().clone()
+    }
+
+    /// The file was read again, and is none.
+    pub(super) fn refuse(&self, problems: &Problems) {
+        self.lock().refused = Some(RefusedConfig::of(problems));
+    }
+
+    /// The file was read again and applied, but for these tables.
+    pub(super) fn accept(&self, needs_restart: Vec<String>) {
+        let mut standing = self.lock();
+        (standing.refused, standing.needs_restart, standing.runs_on_kept) = (None, needs_restart, false);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_as_the_file_says_is_said() {
+        assert!(Standing::default().words().is_empty());
+        let refused = RefusedConfig { at: "2026-11-22T01:02:03.004Z".into(), mistakes: 3, first: "unknown key `qso`".into() };
+        let standing = Standing { refused: Some(refused), needs_restart: vec!["[spool]".into()], ..Standing::default() };
+        let words = standing.words().join("\n");
+        assert!(words.contains("unknown key `qso`, and 2 more") && words.contains("needs a restart: [spool]"), "{words}");
+    }
+}
