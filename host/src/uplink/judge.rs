@@ -14,6 +14,7 @@
 //! - **No answer**: sent again over a new connection; when that is not answered either, and others are, convicted.
 
 mod next;
+mod suspects;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -37,8 +38,6 @@ const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// How long it is tried while others are accepted. With the last pause those of its key have waited for less than ten seconds.
 const PATIENCE: Duration = Duration::from_secs(7);
-/// Suspects at a time when nothing was accepted in between: upstream is in trouble, and none of them is.
-const SUSPECTS: usize = 8;
 /// Topics and keys that are remembered.
 const REMEMBERED: usize = 64;
 /// Answers over which the share of refusals is taken; both counts are halved at twice that.
@@ -401,95 +400,6 @@ impl Judge {
     /// Whether something is refused and could not be parked, though upstream takes others.
     pub(super) fn is_crowded(&self) -> bool {
         self.cases.iter().any(|case| self.is_proven(case))
-    }
-
-    /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
-    pub(super) fn ended(&mut self, first: Option<Face>) -> Option<Place> {
-        if let Some((place, _)) = self.testing.take() {
-            return self.strike(place);
-        }
-        if self.comparing_since.is_some() {
-            // It ends connections over what it took before: the trouble is its own.
-            self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
-            return None;
-        }
-        // Some refuse, and hang up upon it; nothing else is suspected then.
-        let is_parked = |face: &Face| !self.cases.iter().any(|case| case.face.place == face.place);
-        if self.last_refused.as_ref().is_some_and(is_parked) {
-            return None;
-        }
-        let face = self.last_refused.or(first)?;
-        if self.hold.is_some() {
-            self.failed_probe(face);
-            return None;
-        }
-        let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
-        if !self.cases.iter().any(is_known) {
-            self.cases.retain(|case| case.face.place != face.place);
-            let state = State::Suspect { alone: u32::from(self.last_refused.is_some()), compared: 0 };
-            self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
-        }
-        let suspects = self.cases.iter().filter(|case| matches!(case.state, State::Suspect { .. })).count();
-        if suspects > SUSPECTS && !self.has_delivered {
-            self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
-        }
-        None
-    }
-
-    /// Upstream, which takes nothing, ended the connection: other ones are tried before this one.
-    fn failed_probe(&mut self, face: Face) {
-        let index = self.cases.iter().position(|case| case.face.place == face.place);
-        let known = index.and_then(|index| self.cases.remove(index));
-        let probes = 1 + known.map_or(0, |case| case.probes);
-        self.cases.push_back(Case { face, state: State::Again, is_here: false, is_out: false, probes });
-    }
-
-    fn strike(&mut self, place: Place) -> Option<Place> {
-        let has_delivered = self.has_delivered;
-        let case = self.cases.iter_mut().find(|case| case.face.place == place)?;
-        let State::Suspect { alone, compared } = &mut case.state else { return None };
-        *if has_delivered { &mut *compared } else { &mut *alone } += 1;
-        let (alone, compared, face) = (*alone, *compared, case.face);
-        let is_known = self.convicted.contains(&(face.topic, face.is_own));
-        let is_guilty = match (face.is_own, is_known) {
-            (true, _) => compared >= 2,
-            (false, true) => compared >= 1,
-            (false, false) => (alone >= 1 && compared >= 2) || compared >= 3,
-        };
-        if is_guilty {
-            self.convict(face);
-        }
-        is_guilty.then_some(place)
-    }
-
-    fn convict(&mut self, face: Face) {
-        self.has_convicted = true;
-        remember(&mut self.convicted, (face.topic, face.is_own));
-        self.cases.retain(|case| case.face.place != face.place);
-        self.release(face.key);
-    }
-
-    /// There was no answer to this publish in all its time. Whether it is convicted.
-    pub(super) fn unanswered(&mut self, face: Face) -> bool {
-        let index = self.silent.iter().position(|(place, _)| *place == face.place);
-        let times = 1 + index.and_then(|index| self.silent.remove(index)).map_or(0, |(_, times)| times);
-        self.is_mute = !self.has_delivered;
-        let is_guilty = times > 1 && self.has_delivered;
-        if is_guilty {
-            self.convict(face);
-        } else {
-            // Next time it goes after others.
-            if let Some(case) = self.cases.iter_mut().find(|case| case.face.place == face.place)
-                && let State::Suspect { alone, .. } = &mut case.state
-            {
-                *alone += 1;
-            }
-            self.silent.push_back((face.place, times));
-            if self.silent.len() > MOST {
-                self.silent.pop_front();
-            }
-        }
-        is_guilty
     }
 
     /// Whether the connection in use was worth it: something was accepted or convicted, so the next one need not wait.
