@@ -27,6 +27,7 @@ mod outage;
 mod policy;
 mod power;
 mod protocol;
+mod refusals;
 mod reload;
 mod replay;
 mod scene;
@@ -69,6 +70,7 @@ fn cases() -> Vec<Trial> {
         outage::cases(),
         policy::cases(),
         links::cases(),
+        refusals::cases(),
         commands::cases(),
         fallback::cases(),
         thin::cases(),

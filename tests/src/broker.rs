@@ -29,12 +29,13 @@ pub struct Mosquitto {
     tls: Option<(PathBuf, Identity)>,
     login: Option<(String, String)>,
     denied: Option<String>,
+    options: String,
 }
 
 impl Mosquitto {
     /// Keeps sessions and messages over a restart, hands out as many unacknowledged messages as a client takes.
     pub fn new() -> Self {
-        Self { persistence: true, inflight: 0, tls: None, login: None, denied: None }
+        Self { persistence: true, inflight: 0, tls: None, login: None, denied: None, options: String::new() }
     }
 
     /// Unacknowledged messages at most, in either direction; mosquitto's own default is 20.
@@ -55,6 +56,14 @@ impl Mosquitto {
     #[must_use]
     pub fn tls(mut self, ca: &Path, identity: Identity) -> Self {
         self.tls = Some((ca.to_path_buf(), identity));
+        self
+    }
+
+    /// One more line of its config.
+    #[must_use]
+    pub fn option(mut self, line: &str) -> Self {
+        self.options += line;
+        self.options.push('\n');
         self
     }
 
@@ -96,6 +105,7 @@ impl Mosquitto {
              log_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\nlog_type unsubscribe\n",
             ports.plain, self.inflight
         );
+        text.push_str(&self.options);
         match &self.login {
             None => text.push_str("allow_anonymous true\n"),
             Some((user, password)) => {

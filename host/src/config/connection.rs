@@ -58,7 +58,7 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         will: will(fields),
         // Known once the flows are.
         priority: false,
-        deadlines: deadlines(fields),
+        deadlines: deadlines(fields, role),
         backoff: backoff(fields),
         host: address.host,
         port: address.port,
@@ -217,13 +217,14 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
     Some(Will { topic, payload, qos, retain })
 }
 
-fn deadlines(fields: &mut Fields<'_>) -> Deadlines {
+fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
     let mut section = fields.section("deadlines");
     let range = || Duration::from_millis(100)..=HOUR;
     let read = Deadlines {
         dial: section.duration("dial", range()),
         handshake: section.duration("handshake", range()),
         write: section.duration("write", range()),
+        answer: if role == Role::Uplink { section.duration("answer", range()) } else { Deadlines::default().answer },
     };
     section.done();
     read

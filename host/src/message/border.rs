@@ -345,6 +345,10 @@ pub trait Backlog: Send + Sync {
     /// Number of this run, as in [`super::MessageId`].
     fn boot(&self) -> u32;
 
+    /// Whether the dead letters can keep one more that upstream refused: such letters never push each other out. Ask
+    /// before [`Backlog::refuse`].
+    fn has_room_for_refused(&self) -> bool;
+
     /// Upstream refused this message for good: it goes to the dead letters and counts as accepted once the
     /// letter is committed.
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String);

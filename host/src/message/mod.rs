@@ -108,6 +108,16 @@ pub struct MessageId {
     pub seq: u64,
 }
 
+impl MessageId {
+    /// Numbers from here on are those of messages that Tidegate itself makes, apart from those of messages that came in.
+    pub const OWN: u64 = 1 << 63;
+
+    /// Whether Tidegate itself made the message.
+    pub fn is_own(self) -> bool {
+        self.seq >= Self::OWN
+    }
+}
+
 /// Hands out message ids of this boot.
 #[derive(Debug)]
 pub struct Mint {

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reason;
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
@@ -179,19 +178,6 @@ impl Error {
         match self {
             Self::Deadline { phase, .. } => *phase == CONNACK_PHASE,
             Self::VersionRefused | Self::Malformed(_) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the broker ended the connection in a way that may mean a message it dislikes: MQTT 3.1.1 knows no other.
-    pub fn is_hang_up(&self) -> bool {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-        match self {
-            Self::Closed { before_connack } => !before_connack,
-            Self::Broken(cause) => {
-                matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-            }
-            Self::Disconnected { code, .. } => reason::may_be_a_message(*code),
             _ => false,
         }
     }

@@ -112,16 +112,10 @@ pub(super) fn disconnect_failure(code: u8) -> Failure {
 /// Whether the same message would be refused again: it lies in topic, payload, flags or rights, not in the moment.
 ///
 /// Of the codes of PUBACK and PUBREC (MQTT 5, 3.4.2.1 and 3.5.2.1) these are 0x87, 0x90 and 0x99; the others that name a
-/// property of the message belong to DISCONNECT, and some brokers send them here all the same. 0x91 and 0x97 pass; 0x80
-/// and 0x83 may mean either, see [`may_be_a_message`].
+/// property of the message belong to DISCONNECT, and some brokers send them here all the same. 0x91 and 0x97 pass; 0x80,
+/// 0x83 and what the standard does not know may mean either: time tells.
 pub(super) fn is_permanent(code: u8) -> bool {
     matches!(code, 0x87 | 0x90 | 0x95 | 0x99..=0x9B)
-}
-
-/// Whether the code, in a DISCONNECT or as an answer to a message, may have been caused by one message: a broker that
-/// does not say why, or one that ends the connection over what it cannot take.
-pub(super) fn may_be_a_message(code: u8) -> bool {
-    matches!(code, 0x80..=0x83 | 0x98) || is_permanent(code)
 }
 
 #[cfg(test)]
@@ -140,26 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_to_a_publish_is_met_as_the_standard_means_it() {
-        // Codes of PUBACK and PUBREC that end a publish: parked, or tried again; and whether repetition convicts.
-        let met = [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99].map(|code| (code, is_permanent(code), may_be_a_message(code)));
-        let expected = [
-            (0x80, false, true),
-            (0x83, false, true),
-            (0x87, true, true),
-            (0x90, true, true),
-            (0x91, false, false),
-            (0x97, false, false),
-            (0x99, true, true),
-        ];
-        assert_eq!(met, expected);
-        // A server that is busy, stops or throws us out for another client says nothing about a message.
-        assert!([0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x93, 0x96, 0x9C, 0x9D].iter().all(|code| !may_be_a_message(*code)));
-    }
-
-    #[test]
     fn quota_passes_and_rights_do_not() {
-        assert!(is_permanent(0x87) && is_permanent(0x90) && !is_permanent(0x97) && !is_permanent(0x80));
+        assert!([0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B].into_iter().all(is_permanent));
+        assert!(![0x80, 0x83, 0x91, 0x97, 0xB0].into_iter().any(is_permanent));
         assert_eq!(connect_failure_v5(0x86), Failure::Refused);
         assert_eq!(connect_failure_v5(0x88), Failure::Passing);
     }

@@ -163,6 +163,11 @@ impl Reconnect {
         self.online_since = Some(now);
     }
 
+    /// The connection was good for something, however short it was: the next failure counts as the first.
+    pub fn worked(&mut self) {
+        (self.failures, self.costly, self.since) = (0, 0, None);
+    }
+
     /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
     pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
         let was_stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
@@ -215,6 +220,19 @@ mod tests {
         assert_eq!(after(&mut machine, start + STABLE / 2), 2.0);
         through(&mut machine, start);
         assert_eq!(after(&mut machine, start + STABLE), 1.0);
+    }
+
+    #[test]
+    fn a_connection_that_was_good_for_something_makes_the_next_failure_the_first() {
+        let (mut machine, now) = (machine(), Instant::now());
+        for _ in 0..8 {
+            machine.dial();
+            machine.failed(Failure::Passing, now, 0.5);
+        }
+        through(&mut machine, now);
+        machine.worked();
+        assert_eq!(machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round(), 1.0);
+        assert_eq!(machine.failures(), 1);
     }
 
     #[test]

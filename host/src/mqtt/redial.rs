@@ -257,6 +257,11 @@ impl Redial {
             receive_maximum = established.receive_maximum, failures_before = self.machine.failures(), "online");
     }
 
+    /// The connection in use was good for something: should it end, the next attempt comes as after a first failure.
+    pub fn worked(&mut self) {
+        self.machine.worked();
+    }
+
     /// The stage ends, and its connection with it.
     pub fn left(&mut self) {
         self.machine = Reconnect::new(self.config.backoff);
@@ -266,8 +271,13 @@ impl Redial {
 
     /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
     pub fn lost(&mut self, ended: &Ended) {
+        self.lost_as(ended.kind(), ended);
+    }
+
+    /// The same, where it is to be met otherwise than its kind says.
+    pub fn lost_as(&mut self, failure: Failure, ended: &Ended) {
         let now = Instant::now();
-        let retry = self.machine.failed(ended.kind(), now, fastrand::f64());
+        let retry = self.machine.failed(failure, now, fastrand::f64());
         self.wait = retry.after;
         self.unanswered = if ended.is_unanswered() { (self.unanswered + 1).min(MOST_PATIENCE) } else { 0 };
         self.gauges.failures.inc();
@@ -315,13 +325,13 @@ pub enum Ended {
     /// A stage lost receipts, so the broker must send again.
     #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
     Fault,
-    /// The broker cannot take messages at the moment.
-    #[error("the broker cannot take messages now: {reason}")]
-    Busy {
-        /// The reason code.
-        code: u8,
-        /// Its name, the code in hex and a hint.
-        reason: String,
+    /// Messages were sent, and nothing came back.
+    #[error("the broker did not acknowledge {count} of its messages within {deadline:?}")]
+    Silent {
+        /// How many.
+        count: usize,
+        /// How long they waited.
+        deadline: Duration,
     },
 }
 
@@ -331,7 +341,7 @@ impl Ended {
         match self {
             Self::Link(error) => error.kind(),
             Self::NotAuthorised | Self::Level0Only => Failure::Refused,
-            Self::Fault | Self::Busy { .. } => Failure::Passing,
+            Self::Fault | Self::Silent { .. } => Failure::Passing,
         }
     }
 
@@ -346,15 +356,6 @@ impl Ended {
             Self::Link(Error::Closed { before_connack, .. }) => !before_connack,
             Self::Link(Error::Disconnected { code, .. }) => *code == reason::TAKEN_OVER,
             _ => false,
-        }
-    }
-
-    /// Whether a message that was under way may have been the reason.
-    pub fn may_be_a_message(&self) -> bool {
-        match self {
-            Self::Link(error) => error.is_hang_up(),
-            Self::Busy { code, .. } => reason::may_be_a_message(*code),
-            Self::NotAuthorised | Self::Level0Only | Self::Fault => false,
         }
     }
 }

@@ -122,12 +122,16 @@ pub struct Deadlines {
     pub handshake: Duration,
     /// Until the socket takes what was ready to be written.
     pub write: Duration,
+    /// Until a message that was sent is answered; or twenty times what answers take, if that is longer.
+    pub answer: Duration,
 }
 
 impl Default for Deadlines {
-    /// Bad mobile links show round trips up to 850 ms and bursts of 6 s: 8, 8 and 10 s are above both.
+    /// Bad mobile links show round trips up to 850 ms and bursts of 6 s: 8, 8 and 10 s are above both. An answer is more
+    /// than a round trip: upstream may store the message, and copy it, before it answers.
     fn default() -> Self {
-        Self { dial: Duration::from_secs(8), handshake: Duration::from_secs(8), write: Duration::from_secs(10) }
+        let seconds = Duration::from_secs;
+        Self { dial: seconds(8), handshake: seconds(8), write: seconds(10), answer: seconds(30) }
     }
 }
 

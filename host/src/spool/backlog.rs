@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::chunk::{self, Content, Damage};
-use super::letters::Then;
+use super::letters::{self, Then};
 use super::store::{Store, StoreError};
 use super::{Link, Shared, Slot, describe, locked};
 use crate::clock::Now;
@@ -78,6 +78,12 @@ impl Backlog for Drain {
 
     fn boot(&self) -> u32 {
         self.shared.boot
+    }
+
+    fn has_room_for_refused(&self) -> bool {
+        let (config, on_the_way) = (&self.shared.config, locked(&self.shared.pile).on_the_way());
+        let kept = *locked(&self.shared.letters);
+        letters::has_room_for_refused(&kept, on_the_way, config.dead_letters as u64, config.dead_letter_bytes)
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {

@@ -96,6 +96,19 @@ impl Kept {
     }
 }
 
+/// Letters on their way into the store at which no more are let in: it cannot write, or not as fast.
+const ON_THE_WAY: u64 = 4_096;
+
+/// Whether one more letter of what upstream refused has room beside those in the store and those `on_the_way` there, of
+/// at most `most` letters and `most_bytes`. It takes the place of letters with another reason, up to half of all places,
+/// never that of another refused one.
+pub(super) fn has_room_for_refused(kept: &Kept, on_the_way: (u64, u64), most: u64, most_bytes: u64) -> bool {
+    let (count, bytes) = (kept.total() + on_the_way.0, kept.bytes + on_the_way.1);
+    let has_free_place = count < most && (bytes < most_bytes || count == 0);
+    let refused = kept.counts[reason_number(Reason::Refused)] + on_the_way.0;
+    on_the_way.0 < ON_THE_WAY && (has_free_place || refused * 2 < count)
+}
+
 /// A dead letter as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterRecord {
@@ -186,6 +199,8 @@ pub(super) struct Pile {
     next: u64,
     waiting: VecDeque<Waiting>,
     ram: Share,
+    /// Letters of the commit under way, and their bytes.
+    writing: (usize, usize),
     forgotten: Vec<LetterId>,
     /// Requests to forget, and how many of them are through.
     asked: u64,
@@ -203,7 +218,7 @@ impl Pile {
     /// An empty one of this boot, on this account.
     pub(super) fn new(boot: u32, ram: &Arc<Ram>) -> Self {
         let (waiting, forgotten) = (VecDeque::new(), Vec::new());
-        Self { boot, next: 1, waiting, ram: Share::new(ram), forgotten, asked: 0, done: 0 }
+        Self { boot, next: 1, waiting, ram: Share::new(ram), writing: (0, 0), forgotten, asked: 0, done: 0 }
     }
 
     /// Takes letters out of the store with the next commit; [`Pile::has_forgotten`] the ticket when they are gone.
@@ -268,11 +283,23 @@ impl Pile {
             taken.extend(self.waiting.pop_front());
         }
         self.ram.sub(bytes);
+        self.writing = (taken.len(), bytes);
         taken
+    }
+
+    /// The commit with what was taken is through.
+    pub(super) fn wrote(&mut self) {
+        self.writing = (0, 0);
+    }
+
+    /// Letters that are not in the store yet, and their bytes.
+    pub(super) fn on_the_way(&self) -> (u64, u64) {
+        ((self.waiting.len() + self.writing.0) as u64, (self.ram.bytes() + self.writing.1) as u64)
     }
 
     /// A commit failed: they wait again, in front.
     pub(super) fn give_back(&mut self, taken: Vec<Waiting>) {
+        self.writing = (0, 0);
         for waiting in taken.into_iter().rev() {
             self.ram.add(weight(&waiting.letter));
             self.waiting.push_front(waiting);
@@ -405,6 +432,31 @@ mod tests {
         let plugin = plugin.then(|| PluginRef { name: "filter".into(), digest: "0123456789ab".into() });
         let letter = DeadLetter { message, flow: "climate".into(), plugin, reason, detail, own_topic: true, receipt: None };
         Waiting { id: LetterId { boot: 3, number: 9 }, letter, parked_us: 11, then: Then::Release(None) }
+    }
+
+    #[test]
+    fn refused_letters_never_push_each_other_out() {
+        let mut kept = Kept::default();
+        let mut on_the_way = 0;
+        while has_room_for_refused(&kept, (on_the_way, on_the_way * 100), 1_000, 1 << 20) {
+            on_the_way += 1;
+            if on_the_way == 64 {
+                (0..64).for_each(|_| kept.add(Some(Reason::Refused), 100));
+                on_the_way = 0;
+            }
+        }
+        assert_eq!(kept.total() + on_the_way, 1_000);
+        // Where others have filled the place, they have a half of it, and no more.
+        let mut kept = Kept::default();
+        (0..1_000).for_each(|_| kept.add(Some(Reason::Rejected), 100));
+        while has_room_for_refused(&kept, (0, 0), 1_000, 1 << 20) {
+            kept.remove(Some(Reason::Rejected), 100);
+            kept.add(Some(Reason::Refused), 100);
+        }
+        assert_eq!(kept.counts[reason_number(Reason::Refused)], 500);
+        // A store that cannot write lets no more in; one letter always has room.
+        assert!(!has_room_for_refused(&Kept::default(), (ON_THE_WAY, 0), u64::MAX, u64::MAX));
+        assert!(has_room_for_refused(&Kept::default(), (0, 0), 1, 0));
     }
 
     proptest! {

@@ -51,6 +51,10 @@ impl Backlog for Lane {
         self.backlog.boot()
     }
 
+    fn has_room_for_refused(&self) -> bool {
+        self.backlog.has_room_for_refused()
+    }
+
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
         self.backlog.refuse(queue, stored, detail);
     }

@@ -11,20 +11,20 @@
 //! - Queues share the link by weight, so that none waits behind the backlog of another; the rates of the uplink hold over
 //!   all of them.
 //! - The spool hears only of what upstream has accepted (QoS 0: of what the socket has taken).
-//! - A message that upstream refuses for good goes to the dead letters, and the queue goes on; one that it hangs up on
-//!   again and again does too, once upstream was seen to take another. When upstream is
-//!   only busy, the connection ends and back-off decides when that message is tried again; nothing more goes ahead
-//!   of it, but what was in the window behind it may have been taken (MQTT has no word for "and nothing after").
+//! - Whatever upstream answers, or does not answer, about one message, no other one waits for more than ten seconds
+//!   (`judge`). What it refuses for good, ends connections over, or never answers goes to the dead letters, once it was
+//!   seen to take others; what it refuses for now waits apart, with those of its key behind it. Where it takes nothing,
+//!   nothing is parked, and only probes go out. Nothing is parked that the dead letters have no room for.
 //! - While it is away, or silent with messages under way, its fallback, if it has one, drains its queues in its stead; never
 //!   both at once.
 //! - Where the config asks for QoS 1 or 2 and the broker takes 0 only, nothing is sent, unless that is allowed; then counted.
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
-mod breaker;
-mod caution;
+mod apart;
 mod dress;
 mod fallback;
 mod json;
+mod judge;
 mod lanes;
 mod metrics;
 mod pull;
@@ -35,6 +35,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod window;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -186,7 +187,12 @@ async fn drain(
         uplink.post.leave(Instant::now());
         match served {
             Ok(()) => break,
-            Err(Parting::Lost(ended)) => redial.lost(&ended),
+            Err(Parting::Lost(ended)) => {
+                if uplink.judge.is_worth_it() {
+                    redial.worked();
+                }
+                redial.lost_as(uplink.failure(&ended), &ended);
+            }
             Err(Parting::Broken(error)) => {
                 redial.left();
                 return Err(error);

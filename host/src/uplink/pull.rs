@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle};
 
@@ -20,6 +21,9 @@ const FETCH_BYTES: usize = 256 << 10;
 /// out of order, and that account has to have an end.
 const AHEAD: u64 = 1 << 16;
 
+/// Flights from which on an answer that is missing at the front must not hold what is accepted behind it.
+const SPLIT: usize = 4_096;
+
 /// Low bits of a token: number of the flight. Above them the index of the queue.
 const NUMBER_BITS: u32 = 48;
 
@@ -34,9 +38,13 @@ pub(super) enum Path {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
+    /// Sent, and not answered.
     Waiting,
+    /// To be sent again, apart from the others.
+    Aside,
     Accepted,
-    Refused,
+    /// The spool knows what became of it.
+    Told,
 }
 
 #[derive(Debug)]
@@ -46,6 +54,15 @@ struct Flight {
     fate: Fate,
     /// How many flights share its publish, itself included; 0 for those behind the first.
     together: u32,
+    sent: Sending,
+}
+
+/// When something was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sending {
+    /// Rises with every publish of the uplink, over all its queues.
+    pub(super) number: u64,
+    pub(super) at: Instant,
 }
 
 #[derive(Debug)]
@@ -114,6 +131,10 @@ pub(super) struct Pull {
     /// The disk had nothing where it should have had something, or the other connections are far behind.
     stuck: bool,
     flights: VecDeque<Flight>,
+    /// How many of them lie aside.
+    aside: usize,
+    /// Accepted ones that the spool knows of, and the caller does not.
+    told: u64,
     /// Number of the first flight. Never goes down, so a token of an earlier connection finds nothing.
     first: u64,
 }
@@ -135,6 +156,8 @@ impl Pull {
             reading: None,
             stuck: false,
             flights: VecDeque::new(),
+            aside: 0,
+            told: 0,
             first: 0,
         }
     }
@@ -143,6 +166,7 @@ impl Pull {
     pub(super) fn rewind(&mut self) {
         self.first += self.flights.len() as u64;
         self.flights.clear();
+        self.aside = 0;
         self.ready.clear();
         self.ready_bytes = 0;
         self.from_disk = false;
@@ -152,6 +176,11 @@ impl Pull {
         }
         self.cursor = self.backlog.low(self.queue);
         self.low = self.cursor;
+    }
+
+    /// The first message that was owed when sending last started over.
+    pub(super) fn low(&self) -> Seq {
+        self.low
     }
 
     /// Gets more from RAM, or starts a read from disk if `may_read`.
@@ -233,9 +262,9 @@ impl Pull {
         short && self.reading.is_none() && !self.stuck
     }
 
-    /// Whether the other connections have so much to catch up with that this one has to wait.
+    /// Whether the other connections, or messages that lie aside, have so much to catch up with that this one has to wait.
     fn is_far_ahead(&self) -> bool {
-        if self.part == Part::WHOLE {
+        if self.part == Part::WHOLE && !self.is_split() {
             return false;
         }
         let (low, cursor) = (self.backlog.low(self.queue), self.cursor);
@@ -290,44 +319,132 @@ impl Pull {
         join(index, self.first + self.flights.len() as u64)
     }
 
-    /// The next `count` messages were sent, in one publish.
-    pub(super) fn launch(&mut self, count: usize) {
+    /// The next `count` messages were sent, in one publish; or lie aside.
+    pub(super) fn launch(&mut self, count: usize, sent: Sending, is_aside: bool) {
         let mut together = u32::try_from(count).unwrap_or(u32::MAX);
+        let fate = if is_aside { Fate::Aside } else { Fate::Waiting };
         for (stored, path) in self.ready.drain(..count.min(self.ready.len())) {
             self.ready_bytes -= stored.message.weight();
-            self.flights.push_back(Flight { stored, path, fate: Fate::Waiting, together });
+            self.flights.push_back(Flight { stored, path, fate, together, sent });
+            self.aside += usize::from(is_aside);
             together = 0;
         }
     }
 
-    /// Upstream has the publish of message `number`: tells `seen` the arrival (uptime, microseconds) and the path of each
-    /// message in it, once.
-    pub(super) fn accepted(&mut self, number: u64, mut seen: impl FnMut(u64, Path)) {
-        for flight in self.publish(number) {
+    /// The publish of message `number` waits apart, to be sent again. Whether it was under way.
+    pub(super) fn lay_aside(&mut self, number: u64) -> bool {
+        let count = self.publish(number, Fate::Waiting).map(|flight| flight.fate = Fate::Aside).count();
+        self.aside += count;
+        count > 0
+    }
+
+    /// What lies aside went out again.
+    pub(super) fn relaunch(&mut self, number: u64, sent: Sending) {
+        let again = |flight: &mut Flight| (flight.fate, flight.sent) = (Fate::Waiting, sent);
+        self.aside -= self.publish(number, Fate::Aside).map(again).count();
+    }
+
+    /// Upstream has the publish of message `number`: tells `seen` the arrival (uptime, microseconds), the path and the size
+    /// of each message in it, once.
+    pub(super) fn accepted(&mut self, number: u64, mut seen: impl FnMut(u64, Path, usize)) {
+        for flight in self.publish(number, Fate::Waiting) {
             flight.fate = Fate::Accepted;
-            seen(flight.stored.message.uptime_us, flight.path);
+            seen(flight.stored.message.uptime_us, flight.path, flight.stored.message.weight());
         }
+        if self.is_split() {
+            self.tell(number);
+        }
+    }
+
+    /// Whether the front stays for long: what lies aside, or has no answer, must not hold what was accepted behind it.
+    fn is_split(&self) -> bool {
+        self.aside > 0 || self.flights.len() > SPLIT
+    }
+
+    /// The spool hears of these at once, and they are not kept.
+    fn tell(&mut self, number: u64) {
+        let (mut told, mut runs) = (0, Vec::new());
+        for flight in self.publish(number, Fate::Accepted) {
+            flight.fate = Fate::Told;
+            flight.stored.message = Message::default();
+            runs.push(flight.stored.seq);
+            told += 1;
+        }
+        runs.into_iter().for_each(|seq| self.backlog.accept(self.queue, seq, seq.next()));
+        self.told += told;
     }
 
     /// Upstream refused the publish of message `number` for good: its messages go to the dead letters. Gives their
     /// number, once.
     pub(super) fn refused(&mut self, number: u64, detail: &str) -> u64 {
         let mut parked = Vec::new();
-        for flight in self.publish(number) {
-            flight.fate = Fate::Refused;
-            parked.push(flight.stored.clone());
+        self.lay_aside(number);
+        for flight in self.publish(number, Fate::Aside) {
+            flight.fate = Fate::Told;
+            parked.push(std::mem::take(&mut flight.stored.message));
         }
+        self.aside -= parked.len();
         let count = parked.len();
-        for stored in parked {
+        let start = self.index(number);
+        for (index, message) in parked.into_iter().enumerate() {
             let detail = if count > 1 { format!("{detail} (one of {count} messages in one publish)") } else { detail.to_owned() };
-            self.backlog.refuse(self.queue, stored, detail);
+            let Some(flight) = self.flights.get(start + index) else { continue };
+            self.backlog.refuse(self.queue, Stored { seq: flight.stored.seq, message }, detail);
         }
         count as u64
     }
 
-    /// The first message in flight.
-    pub(super) fn head(&self) -> Option<Seq> {
-        self.flights.front().map(|flight| flight.stored.seq)
+    /// The time of what lies aside is over: it is given up.
+    pub(super) fn expire_aside(&mut self, number: u64) {
+        let mut over = Vec::new();
+        for flight in self.publish(number, Fate::Aside) {
+            flight.fate = Fate::Told;
+            over.push(flight.stored.clone());
+        }
+        self.aside -= over.len();
+        self.backlog.expire(self.queue, &over);
+    }
+
+    /// Whether the disk is being read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// The first publish that waits for an answer: its number, and when it was sent.
+    pub(super) fn head(&self) -> Option<(u64, Sending)> {
+        let mut flights = (self.first..).zip(&self.flights);
+        flights.find(|(_, flight)| flight.fate == Fate::Waiting).map(|(number, flight)| (number, flight.sent))
+    }
+
+    /// The publishes that were sent before `at` and wait for an answer.
+    pub(super) fn unanswered(&self, at: Instant) -> Vec<u64> {
+        let flights = (self.first..).zip(&self.flights);
+        let is_late = |flight: &Flight| flight.fate == Fate::Waiting && flight.together > 0 && flight.sent.at <= at;
+        flights.filter(|(_, flight)| is_late(flight)).map(|(number, _)| number).collect()
+    }
+
+    /// When the publish of message `number` was sent.
+    pub(super) fn sent(&self, number: u64) -> Option<Instant> {
+        self.flights.get(self.index(number)).map(|flight| flight.sent.at)
+    }
+
+    /// The message of a flight.
+    pub(super) fn message(&self, number: u64) -> Option<&Stored> {
+        self.flights.get(self.index(number)).map(|flight| &flight.stored)
+    }
+
+    /// The messages that lie aside and go out in one publish.
+    pub(super) fn aside(&self, number: u64) -> impl Iterator<Item = &Stored> {
+        let start = self.index(number);
+        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
+        let flights = self.flights.iter().skip(start).take(together);
+        flights.filter(|flight| flight.fate == Fate::Aside).map(|flight| &flight.stored)
+    }
+
+    /// The number of the flight of this message.
+    pub(super) fn number(&self, seq: Seq) -> Option<u64> {
+        let index = self.flights.binary_search_by_key(&seq, |flight| flight.stored.seq).ok()?;
+        Some(self.first + index as u64)
     }
 
     /// The numbers of all that wait: with QoS 0 they are accepted as soon as the socket has taken them.
@@ -335,22 +452,25 @@ impl Pull {
         self.first..self.first + self.flights.len() as u64
     }
 
-    /// The flights that went out in one publish and still wait; none when that is over.
-    fn publish(&mut self, number: u64) -> impl Iterator<Item = &mut Flight> {
-        let start = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX);
+    fn index(&self, number: u64) -> usize {
+        number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// The flights of one publish that still wait, or lie aside; none when that is over.
+    fn publish(&mut self, number: u64, fate: Fate) -> impl Iterator<Item = &mut Flight> {
+        let start = self.index(number);
         let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
-        let flights = self.flights.iter_mut().skip(start).take(together);
-        flights.filter(|flight| flight.fate == Fate::Waiting)
+        self.flights.iter_mut().skip(start).take(together).filter(move |flight| flight.fate == fate)
     }
 
     /// Tells the spool of the accepted front, in runs without a gap: what was refused lies between two runs and is
     /// the spool's, until its letter is committed. Gives the number of accepted messages.
     pub(super) fn advance(&mut self) -> u64 {
-        let mut accepted = 0;
+        let mut accepted = std::mem::take(&mut self.told);
         let mut run: Option<(Seq, Seq)> = None;
-        while let Some(flight) = self.flights.pop_front_if(|flight| flight.fate != Fate::Waiting) {
+        while let Some(flight) = self.flights.pop_front_if(|flight| matches!(flight.fate, Fate::Accepted | Fate::Told)) {
             self.first += 1;
-            if flight.fate == Fate::Refused {
+            if flight.fate == Fate::Told {
                 continue;
             }
             accepted += 1;
@@ -370,14 +490,17 @@ impl Pull {
         accepted
     }
 
-    /// Messages sent and neither accepted nor refused, or behind such a one.
+    /// Messages sent and neither accepted nor refused, or behind such a one; without those that lie aside.
     pub(super) fn in_flight(&self) -> usize {
-        self.flights.len()
+        if !self.is_split() {
+            return self.flights.len();
+        }
+        self.flights.iter().filter(|flight| flight.fate == Fate::Waiting).count()
     }
 
     /// Whether nothing of RAM is under way: what is on disk, read or not, is safe there.
     pub(super) fn is_drained(&self) -> bool {
-        self.flights.is_empty() && (self.ready.is_empty() || self.is_at_the_disks())
+        self.in_flight() == 0 && (self.ready.is_empty() || self.is_at_the_disks())
     }
 
     fn is_at_the_disks(&self) -> bool {

@@ -1,14 +1,14 @@
-//! What goes out next: whose turn it is, how fast, and what is held back while upstream is not trusted.
+//! What goes out next: whose turn it is, how fast, and what is held back.
 
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::caution::Step;
 use super::dress::Packet;
-use super::pull::Pull;
+use super::judge::Step;
+use super::pull::{Pull, Sending};
 use super::serve::Uplink;
 use crate::clock::Now;
-use crate::message::{Life, Marks, Qos, Stored, with_expiry};
+use crate::message::{Life, Marks, Qos, with_expiry};
 use crate::mqtt::{Causes, Connection, Publish, Stop, Unsendable};
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
@@ -20,31 +20,34 @@ const PACKET_OVERHEAD: usize = 16;
 /// What a message costs its queue's share beside its bytes: the acknowledgement, and its place in the window.
 const MESSAGE_COST: usize = 48;
 
-/// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
-pub(super) const COMPARISON: u64 = u64::MAX;
-
 /// Why nothing more was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stand {
-    /// There is nothing to send.
-    Dry,
+    /// There is nothing to send; at this time something that waits apart is due.
+    Dry(Option<Instant>),
     /// An answer of upstream has to come first.
     Full,
-    /// The rate, or the breaker, allows the next one then.
+    /// The next one may go then.
     Until(Instant),
 }
 
 /// What became of one publish.
-enum Sent {
-    /// It went out, or to the dead letters: messages and bytes of it.
+pub(super) enum Sent {
+    /// It went out: messages and bytes of it.
     Out(usize, usize),
+    /// It waits apart.
+    Aside,
     /// The window is full.
     Later,
 }
 
 impl Uplink {
     pub(super) fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES && (self.levels.contains(&Qos::AtMostOnce) || connection.room() > 0)
+        connection.unsent() < UNSENT_BYTES && (self.levels.contains(&Qos::AtMostOnce) || self.has_window(connection))
+    }
+
+    fn has_window(&self, connection: &Connection) -> bool {
+        connection.room() > 0 && self.under_way < self.window.size()
     }
 
     /// Whether something of QoS 0 is under way: it has no acknowledgement, and counts as accepted when the socket has
@@ -66,16 +69,22 @@ impl Uplink {
             if let Some(stand) = self.held_back(now) {
                 return stand;
             }
-            let next = match self.caution.step() {
-                Step::Free => next_turn(self, mode, time, connection.room() > 0),
-                step => match self.careful(step, connection, mode, time) {
-                    Ok(queue) => Some(queue),
-                    Err(stand) => return stand,
+            let (sent, queue) = match self.judge.step(now, self.under_way) {
+                Step::Free => match next_turn(self, mode, time, self.has_window(connection)) {
+                    Some(queue) => (self.send(queue, connection, now, time), queue),
+                    None => match self.judge.idle(now, self.under_way) {
+                        Step::Free | Step::Seek(_) => return Stand::Dry(None),
+                        Step::Wait(at) => return Stand::Dry(at),
+                        step => self.apart(step, connection, now, time),
+                    },
                 },
+                Step::Wait(None) => return Stand::Full,
+                Step::Wait(Some(at)) => return Stand::Until(at),
+                step => self.apart(step, connection, now, time),
             };
-            let Some(queue) = next else { return Stand::Dry };
-            match self.send(queue, connection, time) {
+            match sent {
                 Sent::Later => return Stand::Full,
+                Sent::Aside => {}
                 Sent::Out(messages, bytes) => {
                     self.turns.charge(queue, bytes + messages * MESSAGE_COST);
                     if let Some(throttle) = &self.throttle {
@@ -86,11 +95,8 @@ impl Uplink {
         }
     }
 
-    /// Whether the breaker or the rate forbid to send now.
+    /// Whether the rate forbids to send now.
     fn held_back(&self, now: Instant) -> Option<Stand> {
-        if self.breaker.is_open() && !self.breaker.lets(self.in_flight(), now) {
-            return Some(self.breaker.next().filter(|next| *next > now).map_or(Stand::Full, Stand::Until));
-        }
         let wait = self.throttle.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).wait(now);
         (!wait.is_zero()).then(|| Stand::Until(now + wait))
     }
@@ -99,57 +105,20 @@ impl Uplink {
         self.pulls.iter().map(Pull::in_flight).sum()
     }
 
-    /// While a message is suspected: the queue whose head goes out next, if one may.
-    fn careful(&mut self, step: Step, connection: &mut Connection, mode: Stop, time: Now) -> Result<usize, Stand> {
-        let (Step::Alone(accused) | Step::Other { accused, .. }) = step else { return Err(Stand::Full) };
-        if self.in_flight() > 0 {
-            return Err(Stand::Full);
-        }
-        for pull in &mut self.pulls {
-            pull.next(mode == Stop::Run, time);
-        }
-        if self.pulls[accused].ready().next().is_none() {
-            // It may still be on its way from the disk, and until it is here nothing else is compared with it.
-            return Err(Stand::Dry);
-        }
-        if let Step::Other { any, .. } = step
-            && let Some((queue, other)) = self.other(accused, any)
-            && let Some(packet) = self.dress.packet(queue, std::iter::once(&other))
-        {
-            let publish = Publish { retain: false, ..self.publish(queue, packet) };
-            if connection.publish(&publish, COMPARISON).is_ok() {
-                self.caution.asked();
-                return Err(Stand::Full);
-            }
-        }
-        Ok(accused)
-    }
-
-    /// A message to compare the accused with: of another queue, or of another key, or of any if that is all there is.
-    /// It is sent beside the account, so it comes a second time in its turn; what expires is a command, as a rule, and
-    /// must not.
-    fn other(&self, accused: usize, any: bool) -> Option<(usize, Stored)> {
-        let mut elsewhere = self.pulls.iter().enumerate().filter(|(index, _)| *index != accused);
-        if let Some((index, stored)) =
-            elsewhere.find_map(|(index, pull)| Some((index, pull.ready().find(|stored| !stored.message.expires())?)))
-        {
-            return Some((index, stored.clone()));
-        }
-        let mut own = self.pulls[accused].ready();
-        let head = own.next()?;
-        let mut lasting = own.filter(|stored| !stored.message.expires());
-        let other = lasting.find(|stored| any || stored.message.key() != head.message.key())?;
-        Some((accused, other.clone()))
-    }
-
-    fn publish(&self, queue: usize, packet: Packet) -> Publish {
+    pub(super) fn publish(&self, queue: usize, packet: Packet) -> Publish {
         let Packet { topic, payload, headers, marks, .. } = packet;
         let retain = self.retain_available && marks.has(Marks::RETAIN);
         Publish { topic, payload, headers, qos: self.levels[queue], retain, ..Publish::default() }
     }
 
-    /// Sends the next publish of a queue that has one.
-    fn send(&mut self, index: usize, connection: &mut Connection, time: Now) -> Sent {
+    /// The next publish is out, or is laid aside, now.
+    pub(super) fn sending(&mut self, now: Instant) -> Sending {
+        self.sent += 1;
+        Sending { number: self.sent, at: now }
+    }
+
+    /// Sends the next publish of a queue that has one, or lays it aside.
+    fn send(&mut self, index: usize, connection: &mut Connection, now: Instant, time: Now) -> Sent {
         let pull = &self.pulls[index];
         // Not over: that was looked at when its turn came.
         let Some((_, life)) = pull.front(time) else { return Sent::Later };
@@ -157,22 +126,48 @@ impl Uplink {
         if let Life::Left { seconds, is_less: true } = life {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
-        let (token, count) = (pull.token(index), packet.count);
-        let bytes = packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
-        let sent = if bytes > self.max_packet_bytes {
-            let limit = self.max_packet_bytes;
-            Err(format!("packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)"))
-        } else {
-            match connection.publish(&self.publish(index, packet), token) {
-                Err(Unsendable::WindowFull) => return Sent::Later,
-                sent => sent.map_err(|problem| Causes(&problem).to_string()),
-            }
-        };
-        self.pulls[index].launch(count);
-        if let Err(detail) = sent {
-            self.refuse(token, &detail);
+        let (token, count, is_answered) = (pull.token(index), packet.count, self.levels[index] != Qos::AtMostOnce);
+        if is_answered && self.lays_aside(index, count, now) {
+            return Sent::Aside;
         }
-        Sent::Out(count, bytes)
+        let sent = self.put(index, packet, token, connection);
+        if matches!(sent, Err(None)) {
+            return Sent::Later;
+        }
+        let sending = self.sending(now);
+        self.pulls[index].launch(count, sending, false);
+        self.under_way += usize::from(is_answered);
+        match sent {
+            Err(detail) => {
+                self.lay_aside(token, true, detail.unwrap_or_default(), now);
+                Sent::Aside
+            }
+            Ok(bytes) => {
+                self.judge.sent(None, now);
+                Sent::Out(count, bytes)
+            }
+        }
+    }
+
+    /// Gives a publish to the connection, and says how many bytes it has. An error without words says that the window is
+    /// full, one with them why it can never be sent.
+    pub(super) fn put(
+        &self,
+        index: usize,
+        packet: Packet,
+        token: u64,
+        connection: &mut Connection,
+    ) -> Result<usize, Option<String>> {
+        let bytes = packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
+        if bytes > self.max_packet_bytes {
+            let limit = self.max_packet_bytes;
+            return Err(Some(format!("packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)")));
+        }
+        match connection.publish(&self.publish(index, packet), token) {
+            Err(Unsendable::WindowFull) => Err(None),
+            Err(problem) => Err(Some(Causes(&problem).to_string())),
+            Ok(()) => Ok(bytes),
+        }
     }
 }
 

@@ -9,25 +9,32 @@ use prometheus::IntCounter;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinError;
 
-use super::breaker::Breaker;
-use super::caution::Caution;
-use super::dress::{Dress, IdForm};
+use super::apart::COMPARISON;
+use super::dress::{Dress, IdForm, Pack};
 use super::fallback::Post;
+use super::judge::Judge;
 use super::metrics::{Meters, level};
-use super::pull::{Part, Path, Pull, Way, join, split};
+use super::pull::{Part, Path, Pull, Way, split};
 use super::rate::Throttle;
-use super::send::{COMPARISON, Stand};
+use super::send::Stand;
 use super::turns::Turns;
+use super::window::Window;
 use super::{Config, Drain, Error, Form, Shared};
 use crate::clock::Now;
-use crate::message::{Backlog, Qos};
-use crate::mqtt::{Causes, Connection, Ended, Established, Event, Protocol, Stop};
+use crate::message::{Backlog, Qos, Stored};
+use crate::mqtt::{Connection, Ended, Error as LinkError, Established, Event, Failure, Protocol, Stop};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;
 
 /// Pause before the disk is asked again for what it did not have.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// How often a message that upstream has accepted is kept to be compared with.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+
+/// An answer may take so many times what it takes usually.
+const USUAL: u32 = 20;
 
 /// Why a connection is no longer used.
 pub(super) enum Parting {
@@ -52,32 +59,47 @@ pub(super) struct Uplink {
     pub(super) turns: Turns,
     pub(super) throttle: Option<Arc<Mutex<Throttle>>>,
     pub(super) dress: Dress,
-    pub(super) caution: Caution,
-    pub(super) breaker: Breaker,
+    pub(super) judge: Judge,
+    pub(super) window: Window,
+    /// Publishes of level 1 and 2 without an answer.
+    pub(super) under_way: usize,
+    /// Number of the last publish.
+    pub(super) sent: u64,
+    /// One that upstream has accepted, and when that was.
+    pub(super) sample: Option<(usize, Stored, Instant)>,
+    /// The largest message that upstream has accepted, bytes.
+    largest: usize,
+    /// What an answer takes, about.
+    usual: Duration,
+    answer: Duration,
     forwarded: Vec<IntCounter>,
-    meters: Meters,
+    pub(super) meters: Meters,
     /// The level of each way, as configured.
     pub(super) wanted: Vec<Qos>,
     /// A broker that takes nothing above level 0 gets that.
     pub(super) allows_level_0: bool,
     pub(super) post: Post,
     form: Form,
+    pub(super) is_packing: bool,
     pub(super) max_packet_bytes: usize,
-    window: u16,
+    inflight: u16,
     connections: u16,
     /// The same, as the connection in use allows.
     pub(super) levels: Vec<Qos>,
     pub(super) retain_available: bool,
-    said: Said,
+    pub(super) said: Said,
 }
 
 /// What was said in the log and need not be said again: the window once, a refusal once a connection.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     window: bool,
     limits: bool,
-    refusal: bool,
-    breaker: bool,
+    pub(super) refusal: bool,
+    pub(super) hold: bool,
+    pub(super) crowd: bool,
+    /// Upstream announces a limit below what it took before.
+    pub(super) is_narrow: bool,
 }
 
 impl Uplink {
@@ -95,8 +117,14 @@ impl Uplink {
                 config.form,
                 ways().map(|(drain, way, _)| (format!("{}/{}/", config.owner, drain.class), way == Way::Replay)).collect(),
             ),
-            caution: Caution::new(ways().count()),
-            breaker: Breaker::default(),
+            judge: Judge::new(Instant::now()),
+            window: Window::new(),
+            under_way: 0,
+            sent: 0,
+            sample: None,
+            largest: 0,
+            usual: Duration::ZERO,
+            answer: config.mqtt.deadlines.answer,
             forwarded: ways().map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class)).collect(),
             backlog,
             meters: metrics.of(&config.name),
@@ -105,8 +133,9 @@ impl Uplink {
             allows_level_0: config.allows_level_0,
             post: Post::new(shared.duty.clone()),
             form: config.form,
+            is_packing: config.form.pack != Pack::Raw,
             max_packet_bytes: usize::try_from(config.max_packet_bytes).unwrap_or(usize::MAX),
-            window: config.mqtt.inflight,
+            inflight: config.mqtt.inflight,
             connections: config.connections,
             retain_available: true,
             said: Said::default(),
@@ -123,13 +152,12 @@ impl Uplink {
     ) -> Result<(), Parting> {
         self.begin(established);
         if shaky {
-            self.breaker.trip();
-            self.show_breaker();
+            self.window.shut();
         }
         let ended = self.exchange(&mut connection, stop).await;
         self.backlog.link(false);
         if let Err(Parting::Lost(ended)) = &ended {
-            self.suspect(ended);
+            self.ended(ended);
         }
         self.release();
         if !matches!(ended, Ok(Stop::Now) | Err(Parting::Lost(Ended::Link(_)))) {
@@ -146,18 +174,24 @@ impl Uplink {
     }
 
     fn begin(&mut self, established: &Established) {
-        let Established { receive_maximum, retain_available, maximum_qos, .. } = *established;
+        let Established { receive_maximum, retain_available, maximum_qos, maximum_packet_bytes, .. } = *established;
         self.retain_available = retain_available;
         self.levels = self.wanted.iter().map(|level| maximum_qos.min(*level)).collect();
         self.said.refusal = false;
-        let window = self.window.min(receive_maximum);
+        let window = self.inflight.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
-        if receive_maximum < self.window && !std::mem::replace(&mut self.said.window, true) {
+        let is_old = established.protocol == Protocol::V311;
+        self.window.begin(usize::from(window), !(is_old && self.levels.contains(&Qos::ExactlyOnce)));
+        self.said.is_narrow = (maximum_packet_bytes as usize) < self.largest;
+        if self.said.is_narrow {
+            tracing::error!(uplink = %self.name, limit = maximum_packet_bytes, went_through = self.largest,
+                "upstream announces that it takes no packet over its limit, and took larger ones before: those it takes no more are refused; raise its limit again");
+        }
+        if receive_maximum < self.inflight && !std::mem::replace(&mut self.said.window, true) {
             let rate = (f64::from(receive_maximum) * f64::from(self.connections) / ROUND_TRIP_SECONDS).round();
-            tracing::warn!(uplink = %self.name, receive_maximum, configured = self.window, connections = self.connections,
+            tracing::warn!(uplink = %self.name, receive_maximum, configured = self.inflight, connections = self.connections,
                 "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most; raise its limit, or `connections`");
         }
-        let is_old = established.protocol == Protocol::V311;
         let lost_ids = is_old && self.form.id == IdForm::Property;
         let lost_marks = is_old && self.dress.marks_by_property();
         let does_less = self.levels != self.wanted || !retain_available || lost_ids || lost_marks;
@@ -165,26 +199,25 @@ impl Uplink {
             tracing::warn!(uplink = %self.name, maximum_qos = maximum_qos as u8, retain_available, without_ids = lost_ids, without_replay_marks = lost_marks,
                 "the broker does less than configured: messages go out with what it can do");
         }
-        for pull in &mut self.pulls {
-            pull.rewind();
-        }
-        self.caution.begin();
+        self.start_over();
+        self.show();
         self.backlog.link(true);
     }
 
-    /// A message may be what upstream hung up on: one that was convicted goes to the dead letters.
-    fn suspect(&mut self, ended: &Ended) {
-        if matches!(ended, Ended::Busy { .. }) {
-            self.breaker.failed();
-            self.show_breaker();
+    /// Sending begins at the first message owed.
+    pub(super) fn start_over(&mut self) {
+        self.pulls.iter_mut().for_each(Pull::rewind);
+        self.under_way = 0;
+        let pulls = &self.pulls;
+        self.judge.begin(Instant::now(), |(index, seq)| pulls.get(index).is_none_or(|pull| seq < pull.low()));
+    }
+
+    /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.
+    pub(super) fn failure(&self, ended: &Ended) -> Failure {
+        match ended {
+            Ended::Link(LinkError::Disconnected { .. }) if self.judge.has_sent() => Failure::Passing,
+            ended => ended.kind(),
         }
-        if !ended.may_be_a_message() {
-            return;
-        }
-        let Some(guilty) = self.caution.hung_up(self.pulls.iter().map(Pull::head)) else { return };
-        let number = self.pulls[guilty].waiting().start;
-        self.refuse(join(guilty, number), &format!("upstream hangs up on it, and takes others: {}", Causes(ended)));
-        self.pulls[guilty].advance();
     }
 
     /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
@@ -200,22 +233,27 @@ impl Uplink {
             self.retry_disk(&mut retry_at);
             // Before the fetch: what is appended after it rings.
             let rung = ready.notified();
+            self.park();
             let stand = self.fill(connection, mode);
             self.forward();
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }
-            let silent_at = self.silent_at(connection);
-            if mode == Stop::Run && silent_at.is_some_and(|at| at <= Instant::now()) {
+            let overdue = self.overdue_at();
+            if overdue.is_some_and(|at| at <= Instant::now()) {
+                return Err(Parting::Lost(self.unanswered()));
+            }
+            let silent_at = self.silent_at(connection).filter(|_| mode == Stop::Run);
+            if silent_at.is_some_and(|at| at <= Instant::now()) {
                 self.stand_by(connection, stop).await?;
                 continue;
             }
-            let (open, until) = match stand {
-                Stand::Dry => (self.has_room(connection), None),
+            let (open, due) = match stand {
+                Stand::Dry(at) => (self.has_room(connection), at),
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [until, retry_at, silent_at.filter(|_| mode == Stop::Run)].into_iter().flatten().min();
+            let wake_at = [retry_at, due, overdue, silent_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -253,19 +291,14 @@ impl Uplink {
         if events.is_empty() && !self.has_sent_level_0() {
             return Ok(());
         }
-        let now = Now::read();
-        let mut busy = None;
+        let (now, instant) = (Now::read(), Instant::now());
+        self.note_answer(&events[..], instant);
         for event in events.drain(..) {
             match event {
-                Event::Accepted { token: COMPARISON } | Event::Refused { token: COMPARISON, permanent: true, .. } => {
-                    self.caution.passed();
-                }
-                Event::Accepted { token } => self.accept(token, now),
-                Event::Refused { token, reason, permanent: true, .. } => {
-                    self.refuse(token, &reason);
-                    self.breaker.refused(Instant::now());
-                }
-                Event::Refused { code, reason, permanent: false, .. } => busy = Some(Ended::Busy { code, reason }),
+                Event::Accepted { token: COMPARISON } => self.judge.compared(true, instant),
+                Event::Refused { token: COMPARISON, .. } => self.judge.compared(false, instant),
+                Event::Accepted { token } => self.accept(token, now, instant),
+                Event::Refused { token, reason, permanent, .. } => self.lay_aside(token, permanent, reason, instant),
                 Event::Publish { .. }
                 | Event::Oversize { .. }
                 | Event::Unfit { .. }
@@ -283,50 +316,57 @@ impl Uplink {
                     self.meters.unacknowledged.inc_by(sent.end - sent.start);
                 }
                 for number in sent {
-                    self.accept(join(index, number), now);
+                    self.arrived(index, number, now);
                 }
             }
         }
+        self.park();
         self.forward();
-        self.show_breaker();
-        busy.map_or(Ok(()), Err)
+        self.show();
+        Ok(())
     }
 
-    fn accept(&mut self, token: u64, now: Now) {
+    fn accept(&mut self, token: u64, now: Now, instant: Instant) {
         let (index, number) = split(token);
+        let Some(stored) = self.pulls.get(index).and_then(|pull| pull.message(number)) else { return };
+        let place = (index, stored.seq);
+        if self.sample.as_ref().is_none_or(|(.., at)| *at + SAMPLE_EVERY <= instant) && !stored.message.expires() {
+            self.sample = Some((index, stored.clone(), instant));
+        }
+        self.window.accepted(self.under_way);
+        self.under_way = self.under_way.saturating_sub(1);
+        self.arrived(index, number, now);
+        self.judge.accepted(place);
+    }
+
+    fn arrived(&mut self, index: usize, number: u64, now: Now) {
         let Some(pull) = self.pulls.get_mut(index) else { return };
-        let meters = &self.meters;
-        pull.accepted(number, |arrived_us, path| {
+        let (meters, largest) = (&self.meters, &mut self.largest);
+        pull.accepted(number, |arrived_us, path, bytes| {
+            *largest = bytes.max(*largest);
             // After a start of the machine the monotonic clock began anew: such a message says nothing.
             let Some(time) = now.uptime_us.checked_sub(arrived_us) else { return };
             let histogram = if path == Path::Online { &meters.online } else { &meters.backlog };
             histogram.observe(Duration::from_micros(time).as_secs_f64());
         });
-        self.breaker.accepted();
-        self.caution.answered(index);
     }
 
-    pub(super) fn refuse(&mut self, token: u64, detail: &str) {
-        let (index, number) = split(token);
-        if !self.said.refusal {
-            self.said.refusal = true;
-            tracing::warn!(uplink = %self.name, detail, "upstream refused a message: parked (the next ones are only counted)");
-        }
-        let Some(pull) = self.pulls.get_mut(index) else { return };
-        self.meters.refused.inc_by(pull.refused(number, detail));
-        self.caution.answered(index);
+    /// How long the first answer of a turn took.
+    fn note_answer(&mut self, events: &[Event], now: Instant) {
+        let token = events.iter().find_map(|event| if let Event::Accepted { token } = event { Some(*token) } else { None });
+        let Some((index, number)) = token.map(split) else { return };
+        let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else { return };
+        self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
     }
 
-    /// Says once that the breaker opened, and that it closed again.
-    fn show_breaker(&mut self) {
-        self.meters.alarm.set(i64::from(self.breaker.is_alarming()));
-        let open = self.breaker.is_open();
-        match (std::mem::replace(&mut self.said.breaker, open), open) {
-            (false, true) => tracing::error!(uplink = %self.name,
-                "upstream fails too often or takes too little of what it is sent: messages go out one at a time until three are accepted"),
-            (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
-            _ => {}
-        }
+    /// When the oldest answer that is missing is overdue.
+    fn overdue_at(&self) -> Option<Instant> {
+        self.oldest().map(|(.., sent)| sent.at + self.patience())
+    }
+
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.answer.max(self.usual * USUAL)
     }
 
     /// Tells the spool and the metrics what is done.

@@ -44,7 +44,7 @@ impl Uplink {
         }
         self.post.take().await;
         tracing::info!(uplink = %self.name, "upstream is heard again: it has its queues back");
-        self.caution.begin();
+        self.start_over();
         self.backlog.link(true);
         Ok(())
     }

@@ -33,13 +33,15 @@ struct Queue {
 struct List {
     queues: Mutex<Vec<Queue>>,
     link: Mutex<Vec<bool>>,
+    /// How many more letters there is room for.
+    room: std::sync::atomic::AtomicUsize,
     ready: Arc<Notify>,
     changed: Notify,
 }
 
 impl List {
     fn new(queues: usize) -> Arc<Self> {
-        let list = Self::default();
+        let list = Self { room: usize::MAX.into(), ..Self::default() };
         list.queues.lock().unwrap().resize_with(queues, Queue::default);
         Arc::new(list)
     }
@@ -129,6 +131,10 @@ impl Backlog for List {
 
     fn boot(&self) -> u32 {
         BOOT
+    }
+
+    fn has_room_for_refused(&self) -> bool {
+        self.room.load(std::sync::atomic::Ordering::Relaxed) > 0
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
@@ -266,13 +272,12 @@ async fn the_window_holds_and_after_a_loss_sending_starts_over_at_the_first_unac
     assert_eq!(next(&mut client, 1).await.1, [3]);
     client.answer(ids[2], 0).await;
     drop(client);
+    // The first one without an answer goes alone: it may be what ended the connection.
     let mut client = bench.broker.greet(false).await;
-    for expected in [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8]] {
-        let (ids, payloads) = next(&mut client, expected.len()).await;
-        assert_eq!(payloads, expected);
-        for id in ids {
-            client.answer(id, 0).await;
-        }
+    for expected in 1..9 {
+        let (ids, payloads) = next(&mut client, 1).await;
+        assert_eq!(payloads, [expected]);
+        client.answer(ids[0], 0).await;
     }
     bench.list.settled(0).await;
     assert_eq!(*bench.list.link.lock().unwrap(), [false, true, false, true]);
@@ -335,21 +340,22 @@ async fn what_has_expired_is_given_up_and_the_rest_goes_on_with_what_is_left_of_
 }
 
 #[tokio::test]
-async fn a_busy_upstream_gets_the_same_message_again_after_a_reconnect() {
-    let list = List::new(1);
+async fn what_upstream_is_too_busy_for_is_sent_again_and_others_go_on() {
+    let list = List::new(2);
     list.owe(0, 0..2);
+    list.owe(1, 100..104);
     let bench = bench(list, Qos::AtLeastOnce, 1).await;
     let mut client = bench.broker.greet(false).await;
-    let (ids, _) = next(&mut client, 1).await;
-    client.answer(ids[0], 0x97).await;
-    assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
-    drop(client);
-    let mut client = bench.broker.greet(false).await;
-    for expected in 0..2 {
-        let (ids, payloads) = next(&mut client, 1).await;
-        assert_eq!(payloads, [expected]);
-        client.answer(ids[0], 0).await;
+    let mut seen = Vec::new();
+    while seen.len() < 7 {
+        let (id, _, payload) = client.published().await;
+        let is_first = payload == [0] && !seen.contains(&0);
+        seen.push(payload[0]);
+        client.answer(id, if is_first { 0x97 } else { 0 }).await;
     }
+    // All over one connection; what lies behind it with its key stayed behind.
+    seen.retain(|payload| *payload < 100);
+    assert_eq!(seen, [0, 0, 1]);
     bench.list.settled(0).await;
     assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
     bench.leave().await;
@@ -471,7 +477,7 @@ async fn a_message_that_upstream_hangs_up_on_is_parked_and_the_rest_goes_on() {
     }
     let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.clone();
     assert_eq!(refused.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1]);
-    assert!(refused[0].1.contains("hangs up"), "{refused:?}");
+    assert!(refused[0].1.contains("ends the connection over it"), "{refused:?}");
     assert!(connections <= 9, "it took {connections} connections");
     let firsts: Vec<_> = [0, 2, 3, 100].map(|wanted| seen.iter().filter(|payload| **payload == wanted).count()).into();
     assert!(firsts.iter().all(|count| (1..=2).contains(count)), "{seen:?}");
@@ -542,32 +548,126 @@ async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn where_everything_is_refused_only_probes_go_on() {
+async fn where_everything_is_refused_nothing_is_parked_and_only_probes_go_on() {
     let list = List::new(1);
     list.owe(0, 0..200);
     let bench = bench(list, Qos::AtLeastOnce, 10).await;
     let mut client = bench.broker.greet(false).await;
-    for _ in 0..40 {
-        let (id, _, _) = client.published().await;
-        client.answer(id, 0x87).await;
+    let mut count = 0;
+    while bench.gauge("tidegate_uplink_alarm") < 1.0 {
+        tokio::select! {
+            (id, _, _) = client.published() => {
+                count += 1;
+                client.answer(id, 0x87).await;
+            }
+            () = tokio::task::yield_now() => {}
+        }
     }
-    // Those that were under way when it opened, and then one a second: far fewer than are owed.
-    let waiting = async {
+    assert!(count < 40, "{count} messages went out before it was noticed");
+    assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
+    // Put right: all of them arrive.
+    loop {
+        tokio::select! {
+            (id, _, _) = client.published() => client.answer(id, 0).await,
+            () = bench.list.settled(0) => break,
+        }
+    }
+    assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_beyond_the_room_of_the_dead_letters_stays_in_its_queue() {
+    let list = List::new(1);
+    list.owe(0, 0..100);
+    list.room.store(0, std::sync::atomic::Ordering::Relaxed);
+    let bench = bench(list, Qos::AtLeastOnce, 10).await;
+    let mut client = bench.broker.greet(false).await;
+    let is_refused = |payload: &[u8]| !payload[0].is_multiple_of(5);
+    for _ in 0..100 {
+        let (id, _, payload) = client.published().await;
+        client.answer(id, if is_refused(&payload) { 0x87 } else { 0 }).await;
+    }
+    while bench.gauge("tidegate_uplink_alarm") < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
+    bench.list.room.store(usize::MAX, std::sync::atomic::Ordering::Relaxed);
+    loop {
+        tokio::select! {
+            (id, _, payload) = client.published() => client.answer(id, if is_refused(&payload) { 0x87 } else { 0 }).await,
+            () = bench.list.settled(0) => break,
+        }
+    }
+    assert_eq!(bench.list.queues.lock().unwrap()[0].refused.len(), 80);
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_hang_ups_with_its_topic() {
+    let list = List::new(1);
+    list.owe(0, 0..30);
+    for (number, message) in (0..).zip(&mut list.queues.lock().unwrap()[0].messages) {
+        message.id = MessageId { boot: BOOT, seq: if number % 10 == 3 { MessageId::OWN + number } else { number } };
+        message.topic = Bytes::from(if number % 10 == 3 { "gaps" } else { "data" });
+        message.key = Span { offset: 0, len: 4 };
+    }
+    let bench = bench(list, Qos::AtLeastOnce, 10).await;
+    let (mut hang_ups, mut is_first) = (0, true);
+    'connections: loop {
+        let mut client = bench.broker.greet(false).await;
         loop {
-            let (id, _, _) = client.published().await;
-            client.answer(id, 0x87).await;
+            tokio::select! {
+                (id, topic, _) = client.published() => {
+                    if topic == "gaps" {
+                        assert!(!is_first, "a record of ours went before any data");
+                        hang_ups += 1;
+                        is_first = true;
+                        continue 'connections;
+                    }
+                    is_first = false;
+                    client.answer(id, 0).await;
+                }
+                () = bench.list.settled(0) => break 'connections,
+            }
         }
-    };
-    let alarm = async {
-        while bench.gauge("tidegate_uplink_alarm") < 1.0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        () = waiting => {}
-        () = alarm => {}
     }
-    assert!(bench.list.queues.lock().unwrap()[0].refused.len() < 60);
+    assert_eq!(hang_ups, 2);
+    let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(refused, [3, 13, 23]);
+    bench.leave().await;
+}
+
+#[tokio::test]
+async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
+    let list = List::new(1);
+    list.owe(0, 0..20);
+    let deadline = |config: &mut Config| config.mqtt.deadlines.answer = std::time::Duration::from_millis(300);
+    let bench = bench_with(list, Qos::AtLeastOnce, 4, deadline).await;
+    let mut seen = Vec::new();
+    'connections: loop {
+        let mut client = bench.broker.greet(false).await;
+        loop {
+            tokio::select! {
+                packet = client.packet() => match packet {
+                    None => continue 'connections,
+                    Some(packet) if packet.head == DISCONNECT => continue 'connections,
+                    Some(packet) => {
+                        let (id, payload) = (u16::from_be_bytes([packet.body[6], packet.body[7]]), *packet.body.last().unwrap());
+                        seen.push(payload);
+                        if payload != 3 {
+                            client.answer(id, 0).await;
+                        }
+                    }
+                },
+                () = bench.list.settled(0) => break 'connections,
+            }
+        }
+    }
+    assert_eq!(seen[..20], (0..20).collect::<Vec<u8>>(), "one that is not answered held others up");
+    assert_eq!(seen.iter().filter(|payload| **payload == 3).count(), 2);
+    let refused = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].refused);
+    assert!(refused.len() == 1 && refused[0].0 == 3 && refused[0].1.contains("does not acknowledge"), "{refused:?}");
     bench.leave().await;
 }
 

@@ -149,7 +149,11 @@ impl Keeper {
                 self.shared.count(&self.shared.plain(LossReason::DeadLettersEvicted, work.evicted));
             }
         }
-        locked(&self.shared.pile).forgot(&work.forgotten);
+        {
+            let mut pile = locked(&self.shared.pile);
+            pile.forgot(&work.forgotten);
+            pile.wrote();
+        }
         for waiting in work.letters {
             match waiting.then {
                 Then::Release(Some(receipt)) => receipt.release(),

@@ -18,8 +18,6 @@ use crate::spool::{Link, Shared, locked};
 const TELL_EVERY_US: u64 = 10_000_000;
 /// How often it is looked whether a record is safe.
 const LOOK_EVERY_US: u64 = 1_000_000;
-/// Numbers of records, apart from those of messages that came in.
-const FIRST_NUMBER: u64 = 1 << 63;
 
 /// One upstream that is told.
 pub(super) struct Teller {
@@ -110,7 +108,7 @@ impl Keeper {
 fn record(shared: &Shared, entries: serde_json::Value, number: u64) -> Message {
     let now = Now::read();
     Message {
-        id: MessageId { boot: shared.boot, seq: FIRST_NUMBER + number },
+        id: MessageId { boot: shared.boot, seq: MessageId::OWN + number },
         flow: FlowId(u16::MAX),
         topic: shared.config.gap_topic.as_ref().map(|topic| Bytes::from(topic.to_string())).unwrap_or_default(),
         payload: Bytes::from(entries.to_string()),

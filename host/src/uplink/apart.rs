@@ -1,0 +1,241 @@
+//! What waits apart from the others, as the judge says: laid aside, sent again, compared, parked.
+
+use std::time::Instant;
+
+use super::judge::{Face, Place, Step};
+use super::pull::{Sending, join, split};
+use super::send::Sent;
+use super::serve::Uplink;
+use crate::clock::Now;
+use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
+use crate::mqtt::{Causes, Connection, Ended, Publish, Unsendable};
+
+/// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
+pub(super) const COMPARISON: u64 = u64::MAX;
+
+impl Uplink {
+    /// What the judge sees of a message. A key keeps its order within its queue; where messages are packed, neighbours of
+    /// other keys share a publish, and the whole queue does.
+    fn face(&self, index: usize, stored: &Stored) -> Face {
+        let key = if self.is_packing { 0 } else { key_hash(stored.message.key()) };
+        let key = key.rotate_left(16) ^ index as u64;
+        let topic = key_hash(&stored.message.topic);
+        Face { place: (index, stored.seq), key, topic, is_own: stored.message.id.is_own() }
+    }
+
+    /// Whether the next message of a queue has to wait apart instead of being sent: it is laid aside, then.
+    pub(super) fn lays_aside(&mut self, index: usize, count: usize, now: Instant) -> bool {
+        let Some(stored) = self.pulls[index].ready().next() else { return false };
+        if !self.judge.is_watchful() && !stored.message.id.is_own() {
+            return false;
+        }
+        let face = self.face(index, stored);
+        let is_barred = self.judge.is_barred(face);
+        if !is_barred && !self.judge.lays_aside(face) {
+            return false;
+        }
+        let sending = self.sending(now);
+        self.pulls[index].launch(count, sending, true);
+        if is_barred {
+            self.judge.refused(
+                face,
+                true,
+                "upstream ended connections over messages of this topic; it is not tried again".to_owned(),
+                now,
+            );
+        }
+        true
+    }
+
+    /// Upstream refused a publish, or it cannot be sent.
+    pub(super) fn lay_aside(&mut self, token: u64, is_final: bool, detail: String, now: Instant) {
+        let (index, number) = split(token);
+        let Some(pull) = self.pulls.get_mut(index) else { return };
+        if !pull.lay_aside(number) {
+            return;
+        }
+        self.under_way = self.under_way.saturating_sub(usize::from(self.levels[index] != Qos::AtMostOnce));
+        let Some(stored) = self.pulls[index].message(number) else { return };
+        let face = self.face(index, stored);
+        self.judge.refused(face, is_final, detail, now);
+    }
+
+    /// Does what the judge asks for.
+    pub(super) fn apart(&mut self, step: Step, connection: &mut Connection, now: Instant, time: Now) -> (Sent, usize) {
+        match step {
+            Step::Again(place) => (self.again(place, connection, now, time), place.0),
+            Step::Seek(place) => (self.seek(place, now, time), place.0),
+            _ => (self.compare(connection, now), 0),
+        }
+    }
+
+    /// Sends what lies aside.
+    fn again(&mut self, place: Place, connection: &mut Connection, now: Instant, time: Now) -> Sent {
+        let (index, seq) = place;
+        let Some(number) = self.pulls[index].number(seq) else { return self.gone(place) };
+        let pull = &self.pulls[index];
+        let Some(stored) = pull.aside(number).next() else { return self.gone(place) };
+        let life = stored.message.life(time, self.backlog.boot());
+        let face = self.face(index, stored);
+        if life == Life::Over {
+            self.pulls[index].expire_aside(number);
+            return self.gone(place);
+        }
+        let Some(mut packet) = self.dress.packet(index, pull.aside(number)) else { return self.gone(place) };
+        if let Life::Left { seconds, is_less: true } = life {
+            packet.headers = with_expiry(&packet.headers, seconds);
+        }
+        let count = packet.count;
+        match self.put(index, packet, join(index, number), connection) {
+            Err(None) => Sent::Later,
+            Err(Some(detail)) => {
+                self.judge.refused(face, true, detail, now);
+                Sent::Aside
+            }
+            Ok(bytes) => {
+                let sending = self.sending(now);
+                self.pulls[index].relaunch(number, sending);
+                self.under_way += 1;
+                self.judge.sent(Some(place), now);
+                Sent::Out(count, bytes)
+            }
+        }
+    }
+
+    fn gone(&mut self, place: Place) -> Sent {
+        self.judge.gone(place);
+        Sent::Aside
+    }
+
+    /// Looks whether the message is the next one of its queue, and lays it aside then.
+    fn seek(&mut self, place: Place, now: Instant, time: Now) -> Sent {
+        let (index, seq) = place;
+        let pull = &mut self.pulls[index];
+        let front = pull.next(true, time).is_some().then(|| pull.ready().next().map(|stored| stored.seq)).flatten();
+        match front {
+            None if pull.is_reading() => Sent::Later,
+            front => {
+                if front != Some(seq) {
+                    self.judge.missed();
+                    return Sent::Aside;
+                }
+                let count = self.dress.packet(index, self.pulls[index].ready()).map_or(1, |packet| packet.count);
+                if !self.lays_aside(index, count, now) {
+                    self.judge.missed();
+                }
+                Sent::Aside
+            }
+        }
+    }
+
+    /// Sends what upstream has accepted before, or one that waits behind others: beside the account, so it comes a second
+    /// time. What expires is a command, as a rule, and must not.
+    fn compare(&mut self, connection: &mut Connection, now: Instant) -> Sent {
+        let behind = || {
+            let place = self.judge.bystander()?;
+            let stored = self.pulls[place.0].message(self.pulls[place.0].number(place.1)?)?;
+            (!stored.message.expires()).then(|| (place.0, stored.clone()))
+        };
+        let sample = self.sample.as_ref().map(|(index, stored, _)| (*index, stored.clone()));
+        let publish = sample.or_else(behind).and_then(|(index, stored)| {
+            let packet = self.dress.packet(index, std::iter::once(&stored))?;
+            let qos = self.levels[index].max(Qos::AtLeastOnce);
+            Some(Publish { retain: false, qos, ..self.publish(index, packet) })
+        });
+        match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
+            Some(Ok(())) => self.judge.asked(now),
+            Some(Err(Unsendable::WindowFull)) => return Sent::Later,
+            Some(Err(_)) => self.judge.cannot_compare(now),
+            None => self.judge.cannot_compare(now),
+        }
+        Sent::Aside
+    }
+
+    /// Parks what upstream refuses while it takes others, as far as the dead letters have room.
+    pub(super) fn park(&mut self) {
+        if !self.judge.is_watchful() {
+            return;
+        }
+        let backlog = std::sync::Arc::clone(&self.backlog);
+        for (place, detail) in self.judge.proven(|| backlog.has_room_for_refused()) {
+            self.refuse(place, &detail);
+        }
+    }
+
+    fn refuse(&mut self, place: Place, detail: &str) {
+        let Some(pull) = self.pulls.get_mut(place.0) else { return };
+        let Some(number) = pull.number(place.1) else { return };
+        self.meters.refused.inc_by(pull.refused(number, detail));
+        if !std::mem::replace(&mut self.said.refusal, true) {
+            tracing::warn!(uplink = %self.name, detail, "upstream refused a message: parked (the next ones are only counted)");
+        }
+    }
+
+    /// The first publish without an answer: its queue, its number, and when it was sent.
+    pub(super) fn oldest(&self) -> Option<(usize, u64, Sending)> {
+        let answered = self.pulls.iter().enumerate().filter(|(index, _)| self.levels[*index] != Qos::AtMostOnce);
+        let heads = answered.filter_map(|(index, pull)| pull.head().map(|(number, sent)| (index, number, sent)));
+        heads.min_by_key(|(.., sent)| *sent)
+    }
+
+    /// The connection is over: a message may be the reason. One that is convicted goes to the dead letters.
+    pub(super) fn ended(&mut self, ended: &Ended) {
+        if matches!(ended, Ended::Silent { .. }) {
+            return;
+        }
+        let first = self.oldest().and_then(|(index, number, _)| {
+            let stored = self.pulls[index].message(number)?;
+            Some(self.face(index, stored))
+        });
+        if first.is_some() {
+            self.window.broke(self.under_way);
+        }
+        let guilty = self.judge.ended(first);
+        if let Some(place) = guilty.filter(|_| self.backlog.has_room_for_refused()) {
+            self.refuse(place, &format!("upstream ends the connection over it, and takes others: {}", Causes(ended)));
+        }
+        self.forward();
+    }
+
+    /// Answers are overdue: those messages are sent again over a new connection, or parked where that did not help.
+    pub(super) fn unanswered(&mut self) -> Ended {
+        let deadline = self.patience();
+        let due = Instant::now().checked_sub(deadline);
+        let mut count = 0;
+        for index in 0..self.pulls.len() {
+            if self.levels[index] == Qos::AtMostOnce {
+                continue;
+            }
+            for number in due.map(|due| self.pulls[index].unanswered(due)).unwrap_or_default() {
+                count += 1;
+                let Some(stored) = self.pulls[index].message(number) else { continue };
+                let face = self.face(index, stored);
+                if self.judge.unanswered(face) && self.backlog.has_room_for_refused() {
+                    self.refuse(face.place, "upstream does not acknowledge it, and acknowledges others");
+                }
+            }
+        }
+        self.forward();
+        tracing::error!(uplink = %self.name, count, ?deadline, "upstream does not acknowledge what it is sent: the connection is given up");
+        Ended::Silent { count, deadline }
+    }
+
+    /// Shows, in log and metrics, what upstream does not take.
+    pub(super) fn show(&mut self) {
+        let (is_held, is_crowded) = (self.judge.held_since().is_some(), self.judge.is_crowded());
+        self.meters.alarm.set(i64::from(self.judge.is_alarming() || is_crowded || self.said.is_narrow));
+        match (std::mem::replace(&mut self.said.hold, is_held), is_held) {
+            (false, true) => {
+                self.window.shut();
+                tracing::error!(uplink = %self.name, why = self.judge.why(),
+                    "upstream refuses everything: nothing is parked, and one message at a time is tried until three are accepted; check topics, rights and limits there");
+            }
+            (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
+            _ => {}
+        }
+        if !std::mem::replace(&mut self.said.crowd, is_crowded) && is_crowded {
+            tracing::error!(uplink = %self.name,
+                "the dead letters have no room for more of what upstream refuses: it stays in its queue; put upstream right, then `tidegate parked retry`, or drop them");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The judge against random refusers: a small uplink around it, in time of its own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What upstream does about one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    Good,
+    /// Refused for good.
+    Final,
+    /// Refused for now, so many times.
+    Busy(u32),
+    /// Refused for good, and the connection ends.
+    FinalAndHangUp,
+    /// The connection ends.
+    HangUp,
+    /// No answer.
+    Silent,
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+const REDIAL: Duration = Duration::from_millis(1_200);
+const OVERDUE: Duration = Duration::from_secs(30);
+/// Only to compare with.
+const COPY: usize = usize::MAX;
+
+#[derive(Debug)]
+struct Uplink {
+    judge: Judge,
+    now: Instant,
+    start: Instant,
+    /// Key and nature, and how often it was refused for now.
+    messages: Vec<(u64, Nature, u32)>,
+    refuses_all_until: Duration,
+    cursor: usize,
+    aside: BTreeSet<usize>,
+    under_way: VecDeque<(usize, Instant)>,
+    delivered: BTreeMap<usize, Duration>,
+    parked: BTreeMap<usize, Duration>,
+    order: Vec<usize>,
+    room: usize,
+    window: usize,
+}
+
+impl Uplink {
+    fn new(messages: &[(u64, Nature)], refuses_all_until: Duration, window: usize) -> Self {
+        let start = Instant::now();
+        let mut judge = Judge::new(start);
+        judge.begin(start, |_| false);
+        Self {
+            judge,
+            now: start,
+            start,
+            messages: messages.iter().map(|(key, nature)| (*key, *nature, 0)).collect(),
+            refuses_all_until,
+            cursor: 0,
+            aside: BTreeSet::new(),
+            under_way: VecDeque::new(),
+            delivered: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            order: Vec::new(),
+            room: usize::MAX,
+            window,
+        }
+    }
+
+    fn face(&self, index: usize) -> Face {
+        // Every message has a topic of its own: the hardest case.
+        Face { place: (0, Seq(index as u64)), key: self.messages[index].0, topic: index as u64, is_own: false }
+    }
+
+    fn is_done(&self, index: usize) -> bool {
+        self.delivered.contains_key(&index) || self.parked.contains_key(&index)
+    }
+
+    fn front(&mut self) -> Option<usize> {
+        while self.cursor < self.messages.len() && self.is_done(self.cursor) {
+            self.cursor += 1;
+        }
+        (self.cursor < self.messages.len()).then_some(self.cursor)
+    }
+
+    fn lays_aside(&mut self, index: usize) -> bool {
+        let lays = self.judge.is_watchful() && self.judge.lays_aside(self.face(index));
+        if lays {
+            self.cursor += 1;
+            self.aside.insert(index);
+        }
+        lays
+    }
+
+    fn put(&mut self, index: usize) {
+        self.under_way.push_back((index, self.now));
+    }
+
+    /// Sends what may be sent; gives when it is to be asked again.
+    fn fill(&mut self) -> Option<Instant> {
+        loop {
+            if self.under_way.len() >= self.window {
+                return None;
+            }
+            let step = match self.judge.step(self.now, self.under_way.len()) {
+                Step::Free => match self.front() {
+                    Some(index) => {
+                        if !self.lays_aside(index) {
+                            self.cursor += 1;
+                            self.put(index);
+                            self.judge.sent(None, self.now);
+                        }
+                        continue;
+                    }
+                    None => self.judge.idle(self.now, self.under_way.len()),
+                },
+                step => step,
+            };
+            match step {
+                Step::Free => return None,
+                Step::Wait(at) => return at,
+                Step::Again(place) => {
+                    let index = usize::try_from(place.1.0).unwrap();
+                    assert!(self.aside.remove(&index), "{index} is not aside");
+                    self.put(index);
+                    self.judge.sent(Some(place), self.now);
+                }
+                Step::Seek(place) => {
+                    let front = self.front();
+                    if front.map(|index| index as u64) != Some(place.1.0) || !self.lays_aside(front.unwrap()) {
+                        self.judge.missed();
+                    }
+                }
+                Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => self.judge.cannot_compare(self.now),
+                Step::Compare => {
+                    self.put(COPY);
+                    self.judge.asked(self.now);
+                }
+            }
+        }
+    }
+
+    /// Whether one that waits for another one may be compared with it.
+    fn has_good_bystander(&self) -> bool {
+        let nature = |place: Place| self.messages[usize::try_from(place.1.0).unwrap()].1;
+        self.judge.bystander().is_some_and(|place| nature(place) == Nature::Good)
+    }
+
+    /// What upstream says; where it ends the connection, the first message then without an answer.
+    fn answer(&mut self, index: usize) -> Result<(), Option<usize>> {
+        if self.now - self.start < self.refuses_all_until {
+            match index {
+                COPY => self.judge.compared(false, self.now),
+                _ => self.refuse(index, true),
+            }
+            return Ok(());
+        }
+        if index == COPY {
+            self.judge.compared(true, self.now);
+            return Ok(());
+        }
+        let (_, nature, refused) = &mut self.messages[index];
+        match nature {
+            Nature::Busy(times) if *refused < *times => {
+                *refused += 1;
+                self.refuse(index, false);
+            }
+            Nature::Good | Nature::Busy(_) => {
+                self.delivered.entry(index).or_insert(self.now - self.start);
+                self.order.push(index);
+                self.judge.accepted((0, Seq(index as u64)));
+            }
+            Nature::Final => self.refuse(index, true),
+            Nature::FinalAndHangUp => {
+                self.refuse(index, true);
+                return Err(self.under_way.front().map(|(index, _)| *index));
+            }
+            Nature::HangUp | Nature::Silent => return Err(Some(index)),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, index: usize, is_final: bool) {
+        self.aside.insert(index);
+        self.judge.refused(self.face(index), is_final, String::new(), self.now);
+    }
+
+    fn reconnect(&mut self) {
+        self.now += REDIAL;
+        self.under_way.clear();
+        self.aside.clear();
+        self.cursor = 0;
+        let done: BTreeSet<_> = self.delivered.keys().chain(self.parked.keys()).map(|index| *index as u64).collect();
+        let low = (0..).find(|index| !done.contains(index)).unwrap_or_default();
+        self.judge.begin(self.now, |(_, seq)| seq.0 < low);
+    }
+
+    fn park(&mut self, index: usize) {
+        assert!(self.room > 0 && !self.is_done(index), "{index} is parked");
+        self.room -= 1;
+        self.aside.remove(&index);
+        self.parked.insert(index, self.now - self.start);
+    }
+
+    /// One answer, one wait, or one deadline.
+    fn turn(&mut self) {
+        let room = self.room;
+        let mut left = room;
+        let proven = self.judge.proven(|| {
+            let has_room = left > 0;
+            left = left.saturating_sub(1);
+            has_room
+        });
+        proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
+        let again = self.fill();
+        let next = self.under_way.iter().position(|(index, _)| *index == COPY || self.messages[*index].1 != Nature::Silent);
+        let overdue = self.under_way.front().map(|(_, sent)| *sent + OVERDUE);
+        let answer = next.map(|place| (self.under_way[place].1 + ROUND_TRIP).max(self.now));
+        let Some(at) = [answer, again, overdue].into_iter().flatten().min() else {
+            self.now += Duration::from_secs(1);
+            return;
+        };
+        self.now = self.now.max(at);
+        if overdue == Some(at) {
+            let late: Vec<_> = self.under_way.iter().filter(|(_, sent)| *sent + OVERDUE <= at).map(|(index, _)| *index).collect();
+            for index in late {
+                if self.judge.unanswered(self.face(index)) {
+                    self.park(index);
+                }
+            }
+            return self.reconnect();
+        }
+        let Some(place) = next.filter(|_| answer == Some(at)) else { return };
+        let (index, _) = self.under_way.remove(place).unwrap();
+        if let Err(first) = self.answer(index) {
+            let first = first.filter(|index| *index != COPY).map(|index| self.face(index));
+            let proven = self.judge.proven(|| true);
+            proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
+            if let Some(place) = self.judge.ended(first) {
+                self.park(usize::try_from(place.1.0).unwrap());
+            }
+            self.reconnect();
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let mut turns = 0;
+        while self.now - self.start < time && (0..self.messages.len()).any(|index| !self.is_done(index)) {
+            self.turn();
+            turns += 1;
+            assert!(turns < 400_000, "it turns and turns: {self:?}");
+        }
+    }
+}
+
+fn nature() -> impl Strategy<Value = Nature> {
+    prop_oneof![
+        30 => Just(Nature::Good),
+        1 => Just(Nature::Final),
+        1 => Just(Nature::FinalAndHangUp),
+        1 => (1_u32..30).prop_map(Nature::Busy),
+        1 => Just(Nature::HangUp),
+        1 => Just(Nature::Silent),
+    ]
+}
+
+fn bad() -> impl Strategy<Value = Nature> {
+    prop_oneof![Just(Nature::Final), (1_u32..30).prop_map(Nature::Busy), Just(Nature::HangUp), Just(Nature::Silent),]
+}
+
+proptest! {
+    #[test]
+    fn no_other_message_waits_for_more_than_ten_seconds(
+        bad in bad(), place in 0_usize..40, keys in 1_u64..6, window in 1_usize..60,
+    ) {
+        let mut messages: Vec<_> = (0..60).map(|index| (index % keys, Nature::Good)).collect();
+        messages[place].1 = bad;
+        // What fills the window alone by giving no answer leaves no place for others until its deadline.
+        let window = if bad == Nature::Silent { window + 1 } else { window };
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        uplink.run(Duration::from_secs(200));
+        let late = uplink.delivered.iter().filter(|(index, _)| **index != place).map(|(_, at)| *at).max();
+        prop_assert!(late.is_some_and(|late| late <= Duration::from_secs(10)), "{late:?} {:?}", uplink);
+        let is_kept = matches!(bad, Nature::Busy(times) if times < 4);
+        prop_assert!(uplink.is_done(place), "{uplink:?}");
+        prop_assert_eq!(uplink.parked.keys().copied().collect::<Vec<_>>(), if is_kept || uplink.delivered.contains_key(&place) { vec![] } else { vec![place] });
+    }
+
+    #[test]
+    fn every_message_is_delivered_or_parked_once_and_keys_keep_their_order(
+        messages in proptest::collection::vec((0_u64..5, nature()), 2..120), window in 4_usize..40,
+    ) {
+        let mut messages = messages;
+        // One that upstream takes, whatever else it refuses.
+        messages.insert(0, (9, Nature::Good));
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        uplink.run(Duration::from_secs(3_600));
+        for (index, (key, nature)) in messages.iter().enumerate() {
+            prop_assert!(uplink.is_done(index), "{index} is owed: {uplink:?}");
+            if *nature == Nature::Good {
+                prop_assert!(uplink.delivered.contains_key(&index), "{index} of key {key} was parked");
+            }
+        }
+        // First deliveries; what lay behind one without an answer in the window is the exception that MQTT makes.
+        let mut last = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for index in uplink.order.iter().filter(|index| seen.insert(**index)) {
+            let key = messages[*index].0;
+            let has_busy = messages.iter().any(|(other, nature)| *other == key && matches!(nature, Nature::Busy(_)));
+            if !has_busy {
+                prop_assert!(last.insert(key, *index).is_none_or(|before| before < *index), "{:?}", uplink.order);
+            }
+        }
+    }
+
+    #[test]
+    fn where_everything_is_refused_nothing_is_parked(
+        messages in proptest::collection::vec((0_u64..5, nature()), 1..200), seconds in 0_u64..200, window in 1_usize..100,
+    ) {
+        let mut messages = messages;
+        messages.iter_mut().for_each(|(_, nature)| *nature = if *nature == Nature::Silent { Nature::Good } else { *nature });
+        messages.push((9, Nature::Good));
+        let until = Duration::from_secs(seconds);
+        let mut uplink = Uplink::new(&messages, until, window);
+        uplink.run(until);
+        prop_assert!(uplink.parked.is_empty() && uplink.delivered.is_empty(), "{uplink:?}");
+        uplink.run(until + Duration::from_secs(3_600));
+        let is_lost = |index: &usize| messages[*index].1 == Nature::Good && !uplink.delivered.contains_key(index);
+        prop_assert_eq!((0..messages.len()).find(is_lost), None, "{:?}", uplink);
+        // The next probe comes within ten seconds, and may be one of those that are refused anyway.
+        let bad = messages.iter().filter(|(_, nature)| *nature != Nature::Good).count();
+        let first = uplink.delivered.values().min().copied().unwrap_or_default();
+        prop_assert!(first <= until + Duration::from_secs(20) * (3 + u32::try_from(bad).unwrap()), "{first:?}");
+    }
+
+    #[test]
+    fn nothing_is_parked_that_has_no_room(count in 20_usize..400, room in 0_usize..40, one_in in 2_usize..9) {
+        let nature = |index| if index % one_in == 0 { Nature::Good } else { Nature::Final };
+        let messages: Vec<_> = (0..count).map(|index| (index as u64, nature(index))).collect();
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, 20);
+        uplink.room = room;
+        uplink.run(Duration::from_secs(60));
+        let refused = messages.iter().filter(|(_, nature)| *nature == Nature::Final).count();
+        prop_assert_eq!(uplink.parked.len(), room.min(refused));
+    }
+}

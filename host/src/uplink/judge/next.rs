@@ -1,0 +1,182 @@
+//! What may be sent next, as things stand.
+
+use std::time::{Duration, Instant};
+
+use super::{Case, DOUBT, Hold, Judge, MOST, Place, State};
+
+/// Refused probes of one message after which the next one of its key is tried, in case it is the message.
+const PROBES: u32 = 3;
+/// How long others are sent before a suspect is tried after them, if there are so many.
+const FLOW: Duration = Duration::from_secs(1);
+/// How long others wait for the answer to a suspect.
+const TRIAL: Duration = Duration::from_secs(3);
+/// How long a refused one waits for others to be accepted before one is sent again for its sake.
+const ALONE: Duration = Duration::from_secs(2);
+/// How often it is looked whether there is room for what is refused.
+const CROWDED: Duration = Duration::from_secs(1);
+
+/// What may be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::uplink) enum Step {
+    /// Send what has its turn.
+    Free,
+    /// Send this one again, which waits apart.
+    Again(Place),
+    /// Look whether this one is next in its queue.
+    Seek(Place),
+    /// Send one that was accepted before, or at least another one.
+    Compare,
+    /// Nothing, until there is an answer or this time has come.
+    Wait(Option<Instant>),
+}
+
+impl Judge {
+    /// What may be sent while `under_way` publishes are.
+    pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize) -> Step {
+        if let Some(until) = self.testing.map(|(_, since)| since + TRIAL).filter(|until| *until > now) {
+            return Step::Wait(Some(until));
+        }
+        // One that is not answered in that time holds nobody up.
+        self.testing = None;
+        if let Some(until) = self.comparing_since.map(|since| since + TRIAL) {
+            if until > now {
+                return Step::Wait(Some(until));
+            }
+            // What it took before has no answer now.
+            self.compared(false, now);
+        }
+        // What has no answer may fill the window: whether others have one is asked before it does.
+        if !self.has_sent && !self.silent.is_empty() && !self.has_nothing_to_compare {
+            return Step::Compare;
+        }
+        if let Some(hold) = self.hold {
+            return self.probe(hold, now, under_way);
+        }
+        if self.cases.is_empty() && self.row < DOUBT {
+            return Step::Free;
+        }
+        if self.row >= DOUBT {
+            return self.noise(now, under_way).unwrap_or(Step::Compare);
+        }
+        if let Some(step) = self.trial(now, under_way, FLOW) {
+            return step;
+        }
+        if let Some(place) = self.due(now) {
+            return Step::Again(place);
+        }
+        if self.cases.len() < MOST {
+            return Step::Free;
+        }
+        if self.is_crowded() { Step::Wait(Some(now + CROWDED)) } else { self.idle(now, under_way) }
+    }
+
+    /// The same when there is nothing else to send.
+    pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize) -> Step {
+        if self.testing.is_some() || self.comparing_since.is_some() {
+            return Step::Wait(None);
+        }
+        // What has no answer again may be the only one there is.
+        let is_only_silent = (1..=self.silent.len()).contains(&under_way);
+        if is_only_silent && !self.has_delivered && !self.has_nothing_to_compare {
+            return Step::Compare;
+        }
+        if under_way > 0 {
+            return Step::Wait(self.due_at(now));
+        }
+        if self.hold.is_some() {
+            return self.held().map_or(Step::Wait(None), Step::Again);
+        }
+        if let Some(step) = self.trial(now, under_way, Duration::ZERO) {
+            return step;
+        }
+        let is_suspect = |case: &&Case| case.is_here && !case.is_out && matches!(case.state, State::Suspect { .. });
+        let suspect = self.cases.iter().find(is_suspect).map(|case| case.face.place);
+        let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
+        let has_lonely = !self.is_crowded() && self.cases.iter().any(is_lonely);
+        if (suspect.is_some() || has_lonely) && !self.has_nothing_to_compare {
+            return Step::Compare;
+        }
+        suspect.map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
+    }
+
+    /// When something is due by itself.
+    fn due_at(&self, now: Instant) -> Option<Instant> {
+        let is_crowded = self.is_crowded();
+        let due = |case: &Case| match &case.state {
+            State::Refused { .. } if is_crowded => Some(now + CROWDED),
+            State::Refused { since, .. } => Some(*since + ALONE),
+            State::Busy { next, .. } if !case.is_out => Some(*next),
+            State::Suspect { .. } => Some(now + FLOW),
+            _ => None,
+        };
+        self.cases.iter().filter_map(due).map(|at| at.max(now + Duration::from_millis(10))).min()
+    }
+
+    fn probe(&mut self, hold: Hold, now: Instant, under_way: usize) -> Step {
+        if under_way > 0 {
+            return Step::Wait(None);
+        }
+        if let Some(next) = hold.next.filter(|next| *next > now) {
+            return Step::Wait(Some(next));
+        }
+        match self.held() {
+            Some(place) if !hold.is_next || self.cases.len() >= MOST => Step::Again(place),
+            _ => Step::Free,
+        }
+    }
+
+    /// The next of those laid aside to be a probe: they take turns, but each behind those of its key, unless the first of
+    /// them was refused again and again.
+    fn held(&self) -> Option<Place> {
+        let goes_ahead = |other: &Case, case: &Case| {
+            other.face.key == case.face.key && other.face.place < case.face.place && other.probes < PROBES
+        };
+        let is_first = |case: &&Case| case.is_here && !self.cases.iter().any(|other| goes_ahead(other, case));
+        let ready = self.cases.iter().filter(|case| !case.is_out).filter(is_first);
+        ready.min_by_key(|case| case.probes).map(|case| case.face.place)
+    }
+
+    /// The trial of a suspect, where it is time for one: before all others, or after others went for so long.
+    fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
+        let strikes = |case: &&Case| match case.state {
+            State::Suspect { alone, compared } => Some(alone + 2 * compared),
+            _ => None,
+        };
+        // One that this connection has not come to can only be sought first of all. Among equals the first one.
+        let can_be_tried = |case: &&Case| !case.is_out && strikes(case).is_some() && (case.is_here || !self.has_sent);
+        let suspect = self.cases.iter().rev().filter(can_be_tried).max_by_key(strikes)?;
+        let (place, is_here, is_own) = (suspect.face.place, suspect.is_here, suspect.face.is_own);
+        let was_alone =
+            matches!(suspect.state, State::Suspect { alone: 1.., .. }) || self.convicted.contains(&(suspect.face.topic, false));
+        if !self.has_sent && !was_alone && !is_own {
+            return Some(if is_here { Step::Again(place) } else { Step::Seek(place) });
+        }
+        if !is_here || !self.has_delivered || now < self.began + flow {
+            return None;
+        }
+        Some(self.noise(now, under_way).unwrap_or(Step::Again(place)))
+    }
+
+    /// What else is under way has to be answered first, so that what happens next has one cause; but for those that were not
+    /// answered before, and for so long.
+    fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
+        if under_way <= self.silent.len() {
+            return None;
+        }
+        let until = *self.quiet_since.get_or_insert(now) + TRIAL;
+        (until > now).then_some(Step::Wait(Some(until)))
+    }
+
+    /// The first of those that are to be sent again.
+    fn due(&self, now: Instant) -> Option<Place> {
+        let is_due = |case: &&Case| {
+            let is_time = match case.state {
+                State::Again => true,
+                State::Busy { next, .. } => next <= now,
+                _ => false,
+            };
+            is_time && case.is_here && !case.is_out
+        };
+        self.cases.iter().filter(is_due).map(|case| case.face.place).min()
+    }
+}

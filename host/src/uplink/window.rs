@@ -1,0 +1,166 @@
+//! How many publishes may be under way: what the connection allows, less where upstream was seen to end a connection over
+//! their number or over one among them. No clock, no messages.
+//!
+//! A connection after a hang-up begins with an eighth of what was under way, so that what upstream dislikes is soon alone,
+//! and grows by what is accepted. A number at which upstream hangs up again and again is a limit that it did not announce
+//! (20 in mosquitto, 16 in rmqtt): it is passed ever more seldom.
+
+/// Publishes of QoS 2 under way over MQTT 3.1.1, which cannot announce a limit: what the most widely used broker takes.
+pub(super) const UNANNOUNCED: usize = 20;
+/// Accepted publishes at that number before a higher one is tried.
+const TRY: u64 = 1_000;
+/// The least after a higher one has failed, and how much more after each further time.
+const AGAIN: u64 = 64;
+const SELDOMER: u64 = 16;
+/// Hang-ups in a row at a number that upstream has taken before: it takes less now.
+const BREAKS: u32 = 3;
+
+/// The window of one connection and those after it.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// What may be under way now; grows with every accepted publish.
+    open: usize,
+    /// How far.
+    ceiling: usize,
+    /// What the connection allows.
+    limit: usize,
+    /// The largest number under way that upstream was seen to take.
+    proven: usize,
+    /// Accepted with the window full, and how many of them lift the ceiling.
+    accepted: u64,
+    price: u64,
+    breaks: u32,
+}
+
+impl Window {
+    /// One that nothing limits.
+    pub(super) fn new() -> Self {
+        let most = usize::MAX;
+        Self { open: most, ceiling: most, limit: most, proven: 0, accepted: 0, price: 0, breaks: 0 }
+    }
+
+    /// A connection begins that allows `limit`; where upstream cannot say what it takes, it is found out from below.
+    pub(super) fn begin(&mut self, limit: usize, can_announce: bool) {
+        self.limit = limit.max(1);
+        if !can_announce && self.ceiling == usize::MAX && self.proven < self.limit {
+            (self.ceiling, self.price) = (UNANNOUNCED, TRY);
+        }
+    }
+
+    /// How many may be under way.
+    pub(super) fn size(&self) -> usize {
+        self.open.min(self.ceiling).min(self.limit).max(1)
+    }
+
+    /// Upstream accepted a publish while `under_way` were, itself included.
+    pub(super) fn accepted(&mut self, under_way: usize) {
+        if self.proven >= self.limit && self.breaks == 0 && self.open >= self.limit {
+            return;
+        }
+        if self.open < self.ceiling.min(self.limit) {
+            self.open += 1;
+            return;
+        }
+        // One that is not full says nothing about a larger one.
+        let size = self.size();
+        if under_way < size {
+            return;
+        }
+        self.accepted += 1;
+        if self.accepted < self.price.max(size as u64) {
+            return;
+        }
+        (self.accepted, self.breaks, self.proven) = (0, 0, self.proven.max(size));
+        if size < self.limit {
+            self.ceiling = size + (size / 8).max(1);
+            self.open = self.ceiling;
+        } else {
+            (self.ceiling, self.open) = (usize::MAX, usize::MAX);
+        }
+    }
+
+    /// Upstream ended the connection while `under_way` publishes were.
+    pub(super) fn broke(&mut self, under_way: usize) {
+        self.open = (under_way / 8).max(1);
+        self.accepted = 0;
+        if under_way <= 1 {
+            return;
+        }
+        self.breaks += 1;
+        if under_way <= self.proven && self.breaks < BREAKS {
+            return;
+        }
+        if under_way <= self.proven {
+            (self.proven, self.breaks) = (0, 0);
+        }
+        let was_known = self.ceiling < usize::MAX;
+        self.price = if was_known { self.price.max(AGAIN).saturating_mul(SELDOMER) } else { 0 };
+        self.ceiling = (under_way / 2).max(self.proven).max(1);
+    }
+
+    /// From now on one at a time, until more are accepted.
+    pub(super) fn shut(&mut self) {
+        self.open = 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An upstream that hangs up when more than `most` are under way: gives hang-ups among so many accepted publishes.
+    fn drive(window: &mut Window, most: usize, count: u64) -> u32 {
+        let (mut hang_ups, mut accepted) = (0, 0);
+        while accepted < count {
+            if window.size() > most {
+                // All went out before it looked.
+                window.broke(window.size());
+                hang_ups += 1;
+                assert!(hang_ups < 1_000);
+            } else {
+                window.accepted(window.size());
+                accepted += 1;
+            }
+        }
+        hang_ups
+    }
+
+    #[test]
+    fn over_3_1_1_the_window_of_qos_2_begins_with_what_brokers_take() {
+        let mut window = Window::new();
+        window.begin(1_000, false);
+        assert_eq!(window.size(), UNANNOUNCED);
+        assert!(drive(&mut window, 20, 100_000) <= 3);
+        assert_eq!(window.size(), 20);
+        // A broker with more room is given more.
+        let mut window = Window::new();
+        window.begin(1_000, false);
+        assert_eq!(drive(&mut window, 1_000, 100_000), 0);
+        assert!(window.size() > 500, "{}", window.size());
+    }
+
+    #[test]
+    fn a_link_that_was_cut_once_has_its_whole_window_again_soon() {
+        let mut window = Window::new();
+        window.begin(1_000, true);
+        assert_eq!(drive(&mut window, 1_000, 5_000), 0);
+        window.broke(1_000);
+        assert_eq!(window.size(), 125);
+        drive(&mut window, 1_000, 5_000);
+        assert_eq!(window.size(), 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn a_limit_that_upstream_does_not_announce_is_found_and_kept(most in 1_usize..600, can_announce: bool) {
+            let mut window = Window::new();
+            window.begin(1_000, can_announce);
+            let first = drive(&mut window, most, 20_000);
+            prop_assert!(first <= 20, "{first} hang-ups while it was found");
+            let later = drive(&mut window, most, 100_000);
+            prop_assert!(later <= 3, "{later} hang-ups afterwards");
+            prop_assert!(window.size() * 3 >= most, "{} of {most}", window.size());
+        }
+    }
+}

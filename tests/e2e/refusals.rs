@@ -1,0 +1,261 @@
+//! An upstream that does not take some messages, or any: with every code, with silence, by hanging up.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::Trial;
+use tidegate_tests::client::{Client, Introduction};
+use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
+use tidegate_tests::{Broker, Gateway, Mosquitto, Watch, case, wait_until, with_mosquitto};
+
+use crate::scene::{UP, config, flow};
+use crate::tools::json;
+
+pub fn cases() -> Vec<Trial> {
+    vec![
+        case("refusals::whatever_upstream_answers_about_one_message_others_go_on", every_answer),
+        case("refusals::whatever_upstream_hangs_up_on_others_go_on", every_hang_up),
+        case("refusals::where_everything_is_refused_nothing_is_parked", everything_is_refused),
+        case("refusals::a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked", large_message),
+        with_mosquitto("refusals::a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on", over_the_limit),
+        with_mosquitto("refusals::qos_2_over_3_1_1_keeps_to_what_mosquitto_takes", qos_2_over_3_1_1),
+    ]
+}
+
+/// How one upstream is spoken to, and what it does about the messages of which topics.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    protocol: &'static str,
+    qos: u8,
+    deed: Deed,
+    /// What is in the topics it dislikes: `bad` has two devices, `bad1` one; empty is all.
+    which: &'static str,
+}
+
+/// A gateway with an uplink to each of many upstreams, all of which get the same messages.
+struct Many {
+    field: Broker,
+    gateway: Gateway,
+    upstreams: Vec<(String, Manner, PickyBroker)>,
+}
+
+/// Devices of good messages, and those upstreams may dislike.
+const GOOD: [&str; 3] = ["d1", "d2", "d3"];
+const BAD: [&str; 2] = ["bad1", "bad2"];
+
+impl Many {
+    fn start(manners: &[Manner]) -> Result<Self> {
+        let field = Broker::embedded()?;
+        // Each uplink has queues of its own.
+        let mut text = format!("[gateway]\nmemory = \"8GiB\"\n\n[source.field]\nurl = \"{}\"\n\n", field.url());
+        let mut upstreams = Vec::new();
+        for (index, manner) in manners.iter().enumerate() {
+            let rules = vec![Rule(Which::topic(manner.which), manner.deed)];
+            let (name, upstream) = (format!("u{index}"), PickyBroker::start(Terms::default(), rules)?);
+            let Manner { protocol, qos, .. } = manner;
+            // An answer that never comes is waited for twice.
+            text += &format!(
+                "[uplink.{name}]\nurl = \"{}\"\nprotocol = \"{protocol}\"\nqos = {qos}\ndeadlines = {{ answer = \"5s\" }}\n\n\
+                 [flow.{name}]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = {{ out = \"{name}:telemetry\" }}\nlanes = 1\n\n",
+                upstream.url()
+            );
+            upstreams.push((name, *manner, upstream));
+        }
+        Ok(Self { field, gateway: Gateway::with(text).start()?, upstreams })
+    }
+
+    /// Sends messages of good devices, and among them two of each bad one, back to back. Gives topics and payloads.
+    fn send(&self, round: usize) -> Result<Vec<(String, String)>> {
+        let good = (0..24).map(|index| GOOD[index % GOOD.len()]);
+        let bad = BAD.iter().flat_map(|device| [*device; 2]);
+        let devices = good.clone().take(7).chain(bad).chain(good.skip(7));
+        let sent: Vec<_> = devices
+            .enumerate()
+            .map(|(index, device)| (format!("devices/{device}/telemetry"), format!("{{\"n\":{}}}", round * 100 + index)))
+            .collect();
+        let mut client = Client::open(self.field.address(), &Introduction { id: "load".to_owned(), clean: true })?;
+        for (id, (topic, payload)) in (1..).zip(&sent) {
+            client.publish(topic, payload.as_bytes(), id, false);
+        }
+        client.flush()?;
+        for _ in &sent {
+            client.receive(Some(tidegate_tests::wait::PATIENCE))?;
+        }
+        Ok(sent)
+    }
+
+    fn metric(&self, name: &str, uplink: &str) -> f64 {
+        self.gateway.metric(name, &[("uplink", uplink)])
+    }
+}
+
+/// Topics and payloads that an upstream has taken, each once.
+fn taken(upstream: &PickyBroker) -> BTreeSet<(String, String)> {
+    let pair = |noted: tidegate_tests::fake::Noted| {
+        (noted.published.topic, String::from_utf8_lossy(&noted.published.payload).into_owned())
+    };
+    upstream.taken().into_iter().map(pair).collect()
+}
+
+/// Sends, waits until all that is not disliked has arrived everywhere, then until the rest is parked, and counts.
+fn nothing_waits_for_what_is_disliked(manners: &[Manner]) -> Result<()> {
+    let many = Many::start(manners)?;
+    let (start, sent) = (Instant::now(), many.send(0)?);
+    let good =
+        |manner: &Manner| -> BTreeSet<_> { sent.iter().filter(|(topic, _)| !topic.contains(manner.which)).cloned().collect() };
+    for (name, manner, upstream) in &many.upstreams {
+        let wanted = good(manner);
+        wait_until(&format!("{name} has all that it takes: {manner:?}"), || taken(upstream).is_superset(&wanted))?;
+    }
+    let late = |(name, manner, upstream): &(String, Manner, PickyBroker)| {
+        let wanted = good(manner);
+        let at = upstream.taken().into_iter().filter(|noted| wanted.iter().any(|(topic, _)| *topic == noted.published.topic));
+        (at.map(|noted| noted.at.saturating_duration_since(start)).max().unwrap_or_default(), name.clone(), *manner)
+    };
+    let latest = many.upstreams.iter().map(late).max_by_key(|(time, ..)| *time).context("no upstream")?;
+    println!("the last of the good ones arrived after {latest:?}");
+    for (name, manner, upstream) in &many.upstreams {
+        wait_until(&format!("{name} owes nothing: {manner:?}"), || many.metric("tidegate_spool_messages", name) == 0.0)?;
+        let (parked, taken) = (many.metric("tidegate_messages_refused_total", name), taken(upstream).len());
+        ensure!(
+            parked as usize + taken == sent.len(),
+            "{name}: {taken} taken and {parked} parked of {} ({manner:?})",
+            sent.len()
+        );
+    }
+    Ok(())
+}
+
+/// Codes of the standard, and some it does not know.
+fn codes() -> impl Iterator<Item = u8> {
+    (0x80..=0xA2).chain([0xB0, 0xFE])
+}
+
+/// One device in five whose messages are refused, with each code there is, by PUBACK and PUBREC; whose PUBCOMP has a code; whose
+/// acknowledgement is late, or never comes.
+/// Guarantee: all others arrive, what is refused becomes a dead letter, and nothing is lost or counted twice.
+fn every_answer() -> Result<()> {
+    let mut manners = Vec::new();
+    for (index, code) in codes().enumerate() {
+        let which = ["bad", "bad1"][index % 2];
+        manners.push(Manner { protocol: "5", qos: 1, deed: Deed::Answer(code, "no"), which });
+        if index % 3 == 0 {
+            manners.push(Manner { protocol: "5", qos: 2, deed: Deed::Answer(code, ""), which });
+        }
+    }
+    for code in [0x01, 0x10, 0x7F, 0x92, 0xFF] {
+        manners.push(Manner { protocol: "5", qos: 2, deed: Deed::Complete(code), which: "bad" });
+    }
+    for (protocol, qos) in [("5", 1), ("5", 2), ("3.1.1", 1), ("3.1.1", 2)] {
+        for deed in [Deed::Never, Deed::Late(Duration::from_secs(2)), Deed::Answer(0x01, "thanks")] {
+            manners.push(Manner { protocol, qos, deed, which: "bad" });
+        }
+    }
+    nothing_waits_for_what_is_disliked(&manners)
+}
+
+/// The connection ends over some messages: without a word, after the answer, with DISCONNECT and each of its codes.
+/// Guarantee: the same.
+fn every_hang_up() -> Result<()> {
+    let mut manners = Vec::new();
+    for (index, code) in codes().enumerate() {
+        manners.push(Manner { protocol: "5", qos: 1, deed: Deed::Disconnect(code), which: ["bad1", "bad"][index % 2] });
+    }
+    for (protocol, qos) in [("5", 1), ("5", 2), ("3.1.1", 1), ("3.1.1", 2)] {
+        for which in ["bad", "bad1"] {
+            manners.push(Manner { protocol, qos, deed: Deed::HangUp, which });
+        }
+    }
+    for protocol in ["5", "3.1.1"] {
+        manners.push(Manner { protocol, qos: 1, deed: Deed::AnswerAndHangUp, which: "bad" });
+    }
+    nothing_waits_for_what_is_disliked(&manners)
+}
+
+/// Upstreams that refuse, hang up on or swallow whatever comes, and are put right.
+/// Guarantee: an alarm tells so, nothing is parked, and all arrives once they are right.
+fn everything_is_refused() -> Result<()> {
+    let deeds = [
+        Deed::Answer(0x87, "no"),
+        Deed::Answer(0x95, ""),
+        Deed::Answer(0x97, ""),
+        Deed::Answer(0x80, ""),
+        Deed::HangUp,
+        Deed::Disconnect(0x87),
+        Deed::Never,
+    ];
+    let manners = deeds.map(|deed| Manner { protocol: "5", qos: 1, deed, which: "" });
+    let many = Many::start(&manners)?;
+    let sent: BTreeSet<_> = many.send(0)?.into_iter().collect();
+    for (name, manner, _) in &many.upstreams {
+        let alarm = || many.metric("tidegate_uplink_alarm", name) > 0.0;
+        wait_until(&format!("an alarm tells of {name}: {manner:?}"), alarm)?;
+    }
+    for (name, manner, upstream) in &many.upstreams {
+        ensure!(many.metric("tidegate_messages_refused_total", name) == 0.0, "{name} has parked something: {manner:?}");
+        upstream.change(Vec::new());
+    }
+    for (name, manner, upstream) in &many.upstreams {
+        wait_until(&format!("{name} has everything: {manner:?}"), || taken(upstream) == sent)?;
+        wait_until("nothing is owed", || many.metric("tidegate_spool_messages", name) == 0.0)?;
+        ensure!(many.metric("tidegate_messages_refused_total", name) == 0.0, "{name} has parked something: {manner:?}");
+    }
+    Ok(())
+}
+
+/// An upstream of MQTT 3.1.1 that hangs up on packets over 50,000 bytes gets one of 70,000, which no chunk holds beside
+/// others, among small ones of one device.
+/// Guarantee: it is parked, and the small ones arrive.
+fn large_message() -> Result<()> {
+    let (field, cloud) =
+        (Broker::embedded()?, PickyBroker::start(Terms::default(), vec![Rule(Which::over(50_000), Deed::HangUp)])?);
+    let text =
+        config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
+    let gateway = Gateway::with(text).start()?;
+    for number in 0..6 {
+        let payload = if number == 2 { "x".repeat(70_000) } else { number.to_string() };
+        field.publish("devices/d1/telemetry", payload)?;
+    }
+    wait_until("the small ones arrive", || taken(&cloud).len() == 5)?;
+    wait_until("the large one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
+    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)
+}
+
+/// A mosquitto with a limit for messages gets one above it among small ones: its PUBACK has a code that the standard does not
+/// list for it.
+/// At times it hangs up upon it too.
+/// Guarantee: the large one is parked with the code, and the others arrive, not again and again.
+fn over_the_limit() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Mosquitto::new().option("message_size_limit 2048").start()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
+    field.publish("devices/d1/telemetry", "{\"device\":\"d1\",\"seq\":0}")?;
+    field.publish("devices/d2/telemetry", "x".repeat(3_000))?;
+    (1..20).try_for_each(|seq| field.publish("devices/d1/telemetry", format!("{{\"device\":\"d1\",\"seq\":{seq}}}")))?;
+    wait_until("the small ones arrive", || watch.total() >= 20)?;
+    wait_until("the large one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
+    let letter = json(gateway.folder(), &["parked", "list", "-n", "1"], 0)?.to_string();
+    ensure!(letter.contains("0x95"), "{letter}");
+    ensure!(watch.total() < 40, "{} arrived of 20", watch.total());
+    Ok(())
+}
+
+/// QoS 2 over MQTT 3.1.1, with a window of 1,000 configured, to a mosquitto as it comes: it hangs up above 20 that are not
+/// released, and cannot say so.
+/// Guarantee: thousands of messages arrive over a handful of connections.
+fn qos_2_over_3_1_1() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Mosquitto::new().inflight(20).start()?);
+    let watch = Watch::start(cloud.address(), UP)?;
+    let text = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\nqos = 2\n");
+    let gateway = Gateway::with(text).start()?;
+    let plan = tidegate_tests::Plan { rate: None, total: Some(5_000), ..tidegate_tests::Plan::default() };
+    let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
+    let count = sent.count() as u64;
+    wait_until("all have arrived", || watch.count() >= count)?;
+    let reconnects = gateway.metric("tidegate_uplink_reconnects_total", &[]);
+    println!("{count} messages over {} connections", reconnects + 1.0);
+    ensure!(reconnects <= 5.0, "{reconnects} reconnects");
+    crate::scene::expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
+}
