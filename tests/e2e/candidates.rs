@@ -170,7 +170,7 @@ fn a_canary_speaks_for_its_share() -> Result<()> {
     let astray = first.iter().filter(|count| **count == 2).count();
     ensure!((1..DEVICES).contains(&astray), "{astray} of {DEVICES} devices are the canary's: {first:?}");
     ensure!(first.iter().all(|count| [1, 2].contains(count)), "{first:?}");
-    told(&folder, &["rollback", "count"], 0)?;
+    told(&folder, &["rollback", "count"], 6)?;
     let second = counts(&scene)?;
     ensure!(second.iter().all(|count| *count == 2), "after the canary: {second:?}");
     Ok(())

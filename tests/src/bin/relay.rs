@@ -101,7 +101,7 @@ impl Relay {
     }
 
     fn forward(&mut self, uplink: &mut Connection) -> Result<()> {
-        for _ in 0..uplink.room() {
+        while uplink.room() > 0 {
             let Some(publish) = self.waiting.pop_front() else { break };
             let place = self.taken.len() - self.waiting.len() - 1;
             if let Err(error) = uplink.publish(&publish, self.first + place as u64) {
