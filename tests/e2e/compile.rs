@@ -91,7 +91,8 @@ fn altered_code_is_never_run() -> Result<()> {
 /// Guarantee: the compiler's process ends at its limit, the candidate is refused with the reason, the gateway's own
 /// memory does not grow by it, and the running version loses nothing.
 fn too_much_memory_is_refused() -> Result<()> {
-    let scene = Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])?;
+    let limit = "[gateway]\nplugin_compile_memory = \"256MiB\"\n";
+    let scene = Scene::with(&format!("{}{limit}", flow(&plugin_file("count", FILE))), &[(FILE, component("count")?)])?;
     let load = scene.load(Plan::default());
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     scene.gateway.replace(FILE, &bomb())?;
