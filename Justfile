@@ -12,6 +12,10 @@ test *ARGS:
 plugins:
     cargo build --release --target wasm32-wasip2 --target-dir target/guests -p decode-json -p filter -p threshold
 
+# Brokers that nobody here wrote, for the end-to-end cases `brokers::…`.
+brokers:
+    tests/brokers/install
+
 # README's first command: the main job on embedded brokers, with a tally at its end.
 demo *ARGS:
     cargo demo {{ARGS}}
