@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::fault::Fault;
-use super::program::Unusable;
+use crate::chain::sandbox::fault::Fault;
+use crate::chain::sandbox::program::Unusable;
 use crate::trust::Denied;
 
 /// A chain that cannot be built, or an engine that cannot run.

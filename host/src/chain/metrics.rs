@@ -8,10 +8,10 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::breaker::BreakerState;
-use super::event::State;
-use super::fault::FaultKind;
 use super::ration::{Ration, Rations};
+use crate::chain::change::event::State;
+use crate::chain::lane::guard::breaker::BreakerState;
+use crate::chain::sandbox::fault::FaultKind;
 
 /// Metrics of all chains of the process.
 #[derive(Clone, Debug)]

@@ -9,82 +9,49 @@
 //! message that causes it is found and parked, and the plugin goes on with its state. A version is replaced between
 //! two batches, after it was proven elsewhere, and taken back when it fails on its first messages.
 //!
-//! Lanes are worked off by plain threads; nothing here is async, and `wasmtime` is named in this folder only. Never done here:
+//! Lanes are worked off by plain threads; nothing here is async, and `wasmtime` is named in `sandbox/` only. Never done here:
 //! waiting for the disk or the network.
 
 mod answer;
-mod batch;
-mod breaker;
-mod capability;
 mod change;
-mod clock;
-mod compare;
-mod compile;
-mod engine;
 mod error;
-mod event;
 mod failure;
-mod fault;
-mod guard;
-mod guest;
-mod handover;
-mod hop;
-mod host;
-mod inbox;
-mod inspect;
-mod journal;
 mod lane;
-mod live;
 mod metrics;
-mod outbox;
-mod pair;
-mod phase;
-mod plugin;
 mod pool;
-mod program;
-mod quarantine;
 mod ration;
-mod recall;
 mod replay;
-mod series;
+mod sandbox;
 mod settings;
-mod spread;
-mod stage;
-mod standing;
 mod start;
-mod state;
-mod swap;
-mod template;
 #[cfg(test)]
 mod tests;
-mod trial;
-mod version;
 mod watch;
 
-pub use breaker::BreakerState;
-pub use capability::{Capability, Grants};
-pub use change::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
-pub use clock::recalled as recalled_clock;
-pub use compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
-pub use compile::{CompileLimits, Compiler, Workshop, compile_plugin};
-pub use engine::Engine;
+pub use change::event::{Event, Events, Figures, Report, State, UnderWay};
+pub use change::handover::Successor;
+pub use change::plan::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
+pub use change::swap::{Refused, Step, Swapped};
 pub use error::Error;
-pub use event::{Event, Events, Figures, Report, State, UnderWay};
 pub use failure::Failure;
-pub use fault::{Fault, FaultKind};
-pub use guard::Opened;
-pub use handover::Successor;
-pub use hop::Hop;
-pub use inspect::{Asked, Import, Inspection, inspect};
+pub use lane::clock::recalled as recalled_clock;
+pub use lane::guard::Opened;
+pub use lane::guard::breaker::BreakerState;
+pub use lane::trial::compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
 pub use metrics::Metrics;
-pub use program::{Unusable, read as read_component};
+pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, digest_of, offline};
+pub use sandbox::capability::{Capability, Grants};
+pub use sandbox::compile::{CompileLimits, Compiler, Workshop, compile_plugin};
+pub use sandbox::engine::Engine;
+pub use sandbox::fault::{Fault, FaultKind};
+pub use sandbox::inspect::{Asked, Import, Inspection, inspect};
+pub use sandbox::program::{Unusable, read as read_component};
 pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
     Topics,
 };
 pub use start::check;
-pub use swap::{Refused, Step, Swapped};
 pub use watch::Watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,10 +62,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::message::{Delivery, Intake, Mint, Outlet, Tape, key_hash};
-use inbox::{Command, Inbox};
 use lane::Shared;
-use trial::Trial;
-use version::Version;
+use lane::inbox::{Command, Inbox};
+use lane::trial::Trial;
+use lane::version::Version;
 
 /// What lanes get, when their time is up, to end the turn they are in and to keep their plugins' state.
 const LAST_TURN: Duration = Duration::from_millis(200);
@@ -160,7 +127,7 @@ pub struct Chain {
     ended: Mutex<Receiver<()>>,
     /// Nobody waits for the lanes any more.
     is_left: AtomicBool,
-    driver: Mutex<swap::Driver>,
+    driver: Mutex<change::swap::Driver>,
     active: Mutex<Option<Active>>,
     runtime: Option<tokio::runtime::Handle>,
 }

@@ -169,7 +169,7 @@ struct Shared {
 }
 
 /// See the module. Dropped, it ends its threads and leaves what is queued.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::capability::Grants;
+use crate::chain::sandbox::capability::Grants;
 use crate::message::{FlowId, QueueId};
 use crate::trust::Trust;
 

@@ -1,14 +1,16 @@
 //! As the host's module of this name, as far as an inbox needs it. What commands carry is nothing here.
 
 #[expect(dead_code, reason = "a part of it is for others")]
-#[path = "../../../host/src/chain/inbox.rs"]
+#[path = "../../../host/src/chain/lane/inbox.rs"]
 mod inbox;
 pub mod inboxes;
 
 pub struct Returned;
 
-mod handover {
-    pub struct Leave;
+mod change {
+    pub mod handover {
+        pub struct Leave;
+    }
 }
 
 pub mod pool;
@@ -17,8 +19,10 @@ mod live {
     pub struct Live;
 }
 
-mod state {
-    pub struct Snapshot;
+mod sandbox {
+    pub mod state {
+        pub struct Snapshot;
+    }
 }
 
 mod trial {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 
 use super::{Player, Ran, queue_name};
-use crate::chain::engine::Engine;
-use crate::chain::fault::FaultKind;
-use crate::chain::guard::Guard;
-use crate::chain::live::Live;
+use crate::chain::lane::guard::Guard;
+use crate::chain::lane::live::Live;
+use crate::chain::lane::outbox::{Ends, Item, Outbox};
+use crate::chain::lane::spread::Most;
+use crate::chain::lane::stage::{Broken, Stage};
+use crate::chain::lane::version::Version;
 use crate::chain::metrics::Metrics;
-use crate::chain::outbox::{Ends, Item, Outbox};
+use crate::chain::sandbox::engine::Engine;
+use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::settings::{Config, OnError};
-use crate::chain::spread::Most;
-use crate::chain::stage::{Broken, Stage};
-use crate::chain::version::Version;
 use crate::chain::{Error, Seat, start};
 use crate::clock::Now;
 use crate::message::{Message, Mint, QueueId, hexadecimal};
@@ -25,7 +25,7 @@ use crate::message::{Message, Mint, QueueId, hexadecimal};
 const MAX_TICKS: usize = 10_000;
 
 /// One chain on its way through the recording.
-pub(super) struct Side {
+pub(crate) struct Side {
     config: Config,
     out: Vec<QueueId>,
     versions: Vec<Arc<Version>>,
@@ -39,9 +39,9 @@ pub(super) struct Side {
     items: Vec<Item>,
     outbox: Outbox,
     /// Of the last batch.
-    pub(super) ends: Ends,
+    pub(crate) ends: Ends,
     /// Of the ticks since they were last looked at.
-    pub(super) ticked: Ends,
+    pub(crate) ticked: Ends,
     digest: ring::digest::Context,
     fates: BTreeMap<&'static str, u64>,
     outputs: u64,
@@ -49,11 +49,11 @@ pub(super) struct Side {
 
 impl Side {
     /// On how many lanes its plugins can run.
-    pub(super) fn lanes(&self) -> usize {
+    pub(crate) fn lanes(&self) -> usize {
         start::lanes(&self.config, &self.versions)
     }
 
-    pub(super) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (start::template(config)?, start::out(config)?);
         let versions = start::versions(config, engine, &metrics)?;
@@ -103,7 +103,7 @@ impl Side {
         })
     }
 
-    pub(super) fn run(&mut self, lane: usize, now: Now, messages: &[Message]) -> Result<(), Error> {
+    pub(crate) fn run(&mut self, lane: usize, now: Now, messages: &[Message]) -> Result<(), Error> {
         self.outbox.begin(messages.len());
         self.items.clear();
         let item = |(origin, message): (u32, &Message)| Item {
@@ -144,7 +144,7 @@ impl Side {
     }
 
     /// The ticks of its own that were due before `now`.
-    pub(super) fn catch_up(&mut self, now: Now) -> Result<(), Error> {
+    pub(crate) fn catch_up(&mut self, now: Now) -> Result<(), Error> {
         let restarted = now.uptime_us < self.uptime_us;
         self.uptime_us = now.uptime_us;
         for lane in 0..self.lanes.len() {
@@ -185,7 +185,7 @@ impl Side {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Ran {
+    pub(crate) fn finish(self) -> Ran {
         let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
         let counted = self.versions.iter().flat_map(|version| version.metrics.errors()).filter(|(_, count)| *count > 0);
         counted.for_each(|(kind, count)| *faults.entry(kind.name()).or_default() += count);

@@ -173,8 +173,8 @@ fn the_running_clock_goes_on_over_a_restart_from_where_the_state_was_kept() {
     rig.chain.stop(PATIENCE);
     let kept = rig.seen().running_us.unwrap();
     assert!(kept >= before, "{kept} after {before}");
-    let clock = clock::recalled(&*rig.outlet, Now { wall_us: 0, uptime_us: 7 });
+    let clock = recalled_clock(&*rig.outlet, Now { wall_us: 0, uptime_us: 7 });
     assert_eq!((clock.at(0), clock.at(7), clock.at(12)), (kept, kept, kept + 5), "whatever the machine's uptime is by then");
-    let fresh = clock::recalled(&Collector::default(), Now { wall_us: 0, uptime_us: 7 });
+    let fresh = recalled_clock(&Collector::default(), Now { wall_us: 0, uptime_us: 7 });
     assert_eq!((fresh.at(7), fresh.at(8)), (0, 1));
 }

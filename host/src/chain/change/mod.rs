@@ -1,0 +1,9 @@
+//! The change of a plugin, or of the whole chain of a flow, while messages flow: plan, driver, and what is told of it.
+//!
+//! Works on the lanes from outside, through their inboxes; no lane knows it.
+
+pub(super) mod event;
+pub(super) mod handover;
+pub(super) mod plan;
+pub(super) mod recall;
+pub(super) mod swap;

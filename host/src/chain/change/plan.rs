@@ -1,0 +1,85 @@
+//! What a change of a plugin is to be, and how carefully it is made.
+
+use std::time::Duration;
+
+use crate::chain::settings::Probation;
+
+/// What is to be different.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change<'a> {
+    /// The component; `None` keeps the code.
+    pub component: Option<&'a [u8]>,
+    /// The settings; `None` keeps them.
+    pub settings: Option<&'a serde_json::Value>,
+    /// What has to go well first.
+    pub plan: Plan,
+    /// Looks at the component before anything else does; `None`: there is nothing to verify.
+    pub verify: Option<Verify<'a>>,
+}
+
+/// Says why a component must not run, if it must not: signatures, downgrades.
+#[derive(Clone, Copy)]
+pub struct Verify<'a>(pub &'a (dyn Fn(&[u8]) -> Result<(), String> + Sync));
+
+impl std::fmt::Debug for Verify<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verify")
+    }
+}
+
+/// The phases of a change. In each of them both versions get every message, and the old one can come back at any
+/// moment with exact state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// First the candidate's outputs are only compared.
+    pub shadow: Option<Shadow>,
+    /// Then they count for a share of the keys.
+    pub canary: Option<Canary>,
+    /// Then for all, with the old version in readiness; `None`: as the plugin's config says.
+    pub probation: Option<Probation>,
+    /// What happens when the candidate does not read the state.
+    pub state: OnRefusedState,
+    /// The running version keeps failing: the candidate has to fail on less of the same inputs.
+    pub is_cure: bool,
+}
+
+/// The candidate works beside the running version and its outputs go nowhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shadow {
+    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
+    pub time: Option<Duration>,
+    /// See `time`.
+    pub messages: Option<u64>,
+    /// Share of the keys whose outputs are compared, above 0 to 1.
+    pub sample: f64,
+    /// The candidate is refused when the outputs of a larger share of the compared inputs differ; `None`: differences
+    /// are only reported.
+    pub max_differing: Option<f64>,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self { time: None, messages: None, sample: 1.0, max_differing: None }
+    }
+}
+
+/// The candidate's outputs count for some keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canary {
+    /// Share of the keys, above 0 to 1.
+    pub share: f64,
+    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
+    pub time: Option<Duration>,
+    /// See `time`.
+    pub messages: Option<u64>,
+}
+
+/// What happens when a candidate does not read the running version's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRefusedState {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It begins without, and the old state is gone when it is confirmed.
+    Empty,
+}

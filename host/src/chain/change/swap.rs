@@ -1,0 +1,321 @@
+//! The change of one plugin while messages flow.
+//!
+//! *Prepare*, on the driver's thread: the candidate is verified, compiled, linked, configured, tried with an empty batch
+//! and a tick, and shown a copy of every lane's state. *Join*: each lane, at its own batch boundary, takes an instance
+//! with a copy of the state in beside the running version; from then on both get every input. *Phases*: a share of the
+//! keys says whose outputs count, none in a shadow, some in a canary, all on probation. At the end the candidate is
+//! confirmed in all lanes, or gone from all. A key lives in one lane, so no device sees two versions interleaved.
+//! Nothing here waits for an uplink.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::event::{Events, Report, State, Teller, UnderWay};
+use super::plan::{Change, OnRefusedState, Plan, Verify};
+use crate::chain::lane::inbox::{Command, Inbox, Origin};
+use crate::chain::lane::live::Live;
+use crate::chain::lane::trial::phase::{Phase, Share};
+use crate::chain::lane::trial::{Trial, Verdict};
+use crate::chain::lane::version::{Ports, Recipe, Version};
+use crate::chain::sandbox::fault::FaultKind;
+use crate::chain::sandbox::state::Snapshot;
+use crate::chain::settings::{PluginConfig, Topics};
+use crate::chain::start;
+use crate::chain::{Active, Chain, Seat};
+use crate::clock::Now;
+use crate::trust;
+
+/// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A swap that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swapped {
+    /// Digest of the version before.
+    pub old: Arc<str>,
+    /// Digest of the version that runs now; the same when only settings changed, or nothing did.
+    pub new: Arc<str>,
+    /// How long messages waited, for each lane; empty when there was nothing to change.
+    pub pauses: Vec<Duration>,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Report>,
+}
+
+/// Where a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// It must not run.
+    Verify,
+    /// Compile and link.
+    Compile,
+    /// Instantiate, configure, find its ports.
+    Configure,
+    /// An empty batch and a tick.
+    SelfTest,
+    /// Take over the state.
+    Restore,
+    /// Put beside the running version in the lanes.
+    Commit,
+    /// Live messages, compared only.
+    Shadow,
+    /// Live messages of some keys.
+    Canary,
+    /// Live messages of all keys.
+    Probation,
+    /// Somebody ended it; the candidate is not to blame.
+    Cancel,
+}
+
+impl Step {
+    /// The name used in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Compile => "compile",
+            Self::Configure => "configure",
+            Self::SelfTest => "self-test",
+            Self::Restore => "restore",
+            Self::Commit => "commit",
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+            Self::Probation => "probation",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// A change that was not made: the version before runs, with its state.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} at {}: {why}", state.name(), step.name())]
+pub struct Refused {
+    /// Where.
+    pub step: Step,
+    /// [`State::Refused`], or [`State::RolledBack`] when outputs of the candidate have counted.
+    pub state: State,
+    /// Why, in words for the operator.
+    pub why: String,
+    /// Both versions beside each other, in the last phase.
+    pub figures: Option<Box<Report>>,
+}
+
+impl Refused {
+    fn at(step: Step, why: impl ToString) -> Self {
+        Self { step, state: State::Refused, why: why.to_string(), figures: None }
+    }
+}
+
+/// What swaps need to know beside the running versions. One swap at a time holds it.
+pub(crate) struct Driver {
+    pub(crate) plugins: Vec<PluginConfig>,
+    ports: Ports,
+    topics: Arc<Topics>,
+}
+
+impl Driver {
+    pub(crate) fn new(plugins: Vec<PluginConfig>, ports: Ports, topics: Arc<Topics>) -> Self {
+        Self { plugins, ports, topics }
+    }
+}
+
+impl Chain {
+    /// Replaces the plugin at `index`, in the config's order, and answers when it is confirmed, refused or rolled back;
+    /// `events` hears of each transition. For a thread that may wait; several callers take turns.
+    ///
+    /// # Errors
+    /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
+    pub fn swap(&self, index: usize, change: Change<'_>, events: Events<'_>) -> Result<Swapped, Refused> {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.shared.versions().get(index).cloned();
+        let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
+        let settings = change.settings.map_or_else(|| old.settings.clone(), ToString::to_string);
+        let running = old.program.digest();
+        let new = change.component.map_or_else(|| Arc::clone(running), |component| trust::digest(component).into());
+        if settings == old.settings && new == *running {
+            return Ok(Swapped { old: Arc::clone(&new), new, pauses: Vec::new(), figures: None });
+        }
+        let trial = Arc::new(Trial::new(self.inboxes.len()));
+        let under_way = UnderWay { digest: Arc::clone(&new), state: State::Seen };
+        *self.lock_active() = Some(Active { index, change: under_way, trial: Arc::clone(&trial) });
+        let teller = Teller { chain: self, old: &old, new: &new, events };
+        teller.tell(State::Seen, None, None);
+        let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
+        match &result {
+            Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
+            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.as_deref().cloned()),
+        }
+        *self.lock_active() = None;
+        result
+    }
+
+    /// A copy of the state of the plugin at `index` from every lane.
+    pub(crate) fn copies(&self, index: usize) -> Result<Vec<Snapshot>, String> {
+        self.ask(|reply| Command::Save { plugin: index, reply }).iter().map(answer).collect()
+    }
+
+    /// Sends each lane a command; the answers come through what is given back.
+    fn ask<R>(&self, mut command: impl FnMut(SyncSender<R>) -> Command) -> Vec<Receiver<R>> {
+        let send = |inbox: &Arc<Inbox>| {
+            let (reply, answer) = sync_channel(1);
+            inbox.command(command(reply));
+            answer
+        };
+        self.inboxes.iter().map(send).collect()
+    }
+}
+
+struct Swap<'a> {
+    chain: &'a Chain,
+    driver: &'a Driver,
+    index: usize,
+    old: &'a Arc<Version>,
+    trial: Arc<Trial>,
+    teller: Teller<'a>,
+}
+
+impl Swap<'_> {
+    fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, Refused> {
+        if let (Some(Verify(verify)), Some(component)) = (change.verify, change.component) {
+            verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
+            self.teller.tell(State::Verified, None, None);
+        }
+        let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
+        let proven = start::beside(engine, runtime, || {
+            Ok(self.prepare(change.component, settings).and_then(|new| {
+                let origin = self.rehearse(&new, change.plan.state)?;
+                Ok((self.candidates(&new)?, origin, new))
+            }))
+        });
+        let (candidates, origin, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
+        let joined = self.join(candidates, origin);
+        match &joined {
+            Ok(pauses) => {
+                self.trial.note_pause(pauses.iter().max().copied().unwrap_or_default());
+                self.phases(change.plan);
+            }
+            Err(why) => drop(self.trial.fail(why)),
+        }
+        self.conclude(&new)?;
+        let digest = |version: &Version| Arc::clone(&version.reference.digest);
+        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report());
+        Ok(Swapped { old, new, pauses: joined.unwrap_or_default(), figures })
+    }
+
+    /// The phases of the plan, until one fails.
+    fn phases(&self, plan: Plan) {
+        let limits = plan.probation.unwrap_or(self.driver.plugins[self.index].probation);
+        if let Some(shadow) = plan.shadow {
+            if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
+                return;
+            }
+            self.teller.tell(State::Shadowed, None, self.trial.report());
+        }
+        self.teller.tell(State::Ready, None, None);
+        if let Some(canary) = plan.canary
+            && !self.phase(Phase::canary(canary, limits), &[State::Canary])
+        {
+            return;
+        }
+        let probation = if plan.is_cure { Phase::cure(limits) } else { Phase::probation(limits) };
+        self.phase(probation, &[State::Swapped, State::OnProbation]);
+    }
+
+    /// One phase, which begins in these states: was it passed?
+    fn phase(&self, phase: Phase, states: &[State]) -> bool {
+        self.trial.begin(phase, Instant::now());
+        states.iter().for_each(|state| self.teller.tell(*state, None, None));
+        self.trial.passed()
+    }
+
+    /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
+    fn conclude(&self, new: &Arc<Version>) -> Result<(), Refused> {
+        if self.trial.confirm() {
+            self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
+        }
+        for inbox in &self.chain.inboxes {
+            inbox.command(Command::Heed);
+        }
+        if !self.trial.settled(ANSWER) {
+            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
+        }
+        let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
+        let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
+        Err(Refused { step, state, why, figures: self.trial.report().map(Box::new) })
+    }
+
+    /// A version that is configured and has passed an empty batch and a tick.
+    fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
+        let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
+        let program = match component {
+            Some(bytes) => {
+                start::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
+            }
+            None => self.old.program.clone(),
+        };
+        self.teller.tell(State::Compiled, None, None);
+        let now = Now::read();
+        let recipe =
+            Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, topics: &self.driver.topics, now };
+        let (version, mut instance) =
+            Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
+        if version.setup.needs_one_lane() && self.chain.inboxes.len() > 1 {
+            let why = "its state is not by the flow's key, and the flow has several lanes: give it lanes = 1 first";
+            return Err(Refused::at(Step::Configure, why));
+        }
+        self.teller.tell(State::Linked, None, None);
+        let tested = version.self_test(&mut instance, now).and_then(|()| version.self_test_tick(&mut instance, now));
+        tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
+        Ok(Arc::new(version))
+    }
+
+    /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
+    fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
+        let try_with = |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read()));
+        let mut without = None;
+        for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
+            let Err(fault) = try_with(lane, snapshot)? else { continue };
+            if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
+                return Err(Refused::at(Step::Restore, fault));
+            }
+            try_with(lane, &Snapshot::default())?.map_err(|fault| Refused::at(Step::Restore, fault))?;
+            without = Some(format!("it begins without state, as asked for: {}", fault.message));
+        }
+        let origin = if without.is_some() { Origin::Empty } else { Origin::Copy };
+        self.teller.tell(State::SelfTested, without, None);
+        Ok(origin)
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
+        self.chain.copies(self.index).map_err(|why| Refused::at(Step::Restore, why))
+    }
+
+    /// An instance for each lane.
+    fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, Refused> {
+        (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect()
+    }
+
+    /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
+    fn join(&self, candidates: Vec<Live>, origin: Origin) -> Result<Vec<Duration>, String> {
+        let (plugin, trial) = (self.index, &self.trial);
+        let mut candidates = candidates.into_iter().map(Box::new);
+        let replies = self.chain.ask(|reply| {
+            let candidate = candidates.next().expect("there is one for each lane");
+            Command::Join { plugin, candidate, origin, trial: Arc::clone(trial), reply }
+        });
+        // Every lane is heard, so that none joins later than its change is over.
+        let pauses: Vec<_> = replies.iter().map(answer).collect();
+        pauses.into_iter().collect()
+    }
+
+    fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
+        Live::start(new, &self.chain.shared.engine, Seat { lane, lanes: self.chain.inboxes.len() }, Now::read())
+            .map_err(|fault| Refused::at(step, fault))
+    }
+}
+
+fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
+    reply.recv_timeout(ANSWER).unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
+}

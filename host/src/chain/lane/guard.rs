@@ -1,0 +1,340 @@
+//! What stands between a lane and a plugin that fails: its breaker, and what `on_error` says becomes of a message it
+//! fails on or is not asked about. Who can put another version in its place is told when it is given up on.
+//!
+//! Where devices are judged (`quarantine`), a fault is the plugin's or the device's (`standing.rs`), and while the breaker
+//! is open those the plugin serves well go on, as do strangers until so many of them in a row fail too. Its timer has a
+//! breaker of its own: a tick that fails costs no message, and messages that go well do not excuse it.
+
+pub(crate) mod breaker;
+pub(crate) mod quarantine;
+mod standing;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::outbox::{Item, Outbox};
+use super::version::Version;
+use crate::chain::sandbox::fault::{Fault, FaultKind};
+use crate::chain::settings::{OnError, PluginConfig};
+use crate::clock::Now;
+use crate::message::key_hash;
+use breaker::{Breaker, BreakerState};
+use standing::{Evidence, Standing, Standings};
+
+/// A plugin whose breaker has opened: it keeps failing, and no bisection, fresh instance or pause has helped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Name of the flow.
+    pub flow: Arc<str>,
+    /// Place of the plugin in its flow, from 0 on.
+    pub plugin: usize,
+    /// SHA-256 of the component that failed.
+    pub digest: Arc<str>,
+    /// The fault that opened it, in words.
+    pub why: String,
+}
+
+type Hook = Box<dyn Fn(Opened) + Send + Sync>;
+
+/// Who wants to know.
+#[derive(Default)]
+pub(crate) struct Alarm(OnceLock<Hook>);
+
+impl Alarm {
+    /// The first one stays.
+    pub(crate) fn set(&self, hook: Hook) {
+        let _ = self.0.set(hook);
+    }
+
+    fn ring(&self, opened: Opened) {
+        if let Some(hook) = self.0.get() {
+            hook(opened);
+        }
+    }
+}
+
+/// What becomes of so many of the next messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The plugin gets them.
+    Tried(usize),
+    /// It is not asked about them.
+    Away(usize),
+}
+
+/// Faults on messages of one device, none of it going well in between.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    device: u64,
+    faults: u32,
+    /// Uptime of the lane's turn.
+    turn_us: u64,
+}
+
+/// See the module.
+pub(crate) struct Guard {
+    breaker: Breaker,
+    /// Of its ticks.
+    ticks: Breaker,
+    /// Whose fault a fault is; without, every one counts.
+    standings: Option<Standings>,
+    /// Strangers in a row on which it has failed while its breaker is open, and how many are tried.
+    strikes: u32,
+    most_strikes: u32,
+    row: Option<Row>,
+    on_error: OnError,
+    plugin: usize,
+    lane: usize,
+    alarm: Arc<Alarm>,
+    /// The last fault, for those that are not asked about.
+    why: String,
+}
+
+impl Guard {
+    /// Of plugin number `plugin` in a lane; `judges` says whether devices are judged there for themselves.
+    pub(crate) fn new(config: &PluginConfig, (plugin, lane): (usize, usize), judges: bool, alarm: Arc<Alarm>) -> Self {
+        let (breaker, ticks) = (Breaker::new(config.breaker), Breaker::new(config.breaker));
+        let standings = judges.then(|| Standings::new(config.breaker.window));
+        let (most_strikes, on_error, why) = (config.breaker.after, config.on_error, String::new());
+        Self { breaker, ticks, standings, strikes: 0, most_strikes, row: None, on_error, plugin, lane, alarm, why }
+    }
+
+    /// What becomes of the next of `items`, which are some. Where the plugin has failed on so many messages of one device
+    /// in this turn, one after the other, its others would only cost the lane its time: the quarantine has it soon.
+    pub(super) fn admit(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
+        let Some(row) = self.row.filter(|row| row.faults >= self.most_strikes && row.turn_us == now.uptime_us) else {
+            return self.admit_by_state(version, items, now);
+        };
+        let is_worn = |item: &Item| row.device == key_hash(item.device());
+        let alike = items.iter().take_while(|item| is_worn(item) == is_worn(&items[0])).count();
+        if is_worn(&items[0]) { Admission::Away(alike) } else { self.admit_by_state(version, &items[..alike], now) }
+    }
+
+    fn admit_by_state(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
+        let before = self.state();
+        let admitted = self.breaker.admit(items.len(), now.uptime_us);
+        self.tell(before, version);
+        if admitted > 0 {
+            return Admission::Tried(admitted);
+        }
+        // What is held is not overtaken.
+        if self.holds() {
+            return Admission::Away(items.len());
+        }
+        let is_tried = self.tries(&items[0]);
+        let alike = items.iter().take_while(|item| self.tries(item) == is_tried).count();
+        if is_tried { Admission::Tried(alike) } else { Admission::Away(alike) }
+    }
+
+    /// Whether it gets this one although its breaker is open.
+    fn tries(&self, item: &Item) -> bool {
+        let Some(standings) = self.standings.as_ref().filter(|_| !item.device().is_empty()) else { return false };
+        match standings.of(key_hash(item.device())) {
+            Standing::Good => true,
+            Standing::Stranger => self.strikes < self.most_strikes,
+            Standing::Bad => false,
+        }
+    }
+
+    /// The devices of `items` go into `devices`, if it is to be told whom the plugin served well.
+    pub(super) fn learn(&mut self, items: &[Item], now: Now, devices: &mut Vec<u64>) {
+        devices.clear();
+        if self.standings.as_mut().is_some_and(|standings| standings.learns(now.uptime_us)) {
+            devices.extend(items.iter().map(Item::device).filter(|device| !device.is_empty()).map(key_hash));
+        }
+    }
+
+    /// It has processed so many, of `devices` as far as they were learnt.
+    pub(crate) fn succeed(&mut self, version: &Version, messages: usize, devices: &[u64], now: Now) {
+        let before = self.state();
+        if let Some(standings) = self.standings.as_mut().filter(|_| !devices.is_empty()) {
+            let strangers = devices.iter().filter(|device| standings.of(**device) == Standing::Stranger).count();
+            standings.serve(devices);
+            self.row = self.row.filter(|row| !devices.contains(&row.device));
+            if strangers > 0 {
+                self.strikes = 0;
+                self.breaker.vouch(strangers);
+            }
+        }
+        self.breaker.succeed(messages, now.uptime_us);
+        self.tell(before, version);
+    }
+
+    /// A fault on a message of `item`'s device.
+    fn blame(&mut self, item: &Item, kind: FaultKind, now: Now) {
+        let serves = self.breaker.serves(now.uptime_us);
+        let device = item.device();
+        let Some(standings) = self.standings.as_mut().filter(|_| !device.is_empty()) else {
+            return self.breaker.fail(now.uptime_us);
+        };
+        let device = key_hash(device);
+        let is_stranger = standings.of(device) == Standing::Stranger;
+        if is_stranger && self.breaker.state() == BreakerState::Open {
+            self.strikes = self.strikes.saturating_add(1);
+        }
+        self.row = match self.row {
+            Some(row) if row.device == device && row.turn_us == now.uptime_us => Some(Row { faults: row.faults + 1, ..row }),
+            _ => Some(Row { device, faults: 1, turn_us: now.uptime_us }),
+        };
+        match standings.fail(device, serves, now.uptime_us) {
+            // Each has cost all the time that a call may take.
+            Evidence::None if is_stranger && kind == FaultKind::Timeout => self.breaker.fail(now.uptime_us),
+            Evidence::Proves => self.breaker.trip(now.uptime_us),
+            Evidence::None if self.breaker.state() == BreakerState::Closed => {}
+            Evidence::None | Evidence::Counts => self.breaker.fail(now.uptime_us),
+        }
+    }
+
+    /// Whether its timer is to have a tick.
+    pub(super) fn admit_tick(&mut self, version: &Version, now: Now) -> bool {
+        let before = self.state();
+        let is_admitted = self.ticks.admit(1, now.uptime_us) > 0;
+        self.tell(before, version);
+        is_admitted
+    }
+
+    /// How a tick went.
+    pub(crate) fn ticked(&mut self, version: &Version, fault: Option<&Fault>, now: Now) {
+        let before = self.state();
+        match fault {
+            None => self.ticks.succeed(1, now.uptime_us),
+            Some(fault) => {
+                self.why = format!("in a tick: {fault}");
+                self.ticks.fail(now.uptime_us);
+            }
+        }
+        self.tell(before, version);
+    }
+
+    /// How long its timer is not tried.
+    pub(super) fn tick_pause(&self, now: Now) -> Duration {
+        Duration::from_micros(self.ticks.probe_us().saturating_sub(now.uptime_us))
+    }
+
+    /// How it is, its timer included.
+    fn state(&self) -> BreakerState {
+        match (self.breaker.state(), self.ticks.state()) {
+            (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
+            (BreakerState::HalfOpen, _) | (_, BreakerState::HalfOpen) => BreakerState::HalfOpen,
+            (BreakerState::Closed, BreakerState::Closed) => BreakerState::Closed,
+        }
+    }
+
+    /// What has led to too much is poison as a whole, whatever the plugin is to do with what it fails on.
+    pub(super) fn settle_overflows(&mut self, version: &Version, now: Now, outbox: &mut Outbox) {
+        while let Some((item, plugin)) = outbox.overflows.pop() {
+            let before = self.state();
+            let why = outbox.too_much();
+            version.metrics.error(FaultKind::Output);
+            self.blame(&item, FaultKind::Output, now);
+            self.why.clone_from(&why);
+            self.tell(before, version);
+            outbox.accuse(&item);
+            if self.on_error == OnError::Drop {
+                outbox.give_up(item);
+            } else {
+                outbox.poison(&plugin, &item, why);
+            }
+        }
+    }
+
+    /// It failed on exactly this message.
+    pub(crate) fn fail(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+        if !self.holds() {
+            return self.fail_for_good(version, (item, fault), now, outbox);
+        }
+        let before = self.state();
+        self.breaker.trip(now.uptime_us);
+        self.why = fault.to_string();
+        self.tell(before, version);
+        outbox.hold(item);
+    }
+
+    /// The same where those behind it are through already, so that it cannot be held: then it is parked instead.
+    pub(super) fn fail_for_good(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+        let before = self.state();
+        self.blame(item, fault.kind, now);
+        self.why = fault.to_string();
+        self.tell(before, version);
+        outbox.accuse(item);
+        match self.on_error {
+            OnError::Park | OnError::Hold => outbox.poison(&version.reference, item, fault.detail()),
+            OnError::Drop => outbox.give_up(std::mem::take(item)),
+            OnError::Pass => outbox.next.push(std::mem::take(item)),
+        }
+    }
+
+    /// `version` takes the place of the one it was about.
+    pub(super) fn begin_anew(&mut self, version: &Version) {
+        let before = self.state();
+        self.breaker.reset();
+        self.ticks.reset();
+        (self.strikes, self.row) = (0, None);
+        self.tell(before, version);
+    }
+
+    /// Whether what it fails on is held.
+    pub(crate) fn holds(&self) -> bool {
+        self.on_error == OnError::Hold
+    }
+
+    /// When a message that is held may be tried again.
+    pub(super) fn next_try(&self, now: Now) -> Instant {
+        Instant::now() + Duration::from_micros(self.breaker.probe_us().saturating_sub(now.uptime_us))
+    }
+
+    /// It is not asked about these.
+    pub(super) fn turn_away(&self, version: &Version, items: &mut [Item], outbox: &mut Outbox) {
+        let is_open = self.breaker.state() != BreakerState::Closed;
+        for item in items {
+            if !is_open {
+                outbox.accuse(item);
+            }
+            match self.on_error {
+                OnError::Park => {
+                    let whose = if is_open { "keeps failing, and its breaker is open" } else { "keeps failing on its device" };
+                    let why = format!("not tried: the plugin {whose}; its last fault: {}", self.why);
+                    outbox.poison(&version.reference, item, why);
+                }
+                OnError::Drop => outbox.give_up(std::mem::take(item)),
+                OnError::Pass => outbox.next.push(std::mem::take(item)),
+                OnError::Hold => outbox.hold(item),
+            }
+        }
+    }
+
+    /// Its lane ends: the gauges forget it.
+    pub(super) fn retire(&self, version: &Version) {
+        version.metrics.breaker_moved(self.state(), BreakerState::Closed);
+    }
+
+    /// One line for each change, and the gauges.
+    fn tell(&mut self, before: BreakerState, version: &Version) {
+        let state = self.state();
+        if state == before {
+            return;
+        }
+        self.strikes = 0;
+        version.metrics.breaker_moved(before, state);
+        let (flow, plugin, lane) = (&*version.metrics.flow, version.label(), self.lane);
+        match (before, state) {
+            (_, BreakerState::Closed) => tracing::info!(flow, plugin, lane, "plugin works again: its breaker is closed"),
+            (_, BreakerState::HalfOpen) => {
+                tracing::info!(flow, plugin, lane, "breaker of a plugin is half-open: it gets one message")
+            }
+            (BreakerState::HalfOpen, BreakerState::Open) => {
+                tracing::warn!(flow, plugin, lane, "plugin failed again: its breaker stays open: {}", self.why);
+            }
+            (_, BreakerState::Open) => {
+                let on_error = self.on_error.name();
+                tracing::error!(flow, plugin, lane, on_error, "plugin keeps failing: its breaker is open: {}", self.why);
+                self.alarm.ring(Opened {
+                    flow: Arc::clone(&version.metrics.flow),
+                    plugin: self.plugin,
+                    digest: Arc::clone(&version.reference.digest),
+                    why: self.why.clone(),
+                });
+            }
+        }
+    }
+}

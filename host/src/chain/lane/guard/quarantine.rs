@@ -1,0 +1,287 @@
+//! Devices whose payloads are bad one after the other: for a while their messages go straight to the dead letters, then
+//! one is tried. The others go on, and no plugin wastes its time and its breaker on them.
+//!
+//! A key lives in one lane, so each lane has a table of its own and needs no lock. Only keys with a bad payload are in
+//! it: while it is empty nothing is looked up. What a key has sent among good messages is not known when its first bad
+//! one is met, so that batch counts as one, however many of it were bad.
+
+use std::collections::HashMap;
+
+use prometheus::IntGauge;
+
+use crate::chain::lane::outbox::{Item, Outbox};
+use crate::chain::settings::QuarantineConfig;
+use crate::clock::Now;
+
+/// Keys of a lane's table. Beyond, the one that was quiet for longest makes room.
+const MOST: usize = 1_024;
+
+/// Shortest time between two log lines of one lane about devices that go in, or come out.
+const LOG_EVERY_US: u64 = 1_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Its last payloads were bad, not enough of them yet.
+    Watched,
+    /// Nothing of it is tried before this uptime, microseconds.
+    Held { until_us: u64 },
+    /// One message of it is being tried.
+    Probing,
+}
+
+#[derive(Debug)]
+struct Device {
+    state: State,
+    /// Bad payloads in a row.
+    streak: u64,
+    /// Messages of it in this batch, and how many of them were bad.
+    seen: u64,
+    bad: u64,
+    last_us: u64,
+}
+
+/// See the module.
+pub(crate) struct Quarantine {
+    config: QuarantineConfig,
+    devices: HashMap<Box<[u8]>, Device>,
+    /// Devices in quarantine, over all lanes of the flow.
+    gauge: IntGauge,
+    entries: Line,
+    releases: Line,
+}
+
+/// A kind of log line that is not to flood the log.
+#[derive(Debug, Default)]
+struct Line {
+    logged_us: Option<u64>,
+    unlogged: u64,
+}
+
+impl Quarantine {
+    pub(crate) fn new(config: QuarantineConfig, gauge: IntGauge) -> Self {
+        Self { config, devices: HashMap::new(), gauge, entries: Line::default(), releases: Line::default() }
+    }
+
+    /// Takes out of `items` what is not to be tried and parks it.
+    pub(crate) fn sort_out(&mut self, items: &mut Vec<Item>, now: Now, outbox: &mut Outbox) {
+        if self.devices.is_empty() {
+            return;
+        }
+        let QuarantineConfig { after, retry } = self.config;
+        for item in items.extract_if(.., |item| !self.admits(item.device(), now.uptime_us)) {
+            let device = shown(item.device());
+            outbox.quarantine(
+                item,
+                format!("device `{device}` is quarantined after {after} bad payloads in a row: one is tried every {retry:?}"),
+            );
+        }
+    }
+
+    fn admits(&mut self, key: &[u8], now_us: u64) -> bool {
+        let Some(device) = self.devices.get_mut(key) else { return true };
+        device.last_us = now_us;
+        match device.state {
+            State::Held { until_us } if now_us >= until_us => device.state = State::Probing,
+            State::Held { .. } | State::Probing => return false,
+            State::Watched => {}
+        }
+        device.seen += 1;
+        true
+    }
+
+    /// The batch is through: `bad` has the device of each payload that a plugin rejected or failed on.
+    pub(crate) fn judge(&mut self, bad: &mut Vec<Box<[u8]>>, flow: &str, now: Now) {
+        if self.devices.is_empty() && bad.is_empty() {
+            return;
+        }
+        for key in bad.drain(..).filter(|key| !key.is_empty()) {
+            match self.devices.get_mut(&key) {
+                // A new one.
+                Some(device) if device.streak == 0 => {}
+                Some(device) => device.bad += 1,
+                None => self.watch(key, now.uptime_us),
+            }
+        }
+        let mut devices = std::mem::take(&mut self.devices);
+        devices.retain(|key, device| self.keeps(key, device, flow, now));
+        self.devices = devices;
+    }
+
+    /// Draws the conclusion about one device; `false` when it is a good one.
+    fn keeps(&mut self, key: &[u8], device: &mut Device, flow: &str, now: Now) -> bool {
+        let (seen, bad) = (std::mem::take(&mut device.seen), std::mem::take(&mut device.bad));
+        if seen == 0 && bad == 0 {
+            return true;
+        }
+        let is_new = device.streak == 0;
+        // A key that a plugin made up, and no device's.
+        let is_made_up = seen == 0 && !is_new && device.state == State::Watched;
+        if bad < seen || is_made_up {
+            if device.state == State::Probing {
+                self.gauge.dec();
+                self.releases.write(now, |unlogged| {
+                    tracing::info!(flow, device = shown(key), unlogged, "device sends good payloads again: out of quarantine");
+                });
+            }
+            return false;
+        }
+        device.streak += bad;
+        let until_us = now.uptime_us.saturating_add(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
+        match device.state {
+            State::Watched if device.streak >= u64::from(self.config.after) => {
+                device.state = State::Held { until_us };
+                self.gauge.inc();
+                self.tell_held(key, device.streak, flow, now);
+            }
+            State::Probing => device.state = State::Held { until_us },
+            State::Watched | State::Held { .. } => {}
+        }
+        true
+    }
+
+    fn tell_held(&mut self, key: &[u8], bad: u64, flow: &str, now: Now) {
+        let retry = self.config.retry;
+        self.entries.write(now, |unlogged| {
+            tracing::warn!(
+                flow,
+                device = shown(key),
+                bad,
+                unlogged,
+                "device is quarantined: its messages go to the dead letters, one is tried every {retry:?}"
+            );
+        });
+    }
+
+    /// The first bad payload of a key.
+    fn watch(&mut self, key: Box<[u8]>, now_us: u64) {
+        if self.devices.len() >= MOST && !self.make_room(now_us) {
+            return;
+        }
+        self.devices.insert(key, Device { state: State::Watched, streak: 0, seen: 0, bad: 1, last_us: now_us });
+    }
+
+    fn make_room(&mut self, now_us: u64) -> bool {
+        let may_go = |device: &Device| !matches!(device.state, State::Held { until_us } if until_us > now_us);
+        let quiet = self.devices.iter().filter(|(_, device)| may_go(device)).min_by_key(|(_, device)| device.last_us);
+        let Some(key) = quiet.map(|(key, _)| key.clone()) else { return false };
+        if self.devices.remove(&key).is_some_and(|device| device.state != State::Watched) {
+            self.gauge.dec();
+        }
+        true
+    }
+
+    /// Everyone starts anew: a plugin may be another one now, and what was bad to the old one good.
+    pub(crate) fn forget(&mut self) {
+        let held = self.devices.drain().filter(|(_, device)| device.state != State::Watched).count();
+        self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+}
+
+impl Line {
+    fn write(&mut self, now: Now, write: impl FnOnce(u64)) {
+        if self.logged_us.is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US) {
+            self.unlogged += 1;
+            return;
+        }
+        self.logged_us = Some(now.uptime_us);
+        write(std::mem::take(&mut self.unlogged));
+    }
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// A key as text, without what would look like lines of ours.
+fn shown(key: &[u8]) -> String {
+    crate::words::line_of_bytes(key, 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn at(seconds: u64) -> Now {
+        Now { wall_us: 0, uptime_us: seconds * SECOND }
+    }
+
+    fn quarantine() -> Quarantine {
+        let config = QuarantineConfig { after: 3, retry: Duration::from_secs(30) };
+        Quarantine::new(config, IntGauge::new("devices", "x").unwrap())
+    }
+
+    /// One batch of messages: the key and whether its payload is bad. Which were admitted.
+    fn batch(quarantine: &mut Quarantine, seconds: u64, messages: &[(&str, bool)]) -> Vec<bool> {
+        let now = at(seconds);
+        let admitted: Vec<_> = messages.iter().map(|(key, _)| quarantine.admits(key.as_bytes(), now.uptime_us)).collect();
+        let mut bad: Vec<Box<[u8]>> = messages
+            .iter()
+            .zip(&admitted)
+            .filter(|((_, is_bad), admitted)| *is_bad && **admitted)
+            .map(|((key, _), _)| key.as_bytes().into())
+            .collect();
+        quarantine.judge(&mut bad, "climate", now);
+        admitted
+    }
+
+    #[test]
+    fn so_many_bad_payloads_in_a_row_quarantine_a_device_and_no_other() {
+        let mut table = quarantine();
+        for second in 0..3 {
+            assert_eq!(batch(&mut table, second, &[("a", true), ("b", false)]), [true, true]);
+        }
+        assert_eq!((batch(&mut table, 3, &[("a", false), ("b", false)]), table.gauge.get()), (vec![false, true], 1));
+    }
+
+    #[test]
+    fn a_good_payload_in_between_starts_the_count_anew() {
+        let mut table = quarantine();
+        for second in 0..20 {
+            assert_eq!(batch(&mut table, second, &[("a", second % 3 > 0)]), [true]);
+        }
+        assert_eq!(table.gauge.get(), 0);
+    }
+
+    #[test]
+    fn the_first_bad_batch_counts_as_one_since_what_was_good_in_it_is_not_known() {
+        let mut table = quarantine();
+        assert_eq!(batch(&mut table, 0, &[("a", true); 5]), [true; 5]);
+        assert_eq!(batch(&mut table, 1, &[("a", true)]), [true]);
+    }
+
+    #[test]
+    fn after_the_pause_one_message_decides() {
+        let mut table = quarantine();
+        (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
+        assert_eq!(batch(&mut table, 29, &[("a", false)]), [false]);
+        assert_eq!(batch(&mut table, 30, &[("a", true), ("a", true)]), [true, false]);
+        assert_eq!(batch(&mut table, 59, &[("a", false)]), [false]);
+        assert_eq!(batch(&mut table, 60, &[("a", false), ("a", false)]), [true, false]);
+        assert_eq!((batch(&mut table, 60, &[("a", false)]), table.gauge.get()), (vec![true], 0));
+    }
+
+    #[test]
+    fn after_a_change_everyone_starts_anew() {
+        let mut table = quarantine();
+        (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
+        assert_eq!(table.gauge.get(), 1);
+        table.forget();
+        assert_eq!((batch(&mut table, 0, &[("a", false)]), table.gauge.get()), (vec![true], 0));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_those_it_holds() {
+        let mut table = quarantine();
+        (0..3).for_each(|_| drop(batch(&mut table, 0, &[("held", true)])));
+        for number in 0..3_000 {
+            batch(&mut table, 1 + number / 1_000, &[(&number.to_string(), true)]);
+        }
+        assert_eq!(table.devices.len(), MOST);
+        assert_eq!(batch(&mut table, 5, &[("held", true)]), [false]);
+    }
+}

@@ -1,0 +1,178 @@
+//! Whose fault a fault is: the plugin's, or the device's whose message it was.
+//!
+//! A fault speaks against the plugin when it comes from a device that it has served well, or when it serves nobody well at
+//! the time. What a stranger, or a device that is known to be bad, makes it fail on costs that message only: the device
+//! goes into quarantine for itself. Each lane has a table of its own, for each plugin; a device is known by the hash of its
+//! key, and one that finds its place taken is a stranger again, which only makes the plugin's breaker slower.
+
+use std::time::Duration;
+
+/// Devices that are known at a time, in a lane.
+const KNOWN: usize = 512;
+
+/// While nothing fails, the devices of one batch in so many are learnt.
+const LEARNS: u32 = 8;
+
+/// What is known of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing.
+    Stranger,
+    /// The plugin did well on its last message.
+    Good,
+    /// The plugin failed on its last message.
+    Bad,
+}
+
+/// What a fault says about the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Nothing: it is the device's.
+    None,
+    /// It counts.
+    Counts,
+    /// That it does not do its work: one device fails for as long as the window, and nobody else is served.
+    Proves,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Standings {
+    /// The hash of a device's key, its lowest bit saying whether it is a good one; 0 is a free place.
+    places: Vec<u64>,
+    window_us: u64,
+    /// The device that failed first since somebody was served well, since when, and whether another one has since.
+    first: Option<(u64, u64)>,
+    are_several: bool,
+    /// Until then every batch is learnt.
+    wary_until_us: u64,
+    batches: u32,
+}
+
+impl Standings {
+    pub(crate) fn new(window: Duration) -> Self {
+        let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
+        Self { places: Vec::new(), window_us, first: None, are_several: false, wary_until_us: 0, batches: 0 }
+    }
+
+    pub(crate) fn of(&self, device: u64) -> Standing {
+        match self.places.get(place(device)) {
+            Some(known) if *known == good(device) => Standing::Good,
+            Some(known) if *known == bad(device) => Standing::Bad,
+            _ => Standing::Stranger,
+        }
+    }
+
+    /// Whether the devices of a batch that goes well now are to be told by [`Standings::serve`].
+    pub(crate) fn learns(&mut self, now_us: u64) -> bool {
+        self.batches = self.batches.wrapping_add(1);
+        now_us < self.wary_until_us || self.batches % LEARNS == 1
+    }
+
+    /// The plugin did well on a message of each of these.
+    pub(super) fn serve(&mut self, devices: &[u64]) {
+        if self.places.is_empty() {
+            self.places.resize(KNOWN, 0);
+        }
+        for device in devices {
+            self.places[place(*device)] = good(*device);
+        }
+        (self.first, self.are_several) = (None, false);
+    }
+
+    /// The plugin failed on a message of this one; `serves` says whether it did well on any within the window.
+    pub(crate) fn fail(&mut self, device: u64, serves: bool, now_us: u64) -> Evidence {
+        self.wary_until_us = now_us.saturating_add(self.window_us);
+        let standing = self.of(device);
+        self.mark_bad(device);
+        if serves {
+            return if standing == Standing::Good { Evidence::Counts } else { Evidence::None };
+        }
+        match self.first {
+            None => self.first = Some((device, now_us)),
+            Some((first, _)) if first != device => self.are_several = true,
+            Some(_) => {}
+        }
+        match self.first {
+            _ if self.are_several => Evidence::Counts,
+            Some((_, since_us)) if now_us.saturating_sub(since_us) >= self.window_us => Evidence::Proves,
+            _ => Evidence::None,
+        }
+    }
+
+    /// A bad one never takes a good one's place: names that are made up push nobody out.
+    fn mark_bad(&mut self, device: u64) {
+        if self.places.is_empty() {
+            self.places.resize(KNOWN, 0);
+        }
+        let known = &mut self.places[place(device)];
+        if *known == 0 || *known & 1 == 0 || *known == good(device) {
+            *known = bad(device);
+        }
+    }
+}
+
+fn good(device: u64) -> u64 {
+    device | 1
+}
+
+/// Never 0, which is a free place.
+fn bad(device: u64) -> u64 {
+    (device & !1).max(2)
+}
+
+/// FNV's low bits are weak for short keys, so the high half is folded in.
+fn place(device: u64) -> usize {
+    ((device ^ device >> 32) >> 1) as usize % KNOWN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::key_hash;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn standings() -> Standings {
+        Standings::new(Duration::from_secs(30))
+    }
+
+    fn device(name: &str) -> u64 {
+        key_hash(name.as_bytes())
+    }
+
+    #[test]
+    fn a_device_that_was_served_well_counts_once_and_strangers_do_not() {
+        let mut table = standings();
+        table.serve(&[device("a"), device("b")]);
+        assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts);
+        assert_eq!(table.fail(device("a"), true, 0), Evidence::None, "it is known to be bad");
+        for number in 0..1_000 {
+            assert_eq!(table.fail(device(&format!("rogue{number}")), true, 0), Evidence::None);
+        }
+        assert_eq!(table.of(device("b")), Standing::Good, "names that are made up push no good one out");
+        table.serve(&[device("a")]);
+        assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts, "it was good again");
+    }
+
+    #[test]
+    fn where_nobody_is_served_well_several_devices_count_and_one_after_a_window() {
+        let mut table = standings();
+        assert_eq!(table.fail(device("a"), false, 0), Evidence::None);
+        assert_eq!(table.fail(device("a"), false, 29 * SECOND), Evidence::None);
+        assert_eq!(table.fail(device("a"), false, 30 * SECOND), Evidence::Proves);
+        assert_eq!(table.fail(device("b"), false, 31 * SECOND), Evidence::Counts);
+        assert_eq!(table.fail(device("a"), false, 31 * SECOND), Evidence::Counts);
+        table.serve(&[device("c")]);
+        assert_eq!(table.fail(device("a"), false, 40 * SECOND), Evidence::None, "somebody was served well meanwhile");
+    }
+
+    #[test]
+    fn one_batch_in_eight_is_learnt_and_every_one_after_a_fault() {
+        let mut table = standings();
+        let learnt = |table: &mut Standings, now| (0..16).filter(|_| table.learns(now)).count();
+        assert_eq!(learnt(&mut table, 0), 2);
+        table.fail(device("a"), true, 0);
+        assert_eq!((learnt(&mut table, 29 * SECOND), learnt(&mut table, 30 * SECOND)), (16, 2));
+    }
+}

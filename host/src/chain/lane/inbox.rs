@@ -1,0 +1,288 @@
+//! Where a source puts messages for one lane: a queue under a short lock, and the lane is called when it rests.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+
+use super::live::Live;
+use super::trial::Trial;
+use crate::chain::Returned;
+use crate::chain::change::handover::Leave;
+use crate::chain::pool::Seat;
+use crate::chain::sandbox::state::Snapshot;
+use crate::message::Delivery;
+use crate::message::sync::{Mutex, MutexGuard};
+
+/// What the driver of a swap asks of a lane; done between two batches.
+pub(crate) enum Command {
+    /// A copy of a plugin's state.
+    Save { plugin: usize, reply: SyncSender<Result<Snapshot, String>> },
+    /// Put a candidate beside the running version; the answer is how long messages waited for it.
+    Join { plugin: usize, candidate: Box<Live>, origin: Origin, trial: Arc<Trial>, reply: SyncSender<Result<Duration, String>> },
+    /// Run dead letters again, from plugin number `first` on.
+    Rerun { first: usize, letters: Vec<Returned> },
+    /// The verdict of a trial is there.
+    Heed,
+}
+
+/// What a candidate begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A copy of the running version's state.
+    Copy,
+    /// Nothing.
+    Empty,
+}
+
+#[derive(Default)]
+struct Waiting {
+    deliveries: VecDeque<Delivery>,
+    commands: VecDeque<Command>,
+    leave: Option<Leave>,
+    /// The lane has given its state away, and does nothing until it is told whether another one has it.
+    away: bool,
+    stopping: bool,
+    closed: bool,
+    resting: bool,
+}
+
+/// Messages and commands for one lane.
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    seat: Arc<Seat>,
+    depth: IntGauge,
+}
+
+/// What a look brought.
+pub(crate) enum Look {
+    /// There is something to do.
+    Found(Taken),
+    /// There is nothing until the lane is called; so many messages wait that it does not take now.
+    Nothing { waiting: usize },
+    /// The lane is away: there is nothing until it is called, whatever is due.
+    Away,
+}
+
+/// What a lane is to do next, beside the batch.
+pub(crate) struct Taken {
+    pub(super) commands: VecDeque<Command>,
+    /// Another chain is to follow, and nothing is left to be done before it does. From now on nothing is taken.
+    pub(crate) leave: Option<Leave>,
+    /// Nothing more will come: end when this is done.
+    pub(crate) last: bool,
+}
+
+impl Inbox {
+    /// Of the lane on this seat.
+    pub(crate) fn new(seat: Arc<Seat>, depth: IntGauge) -> Self {
+        Self { waiting: Mutex::new(Waiting::default()), seat, depth }
+    }
+
+    /// Where its lane sits.
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds messages in their order; a closed inbox forgets them, and the broker sends them again.
+    pub(crate) fn put(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        let before = waiting.deliveries.len();
+        waiting.deliveries.extend(deliveries);
+        self.depth.add(signed(waiting.deliveries.len() - before));
+        self.call(waiting);
+    }
+
+    /// Adds a command; a closed inbox drops it, which its sender sees by the reply never coming.
+    pub(crate) fn command(&self, command: Command) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.commands.push_back(command);
+            self.call(waiting);
+        }
+    }
+
+    /// Has the lane leave once the queue is empty; a closed inbox forgets that, which its sender sees by the reply never
+    /// coming.
+    pub(crate) fn leave(&self, leave: Leave) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.leave = Some(leave);
+            self.call(waiting);
+        }
+    }
+
+    /// A lane that is away, or was to leave, goes on: no other one has its state.
+    pub(crate) fn come_back(&self) {
+        let mut waiting = self.lock();
+        (waiting.away, waiting.leave) = (false, None);
+        self.call(waiting);
+    }
+
+    /// The lane shall end once the queue is empty.
+    pub(crate) fn stop(&self) {
+        let mut waiting = self.lock();
+        waiting.stopping = true;
+        self.call(waiting);
+    }
+
+    /// Nothing is taken any more, and what waits is forgotten: the answer is how much. The lane ends.
+    pub(crate) fn close(&self) -> usize {
+        let mut waiting = self.lock();
+        (waiting.closed, waiting.stopping, waiting.away) = (true, true, false);
+        waiting.commands.clear();
+        waiting.leave = None;
+        let left = waiting.deliveries.len();
+        waiting.deliveries.clear();
+        self.depth.sub(signed(left));
+        self.call(waiting);
+        left
+    }
+
+    fn call(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let rests = std::mem::take(&mut waiting.resting);
+        drop(waiting);
+        if rests {
+            self.seat.call();
+        }
+    }
+
+    /// Moves what waits, up to `max`, into `batch`. Where there is nothing to do, and nothing `is_due` either, the lane is
+    /// called when that changes. With a `max` of 0 the messages go on waiting, and do not hold up an end, nor who wants the
+    /// lane to leave.
+    pub(crate) fn take(&self, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Look {
+        let mut waiting = self.lock();
+        let count = waiting.deliveries.len().min(max);
+        let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping;
+        waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
+        if waiting.resting {
+            return if waiting.away { Look::Away } else { Look::Nothing { waiting: waiting.deliveries.len() } };
+        }
+        batch.extend(waiting.deliveries.drain(..count));
+        self.depth.sub(signed(count));
+        let is_empty = waiting.deliveries.is_empty();
+        let last = waiting.stopping && (max == 0 || is_empty);
+        waiting.closed |= last;
+        let leave = if is_empty || max == 0 { waiting.leave.take() } else { None };
+        waiting.away = leave.is_some();
+        Look::Found(Taken { commands: std::mem::take(&mut waiting.commands), leave, last })
+    }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::pool::{Next, Pool, Task};
+    use crate::message::{Message, MessageId};
+
+    fn deliveries(range: std::ops::Range<u64>) -> Vec<Delivery> {
+        let delivery =
+            |seq| Delivery { message: Message { id: MessageId { boot: 1, seq }, ..Message::default() }, receipt: None };
+        range.map(delivery).collect()
+    }
+
+    fn taken(inbox: &Inbox, batch: &mut Vec<Delivery>, max: usize, is_due: bool) -> Option<Taken> {
+        match inbox.take(batch, max, is_due) {
+            Look::Found(taken) => Some(taken),
+            Look::Nothing { .. } | Look::Away => None,
+        }
+    }
+
+    fn inbox(pool: &Pool) -> Inbox {
+        Inbox::new(pool.seat().unwrap(), IntGauge::new("depth", "test").unwrap())
+    }
+
+    #[test]
+    fn it_gives_what_waits_up_to_the_limit_in_order() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
+        inbox.put(deliveries(0..3));
+        inbox.put(deliveries(3..5));
+        assert_eq!(inbox.depth.get(), 5);
+        let mut batch = Vec::new();
+        assert!(!taken(&inbox, &mut batch, 4, false).unwrap().last);
+        taken(&inbox, &mut batch, 4, false).unwrap();
+        assert_eq!(batch.iter().map(|delivery| delivery.message.id.seq).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(inbox.depth.get(), 0);
+        assert!(!taken(&inbox, &mut batch, 4, true).unwrap().last, "a tick is due");
+        assert!(taken(&inbox, &mut batch, 4, false).is_none());
+    }
+
+    #[test]
+    fn a_stopped_inbox_is_emptied_first_and_takes_no_more() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
+        inbox.put(deliveries(0..3));
+        inbox.stop();
+        let mut batch = Vec::new();
+        assert!(!taken(&inbox, &mut batch, 2, false).unwrap().last);
+        assert!(taken(&inbox, &mut batch, 2, false).unwrap().last);
+        inbox.put(deliveries(3..4));
+        assert_eq!((batch.len(), inbox.depth.get(), inbox.close()), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_lane_that_is_away_takes_nothing_until_it_is_back_or_ends() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = inbox(&pool);
+        let mut batch = Vec::new();
+        let (state, given) = std::sync::mpsc::sync_channel(1);
+        inbox.leave(Leave::new(state));
+        assert!(taken(&inbox, &mut batch, 4, false).unwrap().leave.is_some());
+        inbox.put(deliveries(0..2));
+        assert!(taken(&inbox, &mut batch, 4, true).is_none());
+        inbox.come_back();
+        assert!(taken(&inbox, &mut batch, 1, false).is_some());
+        inbox.close();
+        assert!(taken(&inbox, &mut batch, 4, false).unwrap().last);
+        assert_eq!(batch.len(), 1);
+        drop(given);
+    }
+
+    /// Takes all there is, and says how much.
+    struct Taker(Arc<Inbox>, std::sync::mpsc::SyncSender<usize>);
+
+    impl Task for Taker {
+        fn turn(&mut self) -> Next {
+            let mut batch = Vec::new();
+            match self.0.take(&mut batch, 10, false) {
+                Look::Found(taken) => {
+                    self.1.send(batch.len()).unwrap();
+                    if taken.last { Next::Done } else { Next::Again }
+                }
+                Look::Nothing { .. } | Look::Away => Next::Rest(None),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lane_that_rests_is_called() {
+        let pool = Pool::new(1, 256 << 10);
+        let inbox = Arc::new(inbox(&pool));
+        let (took, taken) = std::sync::mpsc::sync_channel(100);
+        inbox.seat().take(Box::new(Taker(Arc::clone(&inbox), took)));
+        for count in 1..50 {
+            inbox.put(deliveries(0..count));
+            let mut left = count;
+            while left > 0 {
+                left -= taken.recv().unwrap() as u64;
+            }
+        }
+        inbox.stop();
+        assert_eq!(taken.recv().unwrap(), 0);
+        assert!(taken.recv().is_err(), "it is dropped when it is done");
+    }
+}

@@ -1,0 +1,501 @@
+//! A version at work in one lane: its instance, and what is needed to put another in its place after a fault. One that
+//! nothing was brought to yet has no instance: a flow that is idle from its start costs next to nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::journal::{Bound, Journal, Told};
+use super::version::Version;
+use crate::chain::Seat;
+use crate::chain::sandbox::batch::{Answer, Entry, Packed, unpack};
+use crate::chain::sandbox::engine::Engine;
+use crate::chain::sandbox::fault::{Fault, FaultKind};
+use crate::chain::sandbox::instance::{Instance, Place};
+use crate::chain::sandbox::series::Series;
+use crate::chain::sandbox::state::{Extent, Page, Snapshot};
+use crate::clock::Now;
+use crate::message::{Message, Remembered};
+use crate::words;
+
+/// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
+const LOG_EVERY_US: u64 = 60_000_000;
+
+/// Batches that are looked at one by one, each for a foreign key of its own, after one was found.
+const SUSPECT_BATCHES: u32 = 256;
+
+/// An instance with the memory of how it came to its state.
+pub(crate) struct Live {
+    pub(crate) version: Arc<Version>,
+    engine: Engine,
+    seat: Seat,
+    /// Batches since it began.
+    batches: u64,
+    /// Batches to come that are looked at one by one, since state was found under a foreign key.
+    suspect: u32,
+    /// Made with the first call.
+    instance: Option<Instance>,
+    snapshot: Snapshot,
+    journal: Journal,
+    /// After a save that failed: how many messages the journal may miss before the next try.
+    patience: usize,
+    /// Linear memory beyond which the instance is replaced, bytes.
+    recycle_at: usize,
+    /// Replacements since the last log line, and when that was.
+    recycled: u64,
+    recycle_logged_us: Option<u64>,
+    /// Another version speaks: log lines, metrics and times of this one are not for the world.
+    muted: bool,
+    /// Why a save between two batches failed.
+    unsaved: Option<Fault>,
+}
+
+impl Live {
+    /// A configured instance without state.
+    pub(crate) fn start(version: &Arc<Version>, engine: &Engine, seat: Seat, now: Now) -> Result<Self, Fault> {
+        let mut live = Self::at_rest(version, engine, seat);
+        live.instance(now)?;
+        Ok(live)
+    }
+
+    /// The same, whose instance is made with the first call.
+    pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, seat: Seat) -> Self {
+        let journal = Journal::new(Bound::SAVE);
+        let (version, engine, instance) = (Arc::clone(version), engine.clone(), None);
+        let (snapshot, recycle_at) = (Snapshot::default(), usize::MAX);
+        let (patience, recycled, recycle_logged_us, muted, unsaved) = (0, 0, None, false, None);
+        Self {
+            version,
+            engine,
+            seat,
+            batches: 0,
+            suspect: 0,
+            instance,
+            snapshot,
+            journal,
+            patience,
+            recycle_at,
+            recycled,
+            recycle_logged_us,
+            muted,
+            unsaved,
+        }
+    }
+
+    /// Its instance, made where there is none yet.
+    fn instance(&mut self, now: Now) -> Result<&mut Instance, Fault> {
+        if self.instance.is_none() {
+            self.renew(now)?;
+        }
+        self.instance.as_mut().ok_or_else(|| Fault::new(FaultKind::Instantiate, "there is no instance"))
+    }
+
+    /// Packs messages for it; `false` when one of them is beyond what 32-bit lengths can say.
+    pub(crate) fn pack<'m>(&self, packed: &mut Packed, messages: impl IntoIterator<Item = &'m Message>, now: Now) -> bool {
+        // What comes back from the dead letters may have come by the clock of an earlier boot.
+        packed.fill(messages, |uptime_us| self.engine.running_us(uptime_us.min(now.uptime_us)))
+    }
+
+    /// Runs a batch; its entries are appended to `entries`.
+    ///
+    /// # Errors
+    /// The instance is then void: [`Live::recover`] comes next.
+    pub(crate) fn process(&mut self, packed: &Packed, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
+        let result = self.instance(now)?.process(packed, now);
+        let taken = begun.elapsed();
+        if !self.muted {
+            self.version.metrics.call_seconds.observe(taken.as_secs_f64());
+        }
+        let answer = result?;
+        unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
+        self.version.grants.check(&answer, entries)?;
+        if self.has_state() {
+            self.note_batch(packed, now, taken)?;
+        }
+        self.recycle_if_grown(now)?;
+        Ok(answer)
+    }
+
+    /// Takes a batch into what can be had back after a fault.
+    fn note_batch(&mut self, packed: &Packed, now: Now, taken: Duration) -> Result<(), Fault> {
+        self.batches += 1;
+        // Where there are several lanes, state under a key of another lane would be another one's over a restart, or count
+        // beside it: that is to be seen with the first messages, so the first saves come early.
+        let is_looked_at = self.batches.is_power_of_two() || self.suspect > 0;
+        self.suspect = self.suspect.saturating_sub(1);
+        if self.seat.lanes == 1 || !is_looked_at || self.patience > 0 {
+            self.journal.push_batch(packed, now, taken);
+            return self.move_save_point(now);
+        }
+        match self.save(self.next_extent(), now) {
+            Err(fault) if fault.kind != FaultKind::Misplaced => {
+                self.journal.push_batch(packed, now, taken);
+                self.go_on_unsaved(fault, now)
+            }
+            saved => saved,
+        }
+    }
+
+    /// Tells the time; the outputs are appended to `entries`.
+    ///
+    /// # Errors
+    /// As [`Live::process`].
+    pub(crate) fn tick(&mut self, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+        let begun = Instant::now();
+        let answer = self.instance(now)?.tick(now)?;
+        let taken = begun.elapsed();
+        unpack(&answer, self.version.shape(None), entries)?;
+        self.version.grants.check(&answer, entries)?;
+        if self.has_state() {
+            self.journal.push_tick(now, taken);
+            self.move_save_point(now)?;
+        }
+        self.recycle_if_grown(now)?;
+        Ok(answer)
+    }
+
+    /// Shows the instance what `journal` holds, outputs discarded.
+    ///
+    /// # Errors
+    /// As [`Live::process`], or it takes too long.
+    fn catch_up(&mut self, journal: &Journal) -> Result<(), Fault> {
+        let (mut packed, mut entries, series) = (Packed::default(), Vec::new(), Series::begin());
+        self.mute_instance(true);
+        for index in 0..journal.len() {
+            if let Some(why) = series.over() {
+                return Err(Fault::new(FaultKind::State, format!("running the inputs since the last save again takes {why}")));
+            }
+            entries.clear();
+            match journal.read(index, &mut packed) {
+                Some(Told::Batch { now, .. }) => drop(self.process(&packed, now, &mut entries)?),
+                Some(Told::Tick { now }) => drop(self.tick(now, &mut entries)?),
+                None => break,
+            }
+        }
+        self.mute_instance(self.muted);
+        Ok(())
+    }
+
+    /// While muted, what it says and measures goes nowhere.
+    pub(crate) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+        self.mute_instance(muted);
+    }
+
+    fn mute_instance(&mut self, muted: bool) {
+        if let Some(instance) = &mut self.instance {
+            instance.mute(muted);
+        }
+    }
+
+    /// After a fault: puts a fresh instance in the place of the broken one, with the last saved state and the inputs
+    /// since run again, and saves: the next fault, of the same batch perhaps, finds nothing to be run again. What of the
+    /// state cannot be had back is counted and logged; the instance then runs without.
+    ///
+    /// # Errors
+    /// No instance can be made at all.
+    pub(super) fn recover(&mut self, now: Now) -> Result<(), Fault> {
+        self.renew(now)?;
+        if !self.has_state() {
+            return Ok(());
+        }
+        let journal = std::mem::replace(&mut self.journal, Journal::new(Bound::SAVE));
+        if let Err(fault) = self.rebuild(&journal, now) {
+            self.report_lost(journal.messages() + journal.missed(), &fault);
+            self.fall_back(now)?;
+        } else if journal.missed() > 0 {
+            self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
+        }
+        if self.journal.len() > 0 { self.save_rebuilt(now) } else { Ok(()) }
+    }
+
+    /// One that cannot be saved is rebuilt once more, and not saved again before `patience` is over.
+    fn save_rebuilt(&mut self, now: Now) -> Result<(), Fault> {
+        if self.patience > 0 {
+            return Ok(());
+        }
+        match self.save(self.next_extent(), now) {
+            Err(fault) if !matches!(fault.kind, FaultKind::State | FaultKind::Misplaced) => {
+                self.version.metrics.error(fault.kind);
+                self.unsaved = Some(fault);
+                self.recover(now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn renew(&mut self, now: Now) -> Result<(), Fault> {
+        // The broken one goes first: two at once would be twice the memory.
+        self.instance = None;
+        let mut instance = fresh(&self.version, &self.engine, self.seat.lane, now)?;
+        instance.mute(self.muted);
+        self.recycle_at = recycle_at(&self.version, &instance);
+        self.instance = Some(instance);
+        Ok(())
+    }
+
+    fn rebuild(&mut self, journal: &Journal, now: Now) -> Result<(), Fault> {
+        self.restore(now)?;
+        self.catch_up(journal)
+    }
+
+    fn restore(&mut self, now: Now) -> Result<(), Fault> {
+        let Some(instance) = &mut self.instance else { return Ok(()) };
+        instance.restore(self.snapshot.versioned_pages(), now)
+    }
+
+    /// The state of the last save alone; if not even that works, none.
+    fn fall_back(&mut self, now: Now) -> Result<(), Fault> {
+        self.journal.clear();
+        self.renew(now)?;
+        if let Err(fault) = self.restore(now) {
+            tracing::error!(plugin = self.version.label(), lane = self.seat.lane, %fault, "plugin starts without state: its saved state is not accepted");
+            self.version.metrics.error(fault.kind);
+            // So that the next checkpoint says that its keys are gone.
+            self.snapshot.replace(Extent::Complete, self.version.setup.state_version(), Vec::new());
+            self.renew(now)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the whole state, forgets the journal, and hands out a copy.
+    ///
+    /// # Errors
+    /// As [`Live::process`], unless the kind is `state`: then it is only too large, and the instance goes on.
+    pub(crate) fn checkpoint(&mut self, now: Now) -> Result<Snapshot, Fault> {
+        self.save(Extent::Complete, now)?;
+        Ok(self.snapshot.clone())
+    }
+
+    /// Takes over the state another instance saved.
+    ///
+    /// # Errors
+    /// The plugin refuses it or has no `state`, or it failed: this instance is then void.
+    pub(crate) fn adopt(&mut self, snapshot: &Snapshot, now: Now) -> Result<(), Fault> {
+        if !self.has_state() && !snapshot.is_empty() {
+            let text = "the running version keeps state and this one does not export `state`";
+            return Err(Fault::new(FaultKind::State, text));
+        }
+        if !self.has_state() {
+            return Ok(());
+        }
+        if !snapshot.is_empty() {
+            self.instance(now)?.restore(snapshot.versioned_pages(), now)?;
+        }
+        self.snapshot = snapshot.clone();
+        Ok(())
+    }
+
+    /// Takes over what an earlier process has kept. What is in another form than this version's is kept anew.
+    ///
+    /// # Errors
+    /// The plugin refuses it, or it failed: this instance is then void.
+    pub(crate) fn recall(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
+        self.instance(now)?.restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
+        self.save(Extent::Complete, now)?;
+        let version = self.version.setup.state_version();
+        if pages.iter().all(|(saved, _)| *saved == version) {
+            self.snapshot.forget_unkept();
+        }
+        Ok(())
+    }
+
+    /// Whether its state may be another than that of the last checkpoint.
+    pub(super) fn is_unkept(&self) -> bool {
+        self.version.checkpoint.is_some() && (self.journal.len() > 0 || self.journal.missed() > 0 || self.snapshot.has_unkept())
+    }
+
+    /// What has changed since the last checkpoint.
+    ///
+    /// # Errors
+    /// As [`Live::checkpoint`].
+    pub(crate) fn take_unkept(&mut self, now: Now) -> Result<Vec<Remembered>, Fault> {
+        if self.journal.len() > 0 || self.journal.missed() > 0 {
+            self.save(self.next_extent(), now)?;
+        }
+        Ok(self.snapshot.take_unkept())
+    }
+
+    /// Takes the place of `old`, beside which it has worked: the disk has that one's keys.
+    pub(crate) fn succeed(&mut self, old: &Self) {
+        self.mute(false);
+        self.snapshot.succeed(&old.snapshot);
+        if self.version.checkpoint.is_none() {
+            self.snapshot.forget_unkept();
+        }
+    }
+
+    /// Why a save between two batches failed, if one has since this was last asked.
+    pub(super) fn take_unsaved(&mut self) -> Option<Fault> {
+        self.unsaved.take()
+    }
+
+    /// Linear memory of its instance.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory_bytes)
+    }
+
+    /// Takes over a copy of a state, saves it again and, with a timer, has a tick, and is thrown away: would it work?
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(crate) fn rehearse(mut self, snapshot: &Snapshot, now: Now) -> Result<(), Fault> {
+        self.mute(true);
+        self.adopt(snapshot, now)?;
+        self.process(&Packed::default(), now, &mut Vec::new())?;
+        self.save(Extent::Complete, now)?;
+        if self.version.tick_every().is_some() {
+            self.tick(now, &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has state that can be saved.
+    pub(crate) fn has_state(&self) -> bool {
+        self.version.program.state.is_some()
+    }
+
+    fn save(&mut self, extent: Extent, now: Now) -> Result<(), Fault> {
+        let Some(instance) = &mut self.instance else {
+            // What was never called has the state it began with.
+            let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
+            return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
+        };
+        let begun = Instant::now();
+        let saved = instance.save(extent, self.version.limits.state_bytes, now);
+        let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
+        self.check_home(&pages)?;
+        self.snapshot.replace(extent, self.version.setup.state_version(), pages);
+        if self.version.checkpoint.is_none() {
+            self.snapshot.forget_unkept();
+        }
+        self.journal.begin_anew(Bound::after_save(begun.elapsed()));
+        self.patience = 0;
+        Ok(())
+    }
+
+    /// Whether all keys of a save are keys of messages that come to this lane.
+    fn check_home(&mut self, pages: &[Page]) -> Result<(), Fault> {
+        if self.seat.lanes == 1 {
+            return Ok(());
+        }
+        let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.seat.holds(key)) else { return Ok(()) };
+        self.suspect = SUSPECT_BATCHES;
+        let key = words::line_of_bytes(key, 64);
+        let lanes = self.seat.lanes;
+        let text = format!(
+            "it keeps state under `{key}`, which is not the key of the flow's messages: each of the {lanes} lanes would have its own. \
+             Where that is a level of the flow's topics, name it (key = \"{{room}}\" with topics as \"{{room}}/{{device}}/#\"); \
+             else give the flow lanes = 1"
+        );
+        Err(Fault::new(FaultKind::Misplaced, text))
+    }
+
+    /// Saves when the journal is full. The batch before has been processed, so a failure here is none of that batch:
+    /// the journal stays as it is, and what it misses is counted until a later save succeeds.
+    fn move_save_point(&mut self, now: Now) -> Result<(), Fault> {
+        if !self.journal.is_full() || self.journal.missed() < self.patience {
+            return Ok(());
+        }
+        match self.save(self.next_extent(), now) {
+            Err(fault) if fault.kind != FaultKind::Misplaced => self.go_on_unsaved(fault, now),
+            saved => saved,
+        }
+    }
+
+    fn go_on_unsaved(&mut self, fault: Fault, now: Now) -> Result<(), Fault> {
+        self.version.metrics.error(fault.kind);
+        self.unsaved = Some(fault.clone());
+        let plugin = self.version.label();
+        tracing::error!(plugin, lane = self.seat.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
+        // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.
+        if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) }
+    }
+
+    /// Replaces an instance that has grown past its soft limit: the fresh one has the state, and the size it needs.
+    fn recycle_if_grown(&mut self, now: Now) -> Result<(), Fault> {
+        if self.memory_bytes() <= self.recycle_at {
+            return Ok(());
+        }
+        if self.has_state()
+            && let Err(fault) = self.save(self.next_extent(), now)
+        {
+            self.recycle_failed(&fault);
+            // As when a save point is moved: too much state leaves the instance whole, anything else broke it.
+            return if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) };
+        }
+        match self.replacement(now) {
+            Ok(instance) => self.replace_grown(instance, now),
+            // The old instance is whole.
+            Err(fault) => self.recycle_failed(&fault),
+        }
+        Ok(())
+    }
+
+    /// A fresh instance with the state as it was saved.
+    fn replacement(&self, now: Now) -> Result<Instance, Fault> {
+        let mut instance = fresh(&self.version, &self.engine, self.seat.lane, now)?;
+        instance.mute(self.instance.as_ref().is_some_and(Instance::is_muted));
+        instance.restore(self.snapshot.versioned_pages(), now)?;
+        Ok(instance)
+    }
+
+    fn replace_grown(&mut self, instance: Instance, now: Now) {
+        let (grown, small) = (self.memory_bytes(), instance.memory_bytes());
+        self.recycle_at = recycle_at(&self.version, &instance);
+        self.instance = Some(instance);
+        self.version.metrics.recycled.inc();
+        self.recycled += 1;
+        if self.recycle_logged_us.is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US) {
+            return;
+        }
+        let (flow, plugin, lane) = (&*self.version.metrics.flow, self.version.label(), self.seat.lane);
+        let times = std::mem::take(&mut self.recycled);
+        tracing::info!(
+            flow,
+            plugin,
+            lane,
+            times,
+            grown,
+            small,
+            "instance of a plugin had grown and was replaced, its state kept"
+        );
+        self.recycle_logged_us = Some(now.wall_us);
+    }
+
+    fn recycle_failed(&mut self, fault: &Fault) {
+        self.version.metrics.error(fault.kind);
+        // Not with every batch from now on: the hard limit ends it.
+        self.recycle_at = usize::MAX;
+        let plugin = self.version.label();
+        tracing::error!(plugin, lane = self.seat.lane, %fault, "instance of a plugin has grown past `recycle_at` and cannot be replaced with its state");
+    }
+
+    /// After a failed save the guest may think its changes are known.
+    fn next_extent(&self) -> Extent {
+        if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent(self.version.setup.state_version()) }
+    }
+
+    fn report_lost(&self, messages: usize, fault: &Fault) {
+        let plugin = self.version.label();
+        self.version.metrics.state_lost.inc_by(messages as u64);
+        tracing::error!(plugin, lane = self.seat.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
+    }
+}
+
+/// Where an instance of this size is replaced. One that needs much from its start may use half of what is left.
+fn recycle_at(version: &Version, instance: &Instance) -> usize {
+    let limits = &version.limits;
+    limits.recycle_bytes.max(instance.memory_bytes().midpoint(limits.memory_bytes))
+}
+
+/// A configured instance of a version; it must ask for the same as the first one did.
+fn fresh(version: &Version, engine: &Engine, lane: usize, now: Now) -> Result<Instance, Fault> {
+    let place = Place { engine, limits: &version.limits, metrics: &version.metrics, lane, topics: &version.topics };
+    let mut instance = Instance::new(&version.program, place)?;
+    match instance.configure(&version.settings, now)? {
+        Ok(setup) if setup == version.setup => Ok(instance),
+        Ok(_) => Err(Fault::contract("`configure` asks for something else than before with the same settings")),
+        Err(why) => Err(Fault::contract(format!("`configure` refused settings it accepted before: {why}"))),
+    }
+}

@@ -1,0 +1,388 @@
+//! A lane: an instance of every plugin, and one worker at a time. Takes what waits, up to a limit and without waiting for
+//! more, and runs it through the plugins in order.
+
+pub(super) mod clock;
+pub(super) mod guard;
+pub(super) mod inbox;
+mod journal;
+pub(super) mod live;
+pub(super) mod outbox;
+mod pair;
+pub(super) mod spread;
+pub(super) mod stage;
+pub(super) mod template;
+pub(super) mod trial;
+pub(super) mod version;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::Returned;
+use super::failure::Failure;
+use super::metrics::FlowMetrics;
+use super::pool::{Next, Task};
+use crate::chain::change::handover::Leave;
+use crate::chain::sandbox::engine::Engine;
+use crate::clock::Now;
+use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
+use guard::Alarm;
+use guard::quarantine::Quarantine;
+use inbox::{Command, Inbox, Look, Taken};
+use outbox::{Item, NO_ORIGIN, Outbox};
+use stage::{Broken, Stage};
+use version::Version;
+
+/// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
+const MAX_RESTARTS: usize = 3;
+const RESTART_WINDOW_US: u64 = 60_000_000;
+
+/// While memory is full, between two looks whether there is room.
+const FULL_LOOK: Duration = Duration::from_millis(20);
+
+/// What all lanes of a chain share.
+pub(super) struct Shared {
+    pub(super) flow: FlowId,
+    pub(super) name: Arc<str>,
+    pub(super) batch_messages: usize,
+    pub(super) out: Vec<QueueId>,
+    pub(super) engine: Engine,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) metrics: FlowMetrics,
+    pub(super) failure: Arc<Failure>,
+    pub(super) alarm: Arc<Alarm>,
+    /// The version of each plugin that is confirmed.
+    pub(super) versions: Mutex<Vec<Arc<Version>>>,
+    /// Where what the lanes are told is taken down, in a flow that is recorded.
+    pub(super) tape: OnceLock<Arc<dyn Tape>>,
+}
+
+impl Shared {
+    pub(super) fn versions(&self) -> Vec<Arc<Version>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The lane's own part.
+pub(super) struct Lane {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) outbox: Outbox,
+    pub(super) batch: Vec<Delivery>,
+    pub(super) items: Vec<Item>,
+    pub(super) quarantine: Option<Quarantine>,
+    /// Uptime of the last panics, microseconds.
+    pub(super) restarts: Vec<u64>,
+    /// What guests' calls of WASI find: wasmtime-wasi starts a runtime of its own for a thread that is in none.
+    pub(super) runtime: Option<Handle>,
+    /// Dropped with the lane, after everything else of it.
+    pub(super) _alive: SyncSender<()>,
+}
+
+impl Task for Lane {
+    /// One round, until the inbox is stopped and empty, or the lane cannot go on.
+    fn turn(&mut self) -> Next {
+        let runtime = self.runtime.clone();
+        let _runtime = runtime.as_ref().map(Handle::enter);
+        let why = match catch_unwind(AssertUnwindSafe(|| self.round())) {
+            Ok(Ok(Next::Done)) => {
+                self.keep_all(Now::read());
+                self.end();
+                return Next::Done;
+            }
+            Ok(Ok(next)) => return next,
+            Ok(Err(broken)) => with_cause(&broken),
+            Err(panic) => panic_text(panic.as_ref()),
+        };
+        let Err(why) = self.restart(&why, Now::read()) else { return Next::Again };
+        tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
+        self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
+        self.end();
+        Next::Done
+    }
+}
+
+impl Lane {
+    fn end(&mut self) {
+        self.retire();
+        let left = self.inbox.close();
+        if left > 0 {
+            tracing::warn!(
+                flow = &*self.shared.name,
+                lane = self.index,
+                left,
+                "lane ended before its inbox was empty; the broker sends those again"
+            );
+        }
+    }
+
+    fn round(&mut self) -> Result<Next, Broken> {
+        let is_held = self.is_held();
+        let may_take = !is_held && self.shared.outlet.has_room();
+        let max = if may_take { self.shared.batch_messages } else { 0 };
+        let wake = self.next_due(is_held);
+        let is_due = wake.is_some_and(|wake| wake <= Instant::now());
+        match self.inbox.take(&mut self.batch, max, is_due) {
+            Look::Found(taken) => self.work(taken, is_held),
+            Look::Nothing { waiting } => {
+                let is_full = waiting > 0 && !is_held;
+                let look = is_full.then(|| Instant::now() + FULL_LOOK);
+                Ok(Next::Rest(wake.into_iter().chain(look).min()))
+            }
+            Look::Away => Ok(Next::Rest(None)),
+        }
+    }
+
+    fn work(&mut self, taken: Taken, is_held: bool) -> Result<Next, Broken> {
+        let now = Now::read();
+        self.stages.iter_mut().for_each(Stage::heed);
+        if !taken.commands.is_empty()
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            // A plugin changes, or an operator has mended something.
+            quarantine.forget();
+        }
+        for command in taken.commands {
+            self.obey(command, now)?;
+        }
+        if is_held {
+            self.run_held(now)?;
+        }
+        if !self.batch.is_empty() {
+            self.run_batch(now)?;
+        }
+        if !self.is_held() && self.next_due(false).is_some_and(|due| due <= Instant::now()) {
+            self.run_ticks(now)?;
+        }
+        self.keep(now)?;
+        if let Some(leave) = taken.leave {
+            self.leave(leave, Now::read());
+        }
+        Ok(if taken.last { Next::Done } else { Next::Again })
+    }
+
+    /// Whether a plugin has to do its work before anything else is taken.
+    fn is_held(&self) -> bool {
+        self.stages.iter().any(Stage::is_waited_for)
+    }
+
+    fn next_due(&mut self, is_held: bool) -> Option<Instant> {
+        if !is_held {
+            return self.stages.iter().filter_map(Stage::next_due).min();
+        }
+        let now = Now::read();
+        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(now)).min()
+    }
+
+    /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
+    fn run_held(&mut self, now: Now) -> Result<(), Broken> {
+        for first in (0..self.stages.len()).rev() {
+            let held = self.stages[first].take_held();
+            if held.is_empty() {
+                continue;
+            }
+            self.items.clear();
+            // Several may have come of one message.
+            let mut last = None;
+            let mut origins = 0;
+            let mut several = Vec::new();
+            for mut item in held {
+                if item.origin != NO_ORIGIN {
+                    if last.replace(item.origin) == Some(item.origin) {
+                        several.push(origins - 1);
+                    } else {
+                        origins += 1;
+                    }
+                    item.origin = origins - 1;
+                }
+                self.items.push(item);
+            }
+            self.outbox.begin(origins as usize);
+            several.into_iter().for_each(|origin| self.outbox.spread(origin));
+            self.run_from(first, now)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what is due of the plugins' state.
+    fn keep(&mut self, now: Now) -> Result<(), Broken> {
+        let moment = Instant::now();
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            due.extend(stage.checkpoint(moment, now)?);
+        }
+        self.hand_over(due, now);
+        Ok(())
+    }
+
+    /// The last: everything that has changed.
+    fn keep_all(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for stage in &mut self.stages {
+            let why = match catch_unwind(AssertUnwindSafe(|| stage.last_checkpoint(now))) {
+                Ok(Ok(checkpoint)) => {
+                    due.extend(checkpoint);
+                    continue;
+                }
+                Ok(Err(broken)) => with_cause(&broken),
+                Err(panic) => panic_text(panic.as_ref()),
+            };
+            let (flow, lane) = (&*self.shared.name, self.index);
+            tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
+        }
+        self.hand_over(due, now);
+    }
+
+    /// Checkpoints go with the running clock, since moments of it lie in them.
+    fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
+        if !due.is_empty() {
+            due.push(clock::checkpoint(self.shared.engine.running_us(now.uptime_us)));
+            self.shared.outlet.checkpoint(due);
+        }
+    }
+
+    /// What the gauges have of this lane goes with it.
+    fn retire(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.guard.retire(&stage.live.version));
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.forget();
+        }
+    }
+
+    /// Gives the state to the chain that is to follow. The inbox gives nothing out until that one has said its word.
+    fn leave(&mut self, leave: Leave, now: Now) {
+        let state = if self.is_held() {
+            Err("a plugin holds messages until it does its work; give it a version that does, or restart the gateway".to_owned())
+        } else {
+            let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
+            self.keep_all(now);
+            legacies
+        };
+        if !leave.give(state) {
+            self.inbox.come_back();
+        }
+    }
+
+    fn run_batch(&mut self, now: Now) -> Result<(), Broken> {
+        if let Some(tape) = self.shared.tape.get() {
+            tape.batch(self.index, now, &self.batch);
+        }
+        self.outbox.begin(self.batch.len());
+        self.items.clear();
+        let item = |(origin, delivery): (usize, Delivery)| Item {
+            message: delivery.message,
+            receipt: delivery.receipt,
+            origin: origin as u32,
+            own_topic: false,
+            sender: None,
+        };
+        self.items.extend(self.batch.drain(..).enumerate().map(item));
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.sort_out(&mut self.items, now, &mut self.outbox);
+        }
+        self.run_from(0, now)?;
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.judge(&mut self.outbox.bad, &self.shared.name, now);
+        }
+        Ok(())
+    }
+
+    fn run_ticks(&mut self, now: Now) -> Result<(), Broken> {
+        let moment = Instant::now();
+        for index in 0..self.stages.len() {
+            self.outbox.begin(0);
+            if self.stages[index].tick(moment, now, self.shared.flow, &mut self.outbox)? {
+                if let Some(tape) = self.shared.tape.get() {
+                    tape.tick(self.index, index, now);
+                }
+                self.items.clear();
+                self.items.append(&mut self.outbox.next);
+                self.run_from(index + 1, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `items` through the plugins from `first` on, and hands over what is left of them.
+    fn run_from(&mut self, first: usize, now: Now) -> Result<(), Broken> {
+        for stage in &mut self.stages[first..] {
+            if self.items.is_empty() {
+                break;
+            }
+            stage.run(&mut self.items, now, &mut self.outbox)?;
+            self.items.clear();
+            std::mem::swap(&mut self.items, &mut self.outbox.next);
+        }
+        for item in self.items.drain(..) {
+            self.outbox.owe(item, &self.shared.out);
+        }
+        self.outbox.hand_over(&*self.shared.outlet, &self.shared.metrics);
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, now: Now) -> Result<(), Broken> {
+        // A driver that has given up does not wait for the reply.
+        match command {
+            Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
+            Command::Join { plugin, candidate, origin, trial, reply } => {
+                let begun = Instant::now();
+                let joined = self.stages[plugin].join(*candidate, origin, trial, now);
+                drop(reply.send(joined.map(|()| begun.elapsed())));
+            }
+            Command::Rerun { first, letters } => return self.rerun(first, letters, now),
+            Command::Heed => {}
+        }
+        Ok(())
+    }
+
+    fn rerun(&mut self, first: usize, letters: Vec<Returned>, now: Now) -> Result<(), Broken> {
+        self.outbox.begin(letters.len());
+        self.items.clear();
+        let item = |(origin, letter): (usize, Returned)| {
+            let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
+            Item { message, receipt, origin: origin as u32, own_topic, sender: None }
+        };
+        self.items.extend(letters.into_iter().enumerate().map(item));
+        self.run_from(first, now)
+    }
+
+    /// After a panic of the host's own code, or when no instance could be made: what was in hand falls unsettled,
+    /// and every plugin gets a fresh instance with its state as far as it can be had.
+    fn restart(&mut self, why: &str, now: Now) -> Result<(), String> {
+        self.shared.metrics.restarts.inc();
+        tracing::error!(
+            flow = &*self.shared.name,
+            lane = self.index,
+            "lane starts again; the broker sends what was in hand again: {why}"
+        );
+        self.batch.clear();
+        self.items.clear();
+        self.stages.iter_mut().for_each(|stage| stage.held.clear());
+        self.outbox.begin(0);
+        self.restarts.retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
+        self.restarts.push(now.uptime_us);
+        if self.restarts.len() >= MAX_RESTARTS {
+            return Err(format!("{MAX_RESTARTS} times within a minute: {why}"));
+        }
+        for stage in &mut self.stages {
+            stage.accuse(why);
+            stage.heed();
+            stage.recover(now).map_err(|broken| with_cause(&broken))?;
+        }
+        Ok(())
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a text".to_owned())
+}

@@ -1,0 +1,427 @@
+//! What a batch leaves behind on its way through the plugins: what goes on, what leaves, what is parked, and what
+//! became of each input. Receipts are added to before anything is handed on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::spread::{Amount, Most, Spreads};
+use super::template::Template;
+use super::version::Version;
+use crate::chain::metrics::{Fate, FlowMetrics};
+use crate::chain::sandbox::batch::{Action, Answer, Entry};
+use crate::clock::Now;
+use crate::message::{
+    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt, Span,
+};
+use crate::words;
+
+/// Origin of what a tick made.
+pub(crate) const NO_ORIGIN: u32 = u32::MAX;
+
+/// A message between two plugins.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Item {
+    pub(crate) message: Message,
+    pub(crate) receipt: Option<Receipt>,
+    /// Index of the input of the chain it comes from.
+    pub(crate) origin: u32,
+    /// A plugin named its topic: the template leaves it alone.
+    pub(crate) own_topic: bool,
+    /// Topic and key of that input, where a plugin has named another key since.
+    pub(crate) sender: Option<(Bytes, Span)>,
+}
+
+impl Item {
+    /// The device whose message it was: a plugin may name another one, or none.
+    pub(crate) fn device(&self) -> &[u8] {
+        let Some((topic, key)) = &self.sender else { return self.message.key() };
+        let start = usize::from(key.offset);
+        topic.get(start..start + usize::from(key.len)).unwrap_or_default()
+    }
+
+    /// Who a message made of this one came from, if that does not show in the message.
+    fn sender_of(&self, made: &Message) -> Option<(Bytes, Span)> {
+        if made.key() == self.device() {
+            return None;
+        }
+        self.sender.clone().or_else(|| Some((self.message.topic.clone(), self.message.key)))
+    }
+}
+
+/// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) appends: Vec<(u32, Append)>,
+    pub(crate) letters: Vec<(u32, DeadLetter)>,
+    pub(crate) fates: Vec<Fate>,
+}
+
+/// The ends of one batch.
+pub(crate) struct Outbox {
+    /// Items for the next plugin.
+    pub(crate) next: Vec<Item>,
+    /// Items that the plugin is to get later, in order.
+    pub(crate) held: Vec<Item>,
+    appends: Vec<(u32, Append)>,
+    letters: Vec<(u32, DeadLetter)>,
+    losses: Vec<Loss>,
+    /// Devices whose payloads a plugin rejected or failed on; who judges them takes them out.
+    pub(crate) bad: Vec<Box<[u8]>>,
+    /// Messages that have led to too much, and the plugins at which they are poison; who guards the plugin takes them out.
+    pub(super) overflows: Vec<(Item, PluginRef)>,
+    spreads: Spreads,
+    fates: Vec<Fate>,
+    in_order: bool,
+    flow: Arc<str>,
+    mint: Arc<Mint>,
+    template: Option<Template>,
+    settles_with_any: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool, most: Most) -> Self {
+        let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (losses, bad, held, overflows, spreads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Spreads::new(most));
+        Self {
+            next,
+            held,
+            appends,
+            letters,
+            losses,
+            bad,
+            overflows,
+            spreads,
+            fates,
+            in_order: true,
+            flow,
+            mint,
+            template,
+            settles_with_any,
+        }
+    }
+
+    /// Begins a batch of so many inputs.
+    pub(crate) fn begin(&mut self, inputs: usize) {
+        self.next.clear();
+        self.held.clear();
+        self.appends.clear();
+        self.letters.clear();
+        self.losses.clear();
+        self.bad.clear();
+        self.overflows.clear();
+        self.spreads.begin();
+        self.fates.clear();
+        self.fates.resize(inputs, Fate::Filtered);
+        self.in_order = true;
+    }
+
+    /// Distributes what a plugin answered to a batch.
+    pub(crate) fn take(&mut self, version: &Version, items: &mut [Item], (answer, entries): (&Answer, &[Entry]), now: Now) {
+        let mut rest = entries;
+        for (index, item) in items.iter_mut().enumerate() {
+            let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
+            let (mine, others) = rest.split_at(count);
+            rest = others;
+            let item = std::mem::take(item);
+            match mine {
+                _ if self.is_void(&item) => self.discard(item),
+                [] => self.end(item, Fate::Filtered),
+                [Entry { action: Action::Pass, port: 0, .. }] => self.next.push(item),
+                _ => self.split(version, item, (answer, mine), now),
+            }
+        }
+    }
+
+    /// Distributes what a tick brought; `clock` is a message with the time and marks it gets.
+    pub(super) fn take_tick<'e>(
+        &mut self,
+        version: &Version,
+        (clock, now): (&Message, Now),
+        answer: &Answer,
+        entries: impl IntoIterator<Item = &'e Entry>,
+    ) {
+        for entry in entries {
+            let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock, now) };
+            let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true, sender: None };
+            self.spreads.add(NO_ORIGIN);
+            self.send(version, entry.port, item);
+        }
+    }
+
+    /// Whether what it came from has led to too much.
+    pub(super) fn is_void(&self, item: &Item) -> bool {
+        self.spreads.has_over() && self.spreads.is_over(item.origin)
+    }
+
+    /// It is taken back: nobody waits for it but its sender, who is told by what it came from, or the ledger by itself.
+    pub(super) fn discard(&mut self, item: Item) {
+        if item.origin == NO_ORIGIN {
+            return self.give_up(item);
+        }
+        item.receipt.into_iter().for_each(Receipt::release);
+    }
+
+    /// A plugin has done its work on the batch: what is void is gone.
+    pub(super) fn forget_void(&mut self) {
+        self.spreads.forget_over();
+    }
+
+    /// One more message of a batch that leads to several from the start.
+    pub(crate) fn spread(&mut self, origin: u32) {
+        self.spreads.add(origin);
+    }
+
+    /// Whether what `entries` make of `item` is as much as may come of one message.
+    fn fits(&mut self, version: &Version, item: &Item, answer: &Answer, entries: &[Entry]) -> bool {
+        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+        if ends < 2 && !self.spreads.has(item.origin) {
+            return true;
+        }
+        let of = |entry: &Entry| match entry.action {
+            Action::Absorb => 0,
+            Action::Pass => item.message.weight(),
+            Action::Emit | Action::Reject => entry.slices(&answer.data).iter().map(|part| part.len()).sum(),
+        };
+        let amount = Amount { messages: ends, bytes: entries.iter().map(of).sum() };
+        self.spreads.grow(item.origin, item.message.weight(), amount, || (item.clone(), version.reference.clone()))
+    }
+
+    /// `item` has led to too much, or all of what it came from has.
+    fn overflow(&mut self, version: &Version, item: Item) {
+        let origin = item.origin;
+        if origin == NO_ORIGIN {
+            self.spreads.condemn_all(origin);
+        } else {
+            match self.spreads.condemn(origin) {
+                Some((root, plugin)) => self.overflows.push((Item { receipt: item.receipt, ..root }, plugin)),
+                None => return self.overflows.push((item, version.reference.clone())),
+            }
+        }
+        self.take_back(origin);
+        if origin == NO_ORIGIN {
+            self.give_up(item_of_timer(item.message));
+        }
+    }
+
+    /// Nothing of what came of `origin` leaves.
+    fn take_back(&mut self, origin: u32) {
+        let of = |number: &u32| *number == origin;
+        let mut void: Vec<Item> = self.next.extract_if(.., |item| of(&item.origin)).collect();
+        void.extend(self.held.extract_if(.., |item| of(&item.origin)));
+        let appends = self.appends.extract_if(.., |(number, _)| of(number)).map(|(_, append)| (append.message, append.receipt));
+        let letters = self.letters.extract_if(.., |(number, _)| of(number)).map(|(_, letter)| (letter.message, letter.receipt));
+        let item = |(message, receipt)| Item { message, receipt, origin, ..Item::default() };
+        void.extend(appends.map(item));
+        void.extend(letters.map(item));
+        if let Some(fate) = self.fates.get_mut(origin as usize) {
+            *fate = Fate::Filtered;
+        }
+        void.into_iter().for_each(|item| self.discard(item));
+    }
+
+    /// Why a message is poison that led to too much.
+    pub(super) fn too_much(&self) -> String {
+        self.spreads.too_much()
+    }
+
+    fn split(&mut self, version: &Version, item: Item, (answer, entries): (&Answer, &[Entry]), now: Now) {
+        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+        if ends == 0 {
+            return self.end(item, Fate::Absorbed);
+        }
+        if !self.fits(version, &item, answer, entries) {
+            return self.overflow(version, item);
+        }
+        add(item.receipt.as_ref(), ends - 1);
+        let mut first = true;
+        for entry in entries {
+            let message = match entry.action {
+                Action::Absorb => continue,
+                Action::Reject => {
+                    if !entry.is_excused() {
+                        self.accuse(&item);
+                    }
+                    self.park(&version.reference, &item, Reason::Rejected, entry.reason(&answer.data));
+                    continue;
+                }
+                Action::Pass => item.message.clone(),
+                Action::Emit => entry.emitted(&answer.data, &item.message, now),
+            };
+            let id = self.id(&item.message, &mut first);
+            let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
+            let sender = item.sender_of(&message);
+            let (receipt, origin, message) = (item.receipt.clone(), item.origin, Message { id, ..message });
+            let output = Item { message, receipt, origin, own_topic, sender };
+            self.send(version, entry.port, output);
+        }
+    }
+
+    /// The first output of a message keeps its name; a name stands for one message only.
+    fn id(&self, input: &Message, first: &mut bool) -> MessageId {
+        if std::mem::take(first) { input.id } else { self.mint.take(1) }
+    }
+
+    fn send(&mut self, version: &Version, port: u16, item: Item) {
+        match version.route(port) {
+            None => self.next.push(item),
+            Some(queues) => {
+                self.in_order = false;
+                self.owe(item, queues);
+            }
+        }
+    }
+
+    /// The message leaves for these queues; for none it is dropped on purpose.
+    pub(crate) fn owe(&mut self, mut item: Item, queues: &[QueueId]) {
+        let Some((last, others)) = queues.split_last() else { return self.end(item, Fate::Filtered) };
+        if !item.own_topic
+            && let Some(template) = &mut self.template
+        {
+            match template.apply(&item.message) {
+                Some((topic, key)) => item.message.rename(topic, key),
+                None => return self.park_too_long(item),
+            }
+        }
+        if item.message.topic.starts_with(b"$") && !self.template.as_ref().is_some_and(Template::says_dollar) {
+            return self.park_reserved(item);
+        }
+        self.mark(item.origin, Fate::Forwarded);
+        if self.settles_with_any && !others.is_empty() {
+            item.receipt = item.receipt.map(Receipt::any);
+        } else {
+            add(item.receipt.as_ref(), others.len());
+        }
+        for queue in others {
+            let append = Append { queue: *queue, message: item.message.clone(), receipt: item.receipt.clone() };
+            self.appends.push((item.origin, append));
+        }
+        self.appends.push((item.origin, Append { queue: *last, message: item.message, receipt: item.receipt }));
+    }
+
+    /// This payload is a bad one.
+    pub(super) fn accuse(&mut self, item: &Item) {
+        self.bad.push(item.device().into());
+    }
+
+    /// A plugin failed on this message, or is not asked about it.
+    pub(super) fn poison(&mut self, plugin: &PluginRef, item: &Item, detail: String) {
+        self.park(plugin, item, Reason::Poison, detail);
+    }
+
+    /// The plugin is to get it later.
+    pub(crate) fn hold(&mut self, item: &mut Item) {
+        self.mark(item.origin, Fate::Held);
+        self.held.push(std::mem::take(item));
+    }
+
+    /// Its device is not listened to.
+    pub(crate) fn quarantine(&mut self, item: Item, detail: String) {
+        self.letter(None, &item, Reason::Quarantined, detail);
+    }
+
+    /// The message is given up because of a plugin; the ledger counts it.
+    pub(super) fn give_up(&mut self, item: Item) {
+        self.mark(item.origin, Fate::Dropped);
+        let Item { message, receipt, .. } = item;
+        self.losses.push(Loss {
+            reason: LossReason::PluginFailed,
+            // A copy: a slice would keep the whole read buffer until the ledger is written.
+            topic: Bytes::copy_from_slice(&message.topic),
+            key: message.key,
+            device: message.device,
+            count: 1,
+            received_us: message.received_us,
+            is_clock_set: !message.marks.has(Marks::CLOCK_UNSET),
+            receipt,
+        });
+    }
+
+    fn park_too_long(&mut self, item: Item) {
+        let detail = "the flow's `topic` makes a topic of more than 65,535 bytes".to_owned();
+        self.letter(None, &item, Reason::TooLong, detail);
+    }
+
+    /// Brokers acknowledge what is sent to a topic of their own and throw it away, so upstream would never say so.
+    fn park_reserved(&mut self, item: Item) {
+        let topic = item.message.topic_str().escape_debug().to_string();
+        let detail = format!(
+            "its topic `{topic}` begins with `$`: brokers keep such topics for themselves and drop what is sent there; \
+             put a level before it in the flow's `topic`, or begin that with `$` if it is meant"
+        );
+        self.letter(None, &item, Reason::Refused, detail);
+    }
+
+    fn park(&mut self, plugin: &PluginRef, item: &Item, reason: Reason, detail: String) {
+        self.letter(Some(plugin.clone()), item, reason, detail);
+    }
+
+    fn letter(&mut self, plugin: Option<PluginRef>, item: &Item, reason: Reason, detail: String) {
+        self.mark(item.origin, Fate::Parked);
+        // Much of it is the plugin's own words.
+        let detail = words::lines(&detail, words::REASON);
+        let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
+        let letter = DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt };
+        self.letters.push((item.origin, letter));
+    }
+
+    fn end(&mut self, item: Item, fate: Fate) {
+        self.mark(item.origin, fate);
+        self.spreads.end(item.origin, item.message.weight());
+        if let Some(receipt) = item.receipt {
+            receipt.release();
+        }
+    }
+
+    fn mark(&mut self, origin: u32, fate: Fate) {
+        if let Some(known) = self.fates.get_mut(origin as usize) {
+            *known = fate.max(*known);
+        }
+    }
+
+    /// Gives what there is to hand over to a replay, which neither counts nor releases it.
+    pub(crate) fn take_ends(&mut self, ends: &mut Ends) {
+        std::mem::swap(&mut self.appends, &mut ends.appends);
+        std::mem::swap(&mut self.letters, &mut ends.letters);
+        std::mem::swap(&mut self.fates, &mut ends.fates);
+        ends.appends.sort_by_key(|(origin, _)| *origin);
+        ends.letters.sort_by_key(|(origin, _)| *origin);
+    }
+
+    /// Hands everything over: one append, in the order of the inputs.
+    pub(super) fn hand_over(&mut self, outlet: &dyn Outlet, metrics: &FlowMetrics) {
+        if !self.in_order {
+            // A plugin's side port was served before what later plugins made of earlier inputs.
+            self.appends.sort_by_key(|(origin, _)| *origin);
+        }
+        // Before the receipts are out of our hands: whoever sees all settled shall find all counted.
+        metrics.settle(&self.fates);
+        if !self.losses.is_empty() {
+            outlet.lose(std::mem::take(&mut self.losses));
+        }
+        if !self.letters.is_empty() {
+            outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
+        }
+        if !self.appends.is_empty() {
+            outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
+        }
+    }
+}
+
+fn add(receipt: Option<&Receipt>, more: usize) {
+    if more > 0
+        && let Some(receipt) = receipt
+    {
+        receipt.add(u32::try_from(more).unwrap_or(u32::MAX));
+    }
+}
+
+fn item_of_timer(message: Message) -> Item {
+    Item { message, origin: NO_ORIGIN, ..Item::default() }
+}
+
+/// What a tick's outputs take their time and marks from.
+pub(super) fn clock_message(flow: crate::message::FlowId, now: Now) -> Message {
+    let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set());
+    Message { flow, topic: Bytes::new(), marks, received_us: now.wall_us, uptime_us: now.uptime_us, ..Message::default() }
+}

@@ -1,0 +1,326 @@
+//! The time in which two versions work beside each other: what both have done, and one verdict for all lanes.
+
+pub(crate) mod compare;
+pub(crate) mod phase;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::chain::change::event::{Figures, Report};
+use crate::chain::change::swap::Step;
+use compare::Comparison;
+use phase::{Judgement, Phase, Share};
+
+/// How a trial stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Both versions work.
+    Running,
+    /// The candidate stays.
+    Confirmed,
+    /// The old version stays: where it was decided, and why.
+    Failed(Step, String),
+}
+
+/// What both versions did in one lane with the same inputs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) old: Figures,
+    pub(crate) new: Figures,
+    pub(crate) newly_rejected: u64,
+    pub(crate) compared: u64,
+    pub(crate) differing: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    verdict: Verdict,
+    /// The phase and when it began; none while lanes have still to take the candidate in.
+    phase: Option<(Phase, Instant)>,
+    passed: bool,
+    report: Report,
+    /// Memory of each lane's instances, the old version's and the new one's.
+    memory: Vec<[u64; 2]>,
+    pause_us: u64,
+    unsettled: usize,
+}
+
+/// Shared by the lanes and the one who drives the change. The first verdict stands.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Of the keys for which the candidate's outputs count.
+    share: AtomicU64,
+    /// Of the keys whose outputs are compared.
+    sample: AtomicU64,
+    comparison: Mutex<Comparison>,
+}
+
+impl Trial {
+    /// A trial in so many lanes.
+    pub(crate) fn new(lanes: usize) -> Self {
+        let (report, memory) = (Report::default(), vec![[0; 2]; lanes]);
+        let state = State { verdict: Verdict::Running, phase: None, passed: false, report, memory, pause_us: 0, unsettled: 0 };
+        let none = || AtomicU64::new(Share::NONE.0);
+        Self { state: Mutex::new(state), changed: Condvar::new(), share: none(), sample: none(), comparison: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.lock().verdict.clone()
+    }
+
+    /// Whether its first phase has begun, or it is over.
+    pub(crate) fn has_begun(&self) -> bool {
+        let state = self.lock();
+        state.phase.is_some() || state.verdict != Verdict::Running
+    }
+
+    /// Keys for which the candidate's outputs count now.
+    pub(crate) fn share(&self) -> Share {
+        Share(self.share.load(Ordering::Acquire))
+    }
+
+    /// Keys whose outputs are to be compared now.
+    pub(crate) fn sample(&self) -> Share {
+        Share(self.sample.load(Ordering::Acquire))
+    }
+
+    /// Where differences are counted.
+    pub(crate) fn comparison(&self) -> MutexGuard<'_, Comparison> {
+        self.comparison.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lane has taken the candidate in; it keeps both versions until [`Trial::settle`].
+    ///
+    /// # Errors
+    /// The trial is over already.
+    pub(crate) fn join(&self) -> Result<(), String> {
+        let mut state = self.lock();
+        match &state.verdict {
+            Verdict::Running => {
+                state.unsettled += 1;
+                Ok(())
+            }
+            Verdict::Confirmed => Err("the change is over".to_owned()),
+            Verdict::Failed(_, why) => Err(why.clone()),
+        }
+    }
+
+    /// All lanes have it; so long messages waited at most.
+    pub(crate) fn note_pause(&self, pause: Duration) {
+        self.lock().pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// A phase begins: from each lane's next batch on the candidate's outputs count for its share of the keys.
+    pub(crate) fn begin(&self, phase: Phase, moment: Instant) {
+        let mut state = self.lock();
+        (state.report, state.passed) = (Report::default(), false);
+        *self.comparison() = Comparison::default();
+        self.share.store(phase.share.0, Ordering::Release);
+        self.sample.store(phase.sample.0, Ordering::Release);
+        state.phase = Some((phase, moment));
+    }
+
+    /// Adds what lane number `lane` did until `moment`; a limit that is met ends the trial, and enough of it the phase.
+    pub(crate) fn note(&self, lane: usize, work: &Work, moment: Instant) {
+        let mut state = self.lock();
+        state.add(lane, work);
+        if let Some((phase, begun)) = &state.phase {
+            let judgement = phase.judge(&state.report, moment.saturating_duration_since(*begun));
+            self.act(&mut state, judgement);
+        }
+    }
+
+    fn act(&self, state: &mut State, judgement: Judgement) {
+        match judgement {
+            Judgement::Open => {}
+            Judgement::Passed => {
+                state.passed = true;
+                self.changed.notify_all();
+            }
+            Judgement::Failed(why) => drop(self.decide(state, |step| Verdict::Failed(step, why))),
+        }
+    }
+
+    /// The old version stays, unless the candidate is confirmed: `true` when it does.
+    pub(crate) fn fail(&self, why: impl Into<String>) -> bool {
+        self.decide(&mut self.lock(), |step| Verdict::Failed(step, why.into()))
+    }
+
+    /// The same, and the candidate is not to blame.
+    pub(crate) fn cancel(&self, why: impl Into<String>) -> bool {
+        self.decide(&mut self.lock(), |_| Verdict::Failed(Step::Cancel, why.into()))
+    }
+
+    /// The candidate stays; `false` when it has failed.
+    pub(crate) fn confirm(&self) -> bool {
+        !self.decide(&mut self.lock(), |_| Verdict::Confirmed)
+    }
+
+    /// The present phase ends as if it had gone well; `false` when there is none.
+    pub(crate) fn promote(&self) -> bool {
+        let mut state = self.lock();
+        let running = state.verdict == Verdict::Running && state.phase.is_some();
+        state.passed |= running;
+        self.changed.notify_all();
+        running
+    }
+
+    /// The first verdict stands; `true` when it is a failure.
+    fn decide(&self, state: &mut State, verdict: impl FnOnce(Step) -> Verdict) -> bool {
+        if state.verdict == Verdict::Running {
+            state.verdict = verdict(state.phase.as_ref().map_or(Step::Commit, |(phase, _)| phase.step));
+            self.changed.notify_all();
+        }
+        matches!(state.verdict, Verdict::Failed(..))
+    }
+
+    /// A lane has acted on the verdict: one of the two versions is gone from it.
+    pub(crate) fn settle(&self) {
+        let mut state = self.lock();
+        state.unsettled = state.unsettled.saturating_sub(1);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the phase is passed (`true`) or the trial has failed.
+    pub(crate) fn passed(&self) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.verdict != Verdict::Running || state.passed {
+                return state.verdict == Verdict::Running;
+            }
+            let Some((phase, begun)) = &state.phase else { return false };
+            let elapsed = begun.elapsed();
+            let judgement = phase.judge(&state.report, elapsed);
+            if judgement != Judgement::Open {
+                self.act(&mut state, judgement);
+                continue;
+            }
+            state = match phase.time {
+                Some(time) => self.changed.wait_timeout(state, time - elapsed).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Both versions beside each other in the present phase; `None` before the first.
+    pub(crate) fn report(&self) -> Option<Report> {
+        let state = self.lock();
+        let (phase, begun) = state.phase.as_ref()?;
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
+        Some(Report { elapsed_ms, pause_us: state.pause_us, differences, ..state.report.clone() })
+    }
+
+    /// Waits until every lane has acted on the verdict; `false` when some have not within `limit`.
+    pub(crate) fn settled(&self, limit: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.unsettled > 0);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl State {
+    fn add(&mut self, lane: usize, work: &Work) {
+        self.report.old.add(&work.old);
+        self.report.new.add(&work.new);
+        self.report.newly_rejected += work.newly_rejected;
+        self.report.compared += work.compared;
+        self.report.differing += work.differing;
+        self.memory[lane] = [work.old.memory_bytes, work.new.memory_bytes];
+        let sum = |version: usize| self.memory.iter().map(|lane| lane[version]).sum();
+        (self.report.old.memory_bytes, self.report.new.memory_bytes) = (sum(0), sum(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::change::plan::Canary;
+    use crate::chain::settings::Probation;
+
+    fn begun(messages: u64) -> Trial {
+        let trial = Trial::new(2);
+        let probation = Probation { messages, ..Probation::default() };
+        trial.begin(Phase::probation(probation), Instant::now());
+        trial
+    }
+
+    fn work(messages: u64, newly_rejected: u64) -> Work {
+        let figures = Figures { messages, memory_bytes: 10, ..Figures::default() };
+        Work { old: figures, new: figures, newly_rejected, ..Work::default() }
+    }
+
+    #[test]
+    fn the_messages_of_all_lanes_pass_a_phase_together() {
+        let trial = begun(100);
+        trial.note(0, &work(60, 0), Instant::now());
+        assert!(!trial.lock().passed);
+        trial.note(1, &work(40, 0), Instant::now());
+        assert!(trial.passed() && trial.verdict() == Verdict::Running, "the driver confirms, not the lanes");
+        let report = trial.report().unwrap();
+        assert_eq!((report.old.messages, report.new.memory_bytes), (100, 20));
+        assert!(trial.confirm());
+    }
+
+    #[test]
+    fn the_first_verdict_stands() {
+        let trial = begun(100);
+        assert!(trial.fail("trap"));
+        assert!(!trial.confirm() && trial.cancel("by hand"));
+        assert_eq!(trial.verdict(), Verdict::Failed(Step::Probation, "trap".to_owned()));
+        assert_eq!(trial.join(), Err("trap".to_owned()));
+        assert!(!trial.passed() && !trial.promote());
+
+        let trial = begun(100);
+        assert!(trial.confirm());
+        assert!(!trial.fail("late"));
+        assert_eq!(trial.verdict(), Verdict::Confirmed);
+    }
+
+    #[test]
+    fn one_lane_over_a_limit_fails_it_for_all() {
+        let trial = begun(10_000);
+        trial.note(0, &work(200, 150), Instant::now());
+        assert!(matches!(trial.verdict(), Verdict::Failed(Step::Probation, why) if why.contains("rejects 75 %")));
+    }
+
+    #[test]
+    fn each_phase_counts_anew_and_says_whose_outputs_count() {
+        let trial = Trial::new(2);
+        assert!(!trial.promote() && trial.report().is_none() && trial.share() == Share::NONE);
+        let canary = Canary { share: 0.5, time: None, messages: None };
+        trial.begin(Phase::canary(canary, Probation::default()), Instant::now());
+        trial.note(0, &work(60, 0), Instant::now());
+        assert!(trial.share() != Share::NONE && trial.share() != Share::ALL);
+        assert!(trial.promote() && trial.passed());
+        trial.begin(Phase::probation(Probation::default()), Instant::now());
+        assert_eq!((trial.report().unwrap().new.messages, trial.share()), (0, Share::ALL));
+    }
+
+    #[test]
+    fn without_traffic_time_passes_a_phase() {
+        let trial = Trial::new(3);
+        let probation = Probation { time: Duration::ZERO, ..Probation::default() };
+        trial.begin(Phase::probation(probation), Instant::now());
+        assert!(trial.passed());
+    }
+
+    #[test]
+    fn it_is_settled_when_the_lanes_that_joined_have_acted() {
+        let trial = Trial::new(2);
+        assert!(trial.settled(Duration::ZERO));
+        trial.join().unwrap();
+        assert!(!trial.settled(Duration::ZERO));
+        std::thread::scope(|scope| {
+            scope.spawn(|| trial.settle());
+            assert!(trial.settled(Duration::from_secs(60)));
+        });
+    }
+}

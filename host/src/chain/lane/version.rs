@@ -1,0 +1,155 @@
+//! A plugin as it runs in a chain: its code with its settings, limits and routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chain::Error;
+use crate::chain::metrics::PluginMetrics;
+use crate::chain::sandbox::batch::{Packed, Shape, unpack};
+use crate::chain::sandbox::capability::Grants;
+use crate::chain::sandbox::engine::Engine;
+use crate::chain::sandbox::fault::Fault;
+use crate::chain::sandbox::instance::{Instance, Place, Setup};
+use crate::chain::sandbox::program::Program;
+use crate::chain::settings::{Limits, PluginConfig, Topics};
+use crate::clock::Now;
+use crate::message::{PluginRef, QueueId, short_digest};
+use crate::words;
+
+/// The port to the next plugin, or out of the chain.
+pub(crate) const OUT: &str = "out";
+
+/// Ports a plugin may declare beside `out`.
+const MAX_PORTS: usize = 64;
+
+/// Shortest interval of ticks: a shorter one is a busy loop.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// What a port leads to, by the config.
+pub(crate) type Ports = BTreeMap<String, Vec<QueueId>>;
+
+/// One version of one plugin of a chain; every lane has an instance of it.
+pub(crate) struct Version {
+    pub(crate) reference: PluginRef,
+    pub(crate) program: Program,
+    pub(crate) settings: String,
+    pub(crate) setup: Setup,
+    pub(crate) limits: Limits,
+    pub(crate) grants: Grants,
+    /// How soon its state is to be on disk; `None` when it keeps none, or shall not.
+    pub(crate) checkpoint: Option<Duration>,
+    pub(crate) metrics: PluginMetrics,
+    /// What its flow takes.
+    pub(crate) topics: Arc<Topics>,
+    routes: Vec<Vec<QueueId>>,
+}
+
+/// What makes a version, beside its code.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipe<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) plugin: &'a PluginConfig,
+    pub(crate) ports: &'a Ports,
+    pub(crate) metrics: &'a PluginMetrics,
+    pub(crate) topics: &'a Arc<Topics>,
+    pub(crate) now: Now,
+}
+
+impl Version {
+    /// Configures a first instance, which is given back, to learn what the plugin asks for.
+    ///
+    /// # Errors
+    /// No instance can be made, the plugin refuses its settings, or what it asks for cannot be had.
+    pub(crate) fn configure(program: Program, settings: String, recipe: Recipe<'_>) -> Result<(Self, Instance), Error> {
+        let Recipe { engine, plugin, ports, metrics, topics, now } = recipe;
+        let name = &plugin.name;
+        let broken = |fault| Error::Instantiate { plugin: Arc::clone(name), source: Box::new(fault) };
+        let place = Place { engine, limits: &plugin.limits, metrics, lane: 0, topics };
+        let mut instance = Instance::new(&program, place).map_err(broken)?;
+        let configured = instance.configure(&settings, now).map_err(broken)?;
+        let setup = configured.map_err(|why| {
+            let why = words::lines(&why, words::REASON);
+            Error::Configure { plugin: Arc::clone(name), why }
+        })?;
+        check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
+        let routes = routes(name, &setup, ports)?;
+        let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
+        let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
+        let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
+        let topics = Arc::clone(topics);
+        Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, topics, routes }, instance))
+    }
+
+    /// Shows a configured instance an empty batch.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(crate) fn self_test(&self, instance: &mut Instance, now: Now) -> Result<(), Fault> {
+        instance.mute(true);
+        let answer = instance.process(&Packed::default(), now)?;
+        unpack(&answer, self.shape(Some(0)), &mut Vec::new())
+    }
+
+    /// Tells it the time, if it has a timer.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub(crate) fn self_test_tick(&self, instance: &mut Instance, now: Now) -> Result<(), Fault> {
+        if self.tick_every().is_none() {
+            return Ok(());
+        }
+        let answer = instance.tick(now)?;
+        unpack(&answer, self.shape(None), &mut Vec::new())
+    }
+
+    /// What its outputs are checked against; `inputs` is `None` for a tick.
+    pub(crate) fn shape(&self, inputs: Option<usize>) -> Shape {
+        let limits = &self.limits;
+        Shape { inputs, ports: self.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
+    }
+
+    /// Where messages of `port` are owed; `None` is `out`.
+    pub(crate) fn route(&self, port: u16) -> Option<&[QueueId]> {
+        usize::from(port).checked_sub(1).and_then(|index| self.routes.get(index)).map(Vec::as_slice)
+    }
+
+    /// Ports there are, `out` included.
+    pub(crate) fn ports(&self) -> usize {
+        self.routes.len() + 1
+    }
+
+    /// Interval of its ticks.
+    pub(crate) fn tick_every(&self) -> Option<Duration> {
+        (self.setup.tick_every_us > 0).then(|| Duration::from_micros(self.setup.tick_every_us))
+    }
+
+    /// `name@digest`, as logs have it.
+    pub(crate) fn label(&self) -> String {
+        format!("{}@{}", self.reference.name, short_digest(&self.reference.digest))
+    }
+}
+
+fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
+    if setup.ports.len() > MAX_PORTS {
+        return Err(format!("it declares {} ports; {MAX_PORTS} are allowed", setup.ports.len()));
+    }
+    for (index, port) in setup.ports.iter().enumerate() {
+        if port.is_empty() || port == OUT || setup.ports[..index].contains(port) {
+            return Err(format!("it declares the port `{port}`, which is empty, taken or declared twice"));
+        }
+    }
+    let tick = Duration::from_micros(setup.tick_every_us);
+    if !tick.is_zero() && program.tick.is_none() {
+        return Err("it asks for a tick and exports no `timer`".to_owned());
+    }
+    if !tick.is_zero() && tick < SHORTEST_TICK {
+        return Err(format!("it asks for a tick every {tick:?}; the shortest interval is {SHORTEST_TICK:?}"));
+    }
+    Ok(())
+}
+
+fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<QueueId>>, Error> {
+    let missing = |port: &String| Error::PortWithoutRoute { plugin: Arc::clone(plugin), port: port.clone() };
+    setup.ports.iter().map(|port| ports.get(port).cloned().ok_or_else(|| missing(port))).collect()
+}

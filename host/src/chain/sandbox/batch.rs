@@ -1,0 +1,581 @@
+//! Batches as the plugin contract has them: words and bytes. Packing of messages, and the check of whatever a
+//! plugin answers. The layout of the words stands here and in `wit/tidegate.wit`, nowhere else in the host.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fault::{Fault, FaultKind};
+use crate::clock::Now;
+use crate::message::{Marks, Message, Span, inherit_expiry, legal};
+
+/// Words of a message on its way in.
+pub(super) mod input {
+    pub(crate) const TOPIC: usize = 0;
+    pub(crate) const HEADERS: usize = 1;
+    pub(crate) const PAYLOAD: usize = 2;
+    pub(crate) const KEY: usize = 3;
+    pub(crate) const RECEIVED_LOW: usize = 4;
+    pub(crate) const RECEIVED_HIGH: usize = 5;
+    pub(crate) const MARKS: usize = 6;
+    pub(crate) const RUNNING_LOW: usize = 7;
+    pub(crate) const RUNNING_HIGH: usize = 8;
+    pub(crate) const OWN_KEY: usize = 9;
+    pub(crate) const STRIDE: usize = 10;
+}
+
+/// Words of an entry on its way out.
+pub(crate) mod output {
+    pub(crate) const INPUT: usize = 0;
+    pub(crate) const ACTION: usize = 1;
+    pub(crate) const TOPIC: usize = 2;
+    pub(crate) const HEADERS: usize = 3;
+    pub(crate) const PAYLOAD: usize = 4;
+    pub(crate) const KEY: usize = 5;
+    pub(crate) const MARKS: usize = 6;
+    pub(crate) const OWN_KEY: usize = 7;
+    pub(crate) const STRIDE: usize = 8;
+    /// Of plugins of the first build, which knew no own keys.
+    pub(crate) const LEAST: usize = STRIDE - 1;
+}
+
+/// `input` of an output of `tick`.
+pub(crate) const NO_INPUT: u32 = u32::MAX;
+
+/// Marks a plugin decides on; the others stay as they came.
+pub(crate) const PLUGIN_MARKS: u32 = Marks::RETAIN | 0b11 << 4;
+
+/// Mark of a rejection: the payload lacks something, which is no sign that its device has gone mad.
+pub(super) const EXCUSED: u32 = 1 << 6;
+
+/// Messages in the form a plugin takes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packed {
+    pub(crate) words: Vec<u32>,
+    pub(crate) data: Vec<u8>,
+    /// Keys that their topics do not hold, until they are put behind the last message.
+    keys: Vec<u8>,
+}
+
+impl Packed {
+    pub(crate) fn clear(&mut self) {
+        self.words.clear();
+        self.data.clear();
+        self.keys.clear();
+    }
+
+    /// Packs these messages and nothing else, each with what `running_us` makes of its arrival by the machine's uptime;
+    /// `false` when one of them is beyond what 32-bit lengths can say.
+    pub(crate) fn fill<'m>(&mut self, messages: impl IntoIterator<Item = &'m Message>, running_us: impl Fn(u64) -> u64) -> bool {
+        self.clear();
+        let whole = messages.into_iter().all(|message| self.push(message, running_us(message.uptime_us)));
+        self.data.append(&mut self.keys);
+        whole
+    }
+
+    /// Number of messages.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len() / input::STRIDE
+    }
+
+    fn push(&mut self, message: &Message, running_us: u64) -> bool {
+        let lengths = [message.topic.len(), message.headers.len(), message.payload.len()];
+        let [Ok(topic), Ok(headers), Ok(payload)] = lengths.map(u32::try_from) else { return false };
+        let mut words = [0; input::STRIDE];
+        words[input::TOPIC] = topic;
+        words[input::HEADERS] = headers;
+        words[input::PAYLOAD] = payload;
+        if let Some(device) = &message.device {
+            // It was a part of a topic, so it is shorter than 64 KiB.
+            words[input::OWN_KEY] = device.len() as u32;
+            self.keys.extend_from_slice(device);
+        } else {
+            words[input::KEY] = u32::from(message.key.offset) | u32::from(message.key.len) << 16;
+        }
+        words[input::RECEIVED_LOW] = (message.received_us & u64::from(u32::MAX)) as u32;
+        words[input::RECEIVED_HIGH] = (message.received_us >> 32) as u32;
+        words[input::MARKS] = message.marks.0;
+        words[input::RUNNING_LOW] = (running_us & u64::from(u32::MAX)) as u32;
+        words[input::RUNNING_HIGH] = (running_us >> 32) as u32;
+        self.words.extend_from_slice(&words);
+        self.data.reserve(lengths.iter().sum());
+        self.data.extend_from_slice(&message.topic);
+        self.data.extend_from_slice(&message.headers);
+        self.data.extend_from_slice(&message.payload);
+        true
+    }
+}
+
+/// What a plugin answered, as it came out of the guest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) stride: u32,
+    pub(crate) words: Vec<u32>,
+    pub(crate) data: Bytes,
+}
+
+/// What an entry of an output asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Pass,
+    Emit,
+    Absorb,
+    Reject,
+}
+
+/// An entry of an output, checked: its parts lie inside of the answer's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) input: u32,
+    pub(crate) action: Action,
+    pub(crate) port: u16,
+    /// 0 keeps the input's topic and key.
+    topic: u32,
+    headers: u32,
+    payload: u32,
+    /// Length of a key that the topic does not hold.
+    own_key: u32,
+    at: u32,
+    pub(crate) key: Span,
+    pub(crate) marks: u32,
+}
+
+impl Entry {
+    /// Whether the plugin named a topic of its own.
+    pub(crate) fn has_topic(&self) -> bool {
+        self.topic > 0
+    }
+
+    /// The topic the plugin named, which was checked to be text.
+    pub(crate) fn topic(&self, data: &Bytes) -> String {
+        let [topic, ..] = self.parts(data);
+        String::from_utf8_lossy(&topic).into_owned()
+    }
+
+    fn parts(&self, data: &Bytes) -> [Bytes; 3] {
+        self.slices(data).map(|part| if part.is_empty() { Bytes::new() } else { data.slice_ref(part) })
+    }
+
+    /// Topic, headers and payload (of a rejection its reason) as they lie in the answer's data.
+    pub(crate) fn slices<'d>(&self, data: &'d [u8]) -> [&'d [u8]; 3] {
+        let mut at = self.at as usize;
+        [self.topic, self.headers, self.payload].map(|length| {
+            let start = at;
+            at += length as usize;
+            &data[start..at]
+        })
+    }
+
+    /// The key it has by itself.
+    pub(crate) fn own_key<'d>(&self, data: &'d [u8]) -> &'d [u8] {
+        if self.own_key > 0 {
+            let start = self.at as usize + self.topic as usize + self.headers as usize + self.payload as usize;
+            return &data[start..start + self.own_key as usize];
+        }
+        let [topic, ..] = self.slices(data);
+        let start = usize::from(self.key.offset);
+        topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+    }
+
+    /// The reason of a rejection, in the plugin's words.
+    pub(crate) fn reason(&self, data: &Bytes) -> String {
+        const MAX_REASON_BYTES: usize = 4 << 10;
+        let [_, _, reason] = self.parts(data);
+        String::from_utf8_lossy(&reason[..reason.len().min(MAX_REASON_BYTES)]).into_owned()
+    }
+
+    /// Whether it is the plugin's own message, and does not take its input's place.
+    pub(crate) fn is_own(&self) -> bool {
+        self.has_topic() || self.port != 0
+    }
+
+    /// Whether a rejection says nothing bad of its device.
+    pub(crate) fn is_excused(&self) -> bool {
+        self.marks & EXCUSED != 0
+    }
+
+    /// The message that an `emit` makes of `origin`: the parts are slices of `data`. One that takes its place, under its
+    /// topic on the way to the next plugin, came when it came and lives as long, unless the plugin said otherwise. Any
+    /// other is the plugin's own: it comes now, and inherits the key and nothing else.
+    pub(crate) fn emitted(&self, data: &Bytes, origin: &Message, now: Now) -> Message {
+        let [topic, headers, payload] = self.parts(data);
+        let own = self.is_own();
+        let headers = if own { headers } else { inherit_expiry(headers, &origin.headers) };
+        let (marks, received_us, uptime_us) = if own {
+            (Marks::default().with(Marks::CLOCK_UNSET, !now.is_set()), now.wall_us, now.uptime_us)
+        } else {
+            (origin.marks, origin.received_us, origin.uptime_us)
+        };
+        let marks = Marks(marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
+        let message =
+            Message { id: origin.id, flow: origin.flow, headers, payload, marks, received_us, uptime_us, ..Message::default() };
+        if !self.has_topic() {
+            return Message { topic: origin.topic.clone(), key: origin.key, device: origin.device.clone(), ..message };
+        }
+        let device = match (self.own_key, self.key.len) {
+            (0, 0) => origin.own_key(),
+            (0, _) => None,
+            _ => Some(Arc::from(self.own_key(data))),
+        };
+        Message { topic, key: if device.is_some() { Span::default() } else { self.key }, device, ..message }
+    }
+}
+
+/// What an output is checked against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Messages that went in; `None` for a tick.
+    pub(crate) inputs: Option<usize>,
+    /// Ports there are, `out` included.
+    pub(crate) ports: usize,
+    /// Entries there may be.
+    pub(crate) max_entries: usize,
+    /// Bytes there may be.
+    pub(crate) max_bytes: usize,
+}
+
+/// Checks an answer and appends its entries to `entries`.
+///
+/// # Errors
+/// A [`Fault`] of kind `output` when it is too large, of kind `contract` when it is wrong; `entries` is then void.
+pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) -> Result<(), Fault> {
+    let stride = answer.stride as usize;
+    if answer.words.is_empty() && answer.data.is_empty() {
+        return Ok(());
+    }
+    if stride < output::LEAST || !answer.words.len().is_multiple_of(stride) {
+        let words = answer.words.len();
+        return Err(Fault::contract(format!(
+            "{words} words do not make entries of stride {stride} (at least {})",
+            output::LEAST
+        )));
+    }
+    let count = answer.words.len() / stride;
+    if count > shape.max_entries || answer.data.len() > shape.max_bytes {
+        let bytes = answer.data.len();
+        let (max_entries, max_bytes) = (shape.max_entries, shape.max_bytes);
+        let text = format!("{count} entries with {bytes} bytes; {max_entries} and {max_bytes} are allowed");
+        return Err(Fault::new(FaultKind::Output, text));
+    }
+    entries.reserve(count);
+    let mut reader = Reader { shape, data: &answer.data, at: 0, last: None, rejected: None };
+    for (index, words) in answer.words.chunks_exact(stride).enumerate() {
+        reader.entry(words, entries).map_err(|what| Fault::contract(format!("entry {index}: {what}")))?;
+    }
+    match answer.data.len() - reader.at {
+        0 => Ok(()),
+        left => Err(Fault::contract(format!("{left} bytes belong to no entry"))),
+    }
+}
+
+struct Reader<'a> {
+    shape: Shape,
+    data: &'a [u8],
+    at: usize,
+    last: Option<u32>,
+    rejected: Option<u32>,
+}
+
+impl Reader<'_> {
+    /// Appends the entry and then checks it: handed back through a `Result` it would be copied twice over the stack,
+    /// which took a third of a hop.
+    fn entry(&mut self, words: &[u32], entries: &mut Vec<Entry>) -> Result<(), String> {
+        let [topic, headers, payload] = [output::TOPIC, output::HEADERS, output::PAYLOAD].map(|word| words[word]);
+        let port = (words[output::ACTION] >> 16) as u16;
+        let action = match words[output::ACTION] & 0xffff {
+            0 => Action::Pass,
+            1 => Action::Emit,
+            2 => Action::Absorb,
+            3 => Action::Reject,
+            other => return Err(format!("there is no action {other}")),
+        };
+        if usize::from(port) >= self.shape.ports {
+            return Err(format!("port {port} was not declared"));
+        }
+        let start = self.at;
+        let own_key = words.get(output::OWN_KEY).copied().unwrap_or_default();
+        self.take([topic, headers, payload, own_key])?;
+        let Ok(at) = u32::try_from(start) else { return Err("data is longer than 4 GiB".to_owned()) };
+        let key = words[output::KEY];
+        let (input, marks) = (words[output::INPUT], words[output::MARKS]);
+        let key = Span { offset: (key & 0xffff) as u16, len: (key >> 16) as u16 };
+        entries.push(Entry { input, action, port, topic, headers, payload, own_key, at, key, marks });
+        self.check_input(input, action, topic > 0)?;
+        match action {
+            Action::Emit if own_key > u32::from(u16::MAX) => Err(format!("a key of {own_key} bytes; 65,535 are allowed")),
+            Action::Emit => self.check_emitted(start, topic as usize, headers as usize, key),
+            _ if own_key > 0 => Err("only `emit` brings a key".to_owned()),
+            Action::Pass | Action::Absorb if self.at != start => Err("only `emit` and `reject` bring bytes".to_owned()),
+            Action::Pass | Action::Absorb | Action::Reject => Ok(()),
+        }
+    }
+
+    fn take(&mut self, lengths: [u32; 4]) -> Result<(), String> {
+        let length: u64 = lengths.into_iter().map(u64::from).sum();
+        let left = self.data.len() - self.at;
+        match usize::try_from(length) {
+            Ok(length) if length <= left => {
+                self.at += length;
+                Ok(())
+            }
+            _ => Err(format!("{length} bytes announced, {left} left")),
+        }
+    }
+
+    fn check_input(&mut self, input: u32, action: Action, has_topic: bool) -> Result<(), String> {
+        let Some(inputs) = self.shape.inputs else {
+            return match (input, action) {
+                (NO_INPUT, Action::Emit) if has_topic => Ok(()),
+                (NO_INPUT, Action::Emit) => Err("an output of `tick` needs a topic".to_owned()),
+                (NO_INPUT, _) => Err("`tick` can only `emit`".to_owned()),
+                (input, _) => Err(format!("an output of `tick` names input {input}")),
+            };
+        };
+        if input as usize >= inputs {
+            return Err(format!("input {input} of {inputs}"));
+        }
+        if let Some(last) = self.last
+            && input < last
+        {
+            return Err(format!("input {input} after input {last}"));
+        }
+        self.last = Some(input);
+        if action == Action::Reject && self.rejected.replace(input) == Some(input) {
+            return Err(format!("input {input} is rejected twice"));
+        }
+        Ok(())
+    }
+
+    fn check_emitted(&self, at: usize, topic_length: usize, headers_length: usize, key: Span) -> Result<(), String> {
+        let (topic, rest) = self.data[at..].split_at(topic_length);
+        if topic_length > 0 {
+            legal::check_topic(topic).map_err(|problem| format!("the topic {problem}"))?;
+            let end = usize::from(key.offset) + usize::from(key.len);
+            if end > topic_length {
+                return Err(format!("the key ends at byte {end} of a topic of {topic_length}"));
+            }
+        }
+        legal::check_headers(&rest[..headers_length]).map_err(|problem| problem.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Headers, Qos, push_header};
+    use proptest::prelude::*;
+
+    fn shape(inputs: usize) -> Shape {
+        Shape { inputs: Some(inputs), ports: 2, max_entries: 100, max_bytes: 10_000 }
+    }
+
+    fn word(input: u32, action: u32, lengths: [u32; 3]) -> Vec<u32> {
+        let mut words = vec![0; output::LEAST];
+        words[output::INPUT] = input;
+        words[output::ACTION] = action;
+        words[output::TOPIC..=output::PAYLOAD].copy_from_slice(&lengths);
+        words
+    }
+
+    fn answer(entries: &[Vec<u32>], data: &[u8]) -> Answer {
+        Answer { stride: 7, words: entries.concat(), data: Bytes::copy_from_slice(data) }
+    }
+
+    fn fault(answer: &Answer, shape: Shape) -> Fault {
+        unpack(answer, shape, &mut Vec::new()).unwrap_err()
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_message_expires_with_it_and_what_a_plugin_makes_itself_does_not() {
+        let expiry = |message: &Message| Headers(&message.headers).get(":message-expiry").map(<[u8]>::to_vec);
+        let mut own = Vec::new();
+        push_header(&mut own, ":message-expiry", b"5").unwrap();
+        let data = [b"x".as_slice(), &own, b"t"].concat();
+        let (in_place, with_own, side, named) =
+            (word(0, 1, [0, 0, 1]), word(0, 1, [0, own.len() as u32, 0]), word(0, 1 | 1 << 16, [0, 0, 0]), word(0, 1, [1, 0, 0]));
+        let answer = answer(&[in_place, with_own, side, named], &data);
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        let marks = Marks::of(Qos::AtMostOnce).with(Marks::DUPLICATE, true);
+        let headers = crate::message::with_expiry(b"", 60);
+        let origin = Message { headers, marks, received_us: 3, uptime_us: 3, ..Message::default() };
+        let clock = Now { wall_us: 9, uptime_us: 9 };
+        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, clock)).collect();
+        assert_eq!(emitted.iter().map(expiry).collect::<Vec<_>>(), [Some(b"60".to_vec()), Some(b"5".to_vec()), None, None]);
+        assert_eq!(emitted.iter().map(|message| message.uptime_us).collect::<Vec<_>>(), [3, 3, 9, 9]);
+        assert_eq!(
+            emitted.iter().map(|message| message.marks.has(Marks::DUPLICATE)).collect::<Vec<_>>(),
+            [true, true, false, false]
+        );
+        assert_eq!(expiry(&entries[0].emitted(&answer.data, &Message::default(), clock)), None);
+    }
+
+    #[test]
+    fn what_a_plugin_makes_keeps_the_device_though_its_topic_does_not_hold_it() {
+        let (mut own, mut none) = (vec![0; output::STRIDE], vec![0; output::STRIDE]);
+        for words in [&mut own, &mut none] {
+            (words[output::ACTION], words[output::TOPIC]) = (1, 2);
+        }
+        own[output::OWN_KEY] = 2;
+        let answer = Answer { stride: 8, words: [own, none].concat(), data: Bytes::from_static(b"upr1up") };
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        let (topic, key) = (Bytes::from_static(b"in/d7"), Span { offset: 3, len: 2 });
+        let origin = Message { topic, key, ..Message::default() };
+        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, Now::default())).collect();
+        let seen: Vec<_> = emitted.iter().map(|message| (message.topic_str(), message.key())).collect();
+        assert_eq!(seen, [("up", &b"r1"[..]), ("up", &b"d7"[..])]);
+    }
+
+    #[test]
+    fn a_good_output_becomes_messages_that_share_its_buffer() {
+        let mut headers = Vec::new();
+        push_header(&mut headers, "unit", b"C").unwrap();
+        let data = [b"up/d7".as_slice(), &headers, b"21.5", b"kept", b"too cold"].concat();
+        let mut emit = word(1, 1 | 1 << 16, [5, headers.len() as u32, 4]);
+        emit[output::KEY] = 3 | 2 << 16;
+        emit[output::MARKS] = Marks::RETAIN | Marks::DUPLICATE;
+        let answer = answer(&[word(0, 0, [0; 3]), emit, word(1, 1, [0, 0, 4]), word(2, 2, [0; 3]), word(2, 3, [0, 0, 8])], &data);
+        let mut entries = Vec::new();
+        unpack(&answer, shape(3), &mut entries).unwrap();
+
+        let origin = Message {
+            topic: Bytes::from_static(b"in/d7"),
+            key: Span { offset: 3, len: 2 },
+            marks: Marks::of(Qos::AtLeastOnce),
+            received_us: 9,
+            ..Message::default()
+        };
+        let actions: Vec<_> = entries.iter().map(|entry| (entry.input, entry.action, entry.port)).collect();
+        assert_eq!(
+            actions,
+            [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]
+        );
+        let clock = Now { wall_us: 1_800_000_000_000_000, uptime_us: 12 };
+        let moved = entries[1].emitted(&answer.data, &origin, clock);
+        assert_eq!(
+            (moved.topic_str(), moved.key(), &*moved.payload, moved.uptime_us),
+            ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 12)
+        );
+        assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
+        assert_eq!(moved.marks, Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true), "duplicate is not the plugin's to say");
+        let kept = entries[2].emitted(&answer.data, &origin, clock);
+        assert_eq!((kept.topic_str(), kept.key(), &*kept.payload), ("in/d7", b"d7".as_slice(), b"kept".as_slice()));
+        assert_eq!(entries[4].reason(&answer.data), "too cold");
+    }
+
+    const TYPE: &[u8] = b"\x0d\x00:content-type\x02\x00ab";
+
+    #[test]
+    fn whatever_breaks_the_contract_is_named() {
+        let cases = [
+            (answer(&[vec![0; 6]], b""), "do not make entries"),
+            (Answer { stride: 3, ..answer(&[vec![0; 6]], b"") }, "stride 3"),
+            (Answer { stride: 0, ..answer(&[vec![0; 7]], b"") }, "stride 0"),
+            (answer(&[word(3, 0, [0; 3])], b""), "input 3 of 3"),
+            (answer(&[word(1, 0, [0; 3]), word(0, 0, [0; 3])], b""), "input 0 after input 1"),
+            (answer(&[word(0, 4, [0; 3])], b""), "no action 4"),
+            (answer(&[word(0, 2 << 16, [0; 3])], b""), "port 2 was not declared"),
+            (answer(&[word(0, 1, [0, 0, 9])], b"short"), "9 bytes announced, 5 left"),
+            (answer(&[word(0, 1, [u32::MAX, u32::MAX, u32::MAX])], b"short"), "announced"),
+            (answer(&[word(0, 0, [0; 3])], b"x"), "belong to no entry"),
+            (answer(&[word(0, 0, [0, 0, 1])], b"x"), "only `emit` and `reject`"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/+"), "topic contains a wildcard"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a/#"), "topic contains a wildcard"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a\0b"), "topic contains NUL"),
+            (answer(&[word(0, 1, [3, 0, 0])], b"a\nb"), "topic contains a control character"),
+            (answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"), "topic is not UTF-8"),
+            (answer(&[word(0, 1, [0, 7, 0])], b"\x01\x00u\x02\x00a\0"), "header `u` contains NUL"),
+            (answer(&[word(0, 1, [0, 38, 0])], [TYPE, TYPE].concat().as_slice()), "header `:content-type` is there twice"),
+            (answer(&[word(0, 1, [0, 3, 0])], b"\x09\x00a"), "header block"),
+            (answer(&[word(0, 3, [0; 3]), word(0, 3, [0; 3])], b""), "rejected twice"),
+        ];
+        for (answer, text) in cases {
+            let fault = fault(&answer, shape(3));
+            assert!(fault.kind == FaultKind::Contract && fault.message.contains(text), "{fault} instead of {text}");
+        }
+        let mut key = word(0, 1, [3, 0, 0]);
+        key[output::KEY] = 2 | 2 << 16;
+        assert!(fault(&answer(&[key], b"abc"), shape(3)).message.contains("key ends at byte 4"));
+    }
+
+    #[test]
+    fn a_tick_brings_messages_of_its_own_only() {
+        let tick = Shape { inputs: None, ..shape(0) };
+        assert!(unpack(&answer(&[word(NO_INPUT, 1, [1, 0, 0])], b"t"), tick, &mut Vec::new()).is_ok());
+        assert!(fault(&answer(&[word(NO_INPUT, 1, [0, 0, 1])], b"t"), tick).message.contains("needs a topic"));
+        assert!(fault(&answer(&[word(NO_INPUT, 0, [0; 3])], b""), tick).message.contains("only `emit`"));
+        assert!(fault(&answer(&[word(0, 1, [1, 0, 0])], b"t"), tick).message.contains("names input 0"));
+    }
+
+    #[test]
+    fn too_much_output_is_a_fault_of_its_own_kind() {
+        let many = vec![word(0, 0, [0; 3]); 101];
+        assert_eq!(fault(&answer(&many, b""), shape(1)).kind, FaultKind::Output);
+        assert_eq!(fault(&answer(&[word(0, 1, [0, 0, 10_001])], &[0; 10_001]), shape(1)).kind, FaultKind::Output);
+    }
+
+    #[test]
+    fn words_a_later_contract_adds_are_stepped_over() {
+        let mut longer = word(0, 0, [0; 3]);
+        longer.extend([0, 77, 78]);
+        let answer = Answer { stride: 10, ..answer(&[longer], b"") };
+        let mut entries = Vec::new();
+        unpack(&answer, shape(1), &mut entries).unwrap();
+        assert_eq!(entries.len(), 1);
+    }
+
+    /// Topic, headers and payload, and key, marks, arrival and whether the key is beside the topic.
+    type Parts = (Vec<u8>, Vec<u8>, Vec<u8>, (u16, u16, u32, u64, bool));
+
+    proptest! {
+        #[test]
+        fn packing_keeps_every_field(messages in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>(), any::<(u16, u16, u32, u64, bool)>()), 0..20)) {
+            let mut packed = Packed::default();
+            let made = |(topic, headers, payload, (offset, len, marks, received_us, beside)): &Parts| {
+                let device = beside.then(|| Arc::from(&offset.to_le_bytes()[..]));
+                Message { topic: topic.clone().into(), headers: headers.clone().into(), payload: payload.clone().into(), key: Span { offset: *offset, len: *len }, device, marks: Marks(*marks), received_us: *received_us, uptime_us: 1 << 40 | u64::from(*len), ..Message::default() }
+            };
+            let all: Vec<Message> = messages.iter().map(made).collect();
+            prop_assert!(packed.fill(&all, |uptime_us| uptime_us + 5));
+            prop_assert_eq!(packed.len(), messages.len());
+            let mut data = packed.data.as_slice();
+            for ((topic, headers, payload, (offset, len, marks, received_us, beside)), words) in messages.iter().zip(packed.words.chunks(input::STRIDE)) {
+                for (part, word) in [(topic, input::TOPIC), (headers, input::HEADERS), (payload, input::PAYLOAD)] {
+                    let (field, rest) = data.split_at(words[word] as usize);
+                    prop_assert_eq!(field, part);
+                    data = rest;
+                }
+                let key = if *beside { (0, 2) } else { (u32::from(*offset) | u32::from(*len) << 16, 0) };
+                prop_assert_eq!((words[input::KEY], words[input::OWN_KEY]), key);
+                prop_assert_eq!(u64::from(words[input::RUNNING_LOW]) | u64::from(words[input::RUNNING_HIGH]) << 32, (1 << 40 | u64::from(*len)) + 5);
+                prop_assert_eq!(u64::from(words[input::RECEIVED_LOW]) | u64::from(words[input::RECEIVED_HIGH]) << 32, *received_us);
+                prop_assert_eq!(words[input::MARKS], *marks);
+            }
+            let keys: Vec<u8> = messages.iter().filter(|(.., (.., beside))| *beside).flat_map(|(.., (offset, ..))| offset.to_le_bytes()).collect();
+            prop_assert_eq!(data, keys);
+        }
+
+        #[test]
+        fn a_hostile_output_is_refused_or_harmless(
+            stride in prop_oneof![Just(7_u32), Just(8_u32), any::<u32>(), 0..12_u32],
+            words in proptest::collection::vec(prop_oneof![0..6_u32, any::<u32>(), Just(u32::MAX)], 0..70),
+            data in proptest::collection::vec(any::<u8>(), 0..60),
+            inputs in proptest::option::of(0..4_usize),
+        ) {
+            let answer = Answer { stride, words, data: data.into() };
+            let mut entries = Vec::new();
+            if unpack(&answer, Shape { inputs, ..shape(0) }, &mut entries).is_ok() {
+                let mut last = 0;
+                for entry in &entries {
+                    prop_assert!(entry.port < 2);
+                    prop_assert!(inputs.map_or(entry.input == NO_INPUT, |inputs| (entry.input as usize) < inputs && entry.input >= last));
+                    last = entry.input;
+                    let message = entry.emitted(&answer.data, &Message::default(), Now::default());
+                    prop_assert!(entry.action != Action::Emit || message.topic.is_empty() || legal::check_topic(&message.topic).is_ok());
+                    entry.reason(&answer.data);
+                }
+            }
+        }
+    }
+}
