@@ -24,6 +24,7 @@ pub mod process;
 pub mod relay;
 pub mod sample;
 pub mod source_text;
+pub mod structure;
 pub mod tally;
 pub mod thin;
 pub mod upstream;

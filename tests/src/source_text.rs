@@ -47,10 +47,15 @@ impl Source {
 
 /// All Rust files below `folder`, a path from the workspace's root.
 pub fn sources(folder: &str) -> Result<Vec<Source>> {
+    sources_at(workspace(), folder)
+}
+
+/// All Rust files below `folder` of the checkout at `root`.
+pub fn sources_at(root: &Path, folder: &str) -> Result<Vec<Source>> {
     let mut files = Vec::new();
-    collect(&workspace().join(folder), &mut files)?;
+    collect(&root.join(folder), &mut files)?;
     files.sort();
-    let mut sources = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+    let mut sources = files.iter().map(|file| read(root, file)).collect::<Result<Vec<_>>>()?;
     let tests: Vec<String> = sources.iter().flat_map(test_files).collect();
     for source in &mut sources {
         let belongs = |module: &String| {
@@ -120,9 +125,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Source> {
+fn read(root: &Path, file: &Path) -> Result<Source> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let path = file.strip_prefix(workspace())?.to_string_lossy().replace('\\', "/");
+    let path = file.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
     let code = production(&blank(&text));
     Ok(Source { path, text, code })
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::chain::sandbox::fault::Fault;
-use crate::chain::sandbox::program::Unusable;
 use crate::trust::Denied;
 
 /// A chain that cannot be built, or an engine that cannot run.
@@ -145,4 +144,53 @@ impl Error {
             Self::Engine(_) | Self::Thread(_) | Self::NoOut { .. } | Self::Template { .. } | Self::Leave { .. } => None,
         }
     }
+}
+
+/// Why bytes do not make a program. The texts are for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Not WebAssembly at all, or cut short.
+    #[error("not a WebAssembly component ({0})")]
+    NotWasm(String),
+    /// A module without the component's shell.
+    #[error(
+        "a core WebAssembly module, not a component: with Rust build it with `--target wasm32-wasip2`, with anything else wrap it by `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// It does not validate or compile.
+    #[error("does not compile: {0}")]
+    Compile(String),
+    /// Compiling it takes more than it may.
+    #[error("does not compile within the limits: {0}")]
+    Costly(String),
+    /// It could not even be tried.
+    #[error("the compiler failed: {0}")]
+    Compiler(String),
+    /// Nobody waits for it any more.
+    #[error("not compiled to the end: the gateway stops")]
+    Unwanted,
+    /// It wants something that is not granted.
+    #[error(
+        "denied import `{0}`: a plugin may import `log`, `metrics`, `clock` and `flow` of `tidegate:plugin@0.1` and WASI 0.2"
+    )]
+    DeniedImport(String),
+    /// It wants what the host has, and the config does not grant.
+    #[error("it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`")]
+    NotGranted {
+        /// What it does with that.
+        words: String,
+        /// The import.
+        import: String,
+        /// The word in `grants`.
+        grant: String,
+    },
+    /// It imports a granted interface in another shape.
+    #[error("imports do not fit: {0}")]
+    Import(String),
+    /// It was built against the contract in a version that does not fit this one.
+    #[error("built for version {0} of `tidegate:plugin`, and this gateway runs 0.1: build it with the SDK for 0.1")]
+    OtherVersion(String),
+    /// It has no `transform` of this contract.
+    #[error("does not export `tidegate:plugin/transform@0.1.0` ({0})")]
+    WrongWorld(String),
 }

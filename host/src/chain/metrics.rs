@@ -9,7 +9,6 @@ use prometheus::{
 };
 
 use super::ration::{Ration, Rations};
-use crate::chain::change::event::State;
 use crate::chain::lane::guard::breaker::BreakerState;
 use crate::chain::sandbox::fault::FaultKind;
 
@@ -254,9 +253,9 @@ impl PluginMetrics {
         there.map_or(BreakerState::Closed, |(state, _)| state)
     }
 
-    /// A change of the plugin has come to `state`.
-    pub(super) fn transition(&self, state: State) {
-        self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state.name()]).inc();
+    /// A change of the plugin has come to this state.
+    pub(super) fn transition(&self, state: &str) {
+        self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state]).inc();
     }
 
     /// Faults so far, by kind.

@@ -28,16 +28,20 @@ mod start;
 mod tests;
 mod watch;
 
-pub use change::event::{Event, Events, Figures, Report, State, UnderWay};
+pub use change::event::{Event, Events, State, UnderWay};
 pub use change::handover::Successor;
-pub use change::plan::{Canary, Change, OnRefusedState, Plan, Shadow, Verify};
-pub use change::swap::{Refused, Step, Swapped};
-pub use error::Error;
+pub use change::plan::{Change, OnRefusedState, Plan, Verify};
+pub use change::swap::{Refused, Swapped};
+pub use error::{Error, Unusable};
 pub use failure::Failure;
 pub use lane::clock::recalled as recalled_clock;
 pub use lane::guard::Opened;
 pub use lane::guard::breaker::BreakerState;
+pub use lane::item::Returned;
+pub use lane::load::{check, read as read_component};
 pub use lane::trial::compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
+pub use lane::trial::phase::{Canary, Shadow};
+pub use lane::trial::report::{Figures, Report, Step};
 pub use metrics::Metrics;
 pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, digest_of, offline};
@@ -46,12 +50,10 @@ pub use sandbox::compile::{CompileLimits, Compiler, Workshop, compile_plugin};
 pub use sandbox::engine::Engine;
 pub use sandbox::fault::{Fault, FaultKind};
 pub use sandbox::inspect::{Asked, Import, Inspection, inspect};
-pub use sandbox::program::{Unusable, read as read_component};
 pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
     Topics,
 };
-pub use start::check;
 pub use watch::Watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,11 +63,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::message::{Delivery, Intake, Mint, Outlet, Tape, key_hash};
+use crate::message::{Delivery, Intake, Mint, Outlet, Tape};
 use lane::Shared;
 use lane::inbox::{Command, Inbox};
+use lane::slot::lane_of;
 use lane::trial::Trial;
-use lane::version::Version;
+use lane::version::{Ports, Version};
 
 /// What lanes get, when their time is up, to end the turn they are in and to keep their plugins' state.
 const LAST_TURN: Duration = Duration::from_millis(200);
@@ -102,13 +105,11 @@ pub struct PluginInfo {
     pub breaker: BreakerState,
 }
 
-/// A dead letter on its way back into its flow.
-#[derive(Clone, Debug)]
-pub struct Returned {
-    /// Its message, and the claim that tells when it is safe elsewhere.
-    pub delivery: Delivery,
-    /// A plugin had named its topic before it stopped.
-    pub own_topic: bool,
+/// What changes need to know beside the running versions. One change at a time holds it.
+pub(crate) struct Driver {
+    pub(crate) plugins: Vec<PluginConfig>,
+    ports: Ports,
+    topics: Arc<Topics>,
 }
 
 /// The change that is under way.
@@ -127,21 +128,12 @@ pub struct Chain {
     ended: Mutex<Receiver<()>>,
     /// Nobody waits for the lanes any more.
     is_left: AtomicBool,
-    driver: Mutex<change::swap::Driver>,
+    driver: Mutex<Driver>,
     active: Mutex<Option<Active>>,
     runtime: Option<tokio::runtime::Handle>,
 }
 
 impl Chain {
-    /// Loads, compiles and configures the plugins, and starts the lanes. Blocks for as long as that takes: seconds at
-    /// worst. The runtime it is called in, if any, is the one guests' calls of WASI find.
-    ///
-    /// # Errors
-    /// The first plugin that cannot be loaded, refuses its settings or has a port without a route.
-    pub fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
-        start::build(config, engine, wiring)
-    }
-
     /// The plugins, first to last.
     pub fn plugins(&self) -> Vec<PluginInfo> {
         let versions = self.shared.versions();
@@ -277,26 +269,6 @@ impl Intake for Chain {
                 inbox.put(part);
             }
         }
-    }
-}
-
-/// The lane of a key. FNV's low bits are weak for short keys, so the high half is folded in.
-fn lane_of(key: &[u8], lanes: usize) -> usize {
-    let hash = key_hash(key);
-    ((hash ^ hash >> 32) % lanes as u64) as usize
-}
-
-/// Which of a chain's lanes something is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seat {
-    lane: usize,
-    lanes: usize,
-}
-
-impl Seat {
-    /// Whether messages with this key come here.
-    fn holds(self, key: &[u8]) -> bool {
-        self.lanes == 1 || lane_of(key, self.lanes) == self.lane
     }
 }
 

@@ -8,68 +8,33 @@ use tokio::runtime::Handle;
 
 use super::failure::Failure;
 use super::lane::{Lane, Shared};
-use super::metrics::{Metrics, PluginMetrics};
-use super::settings::{Artefact, Config, PluginConfig, QuarantineConfig};
-use super::{Chain, Error, Wiring};
-use crate::chain::change::swap::Driver;
+use super::metrics::Metrics;
+use super::settings::{Config, PluginConfig, QuarantineConfig};
+use super::{Chain, Driver, Error, Wiring};
 use crate::chain::lane::guard::Guard;
 use crate::chain::lane::guard::quarantine::Quarantine;
 use crate::chain::lane::inbox::Inbox;
 use crate::chain::lane::live::Live;
+use crate::chain::lane::load::{lanes, out, template, versions};
 use crate::chain::lane::outbox::Outbox;
+use crate::chain::lane::recall::Memory;
 use crate::chain::lane::spread::Most;
 use crate::chain::lane::stage::Stage;
 use crate::chain::lane::template::Template;
-use crate::chain::lane::version::{OUT, Recipe, Version};
+use crate::chain::lane::version::Version;
+use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
-use crate::chain::sandbox::program::{self, Program};
-use crate::clock::Now;
 use crate::message::{Mint, Outlet};
-use crate::trust::Claim;
 
-/// The same for a thread that may compile.
-const COMPILER_STACK_BYTES: usize = 6 << 20;
-
-/// Runs `work` on a thread of its own, with room for a guest's stack and in the caller's runtime: guests may write to
-/// their stderr, which wasmtime-wasi does by blocking on the runtime it finds, and an async task must not block so.
-pub(super) fn beside<R: Send>(
-    engine: &Engine,
-    runtime: Option<&Handle>,
-    work: impl FnOnce() -> Result<R, Error> + Send,
-) -> Result<R, Error> {
-    std::thread::scope(|scope| {
-        let run = move || {
-            let _runtime = runtime.map(Handle::enter);
-            work()
-        };
-        let stack = COMPILER_STACK_BYTES + 2 * engine.stack_bytes();
-        let thread = std::thread::Builder::new()
-            .name("prepare".to_owned())
-            .stack_size(stack)
-            .spawn_scoped(scope, run)
-            .map_err(Error::Thread)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// Loads and configures every plugin of a flow without running it, and tells what is wrong with each: its index and
-/// the error. What is wrong with the flow itself stands under the last plugin. Blocks for as long as that takes.
-///
-/// # Errors
-/// The engine does not start.
-pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Error> {
-    let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-    let last = config.plugins.len().saturating_sub(1);
-    let flow = [template(config).err(), out(config).err()].into_iter().flatten().map(|error| (last, error));
-    let fault = |(index, plugin)| Some((index, version(config, plugin, engine, &metrics).err()?));
-    let faults = || Ok(config.plugins.iter().enumerate().filter_map(fault).collect::<Vec<_>>());
-    let faults = beside(engine, Handle::try_current().ok().as_ref(), faults)?;
-    Ok(flow.chain(faults).collect())
-}
-
-/// See [`Chain::build`].
-pub(super) fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Chain, Error> {
-    Frame::new(config, engine, wiring)?.start(Frame::recall)
+impl Chain {
+    /// Loads, compiles and configures the plugins, and starts the lanes. Blocks for as long as that takes: seconds at
+    /// worst. The runtime it is called in, if any, is the one guests' calls of WASI find.
+    ///
+    /// # Errors
+    /// The first plugin that cannot be loaded, refuses its settings or has a port without a route.
+    pub fn build(config: Config, engine: &Engine, wiring: Wiring) -> Result<Self, Error> {
+        Frame::new(config, engine, wiring)?.start(Frame::recall)
+    }
 }
 
 /// A chain without its lanes.
@@ -112,7 +77,7 @@ impl Frame {
         let (alive, ended) = sync_channel(0);
         let most = Most::of(&config.plugins);
         let chain = Chain {
-            driver: Mutex::new(Driver::new(config.plugins, config.ports, Arc::new(config.topics))),
+            driver: Mutex::new(Driver { plugins: config.plugins, ports: config.ports, topics: Arc::new(config.topics) }),
             shared,
             inboxes,
             ended: Mutex::new(ended),
@@ -162,6 +127,12 @@ impl Frame {
         beside(&self.chain.shared.engine, self.chain.runtime.as_ref(), work)
     }
 
+    /// Instances of a plugin, one for each lane, with the state that is kept of it: at a start, or where it is new in the flow.
+    pub(super) fn recall(&self, version: &Arc<Version>, config: &PluginConfig) -> Result<Vec<Live>, Error> {
+        let (outlet, engine) = self.surroundings();
+        Memory::recall(version, config, outlet, self.lanes())?.start(version, config, engine, outlet)
+    }
+
     fn stages(
         &self,
         lives: impl Fn(&Self, &Arc<Version>, &PluginConfig) -> Result<Vec<Live>, Error>,
@@ -185,75 +156,5 @@ impl Frame {
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
         let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
         Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts, runtime, _alive: alive }
-    }
-}
-
-/// On how many lanes the chain runs: on one where a plugin keeps state that is not by the messages' key.
-pub(super) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
-    let Some(version) = versions.iter().find(|version| version.setup.needs_one_lane()) else { return config.lanes.max(1) };
-    if config.lanes > 1 {
-        let (flow, plugin, lanes) = (&*config.name, version.label(), config.lanes);
-        tracing::info!(flow, plugin, lanes, "the flow runs on one lane: a plugin keeps state that is not by the flow's key");
-    }
-    1
-}
-
-pub(super) fn template(config: &Config) -> Result<Option<Template>, Error> {
-    let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
-    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name, &config.topics)).transpose().map_err(unknown)
-}
-
-pub(super) fn out(config: &Config) -> Result<Vec<crate::message::QueueId>, Error> {
-    config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut { flow: Arc::clone(&config.name) })
-}
-
-/// Compiles and configures every plugin of a config.
-pub(super) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> Result<Vec<Arc<Version>>, Error> {
-    config.plugins.iter().map(|plugin| version(config, plugin, engine, metrics).map(Arc::new)).collect()
-}
-
-fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
-    let bytes = program::read(&plugin.name, &plugin.artefact)?;
-    vet(plugin, &bytes, Now::read())?;
-    let metrics = metrics.plugin(&config.name, &plugin.name);
-    let program = program(plugin, engine, &metrics, &bytes)?;
-    // A component may be as large as its code, which has been made.
-    drop(bytes);
-    let (topics, now) = (&Arc::new(config.topics.clone()), Now::read());
-    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now };
-    let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
-    // Its ticks are not tried: one that fails costs no message, and its breaker has it.
-    let failed = |fault| Error::Instantiate { plugin: Arc::clone(&plugin.name), source: Box::new(fault) };
-    version.self_test(&mut instance, now).map_err(failed)?;
-    Ok(version)
-}
-
-/// Looks at the signature beside a component that comes from a file.
-fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
-    let (path, highest, now) = match &plugin.artefact {
-        Artefact::File(path) => (path, plugin.highest.as_ref(), now),
-        // It was let in before, and nothing expires by a clock that is not set.
-        Artefact::Kept(path) => (path, None, Now::default()),
-        Artefact::Builtin(_) => return Ok(()),
-    };
-    let signature = program::read_signature(&plugin.name, path)?;
-    let claim = Claim { name: &plugin.signed_as, highest, now };
-    let seal = plugin.trust.verify(component, signature.as_deref(), claim);
-    seal.map(drop).map_err(|source| Error::Denied { plugin: Arc::clone(&plugin.name), source })
-}
-
-/// The program of `bytes` for `plugin`.
-pub(super) fn program(plugin: &PluginConfig, engine: &Engine, metrics: &PluginMetrics, bytes: &[u8]) -> Result<Program, Error> {
-    let made = Program::make(engine, bytes);
-    let granted = made.and_then(|made| plugin.grants.allow(made.0.imports.iter().map(String::as_str)).map(|()| made));
-    match granted {
-        Ok((program, origin)) => {
-            metrics.code(origin.name());
-            Ok(program)
-        }
-        Err(source) => {
-            metrics.code("failed");
-            Err(Error::Unusable { plugin: Arc::clone(&plugin.name), source })
-        }
     }
 }

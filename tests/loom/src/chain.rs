@@ -5,12 +5,12 @@
 mod inbox;
 pub mod inboxes;
 
-pub struct Returned;
+mod item {
+    pub struct Returned;
+}
 
-mod change {
-    pub mod handover {
-        pub struct Leave;
-    }
+mod leave {
+    pub struct Leave;
 }
 
 pub mod pool;

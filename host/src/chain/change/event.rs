@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::chain::Chain;
-use crate::chain::lane::trial::compare::Comparison;
-use crate::chain::lane::version::Version;
-use crate::clock::Now;
-use crate::message::short_digest;
+use crate::chain::lane::trial::report::Report;
 
 /// How far a change has come.
 ///
@@ -71,59 +67,6 @@ impl State {
     }
 }
 
-/// What one version did with the inputs of a phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    /// Messages it was given.
-    pub messages: u64,
-    /// Messages it rejected.
-    pub rejected: u64,
-    /// Entries it answered, those of ticks included.
-    pub entries: u64,
-    /// Calls it failed in.
-    pub faults: u64,
-    /// Calls with a batch.
-    pub calls: u64,
-    /// Processor time of these calls, microseconds.
-    pub cpu_us: u64,
-    /// Linear memory of its instances in all lanes, bytes.
-    pub memory_bytes: u64,
-}
-
-/// Both versions beside each other, on the same inputs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Report {
-    /// How long they have worked beside each other in this phase, milliseconds.
-    pub elapsed_ms: u64,
-    /// How long messages waited for the candidate to take its copy of the state, in the lane where it took longest,
-    /// microseconds.
-    pub pause_us: u64,
-    /// The running version.
-    pub old: Figures,
-    /// The candidate.
-    pub new: Figures,
-    /// Messages that the running version accepts and the candidate rejects.
-    pub newly_rejected: u64,
-    /// Messages whose outputs were compared.
-    pub compared: u64,
-    /// Those whose outputs differ, and outputs of ticks that do.
-    pub differing: u64,
-    /// The differences in detail, of a shadow.
-    pub differences: Option<Comparison>,
-}
-
-impl Figures {
-    /// Adds counts; memory is no count.
-    pub(crate) fn add(&mut self, more: &Self) {
-        self.messages += more.messages;
-        self.rejected += more.rejected;
-        self.entries += more.entries;
-        self.faults += more.faults;
-        self.calls += more.calls;
-        self.cpu_us += more.cpu_us;
-    }
-}
-
 /// A transition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
@@ -155,57 +98,6 @@ pub struct UnderWay {
     pub digest: Arc<str>,
     /// How far it is.
     pub state: State,
-}
-
-/// Tells of the transitions of one change.
-#[derive(Clone, Copy)]
-pub(super) struct Teller<'a> {
-    pub(crate) chain: &'a Chain,
-    pub(crate) old: &'a Version,
-    pub(crate) new: &'a Arc<str>,
-    pub(crate) events: Events<'a>,
-}
-
-impl Teller<'_> {
-    /// The change is in `state` now: the caller hears of it, then the log, the metric and whoever asks; so that a caller who
-    /// writes it down has done so before anybody sees it.
-    pub(crate) fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
-        let reference = &self.old.reference;
-        let (flow, plugin) = (&self.old.metrics.flow, &reference.name);
-        let (old, new, state_name) = (short_digest(&reference.digest), short_digest(self.new), state.name());
-        (self.events)(&Event {
-            flow: Arc::clone(flow),
-            plugin: Arc::clone(plugin),
-            old: Arc::clone(&reference.digest),
-            new: Arc::clone(self.new),
-            state,
-            why: why.clone(),
-            figures: figures.clone(),
-            at: Now::read().wall_us,
-        });
-        self.chain.note_state(state);
-        self.old.metrics.transition(state);
-        match (&why, state) {
-            (Some(why), State::Refused | State::RolledBack) => tracing::warn!(
-                flow = &**flow,
-                plugin = &**plugin,
-                running = old,
-                candidate = new,
-                state = state_name,
-                "plugin not swapped, the running version stays: {why}"
-            ),
-            (why, _) => tracing::info!(
-                flow = &**flow,
-                plugin = &**plugin,
-                old,
-                new,
-                state = state_name,
-                why = why.as_deref(),
-                pause_us = figures.as_ref().filter(|_| state == State::Confirmed).map(|figures| figures.pause_us),
-                "change of a plugin"
-            ),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,46 +9,24 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::recall::Memory;
 use crate::chain::answer::{NoAnswer, wait_for_answer};
 use crate::chain::lane::inbox::Inbox;
+use crate::chain::lane::leave::{Given, Leave, Legacy};
 use crate::chain::lane::live::Live;
+use crate::chain::lane::slot::{Slot, lane_of};
 use crate::chain::lane::version::Version;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::sandbox::state::Snapshot;
 use crate::chain::settings::{Config, PluginConfig};
 use crate::chain::start::Frame;
-use crate::chain::{Chain, Error, Seat, Wiring, lane_of};
+use crate::chain::{Chain, Error, Wiring};
 use crate::clock::Now;
 
 /// How long the lanes may take to work off their inboxes and give their state.
 const LEAVE: Duration = Duration::from_secs(60);
-
-/// What a plugin in one lane leaves to the plugin of its name in the next chain.
-pub(crate) struct Legacy {
-    pub(crate) plugin: Arc<str>,
-    pub(crate) snapshot: Snapshot,
-    /// The disk has it.
-    pub(crate) is_kept: bool,
-}
-
-/// A lane's way out: it gives its state away, and waits.
-pub(crate) struct Leave(SyncSender<Given>);
-
-impl Leave {
-    /// The state goes to whoever has the other end.
-    pub(crate) fn new(state: SyncSender<Given>) -> Self {
-        Self(state)
-    }
-
-    /// `false` when nobody is there who takes it.
-    pub(crate) fn give(self, state: Given) -> bool {
-        self.0.send(state).is_ok()
-    }
-}
 
 /// Lanes that wait. Dropped, it lets them go on.
 struct Leaving<'a>(&'a [Arc<Inbox>]);
@@ -134,8 +112,6 @@ impl Chain {
     }
 }
 
-pub(super) type Given = Result<Vec<Legacy>, String>;
-
 fn answer(state: &Receiver<Given>, deadline: Instant, is_wanted: &dyn Fn() -> bool) -> Given {
     wait_for_answer(state, deadline, is_wanted).unwrap_or_else(|why| {
         Err(match why {
@@ -177,22 +153,16 @@ impl Frame {
         let mut lives = Vec::new();
         for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
             let (_, engine) = self.surroundings();
-            let mut live = Live::at_rest(version, engine, Seat { lane, lanes: self.lanes() });
+            let mut live = Live::at_rest(version, engine, Slot { lane, lanes: self.lanes() });
             live.adopt(snapshot, Now::read()).map_err(|fault| unfit(version, fault))?;
             lives.push(live);
         }
         Ok(lives)
     }
 
-    /// The same at a start, or of a plugin that is new in the flow.
-    pub(crate) fn recall(&self, version: &Arc<Version>, config: &PluginConfig) -> Result<Vec<Live>, Error> {
-        let (outlet, engine) = self.surroundings();
-        Memory::recall(version, config, outlet, self.lanes())?.start(version, config, engine, outlet)
-    }
-
     fn instance(&self, version: &Arc<Version>, lane: usize) -> Result<Live, Error> {
         let (_, engine) = self.surroundings();
-        Live::start(version, engine, Seat { lane, lanes: self.lanes() }, Now::read()).map_err(|fault| unfit(version, fault))
+        Live::start(version, engine, Slot { lane, lanes: self.lanes() }, Now::read()).map_err(|fault| unfit(version, fault))
     }
 }
 

@@ -5,5 +5,4 @@
 pub(super) mod event;
 pub(super) mod handover;
 pub(super) mod plan;
-pub(super) mod recall;
 pub(super) mod swap;

@@ -1,7 +1,6 @@
 //! What a change of a plugin is to be, and how carefully it is made.
 
-use std::time::Duration;
-
+use crate::chain::lane::trial::phase::{Canary, Shadow};
 use crate::chain::settings::Probation;
 
 /// What is to be different.
@@ -41,37 +40,6 @@ pub struct Plan {
     pub state: OnRefusedState,
     /// The running version keeps failing: the candidate has to fail on less of the same inputs.
     pub is_cure: bool,
-}
-
-/// The candidate works beside the running version and its outputs go nowhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shadow {
-    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
-    pub time: Option<Duration>,
-    /// See `time`.
-    pub messages: Option<u64>,
-    /// Share of the keys whose outputs are compared, above 0 to 1.
-    pub sample: f64,
-    /// The candidate is refused when the outputs of a larger share of the compared inputs differ; `None`: differences
-    /// are only reported.
-    pub max_differing: Option<f64>,
-}
-
-impl Default for Shadow {
-    fn default() -> Self {
-        Self { time: None, messages: None, sample: 1.0, max_differing: None }
-    }
-}
-
-/// The candidate's outputs count for some keys.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Canary {
-    /// Share of the keys, above 0 to 1.
-    pub share: f64,
-    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
-    pub time: Option<Duration>,
-    /// See `time`.
-    pub messages: Option<u64>,
 }
 
 /// What happens when a candidate does not read the running version's state.

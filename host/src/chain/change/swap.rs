@@ -11,21 +11,22 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use super::event::{Events, Report, State, Teller, UnderWay};
+use super::event::{Event, Events, State, UnderWay};
 use super::plan::{Change, OnRefusedState, Plan, Verify};
 use crate::chain::lane::inbox::{Command, Inbox, Origin};
 use crate::chain::lane::live::Live;
+use crate::chain::lane::load;
+use crate::chain::lane::slot::Slot;
 use crate::chain::lane::trial::phase::{Phase, Share};
+use crate::chain::lane::trial::report::{Report, Step};
 use crate::chain::lane::trial::{Trial, Verdict};
-use crate::chain::lane::version::{Ports, Recipe, Version};
+use crate::chain::lane::version::{Recipe, Version};
+use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::sandbox::state::Snapshot;
-use crate::chain::settings::{PluginConfig, Topics};
-use crate::chain::start;
-use crate::chain::{Active, Chain, Seat};
+use crate::chain::{Active, Chain, Driver};
 use crate::clock::Now;
+use crate::message::short_digest;
 use crate::trust;
 
 /// How long a lane may take to answer. Its turns are bounded by the call time and the bisection of one batch.
@@ -42,50 +43,6 @@ pub struct Swapped {
     pub pauses: Vec<Duration>,
     /// Both versions beside each other, in the last phase.
     pub figures: Option<Report>,
-}
-
-/// Where a change ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// It must not run.
-    Verify,
-    /// Compile and link.
-    Compile,
-    /// Instantiate, configure, find its ports.
-    Configure,
-    /// An empty batch and a tick.
-    SelfTest,
-    /// Take over the state.
-    Restore,
-    /// Put beside the running version in the lanes.
-    Commit,
-    /// Live messages, compared only.
-    Shadow,
-    /// Live messages of some keys.
-    Canary,
-    /// Live messages of all keys.
-    Probation,
-    /// Somebody ended it; the candidate is not to blame.
-    Cancel,
-}
-
-impl Step {
-    /// The name used in logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Verify => "verify",
-            Self::Compile => "compile",
-            Self::Configure => "configure",
-            Self::SelfTest => "self-test",
-            Self::Restore => "restore",
-            Self::Commit => "commit",
-            Self::Shadow => "shadow",
-            Self::Canary => "canary",
-            Self::Probation => "probation",
-            Self::Cancel => "cancel",
-        }
-    }
 }
 
 /// A change that was not made: the version before runs, with its state.
@@ -105,19 +62,6 @@ pub struct Refused {
 impl Refused {
     fn at(step: Step, why: impl ToString) -> Self {
         Self { step, state: State::Refused, why: why.to_string(), figures: None }
-    }
-}
-
-/// What swaps need to know beside the running versions. One swap at a time holds it.
-pub(crate) struct Driver {
-    pub(crate) plugins: Vec<PluginConfig>,
-    ports: Ports,
-    topics: Arc<Topics>,
-}
-
-impl Driver {
-    pub(crate) fn new(plugins: Vec<PluginConfig>, ports: Ports, topics: Arc<Topics>) -> Self {
-        Self { plugins, ports, topics }
     }
 }
 
@@ -167,6 +111,57 @@ impl Chain {
     }
 }
 
+/// Tells of the transitions of one change.
+#[derive(Clone, Copy)]
+struct Teller<'a> {
+    chain: &'a Chain,
+    old: &'a Version,
+    new: &'a Arc<str>,
+    events: Events<'a>,
+}
+
+impl Teller<'_> {
+    /// The change is in `state` now: the caller hears of it, then the log, the metric and whoever asks; so that a caller who
+    /// writes it down has done so before anybody sees it.
+    fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
+        let reference = &self.old.reference;
+        let (flow, plugin) = (&self.old.metrics.flow, &reference.name);
+        let (old, new, state_name) = (short_digest(&reference.digest), short_digest(self.new), state.name());
+        (self.events)(&Event {
+            flow: Arc::clone(flow),
+            plugin: Arc::clone(plugin),
+            old: Arc::clone(&reference.digest),
+            new: Arc::clone(self.new),
+            state,
+            why: why.clone(),
+            figures: figures.clone(),
+            at: Now::read().wall_us,
+        });
+        self.chain.note_state(state);
+        self.old.metrics.transition(state.name());
+        match (&why, state) {
+            (Some(why), State::Refused | State::RolledBack) => tracing::warn!(
+                flow = &**flow,
+                plugin = &**plugin,
+                running = old,
+                candidate = new,
+                state = state_name,
+                "plugin not swapped, the running version stays: {why}"
+            ),
+            (why, _) => tracing::info!(
+                flow = &**flow,
+                plugin = &**plugin,
+                old,
+                new,
+                state = state_name,
+                why = why.as_deref(),
+                pause_us = figures.as_ref().filter(|_| state == State::Confirmed).map(|figures| figures.pause_us),
+                "change of a plugin"
+            ),
+        }
+    }
+}
+
 struct Swap<'a> {
     chain: &'a Chain,
     driver: &'a Driver,
@@ -183,7 +178,7 @@ impl Swap<'_> {
             self.teller.tell(State::Verified, None, None);
         }
         let (engine, runtime) = (&self.chain.shared.engine, self.chain.runtime.as_ref());
-        let proven = start::beside(engine, runtime, || {
+        let proven = beside(engine, runtime, || {
             Ok(self.prepare(change.component, settings).and_then(|new| {
                 let origin = self.rehearse(&new, change.plan.state)?;
                 Ok((self.candidates(&new)?, origin, new))
@@ -251,7 +246,7 @@ impl Swap<'_> {
         let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
         let program = match component {
             Some(bytes) => {
-                start::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
+                load::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
             }
             None => self.old.program.clone(),
         };
@@ -311,7 +306,7 @@ impl Swap<'_> {
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
-        Live::start(new, &self.chain.shared.engine, Seat { lane, lanes: self.chain.inboxes.len() }, Now::read())
+        Live::start(new, &self.chain.shared.engine, Slot { lane, lanes: self.chain.inboxes.len() }, Now::read())
             .map_err(|fault| Refused::at(step, fault))
     }
 }

@@ -12,7 +12,8 @@ mod standing;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::outbox::{Item, Outbox};
+use super::item::Item;
+use super::outbox::Outbox;
 use super::version::Version;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::settings::{OnError, PluginConfig};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
+use super::item::Returned;
+use super::leave::Leave;
 use super::live::Live;
 use super::trial::Trial;
-use crate::chain::Returned;
-use crate::chain::change::handover::Leave;
 use crate::chain::pool::Seat;
 use crate::chain::sandbox::state::Snapshot;
 use crate::message::Delivery;

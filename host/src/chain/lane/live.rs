@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::journal::{Bound, Journal, Told};
+use super::slot::Slot;
 use super::version::Version;
-use crate::chain::Seat;
 use crate::chain::sandbox::batch::{Answer, Entry, Packed, unpack};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::{Fault, FaultKind};
-use crate::chain::sandbox::instance::{Instance, Place};
+use crate::chain::sandbox::guest::Place;
+use crate::chain::sandbox::instance::Instance;
 use crate::chain::sandbox::series::Series;
 use crate::chain::sandbox::state::{Extent, Page, Snapshot};
 use crate::clock::Now;
@@ -27,7 +28,7 @@ const SUSPECT_BATCHES: u32 = 256;
 pub(crate) struct Live {
     pub(crate) version: Arc<Version>,
     engine: Engine,
-    seat: Seat,
+    slot: Slot,
     /// Batches since it began.
     batches: u64,
     /// Batches to come that are looked at one by one, since state was found under a foreign key.
@@ -51,14 +52,14 @@ pub(crate) struct Live {
 
 impl Live {
     /// A configured instance without state.
-    pub(crate) fn start(version: &Arc<Version>, engine: &Engine, seat: Seat, now: Now) -> Result<Self, Fault> {
-        let mut live = Self::at_rest(version, engine, seat);
+    pub(crate) fn start(version: &Arc<Version>, engine: &Engine, slot: Slot, now: Now) -> Result<Self, Fault> {
+        let mut live = Self::at_rest(version, engine, slot);
         live.instance(now)?;
         Ok(live)
     }
 
     /// The same, whose instance is made with the first call.
-    pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, seat: Seat) -> Self {
+    pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, slot: Slot) -> Self {
         let journal = Journal::new(Bound::SAVE);
         let (version, engine, instance) = (Arc::clone(version), engine.clone(), None);
         let (snapshot, recycle_at) = (Snapshot::default(), usize::MAX);
@@ -66,7 +67,7 @@ impl Live {
         Self {
             version,
             engine,
-            seat,
+            slot,
             batches: 0,
             suspect: 0,
             instance,
@@ -123,7 +124,7 @@ impl Live {
         // beside it: that is to be seen with the first messages, so the first saves come early.
         let is_looked_at = self.batches.is_power_of_two() || self.suspect > 0;
         self.suspect = self.suspect.saturating_sub(1);
-        if self.seat.lanes == 1 || !is_looked_at || self.patience > 0 {
+        if self.slot.lanes == 1 || !is_looked_at || self.patience > 0 {
             self.journal.push_batch(packed, now, taken);
             return self.move_save_point(now);
         }
@@ -227,7 +228,7 @@ impl Live {
     fn renew(&mut self, now: Now) -> Result<(), Fault> {
         // The broken one goes first: two at once would be twice the memory.
         self.instance = None;
-        let mut instance = fresh(&self.version, &self.engine, self.seat.lane, now)?;
+        let mut instance = fresh(&self.version, &self.engine, self.slot.lane, now)?;
         instance.mute(self.muted);
         self.recycle_at = recycle_at(&self.version, &instance);
         self.instance = Some(instance);
@@ -249,7 +250,7 @@ impl Live {
         self.journal.clear();
         self.renew(now)?;
         if let Err(fault) = self.restore(now) {
-            tracing::error!(plugin = self.version.label(), lane = self.seat.lane, %fault, "plugin starts without state: its saved state is not accepted");
+            tracing::error!(plugin = self.version.label(), lane = self.slot.lane, %fault, "plugin starts without state: its saved state is not accepted");
             self.version.metrics.error(fault.kind);
             // So that the next checkpoint says that its keys are gone.
             self.snapshot.replace(Extent::Complete, self.version.setup.state_version(), Vec::new());
@@ -376,13 +377,13 @@ impl Live {
 
     /// Whether all keys of a save are keys of messages that come to this lane.
     fn check_home(&mut self, pages: &[Page]) -> Result<(), Fault> {
-        if self.seat.lanes == 1 {
+        if self.slot.lanes == 1 {
             return Ok(());
         }
-        let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.seat.holds(key)) else { return Ok(()) };
+        let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.slot.holds(key)) else { return Ok(()) };
         self.suspect = SUSPECT_BATCHES;
         let key = words::line_of_bytes(key, 64);
-        let lanes = self.seat.lanes;
+        let lanes = self.slot.lanes;
         let text = format!(
             "it keeps state under `{key}`, which is not the key of the flow's messages: each of the {lanes} lanes would have its own. \
              Where that is a level of the flow's topics, name it (key = \"{{room}}\" with topics as \"{{room}}/{{device}}/#\"); \
@@ -407,7 +408,7 @@ impl Live {
         self.version.metrics.error(fault.kind);
         self.unsaved = Some(fault.clone());
         let plugin = self.version.label();
-        tracing::error!(plugin, lane = self.seat.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
+        tracing::error!(plugin, lane = self.slot.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
         // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.
         if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) }
     }
@@ -434,7 +435,7 @@ impl Live {
 
     /// A fresh instance with the state as it was saved.
     fn replacement(&self, now: Now) -> Result<Instance, Fault> {
-        let mut instance = fresh(&self.version, &self.engine, self.seat.lane, now)?;
+        let mut instance = fresh(&self.version, &self.engine, self.slot.lane, now)?;
         instance.mute(self.instance.as_ref().is_some_and(Instance::is_muted));
         instance.restore(self.snapshot.versioned_pages(), now)?;
         Ok(instance)
@@ -449,7 +450,7 @@ impl Live {
         if self.recycle_logged_us.is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US) {
             return;
         }
-        let (flow, plugin, lane) = (&*self.version.metrics.flow, self.version.label(), self.seat.lane);
+        let (flow, plugin, lane) = (&*self.version.metrics.flow, self.version.label(), self.slot.lane);
         let times = std::mem::take(&mut self.recycled);
         tracing::info!(
             flow,
@@ -468,7 +469,7 @@ impl Live {
         // Not with every batch from now on: the hard limit ends it.
         self.recycle_at = usize::MAX;
         let plugin = self.version.label();
-        tracing::error!(plugin, lane = self.seat.lane, %fault, "instance of a plugin has grown past `recycle_at` and cannot be replaced with its state");
+        tracing::error!(plugin, lane = self.slot.lane, %fault, "instance of a plugin has grown past `recycle_at` and cannot be replaced with its state");
     }
 
     /// After a failed save the guest may think its changes are known.
@@ -479,7 +480,7 @@ impl Live {
     fn report_lost(&self, messages: usize, fault: &Fault) {
         let plugin = self.version.label();
         self.version.metrics.state_lost.inc_by(messages as u64);
-        tracing::error!(plugin, lane = self.seat.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
+        tracing::error!(plugin, lane = self.slot.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
     }
 }
 
@@ -491,8 +492,8 @@ fn recycle_at(version: &Version, instance: &Instance) -> usize {
 
 /// A configured instance of a version; it must ask for the same as the first one did.
 fn fresh(version: &Version, engine: &Engine, lane: usize, now: Now) -> Result<Instance, Fault> {
-    let place = Place { engine, limits: &version.limits, metrics: &version.metrics, lane, topics: &version.topics };
-    let mut instance = Instance::new(&version.program, place)?;
+    let place = Place { limits: &version.limits, metrics: &version.metrics, lane, topics: &version.topics };
+    let mut instance = Instance::new(&version.program, engine, place)?;
     match instance.configure(&version.settings, now)? {
         Ok(setup) if setup == version.setup => Ok(instance),
         Ok(_) => Err(Fault::contract("`configure` asks for something else than before with the same settings")),

@@ -4,10 +4,15 @@
 pub(super) mod clock;
 pub(super) mod guard;
 pub(super) mod inbox;
+pub(super) mod item;
 mod journal;
+pub(super) mod leave;
 pub(super) mod live;
+pub(super) mod load;
 pub(super) mod outbox;
 mod pair;
+pub(super) mod recall;
+pub(super) mod slot;
 pub(super) mod spread;
 pub(super) mod stage;
 pub(super) mod template;
@@ -21,18 +26,19 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::Returned;
 use super::failure::Failure;
 use super::metrics::FlowMetrics;
 use super::pool::{Next, Task};
-use crate::chain::change::handover::Leave;
 use crate::chain::sandbox::engine::Engine;
 use crate::clock::Now;
 use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
 use guard::Alarm;
 use guard::quarantine::Quarantine;
 use inbox::{Command, Inbox, Look, Taken};
-use outbox::{Item, NO_ORIGIN, Outbox};
+use item::Returned;
+use item::{Item, NO_ORIGIN};
+use leave::Leave;
+use outbox::Outbox;
 use stage::{Broken, Stage};
 use version::Version;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::item::{Item, NO_ORIGIN};
 use super::spread::{Amount, Most, Spreads};
 use super::template::Template;
 use super::version::Version;
@@ -12,42 +13,9 @@ use crate::chain::metrics::{Fate, FlowMetrics};
 use crate::chain::sandbox::batch::{Action, Answer, Entry};
 use crate::clock::Now;
 use crate::message::{
-    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt, Span,
+    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt,
 };
 use crate::words;
-
-/// Origin of what a tick made.
-pub(crate) const NO_ORIGIN: u32 = u32::MAX;
-
-/// A message between two plugins.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Item {
-    pub(crate) message: Message,
-    pub(crate) receipt: Option<Receipt>,
-    /// Index of the input of the chain it comes from.
-    pub(crate) origin: u32,
-    /// A plugin named its topic: the template leaves it alone.
-    pub(crate) own_topic: bool,
-    /// Topic and key of that input, where a plugin has named another key since.
-    pub(crate) sender: Option<(Bytes, Span)>,
-}
-
-impl Item {
-    /// The device whose message it was: a plugin may name another one, or none.
-    pub(crate) fn device(&self) -> &[u8] {
-        let Some((topic, key)) = &self.sender else { return self.message.key() };
-        let start = usize::from(key.offset);
-        topic.get(start..start + usize::from(key.len)).unwrap_or_default()
-    }
-
-    /// Who a message made of this one came from, if that does not show in the message.
-    fn sender_of(&self, made: &Message) -> Option<(Bytes, Span)> {
-        if made.key() == self.device() {
-            return None;
-        }
-        self.sender.clone().or_else(|| Some((self.message.topic.clone(), self.message.key)))
-    }
-}
 
 /// What became of the inputs of a batch, where nobody takes it any further: each list in the order of the inputs.
 #[derive(Debug, Default)]
@@ -200,7 +168,7 @@ impl Outbox {
         }
         self.take_back(origin);
         if origin == NO_ORIGIN {
-            self.give_up(item_of_timer(item.message));
+            self.give_up(Item::of_timer(item.message));
         }
     }
 
@@ -414,14 +382,4 @@ fn add(receipt: Option<&Receipt>, more: usize) {
     {
         receipt.add(u32::try_from(more).unwrap_or(u32::MAX));
     }
-}
-
-fn item_of_timer(message: Message) -> Item {
-    Item { message, origin: NO_ORIGIN, ..Item::default() }
-}
-
-/// What a tick's outputs take their time and marks from.
-pub(super) fn clock_message(flow: crate::message::FlowId, now: Now) -> Message {
-    let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set());
-    Message { flow, topic: Bytes::new(), marks, received_us: now.wall_us, uptime_us: now.uptime_us, ..Message::default() }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::guard::Guard;
+use super::item::{Item, clock_message};
 use super::live::Live;
-use super::outbox::{Item, Outbox, clock_message};
+use super::outbox::Outbox;
 use super::stage::{Broken, Stage};
 use super::trial::{Trial, Verdict, Work};
-use crate::chain::change::event::Figures;
 use crate::chain::lane::trial::compare::{Bounds, Side};
 use crate::chain::lane::trial::phase::Share;
+use crate::chain::lane::trial::report::Figures;
 use crate::chain::sandbox::batch::{Action, Answer, Entry, Packed};
 use crate::chain::sandbox::fault::Fault;
 use crate::clock::{self, Now};

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::guard::{Admission, Guard};
 use super::inbox::Origin;
+use super::item::{Item, clock_message};
+use super::leave::Legacy;
 use super::live::Live;
-use super::outbox::{Item, Outbox, clock_message};
+use super::outbox::Outbox;
 use super::pair::{Pair, STOPPED};
 use super::trial::{Trial, Verdict};
 use super::version::Version;
-use crate::chain::change::handover::Legacy;
 use crate::chain::lane::trial::phase::Share;
 use crate::chain::sandbox::batch::{Entry, Packed};
 use crate::chain::sandbox::fault::{Fault, FaultKind};

@@ -2,15 +2,15 @@
 
 pub(crate) mod compare;
 pub(crate) mod phase;
+pub(crate) mod report;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::chain::change::event::{Figures, Report};
-use crate::chain::change::swap::Step;
 use compare::Comparison;
 use phase::{Judgement, Phase, Share};
+use report::{Figures, Report, Step};
 
 /// How a trial stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,7 +242,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::change::plan::Canary;
+    use crate::chain::lane::trial::phase::Canary;
     use crate::chain::settings::Probation;
 
     fn begun(messages: u64) -> Trial {

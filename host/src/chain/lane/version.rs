@@ -10,7 +10,8 @@ use crate::chain::sandbox::batch::{Packed, Shape, unpack};
 use crate::chain::sandbox::capability::Grants;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
-use crate::chain::sandbox::instance::{Instance, Place, Setup};
+use crate::chain::sandbox::guest::Place;
+use crate::chain::sandbox::instance::{Instance, Setup};
 use crate::chain::sandbox::program::Program;
 use crate::chain::settings::{Limits, PluginConfig, Topics};
 use crate::clock::Now;
@@ -65,8 +66,8 @@ impl Version {
         let Recipe { engine, plugin, ports, metrics, topics, now } = recipe;
         let name = &plugin.name;
         let broken = |fault| Error::Instantiate { plugin: Arc::clone(name), source: Box::new(fault) };
-        let place = Place { engine, limits: &plugin.limits, metrics, lane: 0, topics };
-        let mut instance = Instance::new(&program, place).map_err(broken)?;
+        let place = Place { limits: &plugin.limits, metrics, lane: 0, topics };
+        let mut instance = Instance::new(&program, engine, place).map_err(broken)?;
         let configured = instance.configure(&settings, now).map_err(broken)?;
         let setup = configured.map_err(|why| {
             let why = words::lines(&why, words::REASON);

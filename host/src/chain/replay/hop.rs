@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::chain::Error;
 use crate::chain::lane::live::Live;
+use crate::chain::lane::load;
+use crate::chain::lane::slot::Slot;
 use crate::chain::metrics::Metrics;
 use crate::chain::sandbox::batch::{Action, Entry, Packed};
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::settings::Config;
-use crate::chain::start;
-use crate::chain::{Error, Seat};
 use crate::clock::Now;
 use crate::message::Message;
 
@@ -27,10 +28,10 @@ impl Hop {
     /// As [`crate::chain::Chain::build`], and when there is no plugin.
     pub fn new(config: &Config, engine: &Engine) -> Result<Self, Error> {
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-        let versions = start::versions(config, engine, &metrics)?;
+        let versions = load::versions(config, engine, &metrics)?;
         let version = versions.first().ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
         let now = Now::read();
-        let live = Live::start(version, engine, Seat { lane: 0, lanes: 1 }, now)
+        let live = Live::start(version, engine, Slot { lane: 0, lanes: 1 }, now)
             .map_err(|fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) })?;
         Ok(Self { live, packed: Packed::default(), entries: Vec::new(), now })
     }

@@ -7,58 +7,25 @@
 pub(super) mod hop;
 mod side;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Error;
 use super::metrics::Fate;
 use super::settings::{Config, PluginConfig};
-use super::start;
-use super::{Error, lane_of};
-use crate::chain::lane::outbox::{Ends, NO_ORIGIN};
-use crate::chain::lane::trial::compare::{Bounds, Comparison, Made, Outcome};
+use crate::chain::lane::item::NO_ORIGIN;
+use crate::chain::lane::load;
+use crate::chain::lane::outbox::Ends;
+use crate::chain::lane::slot::lane_of;
+use crate::chain::lane::trial::compare::{Comparison, Made, Outcome};
+use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
-use crate::chain::sandbox::program;
 use crate::clock::Now;
-use crate::message::{DeadLetter, Message, QueueId, Reason};
+use crate::message::{DeadLetter, Message, Reason};
 use crate::trust;
-use side::Side;
-
-/// How a recording was made, and how it is to be run.
-#[derive(Clone, Debug)]
-pub struct Player {
-    /// Lanes it is run on.
-    pub lanes: usize,
-    /// Lanes it was made on.
-    pub recorded_lanes: usize,
-    /// Interval of the ticks of each plugin when it was made.
-    pub recorded_ticks: Vec<Option<Duration>>,
-    /// Names of the queues, by their ids.
-    pub queues: Vec<String>,
-    /// When it begins, microseconds since 1970.
-    pub begins_us: u64,
-    /// How much of the differences is kept.
-    pub bounds: Bounds,
-}
-
-/// What one chain made of a recording.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Ran {
-    /// Name and SHA-256 of each plugin.
-    pub plugins: Vec<(Arc<str>, Arc<str>)>,
-    /// Messages by what became of them.
-    pub fates: BTreeMap<&'static str, u64>,
-    /// What left, those of ticks included.
-    pub outputs: u64,
-    /// Faults of its plugins by kind.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// SHA-256 over all outputs, dead letters and fates in their order.
-    pub sha256: String,
-    /// No limit of time was met: another run gives the same.
-    pub repeatable: bool,
-}
+pub use side::{Player, Ran};
+use side::{Side, queue_name};
 
 /// What a replay came to.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +43,7 @@ pub struct Score {
 /// # Errors
 /// There is no thread to be had.
 pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
-    start::beside(engine, tokio::runtime::Handle::try_current().ok().as_ref(), || Ok(work()))
+    beside(engine, tokio::runtime::Handle::try_current().ok().as_ref(), || Ok(work()))
 }
 
 /// SHA-256 of a plugin's component, in hexadecimal.
@@ -84,7 +51,7 @@ pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Res
 /// # Errors
 /// It cannot be read.
 pub fn digest_of(plugin: &PluginConfig) -> Result<Arc<str>, Error> {
-    Ok(trust::digest(&program::read(&plugin.name, &plugin.artefact)?).into())
+    Ok(trust::digest(&load::read(&plugin.name, &plugin.artefact)?).into())
 }
 
 /// A replay under way.
@@ -207,8 +174,4 @@ fn of<T>(list: &[(u32, T)], origin: u32) -> &[(u32, T)] {
 fn letter_made(letter: &DeadLetter) -> Made<'_> {
     let outcome = if letter.reason == Reason::Rejected { Outcome::Rejected } else { Outcome::Failed };
     Made::ended(outcome, letter.detail.as_bytes())
-}
-
-fn queue_name(queues: &[String], queue: QueueId) -> &str {
-    queues.get(usize::from(queue.0)).map_or("", String::as_str)
 }

@@ -5,24 +5,62 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
+use serde::Serialize;
 
-use super::{Player, Ran, queue_name};
+use crate::chain::Error;
 use crate::chain::lane::guard::Guard;
+use crate::chain::lane::item::Item;
 use crate::chain::lane::live::Live;
-use crate::chain::lane::outbox::{Ends, Item, Outbox};
+use crate::chain::lane::load;
+use crate::chain::lane::outbox::{Ends, Outbox};
+use crate::chain::lane::slot::Slot;
 use crate::chain::lane::spread::Most;
 use crate::chain::lane::stage::{Broken, Stage};
+use crate::chain::lane::trial::compare::Bounds;
 use crate::chain::lane::version::Version;
 use crate::chain::metrics::Metrics;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::settings::{Config, OnError};
-use crate::chain::{Error, Seat, start};
 use crate::clock::Now;
 use crate::message::{Message, Mint, QueueId, hexadecimal};
 
 /// Own ticks of a version between two recorded events: beyond it the gateway was off, or asleep.
 const MAX_TICKS: usize = 10_000;
+
+/// How a recording was made, and how it is to be run.
+#[derive(Clone, Debug)]
+pub struct Player {
+    /// Lanes it is run on.
+    pub lanes: usize,
+    /// Lanes it was made on.
+    pub recorded_lanes: usize,
+    /// Interval of the ticks of each plugin when it was made.
+    pub recorded_ticks: Vec<Option<Duration>>,
+    /// Names of the queues, by their ids.
+    pub queues: Vec<String>,
+    /// When it begins, microseconds since 1970.
+    pub begins_us: u64,
+    /// How much of the differences is kept.
+    pub bounds: Bounds,
+}
+
+/// What one chain made of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    /// Name and SHA-256 of each plugin.
+    pub plugins: Vec<(Arc<str>, Arc<str>)>,
+    /// Messages by what became of them.
+    pub fates: BTreeMap<&'static str, u64>,
+    /// What left, those of ticks included.
+    pub outputs: u64,
+    /// Faults of its plugins by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// SHA-256 over all outputs, dead letters and fates in their order.
+    pub sha256: String,
+    /// No limit of time was met: another run gives the same.
+    pub repeatable: bool,
+}
 
 /// One chain on its way through the recording.
 pub(crate) struct Side {
@@ -50,13 +88,13 @@ pub(crate) struct Side {
 impl Side {
     /// On how many lanes its plugins can run.
     pub(crate) fn lanes(&self) -> usize {
-        start::lanes(&self.config, &self.versions)
+        load::lanes(&self.config, &self.versions)
     }
 
     pub(crate) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
-        let (template, out) = (start::template(config)?, start::out(config)?);
-        let versions = start::versions(config, engine, &metrics)?;
+        let (template, out) = (load::template(config)?, load::out(config)?);
+        let versions = load::versions(config, engine, &metrics)?;
         let guard = |lane, plugin: usize| {
             let mut config = config.plugins[plugin].clone();
             // Nobody comes to mend it.
@@ -68,7 +106,7 @@ impl Side {
         let stage = |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(
             version,
             engine,
-            Seat { lane, lanes: player.lanes },
+            Slot { lane, lanes: player.lanes },
             Now { wall_us: player.begins_us, uptime_us: 0 },
         ) {
             Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
@@ -225,4 +263,8 @@ fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queu
         field(fate.name().as_bytes());
     }
     *outputs += ends.appends.len() as u64;
+}
+
+pub(super) fn queue_name(queues: &[String], queue: QueueId) -> &str {
+    queues.get(usize::from(queue.0)).map_or("", String::as_str)
 }

@@ -6,7 +6,7 @@
 
 use super::batch::{Action, Answer, Entry};
 use super::fault::Fault;
-use super::program::Unusable;
+use crate::chain::Unusable;
 
 /// What a plugin may do beside transforming messages.
 #[derive(Clone, Debug, PartialEq, Eq)]

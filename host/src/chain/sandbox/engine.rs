@@ -12,9 +12,9 @@ use wasmtime::component::{Component, Linker};
 use super::compile::{self, Compiler, Digest, Origin, Shop, Workshop};
 use super::guest::Guest;
 use super::imports;
-use super::program::{Programs, Unusable};
-use crate::chain::Error;
+use super::program::Programs;
 use crate::chain::pool::{Pool, View};
+use crate::chain::{Error, Unusable};
 use crate::clock::RunningClock;
 
 /// How exact the time limit of a call is. Shorter ticks wake the processor more often.

@@ -17,7 +17,6 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{Deterministic, WasiCtx, WasiCtxView, WasiView};
 
-use super::instance::Place;
 use crate::chain::metrics::PluginMetrics;
 use crate::chain::settings::{Limits, Topics};
 use crate::clock::Now;
@@ -35,6 +34,9 @@ const MAX_INSTANCES: usize = 64;
 const MAX_MEMORIES: usize = 8;
 const MAX_TABLES: usize = 16;
 
+/// Handles of resources a component may hold.
+pub(super) const MAX_HANDLES: usize = 512;
+
 /// Host resources (streams, pollables) a guest may hold.
 pub(super) const MAX_RESOURCES: usize = 256;
 
@@ -43,6 +45,15 @@ const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// Bytes of the random cycle: as long as a hash seed is drawn per map it does not repeat soon.
 const RANDOM_CYCLE: usize = 1 << 10;
+
+/// What an instance may use, and for whom it works.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) metrics: &'a PluginMetrics,
+    pub(crate) lane: usize,
+    pub(crate) topics: &'a Arc<Topics>,
+}
 
 /// The store's data.
 pub(super) struct Guest {

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use wasmtime::component::Component;
 
+use super::beside::beside;
 use super::capability::Capability;
 use super::engine::Engine;
-use super::instance::{Instance, Place};
+use super::guest::Place;
+use super::instance::Instance;
+use super::link;
 use super::program::Program;
 use crate::chain::Error;
 use crate::chain::metrics::Metrics;
 use crate::chain::settings::Limits;
-use crate::chain::start;
 use crate::clock::Now;
 use crate::message::hexadecimal;
 
@@ -77,13 +79,13 @@ pub struct Inspection {
 /// [`Error::Engine`] when the engine does not start; [`Error::Unusable`] when it is no component or does not compile.
 pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Value>) -> Result<Inspection, Error> {
     let unusable = |source| Error::Unusable { plugin: "inspected".into(), source };
-    start::beside(engine, Handle::try_current().ok().as_ref(), || {
+    beside(engine, Handle::try_current().ok().as_ref(), || {
         let begun = Instant::now();
-        let (component, digest) = Program::compile(engine, bytes).map_err(unusable)?;
+        let (component, digest) = link::compile(engine, bytes).map_err(unusable)?;
         let compile_time = begun.elapsed();
         let found = look(engine, &component);
         let base = Inspection { digest: hexadecimal(&digest).into(), bytes: bytes.len(), compile_time, ..found };
-        Ok(match Program::link(engine, &component, &digest) {
+        Ok(match link::link(engine, &component, &digest) {
             Ok(program) => tried(base, &program, engine, settings)?,
             Err(why) => Inspection { refused: Some(why.to_string()), ..base },
         })
@@ -131,7 +133,7 @@ fn tried(
     };
     let metrics = metrics.plugin(&"inspected".into(), &"inspected".into());
     let topics = &Arc::default();
-    let mut instance = match Instance::new(program, Place { engine, limits: &limits, metrics: &metrics, lane: 0, topics }) {
+    let mut instance = match Instance::new(program, engine, Place { limits: &limits, metrics: &metrics, lane: 0, topics }) {
         Ok(instance) => instance,
         Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),
     };

@@ -1,7 +1,6 @@
 //! One instance of a plugin: its store and the functions it exports, each call within its limits. The types that
 //! cross the border stop here.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,19 +8,15 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::batch::{Answer, Packed, input};
+use super::classify::classify;
 use super::engine::Engine;
 use super::fault::{Fault, FaultKind};
-use super::guest::Guest;
+use super::guest::{Guest, MAX_HANDLES, Place};
 use super::program::Program;
 use super::series::Series;
 use super::state::{Extent, Page, collect};
-use crate::chain::metrics::PluginMetrics;
-use crate::chain::settings::{Limits, Topics};
 use crate::clock::{self, Now};
 use crate::message::key_hash;
-
-/// Handles of resources a component may hold.
-pub(super) const MAX_HANDLES: usize = 512;
 
 /// What crosses beside the output itself: strings of a log line, a setup, a page's frame.
 const FUEL_SLACK: usize = 64 << 10;
@@ -83,16 +78,6 @@ impl Setup {
     }
 }
 
-/// Where an instance runs and what it may use.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) limits: &'a Limits,
-    pub(crate) metrics: &'a PluginMetrics,
-    pub(crate) lane: usize,
-    pub(crate) topics: &'a Arc<Topics>,
-}
-
 type Restore = TypedFunc<(u32, &'static Page), (Result<(), String>,)>;
 
 /// A running plugin. After a fault it must not be called again.
@@ -112,8 +97,8 @@ impl Instance {
     /// # Errors
     /// A fault of kind `instantiate`: a limit is met before it runs, or a function has another shape than the
     /// contract's.
-    pub(crate) fn new(program: &Program, place: Place<'_>) -> Result<Self, Fault> {
-        let Place { engine, limits, metrics, .. } = place;
+    pub(crate) fn new(program: &Program, engine: &Engine, place: Place<'_>) -> Result<Self, Fault> {
+        let Place { limits, metrics, .. } = place;
         let mut store = Store::new(engine.wasm(), Guest::new(place, key_hash(metrics.plugin.as_bytes())));
         store.limiter(|guest| &mut guest.budget);
         store.set_hostcall_fuel(
@@ -144,7 +129,7 @@ impl Instance {
                 Ok(Self { engine: engine.clone(), store, configure, process, tick, save, restore })
             }
             Err(error) => {
-                let fault = Fault::classify(&error, store.data());
+                let fault = classify(&error, store.data());
                 let kind = if fault.kind == FaultKind::Trap { FaultKind::Instantiate } else { fault.kind };
                 Err(Fault { kind, message: format!("{:#}", error), ..fault })
             }
@@ -223,6 +208,6 @@ impl Instance {
         guest.begin_call(now, self.engine.running_us(now.uptime_us));
         let _call = self.engine.begin_call();
         self.store.set_epoch_deadline(1);
-        run(&mut self.store).map_err(|error| Fault::classify(&error, self.store.data()))
+        run(&mut self.store).map_err(|error| classify(&error, self.store.data()))
     }
 }

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use prometheus::IntGauge;
 
-use crate::chain::lane::outbox::{Item, Outbox};
+use crate::chain::lane::item::Item;
+use crate::chain::lane::outbox::Outbox;
 use crate::chain::settings::QuarantineConfig;
 use crate::clock::Now;
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chain::change::event::Report;
-use crate::chain::change::plan::{Canary, Shadow};
-use crate::chain::change::swap::Step;
+use super::report::{Report, Step};
 use crate::chain::settings::Probation;
 use crate::message::key_hash;
 
@@ -22,6 +20,37 @@ const MEMORY_FLOOR_BYTES: u64 = 2 << 20;
 
 /// So many faults of the running version that a candidate has not are enough to know that it helps.
 const CURED: u64 = 10;
+
+/// The candidate works beside the running version and its outputs go nowhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shadow {
+    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
+    pub time: Option<Duration>,
+    /// See `time`.
+    pub messages: Option<u64>,
+    /// Share of the keys whose outputs are compared, above 0 to 1.
+    pub sample: f64,
+    /// The candidate is refused when the outputs of a larger share of the compared inputs differ; `None`: differences
+    /// are only reported.
+    pub max_differing: Option<f64>,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self { time: None, messages: None, sample: 1.0, max_differing: None }
+    }
+}
+
+/// The candidate's outputs count for some keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canary {
+    /// Share of the keys, above 0 to 1.
+    pub share: f64,
+    /// It ends after this time, or so many messages, whichever comes first; with neither when it is told to.
+    pub time: Option<Duration>,
+    /// See `time`.
+    pub messages: Option<u64>,
+}
 
 /// A part of the keys, always the same ones: of 2³² parts of the hash, so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +201,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::change::event::Figures;
+    use crate::chain::lane::trial::report::Figures;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -268,7 +297,7 @@ mod tests {
     fn a_share_holds_about_its_part_of_the_keys_whatever_the_lane() {
         let keys: Vec<String> = (0..10_000).map(|number| format!("d{number}")).collect();
         for lane in 0..3 {
-            let mine: Vec<_> = keys.iter().filter(|key| crate::chain::lane_of(key.as_bytes(), 3) == lane).collect();
+            let mine: Vec<_> = keys.iter().filter(|key| crate::chain::lane::slot::lane_of(key.as_bytes(), 3) == lane).collect();
             let held = mine.iter().filter(|key| Share::of(0.1).holds(key.as_bytes())).count();
             assert!((mine.len() / 20..mine.len() / 5).contains(&held), "{held} of {}", mine.len());
         }

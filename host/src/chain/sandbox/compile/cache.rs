@@ -21,7 +21,7 @@ use ring::digest::{Context, SHA256};
 use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::{Code, Digest, MAX_CODE_BYTES};
+use super::code::{Code, Digest, MAX_CODE_BYTES};
 use crate::file;
 use crate::message::hexadecimal;
 

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use ring::digest::{SHA256, digest};
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
-use super::{Code, CompileLimits, MAX_CODE_BYTES, precompile, settings};
+use super::code::{Code, MAX_CODE_BYTES, precompile, settings};
+use crate::chain::Unusable;
 use crate::chain::answer::{NoAnswer, wait_for_answer};
-use crate::chain::sandbox::program::{MAX_COMPONENT_BYTES, Unusable};
+use crate::file::COMPONENT as MAX_COMPONENT_BYTES;
 
 /// Bytes of the child's last words that are read.
 const MAX_WORDS_BYTES: u64 = 16 << 10;
@@ -26,6 +27,15 @@ const HEAD_BYTES: usize = 8 + 32;
 
 /// Compiling waits for traffic, not the other way round.
 const NICENESS: i32 = 10;
+
+/// What compiling one component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Address space of the compiler's process, bytes.
+    pub memory_bytes: u64,
+    /// Wall time.
+    pub time: Duration,
+}
 
 /// Compiles `component` in a child that runs `program`, until `unwanted` is raised.
 pub(crate) fn compile(

@@ -54,8 +54,8 @@ mod tests {
     fn components_inside_of_one_may_call_each_other() {
         let nested = include_bytes!("nested.wasm");
         assert_eq!(check(nested), Ok(()));
-        let wasm = wasmtime::Engine::new(&super::super::settings(1 << 20)).unwrap();
-        assert_eq!(super::super::precompile(&wasm, nested).map(drop), Ok(()));
+        let wasm = wasmtime::Engine::new(&super::super::code::settings(1 << 20)).unwrap();
+        assert_eq!(super::super::code::precompile(&wasm, nested).map(drop), Ok(()));
     }
 
     #[test]

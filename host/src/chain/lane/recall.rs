@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::chain::lane::live::Live;
-use crate::chain::lane::version::Version;
+use super::live::Live;
+use super::slot::{Slot, lane_of};
+use super::version::Version;
+use crate::chain::Error;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
 use crate::chain::sandbox::state::{self, Page};
 use crate::chain::settings::{PluginConfig, RefusedState};
-use crate::chain::{Error, Seat, lane_of};
 use crate::clock::Now;
 use crate::message::{Outlet, Remembered};
 
@@ -87,13 +88,13 @@ impl Memory {
     fn try_start(&self, version: &Arc<Version>, engine: &Engine) -> Result<Result<Vec<Live>, Fault>, Error> {
         let mut lives = Vec::new();
         for (lane, pages) in self.lanes.iter().enumerate() {
-            let seat = Seat { lane, lanes: self.lanes.len() };
+            let slot = Slot { lane, lanes: self.lanes.len() };
             if pages.is_empty() {
-                lives.push(Live::at_rest(version, engine, seat));
+                lives.push(Live::at_rest(version, engine, slot));
                 continue;
             }
             let now = Now::read();
-            let mut live = Live::start(version, engine, seat, now).map_err(|fault| broken(version, fault))?;
+            let mut live = Live::start(version, engine, slot, now).map_err(|fault| broken(version, fault))?;
             if let Err(fault) = live.recall(pages, now) {
                 return Ok(Err(fault));
             }
