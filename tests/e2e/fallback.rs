@@ -2,18 +2,59 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
+use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
 use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
 
 use crate::scene::{UP, config, flow};
+use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
         case("fallback::another_upstream_takes_over_and_gives_back", another_upstream_takes_over_and_gives_back),
         case("fallback::a_frozen_first_is_left_before_its_ping_says_so", a_frozen_first_is_left),
+        case("fallback::a_first_that_acknowledges_nothing_is_left_until_it_does", a_mute_first_is_left),
     ]
+}
+
+/// The first upstream answers pings and acknowledges no message: from the start, and again after it has acknowledged some.
+/// Guarantee: the second gets what is owed within seconds, `status` says why, and the first has its queues back as soon as it
+/// acknowledges.
+fn a_mute_first_is_left() -> Result<()> {
+    let never = || vec![Rule(Which::all(), Deed::Never)];
+    let (field, first, second) = (Broker::embedded()?, PickyBroker::start(Terms::default(), never())?, Broker::embedded()?);
+    let at_second = Watch::start(second.address(), UP)?;
+    let more = format!("[uplink.backup]\nurl = \"{}\"\n", second.url());
+    let text = config(&field.url(), &first.url(), &format!("{}{more}", flow("")))
+        .replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\ndeadlines = { answer = \"5s\" }\n");
+    let gateway = Gateway::with(text).start()?;
+    let load = Load::start(field.address(), Plan { rate: Some(100), ..Plan::default() });
+    for _ in 0..2 {
+        let before = at_second.count();
+        wait_until("the second gets messages", || at_second.count() > before + 300)?;
+        let status = json(gateway.folder(), &["status"], 0)?.to_string();
+        ensure!(status.contains("did not acknowledge"), "{status}");
+        first.change(Vec::new());
+        let taken = first.taken().len();
+        wait_until("the first takes messages", || first.taken().len() > taken + 300)?;
+        let beside = at_second.count();
+        first.change(never());
+        wait_until("the second is used again", || at_second.count() > beside)?;
+    }
+    first.change(Vec::new());
+    let sent = load.stop()?;
+    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    let mut all = at_second.stop()?;
+    for noted in first.taken() {
+        let reading: serde_json::Value = serde_json::from_slice(&noted.published.payload)?;
+        all.note(reading["device"].as_str().context("no device")?, reading["seq"].as_u64().context("no number")?);
+    }
+    let verdict = sent.against(&all, |_, _| true);
+    println!("{verdict}");
+    ensure!(verdict.lost == 0, "{verdict}");
+    Ok(())
 }
 
 /// The first upstream is frozen under load and thawed, with the usual keep-alive.

@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Trial> {
         case("flow::a_hundred_flows_share_their_threads_and_code", a_hundred_flows_share_their_threads_and_code),
         case("flow::an_alarm_with_priority_overtakes", an_alarm_with_priority_overtakes),
         case("flow::a_bad_payload_is_parked_with_its_reason", a_bad_payload_is_parked_with_its_reason),
+        case("flow::what_comes_back_again_and_again_is_parked", what_comes_back_is_parked),
         needs(
             "flow::mosquitto_pub_to_mosquitto_sub",
             "mosquitto-clients",
@@ -49,6 +50,37 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
     ensure!(arrival.topic == "up/telemetry" && arrival.level == 1, "{arrival:?}");
     let wanted = json!({ "device": "d7", "seq": 41, "ts": 1_700_000_000_000_000_u64, "fahrenheit": 77.9, "humidity": 40.5 });
     ensure!(arrival.json()? == wanted, "{}", arrival.json()?);
+    Ok(())
+}
+
+/// A flow that takes in what it sends, and two that send to each other's broker, of which `check` warned.
+/// Guarantee: each message goes round a few times and is then parked with the reason, once; nothing goes on for ever, and it is
+/// said.
+fn what_comes_back_is_parked() -> Result<()> {
+    let flow = |name: &str, from: &str, topics: &str, to: &str| {
+        format!("[flow.{name}]\nfrom = \"{from}\"\ntopics = [\"{topics}\"]\nto = \"{to}:telemetry\"\n\n")
+    };
+    let alone = flow("itself", "field", "devices/{device}/#", "back");
+    let both = flow("up", "field", "devices/{device}/#", "forth") + &flow("down", "cloud", "devices/{device}/#", "back");
+    for flows in [alone, both] {
+        let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+        let watch = Watch::start(field.address(), "devices/#")?;
+        let end = |kind: &str, name: &str, url: &str| format!("[{kind}.{name}]\nurl = \"{url}\"\n\n");
+        let ends = [("source", "field", field.url()), ("source", "cloud", cloud.url())];
+        let more = [("uplink", "back", field.url()), ("uplink", "forth", cloud.url())];
+        let text: String = ends.iter().chain(&more).map(|(kind, name, url)| end(kind, name, url)).collect();
+        let gateway = Gateway::with(text + &flows).start()?;
+        gateway.wait_online()?;
+        for number in 0..5 {
+            field.publish("devices/d1/telemetry", format!("{number}"))?;
+        }
+        let parked = || gateway.metric("tidegate_dead_letters_total", &[("reason", "circled")]);
+        wait_until("what comes back is parked", || parked() == 5.0)?;
+        wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+        wait_until("it is said", || gateway.lines().has(&["ERROR", "messages go in a circle"]))?;
+        ensure!(watch.total() <= 5 * 9, "{} copies of 5 messages", watch.total());
+        ensure!(parked() == 5.0, "{} letters of 5 messages", parked());
+    }
     Ok(())
 }
 

@@ -198,7 +198,8 @@ fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
     gateway.replace(FILE, &bad)?;
     wait_until("it is said that it is not tried", || gateway.lines().has(&["not tried", "tidegate swap all/count"]))?;
     ensure!(transitions(&gateway, "seen") == seen && runs(&folder, &original)?, "{}", about(&folder)?);
-    told(&folder, &["swap", PLUGIN, "--detach"], 0)?;
+    // That it is not tried is said before it is written down, and until then it counts as a change under way.
+    wait_until("the order is taken", || told(&folder, &["swap", PLUGIN, "--detach"], 0).is_ok())?;
     wait_until("it is tried when asked for", || transitions(&gateway, "seen") > seen)?;
     Ok(())
 }

@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Trial> {
         case("signature::a_file_is_taken_when_its_signature_has_come", a_file_is_taken_when_its_signature_has_come),
         case("signature::an_older_version_comes_back_only_when_asked", an_older_version_comes_back_only_when_asked),
         case("signature::a_new_key_takes_over_what_runs", a_new_key_takes_over_what_runs),
+        case("signature::whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for", newer_versions_are_lost),
         needs("signature::minisign_agrees", "minisign", has_minisign(), minisign_agrees),
     ]
 }
@@ -186,6 +187,49 @@ fn a_new_key_takes_over_what_runs() -> Result<()> {
     fs::remove_file(folder.join(format!("{FILE}.minisig")))?;
     let _gateway = setup.launch()?;
     wait_running(&folder, &good)
+}
+
+/// A newer version than the config's is put in place by `swap`. While the gateway is off the kept components are lost, or
+/// damaged, or the key is exchanged and the config's version signed anew.
+/// Guarantee: the start says why and runs what the config says, as `check` does; and so does the next one.
+fn newer_versions_are_lost() -> Result<()> {
+    for damage in ["lost", "damaged", "another key"] {
+        let fake = FakeBroker::start(Vec::new())?;
+        let setup = strict(&fake.url(), &fake.url())?;
+        let (folder, low) = (setup.folder().to_owned(), component("count")?);
+        sign(&folder, "1.0.0", &[])?;
+        fs::write(folder.join("next.wasm"), marked(&low, 1))?;
+        let arguments = ["plugin", "sign", "next.wasm", "--name", "count", "--key", "ops.key", "--version", "2.0.0"];
+        told(&folder, tidegate()?, &arguments, 0)?;
+        let gateway = setup.launch()?;
+        let next = folder.join("next.wasm");
+        order(&folder, &["swap", "count", next.to_str().context("the folder's name is no text")?], 0)?;
+        wait_running(&folder, &marked(&low, 1))?;
+        let (_, setup) = gateway.stop()?;
+        let kept = || fs::read_dir(setup.data().join("plugins")).map(|files| files.flatten().map(|file| file.path()));
+        for path in kept()?.filter(|path| path.extension().is_some_and(|end| end == "wasm")) {
+            match damage {
+                "lost" => fs::remove_file(path)?,
+                "damaged" => fs::write(path, b"rotten")?,
+                _ => {}
+            }
+        }
+        if damage == "another key" {
+            ["ops.key", "ops.pub"].iter().try_for_each(|file| fs::remove_file(folder.join(file)))?;
+            keys(&folder)?;
+            sign(&folder, "1.0.0", &[])?;
+        }
+        let file = setup.config_file();
+        told(&folder, tidegate()?, &["check", "-c", file.to_str().context("the folder's name is no text")?], 0)?;
+        let gateway = setup.launch()?;
+        let why = ["what the config says", "it is version 1.0.0, and 2.0.0 was confirmed here"];
+        wait_until(&format!("{damage}: the start says why"), || gateway.lines().has(&why))?;
+        wait_running(&folder, &low)?;
+        let (_, setup) = gateway.stop()?;
+        let _gateway = setup.launch()?;
+        wait_running(&folder, &low)?;
+    }
+    Ok(())
 }
 
 /// minisign itself looks at a signature made here, and makes one, with a key of each.

@@ -13,6 +13,8 @@ use crate::process::Process;
 pub enum Foreign {
     /// aedes on Node.js: MQTT 3.1.1, everything in RAM.
     Aedes,
+    /// amqtt on Python: MQTT 3.1.1, everything in RAM.
+    Amqtt,
     /// The MQTT side of nats-server: 3.1.1 over JetStream, on disk.
     Nats,
 }
@@ -27,6 +29,7 @@ impl Foreign {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aedes => "aedes",
+            Self::Amqtt => "amqtt",
             Self::Nats => "nats-server",
         }
     }
@@ -35,6 +38,7 @@ impl Foreign {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers");
         folder.join(match self {
             Self::Aedes => "node_modules/aedes/package.json",
+            Self::Amqtt => "python/bin/amqtt",
             Self::Nats => "nats-server",
         })
     }
@@ -47,16 +51,26 @@ impl Foreign {
                 node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers/aedes.mjs")).arg(port.to_string());
                 node
             }
-            Self::Nats => {
-                let file = folder.join("nats.conf");
-                fs::write(&file, nats_config(folder, port)).with_context(|| format!("cannot write {}", file.display()))?;
-                let mut server = Command::new(self.program());
-                server.arg("-c").arg(file);
-                server
-            }
+            Self::Amqtt => self.with_config(folder, "-c", &amqtt_config(port))?,
+            Self::Nats => self.with_config(folder, "-c", &nats_config(folder, port))?,
         };
         Process::start(self.name(), &mut command)
     }
+
+    fn with_config(self, folder: &Path, option: &str, text: &str) -> Result<Command> {
+        let file = folder.join("config.yaml");
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = Command::new(self.program());
+        command.arg(option).arg(file);
+        Ok(command)
+    }
+}
+
+fn amqtt_config(port: u16) -> String {
+    format!(
+        "listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{port}\nplugins:\n  \
+         amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n"
+    )
 }
 
 /// Its own port for NATS clients is one that the system chooses; nobody uses it.

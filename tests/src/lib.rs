@@ -26,6 +26,7 @@ pub mod sample;
 pub mod source_text;
 pub mod structure;
 pub mod tally;
+pub mod tap;
 pub mod thin;
 pub mod upstream;
 pub mod usage;

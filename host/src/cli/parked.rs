@@ -34,7 +34,8 @@ Examples:
 
 Reasons: `rejected` by a plugin, in its own words; `poison`, a plugin trapped, ran out of time or broke its contract on \
 it; `too-long`, over a limit, so only its head is kept; `refused` for good by upstream; `quarantined`, since what its device \
-sent before was bad too; `malformed`, it came in with a field that MQTT forbids.";
+sent before was bad too; `malformed`, it came in with a field that MQTT forbids; `circled`, it came back again and again: \
+what a flow sends is taken in again.";
 
 const SHOW: &str = "\
 Examples:
@@ -97,7 +98,7 @@ pub struct Which {
     #[arg(long, value_name = "FLOW")]
     flow: Option<String>,
     /// Of this reason only.
-    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined", "malformed"])]
+    #[arg(long, value_name = "REASON", value_parser = ["rejected", "poison", "too-long", "refused", "quarantined", "malformed", "circled"])]
     reason: Option<String>,
 }
 

@@ -83,6 +83,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
         circle::report(check, &flows, &queues, &sources, &uplinks);
+        circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);

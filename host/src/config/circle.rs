@@ -1,5 +1,5 @@
 //! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
-//! come back for ever, faster than it can be sent.
+//! come back for ever, faster than it can be sent, were it not counted how often it did.
 
 use super::check::Check;
 use super::code::Code;
@@ -9,6 +9,14 @@ use super::tree::Place;
 use crate::message::QueueId;
 use crate::source::overlap;
 use crate::{mqtt, uplink};
+
+/// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
+pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Place)]) {
+    let taken_from: Vec<Broker> = sources.iter().map(|line| Broker::of(&line.spec.mqtt)).collect();
+    for (uplink, _) in uplinks {
+        uplink.form.counts_rounds = taken_from.contains(&Broker::of(&uplink.mqtt));
+    }
+}
 
 /// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
 pub(super) fn report(check: &Check<'_>, flows: &[Flow], queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) {
@@ -22,7 +30,8 @@ pub(super) fn report(check: &Check<'_>, flows: &[Flow], queues: &Queues, sources
             [first, others @ ..] => format!("what flow {first} sends comes back to it over {}", others.join(", ")),
             [] => continue,
         };
-        let hint = "messages would go round for ever: send to topics that `topics` do not match".to_owned();
+        let hint = "messages go round until they are parked, over MQTT 3.1.1 for ever: send to topics that `topics` do not match";
+        let hint = hint.to_owned();
         check.problem(Code::Circle, flow.place, message, hint);
     }
 }

@@ -213,6 +213,7 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     }));
     let mut problems = without_echoes(&texts, problems);
     hide_broken_lines(&mut texts, &problems);
+    texts.iter_mut().for_each(|text| text.mask_all(&secrecy::comments(&text.content)));
     hidden.apply(&mut texts, &mut problems);
     let texts: Arc<[Text]> = texts.into();
     let problems = Problems::new(Arc::clone(&texts), problems).with_more(more);

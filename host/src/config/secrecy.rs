@@ -110,6 +110,33 @@ impl Hidden {
     }
 }
 
+/// The words of comments, which may be yesterday's password: what stands in quotes is none, as far as a text has no mistakes.
+pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
+    let (mut found, mut at, mut quote) = (Vec::new(), 0, "");
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let opened = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|mark| rest.starts_with(mark));
+        let step = match (quote, opened) {
+            (_, Some(mark)) if quote.is_empty() => {
+                quote = mark;
+                mark.len()
+            }
+            ("", _) if rest.starts_with('#') => {
+                let end = rest.find('\n').unwrap_or(rest.len());
+                found.push(at + 1..at + end);
+                end
+            }
+            ("\"" | "\"\"\"", _) if rest.starts_with('\\') => rest.chars().take(2).map(char::len_utf8).sum(),
+            (mark, _) if !mark.is_empty() && (rest.starts_with(mark) || (mark.len() == 1 && rest.starts_with('\n'))) => {
+                quote = "";
+                mark.len()
+            }
+            _ => rest.chars().next().map_or(1, char::len_utf8),
+        };
+        at += step;
+    }
+    found
+}
+
 /// Where in the tree a value stands.
 #[derive(Clone, Copy)]
 struct Under {

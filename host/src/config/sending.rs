@@ -116,5 +116,7 @@ fn form(fields: &mut Fields<'_>) -> Form {
         pack: fields.choice("pack", &packs).unwrap_or_default(),
         pack_bytes: usize::try_from(fields.size("pack_max", 64..=256 << 20)).unwrap_or(usize::MAX),
         compress: fields.choice("compress", &[("none", false), ("zstd", true)]).unwrap_or_default(),
+        // Known when the sources are.
+        counts_rounds: false,
     }
 }

@@ -78,6 +78,33 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
     assert_eq!((source.qos, uplink.qos, source.routes[0].ack), (Qos::default(), Qos::default(), Ack::default()));
     assert_eq!(config.log, Log::default());
+    // An uplink takes nothing, so its CONNECT says nothing of a window.
+    assert!(source.mqtt.receive_maximum < u16::MAX && uplink.mqtt.receive_maximum == u16::MAX);
+}
+
+/// What the hints about the admin port say is taken as it is written.
+#[test]
+fn what_a_hint_about_listen_says_is_taken() {
+    for written in ["9646", "\"9646\"", "\"0.0.0.0:9646\"", "\":9646\"", "\"localhost\""] {
+        let case = |listen: &str| Case::new(&format!("{MINIMAL}\n[admin]\nlisten = {listen}\n"));
+        let problems = load(&case(written).sources).unwrap_err();
+        let hints: Vec<String> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
+        let (_, rest) = hints[0].split_once("write ").unwrap_or_else(|| panic!("{written}: {hints:?}"));
+        let told = rest.split(';').next().unwrap_or_default();
+        assert_eq!(case(told).good().admin.listen.port(), 9646, "{written}: {told}");
+    }
+}
+
+#[test]
+fn a_client_certificate_with_the_key_of_another_is_refused() {
+    let [one, other] = ["one", "other"].map(|_| rcgen::generate_simple_self_signed(["gateway".to_owned()]).unwrap());
+    let with_key = |key: &str| {
+        let plain = "url = \"mqtt://127.0.0.1:1883\"";
+        let text = MINIMAL.replace(plain, "url = \"mqtts://localhost\"\ntls = { cert = \"a.pem\", key = \"a.key\" }");
+        Case::new(&text).file("a.pem", &one.cert.pem(), 0o600).file("a.key", key, 0o600)
+    };
+    with_key(&one.signing_key.serialize_pem()).good();
+    assert_eq!(with_key(&other.signing_key.serialize_pem()).codes(), [Code::Certificate]);
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
         Reason::Malformed => Err("it was not legal MQTT, and what is kept is not what was sent".to_owned()),
         Reason::Refused if record.queue.is_some() => Ok(Way::Queue),
         // Refused before it came to a queue, for the topic it would have had: that may have changed.
-        Reason::Refused | Reason::Rejected | Reason::Poison | Reason::Quarantined => {
+        Reason::Refused | Reason::Rejected | Reason::Poison | Reason::Quarantined | Reason::Circled => {
             let flow = doors.chains().into_iter().find(|(_, chain)| *chain.name() == record.flow);
             let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
             flow.map(|(flow, _)| Way::Chain { flow, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))

@@ -66,6 +66,8 @@ pub(super) struct Pick {
     highest: Option<semver::Version>,
     /// The first one could not be used.
     has_fallen_back: bool,
+    /// What is left is the config's, whatever is known of it.
+    is_last: bool,
 }
 
 impl Starter {
@@ -141,7 +143,7 @@ impl Starter {
             left.push((written.clone(), None));
         }
         let highest = entry.and_then(|entry| entry.highest);
-        Pick { written, is_tried_again, left, highest, has_fallen_back: false }
+        Pick { written, is_tried_again, left, highest, has_fallen_back: false, is_last: false }
     }
 
     /// Where the component of a version is: kept here, and it may be the config's, whose signature may be a newer one.
@@ -160,8 +162,15 @@ impl Starter {
         let is_denied = matches!(error, chain::Error::Denied { .. });
         // The same component once more only where the signature beside the config's may be a better one.
         pick.left.retain(|(version, _)| is_denied || *version != failed);
+        let is_too_old = matches!(error, chain::Error::Denied { source: trust::Denied::Downgrade { .. }, .. });
+        if pick.left.is_empty() && (is_too_old || failed != pick.written) && !std::mem::replace(&mut pick.is_last, true) {
+            // Nothing is left of what was newer: it is lost, damaged, or signed by a key that does not count any more. What
+            // the config says is let in as `check` lets it in.
+            pick.highest = None;
+            pick.left.push((pick.written.clone(), None));
+        }
         let Some((good, _)) = pick.left.first() else { return false };
-        if *good == failed {
+        if *good == failed && !pick.is_last {
             return true;
         }
         let (flow, plugin) = (&*flow.name, &*plugin.name);
@@ -171,7 +180,12 @@ impl Starter {
             plugin,
             running = good.label(),
             failed = failed.label(),
-            "a plugin cannot be started, and the last good version of it runs: {why}"
+            "a plugin cannot be started, and {}: {why}",
+            if pick.is_last {
+                "no good version is left, so what the config says runs"
+            } else {
+                "the last good version of it runs"
+            }
         );
         self.event((flow, plugin), "fallen-back", [good, &failed], Some(why));
         pick.has_fallen_back = true;

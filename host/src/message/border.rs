@@ -83,6 +83,8 @@ pub enum Reason {
     Quarantined,
     /// It came in with a field that MQTT forbids; what could not stay as it was is replaced or left out.
     Malformed,
+    /// It came back again and again: what a flow sends is taken in by the same gateway.
+    Circled,
 }
 
 impl Reason {
@@ -95,6 +97,7 @@ impl Reason {
             Self::Refused => "refused",
             Self::Quarantined => "quarantined",
             Self::Malformed => "malformed",
+            Self::Circled => "circled",
         }
     }
 }

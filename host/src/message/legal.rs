@@ -25,6 +25,9 @@ pub const CONTENT_ENCODING: &str = "content-encoding";
 /// What the names of the gateway's own user properties begin with.
 pub const OWN_PREFIX: &str = "tidegate-";
 
+/// The user property of what goes to a broker that messages are taken from: how often it went there.
+pub const ROUNDS: &str = "tidegate-rounds";
+
 /// Whether a name is the gateway's: what a device sends under it does not come in. A device could else say whose message
 /// it is, that it has expired, or how it is to be unpacked, and whoever reads upstream would believe that we say so.
 pub fn is_reserved(name: &str) -> bool {

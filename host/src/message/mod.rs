@@ -72,6 +72,10 @@ impl Marks {
     pub const CLOCK_UNSET: u32 = 1 << 3;
     const QOS_SHIFT: u32 = 4;
     const QOS_MASK: u32 = 0b11 << Self::QOS_SHIFT;
+    const ROUNDS_SHIFT: u32 = 6;
+    const MOST_ROUNDS: u32 = 0b1111;
+    /// The bits of [`Self::rounds`].
+    pub const ROUNDS: u32 = Self::MOST_ROUNDS << Self::ROUNDS_SHIFT;
 
     /// Marks with the given level and nothing else.
     pub fn of(qos: Qos) -> Self {
@@ -82,6 +86,17 @@ impl Marks {
     #[must_use]
     pub fn with(self, bit: u32, on: bool) -> Self {
         Self(if on { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// These marks, of a message that came from here so often.
+    #[must_use]
+    pub fn after_rounds(self, rounds: u8) -> Self {
+        Self(self.0 & !Self::ROUNDS | u32::from(rounds).min(Self::MOST_ROUNDS) << Self::ROUNDS_SHIFT)
+    }
+
+    /// How often it went out to a broker that messages are taken from, and came back: 15 at most.
+    pub fn rounds(self) -> u8 {
+        ((self.0 & Self::ROUNDS) >> Self::ROUNDS_SHIFT) as u8
     }
 
     /// Whether `bit` is set.

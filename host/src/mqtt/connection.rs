@@ -167,6 +167,16 @@ impl Connection {
         self.session.last_heard()
     }
 
+    /// Asks the broker to answer at once, behind all that was sent.
+    pub fn ask(&mut self) {
+        self.session.ask();
+    }
+
+    /// When it answered the last question: it had read by then all that was sent before.
+    pub fn answered(&self) -> Option<Instant> {
+        self.session.answered()
+    }
+
     /// What the broker said that it should not have is told to `manners`.
     pub fn mind(&mut self, manners: Arc<Manners>) {
         self.manners = Some(manners);

@@ -107,9 +107,25 @@ fn take(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Interfaces {
+        /// One that hears what is sent to it, and the socket to send with.
+        pub(crate) fn hearing() -> (Self, std::net::UdpSocket) {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.connect(socket.local_addr().unwrap()).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            (Self { socket: Some(UdpSocket::from_std(socket).unwrap()), down: Down::default() }, sender)
+        }
+    }
+
+    /// The system's word for a new address.
+    pub(in crate::mqtt) fn new_address() -> Vec<u8> {
+        address(0)
+    }
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
         let mut message = u32::try_from(Down::HEADER_BYTES + body.len()).unwrap().to_ne_bytes().to_vec();

@@ -66,6 +66,8 @@ pub struct Publish {
     pub duplicate: bool,
     /// In: for which subscription it came. Out: ignored.
     pub subscription: Subscribed,
+    /// In: how often it came from a gateway that takes from that broker. Out: ignored.
+    pub rounds: u8,
 }
 
 /// For which subscription a copy of a message came.

@@ -326,12 +326,12 @@ pub enum Ended {
     #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
     Fault,
     /// Messages were sent, and nothing came back.
-    #[error("the broker did not acknowledge {count} of its messages within {deadline:?}")]
+    #[error("the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}")]
     Silent {
         /// How many.
         count: usize,
         /// How long they waited.
-        deadline: Duration,
+        waited: Duration,
     },
 }
 
@@ -357,5 +357,40 @@ impl Ended {
             Self::Link(Error::Disconnected { code, .. }) => *code == reason::TAKEN_OVER,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interface::tests::new_address;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn redial(failure: Failure) -> (Redial, std::net::UdpSocket) {
+        let backoff = super::super::Backoff { first: Duration::from_millis(1), cap: HOUR, jitter: 0.0 };
+        let config = Config { backoff, ..super::super::settings::tests::config() };
+        let metrics = LinkMetrics::new(&Registry::new(), "uplink").unwrap();
+        let mut redial = Redial::new(config, "uplink", "cloud".into(), &metrics);
+        let (interfaces, system) = Interfaces::hearing();
+        redial.interfaces = interfaces;
+        redial.lost_as(failure, &Ended::Fault);
+        redial.wait = HOUR;
+        (redial, system)
+    }
+
+    #[tokio::test]
+    async fn an_interface_that_comes_up_cuts_a_back_off_short() {
+        let (mut redial, system) = redial(Failure::Passing);
+        system.send(&new_address()).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), redial.pause()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_interface_that_comes_up_changes_nothing_where_the_broker_refused_us() {
+        let (mut redial, system) = redial(Failure::Refused);
+        system.send(&new_address()).unwrap();
+        let paused = tokio::time::timeout(Duration::from_millis(300), redial.pause()).await;
+        assert!(paused.is_err(), "it dialled again");
     }
 }

@@ -21,6 +21,12 @@ use crate::mqtt::{AckToken, Event, Publish};
 /// What is kept of an over-long payload: enough to see what it was.
 const HEAD_BYTES: usize = 4_096;
 
+/// How often a message may come back that went out to a broker it is taken from: as many flows may stand in a row there.
+const MOST_ROUNDS: u8 = 8;
+
+/// How often it is said that messages go in a circle, microseconds.
+const SAY_AGAIN_US: u64 = 60_000_000;
+
 /// The routes of one flow.
 struct Flow {
     id: FlowId,
@@ -101,6 +107,7 @@ pub(super) struct Sorter {
     max_payload_bytes: usize,
     /// Receipts of repeats that wait for their first copy.
     waiting: Vec<(Arc<Progress>, usize, Receipt)>,
+    circle_said_us: Option<u64>,
 }
 
 impl Sorter {
@@ -140,6 +147,7 @@ impl Sorter {
             max_topic_bytes,
             max_payload_bytes,
             waiting,
+            circle_said_us: None,
         }
     }
 
@@ -215,14 +223,29 @@ impl Sorter {
 
     /// A message as it came; a copy of one that came for another subscription goes no further.
     fn publish(&mut self, publish: Publish, (id, now): (MessageId, Now), token: Option<AckToken>, ledger: &mut Ledger) {
-        let of = publish.subscription;
+        let (of, rounds) = (publish.subscription, publish.rounds);
         let message = message(publish, id, now);
         if self.copies.is_copy(of, message.topic_str(), &message.payload, now.uptime_us) {
             self.meters.repeated.inc();
             // Acknowledgements leave in order, so not before that of the first.
             return ledger.enter(token, 0, 0, 0);
         }
-        self.one(message, None, token, ledger);
+        let fault = (rounds >= MOST_ROUNDS).then(|| self.circle(&message, rounds));
+        self.one(message, fault, token, ledger);
+    }
+
+    /// A message that has come back too often, said now and then.
+    fn circle(&mut self, message: &Message, rounds: u8) -> (Reason, String) {
+        let flow = self.flows.iter().find(|flow| flow.key(message.topic_str()).is_some());
+        if self.circle_said_us.is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US) {
+            self.circle_said_us = Some(message.uptime_us);
+            let (flow, topic) = (flow.map(|flow| &*flow.name), message.topic_str().escape_debug().to_string());
+            tracing::error!(flow, topic, rounds, "messages go in a circle: what a flow sends is taken in again; they are parked");
+        }
+        let detail = format!(
+            "it went out and came back {rounds} times: what a flow sends is taken in again; send to topics that no flow's `topics` match"
+        );
+        (Reason::Circled, detail)
     }
 
     fn one(&mut self, message: Message, fault: Option<(Reason, String)>, token: Option<AckToken>, ledger: &mut Ledger) {
@@ -323,6 +346,7 @@ impl Sorter {
         };
         let (counter, kept_bytes) = match reason {
             Reason::Malformed => (&self.meters.malformed, self.max_payload_bytes),
+            Reason::Circled => (&self.meters.circled, self.max_payload_bytes),
             _ => (&self.meters.too_long, HEAD_BYTES),
         };
         counter.inc();
@@ -332,7 +356,7 @@ impl Sorter {
             topic: topic_head(message.topic_str(), self.max_topic_bytes),
             // A copy: a slice would keep the whole read buffer.
             payload: Bytes::copy_from_slice(&message.payload[..message.payload.len().min(kept_bytes)]),
-            headers: if reason == Reason::Malformed { message.headers } else { Bytes::new() },
+            headers: if reason == Reason::TooLong { Bytes::new() } else { message.headers },
             ..message
         };
         let claim = token.map(|_| ledger.next());
@@ -388,9 +412,9 @@ pub(super) struct Borders {
 }
 
 fn message(publish: Publish, id: MessageId, now: Now) -> Message {
-    let Publish { topic, payload, headers, qos, retain, duplicate, subscription: _ } = publish;
-    let marks =
-        Marks::of(qos).with(Marks::RETAIN, retain).with(Marks::DUPLICATE, duplicate).with(Marks::CLOCK_UNSET, !now.is_set());
+    let Publish { topic, payload, headers, qos, retain, duplicate, subscription: _, rounds } = publish;
+    let marks = Marks::of(qos).with(Marks::RETAIN, retain).with(Marks::DUPLICATE, duplicate);
+    let marks = marks.with(Marks::CLOCK_UNSET, !now.is_set()).after_rounds(rounds);
     let (received_us, uptime_us) = (now.wall_us, now.uptime_us);
     Message { id, topic, payload, headers, marks, received_us, uptime_us, ..Message::default() }
 }

@@ -23,8 +23,8 @@ const VERSION: u8 = 2;
 const HEADER: usize = 6;
 
 /// All reasons, in the order of their number on disk; new ones go to the end.
-pub(super) const REASONS: [Reason; 6] =
-    [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined, Reason::Malformed];
+pub(super) const REASONS: [Reason; 7] =
+    [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined, Reason::Malformed, Reason::Circled];
 
 /// The number of a reason on disk.
 pub(super) fn reason_number(reason: Reason) -> usize {
@@ -35,6 +35,7 @@ pub(super) fn reason_number(reason: Reason) -> usize {
         Reason::Refused => 3,
         Reason::Quarantined => 4,
         Reason::Malformed => 5,
+        Reason::Circled => 6,
     }
 }
 

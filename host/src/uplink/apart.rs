@@ -1,6 +1,6 @@
 //! What waits apart from the others, as the judge says: laid aside, sent again, compared, parked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::judge::{Face, Place, Step};
 use super::pull::{Sending, join, split};
@@ -137,11 +137,7 @@ impl Uplink {
             (!stored.message.expires()).then(|| (place.0, stored.clone()))
         };
         let sample = self.sample.as_ref().map(|(index, stored, _)| (*index, stored.clone()));
-        let publish = sample.or_else(behind).and_then(|(index, stored)| {
-            let packet = self.dress.packet(index, std::iter::once(&stored))?;
-            let qos = self.levels[index].max(Qos::AtLeastOnce);
-            Some(Publish { retain: false, qos, ..self.publish(index, packet) })
-        });
+        let publish = sample.or_else(behind).and_then(|(index, stored)| self.copy(index, &stored));
         match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
             Some(Ok(())) => self.judge.asked(now),
             Some(Err(Unsendable::WindowFull)) => return Sent::Later,
@@ -149,6 +145,13 @@ impl Uplink {
             None => self.judge.cannot_compare(now),
         }
         Sent::Aside
+    }
+
+    /// A message as it is sent beside the account.
+    pub(super) fn copy(&mut self, index: usize, stored: &Stored) -> Option<Publish> {
+        let packet = self.dress.packet(index, std::iter::once(stored))?;
+        let qos = self.levels[index].max(Qos::AtLeastOnce);
+        Some(Publish { retain: false, qos, ..self.publish(index, packet) })
     }
 
     /// Parks what upstream refuses while it takes others, as far as the dead letters have room.
@@ -178,15 +181,26 @@ impl Uplink {
         heads.min_by_key(|(.., sent)| *sent)
     }
 
+    /// The first publish without an answer that upstream may have ended the connection over; one that it swallowed before is
+    /// not the one.
+    fn suspect(&self) -> Option<Face> {
+        let answered = (0..self.pulls.len()).filter(|index| self.levels[*index] != Qos::AtMostOnce);
+        let first = |index: usize| {
+            let pull = &self.pulls[index];
+            pull.waiting_for_answers().find_map(|(number, sent)| {
+                let face = self.face(index, pull.message(number)?);
+                (!self.judge.is_known_mute(face.place)).then_some((sent, face))
+            })
+        };
+        answered.filter_map(first).min_by_key(|(sent, _)| *sent).map(|(_, face)| face)
+    }
+
     /// The connection is over: a message may be the reason. One that is convicted goes to the dead letters.
     pub(super) fn ended(&mut self, ended: &Ended) {
         if matches!(ended, Ended::Silent { .. }) {
             return;
         }
-        let first = self.oldest().and_then(|(index, number, _)| {
-            let stored = self.pulls[index].message(number)?;
-            Some(self.face(index, stored))
-        });
+        let first = self.suspect();
         if first.is_some() {
             self.window.broke(self.under_way);
         }
@@ -197,27 +211,29 @@ impl Uplink {
         self.forward();
     }
 
-    /// Answers are overdue: those messages are sent again over a new connection, or parked where that did not help.
-    pub(super) fn unanswered(&mut self) -> Ended {
-        let deadline = self.patience();
-        let due = Instant::now().checked_sub(deadline);
-        let mut count = 0;
+    /// Those sent until `due` have no answer: they are sent again over a new connection, or parked where that did not help.
+    pub(super) fn unanswered(&mut self, due: Instant) -> Ended {
+        let (now, patience) = (Instant::now(), self.patience());
+        let (mut count, mut longest) = (0, Duration::ZERO);
         for index in 0..self.pulls.len() {
             if self.levels[index] == Qos::AtMostOnce {
                 continue;
             }
-            for number in due.map(|due| self.pulls[index].unanswered(due)).unwrap_or_default() {
+            let late: Vec<_> = self.pulls[index].waiting_for_answers().filter(|(_, sent)| sent.at <= due).collect();
+            for (number, sent) in late {
                 count += 1;
+                let waited = now.saturating_duration_since(sent.at);
+                longest = longest.max(waited);
                 let Some(stored) = self.pulls[index].message(number) else { continue };
                 let face = self.face(index, stored);
-                if self.judge.unanswered(face) && self.backlog.has_room_for_refused() {
+                if self.judge.unanswered(face, waited, patience) && self.backlog.has_room_for_refused() {
                     self.refuse(face.place, "upstream does not acknowledge it, and acknowledges others");
                 }
             }
         }
         self.forward();
-        tracing::error!(uplink = %self.name, count, ?deadline, "upstream does not acknowledge what it is sent: the connection is given up");
-        Ended::Silent { count, deadline }
+        tracing::error!(uplink = %self.name, count, waited = ?longest, "upstream does not acknowledge what it is sent: the connection is given up");
+        Ended::Silent { count, waited: longest }
     }
 
     /// Shows, in log and metrics, what upstream does not take.

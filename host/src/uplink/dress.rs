@@ -13,7 +13,7 @@ use serde::Serialize;
 use zstd::bulk::Compressor;
 
 use super::json::is_json;
-use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT};
+use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
 use crate::message::{Headers, Marks, Message, Stored, push_header};
 
 /// The user property that carries the id.
@@ -74,11 +74,20 @@ pub struct Form {
     pub pack_bytes: usize,
     /// Whether payloads are compressed with zstd.
     pub compress: bool,
+    /// Whether messages tell how often they went out there: messages are taken from that broker, too.
+    pub counts_rounds: bool,
 }
 
 impl Default for Form {
     fn default() -> Self {
-        Self { replay: ReplayMark::Property, id: IdForm::None, pack: Pack::Raw, pack_bytes: 16 << 10, compress: false }
+        Self {
+            replay: ReplayMark::Property,
+            id: IdForm::None,
+            pack: Pack::Raw,
+            pack_bytes: 16 << 10,
+            compress: false,
+            counts_rounds: false,
+        }
     }
 }
 
@@ -131,7 +140,8 @@ impl Dress {
     /// Whether messages go out as they came.
     fn is_plain(&self, queue: usize) -> bool {
         let is_marked = self.names[queue].1 && self.form.replay != ReplayMark::None;
-        self.form.id == IdForm::None && self.form.pack == Pack::Raw && self.compressor.is_none() && !is_marked
+        let is_as_it_came = self.form.id == IdForm::None && self.form.pack == Pack::Raw && !self.form.counts_rounds;
+        is_as_it_came && self.compressor.is_none() && !is_marked
     }
 
     /// Whether user properties tell what is replayed.
@@ -179,6 +189,7 @@ impl Dress {
     /// value went, and has its id, if that is a property.
     fn bare(&mut self, queue: usize, stored: &Stored) -> Packet {
         self.block.clear();
+        self.put_rounds(&stored.message);
         if self.form.id == IdForm::Property {
             self.text.clear();
             // Writing into a text cannot fail.
@@ -194,6 +205,7 @@ impl Dress {
     fn fill<'a>(&mut self, queue: usize, first: &Stored, mut ready: impl Iterator<Item = &'a Stored>) -> usize {
         self.payload.clear();
         self.block.clear();
+        self.put_rounds(&first.message);
         match self.form.pack {
             Pack::Raw => {
                 self.put(queue, first);
@@ -224,6 +236,12 @@ impl Dress {
             _ => self.payload.put_u8(b']'),
         }
         usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn put_rounds(&mut self, message: &Message) {
+        if self.form.counts_rounds {
+            put_header(&mut self.block, ROUNDS, (message.marks.rounds() + 1).to_string().as_bytes());
+        }
     }
 
     /// Writes one message as it stands in the payload.
@@ -296,6 +314,7 @@ fn goes_with(stored: &Stored, first: &Stored) -> bool {
         && one.topic == other.topic
         && one.headers == other.headers
         && one.marks.has(Marks::RETAIN) == other.marks.has(Marks::RETAIN)
+        && one.marks.rounds() == other.marks.rounds()
 }
 
 /// What came out of a header block, or was made here, fits one.

@@ -7,7 +7,9 @@
 //!            a connection stands, or is heard again: the stand-in finishes, and gives back
 //! ```
 //!
-//! A connection that has fallen silent is kept and watched meanwhile: it ends by its own deadlines, or is heard again.
+//! A connection that has fallen silent is kept and watched meanwhile: it ends by its own deadlines, or is heard again. An
+//! upstream that answers pings and acknowledges nothing gets the queues back when it has acknowledged a message that was sent
+//! beside the account.
 //!
 //! Only one of them has the queues at any time, so the account stays exact: what the one has not seen accepted, the other
 //! sends. Twice comes at most what was in flight when a connection ended.
@@ -132,6 +134,11 @@ pub(super) struct Post {
 impl Post {
     pub(super) fn new(duty: Option<Arc<Duty>>) -> Self {
         Self { duty, stands: false, owed_since: None }
+    }
+
+    /// Whether somebody stands in.
+    pub(super) fn has_stand_in(&self) -> bool {
+        self.duty.is_some()
     }
 
     /// The connection stands: waits until the stand-in has given back.

@@ -11,7 +11,8 @@
 //!   which others were accepted.
 //! - **The connection ended**: the first message without an answer is suspected. It waits apart with those of its key and
 //!   is tried alone: before all others, and after another one was accepted. What fails both ways is convicted.
-//! - **No answer**: sent again over a new connection; when that is not answered either, and others are, convicted.
+//! - **No answer**: over a new connection it waits apart until others were accepted, and is sent again beside them, in half of
+//!   the window at most; when it is not answered either in all the time that an answer may take, convicted.
 
 mod next;
 mod suspects;
@@ -28,11 +29,15 @@ pub(super) type Place = (usize, Seq);
 
 /// Publishes that wait apart, at most: they are kept in memory.
 pub(super) const MOST: usize = 256;
+/// The same of those without an answer: whoever swallows them may swallow a whole window.
+const MOST_MUTE: usize = 1_024;
 /// Refusals in a row, with nothing accepted between them, that put upstream as a whole in doubt.
 const DOUBT: u32 = 16;
 /// Accepted probes that end a hold.
 const PROOFS: u32 = 3;
-/// Pause after a refused probe: doubles from the first to the second.
+/// Refused probes, one after the other, before there is a pause: what is good among a few that are not is found in one round.
+const ROUND: usize = 8;
+/// That pause: doubles from the first to the second.
 const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Pause before what is refused for now is sent again, in the same way.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
@@ -64,6 +69,8 @@ enum State {
     Busy { since: Instant, next: Instant, pause: Duration },
     /// Upstream ended a connection over it, perhaps.
     Suspect { alone: u32, compared: u32 },
+    /// There was no answer, so often and for so long in all.
+    Mute { times: u32, waited: Duration },
     /// Waits for one of its key.
     Behind,
     /// To be sent again in its turn.
@@ -90,6 +97,8 @@ struct Hold {
     pause: Duration,
     next: Option<Instant>,
     proofs: u32,
+    /// Probes refused since the last pause.
+    tried: usize,
     /// Probes take turns between what was refused and what comes next.
     is_next: bool,
 }
@@ -121,8 +130,6 @@ pub(super) struct Judge {
     convicted: VecDeque<(u64, bool)>,
     /// Keys of which one was given up after it had been refused for now.
     impatient: VecDeque<u64>,
-    /// Those without an answer, over all connections, and how often.
-    silent: VecDeque<(Place, u32)>,
     own_is_good: bool,
     why: String,
 }
@@ -147,7 +154,6 @@ impl Judge {
             last_refused: None,
             convicted: VecDeque::new(),
             impatient: VecDeque::new(),
-            silent: VecDeque::new(),
             own_is_good: false,
             why: String::new(),
         }
@@ -156,7 +162,6 @@ impl Judge {
     /// A connection begins, and with it sending from the first message owed: a new chance. `is_over` says what is owed no
     /// more.
     pub(super) fn begin(&mut self, now: Instant, is_over: impl Fn(Place) -> bool) {
-        self.silent.retain(|(place, _)| !is_over(*place));
         self.cases.retain(|case| !is_over(case.face.place));
         // While upstream takes nothing it is remembered what was tried: others come first then.
         let is_held = self.hold.is_some();
@@ -169,7 +174,7 @@ impl Judge {
             }
         }
         if let Some(hold) = &mut self.hold {
-            (hold.next, hold.pause, hold.is_next) = (None, PROBE.0, true);
+            (hold.next, hold.pause, hold.tried, hold.is_next) = (None, PROBE.0, 0, true);
         }
         (self.comparing_since, self.testing, self.row, self.has_nothing_to_compare) = (None, None, 0, false);
         self.last_refused = None;
@@ -266,17 +271,14 @@ impl Judge {
         self.last_refused = None;
         if let Some(hold) = &mut self.hold {
             hold.proofs += 1;
-            hold.next = None;
-            hold.pause = PROBE.0;
+            (hold.next, hold.tried, hold.pause) = (None, 0, PROBE.0);
             if hold.proofs >= PROOFS {
                 self.hold = None;
             }
         }
-        if self.cases.is_empty() && self.silent.is_empty() {
-            return;
+        if !self.cases.is_empty() {
+            self.close(place);
         }
-        self.silent.retain(|(silent, _)| *silent != place);
-        self.close(place);
     }
 
     /// One that waited apart is no more: it has expired, or is another connection's.
@@ -298,6 +300,26 @@ impl Judge {
     /// The words of the last refusal.
     pub(super) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// Whether this one had no answer before.
+    pub(super) fn is_known_mute(&self, place: Place) -> bool {
+        self.cases.iter().any(|case| case.face.place == place && case.is_mute())
+    }
+
+    /// How many of those are under way: nobody waits for them.
+    pub(super) fn mutes_out(&self) -> usize {
+        self.cases.iter().filter(|case| case.is_out && case.is_mute()).count()
+    }
+
+    /// Whether upstream answers nothing, as far as is known.
+    pub(super) fn is_mute(&self) -> bool {
+        self.is_mute
+    }
+
+    /// Upstream answered what it was asked beside the account.
+    pub(super) fn spoke(&mut self) {
+        self.is_mute = false;
     }
 
     fn is_testing(&self, place: Place) -> bool {
@@ -362,8 +384,11 @@ impl Judge {
         self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes });
         self.release(face.key);
         if let Some(hold) = &mut self.hold {
-            hold.next = Some(now + hold.pause);
-            hold.pause = (hold.pause * 2).min(PROBE.1);
+            hold.tried += 1;
+            if hold.tried >= ROUND.min(self.cases.len()) {
+                (hold.tried, hold.next) = (0, Some(now + hold.pause));
+                hold.pause = (hold.pause * 2).min(PROBE.1);
+            }
         }
     }
 
@@ -374,7 +399,7 @@ impl Judge {
             }
         }
         let next = Some(now + PROBE.0);
-        self.hold.get_or_insert(Hold { since: now, pause: PROBE.0, next, proofs: 0, is_next: false });
+        self.hold.get_or_insert(Hold { since: now, pause: PROBE.0, next, proofs: 0, tried: 0, is_next: false });
     }
 
     /// Those that are refused for good while upstream takes others: to be parked, as far as there is room, the first
@@ -428,10 +453,14 @@ impl Judge {
 }
 
 impl Case {
+    fn is_mute(&self) -> bool {
+        matches!(self.state, State::Mute { .. })
+    }
+
     /// Whether others of its key have to wait for it.
     fn blocks(&self) -> bool {
         match self.state {
-            State::Refused { .. } => false,
+            State::Refused { .. } | State::Mute { .. } => false,
             State::Again => !self.is_out,
             State::Busy { .. } | State::Suspect { .. } | State::Behind => true,
         }

@@ -15,8 +15,8 @@
 //!   (`judge`). What it refuses for good, ends connections over, or never answers goes to the dead letters, once it was
 //!   seen to take others; what it refuses for now waits apart, with those of its key behind it. Where it takes nothing,
 //!   nothing is parked, and only probes go out. Nothing is parked that the dead letters have no room for.
-//! - While it is away, or silent with messages under way, its fallback, if it has one, drains its queues in its stead; never
-//!   both at once.
+//! - While it is away, silent with messages under way, or acknowledges nothing, its fallback, if it has one, drains its queues
+//!   in its stead; never both at once.
 //! - Where the config asks for QoS 1 or 2 and the broker takes 0 only, nothing is sent, unless that is allowed; then counted.
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
@@ -173,8 +173,12 @@ async fn drain(
     let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
     let failed = || shared.duty.iter().for_each(|duty| duty.failed());
     let mut redial = Redial::new(config.mqtt, "uplink", config.name, &shared.metrics.link);
-    while let Some((connection, established)) = redial.connect_or(&mut stop, failed).await {
-        if let Some(unfit) = uplink.unfit(&established) {
+    while let Some((mut connection, established)) = redial.connect_or(&mut stop, failed).await {
+        let unfit = match uplink.unfit(&established) {
+            None => uplink.mute(&mut connection, &established, &mut stop).await,
+            unfit => unfit,
+        };
+        if let Some(unfit) = unfit {
             connection.close().await;
             redial.lost(&unfit);
             failed();

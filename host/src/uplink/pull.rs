@@ -416,11 +416,11 @@ impl Pull {
         flights.find(|(_, flight)| flight.fate == Fate::Waiting).map(|(number, flight)| (number, flight.sent))
     }
 
-    /// The publishes that were sent before `at` and wait for an answer.
-    pub(super) fn unanswered(&self, at: Instant) -> Vec<u64> {
+    /// The publishes that wait for an answer: their numbers, and when they were sent.
+    pub(super) fn waiting_for_answers(&self) -> impl Iterator<Item = (u64, Sending)> {
         let flights = (self.first..).zip(&self.flights);
-        let is_late = |flight: &Flight| flight.fate == Fate::Waiting && flight.together > 0 && flight.sent.at <= at;
-        flights.filter(|(_, flight)| is_late(flight)).map(|(number, _)| number).collect()
+        let waits = flights.filter(|(_, flight)| flight.fate == Fate::Waiting && flight.together > 0);
+        waits.map(|(number, flight)| (number, flight.sent))
     }
 
     /// When the publish of message `number` was sent.

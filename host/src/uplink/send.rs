@@ -47,7 +47,11 @@ impl Uplink {
     }
 
     fn has_window(&self, connection: &Connection) -> bool {
-        connection.room() > 0 && self.under_way < self.window.size()
+        self.room(connection) > 0
+    }
+
+    fn room(&self, connection: &Connection) -> usize {
+        connection.room().min(self.window.size().saturating_sub(self.under_way))
     }
 
     /// Whether something of QoS 0 is under way: it has no acknowledgement, and counts as accepted when the socket has
@@ -69,10 +73,11 @@ impl Uplink {
             if let Some(stand) = self.held_back(now) {
                 return stand;
             }
-            let (sent, queue) = match self.judge.step(now, self.under_way) {
+            let room = self.room(connection);
+            let (sent, queue) = match self.judge.step(now, self.under_way, room) {
                 Step::Free => match next_turn(self, mode, time, self.has_window(connection)) {
                     Some(queue) => (self.send(queue, connection, now, time), queue),
-                    None => match self.judge.idle(now, self.under_way) {
+                    None => match self.judge.idle(now, self.under_way, room) {
                         Step::Free | Step::Seek(_) => return Stand::Dry(None),
                         Step::Wait(at) => return Stand::Dry(at),
                         step => self.apart(step, connection, now, time),

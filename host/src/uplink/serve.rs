@@ -54,7 +54,7 @@ impl From<Ended> for Parting {
 pub(super) struct Uplink {
     pub(super) name: Arc<str>,
     pub(super) backlog: Arc<dyn Backlog>,
-    ready: Arc<Notify>,
+    pub(super) ready: Arc<Notify>,
     pub(super) pulls: Vec<Pull>,
     pub(super) turns: Turns,
     pub(super) throttle: Option<Arc<Mutex<Throttle>>>,
@@ -69,8 +69,11 @@ pub(super) struct Uplink {
     pub(super) sample: Option<(usize, Stored, Instant)>,
     /// The largest message that upstream has accepted, bytes.
     largest: usize,
-    /// What an answer takes, about.
-    usual: Duration,
+    /// What an answer takes, about, and when the last one came.
+    pub(super) usual: Duration,
+    pub(super) answered_at: Instant,
+    /// When upstream was asked whether it reads what it does not acknowledge.
+    pub(super) asked_at: Option<Instant>,
     answer: Duration,
     forwarded: Vec<IntCounter>,
     pub(super) meters: Meters,
@@ -124,6 +127,8 @@ impl Uplink {
             sample: None,
             largest: 0,
             usual: Duration::ZERO,
+            answered_at: Instant::now(),
+            asked_at: None,
             answer: config.mqtt.deadlines.answer,
             forwarded: ways().map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class)).collect(),
             backlog,
@@ -175,8 +180,7 @@ impl Uplink {
 
     fn begin(&mut self, established: &Established) {
         let Established { receive_maximum, retain_available, maximum_qos, maximum_packet_bytes, .. } = *established;
-        self.retain_available = retain_available;
-        self.levels = self.wanted.iter().map(|level| maximum_qos.min(*level)).collect();
+        self.keep_to(established);
         self.said.refusal = false;
         let window = self.inflight.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
@@ -189,7 +193,8 @@ impl Uplink {
         }
         if receive_maximum < self.inflight && !std::mem::replace(&mut self.said.window, true) {
             let rate = (f64::from(receive_maximum) * f64::from(self.connections) / ROUND_TRIP_SECONDS).round();
-            tracing::warn!(uplink = %self.name, receive_maximum, configured = self.inflight, connections = self.connections,
+            // A broker with its defaults is nothing to worry about.
+            tracing::info!(uplink = %self.name, receive_maximum, configured = self.inflight, connections = self.connections,
                 "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most; raise its limit, or `connections`");
         }
         let lost_ids = is_old && self.form.id == IdForm::Property;
@@ -204,10 +209,16 @@ impl Uplink {
         self.backlog.link(true);
     }
 
+    /// Messages go out as this connection allows.
+    pub(super) fn keep_to(&mut self, established: &Established) {
+        self.retain_available = established.retain_available;
+        self.levels = self.wanted.iter().map(|level| established.maximum_qos.min(*level)).collect();
+    }
+
     /// Sending begins at the first message owed.
     pub(super) fn start_over(&mut self) {
         self.pulls.iter_mut().for_each(Pull::rewind);
-        self.under_way = 0;
+        (self.under_way, self.answered_at, self.asked_at) = (0, Instant::now(), None);
         let pulls = &self.pulls;
         self.judge.begin(Instant::now(), |(index, seq)| pulls.get(index).is_none_or(|pull| seq < pull.low()));
     }
@@ -241,7 +252,12 @@ impl Uplink {
             }
             let overdue = self.overdue_at();
             if overdue.is_some_and(|at| at <= Instant::now()) {
-                return Err(Parting::Lost(self.unanswered()));
+                let due = Instant::now().checked_sub(self.patience());
+                return Err(Parting::Lost(self.unanswered(due.unwrap_or(self.answered_at))));
+            }
+            let stalled_at = self.stalled_at(connection, stand == Stand::Full).filter(|_| mode == Stop::Run);
+            if stalled_at.is_some_and(|at| at <= Instant::now()) {
+                return Err(Parting::Lost(self.unanswered(Instant::now())));
             }
             let silent_at = self.silent_at(connection).filter(|_| mode == Stop::Run);
             if silent_at.is_some_and(|at| at <= Instant::now()) {
@@ -253,7 +269,7 @@ impl Uplink {
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [retry_at, due, overdue, silent_at].into_iter().flatten().min();
+            let wake_at = [retry_at, due, overdue, stalled_at, silent_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -293,6 +309,9 @@ impl Uplink {
         }
         let (now, instant) = (Now::read(), Instant::now());
         self.note_answer(&events[..], instant);
+        if !events.is_empty() {
+            self.answered_at = instant;
+        }
         for event in events.drain(..) {
             match event {
                 Event::Accepted { token: COMPARISON } => self.judge.compared(true, instant),
@@ -382,7 +401,7 @@ impl Uplink {
     }
 }
 
-async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
+pub(super) async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
     poll_fn(|cx| match pulls.iter_mut().find_map(|pull| Some(pull.poll_read(cx)).filter(Poll::is_ready)) {
         Some(read) => read,
         None => Poll::Pending,
@@ -390,7 +409,7 @@ async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
     .await
 }
 
-async fn sleep_until(at: Option<Instant>) {
+pub(super) async fn sleep_until(at: Option<Instant>) {
     if let Some(at) = at {
         tokio::time::sleep_until(at.into()).await;
     }

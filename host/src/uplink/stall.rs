@@ -1,19 +1,115 @@
-//! A connection that has fallen silent with messages under way, where a fallback stands by: the queues are given away, the
-//! connection is kept and watched.
+//! A connection that stands and is of no use. One that has fallen silent with messages under way, where a fallback stands by:
+//! the queues are given away, the connection is kept and watched. One whose broker answers pings and acknowledges nothing:
+//! what it was sent is sent again over a new one, others first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::serve::{Parting, Uplink};
+use super::apart::COMPARISON;
+use super::pull::Pull;
+use super::serve::{Parting, Uplink, any_read, sleep_until};
 use crate::message::Qos;
-use crate::mqtt::{Connection, Ended, Established, Stop};
+use crate::mqtt::{Connection, Ended, Established, Event, Publish, Stop};
+
+/// How long nothing is acknowledged before the broker is asked whether it reads, and how many times what an answer usually takes.
+const QUIET: Duration = Duration::from_secs(2);
+const UNUSUAL: u32 = 4;
+/// How long it may then go on to acknowledge nothing.
+const STALL: Duration = Duration::from_secs(3);
 
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
     pub(super) fn unfit(&self, established: &Established) -> Option<Ended> {
         let is_lower = |wanted: &Qos| *wanted > Qos::AtMostOnce && established.maximum_qos == Qos::AtMostOnce;
         (!self.allows_level_0 && self.wanted.iter().any(is_lower)).then_some(Ended::Level0Only)
+    }
+
+    /// When the connection counts as stalled: no more may go out, nothing is acknowledged, and the broker has read all there is,
+    /// since it has answered a ping behind it. One that was seen to acknowledge nothing gets all its time: it may be slow. Where
+    /// somebody stands in it gets none, and the window need not be full.
+    pub(super) fn stalled_at(&mut self, connection: &mut Connection, is_full: bool) -> Option<Instant> {
+        let (now, stands_in) = (Instant::now(), self.post.has_stand_in());
+        let is_waited_for = is_full || (stands_in && self.under_way > self.judge.mutes_out());
+        if self.under_way == 0 || !is_waited_for {
+            return None;
+        }
+        if self.judge.is_mute() {
+            return stands_in.then_some(now);
+        }
+        let since = self.oldest()?.2.at.max(self.answered_at);
+        let ask_at = since + QUIET.max(self.usual * UNUSUAL);
+        if ask_at > now {
+            return Some(ask_at);
+        }
+        if self.asked_at.is_none_or(|asked| asked < since) {
+            self.asked_at = Some(now);
+            connection.ask();
+            return None;
+        }
+        connection.answered().map(|at| at + STALL)
+    }
+
+    /// Where another stands in for an upstream that acknowledged nothing: why it does not get its queues back. It is sent one
+    /// message beside the account, as soon as there is one, and has to answer it.
+    pub(super) async fn mute(
+        &mut self,
+        connection: &mut Connection,
+        established: &Established,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<Ended> {
+        if !self.post.has_stand_in() || !self.judge.is_mute() {
+            return None;
+        }
+        self.keep_to(established);
+        let (ready, patience, mut events) = (std::sync::Arc::clone(&self.ready), self.patience(), Vec::new());
+        let mut asked_at = None;
+        while *stop.borrow_and_update() == Stop::Run {
+            let rung = ready.notified();
+            if asked_at.is_none()
+                && let Some(publish) = self.question()
+            {
+                connection.publish(&publish, COMPARISON).ok()?;
+                asked_at = Some(Instant::now());
+            }
+            let until = asked_at.map(|at| at + patience);
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Some(Ended::Silent { count: 1, waited: patience });
+            }
+            tokio::select! {
+                biased;
+                read = any_read(&mut self.pulls), if until.is_none() => read.ok()?,
+                turned = connection.turn(&mut events) => if let Err(error) = turned { return Some(error.into()) },
+                () = rung, if until.is_none() => self.look_anew(),
+                changed = stop.changed() => changed.ok()?,
+                () = sleep_until(until), if until.is_some() => {}
+            }
+            if events.drain(..).any(|event| is_answer(&event)) {
+                // One that takes its time is given that from now on.
+                self.usual = self.usual.max(asked_at.map(|at| at.elapsed()).unwrap_or_default());
+                self.judge.spoke();
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The other one may have had what was owed a moment ago.
+    fn look_anew(&mut self) {
+        self.pulls.iter_mut().filter(|pull| !pull.is_reading()).for_each(Pull::rewind);
+    }
+
+    /// What upstream took before, or else a message that is owed: it comes a second time, so it is none that expires.
+    fn question(&mut self) -> Option<Publish> {
+        if let Some((index, stored, _)) = self.sample.clone() {
+            return self.copy(index, &stored);
+        }
+        self.pulls.iter_mut().for_each(|pull| pull.refill(true));
+        let (index, stored) = (0..).zip(&self.pulls).find_map(|(index, pull)| {
+            let stored = pull.ready().find(|stored| !stored.message.expires())?;
+            Some((index, stored.clone()))
+        })?;
+        self.copy(index, &stored)
     }
 
     /// When the connection counts as silent, if it is.
@@ -48,4 +144,9 @@ impl Uplink {
         self.backlog.link(true);
         Ok(())
     }
+}
+
+/// Whether it answers what was sent beside the account.
+fn is_answer(event: &Event) -> bool {
+    matches!(event, Event::Accepted { token: COMPARISON } | Event::Refused { token: COMPARISON, .. })
 }

@@ -196,13 +196,14 @@ impl Entry {
 
     /// The message that an `emit` makes of `origin`: the parts are slices of `data`. One that takes its place, under its
     /// topic on the way to the next plugin, came when it came and lives as long, unless the plugin said otherwise. Any
-    /// other is the plugin's own: it comes now, and inherits the key and nothing else.
+    /// other is the plugin's own: it comes now, and inherits the key and nothing else that a plugin sees.
     pub(crate) fn emitted(&self, data: &Bytes, origin: &Message, now: Now) -> Message {
         let [topic, headers, payload] = self.parts(data);
         let own = self.is_own();
         let headers = if own { headers } else { inherit_expiry(headers, &origin.headers) };
         let (marks, received_us, uptime_us) = if own {
-            (Marks::default().with(Marks::CLOCK_UNSET, !now.is_set()), now.wall_us, now.uptime_us)
+            let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set()).after_rounds(origin.marks.rounds());
+            (marks, now.wall_us, now.uptime_us)
         } else {
             (origin.marks, origin.received_us, origin.uptime_us)
         };

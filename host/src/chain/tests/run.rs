@@ -98,6 +98,20 @@ fn the_template_leaves_topics_alone_that_a_plugin_named() {
     assert!(seen.appends.iter().all(|(_, message)| message.key() == b"d1"), "the key is found again");
 }
 
+/// Brokers acknowledge what is sent to topics of their own and throw it away, and a device chooses its name.
+#[test]
+fn a_device_that_is_called_like_a_topic_of_the_broker_is_parked_and_one_that_the_config_means_is_not() {
+    let with = |template: &str| Rig::new(Config { topic: Some(TopicTemplate(template.to_owned())), ..config(vec![]) });
+    let rig = with("{device}/telemetry");
+    let left = rig.round(&[("$SYS", "x"), ("d1", "a"), ("$share", "x"), ("$", "x"), ("d1", "b")]);
+    assert_eq!(left.iter().map(|(_, topic, _)| topic.as_str()).collect::<Vec<_>>(), ["d1/telemetry", "d1/telemetry"]);
+    let letters = rig.letters();
+    assert!(letters.len() == 3 && letters.iter().all(|(_, reason, ..)| *reason == Reason::Refused), "{letters:?}");
+    assert!(letters[0].2.contains("`$SYS/telemetry` begins with `$`"), "{letters:?}");
+    assert_eq!(with("up/{device}").round(&[("$SYS", "x")])[0].1, "up/$SYS");
+    assert_eq!(with("$aws/rules/{device}").round(&[("$SYS", "x")])[0].1, "$aws/rules/$SYS");
+}
+
 #[test]
 fn a_port_that_drops_filters() {
     let mut config = config(vec![plugin("probe", "ports")]);

@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
+use super::board::Board;
 use super::order::{Line, Name, Rollback, Swap};
 use super::{Desk, Parts, Place};
 use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
@@ -146,27 +147,18 @@ impl Driver {
 
     /// Until the gateway stops. What crashes costs the order at hand, and is said.
     pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
-        self.guarded(None, Self::catch_up);
+        guarded(&self.desk.board.clone(), None, || self.catch_up());
         while let Ok(request) = waiting.recv() {
             if self.desk.board.is_stopping() || matches!(request, Request::Stop) {
                 break;
             }
             let id = request.id();
-            self.guarded(id, |driver| driver.obey(request));
+            guarded(&self.desk.board.clone(), id, || self.obey(request));
         }
         for busy in std::mem::take(&mut self.busy).into_values() {
             busy.waiting.into_iter().for_each(|wanted| self.drop_wanted(&wanted));
             // What panicked there has said so.
             busy.thread.map(JoinHandle::join);
-        }
-    }
-
-    fn guarded(&mut self, id: Option<u64>, work: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
-            tracing::error!(
-                "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
-            );
-            id.into_iter().for_each(|id| self.desk.board.end(id));
         }
     }
 
@@ -388,5 +380,36 @@ impl Driver {
             candidate.settings = Some(plugin.settings.clone());
         }
         self.start(id, (place, who), candidate, After::default());
+    }
+}
+
+/// Does the work of one order. What crashes costs that order, whoever follows it hears that it is over, and the next one is
+/// taken.
+fn guarded(board: &Board, id: Option<u64>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        tracing::error!(
+            "an order for a change crashed and is dropped, the next ones are taken; a fault in tidegate: please report it"
+        );
+        id.into_iter().for_each(|id| board.end(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_crashes_is_over_and_the_next_one_is_done() {
+        let board = Board::default();
+        let (place, mut done) = (Place { flow: 0, plugin: 0 }, Vec::new());
+        let first = board.open("an operator swaps all/count".to_owned(), Some(place)).unwrap();
+        guarded(&board, Some(first), || panic!("a fault of ours"));
+        assert!(board.page(first, 0).is_some_and(|page| page.has_ended), "whoever follows it waits for ever");
+        // The place is free again.
+        let second = board.open("an operator swaps all/count".to_owned(), Some(place)).unwrap();
+        guarded(&board, Some(second), || done.push(second));
+        guarded(&board, None, || panic!("nobody waits for this one"));
+        guarded(&board, None, || done.push(0));
+        assert_eq!(done, [second, 0]);
     }
 }

@@ -424,12 +424,13 @@ impl Papers {
         let (chain, key) = self.issue("broker", edit);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let clients = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone()).build().unwrap();
-        let settings = ServerConfig::builder_with_provider(provider)
+        let mut settings = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(clients)
             .with_single_cert(vec![CertificateDer::from_pem_file(chain).unwrap()], PrivateKeyDer::from_pem_file(key).unwrap())
             .unwrap();
+        settings.alpn_protocols = vec![b"mqtt".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(settings));
         let (listener, mut config) = listen().await;
         tokio::spawn(async move {
@@ -467,6 +468,20 @@ async fn with_certificates_on_both_sides_messages_go_there_and_back() {
     let papers = Papers::new();
     let config = papers.broker(|_| {}).await;
     round_trip(&with_identity(&config, papers.issue("client", |_| {}))).await;
+}
+
+/// A broker on a port that others share takes who asks for MQTT, or for nothing.
+#[tokio::test]
+async fn the_protocol_is_named_in_the_handshake_where_the_config_names_it() {
+    let papers = Papers::new();
+    let config = with_identity(&papers.broker(|_| {}).await, papers.issue("client", |_| {}));
+    let asking = |alpn: &[&str]| {
+        let alpn = alpn.iter().map(|name| (*name).to_owned()).collect();
+        Config { tls: config.tls.clone().map(|tls| Tls { alpn, ..tls }), ..config.clone() }
+    };
+    round_trip(&asking(&["x-other", "mqtt"])).await;
+    let error = Connection::open(&asking(&["x-other"])).await.map(drop).unwrap_err();
+    assert!(matches!(error, Error::Tls { .. }), "{error}");
 }
 
 #[tokio::test]

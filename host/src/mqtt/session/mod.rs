@@ -68,6 +68,11 @@ pub(super) struct Session {
     /// Events that no packet brought.
     ready: Vec<Event>,
     pulse: Pulse,
+    /// Pings sent and answered: answers come in order.
+    pings: u64,
+    pongs: u64,
+    /// The number of the ping of [`Self::ask`], and when it was answered.
+    question: Option<(u64, Option<Instant>)>,
 }
 
 impl Session {
@@ -93,6 +98,9 @@ impl Session {
             next_subscribe: LAST_ID + 1,
             ready: Vec::new(),
             pulse: Pulse::new(Duration::ZERO, Duration::ZERO, now),
+            pings: 0,
+            pongs: 0,
+            question: None,
         })
     }
 
@@ -143,6 +151,11 @@ impl Session {
             self.handle(packet, events)?;
         }
         self.budget.answered(now, self.window.over());
+        if let Some((ping, answered)) = &mut self.question
+            && self.pongs >= *ping
+        {
+            answered.get_or_insert(now);
+        }
         if self.echoed > MAX_ECHO_BYTES {
             return Err(Error::Protocol("it sends without taking our answers".to_owned()));
         }
@@ -188,7 +201,7 @@ impl Session {
                 self.unsubscribing -= 1;
                 events.push(Event::Unsubscribed);
             }
-            Packet::PingResp => {}
+            Packet::PingResp => self.pongs += 1,
             Packet::Disconnect { code, words } => return Err(disconnected(code, words.as_deref())),
             Packet::ConnAck(_) => return Err(Error::Protocol("a second CONNACK".to_owned())),
         }
@@ -382,6 +395,22 @@ impl Session {
         self.pulse.last_heard()
     }
 
+    /// Queues a ping at once, beside the keep-alive: its answer says that the broker has read all that lies before it.
+    pub(super) fn ask(&mut self) {
+        self.ping();
+        self.question = Some((self.pings, None));
+    }
+
+    /// When the last question was answered.
+    pub(super) fn answered(&self) -> Option<Instant> {
+        self.question.and_then(|(_, answered)| answered)
+    }
+
+    fn ping(&mut self) {
+        self.pings += 1;
+        wire::ping(&mut self.out);
+    }
+
     /// When [`Self::tick`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.pulse.due()
@@ -392,7 +421,7 @@ impl Session {
         match self.pulse.beat(now) {
             Beat::Rest => Ok(()),
             Beat::Ping => {
-                wire::ping(&mut self.out);
+                self.ping();
                 Ok(())
             }
             Beat::Lost => {

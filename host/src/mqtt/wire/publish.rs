@@ -223,6 +223,9 @@ fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Mal
 
 fn user_property(name: &[u8], value: &[u8], block: &mut Vec<u8>, decoded: &mut Decoded) {
     match (legal::check_text(name), std::str::from_utf8(name)) {
+        (Ok(()), Ok(legal::ROUNDS)) => {
+            decoded.publish.rounds = std::str::from_utf8(value).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or_default();
+        }
         (Ok(()), Ok(name)) if legal::is_reserved(name) => {}
         (Ok(()), Ok(name)) => match legal::check_text(value) {
             Ok(()) => put_header(block, name, value),

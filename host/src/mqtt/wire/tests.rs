@@ -274,6 +274,16 @@ fn connect_carries_login_will_and_limits() {
     }
 }
 
+/// Who only sends has no window of his own to announce.
+#[test]
+fn connect_leaves_out_a_receive_maximum_that_limits_nothing() {
+    let config = Config { receive_maximum: u16::MAX, ..config() };
+    let mut out = BytesMut::new();
+    Wire::new(Version::V5, 100).connect(&config, &mut out).unwrap();
+    let Some(Request::Connect(greeting)) = BrokerWire::new().read(&mut out) else { panic!("no CONNECT") };
+    assert_eq!(greeting.receive_maximum, None);
+}
+
 #[test]
 fn what_cannot_be_sent_writes_nothing() {
     let wire = Wire::new(Version::V5, 1_000);

@@ -18,7 +18,7 @@ pub struct Filter {
     /// Of this flow only.
     pub flow: Option<String>,
     /// Of this reason only: `rejected`, `poison`, `too-long`, `refused`, `quarantined`,
-    /// `malformed`.
+    /// `malformed`, `circled`.
     pub reason: Option<String>,
 }
 

@@ -151,7 +151,7 @@ pub struct Letter {
     /// Its name: boot and number.
     pub id: String,
     /// `rejected`, `poison`, `too-long` (then the payload is only its head), `refused`,
-    /// `quarantined` or `malformed`.
+    /// `quarantined`, `malformed` or `circled`.
     pub reason: String,
     /// In words: the plugin's own, the trap with its back-trace and the guest's last lines, or upstream's code.
     pub detail: String,

@@ -8,8 +8,10 @@ use super::{Case, DOUBT, Hold, Judge, MOST, Place, State};
 const PROBES: u32 = 3;
 /// How long others are sent before a suspect is tried after them, if there are so many.
 const FLOW: Duration = Duration::from_secs(1);
+/// The same before one is sent again that had no answer: with a window of one it holds up the others about as long.
+const ASIDE: Duration = Duration::from_secs(5);
 /// How long others wait for the answer to a suspect.
-const TRIAL: Duration = Duration::from_secs(3);
+pub(super) const TRIAL: Duration = Duration::from_secs(3);
 /// How long a refused one waits for others to be accepted before one is sent again for its sake.
 const ALONE: Duration = Duration::from_secs(2);
 /// How often it is looked whether there is room for what is refused.
@@ -31,22 +33,25 @@ pub(in crate::uplink) enum Step {
 }
 
 impl Judge {
-    /// What may be sent while `under_way` publishes are.
-    pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize) -> Step {
+    /// What may be sent while `under_way` publishes are, and `room` is left for more.
+    pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
         if let Some(until) = self.testing.map(|(_, since)| since + TRIAL).filter(|until| *until > now) {
             return Step::Wait(Some(until));
         }
-        // One that is not answered in that time holds nobody up.
-        self.testing = None;
+        if let Some((place, _)) = self.testing.take() {
+            self.held_its_peace(place);
+        }
         if let Some(until) = self.comparing_since.map(|since| since + TRIAL) {
             if until > now {
                 return Step::Wait(Some(until));
             }
             // What it took before has no answer now.
+            "it acknowledges nothing, not even what it took before".clone_into(&mut self.why);
+            self.is_mute = true;
             self.compared(false, now);
         }
-        // What has no answer may fill the window: whether others have one is asked before it does.
-        if !self.has_sent && !self.silent.is_empty() && !self.has_nothing_to_compare {
+        // Whether others have an answer is asked before anything else is.
+        if !self.has_sent && !self.has_nothing_to_compare && self.cases.iter().any(Case::is_mute) {
             return Step::Compare;
         }
         if let Some(hold) = self.hold {
@@ -61,26 +66,21 @@ impl Judge {
         if let Some(step) = self.trial(now, under_way, FLOW) {
             return step;
         }
-        if let Some(place) = self.due(now) {
+        if let Some(place) = self.due(now).or_else(|| self.mute(now, under_way + room, ASIDE)) {
             return Step::Again(place);
         }
-        if self.cases.len() < MOST {
+        if self.cases.iter().filter(|case| !case.is_mute()).count() < MOST {
             return Step::Free;
         }
-        if self.is_crowded() { Step::Wait(Some(now + CROWDED)) } else { self.idle(now, under_way) }
+        if self.is_crowded() { Step::Wait(Some(now + CROWDED)) } else { self.idle(now, under_way, room) }
     }
 
     /// The same when there is nothing else to send.
-    pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize) -> Step {
+    pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
         if self.testing.is_some() || self.comparing_since.is_some() {
             return Step::Wait(None);
         }
-        // What has no answer again may be the only one there is.
-        let is_only_silent = (1..=self.silent.len()).contains(&under_way);
-        if is_only_silent && !self.has_delivered && !self.has_nothing_to_compare {
-            return Step::Compare;
-        }
-        if under_way > 0 {
+        if under_way > self.mutes_out() {
             return Step::Wait(self.due_at(now));
         }
         if self.hold.is_some() {
@@ -93,10 +93,23 @@ impl Judge {
         let suspect = self.cases.iter().find(is_suspect).map(|case| case.face.place);
         let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
         let has_lonely = !self.is_crowded() && self.cases.iter().any(is_lonely);
-        if (suspect.is_some() || has_lonely) && !self.has_nothing_to_compare {
+        // What had no answer may be the only one there is.
+        let mute = self.mute(now, under_way + room, Duration::ZERO);
+        let is_unsure = suspect.is_some() || has_lonely || (mute.is_some() && !self.has_delivered);
+        if is_unsure && !self.has_nothing_to_compare {
             return Step::Compare;
         }
-        suspect.map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
+        suspect.or(mute).map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
+    }
+
+    /// One that had no answer before, to be sent again after others went for so long: not too many, so that others have room.
+    fn mute(&self, now: Instant, window: usize, flow: Duration) -> Option<Place> {
+        let is_time = flow.is_zero() || (self.has_delivered && now >= self.began + flow);
+        if !is_time || self.mutes_out() >= (window / 2).max(1) {
+            return None;
+        }
+        let is_ready = |case: &&Case| case.is_here && !case.is_out && case.is_mute();
+        self.cases.iter().filter(is_ready).map(|case| case.face.place).min()
     }
 
     /// When something is due by itself.
@@ -160,7 +173,7 @@ impl Judge {
     /// What else is under way has to be answered first, so that what happens next has one cause; but for those that were not
     /// answered before, and for so long.
     fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
-        if under_way <= self.silent.len() {
+        if under_way <= self.mutes_out() {
             return None;
         }
         let until = *self.quiet_since.get_or_insert(now) + TRIAL;

@@ -54,7 +54,7 @@ pub(crate) fn compile(
         Err(NoAnswer::Unwanted) => Err(Unusable::Unwanted),
         _ if !status.success() => Err(failed(status, limits, &words)),
         answer => {
-            let cut_short = || Unusable::Compiler("it ended in the middle of its answer".to_owned());
+            let cut_short = || Unusable::Compiler(format!("it ended in the middle of its answer ({status}){}", after(&words)));
             answer.ok().and_then(unframe).ok_or_else(cut_short)
         }
     }
@@ -117,10 +117,20 @@ fn failed(status: ExitStatus, limits: CompileLimits, words: &str) -> Unusable {
     if signal(Signal::XCPU) {
         return Unusable::Costly(format!("it takes longer than {:?}", limits.time));
     }
-    if status.signal().is_some() {
-        return Unusable::Compiler(format!("it ended by {status}: {words}"));
+    if signal(Signal::SYS) {
+        return Unusable::Compiler(format!("a system-call filter ended it ({status}): allow what `tidegate` itself may do"));
+    }
+    // The compiler ends with a word about a component, whatever that is.
+    if status.signal().is_some() || words.is_empty() {
+        let hint = "it is this program, run once more: check that it may be executed, and what limits processes here";
+        return Unusable::Compiler(format!("it ended with {status}{}; {hint}", after(words)));
     }
     Unusable::Compile(words.to_owned())
+}
+
+/// The last words, if there were any.
+fn after(words: &str) -> String {
+    if words.is_empty() { " and without a word".to_owned() } else { format!(", saying: {words}") }
 }
 
 fn unframe(mut answer: Vec<u8>) -> Option<Code> {
@@ -178,7 +188,27 @@ mod tests {
     fn a_program_that_is_no_compiler_is_an_error_and_never_code() {
         assert!(matches!(refused("/nowhere/tidegate"), Unusable::Compiler(why) if why.contains("/nowhere/tidegate")));
         assert!(matches!(refused("/bin/true"), Unusable::Compiler(why) if why.contains("middle of its answer")));
+        assert!(matches!(refused("/bin/false"), Unusable::Compiler(why) if why.contains("exit status: 1 and without a word")));
         assert!(matches!(refused("/bin/cat"), Unusable::Compile(why) if why.contains("compile-plugin")));
+    }
+
+    #[test]
+    fn a_child_that_ends_without_a_word_is_told_by_its_status_or_signal() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let script = |text: &str, mode: u32| {
+            let path = folder.path().join("compiler");
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let Unusable::Compiler(why) = refused(path.to_str().unwrap()) else { panic!("{text}") };
+            why
+        };
+        assert!(script("#!/bin/sh\nkill -SYS $$", 0o700).contains("system-call filter"));
+        let why = script("#!/bin/sh\nulimit -c 0; kill -SEGV $$", 0o700);
+        assert!(why.contains("SIGSEGV") && why.contains("without a word"), "{why}");
+        assert!(script("#!/bin/sh\nexit 126", 0o700).contains("exit status: 126"));
+        assert!(script("", 0o600).contains("Permission denied"));
+        assert!(script("\x7fELF of another machine", 0o700).contains("Exec format error"));
     }
 
     #[test]
