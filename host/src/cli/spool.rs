@@ -351,6 +351,14 @@ fn show_checked(global: &Global, checked: &Checked) {
     if checked.set_aside > 0 {
         print(&row("aside", &count(checked.set_aside), &["damaged chunks that were set aside earlier".to_owned()]));
     }
+    let lost = [
+        (checked.lost_letters, "dead letters"),
+        (checked.lost_in_ledger, "messages counted in the ledger"),
+        (checked.lost_states, "entries of plugins' state"),
+    ];
+    for (number, what) in lost.into_iter().filter(|(number, _)| *number > 0) {
+        say(&format!("{} {what} are missing: the disk has lost them", count(number)));
+    }
     tell(&checked.findings);
     for id in &checked.damaged_letters {
         say(&format!("dead letter {id} cannot be read; `tidegate parked drop {id}` takes it out"));

@@ -297,7 +297,10 @@ fn conclusion(verdict: &Verdict) -> String {
     let (name, running) = (format!("{flow}/{plugin}"), short_digest(running));
     let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
     match verdict.verdict {
-        Outcome::Confirmed => format!("{name}: {running} runs now; back: {}", undo.as_deref().unwrap_or_default()),
+        Outcome::Confirmed => {
+            let but = if why.is_empty() { String::new() } else { format!("\n  {why}") };
+            format!("{name}: {running} runs now; back: {}{but}", undo.as_deref().unwrap_or_default())
+        }
         Outcome::OnProbation => {
             let back = undo.as_deref().unwrap_or_default();
             format!("{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}")

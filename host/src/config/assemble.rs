@@ -370,6 +370,7 @@ fn spool_config(
     flows: &[chain::Config],
 ) -> spool::Config {
     spool::Config {
+        gateway: Arc::clone(&gateway.name),
         path: gateway.data_dir.join("spool"),
         queues: queues.0,
         flows: flows.iter().map(|flow| Arc::clone(&flow.name)).collect(),

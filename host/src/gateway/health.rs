@@ -95,6 +95,10 @@ fn flow(chain: &Chain) -> Health {
 pub fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
         Condition::Well => None,
+        Condition::Failing if !account.unreadable.is_empty() => {
+            let waits = account.unreadable.iter().map(|(queue, why)| format!("{queue} waits: {why}"));
+            Some(format!("{}: {}", account.condition.name(), waits.collect::<Vec<_>>().join("; ")))
+        }
         bad => Some(format!("{}: {}", bad.name(), bad.advice())),
     }
 }

@@ -348,6 +348,9 @@ pub trait Backlog: Send + Sync {
     /// Number of this run, as in [`super::MessageId`].
     fn boot(&self) -> u32;
 
+    /// What makes a message's id unlike those of every other store: `<gateway>/<store>`.
+    fn origin(&self) -> String;
+
     /// Whether the dead letters can keep one more that upstream refused: such letters never push each other out. Ask
     /// before [`Backlog::refuse`].
     fn has_room_for_refused(&self) -> bool;

@@ -87,14 +87,14 @@ pub enum Subscribed {
 pub struct AckToken {
     packet_id: u16,
     qos: Qos,
-    /// Number of the connection it came over, counted while a session is kept: a broker may give its id to another
-    /// message on a later one.
-    connection: u32,
+    /// Number of the round it came in, counted while a session is kept: a broker may give its id to another message in a
+    /// later one.
+    round: u32,
 }
 
 impl AckToken {
-    pub(crate) fn new(packet_id: u16, qos: Qos, connection: u32) -> Self {
-        Self { packet_id, qos, connection }
+    pub(crate) fn new(packet_id: u16, qos: Qos, round: u32) -> Self {
+        Self { packet_id, qos, round }
     }
 
     /// Level of the message: 1 is answered with PUBACK, 2 with PUBREC.

@@ -4,25 +4,42 @@
 //! argument.
 //!
 //! ```text
-//!   calm ──silent for PATIENCE with messages in flight──► suspected ──acknowledged, and as many in flight again within
-//!    ▲                                                                REFILL──► known window
-//!    └── acknowledged, and not filled again within REFILL; or all settled within PATIENCE when it was tried ──┘
+//!   calm ──silent with messages in flight──► suspected ──acknowledged, and as many in flight again at once──► known window
+//!    ▲                                           │                                                               │
+//!    └── it goes on by itself, or not at once ───┴── it goes on by itself; or all settled in time, when tried ───┘
 //! ```
 //!
-//! A source that is merely slow is not mistaken for one that waits for long: its window is not filled again at once. And
-//! every [`TRIAL`] one window waits for upstream, so that a healthy uplink is not made to go over the disk.
+//! What a suspected one has in flight is written: its queue would overflow in the seconds for which upstream is waited for. A
+//! source that is merely slow is suspected too, but after each suspicion that was wrong the next one waits longer, to a minute.
+//! And every [`TRIAL`] one window waits for upstream, so that a healthy uplink is not made to go over the disk, and so that a
+//! broker that does not wait shows it.
 
 use std::time::{Duration, Instant};
 
 /// So long upstream has to accept what is in flight before it is written instead.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// As many times its own pace a broker is silent before it is suspected.
+const PACES: u32 = 4;
+
 /// So soon behind an acknowledgement a broker that has waited sends the next messages. Less than half of the time between two
 /// commits (`commit_every`), in which a steady source fills the same window again.
 const REFILL: Duration = Duration::from_millis(200);
 
+/// While its window is not known, it must be so many times shorter than the silence before: a slow source takes as long as ever.
+const EAGERNESS: u32 = 4;
+
+/// No broker is asked to be faster than that.
+const QUICK_REFILL: Duration = Duration::from_millis(10);
+
 /// How often it is tried whether upstream accepts in time again.
 const TRIAL: Duration = Duration::from_secs(1);
+
+/// So long a trial lasts. A slow source that was taken for a window sends within that.
+const TRIAL_LASTS: Duration = Duration::from_millis(100);
+
+/// Between a wrong suspicion and the next: twice as long each time, from the first of these to the second.
+const TRUST: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
 
 /// What is known of the broker's window on one connection.
 #[derive(Debug)]
@@ -31,61 +48,119 @@ pub(super) struct Pressure {
     window: usize,
     /// When messages last came or were acknowledged.
     changed: Instant,
-    /// Messages in flight when they were first acknowledged after a silence, and when that was: to be filled again.
+    /// Since messages last came, some were acknowledged.
+    is_answered: bool,
+    /// Mean time between messages that came without an acknowledgement in between.
+    pace: Duration,
+    /// Messages in flight when they were first acknowledged after a silence, and until when: to be filled again.
     emptied: Option<(usize, Instant)>,
     /// When one window is to wait for upstream again.
     trial: Instant,
+    /// What is in flight is written on suspicion.
+    is_suspected: bool,
+    /// Until then a silence is no reason for a suspicion, and how long that was.
+    trusted: (Instant, Duration),
 }
 
 impl Pressure {
     pub(super) fn new(now: Instant) -> Self {
-        Self { window: 0, changed: now, emptied: None, trial: now }
+        Self {
+            window: 0,
+            changed: now,
+            is_answered: true,
+            pace: Duration::ZERO,
+            emptied: None,
+            trial: now,
+            is_suspected: false,
+            trusted: (now, Duration::ZERO),
+        }
     }
 
     /// Messages came; so many are in flight now.
     pub(super) fn took(&mut self, in_flight: usize, now: Instant) {
+        let silence = now.saturating_duration_since(self.changed);
+        if !std::mem::replace(&mut self.is_answered, false) {
+            self.pace = (self.pace * 3 + silence) / 4;
+            if silence >= PATIENCE && (self.is_suspected || self.window > 0) {
+                self.goes_on_by_itself(now);
+            }
+        }
         self.changed = now;
-        if let Some((level, _)) = self.emptied
+        if let Some((level, until)) = self.emptied
             && in_flight * 8 >= level * 7
         {
-            // What it holds may be more than was in flight when it first fell silent.
-            if self.window == 0 {
-                self.trial = now + TRIAL;
-            }
-            self.window = self.window.max(in_flight);
-            self.emptied = None;
+            if now > until { self.not_refilled(now) } else { self.refilled(in_flight, now) }
         } else if self.window > 0 {
             self.window = self.window.max(in_flight);
         }
     }
 
+    /// As many are in flight again as before the acknowledgement, and at once.
+    fn refilled(&mut self, in_flight: usize, now: Instant) {
+        self.emptied = None;
+        if self.window == 0 {
+            // A window that came of a suspicion may be a slow source: it is tried at once.
+            self.trial = if self.is_suspected { now } else { now + TRIAL };
+        }
+        self.is_suspected = false;
+        // What it holds may be more than was in flight when it first fell silent.
+        self.window = self.window.max(in_flight);
+    }
+
+    fn not_refilled(&mut self, now: Instant) {
+        (self.window, self.emptied) = (0, None);
+        if self.is_suspected {
+            self.goes_on_by_itself(now);
+        }
+    }
+
+    /// It did not wait.
+    fn goes_on_by_itself(&mut self, now: Instant) {
+        let trust = (self.trusted.1 * 2).clamp(TRUST.0, TRUST.1);
+        (self.window, self.emptied, self.is_suspected, self.trusted) = (0, None, false, (now + trust, trust));
+    }
+
     /// Messages were acknowledged; so many had been in flight before.
     pub(super) fn acknowledged(&mut self, in_flight: usize, now: Instant) {
-        let was_silent = now.saturating_duration_since(self.changed) >= PATIENCE;
+        let silence = now.saturating_duration_since(self.changed);
+        let was_silent = silence >= PATIENCE;
         if self.window > 0 && self.changed >= self.trial && self.is_full(in_flight) {
             // It was tried: either upstream accepts in time by now, or all goes on as it was.
             self.trial = now + TRIAL;
-            if !was_silent {
+            if was_silent {
+                self.trusted = (now, Duration::ZERO);
+            } else {
                 self.window = 0;
             }
         }
         if self.emptied.is_none() && (self.window > 0 || was_silent) {
-            self.emptied = Some((in_flight.max(self.window), now));
+            let patience = if self.window > 0 { REFILL } else { (silence / EAGERNESS).clamp(QUICK_REFILL, REFILL) };
+            self.emptied = Some((in_flight.max(self.window), now + patience));
         }
-        self.changed = now;
+        (self.changed, self.is_answered) = (now, true);
     }
 
     /// Whether it waits for us with so many in flight.
     pub(super) fn presses(&mut self, in_flight: usize, now: Instant) -> bool {
-        if self.emptied.is_some_and(|(_, since)| now.saturating_duration_since(since) >= REFILL) {
-            (self.window, self.emptied) = (0, None);
+        if self.emptied.is_some_and(|(_, until)| now > until) {
+            self.not_refilled(now);
         }
-        self.is_full(in_flight) && self.due(in_flight).is_none_or(|due| due <= now)
+        let is_due = self.due(in_flight).is_none_or(|due| due <= now);
+        self.is_suspected |= is_due && self.is_suspicious(in_flight);
+        is_due && (self.is_full(in_flight) || self.is_suspicious(in_flight))
     }
 
-    /// When [`Self::presses`] may say otherwise with nothing else happening: a trial comes to its end.
+    /// When [`Self::presses`] may say otherwise with nothing else happening: a trial comes to its end, or a silence is long.
     pub(super) fn due(&self, in_flight: usize) -> Option<Instant> {
-        (self.is_full(in_flight) && self.changed >= self.trial).then(|| self.changed + PATIENCE)
+        if self.is_suspicious(in_flight) {
+            return Some(self.trusted.0.max(self.changed + PATIENCE.max(self.pace * PACES)));
+        }
+        (self.is_full(in_flight) && self.changed >= self.trial).then(|| self.changed + TRIAL_LASTS)
+    }
+
+    /// Whether a silence with so many in flight may be that of a broker that waits.
+    fn is_suspicious(&self, in_flight: usize) -> bool {
+        self.window == 0 && in_flight > 0 && self.emptied.is_none()
     }
 
     /// An eighth is for what a broker counts and we do not: a PUBREL under way, a message of another session of its own.
@@ -168,6 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn a_small_window_does_not_wait_for_the_first_commit() {
+        for window in [1, 10, 50] {
+            // It is 500 ms away.
+            let world = World { window, every: MS / 20, accepts: None, write: MS * 5 };
+            let taken = world.run(Duration::from_millis(400)).taken;
+            assert!(taken > 30 * window, "window {window}: {taken} in 400 ms");
+        }
+    }
+
+    #[test]
+    fn when_upstream_falls_silent_later_it_shows_at_once() {
+        let mut now = Instant::now();
+        let mut pressure = Pressure::new(now);
+        for _ in 0..1_000 {
+            pressure.took(10, now);
+            now += MS * 3;
+            assert!(!pressure.presses(10, now));
+            pressure.acknowledged(10, now);
+            now += MS;
+        }
+        pressure.took(10, now);
+        assert_eq!(pressure.due(10), Some(now + PATIENCE));
+        assert!(!pressure.presses(10, now + PATIENCE / 2) && pressure.presses(10, now + PATIENCE));
+    }
+
+    #[test]
     fn with_an_uplink_that_accepts_in_time_nothing_is_written() {
         for window in [1, 10, 50] {
             let world = World { window, every: MS / 20, accepts: Some(MS * 5), write: MS * 5 };
@@ -178,10 +279,12 @@ mod tests {
 
     #[test]
     fn a_slow_source_is_not_taken_for_one_that_waits() {
-        for every in [10, 30, 100, 200] {
-            let world = World { window: 1_000, every: MS * every, accepts: None, write: MS * 5 };
-            let Outcome { pressed, .. } = world.run(Duration::from_secs(60));
-            assert!(pressed <= 10, "every {every} ms: written {pressed} times in a minute out of turn");
+        for every in [10, 22, 26, 30, 40, 50, 70, 100, 200] {
+            for accepts in [None, Some(MS * 400)] {
+                let world = World { window: 1_000, every: MS * every, accepts, write: MS * 5 };
+                let Outcome { pressed, .. } = world.run(Duration::from_secs(60));
+                assert!(pressed <= 10, "every {every} ms, {accepts:?}: written {pressed} times in a minute out of turn");
+            }
         }
     }
 

@@ -207,10 +207,12 @@ impl Sorter {
             match event {
                 Event::Publish { publish, token } => self.publish(publish, (id, now), token, &mut ledger),
                 Event::Oversize { head, bytes, token } => {
+                    self.copies.interrupted();
                     let detail = format!("packet of {bytes} bytes is over the limit (`max_packet`)");
                     self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
                 }
                 Event::Unfit { publish, why, token } => {
+                    self.copies.interrupted();
                     self.one(message(publish, id, now), Some((Reason::Malformed, why)), token, &mut ledger);
                 }
                 Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
@@ -225,7 +227,7 @@ impl Sorter {
     fn publish(&mut self, publish: Publish, (id, now): (MessageId, Now), token: Option<AckToken>, ledger: &mut Ledger) {
         let (of, rounds) = (publish.subscription, publish.rounds);
         let message = message(publish, id, now);
-        if self.copies.is_copy(of, message.topic_str(), &message.payload, now.uptime_us) {
+        if self.copies.is_copy(of, &message, token.map(AckToken::packet_id), now.uptime_us) {
             self.meters.repeated.inc();
             // Acknowledgements leave in order, so not before that of the first.
             return ledger.enter(token, 0, 0, 0);

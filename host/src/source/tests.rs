@@ -246,6 +246,27 @@ async fn of_level_2_a_new_message_under_an_id_of_the_last_connection_is_not_swal
 }
 
 #[tokio::test]
+async fn of_level_2_what_a_broker_sends_again_under_other_ids_is_not_swallowed() {
+    let mut bench = bench(&[("d/{device}", Ack::Safe)], Qos::ExactlyOnce, 1 << 20).await;
+    let mut client = bench.broker.subscribed(false).await;
+    client.publish((2, 5), "d/d7", b"2").await;
+    let old = bench.next(0).await;
+    drop(client);
+    // The third was lost on its way. Both were written before, so both are marked as sent again.
+    let mut client = bench.broker.subscribed(true).await;
+    client.send(0x3c, b"\0\x04d/d7\0\x04\x002").await;
+    client.send(0x3c, b"\0\x04d/d7\0\x05\x003").await;
+    let (again, third) = (bench.next(0).await, bench.next(0).await);
+    assert_eq!((&again.message.payload[..], &third.message.payload[..]), (&b"2"[..], &b"3"[..]));
+    release(old);
+    release(again);
+    assert_eq!(client.acknowledged().await, (PUBREC, 4));
+    release(third);
+    assert_eq!(client.acknowledged().await, (PUBREC, 5));
+    bench.leave(Stop::Now).await;
+}
+
+#[tokio::test]
 async fn a_repeat_on_the_same_connection_is_dropped_and_acknowledged_once() {
     let mut bench = simple().await;
     let mut client = bench.broker.subscribed(false).await;

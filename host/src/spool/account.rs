@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::card::{self, CardAccount};
+use super::card::{self, CardAccount, Filling};
 use super::letters::{self, LetterRecord, REASONS};
 use super::room::Condition;
 use super::{Shared, locked};
@@ -103,6 +103,10 @@ pub struct Account {
     pub most_ram_bytes: u64,
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
+    /// Queues that stand still since what they owe cannot be read for now: `uplink:class`, and why.
+    pub unreadable: Vec<(String, String)>,
+    /// Dead letters, messages in the ledger and entries of plugins' state that damage has cost since the start.
+    pub lost_records: (u64, u64, u64),
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.
     pub strangers: Vec<(String, u64)>,
 }
@@ -146,21 +150,25 @@ impl Shared {
                 damaged: tally.damaged,
             }
         });
+        let fillings: Vec<Filling> = self.slots.iter().filter_map(|slot| locked(&slot.queue).filling(slot.policy)).collect();
         let kept = *locked(&self.letters);
         let standing = *locked(&self.standing);
+        let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
         let room = standing.free.saturating_sub(standing.reserve);
         Account {
             boot: self.boot,
             queues: queues.collect(),
             letters: REASONS.into_iter().zip(kept.counts).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
             letter_bytes: kept.bytes,
-            card: locked(&self.card).account(now_us, self.totals(), room, card::process_bytes()),
+            card: locked(&self.card).account(now_us, self.totals(), (room, &fillings), card::process_bytes()),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            condition: self.condition(now_us),
+            condition: self.condition(now_us).max(if unreadable.is_empty() { Condition::Well } else { Condition::Failing }),
+            unreadable,
+            lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
             free_bytes: standing.free,
             reserve_bytes: standing.reserve,
             ram_bytes: self.ram.held() as u64,

@@ -1,5 +1,6 @@
 //! The side of an uplink: fetch and accept in RAM, read from disk.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::chunk::{self, Content, Damage};
 use super::letters::{self, Then};
-use super::store::{Store, StoreError};
-use super::{Link, Shared, Slot, describe, locked};
+use super::store::{Near, Store, StoreError};
+use super::{Link, Shared, Slot, locked};
 use crate::clock::Now;
 use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
 
@@ -78,6 +79,10 @@ impl Backlog for Drain {
 
     fn boot(&self) -> u32 {
         self.shared.boot
+    }
+
+    fn origin(&self) -> String {
+        format!("{}/{}", self.shared.config.gateway, self.shared.name.ids)
     }
 
     fn has_room_for_refused(&self) -> bool {
@@ -160,7 +165,7 @@ impl Shared {
 pub(super) enum Found {
     Chunk(Content),
     Gap { to: u64 },
-    Damaged { first: u64, to: u64, value: Vec<u8>, damage: Damage },
+    Damaged { near: Near, damage: Damage },
 }
 
 /// Reads the spilled part of one queue.
@@ -174,12 +179,16 @@ impl Reader<'_> {
     /// The messages of the chunk that holds the first owed place at or after `from`. What the disk has lost on the way
     /// is counted, reported and passed over.
     pub(super) fn read(&self, from: u64) -> Vec<Stored> {
+        if !self.may_try() {
+            return Vec::new();
+        }
         let Some(store) = self.shared.store(PATIENCE) else { return Vec::new() };
         let mut from = from;
         loop {
             let Some(place) = locked(&self.slot.queue).to_replay(from) else { return Vec::new() };
             match self.find(&store, place) {
                 Ok(Some(content)) => {
+                    self.recover();
                     from = content.extent.end;
                     match self.owed(content, place) {
                         Some(owed) if owed.is_empty() => {}
@@ -187,8 +196,12 @@ impl Reader<'_> {
                     }
                 }
                 Ok(None) => {}
+                Err(error) if error.is_of_a_chunk() => {
+                    self.fall_sick(&store, &error, place);
+                    return Vec::new();
+                }
                 Err(error) => {
-                    self.give_up(&error, place);
+                    self.shared.report_trouble(&error);
                     return Vec::new();
                 }
             }
@@ -213,19 +226,21 @@ impl Reader<'_> {
 
     /// The chunk that answers for `place`. `None` when there is none: the gap is passed over, look again.
     pub(super) fn find(&self, store: &Store, place: u64) -> Result<Option<Content>, StoreError> {
-        let (from, to, why) = match self.look(store, place)? {
-            Found::Chunk(content) => return Ok(Some(content)),
-            Found::Gap { .. } if self.was_forgotten(store, place)? => return Ok(None),
-            Found::Gap { to } => (place, to, "its chunk is missing".to_owned()),
-            Found::Damaged { first, to, value, damage } => {
-                store.set_chunk_aside(self.index, first, &value)?;
-                (place.min(first), to, format!("its chunk was set aside: {damage}"))
+        match self.look(store, place)? {
+            Found::Chunk(content) => Ok(Some(content)),
+            Found::Gap { .. } if self.was_forgotten(store, place)? => Ok(None),
+            Found::Gap { to } => {
+                let places = place..to.min(locked(&self.slot.queue).disk_end());
+                self.lose(places.clone(), store.missing_in(self.index, &places), "its chunk is missing");
+                Ok(None)
             }
-        };
-        let end = to.min(locked(&self.slot.queue).disk_end());
-        self.lose(from, to, &why);
-        store.bridge(self.index, from..end)?;
-        Ok(None)
+            Found::Damaged { damage: Damage::Version(version), .. } => Err(StoreError::Newer(version)),
+            Found::Damaged { near: Near { first, end, count, value }, damage } => {
+                store.set_chunk_aside(self.index, first, &value);
+                self.lose(place.min(first)..end, Some(count), &format!("its chunk was set aside: {damage}"));
+                Ok(None)
+            }
+        }
     }
 
     /// Whether chunks that the index does not know were found in the files. What was accepted meanwhile is not looked for.
@@ -239,45 +254,29 @@ impl Reader<'_> {
 
     /// What is to be found at `place`; changes nothing.
     pub(super) fn look(&self, store: &Store, place: u64) -> Result<Found, StoreError> {
-        let Some((first, value)) = store.chunk_near(self.index, place)? else { return Ok(Found::Gap { to: u64::MAX }) };
-        if first > place {
-            return Ok(Found::Gap { to: first });
+        let Some(near) = store.chunk_near(self.index, place)? else { return Ok(Found::Gap { to: u64::MAX }) };
+        if near.first > place {
+            return Ok(Found::Gap { to: near.first });
         }
-        let content = chunk::decode(&value, &self.shared.flows, self.shared.seal(self.index));
-        match content.and_then(|content| if content.extent.first == first { Ok(content) } else { Err(Damage::Place) }) {
-            Ok(content) => Ok(Found::Chunk(content)),
-            Err(damage) => {
-                let to = store.next_chunk(self.index, first)?.unwrap_or(u64::MAX);
-                Ok(Found::Damaged { first, to, value, damage })
-            }
-        }
+        let content = chunk::decode(&near.value, &self.shared.flows, self.shared.seal(self.index));
+        let content = content.and_then(|found| if found.extent.first == near.first { Ok(found) } else { Err(Damage::Place) });
+        Ok(content.map_or_else(|damage| Found::Damaged { near, damage }, Found::Chunk))
     }
 
-    /// Places that cannot be read any more. Those that were accepted meanwhile are no loss: their chunk was deleted.
-    fn lose(&self, from: u64, to: u64, why: &str) {
-        let (lost, to) = {
+    /// Places that cannot be read any more, and how many messages they held, if that is known. Those that were accepted
+    /// meanwhile are no loss: their chunk was deleted.
+    pub(super) fn lose(&self, places: Range<u64>, known: Option<u64>, why: &str) {
+        let (lost, places) = {
             let mut queue = locked(&self.slot.queue);
-            let to = to.min(queue.disk_end());
-            (queue.lose(from, to, self.shared.clock.now()), to)
+            let places = places.start.max(queue.low())..places.end.min(queue.disk_end());
+            (queue.lose(places.start, places.end, known), places)
         };
+        let Some(lost) = lost else { return };
         if lost > 0 {
             let config = &self.shared.config.queues[self.index];
+            let (from, to) = (places.start, places.end);
             tracing::error!(uplink = %config.uplink, class = %config.class, from, to, messages = lost, why, "messages are lost on disk");
-            self.shared.note_damage(self.index, lost, from..to);
         }
-    }
-
-    /// The store cannot be read. The keeper opens it anew; what stays unreadable after that is lost.
-    fn give_up(&self, error: &StoreError, place: u64) {
-        let strikes = match error {
-            StoreError::Damaged(_) => locked(&self.slot.queue).strike(place),
-            StoreError::Disk(_) | StoreError::Format(_) | StoreError::Key(_) | StoreError::Overtaken(_) => 0,
-        };
-        if strikes > 2 {
-            let next = locked(&self.slot.queue).next_known_chunk(place);
-            self.lose(place, next, &format!("the store cannot be read there: {}", describe(error)));
-        } else {
-            self.shared.report_trouble(error);
-        }
+        self.shared.note_damage(self.index, lost, places);
     }
 }

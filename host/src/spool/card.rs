@@ -13,14 +13,25 @@ const DAY_US: u64 = 24 * HOUR_US;
 pub(super) struct Totals {
     /// Bytes of payload that came into the queues.
     pub payload: u64,
-    /// Bytes of chunks and dead letters given to the store.
+    /// Bytes that this process has had written to storage: index, state, blocks and all. Where the kernel does not tell,
+    /// those of chunks, dead letters and state.
     pub written: u64,
+}
+
+/// What fills a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filling {
+    /// Bytes that its class has left for it.
+    pub room: u64,
+    /// Bytes of payload that came into it since the start.
+    pub payload: u64,
 }
 
 /// The card, as an operator asks about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CardAccount {
-    /// Bytes of chunks and dead letters given to the store in the last 24 hours, or since the start.
+    /// Bytes written to storage in the last 24 hours, or since the start, by the kernel's count where it tells: everything
+    /// the store does, logs included.
     pub day_bytes: u64,
     /// Bytes of payload that came into the queues in that time.
     pub day_payload_bytes: u64,
@@ -33,8 +44,8 @@ pub struct CardAccount {
     pub process_bytes: Option<u64>,
     /// Those bytes for each byte of payload.
     pub bytes_per_payload_byte: Option<f64>,
-    /// How long an outage the free space has room for at the day's rate, a byte on disk for each byte of payload;
-    /// `None` while nothing comes in.
+    /// How long an outage there is room for, a byte on disk for each byte of payload: in the free space at the day's rate, and
+    /// in each class at the rate since the start. `None` while nothing comes in.
     pub lasts: Option<Duration>,
 }
 
@@ -68,13 +79,24 @@ impl Card {
         }
     }
 
-    /// The numbers, with `room` bytes to fill and the kernel's count.
-    pub(super) fn account(&self, now_us: u64, totals: Totals, room: u64, process_bytes: Option<u64>) -> CardAccount {
+    /// The numbers, with `room` bytes to fill, what fills each queue, and the kernel's count.
+    pub(super) fn account(
+        &self,
+        now_us: u64,
+        totals: Totals,
+        (room, queues): (u64, &[Filling]),
+        process_bytes: Option<u64>,
+    ) -> CardAccount {
         let is_old = |mark: &&(u64, Totals)| now_us.saturating_sub(mark.0) >= DAY_US;
         let (from_us, from) = self.marks.front().filter(is_old).copied().unwrap_or((self.started_us, Totals::default()));
         let day = Duration::from_micros(now_us.saturating_sub(from_us));
         let payload = totals.payload.saturating_sub(from.payload);
-        let lasts = (payload > 0 && !day.is_zero()).then(|| day.as_secs_f64() * room as f64 / payload as f64);
+        let lasts = |seconds: f64, room: u64, payload: u64| {
+            (payload > 0 && seconds > 0.0).then(|| seconds * room as f64 / payload as f64)
+        };
+        let run = Duration::from_micros(now_us.saturating_sub(self.started_us)).as_secs_f64();
+        let classes = queues.iter().filter_map(|queue| lasts(run, queue.room, queue.payload));
+        let lasts = lasts(day.as_secs_f64(), room, payload).map(|all| classes.fold(all, f64::min));
         let ratio = |bytes: u64| (totals.payload > 0).then(|| bytes as f64 / totals.payload as f64);
         CardAccount {
             day_bytes: totals.written.saturating_sub(from.written),
@@ -104,7 +126,7 @@ mod tests {
         let totals = |hours: u64| Totals { payload: hours * 1_000, written: hours * 100 };
         for hour in 0..60 {
             card.sample(5 + hour * HOUR_US, totals(hour));
-            let found = card.account(5 + hour * HOUR_US, totals(hour), 0, None);
+            let found = card.account(5 + hour * HOUR_US, totals(hour), (0, &[]), None);
             assert_eq!(found.day_bytes, hour.min(24) * 100, "hour {hour}");
             assert_eq!((found.day_payload_bytes, found.day), (hour.min(24) * 1_000, Duration::from_secs(hour.min(24) * 3_600)));
         }
@@ -115,12 +137,15 @@ mod tests {
     fn the_forecast_is_the_room_at_the_rate_of_the_day() {
         let mut card = Card::new(0);
         let totals = Totals { payload: 1_000, written: 0 };
-        let found = card.account(10_000_000, totals, 6_000, Some(500));
+        let found = card.account(10_000_000, totals, (6_000, &[]), Some(500));
         assert_eq!((found.lasts, found.last_write_age), (Some(Duration::from_secs(60)), None));
         assert_eq!((found.bytes_per_payload_byte, found.day_bytes), (Some(0.5), 0));
         card.wrote(9_000_000);
-        assert_eq!(card.account(10_000_000, totals, 0, None).last_write_age, Some(Duration::from_secs(1)));
-        assert_eq!(card.account(10_000_000, Totals::default(), 6_000, None).lasts, None);
+        assert_eq!(card.account(10_000_000, totals, (0, &[]), None).last_write_age, Some(Duration::from_secs(1)));
+        assert_eq!(card.account(10_000_000, Totals::default(), (6_000, &[]), None).lasts, None);
+        // A class that is full sooner.
+        let queues = [Filling { room: u64::MAX, payload: 900 }, Filling { room: 200, payload: 100 }];
+        assert_eq!(card.account(10_000_000, totals, (6_000, &queues), None).lasts, Some(Duration::from_secs(20)));
     }
 
     #[test]

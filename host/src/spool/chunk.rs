@@ -51,7 +51,7 @@ pub(super) enum Damage {
     #[error("it is only {0} bytes long")]
     Short(usize),
     /// Written by another version.
-    #[error("it has version {0}, and this program reads up to version {SEALED}")]
+    #[error("it has version {0}, which is newer than this program: it reads up to version {SEALED}")]
     Version(u8),
     /// Bytes have changed.
     #[error("its checksum does not match")]
@@ -334,9 +334,6 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     if value.len() < HEADER {
         return Err(Damage::Short(value.len()));
     }
-    if value[0] != VERSION && value[0] != SEALED {
-        return Err(Damage::Version(value[0]));
-    }
     if checksum(value).to_le_bytes() != value[1..5] {
         return Err(Damage::Checksum);
     }
@@ -345,13 +342,16 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
     let end = first.checked_add(span).ok_or(Damage::Lengths)?;
     let is_hole = value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
-    if (count == 0 && !is_hole) || u64::from(count) > span || raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION) {
+    if (count == 0 && !is_hole)
+        || u64::from(count) > span
+        || (value[0] <= SEALED && raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION))
+    {
         return Err(Damage::Lengths);
     }
     Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
 }
 
-/// What a chunk answers for, and its messages, without unpacking it.
+/// What a chunk answers for, and its messages, without unpacking it: the header is the same in every version.
 pub(super) fn summary(value: &[u8]) -> Result<(Extent, u32), Damage> {
     header(value).map(|header| (header.extent, header.count))
 }
@@ -359,6 +359,9 @@ pub(super) fn summary(value: &[u8]) -> Result<(Extent, u32), Damage> {
 /// Reads a chunk. Never panics and never reserves more than the value's length allows, whatever the bytes.
 pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Content, Damage> {
     let Header { extent, count, raw } = header(value)?;
+    if value[0] != VERSION && value[0] != SEALED {
+        return Err(Damage::Version(value[0]));
+    }
     if count == 0 {
         return Ok(Content { extent, messages: Vec::new() });
     }
@@ -557,6 +560,10 @@ pub(super) mod tests {
     fn a_chunk_of_a_later_version_says_so() {
         let mut value = pack(0, &[(0, Message::default())]).value;
         value[0] = 3;
+        assert_eq!(decode(&value, &flows(), plain()).unwrap_err(), Damage::Checksum, "a bit that has flipped is no version");
+        let sum = checksum(&value).to_le_bytes();
+        value[1..5].copy_from_slice(&sum);
         assert_eq!(decode(&value, &flows(), plain()).unwrap_err(), Damage::Version(3));
+        assert_eq!(summary(&value).unwrap().1, 1);
     }
 }

@@ -1,17 +1,19 @@
 //! The data folder: its lock, its leavings from an interrupted start, and a damaged store that is moved out of the way.
 //!
 //! ```text
-//! <path>/lock                      held while a gateway runs; tells its process and the boot
-//! <path>/low                       how far each queue is accepted, newer than the store's own word (see `notes`)
+//! <path>/lock                      held while a gateway runs; tells its process, the boot, and which store this is and where
+//! <path>/low                       how far each queue is accepted, and what there is (see `notes`)
 //! <path>/ballast                   room to delete in when the disk is full (see `room`)
 //! <path>/chunks/                   what is owed, in files that only grow (see `store::log`)
-//! <path>/store/                    sled: the index over them, and all else
-//! <path>/store.damaged-<seconds>   what could not be opened, untouched
+//! <path>/records.<number>          letters, ledger and plugins' state, in files that only grow (see `store::records`)
+//! <path>/store/                    sled: the index over the chunks
+//! <path>/store.damaged-<seconds>   an index that could not be opened, untouched
+//! <path>/damaged/                  chunks and records that are hurt, for salvage
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::mirror::Mirror;
+use super::name::{Name, whereabouts};
 use super::seam::{Call, Seam};
 use crate::clock::Now;
 
@@ -27,9 +30,24 @@ use crate::clock::Now;
 const LOCK_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Bytes of the lock file, whatever stands in it.
-const SIGNATURE: usize = 48;
+const SIGNATURE: usize = 160;
 /// Bytes written to see whether the disk takes anything: more than fits between other files.
 const PROOF: usize = 64 << 10;
+
+/// What a lock file says of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Signed {
+    /// Its name.
+    pub store: Option<String>,
+    /// Where it was.
+    pub at: Option<String>,
+}
+
+impl Signed {
+    fn read(lock: &mut File) -> Self {
+        Self { store: read(lock, "store "), at: read(lock, "at ") }
+    }
+}
 
 /// The folder. Its lock is held for as long as this lives, once it could be taken.
 #[derive(Debug)]
@@ -37,6 +55,7 @@ pub(super) struct Folder {
     path: PathBuf,
     lock: Option<File>,
     last_boot: Option<u32>,
+    signed: Signed,
     /// What stands for sled's files while they cannot be opened.
     mirror: Option<Mirror>,
     pub seam: Seam,
@@ -50,12 +69,15 @@ impl Folder {
     }
 
     fn lock_behind(seam: Seam, path: &Path) -> Result<Self, Error> {
-        let mut folder = Self { path: path.to_owned(), lock: None, last_boot: None, mirror: None, seam };
+        let (path, signed) = (path.to_owned(), Signed::default());
+        let mut folder = Self { path, lock: None, last_boot: None, signed, mirror: None, seam };
         match folder.take_lock() {
             Ok(()) => {}
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
                 // Nobody can write, so nobody need be kept out; the last boot can be read all the same.
-                folder.last_boot = File::open(path.join("lock")).ok().and_then(|mut lock| boot_in(&mut lock));
+                if let Ok(mut lock) = File::open(folder.path.join("lock")) {
+                    (folder.last_boot, folder.signed) = (boot_in(&mut lock), Signed::read(&mut lock));
+                }
             }
             Err(error) => return Err(error),
         }
@@ -64,9 +86,10 @@ impl Folder {
 
     /// Takes the lock, unless this process has it already.
     pub(super) fn take_lock(&mut self) -> Result<(), Error> {
-        if self.lock.is_some() {
+        if self.lock.is_some() && self.is_in_place() {
             return Ok(());
         }
+        self.lock = None;
         let path = self.path.as_path();
         let failed = |source| folder_error(path, source);
         self.seam.pass(Call::Write).map_err(failed)?;
@@ -92,9 +115,45 @@ impl Folder {
             }
             std::thread::sleep(LOCK_RETRY);
         }
-        self.last_boot = boot_in(&mut lock);
+        (self.last_boot, self.signed) = (boot_in(&mut lock), Signed::read(&mut lock));
         self.lock = Some(lock);
         Ok(())
+    }
+
+    /// Whether the lock file that is held is the one in the folder, and the folder is whole: what is written to files that
+    /// were removed or moved away is safe nowhere.
+    pub(super) fn is_in_place(&self) -> bool {
+        let Some(held) = self.lock.as_ref().and_then(|lock| lock.metadata().ok()) else { return true };
+        let Ok(found) = fs::metadata(self.path.join("lock")) else { return false };
+        let is_whole = self.mirror.is_some() || (self.path.join("store").is_dir() && self.path.join("chunks").is_dir());
+        (held.dev(), held.ino()) == (found.dev(), found.ino()) && is_whole
+    }
+
+    /// Whether the folder that was locked was moved to another place and is to come back, and nothing stands where it was.
+    pub(super) fn is_away(&self) -> bool {
+        let is_linked = self.lock.as_ref().and_then(|lock| lock.metadata().ok()).is_some_and(|held| held.nlink() > 0);
+        is_linked && !self.path.exists()
+    }
+
+    /// What the lock file said of the store when the lock was taken.
+    pub(super) fn signed(&self) -> Signed {
+        self.signed.clone()
+    }
+
+    /// Where damaged files are kept.
+    pub(super) fn damaged(&self) -> PathBuf {
+        self.path.join("damaged")
+    }
+
+    /// Moves a damaged file there.
+    pub(super) fn keep_damaged(&self, path: &Path, now: Now) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let target = self.damaged().join(format!("{name}-{}", now.wall_us / 1_000_000));
+        let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(path, &target));
+        match moved {
+            Ok(()) => tracing::warn!(path = %target.display(), "a damaged file was kept there"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "a damaged file cannot be moved aside"),
+        }
     }
 
     /// The folder.
@@ -130,23 +189,20 @@ impl Folder {
     }
 
     /// Writes into the lock file who holds it. In place, so that a full disk does not stop it.
-    pub(super) fn sign(&mut self, boot: u32) -> io::Result<()> {
+    pub(super) fn sign(&mut self, boot: u32, name: &Name) -> io::Result<()> {
+        let (store, at) = (&name.store, whereabouts(&self.path));
         let Some(lock) = &mut self.lock else { return Err(io::ErrorKind::ReadOnlyFilesystem.into()) };
-        let text = format!("{:\n<SIGNATURE$}", format!("process {}\nboot {boot}\n", std::process::id()));
+        let words = format!("process {}\nboot {boot}\nstore {store}\nat {at}\n", std::process::id());
+        let text = format!("{words:\n<SIGNATURE$}");
+        self.signed = Signed { store: Some(store.to_string()), at: Some(at) };
         lock.rewind()?;
         lock.write_all(text.as_bytes())?;
         lock.set_len(SIGNATURE as u64)
     }
 
-    /// Whether the disk takes what is written to it: what looks like a damaged store may be a disk that is not well.
+    /// See [`prove`].
     pub(super) fn prove(&self) -> io::Result<()> {
-        let path = self.path.join("proof");
-        let proven = File::create(&path).and_then(|mut file| {
-            file.write_all(&[0; PROOF])?;
-            file.sync_all()
-        });
-        let removed = fs::remove_file(&path);
-        proven.and(removed)
+        prove(&self.path)
     }
 
     /// Removes a store that was not finished: it holds nothing, and would pass for a damaged one.
@@ -202,10 +258,22 @@ impl Folder {
     }
 }
 
+/// Whether the disk takes what is written to this folder: what looks like a damaged store may be a disk that is not well.
+pub(super) fn prove(folder: &Path) -> io::Result<()> {
+    let path = folder.join("proof");
+    let proven = File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; PROOF])?;
+        file.sync_all()
+    });
+    let removed = fs::remove_file(&path);
+    proven.and(removed)
+}
+
 /// Whether the system's refusal may pass by itself, so that waiting is better than giving up.
 pub(super) fn may_pass(error: &io::Error) -> bool {
-    const PASSING: [Errno; 5] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::STALE, Errno::TIMEDOUT];
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    const PASSING: [Errno; 6] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::STALE, Errno::TIMEDOUT, Errno::NOMEM];
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
         || error.raw_os_error().is_some_and(|number| PASSING.iter().any(|passing| passing.raw_os_error() == number))
 }
 
@@ -259,10 +327,10 @@ mod tests {
         assert_eq!(first.last_boot(), None);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
-        first.sign(41).unwrap();
+        first.sign(41, &Name { store: "abcdefgh".into(), ids: "abcdefgh".into() }).unwrap();
         drop(first);
         let mut second = Folder::lock(&path).unwrap();
-        assert_eq!(second.last_boot(), Some(41));
+        assert_eq!((second.last_boot(), second.signed().store.as_deref()), (Some(41), Some("abcdefgh")));
         assert_eq!(read(second.lock.as_mut().unwrap(), "process "), Some(std::process::id().to_string()));
     }
 

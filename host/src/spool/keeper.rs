@@ -47,7 +47,7 @@ const RETRY_US: (u64, u64) = (1_000_000, 30_000_000);
 /// The longest delay on a full or read-only disk: it is well again at once when somebody has tidied up.
 const FULL_RETRY_US: u64 = 4_000_000;
 /// How often the free space is looked at while there is enough, and while there is not.
-const LOOK_US: u64 = 30_000_000;
+const LOOK_US: u64 = 5_000_000;
 const WAIT_US: u64 = 1_000_000;
 
 /// What one commit is about.
@@ -235,6 +235,9 @@ impl Keeper {
     fn look(&mut self) {
         let shared = &self.shared;
         self.standing = self.room.look();
+        if !shared.trouble.load(Ordering::Acquire) && locked(&shared.store).is_some() && !self.folder.is_in_place() {
+            shared.report_trouble(&StoreError::Away);
+        }
         self.relief = self.find_relief();
         self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
         let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
@@ -254,6 +257,7 @@ impl Keeper {
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
                 if messages == 0 && letters == 0 && states == 0 && is_told {
+                    self.note_all();
                     store::retire(&self.shared.config, &self.folder);
                     return Ok(());
                 }
@@ -265,6 +269,14 @@ impl Keeper {
             if chances == 0 {
                 return Err(Error::Unwritten { messages, letters });
             }
+        }
+    }
+
+    /// The end is written: what there is is noted for the next start.
+    fn note_all(&self) {
+        self.shared.witness_soon();
+        if let Err(error) = self.shared.write_notes() {
+            tracing::debug!(%error, "what there is was not noted");
         }
     }
 
@@ -305,6 +317,9 @@ impl Keeper {
     /// Packs, writes and syncs.
     fn write(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
         let started = Instant::now();
+        if !self.folder.is_in_place() {
+            return Err(StoreError::Away);
+        }
         for index in 0..self.shared.slots.len() {
             self.write_queue(store, index, demand)?;
         }
@@ -318,8 +333,12 @@ impl Keeper {
             self.write_pending(store, demand)?;
         }
         let (must_last, all) = (self.work.must_last(), demand == Demand::All);
-        if must_last || all || !self.work.queues.is_empty() {
+        if must_last || all || !self.work.queues.is_empty() || !self.work.settling.holes.is_empty() {
             store.settle(all)?;
+            // Files that were removed meanwhile took it, and nobody will find it there.
+            if !self.folder.is_in_place() {
+                return Err(StoreError::Away);
+            }
         }
         if must_last {
             self.shared.metrics.commits.inc();

@@ -68,9 +68,17 @@ impl FromStr for LetterId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// Letters, by the number of their reason.
+    #[serde(deserialize_with = "counts")]
     pub counts: [u64; REASONS.len()],
     /// Bytes of their values.
     pub bytes: u64,
+}
+
+/// Whoever wrote them may have known fewer reasons, or more.
+fn counts<'de, D: serde::Deserializer<'de>>(input: D) -> Result<[u64; REASONS.len()], D::Error> {
+    let (found, mut counts) = (Vec::<u64>::deserialize(input)?, [0; REASONS.len()]);
+    counts.iter_mut().zip(found).for_each(|(count, found)| *count = found);
+    Ok(counts)
 }
 
 impl Kept {

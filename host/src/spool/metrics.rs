@@ -134,7 +134,10 @@ impl Scrape {
                 "tidegate_card_written_bytes_total",
                 "Bytes that this process has had written to storage, by the kernel's count.",
             )?,
-            card_day: IntGauge::new("tidegate_card_day_bytes", "Bytes given to the store in the last 24 hours.")?,
+            card_day: IntGauge::new(
+                "tidegate_card_day_bytes",
+                "Bytes that this process has had written to storage in the last 24 hours.",
+            )?,
             card_ratio: Gauge::new(
                 "tidegate_card_bytes_per_payload_byte",
                 "Bytes written to storage for each byte of payload that came into the queues, since the start.",

@@ -13,8 +13,9 @@
 //! the medium, and only then. Until a commit is through, its messages stay in RAM and can be fetched and accepted there.
 //! A message that the uplink takes in time never touches the disk, and an idle spool writes nothing.
 //!
-//! Chunks lie in files that only grow, a byte written once; sled has the index over them, dead letters, ledger and
-//! plugins' state (`store`). Either can be damaged without the other: an index that is lost is made up from the files.
+//! Chunks lie in files that only grow, a byte written once, and so do dead letters, ledger and plugins' state; sled has the
+//! index over the chunks (`store`). An index that is lost is made up from the files. What must be there is known, and what is
+//! missing is told with its number. An error of the disk is a condition: what cannot be read is read again later (`sick`).
 //!
 //! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
 //! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
@@ -50,6 +51,7 @@ mod letters;
 mod link;
 mod metrics;
 mod mirror;
+mod name;
 mod notes;
 mod outlet;
 mod queue;
@@ -59,6 +61,7 @@ mod room;
 mod seam;
 mod settings;
 mod shared;
+mod sick;
 mod state;
 mod store;
 mod tools;

@@ -81,6 +81,8 @@ pub(super) struct Tally {
     pub oldest_us: Option<u64>,
     /// Messages appended since the start.
     pub appended: u64,
+    /// Bytes of payload appended since the start.
+    pub payload: u64,
     /// Messages accepted since the start.
     pub accepted: u64,
     /// Messages dropped from RAM because the store could not write.
@@ -116,7 +118,8 @@ pub(super) struct Queue {
     unsettled: u64,
     pressed: bool,
     shed_from: u64,
-    strikes: (u64, u32),
+    /// What the disk has lost and the ledger does not have yet: by first place the end, and the messages.
+    losing: BTreeMap<u64, (u64, u64)>,
     /// Behind what the uplink has in hand on this connection; 0 for nothing.
     lent: u64,
     /// What was handed out ahead of the disk's part on this connection; `None` where first in is first out.
@@ -159,7 +162,7 @@ impl Queue {
             unsettled: 0,
             pressed: false,
             shed_from: base,
-            strikes: (0, 0),
+            losing: BTreeMap::new(),
             lent: 0,
             ahead: None,
             doomed: Ranges::default(),
@@ -199,6 +202,7 @@ impl Queue {
         self.ram.add(message.weight());
         self.live += 1;
         self.tally.appended += 1;
+        self.tally.payload += message.payload.len() as u64;
         if let Some(receipt) = &receipt {
             self.unsettled += 1;
             self.pressed |= receipt.pressed();
@@ -573,9 +577,11 @@ mod tests {
         let mut queue = filled(6);
         spill(&mut queue, 2);
         queue.accept(0, 1, 9, &mut Vec::new());
-        assert_eq!((queue.lose(0, 4, 9), queue.lose(0, 4, 9)), (3, 0));
-        assert_eq!((queue.low(), queue.owed_on_disk(0), queue.tally().damaged), (4, Some(4), 3));
-        assert_eq!((queue.lose(4, 6, 9), queue.owed_on_disk(0)), (2, None));
+        assert_eq!((queue.lose(0, 4, None), queue.lose(0, 4, None)), (Some(3), None));
+        assert_eq!((queue.low(), queue.owed_on_disk(0), queue.tally().damaged, queue.tally().on_disk), (1, Some(4), 3, 5));
+        queue.expire(1, 4, 9, &mut Vec::new());
+        assert_eq!((queue.low(), queue.tally().on_disk), (4, 2));
+        assert_eq!((queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)), (Some(1), None));
     }
 
     #[test]

@@ -13,9 +13,11 @@ pub(super) enum Call {
     Write,
     /// The file system is synced.
     Sync,
+    /// A file is opened to be read, or read.
+    Read,
 }
 
-/// Passed by every call that changes something on disk.
+/// Passed by every call that changes something on disk, or reads what must not be lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seam {
     #[cfg(test)]
@@ -53,12 +55,16 @@ pub(super) mod script {
     use super::{Call, Space};
 
     type Hold = (SyncSender<()>, Receiver<()>);
+    /// Reads so far, which of them fail, and with what.
+    type Reads = (u64, Vec<(std::ops::Range<u64>, i32)>);
 
     #[derive(Debug, Default)]
     pub(in crate::spool) struct Script {
         /// Numbers of calls that fail, and the system's error number.
         faults: Mutex<Vec<(u64, i32)>>,
         fail_syncs: Mutex<u32>,
+        /// Reads so far, and those that fail.
+        reads: Mutex<Reads>,
         count: Mutex<u64>,
         hold: Mutex<Option<Hold>>,
         pub(super) space: Mutex<Option<Space>>,
@@ -74,6 +80,18 @@ pub(super) mod script {
         /// So many syncs to come fail.
         pub fn fail_syncs(&self, count: u32) {
             *self.fail_syncs.lock().unwrap() = count;
+        }
+
+        /// Reads fail from the `n`-th from now on (1 is the next), so many of them.
+        pub fn fail_reads(&self, n: u64, count: u64, errno: i32) {
+            let mut reads = self.reads.lock().unwrap();
+            let at = reads.0 + n;
+            reads.1.push((at..at.saturating_add(count), errno));
+        }
+
+        /// Reads do not fail any more.
+        pub fn heal_reads(&self) {
+            self.reads.lock().unwrap().1.clear();
         }
 
         /// Calls so far.
@@ -94,6 +112,12 @@ pub(super) mod script {
         }
 
         pub fn pass(&self, call: Call) -> io::Result<()> {
+            if call == Call::Read {
+                let mut reads = self.reads.lock().unwrap();
+                reads.0 += 1;
+                let failing = reads.1.iter().find(|(failing, _)| failing.contains(&reads.0));
+                return failing.map_or(Ok(()), |(_, errno)| Err(io::Error::from_raw_os_error(*errno)));
+            }
             let number = {
                 let mut count = self.count.lock().unwrap();
                 *count += 1;

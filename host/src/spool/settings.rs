@@ -78,6 +78,8 @@ impl QueueConfig {
 /// The spool.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Name of the gateway, for the ids of messages.
+    pub gateway: Arc<str>,
     /// Folder of the store; the file system it lies on is synced with every commit.
     pub path: PathBuf,
     /// All queues.

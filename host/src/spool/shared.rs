@@ -8,22 +8,24 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 use super::bell::Bell;
-use super::card::{Card, Totals};
+use super::card::{self, Card, Totals};
 use super::chunk::{Extent, Flows, Seal};
 use super::folder::Folder;
 use super::keeper::{self, Keeper};
 use super::ledger::{Books, Entry, Pending, Place};
 use super::letters::{Kept, Pile};
 use super::link::{Link, links};
+use super::name::Name;
 use super::notes::Notes;
 use super::queue::{Limits, Mark, Queue};
 use super::ram::Ram;
 use super::room::{Condition, Room, Standing};
+use super::sick::Sick;
 use super::state::Checkpoints;
-use super::store::{Store, StoreError};
+use super::store::{Lost, Store, StoreError, Witness};
 use super::{Config, Error, Metrics, Policy, describe, keys, locked};
 use crate::clock::Now;
-use crate::message::LossReason;
+use crate::message::{LossReason, QueueId};
 
 /// A commit that takes longer counts as a store that cannot write.
 const STALL_US: u64 = 2_000_000;
@@ -58,6 +60,8 @@ pub(super) struct Slot {
     pub(super) appended: IntCounter,
     pub(super) accepted: IntCounter,
     pub(super) damaged: IntCounter,
+    /// What it owes cannot be read for now.
+    pub(super) sick: Mutex<Option<Sick>>,
 }
 
 /// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
@@ -77,6 +81,8 @@ impl RunningClock {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) boot: u32,
+    /// What the store is called.
+    pub(super) name: Name,
     pub(super) flows: Flows,
     pub(super) slots: Vec<Slot>,
     pub(super) links: Vec<Arc<Link>>,
@@ -102,6 +108,13 @@ pub(super) struct Shared {
     /// Wakes that thread.
     pub(super) note_bell: Bell,
     pub(super) ending: Mutex<Option<Ending>>,
+    pub(super) ended: Condvar,
+    /// What was last committed of letters, ledger and state.
+    pub(super) witness: Mutex<Witness>,
+    /// When that is to be noted (running clock); 0 when it is.
+    pub(super) witness_due: AtomicU64,
+    /// What damage has cost letters, ledger and state since the start.
+    pub(super) lost: Mutex<super::store::Totals>,
     pub(super) is_ending: AtomicBool,
     /// The store has failed and is not back.
     pub(super) trouble: AtomicBool,
@@ -147,6 +160,7 @@ impl Shared {
         let ram = Arc::new(Ram::new(config.memory_bytes));
         let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
         let (store, notes) = begin.store.unzip();
+        let witness = store.as_ref().map(Store::witness).unwrap_or_default();
         let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
         let shared = Arc::new(Self {
             boot,
@@ -171,6 +185,11 @@ impl Shared {
             notes: Mutex::new(notes),
             note_bell: Bell::default(),
             ending: Mutex::new(None),
+            ended: Condvar::new(),
+            witness: Mutex::new(witness),
+            witness_due: AtomicU64::new(0),
+            lost: Mutex::default(),
+            name: begin.name,
             is_ending: AtomicBool::new(false),
             trouble: AtomicBool::new(false),
             fault: AtomicU8::new(0),
@@ -183,6 +202,7 @@ impl Shared {
         });
         shared.metrics.watch(Arc::downgrade(&shared));
         shared.know_strangers(begin.strangers);
+        begin.lost.iter().for_each(|lost| shared.know_lost(lost));
         if let Some(error) = begin.failure {
             shared.report_trouble(&error);
         }
@@ -196,6 +216,27 @@ impl Shared {
             tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
         }
         *locked(&self.strangers) = found;
+    }
+
+    /// Letters, ledger and state have lost something.
+    pub(super) fn know_lost(&self, lost: &Lost) {
+        let Lost { commits, totals } = lost;
+        let (letters, states) = (totals.kept.total(), totals.states);
+        let ledger: u64 = totals.given_up.values().sum();
+        let path = self.config.path.display();
+        tracing::error!(
+            %path, commits, letters, ledger, states,
+            "the disk has lost commits of dead letters, ledger and plugins' state: so many are missing; what is left was written anew, and the damaged files are kept in `damaged`"
+        );
+        self.metrics.faults.inc();
+        let mut sum = locked(&self.lost);
+        sum.states += states;
+        for (sum, lost) in sum.kept.counts.iter_mut().zip(totals.kept.counts) {
+            *sum += lost;
+        }
+        for (reason, lost) in &totals.given_up {
+            *sum.given_up.entry(*reason).or_default() += lost;
+        }
     }
 
     /// What the chunks of a queue are sealed with.
@@ -262,17 +303,19 @@ impl Shared {
         Entry { is_clock_set: now.is_set(), ..plain }
     }
 
-    /// The disk has lost messages of a queue.
+    /// The disk has lost these places of a queue: they are owed until the ledger has them.
     pub(super) fn note_damage(&self, index: usize, count: u64, places: std::ops::Range<u64>) {
         let config = &self.config.queues[index];
         self.slots[index].damaged.inc_by(count);
-        self.note([Entry {
+        let entry = Entry {
             uplink: Arc::clone(&config.uplink),
             class: Arc::clone(&config.class),
             first_place: Place::of(places.start),
             last_place: Place::of(places.end.saturating_sub(1)),
             ..self.plain(LossReason::Damaged, count)
-        }]);
+        };
+        let queue = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
+        self.note_with(Some(entry).filter(|entry| entry.count > 0), |pending| pending.lose(queue, places));
     }
 
     /// How the store is.
@@ -322,7 +365,7 @@ impl Shared {
         }
         let condition = match error {
             StoreError::Disk(error) => Condition::of(error),
-            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Key(_) | StoreError::Overtaken(_) => Condition::Failing,
+            _ => Condition::Failing,
         };
         self.fault.store(condition as u8, Ordering::Release);
         self.alarm(condition, &describe(error));
@@ -358,7 +401,8 @@ impl Shared {
 
     /// What was counted since the start.
     pub(super) fn totals(&self) -> Totals {
-        Totals { payload: self.metrics.payload.get(), written: self.metrics.written.get() }
+        let ours = || self.metrics.written.get() + self.metrics.state_written.get();
+        Totals { payload: self.metrics.payload.get(), written: card::process_bytes().unwrap_or_else(ours) }
     }
 
     pub(super) fn end(&self, ending: Ending) {
@@ -367,6 +411,7 @@ impl Shared {
         self.bell.due(0);
         self.note_bell.due(0);
         self.store_changed.notify_all();
+        self.ended.notify_all();
         for link in &self.links {
             link.ready.notify_one();
         }
@@ -399,6 +444,7 @@ pub(super) fn slots(
             appended: metrics.appended.with_label_values(&labels),
             accepted: metrics.accepted.with_label_values(&labels),
             damaged: metrics.damaged.with_label_values(&labels),
+            sick: Mutex::default(),
         })
     });
     known.collect()

@@ -1,7 +1,7 @@
 //! What a message looks like upstream: as it is, with its id, in an envelope, or packed with its neighbours.
 //!
-//! The id is the place of the message in its queue, `<uplink>/<class>/<boot>/<number>`: it stays the same however often
-//! the message is sent, and numbers of one boot have no gap. A consumer can so drop what it has had, and ask where a
+//! The id is the place of the message in its queue, `<gateway>/<store>/<uplink>/<class>/<boot>/<number>`: it stays the same
+//! however often the message is sent, no other gateway and no other store has it, and numbers of one boot have no gap. A consumer can so drop what it has had, and ask where a
 //! number is that never came: in the dead letters, or given up.
 
 use std::fmt::Write;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use zstd::bulk::Compressor;
 
 use super::json::is_json;
+use crate::clock::Now;
 use crate::message::legal::{CONTENT_ENCODING, CONTENT_TYPE, OWN_PREFIX, PAYLOAD_FORMAT, ROUNDS};
 use crate::message::{Headers, Marks, Message, Stored, push_header};
 
@@ -104,12 +105,14 @@ pub(super) struct Packet {
 /// Dresses the messages of one uplink.
 pub(super) struct Dress {
     form: Form,
-    /// Of each way: `<uplink>/<class>/`, and whether its messages are replayed.
+    /// Of each way: `<gateway>/<store>/<uplink>/<class>/`, and whether its messages are replayed.
     names: Vec<(String, bool)>,
     /// Header blocks and payloads are cut from these, so that not every message costs an allocation.
     block: BytesMut,
     payload: BytesMut,
     text: String,
+    /// Number of this run, and the time.
+    time: (u32, Now),
     /// `None`: payloads are not compressed, or there is no memory for it.
     compressor: Option<Compressor<'static>>,
 }
@@ -123,6 +126,9 @@ struct Envelope<'a> {
     device: &'a str,
     /// Wall clock at arrival, microseconds since 1970.
     ts: u64,
+    /// `unset`: by a clock that was not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<&'static str>,
     /// Fresh data went ahead of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed: Option<bool>,
@@ -134,7 +140,27 @@ impl Dress {
     /// For queues with these names (`<uplink>/<class>/`); what comes out of some is replayed.
     pub(super) fn new(form: Form, names: Vec<(String, bool)>) -> Self {
         let compressor = if form.compress { Compressor::new(LEVEL).ok() } else { None };
-        Self { form, names, block: BytesMut::new(), payload: BytesMut::new(), text: String::new(), compressor }
+        let (block, payload, text, time) = (BytesMut::new(), BytesMut::new(), String::new(), (0, Now::default()));
+        Self { form, names, block, payload, text, time, compressor }
+    }
+
+    /// It is so late, in the run of this number.
+    pub(super) fn at(&mut self, boot: u32, now: Now) {
+        self.time = (boot, now);
+    }
+
+    /// Wall clock at a message's arrival, and a word where that is not known: it came before the clock was set, which is
+    /// made up for once it is, in the same run.
+    fn arrival(&self, message: &Message) -> (u64, Option<&'static str>) {
+        let (boot, now) = self.time;
+        if !message.marks.has(Marks::CLOCK_UNSET) {
+            return (message.received_us, None);
+        }
+        let is_known = now.is_set() && message.id.boot == boot;
+        match now.uptime_us.checked_sub(message.uptime_us).filter(|_| is_known) {
+            Some(ago) => (now.wall_us.saturating_sub(ago), None),
+            None => (message.received_us, Some("unset")),
+        }
     }
 
     /// Whether messages go out as they came.
@@ -256,14 +282,15 @@ impl Dress {
             put_header(&mut self.block, ID, self.text.as_bytes());
         }
         let replayed = self.names[queue].1.then_some(true);
+        let (ts, clock) = self.arrival(message);
         if replayed.is_some() && self.form.replay == ReplayMark::Property {
-            put_header(&mut self.block, REPLAYED, message.received_us.to_string().as_bytes());
+            put_header(&mut self.block, REPLAYED, ts.to_string().as_bytes());
         }
         let out = &mut self.payload;
         if self.form.id == IdForm::Envelope {
             let device = String::from_utf8_lossy(message.key());
-            let (id, device, boot, number, ts) = (&*self.text, &*device, seq.boot(), seq.number(), message.received_us);
-            let envelope = |payload| Envelope { id, boot, seq: number, device, ts, replayed, payload };
+            let (id, device, boot, number) = (&*self.text, &*device, seq.boot(), seq.number());
+            let envelope = |payload| Envelope { id, boot, seq: number, device, ts, clock, replayed, payload };
             match self.form.pack {
                 Pack::MsgpackArray => put_msgpack(out, envelope(Some(serde_bytes::Bytes::new(&message.payload)))),
                 Pack::Raw | Pack::JsonArray => put_json(out, &envelope(None), &message.payload),
@@ -356,6 +383,24 @@ mod tests {
     use super::*;
     use crate::message::{Message, Seq, Span};
     use serde_json::{Value, json};
+
+    #[test]
+    fn an_arrival_by_a_clock_that_was_not_set_is_made_up_for_or_says_so() {
+        const SET: u64 = 1_800_000_000_000_000;
+        let mut dress = dress(IdForm::Envelope, Pack::Raw);
+        let mut stored = stored(1, "a/d1", b"1");
+        (stored.message.received_us, stored.message.uptime_us, stored.message.id.boot) = (7_000_000, 7_000_000, 3);
+        stored.message.marks = Marks::default().with(Marks::CLOCK_UNSET, true);
+        let mut at = |boot, wall_us, uptime_us| -> Value {
+            dress.at(boot, Now { wall_us, uptime_us });
+            serde_json::from_slice(&dress.packet(0, std::iter::once(&stored)).unwrap().payload).unwrap()
+        };
+        let found = at(3, 9_000_000, 9_000_000);
+        assert_eq!((&found["ts"], &found["clock"]), (&json!(7_000_000), &json!("unset")));
+        assert_eq!(at(4, SET, 9_000_000)["clock"], "unset", "of an earlier run it is not known");
+        let found = at(3, SET, 9_000_000);
+        assert_eq!((&found["ts"], &found["clock"]), (&json!(SET - 2_000_000), &Value::Null));
+    }
 
     const PLACE: u64 = (3 << Seq::BOOT_SHIFT) + 17;
 

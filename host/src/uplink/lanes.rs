@@ -51,6 +51,10 @@ impl Backlog for Lane {
         self.backlog.boot()
     }
 
+    fn origin(&self) -> String {
+        self.backlog.origin()
+    }
+
     fn has_room_for_refused(&self) -> bool {
         self.backlog.has_room_for_refused()
     }

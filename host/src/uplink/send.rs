@@ -66,6 +66,7 @@ impl Uplink {
             return Stand::Full;
         }
         let (now, time) = (Instant::now(), Now::read());
+        self.dress.at(self.backlog.boot(), time);
         loop {
             if !self.has_room(connection) {
                 return Stand::Full;

@@ -108,6 +108,7 @@ pub(super) struct Said {
 impl Uplink {
     pub(super) fn new(config: &Config, part: Part, backlog: Arc<dyn Backlog>, shared: &Shared) -> Self {
         let metrics = &shared.metrics;
+        let (origin, owner) = (backlog.origin(), &config.owner);
         let ways = || config.drains.iter().flat_map(Drain::ways);
         let wanted: Vec<Qos> = ways().map(|(drain, ..)| drain.qos.unwrap_or(config.qos)).collect();
         Self {
@@ -118,7 +119,7 @@ impl Uplink {
             throttle: shared.throttle.clone(),
             dress: Dress::new(
                 config.form,
-                ways().map(|(drain, way, _)| (format!("{}/{}/", config.owner, drain.class), way == Way::Replay)).collect(),
+                ways().map(|(drain, way, _)| (format!("{origin}/{owner}/{}/", drain.class), way == Way::Replay)).collect(),
             ),
             judge: Judge::new(Instant::now()),
             window: Window::new(),

@@ -133,6 +133,10 @@ impl Backlog for List {
         BOOT
     }
 
+    fn origin(&self) -> String {
+        "barn-7/abcdefgh".to_owned()
+    }
+
     fn has_room_for_refused(&self) -> bool {
         self.room.load(std::sync::atomic::Ordering::Relaxed) > 0
     }

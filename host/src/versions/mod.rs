@@ -39,6 +39,8 @@ const KEPT: usize = 3;
 const REFUSED: usize = 16;
 /// Plugins that are remembered, those that the config does not have any more included.
 const PLUGINS: usize = 8_192;
+/// Components that wait in memory for a disk that takes them.
+const UNKEPT: usize = 4;
 
 /// Folder of the versions in a data folder.
 pub fn folder(data_dir: &Path) -> PathBuf {
@@ -82,6 +84,10 @@ pub struct Versions {
 struct Disk {
     /// It has an older table.
     is_behind: bool,
+    /// Why, when that is an error.
+    error: Option<String>,
+    /// Components that could not be kept: digest, component, signature.
+    unkept: Vec<(String, Vec<u8>, Option<String>)>,
     /// The table is written later.
     is_put_off: bool,
 }
@@ -214,6 +220,10 @@ impl Versions {
         let is_new = before.as_ref() != Some(&entry);
         let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
         let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
+        if let (Some((digest, code)), Err(_)) = (component, &kept) {
+            disk.unkept.truncate(UNKEPT - 1);
+            disk.unkept.insert(0, (digest.to_owned(), code.component.to_vec(), code.signature.map(str::to_owned)));
+        }
         if disk.is_put_off {
             put(&mut locked(&self.table), entry);
             let was_behind = disk.is_behind;
@@ -230,8 +240,35 @@ impl Versions {
         self.written(&mut disk, kept.and(saved));
     }
 
+    /// Why what runs is not written down, if it is not: a restart would run something else.
+    pub fn unwritten(&self) -> Option<String> {
+        locked(&self.disk).error.clone()
+    }
+
+    /// Tries again to write down what could not be.
+    pub fn write_again(&self) {
+        let mut disk = locked(&self.disk);
+        if disk.error.is_none() {
+            return;
+        }
+        let keep = |(digest, component, signature): &(String, Vec<u8>, Option<String>)| {
+            let code = Code { component, signature: signature.as_deref(), signed: None };
+            files::keep(&self.folder, digest, code)
+        };
+        let kept = disk.unkept.iter().rev().try_for_each(keep);
+        let entries = locked(&self.table).clone();
+        match kept.and_then(|()| files::save(&self.folder, &entries)) {
+            Ok(()) => {
+                (disk.is_behind, disk.error, disk.unkept) = (false, None, Vec::new());
+                tracing::info!(path = %self.folder.display(), "which versions run is written down now");
+            }
+            Err(error) => disk.error = Some(error.to_string()),
+        }
+    }
+
     fn written(&self, disk: &mut Disk, written: std::io::Result<()>) {
         disk.is_behind = written.is_err();
+        disk.error = written.as_ref().err().map(ToString::to_string);
         if let Err(error) = written {
             let path = self.folder.display();
             tracing::warn!(

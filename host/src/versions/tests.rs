@@ -247,3 +247,21 @@ fn what_two_write_at_once_is_both_kept() {
         assert_eq!((0..2).flat_map(names).filter(is_lost).collect::<Vec<_>>(), [""; 0]);
     }
 }
+
+#[test]
+fn a_verdict_that_cannot_be_written_down_says_so_and_is_written_later() {
+    let data = tempfile::tempdir().unwrap();
+    let versions = Versions::open(data.path());
+    start(&versions, "a", &version("a"));
+    let (place, away) = (folder(data.path()), data.path().join("away"));
+    fs::rename(&place, &away).unwrap();
+    fs::write(&place, "in the way").unwrap();
+    confirm(&versions, "b", &version("a"));
+    versions.write_again();
+    assert!(versions.unwritten().is_some());
+    fs::remove_file(&place).unwrap();
+    fs::rename(&away, &place).unwrap();
+    versions.write_again();
+    assert_eq!((versions.unwritten(), &restart(data.path(), &version("a")).versions[0]), (None, &version("b")));
+    assert!(Versions::open(data.path()).component(&version("b").digest).is_some());
+}

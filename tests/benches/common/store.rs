@@ -8,6 +8,7 @@ use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool, Vault};
 /// Opens it, or makes it.
 pub fn open(path: &Path, vault: Vault) -> Spool {
     let config = Config {
+        gateway: "bench".into(),
         path: path.to_path_buf(),
         queues: vec![QueueConfig::new("cloud", "telemetry".into(), Policy::default())],
         flows: vec!["bench".into()],

@@ -11,9 +11,10 @@ mod reload;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -29,6 +30,9 @@ use crate::versions::history::Who;
 use crate::versions::{Entry, Spot, Start, Version};
 use job::{After, Bench, InPlace, InVain, Job};
 use reload::{watch, watched};
+
+/// How often a verdict that could not be written down is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
 /// What the thread is asked to do.
 pub(in crate::gateway) enum Request {
@@ -148,7 +152,15 @@ impl Driver {
     /// Until the gateway stops. What crashes costs the order at hand, and is said.
     pub(super) fn run(&mut self, waiting: &Receiver<Request>) {
         guarded(&self.desk.board.clone(), None, || self.catch_up());
-        while let Ok(request) = waiting.recv() {
+        loop {
+            let request = match waiting.recv_timeout(WRITE_AGAIN) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.parts.versions.write_again();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             if self.desk.board.is_stopping() || matches!(request, Request::Stop) {
                 break;
             }
@@ -160,6 +172,7 @@ impl Driver {
             // What panicked there has said so.
             busy.thread.map(JoinHandle::join);
         }
+        self.parts.versions.write_again();
     }
 
     fn obey(&mut self, request: Request) {

@@ -210,12 +210,12 @@ impl Session {
 
     /// Whether an inbound message is given out, and with which token. What is under way already is not.
     fn admit(&mut self, publish: &Publish, packet_id: u16) -> Option<Option<AckToken>> {
-        let token = AckToken::new(packet_id, publish.qos, self.unreleased.connection());
+        let token = |round| Some(AckToken::new(packet_id, publish.qos, round));
         match publish.qos {
             Qos::AtMostOnce => Some(None),
-            Qos::AtLeastOnce => self.unreleased.publish_once(packet_id, publish.duplicate).then_some(Some(token)),
-            Qos::ExactlyOnce => match self.unreleased.publish(packet_id, publish.duplicate) {
-                Inbound::New => Some(Some(token)),
+            Qos::AtLeastOnce => self.unreleased.publish_once(packet_id, publish).then(|| token(self.unreleased.round())),
+            Qos::ExactlyOnce => match self.unreleased.publish(packet_id, publish) {
+                Inbound::New => Some(token(self.unreleased.round())),
                 Inbound::Known => None,
                 Inbound::Answer => {
                     self.echo(wire::pubrec, packet_id);
@@ -324,7 +324,7 @@ impl Session {
                 wire::puback(token.packet_id, &mut self.out);
             }
             Qos::ExactlyOnce => {
-                if self.unreleased.acknowledge(token.packet_id, token.connection) {
+                if self.unreleased.acknowledge(token.packet_id, token.round) {
                     wire::pubrec(token.packet_id, &mut self.out);
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::gap::Teller;
 use super::quota::Cleared;
@@ -98,6 +99,9 @@ impl Keeper {
             return Ok(());
         }
         (self.work.pending, self.work.settling) = locked(&self.shared.pending).take();
+        for (index, places) in &self.work.settling.holes {
+            store.bridge(*index, places.clone())?;
+        }
         if self.work.pending.is_empty() && !has_told {
             return Ok(());
         }
@@ -110,7 +114,8 @@ impl Keeper {
         }
         let Some(changes) = draft.changes() else { return Ok(()) };
         self.work.pending_stamp = Some(draft.stamp());
-        store.write_ledger(changes)
+        store.write_ledger(changes);
+        Ok(())
     }
 
     /// Writes what plugins have to remember.
@@ -132,6 +137,10 @@ impl Keeper {
     pub(super) fn finish(&mut self) {
         let work = std::mem::take(&mut self.work);
         let must_last = work.must_last();
+        if let Some(store) = self.shared.store(Duration::ZERO).filter(|_| must_last) {
+            *locked(&self.shared.witness) = store.witness();
+            self.shared.witness_soon();
+        }
         self.shared.metrics.written.inc_by(work.bytes);
         self.shared.metrics.state_written.inc_by(work.state_bytes);
         self.shared.metrics.checkpoints.inc_by(u64::from(work.state_bytes > 0));

@@ -51,9 +51,18 @@ impl Keeper {
         let slot = &self.shared.slots[index];
         loop {
             let Some(place) = locked(&slot.queue).victim(*from) else { return Ok(None) };
-            if let Some(content) = (Reader { shared: &self.shared, slot, index }).find(store, place)? {
-                *from = content.extent.end;
-                return Ok(Some(content));
+            let reader = Reader { shared: &self.shared, slot, index };
+            match reader.find(store, place) {
+                Ok(Some(content)) => {
+                    *from = content.extent.end;
+                    return Ok(Some(content));
+                }
+                Ok(None) => {}
+                Err(error) if error.is_of_a_chunk() => {
+                    reader.fall_sick(store, &error, place);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -37,7 +37,8 @@ impl Keeper {
         }
         self.work.bytes = self.work.bytes.max(1);
         self.work.kept = Some(*kept);
-        store.write_letters(Vec::new(), &gone, *kept, None)
+        store.write_letters(Vec::new(), &gone, *kept, None);
+        Ok(())
     }
 
     /// Writes waiting letters; the oldest make room.
@@ -53,7 +54,7 @@ impl Keeper {
                 break;
             }
             bytes += value.len() as u64;
-            if !self.is_repeating || !store.has_letter(waiting.id)? {
+            if !self.is_repeating || !store.has_letter(waiting.id) {
                 kept.add(Some(waiting.letter.reason), value.len() as u64);
             }
             values.push((waiting.id, value));
@@ -70,6 +71,7 @@ impl Keeper {
         self.work.kept = Some(*kept);
         let evicted = (self.work.evicted > 0).then(|| self.shared.plain(LossReason::DeadLettersEvicted, self.work.evicted));
         let (changes, _) = self.enter(evicted.as_slice());
-        store.write_letters(values, &gone, *kept, changes)
+        store.write_letters(values, &gone, *kept, changes);
+        Ok(())
     }
 }

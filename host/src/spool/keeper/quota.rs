@@ -68,7 +68,16 @@ impl Keeper {
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
             let Some(place) = locked(&slot.queue).victim(from) else { break };
-            let Some(content) = reader.find(store, place)? else { continue };
+            let content = match reader.find(store, place) {
+                Ok(Some(content)) => content,
+                Ok(None) => continue,
+                // What cannot be read cannot be told: it waits, and so does the room it takes.
+                Err(error) if error.is_of_a_chunk() => {
+                    reader.fall_sick(store, &error, place);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let extent = content.extent;
             let is_expired = config.policy.max_age_us().is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
             if !is_expired && used <= goal {

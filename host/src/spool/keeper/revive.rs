@@ -7,15 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Keeper, WAIT_US};
-use crate::message::Receipt;
+use crate::clock::Now;
+use crate::message::{LossReason, Receipt};
 use crate::spool::chunk::Extent;
 use crate::spool::folder::{Folder, folder_error};
-use crate::spool::ledger::Books;
+use crate::spool::ledger::{Books, Entry};
 use crate::spool::letters::Kept;
+use crate::spool::name::{self, Name};
 use crate::spool::notes::Notes;
 use crate::spool::queue::Mark;
 use crate::spool::room::{Condition, Room};
-use crate::spool::store::{self, Opened, QueueChange, Store, StoreError};
+use crate::spool::store::{self, Lost, Opened, QueueChange, Store, StoreError, Witness};
 use crate::spool::{Config, Error, describe, locked};
 
 /// How long readers of a failed store may take to let go of it.
@@ -39,6 +41,9 @@ pub(in crate::spool) struct Begin {
     pub failure: Option<StoreError>,
     /// It has lost what later starts wrote.
     pub went_back: bool,
+    /// What letters, ledger and state have lost.
+    pub lost: Option<Lost>,
+    pub name: Name,
 }
 
 /// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
@@ -47,11 +52,15 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
     let (mut known, mut went_back) = (folder.last_boot(), false);
     // Makes the ballast way, if that is needed; without any room opening fails and says so.
     room.admits();
-    let opened = open(config, folder, room).and_then(|opened| {
+    let opened = open(config, folder, room, &Witness::default()).and_then(|mut opened| {
+        if let Some(lost) = &opened.lost {
+            make_up(&mut opened.books, lost);
+            opened.store.make_anew(&mut opened.books, folder)?;
+        }
         let boot = last(opened.boot, folder).saturating_add(1);
         went_back = opened.set_aside.is_none() && known.is_some_and(|last| opened.boot < last);
         known = Some(boot);
-        sign(folder, &opened.store, boot).map(|()| (boot, opened))
+        sign(folder, &opened.store, boot, &opened.name).map(|()| (boot, opened))
     });
     if went_back {
         let path = folder.path().display();
@@ -75,6 +84,8 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
                 store: None,
                 failure,
                 went_back,
+                lost: None,
+                name: unknown_name(folder),
             })
         }
     }
@@ -82,10 +93,27 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
 
 impl Begin {
     fn of(boot: u32, opened: Opened) -> Self {
-        let Opened { store, notes, queues, kept, books, strangers, set_aside, .. } = opened;
+        let Opened { store, notes, queues, kept, books, strangers, set_aside, lost, name, .. } = opened;
         let store = Some((store, notes));
-        Self { boot, queues, kept, strangers, set_aside, books, store, failure: None, went_back: false }
+        Self { boot, queues, kept, strangers, set_aside, books, store, failure: None, went_back: false, lost, name }
     }
+}
+
+/// What the ledger has lost is counted again, by reason alone; lost letters are lost messages.
+fn make_up(books: &mut Books, lost: &Lost) {
+    let (now, nobody) = (Now::read(), Arc::from(""));
+    let letters = Some((LossReason::Damaged, lost.totals.kept.total())).filter(|(_, count)| *count > 0);
+    let given_up = lost.totals.given_up.iter().map(|(reason, count)| (*reason, *count));
+    for (reason, count) in given_up.chain(letters) {
+        let entry = Entry::plain(reason, &nobody, &nobody, count, now.wall_us);
+        books.post(Entry { is_clock_set: now.is_set(), ..entry });
+    }
+}
+
+/// A store that cannot be read has the name that its lock file says, if it does.
+fn unknown_name(folder: &Folder) -> Name {
+    let signed = folder.signed().store.filter(|store| name::is_name(store));
+    Name { store: signed.map_or_else(name::any, Arc::from), ids: name::any() }
 }
 
 /// What can be read of a store whose disk takes nothing.
@@ -93,7 +121,7 @@ fn mirrored(config: &Config, folder: &mut Folder) -> Option<Opened> {
     if !folder.store().exists() {
         return None;
     }
-    let opened = folder.mirror().map_err(StoreError::Disk).and_then(|()| store::open_files(config, folder));
+    let opened = folder.mirror().map_err(StoreError::Disk).and_then(|()| store::open_files(config, folder, &Witness::default()));
     let path = folder.path().display();
     match opened {
         Ok(opened) => {
@@ -111,7 +139,7 @@ fn mirrored(config: &Config, folder: &mut Folder) -> Option<Opened> {
 
 /// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
 pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
-    let opened = store::open_files(config, folder).map_err(|error| match error {
+    let opened = store::open_files(config, folder, &Witness::default()).map_err(|error| match error {
         StoreError::Format(found) => Error::Format { path: config.path.clone(), found, known: store::FORMAT },
         StoreError::Key(key) => config.no_key(key),
         other => Error::Store { path: config.path.clone(), source: Box::new(other) },
@@ -142,24 +170,27 @@ fn passing(config: &Config, folder: &Folder, error: StoreError) -> Result<StoreE
 }
 
 /// Opens the store; on a full disk the ballast makes way first.
-fn open(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Opened, StoreError> {
+fn open(config: &Config, folder: &mut Folder, room: &mut Room, known: &Witness) -> Result<Opened, StoreError> {
+    if folder.is_away() {
+        return Err(StoreError::Away);
+    }
     folder.take_lock().map_err(|error| match error {
         Error::Folder { source, .. } | Error::Denied { source, .. } => StoreError::Disk(source),
         other => StoreError::Disk(io::Error::other(other)),
     })?;
-    match store::open(config, folder) {
+    match store::open(config, folder, known) {
         Err(StoreError::Disk(error)) if Condition::of(&error) == Condition::DiskFull && room.release() => {
-            store::open(config, folder)
+            store::open(config, folder, known)
         }
         other => other,
     }
 }
 
 /// Notes the boot in the store, for good, and then in the lock file: that it is behind there shows what the store has lost.
-fn sign(folder: &mut Folder, store: &Store, boot: u32) -> Result<(), StoreError> {
-    store.write_boot(boot)?;
+fn sign(folder: &mut Folder, store: &Store, boot: u32, name: &Name) -> Result<(), StoreError> {
+    store.write_boot(boot);
     store.settle(true)?;
-    folder.sign(boot).map_err(StoreError::Disk)
+    folder.sign(boot, name).map_err(StoreError::Disk)
 }
 
 impl Keeper {
@@ -172,7 +203,9 @@ impl Keeper {
         }
         // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
         // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
-        if locked(&self.shared.store).is_some() && self.folder.prove().is_err() {
+        // A folder that was removed is made again.
+        let is_refused = || self.folder.is_away() || (self.folder.is_in_place() && self.folder.prove().is_err());
+        if locked(&self.shared.store).is_some() && is_refused() {
             self.spare_ram();
             self.postpone();
             return false;
@@ -186,6 +219,7 @@ impl Keeper {
         match self.open_again() {
             Ok(()) => {
                 self.retry_at = None;
+                self.shared.slots.iter().for_each(|slot| drop(locked(&slot.sick).take()));
                 self.shared.trouble.store(false, Ordering::Release);
                 self.shared.store_changed.notify_all();
                 for link in &self.shared.links {
@@ -204,26 +238,40 @@ impl Keeper {
     }
 
     fn open_again(&mut self) -> Result<(), StoreError> {
-        let opened = open(&self.shared.config, &mut self.folder, &mut self.room)?;
+        let known = locked(&self.shared.witness).clone();
+        let opened = open(&self.shared.config, &mut self.folder, &mut self.room, &known)?;
         if opened.boot > self.shared.boot {
             return Err(StoreError::Overtaken(opened.boot));
         }
-        let is_fresh = opened.set_aside.is_some();
+        // What is in memory is more exact than what a damaged store can tell.
+        let knows_less = self.was_open && (opened.lost.is_some() || opened.books.stamp() < locked(&self.shared.books).stamp());
         let released = if std::mem::replace(&mut self.was_open, true) {
-            let survived = if is_fresh { 0 } else { opened.books.stamp() };
+            let survived = if knows_less { 0 } else { opened.books.stamp() };
             self.set_right(&opened, survived)?
         } else {
             self.adopt(&opened);
             Vec::new()
         };
-        sign(&mut self.folder, &opened.store, self.shared.boot)?;
+        let mut books = if knows_less { locked(&self.shared.books).clone() } else { opened.books };
+        if let Some(lost) = &opened.lost {
+            let letters = Lost { totals: store::Totals { kept: lost.totals.kept, ..Default::default() }, ..lost.clone() };
+            make_up(&mut books, if knows_less { &letters } else { lost });
+        }
+        if opened.lost.is_some() || knows_less {
+            opened.store.make_anew(&mut books, &self.folder)?;
+        }
+        sign(&mut self.folder, &opened.store, self.shared.boot, &opened.name)?;
         released.into_iter().for_each(Receipt::release);
+        opened.lost.iter().for_each(|lost| self.shared.know_lost(lost));
         *locked(&self.shared.letters) = opened.kept;
-        if is_fresh {
-            locked(&self.shared.books).rewrite();
+        *locked(&self.shared.witness) = opened.store.witness();
+        if opened.set_aside.is_some() {
             *locked(&self.shared.set_aside) = opened.set_aside;
+        }
+        if knows_less {
+            *locked(&self.shared.books) = books;
         } else {
-            locked(&self.shared.books).adopt(opened.books);
+            locked(&self.shared.books).adopt(books);
         }
         *locked(&self.shared.notes) = Some(opened.notes);
         self.shared.note_bell.due(0);

@@ -21,6 +21,8 @@ pub(in crate::spool) struct Changes {
     pub put: Vec<(Vec<u8>, Vec<u8>)>,
     /// Keys to remove.
     pub gone: Vec<Vec<u8>>,
+    /// Messages counted by reason, with these changes.
+    pub totals: BTreeMap<LossReason, u64>,
 }
 
 /// What one upstream has not been told.
@@ -79,9 +81,11 @@ impl Books {
         self.stamp
     }
 
-    /// Counts `entry`, and notes that its upstream (of one without, all of them) is to be told.
+    /// Counts `entry`, and notes that its upstream (of one without, all of them) is to be told. That a newer message took the
+    /// place of an older one is what its class is for, and no loss to tell of over a metered link.
     pub(in crate::spool) fn post(&mut self, entry: Entry) {
-        for (uplink, untold) in &mut self.untold {
+        let is_loss = entry.reason != LossReason::Superseded;
+        for (uplink, untold) in self.untold.iter_mut().filter(|_| is_loss) {
             if entry.uplink.is_empty() || *uplink == entry.uplink {
                 untold.open.post(entry.clone());
             }
@@ -145,6 +149,7 @@ impl Books {
             return None;
         }
         self.stamp += 1;
+        changes.totals = self.totals();
         changes.put.push((STAMP.to_vec(), self.stamp.to_be_bytes().to_vec()));
         Some(changes)
     }
@@ -152,6 +157,12 @@ impl Books {
     /// All that was ever given up.
     pub(in crate::spool) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.total.entries()
+    }
+
+    /// Messages counted by reason.
+    pub(in crate::spool) fn totals(&self) -> BTreeMap<LossReason, u64> {
+        let counted = LossReason::ALL.into_iter().map(|reason| (reason, self.total.total(reason)));
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Messages counted for `reason`.
@@ -195,6 +206,8 @@ pub(in crate::spool) struct Settling {
     pub places: Vec<Expired>,
     /// Claims of messages that never came into a queue.
     pub receipts: Vec<Receipt>,
+    /// Places that the disk has lost: number of the queue, and which.
+    pub holes: Vec<(usize, Range<u64>)>,
 }
 
 /// What was given up and waits for the next commit; merged as the ledger is, so it is bounded too.
@@ -227,6 +240,12 @@ impl Pending {
     pub(in crate::spool) fn settle_soon(&mut self, queue: QueueId, places: impl IntoIterator<Item = Range<u64>>) {
         self.settling.places.extend(places.into_iter().map(|Range { start: from, end: to }| Expired { queue, from, to }));
         self.is_urgent = true;
+    }
+
+    /// The disk has lost these places of a queue: they are settled once that is committed.
+    pub(in crate::spool) fn lose(&mut self, queue: QueueId, places: Range<u64>) {
+        self.settling.holes.push((usize::from(queue.0), places.clone()));
+        self.settle_soon(queue, [places]);
     }
 
     /// Whether somebody waits.
@@ -262,6 +281,8 @@ impl Pending {
         }
         self.settling.places.extend(settling.places);
         self.settling.receipts.extend(settling.receipts);
+        self.is_urgent |= !settling.holes.is_empty();
+        self.settling.holes.extend(settling.holes);
     }
 
     /// What waits.

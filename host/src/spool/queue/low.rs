@@ -30,6 +30,12 @@ impl Queue {
         Some(Mark { low: self.low_to_note(), end: self.disk_end, owed: self.disk_owed, bytes: self.disk_bytes, clock_us })
     }
 
+    /// What was noted last of how far it is accepted, and what there is now.
+    pub(in crate::spool) fn mark_noted(&self, clock_us: u64) -> Mark {
+        let low = self.noted.min(self.low_to_note());
+        Mark { low, end: self.disk_end, owed: self.disk_owed, bytes: self.disk_bytes, clock_us }
+    }
+
     /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
     /// before they are safe.
     fn low_to_note(&self) -> u64 {

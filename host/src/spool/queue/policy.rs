@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Mark, Queue, Ranges};
 use crate::message::{Receipt, Stored};
+use crate::spool::card::Filling;
 use crate::spool::chunk::{Content, Extent};
 use crate::spool::settings::{Giving, Policy};
 
@@ -50,6 +51,13 @@ impl Queue {
     pub(in crate::spool) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
         let may_give = policy.giving != Giving::Newest && policy.max_bytes < u64::MAX && self.rest_until_us <= now_us;
         if may_give { self.disk_bytes() } else { 0 }
+    }
+
+    /// What fills the queue, where its class sets it a limit that loses messages.
+    pub(in crate::spool) fn filling(&self, policy: Policy) -> Option<Filling> {
+        let has_limit = policy.max_bytes < u64::MAX && policy.giving != Giving::KeepLastPerTopic;
+        let room = policy.max_bytes.saturating_sub(self.disk_bytes);
+        has_limit.then_some(Filling { room, payload: self.tally.payload })
     }
 
     /// When something on disk is to be given up (running clock).
@@ -179,7 +187,11 @@ impl Queue {
 
     /// The ledger has these places as expired: they are owed no more.
     pub(in crate::spool) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
+        let lost = self.losing.remove(&from).map(|(_, lost)| self.disk_owed.saturating_sub(lost));
         self.settle(from, to, now_us, released);
+        if let Some(owed) = lost.filter(|_| self.low < self.disk_end) {
+            self.disk_owed = owed;
+        }
     }
 
     /// The commit failed: everything is owed as before.

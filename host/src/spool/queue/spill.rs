@@ -144,24 +144,21 @@ impl Queue {
         place >= self.low && !self.accepted.has(place) && !self.is_doomed(place) && !self.barred.has(place)
     }
 
-    /// The store could not be read at `place`; answers how often in a row.
-    pub(in crate::spool) fn strike(&mut self, place: u64) -> u32 {
-        self.strikes = if self.strikes.0 == place { (place, self.strikes.1 + 1) } else { (place, 1) };
-        self.strikes.1
-    }
-
-    /// Where the first chunk known to lie behind `place` begins, or the end of the disk's part.
-    pub(in crate::spool) fn next_known_chunk(&self, place: u64) -> u64 {
-        self.chunks.range(place.saturating_add(1)..).next().map_or(self.disk_end, |(first, _)| *first)
-    }
-
-    /// The disk has lost `from..to`; answers how many of them were owed.
-    pub(in crate::spool) fn lose(&mut self, from: u64, to: u64, now_us: u64) -> u64 {
+    /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
+    /// are owed until the ledger has them. `None` when that is known already.
+    pub(in crate::spool) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
+        let (from, to) = (from.max(self.low), to.min(self.disk_end));
+        let places = if from < to { self.owed_between(from, to).saturating_sub(self.barred.covered(from, to)) } else { 0 };
+        if places == 0 {
+            return None;
+        }
         // A chunk that cannot be read does not tell how many of its places had a message.
-        let most = self.disk_owed;
-        let lost = self.settle(from, to.min(self.disk_end), now_us, &mut Vec::new()).min(most);
+        let others: u64 = self.losing.values().map(|(_, lost)| *lost).sum();
+        let lost = places.min(known.unwrap_or(u64::MAX)).min(self.disk_owed.saturating_sub(others));
+        self.barred.insert(from, to);
+        self.losing.insert(from, (to, lost));
         self.tally.damaged += lost;
-        lost
+        Some(lost)
     }
 
     /// All chunks were read: what is owed on disk is known exactly, and the store is to be told.

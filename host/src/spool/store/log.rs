@@ -4,19 +4,16 @@
 //!
 //! ```text
 //! <data>/chunks/<uplink>:<class>.<number>      one queue's files, numbered from 1 in the order they were begun
-//!
-//! 0          4          8          12
-//! ┌──────────┬──────────┬──────────┬────────────────────┐
-//! │ "TGc1"   │ len u32  │ sum u32  │ chunk, `len` bytes │  and the next
-//! └──────────┴──────────┴──────────┴────────────────────┘
-//!                          └ CRC-32 of the eight bytes before it and of their offset in the file (u64)
 //! ```
 //!
-//! Numbers are little endian. The files tell all by themselves: each chunk says which places it answers for, and where a
-//! queue goes on behind places that were settled in memory a hole says so. Where a head is damaged, the next whole one is
-//! looked for.
+//! Pieces stand in a file as `frame` says: chunks, and stands. A stand begins every file and follows on what a sync was
+//! behind: which store the file belongs to, where the queue ended then, and how many messages the file had got. So a chunk
+//! that is hurt is told from one that a power cut has torn, by what stands behind it, and what it cost is known.
+//!
+//! The files tell all by themselves: each chunk says which places it answers for, and where a queue goes on behind places
+//! that were settled in memory a hole says so.
 
-mod frame;
+mod stand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -25,17 +22,21 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use frame::{HEAD, first_seal, head, whole_chunks};
+pub(super) use stand::Behind;
+use stand::first_seal;
+
+use super::frame::{HEAD, Kind, head, is_no_file, open_regular, read_regular};
 
 use crate::spool::chunk::{self, Chunk, Extent};
 use crate::spool::locked;
+use crate::spool::seam::{Call, Seam};
 use crate::spool::vault::KeyId;
 
 /// A file takes no more once it holds so much. Smaller files give their room back sooner, larger ones are fewer.
 const FILE_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 4 << 20 };
 /// A file that is still written to is ended when nothing in it is owed and it holds so much.
 const IDLE_BYTES: u64 = FILE_BYTES / 4;
-/// The file of a hole that stands in the index alone.
+/// The file of a hole that stands in the index alone, as they did before.
 const NO_FILE: u64 = 0;
 
 /// Where a chunk lies.
@@ -52,11 +53,6 @@ pub(super) struct Located {
 }
 
 impl Located {
-    /// A hole that needs no file.
-    pub(super) fn hole(extent: Extent) -> Self {
-        Self { file: NO_FILE, offset: 0, count: 0, extent }
-    }
-
     /// As the index keeps it.
     pub(super) fn encode(self) -> Vec<u8> {
         let Self { file, offset, count, extent: Extent { end, bytes, since_us, .. } } = self;
@@ -108,6 +104,9 @@ struct Active {
     number: u64,
     file: File,
     end: u64,
+    /// Messages that it has got, and whether a stand tells of all of them.
+    messages: u64,
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -118,8 +117,11 @@ struct Files {
     next: u64,
     used: BTreeMap<u64, Usage>,
     dead: Vec<u64>,
-    /// The place behind the last chunk.
+    /// Files that could not be read when they were looked through.
+    sick: BTreeSet<u64>,
+    /// The place behind the last chunk, and behind the last that is safe.
     end: u64,
+    safe: u64,
     buffer: Vec<u8>,
 }
 
@@ -128,6 +130,9 @@ struct Files {
 pub(super) struct Log {
     folder: PathBuf,
     name: String,
+    /// Name of the store.
+    store: String,
+    seam: Seam,
     /// Held while a chunk is written; whoever waits for it is the keeper, or somebody who reads the disk anyway.
     files: Mutex<Files>,
     /// The file that was last read from.
@@ -158,52 +163,107 @@ fn listed(folder: &Path) -> io::Result<Vec<(String, u64)>> {
     Ok(found)
 }
 
+/// The store that files in this folder belong to, by the first that tells.
+pub(super) fn owner(folder: &Path, seam: &Seam) -> Option<String> {
+    let files = listed(folder).unwrap_or_default();
+    files.into_iter().find_map(|(queue, number)| stand::owner(&path(folder, &queue, number), seam).ok().flatten())
+}
+
 /// How the chunks in this folder are sealed.
 pub(in crate::spool) fn sealed_with(folder: &Path) -> io::Result<BTreeSet<Option<KeyId>>> {
     let mut found = BTreeSet::new();
     for (queue, number) in listed(folder)? {
-        found.extend(first_seal(&path(folder, &queue, number))?);
+        match first_seal(&path(folder, &queue, number)) {
+            Err(error) if is_no_file(&error) => {}
+            seal => found.extend(seal?),
+        }
     }
     Ok(found)
 }
 
 impl Log {
-    /// What there is of a queue. Nothing in it counts as owed until [`Log::adopt`] says so.
-    pub(super) fn open(folder: &Path, name: &str) -> io::Result<Self> {
-        let mut used = BTreeMap::new();
+    /// What there is of a queue of this store. Nothing in it counts as owed until [`Log::adopt`] says so. A file of another
+    /// store, and what is no file, stays where it is.
+    pub(super) fn open(folder: &Path, name: &str, store: &str, seam: &Seam) -> io::Result<Self> {
+        let (mut used, mut last) = (BTreeMap::new(), 0);
         for (queue, number) in listed(folder)? {
-            if queue == name {
-                let bytes = fs::metadata(path(folder, name, number))?.len();
-                used.insert(number, Usage { bytes, ..Usage::default() });
+            if queue != name {
+                continue;
             }
+            last = last.max(number);
+            let path = path(folder, name, number);
+            // One that cannot be read now may be read later.
+            match stand::owner(&path, seam) {
+                Ok(Some(owner)) if owner != store => {
+                    tracing::error!(path = %path.display(), owner, store, "this file belongs to another store: it is left alone");
+                    continue;
+                }
+                Err(error) if is_no_file(&error) => {
+                    tracing::error!(path = %path.display(), %error, "this is in the way of a file of chunks: it is left alone");
+                    continue;
+                }
+                Ok(_) | Err(_) => {}
+            }
+            let bytes = fs::metadata(&path).map_or(0, |about| about.len());
+            used.insert(number, Usage { bytes, ..Usage::default() });
         }
-        let next = used.last_key_value().map_or(1, |(last, _)| last + 1);
-        let files = Files { active: None, next, used, dead: Vec::new(), end: 0, buffer: Vec::new() };
-        Ok(Self { folder: folder.to_owned(), name: name.to_owned(), files: Mutex::new(files), reading: Mutex::default() })
+        let (dead, sick) = (Vec::new(), BTreeSet::new());
+        let files = Files { active: None, next: last + 1, used, dead, sick, end: 0, safe: 0, buffer: Vec::new() };
+        let (folder, name, store, seam) = (folder.to_owned(), name.to_owned(), store.to_owned(), seam.clone());
+        Ok(Self { folder, name, store, seam, files: Mutex::new(files), reading: Mutex::default() })
     }
 
-    /// The whole chunks at and behind `from`, in the order they were written.
-    pub(super) fn since(&self, from: Position) -> io::Result<Vec<Located>> {
+    /// What lies at and behind `from`, in the order it was written. A file that cannot be read is left out, and looked
+    /// through again by [`Log::look_again`].
+    pub(super) fn since(&self, from: Position) -> Behind {
         let files: Vec<u64> = locked(&self.files).used.range(from.file..).map(|(number, _)| *number).collect();
-        let mut found = Vec::new();
+        let mut behind = Behind::default();
         for file in files {
-            let bytes = fs::read(path(&self.folder, &self.name, file))?;
-            let offset = if file == from.file { from.offset } else { 0 };
-            found.extend(whole_chunks(&bytes, usize::try_from(offset).unwrap_or(usize::MAX), file));
+            let path = path(&self.folder, &self.name, file);
+            match read_regular(&path, u64::MAX, &self.seam) {
+                Ok(bytes) => behind.take(&bytes, file, if file == from.file { from.offset } else { 0 }),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "a file of chunks cannot be read: it is looked through again later");
+                    locked(&self.files).sick.insert(file);
+                }
+            }
         }
-        Ok(found)
+        behind
+    }
+
+    /// Looks through the files that could not be read before. One that still cannot is the disk's error; what is no file any
+    /// more is passed over.
+    pub(super) fn look_again(&self) -> io::Result<Behind> {
+        let sick: Vec<u64> = locked(&self.files).sick.iter().copied().collect();
+        let mut behind = Behind::default();
+        for file in sick {
+            match read_regular(&path(&self.folder, &self.name, file), u64::MAX, &self.seam) {
+                Ok(bytes) => behind.take(&bytes, file, 0),
+                Err(error) if is_no_file(&error) => {}
+                Err(error) => return Err(error),
+            }
+            locked(&self.files).sick.remove(&file);
+        }
+        Ok(behind)
+    }
+
+    /// Nobody waits any longer for the files that cannot be read.
+    pub(super) fn give_up_sick(&self) {
+        locked(&self.files).sick.clear();
     }
 
     /// These are in the index, and the queue ends at `end`. Files with none of them go with the next sweep, and new chunks
     /// go to a new file.
     pub(super) fn adopt<'a>(&self, index: impl Iterator<Item = &'a Located>, end: u64) {
         let mut files = locked(&self.files);
-        files.end = end;
+        (files.end, files.safe) = (end, end);
         for located in index {
             files.next = files.next.max(located.file + 1);
             files.hold(located);
         }
-        let empty: Vec<u64> = files.used.iter().filter(|(_, usage)| usage.chunks == 0).map(|(number, _)| *number).collect();
+        let sick = files.sick.clone();
+        let empty = files.used.iter().filter(|(number, usage)| usage.chunks == 0 && !sick.contains(*number));
+        let empty: Vec<u64> = empty.map(|(number, _)| *number).collect();
         files.dead.extend(empty);
     }
 
@@ -211,6 +271,7 @@ impl Log {
     pub(super) fn rewind(&self, end: u64) {
         let mut files = locked(&self.files);
         files.end = files.end.min(end);
+        files.safe = files.safe.min(end);
     }
 
     /// Where the next chunk goes.
@@ -237,29 +298,37 @@ impl Log {
     }
 
     fn write(&self, files: &mut Files, chunk: &Chunk) -> io::Result<Located> {
-        let mut active = match files.active.take().filter(|active| active.end < FILE_BYTES) {
-            Some(active) => active,
-            None => {
-                files.give_up_empty();
-                let number = files.next;
-                let file = OpenOptions::new().write(true).create_new(true).open(path(&self.folder, &self.name, number))?;
-                files.next += 1;
-                files.used.insert(number, Usage::default());
-                Active { number, file, end: 0 }
-            }
-        };
-        let length = u32::try_from(chunk.value.len()).map_err(|_| io::Error::other("a chunk of more than 4 GiB"))?;
-        files.buffer.clear();
-        files.buffer.extend_from_slice(&head(length, active.end));
-        files.buffer.extend_from_slice(&chunk.value);
-        let written = active.file.write_all_at(&files.buffer, active.end);
-        let located = Located { file: active.number, offset: active.end + HEAD as u64, count: chunk.count, extent: chunk.extent };
-        if written.is_ok() {
-            active.end += files.buffer.len() as u64;
-            files.used.entry(active.number).or_default().bytes = active.end;
+        if files.active.as_ref().is_none_or(|active| active.end >= FILE_BYTES) {
+            self.begin(files)?;
         }
-        files.active = Some(active);
-        written.map(|()| located)
+        let at = files.write(Kind::Chunk, &chunk.value)?;
+        let Some(active) = &mut files.active else { return Err(io::Error::other("there is no file of chunks")) };
+        active.messages += u64::from(chunk.count);
+        active.is_told = false;
+        Ok(Located { file: active.number, offset: at, count: chunk.count, extent: chunk.extent })
+    }
+
+    /// Begins a file.
+    fn begin(&self, files: &mut Files) -> io::Result<()> {
+        files.give_up_empty();
+        let number = files.next;
+        let file = OpenOptions::new().write(true).create_new(true).open(path(&self.folder, &self.name, number))?;
+        files.next += 1;
+        files.used.insert(number, Usage::default());
+        files.active = Some(Active { number, file, end: 0, messages: 0, is_told: true });
+        let safe = files.safe;
+        files.write(Kind::Stand, &stand::encode(&self.store, safe, 0)).map(drop)
+    }
+
+    /// What was written until now is on the medium: says so behind it. Not durable itself until the next sync.
+    pub(super) fn stand(&self) -> io::Result<()> {
+        let mut files = locked(&self.files);
+        let end = files.end;
+        files.safe = end;
+        let Some(active) = files.active.as_mut().filter(|active| !active.is_told) else { return Ok(()) };
+        active.is_told = true;
+        let body = stand::encode(&self.store, end, active.messages);
+        files.write(Kind::Stand, &body).map(drop)
     }
 
     /// This chunk is in the index again.
@@ -319,7 +388,7 @@ impl Log {
         }
     }
 
-    /// The bytes of a chunk, as many as are there.
+    /// The bytes of a chunk, as many as are there: none when its file is gone from its folder.
     pub(super) fn read(&self, located: &Located) -> io::Result<Vec<u8>> {
         let Located { file, offset, extent, .. } = *located;
         if file == NO_FILE {
@@ -328,10 +397,11 @@ impl Log {
         let mut value = vec![0; usize::try_from(extent.bytes).unwrap_or(0)];
         let mut filled = 0;
         let opened = match self.opened(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_no_file(&error) && self.folder.is_dir() => return Ok(Vec::new()),
             opened => opened?,
         };
         while filled < value.len() {
+            self.seam.pass(Call::Read)?;
             match opened.read_at(&mut value[filled..], offset + filled as u64)? {
                 0 => break,
                 read => filled += read,
@@ -346,7 +416,7 @@ impl Log {
         if let Some((_, file)) = reading.as_ref().filter(|(open, _)| *open == number) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(path(&self.folder, &self.name, number))?);
+        let file = Arc::new(open_regular(&path(&self.folder, &self.name, number), &self.seam)?);
         *reading = Some((number, Arc::clone(&file)));
         Ok(file)
     }
@@ -359,6 +429,20 @@ impl Log {
 }
 
 impl Files {
+    /// Writes a piece to the file; answers where its body begins.
+    fn write(&mut self, kind: Kind, body: &[u8]) -> io::Result<u64> {
+        let Some(active) = &mut self.active else { return Err(io::Error::other("there is no file of chunks")) };
+        let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk of more than 4 GiB"))?;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&head(kind, length, active.end));
+        self.buffer.extend_from_slice(body);
+        active.file.write_all_at(&self.buffer, active.end)?;
+        let begin = active.end + HEAD as u64;
+        active.end += self.buffer.len() as u64;
+        self.used.entry(active.number).or_default().bytes = active.end;
+        Ok(begin)
+    }
+
     fn hold(&mut self, located: &Located) {
         if located.file == NO_FILE {
             return;
@@ -384,6 +468,9 @@ fn path(folder: &Path, name: &str, number: u64) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Message;
+    use crate::spool::chunk::{Flows, Seal};
+    use crate::spool::vault::Vault;
 
     fn chunk(first: u64, end: u64) -> Chunk {
         chunk::hole(first, end, 7)
@@ -394,7 +481,7 @@ mod tests {
     }
 
     fn log(folder: &Path) -> Log {
-        Log::open(folder, "cloud:telemetry").unwrap()
+        Log::open(folder, "cloud:telemetry", "abcdefgh", &Seam::default()).unwrap()
     }
 
     #[test]
@@ -406,8 +493,8 @@ mod tests {
         let two = written.append(&chunk(9, 12)).unwrap();
         assert_eq!(written.read(&two).unwrap(), chunk(9, 12).value);
         let again = log(folder.path());
-        assert_eq!(places(&again.since(Position::START).unwrap()), [(3, 5), (5, 9), (9, 12)]);
-        assert_eq!(places(&again.since(position).unwrap()), [(5, 9), (9, 12)]);
+        assert_eq!(places(&again.since(Position::START).chunks), [(3, 5), (5, 9), (9, 12)]);
+        assert_eq!(places(&again.since(position).chunks), [(5, 9), (9, 12)]);
         assert_eq!(Located::decode(3, &one.encode()), Some(one));
         assert_eq!(Position::decode(&position.encode()), Some(position));
     }
@@ -431,26 +518,59 @@ mod tests {
         assert!(count() <= 1);
     }
 
+    /// A chunk of one message.
+    fn message(place: u64) -> Chunk {
+        let mut packer = chunk::Packer::new();
+        packer.begin(place);
+        packer.push(place, &Message::default(), 7);
+        packer.finish(&Flows::new(&[]), Seal { vault: &Vault::default(), queue: "" }).unwrap()
+    }
+
+    /// A file of five messages, safe to its end, and where each chunk begins.
+    fn file_of_five(folder: &Path) -> (Vec<u8>, Vec<usize>) {
+        let written = log(folder);
+        let all: Vec<Located> = (1..=5).map(|place| written.append(&message(place)).unwrap()).collect();
+        written.stand().unwrap();
+        let starts = all.iter().map(|located| usize::try_from(located.offset).unwrap() - HEAD).collect();
+        (fs::read(written.path_of(&all[0])).unwrap(), starts)
+    }
+
+    fn behind(bytes: &[u8]) -> Behind {
+        let mut behind = Behind::default();
+        behind.take(bytes, 1, 0);
+        behind
+    }
+
     #[test]
-    fn a_damaged_head_or_chunk_costs_itself_only() {
-        let mut bytes = Vec::new();
-        for place in 1..=5 {
-            let value = chunk(place, place + 1).value;
-            bytes.extend_from_slice(&head(u32::try_from(value.len()).unwrap(), bytes.len() as u64));
-            bytes.extend_from_slice(&value);
-        }
-        let frame = bytes.len() / 5;
-        for at in 0..bytes.len() {
+    fn a_damaged_head_or_chunk_costs_itself_only_and_is_missed() {
+        let folder = crate::spool::tests::tempdir();
+        let (bytes, starts) = file_of_five(folder.path());
+        assert!(behind(&bytes).missing.is_empty());
+        let frame = starts[1] - starts[0];
+        for at in starts[0]..starts[4] + frame {
             let mut hurt = bytes.clone();
             hurt[at] ^= 0x10;
-            let left = places(&whole_chunks(&hurt, 0, 1));
-            let lost = (at / frame) as u64 + 1;
+            let found = behind(&hurt);
+            let lost = ((at - starts[0]) / frame) as u64 + 1;
             let expected: Vec<(u64, u64)> = (1..=5).filter(|place| *place != lost).map(|place| (place, place + 1)).collect();
-            assert_eq!(left, expected, "byte {at}");
+            assert_eq!(places(&found.chunks), expected, "byte {at}");
+            assert_eq!((found.end, found.damaged, found.missing), (6, 1, vec![(0..6, 1)]), "byte {at}");
         }
-        for length in 0..bytes.len() {
-            assert_eq!(whole_chunks(&bytes[..length], 0, 1).len(), length / frame);
+        for length in starts[0]..starts[4] + frame {
+            assert_eq!(behind(&bytes[..length]).chunks.len(), (length - starts[0]) / frame);
         }
+    }
+
+    #[test]
+    fn a_file_of_another_store_is_left_alone() {
+        let folder = crate::spool::tests::tempdir();
+        let (_, starts) = file_of_five(folder.path());
+        let other = Log::open(folder.path(), "cloud:telemetry", "hgfedcba", &Seam::default()).unwrap();
+        assert!(starts.len() == 5 && other.since(Position::START).chunks.is_empty());
+        other.adopt(std::iter::empty(), 0);
+        other.sweep();
+        other.append(&chunk(7, 9)).unwrap();
+        assert_eq!(places(&log(folder.path()).since(Position::START).chunks).len(), 5);
     }
 
     #[test]

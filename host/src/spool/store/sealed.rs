@@ -1,4 +1,4 @@
-//! Values in sled that are sealed (`vault`), and names that are hidden.
+//! Values among the records that are sealed (`vault`), and names that are hidden.
 //!
 //! ```text
 //! value        b'S', then as `vault` says; the name of its tree and its key go with it
@@ -9,7 +9,8 @@
 
 use std::borrow::Cow;
 
-use super::{Store, StoreError, guarded};
+use super::records::Tree;
+use super::{Store, StoreError};
 use crate::spool::state;
 use crate::spool::vault::{ID, Vault};
 
@@ -85,28 +86,27 @@ pub(super) fn open_state<'v>(vault: &Vault, stored: &'v [u8], value: &'v [u8]) -
 }
 
 impl Store {
-    /// Seals with today's key what is not yet, of all that sled holds. Not durable yet.
+    /// Seals with today's key what is not yet, of all records. Not durable yet.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
-        self.is_behind.store(true, std::sync::atomic::Ordering::Release);
         let trees = [
-            (&self.dead, Kind::Letter),
-            (&self.ledger, Kind::Ledger),
-            (&self.state, Kind::State),
-            (&self.state_aside, Kind::State),
+            (Tree::Letters, Kind::Letter),
+            (Tree::Ledger, Kind::Ledger),
+            (Tree::State, Kind::State),
+            (Tree::StateAside, Kind::State),
         ];
         trees.into_iter().try_for_each(|(tree, kind)| self.renew_tree(tree, kind))
     }
 
-    fn renew_tree(&self, tree: &sled::Tree, kind: Kind) -> Result<(), StoreError> {
+    fn renew_tree(&self, tree: Tree, kind: Kind) -> Result<(), StoreError> {
         let vault = &self.vault;
         let current = vault.current();
         let is_current = |value: &[u8]| {
             let id = value.strip_prefix(&[MARK]).and_then(|sealed| sealed.first_chunk::<ID>());
             id.is_some_and(|id| current.is_some_and(|current| current.0 == *id))
         };
-        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
-        for entry in tree.iter() {
-            let (key, value) = guarded(|| entry)?;
+        let mut bytes = 0;
+        for entry in self.records.each(tree, &[]) {
+            let (key, value) = entry.map_err(StoreError::Disk)?;
             if !kind.has_content(&key) || is_current(&value) {
                 continue;
             }
@@ -114,17 +114,18 @@ impl Store {
             if kind == Kind::State {
                 let (plain, value) = open_state(vault, &key, &value);
                 let stored = state_key(vault, &plain);
-                batch.remove(&key);
-                batch.insert(&*stored, seal_state(vault, &stored, &plain, &value));
+                let sealed = seal_state(vault, &stored, &plain, &value);
+                self.records.remove(tree, &key);
+                self.records.put(tree, &stored, sealed);
             } else {
-                batch.insert(&key, seal(vault, kind, &key, open(vault, kind, &key, &value).into_owned()));
+                self.records.put(tree, &key, seal(vault, kind, &key, open(vault, kind, &key, &value).into_owned()));
             }
             if bytes >= STEP {
-                guarded(|| tree.apply_batch(std::mem::take(&mut batch)))?;
+                self.records.append().map_err(StoreError::Disk)?;
                 bytes = 0;
             }
         }
-        guarded(|| tree.apply_batch(batch))
+        Ok(())
     }
 }
 

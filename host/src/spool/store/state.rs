@@ -1,38 +1,28 @@
-//! The trees of plugins' state.
+//! Plugins' state among the records.
 
-use std::sync::atomic::Ordering;
-
+use super::records::Tree;
 use super::sealed::{open_state, seal_state, state_key};
-use super::{Store, StoreError, guarded};
+use super::{Store, StoreError};
 use crate::message::Remembered;
 use crate::spool::state::{self, Changes, KeptState};
 
 impl Store {
-    /// Writes changes in one batch, those that change nothing left out. Not durable yet. The answer is the bytes.
+    /// Writes changes, those that change nothing left out. Not durable yet. The answer is the bytes.
     pub(in crate::spool) fn write_state(&self, changes: &Changes) -> Result<u64, StoreError> {
-        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+        let mut bytes = 0;
         for (key, change) in changes {
             let stored = state_key(&self.vault, key);
-            let kept = guarded(|| self.state.get(&stored))?;
+            let kept = self.records.get(Tree::State, &stored).map_err(StoreError::Disk)?;
             let is_kept = |value: &[u8]| kept.as_ref().is_some_and(|kept| *open_state(&self.vault, &stored, kept).1 == *value);
             match state::encode(key, change) {
                 Some(value) if !is_kept(&value) => {
                     let value = seal_state(&self.vault, &stored, key, &value);
                     bytes += stored.len() + value.len();
-                    batch.insert(&*stored, value);
+                    self.records.put(Tree::State, &stored, value);
                 }
-                None if kept.is_some() => {
-                    bytes += stored.len();
-                    batch.remove(&*stored);
-                }
+                None if self.records.remove(Tree::State, &stored) => bytes += stored.len(),
                 Some(_) | None => {}
             }
-        }
-        if !changes.is_empty() {
-            self.is_behind.store(true, Ordering::Release);
-        }
-        if bytes > 0 {
-            guarded(|| self.state.apply_batch(batch))?;
         }
         Ok(bytes as u64)
     }
@@ -40,8 +30,8 @@ impl Store {
     /// What is kept under `prefix`, and how many entries are damaged.
     pub(in crate::spool) fn state_of(&self, prefix: &[u8]) -> Result<(Vec<Remembered>, usize), StoreError> {
         let (mut found, mut damaged) = (Vec::new(), 0);
-        for entry in self.state.scan_prefix(prefix) {
-            let (key, value) = guarded(|| entry)?;
+        for entry in self.records.each(Tree::State, prefix) {
+            let (key, value) = entry.map_err(StoreError::Disk)?;
             let (key, value) = open_state(&self.vault, &key, &value);
             match state::decode(&key, &value) {
                 Some(remembered) => found.push(remembered),
@@ -51,28 +41,25 @@ impl Store {
         Ok((found, damaged))
     }
 
-    /// Moves what is kept under `prefix` to the tree beside, in place of what an earlier move has left there.
+    /// Moves what is kept under `prefix` beside, in place of what an earlier move has left there.
     pub(in crate::spool) fn set_state_aside(&self, prefix: &[u8]) -> Result<(), StoreError> {
-        self.is_behind.store(true, Ordering::Release);
-        let (mut aside, mut gone) = (sled::Batch::default(), sled::Batch::default());
-        for key in self.state_aside.scan_prefix(prefix).keys() {
-            aside.remove(guarded(|| key)?);
+        let all = |tree| self.records.each(tree, prefix).collect::<Result<Vec<_>, _>>().map_err(StoreError::Disk);
+        let (old, own) = (all(Tree::StateAside)?, all(Tree::State)?);
+        for (key, _) in old {
+            self.records.remove(Tree::StateAside, &key);
         }
-        for entry in self.state.scan_prefix(prefix) {
-            let (key, value) = guarded(|| entry)?;
-            aside.insert(&key, value);
-            gone.remove(key);
+        for (key, value) in own {
+            self.records.remove(Tree::State, &key);
+            self.records.put(Tree::StateAside, &key, value);
         }
-        // In this order, so that a kill leaves it in both places rather than in none.
-        guarded(|| self.state_aside.apply_batch(aside))?;
-        guarded(|| self.state.apply_batch(gone))
+        Ok(())
     }
 
     /// Whose state is kept, and how much.
     pub(in crate::spool) fn states(&self) -> Result<Vec<KeptState>, StoreError> {
         let mut found: Vec<KeptState> = Vec::new();
-        for entry in self.state.iter() {
-            let (key, value) = guarded(|| entry)?;
+        for entry in self.records.each(Tree::State, &[]) {
+            let (key, value) = entry.map_err(StoreError::Disk)?;
             let Some((flow, plugin, own)) = state::split(&key) else { continue };
             // Keys are sorted, so those of one plugin follow one another.
             if found.last().is_none_or(|last| last.flow != flow || last.plugin != plugin) {

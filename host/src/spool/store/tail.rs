@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::log::{Located, Log, Position};
+use super::log::{Behind, Located, Log, Position};
 use super::{Entry, MARK, StoreError, decode_mark, encode_mark, guarded};
 use crate::spool::chunk::{self, Chunk, Extent, Seal};
+use crate::spool::locked;
 use crate::spool::queue::Mark;
+use crate::spool::seam::Seam;
 use crate::spool::vault::Vault;
 
 /// All before it is in the index.
 const POSITION: &[u8] = b"p";
+/// Number of the last batch of the records that gave up something of this queue.
+const NUMBER: &[u8] = b"n";
 /// Chunks moved together when a file is emptied.
 const TIDY_AT_ONCE: usize = 256;
 
@@ -22,6 +27,19 @@ pub(super) struct Tail {
     tree: sled::Tree,
     log: Log,
     is_searched: AtomicBool,
+    /// Places of which it is known how many messages are missing there.
+    missing: Mutex<Vec<(Range<u64>, u64)>>,
+}
+
+/// What lies at a place, or else next behind it.
+pub(in crate::spool) struct Near {
+    /// The first place of the chunk, and the place behind the last.
+    pub first: u64,
+    pub end: u64,
+    /// Messages in it.
+    pub count: u64,
+    /// Its bytes, as many as are there.
+    pub value: Vec<u8>,
 }
 
 /// What was found of a queue.
@@ -46,10 +64,20 @@ fn located(key: &[u8], value: &[u8]) -> Option<Located> {
 
 impl Tail {
     /// Opens index and files.
-    pub(super) fn open(db: &sled::Db, folder: &Path, name: &str) -> Result<Self, StoreError> {
+    pub(super) fn open(db: &sled::Db, folder: &Path, name: &str, store: &str, seam: &Seam) -> Result<Self, StoreError> {
         let tree = guarded(|| db.open_tree(format!("queue:{name}")))?;
-        let log = Log::open(folder, name).map_err(StoreError::Disk)?;
-        Ok(Self { name: name.to_owned(), tree, log, is_searched: AtomicBool::new(false) })
+        let log = Log::open(folder, name, store, seam).map_err(StoreError::Disk)?;
+        Ok(Self { name: name.to_owned(), tree, log, is_searched: AtomicBool::new(false), missing: Mutex::default() })
+    }
+
+    /// `uplink:class`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was written is on the medium: its file says so.
+    pub(super) fn stand(&self) -> Result<(), StoreError> {
+        self.log.stand().map_err(StoreError::Disk)
     }
 
     /// The tree of the index.
@@ -68,8 +96,18 @@ impl Tail {
     }
 
     /// Writes chunks to the files; answers what the index has to learn of that, of chunks that go, and of the mark.
-    pub(super) fn change(&self, chunks: &[Chunk], gone: &[u64], mark: Mark) -> Result<sled::Batch, StoreError> {
+    /// `number` is that of the records' batch that tells what was given up.
+    pub(super) fn change(
+        &self,
+        chunks: &[Chunk],
+        gone: &[u64],
+        mark: Mark,
+        number: Option<u64>,
+    ) -> Result<sled::Batch, StoreError> {
         let mut batch = sled::Batch::default();
+        if let Some(number) = number {
+            batch.insert(NUMBER, &number.to_be_bytes());
+        }
         for first in gone {
             if let Some(old) = self.entry(*first)? {
                 self.log.release(&old);
@@ -105,16 +143,16 @@ impl Tail {
         }
     }
 
-    /// The first place of the chunk that answers for `place`, or else of the first behind it; and its bytes, as many as
-    /// are there.
-    pub(super) fn near(&self, place: u64) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    /// The chunk that answers for `place`, or else the first behind it.
+    pub(super) fn near(&self, place: u64) -> Result<Option<Near>, StoreError> {
         let mut entry = self.entry_near(place)?;
         while let Some(found) = entry {
             let value = self.log.read(&found);
             let again = self.entry_near(place)?;
             if again == entry {
-                let what = |error| format!("a file of chunks cannot be read: {error}");
-                return value.map(|value| Some((found.extent.first, value))).map_err(|error| StoreError::Damaged(what(error)));
+                let Extent { first, end, .. } = found.extent;
+                let near = |value| Some(Near { first, end, count: u64::from(found.count), value });
+                return value.map(near).map_err(StoreError::Unread);
             }
             // It was moved or given up, and its file may be gone by now.
             entry = again;
@@ -122,7 +160,27 @@ impl Tail {
         Ok(None)
     }
 
+    /// How many messages are known to be missing of these places; they are asked for once.
+    pub(super) fn missing_in(&self, places: &Range<u64>) -> Option<u64> {
+        let mut missing = locked(&self.missing);
+        let is_there = |known: &(Range<u64>, u64)| known.0.start < places.end && places.start < known.0.end;
+        let found: Vec<u64> = missing.extract_if(.., |known| is_there(known)).map(|(_, count)| count).collect();
+        (!found.is_empty()).then(|| found.iter().sum())
+    }
+
+    /// Nobody waits any longer for what cannot be read.
+    pub(super) fn give_up_sick(&self) {
+        self.log.give_up_sick();
+    }
+
+    /// The places of the chunk that answers for `place`, and its messages.
+    pub(super) fn known(&self, place: u64) -> Result<Option<(Range<u64>, u64)>, StoreError> {
+        let found = self.entry_near(place)?.filter(|found| found.extent.first <= place);
+        Ok(found.map(|found| (found.extent.first..found.extent.end, u64::from(found.count))))
+    }
+
     /// Where the first chunk behind `place` begins.
+    #[cfg(test)]
     pub(super) fn next_chunk(&self, place: u64) -> Result<Option<u64>, StoreError> {
         let Some(next) = place.checked_add(1) else { return Ok(None) };
         Ok(self.next_entry(next)?.map(|found| found.extent.first))
@@ -145,14 +203,23 @@ impl Tail {
         Ok(())
     }
 
-    /// Looks, once, through all files for chunks of the places `owed` that the index has forgotten. Answers whether there
-    /// were any.
+    /// Looks for chunks of the places `owed` that the index does not know: in files that could not be read before, and once
+    /// in all others. Answers whether there were any.
     pub(super) fn search(&self, owed: Range<u64>) -> Result<bool, StoreError> {
-        if self.is_searched.swap(true, Ordering::AcqRel) {
-            return Ok(false);
+        let again = self.log.look_again().map_err(StoreError::Unread)?;
+        let mut found = self.take_up(again, &owed)?;
+        if !self.is_searched.swap(true, Ordering::AcqRel) {
+            found += self.take_up(self.log.since(Position::START), &owed)?;
         }
-        let mut found = 0_usize;
-        for lost in self.log.since(Position::START).map_err(StoreError::Disk)?.into_iter().rev() {
+        if found > 0 {
+            tracing::warn!(chunks = found, "the index had lost chunks; they were found in their files");
+        }
+        Ok(found > 0)
+    }
+
+    fn take_up(&self, behind: Behind, owed: &Range<u64>) -> Result<usize, StoreError> {
+        let mut found = 0;
+        for lost in behind.chunks.into_iter().rev() {
             let Extent { first, end, .. } = lost.extent;
             let is_known = self.entry_near(first)?.is_some_and(|known| known.extent.first < end);
             if end > owed.start && end <= owed.end && !is_known {
@@ -161,21 +228,22 @@ impl Tail {
                 found += 1;
             }
         }
-        if found > 0 {
-            tracing::warn!(chunks = found, "the index had lost chunks; they were found in their files");
-        }
-        Ok(found > 0)
+        self.miss(behind.missing);
+        Ok(found)
     }
 
-    /// Answers for places that were found missing, so that they are not met and counted again after a restart.
-    pub(super) fn bridge(&self, hole: Range<u64>) -> Result<(), StoreError> {
-        if hole.is_empty() {
-            return Ok(());
+    /// Answers for places that are missing and in the ledger, so that they are not met and counted again after a restart: a
+    /// hole in the files, and what the index has to learn of it.
+    pub(super) fn bridge(&self, places: Range<u64>) -> Result<sled::Batch, StoreError> {
+        let (mut batch, mut place) = (sled::Batch::default(), places.start);
+        while let Some(hurt) = self.next_entry(place)?.filter(|hurt| hurt.extent.first < places.end) {
+            self.log.release(&hurt);
+            batch.remove(&key(hurt.extent.first));
+            place = hurt.extent.end.max(place + 1);
         }
-        let bytes = chunk::hole(hole.start, hole.end, 0).extent.bytes;
-        let hole = Located::hole(Extent { first: hole.start, end: hole.end, bytes, since_us: 0 });
-        let _ = guarded(|| self.tree.compare_and_swap(key(hole.extent.first), None as Option<&[u8]>, Some(hole.encode())))?;
-        Ok(())
+        let hole = self.log.append(&chunk::hole(places.start, places.end, 0)).map_err(StoreError::Disk)?;
+        batch.insert(&key(places.start), hole.encode());
+        Ok(batch)
     }
 
     /// Moves what is still owed out of a file that is mostly settled, when there are too many of those, as today's key
@@ -186,7 +254,8 @@ impl Tail {
         for entry in self.tree.range(key(0)..=key(u64::MAX)) {
             let (key, value) = guarded(|| entry)?;
             let Some(from) = located(&key, &value).filter(|from| from.file == file) else { continue };
-            let bytes = self.log.read(&from).map_err(StoreError::Disk)?;
+            // What cannot be read stays where it is, and whoever it is owed to finds out.
+            let Some(bytes) = self.log.read(&from).ok().filter(|bytes| bytes.len() as u64 == from.extent.bytes) else { continue };
             let chunk = Chunk { extent: from.extent, count: from.count, value: bytes };
             let renewed = Seal { vault, queue: &self.name }.renew(&chunk);
             let to = self.log.append(renewed.as_ref().unwrap_or(&chunk)).map_err(StoreError::Disk)?;
@@ -201,17 +270,25 @@ impl Tail {
     }
 
     /// Finds out what is owed: what the index says, and what was written behind that; `newer` knows what was accepted
-    /// since. An index that is gone is made up from the files.
-    pub(super) fn recover(&self, newer: impl FnOnce(Mark) -> Mark) -> Result<Recovered, StoreError> {
+    /// since, what must be there, and whether it knows that of all. An index that is gone, or that does not know of the
+    /// records' batch `number`, is made up from the files; before `floor` nothing was owed then.
+    pub(super) fn recover(
+        &self,
+        (number, floor): (u64, u64),
+        newer: impl FnOnce(Mark) -> (Mark, bool),
+    ) -> Result<Recovered, StoreError> {
         let noted = guarded(|| self.tree.get(MARK))?.as_deref().and_then(decode_mark);
-        let position = guarded(|| self.tree.get(POSITION))?.as_deref().and_then(Position::decode);
+        let known: Option<[u8; 8]> = guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
+        let is_behind = known.map_or(0, u64::from_be_bytes) < number;
+        let position = guarded(|| self.tree.get(POSITION))?.as_deref().and_then(Position::decode).filter(|_| !is_behind);
         let entries = guarded(|| self.tree.range(key(0)..=key(u64::MAX)).collect::<sled::Result<Vec<Entry>>>())?;
-        let mut index = Index::of(entries.iter().filter_map(|(key, value)| located(key, value)));
+        let usable = entries.iter().filter(|_| position.is_some());
+        let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));
         let mut end = noted.map_or(0, |mark| mark.end).max(index.end());
-        let behind = self.log.since(position.unwrap_or(Position::START)).map_err(StoreError::Disk)?;
-        let is_rebuilt = position.is_none() && !behind.is_empty();
+        let behind = self.log.since(position.unwrap_or(Position::START));
+        let is_rebuilt = position.is_none() && !behind.chunks.is_empty();
         let mut grown = 0;
-        for found in behind {
+        for found in behind.chunks {
             // What was written anew in the middle of a queue is only known to be meant by the index.
             if position.is_some() && found.extent.first < end {
                 continue;
@@ -220,26 +297,47 @@ impl Tail {
             end = end.max(found.extent.end);
             index.put(found);
         }
+        // What was safe and is not there is missing.
+        end = end.max(behind.end);
+        grown += if position.is_some() { behind.missing.iter().map(|(_, count)| *count).sum() } else { 0 };
+        self.miss(behind.missing);
         // Where nothing was owed, what is owed now begins with the first chunk.
         let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
             let before = noted.unwrap_or_default();
             Mark { low: index.start().unwrap_or(end).max(before.low), owed: 0, ..before }
         });
-        let mark = newer(Mark { end, owed: told.owed + grown, ..told });
+        let told = Mark { low: told.low.max(floor.min(end)), ..told };
+        let (mark, is_exact) = newer(Mark { end, owed: told.owed + grown, ..told });
+        let end = end.max(mark.end);
         let low = index.pass(mark.low);
         // As it was told, or else as far as the index can tell.
-        let owed = match noted {
+        let owed = match noted.filter(|_| position.is_some()) {
+            _ if is_exact => mark.owed,
             Some(_) if low == told.low => mark.owed,
-            Some(_) => mark.owed.min(index.owed(low)),
-            None => index.owed(low),
+            Some(_) => mark.owed.min(index.owed(low) + self.known_missing(low)),
+            None => index.owed(low) + self.known_missing(low),
         };
-        let mark = Mark { low, owed, bytes: index.bytes(), ..mark };
+        let mark = Mark { low, end, owed, bytes: index.bytes(), ..mark };
         self.log.adopt(index.0.values(), end);
         let mut batch = index.batch(&entries);
         batch.insert(MARK, encode_mark(mark));
         batch.insert(POSITION, self.log.position().encode());
+        batch.insert(NUMBER, &number.max(known.map_or(0, u64::from_be_bytes)).to_be_bytes());
         guarded(|| self.tree.apply_batch(batch))?;
         Ok(Recovered { mark, first: index.0.values().next().map(|found| found.extent), is_rebuilt })
+    }
+
+    fn miss(&self, places: Vec<(Range<u64>, u64)>) {
+        let mut missing = locked(&self.missing);
+        for place in places {
+            if !missing.contains(&place) {
+                missing.push(place);
+            }
+        }
+    }
+
+    fn known_missing(&self, low: u64) -> u64 {
+        locked(&self.missing).iter().filter(|(places, _)| places.end > low).map(|(_, count)| *count).sum()
     }
 }
 

@@ -44,14 +44,24 @@ pub struct Checked {
     pub letters: u64,
     /// Those that cannot.
     pub damaged_letters: Vec<LetterId>,
-    /// Damaged chunks that were set aside earlier and are kept for salvage.
+    /// Damaged chunks and records that were set aside earlier and are kept for salvage.
     pub set_aside: u64,
+    /// Dead letters that damage has cost.
+    #[serde(default)]
+    pub lost_letters: u64,
+    /// Messages that the ledger had counted and has lost.
+    #[serde(default)]
+    pub lost_in_ledger: u64,
+    /// Entries of plugins' state that damage has cost.
+    #[serde(default)]
+    pub lost_states: u64,
 }
 
 impl Checked {
     /// Whether all of it can be read.
     pub fn is_well(&self) -> bool {
-        self.findings.is_empty() && self.damaged_letters.is_empty()
+        let lost = self.lost_letters + self.lost_in_ledger + self.lost_states;
+        self.findings.is_empty() && self.damaged_letters.is_empty() && lost == 0
     }
 }
 
@@ -59,7 +69,9 @@ impl Tools {
     /// Reads everything; changes nothing.
     pub fn check(&self) -> Result<Checked, ToolError> {
         let store = self.store()?;
-        let mut checked = Checked { set_aside: store.set_aside(), ..Checked::default() };
+        let (lost_letters, lost_in_ledger, lost_states) = self.shared.account().lost_records;
+        let set_aside = store.set_aside();
+        let mut checked = Checked { set_aside, lost_letters, lost_in_ledger, lost_states, ..Checked::default() };
         for index in 0..self.shared.slots.len() {
             self.check_queue(index, &mut checked)?;
         }

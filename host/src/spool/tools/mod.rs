@@ -244,14 +244,22 @@ impl Tools {
                 Part::Messages(Vec::new(), next)
             }
         };
-        Ok(match reader.look(store, next)? {
+        let found = match reader.look(store, next) {
+            // What cannot be read now is told, and not what lies behind it withheld.
+            Err(error) if error.is_of_a_chunk() => {
+                let end = store.known(reader.index, next)?.map_or(next + 1, |(places, _)| places.end);
+                return Ok(lost(end, describe(&error)));
+            }
+            found => found?,
+        };
+        Ok(match found {
             Found::Chunk(mut content) => {
                 let queue = locked(queue);
                 content.messages.retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
                 Part::Messages(content.messages, content.extent.end)
             }
             Found::Gap { to } => lost(to, "its chunk is missing".to_owned()),
-            Found::Damaged { to, damage, .. } => lost(to, format!("its chunk is damaged: {damage}")),
+            Found::Damaged { near, damage } => lost(near.end, format!("its chunk is damaged: {damage}")),
         })
     }
 

@@ -82,7 +82,7 @@ impl Tools {
         let store = self.store()?;
         let mut known = Vec::with_capacity(ids.len());
         for id in ids {
-            if store.has_letter(*id)? && !known.contains(id) {
+            if store.has_letter(*id) && !known.contains(id) {
                 known.push(*id);
             }
         }

@@ -182,6 +182,11 @@ impl Job {
             }
             _ => None,
         };
+        let unwritten = self.bench.versions.unwritten().filter(|_| outcome == Outcome::Confirmed);
+        let unwritten = unwritten.map(|error| {
+            format!("that is not written down ({error}): a restart runs what was written last, until writing, which is tried again, succeeds")
+        });
+        let why = why.or(unwritten);
         let runs = if undo.is_some() { &about.new } else { &about.running };
         Verdict {
             flow: about.flow.clone(),

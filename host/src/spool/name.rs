@@ -1,0 +1,71 @@
+//! What a store is called: random, made once, so that neither files nor message ids of two stores are taken for one
+//! another's.
+//!
+//! Its files carry the name for good. A store that was copied, restored or moved to another board may run a second time
+//! elsewhere: it takes another name for the ids of its messages. That is seen by what stands in the lock file of where it
+//! was: the machine and the folder itself. What a copy of a whole card on the same board has been through cannot be seen.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Letters of a name: 40 bits.
+const LENGTH: usize = 8;
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// What tells one machine from another, as far as it has them.
+const MACHINE: [&str; 3] = ["/etc/machine-id", "/proc/device-tree/serial-number", "/sys/class/dmi/id/product_uuid"];
+
+/// Both names of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// In its files.
+    pub store: Arc<str>,
+    /// In message ids.
+    pub ids: Arc<str>,
+}
+
+/// A new name.
+pub(super) fn any() -> Arc<str> {
+    let mut bytes = [0_u8; LENGTH];
+    SystemRandom::new().fill(&mut bytes).expect("the kernel has random bytes once it is up");
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect::<String>().into()
+}
+
+/// Whether this can be a name: it goes into topics and files.
+pub(super) fn is_name(text: &str) -> bool {
+    text.len() == LENGTH && text.bytes().all(|letter| LETTERS.contains(&letter))
+}
+
+/// Where a store is: the machine, and the folder as the file system knows it.
+pub(super) fn whereabouts(folder: &Path) -> String {
+    let mut machine = Context::new(&SHA256);
+    for path in MACHINE {
+        machine.update(&std::fs::read(path).unwrap_or_default());
+        machine.update(b"\n");
+    }
+    let inode = std::fs::metadata(folder).map_or(0, |about| about.ino());
+    let machine: String = machine.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{machine}-{inode}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_not_alike_and_fit_into_a_topic() {
+        let names: std::collections::BTreeSet<_> = (0..100).map(|_| any()).collect();
+        assert!(names.len() == 100 && names.iter().all(|name| is_name(name)));
+        assert!(!is_name("abc/defg") && !is_name("ABCDEFGH") && !is_name("abcdefg"));
+    }
+
+    #[test]
+    fn two_folders_are_two_places() {
+        let (one, two) = (crate::spool::tests::tempdir(), crate::spool::tests::tempdir());
+        assert_eq!(whereabouts(one.path()), whereabouts(one.path()));
+        assert_ne!(whereabouts(one.path()), whereabouts(two.path()));
+    }
+}
