@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Gateway, Setup, case, needs, wait_until};
+use tidegate_tests::{Broker, Gateway, Setup, Watch, case, needs, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{config, flow, plugin_file};
@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Trial> {
         case("signature::an_older_version_comes_back_only_when_asked", an_older_version_comes_back_only_when_asked),
         case("signature::a_new_key_takes_over_what_runs", a_new_key_takes_over_what_runs),
         case("signature::whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for", newer_versions_are_lost),
+        case("signature::a_flow_of_which_nothing_is_left_stays_down_and_the_others_run", one_flow_is_down),
         needs("signature::minisign_agrees", "minisign", has_minisign(), minisign_agrees),
     ]
 }
@@ -230,6 +231,40 @@ fn newer_versions_are_lost() -> Result<()> {
         wait_running(&folder, &low)?;
     }
     Ok(())
+}
+
+/// Of one flow the component is damaged, and the one that was kept is lost; the other needs none. Then the file is mended.
+/// Guarantee: the other flow runs, it is said which one does not and why, its messages wait, and go on with the file.
+fn one_flow_is_down() -> Result<()> {
+    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
+    let watch = Watch::start(cloud.address(), "#")?;
+    let other = format!(
+        "[source.other]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"other\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\n\n",
+        field.url()
+    );
+    let text = config(&field.url(), &cloud.url(), &format!("{other}{}", flow(&plugin_file("count", FILE))));
+    let setup = Gateway::with(text);
+    let (folder, good) = (setup.folder().to_owned(), component("count")?);
+    fs::write(folder.join(FILE), &good)?;
+    let (_, setup) = setup.start()?.stop()?;
+    fs::write(folder.join(FILE), b"rotten")?;
+    for file in fs::read_dir(setup.data().join("plugins"))?.flatten().map(|file| file.path()) {
+        if file.extension().is_some_and(|end| end == "wasm") {
+            fs::remove_file(file)?;
+        }
+    }
+    let gateway = setup.start()?;
+    field.publish("devices/d1/telemetry", r#"{"n":1}"#)?;
+    field.publish("other/d1", "two")?;
+    wait_until("the other flow runs", || watch.arrivals().iter().any(|arrival| arrival.payload == b"two"))?;
+    ensure!(watch.total() == 1, "the flow that is down has sent something");
+    let (code, ready) = gateway.get("/readyz?verbose")?;
+    ensure!(code == 503 && ready.contains("flow all") && ready.contains("down, its messages wait"), "{code}: {ready}");
+    let status = json(&folder, &["status"], 0)?.to_string();
+    ensure!(status.contains("its messages wait") || status.contains("\"down\":\"plugin `count`"), "{status}");
+    gateway.replace(FILE, &good)?;
+    wait_until("what waited has gone through it", || watch.total() == 2)?;
+    wait_until("all is well", || gateway.get("/readyz").is_ok_and(|(code, _)| code == 200))
 }
 
 /// minisign itself looks at a signature made here, and makes one, with a key of each.

@@ -139,6 +139,9 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
         details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
         details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
     }
+    if let Some(why) = &flow.down {
+        details = vec![format!("down, its messages wait: {why}")];
+    }
     let mut lines = vec![row("flow", &flow.name, &details)];
     for plugin in &flow.plugins {
         let mut details = vec![short_digest(&plugin.digest).to_owned()];
@@ -295,6 +298,7 @@ mod tests {
                 dropped: 0,
                 quarantined: 0,
                 waiting: 5,
+                down: None,
                 plugins: vec![plugin("decode-json", false), plugin("threshold", true)],
             }],
             queues: vec![queue("cloud:telemetry", 1_192_000), queue("cloud:alarm", 0)],

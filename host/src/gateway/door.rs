@@ -18,6 +18,8 @@ struct Inside {
     /// There while the door is closed.
     queue: Option<Queue>,
     recorder: Option<Arc<Recorder>>,
+    /// The flow could not be started: why. What is brought waits.
+    down: Option<String>,
 }
 
 /// What waits until the door opens. What it can hold is bounded by those who bring it: a source by its
@@ -30,7 +32,23 @@ struct Queue {
 
 impl Door {
     fn new(chain: Arc<Chain>) -> Self {
-        Self { inside: Mutex::new(Inside { chain: Some(chain), queue: None, recorder: None }) }
+        Self { inside: Mutex::new(Inside { chain: Some(chain), queue: None, recorder: None, down: None }) }
+    }
+
+    /// The closed door of a flow that could not be started.
+    fn of_one_down(why: String) -> Self {
+        let queue = Some(Queue::default());
+        Self { inside: Mutex::new(Inside { chain: None, queue, recorder: None, down: Some(why) }) }
+    }
+
+    /// Why the flow could not be started, while it is not.
+    pub fn down(&self) -> Option<String> {
+        self.lock().down.clone()
+    }
+
+    /// It was tried again, in vain.
+    pub fn stay_down(&self, why: String) {
+        self.lock().down = Some(why);
     }
 
     /// Today's chain of the flow, if there is the flow.
@@ -57,7 +75,7 @@ impl Door {
     pub fn open(&self, chain: Option<Arc<Chain>>) {
         let mut inside = self.lock();
         if chain.is_some() {
-            inside.chain = chain;
+            (inside.chain, inside.down) = (chain, None);
         }
         let Some(Queue { deliveries, letters }) = inside.queue.take() else { return };
         let Some(chain) = &inside.chain else { return };
@@ -70,7 +88,7 @@ impl Door {
     /// The flow is gone: its last chain.
     pub fn wall_up(&self) -> Option<Arc<Chain>> {
         let mut inside = self.lock();
-        (inside.queue, inside.recorder) = (None, None);
+        (inside.queue, inside.recorder, inside.down) = (None, None, None);
         inside.chain.take()
     }
 
@@ -105,9 +123,15 @@ impl Intake for Door {
 pub struct Doors(Arc<RwLock<Vec<Arc<Door>>>>);
 
 impl Doors {
-    /// For these chains.
-    pub fn new(chains: Vec<Arc<Chain>>) -> Self {
-        Self(Arc::new(RwLock::new(chains.into_iter().map(|chain| Arc::new(Door::new(chain))).collect())))
+    /// For these chains, or for flows that could not be started, and why.
+    pub fn new(chains: Vec<Result<Arc<Chain>, String>>) -> Self {
+        let door = |chain: Result<_, _>| Arc::new(chain.map_or_else(Door::of_one_down, Door::new));
+        Self(Arc::new(RwLock::new(chains.into_iter().map(door).collect())))
+    }
+
+    /// The flows that could not be started, and why.
+    pub fn down(&self) -> Vec<(usize, String)> {
+        self.all().iter().enumerate().filter_map(|(flow, door)| Some((flow, door.down()?))).collect()
     }
 
     /// A door for one more flow, or for one that was gone.
@@ -208,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_brought_to_a_closed_door_waits_and_goes_to_the_chain_that_follows() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![chain(&out, 1, 1, None)]);
+        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None))]);
         let door = doors.of(0);
         door.deliver(messages(0..10));
         door.close();
@@ -226,7 +250,7 @@ mod tests {
     #[test]
     fn without_another_chain_the_old_one_goes_on() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![chain(&out, 1, 1, None)]);
+        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None))]);
         let door = doors.of(0);
         door.close();
         door.deliver(messages(0..2));
@@ -237,9 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_brought_to_a_flow_that_could_not_be_started_waits_until_it_is() {
+        let out = Arc::<Out>::default();
+        let doors = Doors::new(vec![Err("no component".to_owned()), Ok(chain(&out, 2, 1, None))]);
+        doors.of(0).deliver(messages(0..2));
+        assert_eq!((doors.down(), doors.chains().len()), (vec![(0, "no component".to_owned())], 1));
+        doors.of(0).stay_down("none yet".to_owned());
+        doors.put(0, chain(&out, 1, 1, None));
+        doors.of(0).deliver(messages(2..3));
+        assert_eq!((doors.down(), doors.chain(0).unwrap().stop(Duration::from_secs(60))), (Vec::new(), 0));
+        assert_eq!(*out.0.lock().unwrap(), [(1, 0), (1, 1), (1, 2)]);
+    }
+
+    #[test]
     fn a_flow_that_is_gone_is_not_counted_and_may_come_back_to_its_place() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![chain(&out, 1, 1, None), chain(&out, 2, 1, None)]);
+        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None)), Ok(chain(&out, 2, 1, None))]);
         assert!(doors.of(0).wall_up().is_some());
         doors.of(0).deliver(messages(0..1));
         assert_eq!(doors.chains().iter().map(|(flow, _)| *flow).collect::<Vec<_>>(), [1]);

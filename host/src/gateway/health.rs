@@ -15,6 +15,7 @@ use crate::spool::{Account, Condition};
 
 /// One line for each source, flow and uplink, one for the spool, one for the config.
 pub fn look(gateway: &Gateway) -> Look {
+    let flow_names: Vec<_> = gateway.config.flows.iter().map(|flow| Arc::clone(&flow.name)).collect();
     let (doors, spool, standing) = (gateway.doors.clone(), Arc::clone(&gateway.spool), gateway.standing.clone());
     let registry = gateway.registry.clone();
     let names: Vec<_> = gateway.config.sources.iter().map(|source| Arc::clone(&source.name)).collect();
@@ -28,13 +29,16 @@ pub fn look(gateway: &Gateway) -> Look {
         let connections =
             connections.iter().map(|connection| (format!("{} {}", connection.kind, connection.name), connection.health(now)));
         let flows = doors.chains().into_iter().map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
+        let down = doors.down().into_iter().filter_map(|(flow, why)| {
+            Some((format!("flow {}", flow_names.get(flow)?), Health::Bad(format!("down, its messages wait: {why}"))))
+        });
         let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
         let words = standing.look().words();
         let config = if words.is_empty() { Health::Good } else { Health::Fair(words.join("; ")) };
         let whole = [("spool".to_owned(), store), ("config".to_owned(), config)];
         let samples = Samples::of(&registry);
         let grants = names.iter().filter_map(|name| Some((format!("source {name}: subscriptions"), grants(&samples, name)?)));
-        flows.chain(whole).chain(connections).chain(grants).collect()
+        flows.chain(down).chain(whole).chain(connections).chain(grants).collect()
     })
 }
 

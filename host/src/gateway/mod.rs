@@ -72,7 +72,7 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Spool(#[from] spool::Error),
-    /// A plugin of this flow: exit code 4.
+    /// A plugin of this flow, which has never run: exit code 4.
     #[error("flow `{flow}`")]
     Chain {
         /// Which flow.
@@ -149,10 +149,10 @@ fn run_here(config: Config, origin: Sources, standing: Standing, signals: Signal
         start::build(&config, &versions, &audit, wiring)?
     };
     report_strange_states(&config, &spool);
-    if !standing.look().runs_on_kept {
+    let doors = Doors::new(chains);
+    if !standing.look().runs_on_kept && doors.down().is_empty() {
         keep(&config, &origin);
     }
-    let doors = Doors::new(chains);
     let recordings = recordings::start(&config, &doors, &registry)?;
     let parts = Parts {
         config: config.clone(),
@@ -295,6 +295,8 @@ impl Gateway {
             live.stop(deadline);
             // All at once, so that one that takes long leaves the others their time.
             doors.chains().iter().for_each(|(_, chain)| chain.begin_to_stop());
+            // What waits there was never acknowledged.
+            doors.down().iter().for_each(|(flow, _)| drop(doors.of(*flow).wall_up()));
             let messages = doors.chains().iter().map(|(_, chain)| chain.stop(left())).sum::<usize>();
             doors.recorders().iter().for_each(|recorder| recorder.stop());
             messages

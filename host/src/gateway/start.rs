@@ -23,8 +23,8 @@ pub(super) struct Started {
     pub(super) start: Start,
 }
 
-/// The chains, and how each of their plugins was started.
-pub(super) type Begun = (Vec<Arc<Chain>>, Vec<Vec<Started>>);
+/// The chains, or why there is none of a flow, and how each of their plugins was started.
+pub(super) type Begun = (Vec<Result<Arc<Chain>, String>>, Vec<Vec<Started>>);
 
 /// Builds the chains of all flows, and gives what builds more of them.
 pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
@@ -32,7 +32,7 @@ pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring:
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let engine = engine.with_clock(chain::recalled_clock(&*wiring.outlet, Now::read()));
     let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
-    let built: Result<Vec<_>, _> = versions.together(|| config.flows.iter().map(|flow| starter.flow(flow)).collect());
+    let built: Result<Vec<_>, _> = versions.together(|| config.flows.iter().map(|flow| starter.flow_or_none(flow)).collect());
     Ok((built?.into_iter().unzip(), starter))
 }
 
@@ -97,6 +97,28 @@ impl Starter {
     /// Nothing is shown of a flow that is gone.
     pub(super) fn forget(&self, flow: &str) {
         self.wiring.metrics.forget(flow);
+    }
+
+    /// Builds the chain of a flow. One that has run before and cannot be started stays down, and the others do not: its
+    /// messages wait.
+    fn flow_or_none(&self, flow: &chain::Config) -> Result<(Result<Arc<Chain>, String>, Vec<Started>), Error> {
+        match self.flow(flow) {
+            Ok((chain, started)) => Ok((Ok(chain), started)),
+            Err(Error::Chain { source, .. }) if self.has_run(flow) => {
+                let why = with_causes(&source);
+                tracing::error!(
+                    flow = &*flow.name,
+                    "the flow stays down, and its messages wait: {why}; mend that, then `tidegate reload`"
+                );
+                let started = |plugin| Started { written: written(plugin), start: Start::FellBack };
+                Ok((Err(why), flow.plugins.iter().map(started).collect()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_run(&self, flow: &chain::Config) -> bool {
+        flow.plugins.iter().any(|plugin| self.versions.entry(&flow.name, &plugin.name).is_some())
     }
 
     /// Builds the chain of a flow.

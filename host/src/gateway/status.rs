@@ -142,6 +142,9 @@ pub struct Flow {
     pub waiting: u64,
     /// Its plugins, first to last.
     pub plugins: Vec<Plugin>,
+    /// It could not be started: why. Its messages wait.
+    #[serde(default)]
+    pub down: Option<String>,
 }
 
 /// One plugin.
@@ -366,6 +369,17 @@ impl Reporter {
         }
     }
 
+    /// The flows, those that could not be started last.
+    fn flows(&self, samples: &Samples) -> Vec<Flow> {
+        let running = self.doors.chains().into_iter().map(|(_, chain)| running_flow(samples, &chain, &self.versions));
+        let down = self
+            .doors
+            .down()
+            .into_iter()
+            .filter_map(|(flow, why)| Some(Flow { down: Some(why), ..flow_of(samples, &self.config.flows.get(flow)?.name) }));
+        running.chain(down).collect()
+    }
+
     /// How it is now. Memory work only, but much of it where plugins have many metrics: not for the network's thread.
     pub(super) fn report(&self) -> Status {
         let samples = Samples::of(&self.registry);
@@ -384,7 +398,7 @@ impl Reporter {
                 memory_limit_bytes: self.config.gateway.memory_bytes,
             }),
             sources: self.config.sources.iter().map(|config| source(&config.name)).collect(),
-            flows: self.doors.chains().iter().map(|(_, chain)| running_flow(&samples, chain, &self.versions)).collect(),
+            flows: self.flows(&samples),
             uplinks: self.config.uplinks.iter().map(|config| uplink(&config.name)).collect(),
             store: Store { why: super::health::store_trouble(&account), ..spool.store },
             ..spool
@@ -421,6 +435,7 @@ fn flow_of(samples: &Samples, name: &str) -> Flow {
         quarantined: samples.sum("tidegate_quarantined_devices", &[("flow", name)]),
         waiting: samples.sum("tidegate_chain_waiting_messages", &[("flow", name)]),
         plugins: Vec::new(),
+        down: None,
     }
 }
 

@@ -292,13 +292,14 @@ impl Redial {
     }
 
     fn say(&self, level: Level, cause: &str, client_may_be_twice: bool) {
-        let (stage, name, failures, retry_in) = (self.stage, &self.name, self.machine.failures(), self.wait);
+        let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
+        let retry_in = format!("{:.1?}", self.wait);
         // Only where it may be what to look at.
         let client_id = client_may_be_twice.then_some(self.config.client_id.as_str());
         match level {
-            Level::Warn => tracing::warn!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
-            Level::Alarm => tracing::error!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
-            Level::Quiet => tracing::debug!(stage, %name, failures, ?retry_in, cause, client_id, "no connection to the broker"),
+            Level::Warn => tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
+            Level::Alarm => tracing::error!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
+            Level::Quiet => tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
         }
     }
 }

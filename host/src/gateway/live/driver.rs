@@ -355,6 +355,7 @@ impl Driver {
 
     /// A component has new content, or a signature has, which may come after its component.
     fn replace(&mut self, path: &Path, content: &[u8]) {
+        self.revive();
         for place in self.places() {
             let plugin = self.plugin(place);
             let Artefact::File(file) = &plugin.artefact else { continue };

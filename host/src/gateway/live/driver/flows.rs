@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::order::{Done, FlowVerdict, Line};
-use super::Driver;
+use super::{Driver, Parts};
 use crate::chain::Chain;
 use crate::config::{Config, Fate, FlowChange};
 use crate::gateway::recordings;
@@ -85,7 +85,13 @@ impl Driver {
         let mut config = self.parts.config.clone();
         let flow = config.adopt(round.new, name);
         let door = self.parts.doors.of(flow);
-        let Some(old) = door.chain() else { return false };
+        let Some(old) = door.chain() else {
+            let is_up = self.add_flow(round, name);
+            if is_up {
+                self.tell_flow(round, name, Done::Replaced, (None, None));
+            }
+            return is_up;
+        };
         let spec = &config.flows[flow];
         let Rehearsed { successor, picks } = match self.parts.starter.rehearse(spec, &old) {
             Ok(rehearsed) => rehearsed,
@@ -128,6 +134,30 @@ impl Driver {
             }
             Err(error) => self.keep_flow(round, name, with_causes(&error)),
         }
+    }
+
+    /// Flows that could not be started are tried again: something has changed.
+    pub(super) fn revive(&mut self) {
+        let Parts { doors, starter, config, recordings, .. } = &self.parts;
+        let mut revived = Vec::new();
+        for (flow, _) in doors.down() {
+            let Some(spec) = config.flows.get(flow) else { continue };
+            match starter.flow(spec) {
+                Ok((chain, started)) => {
+                    self.desk.hear(flow, &chain);
+                    let door = doors.put(flow, Arc::clone(&chain));
+                    recordings::begin(config, flow, (&door, &chain), recordings);
+                    tracing::info!(flow = &*spec.name, "the flow that was down runs, and what waited goes through it");
+                    revived.push((flow, started));
+                }
+                Err(error) => {
+                    let why = with_causes(&error);
+                    tracing::error!(flow = &*spec.name, "the flow stays down: {why}");
+                    doors.of(flow).stay_down(why);
+                }
+            }
+        }
+        revived.iter().for_each(|(flow, started)| self.note_started(*flow, started));
     }
 
     /// Nothing is brought to it any more.

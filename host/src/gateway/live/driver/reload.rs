@@ -38,6 +38,7 @@ impl Driver {
 
     fn take_over(&mut self, reload: &Arc<InPlace>, who: &Who, new: &Config) {
         let id = reload.id;
+        self.revive();
         let difference = config::difference(&self.parts.config, new);
         let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
         let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
