@@ -26,6 +26,9 @@ pub(super) struct Started {
 /// The chains, or why there is none of a flow, and how each of their plugins was started.
 pub(super) type Begun = (Vec<Result<Arc<Chain>, String>>, Vec<Vec<Started>>);
 
+/// The same of one flow.
+type BegunFlow = (Result<Arc<Chain>, String>, Vec<Started>);
+
 /// Builds the chains of all flows, and gives what builds more of them.
 pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
@@ -101,7 +104,7 @@ impl Starter {
 
     /// Builds the chain of a flow. One that has run before and cannot be started stays down, and the others do not: its
     /// messages wait.
-    fn flow_or_none(&self, flow: &chain::Config) -> Result<(Result<Arc<Chain>, String>, Vec<Started>), Error> {
+    fn flow_or_none(&self, flow: &chain::Config) -> Result<BegunFlow, Error> {
         match self.flow(flow) {
             Ok((chain, started)) => Ok((Ok(chain), started)),
             Err(Error::Chain { source, .. }) if self.has_run(flow) => {

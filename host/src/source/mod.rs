@@ -25,6 +25,7 @@
 //! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
 //! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
 
+mod circles;
 mod copies;
 mod grants;
 mod index;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::circles::Circles;
 use super::copies::Copies;
 use super::grants::needed;
 use super::index::Index;
@@ -20,12 +21,6 @@ use crate::mqtt::{AckToken, Event, Publish};
 
 /// What is kept of an over-long payload: enough to see what it was.
 const HEAD_BYTES: usize = 4_096;
-
-/// How often a message may come back that went out to a broker it is taken from: as many flows may stand in a row there.
-const MOST_ROUNDS: u8 = 8;
-
-/// How often it is said that messages go in a circle, microseconds.
-const SAY_AGAIN_US: u64 = 60_000_000;
 
 /// The routes of one flow.
 struct Flow {
@@ -107,7 +102,7 @@ pub(super) struct Sorter {
     max_payload_bytes: usize,
     /// Receipts of repeats that wait for their first copy.
     waiting: Vec<(Arc<Progress>, usize, Receipt)>,
-    circle_said_us: Option<u64>,
+    circles: Circles,
 }
 
 impl Sorter {
@@ -147,7 +142,7 @@ impl Sorter {
             max_topic_bytes,
             max_payload_bytes,
             waiting,
-            circle_said_us: None,
+            circles: Circles::default(),
         }
     }
 
@@ -232,22 +227,9 @@ impl Sorter {
             // Acknowledgements leave in order, so not before that of the first.
             return ledger.enter(token, 0, 0, 0);
         }
-        let fault = (rounds >= MOST_ROUNDS).then(|| self.circle(&message, rounds));
+        let flow_of = |message: &Message| self.flows.iter().find(|flow| flow.key(message.topic_str()).is_some());
+        let fault = self.circles.fault(&message, rounds, || flow_of(&message).map(|flow| Arc::clone(&flow.name)));
         self.one(message, fault, token, ledger);
-    }
-
-    /// A message that has come back too often, said now and then.
-    fn circle(&mut self, message: &Message, rounds: u8) -> (Reason, String) {
-        let flow = self.flows.iter().find(|flow| flow.key(message.topic_str()).is_some());
-        if self.circle_said_us.is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US) {
-            self.circle_said_us = Some(message.uptime_us);
-            let (flow, topic) = (flow.map(|flow| &*flow.name), message.topic_str().escape_debug().to_string());
-            tracing::error!(flow, topic, rounds, "messages go in a circle: what a flow sends is taken in again; they are parked");
-        }
-        let detail = format!(
-            "it went out and came back {rounds} times: what a flow sends is taken in again; send to topics that no flow's `topics` match"
-        );
-        (Reason::Circled, detail)
     }
 
     fn one(&mut self, message: Message, fault: Option<(Reason, String)>, token: Option<AckToken>, ledger: &mut Ledger) {

@@ -14,6 +14,7 @@
 //! - **No answer**: over a new connection it waits apart until others were accepted, and is sent again beside them, in half of
 //!   the window at most; when it is not answered either in all the time that an answer may take, convicted.
 
+mod mutes;
 mod next;
 mod suspects;
 
@@ -300,26 +301,6 @@ impl Judge {
     /// The words of the last refusal.
     pub(super) fn why(&self) -> &str {
         &self.why
-    }
-
-    /// Whether this one had no answer before.
-    pub(super) fn is_known_mute(&self, place: Place) -> bool {
-        self.cases.iter().any(|case| case.face.place == place && case.is_mute())
-    }
-
-    /// How many of those are under way: nobody waits for them.
-    pub(super) fn mutes_out(&self) -> usize {
-        self.cases.iter().filter(|case| case.is_out && case.is_mute()).count()
-    }
-
-    /// Whether upstream answers nothing, as far as is known.
-    pub(super) fn is_mute(&self) -> bool {
-        self.is_mute
-    }
-
-    /// Upstream answered what it was asked beside the account.
-    pub(super) fn spoke(&mut self) {
-        self.is_mute = false;
     }
 
     fn is_testing(&self, place: Place) -> bool {

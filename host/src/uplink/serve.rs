@@ -33,9 +33,6 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How often a message that upstream has accepted is kept to be compared with.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
-/// An answer may take so many times what it takes usually.
-const USUAL: u32 = 20;
-
 /// Why a connection is no longer used.
 pub(super) enum Parting {
     /// It is over; dial again.
@@ -74,7 +71,8 @@ pub(super) struct Uplink {
     pub(super) answered_at: Instant,
     /// When upstream was asked whether it reads what it does not acknowledge.
     pub(super) asked_at: Option<Instant>,
-    answer: Duration,
+    /// What it may take, as configured.
+    pub(super) answer: Duration,
     forwarded: Vec<IntCounter>,
     pub(super) meters: Meters,
     /// The level of each way, as configured.
@@ -369,24 +367,6 @@ impl Uplink {
             let histogram = if path == Path::Online { &meters.online } else { &meters.backlog };
             histogram.observe(Duration::from_micros(time).as_secs_f64());
         });
-    }
-
-    /// How long the first answer of a turn took.
-    fn note_answer(&mut self, events: &[Event], now: Instant) {
-        let token = events.iter().find_map(|event| if let Event::Accepted { token } = event { Some(*token) } else { None });
-        let Some((index, number)) = token.map(split) else { return };
-        let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else { return };
-        self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
-    }
-
-    /// When the oldest answer that is missing is overdue.
-    fn overdue_at(&self) -> Option<Instant> {
-        self.oldest().map(|(.., sent)| sent.at + self.patience())
-    }
-
-    /// How long an answer may take.
-    pub(super) fn patience(&self) -> Duration {
-        self.answer.max(self.usual * USUAL)
     }
 
     /// Tells the spool and the metrics what is done.

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::apart::COMPARISON;
-use super::pull::Pull;
+use super::pull::{Pull, split};
 use super::serve::{Parting, Uplink, any_read, sleep_until};
 use crate::message::Qos;
 use crate::mqtt::{Connection, Ended, Established, Event, Publish, Stop};
 
+/// An answer may take so many times what it takes usually.
+const USUAL: u32 = 20;
 /// How long nothing is acknowledged before the broker is asked whether it reads, and how many times what an answer usually takes.
 const QUIET: Duration = Duration::from_secs(2);
 const UNUSUAL: u32 = 4;
@@ -23,6 +25,24 @@ impl Uplink {
     pub(super) fn unfit(&self, established: &Established) -> Option<Ended> {
         let is_lower = |wanted: &Qos| *wanted > Qos::AtMostOnce && established.maximum_qos == Qos::AtMostOnce;
         (!self.allows_level_0 && self.wanted.iter().any(is_lower)).then_some(Ended::Level0Only)
+    }
+
+    /// How long the first answer of a turn took.
+    pub(super) fn note_answer(&mut self, events: &[Event], now: Instant) {
+        let token = events.iter().find_map(|event| if let Event::Accepted { token } = event { Some(*token) } else { None });
+        let Some((index, number)) = token.map(split) else { return };
+        let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else { return };
+        self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
+    }
+
+    /// When the oldest answer that is missing is overdue.
+    pub(super) fn overdue_at(&self) -> Option<Instant> {
+        self.oldest().map(|(.., sent)| sent.at + self.patience())
+    }
+
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.answer.max(self.usual * USUAL)
     }
 
     /// When the connection counts as stalled: no more may go out, nothing is acknowledged, and the broker has read all there is,

@@ -102,16 +102,6 @@ impl Judge {
         suspect.or(mute).map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
     }
 
-    /// One that had no answer before, to be sent again after others went for so long: not too many, so that others have room.
-    fn mute(&self, now: Instant, window: usize, flow: Duration) -> Option<Place> {
-        let is_time = flow.is_zero() || (self.has_delivered && now >= self.began + flow);
-        if !is_time || self.mutes_out() >= (window / 2).max(1) {
-            return None;
-        }
-        let is_ready = |case: &&Case| case.is_here && !case.is_out && case.is_mute();
-        self.cases.iter().filter(is_ready).map(|case| case.face.place).min()
-    }
-
     /// When something is due by itself.
     fn due_at(&self, now: Instant) -> Option<Instant> {
         let is_crowded = self.is_crowded();

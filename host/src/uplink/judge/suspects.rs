@@ -1,9 +1,6 @@
-//! What is made of connections that end, and of answers that do not come.
+//! What is made of connections that end.
 
-use std::time::Duration;
-
-use super::next::TRIAL;
-use super::{Case, Face, Judge, MOST_MUTE, Place, State, remember};
+use super::{Case, Face, Judge, Place, State, remember};
 
 /// Suspects at a time when nothing was accepted in between: upstream is in trouble, and none of them is.
 const SUSPECTS: usize = 8;
@@ -68,41 +65,10 @@ impl Judge {
         is_guilty.then_some(place)
     }
 
-    fn convict(&mut self, face: Face) {
+    pub(super) fn convict(&mut self, face: Face) {
         self.has_convicted = true;
         remember(&mut self.convicted, (face.topic, face.is_own));
         self.cases.retain(|case| case.face.place != face.place);
         self.release(face.key);
-    }
-
-    /// A suspect was tried, and neither was it answered nor did the connection end: it is not what upstream ends connections
-    /// over, and nobody waits for it.
-    pub(super) fn held_its_peace(&mut self, place: Place) {
-        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
-        case.state = State::Mute { times: 1, waited: TRIAL };
-        let key = case.face.key;
-        self.release(key);
-    }
-
-    /// There was no answer to this publish, for so long; an answer may take `patience`. Whether it is convicted.
-    pub(in crate::uplink) fn unanswered(&mut self, face: Face, waited: Duration, patience: Duration) -> bool {
-        self.is_mute = !self.has_delivered;
-        let index = self.cases.iter().position(|case| case.face.place == face.place);
-        let known = index.and_then(|index| self.cases.remove(index));
-        let (before, probes) = known.map_or((None, 0), |case| (Some(case.state), case.probes));
-        let (times, waited) = match before {
-            Some(State::Mute { times, waited: before }) => (times + 1, before + waited),
-            _ => (1, waited),
-        };
-        if times > 1 && waited >= patience && self.has_delivered {
-            self.convict(face);
-            return true;
-        }
-        if self.cases.iter().filter(|case| case.is_mute()).count() < MOST_MUTE {
-            let probes = probes + u32::from(self.hold.is_some());
-            self.cases.push_back(Case { face, state: State::Mute { times, waited }, is_here: false, is_out: false, probes });
-        }
-        self.release(face.key);
-        false
     }
 }
