@@ -36,6 +36,7 @@ fn a_mute_first_is_left() -> Result<()> {
         wait_until("the second gets messages", || at_second.count() > before + 300)?;
         let status = json(gateway.folder(), &["status"], 0)?.to_string();
         ensure!(status.contains("did not acknowledge"), "{status}");
+        ensure!(gateway.metric("tidegate_uplink_alarm", &[("uplink", "cloud")]) > 0.0, "no alarm tells of it");
         first.change(Vec::new());
         let taken = first.taken().len();
         wait_until("the first takes messages", || first.taken().len() > taken + 300)?;

@@ -232,6 +232,7 @@ impl Uplink {
             }
         }
         self.forward();
+        self.show();
         tracing::error!(uplink = %self.name, count, waited = ?longest, "upstream does not acknowledge what it is sent: the connection is given up");
         Ended::Silent { count, waited: longest }
     }
