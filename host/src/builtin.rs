@@ -1,5 +1,7 @@
 //! The plugins compiled into this binary (`plugin = "builtin:<name>"`), as components.
 
+use std::sync::OnceLock;
+
 /// Names of the plugins in this binary.
 pub const NAMES: &[&str] = &["decode-json", "filter", "threshold"];
 
@@ -11,6 +13,17 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
         "threshold" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/threshold.wasm"))),
         _ => None,
     }
+}
+
+/// SHA-256 of that component. It is computed once: a thousand flows ask for it some thousand times.
+pub fn digest(name: &str) -> Option<&'static [u8; 32]> {
+    static DIGESTS: [OnceLock<[u8; 32]>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
+    let (place, component) = (NAMES.iter().position(|known| *known == name)?, component(name)?);
+    let compute = || {
+        let digest = ring::digest::digest(&ring::digest::SHA256, component);
+        digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
+    };
+    Some(DIGESTS[place].get_or_init(compute))
 }
 
 /// What a plugin in this binary does and all of its settings, as it stands at the head of its code.
@@ -69,7 +82,9 @@ mod tests {
         const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
         for name in NAMES {
             assert!(component(name).unwrap().starts_with(COMPONENT), "{name}");
+            let digest = ring::digest::digest(&ring::digest::SHA256, component(name).unwrap());
+            assert_eq!(self::digest(name).unwrap(), digest.as_ref(), "{name}");
         }
-        assert_eq!(component("decode_json"), None);
+        assert_eq!((component("decode_json"), digest("decode_json")), (None, None));
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod file;
+pub mod heap;
 pub mod words;
 pub mod message;
 pub mod mqtt;

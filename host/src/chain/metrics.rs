@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::ration::{Ration, Rations};
+use super::tally::{Tallies, Tally};
 use crate::chain::lane::guard::breaker::BreakerState;
 use crate::chain::sandbox::fault::FaultKind;
 
@@ -18,19 +19,14 @@ pub struct Metrics {
     messages: IntCounterVec,
     waiting: IntGaugeVec,
     quarantined: IntGaugeVec,
-    breakers: IntGaugeVec,
     restarts: IntCounterVec,
-    errors: IntCounterVec,
     transitions: IntCounterVec,
     code: IntCounterVec,
     call_seconds: HistogramVec,
-    log_lines_dropped: IntCounterVec,
-    names_refused: IntCounterVec,
-    state_lost: IntCounterVec,
-    recycled: IntCounterVec,
     own_counters: IntCounterVec,
     own_gauges: GaugeVec,
     rations: Rations,
+    tallies: Tallies,
 }
 
 /// What became of an input message of a chain; of several outcomes the highest counts.
@@ -76,10 +72,8 @@ impl Metrics {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             add(registry, IntCounterVec::new(Opts::new(format!("tidegate_{name}_total"), help), labels)?)
         };
-        let of_plugin = |name: &str, help: &str| counter(&format!("plugin_{name}"), help, &["flow", "plugin"]);
         let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
         let quarantined = Opts::new("tidegate_quarantined_devices", "Devices whose messages are not tried since they were bad.");
-        let breakers = Opts::new("tidegate_plugin_breaker_lanes", "Lanes in which a plugin's breaker is in this state.");
         let gauges = Opts::new("tidegate_plugin_value", "Gauges that plugins set.");
         let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
         let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
@@ -87,9 +81,7 @@ impl Metrics {
             messages: counter("chain_messages", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
             waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
             quarantined: add(registry, IntGaugeVec::new(quarantined, &["flow"])?)?,
-            breakers: add(registry, IntGaugeVec::new(breakers, &["flow", "plugin", "state"])?)?,
             restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
-            errors: counter("plugin_errors", "Faults of plugins by kind.", &["flow", "plugin", "kind"])?,
             transitions: counter(
                 "swap_transitions",
                 "Changes of plugins by the state they came to.",
@@ -97,13 +89,10 @@ impl Metrics {
             )?,
             code: counter("plugin_code", "Components made to code, by where that came from.", &["flow", "plugin", "origin"])?,
             call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
-            log_lines_dropped: of_plugin("log_lines_dropped", "Log lines of plugins over their limit.")?,
-            names_refused: of_plugin("metric_updates_refused", "Metric updates of plugins with bad or too many names.")?,
-            state_lost: of_plugin("state_lost", "Input messages whose effect on a plugin's state was lost.")?,
-            recycled: of_plugin("recycled", "Instances replaced since they had grown past their soft limit.")?,
             own_counters: counter("plugin_counted", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
             own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
             rations: Rations::default(),
+            tallies: add(registry, Tallies::new()?)?,
         })
     }
 
@@ -124,47 +113,30 @@ impl Metrics {
             labels.get("plugin").is_some_and(is_other) || labels.get("lane").is_some_and(is_beyond)
         };
         self.remove(|labels| labels.get("flow") == Some(&flow) && is_gone(labels));
-        self.rations.retain(|of, plugin| of != flow || plugins.iter().any(|known| **known == *plugin));
+        let is_there = |of: &str, plugin: &str| of != flow || plugins.iter().any(|known| **known == *plugin);
+        self.rations.retain(is_there);
+        self.tallies.retain(is_there);
     }
 
     /// Takes away everything that is shown of a flow.
     pub fn forget(&self, flow: &str) {
         self.remove(|labels| labels.get("flow") == Some(&flow));
         self.rations.retain(|of, _| of != flow);
+        self.tallies.retain(|of, _| of != flow);
     }
 
     fn remove(&self, is_gone: impl Fn(&Labels<'_>) -> bool) {
-        let counters = [
-            &self.messages,
-            &self.restarts,
-            &self.errors,
-            &self.transitions,
-            &self.code,
-            &self.log_lines_dropped,
-            &self.names_refused,
-            &self.state_lost,
-            &self.recycled,
-            &self.own_counters,
-        ];
+        let counters = [&self.messages, &self.restarts, &self.transitions, &self.code, &self.own_counters];
         counters.into_iter().for_each(|counter| remove(counter, &is_gone));
-        [&self.waiting, &self.quarantined, &self.breakers].into_iter().for_each(|gauge| remove(gauge, &is_gone));
+        [&self.waiting, &self.quarantined].into_iter().for_each(|gauge| remove(gauge, &is_gone));
         remove(&self.call_seconds, &is_gone);
         remove(&self.own_gauges, &is_gone);
     }
 
     pub(super) fn plugin(&self, flow: &Arc<str>, plugin: &Arc<str>) -> PluginMetrics {
-        let labels: &[&str] = &[flow, plugin];
-        for kind in FaultKind::ALL {
-            self.errors.with_label_values(&[flow, plugin, kind.name()]);
-        }
-        let breakers = BreakerState::SHOWN.map(|state| self.breakers.with_label_values(&[flow, plugin, state.name()]));
         PluginMetrics {
-            breakers,
-            call_seconds: self.call_seconds.with_label_values(labels),
-            log_lines_dropped: self.log_lines_dropped.with_label_values(labels),
-            names_refused: self.names_refused.with_label_values(labels),
-            state_lost: self.state_lost.with_label_values(labels),
-            recycled: self.recycled.with_label_values(labels),
+            call_seconds: self.call_seconds.with_label_values(&[flow, plugin]),
+            tally: self.tallies.of(flow, plugin),
             ration: self.rations.of(flow, plugin),
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
@@ -226,42 +198,24 @@ pub(super) struct PluginMetrics {
     pub(super) plugin: Arc<str>,
     pub(super) ration: Arc<Ration>,
     pub(super) call_seconds: Histogram,
-    pub(super) log_lines_dropped: IntCounter,
-    pub(super) names_refused: IntCounter,
-    pub(super) state_lost: IntCounter,
-    pub(super) recycled: IntCounter,
-    /// Lanes with an open breaker, and with a half-open one.
-    breakers: [IntGauge; 2],
+    pub(super) tally: Arc<Tally>,
     all: Metrics,
 }
 
 impl PluginMetrics {
     pub(super) fn error(&self, kind: FaultKind) {
-        self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).inc();
-    }
-
-    /// A lane's breaker has changed its state.
-    pub(super) fn breaker_moved(&self, from: BreakerState, to: BreakerState) {
-        for (state, gauge) in BreakerState::SHOWN.into_iter().zip(&self.breakers) {
-            gauge.add(i64::from(state == to) - i64::from(state == from));
-        }
+        self.tally.error(kind);
     }
 
     /// The worst of all lanes.
     pub(super) fn breaker(&self) -> BreakerState {
-        let there = BreakerState::SHOWN.into_iter().zip(&self.breakers).find(|(_, gauge)| gauge.get() > 0);
+        let there = self.tally.breakers().find(|(_, lanes)| *lanes > 0);
         there.map_or(BreakerState::Closed, |(state, _)| state)
     }
 
     /// A change of the plugin has come to this state.
     pub(super) fn transition(&self, state: &str) {
         self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state]).inc();
-    }
-
-    /// Faults so far, by kind.
-    pub(super) fn errors(&self) -> impl Iterator<Item = (FaultKind, u64)> {
-        let count = |kind: FaultKind| self.all.errors.with_label_values(&[&*self.flow, &*self.plugin, kind.name()]).get();
-        FaultKind::ALL.into_iter().map(move |kind| (kind, count(kind)))
     }
 
     /// Counts a component by where its code came from.

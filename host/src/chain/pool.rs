@@ -156,7 +156,11 @@ struct Queue {
 
 struct Shared {
     queue: Mutex<Queue>,
+    /// For idle workers.
     bell: Condvar,
+    /// For the one of them that looks at the timers. It is called for a seat only where no other one is free: each seat that it
+    /// took would have another one woken to look in its place.
+    watch: Condvar,
     /// Length of `ready`.
     waiting: AtomicUsize,
     looks: AtomicU64,
@@ -179,6 +183,7 @@ impl Pool {
         let shared = Shared {
             queue: Mutex::default(),
             bell: Condvar::new(),
+            watch: Condvar::new(),
             waiting: AtomicUsize::new(0),
             looks: AtomicU64::new(0),
             seats: AtomicU64::new(0),
@@ -226,6 +231,7 @@ impl Drop for Pool {
             std::mem::take(&mut queue.threads)
         };
         self.shared.bell.notify_all();
+        self.shared.watch.notify_all();
         let own = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
             // What panicked there has said so.
@@ -282,10 +288,12 @@ impl Shared {
 
     /// There is something to do: for an idle worker, and where there is none the overseer has an eye on those that work.
     fn tell(&self, queue: MutexGuard<'_, Queue>) {
-        let is_free = queue.idle > 0;
+        let (free, lookouts) = (queue.idle, usize::from(queue.has_lookout));
         drop(queue);
-        if is_free {
+        if free > lookouts {
             self.bell.notify_one();
+        } else if free > 0 {
+            self.watch.notify_one();
         } else if let Some(overseer) = self.overseer.get() {
             overseer();
         }
@@ -303,7 +311,7 @@ impl Shared {
         let is_watched = is_first && queue.has_lookout;
         drop(queue);
         if is_watched {
-            self.bell.notify_all();
+            self.watch.notify_one();
         }
     }
 
@@ -357,12 +365,13 @@ impl Shared {
         let alarm = queue.timers.first_key_value().filter(|_| is_lookout).map(|((moment, _), _)| *moment);
         queue.has_lookout |= is_lookout;
         queue.idle += 1;
+        let bell = if is_lookout { &self.watch } else { &self.bell };
         let mut queue = match [alarm, end].into_iter().flatten().min() {
             Some(moment) => {
                 let left = moment.saturating_duration_since(now);
-                self.bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            None => bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
         };
         queue.idle -= 1;
         if is_lookout {
@@ -472,6 +481,27 @@ mod tests {
         let came: Vec<_> = (0..3).map(|_| order.recv().unwrap()).collect();
         assert_eq!(came.len(), 3);
         assert!(begun.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[test]
+    fn who_looks_at_the_timers_is_left_alone_while_another_one_is_free() {
+        let pool = Pool::new(2, STACK);
+        let _resting = sit(&pool, || Next::Rest(Some(Instant::now() + Duration::from_secs(3_600))));
+        let (worked, has_worked) = sync_channel(1);
+        let seat = sit(&pool, move || {
+            worked.send(std::thread::current().id()).unwrap();
+            Next::Rest(None)
+        });
+        has_worked.recv().unwrap();
+        let mut workers = std::collections::HashSet::new();
+        for _ in 0..100 {
+            while !matches!(*pool.shared.lock(), Queue { idle: 2, has_lookout: true, .. }) {
+                std::thread::yield_now();
+            }
+            seat.call();
+            workers.insert(has_worked.recv().unwrap());
+        }
+        assert_eq!(workers.len(), 1);
     }
 
     #[test]

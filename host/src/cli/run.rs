@@ -1,6 +1,7 @@
 //! `tidegate run`: the gateway, in the foreground.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -53,7 +54,8 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
     for warning in config.warnings.iter() {
         tracing::warn!(code = warning.code.name(), hint = warning.hint.as_deref(), "config: {}", warning.message);
     }
-    match gateway::run(config.clone(), sources, mistakes.as_ref()) {
+    let config = Arc::new(config);
+    match gateway::run(Arc::clone(&config), sources, mistakes.as_ref()) {
         Ok(()) => Exit::Done,
         Err(error @ gateway::Error::Chain { .. }) => {
             // The first fault stopped the start; the operator gets all of them.

@@ -42,6 +42,7 @@ use crate::admin::{self, Admin, Socket};
 use crate::chain::{self, Wiring};
 use crate::config::{self, Config, Problems, Sources};
 use crate::file;
+use crate::heap;
 use crate::message::Mint;
 use crate::mqtt::pause_under_load;
 use crate::spool::{self, Spool};
@@ -113,7 +114,7 @@ pub enum Error {
 
 /// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload; `mistakes` are why it is
 /// not what stands there today.
-pub fn run(config: Config, origin: Sources, mistakes: Option<&Problems>) -> Result<(), Error> {
+pub fn run(config: Arc<Config>, origin: Sources, mistakes: Option<&Problems>) -> Result<(), Error> {
     let (grace, standing) = (config.gateway.shutdown_grace, Standing::of_start(&origin.path, mistakes));
     match signals::attend(grace, move |signals| run_here(config, origin, standing, signals))? {
         Ended::Done(ended) => ended,
@@ -126,7 +127,7 @@ pub fn run(config: Config, origin: Sources, mistakes: Option<&Problems>) -> Resu
     }
 }
 
-fn run_here(config: Config, origin: Sources, standing: Standing, signals: Signals) -> Result<(), Error> {
+fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: Signals) -> Result<(), Error> {
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
     let registry = Registry::new();
@@ -155,7 +156,8 @@ fn run_here(config: Config, origin: Sources, standing: Standing, signals: Signal
     }
     let recordings = recordings::start(&config, &doors, &registry)?;
     let parts = Parts {
-        config: config.clone(),
+        // A copy that changes with each reload.
+        config: Config::clone(&config),
         origin,
         doors: doors.clone(),
         versions: versions.clone(),
@@ -203,7 +205,7 @@ fn report_strange_states(config: &Config, spool: &Spool) {
 }
 
 struct Gateway {
-    config: Config,
+    config: Arc<Config>,
     registry: Registry,
     metrics: Metrics,
     sources: source::Metrics,
@@ -230,6 +232,7 @@ impl Gateway {
         if let Some(address) = &address {
             sink::say(&format!("admin http://{address}"));
         }
+        heap::give_back();
         tracing::info!(address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);

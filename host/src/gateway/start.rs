@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::Error;
 use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
@@ -35,14 +37,19 @@ pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring:
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
     let engine = engine.with_clock(chain::recalled_clock(&*wiring.outlet, Now::read()));
     let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
-    let built: Result<Vec<_>, _> = versions.together(|| config.flows.iter().map(|flow| starter.flow_or_none(flow)).collect());
-    Ok((built?.into_iter().unzip(), starter))
+    let build = || -> Result<Vec<_>, _> { config.flows.iter().map(|flow| starter.flow_or_none(flow)).collect() };
+    // One thread for all of them.
+    let runtime = Handle::try_current().ok();
+    let beside = || chain::beside(starter.engine(), runtime.as_ref(), || Ok(build()));
+    let built = versions.together(|| audit.history.together(beside));
+    let built = built.map_err(Error::Engine)??;
+    Ok((built.into_iter().unzip(), starter))
 }
 
 /// What the config says of a plugin, as a version. A component that cannot be read has no digest.
 pub(super) fn written(plugin: &PluginConfig) -> Version {
-    let component = chain::read_component(&plugin.name, &plugin.artefact);
-    Version { digest: component.map(|bytes| trust::digest(&bytes)).unwrap_or_default(), settings: plugin.settings.to_string() }
+    let digest = chain::digest_of(&plugin.name, &plugin.artefact).map(|digest| digest.to_string());
+    Version { digest: digest.unwrap_or_default(), settings: plugin.settings.to_string() }
 }
 
 /// Builds chains.
@@ -230,7 +237,10 @@ impl Starter {
         };
         let artefact = kept.map_or_else(|| plugin.artefact.clone(), Artefact::Kept);
         let component = chain::read_component(&plugin.name, &artefact).unwrap_or_default();
-        let is_it = trust::digest(&component) == version.digest;
+        let is_it = match &artefact {
+            Artefact::Builtin(_) => chain::digest_of(&plugin.name, &artefact).is_ok_and(|digest| *digest == *version.digest),
+            Artefact::File(_) | Artefact::Kept(_) => trust::digest(&component) == version.digest,
+        };
         let signature = signature(&artefact);
         let signed = signed_version(plugin, &component, signature.as_deref());
         let code = is_it.then_some(Code { component: &component, signature: signature.as_deref(), signed: signed.as_ref() });

@@ -342,7 +342,7 @@ impl Queue {
 
 /// Reports on a running gateway.
 pub(super) struct Reporter {
-    config: Config,
+    config: Arc<Config>,
     registry: Registry,
     spool: Arc<Spool>,
     doors: Doors,
@@ -357,7 +357,7 @@ impl Reporter {
     /// The gateway starts now.
     pub(super) fn new(gateway: &Gateway) -> Self {
         Self {
-            config: gateway.config.clone(),
+            config: Arc::clone(&gateway.config),
             registry: gateway.registry.clone(),
             spool: Arc::clone(&gateway.spool),
             doors: gateway.doors.clone(),

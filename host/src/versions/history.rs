@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,41 +104,73 @@ impl Event {
 #[derive(Clone, Debug)]
 pub struct History {
     folder: PathBuf,
+    /// What waits until the work of [`History::together`] is done.
+    put_off: Arc<Mutex<Option<Vec<Event>>>>,
 }
 
 impl History {
     /// Of a data folder.
     pub fn of(data_dir: &Path) -> Self {
-        Self { folder: super::folder(data_dir) }
+        Self { folder: super::folder(data_dir), put_off: Arc::default() }
+    }
+
+    /// What is noted while `work` runs is written together behind it: the first start of many flows notes each of their
+    /// plugins, and a card takes some milliseconds for every sync.
+    pub fn together<R>(&self, work: impl FnOnce() -> R) -> R {
+        *self.waiting() = Some(Vec::new());
+        let done = work();
+        let events = self.waiting().take().unwrap_or_default();
+        self.write(&events);
+        done
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Event>>> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a line. Where that fails, the log has it.
     pub fn note(&self, event: &Event) {
-        if let Err(error) = self.append(event) {
-            let path = self.folder.display();
-            let event = serde_json::to_string(event).unwrap_or_default();
-            tracing::warn!(%path, %error, event, "the history of changes cannot be written");
+        match &mut *self.waiting() {
+            Some(waiting) => waiting.push(event.clone()),
+            None => self.write(std::slice::from_ref(event)),
         }
     }
 
-    fn append(&self, event: &Event) -> io::Result<()> {
+    fn write(&self, events: &[Event]) {
+        if let Err(error) = self.append(events) {
+            let path = self.folder.display();
+            let events = serde_json::to_string(events).unwrap_or_default();
+            tracing::warn!(%path, %error, events, "the history of changes cannot be written");
+        }
+    }
+
+    fn append(&self, events: &[Event]) -> io::Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
         files::make(&self.folder)?;
-        let mut line = serde_json::to_vec(event).map_err(io::Error::other)?;
-        line.push(b'\n');
         let path = self.folder.join(FILE);
         let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
         let mut file = open()?;
-        let length = file.metadata()?.len();
-        if length + line.len() as u64 > MAX_BYTES {
-            fs::rename(&path, self.folder.join(OLDER))?;
-            file = open()?;
-        } else if length > 0 && !ends_with_line(&mut file)? {
-            line.insert(0, b'\n');
+        let mut length = file.metadata()?.len();
+        let mut is_new = length == 0;
+        let mut lines = if !is_new && !ends_with_line(&mut file)? { vec![b'\n'] } else { Vec::new() };
+        for event in events {
+            let line = serde_json::to_vec(event).map_err(io::Error::other)?;
+            if length + (lines.len() + line.len()) as u64 >= MAX_BYTES {
+                file.write_all(&lines)?;
+                file.sync_data()?;
+                fs::rename(&path, self.folder.join(OLDER))?;
+                file = open()?;
+                lines.clear();
+                (length, is_new) = (0, true);
+            }
+            lines.extend(line);
+            lines.push(b'\n');
         }
-        file.write_all(&line)?;
+        file.write_all(&lines)?;
         file.sync_data()?;
-        // The file may be a new one.
-        if length == 0 || length + line.len() as u64 > MAX_BYTES { file::sync_folder(&self.folder) } else { Ok(()) }
+        if is_new { file::sync_folder(&self.folder) } else { Ok(()) }
     }
 
     /// The last `most` events that `fits` wants, oldest first.
@@ -200,6 +233,26 @@ mod tests {
         history.note(&events[1]);
         assert_eq!(history.read(1, |_| true).unwrap(), [events[1].clone()]);
         assert_eq!(history.read(9, |event| *event == events[0]).unwrap(), [events[0].clone()]);
+    }
+
+    #[test]
+    fn what_is_noted_together_is_written_behind_the_work_bounded_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::of(folder.path());
+        history.note(&event(0));
+        history.together(|| {
+            (1..5_000).for_each(|number| history.note(&event(number)));
+            assert_eq!(history.read(9, |_| true).unwrap().len(), 1);
+        });
+        history.note(&event(5_000));
+        let read: Vec<_> = history.read(5_000, |_| true).unwrap().into_iter().filter_map(|event| event.why).collect();
+        assert!(read.len() > 1_000, "{}", read.len());
+        let newest = (5_001 - read.len()..=5_000).filter_map(|number| event(number).why);
+        assert!(newest.eq(read));
+        for name in [FILE, OLDER] {
+            let bytes = fs::metadata(folder.path().join("plugins").join(name)).unwrap().len();
+            assert!(bytes <= MAX_BYTES, "{name}: {bytes}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a flow costs: 1 to 1,000 flows of the three shipped plugins, each with a topic and settings of its own.
 //!
 //! Prints, never asserts: start with and without compiled code, threads and memory before the first message and after
-//! each flow has had some, processor time while nothing comes, and for each message. `--flows 1,10,100`, `--messages N`,
-//! `--rate N`, `-o json`. It runs the `tidegate` that lies beside it.
+//! each flow has had some (`once`: pages that many instances share counted once), processor time while nothing comes, and
+//! for each message. `--flows 1,10,100`, `--messages N`, `--rate N`, `-o json`. It runs the `tidegate` that lies beside it.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ struct Figures {
     rss_idle_mb: f64,
     cpu_idle_ms_per_s: f64,
     rss_used_mb: f64,
+    once_used_mb: f64,
     cpu_us_per_message: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -44,10 +45,10 @@ fn main() -> Result<()> {
         println!("{}", serde_json::to_string(&figures)?);
         return Ok(());
     }
-    println!("flows  first start  start  threads  RSS idle  idle CPU  RSS used  CPU/message     p50     p99  missing");
+    println!("flows  first start  start  threads  RSS idle  idle CPU  RSS used    once  CPU/message     p50     p99  missing");
     for row in figures {
         println!(
-            "{:>5}  {:>9.2} s  {:>3.2} s  {:>7}  {:>5.0} MB  {:>3.1} ms/s  {:>5.0} MB  {:>8.1} us  {:>3.1} ms  {:>3.1} ms  {:>7}",
+            "{:>5}  {:>9.2} s  {:>3.2} s  {:>7}  {:>5.0} MB  {:>3.1} ms/s  {:>5.0} MB  {:>3.0} MB  {:>8.1} us  {:>3.1} ms  {:>3.1} ms  {:>7}",
             row.flows,
             row.first_start_s,
             row.start_s,
@@ -55,6 +56,7 @@ fn main() -> Result<()> {
             row.rss_idle_mb,
             row.cpu_idle_ms_per_s,
             row.rss_used_mb,
+            row.once_used_mb,
             row.cpu_us_per_message,
             row.p50_ms,
             row.p99_ms,
@@ -119,6 +121,7 @@ fn measure(flows: usize, options: &Options) -> Result<Figures> {
         rss_idle_mb: megabytes(rss_idle),
         cpu_idle_ms_per_s: idle_cpu.as_secs_f64() * 1e3 / idle.as_secs_f64(),
         rss_used_mb: megabytes(usage::memory(pid)?.0),
+        once_used_mb: megabytes(usage::memory_once(pid)?),
         cpu_us_per_message: used.as_secs_f64() * 1e6 / total as f64,
         p50_ms: usage::percentile_ms(&delays, 0.5),
         p99_ms: usage::percentile_ms(&delays, 0.99),

@@ -306,7 +306,7 @@ impl Guard {
 
     /// Its lane ends: the gauges forget it.
     pub(super) fn retire(&self, version: &Version) {
-        version.metrics.breaker_moved(self.state(), BreakerState::Closed);
+        version.metrics.tally.breaker_moved(self.state(), BreakerState::Closed);
     }
 
     /// One line for each change, and the gauges.
@@ -316,7 +316,7 @@ impl Guard {
             return;
         }
         self.strikes = 0;
-        version.metrics.breaker_moved(before, state);
+        version.metrics.tally.breaker_moved(before, state);
         let (flow, plugin, lane) = (&*version.metrics.flow, version.label(), self.lane);
         match (before, state) {
             (_, BreakerState::Closed) => tracing::info!(flow, plugin, lane, "plugin works again: its breaker is closed"),

@@ -445,7 +445,7 @@ impl Live {
         let (grown, small) = (self.memory_bytes(), instance.memory_bytes());
         self.recycle_at = recycle_at(&self.version, &instance);
         self.instance = Some(instance);
-        self.version.metrics.recycled.inc();
+        self.version.metrics.tally.recycled.inc();
         self.recycled += 1;
         if self.recycle_logged_us.is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US) {
             return;
@@ -479,7 +479,7 @@ impl Live {
 
     fn report_lost(&self, messages: usize, fault: &Fault) {
         let plugin = self.version.label();
-        self.version.metrics.state_lost.inc_by(messages as u64);
+        self.version.metrics.tally.state_lost.inc_by(messages as u64);
         tracing::error!(plugin, lane = self.slot.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
     }
 }

@@ -7,15 +7,16 @@ use tokio::runtime::Handle;
 
 use super::template::Template;
 use super::version::{OUT, Recipe, Version};
-use crate::chain::Error;
 use crate::chain::metrics::{Metrics, PluginMetrics};
 use crate::chain::sandbox::beside::beside;
+use crate::chain::sandbox::compile::Origin;
 use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::link;
 use crate::chain::sandbox::program::Program;
 use crate::chain::settings::{Artefact, Config, PluginConfig};
+use crate::chain::{Error, Unusable};
 use crate::clock::Now;
-use crate::message::QueueId;
+use crate::message::{QueueId, hexadecimal};
 use crate::trust::Claim;
 use crate::{builtin, file, trust};
 
@@ -59,12 +60,16 @@ pub(crate) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> R
 }
 
 fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
-    let bytes = read(&plugin.name, &plugin.artefact)?;
-    vet(plugin, &bytes, Now::read())?;
     let metrics = metrics.plugin(&config.name, &plugin.name);
-    let program = program(plugin, engine, &metrics, &bytes)?;
-    // A component may be as large as its code, which has been made.
-    drop(bytes);
+    let program = match shipped(plugin, engine) {
+        Some(program) => granted(plugin, &metrics, Ok((program, Origin::Shared)))?,
+        None => {
+            let bytes = read(&plugin.name, &plugin.artefact)?;
+            vet(plugin, &bytes, Now::read())?;
+            // The component may be as large as its code, and goes once that is made.
+            program(plugin, engine, &metrics, &bytes)?
+        }
+    };
     let (topics, now) = (&Arc::new(config.topics.clone()), Now::read());
     let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now };
     let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
@@ -90,7 +95,17 @@ fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
 
 /// The program of `bytes` for `plugin`.
 pub(crate) fn program(plugin: &PluginConfig, engine: &Engine, metrics: &PluginMetrics, bytes: &[u8]) -> Result<Program, Error> {
-    let made = link::make(engine, bytes);
+    granted(plugin, metrics, link::make(engine, bytes))
+}
+
+/// The program of a plugin in this binary that others run.
+fn shipped(plugin: &PluginConfig, engine: &Engine) -> Option<Program> {
+    let Artefact::Builtin(name) = &plugin.artefact else { return None };
+    link::shared(engine, builtin::digest(name)?)
+}
+
+/// A program that was made, where the plugin may use all that it imports.
+fn granted(plugin: &PluginConfig, metrics: &PluginMetrics, made: Result<(Program, Origin), Unusable>) -> Result<Program, Error> {
     let granted = made.and_then(|made| plugin.grants.allow(made.0.imports.iter().map(String::as_str)).map(|()| made));
     match granted {
         Ok((program, origin)) => {
@@ -119,6 +134,19 @@ pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
             file::read(path, file::COMPONENT).map_err(failed)
         }
     }
+}
+
+/// SHA-256 of a component, in hexadecimal.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_of(plugin: &Arc<str>, artefact: &Artefact) -> Result<Arc<str>, Error> {
+    if let Artefact::Builtin(name) = artefact
+        && let Some(digest) = builtin::digest(name)
+    {
+        return Ok(hexadecimal(digest).into());
+    }
+    Ok(trust::digest(&read(plugin, artefact)?).into())
 }
 
 /// Reads the signature beside a component, if there is one.

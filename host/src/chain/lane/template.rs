@@ -9,8 +9,8 @@ use crate::message::{Message, Span};
 /// MQTT counts a topic's length in 16 bits.
 const MAX_TOPIC_BYTES: usize = 65_535;
 
-/// Room for the topics of a batch, so that they share one buffer.
-const BUFFER_BYTES: usize = 16 << 10;
+/// Room for some dozens of topics, so that they share one buffer. Every lane has one.
+const BUFFER_BYTES: usize = 1 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {

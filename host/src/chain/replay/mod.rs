@@ -7,15 +7,12 @@
 pub(super) mod hop;
 mod side;
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::Error;
 use super::metrics::Fate;
-use super::settings::{Config, PluginConfig};
+use super::settings::Config;
 use crate::chain::lane::item::NO_ORIGIN;
-use crate::chain::lane::load;
 use crate::chain::lane::outbox::Ends;
 use crate::chain::lane::slot::lane_of;
 use crate::chain::lane::trial::compare::{Comparison, Made, Outcome};
@@ -23,7 +20,6 @@ use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::engine::Engine;
 use crate::clock::Now;
 use crate::message::{DeadLetter, Message, Reason};
-use crate::trust;
 pub use side::{Player, Ran};
 use side::{Side, queue_name};
 
@@ -44,14 +40,6 @@ pub struct Score {
 /// There is no thread to be had.
 pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
     beside(engine, tokio::runtime::Handle::try_current().ok().as_ref(), || Ok(work()))
-}
-
-/// SHA-256 of a plugin's component, in hexadecimal.
-///
-/// # Errors
-/// It cannot be read.
-pub fn digest_of(plugin: &PluginConfig) -> Result<Arc<str>, Error> {
-    Ok(trust::digest(&load::read(&plugin.name, &plugin.artefact)?).into())
 }
 
 /// A replay under way.

@@ -225,7 +225,7 @@ impl Side {
 
     pub(crate) fn finish(self) -> Ran {
         let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let counted = self.versions.iter().flat_map(|version| version.metrics.errors()).filter(|(_, count)| *count > 0);
+        let counted = self.versions.iter().flat_map(|version| version.metrics.tally.errors()).filter(|(_, count)| *count > 0);
         counted.for_each(|(kind, count)| *faults.entry(kind.name()).or_default() += count);
         let plugin = |version: &Arc<Version>| (Arc::clone(&version.reference.name), Arc::clone(&version.reference.digest));
         Ran {

@@ -71,7 +71,7 @@ impl Guest {
             return;
         }
         if !self.metrics.ration.allows_line(self.log_lines_per_second, self.now_us) {
-            self.metrics.log_lines_dropped.inc();
+            self.metrics.tally.log_lines_dropped.inc();
             return;
         }
         let (flow, plugin, lane) = (&*self.metrics.flow, &*self.metrics.plugin, self.lane);
@@ -94,7 +94,7 @@ impl Guest {
             counter.inc_by(add);
             self.counters.insert(name, counter);
         } else {
-            self.metrics.names_refused.inc();
+            self.metrics.tally.names_refused.inc();
         }
     }
 
@@ -109,7 +109,7 @@ impl Guest {
             gauge.set(value);
             self.gauges.insert(name, gauge);
         } else {
-            self.metrics.names_refused.inc();
+            self.metrics.tally.names_refused.inc();
         }
     }
 }

@@ -26,6 +26,11 @@ pub(crate) fn make(engine: &Engine, bytes: &[u8]) -> Result<(Program, Origin), U
     Ok((program, origin))
 }
 
+/// The program of that digest, where others run it.
+pub(crate) fn shared(engine: &Engine, digest: &Digest) -> Option<Program> {
+    engine.programs().find(digest)
+}
+
 /// Its code by itself.
 ///
 /// # Errors

@@ -159,7 +159,7 @@ fn notes(header: &Header, flow: &chain::Config) -> Vec<String> {
     let mut notes = Vec::new();
     for plugin in &header.plugins {
         let own = flow.plugins.iter().find(|own| *own.name == *plugin.name);
-        let digest: Option<Arc<str>> = own.and_then(|own| chain::digest_of(own).ok());
+        let digest: Option<Arc<str>> = own.and_then(|own| chain::digest_of(&own.name, &own.artefact).ok());
         match digest {
             Some(digest) if *digest != *plugin.digest => notes.push(format!(
                 "when recorded, the flow ran {}@{}; the config has {}",

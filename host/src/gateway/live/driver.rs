@@ -24,6 +24,7 @@ use super::{Desk, Parts, Place};
 use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
 use crate::gateway::inlets::Inlets;
 use crate::gateway::start::{Started, signature, written};
+use crate::heap;
 use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::Who;
@@ -278,6 +279,7 @@ impl Driver {
         let Some(Busy { mut waiting, thread, .. }) = self.busy.remove(&flow) else { return };
         // It is at its end; what panicked there has said so.
         thread.map(JoinHandle::join);
+        heap::give_back();
         while let Some(next) = waiting.pop_front() {
             self.begin(next);
             if let Some(busy) = self.busy.get_mut(&flow) {

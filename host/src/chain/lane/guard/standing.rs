@@ -10,12 +10,15 @@ use std::time::Duration;
 /// Devices that are known at a time, in a lane.
 const KNOWN: usize = 512;
 
+/// A table begins with so many places, and doubles where two devices want the same one: most lanes of many flows have few.
+const FEW: usize = 8;
+
 /// While nothing fails, the devices of one batch in so many are learnt.
 const LEARNS: u32 = 8;
 
 /// What is known of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Nothing.
     Stranger,
     /// The plugin did well on its last message.
@@ -26,7 +29,7 @@ pub(super) enum Standing {
 
 /// What a fault says about the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
+pub(crate) enum Evidence {
     /// Nothing: it is the device's.
     None,
     /// It counts.
@@ -37,7 +40,7 @@ pub(super) enum Evidence {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Standings {
+pub(crate) struct Standings {
     /// The hash of a device's key, its lowest bit saying whether it is a good one; 0 is a free place.
     places: Vec<u64>,
     window_us: u64,
@@ -56,7 +59,7 @@ impl Standings {
     }
 
     pub(crate) fn of(&self, device: u64) -> Standing {
-        match self.places.get(place(device)) {
+        match self.places.get(place(device, self.places.len())) {
             Some(known) if *known == good(device) => Standing::Good,
             Some(known) if *known == bad(device) => Standing::Bad,
             _ => Standing::Stranger,
@@ -70,12 +73,9 @@ impl Standings {
     }
 
     /// The plugin did well on a message of each of these.
-    pub(super) fn serve(&mut self, devices: &[u64]) {
-        if self.places.is_empty() {
-            self.places.resize(KNOWN, 0);
-        }
+    pub(crate) fn serve(&mut self, devices: &[u64]) {
         for device in devices {
-            self.places[place(*device)] = good(*device);
+            *self.room(*device) = good(*device);
         }
         (self.first, self.are_several) = (None, false);
     }
@@ -102,12 +102,31 @@ impl Standings {
 
     /// A bad one never takes a good one's place: names that are made up push nobody out.
     fn mark_bad(&mut self, device: u64) {
-        if self.places.is_empty() {
-            self.places.resize(KNOWN, 0);
-        }
-        let known = &mut self.places[place(device)];
+        let known = self.room(device);
         if *known == 0 || *known & 1 == 0 || *known == good(device) {
             *known = bad(device);
+        }
+    }
+
+    /// The place of a device, its own or a free one unless the table is as large as it may be.
+    fn room(&mut self, device: u64) -> &mut u64 {
+        loop {
+            let place = place(device, self.places.len());
+            let is_its = |known: &u64| *known == 0 || [good(device), bad(device)].contains(known);
+            if self.places.len() == KNOWN || self.places.get(place).is_some_and(is_its) {
+                return &mut self.places[place];
+            }
+            self.grow();
+        }
+    }
+
+    /// What had a place of its own has one again.
+    fn grow(&mut self) {
+        let places = (self.places.len() * 2).clamp(FEW, KNOWN);
+        for known in std::mem::replace(&mut self.places, vec![0; places]) {
+            if known != 0 {
+                self.places[place(known, places)] = known;
+            }
         }
     }
 }
@@ -121,9 +140,9 @@ fn bad(device: u64) -> u64 {
     (device & !1).max(2)
 }
 
-/// FNV's low bits are weak for short keys, so the high half is folded in.
-fn place(device: u64) -> usize {
-    ((device ^ device >> 32) >> 1) as usize % KNOWN
+/// FNV's low bits are weak for short keys, so the high half is folded in. The lowest bit has no part in it.
+fn place(device: u64, places: usize) -> usize {
+    ((device ^ device >> 32) >> 1) as usize % places.max(1)
 }
 
 #[cfg(test)]
@@ -153,6 +172,22 @@ mod tests {
         assert_eq!(table.of(device("b")), Standing::Good, "names that are made up push no good one out");
         table.serve(&[device("a")]);
         assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts, "it was good again");
+    }
+
+    #[test]
+    fn a_table_is_as_large_as_its_devices_want_it_and_forgets_none_for_that() {
+        let mut table = standings();
+        table.serve(&[device("a")]);
+        assert_eq!(table.places.len(), FEW);
+        let devices: Vec<u64> = (0..100).map(|number| device(&format!("d{number}"))).collect();
+        devices.iter().for_each(|device| table.serve(&[*device]));
+        assert!(table.places.len() <= KNOWN);
+        // Only who has the same place in the largest table loses it to a later one.
+        let is_last =
+            |index: usize| devices[index + 1..].iter().all(|later| place(*later, KNOWN) != place(devices[index], KNOWN));
+        for index in (0..devices.len()).filter(|index| is_last(*index)) {
+            assert_eq!(table.of(devices[index]), Standing::Good, "{index}");
+        }
     }
 
     #[test]
