@@ -17,6 +17,9 @@ use super::{Config, Connection, Error, Established, Failure, reason};
 /// After so many connections in a row on which nothing was answered, an answer gets no longer time: 64 times as long.
 const MOST_PATIENCE: u32 = 6;
 
+/// The pause before an attempt that comes at once.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 /// The gauges of all connections of one kind, `tidegate_<kind>_…{<kind>="<name>"}`.
 #[derive(Clone, Debug)]
 pub struct LinkMetrics {
@@ -159,6 +162,8 @@ pub struct Redial {
     said: Said,
     /// Connections in a row that ended in silence before anything was answered.
     unanswered: u32,
+    /// The next attempt comes at once.
+    is_hasty: bool,
 }
 
 impl Redial {
@@ -180,6 +185,7 @@ impl Redial {
             interfaces: Interfaces::listen(),
             said: Said::default(),
             unanswered: 0,
+            is_hasty: false,
         }
     }
 
@@ -262,6 +268,11 @@ impl Redial {
         self.machine.worked();
     }
 
+    /// It ended over a message that is known now: the next attempt comes at once.
+    pub fn hasten(&mut self) {
+        self.is_hasty = true;
+    }
+
     /// The stage ends, and its connection with it.
     pub fn left(&mut self) {
         self.machine = Reconnect::new(self.config.backoff);
@@ -278,12 +289,12 @@ impl Redial {
     pub fn lost_as(&mut self, failure: Failure, ended: &Ended) {
         let now = Instant::now();
         let retry = self.machine.failed(failure, now, fastrand::f64());
-        self.wait = retry.after;
+        self.wait = if std::mem::take(&mut self.is_hasty) { retry.after.min(AT_ONCE) } else { retry.after };
         self.unanswered = if ended.is_unanswered() { (self.unanswered + 1).min(MOST_PATIENCE) } else { 0 };
         self.gauges.failures.inc();
         self.gauges.show(&self.machine);
         let cause = Causes(ended).to_string();
-        self.notice.post(Trouble::new(cause.clone(), self.machine.since().unwrap_or(now), now + retry.after));
+        self.notice.post(Trouble::new(cause.clone(), self.machine.since().unwrap_or(now), now + self.wait));
         let level = if self.said.is_news(&cause, now) { retry.level.aloud(self.machine.is_alarming()) } else { retry.level };
         if level != Level::Quiet {
             self.said.note(&cause, now);

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::judge::{Face, Place, Step};
+use super::judge::{End, Face, Place, Step};
 use super::pull::{Sending, join, split};
 use super::send::Sent;
 use super::serve::Uplink;
 use crate::clock::Now;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
-use crate::mqtt::{Causes, Connection, Ended, Publish, Unsendable};
+use crate::mqtt::{Causes, Connection, Ended, Error as LinkError, Publish, Unsendable};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;
@@ -64,7 +64,6 @@ impl Uplink {
     pub(super) fn apart(&mut self, step: Step, connection: &mut Connection, now: Instant, time: Now) -> (Sent, usize) {
         match step {
             Step::Again(place) => (self.again(place, connection, now, time), place.0),
-            Step::Seek(place) => (self.seek(place, now, time), place.0),
             _ => (self.compare(connection, now), 0),
         }
     }
@@ -107,27 +106,6 @@ impl Uplink {
         Sent::Aside
     }
 
-    /// Looks whether the message is the next one of its queue, and lays it aside then.
-    fn seek(&mut self, place: Place, now: Instant, time: Now) -> Sent {
-        let (index, seq) = place;
-        let pull = &mut self.pulls[index];
-        let front = pull.next(true, time).is_some().then(|| pull.ready().next().map(|stored| stored.seq)).flatten();
-        match front {
-            None if pull.is_reading() => Sent::Later,
-            front => {
-                if front != Some(seq) {
-                    self.judge.missed();
-                    return Sent::Aside;
-                }
-                let count = self.dress.packet(index, self.pulls[index].ready()).map_or(1, |packet| packet.count);
-                if !self.lays_aside(index, count, now) {
-                    self.judge.missed();
-                }
-                Sent::Aside
-            }
-        }
-    }
-
     /// Sends what upstream has accepted before, or one that waits behind others: beside the account, so it comes a second
     /// time. What expires is a command, as a rule, and must not.
     fn compare(&mut self, connection: &mut Connection, now: Instant) -> Sent {
@@ -137,9 +115,10 @@ impl Uplink {
             (!stored.message.expires()).then(|| (place.0, stored.clone()))
         };
         let sample = self.sample.as_ref().map(|(index, stored, _)| (*index, stored.clone()));
+        let is_sample = sample.is_some();
         let publish = sample.or_else(behind).and_then(|(index, stored)| self.copy(index, &stored));
         match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
-            Some(Ok(())) => self.judge.asked(now),
+            Some(Ok(())) => self.judge.asked(is_sample, now),
             Some(Err(Unsendable::WindowFull)) => return Sent::Later,
             Some(Err(_)) => self.judge.cannot_compare(now),
             None => self.judge.cannot_compare(now),
@@ -200,11 +179,11 @@ impl Uplink {
         if matches!(ended, Ended::Silent { .. }) {
             return;
         }
-        let first = self.suspect();
-        if first.is_some() {
-            self.window.broke(self.under_way);
-        }
-        let guilty = self.judge.ended(first);
+        let is_hang_up = !matches!(ended, Ended::Link(LinkError::Silent { .. }));
+        let is_limit = matches!(ended, Ended::Link(LinkError::Closed { .. } | LinkError::Broken(_)));
+        self.window.broke(self.under_way, is_limit, self.judge.is_shaky());
+        let under_way = self.under_way.saturating_sub(self.judge.mutes_out());
+        let guilty = self.judge.ended(self.suspect(), End { is_hang_up, under_way });
         if let Some(place) = guilty.filter(|_| self.backlog.has_room_for_refused()) {
             self.refuse(place, &format!("upstream ends the connection over it, and takes others: {}", Causes(ended)));
         }

@@ -9,8 +9,9 @@
 //!   refuses that too, and then only probes go out ([`Hold`]).
 //! - **Refused for now**: waits apart with those of its key behind it, and is sent again; for good after some seconds in
 //!   which others were accepted.
-//! - **The connection ended**: the first message without an answer is suspected. It waits apart with those of its key and
-//!   is tried alone: before all others, and after another one was accepted. What fails both ways is convicted.
+//! - **The connection ended**: the first message without an answer is suspected, and the next connection begins without it and
+//!   those of its key, at once, one by one at first. It is tried alone, after others were accepted: what ends the connection
+//!   then, twice, is convicted. Where there are no others it is tried ever more seldom, over a connection that stands.
 //! - **No answer**: over a new connection it waits apart until others were accepted, and is sent again beside them, in half of
 //!   the window at most; when it is not answered either in all the time that an answer may take, convicted.
 
@@ -22,6 +23,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub(super) use self::next::Step;
+pub(super) use self::suspects::{End, Haste};
+use self::suspects::{LONE, Test};
 
 use crate::message::Seq;
 
@@ -69,7 +72,8 @@ enum State {
     /// Refused for now.
     Busy { since: Instant, next: Instant, pause: Duration },
     /// Upstream ended a connection over it, perhaps.
-    Suspect { alone: u32, compared: u32 },
+    /// So often when it was tried after others, and so often with no others there; or nobody waits for it.
+    Suspect { strikes: u32, lone: u32, is_slow: bool },
     /// There was no answer, so often and for so long in all.
     Mute { times: u32, waited: Duration },
     /// Waits for one of its key.
@@ -102,6 +106,9 @@ struct Hold {
     tried: usize,
     /// Probes take turns between what was refused and what comes next.
     is_next: bool,
+    /// The connection ended over the last one; it began with that.
+    is_hung_up: bool,
+    is_by_hang_ups: bool,
 }
 
 /// What is known of one uplink's upstream.
@@ -114,7 +121,11 @@ pub(super) struct Judge {
     refused: u32,
     /// Something is asked of upstream that decides how to go on.
     comparing_since: Option<Instant>,
-    testing: Option<(Place, Instant)>,
+    testing: Option<Test>,
+    /// What is asked is one that was accepted before.
+    compares_with_sample: bool,
+    /// What was compared with ended a connection too, and was never accepted: the suspect is tried without it.
+    skips_comparison: bool,
     /// Since when nothing else is sent for its sake.
     quiet_since: Option<Instant>,
     /// On the connection in use: since when it stands, whether a message went out, whether one was accepted.
@@ -123,6 +134,15 @@ pub(super) struct Judge {
     has_delivered: bool,
     has_convicted: bool,
     has_nothing_to_compare: bool,
+    /// The last connection showed a new suspect.
+    has_learned: bool,
+    /// Connections in a row that ended with nothing accepted; suspects in a row that were then accepted.
+    fruitless: u32,
+    acquitted: u32,
+    /// What a connection may have ended over, where they end for other reasons too.
+    doubted: Option<Place>,
+    /// Dials that may follow at once, and since when there are so many.
+    hasty: (u32, Instant),
     /// It answers nothing.
     is_mute: bool,
     /// What it has refused last, if nothing happened since.
@@ -145,12 +165,19 @@ impl Judge {
             refused: 0,
             comparing_since: None,
             testing: None,
+            compares_with_sample: false,
+            skips_comparison: false,
             quiet_since: None,
             began: now,
             has_sent: false,
             has_delivered: false,
             has_convicted: false,
             has_nothing_to_compare: false,
+            has_learned: false,
+            fruitless: 0,
+            acquitted: 0,
+            doubted: None,
+            hasty: (0, now.checked_sub(Duration::from_secs(60)).unwrap_or(now)),
             is_mute: false,
             last_refused: None,
             convicted: VecDeque::new(),
@@ -171,11 +198,17 @@ impl Judge {
             (case.is_here, case.is_out) = (false, false);
             // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
             if let State::Refused { .. } = case.state {
-                case.state = State::Suspect { alone: 1, compared: 0 };
+                case.state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
             }
         }
         if let Some(hold) = &mut self.hold {
-            (hold.next, hold.pause, hold.tried, hold.is_next) = (None, PROBE.0, 0, true);
+            (hold.tried, hold.is_next) = (0, true);
+            if std::mem::take(&mut hold.is_hung_up) {
+                hold.next = Some(now + hold.pause);
+                hold.pause = (hold.pause * 2).min(if hold.is_by_hang_ups { LONE.1 } else { PROBE.1 });
+            } else {
+                (hold.next, hold.pause) = (None, PROBE.0);
+            }
         }
         (self.comparing_since, self.testing, self.row, self.has_nothing_to_compare) = (None, None, 0, false);
         self.last_refused = None;
@@ -199,7 +232,7 @@ impl Judge {
         if !is_blocked && !is_unknown {
             return false;
         }
-        let state = if is_unknown { State::Suspect { alone: 0, compared: 0 } } else { State::Behind };
+        let state = if is_unknown { State::Suspect { strikes: 0, lone: 0, is_slow: false } } else { State::Behind };
         self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes: 0 });
         self.release(face.key);
         true
@@ -218,11 +251,6 @@ impl Judge {
         face.is_own && self.convicted.contains(&(face.topic, true))
     }
 
-    /// The message that was sought is not the next one of its queue: it is tried after others.
-    pub(super) fn missed(&mut self) {
-        self.has_sent = true;
-    }
-
     /// A publish went out; one that waited apart if `place` says so.
     pub(super) fn sent(&mut self, again: Option<Place>, now: Instant) {
         (self.has_sent, self.last_refused, self.quiet_since) = (true, None, None);
@@ -233,14 +261,16 @@ impl Judge {
         let is_held = self.hold.is_some();
         let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
         case.is_out = true;
-        if matches!(case.state, State::Suspect { .. }) && !is_held {
-            self.testing = Some((place, now));
+        if let State::Suspect { is_slow, .. } = case.state
+            && !is_held
+        {
+            self.testing = Some(Test { place, since: now, is_slow, is_passed: false });
         }
     }
 
-    /// One that is only to be compared with went out; it says nothing about the account.
-    pub(super) fn asked(&mut self, now: Instant) {
-        (self.comparing_since, self.has_sent) = (Some(now), true);
+    /// One that is only to be compared with went out, which was accepted before, or not; it says nothing about the account.
+    pub(super) fn asked(&mut self, is_sample: bool, now: Instant) {
+        (self.comparing_since, self.has_sent, self.compares_with_sample) = (Some(now), true, is_sample);
     }
 
     /// There is nothing to compare with.
@@ -258,7 +288,7 @@ impl Judge {
             return;
         }
         if is_accepted {
-            (self.row, self.has_delivered, self.is_mute) = (0, true, false);
+            (self.row, self.has_delivered, self.is_mute, self.fruitless) = (0, true, false, 0);
         } else {
             self.hold(now);
         }
@@ -267,18 +297,31 @@ impl Judge {
     /// Upstream accepted a publish.
     pub(super) fn accepted(&mut self, place: Place) {
         self.count(false);
-        self.row = 0;
+        (self.row, self.fruitless) = (0, 0);
         (self.has_delivered, self.has_nothing_to_compare, self.is_mute) = (true, false, false);
         self.last_refused = None;
         if let Some(hold) = &mut self.hold {
             hold.proofs += 1;
             (hold.next, hold.tried, hold.pause) = (None, 0, PROBE.0);
-            if hold.proofs >= PROOFS {
-                self.hold = None;
+            if hold.is_by_hang_ups || hold.proofs >= PROOFS {
+                self.let_go();
             }
         }
-        if !self.cases.is_empty() {
-            self.close(place);
+        if self.cases.is_empty() {
+            return;
+        }
+        if let Some(test) = &mut self.testing {
+            test.is_passed |= test.is_slow && test.place != place;
+        }
+        let case = self.close(place);
+        self.acquitted += u32::from(case.is_some_and(|case| !case.face.is_own && matches!(case.state, State::Suspect { .. })));
+    }
+
+    /// Upstream takes messages again. Those over which it ended connections are suspected again.
+    fn let_go(&mut self) {
+        let is_by_hang_ups = self.hold.take().is_some_and(|hold| hold.is_by_hang_ups);
+        for case in self.cases.iter_mut().filter(|case| is_by_hang_ups && !case.is_out && case.state == State::Again) {
+            case.state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
         }
     }
 
@@ -304,7 +347,7 @@ impl Judge {
     }
 
     fn is_testing(&self, place: Place) -> bool {
-        self.testing.is_some_and(|(tested, _)| tested == place)
+        self.testing.is_some_and(|test| test.place == place)
     }
 
     /// Takes a case off the list, whatever became of it, and lets those behind it go on.
@@ -324,7 +367,7 @@ impl Judge {
 
     /// Those of this key that wait for another one go on, if nothing is left to wait for.
     fn release(&mut self, key: u64) {
-        let waits = |case: &Case| matches!(case.state, State::Busy { .. } | State::Suspect { .. });
+        let waits = |case: &Case| matches!(case.state, State::Busy { .. } | State::Suspect { is_slow: false, .. });
         if self.cases.iter().any(|case| case.face.key == key && waits(case)) {
             return;
         }
@@ -375,12 +418,22 @@ impl Judge {
 
     fn hold(&mut self, now: Instant) {
         for case in &mut self.cases {
-            if matches!(case.state, State::Refused { .. } | State::Busy { .. }) {
+            let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
+            if is_suspect || matches!(case.state, State::Refused { .. } | State::Busy { .. }) {
                 case.state = State::Again;
             }
         }
         let next = Some(now + PROBE.0);
-        self.hold.get_or_insert(Hold { since: now, pause: PROBE.0, next, proofs: 0, tried: 0, is_next: false });
+        self.hold.get_or_insert(Hold {
+            since: now,
+            pause: PROBE.0,
+            next,
+            proofs: 0,
+            tried: 0,
+            is_next: false,
+            is_hung_up: false,
+            is_by_hang_ups: false,
+        });
     }
 
     /// Those that are refused for good while upstream takes others: to be parked, as far as there is room, the first
@@ -408,11 +461,6 @@ impl Judge {
         self.cases.iter().any(|case| self.is_proven(case))
     }
 
-    /// Whether the connection in use was worth it: something was accepted or convicted, so the next one need not wait.
-    pub(super) fn is_worth_it(&self) -> bool {
-        self.has_delivered || self.has_convicted
-    }
-
     /// Since when upstream takes nothing.
     pub(super) fn held_since(&self) -> Option<Instant> {
         self.hold.map(|hold| hold.since)
@@ -420,7 +468,10 @@ impl Judge {
 
     /// Whether somebody should look: nothing is taken, or too little.
     pub(super) fn is_alarming(&self) -> bool {
-        self.hold.is_some() || self.is_mute || (self.answers >= ANSWERS && self.refused * ONE_IN > self.answers)
+        self.hold.is_some()
+            || self.is_mute
+            || self.is_fruitless()
+            || (self.answers >= ANSWERS && self.refused * ONE_IN > self.answers)
     }
 
     fn count(&mut self, is_refused: bool) {
@@ -441,7 +492,7 @@ impl Case {
     /// Whether others of its key have to wait for it.
     fn blocks(&self) -> bool {
         match self.state {
-            State::Refused { .. } | State::Mute { .. } => false,
+            State::Refused { .. } | State::Mute { .. } | State::Suspect { is_slow: true, .. } => false,
             State::Again => !self.is_out,
             State::Busy { .. } | State::Suspect { .. } | State::Behind => true,
         }

@@ -47,6 +47,7 @@ pub use metrics::Metrics;
 pub use rate::Rate;
 
 use self::fallback::Duty;
+use self::judge::Haste;
 use self::pull::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
@@ -192,8 +193,10 @@ async fn drain(
         match served {
             Ok(()) => break,
             Err(Parting::Lost(ended)) => {
-                if uplink.judge.is_worth_it() {
-                    redial.worked();
+                match uplink.judge.haste(Instant::now()) {
+                    Haste::AtOnce => redial.hasten(),
+                    Haste::Soon => redial.worked(),
+                    Haste::Later => {}
                 }
                 redial.lost_as(uplink.failure(&ended), &ended);
             }

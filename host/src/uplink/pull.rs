@@ -131,8 +131,11 @@ pub(super) struct Pull {
     /// The disk had nothing where it should have had something, or the other connections are far behind.
     stuck: bool,
     flights: VecDeque<Flight>,
-    /// How many of them lie aside.
+    /// How many of them lie aside, and how many are sent and not answered.
     aside: usize,
+    waiting: usize,
+    /// The first one without an answer has waited for long.
+    is_late: bool,
     /// Accepted ones that the spool knows of, and the caller does not.
     told: u64,
     /// Number of the first flight. Never goes down, so a token of an earlier connection finds nothing.
@@ -157,6 +160,8 @@ impl Pull {
             stuck: false,
             flights: VecDeque::new(),
             aside: 0,
+            waiting: 0,
+            is_late: false,
             told: 0,
             first: 0,
         }
@@ -166,7 +171,7 @@ impl Pull {
     pub(super) fn rewind(&mut self) {
         self.first += self.flights.len() as u64;
         self.flights.clear();
-        self.aside = 0;
+        (self.aside, self.waiting, self.is_late) = (0, 0, false);
         self.ready.clear();
         self.ready_bytes = 0;
         self.from_disk = false;
@@ -327,6 +332,7 @@ impl Pull {
             self.ready_bytes -= stored.message.weight();
             self.flights.push_back(Flight { stored, path, fate, together, sent });
             self.aside += usize::from(is_aside);
+            self.waiting += usize::from(!is_aside);
             together = 0;
         }
     }
@@ -335,30 +341,48 @@ impl Pull {
     pub(super) fn lay_aside(&mut self, number: u64) -> bool {
         let count = self.publish(number, Fate::Waiting).map(|flight| flight.fate = Fate::Aside).count();
         self.aside += count;
+        self.waiting -= count;
         count > 0
     }
 
     /// What lies aside went out again.
     pub(super) fn relaunch(&mut self, number: u64, sent: Sending) {
         let again = |flight: &mut Flight| (flight.fate, flight.sent) = (Fate::Waiting, sent);
-        self.aside -= self.publish(number, Fate::Aside).map(again).count();
+        let count = self.publish(number, Fate::Aside).map(again).count();
+        self.aside -= count;
+        self.waiting += count;
     }
 
     /// Upstream has the publish of message `number`: tells `seen` the arrival (uptime, microseconds), the path and the size
     /// of each message in it, once.
     pub(super) fn accepted(&mut self, number: u64, mut seen: impl FnMut(u64, Path, usize)) {
+        let mut count = 0;
         for flight in self.publish(number, Fate::Waiting) {
             flight.fate = Fate::Accepted;
+            count += 1;
             seen(flight.stored.message.uptime_us, flight.path, flight.stored.message.weight());
         }
+        self.waiting -= count;
         if self.is_split() {
             self.tell(number);
         }
     }
 
+    /// Where the first one without an answer was sent before `due`, the spool hears at once of what is accepted behind it: it
+    /// need not be sent again, should the connection end.
+    pub(super) fn look(&mut self, due: Instant) {
+        let is_late = self.flights.front().is_some_and(|front| front.fate == Fate::Waiting && front.sent.at < due);
+        if !std::mem::replace(&mut self.is_late, is_late) && is_late {
+            let behind =
+                (self.first..).zip(&self.flights).filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
+            let accepted: Vec<u64> = behind.map(|(number, _)| number).collect();
+            accepted.into_iter().for_each(|number| self.tell(number));
+        }
+    }
+
     /// Whether the front stays for long: what lies aside, or has no answer, must not hold what was accepted behind it.
     fn is_split(&self) -> bool {
-        self.aside > 0 || self.flights.len() > SPLIT
+        self.aside > 0 || self.is_late || self.flights.len() > SPLIT
     }
 
     /// The spool hears of these at once, and they are not kept.
@@ -495,7 +519,7 @@ impl Pull {
         if !self.is_split() {
             return self.flights.len();
         }
-        self.flights.iter().filter(|flight| flight.fate == Fate::Waiting).count()
+        self.waiting
     }
 
     /// Whether nothing of RAM is under way: what is on disk, read or not, is safe there.

@@ -69,7 +69,7 @@ impl Uplink {
         self.dress.at(self.backlog.boot(), time);
         loop {
             if !self.has_room(connection) {
-                return Stand::Full;
+                return self.narrow(now).map_or(Stand::Full, Stand::Until);
             }
             if let Some(stand) = self.held_back(now) {
                 return stand;
@@ -78,8 +78,10 @@ impl Uplink {
             let (sent, queue) = match self.judge.step(now, self.under_way, room) {
                 Step::Free => match next_turn(self, mode, time, self.has_window(connection)) {
                     Some(queue) => (self.send(queue, connection, now, time), queue),
+                    // What is being read may be what the others are compared with.
+                    None if mode == Stop::Run && self.pulls.iter().any(Pull::is_reading) => return Stand::Dry(None),
                     None => match self.judge.idle(now, self.under_way, room) {
-                        Step::Free | Step::Seek(_) => return Stand::Dry(None),
+                        Step::Free => return Stand::Dry(None),
                         Step::Wait(at) => return Stand::Dry(at),
                         step => self.apart(step, connection, now, time),
                     },
@@ -99,6 +101,20 @@ impl Uplink {
                 }
             }
         }
+    }
+
+    /// When the window is wider, where it is only narrow because the connection is new, and its first answers are late.
+    fn narrow(&mut self, now: Instant) -> Option<Instant> {
+        if self.under_way < self.window.size() || !self.window.is_opening() {
+            return None;
+        }
+        let widens_at = self.oldest()?.2.at.max(self.answered_at).max(self.widened_at) + self.late();
+        if widens_at > now {
+            return Some(widens_at);
+        }
+        self.window.widen();
+        self.widened_at = now;
+        Some(now)
     }
 
     /// Whether the rate forbids to send now.

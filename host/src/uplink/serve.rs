@@ -69,6 +69,8 @@ pub(super) struct Uplink {
     /// What an answer takes, about, and when the last one came.
     pub(super) usual: Duration,
     pub(super) answered_at: Instant,
+    /// When the window was widened without an answer.
+    pub(super) widened_at: Instant,
     /// When upstream was asked whether it reads what it does not acknowledge.
     pub(super) asked_at: Option<Instant>,
     /// What it may take, as configured.
@@ -127,6 +129,7 @@ impl Uplink {
             largest: 0,
             usual: Duration::ZERO,
             answered_at: Instant::now(),
+            widened_at: Instant::now(),
             asked_at: None,
             answer: config.mqtt.deadlines.answer,
             forwarded: ways().map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class)).collect(),
@@ -184,7 +187,7 @@ impl Uplink {
         let window = self.inflight.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
         let is_old = established.protocol == Protocol::V311;
-        self.window.begin(usize::from(window), !(is_old && self.levels.contains(&Qos::ExactlyOnce)));
+        self.window.begin(usize::from(window), is_old, self.levels.contains(&Qos::ExactlyOnce));
         self.said.is_narrow = (maximum_packet_bytes as usize) < self.largest;
         if self.said.is_narrow {
             tracing::error!(uplink = %self.name, limit = maximum_packet_bytes, went_through = self.largest,
@@ -337,6 +340,9 @@ impl Uplink {
                     self.arrived(index, number, now);
                 }
             }
+        }
+        if let Some(due) = instant.checked_sub(self.late()) {
+            self.pulls.iter_mut().for_each(|pull| pull.look(due));
         }
         self.park();
         self.forward();

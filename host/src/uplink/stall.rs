@@ -16,6 +16,8 @@ use crate::mqtt::{Connection, Ended, Established, Event, Publish, Stop};
 const USUAL: u32 = 20;
 /// How long nothing is acknowledged before the broker is asked whether it reads, and how many times what an answer usually takes.
 const QUIET: Duration = Duration::from_secs(2);
+/// How late an answer is before others go on without it.
+const LATE: Duration = Duration::from_millis(500);
 const UNUSUAL: u32 = 4;
 /// How long it may then go on to acknowledge nothing.
 const STALL: Duration = Duration::from_secs(3);
@@ -33,6 +35,11 @@ impl Uplink {
         let Some((index, number)) = token.map(split) else { return };
         let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else { return };
         self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
+    }
+
+    /// From when on an answer is late.
+    pub(super) fn late(&self) -> Duration {
+        LATE.max(self.usual * UNUSUAL)
     }
 
     /// When the oldest answer that is missing is overdue.

@@ -494,7 +494,7 @@ async fn an_upstream_that_hangs_up_on_everything_gets_it_all_once_it_is_well() {
     let list = List::new(1);
     list.owe(0, 0..6);
     let bench = bench(list, Qos::AtLeastOnce, 3).await;
-    for _ in 0..20 {
+    for _ in 0..4 {
         let mut client = bench.broker.greet(false).await;
         client.published().await;
     }

@@ -1,9 +1,10 @@
 //! How many publishes may be under way: what the connection allows, less where upstream was seen to end a connection over
 //! their number or over one among them. No clock, no messages.
 //!
-//! A connection after a hang-up begins with an eighth of what was under way, so that what upstream dislikes is soon alone,
-//! and grows by what is accepted. A number at which upstream hangs up again and again is a limit that it did not announce
-//! (20 in mosquitto, 16 in rmqtt): it is passed ever more seldom.
+//! A connection after one that ended with something under way begins with one publish, so that what upstream dislikes is
+//! soon alone, and with each that is accepted one more may be: twice as many each round trip. Over MQTT 3.1.1, which cannot
+//! announce a limit, a number at which upstream hangs up again and again is one (20 in mosquitto, 16 in rmqtt): it is passed
+//! ever more seldom.
 
 /// Publishes of QoS 2 under way over MQTT 3.1.1, which cannot announce a limit: what the most widely used broker takes.
 pub(super) const UNANNOUNCED: usize = 20;
@@ -30,21 +31,37 @@ pub(super) struct Window {
     accepted: u64,
     price: u64,
     breaks: u32,
+    /// Upstream says how many it takes, so nothing is sought.
+    can_announce: bool,
 }
 
 impl Window {
     /// One that nothing limits.
     pub(super) fn new() -> Self {
         let most = usize::MAX;
-        Self { open: most, ceiling: most, limit: most, proven: 0, accepted: 0, price: 0, breaks: 0 }
+        Self { open: most, ceiling: most, limit: most, proven: 0, accepted: 0, price: 0, breaks: 0, can_announce: true }
     }
 
-    /// A connection begins that allows `limit`; where upstream cannot say what it takes, it is found out from below.
-    pub(super) fn begin(&mut self, limit: usize, can_announce: bool) {
+    /// A connection begins that allows `limit`; where upstream cannot say what it takes (`is_old`), it is found out, and with
+    /// QoS 2 from below.
+    pub(super) fn begin(&mut self, limit: usize, is_old: bool, has_qos_2: bool) {
         self.limit = limit.max(1);
-        if !can_announce && self.ceiling == usize::MAX && self.proven < self.limit {
+        self.can_announce = !is_old;
+        if self.can_announce {
+            self.ceiling = usize::MAX;
+        } else if has_qos_2 && self.ceiling == usize::MAX && self.proven < self.limit {
             (self.ceiling, self.price) = (UNANNOUNCED, TRY);
         }
+    }
+
+    /// Whether it is narrow since the connection is new.
+    pub(super) fn is_opening(&self) -> bool {
+        self.open < self.ceiling.min(self.limit)
+    }
+
+    /// Twice as many may be under way: answers are late.
+    pub(super) fn widen(&mut self) {
+        self.open = self.open.saturating_mul(2);
     }
 
     /// How many may be under way.
@@ -54,11 +71,11 @@ impl Window {
 
     /// Upstream accepted a publish while `under_way` were, itself included.
     pub(super) fn accepted(&mut self, under_way: usize) {
-        if self.proven >= self.limit && self.breaks == 0 && self.open >= self.limit {
+        if self.is_opening() {
+            self.open += 1;
             return;
         }
-        if self.open < self.ceiling.min(self.limit) {
-            self.open += 1;
+        if self.can_announce || (self.proven >= self.limit && self.breaks == 0) {
             return;
         }
         // One that is not full says nothing about a larger one.
@@ -79,11 +96,14 @@ impl Window {
         }
     }
 
-    /// Upstream ended the connection while `under_way` publishes were.
-    pub(super) fn broke(&mut self, under_way: usize) {
-        self.open = (under_way / 8).max(1);
-        self.accepted = 0;
-        if under_way <= 1 {
+    /// The connection ended while `under_way` publishes were; upstream hung up, or it is no sign of a limit. Where one of them
+    /// may be the reason, the next connection begins with one, otherwise (`is_shaky`) with half.
+    pub(super) fn broke(&mut self, under_way: usize, is_hang_up: bool, is_shaky: bool) {
+        if under_way == 0 {
+            return;
+        }
+        (self.open, self.accepted) = (if is_shaky { (under_way / 2).max(1) } else { 1 }, 0);
+        if self.can_announce || !is_hang_up || under_way == 1 {
             return;
         }
         self.breaks += 1;
@@ -93,7 +113,8 @@ impl Window {
         if under_way <= self.proven {
             (self.proven, self.breaks) = (0, 0);
         }
-        let was_known = self.ceiling < usize::MAX;
+        // Where nothing is known to be taken, it is no limit that was passed.
+        let was_known = self.ceiling < usize::MAX && self.proven > 0;
         self.price = if was_known { self.price.max(AGAIN).saturating_mul(SELDOMER) } else { 0 };
         self.ceiling = (under_way / 2).max(self.proven).max(1);
     }
@@ -115,7 +136,7 @@ mod tests {
         while accepted < count {
             if window.size() > most {
                 // All went out before it looked.
-                window.broke(window.size());
+                window.broke(window.size(), true, false);
                 hang_ups += 1;
                 assert!(hang_ups < 1_000);
             } else {
@@ -129,33 +150,47 @@ mod tests {
     #[test]
     fn over_3_1_1_the_window_of_qos_2_begins_with_what_brokers_take() {
         let mut window = Window::new();
-        window.begin(1_000, false);
+        window.begin(1_000, true, true);
         assert_eq!(window.size(), UNANNOUNCED);
         assert!(drive(&mut window, 20, 100_000) <= 3);
         assert_eq!(window.size(), 20);
         // A broker with more room is given more.
         let mut window = Window::new();
-        window.begin(1_000, false);
+        window.begin(1_000, true, true);
         assert_eq!(drive(&mut window, 1_000, 100_000), 0);
         assert!(window.size() > 500, "{}", window.size());
     }
 
     #[test]
-    fn a_link_that_was_cut_once_has_its_whole_window_again_soon() {
+    fn a_link_that_was_cut_has_its_whole_window_again_soon() {
+        for is_old in [false, true] {
+            let mut window = Window::new();
+            window.begin(1_000, is_old, false);
+            for cut in [1_000, 700, 50, 1, 900] {
+                drive(&mut window, 1_000, 5_000);
+                assert_eq!(window.size(), 1_000, "after {cut}");
+                window.broke(cut, false, false);
+                assert_eq!(window.size(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hung_up_on_where_limits_are_announced_is_no_limit() {
         let mut window = Window::new();
-        window.begin(1_000, true);
-        assert_eq!(drive(&mut window, 1_000, 5_000), 0);
-        window.broke(1_000);
-        assert_eq!(window.size(), 125);
-        drive(&mut window, 1_000, 5_000);
+        window.begin(1_000, false, true);
+        for under_way in [50, 40, 30, 20, 10] {
+            window.broke(under_way, true, false);
+        }
+        (0..999).for_each(|_| window.accepted(1));
         assert_eq!(window.size(), 1_000);
     }
 
     proptest! {
         #[test]
-        fn a_limit_that_upstream_does_not_announce_is_found_and_kept(most in 1_usize..600, can_announce: bool) {
+        fn a_limit_that_upstream_does_not_announce_is_found_and_kept(most in 1_usize..600, has_qos_2: bool) {
             let mut window = Window::new();
-            window.begin(1_000, can_announce);
+            window.begin(1_000, true, has_qos_2);
             let first = drive(&mut window, most, 20_000);
             prop_assert!(first <= 20, "{first} hang-ups while it was found");
             let later = drive(&mut window, most, 100_000);

@@ -79,6 +79,8 @@ pub enum Deed {
     Late(Duration),
     /// The connection is closed instead of an answer.
     HangUp,
+    /// The same, so much later; what else comes is taken meanwhile.
+    HangUpLater(Duration),
     /// Taken and answered, and then the connection is closed.
     AnswerAndHangUp,
     /// DISCONNECT with this code, and the connection is closed; 3.1.1 has no DISCONNECT from a broker.
@@ -247,12 +249,13 @@ struct Peer<'a> {
     unreleased: Vec<Unreleased>,
     /// Answers that are due later.
     late: Vec<(Instant, Vec<u8>)>,
+    hangs_up_at: Option<Instant>,
 }
 
 impl<'a> Peer<'a> {
     fn new(stream: TcpStream, number: u64, shared: &'a Shared) -> Option<Self> {
         stream.set_nodelay(true).ok()?;
-        Some(Self { stream, number, shared, is_v5: true, unreleased: Vec::new(), late: Vec::new() })
+        Some(Self { stream, number, shared, is_v5: true, unreleased: Vec::new(), late: Vec::new(), hangs_up_at: None })
     }
 
     /// Until either side hangs up.
@@ -285,7 +288,11 @@ impl<'a> Peer<'a> {
         for (_, bytes) in due {
             self.say(&bytes)?;
         }
-        let next = self.late.iter().map(|(at, _)| at.duration_since(now)).min();
+        if self.hangs_up_at.is_some_and(|at| at <= now) {
+            return self.hang_up().map(|()| Duration::ZERO);
+        }
+        let late = self.late.iter().map(|(at, _)| *at).chain(self.hangs_up_at);
+        let next = late.map(|at| at.duration_since(now)).min();
         Some(next.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(1), Duration::from_secs(5)))
     }
 
@@ -332,6 +339,10 @@ impl<'a> Peer<'a> {
                 Some(())
             }
             Deed::HangUp => self.hang_up(),
+            Deed::HangUpLater(time) => {
+                self.hangs_up_at.get_or_insert(Instant::now() + time);
+                Some(())
+            }
             Deed::AnswerAndHangUp => {
                 self.accept(published, 0, "")?;
                 self.hang_up()

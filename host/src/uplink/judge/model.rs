@@ -18,14 +18,19 @@ enum Nature {
     FinalAndHangUp,
     /// The connection ends.
     HangUp,
+    /// The connection ends, so long after the message came.
+    LateHangUp(Duration),
     /// No answer.
     Silent,
 }
 
 const ROUND_TRIP: Duration = Duration::from_millis(20);
+/// Before a dial that comes at once, and one as after a first failure; after others it doubles.
+const AT_ONCE: Duration = Duration::from_millis(300);
 const REDIAL: Duration = Duration::from_millis(1_200);
 const OVERDUE: Duration = Duration::from_secs(30);
 /// When nothing is answered and the window is full.
+const LATE: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_secs(5);
 /// Only to compare with.
 const COPY: usize = usize::MAX;
@@ -38,6 +43,8 @@ struct Uplink {
     /// Key and nature, and how often it was refused for now.
     messages: Vec<(u64, Nature, u32)>,
     refuses_all_until: Duration,
+    /// Pause between two messages.
+    every: Duration,
     cursor: usize,
     aside: BTreeSet<usize>,
     under_way: VecDeque<(usize, Instant)>,
@@ -46,6 +53,10 @@ struct Uplink {
     order: Vec<usize>,
     room: usize,
     window: usize,
+    /// How much of it is open, and when it was opened without an answer.
+    open: usize,
+    widened: Instant,
+    failures: u32,
     /// When upstream answered last.
     answered: Instant,
 }
@@ -61,6 +72,7 @@ impl Uplink {
             start,
             messages: messages.iter().map(|(key, nature)| (*key, *nature, 0)).collect(),
             refuses_all_until,
+            every: Duration::ZERO,
             cursor: 0,
             aside: BTreeSet::new(),
             under_way: VecDeque::new(),
@@ -69,6 +81,9 @@ impl Uplink {
             order: Vec::new(),
             room: usize::MAX,
             window,
+            open: usize::MAX,
+            widened: start,
+            failures: 0,
             answered: start,
         }
     }
@@ -86,7 +101,20 @@ impl Uplink {
         while self.cursor < self.messages.len() && self.is_done(self.cursor) {
             self.cursor += 1;
         }
-        (self.cursor < self.messages.len()).then_some(self.cursor)
+        (self.cursor < self.messages.len() && self.start + self.arrival(self.cursor) <= self.now).then_some(self.cursor)
+    }
+
+    fn arrival(&self, index: usize) -> Duration {
+        self.every * u32::try_from(index).unwrap()
+    }
+
+    /// The longest that one of those `wanted` took, if all of them arrived.
+    fn longest(&self, wanted: impl Fn(usize) -> bool) -> Option<Duration> {
+        let time = |index: usize| Some(self.delivered.get(&index)?.saturating_sub(self.arrival(index)));
+        (0..self.messages.len())
+            .filter(|index| wanted(*index))
+            .map(time)
+            .try_fold(Duration::ZERO, |most, time| Some(most.max(time?)))
     }
 
     fn lays_aside(&mut self, index: usize) -> bool {
@@ -105,9 +133,18 @@ impl Uplink {
     /// Sends what may be sent; gives when it is to be asked again, and whether an answer has to come first.
     fn fill(&mut self) -> (Option<Instant>, bool) {
         loop {
-            let room = self.window.saturating_sub(self.under_way.len());
+            let room = self.window.min(self.open).saturating_sub(self.under_way.len());
             if room == 0 {
-                return (None, true);
+                if self.open >= self.window {
+                    return (None, true);
+                }
+                let sent = self.under_way.front().map_or(self.now, |(_, sent)| *sent);
+                let at = sent.max(self.answered).max(self.widened) + LATE;
+                if at > self.now {
+                    return (Some(at), false);
+                }
+                (self.open, self.widened) = (self.open * 2, self.now);
+                continue;
             }
             let step = match self.judge.step(self.now, self.under_way.len(), room) {
                 Step::Free => match self.front() {
@@ -132,16 +169,10 @@ impl Uplink {
                     self.put(index);
                     self.judge.sent(Some(place), self.now);
                 }
-                Step::Seek(place) => {
-                    let front = self.front();
-                    if front.map(|index| index as u64) != Some(place.1.0) || !self.lays_aside(front.unwrap()) {
-                        self.judge.missed();
-                    }
-                }
                 Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => self.judge.cannot_compare(self.now),
                 Step::Compare => {
                     self.put(COPY);
-                    self.judge.asked(self.now);
+                    self.judge.asked(!self.delivered.is_empty(), self.now);
                 }
             }
         }
@@ -173,6 +204,7 @@ impl Uplink {
                 self.refuse(index, false);
             }
             Nature::Good | Nature::Busy(_) => {
+                self.open = self.open.saturating_add(1);
                 self.delivered.entry(index).or_insert(self.now - self.start);
                 self.order.push(index);
                 self.judge.accepted((0, Seq(index as u64)));
@@ -182,7 +214,7 @@ impl Uplink {
                 self.refuse(index, true);
                 return Err(self.under_way.front().map(|(index, _)| *index));
             }
-            Nature::HangUp | Nature::Silent => return Err(Some(index)),
+            Nature::HangUp | Nature::LateHangUp(_) | Nature::Silent => return Err(Some(index)),
         }
         Ok(())
     }
@@ -193,7 +225,13 @@ impl Uplink {
     }
 
     fn reconnect(&mut self) {
-        self.now += REDIAL;
+        self.now += match self.judge.haste(self.now) {
+            Haste::AtOnce => AT_ONCE,
+            Haste::Soon => REDIAL,
+            Haste::Later => (REDIAL * 2_u32.pow(self.failures.min(6))).min(Duration::from_secs(60)),
+        };
+        self.failures += 1;
+        (self.open, self.widened) = (if self.judge.is_shaky() { 8 } else { 1 }, self.now);
         self.under_way.clear();
         self.aside.clear();
         self.cursor = 0;
@@ -221,13 +259,21 @@ impl Uplink {
         });
         proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
         let (again, is_full) = self.fill();
-        let next = self.under_way.iter().position(|(index, _)| *index == COPY || self.messages[*index].1 != Nature::Silent);
+        let takes = |index: usize| match self.messages.get(index).map(|message| message.1) {
+            Some(Nature::Silent) => None,
+            Some(Nature::LateHangUp(time)) => Some(time),
+            _ => Some(ROUND_TRIP),
+        };
+        let times = self.under_way.iter().enumerate().filter_map(|(place, (index, sent))| Some((*sent + takes(*index)?, place)));
+        let (answer_at, next) = times.min().unzip();
         let overdue = self.under_way.front().map(|(_, sent)| *sent + OVERDUE);
-        let answer = next.map(|place| (self.under_way[place].1 + ROUND_TRIP).max(self.now));
+        let answer = answer_at.map(|at| at.max(self.now));
         // Upstream answers a ping in between.
         let stalled = is_full && !self.judge.is_mute() && !self.under_way.is_empty();
         let stalled = stalled.then(|| self.under_way.front().map_or(self.now, |(_, sent)| *sent).max(self.answered) + STALLED);
-        let Some(at) = [answer, again, overdue, stalled].into_iter().flatten().min() else {
+        let has_more = self.cursor < self.messages.len() && !self.every.is_zero();
+        let arrival = (has_more && !is_full).then(|| self.start + self.arrival(self.cursor)).filter(|at| *at > self.now);
+        let Some(at) = [answer, again, overdue, stalled, arrival].into_iter().flatten().min() else {
             self.now += Duration::from_secs(1);
             return;
         };
@@ -243,6 +289,7 @@ impl Uplink {
             return self.reconnect();
         }
         let Some(place) = next.filter(|_| answer == Some(at)) else { return };
+        let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
         let (index, _) = self.under_way.remove(place).unwrap();
         self.answered = self.now;
         if let Err(first) = self.answer(index) {
@@ -253,7 +300,7 @@ impl Uplink {
             let first = first.map(|index| self.face(index));
             let proven = self.judge.proven(|| true);
             proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
-            if let Some(place) = self.judge.ended(first) {
+            if let Some(place) = self.judge.ended(first, End { is_hang_up: true, under_way: count }) {
                 self.park(usize::try_from(place.1.0).unwrap());
             }
             self.reconnect();
@@ -299,6 +346,52 @@ proptest! {
         let is_kept = matches!(bad, Nature::Busy(times) if times < 4);
         prop_assert!(uplink.is_done(place), "{uplink:?}");
         prop_assert_eq!(uplink.parked.keys().copied().collect::<Vec<_>>(), if is_kept || uplink.delivered.contains_key(&place) { vec![] } else { vec![place] });
+    }
+
+    #[test]
+    fn many_that_upstream_hangs_up_on_at_once_hold_up_no_other_for_more_than_ten_seconds(
+        count in 1_usize..13, places in proptest::collection::vec(0_usize..60, 12), window in 1_usize..100,
+        has_more in proptest::bool::ANY, every in 0_u64..100,
+    ) {
+        let mut messages: Vec<_> = (0..if has_more { 160 } else { 60 }).map(|index| (index % 10, Nature::Good)).collect();
+        for (place, key) in places[..count].iter().zip(100..) {
+            messages.insert(*place, (key, Nature::HangUp));
+        }
+        let bad = |index: usize| messages[index].1 != Nature::Good;
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        uplink.every = Duration::from_millis(every);
+        uplink.run(Duration::from_secs(200));
+        let late = uplink.longest(|index| !bad(index));
+        prop_assert!(late.is_some_and(|late| late <= Duration::from_secs(10)), "{late:?} {uplink:?}");
+        prop_assert!(uplink.parked.keys().all(|index| bad(*index)) && uplink.parked.len() == count, "{uplink:?}");
+    }
+
+    #[test]
+    fn one_that_upstream_hangs_up_on_late_holds_up_no_other_for_more_than_ten_seconds(
+        place in 0_usize..60, key in 0_u64..11, after in 20_u64..8_000, window in 2_usize..100,
+    ) {
+        let mut messages: Vec<_> = (0..250).map(|index| (index % 10, Nature::Good)).collect();
+        messages.insert(place, (key, Nature::LateHangUp(Duration::from_millis(after))));
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, window);
+        uplink.every = Duration::from_millis(200);
+        uplink.run(Duration::from_secs(200));
+        let late = uplink.longest(|index| index != place);
+        prop_assert!(late.is_some_and(|late| late <= Duration::from_secs(10)), "{late:?} {:?}", uplink.parked);
+        prop_assert_eq!(uplink.parked.keys().copied().collect::<Vec<_>>(), vec![place]);
+    }
+
+    #[test]
+    fn what_comes_behind_those_that_upstream_hangs_up_on_arrives_though_nothing_was_accepted_before(
+        count in 1_usize..13, every in 1_u64..40,
+    ) {
+        let bad = (0..count).map(|index| (100 + index as u64, Nature::HangUp));
+        let messages: Vec<_> = bad.chain((0..60).map(|index| (index % 10, Nature::Good))).collect();
+        let mut uplink = Uplink::new(&messages, Duration::ZERO, 100);
+        uplink.every = Duration::from_secs(every);
+        uplink.run(Duration::from_secs(100 * every));
+        let late = uplink.longest(|index| index >= count);
+        prop_assert!(late.is_some_and(|late| late <= Duration::from_secs(10)), "{late:?} {uplink:?}");
+        prop_assert_eq!(uplink.parked.len(), count);
     }
 
     #[test]
@@ -358,12 +451,12 @@ proptest! {
         let is_lost = |index: &usize| messages[*index].1 == Nature::Good && !uplink.delivered.contains_key(index);
         prop_assert_eq!((0..messages.len()).find(is_lost), None, "{:?}", uplink);
         // The next round of probes comes within ten seconds. Of those that are refused anyway each may be tried three times
-        // before the one behind it, and a hang-up costs a connection.
+        // before the one behind it, and a hang-up costs a connection and a pause.
         let count = |is: fn(&Nature) -> bool| u32::try_from(messages.iter().filter(|(_, nature)| is(nature)).count()).unwrap();
         let bad = count(|nature| *nature != Nature::Good);
         let hang_ups = count(|nature| matches!(nature, Nature::HangUp | Nature::FinalAndHangUp));
         let first = uplink.delivered.values().min().copied().unwrap_or_default();
-        let bound = Duration::from_secs(11) * (1 + 3 * bad / u32::try_from(ROUND).unwrap()) + REDIAL * 4 * hang_ups;
+        let bound = Duration::from_secs(11) * (1 + 3 * bad / u32::try_from(ROUND).unwrap()) + (REDIAL + PROBE.1) * 4 * hang_ups;
         prop_assert!(first <= until + bound, "{first:?} and not {until:?} + {bound:?}");
     }
 

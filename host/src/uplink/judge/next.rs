@@ -7,7 +7,7 @@ use super::{Case, DOUBT, Hold, Judge, MOST, Place, State};
 /// Refused probes of one message after which the next one of its key is tried, in case it is the message.
 const PROBES: u32 = 3;
 /// How long others are sent before a suspect is tried after them, if there are so many.
-const FLOW: Duration = Duration::from_secs(1);
+const FLOW: Duration = Duration::from_millis(300);
 /// The same before one is sent again that had no answer: with a window of one it holds up the others about as long.
 const ASIDE: Duration = Duration::from_secs(5);
 /// How long others wait for the answer to a suspect.
@@ -24,8 +24,6 @@ pub(in crate::uplink) enum Step {
     Free,
     /// Send this one again, which waits apart.
     Again(Place),
-    /// Look whether this one is next in its queue.
-    Seek(Place),
     /// Send one that was accepted before, or at least another one.
     Compare,
     /// Nothing, until there is an answer or this time has come.
@@ -35,11 +33,8 @@ pub(in crate::uplink) enum Step {
 impl Judge {
     /// What may be sent while `under_way` publishes are, and `room` is left for more.
     pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
-        if let Some(until) = self.testing.map(|(_, since)| since + TRIAL).filter(|until| *until > now) {
+        if let Some(until) = self.trial_ends(now) {
             return Step::Wait(Some(until));
-        }
-        if let Some((place, _)) = self.testing.take() {
-            self.held_its_peace(place);
         }
         if let Some(until) = self.comparing_since.map(|since| since + TRIAL) {
             if until > now {
@@ -77,10 +72,10 @@ impl Judge {
 
     /// The same when there is nothing else to send.
     pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
-        if self.testing.is_some() || self.comparing_since.is_some() {
+        if self.comparing_since.is_some() {
             return Step::Wait(None);
         }
-        if under_way > self.mutes_out() {
+        if under_way > self.silent_out() {
             return Step::Wait(self.due_at(now));
         }
         if self.hold.is_some() {
@@ -90,13 +85,20 @@ impl Judge {
             return step;
         }
         let is_suspect = |case: &&Case| case.is_here && !case.is_out && matches!(case.state, State::Suspect { .. });
-        let suspect = self.cases.iter().find(is_suspect).map(|case| case.face.place);
+        let strikes = |case: &&Case| if let State::Suspect { lone, .. } = case.state { lone } else { 0 };
+        let suspect = self.cases.iter().filter(is_suspect).min_by_key(strikes).filter(|_| self.testing.is_none());
+        let is_doubtful = suspect.is_some_and(|case| case.face.is_own || self.fruitless > 1);
+        let suspect = suspect.map(|case| case.face.place);
         let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
         let has_lonely = !self.is_crowded() && self.cases.iter().any(is_lonely);
         // What had no answer may be the only one there is.
         let mute = self.mute(now, under_way + room, Duration::ZERO);
-        let is_unsure = suspect.is_some() || has_lonely || (mute.is_some() && !self.has_delivered);
-        if is_unsure && !self.has_nothing_to_compare {
+        let is_unsure = is_doubtful || has_lonely || (mute.is_some() && !self.has_delivered);
+        if suspect.is_some() && self.lone_at() > now {
+            return Step::Wait(Some(self.lone_at()));
+        }
+        let is_asked = self.has_nothing_to_compare || (suspect.is_some() && self.skips_comparison);
+        if is_unsure && !is_asked {
             return Step::Compare;
         }
         suspect.or(mute).map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
@@ -109,7 +111,8 @@ impl Judge {
             State::Refused { .. } if is_crowded => Some(now + CROWDED),
             State::Refused { since, .. } => Some(*since + ALONE),
             State::Busy { next, .. } if !case.is_out => Some(*next),
-            State::Suspect { .. } => Some(now + FLOW),
+            State::Suspect { .. } if self.has_delivered => Some(now + FLOW),
+            State::Suspect { .. } => Some(self.lone_at()).filter(|at| *at > now),
             _ => None,
         };
         self.cases.iter().filter_map(due).map(|at| at.max(now + Duration::from_millis(10))).min()
@@ -139,31 +142,32 @@ impl Judge {
         ready.min_by_key(|case| case.probes).map(|case| case.face.place)
     }
 
-    /// The trial of a suspect, where it is time for one: before all others, or after others went for so long.
+    /// The trial of a suspect, where it is time for one: after others were accepted, and went for so long. Those that failed
+    /// most often come first, so that one of them is done with soon.
     fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
-        let strikes = |case: &&Case| match case.state {
-            State::Suspect { alone, compared } => Some(alone + 2 * compared),
-            _ => None,
-        };
-        // One that this connection has not come to can only be sought first of all. Among equals the first one.
-        let can_be_tried = |case: &&Case| !case.is_out && strikes(case).is_some() && (case.is_here || !self.has_sent);
-        let suspect = self.cases.iter().rev().filter(can_be_tried).max_by_key(strikes)?;
-        let (place, is_here, is_own) = (suspect.face.place, suspect.is_here, suspect.face.is_own);
-        let was_alone =
-            matches!(suspect.state, State::Suspect { alone: 1.., .. }) || self.convicted.contains(&(suspect.face.topic, false));
-        if !self.has_sent && !was_alone && !is_own {
-            return Some(if is_here { Step::Again(place) } else { Step::Seek(place) });
-        }
-        if !is_here || !self.has_delivered || now < self.began + flow {
+        if !self.has_delivered || self.testing.is_some() || now < self.began + flow {
             return None;
         }
+        let strikes = |case: &&Case| if let State::Suspect { strikes, .. } = case.state { Some(strikes) } else { None };
+        let can_be_tried = |case: &&Case| case.is_here && !case.is_out && strikes(case).is_some();
+        // Among equals the first one.
+        let suspect = self.cases.iter().rev().filter(can_be_tried).max_by_key(strikes)?;
+        let place = suspect.face.place;
+        if matches!(suspect.state, State::Suspect { is_slow: true, .. }) {
+            return Some(Step::Again(place));
+        }
         Some(self.noise(now, under_way).unwrap_or(Step::Again(place)))
+    }
+
+    /// How many are under way for which nobody waits.
+    fn silent_out(&self) -> usize {
+        self.mutes_out() + usize::from(self.testing.is_some_and(|test| test.is_slow))
     }
 
     /// What else is under way has to be answered first, so that what happens next has one cause; but for those that were not
     /// answered before, and for so long.
     fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
-        if under_way <= self.mutes_out() {
+        if under_way <= self.silent_out() {
             return None;
         }
         let until = *self.quiet_since.get_or_insert(now) + TRIAL;

@@ -1,19 +1,77 @@
 //! What is made of connections that end.
 
+use std::time::{Duration, Instant};
+
+use super::next::TRIAL;
 use super::{Case, Face, Judge, Place, State, remember};
 
-/// Suspects at a time when nothing was accepted in between: upstream is in trouble, and none of them is.
-const SUSPECTS: usize = 8;
+/// Suspects at a time when nothing was accepted in between: upstream takes nothing, and none of them is to blame.
+const SUSPECTS: usize = 32;
+/// Dials that may follow at once upon the one before, and how long it takes until one more may.
+const HASTY: u32 = 32;
+const HASTY_AGAIN: Duration = Duration::from_secs(1);
+/// Trials that end the connection before one is convicted.
+const STRIKES: u32 = 2;
+/// Suspects that were then taken, for each of which as many trials more are asked for, and how many at most: here connections
+/// end for other reasons too.
+const ACQUITTED: u32 = 2;
+const MORE_STRIKES: u32 = 2;
+/// Connections in a row that ended with nothing accepted, at which somebody should look.
+const FRUITLESS: u32 = 5;
+/// The first pause before one is sent again with which connections end and nothing else is there, and the last.
+pub(super) const LONE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// A suspect was sent alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Test {
+    pub(super) place: Place,
+    pub(super) since: Instant,
+    /// The others wait for it no longer; what happens is charged to it until it is answered.
+    pub(super) is_slow: bool,
+    /// One that went after it was accepted.
+    pub(super) is_passed: bool,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::uplink) struct End {
+    /// The peer ended it; otherwise it was given up, since nothing came any more.
+    pub(in crate::uplink) is_hang_up: bool,
+    /// Publishes without an answer.
+    pub(in crate::uplink) under_way: usize,
+}
+
+/// When the next dial may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::uplink) enum Haste {
+    /// Others wait, and it is known what it begins without.
+    AtOnce,
+    /// As after a first failure.
+    Soon,
+    /// As after one failure more.
+    Later,
+}
 
 impl Judge {
     /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
-    pub(in crate::uplink) fn ended(&mut self, first: Option<Face>) -> Option<Place> {
-        if let Some((place, _)) = self.testing.take() {
-            return self.strike(place);
+    pub(in crate::uplink) fn ended(&mut self, first: Option<Face>, end: End) -> Option<Place> {
+        self.has_learned = false;
+        if end.is_hang_up && !self.has_delivered && (first.or(self.last_refused).is_some() || self.comparing_since.is_some()) {
+            self.fruitless = self.fruitless.saturating_add(1);
+        }
+        if let Some(test) = self.testing.take() {
+            if test.is_slow && !test.is_passed {
+                self.held_its_peace(test.place);
+                return None;
+            }
+            return self.strike(test.place, end);
         }
         if self.comparing_since.is_some() {
-            // It ends connections over what it took before: the trouble is its own.
-            self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
+            self.skips_comparison = true;
+            if self.compares_with_sample {
+                // It ends connections over what it took before: the trouble is its own.
+                self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
+            }
             return None;
         }
         // Some refuse, and hang up upon it; nothing else is suspected then.
@@ -26,17 +84,38 @@ impl Judge {
             self.failed_probe(face);
             return None;
         }
-        let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
-        if !self.cases.iter().any(is_known) {
-            self.cases.retain(|case| case.face.place != face.place);
-            let state = State::Suspect { alone: u32::from(self.last_refused.is_some()), compared: 0 };
-            self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
+        if !self.suspect(face) {
+            return None;
         }
+        let is_sole = self.last_refused.is_some() || end.under_way == 1;
+        if is_sole && end.is_hang_up { self.strike(face.place, end) } else { None }
+    }
+
+    /// Whether connections end for other reasons too: suspects were taken again and again.
+    pub(in crate::uplink) fn is_shaky(&self) -> bool {
+        self.acquitted >= ACQUITTED
+    }
+
+    /// Whether it is suspected: where connections end for other reasons too, the second time.
+    fn suspect(&mut self, face: Face) -> bool {
+        let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
+        if self.cases.iter().any(is_known) {
+            return true;
+        }
+        self.has_learned = true;
+        if self.is_shaky() && self.doubted.replace(face.place) != Some(face.place) {
+            return false;
+        }
+        self.cases.retain(|case| case.face.place != face.place);
+        let state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
+        self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
         let suspects = self.cases.iter().filter(|case| matches!(case.state, State::Suspect { .. })).count();
         if suspects > SUSPECTS && !self.has_delivered {
-            self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
+            "it ends the connection over whatever it is sent".clone_into(&mut self.why);
+            self.hold(self.began);
+            self.hold.iter_mut().for_each(|hold| hold.is_by_hang_ups = true);
         }
-        None
+        true
     }
 
     /// Upstream, which takes nothing, ended the connection: other ones are tried before this one.
@@ -45,30 +124,99 @@ impl Judge {
         let known = index.and_then(|index| self.cases.remove(index));
         let probes = 1 + known.map_or(0, |case| case.probes);
         self.cases.push_back(Case { face, state: State::Again, is_here: false, is_out: false, probes });
+        if let Some(hold) = &mut self.hold {
+            hold.is_hung_up = true;
+        }
     }
 
-    fn strike(&mut self, place: Place) -> Option<Place> {
+    fn strike(&mut self, place: Place, end: End) -> Option<Place> {
         let has_delivered = self.has_delivered;
         let case = self.cases.iter_mut().find(|case| case.face.place == place)?;
-        let State::Suspect { alone, compared } = &mut case.state else { return None };
-        *if has_delivered { &mut *compared } else { &mut *alone } += 1;
-        let (alone, compared, face) = (*alone, *compared, case.face);
-        let is_known = self.convicted.contains(&(face.topic, face.is_own));
-        let is_guilty = match (face.is_own, is_known) {
-            (true, _) => compared >= 2,
-            (false, true) => compared >= 1,
-            (false, false) => (alone >= 1 && compared >= 2) || compared >= 3,
-        };
+        let State::Suspect { strikes, lone, .. } = &mut case.state else { return None };
+        self.skips_comparison = false;
+        *if has_delivered { &mut *strikes } else { &mut *lone } += 1;
+        let (strikes, face) = (*strikes, case.face);
+        let is_guilty = strikes >= self.enough(face, end);
         if is_guilty {
             self.convict(face);
         }
         is_guilty.then_some(place)
     }
 
+    /// How many strikes convict.
+    fn enough(&self, face: Face, end: End) -> u32 {
+        if face.is_own {
+            STRIKES
+        } else if end.is_hang_up && self.convicted.contains(&(face.topic, false)) {
+            1
+        } else {
+            STRIKES + (self.acquitted / ACQUITTED).min(MORE_STRIKES) + u32::from(!end.is_hang_up)
+        }
+    }
+
     pub(super) fn convict(&mut self, face: Face) {
-        self.has_convicted = true;
+        (self.has_convicted, self.acquitted) = (true, 0);
         remember(&mut self.convicted, (face.topic, face.is_own));
         self.cases.retain(|case| case.face.place != face.place);
         self.release(face.key);
+    }
+
+    /// When the next dial may come, after the connection ended.
+    pub(in crate::uplink) fn haste(&mut self, now: Instant) -> Haste {
+        let more = now.saturating_duration_since(self.hasty.1).as_secs() / HASTY_AGAIN.as_secs();
+        if more > 0 {
+            let left = self.hasty.0.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(HASTY);
+            self.hasty = (left, now);
+        }
+        let is_progress = self.has_learned || self.has_convicted || self.has_struck();
+        if is_progress && self.hold.is_none() && self.hasty.0 > 0 {
+            self.hasty.0 -= 1;
+            return Haste::AtOnce;
+        }
+        // Where nothing is taken the pauses are between messages, so that a new one finds a connection.
+        let has_pauses = self.hold.is_some_and(|hold| hold.is_hung_up) || self.fruitless > 0;
+        if self.has_delivered || self.has_convicted || has_pauses { Haste::Soon } else { Haste::Later }
+    }
+
+    /// Whether the connection ended over one that was tried after others.
+    fn has_struck(&self) -> bool {
+        self.has_delivered && self.cases.iter().any(|case| matches!(case.state, State::Suspect { strikes: 1.., .. }))
+    }
+
+    /// From when on one is sent again with which connections end, where nothing else is there.
+    pub(super) fn lone_at(&self) -> Instant {
+        let pause = match self.fruitless.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(times) => (LONE.0 * 2_u32.saturating_pow(times.min(16))).min(LONE.1),
+        };
+        self.began + pause
+    }
+
+    /// Whether connections end again and again with nothing accepted.
+    pub(super) fn is_fruitless(&self) -> bool {
+        self.fruitless >= FRUITLESS
+    }
+
+    /// A suspect was tried, and neither was it answered nor did the connection end: nobody waits for it any longer.
+    pub(super) fn give_way(&mut self, place: Place) {
+        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
+        if let State::Suspect { is_slow, .. } = &mut case.state {
+            *is_slow = true;
+        }
+        let key = case.face.key;
+        self.release(key);
+    }
+
+    /// How long others wait still for the answer to a suspect, or until when.
+    pub(super) fn trial_ends(&mut self, now: Instant) -> Option<Instant> {
+        let test = self.testing.as_mut().filter(|test| !test.is_slow)?;
+        let until = test.since + TRIAL;
+        if until > now {
+            return Some(until);
+        }
+        test.is_slow = true;
+        let place = test.place;
+        self.give_way(place);
+        None
     }
 }
