@@ -232,6 +232,7 @@ pub fn store(status: &Status) -> Vec<String> {
         lines.push(row("memory", "FULL", &[held, "lanes and sources wait".to_owned()]));
     }
     lines.extend(store.damaged_store.iter().map(|path| format!("  a damaged store was moved to {}", path.display())));
+    lines.extend(store.lost.iter().map(|lost| format!("  {lost}")));
     let stranger = |(name, messages): (&String, &u64)| {
         row("queue", name, &[format!("{} owed", count(*messages)), "not in the config".to_owned()])
     };
@@ -338,6 +339,7 @@ mod tests {
                 ram_bytes: 400 << 20,
                 most_ram_bytes: 384 << 20,
                 damaged_store: None,
+                lost: Some("the disk has lost 2 dead letters".to_owned()),
                 strangers: [("old:debug".to_owned(), 17)].into(),
             },
         }
@@ -374,6 +376,7 @@ mod tests {
             "1 poison",
             "NOT WELL",
             "the store cannot be written",
+            "the disk has lost 2 dead letters",
             "old:debug",
             "FULL",
             "400 MiB of messages",

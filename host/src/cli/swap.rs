@@ -382,6 +382,10 @@ mod tests {
             assert!(text.contains("aaaaaaaaaaaa runs on") && text.contains("it trapped") && !text.contains('\x1b'), "{text}");
         }
         let Line::Verdict(verdict) = verdict(Outcome::Confirmed) else { unreachable!("it is one") };
-        assert!(conclusion(&verdict).ends_with("back: tidegate rollback climate/rule --to aaaaaaaaaaaa"));
+        let text = conclusion(&verdict);
+        assert!(
+            text.contains("back: tidegate rollback climate/rule --to aaaaaaaaaaaa\n  it trapped"),
+            "what it has against it: {text}"
+        );
     }
 }

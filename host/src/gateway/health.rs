@@ -11,7 +11,7 @@ use super::status::Trouble;
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::mqtt::Troubles;
-use crate::spool::{Account, Condition};
+use crate::spool::{Account, Condition, Unreadable};
 
 /// One line for each source, flow and uplink, one for the spool, one for the config.
 pub fn look(gateway: &Gateway) -> Look {
@@ -32,7 +32,9 @@ pub fn look(gateway: &Gateway) -> Look {
         let down = doors.down().into_iter().filter_map(|(flow, why)| {
             Some((format!("flow {}", flow_names.get(flow)?), Health::Bad(format!("down, its messages wait: {why}"))))
         });
-        let store = store_trouble(&spool.account()).map_or(Health::Good, Health::Bad);
+        let account = spool.account();
+        let lost = || store_losses(&account).map_or(Health::Good, Health::Fair);
+        let store = store_trouble(&account).map_or_else(lost, Health::Bad);
         let words = standing.look().words();
         let config = if words.is_empty() { Health::Good } else { Health::Fair(words.join("; ")) };
         let whole = [("spool".to_owned(), store), ("config".to_owned(), config)];
@@ -100,9 +102,26 @@ pub fn store_trouble(account: &Account) -> Option<String> {
     match account.condition {
         Condition::Well => None,
         Condition::Failing if !account.unreadable.is_empty() => {
-            let waits = account.unreadable.iter().map(|(queue, why)| format!("{queue} waits: {why}"));
+            let waits = account.unreadable.iter().map(|Unreadable { queue, why, since }| {
+                format!("{queue} waits for {} s, tried again all the time: {why}", since.as_secs())
+            });
             Some(format!("{}: {}", account.condition.name(), waits.collect::<Vec<_>>().join("; ")))
         }
         bad => Some(format!("{}: {}", bad.name(), bad.advice())),
     }
+}
+
+/// What damage has cost the store besides messages, which each queue tells of.
+pub fn store_losses(account: &Account) -> Option<String> {
+    let (letters, ledger, states) = account.lost_records;
+    let lost: Vec<String> = [
+        (letters, "dead letters"),
+        (ledger, "messages counted in the ledger (counted again by reason alone)"),
+        (states, "entries of plugins' state"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{number} {what}"))
+    .collect();
+    (!lost.is_empty()).then(|| format!("the disk has lost {}", lost.join(", ")))
 }

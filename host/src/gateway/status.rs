@@ -260,6 +260,9 @@ pub struct Store {
     pub most_ram_bytes: u64,
     /// Where a damaged store was moved at this start.
     pub damaged_store: Option<PathBuf>,
+    /// What damage has cost of dead letters, ledger and plugins' state since the start, in words.
+    #[serde(default)]
+    pub lost: Option<String>,
     /// Queues with something owed that the config does not have, and how many messages.
     pub strangers: BTreeMap<String, u64>,
 }
@@ -316,6 +319,7 @@ impl Status {
                 ram_bytes: account.ram_bytes,
                 most_ram_bytes: account.most_ram_bytes,
                 damaged_store: account.damaged_store.clone(),
+                lost: super::health::store_losses(account),
                 strangers: account.strangers.iter().cloned().collect(),
             },
         }

@@ -68,6 +68,17 @@ pub struct LossAccount {
     pub messages: u64,
 }
 
+/// A queue whose next messages cannot be read for now.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// `uplink:class`.
+    pub queue: String,
+    /// What the disk says.
+    pub why: String,
+    /// For so long.
+    pub since: Duration,
+}
+
 /// The whole spool.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -103,8 +114,8 @@ pub struct Account {
     pub most_ram_bytes: u64,
     /// Where a damaged store was moved, if that happened since the start.
     pub damaged_store: Option<PathBuf>,
-    /// Queues that stand still since what they owe cannot be read for now: `uplink:class`, and why.
-    pub unreadable: Vec<(String, String)>,
+    /// Queues that stand still since what they owe cannot be read for now.
+    pub unreadable: Vec<Unreadable>,
     /// Dead letters, messages in the ledger and entries of plugins' state that damage has cost since the start.
     pub lost_records: (u64, u64, u64),
     /// Queues of the store with something owed that the config does not have: `uplink:class` and messages.

@@ -44,9 +44,24 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    fn read(lock: &mut File) -> Self {
-        Self { store: read(lock, "store "), at: read(lock, "at ") }
+    /// What stands there, unless it is hurt; a lock file of a version before tells the boot alone.
+    fn read(lock: &mut File) -> (Option<u32>, Self) {
+        let store = read(lock, "store ");
+        let at = read(lock, "at ");
+        let boot = read(lock, "boot ").and_then(|boot| boot.parse().ok());
+        let sum = read(lock, "sum ");
+        let is_whole = match (&boot, &store, &at) {
+            (Some(boot), Some(store), Some(at)) => sum == Some(sum_of(*boot, store, at)),
+            (Some(_), None, None) => sum.is_none(),
+            _ => false,
+        };
+        if is_whole { (boot, Self { store, at }) } else { (None, Self::default()) }
     }
+}
+
+/// Checksum of what a lock file says of the store.
+fn sum_of(boot: u32, store: &str, at: &str) -> String {
+    format!("{:08x}", crc32fast::hash(format!("{boot} {store} {at}").as_bytes()))
 }
 
 /// The folder. Its lock is held for as long as this lives, once it could be taken.
@@ -76,7 +91,7 @@ impl Folder {
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
                 // Nobody can write, so nobody need be kept out; the last boot can be read all the same.
                 if let Ok(mut lock) = File::open(folder.path.join("lock")) {
-                    (folder.last_boot, folder.signed) = (boot_in(&mut lock), Signed::read(&mut lock));
+                    (folder.last_boot, folder.signed) = Signed::read(&mut lock);
                 }
             }
             Err(error) => return Err(error),
@@ -115,7 +130,7 @@ impl Folder {
             }
             std::thread::sleep(LOCK_RETRY);
         }
-        (self.last_boot, self.signed) = (boot_in(&mut lock), Signed::read(&mut lock));
+        (self.last_boot, self.signed) = Signed::read(&mut lock);
         self.lock = Some(lock);
         Ok(())
     }
@@ -192,7 +207,8 @@ impl Folder {
     pub(super) fn sign(&mut self, boot: u32, name: &Name) -> io::Result<()> {
         let (store, at) = (&name.store, whereabouts(&self.path));
         let Some(lock) = &mut self.lock else { return Err(io::ErrorKind::ReadOnlyFilesystem.into()) };
-        let words = format!("process {}\nboot {boot}\nstore {store}\nat {at}\n", std::process::id());
+        let sum = sum_of(boot, store, &at);
+        let words = format!("process {}\nboot {boot}\nstore {store}\nat {at}\nsum {sum}\n", std::process::id());
         let text = format!("{words:\n<SIGNATURE$}");
         self.signed = Signed { store: Some(store.to_string()), at: Some(at) };
         lock.rewind()?;
@@ -289,10 +305,6 @@ pub(super) fn folder_error(path: &Path, source: io::Error) -> Error {
 fn sync_folder(path: &Path) -> io::Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path)?.sync_all()
-}
-
-fn boot_in(lock: &mut File) -> Option<u32> {
-    read(lock, "boot ").and_then(|boot| boot.parse().ok())
 }
 
 /// The rest of the line of the lock file that begins with `label`.

@@ -70,7 +70,7 @@ mod vault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-pub use account::{Account, LetterAccount, LossAccount, QueueAccount};
+pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Unreadable};
 pub use card::CardAccount;
 pub use error::Error;
 pub use ledger::{Entry, Place};

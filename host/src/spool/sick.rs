@@ -5,6 +5,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::account::Unreadable;
 use super::backlog::Reader;
 use super::folder::prove;
 use super::store::{Store, StoreError};
@@ -34,9 +35,16 @@ impl Shared {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Queues that stand still since what they owe cannot be read, and why.
-    pub(super) fn unreadable(&self) -> Vec<(String, String)> {
-        let sick = |slot: &super::Slot| locked(&slot.sick).as_ref().map(|sick| (slot.name.clone(), sick.why.clone()));
+    /// Queues that stand still since what they owe cannot be read.
+    pub(super) fn unreadable(&self) -> Vec<Unreadable> {
+        let now_us = self.clock.now();
+        let sick = |slot: &super::Slot| {
+            let told = |sick: &Sick| {
+                let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
+                Unreadable { queue: slot.name.clone(), why: sick.why.clone(), since }
+            };
+            locked(&slot.sick).as_ref().map(told)
+        };
         self.slots.iter().filter_map(sick).collect()
     }
 }

@@ -366,7 +366,7 @@ pub(super) fn set_format(path: &std::path::Path, format: u8) {
 /// Makes a closed store one of a format before: letters, ledger and state lie in sled.
 #[cfg(test)]
 pub(super) fn put_back(folder: &std::path::Path, format: u8) {
-    let (records, _) = Records::open(folder, &Seam::default()).unwrap();
+    let (records, _) = Records::open(folder, None, &Seam::default()).unwrap();
     let db = sled::Config::new().path(folder.join("store")).flush_every_ms(None).open().unwrap();
     for (name, tree) in open::TREES_BEFORE {
         for entry in records.each(tree, &[]) {

@@ -76,6 +76,12 @@ impl Lost {
         }
         Self { commits, totals }
     }
+
+    /// Whether it is anything.
+    fn is_some(&self) -> bool {
+        let Totals { kept, states, given_up } = &self.totals;
+        self.commits > 0 || kept.total() > 0 || *states > 0 || !given_up.is_empty()
+    }
 }
 
 /// Opens the store; an index that does not open is moved aside, and is made up from the files. `known` is what a run before
@@ -155,7 +161,7 @@ fn open_trees(config: &Config, folder: &Folder, is_new: bool, known: &Witness) -
     let is_before = format.is_some_and(|format| format != FORMAT);
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
-    let (records, scan) = Records::open(folder.path(), &folder.seam).map_err(StoreError::Disk)?;
+    let (records, scan) = Records::open(folder.path(), own_name(folder), &folder.seam).map_err(StoreError::Disk)?;
     let name = find_name(folder, &records, &scan)?;
     belong(&db, &name.store)?;
     let with_files = log::queues(&folder.chunks()).map_err(StoreError::Disk)?;
@@ -196,6 +202,13 @@ fn belong(db: &sled::Db, store: &str) -> Result<(), StoreError> {
     }
 }
 
+/// What the store is called, if its lock file is whole and lies where it was signed.
+fn own_name(folder: &Folder) -> Option<String> {
+    let signed = folder.signed();
+    let is_here = signed.at.is_some_and(|at| at == name::whereabouts(folder.path()));
+    signed.store.filter(|store| is_here && name::is_name(store))
+}
+
 /// What the store is called; a new one, and one that was copied, gets a name.
 fn find_name(folder: &Folder, records: &Records, scan: &Scan) -> Result<Name, StoreError> {
     let signed = folder.signed();
@@ -229,16 +242,22 @@ fn find_name(folder: &Folder, records: &Records, scan: &Scan) -> Result<Name, St
 fn audit(config: &Config, records: &Records, scan: &Scan, witness: &Witness) -> Result<(Kept, Books, Option<Lost>), StoreError> {
     let books = books(config, records)?;
     let commits = scan.missing + witness.number.saturating_sub(scan.witness.number);
-    let is_whole = commits == 0 && witness.number > 0;
-    let kept = if is_whole { witness.totals.kept } else { tools::count_letters(records, &config.vault)? };
+    let totals = &witness.totals;
+    // Files that are gone altogether leave no gap in the numbers where they were the oldest.
+    let is_whole = commits == 0
+        && witness.number > 0
+        && (records.count(Tree::Letters), records.states()) == (totals.kept.total(), totals.states)
+        && books.totals() == totals.given_up;
+    let kept = if is_whole { totals.kept } else { tools::count_letters(records, &config.vault)? };
     let found = Totals { kept, states: records.states(), given_up: books.totals() };
     for (path, why) in &scan.strange {
         tracing::error!(path = %path.display(), why, "this file of letters, ledger and state is left alone");
     }
-    for path in &scan.damaged {
+    let lost = Some(Lost::of(commits, totals, &found)).filter(Lost::is_some);
+    // What a power cut has torn was safe nowhere, and nobody misses it.
+    for path in scan.damaged.iter().filter(|_| lost.is_some()) {
         tracing::warn!(path = %path.display(), "this file of letters, ledger and state has damaged bytes");
     }
-    let lost = (commits > 0).then(|| Lost::of(commits, &witness.totals, &found));
     records.found(found);
     Ok((kept, books, lost))
 }

@@ -39,9 +39,11 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Reads all there is in `folder`. A file that cannot be read is the disk's error; nothing is changed.
-    pub(super) fn open(folder: &Path, seam: &Seam) -> io::Result<(Self, Scan)> {
+    /// Reads all there is in `folder` of the store of this name, or else of the one that the oldest file belongs to. A file
+    /// that cannot be read is the disk's error; nothing is changed.
+    pub(super) fn open(folder: &Path, store: Option<String>, seam: &Seam) -> io::Result<(Self, Scan)> {
         let (mut files, mut scan) = (Files::default(), Scan::default());
+        scan.store = store;
         let numbers = listed(folder)?;
         files.next = numbers.last().map_or(1, |last| last + 1);
         for number in numbers {
@@ -89,6 +91,11 @@ impl Records {
     /// Number of the batch to come.
     pub(super) fn next_number(&self) -> u64 {
         locked(&self.files).witness.number + 1
+    }
+
+    /// Entries of a tree.
+    pub(super) fn count(&self, tree: Tree) -> u64 {
+        locked(&self.files).count(tree)
     }
 
     /// Entries of plugins' state.

@@ -161,7 +161,7 @@ fn a_chunk_of_a_newer_version_waits_and_says_so() {
     let mut bench = Bench::open(config(folder.path()));
     assert!(bench.backlog.read(QUEUE, Seq(0)).is_empty());
     let account = bench.shared.account();
-    assert!(account.unreadable[0].1.contains("newer version") && !account.is_well(), "{:?}", account.unreadable);
+    assert!(account.unreadable[0].why.contains("newer version") && !account.is_well(), "{:?}", account.unreadable);
     assert_eq!((bench.queue().on_disk, bench.queue().damaged), (5, 0));
     bench.append(5, None);
     assert!(bench.commit());

@@ -86,8 +86,9 @@ fn damaged(bench: &Bench) -> u64 {
     given_up.iter().find(|account| account.reason == crate::message::LossReason::Damaged).unwrap().messages
 }
 
-/// Looks at a hurt store, and again after a restart: what is missing is told, once, and with its number.
-fn compare(config: Config, is_noted: bool, what: &str) {
+/// Looks at a hurt store, and again after a restart: what is missing is told, once, and with its number. Answers what that
+/// is: messages, letters, messages in the ledger, entries of state.
+fn compare(config: Config, is_noted: bool, what: &str) -> [u64; 4] {
     let mut bench = Bench::open(config);
     let found = Stock::of(&bench);
     let (account, faults) = (bench.shared.account(), bench.shared.metrics.faults.get());
@@ -107,9 +108,11 @@ fn compare(config: Config, is_noted: bool, what: &str) {
     assert_eq!((Stock::of(&bench), damaged(&bench)), (found, missing + letters), "{what}: after a restart");
     assert_eq!(bench.shared.account().lost_records, (0, 0, 0), "{what}: told again");
     bench.kill();
+    [missing, letters, ledger, states]
 }
 
 fn flip_bits(end: End, seed: u64) {
+    let mut lost = [0; 4];
     let folder = tempdir();
     let config = closed(folder.path(), end);
     let mut dice = Dice(seed);
@@ -125,12 +128,15 @@ fn flip_bits(end: End, seed: u64) {
         let name = path.strip_prefix(copy.path()).unwrap().display().to_string();
         // Whoever takes the notes takes what they alone knew: how far upstream had accepted.
         let is_noted = name == "low" || name.starts_with("store");
-        compare(
-            Config { path: copy.path().to_owned(), ..config.clone() },
-            is_noted,
-            &format!("trial {trial}, {name}:{at}.{bit}"),
-        );
+        let what = format!("trial {trial}, {name}:{at}.{bit}");
+        let found = compare(Config { path: copy.path().to_owned(), ..config.clone() }, is_noted, &what);
+        lost.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
     }
+    let [messages, letters, ledger, states] = lost;
+    eprintln!(
+        "{} flipped bits: {messages} messages, {letters} letters, {ledger} in the ledger and {states} entries of state lost, all told",
+        trials()
+    );
 }
 
 #[test]
@@ -154,6 +160,38 @@ fn a_chunk_and_the_index_that_are_both_hurt_cost_the_chunk_and_it_is_told() {
     bytes[middle] ^= 4;
     fs::write(&last, bytes).unwrap();
     compare(config, true, "index and chunk");
+}
+
+/// Files of records of a closed store.
+fn records(folder: &Path) -> Vec<std::path::PathBuf> {
+    files(folder).into_keys().filter(|path| path.to_string_lossy().contains("/records.")).collect()
+}
+
+#[test]
+fn any_file_of_records_that_is_gone_is_missed() {
+    let folder = tempdir();
+    let config = closed(folder.path(), End::Noted);
+    // Each start begins a file.
+    Bench::open(config.clone()).kill();
+    let count = records(folder.path()).len();
+    assert!(count > 1, "{count} files");
+    for index in 0..count {
+        let copy = tempdir();
+        copy_folder(folder.path(), copy.path());
+        fs::remove_file(&records(copy.path())[index]).unwrap();
+        compare(Config { path: copy.path().to_owned(), ..config.clone() }, true, &format!("file {index} of {count}"));
+    }
+}
+
+#[test]
+fn records_of_another_store_in_place_of_some_of_ours_are_left_alone_and_ours_are_missed() {
+    let (folder, other) = (tempdir(), tempdir());
+    let config = closed(folder.path(), End::Noted);
+    closed(other.path(), End::Noted);
+    let first = &records(folder.path())[0];
+    fs::copy(&records(other.path())[0], first).unwrap();
+    // As it lies where it was signed, the store is known by its lock file.
+    compare(config, true, "the first file is another store's");
 }
 
 #[test]

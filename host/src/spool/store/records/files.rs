@@ -73,7 +73,7 @@ pub(super) struct Files {
 /// What was found at an opening.
 #[derive(Debug, Default)]
 pub(in crate::spool::store) struct Scan {
-    /// Name of the store that the files belong to; `None` where there are none.
+    /// Name of the store that the files belong to; `None` where it is not known and there are none.
     pub store: Option<String>,
     /// What must be there, as far as the files tell.
     pub witness: Witness,
