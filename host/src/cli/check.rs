@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Global, Output, Surroundings, print, say};
 use crate::chain::{self, Engine, Workshop};
-use crate::config::{self, Config, MANUAL, PluginFault};
+use crate::config::{self, Config, MANUAL, PluginFault, Sources};
 use crate::exit::Exit;
 use crate::message::FlowId;
 use crate::telemetry::with_causes;
@@ -37,7 +37,7 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         print(MANUAL.trim_end());
         return Exit::Done;
     }
-    let sources = global.sources(arguments.data_dir);
+    let sources = Sources { is_check: true, ..global.sources(arguments.data_dir) };
     let config = match config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {

@@ -1,5 +1,9 @@
 //! Where a broker is: `mqtt://host:port` or `mqtts://host:port`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::mqtt;
+
 /// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -29,9 +33,12 @@ pub(crate) enum AddressError {
     /// Nothing before the port.
     #[error("has no host")]
     NoHost,
-    /// Colons that are none of a port's.
+    /// Colons that are none of a port's: what it says with brackets.
     #[error("has an IPv6 address without brackets")]
-    Brackets,
+    Brackets(String),
+    /// Neither a name nor an address.
+    #[error("has the host `{0}`, which is neither a name nor an address")]
+    Host(String),
     /// Not 1 to 65535.
     #[error("has a bad port")]
     Port,
@@ -42,17 +49,19 @@ pub(crate) enum AddressError {
 
 impl AddressError {
     /// What to write instead.
-    pub(crate) fn hint(&self) -> &'static str {
-        match self {
+    pub(crate) fn hint(&self) -> String {
+        let hint = match self {
+            Self::Brackets(meant) => return format!("write {meant}"),
+            Self::Host(_) => "a name has letters, digits, `-`, `_` and dots; an address is 192.168.0.7 or [fe80::7]",
             Self::NoScheme | Self::UnknownScheme(_) | Self::OtherWord(..) => {
                 "write mqtt://host:1883, or mqtts://host:8883 for TLS"
             }
             Self::Later(_) => "use mqtt:// or mqtts://",
             Self::Login => "use the keys `user` and `password`",
             Self::NoHost | Self::Path => "write mqtt://host:1883",
-            Self::Brackets => "write mqtt://[::1]:1883",
             Self::Port => "a port is a number from 1 to 65535",
-        }
+        };
+        hint.to_owned()
     }
 }
 
@@ -79,15 +88,69 @@ impl Address {
         if host.is_empty() {
             return Err(AddressError::NoHost);
         }
+        let standard = if tls { 8883 } else { 1883 };
         if host.contains(':') && !rest.starts_with('[') {
-            return Err(AddressError::Brackets);
+            return Err(without_brackets(scheme, rest, standard));
         }
-        let port = port.map_or(Ok(if tls { 8883 } else { 1883 }), |port| port.parse().map_err(|_| AddressError::Port))?;
-        if port == 0 {
-            return Err(AddressError::Port);
+        if !is_host(host, rest.starts_with('[')) {
+            return Err(AddressError::Host(crate::words::line(host, 64)));
         }
+        let port = port.map_or(Some(standard), number).filter(|port| *port > 0).ok_or(AddressError::Port)?;
         Ok(Self { host: host.to_owned(), port, tls })
     }
+}
+
+/// Which broker it is, for comparisons: a machine's own names are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Broker(String, u16);
+
+impl Broker {
+    /// The broker of a connection.
+    pub(super) fn of(mqtt: &mqtt::Config) -> Self {
+        Self::at(&mqtt.host, mqtt.port)
+    }
+
+    fn at(host: &str, port: u16) -> Self {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let name = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.is_loopback() || address.is_unspecified() => "localhost".to_owned(),
+            Ok(address) => address.to_string(),
+            Err(_) if host.ends_with(".localhost") => "localhost".to_owned(),
+            Err(_) => host,
+        };
+        Self(name, port)
+    }
+}
+
+fn number(port: &str) -> Option<u16> {
+    port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What was meant by an address without brackets: with the port that it seems to end in.
+fn without_brackets(scheme: &str, rest: &str, standard: u16) -> AddressError {
+    let meant = |address: &str, port: u16| AddressError::Brackets(format!("{scheme}://[{address}]:{port}"));
+    let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    match rest.rsplit_once(':').map(|(address, port)| (address, number(port))) {
+        // Of `::1:1884` the end may be a part of the address, too; a port has the more digits.
+        Some((address, Some(port))) if is_address(address) && (port >= 1_000 || !is_address(rest)) => meant(address, port),
+        _ if is_address(rest) => meant(rest, standard),
+        _ => AddressError::Host(crate::words::line(rest, 64)),
+    }
+}
+
+/// Whether something may have that name or address. A name that ends in a number is an address to the system.
+fn is_host(host: &str, in_brackets: bool) -> bool {
+    if in_brackets {
+        let (address, zone) = host.split_once('%').map_or((host, None), |(address, zone)| (address, Some(zone)));
+        return address.parse::<Ipv6Addr>().is_ok() && zone != Some("");
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        let inner = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_');
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(inner)
+    };
+    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_number { host.parse::<Ipv4Addr>().is_ok() } else { name.len() <= 253 && name.split('.').all(is_label) }
 }
 
 fn split_port(rest: &str) -> Result<(&str, Option<&str>), AddressError> {
@@ -129,9 +192,46 @@ mod tests {
         assert_eq!(error("http://x"), AddressError::UnknownScheme("http".into()));
         assert_eq!(error("mqtt://me:secret@x"), AddressError::Login);
         assert_eq!(error("mqtt://:1883"), AddressError::NoHost);
-        assert_eq!([error("mqtt://::1"), error("mqtt://fe80::1:1883")], [AddressError::Brackets, AddressError::Brackets]);
         assert_eq!(error("mqtt://x:0"), AddressError::Port);
         assert_eq!(error("mqtt://x:y"), AddressError::Port);
+        assert_eq!(error("mqtt://x:+1883"), AddressError::Port);
         assert_eq!(error("mqtt://x/path"), AddressError::Path);
+    }
+
+    #[test]
+    fn a_host_that_can_be_none_is_refused() {
+        for host in ["[::g]", "[]", "[1.2.3.4]", "[fe80::1%]", "300.1.1.1", "1.2.3", "-h", "h-", "a..b", ".", "h\u{7}", "a*b"] {
+            let error = Address::parse(&format!("mqtt://{host}")).unwrap_err();
+            assert!(matches!(error, AddressError::Host(_) | AddressError::NoHost), "{host}: {error}");
+        }
+        for host in ["h_x", "broker.local.", "7.example", "xn--bcher-kva.de", "bücher.de", "[fe80::1%eth0]", "1.2.3.4"] {
+            assert!(Address::parse(&format!("mqtt://{host}")).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_hint_with_a_url_in_it_is_taken() {
+        for (url, meant) in [
+            ("mqtt://::1", "mqtt://[::1]:1883"),
+            ("mqtt://::1:1884", "mqtt://[::1]:1884"),
+            ("mqtts://fe80::7:8884", "mqtts://[fe80::7]:8884"),
+            ("mqtts://fe80::7", "mqtts://[fe80::7]:8883"),
+            ("mqtt://fe80:0:0:0:0:0:0:7:99", "mqtt://[fe80:0:0:0:0:0:0:7]:99"),
+        ] {
+            let hint = Address::parse(url).unwrap_err().hint();
+            assert_eq!(hint, format!("write {meant}"));
+            assert!(Address::parse(meant).is_ok());
+        }
+        assert!(matches!(Address::parse("mqtt://a:b:1883"), Err(AddressError::Host(_))));
+    }
+
+    #[test]
+    fn a_broker_is_one_under_all_names_of_this_machine() {
+        let at = |host| Broker::at(host, 1883);
+        for host in ["LOCALHOST", "127.0.0.1", "127.0.0.2", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "localhost."] {
+            assert_eq!(at(host), at("localhost"), "{host}");
+        }
+        assert_eq!(at("Broker.Example."), at("broker.example"));
+        assert!(at("192.168.0.1") != at("localhost") && at("a.example") != at("b.example"));
     }
 }

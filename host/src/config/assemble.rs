@@ -7,6 +7,7 @@ use crate::message::QueueId;
 use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, recording, spool};
 
+use super::address::Broker;
 use super::check::Check;
 use super::circle;
 use super::class::{self, Class};
@@ -82,9 +83,9 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         add_routes(&flows, &mut sources);
         add_drains(check, &queues, &classes, &mut uplinks);
         report_unused(check, &sources, &uplinks, &wishes);
-        circle::report(check, &flows, &queues, &sources, &uplinks);
         circle::count_rounds(&sources, &mut uplinks);
         add_fallbacks(&wishes, &mut uplinks);
+        circle::report(check, &flows, &queues, &sources, &uplinks);
         let fixed = Fixed::of(&sources, &queues, &limits, &flows);
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
@@ -182,9 +183,8 @@ fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> Vec<F
 
 fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
     for (index, one) in identities.iter().enumerate() {
-        let twin = |other: &&Identity| {
-            other.mqtt.host == one.mqtt.host && other.mqtt.port == one.mqtt.port && other.mqtt.client_id == one.mqtt.client_id
-        };
+        let twin =
+            |other: &&Identity| other.mqtt.client_id == one.mqtt.client_id && Broker::of(&other.mqtt) == Broker::of(&one.mqtt);
         let unknown_broker = one.mqtt.host.is_empty();
         if let Some(other) = identities[..index].iter().find(twin).filter(|_| !unknown_broker) {
             let message =

@@ -1,14 +1,14 @@
 //! Flows that go in a circle: what one sends is taken from the same broker again, by itself or over others. Each message would
 //! come back for ever, faster than it can be sent, were it not counted how often it did.
 
+use super::address::Broker;
 use super::check::Check;
 use super::code::Code;
 use super::flow::{Flow, Queues};
 use super::priority::Line;
 use super::tree::Place;
-use crate::message::QueueId;
 use crate::source::overlap;
-use crate::{mqtt, uplink};
+use crate::uplink;
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
 pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Place)]) {
@@ -61,28 +61,26 @@ struct Ends {
     sends: Vec<String>,
 }
 
-#[derive(PartialEq, Eq)]
-struct Broker(String, u16);
-
-impl Broker {
-    fn of(mqtt: &mqtt::Config) -> Self {
-        let is_here = matches!(&*mqtt.host, "localhost" | "127.0.0.1" | "::1");
-        Self(if is_here { "localhost".to_owned() } else { mqtt.host.to_ascii_lowercase() }, mqtt.port)
-    }
-}
-
 impl Ends {
     fn of(flow: &Flow, queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) -> Self {
-        let leads_to = |link: &str| {
+        // What is left over for a stand-in depends on the class of a queue.
+        let leads_to = |link: &uplink::Config| {
             let mut routes = flow.chain.ports.values().flatten();
-            routes.any(|QueueId(id)| queues.0.get(usize::from(*id)).is_some_and(|queue| &*queue.link == link))
+            routes.any(|id| queues.0.get(usize::from(id.0)).is_some_and(|queue| queue.link == link.name))
+        };
+        let stands_in = |link: &uplink::Config| {
+            link.drains.iter().any(|drain| flow.chain.ports.values().flatten().any(|id| *id == drain.queue))
+        };
+        let ways = |(uplink, _): &(uplink::Config, Place)| {
+            let fallback = uplink.fallback.as_deref().filter(|fallback| stands_in(fallback));
+            [leads_to(uplink).then(|| Broker::of(&uplink.mqtt)), fallback.map(|fallback| Broker::of(&fallback.mqtt))]
         };
         let is_taken_from = |line: &&Line| flow.from.iter().any(|name| **name == *line.source);
         let template = flow.chain.topic.as_ref().map_or("{topic}", |template| &template.0);
         let filters = || flow.patterns.iter().map(crate::source::Pattern::filter);
         Self {
             from: sources.iter().filter(is_taken_from).map(|line| Broker::of(&line.spec.mqtt)).collect(),
-            to: uplinks.iter().filter(|(uplink, _)| leads_to(&uplink.name)).map(|(uplink, _)| Broker::of(&uplink.mqtt)).collect(),
+            to: uplinks.iter().flat_map(ways).flatten().collect(),
             takes: filters().collect(),
             sends: filters().map(|filter| sent(template, &filter, &flow.chain.name)).collect(),
         }

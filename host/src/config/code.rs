@@ -29,6 +29,8 @@ pub enum Code {
     Override,
     /// A name of a source, uplink, flow, class, plugin or port that cannot be one.
     BadName,
+    /// What a secret refers to is not there for whoever checks.
+    SecretElsewhere,
     /// A source, uplink or class that is not defined.
     Undefined,
     /// Nothing would ever happen: no flow, or a flow without topics.
@@ -75,7 +77,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their numbers.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -89,6 +91,7 @@ impl Code {
         Self::SecretExposed,
         Self::Override,
         Self::BadName,
+        Self::SecretElsewhere,
         Self::Undefined,
         Self::Empty,
         Self::Topic,
@@ -128,6 +131,7 @@ impl Code {
             Self::SecretExposed => "TG0110",
             Self::Override => "TG0111",
             Self::BadName => "TG0112",
+            Self::SecretElsewhere => "TG0113",
             Self::Undefined => "TG0201",
             Self::Empty => "TG0202",
             Self::Topic => "TG0203",
@@ -154,7 +158,7 @@ impl Code {
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::Unused | Self::Circle | Self::Port | Self::Nameless)
+        matches!(self, Self::SecretExposed | Self::SecretElsewhere | Self::Unused | Self::Circle | Self::Port | Self::Nameless)
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::message::Qos;
 use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will, check_identity};
@@ -94,7 +94,7 @@ fn address(fields: &mut Fields<'_>) -> Address {
     let Some(url) = fields.text("url") else { return nowhere };
     Address::parse(url).inspect(|address| unusual_port(fields, address)).unwrap_or_else(|error| {
         let code = if matches!(error, AddressError::Later(_)) { Code::Later } else { Code::Url };
-        fields.problem(code, "url", format!("the URL {error}"), error.hint().to_owned());
+        fields.problem(code, "url", format!("the URL {error}"), error.hint());
         // What follows from the scheme is not to be a second mistake.
         Address { tls: fields.has("tls"), ..nowhere }
     })
@@ -154,6 +154,10 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         tls.problem(Code::Certificate, "key", error.to_string(), None);
     }
     let server_name = tls.text("server_name").map(str::to_owned);
+    if let Some(name) = server_name.as_deref().filter(|name| ServerName::try_from(*name).is_err()) {
+        let hint = "write the name the broker's certificate is for, such as broker.example.com".to_owned();
+        tls.problem(Code::Certificate, "server_name", format!("`{name}` is neither a host name nor an address"), hint);
+    }
     let alpn: Vec<String> = tls.texts("alpn").into_iter().map(|(protocol, _)| protocol.to_owned()).collect();
     if alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
         tls.problem(Code::OutOfRange, "alpn", "a protocol name has 1 to 255 bytes", None);

@@ -99,15 +99,21 @@ impl<'a> Fields<'a> {
         let message = format!("`{name}` is {}, but must be {expected}", item.node.kind());
         let hint = match (&item.node, expected) {
             (Node::Integer(Some(number)), "text") if !name.ends_with("url") => Some(format!("write \"{number}\"")),
-            (Node::Integer(Some(port)), "text") => Some(format!("write \"mqtt://127.0.0.1:{port}\"")),
-            (Node::Flag(flag), "text") => Some(format!("write \"{flag}\"")),
-            (Node::Text(text), "true or false" | "an integer" | "a number")
-                if text.parse::<f64>().is_ok() || text == "true" || text == "false" =>
-            {
-                Some(format!("write it without quotes: {text}"))
-            }
+            (Node::Integer(Some(port @ 1..=65_535)), "text") => Some(format!("write \"mqtt://127.0.0.1:{port}\"")),
+            (Node::Text(text), expected) if is_in_quotes(text, expected) => Some(format!("write it without quotes: {text}")),
             _ => None,
         };
+        self.check.problem(Code::WrongType, item.place, message, hint);
+    }
+
+    /// An integer or a flag where one of some words belongs.
+    fn wrong_word(&self, key: &str, words: &[&str], item: &Item) {
+        let list = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let hint = match &item.node {
+            Node::Integer(Some(number)) if words.contains(&&*number.to_string()) => format!("write \"{number}\""),
+            _ => format!("one of {list}"),
+        };
+        let message = format!("`{}` is {}, but must be text", self.full(key), item.node.kind());
         self.check.problem(Code::WrongType, item.place, message, hint);
     }
 
@@ -177,6 +183,11 @@ impl<'a> Fields<'a> {
 
     /// So many a second, as in "2000/s" or "1MiB/s", in `range`; `None` when nothing was written.
     pub(super) fn per_second(&mut self, key: &'static str, unit: Option<Kind>, range: RangeInclusive<u64>) -> Option<u64> {
+        if let Some(number) = self.number(key).filter(|_| unit.is_none()) {
+            let message = format!("`{}` is an integer, but must be text", self.full(key));
+            self.problem(Code::WrongType, key, message, format!("write \"{number}/s\""));
+            return None;
+        }
         let text = self.text(key)?;
         let read = |number: &str| match unit {
             Some(kind) => kind.parse(number).ok(),
@@ -240,8 +251,13 @@ impl<'a> Fields<'a> {
 
     /// One of some words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text(key)?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let item = self.find(key)?;
+        let Node::Text(text) = &item.node else {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.wrong_word(key, &known, item);
+            return None;
+        };
+        let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let list = known.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
@@ -386,5 +402,15 @@ impl<'a> Fields<'a> {
             };
             self.check.problem(Code::UnknownKey, entry.place, message, hint);
         }
+    }
+}
+
+/// Whether `text` is a value of the type that is expected there, in quotes.
+fn is_in_quotes(text: &str, expected: &str) -> bool {
+    match expected {
+        "true or false" => matches!(text, "true" | "false"),
+        "an integer" => text.parse::<u32>().is_ok_and(|number| number.to_string() == text),
+        "a number" => text.parse::<f64>().is_ok_and(f64::is_finite) && text.starts_with(|first: char| first.is_ascii_digit()),
+        _ => false,
     }
 }

@@ -11,6 +11,7 @@ use super::connection::is_topic;
 use super::fields::Fields;
 use super::layers::Sources;
 use super::secret;
+use super::tree::Node;
 use crate::chain::CompileLimits;
 use crate::file;
 use crate::mqtt::Secret;
@@ -114,7 +115,12 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         memory_bytes: fields.size("plugin_compile_memory", 64 << 20..=16 << 30),
         time: fields.duration("plugin_compile_time", Duration::from_millis(1)..=Duration::from_secs(3_600)),
     };
-    let written = fields.text("data_dir").map(|path| sources.folder().join(path));
+    let written = fields.text("data_dir");
+    if written == Some("") {
+        let hint = "name a folder, or leave the line out".to_owned();
+        fields.problem(Code::DataDir, "data_dir", "`gateway.data_dir` is empty", hint);
+    }
+    let written = written.map(|path| sources.folder().join(path));
     let data_dir = sources.data_dir.clone().or(written).or_else(|| default_data_dir(sources)).unwrap_or_else(|| {
         let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
         fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
@@ -251,13 +257,19 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
 /// Reads `[admin]`.
 pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    if let Some(port) = fields.number("listen") {
+    if let Some(port) = fields.number("listen").filter(|port| (0..=65_535).contains(port)) {
         fields.problem(
             Code::WrongType,
             "listen",
             "`admin.listen` is an integer, but must be an address and a port",
             format!("write \"127.0.0.1:{port}\""),
         );
+        return Admin { listen: nowhere };
+    }
+    if let Some(flag) = fields.find("listen").and_then(|item| if let Node::Flag(flag) = item.node { Some(flag) } else { None }) {
+        let hint = "write \"127.0.0.1:9646\"; it cannot be turned off, but only this machine reaches it".to_owned();
+        let message = format!("`admin.listen` is {flag}, but must be an address and a port");
+        fields.problem(Code::WrongType, "listen", message, hint);
         return Admin { listen: nowhere };
     }
     let Some(written) = fields.text("listen") else { return Admin { listen: nowhere } };

@@ -99,6 +99,7 @@ mod tests {
             sets: Vec::new(),
             data_dir: Some(folder.join("data")),
             cores: 2,
+            is_check: false,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// Processors to spread lanes over.
     pub cores: usize,
+    /// Somebody else runs it: what that one's environment and rights give is not asked for.
+    pub is_check: bool,
 }
 
 impl Sources {
@@ -51,6 +53,7 @@ impl Sources {
             sets: Vec::new(),
             data_dir: None,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            is_check: false,
         }
     }
 
@@ -271,6 +274,7 @@ mod tests {
             sets: sets.iter().map(|set| (*set).to_owned()).collect(),
             data_dir: None,
             cores: 1,
+            is_check: false,
         };
         Layers::read(&sources, text)
     }

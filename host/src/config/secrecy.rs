@@ -153,23 +153,27 @@ fn is_secret(name: &str, in_flow: bool) -> bool {
 
 /// Whether a text is what such a place should hold: the name of something that holds the secret.
 fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
+    if matches!(key, "ca" | "cert" | "server_name" | "alpn") {
+        // What everybody may read, and what goes over the wire in the open.
+        return true;
+    }
     let is_short = text.len() <= 255 && !text.chars().any(|letter| letter.is_control() || letter == ' ');
     let is_variable = || text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     is_short
         && match key {
-            "env" => is_variable() && text.contains('_'),
+            // `S3CR3T` is rather a password.
+            "env" => is_variable() && (text.contains('_') || text.bytes().all(|byte| byte.is_ascii_uppercase())),
             "credential" => text.bytes().all(|byte| byte.is_ascii_lowercase() || b"-._".contains(&byte)),
-            "server_name" => true,
             _ => is_path(text, folder),
         }
 }
 
-/// Whether a text leads to a file: by its end, or because there is a folder that it leads through.
+/// Whether a text leads to a file: there is one, or by its end, or because there is a folder that it leads through.
 fn is_path(text: &str, folder: &Path) -> bool {
     let path = Path::new(text);
     let has_end = path.extension().is_some_and(|end| FILES.iter().any(|known| end.eq_ignore_ascii_case(known)));
     let through = path.parent().filter(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"));
-    has_end || through.is_some_and(|parent| folder.join(parent).is_dir())
+    has_end || through.is_some_and(|parent| folder.join(parent).is_dir()) || (!text.is_empty() && folder.join(text).exists())
 }
 
 /// What of an address says who asks: user information and query.
@@ -216,8 +220,16 @@ mod tests {
     fn what_leads_to_a_secret_is_told_from_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("secrets")).unwrap();
+        std::fs::write(folder.path().join("there"), "").unwrap();
         for (key, text) in [
             ("env", "CLOUD_PASSWORD"),
+            ("env", "MYPW"),
+            ("file", "there"),
+            ("key", "there"),
+            ("ca", "afile"),
+            ("cert", "/afile"),
+            ("alpn", "mqtt"),
+            ("server_name", "a b"),
             ("credential", "mqtt-password"),
             ("file", "cloud.password"),
             ("file", "secrets/cloud"),
@@ -228,6 +240,7 @@ mod tests {
         }
         for (key, text) in [
             ("env", "hunter2"),
+            ("env", "S3CR3T"),
             ("credential", "hunter2"),
             ("file", "hunter2"),
             ("key", "hun/ter2"),

@@ -1,6 +1,8 @@
 //! Secrets: never in the config itself, always by reference. What is read here is looked at; a connection reads a file anew
 //! at each dial, since tokens are renewed.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -55,7 +57,12 @@ fn follow(mut reference: Fields<'_>) -> Option<Secret> {
 fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
     let found = reference.check.sources.env.get(name).map(|text| Secret::new(Secret::line(text)));
     if found.is_none() {
-        unreadable(reference, "env", format!("environment variable `{name}` is not set"), None);
+        not_here(
+            reference,
+            "env",
+            format!("environment variable `{name}` is not set"),
+            "it must be set where the gateway is started",
+        );
     }
     found
 }
@@ -63,7 +70,7 @@ fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
 fn from_credential(reference: &Fields<'_>, name: &str) -> Option<Secret> {
     let Some(folder) = reference.check.sources.env.get("CREDENTIALS_DIRECTORY") else {
         let hint = format!("systemd hands it over: LoadCredential={name}:/path in the unit");
-        unreadable(reference, "credential", "no credentials were handed to this process".to_owned(), Some(hint));
+        not_here(reference, "credential", "no credentials were handed to this process".to_owned(), &hint);
         return None;
     };
     from_file(reference, "credential", &Path::new(folder).join(name), false)
@@ -73,7 +80,12 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
     let secret = match Secret::read(path) {
         Ok(secret) => secret,
         Err(problem) => {
-            unreadable(reference, key, format!("secret `{}` cannot be read: {problem}", shown(path)), None);
+            let message = format!("secret `{}` cannot be read: {problem}", shown(path));
+            if File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+                not_here(reference, key, message, "whoever runs the gateway must be allowed to read it");
+            } else {
+                reference.problem(Code::SecretUnreadable, key, message, None);
+            }
             return None;
         }
     };
@@ -85,6 +97,8 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
     Some(secret)
 }
 
-fn unreadable(reference: &Fields<'_>, key: &str, message: String, hint: Option<String>) {
-    reference.problem(Code::SecretUnreadable, key, message, hint);
+/// What the process that runs the gateway may have: for whoever checks it is a note.
+fn not_here(reference: &Fields<'_>, key: &str, message: String, hint: &str) {
+    let code = if reference.check.sources.is_check { Code::SecretElsewhere } else { Code::SecretUnreadable };
+    reference.problem(code, key, message, hint.to_owned());
 }

@@ -31,7 +31,7 @@ impl Case {
         let path = folder.path().join("tidegate.toml");
         std::fs::write(&path, file).unwrap();
         let data_dir = Some(folder.path().join("data"));
-        Self { sources: Sources { path, env: BTreeMap::new(), sets: Vec::new(), data_dir, cores: 4 }, folder }
+        Self { sources: Sources { path, env: BTreeMap::new(), sets: Vec::new(), data_dir, cores: 4, is_check: false }, folder }
     }
 
     fn file(self, name: &str, content: &str, mode: u32) -> Self {
@@ -85,13 +85,54 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
 /// What the hints about the admin port say is taken as it is written.
 #[test]
 fn what_a_hint_about_listen_says_is_taken() {
-    for written in ["9646", "\"9646\"", "\"0.0.0.0:9646\"", "\":9646\"", "\"localhost\""] {
+    for written in ["9646", "\"9646\"", "\"0.0.0.0:9646\"", "\":9646\"", "\"localhost\"", "false", "true", "\"off\""] {
         let case = |listen: &str| Case::new(&format!("{MINIMAL}\n[admin]\nlisten = {listen}\n"));
         let problems = load(&case(written).sources).unwrap_err();
         let hints: Vec<String> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
         let (_, rest) = hints[0].split_once("write ").unwrap_or_else(|| panic!("{written}: {hints:?}"));
         let told = rest.split(';').next().unwrap_or_default();
         assert_eq!(case(told).good().admin.listen.port(), 9646, "{written}: {told}");
+    }
+}
+
+#[test]
+fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
+    for reference in ["{ env = \"MYPW\" }", "{ credential = \"cloud\" }"] {
+        let text = MINIMAL.replace("[uplink.cloud]", &format!("user = \"me\"\npassword = {reference}\n[uplink.cloud]"));
+        let mut case = Case::new(&text);
+        assert_eq!(case.codes(), [Code::SecretUnreadable]);
+        case.sources.is_check = true;
+        let warnings = case.good().warnings;
+        assert_eq!(warnings.iter().map(|problem| problem.code).collect::<Vec<_>>(), [Code::SecretElsewhere]);
+        assert!(!warnings.render(false).contains("***"));
+    }
+}
+
+/// What a hint says in so many words is taken as it is written.
+#[test]
+fn what_a_hint_says_is_taken() {
+    let source = |line: &str| MINIMAL.replace("[uplink.cloud]", &format!("{line}\n[uplink.cloud]"));
+    let uplink = |line: &str| MINIMAL.replace("[flow.climate]", &format!("{line}\n[flow.climate]"));
+    let url = |line: &str| MINIMAL.replace("url = \"mqtt://127.0.0.1:1884\"", line);
+    let with: [(&dyn Fn(&str) -> String, &str, &[&str]); 6] = [
+        (&source, "protocol", &["5", "3", "true"]),
+        (&source, "qos", &["\"1\"", "\"1.5\"", "\"true\"", "\"+1\""]),
+        (&source, "keep_alive", &["30", "\"30\""]),
+        (&source, "client_id", &["7", "true"]),
+        (&uplink, "rate", &["2000", "true"]),
+        (&url, "url", &["1884", "70000", "true", "\"mqtt://::1:1884\"", "\"mqtts://fe80::1\""]),
+    ];
+    for (config, key, values) in with {
+        for value in values {
+            let text = config(&format!("{key} = {value}"));
+            let problems = load(&Case::new(&text).sources).expect_err(&text);
+            let hint = problems.iter().find_map(|problem| problem.hint.clone()).unwrap_or_default();
+            let told = hint.strip_prefix("write it without quotes: ").or_else(|| hint.strip_prefix("write ")).unwrap_or_default();
+            if !told.is_empty() && !told.contains("for example") {
+                let told = if told.starts_with("mqtt") { format!("\"{told}\"") } else { told.to_owned() };
+                Case::new(&config(&format!("{key} = {told}"))).good();
+            }
+        }
     }
 }
 

@@ -34,13 +34,14 @@ impl Secret {
         let text = crate::file::read_text(file, Self::MOST_BYTES).map_err(|error| error.to_string())?;
         match Self::line(&text) {
             "" => Err("it is empty".to_owned()),
+            line if line.contains('\0') => Err("it holds NUL: it is no text, or text in UTF-16".to_owned()),
             line => Ok(Self { text: line.into(), file: Some(file.into()) }),
         }
     }
 
-    /// What a secret is of the text that holds it: editors and `echo` end a line.
+    /// What a secret is of the text that holds it: editors and `echo` end a line, and some begin with a byte order mark.
     pub fn line(text: &str) -> &str {
-        text.trim_end_matches(['\n', '\r'])
+        text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
     }
 
     /// The file it comes from.
@@ -229,6 +230,8 @@ pub(super) mod tests {
         };
         assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
         assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
+        assert_eq!(read("\u{feff}abc\n"), Ok("abc".to_owned()));
+        assert!(read("a\0b\0").unwrap_err().contains("NUL") && read("\u{feff}").unwrap_err().contains("empty"));
         assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("are read at most"));
         assert!(Secret::read(folder.path()).is_err() && Secret::read(&folder.path().join("none")).is_err());
     }

@@ -13,6 +13,10 @@ const REPEAT: Duration = Duration::from_secs(3_600);
 /// Causes that take turns are each said so often: a link that fails now so and now so must not fill the log.
 const TURN: Duration = Duration::from_secs(600);
 
+/// A cause that has returned is said when it alone has lasted so long, so that the last line is true; twice as long each time, up
+/// to [`TURN`].
+const RETURN: Duration = Duration::from_secs(1);
+
 /// Causes that are remembered.
 const CAUSES: usize = 8;
 
@@ -106,16 +110,40 @@ impl Drop for Notice {
 pub(super) struct Said {
     /// The latest last.
     causes: Vec<(String, Instant)>,
+    /// What was seen last, and since when nothing else.
+    current: Option<(String, Instant)>,
+    /// Of the causes that have returned within [`TURN`], how many were said.
+    returns: u32,
 }
 
 impl Said {
-    /// Whether `cause` is news: not what was said last, or that is long ago. Numbers in it do not make it another one: a
-    /// clock may stand in it.
-    pub(super) fn is_news(&self, cause: &str, now: Instant) -> bool {
+    /// Whether `cause`, which is seen now, is news: not what was said last, or that is long ago. Numbers in it do not make it
+    /// another one: a clock may stand in it.
+    pub(super) fn is_news(&mut self, cause: &str, now: Instant) -> bool {
         let cause = plain(cause);
-        let is_last = self.causes.last().is_some_and(|(last, _)| *last == cause);
-        let said = self.causes.iter().find(|(known, _)| *known == cause);
-        said.is_none_or(|(_, at)| now.saturating_duration_since(*at) >= if is_last { REPEAT } else { TURN })
+        let lasts = match &self.current {
+            Some((current, since)) if *current == cause => now.saturating_duration_since(*since),
+            _ => {
+                self.current = Some((cause.clone(), now));
+                Duration::ZERO
+            }
+        };
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let last = self.causes.last();
+        if last.is_none_or(|(_, at)| age(at) >= TURN) {
+            self.returns = 0;
+        }
+        let is_last = last.is_some_and(|(last, _)| *last == cause);
+        match self.causes.iter().find(|(known, _)| *known == cause) {
+            None => true,
+            Some((_, at)) if is_last => age(at) >= REPEAT,
+            Some((_, at)) if age(at) >= TURN => true,
+            Some(_) if lasts >= (RETURN * 2_u32.saturating_pow(self.returns)).min(TURN) => {
+                self.returns = (self.returns + 1).min(10);
+                true
+            }
+            Some(_) => false,
+        }
     }
 
     /// `cause` was said.
@@ -172,6 +200,23 @@ mod tests {
         assert!(lines.count() <= 12);
         (0..100).for_each(|number: u8| said.note(&"x".repeat(usize::from(number)), start));
         assert_eq!(said.causes.len(), CAUSES);
+    }
+
+    #[test]
+    fn a_cause_that_has_returned_is_said_once_it_lasts_and_the_lines_are_bounded() {
+        let (mut said, start) = (Said::default(), Instant::now());
+        let mut lines = Vec::new();
+        // Four times a second, in turns of ten seconds and then for ever.
+        for attempt in 0..14_400_u32 {
+            let cause = if attempt >= 2_400 || attempt / 40 % 2 == 0 { "hung up" } else { "refused" };
+            let now = start + SECOND / 4 * attempt;
+            if said.is_news(cause, now) {
+                said.note(cause, now);
+                lines.push(cause);
+            }
+        }
+        assert_eq!(lines[..4], ["hung up", "refused", "hung up", "refused"]);
+        assert!(lines.len() <= 20 && lines.last() == Some(&"hung up"), "{lines:?}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ const TRIAL: Duration = Duration::from_secs(1);
 const TRIAL_LASTS: Duration = Duration::from_millis(100);
 
 /// Between a wrong suspicion and the next: twice as long each time, from the first of these to the second.
-const TRUST: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(64));
+const TRUST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(64));
 
 /// What is known of the broker's window on one connection.
 #[derive(Debug)]
@@ -250,6 +250,18 @@ mod tests {
             let taken = world.run(Duration::from_millis(400)).taken;
             assert!(taken > 30 * window, "window {window}: {taken} in 400 ms");
         }
+    }
+
+    #[test]
+    fn a_first_message_alone_puts_nothing_off() {
+        let mut now = Instant::now();
+        let mut pressure = Pressure::new(now);
+        pressure.took(1, now);
+        now += PATIENCE;
+        assert!(pressure.presses(1, now));
+        now += MS * 2;
+        pressure.took(10, now);
+        assert!(pressure.due(10).is_some_and(|due| due <= now + MS * 200), "it goes on by itself, and then waits");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl<'a> Value<'a> {
 }
 
 /// Paths compiled once, to be found in every message. A path is a field's name, or names with dots between them
-/// for objects in objects; a backslash before a dot takes it as part of the name. A number is the place in a list, from 0 on:
+/// for objects in objects; a backslash before a dot or a bracket takes it as part of the name. A number is the place in a list, from 0 on:
 /// `"ENERGY.Power[0]"`, or `"ENERGY.Power.0"`, which is a field of that name as well, where there is an object.
 ///
 /// ```
@@ -264,7 +264,10 @@ fn split(path: &str) -> Result<Vec<String>> {
         let level = levels.last_mut().expect("one level from the start");
         match letter {
             '.' => levels.push(String::new()),
-            '[' if let Some((level, rest)) = place_in_list(letters.as_str()) => {
+            '[' => {
+                let (level, rest) = place_in_list(letters.as_str()).ok_or_else(|| {
+                    format!("path `{path}` has brackets without a place in a list, such as [0]; write \\[ for one in a name")
+                })?;
                 levels.push(level.to_owned());
                 letters = rest.chars();
             }
@@ -345,6 +348,15 @@ mod tests {
     fn a_dot_can_be_part_of_a_name() {
         assert_eq!(one(r#"{"a.b":1}"#, r"a\.b").unwrap(), Some("1"));
         assert!(one("{}", "a..b").is_err() && one("{}", "").is_err() && one("{}", "a\\").is_err());
+    }
+
+    #[test]
+    fn brackets_hold_a_place_in_a_list_or_are_escaped() {
+        for path in ["a[x]", "a[", "a[0", "a[-1]", "a[*]", "a[0]b", "a[00]", "a[]", "a[99999999999999999999]", "a[0][", "[0]"] {
+            assert!(one("{}", path).is_err(), "{path}");
+        }
+        assert_eq!(one(r#"{"a[x]":1}"#, r"a\[x]").unwrap(), Some("1"));
+        assert_eq!(one(r#"{"a]":1}"#, "a]").unwrap(), Some("1"));
     }
 
     #[test]

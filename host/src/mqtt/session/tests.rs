@@ -189,6 +189,17 @@ fn a_subscribe_tells_which_filters_were_refused() {
 }
 
 #[test]
+fn a_suback_with_a_code_that_no_standard_knows_says_so() {
+    for version in [Version::V5, Version::V311] {
+        let (mut pair, _) = greeted(version, &Announce::default());
+        pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
+        let events = pair.receive(|broker, out| broker.suback(0xF000, &[3], out)).unwrap();
+        let [Event::Subscribed { refused, .. }] = &events[..] else { panic!("{events:?}") };
+        assert!(refused[0].1.contains("0x03") && refused[0].1.contains("no standard"), "{refused:?}");
+    }
+}
+
+#[test]
 fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
     let (mut pair, _) = greeted(Version::V311, &Announce::default());
     let wanted: Vec<_> =

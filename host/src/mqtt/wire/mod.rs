@@ -278,6 +278,7 @@ impl Wire {
     pub(super) fn subscribe_refusal(&self, code: u8) -> Option<String> {
         match (self.version, code) {
             (_, 0..=2) => None,
+            (_, 3..0x80) => Some(format!("the broker answered 0x{code:02X}, which no standard knows")),
             (Version::V5, code) => Some(super::reason::describe_v5(code, None)),
             (Version::V311, _) => Some("the broker does not allow it".to_owned()),
         }
