@@ -381,7 +381,7 @@ impl Judge {
         self.count(true);
         self.row = self.row.saturating_add(1);
         self.last_refused = Some(face);
-        if self.row == DOUBT {
+        if self.hold.is_none() {
             self.why.clone_from(&detail);
         }
         let is_sure = self.is_testing(face.place) && self.has_delivered && is_final;

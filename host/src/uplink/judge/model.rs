@@ -471,3 +471,16 @@ proptest! {
         prop_assert_eq!(uplink.parked.len(), room.min(refused));
     }
 }
+
+#[test]
+fn a_hold_has_the_words_of_the_last_refusal_however_few_there_were() {
+    let now = Instant::now();
+    let mut judge = Judge::new(now);
+    judge.begin(now, |_| false);
+    let face = Face { place: (0, Seq(0)), key: 0, topic: 0, is_own: false };
+    judge.sent(None, now);
+    judge.refused(face, true, "not authorised".to_owned(), now);
+    judge.cannot_compare(now);
+    assert!(judge.held_since().is_some());
+    assert_eq!(judge.why(), "not authorised");
+}
