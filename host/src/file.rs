@@ -19,8 +19,13 @@ pub const COMPONENT: u64 = 32 << 20;
 
 /// Bits of the mode by which others may write.
 const OTHERS_WRITE: u32 = 0o002;
-/// The bit of a folder's mode by which others get in.
+/// The same of the file's group.
+const GROUP_WRITES: u32 = 0o020;
+/// The bits of a folder's mode by which others and its group get in.
 const OTHERS_PASS: u32 = 0o001;
+const GROUP_PASSES: u32 = 0o010;
+/// How deep a look into a folder goes; what is below lies deeper than anything that a gateway puts there.
+const DEEPEST: usize = 8;
 /// Entries of the data folder whose owner is looked at, so that a look takes no longer than a moment.
 const MOST_ENTRIES: usize = 20_000;
 
@@ -126,6 +131,14 @@ pub enum Strange {
     /// Everybody may write it.
     #[error("every user of this machine can write to `{}`; close it: chmod o-w {}", .0.display(), .0.display())]
     Open(PathBuf),
+    /// A group may write it that is not the gateway's.
+    #[error("group {group}, which is not the gateway's, can write to `{}`; close it: chmod g-w {}", path.display(), path.display())]
+    Shared {
+        /// What.
+        path: PathBuf,
+        /// With whom, by number.
+        group: u32,
+    },
 }
 
 /// Whether what was found at `path` is ours (or root's) and nobody else may write it.
@@ -135,10 +148,21 @@ fn is_ours(path: &Path, found: &Metadata, top: &Path) -> Result<(), Strange> {
         return Err(Strange::Owner { path: path.to_owned(), owner: found.uid(), user, top: top.to_owned() });
     }
     // The mode of a link says nothing: only its folder decides.
-    if !found.file_type().is_symlink() && found.mode() & OTHERS_WRITE != 0 {
+    if found.file_type().is_symlink() {
+        return Ok(());
+    }
+    if found.mode() & OTHERS_WRITE != 0 {
         return Err(Strange::Open(path.to_owned()));
     }
+    if found.mode() & GROUP_WRITES != 0 && is_foreign_group(found) {
+        return Err(Strange::Shared { path: path.to_owned(), group: found.gid() });
+    }
     Ok(())
+}
+
+/// Whether a file's group is neither the gateway's own nor root's.
+fn is_foreign_group(found: &Metadata) -> bool {
+    found.gid() != 0 && found.gid() != rustix::process::getegid().as_raw()
 }
 
 /// Looks at whose a file, a link or a folder is, without what is in it. What is not there is nobody else's.
@@ -149,29 +173,30 @@ pub fn own(path: &Path) -> Result<(), Strange> {
     fs::symlink_metadata(path).map_or(Ok(()), |found| is_ours(path, &found, path))
 }
 
-/// Looks at whose a folder is, and what is in it, two levels deep: what a gateway believes without looking again.
+/// Looks at whose a folder is, a link that leads to it, and what is in it: what a gateway believes without looking again.
 ///
 /// # Errors
 /// Something of it is not ours alone; the first that was found.
 pub fn own_folder(top: &Path) -> Result<(), Strange> {
-    // The path may be a link that root has set; what counts is the folder.
+    // The path may be a link: whoever owns that could have it lead elsewhere.
+    own(top)?;
     let Ok(found) = fs::metadata(top) else { return Ok(()) };
     is_ours(top, &found, top)?;
     let mut left = MOST_ENTRIES;
-    own_entries(Within { folder: top, top, is_reached: others_reach(&found), deeper: 1 }, &mut left)
+    own_entries(Within { folder: top, top, is_reached: others_reach(&found), deeper: DEEPEST }, &mut left)
 }
 
 /// Where a look goes on.
 struct Within<'a> {
     folder: &'a Path,
     top: &'a Path,
-    /// Others get in here: only then does the mode of what is inside say anything.
+    /// Others, or a group, get in here: only then does the mode of what is inside say anything.
     is_reached: bool,
     deeper: usize,
 }
 
 fn others_reach(folder: &Metadata) -> bool {
-    folder.mode() & OTHERS_PASS != 0
+    folder.mode() & OTHERS_PASS != 0 || (folder.mode() & GROUP_PASSES != 0 && is_foreign_group(folder))
 }
 
 fn own_entries(within: Within<'_>, left: &mut usize) -> Result<(), Strange> {
@@ -184,7 +209,7 @@ fn own_entries(within: Within<'_>, left: &mut usize) -> Result<(), Strange> {
         // A socket has its own rule about who may speak to it.
         if !found.file_type().is_socket() {
             match is_ours(&path, &found, top) {
-                Err(Strange::Open(_)) if !is_reached => {}
+                Err(Strange::Open(_) | Strange::Shared { .. }) if !is_reached => {}
                 verdict => verdict?,
             }
         }
@@ -261,5 +286,37 @@ mod tests {
             assert!(matches!(own_folder(top), Err(Strange::Owner { owner: 12_345, .. })));
             assert!(own(&key).unwrap_err().to_string().contains("chown -R"));
         }
+    }
+
+    #[test]
+    fn what_a_foreign_group_can_write_and_what_lies_deep_or_behind_a_foreign_link_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("data");
+        let deep = top.join("spool/store/db");
+        fs::create_dir_all(deep.parent().unwrap()).unwrap();
+        fs::write(&deep, "x").unwrap();
+        // A group of one's own is the user's.
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o775)).unwrap();
+        assert_eq!(own_folder(&top), Ok(()));
+        // Only root can give a file away.
+        if chown(&top, None, Some(12_345)).is_err() {
+            return;
+        }
+        for mode in [0o775, 0o770] {
+            fs::set_permissions(&top, fs::Permissions::from_mode(mode)).unwrap();
+            let strange = own_folder(&top).unwrap_err();
+            assert_eq!(strange, Strange::Shared { path: top.clone(), group: 12_345 }, "{mode:o}");
+            assert!(strange.to_string().contains("chmod g-w"));
+        }
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(own_folder(&top), Ok(()));
+        chown(&deep, Some(12_345), None).unwrap();
+        assert!(matches!(own_folder(&top), Err(Strange::Owner { path, .. }) if path == deep));
+        chown(&deep, Some(0), None).unwrap();
+        let link = folder.path().join("link");
+        symlink(&top, &link).unwrap();
+        assert_eq!(own_folder(&link), Ok(()));
+        std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+        assert!(matches!(own_folder(&link), Err(Strange::Owner { path, .. }) if path == link));
     }
 }

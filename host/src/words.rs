@@ -62,9 +62,17 @@ fn visible(symbol: char) -> char {
     match symbol {
         symbol if symbol.is_control() => HIDDEN,
         // Marks that turn the direction of writing, that end a line, or that have no width.
-        '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-            HIDDEN
-        }
+        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => HIDDEN,
+        // Letters without a shape: the soft hyphen, joiners, fillers and vowels of other scripts.
+        '\u{ad}'
+        | '\u{034f}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{3164}'
+        | '\u{ffa0}' => HIDDEN,
         // Letters that nobody sees: tags, and the planes beyond.
         '\u{e0000}'..='\u{e0fff}' | '\u{fff9}'..='\u{fffb}' => HIDDEN,
         symbol => symbol,
@@ -79,6 +87,7 @@ mod tests {
     fn what_a_terminal_would_obey_is_not_shown() {
         assert_eq!(line("a\x1b[2Jb\nc\td\u{9b}", 20), "a\u{fffd}[2Jb c d\u{fffd}");
         assert_eq!(lines("a\nb\x07\u{202e}", 20), "a\nb\u{fffd}\u{fffd}");
+        assert_eq!(line("\u{ad}\u{3164}\u{1160}\u{ffa0}\u{115f}\u{034f}\u{180e}", 20), "\u{fffd}".repeat(7));
         assert_eq!(line_of_bytes(b"a\xff\x1b", 20), "a\u{fffd}\u{fffd}");
     }
 

@@ -62,12 +62,17 @@ fn alarm_over(profile: Profile, most: u64) -> Result<()> {
     Ok(())
 }
 
-/// A message takes three times as long as the answer to a ping may; small ones are behind it.
-/// Guarantee: it is sent once, since a link that carries something lives, and the others follow. In the long form 200 KB at
+/// A message takes three times as long as the answer to a ping may, or twice as long as its own; small ones are behind it.
+/// Guarantee: it is sent once, since a link that carries something lives and an answer is waited for from the last byte on;
+/// the others follow, and nothing is parked. In the long form 200 KB at
 /// 4 KB/s and 25 KB at 600 B/s with the usual deadlines, over links whose buffers hide what moves, too.
 fn a_large_message_gets_through() -> Result<()> {
     let short = "keep_alive = \"2s\"\ndeadlines = { handshake = \"2s\", write = \"2s\" }\n";
     large_over(Profile::of(10_000, ROUND_TRIPS[0]), 60_000, short, 0.0)?;
+    // It is on its way for twice as long as its answer may take.
+    large_over(Profile::of(4_000, ROUND_TRIPS[1]), 40_000, "deadlines = { answer = \"5s\" }\n", 0.0)?;
+    let thinnest = Profile { buffer: 1 << 10, ..Profile::of(600, ROUND_TRIPS[1]) };
+    large_over(thinnest, 10_000, "deadlines = { answer = \"8s\" }\n", 0.0)?;
     if rounds(0, 1) > 0 {
         large_over(Profile::of(4_000, ROUND_TRIPS[1]), 200_000, "", 0.0)?;
         large_over(Profile::of(600, ROUND_TRIPS[0]), 25_000, "", 0.0)?;
@@ -96,5 +101,6 @@ fn large_over(profile: Profile, bytes: usize, settings: &str, most_cuts: f64) ->
     wait_at_most(Duration::from_secs(600), "all has arrived", || watch.total() >= 21)?;
     println!("{profile:?}: {bytes} bytes and 20 small ones took {:?}, {} cuts", begun.elapsed(), failures());
     ensure!(failures() <= most_cuts, "the connection was cut {} times", failures());
+    ensure!(gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
     Ok(())
 }

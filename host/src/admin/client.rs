@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,11 @@ const GREETING: Duration = Duration::from_secs(5);
 /// So often a socket may end without an answer before it counts as broken.
 const MOST_ENDS: usize = 10;
 /// No answer is longer; the gateway cuts lists into pages far below.
-const ANSWER_BYTES: u64 = 256 << 20;
+const ANSWER_BYTES: usize = 64 << 20;
+/// Nor is one to the first question.
+const GREETING_BYTES: usize = 64 << 10;
+/// What is read at a time.
+const READ_BYTES: usize = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +73,7 @@ impl Client {
         let client = Self { path: socket::path(data_dir) };
         let mut ends = 0;
         loop {
-            match client.exchange("GET /", &[], GREETING) {
+            match client.exchange("GET /", &[], Bound { patience: GREETING, bytes: GREETING_BYTES }) {
                 Ok(_) => return Ok(Some(client)),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
                 // Whoever had it open is gone: the next one is refused, or there is a new gateway.
@@ -99,7 +103,8 @@ impl Client {
     }
 
     fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
-        let answer = self.exchange(what, body, PATIENCE).map_err(|error| self.failed(error))?;
+        let answer =
+            self.exchange(what, body, Bound { patience: PATIENCE, bytes: ANSWER_BYTES }).map_err(|error| self.failed(error))?;
         let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;
         match status {
             200 => serde_json::from_slice(body).map_err(|error| self.odd(error)),
@@ -121,22 +126,25 @@ impl Client {
     }
 
     /// HTTP/1.0, so that the answer ends where the connection does.
-    fn exchange(&self, what: &str, body: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect(patience)?;
+    fn exchange(&self, what: &str, body: &[u8], bound: Bound) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + bound.patience;
+        let mut call = Call { stream: self.connect(bound.patience).map_err(|error| bound.explain(error))?, until };
         let head = format!(
             "{what} HTTP/1.0\r\nhost: tidegate\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         // One that turns us away closes before it has read: its answer counts, not our failed write.
-        let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let written = call.write_all(head.as_bytes()).and_then(|()| call.write_all(body));
         let mut answer = Vec::new();
-        let read = stream.take(ANSWER_BYTES).read_to_end(&mut answer);
+        let read = call.read_answer(&mut answer, bound.bytes);
         if answer.is_empty() {
-            written?;
-            read?;
-            return Err(ErrorKind::UnexpectedEof.into());
+            written.map_err(|error| bound.explain(error))?;
         }
-        Ok(answer)
+        match read {
+            Err(error) if answer.is_empty() || !is_gone(&error) => Err(bound.explain(error)),
+            Ok(()) if answer.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(answer),
+        }
     }
 
     fn failed(&self, source: io::Error) -> ClientError {
@@ -150,6 +158,67 @@ impl Client {
 
     fn odd(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
         ClientError::Form { path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// How long one answer may take, and how long it may be, in all.
+#[derive(Clone, Copy)]
+struct Bound {
+    patience: Duration,
+    bytes: usize,
+}
+
+impl Bound {
+    /// The system's words for a time that is over are none.
+    fn explain(self, error: io::Error) -> io::Error {
+        let late = || format!("its answer was not complete within {:?}: it hangs, or is stopped", self.patience);
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => io::Error::new(ErrorKind::TimedOut, late()),
+            _ => error,
+        }
+    }
+}
+
+/// One question and its answer, until a moment that is the same for every part of it.
+struct Call {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Call {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.stream.set_write_timeout(self.left()?)?;
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the other side ends it.
+    fn read_answer(&mut self, answer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        let mut part = vec![0; READ_BYTES];
+        loop {
+            self.stream.set_read_timeout(self.left()?)?;
+            match self.stream.read(&mut part) {
+                Ok(0) => return Ok(()),
+                Ok(count) if answer.len() + count > most => {
+                    return Err(io::Error::new(ErrorKind::FileTooLarge, format!("its answer has more than {most} bytes")));
+                }
+                Ok(count) => answer.extend_from_slice(&part[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -193,6 +262,26 @@ mod tests {
             });
             assert!(Client::reach(folder.path()).unwrap().is_none());
             dying.join().unwrap().0.unwrap();
+        }
+    }
+
+    #[test]
+    fn one_deadline_and_one_bound_hold_for_a_whole_answer() {
+        // Whoever drips is no answer in time, and whoever pours is cut.
+        for (part, pause, expected) in [(1, 20, "within 300ms: it hangs"), (8_192, 0, "more than 100000 bytes")] {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
+            let client = Client { path: socket::path(folder.path()) };
+            let other = std::thread::spawn(move || {
+                let mut stream = listener.accept().unwrap().0;
+                while stream.write_all(&vec![b'x'; part]).is_ok() {
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+            });
+            let bound = Bound { patience: Duration::from_millis(300), bytes: 100_000 };
+            let error = client.exchange("GET /", &[], bound).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            other.join().unwrap();
         }
     }
 

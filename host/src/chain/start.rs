@@ -17,6 +17,7 @@ use crate::chain::lane::inbox::Inbox;
 use crate::chain::lane::live::Live;
 use crate::chain::lane::load::{lanes, out, template, versions};
 use crate::chain::lane::outbox::Outbox;
+use crate::chain::lane::portion::Portion;
 use crate::chain::lane::recall::Memory;
 use crate::chain::lane::spread::Most;
 use crate::chain::lane::stage::Stage;
@@ -155,6 +156,7 @@ impl Frame {
         let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any, self.most);
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
         let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
-        Lane { index, shared, inbox, stages, outbox, batch, items, quarantine, restarts, runtime, _alive: alive }
+        let portion = Portion::new(shared.batch_messages);
+        Lane { index, shared, inbox, stages, outbox, batch, items, portion, quarantine, restarts, runtime, _alive: alive }
     }
 }

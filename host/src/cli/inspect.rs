@@ -17,6 +17,9 @@ use crate::words;
 
 /// Unknown imports that are named: there may be any number.
 const MOST_NAMES: usize = 20;
+/// Imports of a document, and characters of a name in it.
+const MOST_IMPORTS: usize = 1_000;
+const LONGEST_NAME: usize = 400;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -173,7 +176,7 @@ fn document(found: &Inspection, needs: &[String]) -> Value {
     let import = |import: &chain::Import| {
         let capability = format!("{:?}", import.capability).to_lowercase();
         json!({
-            "name": import.name, "capability": capability, "words": import.capability.words(),
+            "name": words::line(&import.name, LONGEST_NAME), "capability": capability, "words": import.capability.words(),
             "grant": import.capability.grant(),
         })
     };
@@ -186,7 +189,8 @@ fn document(found: &Inspection, needs: &[String]) -> Value {
     });
     json!({
         "digest": &*found.digest, "bytes": found.bytes, "contract": found.contract, "exports": exports(found),
-        "imports": found.imports.iter().map(import).collect::<Vec<_>>(), "memory_bytes": found.memory_bytes,
+        "imports": found.imports.iter().take(MOST_IMPORTS).map(import).collect::<Vec<_>>(),
+        "imports_left_out": found.imports.len().saturating_sub(MOST_IMPORTS), "memory_bytes": found.memory_bytes,
         "compile_ms": found.compile_time.as_millis() as u64, "refused": found.refused, "setup": setup, "needs": needs,
     })
 }

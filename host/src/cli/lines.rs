@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::place::{Failure, file_failure};
+use crate::words;
 
 /// An export under way.
 pub struct Lines {
@@ -27,10 +28,10 @@ impl Lines {
 
     /// One line.
     pub fn push(&mut self, item: &impl Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(item).map_err(|error| Failure::Said(error.to_string()))?;
-        line.push(b'\n');
+        let line = serde_json::to_string(item).map_err(|error| Failure::Said(error.to_string()))?;
         self.count += 1;
-        self.out.write_all(&line).map_err(|error| self.failed(error))
+        // The same JSON, and nothing in it that a terminal would act on.
+        writeln!(self.out, "{}", words::escaped(&line)).map_err(|error| self.failed(error))
     }
 
     /// How many lines it were, when all are written.

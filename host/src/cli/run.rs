@@ -10,7 +10,7 @@ use super::{Global, Surroundings, say};
 use crate::config;
 use crate::exit::Exit;
 use crate::gateway;
-use crate::telemetry::with_causes;
+use crate::telemetry::{log, with_causes};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -34,6 +34,8 @@ pub struct Arguments {
 
 /// Loads the config, starts logging, runs the gateway, and tells by the exit code how it ended.
 pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) -> Exit {
+    // A start must not wait for whoever reads what is wrong with the config.
+    drop(log::queue());
     let sources = global.sources(arguments.data_dir);
     let (config, mistakes) = match config::load(&sources) {
         Ok(config) => (config, None),

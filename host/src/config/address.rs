@@ -77,7 +77,7 @@ impl Address {
             "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
             other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
-        if rest.contains('@') {
+        if rest.contains(['@', '%']) {
             return Err(AddressError::Login);
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(error("ws://x"), AddressError::Later("ws".into()));
         assert_eq!(error("http://x"), AddressError::UnknownScheme("http".into()));
         assert_eq!(error("mqtt://me:secret@x"), AddressError::Login);
+        assert_eq!(error("mqtt://me%3Asecret%40x"), AddressError::Login);
         assert_eq!(error("mqtt://:1883"), AddressError::NoHost);
         assert_eq!(error("mqtt://x:0"), AddressError::Port);
         assert_eq!(error("mqtt://x:y"), AddressError::Port);

@@ -1,13 +1,14 @@
 //! What sources and uplinks have in common: the connection to a broker.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use crate::file;
 use crate::message::Qos;
 use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will, check_identity};
 
@@ -169,12 +170,11 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
     let written = tls.text(key)?;
     let path = tls.check.file(Code::Certificate, tls.place_of(key), what, written);
-    if path.is_file() {
-        let good = CertificateDer::pem_file_iter(&path).is_ok_and(|found| {
-            let found: Result<Vec<_>, _> = found.collect();
-            found.is_ok_and(|found| !found.is_empty())
-        });
-        if !good {
+    if path.is_file()
+        && let Some(pem) = pem(tls, key, what, &path)
+    {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        if found.map_or(true, |found| found.is_empty()) {
             not_pem(tls, key, what, written, "CERTIFICATE");
         }
     }
@@ -187,13 +187,21 @@ fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     if !path.is_file() {
         return Some(path);
     }
-    if PrivateKeyDer::from_pem_file(&path).is_err() {
+    let Some(pem) = pem(tls, "key", "private key", &path) else { return Some(path) };
+    if PrivateKeyDer::from_pem_slice(&pem).is_err() {
         not_pem(tls, "key", "private key", written, "PRIVATE KEY");
     } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
         let hint = format!("chmod 640 {}", shown(&path));
         tls.problem(Code::SecretExposed, "key", "everybody on this machine can read this private key", hint);
     }
     Some(path)
+}
+
+/// What is in a file; that it cannot be read, or is longer than any such file, is told.
+fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> {
+    let read = file::read(path, file::BY_HAND);
+    let told = |error| tls.problem(Code::Certificate, key, format!("the {what} `{}` cannot be read: {error}", shown(path)), None);
+    read.map_err(told).ok()
 }
 
 fn not_pem(tls: &Fields<'_>, key: &str, what: &str, written: &str, label: &str) {

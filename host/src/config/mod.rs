@@ -168,22 +168,34 @@ pub struct PluginFault {
 impl Config {
     /// Shows plugin faults as problems of this config, each where the plugin or its settings were written.
     pub fn plugin_problems(&self, faults: impl IntoIterator<Item = PluginFault>) -> Problems {
-        let problem = |fault: PluginFault| {
+        let (mut texts, mut hidden) = (self.origin.texts.to_vec(), secrecy::Hidden::default());
+        let mut problem = |fault: PluginFault| {
+            if fault.in_settings
+                && let Some(settings) = self.settings_of(&fault)
+            {
+                hidden.hide_texts(settings);
+            }
             let places = self.origin.plugins.get(usize::from(fault.flow.0)).and_then(|flow| flow.get(fault.plugin));
             let in_settings = |places: &plugin::Places| self.setting_named(&fault).unwrap_or(places.settings);
             let place = places.map(|places| if fault.in_settings { in_settings(places) } else { places.artefact });
             let place = place.unwrap_or(tree::Place::whole(layers::FILE));
             Problem { code: Code::Plugin, message: fault.message, hint: fault.hint, place }
         };
-        Problems::new(Arc::clone(&self.origin.texts), faults.into_iter().map(problem).collect())
+        let problems = faults.into_iter().map(&mut problem).collect();
+        hidden.apply(&mut texts, &mut []);
+        Problems::new(texts.into(), problems)
+    }
+
+    fn settings_of(&self, fault: &PluginFault) -> Option<&tree::Item> {
+        let flow = self.flows.get(usize::from(fault.flow.0))?;
+        let plugin = fault.plugin.to_string();
+        let plugins = self.origin.tree.get("flow")?.node.find([&*flow.name, "plugin", &*plugin])?;
+        plugins.node.find(["settings"])
     }
 
     /// Where the setting was written that a plugin names first in its words: a path in backticks, `where.0.value`.
     fn setting_named(&self, fault: &PluginFault) -> Option<tree::Place> {
-        let flow = self.flows.get(usize::from(fault.flow.0))?;
-        let plugin = fault.plugin.to_string();
-        let plugins = self.origin.tree.get("flow")?.node.find([&*flow.name, "plugin", &*plugin])?;
-        let settings = &plugins.node.find(["settings"])?.node;
+        let settings = &self.settings_of(fault)?.node;
         let words = fault.message.split_once(": ").map_or(&*fault.message, |(_, words)| words);
         words.split('`').skip(1).step_by(2).find_map(|path| settings.find(path.split('.'))).map(|item| item.place)
     }

@@ -9,9 +9,15 @@ use serde_json::{Value, json};
 
 use super::code::Code;
 use super::tree::Place;
+use crate::words;
 
 /// Problems that are shown: whoever has more of them mends these first.
 const MOST_SHOWN: usize = 20;
+
+/// Bytes of lines that are shown as they stand.
+const LONGEST_EXCERPT: usize = 4 << 10;
+/// Characters of a text's name.
+const LONGEST_NAME: usize = 400;
 
 /// Something the config was read from: a file, a variable, an argument.
 #[derive(Clone, Debug)]
@@ -38,6 +44,15 @@ impl Text {
     /// Line of a byte, from 0 on.
     pub(super) fn line(&self, byte: usize) -> usize {
         self.content.as_bytes()[..byte.min(self.content.len())].iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Bytes of the lines that `start..end` stands in.
+    fn lines_of(&self, start: usize, end: usize) -> usize {
+        let bytes = self.content.as_bytes();
+        let (start, end) = (start.min(bytes.len()), end.min(bytes.len()));
+        let begins = bytes[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let ends = bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
+        ends.saturating_sub(begins)
     }
 
     /// Line and column of a byte, from 1 on; the column counts characters.
@@ -80,6 +95,11 @@ impl fmt::Display for Problems {
 
 impl Problems {
     pub(super) fn new(texts: Arc<[Text]>, mut list: Vec<Problem>) -> Self {
+        for problem in &mut list {
+            // Names that somebody else chose stand in them.
+            problem.message = words::lines(&problem.message, words::REASON);
+            problem.hint = problem.hint.as_deref().map(|hint| words::lines(hint, words::REASON));
+        }
         list.sort_by_key(|problem| problem.place);
         Self { texts, list, more: 0 }
     }
@@ -172,7 +192,7 @@ impl Problems {
             "code": problem.code.name(),
             "severity": if problem.code.is_warning() { "warning" } else { "error" },
             "message": problem.message,
-            "file": text.name,
+            "file": shown(&text.name),
             "line": position.map(|(line, _)| line),
             "column": position.map(|(_, column)| column),
             "hint": problem.hint,
@@ -183,20 +203,46 @@ impl Problems {
         let text = &self.texts[problem.place.text];
         let level = if problem.code.is_warning() { Level::WARNING } else { Level::ERROR };
         let title = level.primary_title(problem.message.as_str()).id(problem.code.name());
-        let Some((start, end)) = problem.place.span else {
-            let group = title.element(Origin::path(text.name.as_str()));
+        let (name, span) = (shown(&text.name), problem.place.span);
+        let excerpt = span.filter(|(start, end)| text.lines_of(*start, *end) <= LONGEST_EXCERPT);
+        let Some((start, end)) = excerpt else {
+            let origin = span.map(|(start, _)| text.position(start));
+            let path = Origin::path(name);
+            let group = title.element(match origin {
+                Some((line, column)) => path.line(line).char_column(column),
+                None => path,
+            });
             let hint = problem.hint.as_deref().map(|hint| Level::HELP.message(hint));
             return renderer.render(&[group.elements(hint)]);
         };
         let annotation = AnnotationKind::Primary.span(start..end).label(problem.hint.as_deref());
-        let snippet = Snippet::source(text.content.as_str()).path(text.name.as_str()).annotation(annotation);
+        let snippet = Snippet::source(text.content.as_str()).path(name).annotation(annotation);
         renderer.render(&[title.element(snippet)])
     }
+}
+
+/// The name of a text, as it is shown.
+fn shown(name: &str) -> String {
+    words::line(name, LONGEST_NAME)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_else_named_is_cut_and_cleaned() {
+        let long = "x".repeat(900_000);
+        let text = Text { name: "a\x1b[2J.toml".into(), content: format!("b = 1\n{long} = 1\n") };
+        let place = Place::at(0, 6..6 + long.len());
+        let problem =
+            Problem { code: Code::UnknownKey, message: format!("unknown key `{long}`"), hint: Some("\x1b[2J".into()), place };
+        let problems = Problems::new([text].into(), vec![problem]);
+        for shown in [problems.render(false), problems.to_json().to_string()] {
+            assert!(shown.len() < 20_000 && !shown.contains('\x1b') && !shown.contains("\\u001b"), "{} bytes", shown.len());
+        }
+        assert!(problems.render(false).contains(":2:1"), "{}", problems.render(false));
+    }
 
     fn problems(content: &str, span: Range<usize>) -> Problems {
         let text = Text { name: "a.toml".into(), content: content.into() };

@@ -62,6 +62,8 @@ impl Hidden {
             Node::List(items) => items.iter().for_each(|item| self.look_at(key, item, under, folder)),
             Node::Table(table) => table.entries.iter().for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
             Node::Text(text) if text.contains(PEM) => self.hide(item),
+            // A secret key stands where the public one belongs.
+            Node::Text(text) if key == "plugin_keys" && !is_public_key(text) && !is_path(text, folder) => self.hide(item),
             Node::Text(text) if under.secret && is_reference(key, text, folder) => {}
             Node::Text(text) if !under.secret => {
                 if let Some(secret) = in_url(key, text) {
@@ -76,6 +78,16 @@ impl Hidden {
     fn put(&mut self, item: &Item, word: Option<String>) {
         if let Some((start, end)) = item.place.span {
             self.places.insert((item.place.text, start), (end, word));
+        }
+    }
+
+    /// Hides texts, and leaves numbers and flags.
+    pub(super) fn hide_texts(&mut self, item: &Item) {
+        match &item.node {
+            Node::List(items) => items.iter().for_each(|item| self.hide_texts(item)),
+            Node::Table(table) => table.entries.iter().for_each(|entry| self.hide_texts(&entry.item)),
+            Node::Text(_) => self.put(item, None),
+            _ => {}
         }
     }
 
@@ -98,7 +110,8 @@ impl Hidden {
             let here = here.and_then(|(_, word)| word.as_deref()).filter(|word| !word.is_empty());
             // What is taken for a path or an address is shown in parts.
             let parts = here.into_iter().flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
-            let parts = parts.filter(|part| part.len() >= LEAST);
+            // Words of ours, as in `write mqtt://host:1883`, are no part of a secret.
+            let parts = parts.filter(|part| part.len() >= LEAST && !matches!(*part, "mqtt" | "mqtts" | "host"));
             for word in here.into_iter().chain(everywhere.iter().map(String::as_str)).chain(parts) {
                 for text in [Some(&mut problem.message), problem.hint.as_mut()].into_iter().flatten() {
                     if text.contains(word) {
@@ -179,7 +192,18 @@ fn is_path(text: &str, folder: &Path) -> bool {
 /// What of an address says who asks: user information and query.
 fn in_url<'a>(key: &str, text: &'a str) -> Option<&'a str> {
     let is_url = text.contains("://") || key.contains("url");
-    (is_url && text.contains(['@', '?', '#'])).then(|| text.split_once("://").map_or(text, |(_, rest)| rest))
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let has_more = || {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or("", |(_, port)| port);
+        !path.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    (is_url && (text.contains(['@', '?', '#', '%']) || (key.contains("url") && has_more()))).then_some(rest)
+}
+
+/// Whether a text has the form of a public key of minisign: a secret one is longer.
+fn is_public_key(text: &str) -> bool {
+    text.len() == 56 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 fn word(node: &Node) -> Option<String> {
@@ -258,5 +282,11 @@ mod tests {
         assert_eq!(in_url("where", "https://host/x?token=y"), Some("host/x?token=y"));
         assert_eq!(in_url("url", "mqtt://host:1883"), None);
         assert_eq!(in_url("topic", "a@b"), None);
+        for secret in ["host:1883/hunter2", "host:hunter2", "me%3Apw%40host"] {
+            assert_eq!(in_url("url", &format!("mqtt://{secret}")), Some(secret));
+        }
+        for plain in ["mqtt://[fe80::1]:1883", "mqtt://[::1]", "mqtts://host/", "mqtt://host:99999"] {
+            assert_eq!(in_url("url", plain), None, "{plain}");
+        }
     }
 }

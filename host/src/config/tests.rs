@@ -559,6 +559,29 @@ fn a_fallback_drains_the_queues_of_the_first_by_the_settings_of_the_other() {
 }
 
 #[test]
+fn a_certificate_file_of_any_size_is_read_to_a_bound() {
+    let tls = MINIMAL.replace("mqtt://127.0.0.1:1884\"", "mqtts://127.0.0.1:1884\"\ntls = { ca = \"ca.pem\" }");
+    let case = Case::new(&tls).file("ca.pem", &"x".repeat(2 << 20), 0o600);
+    let problems = load(&case.sources).unwrap_err().to_string();
+    assert!(problems.contains("are read at most"), "{problems}");
+}
+
+#[test]
+fn a_secret_in_the_place_of_something_harmless_is_not_shown() {
+    for (from, to) in [
+        ("mqtt://127.0.0.1:1884", "mqtt://127.0.0.1:1884/hunter2"),
+        ("mqtt://127.0.0.1:1884", "mqtt://127.0.0.1:hunter2"),
+        ("mqtt://127.0.0.1:1884", "mqtt://me%3Ahunter2%40127.0.0.1"),
+        ("\n[flow.climate]", "\n[gateway]\nplugin_keys = [\"untrusted comment: minisign secret key hunter2\"]\n[flow.climate]"),
+    ] {
+        let problems = load(&Case::new(&MINIMAL.replace(from, to)).sources).unwrap_err();
+        for shown in [problems.to_string(), problems.to_json().to_string()] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn a_flow_says_how_long_its_messages_live_and_by_what_repeats_are_known() {
     let route = |settings: &str| {
         let file = MINIMAL.replace("from = \"field\"", &format!("from = \"field\"\n{settings}"));

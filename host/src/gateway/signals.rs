@@ -107,8 +107,15 @@ struct Handlers {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// A file that may not grow further is an error of its write, and not the end.
-    _file_limit: Signal,
+    /// Heard, and that is all.
+    _others: Vec<Signal>,
+}
+
+/// What would end a process that does not ask for it, without a drain: a file that may not grow further is an error of its
+/// write, and the others mean nothing here.
+fn others() -> [SignalKind; 5] {
+    let file_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm(), SignalKind::io(), file_limit]
 }
 
 impl Handlers {
@@ -117,7 +124,7 @@ impl Handlers {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            _file_limit: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+            _others: others().into_iter().map(signal).collect::<Result<_, _>>()?,
         })
     }
 
@@ -133,6 +140,17 @@ impl Handlers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_asks_for_nothing_ends_nothing() {
+        let sent = attend(Duration::ZERO, |_| {
+            for kind in others() {
+                let signal = rustix::process::Signal::from_named_raw(kind.as_raw_value()).unwrap();
+                rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+            }
+        });
+        assert_eq!(sent.unwrap(), Ended::Done(()));
+    }
 
     #[test]
     fn what_ends_by_itself_is_waited_for_and_a_panic_is_told() {

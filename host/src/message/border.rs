@@ -351,9 +351,9 @@ pub trait Backlog: Send + Sync {
     /// What makes a message's id unlike those of every other store: `<gateway>/<store>`.
     fn origin(&self) -> String;
 
-    /// Whether the dead letters can keep one more that upstream refused: such letters never push each other out. Ask
-    /// before [`Backlog::refuse`].
-    fn has_room_for_refused(&self) -> bool;
+    /// Whether the dead letters can keep so many more that upstream refused, of so many bytes: such letters never push each
+    /// other out. Ask before [`Backlog::refuse`], for all that follow together.
+    fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool;
 
     /// Upstream refused this message for good: it goes to the dead letters and counts as accepted once the
     /// letter is committed.

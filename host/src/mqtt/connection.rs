@@ -15,6 +15,7 @@ use super::error::CONNACK_PHASE;
 use super::link::Link;
 use super::manners::Manners;
 use super::pause::note;
+use super::progress::Progress;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
 use super::{AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription, Unsendable, hint};
@@ -46,6 +47,9 @@ pub struct Connection {
     /// Bytes that the peer had not taken at the first look, the ping among them: as long as there are some, its answer may be
     /// late.
     ahead: usize,
+    /// How far the peer's TCP is with what was sent, and when that is looked at next.
+    progress: Progress,
+    progress_at: Instant,
     paused: bool,
     manners: Option<Arc<Manners>>,
     write_deadline: Duration,
@@ -101,6 +105,8 @@ impl Connection {
             stalled: None,
             look: None,
             ahead: 0,
+            progress: Progress::default(),
+            progress_at: Instant::now(),
             paused: false,
             manners: None,
             write_deadline: config.deadlines.write,
@@ -207,6 +213,26 @@ impl Connection {
     /// tokens on this connection.
     pub fn recall(&mut self, unreleased: Unreleased) {
         self.session.recall(unreleased);
+    }
+
+    /// The place in the stream behind all that is queued, for [`Self::has_taken`] and [`Self::taken_at`].
+    pub fn end(&self) -> u64 {
+        self.link.total() + self.unsent() as u64
+    }
+
+    /// Whether the peer's TCP has taken all before place `end`. That is looked at once a second, whoever asks how often.
+    pub fn has_taken(&mut self, end: u64) -> bool {
+        let now = Instant::now();
+        if !self.progress.has(end) && self.progress_at <= now {
+            self.progress_at = now + LOOK;
+            self.progress.took(self.link.taken(), now);
+        }
+        self.progress.has(end)
+    }
+
+    /// When it was seen to have; until then, when something was last seen to move, if ever.
+    pub fn taken_at(&self, end: u64) -> Option<Instant> {
+        self.progress.since(end)
     }
 
     /// Bytes queued and not yet taken by the socket.

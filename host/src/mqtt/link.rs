@@ -39,6 +39,8 @@ pub(super) struct Link {
     written: usize,
     /// What lay in the socket then, not acknowledged by the peer.
     queued: usize,
+    /// Bytes given to the socket in all.
+    total: u64,
 }
 
 impl Link {
@@ -47,10 +49,10 @@ impl Link {
         let socket = connect(config).await?;
         let server = config.host.clone();
         match &config.tls {
-            None => Ok(Self { stream: Stream::Tcp(socket), server, written: 0, queued: 0 }),
+            None => Ok(Self { stream: Stream::Tcp(socket), server, written: 0, queued: 0, total: 0 }),
             Some(tls) => {
                 let stream = Box::pin(secure(socket, tls, config)).await?;
-                Ok(Self { stream: Stream::Tls(stream), server, written: 0, queued: 0 })
+                Ok(Self { stream: Stream::Tls(stream), server, written: 0, queued: 0, total: 0 })
             }
         }
     }
@@ -72,6 +74,7 @@ impl Link {
         };
         if let Poll::Ready(Ok(count)) = written {
             self.written = self.written.saturating_add(count);
+            self.total += count as u64;
         }
         written
     }
@@ -79,13 +82,26 @@ impl Link {
     /// How many bytes of ours the peer's TCP has acknowledged since the last call; where the system does not say, none. What
     /// TLS adds to our bytes is left out, so few may look like none.
     pub(super) fn acknowledged(&mut self) -> usize {
-        let socket = match &self.stream {
+        let before = self.queued.saturating_add(std::mem::take(&mut self.written));
+        self.queued = unacknowledged(self.socket()).unwrap_or(before);
+        before.saturating_sub(self.queued)
+    }
+
+    /// How many bytes were given to the socket in all.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// How many of them the peer's TCP has acknowledged at least; where the system does not say, all.
+    pub(super) fn taken(&self) -> u64 {
+        self.total.saturating_sub(unacknowledged(self.socket()).unwrap_or(0) as u64)
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
-        };
-        let before = self.queued.saturating_add(std::mem::take(&mut self.written));
-        self.queued = unacknowledged(socket).unwrap_or(before);
-        before.saturating_sub(self.queued)
+        }
     }
 
     /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.

@@ -17,6 +17,7 @@ mod interface;
 mod link;
 mod manners;
 mod pause;
+mod progress;
 mod reason;
 mod reconnect;
 mod redial;

@@ -219,10 +219,20 @@ fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the broker's certificate is for another name{}: set `server_name` or correct the host", context(why))
         }
+        CertificateError::Other(other) if is_ca(other) => {
+            "the broker shows a CA's certificate as its own, as `openssl req -x509` makes it, and none of a CA is accepted as a \
+             broker's: make one for the broker (with basicConstraints=CA:FALSE) and name that as `ca`, or sign it with this CA"
+                .to_owned()
+        }
         CertificateError::Revoked => "the broker's certificate is revoked".to_owned(),
         why => format!("the broker's certificate is not accepted ({})", plain(&why).to_lowercase()),
     };
     (text, Failure::Refused)
+}
+
+/// The library has no word of its own for this one.
+fn is_ca(other: &rustls::OtherError) -> bool {
+    format!("{other:?}").contains("CaUsedAsEndEntity")
 }
 
 /// What the library knows beyond the kind of problem, in its words; nothing where it has only a name for it.
@@ -272,6 +282,12 @@ mod tests {
             assert!(!text.contains(&format!("{why:?}")), "{text}");
         }
         assert!(words(rustls::Error::InvalidCertificate(CertificateError::BadSignature)).contains("2048 bits"));
+        #[derive(Debug, thiserror::Error)]
+        #[error("the library has its own words")]
+        struct CaUsedAsEndEntity;
+        let other = rustls::OtherError(Arc::new(CaUsedAsEndEntity));
+        let text = words(rustls::Error::InvalidCertificate(CertificateError::Other(other)));
+        assert!(text.contains("CA:FALSE") && !text.contains("other"), "{text}");
     }
 
     #[test]

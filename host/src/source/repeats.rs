@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::message::{Headers, Message, Progress, Span};
+use crate::message::{Headers, Message, Progress};
 
 /// Ids remembered at most, of one flow on one source connection: about a megabyte.
 const MOST: usize = 10_000;
@@ -24,9 +24,9 @@ pub struct Dedup {
     pub window: Duration,
 }
 
-/// An id with the name of its header and the device, hashed with keys of this process: two never meet by accident or on
-/// purpose. Devices number their own messages, so that an id says nothing about another device's; where the pattern names
-/// no device, it says nothing about another topic's.
+/// An id with the name of its header and the topic, hashed with keys of this process: two never meet by accident or on
+/// purpose. Devices number their own messages, and some each of their topics, so that an id says nothing about another
+/// topic's. What a flow calls its key says nothing either: it may be a whole site.
 type Id = [u64; 2];
 
 /// The first copy of a message.
@@ -76,10 +76,10 @@ impl Repeats {
         Self { rule, keys: [RandomState::new(), RandomState::new()], known, order, fresh, connection: 0 }
     }
 
-    /// Looks whether `message`, with the key it has in this flow, was there before, and remembers it if not. `claim` is its
-    /// receipt in this burst, if it has one; `now_us` the monotonic clock.
-    pub(super) fn look(&mut self, message: &Message, key: Span, claim: Option<u32>, now_us: u64) -> Seen {
-        let Some(id) = self.id(message, key) else { return Seen::New };
+    /// Looks whether `message` was there before, and remembers it if not. `claim` is its receipt in this burst, if it has one;
+    /// `now_us` the monotonic clock.
+    pub(super) fn look(&mut self, message: &Message, claim: Option<u32>, now_us: u64) -> Seen {
+        let Some(id) = self.id(message) else { return Seen::New };
         self.forget_before(now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)));
         if let Some(first) = self.known.get(&id) {
             match (claim, &first.copy) {
@@ -145,14 +145,14 @@ impl Repeats {
         }
     }
 
-    fn id(&self, message: &Message, key: Span) -> Option<Id> {
+    /// An id without a byte is none.
+    fn id(&self, message: &Message) -> Option<Id> {
         if message.headers.is_empty() {
             return None;
         }
-        let found = self.rule.headers.iter().find_map(|name| Some((name, Headers(&message.headers).get(name)?)))?;
-        let start = usize::from(key.offset);
-        let device = message.topic.get(start..start + usize::from(key.len)).filter(|device| !device.is_empty());
-        let of = (found, device.is_some(), device.unwrap_or(&message.topic));
+        let id = |name| Headers(&message.headers).get(name).filter(|id| !id.is_empty());
+        let found = self.rule.headers.iter().find_map(|name| Some((name, id(name)?)))?;
+        let of = (found, &message.topic);
         Some([self.keys[0].hash_one(of), self.keys[1].hash_one(of)])
     }
 }
@@ -163,7 +163,6 @@ mod tests {
     use crate::message::{Burst, Settled, push_header};
 
     const WINDOW_US: u64 = 60_000_000;
-    const KEY: Span = Span { offset: 2, len: 2 };
 
     fn repeats() -> Repeats {
         let headers = vec!["id".into(), ":correlation-data".into()];
@@ -187,69 +186,81 @@ mod tests {
     #[test]
     fn an_id_is_known_for_its_time_and_one_under_another_name_is_another() {
         let mut repeats = repeats();
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 5), Seen::New));
-        assert!(matches!(repeats.look(&command(), KEY, Some(1), 6), Seen::Repeat));
-        assert!(matches!(repeats.look(&message(":correlation-data", "7"), KEY, Some(2), 6), Seen::New));
-        assert!(matches!(repeats.look(&message("other", "7"), KEY, Some(3), 6), Seen::New));
-        assert!(matches!(repeats.look(&message("other", "7"), KEY, Some(4), 6), Seen::New));
+        assert!(matches!(repeats.look(&command(), Some(0), 5), Seen::New));
+        assert!(matches!(repeats.look(&command(), Some(1), 6), Seen::Repeat));
+        assert!(matches!(repeats.look(&message(":correlation-data", "7"), Some(2), 6), Seen::New));
+        assert!(matches!(repeats.look(&message("other", "7"), Some(3), 6), Seen::New));
+        assert!(matches!(repeats.look(&message("other", "7"), Some(4), 6), Seen::New));
         repeats.sorted(Some(&burst().progress()));
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 5 + WINDOW_US), Seen::Repeat));
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 6 + WINDOW_US), Seen::New));
+        assert!(matches!(repeats.look(&command(), Some(0), 5 + WINDOW_US), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 6 + WINDOW_US), Seen::New));
     }
 
     #[test]
-    fn an_id_counts_within_its_device_and_without_a_device_within_its_topic() {
+    fn an_id_counts_within_its_topic() {
         let mut repeats = repeats();
-        let from = |topic: &'static str| Message { topic: topic.into(), ..command() };
-        for key in [KEY, Span::default()] {
-            for topic in ["d/d7/command", "d/d8/command"] {
-                assert!(matches!(repeats.look(&from(topic), key, Some(0), 5), Seen::New), "{topic} {key:?}");
-                assert!(matches!(repeats.look(&from(topic), key, Some(1), 6), Seen::Repeat), "{topic} {key:?}");
+        for topic in ["barn/d7/command", "barn/d8/command", "barn/d7/other", "shed/d7/command"] {
+            let message = Message { topic: topic.into(), ..command() };
+            assert!(matches!(repeats.look(&message, Some(0), 5), Seen::New), "{topic}");
+            assert!(matches!(repeats.look(&message, Some(1), 6), Seen::Repeat), "{topic}");
+        }
+    }
+
+    #[test]
+    fn an_empty_id_is_none() {
+        let mut repeats = repeats();
+        for name in ["id", ":correlation-data"] {
+            for _ in 0..2 {
+                assert!(matches!(repeats.look(&message(name, ""), Some(0), 5), Seen::New), "{name}");
             }
         }
-        assert!(matches!(repeats.look(&from("d/d7/other"), KEY, Some(2), 6), Seen::Repeat));
-        assert!(matches!(repeats.look(&from("d/d7/other"), Span::default(), Some(2), 6), Seen::New));
+        let mut both = Vec::new();
+        push_header(&mut both, "id", b"").unwrap();
+        push_header(&mut both, ":correlation-data", b"7").unwrap();
+        let both = Message { headers: both.into(), ..command() };
+        assert!(matches!(repeats.look(&both, Some(0), 5), Seen::New));
+        assert!(matches!(repeats.look(&both, Some(1), 5), Seen::Repeat));
     }
 
     #[test]
     fn beyond_their_number_the_oldest_are_forgotten() {
         let mut repeats = repeats();
         for number in 0..=MOST {
-            assert!(matches!(repeats.look(&message("id", &number.to_string()), KEY, Some(0), 5), Seen::New));
+            assert!(matches!(repeats.look(&message("id", &number.to_string()), Some(0), 5), Seen::New));
         }
         assert_eq!((repeats.known.len(), repeats.order.len()), (MOST, MOST));
-        assert!(matches!(repeats.look(&message("id", "1"), KEY, Some(0), 5), Seen::Repeat));
-        assert!(matches!(repeats.look(&message("id", "0"), KEY, Some(0), 5), Seen::New));
+        assert!(matches!(repeats.look(&message("id", "1"), Some(0), 5), Seen::Repeat));
+        assert!(matches!(repeats.look(&message("id", "0"), Some(0), 5), Seen::New));
     }
 
     #[test]
     fn a_repeat_over_a_new_connection_waits_for_a_first_copy_that_is_under_way() {
         let (mut repeats, burst) = (repeats(), burst());
-        repeats.look(&command(), KEY, Some(0), 5);
+        repeats.look(&command(), Some(0), 5);
         repeats.sorted(Some(&burst.progress()));
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 6), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::Repeat));
         repeats.reconnected();
-        let Seen::UnderWay(progress, 0) = repeats.look(&command(), KEY, Some(0), 7) else { panic!("it does not wait") };
-        assert!(matches!(repeats.look(&command(), KEY, None, 7), Seen::Repeat));
+        let Seen::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else { panic!("it does not wait") };
+        assert!(matches!(repeats.look(&command(), None, 7), Seen::Repeat));
         burst.receipt(0).release();
-        assert!(progress.is_settled(0) && matches!(repeats.look(&command(), KEY, Some(0), 8), Seen::Repeat));
+        assert!(progress.is_settled(0) && matches!(repeats.look(&command(), Some(0), 8), Seen::Repeat));
         drop((burst, progress));
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 9), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 9), Seen::Repeat));
     }
 
     #[test]
     fn a_repeat_of_what_was_lost_or_may_be_lost_goes_on() {
         let (mut repeats, burst) = (repeats(), burst());
         let progress = burst.progress();
-        repeats.look(&command(), KEY, Some(0), 5);
+        repeats.look(&command(), Some(0), 5);
         repeats.sorted(Some(&progress));
         drop(burst);
         repeats.reconnected();
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 6), Seen::New));
+        assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::New));
         repeats.forget_all();
-        assert!(matches!(repeats.look(&command(), KEY, None, 7), Seen::New));
+        assert!(matches!(repeats.look(&command(), None, 7), Seen::New));
         repeats.sorted(None);
-        assert!(matches!(repeats.look(&command(), KEY, None, 8), Seen::Repeat));
-        assert!(matches!(repeats.look(&command(), KEY, Some(0), 8), Seen::New));
+        assert!(matches!(repeats.look(&command(), None, 8), Seen::Repeat));
+        assert!(matches!(repeats.look(&command(), Some(0), 8), Seen::New));
     }
 }

@@ -278,7 +278,7 @@ impl Sorter {
         let mut give = |(index, flow): (usize, &mut Flow), key: Span, mut message: Message| {
             let claim = claim.filter(|_| flow.ack == Ack::Safe);
             let now_us = message.uptime_us;
-            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, key, claim, now_us)) {
+            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us)) {
                 Seen::New => {}
                 Seen::Repeat => return repeated += 1,
                 Seen::UnderWay(first, index) => {

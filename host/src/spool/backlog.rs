@@ -85,10 +85,10 @@ impl Backlog for Drain {
         format!("{}/{}", self.shared.config.gateway, self.shared.name.ids)
     }
 
-    fn has_room_for_refused(&self) -> bool {
+    fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
         let (config, on_the_way) = (&self.shared.config, locked(&self.shared.pile).on_the_way());
         let kept = *locked(&self.shared.letters);
-        letters::has_room_for_refused(&kept, on_the_way, config.dead_letters as u64, config.dead_letter_bytes)
+        letters::has_room_for_refused((letters, bytes), &kept, on_the_way, config.dead_letters as u64, config.dead_letter_bytes)
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {

@@ -108,14 +108,14 @@ impl Kept {
 /// Letters on their way into the store at which no more are let in: it cannot write, or not as fast.
 const ON_THE_WAY: u64 = 4_096;
 
-/// Whether one more letter of what upstream refused has room beside those in the store and those `on_the_way` there, of
-/// at most `most` letters and `most_bytes`. It takes the place of letters with another reason, up to half of all places,
-/// never that of another refused one.
-pub(super) fn has_room_for_refused(kept: &Kept, on_the_way: (u64, u64), most: u64, most_bytes: u64) -> bool {
+/// Whether `more` letters of what upstream refused, and so many bytes, have room beside those in the store and those
+/// `on_the_way` there, of at most `most` letters and `most_bytes`. They take the place of letters with another reason, up to
+/// half of all places, never that of another refused one. An empty store takes whatever one publish brings.
+pub(super) fn has_room_for_refused(more: (u64, u64), kept: &Kept, on_the_way: (u64, u64), most: u64, most_bytes: u64) -> bool {
     let (count, bytes) = (kept.total() + on_the_way.0, kept.bytes + on_the_way.1);
-    let has_free_place = count < most && (bytes < most_bytes || count == 0);
+    let has_free_place = count == 0 || (count + more.0 <= most && bytes + more.1 <= most_bytes);
     let refused = kept.counts[reason_number(Reason::Refused)] + on_the_way.0;
-    on_the_way.0 < ON_THE_WAY && (has_free_place || refused * 2 < count)
+    on_the_way.0 < ON_THE_WAY && (has_free_place || (refused + more.0) * 2 <= count)
 }
 
 /// A dead letter as it was kept.
@@ -447,7 +447,7 @@ mod tests {
     fn refused_letters_never_push_each_other_out() {
         let mut kept = Kept::default();
         let mut on_the_way = 0;
-        while has_room_for_refused(&kept, (on_the_way, on_the_way * 100), 1_000, 1 << 20) {
+        while has_room_for_refused((1, 100), &kept, (on_the_way, on_the_way * 100), 1_000, 1 << 20) {
             on_the_way += 1;
             if on_the_way == 64 {
                 (0..64).for_each(|_| kept.add(Some(Reason::Refused), 100));
@@ -458,14 +458,19 @@ mod tests {
         // Where others have filled the place, they have a half of it, and no more.
         let mut kept = Kept::default();
         (0..1_000).for_each(|_| kept.add(Some(Reason::Rejected), 100));
-        while has_room_for_refused(&kept, (0, 0), 1_000, 1 << 20) {
+        while has_room_for_refused((1, 100), &kept, (0, 0), 1_000, 1 << 20) {
             kept.remove(Some(Reason::Rejected), 100);
             kept.add(Some(Reason::Refused), 100);
         }
         assert_eq!(kept.counts[reason_number(Reason::Refused)], 500);
         // A store that cannot write lets no more in; one letter always has room.
-        assert!(!has_room_for_refused(&Kept::default(), (ON_THE_WAY, 0), u64::MAX, u64::MAX));
-        assert!(has_room_for_refused(&Kept::default(), (0, 0), 1, 0));
+        assert!(!has_room_for_refused((1, 0), &Kept::default(), (ON_THE_WAY, 0), u64::MAX, u64::MAX));
+        assert!(has_room_for_refused((1, 9), &Kept::default(), (0, 0), 1, 0));
+        // Those of one publish count together, by number and by bytes.
+        let kept = Kept { counts: kept.counts.map(|_| 1), bytes: 400 };
+        let most = kept.total() + 50;
+        let has_room = |more, bytes| has_room_for_refused((more, bytes), &kept, (10, 1_000), most, 2_000);
+        assert_eq!([has_room(40, 600), has_room(41, 600), has_room(40, 601)], [true, false, false]);
     }
 
     proptest! {

@@ -129,7 +129,8 @@ impl Room {
     /// Keeps `reserve` bytes free, or an eighth of a small file system.
     pub(super) fn new(folder: &Folder, reserve: u64) -> Self {
         let path = folder.path().to_owned();
-        let ballast = fs::metadata(path.join("ballast")).map_or(0, |about| about.len());
+        let ballast =
+            fs::symlink_metadata(path.join("ballast")).ok().filter(fs::Metadata::is_file).map_or(0, |about| about.len());
         Self { folder: path, wanted: reserve, seam: folder.seam.clone(), ballast, is_low: false }
     }
 
@@ -173,7 +174,9 @@ impl Room {
             return;
         }
         let path = self.folder.join("ballast");
-        let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path).and_then(|file| {
+        // Whatever else lies there, a pipe would not even be opened without somebody who reads it.
+        let _ = fs::remove_file(&path);
+        let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|file| {
             fallocate(&file, FallocateFlags::empty(), 0, wanted)?;
             Ok(())
         });

@@ -34,16 +34,19 @@ pub fn start(settings: Log, louder: i8, place: Place) {
     // What our dependencies say matters from `warn` on, unless somebody digs deep.
     let others = if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { level.min(LevelFilter::WARN) };
     let filter = Targets::new().with_default(others).with_target("tidegate", level);
-    let sink = match sink::start(tell_dropped) {
-        Ok(sink) => sink,
-        Err(error) => return sink::say(&format!("warning: there is no log: {error}")),
-    };
+    let Some(sink) = queue() else { return };
     let lines = Lines { sink, look: look(settings.format, place), repeats: Mutex::default() };
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
         tracing::debug!("logging was started before");
         return;
     }
     std::panic::set_hook(Box::new(tell_panic));
+}
+
+/// From now on nothing that is said waits for whoever reads standard error. A second call changes nothing.
+pub fn queue() -> Option<Arc<Sink>> {
+    let started = sink::start(tell_dropped);
+    started.map_err(|error| sink::say(&format!("warning: there is no log: {error}"))).ok()
 }
 
 /// What the sink says when its reader goes on.

@@ -24,7 +24,7 @@ impl Uplink {
     }
 
     /// Whether the next message of a queue has to wait apart instead of being sent: it is laid aside, then.
-    pub(super) fn lays_aside(&mut self, index: usize, count: usize, now: Instant) -> bool {
+    pub(super) fn lays_aside(&mut self, index: usize, count: usize, connection: &Connection, now: Instant) -> bool {
         let Some(stored) = self.pulls[index].ready().next() else { return false };
         if !self.judge.is_watchful() && !stored.message.id.is_own() {
             return false;
@@ -34,7 +34,7 @@ impl Uplink {
         if !is_barred && !self.judge.lays_aside(face) {
             return false;
         }
-        let sending = self.sending(now);
+        let sending = self.sending(connection, now);
         self.pulls[index].launch(count, sending, true);
         if is_barred {
             self.judge.refused(
@@ -92,7 +92,7 @@ impl Uplink {
                 Sent::Aside
             }
             Ok(bytes) => {
-                let sending = self.sending(now);
+                let sending = self.sending(connection, now);
                 self.pulls[index].relaunch(number, sending);
                 self.under_way += 1;
                 self.judge.sent(Some(place), now);
@@ -138,10 +138,20 @@ impl Uplink {
         if !self.judge.is_watchful() {
             return;
         }
-        let backlog = std::sync::Arc::clone(&self.backlog);
-        for (place, detail) in self.judge.proven(|| backlog.has_room_for_refused()) {
+        let (backlog, pulls, mut promised) = (&self.backlog, &self.pulls, (0, 0));
+        let proven = self.judge.proven(|place| {
+            let (letters, bytes) = pulls.get(place.0).map_or((0, 0), |pull| pull.load(place.1));
+            promised = (promised.0 + letters, promised.1 + bytes);
+            backlog.has_room_for_refused(promised.0, promised.1)
+        });
+        for (place, detail) in proven {
             self.refuse(place, &detail);
         }
+    }
+
+    fn has_room_to_refuse(&self, (index, seq): Place) -> bool {
+        let (letters, bytes) = self.pulls.get(index).map_or((0, 0), |pull| pull.load(seq));
+        self.backlog.has_room_for_refused(letters, bytes)
     }
 
     fn refuse(&mut self, place: Place, detail: &str) {
@@ -184,28 +194,39 @@ impl Uplink {
         self.window.broke(self.under_way, is_limit, self.judge.is_shaky());
         let under_way = self.under_way.saturating_sub(self.judge.mutes_out());
         let guilty = self.judge.ended(self.suspect(), End { is_hang_up, under_way });
-        if let Some(place) = guilty.filter(|_| self.backlog.has_room_for_refused()) {
+        if let Some(place) = guilty.filter(|place| self.has_room_to_refuse(*place)) {
             self.refuse(place, &format!("upstream ends the connection over it, and takes others: {}", Causes(ended)));
         }
         self.forward();
     }
 
-    /// Those sent until `due` have no answer: they are sent again over a new connection, or parked where that did not help.
-    pub(super) fn unanswered(&mut self, due: Instant) -> Ended {
+    /// Since when the answer to a publish can be expected: upstream's TCP has taken the last of it. Until it has, since it last
+    /// took something of what goes before.
+    pub(super) fn waits_since(connection: &Connection, sent: Sending) -> Instant {
+        connection.taken_at(sent.end).map_or(sent.at, |at| at.max(sent.at))
+    }
+
+    /// Those whose answer was waited for from `due` on at the latest have none: they are sent again over a new connection, or
+    /// parked where that did not help.
+    pub(super) fn unanswered(&mut self, connection: &Connection, due: Instant) -> Ended {
         let (now, patience) = (Instant::now(), self.patience());
         let (mut count, mut longest) = (0, Duration::ZERO);
         for index in 0..self.pulls.len() {
             if self.levels[index] == Qos::AtMostOnce {
                 continue;
             }
-            let late: Vec<_> = self.pulls[index].waiting_for_answers().filter(|(_, sent)| sent.at <= due).collect();
-            for (number, sent) in late {
+            let waiting = self.pulls[index].waiting_for_answers();
+            let late: Vec<_> = waiting
+                .map(|(number, sent)| (number, Self::waits_since(connection, sent)))
+                .filter(|(_, since)| *since <= due)
+                .collect();
+            for (number, since) in late {
                 count += 1;
-                let waited = now.saturating_duration_since(sent.at);
+                let waited = now.saturating_duration_since(since);
                 longest = longest.max(waited);
                 let Some(stored) = self.pulls[index].message(number) else { continue };
                 let face = self.face(index, stored);
-                if self.judge.unanswered(face, waited, patience) && self.backlog.has_room_for_refused() {
+                if self.judge.unanswered(face, waited, patience) && self.has_room_to_refuse(face.place) {
                     self.refuse(face.place, "upstream does not acknowledge it, and acknowledges others");
                 }
             }

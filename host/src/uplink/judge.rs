@@ -438,10 +438,10 @@ impl Judge {
 
     /// Those that are refused for good while upstream takes others: to be parked, as far as there is room, the first
     /// ones first. What has no room stays.
-    pub(super) fn proven(&mut self, mut has_room: impl FnMut() -> bool) -> Vec<(Place, String)> {
+    pub(super) fn proven(&mut self, mut has_room: impl FnMut(Place) -> bool) -> Vec<(Place, String)> {
         let mut parked = Vec::new();
         while let Some(place) = self.cases.iter().find(|case| self.is_proven(case)).map(|case| case.face.place) {
-            if !has_room() {
+            if !has_room(place) {
                 break;
             }
             if let Some(Case { state: State::Refused { detail, .. }, .. }) = self.close(place) {

@@ -55,8 +55,8 @@ impl Backlog for Lane {
         self.backlog.origin()
     }
 
-    fn has_room_for_refused(&self) -> bool {
-        self.backlog.has_room_for_refused()
+    fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
+        self.backlog.has_room_for_refused(letters, bytes)
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {

@@ -63,6 +63,8 @@ pub(super) struct Sending {
     /// Rises with every publish of the uplink, over all its queues.
     pub(super) number: u64,
     pub(super) at: Instant,
+    /// The place behind it in what its connection sends.
+    pub(super) end: u64,
 }
 
 #[derive(Debug)]
@@ -463,6 +465,14 @@ impl Pull {
         let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
         let flights = self.flights.iter().skip(start).take(together);
         flights.filter(|flight| flight.fate == Fate::Aside).map(|flight| &flight.stored)
+    }
+
+    /// How many messages went out, or go out, in the publish that begins at this place, and their bytes.
+    pub(super) fn load(&self, seq: Seq) -> (u64, u64) {
+        let start = self.number(seq).map_or(usize::MAX, |number| self.index(number));
+        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
+        let flights = self.flights.iter().skip(start).take(together);
+        flights.fold((0, 0), |(count, bytes), flight| (count + 1, bytes + flight.stored.message.weight() as u64))
     }
 
     /// The number of the flight of this message.

@@ -134,9 +134,9 @@ impl Uplink {
     }
 
     /// The next publish is out, or is laid aside, now.
-    pub(super) fn sending(&mut self, now: Instant) -> Sending {
+    pub(super) fn sending(&mut self, connection: &Connection, now: Instant) -> Sending {
         self.sent += 1;
-        Sending { number: self.sent, at: now }
+        Sending { number: self.sent, at: now, end: connection.end() }
     }
 
     /// Sends the next publish of a queue that has one, or lays it aside.
@@ -149,14 +149,14 @@ impl Uplink {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
         let (token, count, is_answered) = (pull.token(index), packet.count, self.levels[index] != Qos::AtMostOnce);
-        if is_answered && self.lays_aside(index, count, now) {
+        if is_answered && self.lays_aside(index, count, connection, now) {
             return Sent::Aside;
         }
         let sent = self.put(index, packet, token, connection);
         if matches!(sent, Err(None)) {
             return Sent::Later;
         }
-        let sending = self.sending(now);
+        let sending = self.sending(connection, now);
         self.pulls[index].launch(count, sending, false);
         self.under_way += usize::from(is_answered);
         match sent {

@@ -252,14 +252,14 @@ impl Uplink {
             if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
                 return Ok(mode);
             }
-            let overdue = self.overdue_at();
+            let overdue = self.overdue_at(connection);
             if overdue.is_some_and(|at| at <= Instant::now()) {
                 let due = Instant::now().checked_sub(self.patience());
-                return Err(Parting::Lost(self.unanswered(due.unwrap_or(self.answered_at))));
+                return Err(Parting::Lost(self.unanswered(connection, due.unwrap_or(self.answered_at))));
             }
             let stalled_at = self.stalled_at(connection, stand == Stand::Full).filter(|_| mode == Stop::Run);
             if stalled_at.is_some_and(|at| at <= Instant::now()) {
-                return Err(Parting::Lost(self.unanswered(Instant::now())));
+                return Err(Parting::Lost(self.unanswered(connection, Instant::now())));
             }
             let silent_at = self.silent_at(connection).filter(|_| mode == Stop::Run);
             if silent_at.is_some_and(|at| at <= Instant::now()) {

@@ -14,6 +14,8 @@ use crate::mqtt::{Connection, Ended, Established, Event, Publish, Stop};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;
+/// How often to look how far a message is that is still on its way.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long nothing is acknowledged before the broker is asked whether it reads, and how many times what an answer usually takes.
 const QUIET: Duration = Duration::from_secs(2);
 /// How late an answer is before others go on without it.
@@ -42,9 +44,12 @@ impl Uplink {
         LATE.max(self.usual * UNUSUAL)
     }
 
-    /// When the oldest answer that is missing is overdue.
-    pub(super) fn overdue_at(&self) -> Option<Instant> {
-        self.oldest().map(|(.., sent)| sent.at + self.patience())
+    /// When the oldest answer that is missing is overdue, or when to look again whether what is to be answered is through.
+    pub(super) fn overdue_at(&self, connection: &mut Connection) -> Option<Instant> {
+        let (.., sent) = self.oldest()?;
+        let is_through = connection.has_taken(sent.end);
+        let at = Self::waits_since(connection, sent) + self.patience();
+        Some(if is_through { at } else { at.min(Instant::now() + LOOK) })
     }
 
     /// How long an answer may take.

@@ -11,6 +11,7 @@ pub(super) mod live;
 pub(super) mod load;
 pub(super) mod outbox;
 mod pair;
+pub(super) mod portion;
 pub(super) mod recall;
 pub(super) mod slot;
 pub(super) mod spread;
@@ -39,6 +40,7 @@ use item::Returned;
 use item::{Item, NO_ORIGIN};
 use leave::Leave;
 use outbox::Outbox;
+use portion::Portion;
 use stage::{Broken, Stage};
 use version::Version;
 
@@ -81,6 +83,7 @@ pub(super) struct Lane {
     pub(super) outbox: Outbox,
     pub(super) batch: Vec<Delivery>,
     pub(super) items: Vec<Item>,
+    pub(super) portion: Portion,
     pub(super) quarantine: Option<Quarantine>,
     /// Uptime of the last panics, microseconds.
     pub(super) restarts: Vec<u64>,
@@ -130,7 +133,7 @@ impl Lane {
     fn round(&mut self) -> Result<Next, Broken> {
         let is_held = self.is_held();
         let may_take = !is_held && self.shared.outlet.has_room();
-        let max = if may_take { self.shared.batch_messages } else { 0 };
+        let max = if may_take { self.portion.count() } else { 0 };
         let wake = self.next_due(is_held);
         let is_due = wake.is_some_and(|wake| wake <= Instant::now());
         match self.inbox.take(&mut self.batch, max, is_due) {
@@ -278,7 +281,8 @@ impl Lane {
         if let Some(tape) = self.shared.tape.get() {
             tape.batch(self.index, now, &self.batch);
         }
-        self.outbox.begin(self.batch.len());
+        let count = self.batch.len();
+        self.outbox.begin(count);
         self.items.clear();
         let item = |(origin, delivery): (usize, Delivery)| Item {
             message: delivery.message,
@@ -292,6 +296,7 @@ impl Lane {
             quarantine.sort_out(&mut self.items, now, &mut self.outbox);
         }
         self.run_from(0, now)?;
+        self.portion.brought(count, self.outbox.take_brought());
         if let Some(quarantine) = &mut self.quarantine {
             quarantine.judge(&mut self.outbox.bad, &self.shared.name, now);
         }

@@ -32,6 +32,8 @@ pub(crate) struct Outbox {
     /// Items that the plugin is to get later, in order.
     pub(crate) held: Vec<Item>,
     appends: Vec<(u32, Append)>,
+    /// Bytes of what was handed over since somebody asked.
+    brought: usize,
     letters: Vec<(u32, DeadLetter)>,
     losses: Vec<Loss>,
     /// Devices whose payloads a plugin rejected or failed on; who judges them takes them out.
@@ -55,6 +57,7 @@ impl Outbox {
             next,
             held,
             appends,
+            brought: 0,
             letters,
             losses,
             bad,
@@ -356,6 +359,11 @@ impl Outbox {
         ends.letters.sort_by_key(|(origin, _)| *origin);
     }
 
+    /// Bytes of what was handed over since the last call.
+    pub(super) fn take_brought(&mut self) -> usize {
+        std::mem::take(&mut self.brought)
+    }
+
     /// Hands everything over: one append, in the order of the inputs.
     pub(super) fn hand_over(&mut self, outlet: &dyn Outlet, metrics: &FlowMetrics) {
         if !self.in_order {
@@ -371,6 +379,7 @@ impl Outbox {
             outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
         }
         if !self.appends.is_empty() {
+            self.brought += self.appends.iter().map(|(_, append)| append.message.weight()).sum::<usize>();
             outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
         }
     }

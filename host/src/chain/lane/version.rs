@@ -18,6 +18,11 @@ use crate::clock::Now;
 use crate::message::{PluginRef, QueueId, short_digest};
 use crate::words;
 
+/// What stands for a text of the settings in a plugin's words.
+const STARS: &str = "***";
+/// A shorter text is part of too many words.
+const LEAST_SECRET: usize = 4;
+
 /// The port to the next plugin, or out of the chain.
 pub(crate) const OUT: &str = "out";
 
@@ -70,7 +75,8 @@ impl Version {
         let mut instance = Instance::new(&program, engine, place).map_err(broken)?;
         let configured = instance.configure(&settings, now).map_err(broken)?;
         let setup = configured.map_err(|why| {
-            let why = words::lines(&why, words::REASON);
+            let values = serde_json::from_str(&settings).unwrap_or_default();
+            let why = words::lines(&without_values(&why, &values), words::REASON);
             Error::Configure { plugin: Arc::clone(name), why }
         })?;
         check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
@@ -131,6 +137,36 @@ impl Version {
     }
 }
 
+/// What a plugin says of its settings, without the texts that stand in them: one may be a secret in the wrong place.
+fn without_values(why: &str, settings: &serde_json::Value) -> String {
+    match settings {
+        serde_json::Value::String(value) => without_value(why, value),
+        serde_json::Value::Array(values) => values.iter().fold(why.to_owned(), |why, value| without_values(&why, value)),
+        serde_json::Value::Object(values) => values.values().fold(why.to_owned(), |why, value| without_values(&why, value)),
+        _ => why.to_owned(),
+    }
+}
+
+/// Quoted it is always taken out, else where it is a word and long enough to be no accident.
+fn without_value(why: &str, value: &str) -> String {
+    let mut shown = why.replace(&format!("{value:?}"), STARS);
+    if value.len() < LEAST_SECRET {
+        return shown;
+    }
+    let is_word = |symbol: Option<char>| symbol.is_some_and(char::is_alphanumeric);
+    let mut from = 0;
+    while let Some(at) = shown.get(from..).and_then(|rest| rest.find(value)).map(|at| from + at) {
+        let end = at + value.len();
+        if is_word(shown[..at].chars().next_back()) || is_word(shown[end..].chars().next()) {
+            from = end;
+        } else {
+            shown.replace_range(at..end, STARS);
+            from = at + STARS.len();
+        }
+    }
+    shown
+}
+
 fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
     if setup.ports.len() > MAX_PORTS {
         return Err(format!("it declares {} ports; {MAX_PORTS} are allowed", setup.ports.len()));
@@ -153,4 +189,18 @@ fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
 fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<QueueId>>, Error> {
     let missing = |port: &String| Error::PortWithoutRoute { plugin: Arc::clone(plugin), port: port.clone() };
     setup.ports.iter().map(|port| ports.get(port).cloned().ok_or_else(|| missing(port))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plugin_says_of_its_settings_holds_none_of_their_texts() {
+        let settings = serde_json::json!({ "above": "hunter2", "to": [{ "key": "s3cret" }], "unit": "C", "mode": "abov" });
+        let why = "`above` must be a number, not the text \"hunter2\"; hunter2, s3cret, \"C\" and Celsius, above, abov";
+        let shown = "`above` must be a number, not the text ***; ***, ***, *** and Celsius, above, ***";
+        assert_eq!(without_values(why, &settings), shown);
+        assert_eq!(without_values("nothing", &serde_json::Value::Null), "nothing");
+    }
 }

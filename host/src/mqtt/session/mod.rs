@@ -191,6 +191,8 @@ impl Session {
                 Ok(token) => events.extend(token.map(|token| Event::Accepted { token })),
                 Err(Unexpected) => self.stray("PUBCOMP", packet_id),
             },
+            // No message has this id, and no answer may.
+            Packet::PubRel(Answer { packet_id: 0, .. }) => self.stray("PUBREL", 0),
             Packet::PubRel(Answer { packet_id, .. }) => {
                 self.unreleased.release(packet_id);
                 self.echo(wire::pubcomp, packet_id);

@@ -300,6 +300,23 @@ fn a_disconnect_says_who_took_the_session() {
 }
 
 #[test]
+fn an_answer_with_packet_id_0_is_one_to_nothing() {
+    for version in [Version::V5, Version::V311] {
+        let (mut pair, _) = greeted(version, &Announce::default());
+        pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
+        let strays = pair.receive(|broker, out| {
+            [Reply::Ack, Reply::Rec, Reply::Rel, Reply::Comp].into_iter().for_each(|ack| broker.acknowledge(ack, 0, 0, out));
+        });
+        assert_eq!(strays.unwrap(), []);
+        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 4, first: Some(("PUBACK", 0)), is_early: false }));
+        // Nothing but the message goes out, and its answer counts.
+        assert_eq!(pair.sent().len(), 1);
+        let answered = pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out));
+        assert_eq!(answered.unwrap(), [Event::Accepted { token: 7 }]);
+    }
+}
+
+#[test]
 fn an_answer_to_nothing_changes_nothing_and_is_counted() {
     for version in [Version::V5, Version::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());

@@ -59,7 +59,7 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
 fn answer(fields: &mut Fields<'_>) -> Result<Answer, Malformed> {
     let packet_id = fields.u16()?;
     let code = if fields.is_empty() { 0 } else { fields.u8()? };
-    super::answer(packet_id, code, words(fields)?)
+    Ok(Answer { packet_id, code, words: words(fields)? })
 }
 
 fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed> {

@@ -236,7 +236,7 @@ impl Wire {
     fn control(&self, frame: Frame, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
-            return Ok(acknowledgement(frame.first, answer(u16::from_be_bytes([high, low]), 0, None)?));
+            return Ok(acknowledgement(frame.first, Answer { packet_id: u16::from_be_bytes([high, low]), code: 0, words: None }));
         }
         if frame.first == PINGRESP && body.is_empty() {
             return Ok(Packet::PingResp);
@@ -294,10 +294,6 @@ fn check_flags(first: u8) -> Result<(), Malformed> {
         (0 | 15, _) => Err(Malformed("a packet type that was not asked for")),
         _ => Err(Malformed("flags that are not allowed")),
     }
-}
-
-fn answer(packet_id: u16, code: u8, words: Option<String>) -> Result<Answer, Malformed> {
-    if packet_id == 0 { Err(Malformed("packet id 0")) } else { Ok(Answer { packet_id, code, words }) }
 }
 
 fn acknowledgement(first: u8, answer: Answer) -> Packet {

@@ -252,7 +252,7 @@ impl Uplink {
     fn turn(&mut self) {
         let room = self.room;
         let mut left = room;
-        let proven = self.judge.proven(|| {
+        let proven = self.judge.proven(|_| {
             let has_room = left > 0;
             left = left.saturating_sub(1);
             has_room
@@ -298,7 +298,7 @@ impl Uplink {
             let before = self.under_way.iter().take(place).map(|(index, _)| *index).find(|index| !is_known(*index));
             let first = before.or(first).filter(|index| !is_known(*index));
             let first = first.map(|index| self.face(index));
-            let proven = self.judge.proven(|| true);
+            let proven = self.judge.proven(|_| true);
             proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
             if let Some(place) = self.judge.ended(first, End { is_hang_up: true, under_way: count }) {
                 self.park(usize::try_from(place.1.0).unwrap());
