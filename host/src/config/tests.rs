@@ -111,28 +111,32 @@ fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
 /// What a hint says in so many words is taken as it is written.
 #[test]
 fn what_a_hint_says_is_taken() {
-    let source = |line: &str| MINIMAL.replace("[uplink.cloud]", &format!("{line}\n[uplink.cloud]"));
-    let uplink = |line: &str| MINIMAL.replace("[flow.climate]", &format!("{line}\n[flow.climate]"));
-    let url = |line: &str| MINIMAL.replace("url = \"mqtt://127.0.0.1:1884\"", line);
-    let with: [(&dyn Fn(&str) -> String, &str, &[&str]); 6] = [
-        (&source, "protocol", &["5", "3", "true"]),
-        (&source, "qos", &["\"1\"", "\"1.5\"", "\"true\"", "\"+1\""]),
-        (&source, "keep_alive", &["30", "\"30\""]),
-        (&source, "client_id", &["7", "true"]),
-        (&uplink, "rate", &["2000", "true"]),
-        (&url, "url", &["1884", "70000", "true", "\"mqtt://::1:1884\"", "\"mqtts://fe80::1\""]),
+    let (source, uplink, url) = ("[uplink.cloud]", "[flow.climate]", "url = \"mqtt://127.0.0.1:1884\"");
+    let cases: [(&str, &str, &[&str]); 6] = [
+        (source, "protocol", &["5", "3", "true"]),
+        (source, "qos", &["\"1\"", "\"1.5\"", "\"true\"", "\"+1\""]),
+        (source, "keep_alive", &["30", "\"30\""]),
+        (source, "client_id", &["7", "true"]),
+        (uplink, "rate", &["2000", "true"]),
+        (url, "url", &["1884", "70000", "true", "\"mqtt://::1:1884\"", "\"mqtts://fe80::1\""]),
     ];
-    for (config, key, values) in with {
+    for (place, key, values) in cases {
+        // A new line before the table that follows, or in the place of the line that has the key.
+        let behind = if place.starts_with('[') { format!("\n{place}") } else { String::new() };
+        let config = |value: &str| MINIMAL.replace(place, &format!("{key} = {value}{behind}"));
+        let mut taken = 0;
         for value in values {
-            let text = config(&format!("{key} = {value}"));
+            let text = config(value);
             let problems = load(&Case::new(&text).sources).expect_err(&text);
             let hint = problems.iter().find_map(|problem| problem.hint.clone()).unwrap_or_default();
             let told = hint.strip_prefix("write it without quotes: ").or_else(|| hint.strip_prefix("write ")).unwrap_or_default();
             if !told.is_empty() && !told.contains("for example") {
                 let told = if told.starts_with("mqtt") { format!("\"{told}\"") } else { told.to_owned() };
-                Case::new(&config(&format!("{key} = {told}"))).good();
+                Case::new(&config(&told)).good();
+                taken += 1;
             }
         }
+        assert!(taken > 0, "no hint for `{key}` says what to write");
     }
 }
 
