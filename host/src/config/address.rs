@@ -77,7 +77,8 @@ impl Address {
             "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
             other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
-        if rest.contains(['@', '%']) {
+        // In brackets a percent sign is before a zone; elsewhere it hides a login.
+        if rest.contains('@') || (rest.contains('%') && !rest.starts_with('[')) {
             return Err(AddressError::Login);
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
