@@ -1,7 +1,6 @@
 //! Secrets: never in the config itself, always by reference. What is read here is looked at; a connection reads a file anew
 //! at each dial, since tokens are renewed.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -81,7 +80,7 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
         Ok(secret) => secret,
         Err(problem) => {
             let message = format!("secret `{}` cannot be read: {problem}", shown(path));
-            if File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            if crate::file::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
                 not_here(reference, key, message, "whoever runs the gateway must be allowed to read it");
             } else {
                 reference.problem(Code::SecretUnreadable, key, message, None);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::pull::Part;
+use super::part::Part;
 use super::{Config, Error, Shared, drain};
 use crate::message::Backlog;
 use crate::mqtt::Stop;

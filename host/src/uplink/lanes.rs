@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::fallback::stand_in;
-use super::pull::Part;
+use super::part::Part;
 use super::{Config, Error, Shared, drain};
 use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
 use crate::mqtt::Stop;

@@ -27,6 +27,7 @@ mod json;
 mod judge;
 mod lanes;
 mod metrics;
+mod part;
 mod pull;
 mod rate;
 mod send;
@@ -48,7 +49,7 @@ pub use rate::Rate;
 
 use self::fallback::Duty;
 use self::judge::Haste;
-use self::pull::{Part, Way};
+use self::part::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
 use crate::message::{Backlog, Qos, QueueId};

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use tokio::task::{JoinError, JoinHandle};
 
+use super::part::{Part, Way};
 use crate::clock::Now;
-use crate::message::{Backlog, Fetch, Life, Message, QueueId, Seq, Stored, key_hash};
+use crate::message::{Backlog, Fetch, Life, Message, QueueId, Seq, Stored};
 
 /// Messages of one fetch from RAM: large enough that its lock is shared by many, small enough to keep turns short.
 const FETCH_MESSAGES: usize = 256;
@@ -72,35 +73,6 @@ struct Reading {
     task: JoinHandle<Vec<Stored>>,
     /// The cursor has been set back meanwhile: what comes is not what is wanted.
     void: bool,
-}
-
-/// Which of a queue's messages a pull takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// All, first in first out.
-    Whole,
-    /// What has not been spilled.
-    Fresh,
-    /// What has, behind fresh data that went ahead.
-    Replay,
-}
-
-/// The part of the keys that one of several connections carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    /// Which connection.
-    pub(super) index: u64,
-    /// Of how many.
-    pub(super) of: u64,
-}
-
-impl Part {
-    /// All keys: there is one connection.
-    pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
-
-    fn has(self, message: &Message) -> bool {
-        self.of == 1 || key_hash(message.key()) % self.of == self.index
-    }
 }
 
 /// The token of flight `number` of the queue at `index`.

@@ -1,0 +1,32 @@
+//! Which of an uplink's messages one of its connections takes.
+
+use crate::message::{Message, key_hash};
+
+/// Which of a queue's messages a pull takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All, first in first out.
+    Whole,
+    /// What has not been spilled.
+    Fresh,
+    /// What has, behind fresh data that went ahead.
+    Replay,
+}
+
+/// The part of the keys that one of several connections carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Which connection.
+    pub(super) index: u64,
+    /// Of how many.
+    pub(super) of: u64,
+}
+
+impl Part {
+    /// All keys: there is one connection.
+    pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
+
+    pub(super) fn has(self, message: &Message) -> bool {
+        self.of == 1 || key_hash(message.key()) % self.of == self.index
+    }
+}
