@@ -10,7 +10,7 @@ test *ARGS:
 
 # The shipped plugins as components, in target/guests/wasm32-wasip2/release.
 plugins:
-    cargo build --release --target wasm32-wasip2 --target-dir target/guests -p decode-json -p filter -p threshold
+    cargo build --release --target wasm32-wasip2 --target-dir target/guests $(sed -n 's/^name = "\(.*\)"/-p \1/p' $(grep -l '"cdylib"' plugins/*/Cargo.toml))
 
 # Brokers that nobody here wrote, for the end-to-end cases `brokers::…`.
 brokers:
@@ -44,6 +44,10 @@ live-change *ARGS:
 flows *ARGS:
     cargo build --release --bin tidegate --bin flows
     target/release/flows {{ARGS}}
+
+# The structure of the host, or of one part of it (`just structure chain`): files, circles, arrows back up, lengths, habits.
+structure *ARGS:
+    cargo run --bin structure -- {{ARGS}}
 
 # Receipts and the hand-over to lanes under every order in which threads can meet.
 loom:

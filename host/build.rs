@@ -7,9 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// As `NAMES` in `src/builtin.rs`; what is missing here does not compile there.
-const SHIPPED: [&str; 3] = ["decode-json", "filter", "threshold"];
-
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,15 +29,35 @@ fn wasmtime_version(root: &Path) -> Result<String, String> {
 fn run() -> Result<(), String> {
     let manifest = components::variable("CARGO_MANIFEST_DIR")?;
     let root = Path::new(&manifest).parent().ok_or("`host` lies in the workspace")?;
-    let crates: Vec<_> = SHIPPED.iter().map(|name| root.join("plugins").join(name)).collect();
-    components::rerun_if_changed(root, &crates);
+    let folder = root.join("plugins");
+    let names = shipped(&folder)?;
+    // A folder that comes counts as well.
+    components::rerun_if_changed(root, std::slice::from_ref(&folder));
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     let out_dir = components::variable("OUT_DIR")?;
     println!("cargo::rustc-env=TIDEGATE_WASMTIME_VERSION={}", wasmtime_version(root)?);
-    for (name, path) in SHIPPED.iter().zip(components::build(root, &SHIPPED.map(String::from))?) {
+    let mut list = format!("/// Names of the plugins in this binary.\npub const NAMES: &[&str] = &{names:?};\n");
+    list.push_str("const PLUGINS: &[Plugin] = &[\n");
+    for (name, path) in names.iter().zip(components::build(root, &names)?) {
         let copy = Path::new(&out_dir).join(format!("{name}.wasm"));
         fs::copy(&path, &copy).map_err(|error| format!("cannot copy `{}` to `{}`: {error}", path.display(), copy.display()))?;
+        let code = folder.join(name).join("src/lib.rs");
+        list.push_str(&format!(
+            "Plugin {{ name: {name:?}, component: include_bytes!({copy:?}), code: include_str!({code:?}) }},\n"
+        ));
     }
-    Ok(())
+    list.push_str("];\n");
+    let path = Path::new(&out_dir).join("builtin.rs");
+    fs::write(&path, list).map_err(|error| format!("cannot write `{}`: {error}", path.display()))
+}
+
+/// The plugins that are shipped: every folder whose crate makes a component. Its name is the plugin's.
+fn shipped(folder: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
+    let is_plugin = |path: &Path| fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("\"cdylib\""));
+    let plugins = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| is_plugin(path));
+    let mut names: Vec<String> = plugins.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    names.sort();
+    Ok(names)
 }

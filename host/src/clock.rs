@@ -1,6 +1,6 @@
 //! The one place that reads the clocks, and the calendar for what people read. Stages take [`Now`] as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Before this moment (2024-01-01) a wall clock has certainly not been set: small gateways have no battery clock.
 const EARLIEST_PLAUSIBLE_US: u64 = 1_704_067_200_000_000;
@@ -45,11 +45,100 @@ impl RunningClock {
     }
 }
 
+/// The clocks that a stage is given: the machine's, or in a test one that stands still until it is moved.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    running: RunningClock,
+    #[cfg(test)]
+    by_hand: Option<by_hand::ByHand>,
+}
+
+impl Clock {
+    /// The machine's clocks, and `running` for what must not jump over a restart.
+    pub fn new(running: RunningClock) -> Self {
+        Self {
+            running,
+            #[cfg(test)]
+            by_hand: None,
+        }
+    }
+
+    /// Both clocks, read together.
+    pub fn now(&self) -> Now {
+        #[cfg(test)]
+        if let Some(by_hand) = &self.by_hand {
+            return by_hand.now();
+        }
+        Now::read()
+    }
+
+    /// The moment that deadlines are held against.
+    pub fn moment(&self) -> Instant {
+        #[cfg(test)]
+        if let Some(by_hand) = &self.by_hand {
+            return by_hand.moment();
+        }
+        Instant::now()
+    }
+
+    /// How long ago `begun` was.
+    pub fn since(&self, begun: Instant) -> Duration {
+        self.moment().saturating_duration_since(begun)
+    }
+
+    /// Processor time that the calling thread has taken.
+    pub fn thread_cpu(&self) -> Duration {
+        thread_cpu()
+    }
+
+    /// Time the gateway has run, at this uptime of the machine, microseconds.
+    pub fn running_us(&self, uptime_us: u64) -> u64 {
+        self.running.at(uptime_us)
+    }
+}
+
+#[cfg(test)]
+mod by_hand {
+    use std::sync::{Arc, Mutex};
+
+    use super::{Clock, Duration, Instant, Now};
+
+    /// A clock that only its test moves.
+    #[derive(Clone, Debug)]
+    pub struct ByHand(Arc<Mutex<(Now, Instant)>>);
+
+    impl ByHand {
+        pub fn now(&self) -> Now {
+            self.0.lock().unwrap().0
+        }
+
+        pub fn moment(&self) -> Instant {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl Clock {
+        /// One that shows the present moment until it is moved.
+        pub fn by_hand() -> Self {
+            let shown = Arc::new(Mutex::new((Now::read(), Instant::now())));
+            Self { by_hand: Some(ByHand(shown)), ..Self::default() }
+        }
+
+        /// Moves it on.
+        pub fn advance(&self, by: Duration) {
+            let mut shown = self.by_hand.as_ref().unwrap().0.lock().unwrap();
+            let by_us = by.as_micros() as u64;
+            let now = Now { wall_us: shown.0.wall_us + by_us, uptime_us: shown.0.uptime_us + by_us };
+            *shown = (now, shown.1 + by);
+        }
+    }
+}
+
 /// Processor time that the calling thread has taken: what others do on the machine does not count.
-pub fn thread_cpu() -> std::time::Duration {
+pub fn thread_cpu() -> Duration {
     let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // Below a second: fits.
-    std::time::Duration::new(taken.tv_sec.unsigned_abs(), u32::try_from(taken.tv_nsec).unwrap_or_default())
+    Duration::new(taken.tv_sec.unsigned_abs(), u32::try_from(taken.tv_nsec).unwrap_or_default())
 }
 
 /// A wall clock in microseconds as RFC 3339 has it, UTC, to the millisecond: `2026-11-21T06:26:11.123Z`.

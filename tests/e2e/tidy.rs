@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Trial> {
         case("tidy::only_main_exits", only_main_exits),
         case("tidy::only_config_and_main_read_the_environment", only_config_and_main_read_the_environment),
         case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
+        case("tidy::the_chain_takes_its_time_from_the_clock_it_is_given", the_chain_takes_its_time_from_the_clock_it_is_given),
         case("tidy::a_file_is_read_in_one_way", a_file_is_read_in_one_way),
         case("tidy::words_from_outside_are_cleaned_in_one_way", words_from_outside_are_cleaned_in_one_way),
         case("tidy::whose_a_file_is_is_looked_at_in_one_place", whose_a_file_is_is_looked_at_in_one_place),
@@ -128,6 +129,16 @@ fn the_wall_clock_is_read_in_one_place() -> Result<()> {
     let host = sources("host/src")?;
     let apart = |path: &str| path.starts_with("host/src/demo/") || path.starts_with("host/src/sim/");
     complain(hits(&host, "SystemTime::now", |path| path == "host/src/clock.rs" || apart(path)))
+}
+
+/// Looks at any clock below `chain`, but for who waits for a thread or a process and who holds a guest to its processor time.
+/// Guarantee: ticks, checkpoints, breakers and trials are tested with any time, and a replay has the recording's.
+fn the_chain_takes_its_time_from_the_clock_it_is_given() -> Result<()> {
+    let machine = ["pool.rs", "answer.rs", "sandbox/series.rs", "sandbox/instance.rs", "sandbox/compile/child.rs"];
+    let allowed = |path: &str| machine.iter().any(|file| path.strip_prefix("host/src/chain/") == Some(file));
+    let chain = sources("host/src/chain")?;
+    let words = ["Instant::now", "Now::read", "SystemTime::now", "elapsed()", "clock::thread_cpu"];
+    complain(words.iter().flat_map(|word| hits(&chain, word, allowed)).collect())
 }
 
 /// `fs::read` and its kin, outside `file.rs` and the spool's own files.

@@ -27,7 +27,6 @@ mod start;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 pub use change::event::{Event, Events, State, UnderWay};
 pub use change::handover::Successor;
@@ -56,12 +55,11 @@ pub use settings::{
     Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
     Topics,
 };
-pub use watch::Watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -201,11 +199,10 @@ impl Chain {
     /// fall unsettled, so the broker sends it again. The answer is the number of messages left. What is delivered
     /// from now on is forgotten.
     pub fn stop(&self, limit: Duration) -> usize {
-        let deadline = Instant::now() + limit;
         self.begin_to_stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is ever sent: the answer is that the lanes' ends are gone, or that time is up.
-        let in_time = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let in_time = ended.recv_timeout(limit);
         if in_time != Err(RecvTimeoutError::Timeout) {
             return 0;
         }

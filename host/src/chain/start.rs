@@ -143,7 +143,7 @@ impl Frame {
             for (lane, live) in lives(self, version, config)?.into_iter().enumerate() {
                 let alarm = Arc::clone(&self.chain.shared.alarm);
                 let guard = Guard::new(config, (plugin, lane), self.quarantine.is_some(), alarm);
-                stages[lane].push(Stage::new(live, guard, lane));
+                stages[lane].push(Stage::new(live, guard, lane, self.chain.shared.engine.clock().moment()));
             }
         }
         Ok(stages)

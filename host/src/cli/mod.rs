@@ -117,6 +117,7 @@ pub enum Command {
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The config; plugins with relative paths are looked for beside it.
     #[arg(

@@ -246,6 +246,7 @@ mod tests {
     use crate::gateway::plugins::Candidate;
     use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
 
+    #[expect(clippy::too_many_lines, reason = "data: every field has a value that shows")]
     fn busy() -> Status {
         let digest = "0123456789abcdef".repeat(4);
         let plugin = |name: &str, swapping: bool| Plugin {

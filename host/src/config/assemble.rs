@@ -49,6 +49,7 @@ pub(super) struct Identity {
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
+#[expect(clippy::too_many_lines, reason = "the order in which tables are read and held against each other, in one place")]
 pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let mut root = Fields::root(check, Place::whole(FILE), tree, base);
     let mut section = root.section("gateway");

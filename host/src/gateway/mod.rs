@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use rustix::fs::Mode;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -144,11 +144,7 @@ fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: S
     // The spool is open, so the data folder is ours alone.
     let versions = Versions::open(&config.gateway.data_dir);
     let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
-    let ((chains, started), starter) = {
-        // Lanes keep the runtime they were built in for the guests' blocking calls.
-        let _runtime = runtime.enter();
-        start::build(&config, &versions, &audit, wiring)?
-    };
+    let ((chains, started), starter) = within(&runtime, || start::build(&config, &versions, &audit, wiring))?;
     report_strange_states(&config, &spool);
     let doors = Doors::new(chains);
     if !standing.look().runs_on_kept && doors.down().is_empty() {
@@ -174,6 +170,12 @@ fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: S
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
+}
+
+/// Does `work` in the runtime, which lanes that are built there keep for the guests' blocking calls.
+fn within<R>(runtime: &Runtime, work: impl FnOnce() -> R) -> R {
+    let _entered = runtime.enter();
+    work()
 }
 
 /// Everything of the config could be started: the next start may fall back on it.

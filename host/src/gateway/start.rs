@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::Error;
 use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::telemetry::with_causes;
 use crate::trust;
@@ -35,7 +35,7 @@ type BegunFlow = (Result<Arc<Chain>, String>, Vec<Started>);
 pub(super) fn build(config: &Config, versions: &Versions, audit: &Audit, wiring: Wiring) -> Result<(Begun, Starter), Error> {
     let workshop = Workshop::new(config.gateway.compile, Some(config.gateway.data_dir.join("cache")));
     let engine = Engine::new(config.gateway.plugin_stack_bytes, workshop).map_err(Error::Engine)?;
-    let engine = engine.with_clock(chain::recalled_clock(&*wiring.outlet, Now::read()));
+    let engine = engine.with_clock(Clock::new(chain::recalled_clock(&*wiring.outlet, Now::read())));
     let starter = Starter { versions: versions.clone(), audit: audit.clone(), engine, wiring };
     let build = || -> Result<Vec<_>, _> { config.flows.iter().map(|flow| starter.flow_or_none(flow)).collect() };
     // One thread for all of them.

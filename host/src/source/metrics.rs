@@ -38,6 +38,7 @@ impl Metrics {
     ///
     /// # Errors
     /// The names are taken.
+    #[expect(clippy::too_many_lines, reason = "a list: one metric after the other")]
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str| -> Result<IntCounterVec, prometheus::Error> {
             let counter = IntCounterVec::new(Opts::new(name, help), &[LABEL])?;

@@ -235,6 +235,7 @@ impl Uplink {
     }
 
     /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
+    #[expect(clippy::too_many_lines, reason = "one turn of the loop: every reason to end or to wait, in their order")]
     async fn exchange(&mut self, connection: &mut Connection, stop: &mut watch::Receiver<Stop>) -> Result<Stop, Parting> {
         let ready = Arc::clone(&self.ready);
         let mut events = Vec::new();
@@ -306,6 +307,7 @@ impl Uplink {
     }
 
     /// Takes what upstream said; `taken` says that the socket has taken everything.
+    #[expect(clippy::too_many_lines, reason = "what upstream can say, in its order")]
     fn settle(&mut self, events: &mut Vec<Event>, taken: bool) -> Result<(), Ended> {
         if events.is_empty() && !self.has_sent_level_0() {
             return Ok(());

@@ -23,7 +23,6 @@ use crate::chain::sandbox::state::Snapshot;
 use crate::chain::settings::{Config, PluginConfig};
 use crate::chain::start::Frame;
 use crate::chain::{Chain, Error, Wiring};
-use crate::clock::Now;
 
 /// How long the lanes may take to work off their inboxes and give their state.
 const LEAVE: Duration = Duration::from_secs(60);
@@ -66,7 +65,10 @@ impl Chain {
         frame.beside(|| {
             for (version, config) in &frame.plugins() {
                 for (lane, snapshot) in inherited(legacies.get(&config.name), frame.lanes()).iter().enumerate() {
-                    frame.instance(version, lane)?.rehearse(snapshot, Now::read()).map_err(|fault| unfit(version, fault))?;
+                    frame
+                        .instance(version, lane)?
+                        .rehearse(snapshot, self.shared.engine.clock().now())
+                        .map_err(|fault| unfit(version, fault))?;
                 }
             }
             Ok(())
@@ -102,7 +104,7 @@ impl Chain {
             given
         };
         let states: Vec<_> = self.inboxes.iter().map(leave).collect();
-        let (deadline, mut legacies) = (Instant::now() + LEAVE, Legacies::new());
+        let (deadline, mut legacies) = (self.shared.engine.clock().moment() + LEAVE, Legacies::new());
         for state in states {
             for legacy in answer(&state, deadline, is_wanted)? {
                 legacies.entry(Arc::clone(&legacy.plugin)).or_default().push(legacy);
@@ -154,7 +156,7 @@ impl Frame {
         for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
             let (_, engine) = self.surroundings();
             let mut live = Live::at_rest(version, engine, Slot { lane, lanes: self.lanes() });
-            live.adopt(snapshot, Now::read()).map_err(|fault| unfit(version, fault))?;
+            live.adopt(snapshot, engine.clock().now()).map_err(|fault| unfit(version, fault))?;
             lives.push(live);
         }
         Ok(lives)
@@ -162,7 +164,8 @@ impl Frame {
 
     fn instance(&self, version: &Arc<Version>, lane: usize) -> Result<Live, Error> {
         let (_, engine) = self.surroundings();
-        Live::start(version, engine, Slot { lane, lanes: self.lanes() }, Now::read()).map_err(|fault| unfit(version, fault))
+        Live::start(version, engine, Slot { lane, lanes: self.lanes() }, engine.clock().now())
+            .map_err(|fault| unfit(version, fault))
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::event::{Event, Events, State, UnderWay};
 use super::plan::{Change, OnRefusedState, Plan, Verify};
@@ -25,7 +25,7 @@ use crate::chain::sandbox::beside::beside;
 use crate::chain::sandbox::fault::FaultKind;
 use crate::chain::sandbox::state::Snapshot;
 use crate::chain::{Active, Chain, Driver};
-use crate::clock::Now;
+use crate::clock::Clock;
 use crate::message::short_digest;
 use crate::trust;
 
@@ -135,7 +135,7 @@ impl Teller<'_> {
             state,
             why: why.clone(),
             figures: figures.clone(),
-            at: Now::read().wall_us,
+            at: self.chain.shared.engine.clock().now().wall_us,
         });
         self.chain.note_state(state);
         self.old.metrics.transition(state.name());
@@ -172,6 +172,10 @@ struct Swap<'a> {
 }
 
 impl Swap<'_> {
+    fn clock(&self) -> &Clock {
+        self.chain.shared.engine.clock()
+    }
+
     fn run(&self, change: Change<'_>, settings: String) -> Result<Swapped, Refused> {
         if let (Some(Verify(verify)), Some(component)) = (change.verify, change.component) {
             verify(component).map_err(|why| Refused::at(Step::Verify, why))?;
@@ -195,7 +199,7 @@ impl Swap<'_> {
         }
         self.conclude(&new)?;
         let digest = |version: &Version| Arc::clone(&version.reference.digest);
-        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report());
+        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report(self.clock().moment()));
         Ok(Swapped { old, new, pauses: joined.unwrap_or_default(), figures })
     }
 
@@ -206,7 +210,7 @@ impl Swap<'_> {
             if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
                 return;
             }
-            self.teller.tell(State::Shadowed, None, self.trial.report());
+            self.teller.tell(State::Shadowed, None, self.trial.report(self.clock().moment()));
         }
         self.teller.tell(State::Ready, None, None);
         if let Some(canary) = plan.canary
@@ -220,9 +224,9 @@ impl Swap<'_> {
 
     /// One phase, which begins in these states: was it passed?
     fn phase(&self, phase: Phase, states: &[State]) -> bool {
-        self.trial.begin(phase, Instant::now());
+        self.trial.begin(phase, self.clock().moment());
         states.iter().for_each(|state| self.teller.tell(*state, None, None));
-        self.trial.passed()
+        self.trial.passed(self.clock())
     }
 
     /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
@@ -238,7 +242,7 @@ impl Swap<'_> {
         }
         let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
         let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
-        Err(Refused { step, state, why, figures: self.trial.report().map(Box::new) })
+        Err(Refused { step, state, why, figures: self.trial.report(self.clock().moment()).map(Box::new) })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
@@ -251,7 +255,7 @@ impl Swap<'_> {
             None => self.old.program.clone(),
         };
         self.teller.tell(State::Compiled, None, None);
-        let now = Now::read();
+        let now = self.clock().now();
         let recipe =
             Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, topics: &self.driver.topics, now };
         let (version, mut instance) =
@@ -268,7 +272,8 @@ impl Swap<'_> {
 
     /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
     fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
-        let try_with = |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, Now::read()));
+        let try_with =
+            |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, self.clock().now()));
         let mut without = None;
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
             let Err(fault) = try_with(lane, snapshot)? else { continue };
@@ -306,7 +311,7 @@ impl Swap<'_> {
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
-        Live::start(new, &self.chain.shared.engine, Slot { lane, lanes: self.chain.inboxes.len() }, Now::read())
+        Live::start(new, &self.chain.shared.engine, Slot { lane, lanes: self.chain.inboxes.len() }, self.clock().now())
             .map_err(|fault| Refused::at(step, fault))
     }
 }

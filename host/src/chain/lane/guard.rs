@@ -10,7 +10,7 @@ pub(crate) mod quarantine;
 mod standing;
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::item::Item;
 use super::outbox::Outbox;
@@ -21,6 +21,9 @@ use crate::clock::Now;
 use crate::message::key_hash;
 use breaker::{Breaker, BreakerState};
 use standing::{Evidence, Standing, Standings};
+
+/// Shortest time between two log lines about faults of a plugin in one lane; the metric counts every one.
+const LOG_EVERY_US: u64 = 1_000_000;
 
 /// A plugin whose breaker has opened: it keeps failing, and no bisection, fresh instance or pause has helped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,9 @@ pub(crate) struct Guard {
     alarm: Arc<Alarm>,
     /// The last fault, for those that are not asked about.
     why: String,
+    /// When a fault was last logged, by the wall clock, and how many were not since.
+    logged_us: u64,
+    unlogged: u64,
 }
 
 impl Guard {
@@ -97,7 +103,21 @@ impl Guard {
         let (breaker, ticks) = (Breaker::new(config.breaker), Breaker::new(config.breaker));
         let standings = judges.then(|| Standings::new(config.breaker.window));
         let (most_strikes, on_error, why) = (config.breaker.after, config.on_error, String::new());
-        Self { breaker, ticks, standings, strikes: 0, most_strikes, row: None, on_error, plugin, lane, alarm, why }
+        Self {
+            breaker,
+            ticks,
+            standings,
+            strikes: 0,
+            most_strikes,
+            row: None,
+            on_error,
+            plugin,
+            lane,
+            alarm,
+            why,
+            logged_us: 0,
+            unlogged: 0,
+        }
     }
 
     /// What becomes of the next of `items`, which are some. Where the plugin has failed on so many messages of one device
@@ -184,6 +204,25 @@ impl Guard {
             Evidence::None if self.breaker.state() == BreakerState::Closed => {}
             Evidence::None | Evidence::Counts => self.breaker.fail(now.uptime_us),
         }
+    }
+
+    /// Counts a fault, and logs it where none was logged lately.
+    pub(super) fn report(&mut self, version: &Version, fault: &Fault, now: Now) {
+        version.metrics.error(fault.kind);
+        if now.wall_us.abs_diff(self.logged_us) < LOG_EVERY_US {
+            self.unlogged += 1;
+            return;
+        }
+        tracing::warn!(
+            flow = &*version.metrics.flow,
+            plugin = version.label(),
+            lane = self.lane,
+            kind = fault.kind.name(),
+            unlogged = self.unlogged,
+            "plugin failed and is replaced: {fault}"
+        );
+        self.logged_us = now.wall_us;
+        self.unlogged = 0;
     }
 
     /// Whether its timer is to have a tick.
@@ -279,9 +318,9 @@ impl Guard {
         self.on_error == OnError::Hold
     }
 
-    /// When a message that is held may be tried again.
-    pub(super) fn next_try(&self, now: Now) -> Instant {
-        Instant::now() + Duration::from_micros(self.breaker.probe_us().saturating_sub(now.uptime_us))
+    /// How long a message that is held is not tried again.
+    pub(super) fn pause(&self, now: Now) -> Duration {
+        Duration::from_micros(self.breaker.probe_us().saturating_sub(now.uptime_us))
     }
 
     /// It is not asked about these.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::growth::Growth;
 use super::journal::{Bound, Journal, Told};
 use super::slot::Slot;
 use super::version::Version;
@@ -14,15 +15,20 @@ use crate::chain::sandbox::guest::Place;
 use crate::chain::sandbox::instance::Instance;
 use crate::chain::sandbox::series::Series;
 use crate::chain::sandbox::state::{Extent, Page, Snapshot};
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::message::{Message, Remembered};
 use crate::words;
 
-/// Shortest time between two log lines about replaced instances of one lane; the metric counts every one.
-const LOG_EVERY_US: u64 = 60_000_000;
-
 /// Batches that are looked at one by one, each for a foreign key of its own, after one was found.
 const SUSPECT_BATCHES: u32 = 256;
+
+/// No instance of a plugin can be made any more: the lane cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("no instance of plugin `{plugin}` can be made")]
+pub(crate) struct Broken {
+    plugin: String,
+    pub(super) source: Fault,
+}
 
 /// An instance with the memory of how it came to its state.
 pub(crate) struct Live {
@@ -39,11 +45,9 @@ pub(crate) struct Live {
     journal: Journal,
     /// After a save that failed: how many messages the journal may miss before the next try.
     patience: usize,
-    /// Linear memory beyond which the instance is replaced, bytes.
-    recycle_at: usize,
-    /// Replacements since the last log line, and when that was.
-    recycled: u64,
-    recycle_logged_us: Option<u64>,
+    growth: Growth,
+    /// When it is to be told the time.
+    pub(super) next_tick: Option<Instant>,
     /// Another version speaks: log lines, metrics and times of this one are not for the world.
     muted: bool,
     /// Why a save between two batches failed.
@@ -60,26 +64,31 @@ impl Live {
 
     /// The same, whose instance is made with the first call.
     pub(crate) fn at_rest(version: &Arc<Version>, engine: &Engine, slot: Slot) -> Self {
-        let journal = Journal::new(Bound::SAVE);
-        let (version, engine, instance) = (Arc::clone(version), engine.clone(), None);
-        let (snapshot, recycle_at) = (Snapshot::default(), usize::MAX);
-        let (patience, recycled, recycle_logged_us, muted, unsaved) = (0, 0, None, false, None);
         Self {
-            version,
-            engine,
+            version: Arc::clone(version),
+            engine: engine.clone(),
             slot,
             batches: 0,
             suspect: 0,
-            instance,
-            snapshot,
-            journal,
-            patience,
-            recycle_at,
-            recycled,
-            recycle_logged_us,
-            muted,
-            unsaved,
+            instance: None,
+            snapshot: Snapshot::default(),
+            journal: Journal::new(Bound::SAVE),
+            patience: 0,
+            growth: Growth::default(),
+            next_tick: None,
+            muted: false,
+            unsaved: None,
         }
+    }
+
+    /// The same with nothing of what it has become.
+    pub(super) fn blank(&self) -> Self {
+        Self::at_rest(&self.version, &self.engine, self.slot)
+    }
+
+    /// The clocks it lives by.
+    pub(super) fn clock(&self) -> &Clock {
+        self.engine.clock()
     }
 
     /// Its instance, made where there is none yet.
@@ -93,7 +102,7 @@ impl Live {
     /// Packs messages for it; `false` when one of them is beyond what 32-bit lengths can say.
     pub(crate) fn pack<'m>(&self, packed: &mut Packed, messages: impl IntoIterator<Item = &'m Message>, now: Now) -> bool {
         // What comes back from the dead letters may have come by the clock of an earlier boot.
-        packed.fill(messages, |uptime_us| self.engine.running_us(uptime_us.min(now.uptime_us)))
+        packed.fill(messages, |uptime_us| self.engine.clock().running_us(uptime_us.min(now.uptime_us)))
     }
 
     /// Runs a batch; its entries are appended to `entries`.
@@ -101,9 +110,9 @@ impl Live {
     /// # Errors
     /// The instance is then void: [`Live::recover`] comes next.
     pub(crate) fn process(&mut self, packed: &Packed, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let begun = Instant::now();
+        let begun = self.engine.clock().moment();
         let result = self.instance(now)?.process(packed, now);
-        let taken = begun.elapsed();
+        let taken = self.engine.clock().since(begun);
         if !self.muted {
             self.version.metrics.call_seconds.observe(taken.as_secs_f64());
         }
@@ -142,9 +151,9 @@ impl Live {
     /// # Errors
     /// As [`Live::process`].
     pub(crate) fn tick(&mut self, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
-        let begun = Instant::now();
+        let begun = self.engine.clock().moment();
         let answer = self.instance(now)?.tick(now)?;
-        let taken = begun.elapsed();
+        let taken = self.engine.clock().since(begun);
         unpack(&answer, self.version.shape(None), entries)?;
         self.version.grants.check(&answer, entries)?;
         if self.has_state() {
@@ -175,6 +184,11 @@ impl Live {
         }
         self.mute_instance(self.muted);
         Ok(())
+    }
+
+    /// The same for a lane, which cannot go on without it.
+    pub(super) fn mend(&mut self, now: Now) -> Result<(), Broken> {
+        self.recover(now).map_err(|source| Broken { plugin: self.version.label(), source })
     }
 
     /// While muted, what it says and measures goes nowhere.
@@ -230,7 +244,7 @@ impl Live {
         self.instance = None;
         let mut instance = fresh(&self.version, &self.engine, self.slot.lane, now)?;
         instance.mute(self.muted);
-        self.recycle_at = recycle_at(&self.version, &instance);
+        self.growth.begin(&self.version, instance.memory_bytes());
         self.instance = Some(instance);
         Ok(())
     }
@@ -326,6 +340,23 @@ impl Live {
         }
     }
 
+    /// Whether it is to be told the time at `moment`; if so the next time is one interval on. What was missed is not made
+    /// up for.
+    pub(super) fn is_tick_due(&mut self, moment: Instant) -> bool {
+        let (Some(every), Some(due)) = (self.version.tick_every(), self.next_tick) else { return false };
+        if due > moment {
+            return false;
+        }
+        let after = due + every;
+        self.next_tick = Some(if after > moment { after } else { moment + every });
+        true
+    }
+
+    /// It is not told the time before `earliest`.
+    pub(super) fn put_off_tick(&mut self, earliest: Instant) {
+        self.next_tick = self.next_tick.map(|next| next.max(earliest));
+    }
+
     /// Why a save between two batches failed, if one has since this was last asked.
     pub(super) fn take_unsaved(&mut self) -> Option<Fault> {
         self.unsaved.take()
@@ -362,7 +393,7 @@ impl Live {
             let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
             return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
         };
-        let begun = Instant::now();
+        let begun = self.engine.clock().moment();
         let saved = instance.save(extent, self.version.limits.state_bytes, now);
         let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.check_home(&pages)?;
@@ -370,7 +401,7 @@ impl Live {
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.begin_anew(Bound::after_save(begun.elapsed()));
+        self.journal.begin_anew(Bound::after_save(self.engine.clock().since(begun)));
         self.patience = 0;
         Ok(())
     }
@@ -415,20 +446,20 @@ impl Live {
 
     /// Replaces an instance that has grown past its soft limit: the fresh one has the state, and the size it needs.
     fn recycle_if_grown(&mut self, now: Now) -> Result<(), Fault> {
-        if self.memory_bytes() <= self.recycle_at {
+        if !self.growth.is_over(self.memory_bytes()) {
             return Ok(());
         }
         if self.has_state()
             && let Err(fault) = self.save(self.next_extent(), now)
         {
-            self.recycle_failed(&fault);
+            self.growth.fail(&self.version, self.slot.lane, &fault);
             // As when a save point is moved: too much state leaves the instance whole, anything else broke it.
             return if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) };
         }
         match self.replacement(now) {
             Ok(instance) => self.replace_grown(instance, now),
             // The old instance is whole.
-            Err(fault) => self.recycle_failed(&fault),
+            Err(fault) => self.growth.fail(&self.version, self.slot.lane, &fault),
         }
         Ok(())
     }
@@ -442,34 +473,9 @@ impl Live {
     }
 
     fn replace_grown(&mut self, instance: Instance, now: Now) {
-        let (grown, small) = (self.memory_bytes(), instance.memory_bytes());
-        self.recycle_at = recycle_at(&self.version, &instance);
+        let bytes = [self.memory_bytes(), instance.memory_bytes()];
         self.instance = Some(instance);
-        self.version.metrics.tally.recycled.inc();
-        self.recycled += 1;
-        if self.recycle_logged_us.is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US) {
-            return;
-        }
-        let (flow, plugin, lane) = (&*self.version.metrics.flow, self.version.label(), self.slot.lane);
-        let times = std::mem::take(&mut self.recycled);
-        tracing::info!(
-            flow,
-            plugin,
-            lane,
-            times,
-            grown,
-            small,
-            "instance of a plugin had grown and was replaced, its state kept"
-        );
-        self.recycle_logged_us = Some(now.wall_us);
-    }
-
-    fn recycle_failed(&mut self, fault: &Fault) {
-        self.version.metrics.error(fault.kind);
-        // Not with every batch from now on: the hard limit ends it.
-        self.recycle_at = usize::MAX;
-        let plugin = self.version.label();
-        tracing::error!(plugin, lane = self.slot.lane, %fault, "instance of a plugin has grown past `recycle_at` and cannot be replaced with its state");
+        self.growth.replaced(&self.version, self.slot.lane, bytes, now);
     }
 
     /// After a failed save the guest may think its changes are known.
@@ -482,12 +488,6 @@ impl Live {
         self.version.metrics.tally.state_lost.inc_by(messages as u64);
         tracing::error!(plugin, lane = self.slot.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
     }
-}
-
-/// Where an instance of this size is replaced. One that needs much from its start may use half of what is left.
-fn recycle_at(version: &Version, instance: &Instance) -> usize {
-    let limits = &version.limits;
-    limits.recycle_bytes.max(instance.memory_bytes().midpoint(limits.memory_bytes))
 }
 
 /// A configured instance of a version; it must ask for the same as the first one did.

@@ -65,12 +65,12 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
         Some(program) => granted(plugin, &metrics, Ok((program, Origin::Shared)))?,
         None => {
             let bytes = read(&plugin.name, &plugin.artefact)?;
-            vet(plugin, &bytes, Now::read())?;
+            vet(plugin, &bytes, engine.clock().now())?;
             // The component may be as large as its code, and goes once that is made.
             program(plugin, engine, &metrics, &bytes)?
         }
     };
-    let (topics, now) = (&Arc::new(config.topics.clone()), Now::read());
+    let (topics, now) = (&Arc::new(config.topics.clone()), engine.clock().now());
     let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now };
     let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
     // Its ticks are not tried: one that fails costs no message, and its breaker has it.

@@ -5,6 +5,7 @@ pub(super) mod clock;
 pub(super) mod guard;
 pub(super) mod inbox;
 pub(super) mod item;
+mod growth;
 mod journal;
 pub(super) mod leave;
 pub(super) mod live;
@@ -12,6 +13,7 @@ pub(super) mod load;
 pub(super) mod outbox;
 mod pair;
 pub(super) mod portion;
+mod running;
 pub(super) mod recall;
 pub(super) mod slot;
 pub(super) mod spread;
@@ -31,7 +33,7 @@ use super::failure::Failure;
 use super::metrics::FlowMetrics;
 use super::pool::{Next, Task};
 use crate::chain::sandbox::engine::Engine;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
 use guard::Alarm;
 use guard::quarantine::Quarantine;
@@ -39,9 +41,10 @@ use inbox::{Command, Inbox, Look, Taken};
 use item::Returned;
 use item::{Item, NO_ORIGIN};
 use leave::Leave;
+use live::Broken;
 use outbox::Outbox;
 use portion::Portion;
-use stage::{Broken, Stage};
+use stage::Stage;
 use version::Version;
 
 /// So many panics within [`RESTART_WINDOW_US`] end the lane: whatever it is, starting again does not mend it.
@@ -100,7 +103,7 @@ impl Task for Lane {
         let _runtime = runtime.as_ref().map(Handle::enter);
         let why = match catch_unwind(AssertUnwindSafe(|| self.round())) {
             Ok(Ok(Next::Done)) => {
-                self.keep_all(Now::read());
+                self.keep_all(self.clock().now());
                 self.end();
                 return Next::Done;
             }
@@ -108,7 +111,7 @@ impl Task for Lane {
             Ok(Err(broken)) => with_cause(&broken),
             Err(panic) => panic_text(panic.as_ref()),
         };
-        let Err(why) = self.restart(&why, Now::read()) else { return Next::Again };
+        let Err(why) = self.restart(&why, self.clock().now()) else { return Next::Again };
         tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
         self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
         self.end();
@@ -117,6 +120,11 @@ impl Task for Lane {
 }
 
 impl Lane {
+    /// The clocks it lives by.
+    fn clock(&self) -> &Clock {
+        self.shared.engine.clock()
+    }
+
     fn end(&mut self) {
         self.retire();
         let left = self.inbox.close();
@@ -135,12 +143,12 @@ impl Lane {
         let may_take = !is_held && self.shared.outlet.has_room();
         let max = if may_take { self.portion.count() } else { 0 };
         let wake = self.next_due(is_held);
-        let is_due = wake.is_some_and(|wake| wake <= Instant::now());
+        let is_due = wake.is_some_and(|wake| wake <= self.clock().moment());
         match self.inbox.take(&mut self.batch, max, is_due) {
             Look::Found(taken) => self.work(taken, is_held),
             Look::Nothing { waiting } => {
                 let is_full = waiting > 0 && !is_held;
-                let look = is_full.then(|| Instant::now() + FULL_LOOK);
+                let look = is_full.then(|| self.clock().moment() + FULL_LOOK);
                 Ok(Next::Rest(wake.into_iter().chain(look).min()))
             }
             Look::Away => Ok(Next::Rest(None)),
@@ -148,7 +156,7 @@ impl Lane {
     }
 
     fn work(&mut self, taken: Taken, is_held: bool) -> Result<Next, Broken> {
-        let now = Now::read();
+        let now = self.clock().now();
         self.stages.iter_mut().for_each(Stage::heed);
         if !taken.commands.is_empty()
             && let Some(quarantine) = &mut self.quarantine
@@ -165,12 +173,12 @@ impl Lane {
         if !self.batch.is_empty() {
             self.run_batch(now)?;
         }
-        if !self.is_held() && self.next_due(false).is_some_and(|due| due <= Instant::now()) {
+        if !self.is_held() && self.next_due(false).is_some_and(|due| due <= self.clock().moment()) {
             self.run_ticks(now)?;
         }
         self.keep(now)?;
         if let Some(leave) = taken.leave {
-            self.leave(leave, Now::read());
+            self.leave(leave, self.clock().now());
         }
         Ok(if taken.last { Next::Done } else { Next::Again })
     }
@@ -184,8 +192,8 @@ impl Lane {
         if !is_held {
             return self.stages.iter().filter_map(Stage::next_due).min();
         }
-        let now = Now::read();
-        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(now)).min()
+        let (moment, now) = (self.clock().moment(), self.clock().now());
+        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(moment, now)).min()
     }
 
     /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
@@ -220,7 +228,7 @@ impl Lane {
 
     /// Hands over what is due of the plugins' state.
     fn keep(&mut self, now: Now) -> Result<(), Broken> {
-        let moment = Instant::now();
+        let moment = self.clock().moment();
         let mut due = Vec::new();
         for stage in &mut self.stages {
             due.extend(stage.checkpoint(moment, now)?);
@@ -231,9 +239,10 @@ impl Lane {
 
     /// The last: everything that has changed.
     fn keep_all(&mut self, now: Now) {
+        let moment = self.clock().moment();
         let mut due = Vec::new();
         for stage in &mut self.stages {
-            let why = match catch_unwind(AssertUnwindSafe(|| stage.last_checkpoint(now))) {
+            let why = match catch_unwind(AssertUnwindSafe(|| stage.last_checkpoint(moment, now))) {
                 Ok(Ok(checkpoint)) => {
                     due.extend(checkpoint);
                     continue;
@@ -250,14 +259,14 @@ impl Lane {
     /// Checkpoints go with the running clock, since moments of it lie in them.
     fn hand_over(&self, mut due: Vec<Checkpoint>, now: Now) {
         if !due.is_empty() {
-            due.push(clock::checkpoint(self.shared.engine.running_us(now.uptime_us)));
+            due.push(clock::checkpoint(self.clock().running_us(now.uptime_us)));
             self.shared.outlet.checkpoint(due);
         }
     }
 
     /// What the gauges have of this lane goes with it.
     fn retire(&mut self) {
-        self.stages.iter_mut().for_each(|stage| stage.guard.retire(&stage.live.version));
+        self.stages.iter().for_each(Stage::retire);
         if let Some(quarantine) = &mut self.quarantine {
             quarantine.forget();
         }
@@ -304,7 +313,7 @@ impl Lane {
     }
 
     fn run_ticks(&mut self, now: Now) -> Result<(), Broken> {
-        let moment = Instant::now();
+        let moment = self.clock().moment();
         for index in 0..self.stages.len() {
             self.outbox.begin(0);
             if self.stages[index].tick(moment, now, self.shared.flow, &mut self.outbox)? {
@@ -341,9 +350,9 @@ impl Lane {
         match command {
             Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
             Command::Join { plugin, candidate, origin, trial, reply } => {
-                let begun = Instant::now();
+                let begun = self.clock().moment();
                 let joined = self.stages[plugin].join(*candidate, origin, trial, now);
-                drop(reply.send(joined.map(|()| begun.elapsed())));
+                drop(reply.send(joined.map(|()| self.clock().since(begun))));
             }
             Command::Rerun { first, letters } => return self.rerun(first, letters, now),
             Command::Heed => {}

@@ -2,191 +2,61 @@
 //! count. So the old version keeps exact state, and comes back by counting again, from the very batch on in which its
 //! successor failed.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod outcome;
 
-use super::guard::Guard;
-use super::item::{Item, clock_message};
-use super::live::Live;
-use super::outbox::Outbox;
-use super::stage::{Broken, Stage};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::item::Item;
+use super::live::{Broken, Live};
 use super::trial::{Trial, Verdict, Work};
 use crate::chain::lane::trial::compare::{Bounds, Side};
 use crate::chain::lane::trial::phase::Share;
 use crate::chain::lane::trial::report::Figures;
-use crate::chain::sandbox::batch::{Action, Answer, Entry, Packed};
+use crate::chain::sandbox::batch::{Answer, Entry, Packed};
 use crate::chain::sandbox::fault::Fault;
-use crate::clock::{self, Now};
-use crate::message::{FlowId, Message};
+use crate::clock::Now;
+use crate::message::Message;
+pub(super) use outcome::Hands;
+use outcome::{Outcome, Part, Stretch, Turn};
 
 /// Why a change ends that nobody waits for.
 pub(super) const STOPPED: &str = "the flow stopped before the new version was confirmed";
 
-/// A candidate beside the running version.
+/// The running version, and a candidate beside it.
 pub(super) struct Pair {
-    pub(crate) candidate: Live,
-    pub(crate) trial: Arc<Trial>,
-    pub(super) next_tick: Option<Instant>,
+    /// It is confirmed. Only its state is kept.
+    pub(super) old: Live,
+    pub(super) candidate: Live,
+    pub(super) trial: Joined,
 }
 
-impl Drop for Pair {
+/// A lane's part in a trial, which its lane has joined.
+pub(super) struct Joined(Arc<Trial>);
+
+impl Joined {
+    /// # Errors
+    /// The trial is over already.
+    pub(super) fn new(trial: Arc<Trial>) -> Result<Self, String> {
+        trial.join()?;
+        Ok(Self(trial))
+    }
+}
+
+impl std::ops::Deref for Joined {
+    type Target = Trial;
+
+    fn deref(&self) -> &Trial {
+        &self.0
+    }
+}
+
+impl Drop for Joined {
     fn drop(&mut self) {
         // A lane that ends before the verdict cannot say anything any more.
-        self.trial.cancel(STOPPED);
-        self.trial.settle();
+        self.0.cancel(STOPPED);
+        self.0.settle();
     }
-}
-
-/// What a version made of some of the inputs of a batch, in their order.
-enum Part {
-    Answered { first: usize, count: usize, answer: Answer, entries: Vec<Entry> },
-    Failed { index: usize, fault: Fault },
-}
-
-/// Some of the inputs of a batch, from number `first` on.
-#[derive(Clone, Copy)]
-struct Stretch<'a> {
-    first: usize,
-    items: &'a [Item],
-}
-
-/// What a call needs beside them.
-struct Turn<'a> {
-    packed: &'a mut Packed,
-    now: Now,
-}
-
-/// What a version made of a batch.
-#[derive(Default)]
-struct Outcome {
-    parts: Vec<Part>,
-    faults: Vec<Fault>,
-    cpu: Duration,
-}
-
-impl Outcome {
-    /// Runs `items` through `live`; each message it fails on by itself is found.
-    fn of(live: &mut Live, items: &[Item], packed: &mut Packed, now: Now) -> Result<Self, Broken> {
-        let mut outcome = Self::default();
-        let begun = clock::thread_cpu();
-        outcome.run(live, Stretch { first: 0, items }, &mut Turn { packed, now })?;
-        outcome.cpu = clock::thread_cpu().saturating_sub(begun);
-        Ok(outcome)
-    }
-
-    fn run(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>) -> Result<(), Broken> {
-        let mut entries = Vec::new();
-        match live.process(turn.packed, turn.now, &mut entries) {
-            Ok(answer) => {
-                let Stretch { first, items } = stretch;
-                self.parts.push(Part::Answered { first, count: items.len(), answer, entries });
-                Ok(())
-            }
-            Err(fault) => self.isolate(live, stretch, turn, fault),
-        }
-    }
-
-    fn isolate(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>, fault: Fault) -> Result<(), Broken> {
-        live.recover(turn.now).map_err(|source| Broken::of(&live.version, source))?;
-        self.faults.push(fault.clone());
-        let Stretch { first, items } = stretch;
-        if items.len() == 1 {
-            self.parts.push(Part::Failed { index: first, fault });
-            return Ok(());
-        }
-        let (before, after) = items.split_at(items.len() / 2);
-        for (items, first) in [(before, first), (after, first + before.len())] {
-            live.pack(turn.packed, items.iter().map(|item| &item.message), turn.now);
-            self.run(live, Stretch { first, items }, turn)?;
-        }
-        Ok(())
-    }
-
-    /// Whether there is no message that it fails on and `other` does not.
-    fn fails_no_more_than(&self, other: &Self) -> bool {
-        let known: Vec<usize> = other.failed().collect();
-        self.failed().all(|index| known.binary_search(&index).is_ok())
-    }
-
-    /// The first message that it fails on and `other` does not.
-    fn culprit(&self, other: &Self) -> Option<(usize, &Fault)> {
-        let known: Vec<usize> = other.failed().collect();
-        self.parts.iter().find_map(|part| match part {
-            Part::Failed { index, fault } if known.binary_search(index).is_err() => Some((*index, fault)),
-            _ => None,
-        })
-    }
-
-    fn failed(&self) -> impl Iterator<Item = usize> {
-        self.parts.iter().filter_map(|part| if let Part::Failed { index, .. } = part { Some(*index) } else { None })
-    }
-
-    fn rejected(&self) -> impl Iterator<Item = usize> {
-        let answered = self.parts.iter().filter_map(|part| match part {
-            Part::Answered { first, entries, .. } => Some((*first, entries)),
-            Part::Failed { .. } => None,
-        });
-        let rejects = |(first, entries): (usize, &Vec<Entry>)| {
-            let rejects = entries.iter().filter(|entry| entry.action == Action::Reject);
-            rejects.map(move |entry| first + entry.input as usize).collect::<Vec<_>>()
-        };
-        answered.flat_map(rejects)
-    }
-
-    /// The one part of a batch that went through as a whole.
-    fn whole(&self) -> Option<(&Answer, &[Entry])> {
-        match self.parts.as_slice() {
-            [Part::Answered { answer, entries, .. }] => Some((answer, entries)),
-            _ => None,
-        }
-    }
-
-    fn figures(&self, messages: usize, live: &Live) -> Figures {
-        let entries = self.parts.iter().map(|part| if let Part::Answered { entries, .. } = part { entries.len() } else { 0 });
-        Figures {
-            messages: messages as u64,
-            rejected: self.rejected().count() as u64,
-            entries: entries.sum::<usize>() as u64,
-            faults: self.faults.len() as u64,
-            calls: 1,
-            cpu_us: u64::try_from(self.cpu.as_micros()).unwrap_or(u64::MAX),
-            memory_bytes: live.memory_bytes() as u64,
-        }
-    }
-
-    /// Distributes what was made of the inputs from number `first` on, which are `items`.
-    fn deliver(&self, live: &Live, items: &mut [Item], first: usize, hands: &mut Hands<'_>) {
-        let end = first + items.len();
-        for part in &self.parts {
-            match part {
-                Part::Answered { first: own, count, answer, entries } => {
-                    let (start, stop) = (first.max(*own), end.min(own + count));
-                    if start < stop {
-                        let at = |index: usize| entries.partition_point(|entry| (entry.input as usize) < index - own);
-                        let mut mine = Cow::Borrowed(&entries[at(start)..at(stop)]);
-                        if start > *own {
-                            // Fits: it is less than an input of the same entries.
-                            mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
-                        }
-                        hands.outbox.take(&live.version, &mut items[start - first..stop - first], (answer, &mine), hands.now);
-                        hands.guard.settle_overflows(&live.version, hands.now, hands.outbox);
-                    }
-                }
-                Part::Failed { index, fault } if (first..end).contains(index) => {
-                    hands.guard.fail_for_good(&live.version, (&mut items[index - first], fault), hands.now, hands.outbox);
-                }
-                Part::Failed { .. } => {}
-            }
-        }
-    }
-}
-
-/// Where it goes.
-struct Hands<'a> {
-    guard: &'a mut Guard,
-    now: Now,
-    outbox: &'a mut Outbox,
 }
 
 /// What a version said when it was told the time.
@@ -194,15 +64,15 @@ type Told = Option<Result<(Answer, Vec<Entry>), Fault>>;
 
 impl Pair {
     /// Says which of the two speaks for both: its log lines and its own metrics are the ones to be seen.
-    fn speak(&mut self, live: &mut Live, share: Share) {
-        live.mute(share.is_most());
+    fn speak(&mut self, share: Share) {
+        self.old.mute(share.is_most());
         self.candidate.mute(!share.is_most());
     }
 
     /// What the candidate made of a batch; the error is what speaks against it.
     fn answer(&mut self, old: &Outcome, items: &[Item], packed: &mut Packed, now: Now) -> Result<Outcome, Fault> {
         self.candidate.pack(packed, items.iter().map(|item| &item.message), now);
-        let begun = clock::thread_cpu();
+        let begun = self.candidate.clock().thread_cpu();
         let mut new = Outcome::default();
         let mut entries = Vec::new();
         match self.candidate.process(packed, now, &mut entries) {
@@ -220,7 +90,7 @@ impl Pair {
                 }
             }
         }
-        new.cpu = clock::thread_cpu().saturating_sub(begun);
+        new.cpu = self.candidate.clock().thread_cpu().saturating_sub(begun);
         self.candidate.take_unsaved().map_or(Ok(()), |fault| self.charge(&fault))?;
         Ok(new)
     }
@@ -242,13 +112,14 @@ impl Pair {
         Err(fault.clone())
     }
 
-    /// After a fault that cannot be excused: nothing, unless it is confirmed meanwhile and has to stay.
-    fn remains(self: Box<Self>) -> Option<Box<Self>> {
-        (self.trial.verdict() == Verdict::Confirmed).then_some(self)
+    /// After a fault of the candidate that cannot be excused: it goes, unless it is confirmed meanwhile and has to stay.
+    fn is_over(&mut self) -> bool {
+        self.old.mute(false);
+        self.trial.verdict() != Verdict::Confirmed
     }
 
     /// Tells the trial what both made of a batch.
-    fn note(&self, lane: usize, live: &Live, items: &[Item], [old, new]: [&Outcome; 2]) {
+    fn note(&self, lane: usize, items: &[Item], [old, new]: [&Outcome; 2]) {
         let known: Vec<usize> = old.rejected().collect();
         let newly_rejected = new.rejected().filter(|index| known.binary_search(index).is_err()).count() as u64;
         let (mut compared, mut differing) = (0, 0);
@@ -256,18 +127,19 @@ impl Pair {
         if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole()) {
             let mut comparison = self.trial.comparison();
             let (known, all) = (comparison.inputs.compared(), comparison.differing());
-            let mine = Side::new(before.0, before.1, &live.version.setup.ports);
+            let mine = Side::new(before.0, before.1, &self.old.version.setup.ports);
             let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
             let inputs = items.iter().map(|item| sample.holds(item.message.key()).then_some(&item.message));
             comparison.batch(Bounds::default(), inputs, mine, yours);
             (compared, differing) = (comparison.inputs.compared() - known, comparison.differing() - all);
         }
         let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
-        let (old, new) = (figures(old, live), figures(new, &self.candidate));
-        self.trial.note(lane, &Work { old, new, newly_rejected, compared, differing }, Instant::now());
+        let (old, new) = (figures(old, &self.old), figures(new, &self.candidate));
+        let work = Work { old, new, newly_rejected, compared, differing };
+        self.trial.note(lane, &work, self.candidate.clock().moment());
     }
 
-    fn note_tick(&self, lane: usize, live: &Live, now: Now, told: [&Told; 2]) {
+    fn note_tick(&self, lane: usize, now: Now, told: [&Told; 2]) {
         let count = |told: &Told| match told {
             Some(Ok((_, entries))) => Figures { entries: entries.len() as u64, ..Figures::default() },
             Some(Err(_)) => Figures { faults: 1, ..Figures::default() },
@@ -280,16 +152,108 @@ impl Pair {
             let mut comparison = self.trial.comparison();
             let known = comparison.differing();
             let (old, new) = (sampled(before, old, sample), sampled(after, new, sample));
-            let mine = Side::new(before, &old, &live.version.setup.ports);
+            let mine = Side::new(before, &old, &self.old.version.setup.ports);
             let yours = Side::new(after, &new, &self.candidate.version.setup.ports);
             comparison.tick(Bounds::default(), now.wall_us, mine, yours);
             differing = comparison.differing() - known;
         }
         let memory = |live: &Live| live.memory_bytes() as u64;
-        let old = Figures { memory_bytes: memory(live), ..count(told[0]) };
+        let old = Figures { memory_bytes: memory(&self.old), ..count(told[0]) };
         let new = Figures { memory_bytes: memory(&self.candidate), ..count(told[1]) };
-        self.trial.note(lane, &Work { old, new, differing, ..Work::default() }, Instant::now());
+        let work = Work { old, new, differing, ..Work::default() };
+        self.trial.note(lane, &work, self.candidate.clock().moment());
     }
+
+    /// Runs a batch through both versions. `false`: the candidate is to go.
+    pub(super) fn run(
+        &mut self,
+        lane: usize,
+        items: &mut [Item],
+        packed: &mut Packed,
+        hands: &mut Hands<'_>,
+    ) -> Result<bool, Broken> {
+        let share = self.trial.share();
+        self.speak(share);
+        let old = Outcome::of(&mut self.old, items, packed, hands.now)?;
+        old.faults.iter().for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
+        let Ok(new) = self.answer(&old, items, packed, hands.now) else {
+            let is_over = self.is_over();
+            old.deliver(&self.old, items, 0, hands);
+            return Ok(!is_over);
+        };
+        self.note(lane, items, [&old, &new]);
+        let mut start = 0;
+        while start < items.len() {
+            let counts = share.holds(items[start].message.key());
+            let same = items[start..].iter().take_while(|item| share.holds(item.message.key()) == counts).count();
+            let (outcome, live) = if counts { (&new, &self.candidate) } else { (&old, &self.old) };
+            outcome.deliver(live, &mut items[start..start + same], start, hands);
+            start += same;
+        }
+        Ok(true)
+    }
+
+    /// Tells both versions the time, each when it is due at `moment`; what they say takes its time and marks from `clock`.
+    pub(super) fn tick(
+        &mut self,
+        lane: usize,
+        moment: Instant,
+        clock: &Message,
+        hands: &mut Hands<'_>,
+    ) -> Result<Ticked, Broken> {
+        let share = self.trial.share();
+        self.speak(share);
+        let old = self.tick_old(moment, hands);
+        let new = tell(&mut self.candidate, moment, hands.now);
+        if let Some(Err(fault)) = &old {
+            hands.guard.report(&self.old.version, fault, hands.now);
+            self.old.mend(hands.now)?;
+        }
+        if let Some(Err(fault)) = &new
+            && !self.excuses(fault, matches!(old, Some(Err(_))), hands.now)
+        {
+            self.trial.fail("no instance of it can be made any more");
+            let is_over = self.is_over();
+            for (answer, entries) in old.iter().flatten() {
+                hands.outbox.take_tick(&self.old.version, (clock, hands.now), answer, entries);
+            }
+            return Ok(Ticked { is_told: true, stays: !is_over });
+        }
+        self.note_tick(lane, hands.now, [&old, &new]);
+        for (told, live, counts) in [(&old, &self.old, false), (&new, &self.candidate, true)] {
+            if let Some(Ok((answer, entries))) = told {
+                let mine = entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data)) == counts);
+                hands.outbox.take_tick(&live.version, (clock, hands.now), answer, mine);
+            }
+        }
+        Ok(Ticked { is_told: old.is_some() || new.is_some(), stays: true })
+    }
+
+    fn tick_old(&mut self, moment: Instant, hands: &mut Hands<'_>) -> Told {
+        let begun = self.old.clock().moment();
+        if !hands.guard.admit_tick(&self.old.version, hands.now) {
+            return None;
+        }
+        let told = tell(&mut self.old, moment, hands.now)?;
+        hands.guard.ticked(&self.old.version, told.as_ref().err(), hands.now);
+        let taken = self.old.clock().since(begun);
+        self.old.put_off_tick(moment + hands.guard.tick_pause(hands.now).max(2 * taken));
+        Some(told)
+    }
+
+    /// Whether the candidate may fail in a tick, since the old version does as well or it is confirmed, and can go on.
+    fn excuses(&mut self, fault: &Fault, fails_too: bool, now: Now) -> bool {
+        self.candidate.version.metrics.error(fault.kind);
+        (fails_too || self.charge(fault).is_ok()) && self.candidate.recover(now).is_ok()
+    }
+}
+
+/// How a tick of both went.
+pub(super) struct Ticked {
+    /// One of them was told the time.
+    pub(super) is_told: bool,
+    /// The candidate does not have to go.
+    pub(super) stays: bool,
 }
 
 /// Bytes of a payload that a text shows.
@@ -308,86 +272,9 @@ fn sampled(answer: &Answer, entries: &[Entry], share: Share) -> Vec<Entry> {
     entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data))).copied().collect()
 }
 
-impl Stage {
-    /// Runs a batch through both versions.
-    pub(super) fn run_pair(
-        &mut self,
-        mut pair: Box<Pair>,
-        items: &mut [Item],
-        now: Now,
-        outbox: &mut Outbox,
-    ) -> Result<(), Broken> {
-        let share = pair.trial.share();
-        pair.speak(&mut self.live, share);
-        let old = Outcome::of(&mut self.live, items, &mut self.packed, now)?;
-        old.faults.iter().for_each(|fault| self.report(fault, now));
-        let Ok(new) = pair.answer(&old, items, &mut self.packed, now) else {
-            self.live.mute(false);
-            old.deliver(&self.live, items, 0, &mut Hands { guard: &mut self.guard, now, outbox });
-            self.pair = pair.remains();
-            return Ok(());
-        };
-        pair.note(self.lane, &self.live, items, [&old, &new]);
-        let mut start = 0;
-        while start < items.len() {
-            let counts = share.holds(items[start].message.key());
-            let same = items[start..].iter().take_while(|item| share.holds(item.message.key()) == counts).count();
-            let (outcome, live) = if counts { (&new, &pair.candidate) } else { (&old, &self.live) };
-            let mut hands = Hands { guard: &mut self.guard, now, outbox: &mut *outbox };
-            outcome.deliver(live, &mut items[start..start + same], start, &mut hands);
-            start += same;
-        }
-        self.pair = Some(pair);
-        Ok(())
-    }
-
-    /// Tells both versions the time, each when it is due.
-    pub(super) fn tick_pair(&mut self, moment: Instant, now: Now, flow: FlowId, outbox: &mut Outbox) -> Result<bool, Broken> {
-        let Some(mut pair) = self.pair.take() else { return Ok(false) };
-        let share = pair.trial.share();
-        pair.speak(&mut self.live, share);
-        let begun = Instant::now();
-        let old = self.guard.admit_tick(&self.live.version, now).then(|| tell(&mut self.live, &mut self.next_tick, moment, now));
-        let old = old.flatten();
-        if let Some(told) = &old {
-            self.guard.ticked(&self.live.version, told.as_ref().err(), now);
-            self.put_off_tick(begun.elapsed(), moment, now);
-        }
-        let new = tell(&mut pair.candidate, &mut pair.next_tick, moment, now);
-        if let Some(Err(fault)) = &old {
-            self.report(fault, now);
-            self.recover(now)?;
-        }
-        let clock = clock_message(flow, now);
-        if let Some(Err(fault)) = &new {
-            pair.candidate.version.metrics.error(fault.kind);
-            let excused = matches!(old, Some(Err(_))) || pair.charge(fault).is_ok();
-            if !excused || pair.candidate.recover(now).is_err() {
-                pair.trial.fail("no instance of it can be made any more");
-                self.live.mute(false);
-                old.iter()
-                    .flatten()
-                    .for_each(|(answer, entries)| outbox.take_tick(&self.live.version, (&clock, now), answer, entries));
-                self.pair = pair.remains();
-                return Ok(true);
-            }
-        }
-        pair.note_tick(self.lane, &self.live, now, [&old, &new]);
-        for (told, live, counts) in [(&old, &self.live, false), (&new, &pair.candidate, true)] {
-            if let Some(Ok((answer, entries))) = told {
-                let mine = entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data)) == counts);
-                outbox.take_tick(&live.version, (&clock, now), answer, mine);
-            }
-        }
-        self.pair = Some(pair);
-        Ok(old.is_some() || new.is_some())
-    }
-}
-
 /// Tells a version the time if it is due at `moment`.
-fn tell(live: &mut Live, next: &mut Option<Instant>, moment: Instant, now: Now) -> Told {
-    let every = live.version.tick_every()?;
-    if !super::stage::is_due(next, every, moment) {
+fn tell(live: &mut Live, moment: Instant, now: Now) -> Told {
+    if !live.is_tick_due(moment) {
         return None;
     }
     let mut entries = Vec::new();

@@ -12,7 +12,6 @@ use crate::chain::sandbox::engine::Engine;
 use crate::chain::sandbox::fault::Fault;
 use crate::chain::sandbox::state::{self, Page};
 use crate::chain::settings::{PluginConfig, RefusedState};
-use crate::clock::Now;
 use crate::message::{Outlet, Remembered};
 
 /// What one plugin remembers, shared out among the lanes.
@@ -93,7 +92,7 @@ impl Memory {
                 lives.push(Live::at_rest(version, engine, slot));
                 continue;
             }
-            let now = Now::read();
+            let now = engine.clock().now();
             let mut live = Live::start(version, engine, slot, now).map_err(|fault| broken(version, fault))?;
             if let Err(fault) = live.recall(pages, now) {
                 return Ok(Err(fault));

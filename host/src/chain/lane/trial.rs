@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use compare::Comparison;
 use phase::{Judgement, Phase, Share};
 use report::{Figures, Report, Step};
@@ -190,31 +191,33 @@ impl Trial {
     }
 
     /// Waits until the phase is passed (`true`) or the trial has failed.
-    pub(crate) fn passed(&self) -> bool {
+    pub(crate) fn passed(&self, clock: &Clock) -> bool {
         let mut state = self.lock();
         loop {
             if state.verdict != Verdict::Running || state.passed {
                 return state.verdict == Verdict::Running;
             }
             let Some((phase, begun)) = &state.phase else { return false };
-            let elapsed = begun.elapsed();
+            let elapsed = clock.since(*begun);
             let judgement = phase.judge(&state.report, elapsed);
             if judgement != Judgement::Open {
                 self.act(&mut state, judgement);
                 continue;
             }
             state = match phase.time {
-                Some(time) => self.changed.wait_timeout(state, time - elapsed).unwrap_or_else(PoisonError::into_inner).0,
+                Some(time) => {
+                    self.changed.wait_timeout(state, time.saturating_sub(elapsed)).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
 
-    /// Both versions beside each other in the present phase; `None` before the first.
-    pub(crate) fn report(&self) -> Option<Report> {
+    /// Both versions beside each other in the present phase, until `moment`; `None` before the first.
+    pub(crate) fn report(&self, moment: Instant) -> Option<Report> {
         let state = self.lock();
         let (phase, begun) = state.phase.as_ref()?;
-        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms = u64::try_from(moment.saturating_duration_since(*begun).as_millis()).unwrap_or(u64::MAX);
         let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
         Some(Report { elapsed_ms, pause_us: state.pause_us, differences, ..state.report.clone() })
     }
@@ -263,8 +266,8 @@ mod tests {
         trial.note(0, &work(60, 0), Instant::now());
         assert!(!trial.lock().passed);
         trial.note(1, &work(40, 0), Instant::now());
-        assert!(trial.passed() && trial.verdict() == Verdict::Running, "the driver confirms, not the lanes");
-        let report = trial.report().unwrap();
+        assert!(trial.passed(&Clock::default()) && trial.verdict() == Verdict::Running, "the driver confirms, not the lanes");
+        let report = trial.report(Instant::now()).unwrap();
         assert_eq!((report.old.messages, report.new.memory_bytes), (100, 20));
         assert!(trial.confirm());
     }
@@ -276,7 +279,7 @@ mod tests {
         assert!(!trial.confirm() && trial.cancel("by hand"));
         assert_eq!(trial.verdict(), Verdict::Failed(Step::Probation, "trap".to_owned()));
         assert_eq!(trial.join(), Err("trap".to_owned()));
-        assert!(!trial.passed() && !trial.promote());
+        assert!(!trial.passed(&Clock::default()) && !trial.promote());
 
         let trial = begun(100);
         assert!(trial.confirm());
@@ -294,14 +297,14 @@ mod tests {
     #[test]
     fn each_phase_counts_anew_and_says_whose_outputs_count() {
         let trial = Trial::new(2);
-        assert!(!trial.promote() && trial.report().is_none() && trial.share() == Share::NONE);
+        assert!(!trial.promote() && trial.report(Instant::now()).is_none() && trial.share() == Share::NONE);
         let canary = Canary { share: 0.5, time: None, messages: None };
         trial.begin(Phase::canary(canary, Probation::default()), Instant::now());
         trial.note(0, &work(60, 0), Instant::now());
         assert!(trial.share() != Share::NONE && trial.share() != Share::ALL);
-        assert!(trial.promote() && trial.passed());
+        assert!(trial.promote() && trial.passed(&Clock::default()));
         trial.begin(Phase::probation(Probation::default()), Instant::now());
-        assert_eq!((trial.report().unwrap().new.messages, trial.share()), (0, Share::ALL));
+        assert_eq!((trial.report(Instant::now()).unwrap().new.messages, trial.share()), (0, Share::ALL));
     }
 
     #[test]
@@ -309,7 +312,7 @@ mod tests {
         let trial = Trial::new(3);
         let probation = Probation { time: Duration::ZERO, ..Probation::default() };
         trial.begin(Phase::probation(probation), Instant::now());
-        assert!(trial.passed());
+        assert!(trial.passed(&Clock::default()));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Hop {
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let versions = load::versions(config, engine, &metrics)?;
         let version = versions.first().ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
-        let now = Now::read();
+        let now = engine.clock().now();
         let live = Live::start(version, engine, Slot { lane: 0, lanes: 1 }, now)
             .map_err(|fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) })?;
         Ok(Self { live, packed: Packed::default(), entries: Vec::new(), now })

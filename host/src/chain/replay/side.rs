@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::chain::Error;
 use crate::chain::lane::guard::Guard;
 use crate::chain::lane::item::Item;
-use crate::chain::lane::live::Live;
+use crate::chain::lane::live::{Broken, Live};
 use crate::chain::lane::load;
 use crate::chain::lane::outbox::{Ends, Outbox};
 use crate::chain::lane::slot::Slot;
 use crate::chain::lane::spread::Most;
-use crate::chain::lane::stage::{Broken, Stage};
+use crate::chain::lane::stage::Stage;
 use crate::chain::lane::trial::compare::Bounds;
 use crate::chain::lane::version::Version;
 use crate::chain::metrics::Metrics;
@@ -85,6 +85,33 @@ pub(crate) struct Side {
     outputs: u64,
 }
 
+/// What the stages of a replay begin with.
+struct Begin<'a> {
+    config: &'a Config,
+    player: &'a Player,
+    engine: &'a Engine,
+}
+
+impl Begin<'_> {
+    /// Plugin number `plugin` in a lane, with no state.
+    fn stage(&self, lane: usize, plugin: usize, version: &Arc<Version>) -> Result<Stage, Error> {
+        let slot = Slot { lane, lanes: self.player.lanes };
+        let now = Now { wall_us: self.player.begins_us, uptime_us: 0 };
+        let failed = |fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) };
+        let live = Live::start(version, self.engine, slot, now).map_err(failed)?;
+        Ok(Stage::new(live, self.guard(lane, plugin), lane, self.engine.clock().moment()))
+    }
+
+    fn guard(&self, lane: usize, plugin: usize) -> Guard {
+        let mut config = self.config.plugins[plugin].clone();
+        // Nobody comes to mend it.
+        if config.on_error == OnError::Hold {
+            config.on_error = OnError::Park;
+        }
+        Guard::new(&config, (plugin, lane), false, Arc::default())
+    }
+}
+
 impl Side {
     /// On how many lanes its plugins can run.
     pub(crate) fn lanes(&self) -> usize {
@@ -95,23 +122,8 @@ impl Side {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (load::template(config)?, load::out(config)?);
         let versions = load::versions(config, engine, &metrics)?;
-        let guard = |lane, plugin: usize| {
-            let mut config = config.plugins[plugin].clone();
-            // Nobody comes to mend it.
-            if config.on_error == OnError::Hold {
-                config.on_error = OnError::Park;
-            }
-            Guard::new(&config, (plugin, lane), false, Arc::default())
-        };
-        let stage = |lane: usize, plugin: usize, version: &Arc<Version>| match Live::start(
-            version,
-            engine,
-            Slot { lane, lanes: player.lanes },
-            Now { wall_us: player.begins_us, uptime_us: 0 },
-        ) {
-            Ok(live) => Ok(Stage::new(live, guard(lane, plugin), lane)),
-            Err(fault) => Err(Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) }),
-        };
+        let begin = Begin { config, player, engine };
+        let stage = |lane, plugin, version| begin.stage(lane, plugin, version);
         let lane = |lane| {
             versions.iter().enumerate().map(|(plugin, version)| stage(lane, plugin, version)).collect::<Result<Vec<_>, _>>()
         };
@@ -128,7 +140,7 @@ impl Side {
             lanes,
             due,
             versions,
-            moment: Instant::now(),
+            moment: engine.clock().moment(),
             uptime_us: u64::MAX,
             queues: player.queues.clone(),
             items: Vec::new(),

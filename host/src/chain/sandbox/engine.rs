@@ -15,7 +15,7 @@ use super::imports;
 use super::program::Programs;
 use crate::chain::pool::{Pool, View};
 use crate::chain::{Error, Unusable};
-use crate::clock::RunningClock;
+use crate::clock::Clock;
 
 /// How exact the time limit of a call is. Shorter ticks wake the processor more often.
 const TICK: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(24).expect("24 is not 0
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
-    clock: RunningClock,
+    clock: Clock,
 }
 
 struct Shared {
@@ -61,18 +61,18 @@ impl Engine {
         let shop = Shop::open(workshop, stack_bytes);
         let programs = Programs::default();
         let shared = Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop, pool, programs });
-        Ok(Self { shared, clock: RunningClock::default() })
+        Ok(Self { shared, clock: Clock::default() })
     }
 
-    /// The same, whose guests see `clock` where time must not jump.
+    /// The same, whose chains and guests live by `clock`.
     #[must_use]
-    pub fn with_clock(self, clock: RunningClock) -> Self {
+    pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Time the gateway has run, at this uptime of the machine, microseconds.
-    pub(crate) fn running_us(&self, uptime_us: u64) -> u64 {
-        self.clock.at(uptime_us)
+    /// The clocks of all that runs on it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// What is compiled and in use.

@@ -1,7 +1,7 @@
 //! What a component is and asks for, told without a flow: for who decides whether to let it in.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use wasmtime::component::Component;
@@ -16,7 +16,6 @@ use super::program::Program;
 use crate::chain::Error;
 use crate::chain::metrics::Metrics;
 use crate::chain::settings::Limits;
-use crate::clock::Now;
 use crate::message::hexadecimal;
 
 /// What an instance may use that is looked at: a whole language fits in.
@@ -80,9 +79,9 @@ pub struct Inspection {
 pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Value>) -> Result<Inspection, Error> {
     let unusable = |source| Error::Unusable { plugin: "inspected".into(), source };
     beside(engine, Handle::try_current().ok().as_ref(), || {
-        let begun = Instant::now();
+        let begun = engine.clock().moment();
         let (component, digest) = link::compile(engine, bytes).map_err(unusable)?;
-        let compile_time = begun.elapsed();
+        let compile_time = engine.clock().since(begun);
         let found = look(engine, &component);
         let base = Inspection { digest: hexadecimal(&digest).into(), bytes: bytes.len(), compile_time, ..found };
         Ok(match link::link(engine, &component, &digest) {
@@ -139,7 +138,7 @@ fn tried(
     };
     instance.mute(true);
     let memory_bytes = Some(instance.memory_bytes());
-    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), Now::read()) {
+    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), engine.clock().now()) {
         Ok(Ok(setup)) => Ok(Asked {
             state_version: setup.state_version(),
             ports: setup.ports,

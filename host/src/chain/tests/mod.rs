@@ -216,10 +216,14 @@ impl Rig {
 
     /// One with an outlet that remembers earlier runs.
     fn after(outlet: Arc<Collector>, config: Config) -> Result<Self, Error> {
+        Self::on(engine(), outlet, config)
+    }
+
+    fn on(engine: &Engine, outlet: Arc<Collector>, config: Config) -> Result<Self, Error> {
         let registry = Registry::new();
         let mint = Arc::new(Mint::new(7));
         let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap(), failed: Arc::default() };
-        let chain = Chain::build(config, engine(), wiring)?;
+        let chain = Chain::build(config, engine, wiring)?;
         Ok(Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() })
     }
 

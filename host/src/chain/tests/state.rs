@@ -2,7 +2,7 @@
 
 use super::swap::{QUIET, change, other_probe, probation, settings};
 use super::*;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
     let plugin = PluginConfig { checkpoint: Some(every), ..plugin("probe", settings) };
@@ -34,6 +34,19 @@ fn changes_are_kept_within_the_interval_and_nothing_while_nothing_changes() {
     let before = rig.seen().checkpoints;
     rig.chain.stop(PATIENCE);
     assert_eq!(rig.seen().checkpoints, before, "nothing has changed since the start");
+}
+
+#[test]
+fn a_checkpoint_is_due_by_the_clock_that_the_chain_is_given() {
+    let clock = Clock::by_hand();
+    let rig = Rig::on(&engine().clone().with_clock(clock.clone()), Arc::default(), kept(LATER, "", 1)).unwrap();
+    // The lane has seen by the second round that the first changed something.
+    assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
+    assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
+    assert!(rig.seen().state.is_empty());
+    clock.advance(LATER);
+    assert_eq!(one_each(&rig, "x"), vec!["x 3"; 9]);
+    rig.wait("a checkpoint an hour later", |seen| seen.state.len() == 9);
 }
 
 #[test]

@@ -20,8 +20,9 @@ use serde_json::Value;
 
 use super::board::Board;
 use super::order::{Line, Name, Rollback, Swap};
+use super::watch::Watch;
 use super::{Desk, Parts, Place};
-use crate::chain::{self, Artefact, Opened, PluginConfig, Watch};
+use crate::chain::{self, Artefact, Opened, PluginConfig};
 use crate::gateway::inlets::Inlets;
 use crate::gateway::start::{Started, signature, written};
 use crate::heap;

@@ -7,6 +7,7 @@
 mod board;
 mod driver;
 mod order;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};

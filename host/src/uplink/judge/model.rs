@@ -131,6 +131,7 @@ impl Uplink {
     }
 
     /// Sends what may be sent; gives when it is to be asked again, and whether an answer has to come first.
+    #[expect(clippy::too_many_lines, reason = "a model in one piece")]
     fn fill(&mut self) -> (Option<Instant>, bool) {
         loop {
             let room = self.window.min(self.open).saturating_sub(self.under_way.len());
@@ -249,6 +250,7 @@ impl Uplink {
     }
 
     /// One answer, one wait, or one deadline.
+    #[expect(clippy::too_many_lines, reason = "a model in one piece")]
     fn turn(&mut self) {
         let room = self.room;
         let mut left = room;

@@ -326,7 +326,7 @@ impl Comparison {
         if old.clone().eq(new.clone()) {
             return self.inputs.add(None, 1);
         }
-        let kind = kind(sends(old.clone()), sends(new.clone()));
+        let kind = kind([sends(old.clone()), sends(new.clone())]);
         self.inputs.add(Some(kind), 1);
         let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
         self.note(&parts);
@@ -367,7 +367,7 @@ impl Comparison {
         if old == new {
             return self.ticks.add(None, 1);
         }
-        let kind = kind(old.is_some(), new.is_some());
+        let kind = kind([old.is_some(), new.is_some()]);
         self.ticks.add(Some(kind), 1);
         let (old, new) = (old.copied().into_iter(), new.copied().into_iter());
         let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
@@ -401,11 +401,12 @@ impl Comparison {
     }
 }
 
-fn kind(old_sends: bool, new_sends: bool) -> Kind {
-    match (old_sends, new_sends) {
-        (true, false) => Kind::Missing,
-        (false, true) => Kind::Extra,
-        (true, true) | (false, false) => Kind::Changed,
+/// By which of the two sends: the old one, the new one.
+fn kind(sends: [bool; 2]) -> Kind {
+    match sends {
+        [true, false] => Kind::Missing,
+        [false, true] => Kind::Extra,
+        [true, true] | [false, false] => Kind::Changed,
     }
 }
 

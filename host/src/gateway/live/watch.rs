@@ -35,9 +35,9 @@ const MAX_FILE_BYTES: u64 = 32 << 20;
 
 type Digest = [u8; 32];
 
-/// A running watch. Dropping it stops it.
+/// A running watch. Dropping it stops it, and waits for a call of `on_change` that is under way.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     bell: SyncSender<()>,
     signals: Arc<Signals>,
     thread: Option<JoinHandle<()>>,
@@ -57,7 +57,7 @@ impl Watch {
     ///
     /// # Errors
     /// No thread is to be had. That the system cannot watch is none: then the files are looked at every second.
-    pub fn start(files: Vec<PathBuf>, on_change: impl FnMut(&Path, Vec<u8>) + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn start(files: Vec<PathBuf>, on_change: impl FnMut(&Path, Vec<u8>) + Send + 'static) -> std::io::Result<Self> {
         let (bell, rings) = sync_channel(1);
         let signals = Arc::new(Signals::default());
         let files = files.into_iter().map(Tracked::new).collect();
@@ -66,11 +66,6 @@ impl Watch {
         let thread =
             std::thread::Builder::new().name("watch".to_owned()).spawn(move || crate::thread::keep("watch", || round.run()))?;
         Ok(Self { bell, signals, thread: Some(thread) })
-    }
-
-    /// Ends it; waits for a call of `on_change` that is under way.
-    pub fn stop(self) {
-        drop(self);
     }
 }
 
@@ -462,7 +457,7 @@ mod tests {
         fs::write(&path, "two").unwrap();
         let change = heard.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(change, (path, b"two".to_vec()));
-        watch.stop();
+        drop(watch);
         assert!(heard.recv().is_err(), "the callback is gone");
     }
 

@@ -1,0 +1,95 @@
+//! Which versions of a plugin are at work in a lane.
+
+use super::live::Live;
+use super::pair::{Joined, Pair};
+use super::trial::Verdict;
+
+/// The confirmed version by itself, or a candidate beside it. One that is alone is always the one to be heard.
+#[expect(clippy::large_enum_variant, reason = "alone is the rule, and is where every message goes")]
+pub(super) enum Running {
+    Alone(Live),
+    Paired(Box<Pair>),
+}
+
+impl Running {
+    /// The version that is confirmed.
+    pub(super) fn confirmed(&self) -> &Live {
+        match self {
+            Self::Alone(live) => live,
+            Self::Paired(pair) => &pair.old,
+        }
+    }
+
+    /// See [`Running::confirmed`].
+    pub(super) fn confirmed_mut(&mut self) -> &mut Live {
+        match self {
+            Self::Alone(live) => live,
+            Self::Paired(pair) => &mut pair.old,
+        }
+    }
+
+    /// Both, while a change is under way.
+    pub(super) fn pair(&self) -> Option<&Pair> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Paired(pair) => Some(pair),
+        }
+    }
+
+    /// Puts `candidate` beside the confirmed version; one that is there already goes.
+    pub(super) fn join(&mut self, candidate: Live, trial: Joined) {
+        self.turn(|running| Self::Paired(Box::new(Pair { old: running.into_confirmed(), candidate, trial })));
+    }
+
+    /// Acts on the verdict about a candidate, if there is one. Where that one has taken over, the lane's part in the trial is
+    /// given back: dropped, it says that the lane is done.
+    pub(super) fn heed(&mut self) -> Option<Joined> {
+        match self.pair()?.trial.verdict() {
+            Verdict::Running => None,
+            Verdict::Confirmed => self.succeed(),
+            Verdict::Failed(..) => {
+                self.part();
+                None
+            }
+        }
+    }
+
+    /// The candidate goes, if there is one.
+    pub(super) fn part(&mut self) {
+        self.turn(|running| Self::alone(running.into_confirmed()));
+    }
+
+    /// The candidate is the confirmed version from now on.
+    fn succeed(&mut self) -> Option<Joined> {
+        let mut part = None;
+        self.turn(|running| match running {
+            Self::Alone(live) => Self::Alone(live),
+            Self::Paired(pair) => {
+                let Pair { old, mut candidate, trial } = *pair;
+                candidate.succeed(&old);
+                part = Some(trial);
+                Self::alone(candidate)
+            }
+        });
+        part
+    }
+
+    fn alone(mut live: Live) -> Self {
+        live.mute(false);
+        Self::Alone(live)
+    }
+
+    fn into_confirmed(self) -> Live {
+        match self {
+            Self::Alone(live) => live,
+            Self::Paired(pair) => pair.old,
+        }
+    }
+
+    /// Makes something else of it.
+    fn turn(&mut self, make: impl FnOnce(Self) -> Self) {
+        // It only holds the place meanwhile: nothing is ever brought to it.
+        let blank = Self::Alone(self.confirmed().blank());
+        *self = make(std::mem::replace(self, blank));
+    }
+}
