@@ -191,7 +191,10 @@ impl Uplink {
         }
         let is_hang_up = !matches!(ended, Ended::Link(LinkError::Silent { .. }));
         let is_limit = matches!(ended, Ended::Link(LinkError::Closed { .. } | LinkError::Broken(_)));
-        self.window.broke(self.under_way, is_limit, self.judge.is_shaky());
+        self.window.broke(self.under_way, is_limit);
+        if self.judge.is_shaky() {
+            self.window.halve(self.under_way);
+        }
         let under_way = self.under_way.saturating_sub(self.judge.mutes_out());
         let guilty = self.judge.ended(self.suspect(), End { is_hang_up, under_way });
         if let Some(place) = guilty.filter(|place| self.has_room_to_refuse(*place)) {

@@ -19,7 +19,7 @@ use super::pull::{Path, Pull, split};
 use super::rate::Throttle;
 use super::send::Stand;
 use super::turns::Turns;
-use super::window::Window;
+use super::window::{Limit, Window};
 use super::{Config, Drain, Error, Form, Shared};
 use crate::clock::Now;
 use crate::message::{Backlog, Qos, Stored};
@@ -188,7 +188,12 @@ impl Uplink {
         let window = self.inflight.min(receive_maximum);
         self.meters.inflight_capacity.set(i64::from(window));
         let is_old = established.protocol == Protocol::V311;
-        self.window.begin(usize::from(window), is_old, self.levels.contains(&Qos::ExactlyOnce));
+        let limit = match (is_old, self.levels.contains(&Qos::ExactlyOnce)) {
+            (false, _) => Limit::Announced,
+            (true, false) => Limit::Sought,
+            (true, true) => Limit::SoughtFromBelow,
+        };
+        self.window.begin(usize::from(window), limit);
         self.said.is_narrow = (maximum_packet_bytes as usize) < self.largest;
         if self.said.is_narrow {
             tracing::error!(uplink = %self.name, limit = maximum_packet_bytes, went_through = self.largest,

@@ -16,6 +16,17 @@ const SELDOMER: u64 = 16;
 /// Hang-ups in a row at a number that upstream has taken before: it takes less now.
 const BREAKS: u32 = 3;
 
+/// How it is known what upstream takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// It says so.
+    Announced,
+    /// It cannot, and is tried: all that the connection allows, until it hangs up over that.
+    Sought,
+    /// The same with QoS 2, where the most widely used broker takes few.
+    SoughtFromBelow,
+}
+
 /// The window of one connection and those after it.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -42,14 +53,13 @@ impl Window {
         Self { open: most, ceiling: most, limit: most, proven: 0, accepted: 0, price: 0, breaks: 0, can_announce: true }
     }
 
-    /// A connection begins that allows `limit`; where upstream cannot say what it takes (`is_old`), it is found out, and with
-    /// QoS 2 from below.
-    pub(super) fn begin(&mut self, limit: usize, is_old: bool, has_qos_2: bool) {
-        self.limit = limit.max(1);
-        self.can_announce = !is_old;
+    /// A connection begins that allows `most`.
+    pub(super) fn begin(&mut self, most: usize, limit: Limit) {
+        self.limit = most.max(1);
+        self.can_announce = limit == Limit::Announced;
         if self.can_announce {
             self.ceiling = usize::MAX;
-        } else if has_qos_2 && self.ceiling == usize::MAX && self.proven < self.limit {
+        } else if limit == Limit::SoughtFromBelow && self.ceiling == usize::MAX && self.proven < self.limit {
             (self.ceiling, self.price) = (UNANNOUNCED, TRY);
         }
     }
@@ -96,13 +106,13 @@ impl Window {
         }
     }
 
-    /// The connection ended while `under_way` publishes were; upstream hung up, or it is no sign of a limit. Where one of them
-    /// may be the reason, the next connection begins with one, otherwise (`is_shaky`) with half.
-    pub(super) fn broke(&mut self, under_way: usize, is_hang_up: bool, is_shaky: bool) {
+    /// The connection ended while `under_way` publishes were; upstream hung up, or it is no sign of a limit. The next one
+    /// begins with one publish, since one of them may be the reason.
+    pub(super) fn broke(&mut self, under_way: usize, is_hang_up: bool) {
         if under_way == 0 {
             return;
         }
-        (self.open, self.accepted) = (if is_shaky { (under_way / 2).max(1) } else { 1 }, 0);
+        (self.open, self.accepted) = (1, 0);
         if self.can_announce || !is_hang_up || under_way == 1 {
             return;
         }
@@ -117,6 +127,13 @@ impl Window {
         let was_known = self.ceiling < usize::MAX && self.proven > 0;
         self.price = if was_known { self.price.max(AGAIN).saturating_mul(SELDOMER) } else { 0 };
         self.ceiling = (under_way / 2).max(self.proven).max(1);
+    }
+
+    /// None of these is the reason: the next connection begins with half as many.
+    pub(super) fn halve(&mut self, under_way: usize) {
+        if under_way > 0 {
+            self.open = (under_way / 2).max(1);
+        }
     }
 
     /// From now on one at a time, until more are accepted.
@@ -136,7 +153,7 @@ mod tests {
         while accepted < count {
             if window.size() > most {
                 // All went out before it looked.
-                window.broke(window.size(), true, false);
+                window.broke(window.size(), true);
                 hang_ups += 1;
                 assert!(hang_ups < 1_000);
             } else {
@@ -150,26 +167,26 @@ mod tests {
     #[test]
     fn over_3_1_1_the_window_of_qos_2_begins_with_what_brokers_take() {
         let mut window = Window::new();
-        window.begin(1_000, true, true);
+        window.begin(1_000, Limit::SoughtFromBelow);
         assert_eq!(window.size(), UNANNOUNCED);
         assert!(drive(&mut window, 20, 100_000) <= 3);
         assert_eq!(window.size(), 20);
         // A broker with more room is given more.
         let mut window = Window::new();
-        window.begin(1_000, true, true);
+        window.begin(1_000, Limit::SoughtFromBelow);
         assert_eq!(drive(&mut window, 1_000, 100_000), 0);
         assert!(window.size() > 500, "{}", window.size());
     }
 
     #[test]
     fn a_link_that_was_cut_has_its_whole_window_again_soon() {
-        for is_old in [false, true] {
+        for limit in [Limit::Announced, Limit::Sought] {
             let mut window = Window::new();
-            window.begin(1_000, is_old, false);
+            window.begin(1_000, limit);
             for cut in [1_000, 700, 50, 1, 900] {
                 drive(&mut window, 1_000, 5_000);
                 assert_eq!(window.size(), 1_000, "after {cut}");
-                window.broke(cut, false, false);
+                window.broke(cut, false);
                 assert_eq!(window.size(), 1);
             }
         }
@@ -178,9 +195,9 @@ mod tests {
     #[test]
     fn what_is_hung_up_on_where_limits_are_announced_is_no_limit() {
         let mut window = Window::new();
-        window.begin(1_000, false, true);
+        window.begin(1_000, Limit::Announced);
         for under_way in [50, 40, 30, 20, 10] {
-            window.broke(under_way, true, false);
+            window.broke(under_way, true);
         }
         (0..999).for_each(|_| window.accepted(1));
         assert_eq!(window.size(), 1_000);
@@ -190,7 +207,7 @@ mod tests {
         #[test]
         fn a_limit_that_upstream_does_not_announce_is_found_and_kept(most in 1_usize..600, has_qos_2: bool) {
             let mut window = Window::new();
-            window.begin(1_000, true, has_qos_2);
+            window.begin(1_000, if has_qos_2 { Limit::SoughtFromBelow } else { Limit::Sought });
             let first = drive(&mut window, most, 20_000);
             prop_assert!(first <= 20, "{first} hang-ups while it was found");
             let later = drive(&mut window, most, 100_000);
