@@ -336,7 +336,10 @@ impl Store {
     /// Removes chunks from `place` on: leavings of a commit that failed half-way.
     pub(super) fn remove_from(&self, queue: usize, place: u64) -> Result<(), StoreError> {
         self.pass(Call::Write)?;
-        self.queues[queue].remove_from(place)
+        if self.queues[queue].remove_from(place)? {
+            self.is_written.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Whether a letter is there already.

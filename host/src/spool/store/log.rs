@@ -252,6 +252,13 @@ impl Log {
         locked(&self.files).sick.clear();
     }
 
+    /// Files from now on lie at or behind this place, also when those before it are all gone: a search from there must find
+    /// what goes into them.
+    pub(super) fn follow(&self, from: Position) {
+        let mut files = locked(&self.files);
+        files.next = files.next.max(from.file + u64::from(from.offset > 0));
+    }
+
     /// These are in the index, and the queue ends at `end`. Files with none of them go with the next sweep, and new chunks
     /// go to a new file.
     pub(super) fn adopt<'a>(&self, index: impl Iterator<Item = &'a Located>, end: u64) {

@@ -194,13 +194,23 @@ impl Tail {
         guarded(|| self.tree.remove(key(first))).map(drop)
     }
 
-    /// Removes chunks from `place` on: leavings of a commit that failed half-way.
-    pub(super) fn remove_from(&self, place: u64) -> Result<(), StoreError> {
+    /// Removes chunks from `place` on: leavings of a commit that failed half-way. Answers whether a hole that it had made
+    /// longer was written anew as long as it may be: whatever comes at `place` would take the place of the long one, and
+    /// what lies before would be missed.
+    pub(super) fn remove_from(&self, place: u64) -> Result<bool, StoreError> {
         while let Some(found) = self.next_entry(place)? {
             self.forget(found.extent.first)?;
         }
         self.log.rewind(place);
-        Ok(())
+        let long = self.entry_near(place.saturating_sub(1))?;
+        let Some(long) = long.filter(|long| long.count == 0 && long.extent.first < place && place < long.extent.end) else {
+            return Ok(false);
+        };
+        let Extent { first, since_us, .. } = long.extent;
+        let hole = self.log.append(&chunk::hole(first, place, since_us)).map_err(StoreError::Disk)?;
+        self.log.release(&long);
+        guarded(|| self.tree.insert(key(first), hole.encode()))?;
+        Ok(true)
     }
 
     /// Looks for chunks of the places `owed` that the index does not know: in files that could not be read before, and once
@@ -280,7 +290,9 @@ impl Tail {
         let noted = guarded(|| self.tree.get(MARK))?.as_deref().and_then(decode_mark);
         let known: Option<[u8; 8]> = guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
         let is_behind = known.map_or(0, u64::from_be_bytes) < number;
-        let position = guarded(|| self.tree.get(POSITION))?.as_deref().and_then(Position::decode).filter(|_| !is_behind);
+        let noted_position = guarded(|| self.tree.get(POSITION))?.as_deref().and_then(Position::decode);
+        self.log.follow(noted_position.unwrap_or(Position::START));
+        let position = noted_position.filter(|_| !is_behind);
         let entries = guarded(|| self.tree.range(key(0)..=key(u64::MAX)).collect::<sled::Result<Vec<Entry>>>())?;
         let usable = entries.iter().filter(|_| position.is_some());
         let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));

@@ -249,6 +249,26 @@ proptest! {
     }
 }
 
+#[test]
+fn what_two_failed_commits_have_refused_is_counted_once() {
+    // The first makes the hole at the end longer than the queue is.
+    let mut world = World::new(limited(1_000, Giving::Newest));
+    for step in [
+        Move::Append(16),
+        Move::Kill,
+        Move::Append(1),
+        Move::Commit,
+        Move::Append(1),
+        Move::FailedCommit,
+        Move::Append(1),
+        Move::FailedCommit,
+        Move::Append(1),
+        Move::Kill,
+    ] {
+        world.run(&step);
+    }
+}
+
 fn filled(path: &Path, policy: Policy, count: u64) -> Bench {
     filled_with(with(path, policy), count)
 }

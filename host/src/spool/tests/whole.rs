@@ -253,3 +253,22 @@ fn a_store_of_the_format_before_is_taken_over() {
     let bench = bench.reopen();
     assert_eq!((Stock::of(&bench), bench.shared.account().lost_records), (Stock::whole(), (0, 0, 0)));
 }
+
+#[test]
+fn what_is_written_after_all_files_of_a_queue_are_gone_is_found_again_after_a_kill() {
+    let (folder, copy) = (tempdir(), tempdir());
+    let mut bench = Bench::open(config(folder.path()));
+    bench.append(0, None);
+    assert!(bench.commit());
+    bench.backlog.accept(QUEUE, Seq(0), bench.owed(9)[0].seq.next());
+    assert!(bench.commit());
+    // The file that was written to until now goes with the next commit, which is about another queue.
+    bench = bench.reopen();
+    bench.shared.append(vec![Append { queue: QueueId(1), message: message(1), receipt: None }]);
+    assert!(bench.commit());
+    assert!(!folder.path().join("chunks/cloud:telemetry.1").exists());
+    bench = bench.reopen();
+    bench.append(7, None);
+    assert!(bench.commit());
+    assert_eq!(bench.crash(copy.path(), Vault::default()).numbers(), [7]);
+}
