@@ -58,3 +58,7 @@ loom:
 soak *ARGS:
     TIDEGATE_SOAK=1 cargo test --package tidegate --lib -- spool::
     TIDEGATE_SOAK=1 cargo test --test e2e -- {{ARGS}}
+
+# Mutation tests of the parts that do not know the engine (`tests/mutants/run` says how to take a slice). Hours.
+mutants *ARGS:
+    tests/mutants/run {{ARGS}}
