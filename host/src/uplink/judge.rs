@@ -264,7 +264,7 @@ impl Judge {
         if let State::Suspect { is_slow, .. } = case.state
             && !is_held
         {
-            self.testing = Some(Test { place, since: now, is_slow, is_passed: false });
+            self.testing = Some(Test { place, since: now, is_slow, began_slow: is_slow, is_passed: false });
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Test {
     pub(super) since: Instant,
     /// The others wait for it no longer; what happens is charged to it until it is answered.
     pub(super) is_slow: bool,
+    /// They did not from the start: it was slow before.
+    pub(super) began_slow: bool,
     /// One that went after it was accepted.
     pub(super) is_passed: bool,
 }
@@ -61,7 +63,10 @@ impl Judge {
         }
         if let Some(test) = self.testing.take() {
             if test.is_slow && !test.is_passed {
-                self.held_its_peace(test.place);
+                // It, or one of those that have just gone after it: next time others go beside it from the start, and show.
+                if test.began_slow {
+                    self.held_its_peace(test.place);
+                }
                 return None;
             }
             return self.strike(test.place, end);
