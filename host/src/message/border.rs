@@ -270,6 +270,15 @@ pub trait Intake: Send + Sync {
     fn deliver(&self, batch: Vec<Delivery>);
 }
 
+/// How it is known that a broker waits for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// It is silent, as one would be that waits: what it waits for is written where there is room.
+    Likely,
+    /// Its window is known and full: room is made, if need be.
+    Sure,
+}
+
 /// Where a chain (and a source, for what is over-long) hands over. Memory work only: never waits for the disk.
 pub trait Outlet: Send + Sync {
     /// Appends to the queues, in order. The receipts settle when the message is accepted or safe.
@@ -293,7 +302,9 @@ pub trait Outlet: Send + Sync {
 
     /// A broker sends nothing more before what was taken is acknowledged: what is in RAM with a receipt is written now. An
     /// outlet that writes nothing has nothing to hurry.
-    fn hurry(&self) {}
+    fn hurry(&self, wait: Wait) {
+        let _ = wait;
+    }
 
     /// What checkpoints have kept of a plugin's state. Blocks on the disk: for the start.
     ///

@@ -16,6 +16,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::message::Wait;
+
 /// So long upstream has to accept what is in flight before it is written instead, where the broker is known to wait.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -144,16 +146,19 @@ impl Pressure {
     }
 
     /// Whether it waits for us with so many in flight.
-    pub(super) fn presses(&mut self, in_flight: usize, now: Instant) -> bool {
+    pub(super) fn waits(&mut self, in_flight: usize, now: Instant) -> Option<Wait> {
         if self.emptied.is_some_and(|(_, until)| now > until) {
             self.not_refilled(now);
         }
-        let is_due = self.due(in_flight).is_none_or(|due| due <= now);
-        self.is_suspected |= is_due && self.is_suspicious(in_flight);
-        is_due && (self.is_full(in_flight) || self.is_suspicious(in_flight))
+        if self.due(in_flight).is_some_and(|due| due > now) {
+            return None;
+        }
+        let is_suspicious = self.is_suspicious(in_flight);
+        self.is_suspected |= is_suspicious;
+        if self.is_full(in_flight) { Some(Wait::Sure) } else { is_suspicious.then_some(Wait::Likely) }
     }
 
-    /// When [`Self::presses`] may say otherwise with nothing else happening: a trial comes to its end, or a silence is long.
+    /// When [`Self::waits`] may say otherwise with nothing else happening: a trial comes to its end, or a silence is long.
     pub(super) fn due(&self, in_flight: usize) -> Option<Instant> {
         if self.is_suspicious(in_flight) {
             return Some(self.trusted.0.max(self.changed + SUSPICION.max(self.pace * PACES)));
@@ -215,7 +220,7 @@ mod tests {
                     flying.extend(std::iter::repeat_n(now, takes));
                     pressure.took(flying.len(), now);
                 }
-                if pressure.presses(flying.len(), now) && written_at.is_none() {
+                if pressure.waits(flying.len(), now).is_some() && written_at.is_none() {
                     written_at = Some(now + self.write);
                     commits += 1;
                 }
@@ -261,7 +266,7 @@ mod tests {
         let mut pressure = Pressure::new(now);
         pressure.took(1, now);
         now += SUSPICION;
-        assert!(pressure.presses(1, now));
+        assert!(pressure.waits(1, now).is_some());
         now += MS * 2;
         pressure.took(10, now);
         assert!(pressure.due(10).is_some_and(|due| due <= now + SUSPICION * 5 / 4), "it goes on by itself, and then waits");
@@ -274,13 +279,13 @@ mod tests {
         for _ in 0..1_000 {
             pressure.took(10, now);
             now += MS * 3;
-            assert!(!pressure.presses(10, now));
+            assert!(pressure.waits(10, now).is_none());
             pressure.acknowledged(10, now);
             now += MS;
         }
         pressure.took(10, now);
         assert_eq!(pressure.due(10), Some(now + SUSPICION));
-        assert!(!pressure.presses(10, now + SUSPICION / 2) && pressure.presses(10, now + SUSPICION));
+        assert!(pressure.waits(10, now + SUSPICION / 2).is_none() && pressure.waits(10, now + SUSPICION).is_some());
     }
 
     #[test]
@@ -313,13 +318,13 @@ mod tests {
         pressure.acknowledged(10, now);
         now += MS;
         pressure.took(10, now);
-        assert!(pressure.presses(10, now), "it was silent, and filled its window at once");
+        assert!(pressure.waits(10, now).is_some(), "it was silent, and filled its window at once");
         for _ in 0..500 {
             now += MS * 3;
             pressure.acknowledged(10, now);
             now += MS;
             pressure.took(10, now);
         }
-        assert!(!pressure.presses(10, now), "upstream has accepted in time for a second");
+        assert!(pressure.waits(10, now).is_none(), "upstream has accepted in time for a second");
     }
 }

@@ -12,7 +12,7 @@ use super::pressure::Pressure;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
 use super::{Config, Metrics, Pattern, SessionMark};
-use crate::message::{Mint, Outlet, Qos, Settled};
+use crate::message::{Mint, Outlet, Qos, Settled, Wait};
 use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased};
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
@@ -60,7 +60,7 @@ pub(super) struct Source {
     reading: bool,
     /// Whether the broker waits for us.
     pressure: Pressure,
-    is_pressed: bool,
+    waits: Option<Wait>,
     outlet: Arc<dyn Outlet>,
     /// When the next slice of a bulk of acknowledgements may leave.
     breathes_until: Option<Instant>,
@@ -96,7 +96,7 @@ impl Source {
             window: 0,
             reading: true,
             pressure: Pressure::new(Instant::now()),
-            is_pressed: false,
+            waits: None,
             outlet,
             breathes_until: None,
         }
@@ -221,7 +221,7 @@ impl Source {
                 }
                 () = settled.changed(), if self.breathes_until.is_none() => {}
                 () = sleep_until(self.breathes_until) => {}
-                () = sleep_until(self.pressure.due(self.unsettled.messages())), if !self.is_pressed => {}
+                () = sleep_until(self.pressure.due(self.unsettled.messages())), if self.waits.is_none() => {}
                 () = sleep_until(self.asks_again) => {
                     self.asks_again = None;
                     connection.subscribe(&self.refused);
@@ -257,7 +257,7 @@ impl Source {
             if in_flight > before {
                 self.pressure.took(in_flight, Instant::now());
                 // The next look raises it anew, with what has come.
-                self.is_pressed = false;
+                self.waits = None;
             }
         }
         turned?;
@@ -350,12 +350,12 @@ impl Source {
     fn press(&mut self, draining: bool) {
         let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
         let is_full = messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4);
-        let waits = self.pressure.presses(messages, Instant::now());
-        self.settled.press(draining || is_full || waits);
-        if waits && !std::mem::replace(&mut self.is_pressed, waits) {
-            self.outlet.hurry();
+        let waits = self.pressure.waits(messages, Instant::now());
+        self.settled.press(draining || is_full || waits == Some(Wait::Sure));
+        let before = std::mem::replace(&mut self.waits, waits);
+        if let Some(wait) = waits.filter(|_| waits > before) {
+            self.outlet.hurry(wait);
         }
-        self.is_pressed &= waits;
     }
 
     /// Acknowledges what has settled, a bulk in slices unless there is a hurry.

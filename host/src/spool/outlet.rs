@@ -8,7 +8,7 @@ use super::letters::Then;
 use super::room::Condition;
 use super::{Shared, locked, state};
 use crate::clock::Now;
-use crate::message::{Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered};
+use crate::message::{Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered, Wait};
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -111,9 +111,9 @@ impl Outlet for Shared {
         }
     }
 
-    fn hurry(&self) {
+    fn hurry(&self, wait: Wait) {
         for slot in &self.slots {
-            locked(&slot.queue).press();
+            locked(&slot.queue).press(wait);
         }
         self.bell.due(0);
     }

@@ -25,7 +25,7 @@ use super::chunk::Extent;
 use super::ram::{Ram, Share};
 use super::ranges::Ranges;
 use super::settings::Policy;
-use crate::message::{Fetch, Message, Receipt, Seq, Stored};
+use crate::message::{Fetch, Message, Receipt, Seq, Stored, Wait};
 
 pub(super) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 
@@ -116,7 +116,8 @@ pub(super) struct Queue {
     ram: Share,
     live: u64,
     unsettled: u64,
-    pressed: bool,
+    /// A source waits for what is here with a receipt.
+    pressed: Option<Wait>,
     shed_from: u64,
     /// What the disk has lost and the ledger does not have yet: by first place the end, and the messages.
     losing: BTreeMap<u64, (u64, u64)>,
@@ -160,7 +161,7 @@ impl Queue {
             ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
             live: 0,
             unsettled: 0,
-            pressed: false,
+            pressed: None,
             shed_from: base,
             losing: BTreeMap::new(),
             lent: 0,
@@ -205,7 +206,9 @@ impl Queue {
         self.tally.payload += message.payload.len() as u64;
         if let Some(receipt) = &receipt {
             self.unsettled += 1;
-            self.pressed |= receipt.pressed();
+            if receipt.pressed() {
+                self.press(Wait::Sure);
+            }
         }
         self.head.push_back(Held { message: Some(message), receipt, since_us: now_us });
     }
@@ -220,15 +223,15 @@ impl Queue {
         if self.live == 0 {
             return None;
         }
-        if self.is_urgent(limits.head_bytes) {
+        if self.is_urgent(limits.head_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
             return Some(0);
         }
         self.head.front().map(|held| held.since_us.saturating_add(limits.linger_us))
     }
 
-    /// Whether what is in RAM cannot stay there: the head is full, or a source waits for it.
+    /// Whether what is in RAM cannot stay there: the head is full, or a source is known to wait for it.
     pub(super) fn is_urgent(&self, head_bytes: usize) -> bool {
-        self.live > 0 && (self.ram.bytes() >= head_bytes || (self.pressed && self.unsettled > 0))
+        self.live > 0 && (self.ram.bytes() >= head_bytes || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
     }
 
     /// The first owed place at or after `from` that may be fetched.
@@ -487,6 +490,9 @@ mod tests {
         let burst = Burst::new(settled, [1]);
         queue.append(Message::default(), Some(burst.receipt(0)), 900);
         assert_eq!(queue.due(LIMITS), Some(0));
+        queue.cut();
+        queue.press(Wait::Likely);
+        assert!(queue.due(LIMITS) == Some(0) && !queue.is_urgent(LIMITS.head_bytes), "it costs nobody his room");
         queue.cut();
         assert_eq!(queue.due(LIMITS), Some(1_800));
         for _ in 0..6 {

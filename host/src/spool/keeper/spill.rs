@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{COMMIT_BYTES, COPY, Keeper};
-use crate::message::{LossReason, Message};
+use crate::message::{LossReason, Message, Wait};
 use crate::spool::chunk::{self, Chunk, Extent};
 use crate::spool::ledger::{Entry, Sheet};
 use crate::spool::locked;
@@ -91,7 +91,7 @@ impl Keeper {
         }
         packed.chunks.extend(self.packer.finish(&self.shared.flows, self.shared.seal(index)));
         if place < cut && !self.may_spill() {
-            locked(&slot.queue).press();
+            locked(&slot.queue).press(Wait::Sure);
         }
         if !matches!(leaving, Leaving::Nothing) {
             packed.lost.extend(sheet.into_entries());

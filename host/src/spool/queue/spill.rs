@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Held, Mark, Queue, Ranges};
-use crate::message::Message;
+use crate::message::{Message, Wait};
 use crate::spool::chunk::Extent;
 
 /// A message on its way to disk.
@@ -38,14 +38,14 @@ impl Queue {
 
     /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
     pub(in crate::spool) fn cut(&mut self) -> (u64, u64) {
-        self.pressed = false;
+        self.pressed = None;
         self.spill_end = self.next();
         (self.spilled(), self.spill_end)
     }
 
     /// A source waits for what is here with a receipt, or a spill took only a part of that.
-    pub(in crate::spool) fn press(&mut self) {
-        self.pressed = true;
+    pub(in crate::spool) fn press(&mut self, wait: Wait) {
+        self.pressed = self.pressed.max(Some(wait));
     }
 
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
