@@ -20,15 +20,26 @@ fn main() -> ExitCode {
 /// The engine's exact version; the crate itself tells only the first number of it.
 fn wasmtime_version(root: &Path) -> Result<String, String> {
     let path = root.join("Cargo.lock");
-    let lock = fs::read_to_string(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    let line = lock.lines().skip_while(|line| *line != "name = \"wasmtime\"").nth(1).unwrap_or_default();
-    let version = line.strip_prefix("version = \"").and_then(|rest| rest.strip_suffix('"'));
-    version.map(str::to_owned).ok_or_else(|| format!("`{}` does not name the version of wasmtime", path.display()))
+    let lock = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let line = lock
+        .lines()
+        .skip_while(|line| *line != "name = \"wasmtime\"")
+        .nth(1)
+        .unwrap_or_default();
+    let version = line
+        .strip_prefix("version = \"")
+        .and_then(|rest| rest.strip_suffix('"'));
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| format!("`{}` does not name the version of wasmtime", path.display()))
 }
 
 fn run() -> Result<(), String> {
     let manifest = components::variable("CARGO_MANIFEST_DIR")?;
-    let root = Path::new(&manifest).parent().ok_or("`host` lies in the workspace")?;
+    let root = Path::new(&manifest)
+        .parent()
+        .ok_or("`host` lies in the workspace")?;
     let folder = root.join("plugins");
     let names = shipped(&folder)?;
     // A folder that comes counts as well.
@@ -36,12 +47,23 @@ fn run() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     let out_dir = components::variable("OUT_DIR")?;
-    println!("cargo::rustc-env=TIDEGATE_WASMTIME_VERSION={}", wasmtime_version(root)?);
-    let mut list = format!("/// Names of the plugins in this binary.\npub const NAMES: &[&str] = &{names:?};\n");
+    println!(
+        "cargo::rustc-env=TIDEGATE_WASMTIME_VERSION={}",
+        wasmtime_version(root)?
+    );
+    let mut list = format!(
+        "/// Names of the plugins in this binary.\npub const NAMES: &[&str] = &{names:?};\n"
+    );
     list.push_str("const PLUGINS: &[Plugin] = &[\n");
     for (name, path) in names.iter().zip(components::build(root, &names)?) {
         let copy = Path::new(&out_dir).join(format!("{name}.wasm"));
-        fs::copy(&path, &copy).map_err(|error| format!("cannot copy `{}` to `{}`: {error}", path.display(), copy.display()))?;
+        fs::copy(&path, &copy).map_err(|error| {
+            format!(
+                "cannot copy `{}` to `{}`: {error}",
+                path.display(),
+                copy.display()
+            )
+        })?;
         let code = folder.join(name).join("src/lib.rs");
         list.push_str(&format!(
             "Plugin {{ name: {name:?}, component: include_bytes!({copy:?}), code: include_str!({code:?}) }},\n"
@@ -54,10 +76,18 @@ fn run() -> Result<(), String> {
 
 /// The plugins that are shipped: every folder whose crate makes a component. Its name is the plugin's.
 fn shipped(folder: &Path) -> Result<Vec<String>, String> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
-    let is_plugin = |path: &Path| fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("\"cdylib\""));
-    let plugins = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| is_plugin(path));
-    let mut names: Vec<String> = plugins.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    let entries = fs::read_dir(folder)
+        .map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
+    let is_plugin = |path: &Path| {
+        fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("\"cdylib\""))
+    };
+    let plugins = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| is_plugin(path));
+    let mut names: Vec<String> = plugins
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .collect();
     names.sort();
     Ok(names)
 }

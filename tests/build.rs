@@ -20,9 +20,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let manifest = components::variable("CARGO_MANIFEST_DIR")?;
-    let root = Path::new(&manifest).parent().ok_or("`tests` lies in the workspace")?;
+    let root = Path::new(&manifest)
+        .parent()
+        .ok_or("`tests` lies in the workspace")?;
     let folder = Path::new(&manifest).join("guests");
-    let entries = fs::read_dir(&folder).map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
+    let entries = fs::read_dir(&folder)
+        .map_err(|error| format!("cannot read `{}`: {error}", folder.display()))?;
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
         .filter(|entry| entry.path().join("Cargo.toml").exists())
@@ -38,7 +41,13 @@ fn run() -> Result<(), String> {
     let mut list = String::new();
     for (name, path) in names.iter().zip(components::build(root, &packages)?) {
         let copy = Path::new(&out_dir).join(format!("{name}.wasm"));
-        fs::copy(&path, &copy).map_err(|error| format!("cannot copy `{}` to `{}`: {error}", path.display(), copy.display()))?;
+        fs::copy(&path, &copy).map_err(|error| {
+            format!(
+                "cannot copy `{}` to `{}`: {error}",
+                path.display(),
+                copy.display()
+            )
+        })?;
         let constant = name.to_uppercase().replace('-', "_");
         let _ = writeln!(list, "/// `tests/guests/{name}`.");
         let _ = writeln!(
@@ -46,8 +55,16 @@ fn run() -> Result<(), String> {
             "pub const {constant}: Guest = Guest {{ name: {name:?}, path: {copy:?}, component: include_bytes!({copy:?}) }};"
         );
     }
-    let constants: Vec<String> = names.iter().map(|name| name.to_uppercase().replace('-', "_")).collect();
-    let _ = writeln!(list, "/// All of them.\npub const ALL: &[Guest] = &[{}];", constants.join(", "));
+    let constants: Vec<String> = names
+        .iter()
+        .map(|name| name.to_uppercase().replace('-', "_"))
+        .collect();
+    let _ = writeln!(
+        list,
+        "/// All of them.\npub const ALL: &[Guest] = &[{}];",
+        constants.join(", ")
+    );
     let list_path = Path::new(&out_dir).join("guests.rs");
-    fs::write(&list_path, list).map_err(|error| format!("cannot write `{}`: {error}", list_path.display()))
+    fs::write(&list_path, list)
+        .map_err(|error| format!("cannot write `{}`: {error}", list_path.display()))
 }

@@ -24,7 +24,10 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
 /// SHA-256 of that component. It is computed once: a thousand flows ask for it some thousand times.
 pub fn digest(name: &str) -> Option<&'static [u8; 32]> {
     static DIGESTS: [OnceLock<[u8; 32]>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
-    let (place, component) = (NAMES.iter().position(|known| *known == name)?, component(name)?);
+    let (place, component) = (
+        NAMES.iter().position(|known| *known == name)?,
+        component(name)?,
+    );
     let compute = || {
         let digest = ring::digest::digest(&ring::digest::SHA256, component);
         digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
@@ -34,8 +37,16 @@ pub fn digest(name: &str) -> Option<&'static [u8; 32]> {
 
 /// What a plugin in this binary does and all of its settings, as it stands at the head of its code.
 pub fn manual(name: &str) -> Option<String> {
-    let lines = plugin(name)?.code.lines().map_while(|line| line.strip_prefix("//!"));
-    Some(lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n"))
+    let lines = plugin(name)?
+        .code
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"));
+    Some(
+        lines
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
 }
 
 #[cfg(test)]
@@ -50,7 +61,10 @@ mod tests {
             for line in block.lines().take_while(|line| *line != "}").map(str::trim) {
                 if let Some((_, name)) = line.split_once("rename = \"") {
                     renamed = name.split_once('"').map(|(name, _)| name.to_owned());
-                } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": ")) {
+                } else if let Some((name, _)) = line
+                    .strip_prefix("pub ")
+                    .and_then(|rest| rest.split_once(": "))
+                {
                     names.push(renamed.take().unwrap_or_else(|| name.to_owned()));
                 }
             }
@@ -60,8 +74,13 @@ mod tests {
 
     /// All the code of a plugin.
     fn code(name: &str) -> String {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(name).join("src");
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../plugins")
+            .join(name)
+            .join("src");
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         files
             .filter(|path| path.extension().is_some_and(|end| end == "rs"))
             .map(|path| std::fs::read_to_string(path).unwrap())
@@ -75,7 +94,10 @@ mod tests {
             let settings = settings(&code(name));
             assert!(!settings.is_empty(), "{name} has no settings");
             for setting in settings {
-                assert!(manual.contains(&format!("`{setting}`")), "{name}: `{setting}` is in no manual");
+                assert!(
+                    manual.contains(&format!("`{setting}`")),
+                    "{name}: `{setting}` is in no manual"
+                );
             }
         }
         assert!(manual("filter").unwrap().starts_with("Keeps readings") && manual("x").is_none());
@@ -83,7 +105,12 @@ mod tests {
 
     #[test]
     fn every_folder_that_makes_a_component_is_shipped_and_nothing_else() {
-        assert!(["decode-json", "filter", "threshold"].iter().all(|name| NAMES.contains(name)), "{NAMES:?}");
+        assert!(
+            ["decode-json", "filter", "threshold"]
+                .iter()
+                .all(|name| NAMES.contains(name)),
+            "{NAMES:?}"
+        );
         assert!(!NAMES.contains(&"sdk") && NAMES.is_sorted());
     }
 
@@ -96,6 +123,9 @@ mod tests {
             let digest = ring::digest::digest(&ring::digest::SHA256, component(name).unwrap());
             assert_eq!(self::digest(name).unwrap(), digest.as_ref(), "{name}");
         }
-        assert_eq!((component("decode_json"), digest("decode_json")), (None, None));
+        assert_eq!(
+            (component("decode_json"), digest("decode_json")),
+            (None, None)
+        );
     }
 }

@@ -17,10 +17,16 @@ pub struct Now {
 impl Now {
     /// Reads both clocks.
     pub fn read() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let uptime_us = uptime.tv_sec.unsigned_abs() * 1_000_000 + uptime.tv_nsec.unsigned_abs() / 1_000;
-        Self { wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX), uptime_us }
+        let uptime_us =
+            uptime.tv_sec.unsigned_abs() * 1_000_000 + uptime.tv_nsec.unsigned_abs() / 1_000;
+        Self {
+            wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+            uptime_us,
+        }
     }
 
     /// Whether the wall clock can be believed.
@@ -41,7 +47,8 @@ pub struct RunningClock {
 impl RunningClock {
     /// What it shows at this uptime of the machine; before the start it stood still.
     pub fn at(self, uptime_us: u64) -> u64 {
-        self.base_us.saturating_add(uptime_us.saturating_sub(self.started_us))
+        self.base_us
+            .saturating_add(uptime_us.saturating_sub(self.started_us))
     }
 }
 
@@ -121,14 +128,20 @@ mod by_hand {
         /// One that shows the present moment until it is moved.
         pub fn by_hand() -> Self {
             let shown = Arc::new(Mutex::new((Now::read(), Instant::now())));
-            Self { by_hand: Some(ByHand(shown)), ..Self::default() }
+            Self {
+                by_hand: Some(ByHand(shown)),
+                ..Self::default()
+            }
         }
 
         /// Moves it on.
         pub fn advance(&self, by: Duration) {
             let mut shown = self.by_hand.as_ref().unwrap().0.lock().unwrap();
             let by_us = by.as_micros() as u64;
-            let now = Now { wall_us: shown.0.wall_us + by_us, uptime_us: shown.0.uptime_us + by_us };
+            let now = Now {
+                wall_us: shown.0.wall_us + by_us,
+                uptime_us: shown.0.uptime_us + by_us,
+            };
             *shown = (now, shown.1 + by);
         }
     }
@@ -138,7 +151,10 @@ mod by_hand {
 pub fn thread_cpu() -> Duration {
     let taken = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // Below a second: fits.
-    Duration::new(taken.tv_sec.unsigned_abs(), u32::try_from(taken.tv_nsec).unwrap_or_default())
+    Duration::new(
+        taken.tv_sec.unsigned_abs(),
+        u32::try_from(taken.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// A wall clock in microseconds as RFC 3339 has it, UTC, to the millisecond: `2026-11-21T06:26:11.123Z`.
@@ -151,7 +167,10 @@ pub fn utc(wall_us: u64) -> String {
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let (day, month) = (
+        day - (153 * month + 2) / 5 + 1,
+        if month < 10 { month + 3 } else { month - 9 },
+    );
     let year = era * 400 + year + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
@@ -160,12 +179,20 @@ pub fn utc(wall_us: u64) -> String {
 /// The end of a day, `2027-06-30` in UTC, in microseconds since 1970; `None` when there is no such day.
 pub fn day(text: &str) -> Option<u64> {
     let mut parts = text.splitn(3, '-').map(str::parse::<u64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    let (year, month, day) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
     if !(1970..=9_999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     // As in [`utc`]: a year begins in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let end_us = (days - 719_468 + 1) * 86_400_000_000;
     // The 30th of February is another day's name.
@@ -178,10 +205,22 @@ mod tests {
 
     #[test]
     fn a_day_ends_where_the_next_begins() {
-        for (text, next) in [("1970-01-01", "1970-01-02"), ("2024-02-29", "2024-03-01"), ("2026-12-31", "2027-01-01")] {
+        for (text, next) in [
+            ("1970-01-01", "1970-01-02"),
+            ("2024-02-29", "2024-03-01"),
+            ("2026-12-31", "2027-01-01"),
+        ] {
             assert_eq!(utc(day(text).unwrap()), format!("{next}T00:00:00.000Z"));
         }
-        for text in ["2026-02-30", "2026-13-01", "2026-1-1", "1969-12-31", "2026-11", "soon", ""] {
+        for text in [
+            "2026-02-30",
+            "2026-13-01",
+            "2026-1-1",
+            "1969-12-31",
+            "2026-11",
+            "soon",
+            "",
+        ] {
             assert_eq!(day(text), None, "{text}");
         }
     }

@@ -46,8 +46,16 @@ mod tests {
 
     #[test]
     fn the_codes_are_the_documented_ones() {
-        let codes =
-            [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config, Exit::Plugin, Exit::NotRunning, Exit::Refused, Exit::Degraded];
+        let codes = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Config,
+            Exit::Plugin,
+            Exit::NotRunning,
+            Exit::Refused,
+            Exit::Degraded,
+        ];
         assert_eq!(codes.map(|exit| exit as u8), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert!((0..=7).all(|code| TABLE.contains(&format!("{code}  "))));
     }

@@ -37,7 +37,10 @@ pub fn open(path: &Path) -> io::Result<File> {
     // Looked at before it is opened, since to open some devices is to use them, and after, since it may have changed.
     is_regular(&fs::metadata(path)?)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
     is_regular(&file.metadata()?)?;
     Ok(file)
 }
@@ -55,7 +58,8 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], or it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 /// Reads what is left of a file that [`open`] opened.
@@ -70,7 +74,11 @@ pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     // It may grow meanwhile, and a file of the kernel's has no length at all.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(too_large(bytes.len() as u64, most)) } else { Ok(bytes) }
+    if bytes.len() as u64 > most {
+        Err(too_large(bytes.len() as u64, most))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Opens a folder, to sync it or to reach what is in it.
@@ -78,8 +86,15 @@ pub fn read_from(file: &File, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It is no folder, or the system's.
 pub fn open_folder(path: &Path) -> io::Result<File> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
+        .open(path)
 }
 
 /// Makes what was put into a folder, or taken out, durable.
@@ -91,7 +106,10 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn too_large(length: u64, most: u64) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes or more, and {most} are read at most"))
+    io::Error::new(
+        ErrorKind::FileTooLarge,
+        format!("it has {length} bytes or more, and {most} are read at most"),
+    )
 }
 
 fn is_regular(found: &Metadata) -> io::Result<()> {
@@ -99,7 +117,10 @@ fn is_regular(found: &Metadata) -> io::Result<()> {
     let what = if kind.is_file() {
         return Ok(());
     } else if kind.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, and a file is needed"));
+        return Err(io::Error::new(
+            ErrorKind::IsADirectory,
+            "it is a folder, and a file is needed",
+        ));
     } else if kind.is_fifo() {
         "a pipe"
     } else if kind.is_socket() {
@@ -107,7 +128,10 @@ fn is_regular(found: &Metadata) -> io::Result<()> {
     } else {
         "a device"
     };
-    Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, and a file is needed")))
+    Err(io::Error::new(
+        ErrorKind::InvalidInput,
+        format!("it is {what}, and a file is needed"),
+    ))
 }
 
 /// Something that others could have put there, or could put something else in place of.
@@ -145,7 +169,12 @@ pub enum Strange {
 fn is_ours(path: &Path, found: &Metadata, top: &Path) -> Result<(), Strange> {
     let user = rustix::process::geteuid().as_raw();
     if found.uid() != user && found.uid() != 0 {
-        return Err(Strange::Owner { path: path.to_owned(), owner: found.uid(), user, top: top.to_owned() });
+        return Err(Strange::Owner {
+            path: path.to_owned(),
+            owner: found.uid(),
+            user,
+            top: top.to_owned(),
+        });
     }
     // The mode of a link says nothing: only its folder decides.
     if found.file_type().is_symlink() {
@@ -155,7 +184,10 @@ fn is_ours(path: &Path, found: &Metadata, top: &Path) -> Result<(), Strange> {
         return Err(Strange::Open(path.to_owned()));
     }
     if found.mode() & GROUP_WRITES != 0 && is_foreign_group(found) {
-        return Err(Strange::Shared { path: path.to_owned(), group: found.gid() });
+        return Err(Strange::Shared {
+            path: path.to_owned(),
+            group: found.gid(),
+        });
     }
     Ok(())
 }
@@ -180,10 +212,20 @@ pub fn own(path: &Path) -> Result<(), Strange> {
 pub fn own_folder(top: &Path) -> Result<(), Strange> {
     // The path may be a link: whoever owns that could have it lead elsewhere.
     own(top)?;
-    let Ok(found) = fs::metadata(top) else { return Ok(()) };
+    let Ok(found) = fs::metadata(top) else {
+        return Ok(());
+    };
     is_ours(top, &found, top)?;
     let mut left = MOST_ENTRIES;
-    own_entries(Within { folder: top, top, is_reached: others_reach(&found), deeper: DEEPEST }, &mut left)
+    own_entries(
+        Within {
+            folder: top,
+            top,
+            is_reached: others_reach(&found),
+            deeper: DEEPEST,
+        },
+        &mut left,
+    )
 }
 
 /// Where a look goes on.
@@ -196,15 +238,23 @@ struct Within<'a> {
 }
 
 fn others_reach(folder: &Metadata) -> bool {
-    folder.mode() & OTHERS_PASS != 0 || (folder.mode() & GROUP_PASSES != 0 && is_foreign_group(folder))
+    folder.mode() & OTHERS_PASS != 0
+        || (folder.mode() & GROUP_PASSES != 0 && is_foreign_group(folder))
 }
 
 fn own_entries(within: Within<'_>, left: &mut usize) -> Result<(), Strange> {
-    let Within { folder, top, is_reached, deeper } = within;
+    let Within {
+        folder,
+        top,
+        is_reached,
+        deeper,
+    } = within;
     // What cannot be listed is told by whoever needs it.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         *left = left.saturating_sub(1);
-        let Some(found) = entry.metadata().ok().filter(|_| *left > 0) else { continue };
+        let Some(found) = entry.metadata().ok().filter(|_| *left > 0) else {
+            continue;
+        };
         let path = entry.path();
         // A socket has its own rule about who may speak to it.
         if !found.file_type().is_socket() {
@@ -215,7 +265,15 @@ fn own_entries(within: Within<'_>, left: &mut usize) -> Result<(), Strange> {
         }
         if found.is_dir() && deeper > 0 {
             let is_reached = is_reached && others_reach(&found);
-            own_entries(Within { folder: &path, top, is_reached, deeper: deeper - 1 }, left)?;
+            own_entries(
+                Within {
+                    folder: &path,
+                    top,
+                    is_reached,
+                    deeper: deeper - 1,
+                },
+                left,
+            )?;
         }
     }
     Ok(())
@@ -235,7 +293,14 @@ mod tests {
     fn only_files_are_read_and_none_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         assert!(words(read(&pipe, 9)).contains("a pipe"));
         let link = folder.path().join("link");
         symlink("/dev/zero", &link).unwrap();
@@ -244,7 +309,10 @@ mod tests {
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(words(read(&socket, 9)).contains("a socket"));
-        assert_eq!(read(&folder.path().join("none"), 9).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            read(&folder.path().join("none"), 9).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
     }
 
     #[test]
@@ -255,10 +323,19 @@ mod tests {
         assert_eq!(read(&path, 9).unwrap(), b"123456789");
         assert!(words(read(&path, 8)).contains("8 are read at most"));
         // Files of the kernel say that they are empty.
-        assert!(!read(Path::new("/proc/self/status"), BY_HAND).unwrap().is_empty());
+        assert!(
+            !read(Path::new("/proc/self/status"), BY_HAND)
+                .unwrap()
+                .is_empty()
+        );
         assert!(words(read(Path::new("/proc/self/status"), 3)).contains("3 are read at most"));
         fs::write(&path, [0xff]).unwrap();
-        assert!(read_text(&path, 9).unwrap_err().to_string().contains("UTF-8"));
+        assert!(
+            read_text(&path, 9)
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
     }
 
     #[test]
@@ -283,7 +360,10 @@ mod tests {
         assert_eq!(own(&top.join("none")), Ok(()));
         // Only root can give a file away.
         if chown(&key, Some(12_345), None).is_ok() {
-            assert!(matches!(own_folder(top), Err(Strange::Owner { owner: 12_345, .. })));
+            assert!(matches!(
+                own_folder(top),
+                Err(Strange::Owner { owner: 12_345, .. })
+            ));
             assert!(own(&key).unwrap_err().to_string().contains("chown -R"));
         }
     }
@@ -305,7 +385,14 @@ mod tests {
         for mode in [0o775, 0o770] {
             fs::set_permissions(&top, fs::Permissions::from_mode(mode)).unwrap();
             let strange = own_folder(&top).unwrap_err();
-            assert_eq!(strange, Strange::Shared { path: top.clone(), group: 12_345 }, "{mode:o}");
+            assert_eq!(
+                strange,
+                Strange::Shared {
+                    path: top.clone(),
+                    group: 12_345
+                },
+                "{mode:o}"
+            );
             assert!(strange.to_string().contains("chmod g-w"));
         }
         fs::set_permissions(&top, fs::Permissions::from_mode(0o750)).unwrap();

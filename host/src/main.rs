@@ -17,5 +17,6 @@ fn main() -> ExitCode {
 
 /// systemd names the journal's end by device and inode; a child whose output was redirected inherits the variable.
 fn is_standard_error(stream: &str) -> bool {
-    rustix::fs::fstat(std::io::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
 }

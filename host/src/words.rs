@@ -13,7 +13,13 @@ pub const REASON: usize = 4 << 10;
 /// As many characters of a text as are asked for, on one line, without what a terminal would act on or that would make it
 /// read as something else. What was cut ends in `…`.
 pub fn line(text: &str, most: usize) -> String {
-    clip(text, most, |symbol| if matches!(symbol, '\t' | '\n') { ' ' } else { visible(symbol) })
+    clip(text, most, |symbol| {
+        if matches!(symbol, '\t' | '\n') {
+            ' '
+        } else {
+            visible(symbol)
+        }
+    })
 }
 
 /// The same of bytes that should be text.
@@ -43,7 +49,12 @@ pub fn escaped(json: &str) -> std::borrow::Cow<'_, str> {
             out.push(symbol);
         } else {
             let mut units = [0; 2];
-            out.extend(symbol.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+            out.extend(
+                symbol
+                    .encode_utf16(&mut units)
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}")),
+            );
         }
     }
     out.into()
@@ -62,7 +73,11 @@ fn visible(symbol: char) -> char {
     match symbol {
         symbol if symbol.is_control() => HIDDEN,
         // Marks that turn the direction of writing, that end a line, or that have no width.
-        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => HIDDEN,
+        '\u{061c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => HIDDEN,
         // Letters without a shape: the soft hyphen, joiners, fillers and vowels of other scripts.
         '\u{ad}'
         | '\u{034f}'
@@ -85,15 +100,24 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_not_shown() {
-        assert_eq!(line("a\x1b[2Jb\nc\td\u{9b}", 20), "a\u{fffd}[2Jb c d\u{fffd}");
+        assert_eq!(
+            line("a\x1b[2Jb\nc\td\u{9b}", 20),
+            "a\u{fffd}[2Jb c d\u{fffd}"
+        );
         assert_eq!(lines("a\nb\x07\u{202e}", 20), "a\nb\u{fffd}\u{fffd}");
-        assert_eq!(line("\u{ad}\u{3164}\u{1160}\u{ffa0}\u{115f}\u{034f}\u{180e}", 20), "\u{fffd}".repeat(7));
+        assert_eq!(
+            line("\u{ad}\u{3164}\u{1160}\u{ffa0}\u{115f}\u{034f}\u{180e}", 20),
+            "\u{fffd}".repeat(7)
+        );
         assert_eq!(line_of_bytes(b"a\xff\x1b", 20), "a\u{fffd}\u{fffd}");
     }
 
     #[test]
     fn an_overlong_text_is_cut_and_says_so() {
-        assert_eq!((&*line("abcdef", 4), &*line("abcd", 4), &*lines("äöü", 2)), ("abc…", "abcd", "ä…"));
+        assert_eq!(
+            (&*line("abcdef", 4), &*line("abcd", 4), &*lines("äöü", 2)),
+            ("abc…", "abcd", "ä…")
+        );
         assert_eq!(line_of_bytes(&b"x".repeat(1 << 20), 3), "xx…");
         assert_eq!(line("ab", 0), "…");
     }

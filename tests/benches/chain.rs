@@ -36,7 +36,10 @@ impl Outlet for Counter {
     }
 
     fn park(&self, letters: Vec<DeadLetter>) {
-        panic!("the benchmark's messages are good, but: {}", letters[0].detail);
+        panic!(
+            "the benchmark's messages are good, but: {}",
+            letters[0].detail
+        );
     }
 
     fn lose(&self, losses: Vec<Loss>) {
@@ -49,10 +52,21 @@ fn chain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chain");
     group.throughput(Throughput::Elements(DELIVERED as u64));
     group.bench_function("sandboxed", |bencher| {
-        let counter = Arc::new(Counter { count: AtomicUsize::new(0), waiter: std::thread::current() });
+        let counter = Arc::new(Counter {
+            count: AtomicUsize::new(0),
+            waiter: std::thread::current(),
+        });
         let chain = sandboxed(Arc::clone(&counter));
-        bencher.iter_batched(|| deliveries(&batch), |batch| run(&chain, &counter, batch), criterion::BatchSize::LargeInput);
-        assert_eq!(chain.stop(Duration::from_secs(5)), 0, "the lane has not ended in time");
+        bencher.iter_batched(
+            || deliveries(&batch),
+            |batch| run(&chain, &counter, batch),
+            criterion::BatchSize::LargeInput,
+        );
+        assert_eq!(
+            chain.stop(Duration::from_secs(5)),
+            0,
+            "the lane has not ended in time"
+        );
     });
     group.bench_function("native", |bencher| {
         let mut plugins = Native::new();
@@ -62,15 +76,28 @@ fn chain(criterion: &mut Criterion) {
 }
 
 fn sandboxed(outlet: Arc<Counter>) -> Chain {
-    let engine = Engine::new(Limits::default().stack_bytes, Workshop::in_process()).expect("the engine starts");
+    let engine = Engine::new(Limits::default().stack_bytes, Workshop::in_process())
+        .expect("the engine starts");
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
-    let wiring = Wiring { outlet, mint: Arc::new(Mint::new(1)), metrics, failed: Arc::default() };
-    let plugins = follow::convert_settings().map(|(name, settings)| (name, Artefact::Builtin(name.to_owned()), settings));
+    let wiring = Wiring {
+        outlet,
+        mint: Arc::new(Mint::new(1)),
+        metrics,
+        failed: Arc::default(),
+    };
+    let plugins = follow::convert_settings()
+        .map(|(name, settings)| (name, Artefact::Builtin(name.to_owned()), settings));
     Chain::build(common::config(&plugins), &engine, wiring).expect("the three plugins start")
 }
 
 fn deliveries(messages: &[Message]) -> Vec<Delivery> {
-    messages.iter().map(|message| Delivery { message: message.clone(), receipt: None }).collect()
+    messages
+        .iter()
+        .map(|message| Delivery {
+            message: message.clone(),
+            receipt: None,
+        })
+        .collect()
 }
 
 fn run(chain: &Chain, counter: &Counter, batch: Vec<Delivery>) {

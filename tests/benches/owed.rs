@@ -33,29 +33,60 @@ const WINDOW: usize = 255;
 const SAMPLES: usize = 100_000;
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["fill", path, count, kind, seal] => fill(Path::new(path), vault(seal), count.parse()?, *kind == "random"),
+        ["fill", path, count, kind, seal] => fill(
+            Path::new(path),
+            vault(seal),
+            count.parse()?,
+            *kind == "random",
+        ),
         ["drain", path, count, seal] => drain(Path::new(path), vault(seal), count.parse()?),
         _ => {
-            let count = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
-            let seal = if words.contains(&"sealed") { "sealed" } else { "plain" };
-            measure(count, if words.contains(&"random") { "random" } else { "readings" }, seal)
+            let count = words
+                .iter()
+                .find_map(|word| word.parse().ok())
+                .unwrap_or(1_000_000);
+            let seal = if words.contains(&"sealed") {
+                "sealed"
+            } else {
+                "plain"
+            };
+            measure(
+                count,
+                if words.contains(&"random") {
+                    "random"
+                } else {
+                    "readings"
+                },
+                seal,
+            )
         }
     }
 }
 
 /// With a key or without.
 fn vault(seal: &str) -> Vault {
-    Vault::new((seal == "sealed").then(|| SealingKey::parse(&"5a".repeat(32))).flatten())
+    Vault::new(
+        (seal == "sealed")
+            .then(|| SealingKey::parse(&"5a".repeat(32)))
+            .flatten(),
+    )
 }
 
 fn measure(count: usize, kind: &str, seal: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let at = folder.path().join("card");
     // Twice what it takes when nothing can be compressed.
-    let disk = if can_cut_power() { Some(Disk::ext4(&at, 512 + count as u64 * 260 / (1 << 20))?) } else { None };
+    let disk = if can_cut_power() {
+        Some(Disk::ext4(&at, 512 + count as u64 * 260 / (1 << 20))?)
+    } else {
+        None
+    };
     let path: PathBuf = at.join("spool");
     let written = || disk.as_ref().map(Disk::written).transpose();
     let before = written()?;
@@ -65,7 +96,10 @@ fn measure(count: usize, kind: &str, seal: &str) -> Result<()> {
     println!("{count} {kind} owed, {seal}, {said}");
     if let (Some(before), Some(after)) = (before, written()?) {
         let payload = (count * payload_bytes()) as f64;
-        println!("bytes on the medium for a byte of payload: {:.2}", (after - before) as f64 / payload);
+        println!(
+            "bytes on the medium for a byte of payload: {:.2}",
+            (after - before) as f64 / payload
+        );
     }
     let (mut child, said) = start(&["drain", text(&path)?, &count.to_string(), seal])?;
     println!("after the kill: {said}");
@@ -80,7 +114,10 @@ fn text(path: &Path) -> Result<&str> {
 
 /// Runs a part in a process of its own, up to its line of figures.
 fn start(arguments: &[&str]) -> Result<(Child, String)> {
-    let mut child = Command::new(env::current_exe()?).args(arguments).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(env::current_exe()?)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut line)?;
     ensure!(!line.is_empty(), "{arguments:?} ended without a word");
@@ -97,7 +134,11 @@ fn samples(is_random: bool) -> Vec<Message> {
     if is_random {
         let mut random = fastrand::Rng::with_seed(1);
         for message in &mut found {
-            message.payload = Bytes::from((0..message.payload.len()).map(|_| random.u8(..)).collect::<Vec<u8>>());
+            message.payload = Bytes::from(
+                (0..message.payload.len())
+                    .map(|_| random.u8(..))
+                    .collect::<Vec<u8>>(),
+            );
         }
     }
     found

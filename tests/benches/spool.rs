@@ -28,7 +28,11 @@ impl Store {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let spool = store::open(folder.path(), tidegate::spool::Vault::default());
         let backlog = spool.backlog("cloud");
-        Self { spool, backlog, _folder: folder }
+        Self {
+            spool,
+            backlog,
+            _folder: folder,
+        }
     }
 
     /// Appends all and waits until the last receipt is released, which is when everything is on the disk.
@@ -71,9 +75,15 @@ impl Store {
 fn spool(criterion: &mut Criterion) {
     let messages = messages(MESSAGES);
     let mut group = criterion.benchmark_group("spool");
-    group.throughput(Throughput::Elements(MESSAGES as u64)).sample_size(10);
+    group
+        .throughput(Throughput::Elements(MESSAGES as u64))
+        .sample_size(10);
     group.bench_function("append until safe", |bencher| {
-        bencher.iter_custom(|rounds| (0..rounds).map(|_| timed(&Store::open(), |store| store.fill(&messages))).sum());
+        bencher.iter_custom(|rounds| {
+            (0..rounds)
+                .map(|_| timed(&Store::open(), |store| store.fill(&messages)))
+                .sum()
+        });
     });
     group.bench_function("drain from disk", |bencher| {
         bencher.iter_custom(|rounds| {

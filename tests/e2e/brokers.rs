@@ -16,7 +16,12 @@ pub fn cases() -> Vec<Trial> {
     for which in [Foreign::Aedes, Foreign::Amqtt, Foreign::Nats] {
         let name = which.name();
         let mut add = |what: &str, run: fn(Foreign) -> Result<()>| {
-            cases.push(needs(&format!("brokers::{name}_{what}"), name, which.is_there(), move || run(which)));
+            cases.push(needs(
+                &format!("brokers::{name}_{what}"),
+                name,
+                which.is_there(),
+                move || run(which),
+            ));
         };
         add("upstream_at_level_1", |which| upstream(which, 1));
         // nats-server keeps what was sent on a connection that ended before PUBREL, over a clean session, and takes the next
@@ -48,8 +53,17 @@ fn upstream(which: Foreign, level: u8) -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let setup = Gateway::with(config(&field.url(), &link.url(), &flow("")));
-    let mut gateway = setup.env("TIDEGATE_UPLINK__CLOUD__QOS", &level.to_string()).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(2_000), total: Some(total()), ..Plan::default() });
+    let mut gateway = setup
+        .env("TIDEGATE_UPLINK__CLOUD__QOS", &level.to_string())
+        .start()?;
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(2_000),
+            total: Some(total()),
+            ..Plan::default()
+        },
+    );
     for _ in 0..3 {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 100)?;
@@ -63,7 +77,9 @@ fn upstream(which: Foreign, level: u8) -> Result<()> {
     wait_until("all has arrived", || watch.count() >= sent.count() as u64)?;
     cloud.go_dark()?;
     cloud.back()?;
-    wait_until("the gateway is back", || gateway.metric("tidegate_uplink_up", &[]) == 1.0)?;
+    wait_until("the gateway is back", || {
+        gateway.metric("tidegate_uplink_up", &[]) == 1.0
+    })?;
     let verdict = compare(&sent, watch)?;
     println!("{verdict}");
     expect_at_least_once(&verdict)
@@ -77,7 +93,14 @@ fn in_the_field(which: Foreign) -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let tap = Tap::on(field.address())?;
     let mut gateway = Gateway::with(config(&tap.url(), &cloud.url(), &flow(""))).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(1_000), total: Some(total()), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(1_000),
+            total: Some(total()),
+            ..Plan::default()
+        },
+    );
     for _ in 0..2 {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 200)?;
@@ -89,8 +112,13 @@ fn in_the_field(which: Foreign) -> Result<()> {
     let mut offered = by_device(tap.payloads())?;
     for (device, numbers) in &arrived {
         let mut offered = offered.remove(device).unwrap_or_default().into_iter();
-        let strange = numbers.iter().find(|number| !offered.any(|offered| offered == **number));
-        ensure!(strange.is_none(), "{device}: {strange:?} arrived out of the order in which the broker sent");
+        let strange = numbers
+            .iter()
+            .find(|number| !offered.any(|offered| offered == **number));
+        ensure!(
+            strange.is_none(),
+            "{device}: {strange:?} arrived out of the order in which the broker sent"
+        );
     }
     let verdict = compare(&sent, watch)?;
     println!("{verdict}");
@@ -103,8 +131,13 @@ fn by_device(payloads: impl IntoIterator<Item = Vec<u8>>) -> Result<BTreeMap<Str
     let mut devices: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for payload in payloads {
         let reading: serde_json::Value = serde_json::from_slice(&payload)?;
-        let device = reading["device"].as_str().context("a reading has a device")?;
-        devices.entry(device.to_owned()).or_default().push(reading["seq"].as_u64().context("a reading has a number")?);
+        let device = reading["device"]
+            .as_str()
+            .context("a reading has a device")?;
+        devices
+            .entry(device.to_owned())
+            .or_default()
+            .push(reading["seq"].as_u64().context("a reading has a number")?);
     }
     Ok(devices)
 }

@@ -12,11 +12,26 @@ use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("candidates::one_that_fails_on_probation_is_taken_back", one_that_fails_on_probation_is_taken_back),
-        case("candidates::the_last_good_version_takes_over_from_one_that_keeps_failing", the_last_good_takes_over),
-        case("candidates::what_is_held_goes_on_with_the_last_good_version", what_is_held_goes_on),
-        case("candidates::a_shadow_shows_what_would_be_different", a_shadow_shows_what_would_be_different),
-        case("candidates::a_canary_speaks_for_its_share_of_the_devices", a_canary_speaks_for_its_share),
+        case(
+            "candidates::one_that_fails_on_probation_is_taken_back",
+            one_that_fails_on_probation_is_taken_back,
+        ),
+        case(
+            "candidates::the_last_good_version_takes_over_from_one_that_keeps_failing",
+            the_last_good_takes_over,
+        ),
+        case(
+            "candidates::what_is_held_goes_on_with_the_last_good_version",
+            what_is_held_goes_on,
+        ),
+        case(
+            "candidates::a_shadow_shows_what_would_be_different",
+            a_shadow_shows_what_would_be_different,
+        ),
+        case(
+            "candidates::a_canary_speaks_for_its_share_of_the_devices",
+            a_canary_speaks_for_its_share,
+        ),
     ]
 }
 
@@ -26,23 +41,33 @@ const FILE: &str = "count.wasm";
 /// batch is small, so that what leaks is seen before it meets the limit of memory.
 fn counting() -> Result<Scene> {
     let probation = "probation = { time = \"1h\", messages = 1000000000 }";
-    let plugin =
-        format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}\n\n");
-    Scene::with(&flow(&plugin).replace("lanes = 3", "lanes = 3\nbatch = 64"), &[(FILE, component("count")?)])
+    let plugin = format!(
+        "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"1s\" }}\n\n"
+    );
+    Scene::with(
+        &flow(&plugin).replace("lanes = 3", "lanes = 3\nbatch = 64"),
+        &[(FILE, component("count")?)],
+    )
 }
 
 /// The guest `worse`, told what to do wrong.
 fn worse(how: &str) -> Result<Vec<u8>> {
     let mut component = component("worse")?;
     let blank = b"how:nothing-yet-";
-    let at = component.windows(blank.len()).position(|bytes| bytes == blank).context("the guest is told elsewhere")?;
+    let at = component
+        .windows(blank.len())
+        .position(|bytes| bytes == blank)
+        .context("the guest is told elsewhere")?;
     let told = format!("how:{how:-<12}");
     component[at..at + blank.len()].copy_from_slice(told.as_bytes());
     Ok(component)
 }
 
 fn transitions(gateway: &Gateway, state: &str) -> f64 {
-    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
+    gateway.metric(
+        "tidegate_swap_transitions_total",
+        &[("plugin", "count"), ("state", state)],
+    )
 }
 
 /// Candidates that work at first, and whose outputs count; then one traps, one spins, one leaks, one floods, under load.
@@ -52,24 +77,46 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
     let scene = counting()?;
     let candidates = [
         ("trap", "it fails on live messages: trap"),
-        ("spin", "it fails on live messages: timeout: a call took longer than 1s"),
+        (
+            "spin",
+            "it fails on live messages: timeout: a call took longer than 1s",
+        ),
         ("leak", "KiB of memory where the running version takes"),
         ("flood", "it fails on live messages: output"),
     ];
-    let load = scene.load(Plan { devices: 30, rate: Some(3_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(3_000),
+        ..Plan::default()
+    });
     for (number, (how, why)) in candidates.iter().enumerate() {
         let mark = scene.gateway.lines().count();
         scene.gateway.replace(FILE, &worse(how)?)?;
-        wait_until(&format!("it is taken back: {how}"), || transitions(&scene.gateway, "rolled-back") > number as f64)?;
-        wait_until("a line says why", || scene.gateway.lines().has_since(mark, &["count", "the running version stays", why]))?;
+        wait_until(&format!("it is taken back: {how}"), || {
+            transitions(&scene.gateway, "rolled-back") > number as f64
+        })?;
+        wait_until("a line says why", || {
+            scene
+                .gateway
+                .lines()
+                .has_since(mark, &["count", "the running version stays", why])
+        })?;
         let before = scene.watch.count();
         wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
     }
-    ensure!(transitions(&scene.gateway, "swapped") == candidates.len() as f64, "the outputs of one never counted");
+    ensure!(
+        transitions(&scene.gateway, "swapped") == candidates.len() as f64,
+        "the outputs of one never counted"
+    );
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    ensure!(scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
+    ensure!(
+        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "something was parked"
+    );
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
@@ -79,13 +126,18 @@ fn one_that_fails_on_probation_is_taken_back() -> Result<()> {
 /// the digest of the good one.
 fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
     let settings = format!("on_error = \"{on_error}\"\nprobation = {{ time = \"50ms\" }}");
-    let plugin = format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{settings}\n\n");
+    let plugin =
+        format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{settings}\n\n");
     let good = component("count")?;
     let scene = Scene::with(&flow(&plugin), &[(FILE, good.clone())])?;
     let file = scene.gateway.folder().join("fails.wasm");
     std::fs::write(&file, component("trap-always")?)?;
     let file = file.to_str().context("a path of plain letters")?;
-    told(scene.gateway.folder(), &["swap", "count", file, "--fresh-state"], 0)?;
+    told(
+        scene.gateway.folder(),
+        &["swap", "count", file, "--fresh-state"],
+        0,
+    )?;
     Ok((scene, tidegate::trust::digest(&good)))
 }
 
@@ -95,19 +147,38 @@ fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
 fn the_last_good_takes_over() -> Result<()> {
     let (scene, good) = about_to_fail("park")?;
     let folder = scene.gateway.folder().to_owned();
-    let load = scene.load(Plan { devices: 30, rate: Some(500), ..Plan::default() });
-    wait_until("the version before runs", || json(&folder, &["plugins"], 0).is_ok_and(|all| all[0]["digest"] == *good))?;
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(500),
+        ..Plan::default()
+    });
+    wait_until("the version before runs", || {
+        json(&folder, &["plugins"], 0).is_ok_and(|all| all[0]["digest"] == *good)
+    })?;
     let before = scene.watch.count();
     wait_until("it delivers", || scene.watch.count() > before + 500)?;
     let (history, _) = told(&folder, &["history"], 0)?;
-    ensure!(history.contains("breaker"), "the history does not say who did it: {history}");
+    ensure!(
+        history.contains("breaker"),
+        "the history does not say who did it: {history}"
+    );
     let sent = load.stop()?;
     let parked = || scene.gateway.metric("tidegate_dead_letters_total", &[]) as usize;
-    wait_until("all are accounted for", || scene.watch.count() as usize + parked() >= sent.count())?;
-    ensure!(scene.watch.count() as usize + parked() == sent.count() && parked() >= 10, "{} parked", parked());
+    wait_until("all are accounted for", || {
+        scene.watch.count() as usize + parked() >= sent.count()
+    })?;
+    ensure!(
+        scene.watch.count() as usize + parked() == sent.count() && parked() >= 10,
+        "{} parked",
+        parked()
+    );
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;
-    ensure!(json(&folder, &["plugins"], 0)?[0]["digest"] == *good, "another version runs: {:#?}", gateway.lines().all());
+    ensure!(
+        json(&folder, &["plugins"], 0)?[0]["digest"] == *good,
+        "another version runs: {:#?}",
+        gateway.lines().all()
+    );
     Ok(())
 }
 
@@ -115,13 +186,25 @@ fn the_last_good_takes_over() -> Result<()> {
 /// Guarantee: not one message is a dead letter, lost, doubled or out of order, and every count is exact.
 fn what_is_held_goes_on() -> Result<()> {
     let (scene, _) = about_to_fail("hold")?;
-    let load = scene.load(Plan { devices: 30, rate: Some(500), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(500),
+        ..Plan::default()
+    });
     wait_until("it delivers", || scene.watch.count() > 1_000)?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
-    ensure!(scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
-    ensure!(scene.gateway.metric("tidegate_lane_restarts_total", &[]) == 0.0, "the host's own code failed");
+    ensure!(
+        scene.gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "something was parked"
+    );
+    ensure!(
+        scene.gateway.metric("tidegate_lane_restarts_total", &[]) == 0.0,
+        "the host's own code failed"
+    );
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
@@ -135,19 +218,49 @@ fn a_shadow_shows_what_would_be_different() -> Result<()> {
     let folder = scene.gateway.folder().to_owned();
     let file = folder.join("candidate.wasm");
     let path = file.to_str().context("a path of plain letters")?;
-    let load = scene.load(Plan { devices: 30, rate: Some(1_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(1_000),
+        ..Plan::default()
+    });
     for (how, why, limit) in [
-        ("wrong", "its outputs differ for 100 %", &["--max-differing", "1%"][..]),
-        ("reject", "of what the running version accepts, the limit is 5 %", &[]),
+        (
+            "wrong",
+            "its outputs differ for 100 %",
+            &["--max-differing", "1%"][..],
+        ),
+        (
+            "reject",
+            "of what the running version accepts, the limit is 5 %",
+            &[],
+        ),
     ] {
         std::fs::write(&file, worse(how)?)?;
-        let arguments = [&["swap", "count", path, "--messages", "500", "--sample", "50%"], limit].concat();
+        let arguments = [
+            &[
+                "swap",
+                "count",
+                path,
+                "--messages",
+                "500",
+                "--sample",
+                "50%",
+            ],
+            limit,
+        ]
+        .concat();
         let (out, error) = told(&folder, &arguments, 6)?;
         ensure!(format!("{out}{error}").contains(why), "{how}: {out}{error}");
     }
-    ensure!(transitions(&scene.gateway, "shadowing") == 2.0 && transitions(&scene.gateway, "swapped") == 0.0, "not a shadow");
+    ensure!(
+        transitions(&scene.gateway, "shadowing") == 2.0
+            && transitions(&scene.gateway, "swapped") == 0.0,
+        "not a shadow"
+    );
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -164,15 +277,39 @@ fn a_canary_speaks_for_its_share() -> Result<()> {
     let file = folder.join("candidate.wasm");
     std::fs::write(&file, worse("wrong")?)?;
     let path = file.to_str().context("a path of plain letters")?;
-    told(&folder, &["swap", "count", path, "--canary", "33%", "--canary-time", "1h", "--detach"], 0)?;
-    wait_until("the canary sings", || transitions(&scene.gateway, "canary") == 1.0)?;
+    told(
+        &folder,
+        &[
+            "swap",
+            "count",
+            path,
+            "--canary",
+            "33%",
+            "--canary-time",
+            "1h",
+            "--detach",
+        ],
+        0,
+    )?;
+    wait_until("the canary sings", || {
+        transitions(&scene.gateway, "canary") == 1.0
+    })?;
     let first = counts(&scene)?;
     let astray = first.iter().filter(|count| **count == 2).count();
-    ensure!((1..DEVICES).contains(&astray), "{astray} of {DEVICES} devices are the canary's: {first:?}");
-    ensure!(first.iter().all(|count| [1, 2].contains(count)), "{first:?}");
+    ensure!(
+        (1..DEVICES).contains(&astray),
+        "{astray} of {DEVICES} devices are the canary's: {first:?}"
+    );
+    ensure!(
+        first.iter().all(|count| [1, 2].contains(count)),
+        "{first:?}"
+    );
     told(&folder, &["rollback", "count"], 6)?;
     let second = counts(&scene)?;
-    ensure!(second.iter().all(|count| *count == 2), "after the canary: {second:?}");
+    ensure!(
+        second.iter().all(|count| *count == 2),
+        "after the canary: {second:?}"
+    );
     Ok(())
 }
 
@@ -182,8 +319,18 @@ const DEVICES: usize = 30;
 /// Sends a message of each device, and the counts they come back with.
 fn counts(scene: &Scene) -> Result<Vec<u64>> {
     let before = scene.watch.total() as usize;
-    (0..DEVICES).try_for_each(|device| scene.field.publish(&format!("devices/d{device}/telemetry"), "{}"))?;
-    wait_until("all have come back", || scene.watch.total() as usize >= before + DEVICES)?;
-    let count = |arrival: &Arrival| arrival.json()?["count"].as_u64().context("an output without a count");
+    (0..DEVICES).try_for_each(|device| {
+        scene
+            .field
+            .publish(&format!("devices/d{device}/telemetry"), "{}")
+    })?;
+    wait_until("all have come back", || {
+        scene.watch.total() as usize >= before + DEVICES
+    })?;
+    let count = |arrival: &Arrival| {
+        arrival.json()?["count"]
+            .as_u64()
+            .context("an output without a count")
+    };
     scene.watch.arrivals()[before..].iter().map(count).collect()
 }

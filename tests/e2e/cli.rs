@@ -12,17 +12,36 @@ use crate::scene::{config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("cli::config_mistakes_are_all_shown_and_nothing_starts", config_mistakes_are_all_shown_and_nothing_starts),
-        case("cli::a_plugin_at_fault_is_exit_code_4", a_plugin_at_fault_is_exit_code_4),
-        case("cli::a_missing_config_is_a_clear_error", a_missing_config_is_a_clear_error),
-        case("cli::a_damaged_certificate_is_a_config_mistake", a_damaged_certificate_is_a_config_mistake),
-        case("cli::the_examples_pass_their_check", the_examples_pass_their_check),
+        case(
+            "cli::config_mistakes_are_all_shown_and_nothing_starts",
+            config_mistakes_are_all_shown_and_nothing_starts,
+        ),
+        case(
+            "cli::a_plugin_at_fault_is_exit_code_4",
+            a_plugin_at_fault_is_exit_code_4,
+        ),
+        case(
+            "cli::a_missing_config_is_a_clear_error",
+            a_missing_config_is_a_clear_error,
+        ),
+        case(
+            "cli::a_damaged_certificate_is_a_config_mistake",
+            a_damaged_certificate_is_a_config_mistake,
+        ),
+        case(
+            "cli::the_examples_pass_their_check",
+            the_examples_pass_their_check,
+        ),
         case("cli::help_names_every_command", help_names_every_command),
     ]
 }
 
 fn run(arguments: &[&str]) -> Result<Output> {
-    Command::new(tidegate()?).args(arguments).current_dir(workspace()).output().context("cannot run tidegate")
+    Command::new(tidegate()?)
+        .args(arguments)
+        .current_dir(workspace())
+        .output()
+        .context("cannot run tidegate")
 }
 
 /// A config with three mistakes, one of them in a flow, on a gateway that could dial a broker.
@@ -30,14 +49,19 @@ fn run(arguments: &[&str]) -> Result<Output> {
 fn config_mistakes_are_all_shown_and_nothing_starts() -> Result<()> {
     let fake = FakeBroker::start(Vec::new())?;
     let text = config(&fake.url(), &fake.url(), &flow(""));
-    let text = text.replace("[source.field]\n", "[source.field]\nqso = 1\n").replace("cloud:telemetry", "clod:telemetry");
+    let text = text
+        .replace("[source.field]\n", "[source.field]\nqso = 1\n")
+        .replace("cloud:telemetry", "clod:telemetry");
     let text = text.replace("lanes = 3", "lanes = \"three\"");
     let (status, lines) = Gateway::with(text).fail()?;
     ensure!(status.code() == Some(3), "ended with {status}");
     for part in ["qso", "qos", "clod", "cloud", "lanes", "tidegate.toml:"] {
         ensure!(lines.has(&[part]), "`{part}` is not in {:#?}", lines.all());
     }
-    ensure!(fake.connections() == 0, "a broker was dialled although the config is wrong");
+    ensure!(
+        fake.connections() == 0,
+        "a broker was dialled although the config is wrong"
+    );
     Ok(())
 }
 
@@ -45,12 +69,26 @@ fn config_mistakes_are_all_shown_and_nothing_starts() -> Result<()> {
 /// Guarantee: exit code 4, and the error names the plugin.
 fn a_plugin_at_fault_is_exit_code_4() -> Result<()> {
     let fake = FakeBroker::start(Vec::new())?;
-    let setup = Gateway::with(config(&fake.url(), &fake.url(), &flow(&plugin_file("broken", "broken.wasm"))));
-    std::fs::write(setup.folder().join("broken.wasm"), b"\0asm and then nothing good")?;
+    let setup = Gateway::with(config(
+        &fake.url(),
+        &fake.url(),
+        &flow(&plugin_file("broken", "broken.wasm")),
+    ));
+    std::fs::write(
+        setup.folder().join("broken.wasm"),
+        b"\0asm and then nothing good",
+    )?;
     let (status, lines) = setup.fail()?;
     ensure!(status.code() == Some(4), "ended with {status}");
-    ensure!(lines.has(&["broken"]), "no line names the plugin: {:#?}", lines.all());
-    ensure!(fake.connections() == 0, "a broker was dialled although a plugin is at fault");
+    ensure!(
+        lines.has(&["broken"]),
+        "no line names the plugin: {:#?}",
+        lines.all()
+    );
+    ensure!(
+        fake.connections() == 0,
+        "a broker was dialled although a plugin is at fault"
+    );
     Ok(())
 }
 
@@ -59,7 +97,11 @@ fn a_plugin_at_fault_is_exit_code_4() -> Result<()> {
 fn a_missing_config_is_a_clear_error() -> Result<()> {
     let output = run(&["run", "--config", "/nowhere/tidegate.toml"])?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(3) && said.contains("/nowhere/tidegate.toml"), "{}: {said}", output.status);
+    ensure!(
+        output.status.code() == Some(3) && said.contains("/nowhere/tidegate.toml"),
+        "{}: {said}",
+        output.status
+    );
     Ok(())
 }
 
@@ -67,11 +109,18 @@ fn a_missing_config_is_a_clear_error() -> Result<()> {
 /// Guarantee: it is found at start, with the file's name, and not at the first handshake.
 fn a_damaged_certificate_is_a_config_mistake() -> Result<()> {
     let text = config("mqtts://127.0.0.1:1", "mqtt://127.0.0.1:1", &flow(""));
-    let setup = Gateway::with(text.replace("[source.field]\n", "[source.field]\ntls = { ca = \"authority.pem\" }\n"));
+    let setup = Gateway::with(text.replace(
+        "[source.field]\n",
+        "[source.field]\ntls = { ca = \"authority.pem\" }\n",
+    ));
     std::fs::write(setup.folder().join("authority.pem"), "not a certificate")?;
     let (status, lines) = setup.fail()?;
     ensure!(status.code() == Some(3), "ended with {status}");
-    ensure!(lines.has(&["authority.pem"]), "no line names the file: {:#?}", lines.all());
+    ensure!(
+        lines.has(&["authority.pem"]),
+        "no line names the file: {:#?}",
+        lines.all()
+    );
     Ok(())
 }
 
@@ -84,7 +133,12 @@ fn the_examples_pass_their_check() -> Result<()> {
         if file.is_file() {
             let output = run(&["check", "--config", &file.display().to_string()])?;
             let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "`{}`: {}: {said}", file.display(), output.status);
+            ensure!(
+                output.status.success(),
+                "`{}`: {}: {said}",
+                file.display(),
+                output.status
+            );
             checked += 1;
         }
     }

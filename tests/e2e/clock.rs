@@ -12,15 +12,22 @@ use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
     let library = library();
-    vec![needs("clock::jumps_of_the_clock_lose_and_expire_nothing", "libfaketime", library.is_some(), move || {
-        jumps_of_the_clock_lose_and_expire_nothing(&library.unwrap_or_default())
-    })]
+    vec![needs(
+        "clock::jumps_of_the_clock_lose_and_expire_nothing",
+        "libfaketime",
+        library.is_some(),
+        move || jumps_of_the_clock_lose_and_expire_nothing(&library.unwrap_or_default()),
+    )]
 }
 
 /// Where distributions put it.
 fn library() -> Option<PathBuf> {
-    let libraries = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let beside = libraries.chain([PathBuf::from("/usr/lib")]).map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    let libraries = fs::read_dir("/usr/lib")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let beside = libraries
+        .chain([PathBuf::from("/usr/lib")])
+        .map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
     beside.into_iter().find(|path| path.exists())
 }
 
@@ -34,12 +41,19 @@ fn year(line: &str) -> Option<String> {
 /// owed may be kept for a day.
 /// Guarantee: nothing is lost, nothing expires, and links and commits go on.
 fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {
-    let (field, cloud, folder) = (Broker::embedded()?, Broker::embedded()?, tempfile::tempdir()?);
+    let (field, cloud, folder) = (
+        Broker::embedded()?,
+        Broker::embedded()?,
+        tempfile::tempdir()?,
+    );
     let jump = |offset: &str| fs::write(folder.path().join("offset"), format!("{offset}\n"));
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     jump("+0")?;
-    let text = format!("[class.telemetry]\nmax_age = \"1d\"\n\n{}", config(&field.url(), &link.url(), &flow("")));
+    let text = format!(
+        "[class.telemetry]\nmax_age = \"1d\"\n\n{}",
+        config(&field.url(), &link.url(), &flow(""))
+    );
     let file = folder.path().join("offset");
     let setup = Gateway::with(text)
         .env("LD_PRELOAD", &library.display().to_string())
@@ -48,7 +62,10 @@ fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let mut gateway = setup.start()?;
     let load = Load::start(field.address(), Plan::default());
-    let today = gateway.lines().find(|line| year(line)).context("no line with a time")?;
+    let today = gateway
+        .lines()
+        .find(|line| year(line))
+        .context("no line with a time")?;
     for offset in ["+10y", "-20y"] {
         jump(offset)?;
         let arrived = watch.count();
@@ -56,18 +73,31 @@ fn jumps_of_the_clock_lose_and_expire_nothing(library: &Path) -> Result<()> {
         link.go_dark();
         let on_disk = gateway.metric("tidegate_spool_commits_total", &[]);
         wait_until("its log tells the new time", || {
-            gateway.lines().find(|line| year(line).filter(|year| *year != today)).is_some()
+            gateway
+                .lines()
+                .find(|line| year(line).filter(|year| *year != today))
+                .is_some()
         })?;
-        wait_until("it commits", || gateway.metric("tidegate_spool_commits_total", &[]) > on_disk)?;
+        wait_until("it commits", || {
+            gateway.metric("tidegate_spool_commits_total", &[]) > on_disk
+        })?;
         let setup = gateway.kill()?;
         jump("+0")?;
         gateway = setup.start()?;
         link.back();
-        wait_until("the backlog drains", || gateway.metric("tidegate_spool_disk_messages", &[]) == 0.0)?;
+        wait_until("the backlog drains", || {
+            gateway.metric("tidegate_spool_disk_messages", &[]) == 0.0
+        })?;
     }
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;
-    eprintln!("{verdict}; ledger {}", gateway.metric("tidegate_ledger_messages", &[]));
-    ensure!(gateway.metric("tidegate_ledger_messages", &[]) == 0.0, "something was given up");
+    eprintln!(
+        "{verdict}; ledger {}",
+        gateway.metric("tidegate_ledger_messages", &[])
+    );
+    ensure!(
+        gateway.metric("tidegate_ledger_messages", &[]) == 0.0,
+        "something was given up"
+    );
     expect_at_least_once(&verdict)
 }

@@ -12,7 +12,10 @@ use tidegate_tests::process::Process;
 use tidegate_tests::{Broker, Gateway, wait_until, with_mosquitto};
 
 pub fn cases() -> Vec<Trial> {
-    vec![with_mosquitto("commands::a_stale_command_is_not_delivered_and_a_valid_one_once", held_up_by_an_outage)]
+    vec![with_mosquitto(
+        "commands::a_stale_command_is_not_delivered_and_a_valid_one_once",
+        held_up_by_an_outage,
+    )]
 }
 
 const COMMAND: &str = "devices/d1/command";
@@ -23,7 +26,8 @@ const LIFE: Duration = Duration::from_secs(5);
 /// The shipped example between these two, with short back-offs.
 fn config(field: &str, cloud: &str) -> Result<String> {
     let file = workspace().join("examples/commands/tidegate.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let backoff = "backoff = { first = \"50ms\", cap = \"400ms\", jitter = 0.2 }";
     Ok(text
         .replace("mqtt://127.0.0.1:21883", field)
@@ -36,7 +40,20 @@ fn listen(broker: &Broker, filter: &str) -> Result<Process> {
     let port = broker.address().port().to_string();
     let format = "got %p|%D|%R|%E";
     let mut command = Command::new("mosquitto_sub");
-    command.args(["-h", "127.0.0.1", "-p", &port, "-V", "5", "-q", "1", "-t", filter, "-F", format]);
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-V",
+        "5",
+        "-q",
+        "1",
+        "-t",
+        filter,
+        "-F",
+        format,
+    ]);
     let process = Process::start("mosquitto_sub", &mut command)?;
     wait_until("the subscription stands", || broker.lines().has(&[filter]))?;
     Ok(process)
@@ -46,17 +63,42 @@ fn listen(broker: &Broker, filter: &str) -> Result<Process> {
 fn publish(broker: &Broker, topic: &str, payload: &str, properties: &[&[&str]]) -> Result<()> {
     let port = broker.address().port().to_string();
     let mut command = Command::new("mosquitto_pub");
-    command.args(["-h", "127.0.0.1", "-p", &port, "-V", "5", "-q", "1", "-t", topic, "-m", payload]);
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-V",
+        "5",
+        "-q",
+        "1",
+        "-t",
+        topic,
+        "-m",
+        payload,
+    ]);
     for property in properties {
         command.args(["-D", "publish"]).args(*property);
     }
-    ensure!(command.status().context("cannot run mosquitto_pub")?.success(), "mosquitto_pub failed");
+    ensure!(
+        command
+            .status()
+            .context("cannot run mosquitto_pub")?
+            .success(),
+        "mosquitto_pub failed"
+    );
     Ok(())
 }
 
 /// Messages that were heard, without the "got".
 fn heard(listener: &Process) -> Vec<String> {
-    listener.lines().all().iter().filter_map(|line| line.strip_prefix("got ")).map(str::to_owned).collect()
+    listener
+        .lines()
+        .all()
+        .iter()
+        .filter_map(|line| line.strip_prefix("got "))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The link to the field goes dark; a command with some seconds to live is sent, one with ten minutes, and that one again. When
@@ -67,14 +109,22 @@ fn held_up_by_an_outage() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let link = Cuttable::to(field.address())?;
     let gateway = Gateway::with(config(&link.url(), &cloud.url())?).start()?;
-    let (device, sender) = (listen(&field, "devices/+/command")?, listen(&cloud, "devices/+/reply")?);
+    let (device, sender) = (
+        listen(&field, "devices/+/command")?,
+        listen(&cloud, "devices/+/reply")?,
+    );
     link.go_dark();
-    wait_until("the link is seen to be down", || gateway.metric("tidegate_uplink_up", &[("uplink", "field")]) == 0.0)?;
+    wait_until("the link is seen to be down", || {
+        gateway.metric("tidegate_uplink_up", &[("uplink", "field")]) == 0.0
+    })?;
     publish(
         &cloud,
         COMMAND,
         "stale",
-        &[&["message-expiry-interval", &LIFE.as_secs().to_string()], &["user-property", "id", "1"]],
+        &[
+            &["message-expiry-interval", &LIFE.as_secs().to_string()],
+            &["user-property", "id", "1"],
+        ],
     )?;
     let sent = Instant::now();
     let valid: [&[&str]; 4] = [
@@ -85,10 +135,17 @@ fn held_up_by_an_outage() -> Result<()> {
     ];
     publish(&cloud, COMMAND, "valid", &valid)?;
     publish(&cloud, COMMAND, "valid", &valid)?;
-    let repeated = || gateway.metric("tidegate_source_repeated_messages_total", &[("source", "cloud")]);
+    let repeated = || {
+        gateway.metric(
+            "tidegate_source_repeated_messages_total",
+            &[("source", "cloud")],
+        )
+    };
     let owed = || gateway.metric("tidegate_spool_messages", &[("uplink", "field")]);
     wait_until("both are owed", || repeated() == 1.0 && owed() == 2.0)?;
-    wait_until("the first one's time is over", || sent.elapsed() > LIFE + Duration::from_millis(200))?;
+    wait_until("the first one's time is over", || {
+        sent.elapsed() > LIFE + Duration::from_millis(200)
+    })?;
     link.back();
     wait_until("the valid one has arrived", || !heard(&device).is_empty())?;
     wait_until("nothing is owed", || owed() == 0.0)?;
@@ -96,14 +153,31 @@ fn held_up_by_an_outage() -> Result<()> {
     ensure!(expired == 1.0, "{expired} are in the ledger as expired");
     // Whatever came before this one is heard before it.
     publish(&cloud, COMMAND, "last", &[])?;
-    wait_until("the last one has arrived", || heard(&device).iter().any(|line| line.starts_with("last|||")))?;
+    wait_until("the last one has arrived", || {
+        heard(&device)
+            .iter()
+            .any(|line| line.starts_with("last|||"))
+    })?;
     let lines = heard(&device);
     let (valid, interval) = lines[0].rsplit_once('|').context("a line has four parts")?;
-    ensure!(lines.len() == 2 && valid == format!("valid|about-2|{REPLY}"), "{lines:?}");
+    ensure!(
+        lines.len() == 2 && valid == format!("valid|about-2|{REPLY}"),
+        "{lines:?}"
+    );
     // The message's own interval is longer than the flow's, which is a minute.
-    ensure!((30..60).contains(&interval.parse::<u32>()?), "{interval} s are left");
+    ensure!(
+        (30..60).contains(&interval.parse::<u32>()?),
+        "{interval} s are left"
+    );
     publish(&field, REPLY, "done", &[&["correlation-data", "about-2"]])?;
-    wait_until("the reply has arrived", || heard(&sender).iter().any(|line| line.starts_with("done|about-2|")))?;
-    println!("heard by the device: {lines:?}, by the sender: {:?}", heard(&sender));
+    wait_until("the reply has arrived", || {
+        heard(&sender)
+            .iter()
+            .any(|line| line.starts_with("done|about-2|"))
+    })?;
+    println!(
+        "heard by the device: {lines:?}, by the sender: {:?}",
+        heard(&sender)
+    );
     Ok(())
 }

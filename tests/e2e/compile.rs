@@ -13,11 +13,26 @@ use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("compile::a_second_start_runs_no_compiler", a_second_start_runs_no_compiler),
-        case("compile::altered_code_is_never_run", altered_code_is_never_run),
-        case("compile::a_component_that_takes_too_much_memory_is_refused", too_much_memory_is_refused),
-        case("compile::a_component_that_takes_too_long_does_not_start", too_long_does_not_start),
-        case("compile::a_kill_while_a_candidate_is_compiled_costs_nothing", a_kill_while_a_candidate_is_compiled),
+        case(
+            "compile::a_second_start_runs_no_compiler",
+            a_second_start_runs_no_compiler,
+        ),
+        case(
+            "compile::altered_code_is_never_run",
+            altered_code_is_never_run,
+        ),
+        case(
+            "compile::a_component_that_takes_too_much_memory_is_refused",
+            too_much_memory_is_refused,
+        ),
+        case(
+            "compile::a_component_that_takes_too_long_does_not_start",
+            too_long_does_not_start,
+        ),
+        case(
+            "compile::a_kill_while_a_candidate_is_compiled_costs_nothing",
+            a_kill_while_a_candidate_is_compiled,
+        ),
     ]
 }
 
@@ -30,7 +45,10 @@ const THREE: &str = "[[flow.all.plugin]]\nplugin = \"builtin:decode-json\"\nsett
 
 /// The three shipped plugins; where their alarms go is no matter here.
 fn three(field: &Broker, cloud: &Broker) -> Setup {
-    let flow = flow(THREE).replace("out = \"cloud:telemetry\"", "out = \"cloud:telemetry\", alarms = \"drop\"");
+    let flow = flow(THREE).replace(
+        "out = \"cloud:telemetry\"",
+        "out = \"cloud:telemetry\", alarms = \"drop\"",
+    );
     Gateway::with(config(&field.url(), &cloud.url(), &flow))
 }
 
@@ -45,8 +63,13 @@ fn origins(gateway: &Gateway) -> [f64; 3] {
 /// The files of the cache, without its key.
 fn cached(setup: &Setup) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(setup.data().join("cache")).context("there is no cache")?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(|path| !path.ends_with("key")).collect())
+    let paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(paths
+        .into_iter()
+        .filter(|path| !path.ends_with("key"))
+        .collect())
 }
 
 /// The gateway with the three shipped plugins is started twice, the second time after a kill.
@@ -54,9 +77,17 @@ fn cached(setup: &Setup) -> Result<Vec<PathBuf>> {
 fn a_second_start_runs_no_compiler() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let gateway = three(&field, &cloud).start()?;
-    ensure!(origins(&gateway) == [0.0, 3.0, 0.0], "first start: {:?}", origins(&gateway));
+    ensure!(
+        origins(&gateway) == [0.0, 3.0, 0.0],
+        "first start: {:?}",
+        origins(&gateway)
+    );
     let gateway = gateway.kill()?.start()?;
-    ensure!(origins(&gateway) == [3.0, 0.0, 0.0], "second start: {:?}", origins(&gateway));
+    ensure!(
+        origins(&gateway) == [3.0, 0.0, 0.0],
+        "second start: {:?}",
+        origins(&gateway)
+    );
     Ok(())
 }
 
@@ -74,7 +105,11 @@ fn altered_code_is_never_run() -> Result<()> {
         fs::write(file, bytes)?;
     }
     let gateway = setup.start()?;
-    ensure!(origins(&gateway) == [0.0, 0.0, 3.0], "flipped bits: {:?}", origins(&gateway));
+    ensure!(
+        origins(&gateway) == [0.0, 0.0, 3.0],
+        "flipped bits: {:?}",
+        origins(&gateway)
+    );
     gateway.lines().wait_for(&["is compiled again"])?;
     let watch = Watch::start(cloud.address(), UP)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
@@ -83,7 +118,11 @@ fn altered_code_is_never_run() -> Result<()> {
     fs::copy(&files[0], &files[1])?;
     fs::write(&files[2], b"")?;
     let gateway = setup.start()?;
-    ensure!(origins(&gateway) == [1.0, 0.0, 2.0], "swapped and cut files: {:?}", origins(&gateway));
+    ensure!(
+        origins(&gateway) == [1.0, 0.0, 2.0],
+        "swapped and cut files: {:?}",
+        origins(&gateway)
+    );
     Ok(())
 }
 
@@ -92,17 +131,30 @@ fn altered_code_is_never_run() -> Result<()> {
 /// memory does not grow by it, and the running version loses nothing.
 fn too_much_memory_is_refused() -> Result<()> {
     let limit = "[gateway]\nplugin_compile_memory = \"256MiB\"\n";
-    let scene = Scene::with(&format!("{}{limit}", flow(&plugin_file("count", FILE))), &[(FILE, component("count")?)])?;
+    let scene = Scene::with(
+        &format!("{}{limit}", flow(&plugin_file("count", FILE))),
+        &[(FILE, component("count")?)],
+    )?;
     let load = scene.load(Plan::default());
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     scene.gateway.replace(FILE, &bomb())?;
     wait_until("the candidate is refused", || {
-        scene.gateway.metric("tidegate_swap_transitions_total", &[("state", "refused")]) >= 1.0
+        scene
+            .gateway
+            .metric("tidegate_swap_transitions_total", &[("state", "refused")])
+            >= 1.0
     })?;
-    wait_until("the reason is said", || scene.gateway.lines().has(&["count", "more than 256 MiB of memory"]))?;
+    wait_until("the reason is said", || {
+        scene
+            .gateway
+            .lines()
+            .has(&["count", "more than 256 MiB of memory"])
+    })?;
     let peak = peak_kib(scene.gateway.pid())?;
     let before = scene.watch.count();
-    wait_until("the running version goes on", || scene.watch.count() > before + 200)?;
+    wait_until("the running version goes on", || {
+        scene.watch.count() > before + 200
+    })?;
     let verdict = compare(&load.stop()?, scene.watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
     eprintln!("peak of the gateway's resident memory: {} MiB", peak >> 10);
@@ -114,7 +166,11 @@ fn too_much_memory_is_refused() -> Result<()> {
 /// Guarantee: it does not start, says why and ends with the code for a plugin that cannot be used.
 fn too_long_does_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let text = config(&field.url(), &cloud.url(), &flow(&plugin_file("count", FILE)));
+    let text = config(
+        &field.url(),
+        &cloud.url(),
+        &flow(&plugin_file("count", FILE)),
+    );
     let setup = Gateway::with(text).env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "1ms");
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let (status, lines) = setup.fail()?;
@@ -126,7 +182,10 @@ fn too_long_does_not_start() -> Result<()> {
 /// The gateway is killed while the compiler works on a candidate.
 /// Guarantee: the compiler ends with it; the next start takes the good version from the cache.
 fn a_kill_while_a_candidate_is_compiled() -> Result<()> {
-    let scene = Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])?;
+    let scene = Scene::with(
+        &flow(&plugin_file("count", FILE)),
+        &[(FILE, component("count")?)],
+    )?;
     let pid = scene.gateway.pid();
     scene.gateway.replace(FILE, &bomb())?;
     let compiler = wait_for_compiler(pid)?;
@@ -134,14 +193,21 @@ fn a_kill_while_a_candidate_is_compiled() -> Result<()> {
     wait_until("the compiler is gone", || !is_compiler(compiler))?;
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let gateway = setup.start()?;
-    ensure!(origins(&gateway) == [1.0, 0.0, 0.0], "{:?}", origins(&gateway));
+    ensure!(
+        origins(&gateway) == [1.0, 0.0, 0.0],
+        "{:?}",
+        origins(&gateway)
+    );
     scene.field.publish("devices/d1/telemetry", "x")?;
     wait_until("messages flow", || scene.watch.total() >= 1)
 }
 
 fn peak_kib(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
@@ -158,7 +224,10 @@ fn wait_for_compiler(gateway: u32) -> Result<u32> {
 /// Waits until this gateway's compiler runs, and stops its clock.
 pub fn freeze_compiler(gateway: u32) -> Result<()> {
     let pid = i32::try_from(wait_for_compiler(gateway)?)?;
-    Ok(kill_process(Pid::from_raw(pid).context("a process's id is not 0")?, Signal::STOP)?)
+    Ok(kill_process(
+        Pid::from_raw(pid).context("a process's id is not 0")?,
+        Signal::STOP,
+    )?)
 }
 
 fn is_compiler(pid: u32) -> bool {
@@ -169,9 +238,13 @@ fn is_compiler(pid: u32) -> bool {
 /// A compiler that `parent` has started.
 fn compiler_of(parent: u32) -> Option<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids = processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let mut pids =
+        processes.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
     let line = format!("PPid:\t{parent}\n");
-    pids.find(|pid| fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|text| text.contains(&line)) && is_compiler(*pid))
+    pids.find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|text| text.contains(&line))
+            && is_compiler(*pid)
+    })
 }
 
 /// One function with 2,000 locals and 8,000 branches, each of which may change some: every join of them has to know
@@ -182,13 +255,27 @@ pub fn bomb() -> Vec<u8> {
     for branch in 0..8_000 {
         let local = |step: u32| leb(branch * step % LOCALS);
         // block; local.get; br_if 0; local.get; i32.const 1; i32.add; local.set; end
-        body.extend([&[0x02, 0x40, 0x20], &*local(7), &[0x0d, 0x00, 0x20], &*local(13)].concat());
+        body.extend(
+            [
+                &[0x02, 0x40, 0x20],
+                &*local(7),
+                &[0x0d, 0x00, 0x20],
+                &*local(13),
+            ]
+            .concat(),
+        );
         body.extend([&[0x41, 0x01, 0x6a, 0x21], &*local(31), &[0x0b]].concat());
     }
     body.push(0x0b);
     let code = [leb(1), leb(body.len() as u32), body].concat();
     let types = section(1, &[1, 0x60, 0, 0]);
-    let module = [b"\0asm\x01\0\0\0".to_vec(), types, section(3, &[1, 0]), section(10, &code)].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        types,
+        section(3, &[1, 0]),
+        section(10, &code),
+    ]
+    .concat();
     [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
 }
 

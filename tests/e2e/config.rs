@@ -18,12 +18,27 @@ use tidegate_tests::case;
 /// All cases: one for each pair, and some on the real binary.
 pub fn cases() -> Vec<Trial> {
     let mut cases = vec![
-        case("config::every_code_is_seen_in_a_pair", every_code_is_seen_in_a_pair),
-        case("config::a_mistake_is_exit_code_3_and_shown", a_mistake_is_exit_code_3_and_shown),
+        case(
+            "config::every_code_is_seen_in_a_pair",
+            every_code_is_seen_in_a_pair,
+        ),
+        case(
+            "config::a_mistake_is_exit_code_3_and_shown",
+            a_mistake_is_exit_code_3_and_shown,
+        ),
         case("config::json_has_the_same_places", json_has_the_same_places),
-        case("config::a_good_config_is_exit_code_0", a_good_config_is_exit_code_0),
-        case("config::no_secret_is_shown_wherever_it_stands", no_secret_is_shown_wherever_it_stands),
-        case("config::a_file_of_mistakes_is_bounded", a_file_of_mistakes_is_bounded),
+        case(
+            "config::a_good_config_is_exit_code_0",
+            a_good_config_is_exit_code_0,
+        ),
+        case(
+            "config::no_secret_is_shown_wherever_it_stands",
+            no_secret_is_shown_wherever_it_stands,
+        ),
+        case(
+            "config::a_file_of_mistakes_is_bounded",
+            a_file_of_mistakes_is_bounded,
+        ),
     ];
     for name in names().unwrap_or_default() {
         cases.push(case(&format!("config::{name}"), move || pair(&name)));
@@ -37,9 +52,14 @@ fn folder() -> PathBuf {
 
 fn names() -> Result<BTreeSet<String>> {
     let entries = fs::read_dir(folder()).context("the tests have a folder `config`")?;
-    let name = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let configs =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let name = |path: PathBuf| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let configs = entries.flatten().map(|entry| entry.path()).filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     Ok(configs.filter_map(name).collect())
 }
 
@@ -72,7 +92,9 @@ fn shown(name: &str) -> Result<String> {
         Ok(config) => config.warnings,
         Err(problems) => problems,
     };
-    Ok(problems.render(false).replace(&format!("{}/", folder().display()), ""))
+    Ok(problems
+        .render(false)
+        .replace(&format!("{}/", folder().display()), ""))
 }
 
 /// A config with mistakes.
@@ -82,8 +104,12 @@ fn pair(name: &str) -> Result<()> {
     if std::env::var("TIDEGATE_GOLDEN").is_ok_and(|value| value == "write") {
         return fs::write(&expected, shown).context("cannot write the expected text");
     }
-    let expected = fs::read_to_string(&expected).with_context(|| format!("`{}` is missing", expected.display()))?;
-    ensure!(shown == expected, "--- expected\n{expected}\n--- shown\n{shown}");
+    let expected = fs::read_to_string(&expected)
+        .with_context(|| format!("`{}` is missing", expected.display()))?;
+    ensure!(
+        shown == expected,
+        "--- expected\n{expected}\n--- shown\n{shown}"
+    );
     Ok(())
 }
 
@@ -94,16 +120,39 @@ fn every_code_is_seen_in_a_pair() -> Result<()> {
     for name in names()? {
         texts.push_str(&shown(&name)?);
     }
-    let elsewhere = [Code::Unreadable, Code::SecretExposed, Code::SecretElsewhere, Code::DataDir, Code::Plugin];
-    let unseen: Vec<_> = Code::ALL.iter().filter(|code| !elsewhere.contains(code) && !texts.contains(code.name())).collect();
+    let elsewhere = [
+        Code::Unreadable,
+        Code::SecretExposed,
+        Code::SecretElsewhere,
+        Code::DataDir,
+        Code::Plugin,
+    ];
+    let unseen: Vec<_> = Code::ALL
+        .iter()
+        .filter(|code| !elsewhere.contains(code) && !texts.contains(code.name()))
+        .collect();
     ensure!(unseen.is_empty(), "without a pair: {unseen:?}");
     Ok(())
 }
 
 fn check(name: &str, more: &[&str]) -> Result<std::process::Output> {
     let mut command = Command::new(tidegate()?);
-    command.args(["check", "--color", "never", "--data-dir", "/var/lib/tidegate", "-c"]).arg(format!("{name}.toml")).args(more);
-    command.current_dir(folder()).env("NO_COLOR", "1").output().context("cannot run tidegate")
+    command
+        .args([
+            "check",
+            "--color",
+            "never",
+            "--data-dir",
+            "/var/lib/tidegate",
+            "-c",
+        ])
+        .arg(format!("{name}.toml"))
+        .args(more);
+    command
+        .current_dir(folder())
+        .env("NO_COLOR", "1")
+        .output()
+        .context("cannot run tidegate")
 }
 
 /// The real binary on a config with many mistakes.
@@ -112,7 +161,11 @@ fn a_mistake_is_exit_code_3_and_shown() -> Result<()> {
     let output = check("many", &[])?;
     let text = String::from_utf8(output.stderr)?;
     let expected = fs::read_to_string(folder().join("many.err"))?;
-    ensure!(output.status.code() == Some(3), "it ended with {}\n{text}", output.status);
+    ensure!(
+        output.status.code() == Some(3),
+        "it ended with {}\n{text}",
+        output.status
+    );
     ensure!(text.trim_end() == expected.trim_end(), "{text}");
     ensure!(!text.contains("hunter2"), "a password is shown");
     Ok(())
@@ -123,13 +176,23 @@ fn a_mistake_is_exit_code_3_and_shown() -> Result<()> {
 fn json_has_the_same_places() -> Result<()> {
     let output = check("many", &["-o", "json"])?;
     let json: Value = serde_json::from_slice(&output.stdout)?;
-    let problems = json["problems"].as_array().context("`problems` is a list")?;
+    let problems = json["problems"]
+        .as_array()
+        .context("`problems` is a list")?;
     let expected = fs::read_to_string(folder().join("many.err"))?;
     ensure!(problems.len() == expected.matches("[TG").count(), "{json}");
     for problem in problems {
-        let place = format!("{}:{}:{}", problem["file"].as_str().unwrap_or_default(), problem["line"], problem["column"]);
+        let place = format!(
+            "{}:{}:{}",
+            problem["file"].as_str().unwrap_or_default(),
+            problem["line"],
+            problem["column"]
+        );
         let code = problem["code"].as_str().unwrap_or_default();
-        ensure!(expected.contains(&place) && expected.contains(code), "{problem}");
+        ensure!(
+            expected.contains(&place) && expected.contains(code),
+            "{problem}"
+        );
     }
     Ok(())
 }
@@ -151,22 +214,40 @@ const PLANTED: &[(&str, &str)] = &[
     ("password = [\"S3CR3T\"]", ""),
     ("password = \"\"\"\nS3CR3T\n\"\"\"", ""),
     ("tls = { key = \"S3CR3T\" }", ""),
-    ("tls = { ca = \"\"\"-----BEGIN CERTIFICATE-----\nS3CR3T\n-----END CERTIFICATE-----\"\"\" }", ""),
-    ("client_id = \"\"\"-----BEGIN PRIVATE KEY-----\nS3CR3T\"\"\"", ""),
+    (
+        "tls = { ca = \"\"\"-----BEGIN CERTIFICATE-----\nS3CR3T\n-----END CERTIFICATE-----\"\"\" }",
+        "",
+    ),
+    (
+        "client_id = \"\"\"-----BEGIN PRIVATE KEY-----\nS3CR3T\"\"\"",
+        "",
+    ),
     ("tls = \"S3CR3T\"", ""),
-    ("tls = { key = \"\"\"-----BEGIN PRIVATE KEY-----\nab/S3CR3T/cd=\n\"\"\" }", ""),
+    (
+        "tls = { key = \"\"\"-----BEGIN PRIVATE KEY-----\nab/S3CR3T/cd=\n\"\"\" }",
+        "",
+    ),
     ("password = \"\"\"-----BEGIN PRIVATE KEY-----\nS3CR3T=", ""),
-    ("-----BEGIN PRIVATE KEY-----\nS3CR3T\n-----END PRIVATE KEY-----", ""),
+    (
+        "-----BEGIN PRIVATE KEY-----\nS3CR3T\n-----END PRIVATE KEY-----",
+        "",
+    ),
     ("", "[spool]\nencrypt = \"S3CR3T\"\n"),
     ("", "[spool]\nencrypt = { key = \"S3CR3T\" }\n"),
-    ("", "[spool]\nencrypt = { key = { file = \"S3CR3T\" }, old_keys = [\"S3CR3T\"] }\n"),
+    (
+        "",
+        "[spool]\nencrypt = { key = { file = \"S3CR3T\" }, old_keys = [\"S3CR3T\"] }\n",
+    ),
     ("", "[uplnk.cloud]\npassword = \"S3CR3T\"\n"),
     ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\"\n"),
     ("", "[uplink.other]\nurl = \"me:S3CR3T@host\"\n"),
     ("", "[uplink.other]\nurl = mqtt://me:S3CR3T@host\n"),
     ("", "[uplink.other]\nurl = \"mqtt://me:S3CR3T@host\n"),
     ("", "[uplink.other]\nurl = \"mqtt://host/?token=S3CR3T\"\n"),
-    ("", "[uplink.other]\nurl = \"mqtt://host\"\nqos = \"mqtt://me:S3CR3T@host\"\n"),
+    (
+        "",
+        "[uplink.other]\nurl = \"mqtt://host\"\nqos = \"mqtt://me:S3CR3T@host\"\n",
+    ),
 ];
 
 /// Each of them in a config, as text and as JSON, and some by `--set` and by variables; one with the real binary.
@@ -178,22 +259,37 @@ fn no_secret_is_shown_wherever_it_stands() -> Result<()> {
     let told = |sets: &[&str], variable: Option<(&str, &str)>| -> Result<()> {
         let sources = Sources {
             path: file.clone(),
-            env: variable.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: variable
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             sets: sets.iter().map(|set| (*set).to_owned()).collect(),
             data_dir: Some(folder.path().join("data")),
             cores: 1,
             is_check: false,
         };
-        let Err(problems) = load(&sources) else { bail!("no mistake in\n{}", fs::read_to_string(&file)?) };
+        let Err(problems) = load(&sources) else {
+            bail!("no mistake in\n{}", fs::read_to_string(&file)?)
+        };
         let text = format!("{}{}", problems.render(false), problems.to_json());
-        ensure!(!text.contains("S3CR3T"), "shown of\n{}\n{text}", fs::read_to_string(&file)?);
+        ensure!(
+            !text.contains("S3CR3T"),
+            "shown of\n{}\n{text}",
+            fs::read_to_string(&file)?
+        );
         Ok(())
     };
     for (line, table) in PLANTED {
-        fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{line}\n{table}{tail}"))?;
+        fs::write(
+            &file,
+            format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{line}\n{table}{tail}"),
+        )?;
         told(&[], None)?;
     }
-    fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{tail}"))?;
+    fs::write(
+        &file,
+        format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{tail}"),
+    )?;
     for set in [
         "uplink.cloud.password=S3CR3T",
         "uplink.cloud.pasword=S3CR3T",
@@ -205,16 +301,30 @@ fn no_secret_is_shown_wherever_it_stands() -> Result<()> {
     ] {
         told(&[set], None)?;
     }
-    for name in ["TIDEGATE_UPLINK__CLOUD__PASSWORD", "TIDEGATE_UPLINK__CLOUD__PASWORD", "TIDEGATE_UPLINK_CLOUD_PASSWORD"] {
+    for name in [
+        "TIDEGATE_UPLINK__CLOUD__PASSWORD",
+        "TIDEGATE_UPLINK__CLOUD__PASWORD",
+        "TIDEGATE_UPLINK_CLOUD_PASSWORD",
+    ] {
         told(&[], Some((name, "S3CR3T")))?;
         told(&[], Some((name, "\"S3CR3T")))?;
     }
     for command in ["check", "run"] {
         let mut program = Command::new(tidegate()?);
-        program.args([command, "--data-dir"]).arg(folder.path().join("data")).arg("-c").arg(&file);
-        let output = program.args(["--set", "uplink.cloud.pasword=S3CR3T"]).output()?;
+        program
+            .args([command, "--data-dir"])
+            .arg(folder.path().join("data"))
+            .arg("-c")
+            .arg(&file);
+        let output = program
+            .args(["--set", "uplink.cloud.pasword=S3CR3T"])
+            .output()?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        ensure!(output.status.code() == Some(3) && !text.contains("S3CR3T"), "{}: {text}", output.status);
+        ensure!(
+            output.status.code() == Some(3) && !text.contains("S3CR3T"),
+            "{}: {text}",
+            output.status
+        );
     }
     Ok(())
 }
@@ -225,14 +335,29 @@ fn a_file_of_mistakes_is_bounded() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("tidegate.toml");
     let mistakes: String = (0..90_000).map(|number| format!("k{number}=1\n")).collect();
-    fs::write(&file, format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{mistakes}"))?;
+    fs::write(
+        &file,
+        format!("[uplink.cloud]\nurl = \"mqtt://127.0.0.1:1884\"\n{mistakes}"),
+    )?;
     let check = || -> Result<String> {
-        let output = Command::new(tidegate()?).args(["check", "-c"]).arg(&file).output()?;
-        ensure!(output.status.code() == Some(3), "it ended with {}", output.status);
+        let output = Command::new(tidegate()?)
+            .args(["check", "-c"])
+            .arg(&file)
+            .output()?;
+        ensure!(
+            output.status.code() == Some(3),
+            "it ended with {}",
+            output.status
+        );
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let text = check()?;
-    ensure!(text.matches("error[").count() == 20 && text.contains("more are not shown") && text.len() < 20_000, "{text}");
+    ensure!(
+        text.matches("error[").count() == 20
+            && text.contains("more are not shown")
+            && text.len() < 20_000,
+        "{text}"
+    );
     fs::File::create(&file)?.set_len(600 << 20)?;
     ensure!(check()?.contains("are read at most"), "{}", check()?);
     Ok(())
@@ -243,7 +368,11 @@ fn a_file_of_mistakes_is_bounded() -> Result<()> {
 fn a_good_config_is_exit_code_0() -> Result<()> {
     for example in ["convert", "commands"] {
         let output = check(&format!("../../examples/{example}/tidegate"), &[])?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }

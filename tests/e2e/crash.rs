@@ -5,16 +5,27 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+};
 
 use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("crash::the_checker_sees_what_early_acknowledgements_lose", the_checker_sees_what_early_acknowledgements_lose),
-        case("crash::killed_between_embedded_brokers", || killed(&Broker::embedded()?, &Broker::embedded()?, rounds(6, 20))),
+        case(
+            "crash::the_checker_sees_what_early_acknowledgements_lose",
+            the_checker_sees_what_early_acknowledgements_lose,
+        ),
+        case("crash::killed_between_embedded_brokers", || {
+            killed(&Broker::embedded()?, &Broker::embedded()?, rounds(6, 20))
+        }),
         with_mosquitto("crash::killed_between_mosquittos", || {
-            killed(&Broker::mosquitto()?, &Broker::mosquitto()?, rounds(200, 1_000))
+            killed(
+                &Broker::mosquitto()?,
+                &Broker::mosquitto()?,
+                rounds(200, 1_000),
+            )
         }),
     ]
 }
@@ -53,7 +64,11 @@ fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
             link.back()
         }
         let gateway = setup.launch()?;
-        live(weather, &link, Duration::from_millis(fastrand::u64(LIFE_MS)));
+        live(
+            weather,
+            &link,
+            Duration::from_millis(fastrand::u64(LIFE_MS)),
+        );
         setup = gateway.kill()?;
         let so_far = watch.tally().doubled();
         (most, doubled) = (most.max(so_far - doubled), so_far);
@@ -63,12 +78,17 @@ fn killed(field: &Broker, cloud: &Broker, kills: usize) -> Result<()> {
     let gateway = setup.start()?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_at_least_once(), "after {kills} kills: {verdict}");
-    ensure!(sent.count() > 50 * kills, "too little was sent to show anything: {verdict}");
+    ensure!(
+        sent.count() > 50 * kills,
+        "too little was sent to show anything: {verdict}"
+    );
     let mean = verdict.doubled / kills as u64;
     ensure!(mean <= DOUBLES, "{mean} doubles a kill: {verdict}");
     let (status, _) = gateway.stop()?;
     ensure!(status.success(), "the last gateway ended with {status}");
-    eprintln!("{kills} kills: {verdict}; doubles between two kills: {most} at the most, {mean} on average");
+    eprintln!(
+        "{kills} kills: {verdict}; doubles between two kills: {most} at the most, {mean} on average"
+    );
     Ok(())
 }
 
@@ -79,21 +99,39 @@ fn the_checker_sees_what_early_acknowledgements_lose() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &link.url(), &flow("")).replace("lanes = 3\n", "lanes = 3\nack = \"received\"\n");
+    let text = config(&field.url(), &link.url(), &flow(""))
+        .replace("lanes = 3\n", "lanes = 3\nack = \"received\"\n");
     let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{text}");
     let gateway = Gateway::with(text).start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
-    wait_until("all is in the gateway", || gateway.metric("tidegate_spool_messages", &[]) == 500.0)?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(500),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
+    wait_until("all is in the gateway", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 500.0
+    })?;
     // Acknowledgements leave in slices; what has none at the kill comes again.
-    wait_until("all is acknowledged", || gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0)?;
+    wait_until("all is acknowledged", || {
+        gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0
+    })?;
     let setup = gateway.kill()?;
     link.back();
     let gateway = setup.start()?;
     field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
-    wait_until("what is sent after the kill arrives", || watch.tally().count_of("marker") == 1)?;
+    wait_until("what is sent after the kill arrives", || {
+        watch.tally().count_of("marker") == 1
+    })?;
     let verdict = sent.against(&watch.stop()?, |_, _| true);
     drop(gateway);
-    ensure!(verdict.lost == 500, "the checker missed the loss: {verdict}");
+    ensure!(
+        verdict.lost == 500,
+        "the checker missed the loss: {verdict}"
+    );
     Ok(())
 }
 

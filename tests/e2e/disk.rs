@@ -14,11 +14,26 @@ use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 pub fn cases() -> Vec<Trial> {
     let tmpfs = |name, run: fn() -> Result<()>| needs(name, "mount(8) for root", can_mount(), run);
     vec![
-        tmpfs("disk::full_in_the_middle_of_a_spill_then_freed", full_in_the_middle_of_a_spill_then_freed),
-        tmpfs("disk::full_to_the_last_byte_killed_started_drained", full_to_the_last_byte_killed_started_drained),
-        tmpfs("disk::read_only_at_the_start_then_writable", read_only_at_the_start_then_writable),
-        tmpfs("disk::full_before_the_first_start", full_before_the_first_start),
-        tmpfs("disk::nearly_full_classes_make_room_and_the_ledger_is_exact", nearly_full_classes_make_room),
+        tmpfs(
+            "disk::full_in_the_middle_of_a_spill_then_freed",
+            full_in_the_middle_of_a_spill_then_freed,
+        ),
+        tmpfs(
+            "disk::full_to_the_last_byte_killed_started_drained",
+            full_to_the_last_byte_killed_started_drained,
+        ),
+        tmpfs(
+            "disk::read_only_at_the_start_then_writable",
+            read_only_at_the_start_then_writable,
+        ),
+        tmpfs(
+            "disk::full_before_the_first_start",
+            full_before_the_first_start,
+        ),
+        tmpfs(
+            "disk::nearly_full_classes_make_room_and_the_ledger_is_exact",
+            nearly_full_classes_make_room,
+        ),
         needs(
             "disk::turned_read_only_while_running",
             "mkfs.ext4 with loop devices for root",
@@ -49,9 +64,22 @@ impl Stand {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let link = Cuttable::to(cloud.address())?;
         let watch = Watch::start(cloud.address(), UP)?;
-        let setup = Gateway::with(config(&field.url(), &link.url(), &format!("{}{more}", flow(""))));
+        let setup = Gateway::with(config(
+            &field.url(),
+            &link.url(),
+            &format!("{}{more}", flow("")),
+        ));
         let disk = disk(&setup)?;
-        Ok((Self { field, link, watch, disk, cloud }, setup))
+        Ok((
+            Self {
+                field,
+                link,
+                watch,
+                disk,
+                cloud,
+            },
+            setup,
+        ))
     }
 
     fn load(&self, plan: Plan) -> Load {
@@ -64,7 +92,9 @@ fn small(setup: &Setup) -> Result<Disk> {
 }
 
 fn says(gateway: &Gateway, code: u16, word: &str) -> bool {
-    gateway.get("/readyz").is_ok_and(|(found, text)| found == code && text.contains(word))
+    gateway
+        .get("/readyz")
+        .is_ok_and(|(found, text)| found == code && text.contains(word))
 }
 
 fn on_disk(gateway: &Gateway) -> f64 {
@@ -81,9 +111,13 @@ fn full_in_the_middle_of_a_spill_then_freed() -> Result<()> {
     let load = stand.load(Plan::default());
     wait_until("a spill is under way", || on_disk(&gateway) > 500.0)?;
     let filled = stand.disk.fill()?;
-    wait_until("it is told that the disk is full", || says(&gateway, 503, "disk-full"))?;
+    wait_until("it is told that the disk is full", || {
+        says(&gateway, 503, "disk-full")
+    })?;
     let before = load.acknowledged();
-    wait_until("devices go on for a while", || load.acknowledged() > before + 1_000)?;
+    wait_until("devices go on for a while", || {
+        load.acknowledged() > before + 1_000
+    })?;
     ensure!(gateway.is_running(), "the gateway ended");
     let written = on_disk(&gateway);
     let freed = Instant::now();
@@ -94,7 +128,10 @@ fn full_in_the_middle_of_a_spill_then_freed() -> Result<()> {
     stand.link.back();
     let sent = load.stop()?;
     let verdict = compare(&sent, stand.watch)?;
-    eprintln!("{filled} bytes filled, ready {:.1} s after they were freed: {verdict}", ready.as_secs_f64());
+    eprintln!(
+        "{filled} bytes filled, ready {:.1} s after they were freed: {verdict}",
+        ready.as_secs_f64()
+    );
     expect_at_least_once(&verdict)
 }
 
@@ -109,31 +146,58 @@ fn nearly_full_classes_make_room() -> Result<()> {
     stand.link.go_dark();
     stand.disk.leave(26 << 20)?;
     for number in 0..10 {
-        stand.field.publish("devices/d1/alarm", format!("early {number}"))?;
+        stand
+            .field
+            .publish("devices/d1/alarm", format!("early {number}"))?;
     }
-    let sent = stand.load(Plan { rate: None, total: Some(16_000), padding: 2_000, ..Plan::default() }).wait()?;
+    let sent = stand
+        .load(Plan {
+            rate: None,
+            total: Some(16_000),
+            padding: 2_000,
+            ..Plan::default()
+        })
+        .wait()?;
     for number in 0..10 {
-        stand.field.publish("devices/d1/alarm", format!("late {number}"))?;
+        stand
+            .field
+            .publish("devices/d1/alarm", format!("late {number}"))?;
     }
     let appended = || gateway.metric("tidegate_spool_appended_total", &[]) as usize;
     wait_until("all was taken", || appended() == sent.count() + 20)?;
-    wait_until("it is told that the disk is full", || says(&gateway, 503, "disk-full"))?;
+    wait_until("it is told that the disk is full", || {
+        says(&gateway, 503, "disk-full")
+    })?;
     let (owed, free) = (on_disk(&gateway), stand.disk.room()?);
     let setup = gateway.kill()?;
     let gateway = setup.start()?;
     stand.link.back();
-    wait_until("nothing is owed any more", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    wait_until("nothing is owed any more", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
     wait_until("the alarms have arrived", || alarms.total() >= 20)?;
     let given_up = gateway.metric("tidegate_ledger_messages", &[("reason", "quota-oldest")]) as u64;
-    wait_until("all that is left has arrived", || stand.watch.count() + given_up >= sent.count() as u64)?;
+    wait_until("all that is left has arrived", || {
+        stand.watch.count() + given_up >= sent.count() as u64
+    })?;
     let arrived = stand.watch.stop()?;
     let missing = sent.count() as u64 - arrived.count();
-    ensure!(missing > 0 && given_up == missing, "{missing} are missing, the ledger says {given_up}");
-    let oldest: Vec<u64> =
-        (0..sent.devices).map(|device| (sent.count_of(device) - arrived.count_of(&device_name(device))) as u64).collect();
+    ensure!(
+        missing > 0 && given_up == missing,
+        "{missing} are missing, the ledger says {given_up}"
+    );
+    let oldest: Vec<u64> = (0..sent.devices)
+        .map(|device| (sent.count_of(device) - arrived.count_of(&device_name(device))) as u64)
+        .collect();
     let verdict = sent.against(&arrived, |device, number| number >= oldest[device]);
-    ensure!(verdict.is_at_least_once(), "not the oldest are missing: {verdict}");
-    eprintln!("{owed} were on disk with {free} bytes free; {given_up} of {} given up; {verdict}", sent.count());
+    ensure!(
+        verdict.is_at_least_once(),
+        "not the oldest are missing: {verdict}"
+    );
+    eprintln!(
+        "{owed} were on disk with {free} bytes free; {given_up} of {} given up; {verdict}",
+        sent.count()
+    );
     Ok(())
 }
 
@@ -143,23 +207,42 @@ fn full_to_the_last_byte_killed_started_drained() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
     stand.link.go_dark();
-    let sent = stand.load(Plan { rate: None, total: Some(3_000), ..Plan::default() }).wait()?;
+    let sent = stand
+        .load(Plan {
+            rate: None,
+            total: Some(3_000),
+            ..Plan::default()
+        })
+        .wait()?;
     wait_until("all is on disk", || on_disk(&gateway) == 3_000.0)?;
     stand.disk.fill()?;
     let setup = gateway.kill()?;
     let gateway = setup.start()?;
-    wait_until("it is told that the disk is full", || says(&gateway, 503, "disk-full"))?;
+    wait_until("it is told that the disk is full", || {
+        says(&gateway, 503, "disk-full")
+    })?;
     stand.link.back();
     wait_until("what was owed has arrived", || stand.watch.count() == 3_000)?;
-    stand.field.publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
-    wait_until("what is new arrives", || stand.watch.tally().count_of("new") == 1)?;
+    stand
+        .field
+        .publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
+    wait_until("what is new arrives", || {
+        stand.watch.tally().count_of("new") == 1
+    })?;
     ensure!(says(&gateway, 503, "disk-full"), "the disk is still full");
     stand.disk.free()?;
     wait_until("it is ready again", || says(&gateway, 200, ""))?;
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the gateway ended with {status}");
     let text = std::fs::read_dir(setup.data().join("spool"))?.filter_map(Result::ok);
-    let aside = text.filter(|entry| entry.file_name().to_string_lossy().starts_with("store.damaged")).count();
+    let aside = text
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("store.damaged")
+        })
+        .count();
     ensure!(aside == 0, "a full disk passed for a damaged store");
     expect_at_least_once(&compare(&sent, stand.watch)?)
 }
@@ -172,22 +255,40 @@ fn read_only_at_the_start_then_writable() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     let gateway = setup.start()?;
     stand.link.go_dark();
-    let sent = stand.load(Plan { rate: None, total: Some(2_000), ..Plan::default() }).wait()?;
+    let sent = stand
+        .load(Plan {
+            rate: None,
+            total: Some(2_000),
+            ..Plan::default()
+        })
+        .wait()?;
     wait_until("all is on disk", || on_disk(&gateway) == 2_000.0)?;
     let setup = gateway.kill()?;
     stand.disk.turn_read_only()?;
     stand.link.back();
     let gateway = setup.start()?;
-    wait_until("it is told that the disk is read-only", || says(&gateway, 503, "store-read-only"))?;
-    stand.field.publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
-    wait_until("what is new arrives", || stand.watch.tally().count_of("new") == 1)?;
-    wait_until("what was owed arrives from the disk that can only be read", || stand.watch.count() > 2_000)?;
+    wait_until("it is told that the disk is read-only", || {
+        says(&gateway, 503, "store-read-only")
+    })?;
+    stand
+        .field
+        .publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
+    wait_until("what is new arrives", || {
+        stand.watch.tally().count_of("new") == 1
+    })?;
+    wait_until(
+        "what was owed arrives from the disk that can only be read",
+        || stand.watch.count() > 2_000,
+    )?;
     let writable = Instant::now();
     stand.disk.turn_writable()?;
     wait_until("it is ready again", || says(&gateway, 200, ""))?;
     let ready = writable.elapsed();
     let verdict = compare(&sent, stand.watch)?;
-    eprintln!("ready {:.1} s after the disk was writable: {verdict}", ready.as_secs_f64());
+    eprintln!(
+        "ready {:.1} s after the disk was writable: {verdict}",
+        ready.as_secs_f64()
+    );
     expect_at_least_once(&verdict)
 }
 
@@ -197,13 +298,25 @@ fn full_before_the_first_start() -> Result<()> {
     let (stand, setup) = Stand::new(small)?;
     stand.disk.fill()?;
     let gateway = setup.start()?;
-    wait_until("it is told that the disk is full", || says(&gateway, 503, "disk-full"))?;
-    stand.field.publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
-    wait_until("what is new arrives", || stand.watch.tally().count_of("new") == 1)?;
+    wait_until("it is told that the disk is full", || {
+        says(&gateway, 503, "disk-full")
+    })?;
+    stand
+        .field
+        .publish("devices/new/telemetry", r#"{"device":"new","seq":0}"#)?;
+    wait_until("what is new arrives", || {
+        stand.watch.tally().count_of("new") == 1
+    })?;
     stand.disk.free()?;
     wait_until("it is ready", || says(&gateway, 200, ""))?;
     stand.link.go_dark();
-    let sent = stand.load(Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
+    let sent = stand
+        .load(Plan {
+            rate: None,
+            total: Some(500),
+            ..Plan::default()
+        })
+        .wait()?;
     wait_until("all is on disk", || on_disk(&gateway) == 500.0)?;
     stand.link.back();
     expect_at_least_once(&compare(&sent, stand.watch)?)
@@ -219,12 +332,19 @@ fn turned_read_only_while_running() -> Result<()> {
     let load = stand.load(Plan::default());
     wait_until("a spill is under way", || on_disk(&gateway) > 500.0)?;
     stand.disk.break_it()?;
-    wait_until("it is told that the disk is read-only", || says(&gateway, 503, "store-read-only"))?;
+    wait_until("it is told that the disk is read-only", || {
+        says(&gateway, 503, "store-read-only")
+    })?;
     let before = load.acknowledged();
-    wait_until("devices go on for a while", || load.acknowledged() > before + 500)?;
+    wait_until("devices go on for a while", || {
+        load.acknowledged() > before + 500
+    })?;
     stand.link.back();
     let count = load.acknowledged();
-    wait_until("what was owed arrives from the disk that can only be read", || stand.watch.count() >= count)?;
+    wait_until(
+        "what was owed arrives from the disk that can only be read",
+        || stand.watch.count() >= count,
+    )?;
     ensure!(gateway.is_running(), "the gateway ended");
     let setup = gateway.kill()?;
     stand.disk.mount_again()?;

@@ -14,10 +14,22 @@ use crate::scene::{UP, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = vec![
-        case("field::what_mqtt_forbids_is_parked_and_the_rest_goes_on", what_mqtt_forbids_is_parked_and_the_rest_goes_on),
-        case("field::names_of_the_gateway_do_not_come_in", names_of_the_gateway_do_not_come_in),
-        with_mosquitto("field::overlapping_subscriptions_deliver_once", overlapping_subscriptions_deliver_once),
-        with_mosquitto("field::retained_messages_come_once_over_3_1_1", retained_messages_come_once_over_3_1_1),
+        case(
+            "field::what_mqtt_forbids_is_parked_and_the_rest_goes_on",
+            what_mqtt_forbids_is_parked_and_the_rest_goes_on,
+        ),
+        case(
+            "field::names_of_the_gateway_do_not_come_in",
+            names_of_the_gateway_do_not_come_in,
+        ),
+        with_mosquitto(
+            "field::overlapping_subscriptions_deliver_once",
+            overlapping_subscriptions_deliver_once,
+        ),
+        with_mosquitto(
+            "field::retained_messages_come_once_over_3_1_1",
+            retained_messages_come_once_over_3_1_1,
+        ),
     ];
     for (window, protocol) in [(1, "5"), (10, "5"), (20, "3.1.1"), (50, "5")] {
         let name = format!("field::a_window_of_{window}_is_taken_while_upstream_is_away");
@@ -27,13 +39,22 @@ pub fn cases() -> Vec<Trial> {
 }
 
 fn messages(count: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
-    (0..count).map(|number| (format!("devices/d{}/telemetry", number % 7), number.to_string().into_bytes()))
+    (0..count).map(|number| {
+        (
+            format!("devices/d{}/telemetry", number % 7),
+            number.to_string().into_bytes(),
+        )
+    })
 }
 
 /// Numbers that have arrived, in order of their arrival.
 fn numbers(watch: &Watch) -> Vec<usize> {
     let number = |payload: &[u8]| std::str::from_utf8(payload).ok()?.parse().ok();
-    watch.arrivals().iter().filter_map(|arrival| number(&arrival.payload)).collect()
+    watch
+        .arrivals()
+        .iter()
+        .filter_map(|arrival| number(&arrival.payload))
+        .collect()
 }
 
 /// A broker that sends so many messages and waits; upstream is away. Then it comes back, and the field connection is cut in
@@ -47,18 +68,30 @@ fn small_window(window: usize, protocol: &str) -> Result<()> {
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &link.url(), &flow(""));
-    let text = text.replace("[source.field]\n", &format!("[source.field]\nprotocol = \"{protocol}\"\n"));
+    let text = text.replace(
+        "[source.field]\n",
+        &format!("[source.field]\nprotocol = \"{protocol}\"\n"),
+    );
     let gateway = Gateway::with(text).start()?;
     let begin = Instant::now();
     field.give(messages(count));
-    wait_at_most(Duration::from_secs(60), "all is taken", || field.waiting() == 0)?;
+    wait_at_most(Duration::from_secs(60), "all is taken", || {
+        field.waiting() == 0
+    })?;
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     let commits = gateway.metric("tidegate_spool_commits_total", &[]);
     println!("window {window}: {count} messages taken at {rate:.0}/s with {commits} commits");
-    ensure!(commits <= 1.5 * count as f64, "more than a commit a message: {commits}");
+    ensure!(
+        commits <= 1.5 * count as f64,
+        "more than a commit a message: {commits}"
+    );
     link.back();
     wait_until("all has arrived", || watch.total() >= count as u64)?;
-    ensure!(field.strange().is_empty(), "acknowledged twice, or never sent: {:?}", field.strange());
+    ensure!(
+        field.strange().is_empty(),
+        "acknowledged twice, or never sent: {:?}",
+        field.strange()
+    );
     Ok(())
 }
 
@@ -71,19 +104,43 @@ fn what_mqtt_forbids_is_parked_and_the_rest_goes_on() -> Result<()> {
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
     field.give(messages(10));
     let topic = |level: &[u8]| [b"devices/".as_slice(), level, b"/telemetry"].concat();
-    let bad: [(Vec<u8>, &[u8]); 3] = [(topic(b"\xff"), b""), (topic(b"a\0"), b""), (topic(b"d1"), b"\x26\0\x01n\0\x01\xe9")];
+    let bad: [(Vec<u8>, &[u8]); 3] = [
+        (topic(b"\xff"), b""),
+        (topic(b"a\0"), b""),
+        (topic(b"d1"), b"\x26\0\x01n\0\x01\xe9"),
+    ];
     for (id, (topic, properties)) in (60_001_u16..).zip(&bad) {
-        let lengths = (u16::try_from(topic.len())?.to_be_bytes(), u8::try_from(properties.len())?);
-        let body = [&lengths.0, &topic[..], &id.to_be_bytes(), &[lengths.1], properties, b"bytes"].concat();
+        let lengths = (
+            u16::try_from(topic.len())?.to_be_bytes(),
+            u8::try_from(properties.len())?,
+        );
+        let body = [
+            &lengths.0,
+            &topic[..],
+            &id.to_be_bytes(),
+            &[lengths.1],
+            properties,
+            b"bytes",
+        ]
+        .concat();
         field.inject(&[&[0x32, u8::try_from(body.len())?], &body[..]].concat());
     }
     field.give(messages(20).skip(10));
     wait_until("the good ones have arrived", || numbers(&watch).len() == 20)?;
-    wait_until("the bad ones are acknowledged", || field.strange().len() == 3)?;
-    ensure!(field.strange() == [60_001, 60_002, 60_003], "{:?}", field.strange());
+    wait_until("the bad ones are acknowledged", || {
+        field.strange().len() == 3
+    })?;
+    ensure!(
+        field.strange() == [60_001, 60_002, 60_003],
+        "{:?}",
+        field.strange()
+    );
     let parked = gateway.metric("tidegate_dead_letters_total", &[("reason", "malformed")]);
     ensure!(parked == 3.0, "{parked} are parked");
-    ensure!(gateway.metric("tidegate_source_reconnects_total", &[]) == 0.0, "the connection was lost");
+    ensure!(
+        gateway.metric("tidegate_source_reconnects_total", &[]) == 0.0,
+        "the connection was lost"
+    );
     Ok(())
 }
 
@@ -94,22 +151,53 @@ fn names_of_the_gateway_do_not_come_in() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
     let text = |text: &str| [&[0, text.len() as u8], text.as_bytes()].concat();
-    let names = [":message-expiry", ":response-topic", "tidegate-id", "tidegate-replayed", "content-encoding"];
-    let properties: Vec<u8> = names.iter().flat_map(|name| [vec![0x26], text(name), text("0")].concat()).collect();
-    let body = [&text("devices/d1/telemetry")[..], &[0xea, 0x61, properties.len() as u8], &properties, b"7"].concat();
+    let names = [
+        ":message-expiry",
+        ":response-topic",
+        "tidegate-id",
+        "tidegate-replayed",
+        "content-encoding",
+    ];
+    let properties: Vec<u8> = names
+        .iter()
+        .flat_map(|name| [vec![0x26], text(name), text("0")].concat())
+        .collect();
+    let body = [
+        &text("devices/d1/telemetry")[..],
+        &[0xea, 0x61, properties.len() as u8],
+        &properties,
+        b"7",
+    ]
+    .concat();
     ensure!(properties.len() < 128 && body.len() > 127, "{}", body.len());
     let length = [(body.len() & 0x7f) as u8 | 0x80, (body.len() >> 7) as u8];
     field.inject(&[&[0x32], &length[..], &body].concat());
     wait_until("it has arrived", || numbers(&watch) == [7])?;
     wait_until("it is acknowledged", || field.strange() == [60_001])?;
-    ensure!(gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "it was parked");
+    ensure!(
+        gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "it was parked"
+    );
     Ok(())
 }
 
 fn publish(broker: &Broker, topic: &str, payload: &str, more: &[&str]) -> Result<()> {
     let port = broker.address().port().to_string();
     let mut command = Command::new("mosquitto_pub");
-    command.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-m", payload]).args(more);
+    command
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-q",
+            "1",
+            "-t",
+            topic,
+            "-m",
+            payload,
+        ])
+        .args(more);
     ensure!(command.status()?.success(), "mosquitto_pub failed");
     Ok(())
 }
@@ -131,11 +219,24 @@ fn overlapping_subscriptions_deliver_once() -> Result<()> {
     }
     publish(&field, "a/x/c", "3", &[])?;
     wait_until("the last one has arrived", || numbers(&watch).contains(&3))?;
-    wait_until("copies are dropped", || gateway.metric("tidegate_source_repeated_messages_total", &[]) == 3.0)?;
-    let mut arrived: Vec<_> = watch.arrivals().iter().map(|arrival| (arrival.topic.clone(), arrival.payload.clone())).collect();
+    wait_until("copies are dropped", || {
+        gateway.metric("tidegate_source_repeated_messages_total", &[]) == 3.0
+    })?;
+    let mut arrived: Vec<_> = watch
+        .arrivals()
+        .iter()
+        .map(|arrival| (arrival.topic.clone(), arrival.payload.clone()))
+        .collect();
     arrived.sort();
     let counts = |topic: &str| arrived.iter().filter(|(found, _)| found == topic).count();
-    ensure!((counts("up/one/a/b/c"), counts("up/two/a/b/c"), counts("up/one/a/x/c")) == (3, 3, 1), "{arrived:?}");
+    ensure!(
+        (
+            counts("up/one/a/b/c"),
+            counts("up/two/a/b/c"),
+            counts("up/one/a/x/c")
+        ) == (3, 3, 1),
+        "{arrived:?}"
+    );
     Ok(())
 }
 

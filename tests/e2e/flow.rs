@@ -7,21 +7,49 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tidegate_tests::load::{is_warm, write_reading};
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, convert, many, needs, usage, wait_until};
+use tidegate_tests::{
+    Broker, Gateway, Load, Plan, Watch, case, convert, many, needs, usage, wait_until,
+};
 
 use crate::scene::{Scene, UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    let tools = ["mosquitto_pub", "mosquitto_sub"].iter().all(|tool| Command::new(tool).arg("--help").output().is_ok());
+    let tools = ["mosquitto_pub", "mosquitto_sub"]
+        .iter()
+        .all(|tool| Command::new(tool).arg("--help").output().is_ok());
     vec![
-        case("flow::a_reading_goes_through_three_plugins", a_reading_goes_through_three_plugins),
-        case("flow::what_the_plugins_filter_stays_behind", what_the_plugins_filter_stays_behind),
-        case("flow::a_burst_arrives_once_and_in_order", a_burst_arrives_once_and_in_order),
-        case("flow::a_message_of_two_flows_settles_when_both_have", a_message_of_two_flows_settles_when_both_have),
-        case("flow::a_hundred_flows_share_their_threads_and_code", a_hundred_flows_share_their_threads_and_code),
-        case("flow::an_alarm_with_priority_overtakes", an_alarm_with_priority_overtakes),
-        case("flow::a_bad_payload_is_parked_with_its_reason", a_bad_payload_is_parked_with_its_reason),
-        case("flow::what_comes_back_again_and_again_is_parked", what_comes_back_is_parked),
+        case(
+            "flow::a_reading_goes_through_three_plugins",
+            a_reading_goes_through_three_plugins,
+        ),
+        case(
+            "flow::what_the_plugins_filter_stays_behind",
+            what_the_plugins_filter_stays_behind,
+        ),
+        case(
+            "flow::a_burst_arrives_once_and_in_order",
+            a_burst_arrives_once_and_in_order,
+        ),
+        case(
+            "flow::a_message_of_two_flows_settles_when_both_have",
+            a_message_of_two_flows_settles_when_both_have,
+        ),
+        case(
+            "flow::a_hundred_flows_share_their_threads_and_code",
+            a_hundred_flows_share_their_threads_and_code,
+        ),
+        case(
+            "flow::an_alarm_with_priority_overtakes",
+            an_alarm_with_priority_overtakes,
+        ),
+        case(
+            "flow::a_bad_payload_is_parked_with_its_reason",
+            a_bad_payload_is_parked_with_its_reason,
+        ),
+        case(
+            "flow::what_comes_back_again_and_again_is_parked",
+            what_comes_back_is_parked,
+        ),
         needs(
             "flow::mosquitto_pub_to_mosquitto_sub",
             "mosquitto-clients",
@@ -33,7 +61,13 @@ pub fn cases() -> Vec<Trial> {
 
 fn reading(device: &str, number: u64, temperature: f64) -> String {
     let mut text = String::new();
-    write_reading(&mut text, device, number, 1_700_000_000_000_000, temperature);
+    write_reading(
+        &mut text,
+        device,
+        number,
+        1_700_000_000_000_000,
+        temperature,
+    );
     text
 }
 
@@ -47,7 +81,10 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
     field.publish("devices/d7/telemetry", reading("d7", 41, 25.5))?;
     wait_until("the reading has arrived", || watch.total() == 1)?;
     let arrival = watch.arrivals().remove(0);
-    ensure!(arrival.topic == "up/telemetry" && arrival.level == 1, "{arrival:?}");
+    ensure!(
+        arrival.topic == "up/telemetry" && arrival.level == 1,
+        "{arrival:?}"
+    );
     let wanted = json!({ "device": "d7", "seq": 41, "ts": 1_700_000_000_000_000_u64, "fahrenheit": 77.9, "humidity": 40.5 });
     ensure!(arrival.json()? == wanted, "{}", arrival.json()?);
     Ok(())
@@ -58,17 +95,31 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
 /// said.
 fn what_comes_back_is_parked() -> Result<()> {
     let flow = |name: &str, from: &str, topics: &str, to: &str| {
-        format!("[flow.{name}]\nfrom = \"{from}\"\ntopics = [\"{topics}\"]\nto = \"{to}:telemetry\"\n\n")
+        format!(
+            "[flow.{name}]\nfrom = \"{from}\"\ntopics = [\"{topics}\"]\nto = \"{to}:telemetry\"\n\n"
+        )
     };
     let alone = flow("itself", "field", "devices/{device}/#", "back");
-    let both = flow("up", "field", "devices/{device}/#", "forth") + &flow("down", "cloud", "devices/{device}/#", "back");
+    let both = flow("up", "field", "devices/{device}/#", "forth")
+        + &flow("down", "cloud", "devices/{device}/#", "back");
     for flows in [alone, both] {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let watch = Watch::start(field.address(), "devices/#")?;
-        let end = |kind: &str, name: &str, url: &str| format!("[{kind}.{name}]\nurl = \"{url}\"\n\n");
-        let ends = [("source", "field", field.url()), ("source", "cloud", cloud.url())];
-        let more = [("uplink", "back", field.url()), ("uplink", "forth", cloud.url())];
-        let text: String = ends.iter().chain(&more).map(|(kind, name, url)| end(kind, name, url)).collect();
+        let end =
+            |kind: &str, name: &str, url: &str| format!("[{kind}.{name}]\nurl = \"{url}\"\n\n");
+        let ends = [
+            ("source", "field", field.url()),
+            ("source", "cloud", cloud.url()),
+        ];
+        let more = [
+            ("uplink", "back", field.url()),
+            ("uplink", "forth", cloud.url()),
+        ];
+        let text: String = ends
+            .iter()
+            .chain(&more)
+            .map(|(kind, name, url)| end(kind, name, url))
+            .collect();
         let gateway = Gateway::with(text + &flows).start()?;
         gateway.wait_online()?;
         for number in 0..5 {
@@ -76,9 +127,17 @@ fn what_comes_back_is_parked() -> Result<()> {
         }
         let parked = || gateway.metric("tidegate_dead_letters_total", &[("reason", "circled")]);
         wait_until("what comes back is parked", || parked() == 5.0)?;
-        wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
-        wait_until("it is said", || gateway.lines().has(&["ERROR", "messages go in a circle"]))?;
-        ensure!(watch.total() <= 5 * 9, "{} copies of 5 messages", watch.total());
+        wait_until("nothing is owed", || {
+            gateway.metric("tidegate_spool_messages", &[]) == 0.0
+        })?;
+        wait_until("it is said", || {
+            gateway.lines().has(&["ERROR", "messages go in a circle"])
+        })?;
+        ensure!(
+            watch.total() <= 5 * 9,
+            "{} copies of 5 messages",
+            watch.total()
+        );
         ensure!(parked() == 5.0, "{} letters of 5 messages", parked());
     }
     Ok(())
@@ -92,13 +151,25 @@ fn a_hundred_flows_share_their_threads_and_code() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = Gateway::with(many::config(100, field.address(), cloud.address())).start()?;
     let idle = usage::memory(gateway.pid())?.0;
-    let plan = Plan { devices: 100, total: Some(400), temperature: |_| 25.5, ..Plan::default() };
+    let plan = Plan {
+        devices: 100,
+        total: Some(400),
+        temperature: |_| 25.5,
+        ..Plan::default()
+    };
     let sent = Load::start(field.address(), plan).wait()?;
     wait_until("all have arrived", || watch.count() == 400)?;
     let verdict = sent.against(&watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
-    let (threads, used) = (usage::threads(gateway.pid())?, usage::memory(gateway.pid())?.0);
-    eprintln!("{threads} threads, {} MB idle, {} MB used", idle / 1_000_000, used / 1_000_000);
+    let (threads, used) = (
+        usage::threads(gateway.pid())?,
+        usage::memory(gateway.pid())?.0,
+    );
+    eprintln!(
+        "{threads} threads, {} MB idle, {} MB used",
+        idle / 1_000_000,
+        used / 1_000_000
+    );
     ensure!(threads < 64, "{threads} threads");
     ensure!(used < 160_000_000, "{used} bytes of memory");
     Ok(())
@@ -111,7 +182,15 @@ fn what_the_plugins_filter_stays_behind() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let setup = Gateway::with(convert::config(field.address(), cloud.address())?);
     let gateway = setup.env("TIDEGATE_FLOW__CONVERT__LANES", "3").start()?;
-    let sent = Load::start(field.address(), Plan { total: Some(3_000), rate: None, ..Plan::default() }).wait()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            total: Some(3_000),
+            rate: None,
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     wait_until("the warm readings have arrived", || watch.count() == 2_000)?;
     wait_until("the cold ones are counted", || {
         gateway.metric("tidegate_chain_messages_total", &[("fate", "filtered")]) == 1_000.0
@@ -125,16 +204,30 @@ fn what_the_plugins_filter_stays_behind() -> Result<()> {
 /// Guarantee: while nothing fails, each arrives once, in order per device.
 fn a_burst_arrives_once_and_in_order() -> Result<()> {
     let scene = Scene::with(&flow(""), &[])?;
-    let sent = scene.load(Plan { devices: 50, rate: None, total: Some(20_000), ..Plan::default() }).wait()?;
+    let sent = scene
+        .load(Plan {
+            devices: 50,
+            rate: None,
+            total: Some(20_000),
+            ..Plan::default()
+        })
+        .wait()?;
     let verdict = compare(&sent, scene.watch)?;
-    ensure!(verdict.sent == 20_000 && verdict.is_exactly_once(), "{verdict}");
+    ensure!(
+        verdict.sent == 20_000 && verdict.is_exactly_once(),
+        "{verdict}"
+    );
     Ok(())
 }
 
 /// One topic in two flows to two uplinks, one of them dark and nothing written for it yet; then `kill -9`.
 /// Guarantee: the message was not acknowledged on the strength of the first flow: after the start both have it.
 fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
-    let (field, cloud, mut other) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let (field, cloud, mut other) = (
+        Broker::embedded()?,
+        Broker::embedded()?,
+        Broker::embedded()?,
+    );
     let second = format!(
         "[uplink.other]\nurl = \"{}\"\nbackoff = {{ first = \"50ms\", cap = \"400ms\", jitter = 0.2 }}\n\n\
          [spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n\
@@ -152,7 +245,10 @@ fn a_message_of_two_flows_settles_when_both_have() -> Result<()> {
     let late = Watch::start(other.address(), "devices/#")?;
     let _gateway = setup.start()?;
     wait_until("the second uplink has it", || late.total() >= 1)?;
-    wait_until("the first has it again, so it had not been acknowledged", || watch.total() >= 2)
+    wait_until(
+        "the first has it again, so it had not been acknowledged",
+        || watch.total() >= 2,
+    )
 }
 
 /// Readings that the gateway takes one at a time wait for it in the broker while it stands still, and an alarm sent after the
@@ -165,14 +261,30 @@ fn an_alarm_with_priority_overtakes() -> Result<()> {
                  [flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
     let watch = Watch::start(cloud.address(), "#")?;
     let setup = Gateway::with(config(&field.url(), &cloud.url(), flows));
-    let gateway = setup.env("TIDEGATE_SOURCE__FIELD__RECEIVE_MAXIMUM", "1").start()?;
+    let gateway = setup
+        .env("TIDEGATE_SOURCE__FIELD__RECEIVE_MAXIMUM", "1")
+        .start()?;
     gateway.freeze()?;
-    let sent = Load::start(field.address(), Plan { total: Some(READINGS), rate: None, ..Plan::default() }).wait()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            total: Some(READINGS),
+            rate: None,
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     field.publish("alarms/d1", "fire")?;
     gateway.thaw()?;
     wait_until("all has arrived", || watch.total() as usize > sent.count())?;
-    let place = watch.arrivals().iter().position(|arrival| arrival.topic == "alarms/d1");
-    ensure!(place.is_some_and(|place| place < READINGS / 10), "the alarm came as number {place:?} of {READINGS} and one");
+    let place = watch
+        .arrivals()
+        .iter()
+        .position(|arrival| arrival.topic == "alarms/d1");
+    ensure!(
+        place.is_some_and(|place| place < READINGS / 10),
+        "the alarm came as number {place:?} of {READINGS} and one"
+    );
     Ok(())
 }
 
@@ -198,16 +310,59 @@ fn pub_to_sub() -> Result<()> {
     let flows = flow("");
     let _gateway = Gateway::with(config(&field.url(), &cloud.url(), &flows)).start()?;
     let mut sub = Command::new("mosquitto_sub");
-    sub.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &cloud.address().port().to_string(), "-t", UP, "-q", "1"]);
+    sub.args([
+        "-V",
+        "mqttv5",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &cloud.address().port().to_string(),
+        "-t",
+        UP,
+        "-q",
+        "1",
+    ]);
     // It ends after one message; before that, what it has written stays in its buffer.
     sub.args(["-i", "the-subscriber", "-C", "1", "-F", "got %t %P %p"]);
     let mut sub = Process::start("mosquitto_sub", &mut sub)?;
-    wait_until("mosquitto_sub has subscribed", || cloud.lines().has(&["the-subscriber", UP]))?;
+    wait_until("mosquitto_sub has subscribed", || {
+        cloud.lines().has(&["the-subscriber", UP])
+    })?;
     let mut publish = Command::new("mosquitto_pub");
-    publish.args(["-V", "mqttv5", "-h", "127.0.0.1", "-p", &field.address().port().to_string(), "-q", "1"]);
-    publish.args(["-t", "devices/d1/telemetry", "-m", "hello", "-D", "publish", "user-property", "traceparent", "00-abc"]);
-    ensure!(publish.status().context("cannot run mosquitto_pub")?.success(), "mosquitto_pub failed");
+    publish.args([
+        "-V",
+        "mqttv5",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &field.address().port().to_string(),
+        "-q",
+        "1",
+    ]);
+    publish.args([
+        "-t",
+        "devices/d1/telemetry",
+        "-m",
+        "hello",
+        "-D",
+        "publish",
+        "user-property",
+        "traceparent",
+        "00-abc",
+    ]);
+    ensure!(
+        publish
+            .status()
+            .context("cannot run mosquitto_pub")?
+            .success(),
+        "mosquitto_pub failed"
+    );
     ensure!(sub.wait()?.success(), "mosquitto_sub failed");
-    ensure!(sub.lines().has(&["got up/devices/d1/telemetry", "traceparent:00-abc", "hello"]), "{:?}", sub.lines().all());
+    ensure!(
+        sub.lines()
+            .has(&["got up/devices/d1/telemetry", "traceparent:00-abc", "hello"]),
+        "{:?}",
+        sub.lines().all()
+    );
     Ok(())
 }

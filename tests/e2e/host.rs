@@ -18,17 +18,32 @@ use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("host::a_log_that_nobody_reads_holds_up_nothing", a_log_that_nobody_reads_holds_up_nothing),
-        case("host::a_log_on_a_full_disk_ends_nothing", a_log_on_a_full_disk_ends_nothing),
-        case("host::idle_connections_leave_room_for_the_uplink", idle_connections_leave_room_for_the_uplink),
-        case("host::half_a_request_does_not_hold_up_a_stop", half_a_request_does_not_hold_up_a_stop),
+        case(
+            "host::a_log_that_nobody_reads_holds_up_nothing",
+            a_log_that_nobody_reads_holds_up_nothing,
+        ),
+        case(
+            "host::a_log_on_a_full_disk_ends_nothing",
+            a_log_on_a_full_disk_ends_nothing,
+        ),
+        case(
+            "host::idle_connections_leave_room_for_the_uplink",
+            idle_connections_leave_room_for_the_uplink,
+        ),
+        case(
+            "host::half_a_request_does_not_hold_up_a_stop",
+            half_a_request_does_not_hold_up_a_stop,
+        ),
         where_possible(
             "host::a_data_folder_that_was_somebody_else_s_is_refused",
             "root",
             || rustix::process::geteuid().is_root(),
             a_data_folder_that_was_somebody_else_s_is_refused,
         ),
-        case("host::no_umask_opens_the_data_folder", no_umask_opens_the_data_folder),
+        case(
+            "host::no_umask_opens_the_data_folder",
+            no_umask_opens_the_data_folder,
+        ),
         case(
             "host::a_start_on_a_broken_config_begins_on_the_last_good_one",
             a_start_on_a_broken_config_begins_on_the_last_good_one,
@@ -57,7 +72,15 @@ fn without_log(place: &str, then: impl FnOnce(&Gateway) -> Result<()>) -> Result
         .under(&["/bin/sh", "-c", &run, "sh"])
         .launch()?;
     wait_until("the gateway is online", || gateway.is_online())?;
-    let sent = tidegate_tests::Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
+    let sent = tidegate_tests::Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(500),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     ensure!(gateway.get("/livez")?.0 == 200, "not alive");
     then(&gateway)?;
@@ -89,7 +112,9 @@ fn a_log_that_nobody_reads_holds_up_nothing() -> Result<()> {
 /// Guarantee: the gateway starts, works and stops in order without its log.
 fn a_log_on_a_full_disk_ends_nothing() -> Result<()> {
     without_log("/dev/full", |gateway| {
-        wait_until("the lost lines are counted", || gateway.metric("tidegate_log_lines_dropped_total", &[]) > 0.0)
+        wait_until("the lost lines are counted", || {
+            gateway.metric("tidegate_log_lines_dropped_total", &[]) > 0.0
+        })
     })
 }
 
@@ -100,7 +125,9 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let limit = "ulimit -n 128; exec \"$@\"";
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).under(&["/bin/sh", "-c", limit, "sh"]).start()?;
+    let gateway = Gateway::with(config(&field.url(), &link.url(), &flow("")))
+        .under(&["/bin/sh", "-c", limit, "sh"])
+        .start()?;
     let mut idle = Vec::new();
     for number in 0..300 {
         let mut stream = TcpStream::connect(gateway.admin())?;
@@ -110,14 +137,26 @@ fn idle_connections_leave_room_for_the_uplink() -> Result<()> {
         idle.push(stream);
     }
     let socket = gateway.folder().join("data/admin.sock");
-    let silent: Vec<_> = (0..40).map_while(|_| UnixStream::connect(&socket).ok()).collect();
+    let silent: Vec<_> = (0..40)
+        .map_while(|_| UnixStream::connect(&socket).ok())
+        .collect();
     let dials = link.dials();
     link.cut();
     wait_until("the uplink dials", || link.dials() > dials)?;
-    let sent = tidegate_tests::Load::start(field.address(), Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
+    let sent = tidegate_tests::Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(500),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     ensure!(gateway.get("/livez")?.0 == 200, "not alive");
-    wait_until("status answers", || json(gateway.folder(), &["status"], 0).is_ok())?;
+    wait_until("status answers", || {
+        json(gateway.folder(), &["status"], 0).is_ok()
+    })?;
     drop((idle, silent));
     Ok(())
 }
@@ -137,7 +176,10 @@ fn half_a_request_does_not_hold_up_a_stop() -> Result<()> {
     let (status, _) = scene.gateway.end()?;
     ensure!(status.code() == Some(0), "the gateway ended with {status}");
     let mut rest = Vec::new();
-    ensure!(half.read_to_end(&mut rest).is_err() || rest.is_empty() || rest.starts_with(b"HTTP/1.1 4"), "{rest:?}");
+    ensure!(
+        half.read_to_end(&mut rest).is_err() || rest.is_empty() || rest.starts_with(b"HTTP/1.1 4"),
+        "{rest:?}"
+    );
     Ok(())
 }
 
@@ -154,7 +196,11 @@ fn a_data_folder_that_was_somebody_else_s_is_refused() -> Result<()> {
         chown(&path, Some(12_345), Some(12_345)).context("root may give files away")?;
     }
     let (status, lines) = setup.fail()?;
-    ensure!(status.code() == Some(1) && lines.has(&["belongs to user 12345", "chown -R"]), "{status} {:?}", lines.all());
+    ensure!(
+        status.code() == Some(1) && lines.has(&["belongs to user 12345", "chown -R"]),
+        "{status} {:?}",
+        lines.all()
+    );
     Ok(())
 }
 
@@ -163,13 +209,25 @@ fn a_data_folder_that_was_somebody_else_s_is_refused() -> Result<()> {
 fn no_umask_opens_the_data_folder() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let open = "umask 000; exec \"$@\"";
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).under(&["/bin/sh", "-c", open, "sh"]);
+    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow("")))
+        .under(&["/bin/sh", "-c", open, "sh"]);
     let (_, setup) = setup.start()?.stop()?;
     let mut folders = vec![setup.data()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
-            let (path, found) = (entry.as_ref().map(fs::DirEntry::path).ok().context("an entry")?, entry?.metadata()?);
-            ensure!(found.permissions().mode() & 0o002 == 0, "everybody may write `{}`", path.display());
+            let (path, found) = (
+                entry
+                    .as_ref()
+                    .map(fs::DirEntry::path)
+                    .ok()
+                    .context("an entry")?,
+                entry?.metadata()?,
+            );
+            ensure!(
+                found.permissions().mode() & 0o002 == 0,
+                "everybody may write `{}`",
+                path.display()
+            );
             if found.is_dir() {
                 folders.push(path);
             }
@@ -181,7 +239,9 @@ fn no_umask_opens_the_data_folder() -> Result<()> {
 /// Starts it and waits until its uplink is online too: before, `status` ends with 7.
 fn online(setup: Setup) -> Result<Gateway> {
     let gateway = setup.start()?;
-    wait_until("the uplink is online", || gateway.metric("tidegate_uplink_up", &[]) == 1.0)?;
+    wait_until("the uplink is online", || {
+        gateway.metric("tidegate_uplink_up", &[]) == 1.0
+    })?;
     Ok(gateway)
 }
 
@@ -192,21 +252,34 @@ fn a_start_on_a_broken_config_begins_on_the_last_good_one() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let good = config(&field.url(), &cloud.url(), &flow(""));
     let gateway = online(Gateway::with(&good))?;
-    let refused =
-        |gateway: &Gateway| -> Result<bool> { Ok(!json(gateway.folder(), &["status"], 0)?["config"]["refused"].is_null()) };
+    let refused = |gateway: &Gateway| -> Result<bool> {
+        Ok(!json(gateway.folder(), &["status"], 0)?["config"]["refused"].is_null())
+    };
     ensure!(!refused(&gateway)?, "nothing was refused yet");
     gateway.rewrite_config(&good.replace("[flow.all]", "[flow.all]\nlanse = 3"))?;
     wait_until("the refusal shows", || refused(&gateway).unwrap_or(false))?;
     let (_, setup) = gateway.stop()?;
     let gateway = online(setup)?;
-    gateway.lines().wait_for(&["started on the last one that worked"])?;
+    gateway
+        .lines()
+        .wait_for(&["started on the last one that worked"])?;
     ensure!(refused(&gateway)?, "the broken file is not told");
     let (out, _) = told(gateway.folder(), &["status"], 0)?;
     ensure!(out.contains("lanse"), "{out}");
-    let sent = tidegate_tests::Load::start(field.address(), Plan { rate: None, total: Some(100), ..Plan::default() }).wait()?;
+    let sent = tidegate_tests::Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(100),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     expect_at_least_once(&compare(&sent, watch)?)?;
     gateway.rewrite_config(&good)?;
-    wait_until("the mended file is taken", || refused(&gateway).is_ok_and(|refused| !refused))
+    wait_until("the mended file is taken", || {
+        refused(&gateway).is_ok_and(|refused| !refused)
+    })
 }
 
 /// A password by credential, which an operator's shell does not have, and a slip in the file; running and stopped.
@@ -217,15 +290,29 @@ fn operating_needs_neither_secrets_nor_a_faultless_config() -> Result<()> {
     fs::write(secrets.path().join("cloud-password"), "hunter2")?;
     let login = "[uplink.cloud]\nuser = \"me\"\npassword = { credential = \"cloud-password\" }";
     let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", login);
-    let setup = Gateway::with(&text).env("CREDENTIALS_DIRECTORY", &secrets.path().display().to_string());
+    let setup = Gateway::with(&text).env(
+        "CREDENTIALS_DIRECTORY",
+        &secrets.path().display().to_string(),
+    );
     let gateway = online(setup)?;
-    for arguments in [&["status"][..], &["parked", "list"], &["ledger"], &["plugins"], &["spool", "stat"]] {
+    for arguments in [
+        &["status"][..],
+        &["parked", "list"],
+        &["ledger"],
+        &["plugins"],
+        &["spool", "stat"],
+    ] {
         told(gateway.folder(), arguments, 0)?;
     }
     gateway.rewrite_config(&format!("{text}\n[flow.all.nonsense]\n"))?;
     told(gateway.folder(), &["status"], 0)?;
     let (_, setup) = gateway.stop()?;
-    for arguments in [&["status"][..], &["parked", "list"], &["ledger"], &["plugins"]] {
+    for arguments in [
+        &["status"][..],
+        &["parked", "list"],
+        &["ledger"],
+        &["plugins"],
+    ] {
         told(setup.folder(), arguments, 0)?;
     }
     told(setup.folder(), &["reload"], 5).map(drop)
@@ -239,8 +326,16 @@ fn has_promtool() -> bool {
 /// Guarantee: names, units and texts are as the field expects them.
 fn the_metrics_are_as_prometheus_wants_them() -> Result<()> {
     let scene = Scene::with(&flow(""), &[])?;
-    let sent = scene.load(Plan { rate: None, total: Some(200), ..Plan::default() }).wait()?;
-    wait_until("all has arrived", || scene.watch.count() == sent.count() as u64)?;
+    let sent = scene
+        .load(Plan {
+            rate: None,
+            total: Some(200),
+            ..Plan::default()
+        })
+        .wait()?;
+    wait_until("all has arrived", || {
+        scene.watch.count() == sent.count() as u64
+    })?;
     let (_, text) = scene.gateway.get("/metrics")?;
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -248,7 +343,11 @@ fn the_metrics_are_as_prometheus_wants_them() -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    promtool.stdin.take().context("it has a standard input")?.write_all(text.as_bytes())?;
+    promtool
+        .stdin
+        .take()
+        .context("it has a standard input")?
+        .write_all(text.as_bytes())?;
     let output = promtool.wait_with_output()?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     ensure!(output.status.success() && said.trim().is_empty(), "{said}");

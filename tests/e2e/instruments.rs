@@ -11,10 +11,22 @@ use crate::scene::compare;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        with_mosquitto("instruments::a_load_on_a_bare_broker_adds_up", a_load_on_a_bare_broker_adds_up),
-        with_mosquitto("instruments::a_broker_that_restarts_loses_nothing", a_broker_that_restarts_loses_nothing),
-        with_mosquitto("instruments::the_bare_relay_carries_a_burst", the_bare_relay_carries_a_burst),
-        with_mosquitto("instruments::what_is_sent_again_after_a_cut_is_told", what_is_sent_again_after_a_cut_is_told),
+        with_mosquitto(
+            "instruments::a_load_on_a_bare_broker_adds_up",
+            a_load_on_a_bare_broker_adds_up,
+        ),
+        with_mosquitto(
+            "instruments::a_broker_that_restarts_loses_nothing",
+            a_broker_that_restarts_loses_nothing,
+        ),
+        with_mosquitto(
+            "instruments::the_bare_relay_carries_a_burst",
+            the_bare_relay_carries_a_burst,
+        ),
+        with_mosquitto(
+            "instruments::what_is_sent_again_after_a_cut_is_told",
+            what_is_sent_again_after_a_cut_is_told,
+        ),
     ]
 }
 
@@ -23,9 +35,17 @@ pub fn cases() -> Vec<Trial> {
 fn a_load_on_a_bare_broker_adds_up() -> Result<()> {
     let broker = Broker::mosquitto()?;
     let watch = Watch::start(broker.address(), "devices/#")?;
-    let plan = Plan { devices: 50, rate: None, total: Some(20_000), ..Plan::default() };
+    let plan = Plan {
+        devices: 50,
+        rate: None,
+        total: Some(20_000),
+        ..Plan::default()
+    };
     let verdict = compare(&Load::start(broker.address(), plan).wait()?, watch)?;
-    ensure!(verdict.sent == 20_000 && verdict.is_exactly_once(), "{verdict}");
+    ensure!(
+        verdict.sent == 20_000 && verdict.is_exactly_once(),
+        "{verdict}"
+    );
     Ok(())
 }
 
@@ -34,7 +54,13 @@ fn a_load_on_a_bare_broker_adds_up() -> Result<()> {
 fn a_broker_that_restarts_loses_nothing() -> Result<()> {
     let mut broker = Broker::mosquitto()?;
     let watch = Watch::start(broker.address(), "devices/#")?;
-    let load = Load::start(broker.address(), Plan { rate: Some(2_000), ..Plan::default() });
+    let load = Load::start(
+        broker.address(),
+        Plan {
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     for _ in 0..3 {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 300)?;
@@ -52,7 +78,14 @@ fn what_is_sent_again_after_a_cut_is_told() -> Result<()> {
     let broker = Broker::mosquitto()?;
     let link = Cuttable::to(broker.address())?;
     let watch = Watch::start(broker.address(), "devices/#")?;
-    let load = Load::start(link.address(), Plan { rate: None, total: Some(50_000), ..Plan::default() });
+    let load = Load::start(
+        link.address(),
+        Plan {
+            rate: None,
+            total: Some(50_000),
+            ..Plan::default()
+        },
+    );
     for _ in 0..5 {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 1_000)?;
@@ -60,7 +93,10 @@ fn what_is_sent_again_after_a_cut_is_told() -> Result<()> {
     }
     let sent = load.wait()?;
     let verdict = compare(&sent, watch)?;
-    ensure!(verdict.sent == 50_000 && verdict.is_at_least_once(), "{verdict}");
+    ensure!(
+        verdict.sent == 50_000 && verdict.is_at_least_once(),
+        "{verdict}"
+    );
     Ok(())
 }
 
@@ -70,9 +106,25 @@ fn the_bare_relay_carries_a_burst() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), "up/#")?;
     let program = Path::new(env!("CARGO_BIN_EXE_relay"));
-    let mut relay = relay::start(program, &field, &cloud, ["devices/+/telemetry", "up/telemetry"])?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(50_000), ..Plan::default() }).wait()?;
+    let mut relay = relay::start(
+        program,
+        &field,
+        &cloud,
+        ["devices/+/telemetry", "up/telemetry"],
+    )?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(50_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     let verdict = compare(&sent, watch)?;
-    ensure!(verdict.sent == 50_000 && verdict.is_exactly_once(), "{verdict}");
+    ensure!(
+        verdict.sent == 50_000 && verdict.is_exactly_once(),
+        "{verdict}"
+    );
     relay.kill()
 }

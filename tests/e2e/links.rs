@@ -10,25 +10,51 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::upstream::{Manners, Upstream};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("links::an_upstream_that_accepts_slowly_holds_back_and_loses_nothing", an_upstream_that_accepts_slowly),
-        case("links::an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice", hangs_up_before_its_ack),
-        case("links::fresh_data_goes_ahead_of_a_backlog_that_says_so", fresh_data_goes_ahead),
-        case("links::one_of_two_uplinks_is_enough_and_the_other_gets_it_too", one_of_two_uplinks_is_enough),
-        with_mosquitto("links::an_alarm_overtakes_a_backlog", an_alarm_overtakes_a_backlog),
+        case(
+            "links::an_upstream_that_accepts_slowly_holds_back_and_loses_nothing",
+            an_upstream_that_accepts_slowly,
+        ),
+        case(
+            "links::an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice",
+            hangs_up_before_its_ack,
+        ),
+        case(
+            "links::fresh_data_goes_ahead_of_a_backlog_that_says_so",
+            fresh_data_goes_ahead,
+        ),
+        case(
+            "links::one_of_two_uplinks_is_enough_and_the_other_gets_it_too",
+            one_of_two_uplinks_is_enough,
+        ),
+        with_mosquitto(
+            "links::an_alarm_overtakes_a_backlog",
+            an_alarm_overtakes_a_backlog,
+        ),
         with_mosquitto(
             "links::several_connections_keep_the_order_of_each_device",
             several_connections_keep_the_order_of_each_device,
         ),
-        with_mosquitto("links::a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on", a_refused_topic_is_parked),
-        case("links::ids_have_no_gap_and_tell_doubles", ids_have_no_gap_and_tell_doubles),
-        case("links::a_packed_backlog_arrives_whole", a_packed_backlog_arrives_whole),
+        with_mosquitto(
+            "links::a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on",
+            a_refused_topic_is_parked,
+        ),
+        case(
+            "links::ids_have_no_gap_and_tell_doubles",
+            ids_have_no_gap_and_tell_doubles,
+        ),
+        case(
+            "links::a_packed_backlog_arrives_whole",
+            a_packed_backlog_arrives_whole,
+        ),
     ]
 }
 
@@ -37,7 +63,8 @@ const ALARMS: &str = "[flow.alarms]\nfrom = \"field\"\ntopics = [\"devices/{devi
 
 /// The usual config with more settings for its uplink.
 fn with_uplink(field: &Broker, cloud: &str, settings: &str, flows: &str) -> String {
-    config(&field.url(), cloud, flows).replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}\n"))
+    config(&field.url(), cloud, flows)
+        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}\n"))
 }
 
 fn owed(gateway: &Gateway) -> f64 {
@@ -51,13 +78,28 @@ fn an_alarm_overtakes_a_backlog() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
-    let (watch, alarms) = (Watch::start(cloud.address(), UP)?, Watch::start(cloud.address(), "alarms/#")?);
+    let (watch, alarms) = (
+        Watch::start(cloud.address(), UP)?,
+        Watch::start(cloud.address(), "alarms/#")?,
+    );
     let flows = format!("{}{ALARMS}", flow(""));
     let total = rounds(3_000, 1_000_000);
-    let rate = if total > 3_000 { "" } else { "rate = \"100/s\"" };
+    let rate = if total > 3_000 {
+        ""
+    } else {
+        "rate = \"100/s\""
+    };
     let text = |rate| with_uplink(&field, &link.url(), rate, &flows);
     let gateway = Gateway::with(text(rate)).start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(total), ..Plan::default() }).wait()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(total),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     wait_until("all is owed", || owed(&gateway) == total as f64)?;
     link.back();
     wait_until("it drains", || watch.count() > 0)?;
@@ -66,7 +108,10 @@ fn an_alarm_overtakes_a_backlog() -> Result<()> {
     wait_until("the alarm is there", || alarms.total() == 1)?;
     let (left, took) = (total - watch.count() as usize, raised.elapsed());
     println!("{left} of {total} readings were still owed when the alarm arrived after {took:?}");
-    ensure!(left > total / 4, "the alarm waited: only {left} of {total} readings were still owed");
+    ensure!(
+        left > total / 4,
+        "the alarm waited: only {left} of {total} readings were still owed"
+    );
     let _gateway = without_a_rate(gateway, &text(""))?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
@@ -85,9 +130,21 @@ fn several_connections_keep_the_order_of_each_device() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Mosquitto::new().inflight(20).start()?);
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = Gateway::with(with_uplink(&field, &link.url(), "connections = 4", &flow(""))).start()?;
+    let gateway = Gateway::with(with_uplink(
+        &field,
+        &link.url(),
+        "connections = 4",
+        &flow(""),
+    ))
+    .start()?;
     let up = || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]);
-    let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     for _ in 0..rounds(2, 20) {
         let before = watch.count();
         wait_until("all connections stand", || up() == 4.0)?;
@@ -104,18 +161,33 @@ fn several_connections_keep_the_order_of_each_device() -> Result<()> {
 /// refusals, too, unless it logs at level debug.
 /// Guarantee: those become dead letters with upstream's reason, all others arrive, and what is owed comes to nothing.
 fn a_refused_topic_is_parked() -> Result<()> {
-    let (field, cloud) = (Broker::mosquitto()?, Mosquitto::new().deny("up/devices/d3/#").start()?);
+    let (field, cloud) = (
+        Broker::mosquitto()?,
+        Mosquitto::new().deny("up/devices/d3/#").start()?,
+    );
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    let plan = Plan { devices: 10, total: Some(rounds(300, 3_000)), ..Plan::default() };
+    let plan = Plan {
+        devices: 10,
+        total: Some(rounds(300, 3_000)),
+        ..Plan::default()
+    };
     let sent = Load::start(field.address(), plan).wait()?;
     let refused = sent.count_of(3) as f64;
-    wait_until("the refused ones are parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == refused)?;
+    wait_until("the refused ones are parked", || {
+        gateway.metric("tidegate_dead_letters_kept", &[]) == refused
+    })?;
     wait_until("nothing is owed", || owed(&gateway) == 0.0)?;
     let letter = json(gateway.folder(), &["parked", "list", "-n", "1"], 0)?.to_string();
-    ensure!(letter.contains("0x87") && letter.contains("devices/d3/telemetry"), "{letter}");
+    ensure!(
+        letter.contains("0x87") && letter.contains("devices/d3/telemetry"),
+        "{letter}"
+    );
     let verdict = sent.against(&watch.stop()?, |device, _| device != 3);
-    println!("{refused} of {} refused and parked; {verdict}", sent.count());
+    println!(
+        "{refused} of {} refused and parked; {verdict}",
+        sent.count()
+    );
     expect_at_least_once(&verdict)
 }
 
@@ -127,29 +199,57 @@ fn ids_have_no_gap_and_tell_doubles() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let text = with_uplink(&field, &link.url(), "id = \"envelope\"", &flow(""));
     let _gateway = Gateway::with(text).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(500), total: Some(900), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(500),
+            total: Some(900),
+            ..Plan::default()
+        },
+    );
     for part in 1..4 {
         wait_until("traffic flows", || watch.total() > part * 150)?;
         link.cut();
     }
     let count = load.wait()?.count() as u64;
     let numbers = || -> Result<BTreeSet<u64>> {
-        let number = |arrival: &tidegate_tests::watch::Arrival| arrival.json()?["seq"].as_u64().context("no number");
+        let number = |arrival: &tidegate_tests::watch::Arrival| {
+            arrival.json()?["seq"].as_u64().context("no number")
+        };
         watch.arrivals().iter().map(number).collect()
     };
-    wait_until("all have arrived", || numbers().is_ok_and(|numbers| numbers.len() as u64 >= count))?;
-    ensure!(numbers()? == (0..count).collect(), "numbers with a gap: {:?}", numbers()?);
+    wait_until("all have arrived", || {
+        numbers().is_ok_and(|numbers| numbers.len() as u64 >= count)
+    })?;
+    ensure!(
+        numbers()? == (0..count).collect(),
+        "numbers with a gap: {:?}",
+        numbers()?
+    );
     let mut contents = std::collections::BTreeMap::new();
     for arrival in watch.arrivals() {
         let envelope = arrival.json()?;
         let id = envelope["id"].as_str().context("no id")?.to_owned();
         let place = format!("/cloud/telemetry/{}/{}", envelope["boot"], envelope["seq"]);
-        ensure!(id.ends_with(&place) && id.split('/').count() == 6, "{envelope}");
-        ensure!(envelope["payload"]["device"] == envelope["device"], "{envelope}");
+        ensure!(
+            id.ends_with(&place) && id.split('/').count() == 6,
+            "{envelope}"
+        );
+        ensure!(
+            envelope["payload"]["device"] == envelope["device"],
+            "{envelope}"
+        );
         let before = contents.insert(id, envelope["payload"].clone());
-        ensure!(before.is_none_or(|before| before == envelope["payload"]), "two payloads under one id: {envelope}");
+        ensure!(
+            before.is_none_or(|before| before == envelope["payload"]),
+            "two payloads under one id: {envelope}"
+        );
     }
-    ensure!(contents.len() as u64 == count, "{} ids for {count} messages", contents.len());
+    ensure!(
+        contents.len() as u64 == count,
+        "{} ids for {count} messages",
+        contents.len()
+    );
     Ok(())
 }
 
@@ -163,7 +263,16 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
     let settings = "pack = \"json-array\"\nid = \"envelope\"";
     let flows = flow("").replace("up/{topic}", "up/all");
     let gateway = Gateway::with(with_uplink(&field, &link.url(), settings, &flows)).start()?;
-    let count = Load::start(field.address(), Plan { rate: None, total: Some(2_000), ..Plan::default() }).wait()?.count();
+    let count = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(2_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?
+    .count();
     wait_until("all is owed", || owed(&gateway) == count as f64)?;
     link.back();
     wait_until("nothing is owed", || owed(&gateway) == 0.0)?;
@@ -177,11 +286,21 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
         Ok(numbers)
     };
     // What the broker has accepted is a moment later with its subscriber.
-    wait_until("all have arrived", || numbers().is_ok_and(|numbers| numbers.len() >= count))?;
+    wait_until("all have arrived", || {
+        numbers().is_ok_and(|numbers| numbers.len() >= count)
+    })?;
     let (numbers, arrivals) = (numbers()?, watch.arrivals());
     println!("{count} messages in {} publishes", arrivals.len());
-    ensure!(numbers == (0..count as u64).collect(), "{} of {count} messages arrived", numbers.len());
-    ensure!(arrivals.len() * 10 < count, "{} publishes for {count} messages", arrivals.len());
+    ensure!(
+        numbers == (0..count as u64).collect(),
+        "{} of {count} messages arrived",
+        numbers.len()
+    );
+    ensure!(
+        arrivals.len() * 10 < count,
+        "{} publishes for {count} messages",
+        arrivals.len()
+    );
     Ok(())
 }
 
@@ -189,14 +308,36 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
 /// both are slower on a busy machine.
 /// Guarantee: nothing is lost or sent twice, and devices are acknowledged meanwhile.
 fn an_upstream_that_accepts_slowly() -> Result<()> {
-    let (field, cloud) = (Broker::embedded()?, Upstream::start(Manners::Slow(Duration::from_millis(10)))?);
-    let gateway = Gateway::with(with_uplink(&field, &cloud.url(), "inflight = 100", &flow(""))).start()?;
+    let (field, cloud) = (
+        Broker::embedded()?,
+        Upstream::start(Manners::Slow(Duration::from_millis(10)))?,
+    );
+    let gateway = Gateway::with(with_uplink(
+        &field,
+        &cloud.url(),
+        "inflight = 100",
+        &flow(""),
+    ))
+    .start()?;
     let total = rounds(3_000, 100_000);
-    let sent = Load::start(field.address(), Plan { rate: Some(1_000), total: Some(total), ..Plan::default() }).wait()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(1_000),
+            total: Some(total),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     let owed = gateway.metric("tidegate_spool_messages", &[]);
-    ensure!(owed > total as f64 / 10.0, "upstream was not slow: {owed} messages are owed");
+    ensure!(
+        owed > total as f64 / 10.0,
+        "upstream was not slow: {owed} messages are owed"
+    );
     cloud.change(Manners::Slow(Duration::ZERO));
-    wait_until("all has arrived", || cloud.tally().count() == sent.count() as u64)?;
+    wait_until("all has arrived", || {
+        cloud.tally().count() == sent.count() as u64
+    })?;
     let verdict = sent.against(&cloud.tally(), |_, _| true);
     eprintln!("an upstream of 100 msg/s: {verdict}, {owed} owed at the end");
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -207,20 +348,40 @@ fn an_upstream_that_accepts_slowly() -> Result<()> {
 /// Guarantee: nothing is lost, order holds, nothing is parked for it, and on each connection no more comes twice than what
 /// was in flight.
 fn hangs_up_before_its_ack() -> Result<()> {
-    let (field, cloud) = (Broker::embedded()?, Upstream::start(Manners::HangsUpBeforeTheAck(40))?);
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]", "[uplink.cloud]\ninflight = 20");
+    let (field, cloud) = (
+        Broker::embedded()?,
+        Upstream::start(Manners::HangsUpBeforeTheAck(40))?,
+    );
+    let text = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("[uplink.cloud]", "[uplink.cloud]\ninflight = 20");
     let gateway = Gateway::with(text).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(500),
+            ..Plan::default()
+        },
+    );
     let most = rounds(8, 100) as u64;
-    wait_at_most(Duration::from_secs(300), "it has hung up often", || cloud.hang_ups() >= most)?;
+    wait_at_most(Duration::from_secs(300), "it has hung up often", || {
+        cloud.hang_ups() >= most
+    })?;
     cloud.change(Manners::Slow(Duration::ZERO));
     let sent = load.stop()?;
-    wait_until("all has arrived", || cloud.tally().count() == sent.count() as u64)?;
+    wait_until("all has arrived", || {
+        cloud.tally().count() == sent.count() as u64
+    })?;
     let verdict = sent.against(&cloud.tally(), |_, _| true);
     eprintln!("{} hang-ups: {verdict}", cloud.hang_ups());
     expect_at_least_once(&verdict)?;
-    ensure!(verdict.doubled > 0 && verdict.doubled <= 20 * cloud.hang_ups(), "{verdict}");
-    ensure!(gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0, "something was parked");
+    ensure!(
+        verdict.doubled > 0 && verdict.doubled <= 20 * cloud.hang_ups(),
+        "{verdict}"
+    );
+    ensure!(
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0,
+        "something was parked"
+    );
     Ok(())
 }
 
@@ -232,26 +393,62 @@ fn fresh_data_goes_ahead() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let tables = with_uplink(&field, &link.url(), "rate = \"200/s\"\nreplay_mark = \"topic\"", &flow(""));
-    let gateway = Gateway::with(format!("[class.telemetry]\norder = \"fresh-first\"\n\n{tables}")).start()?;
+    let tables = with_uplink(
+        &field,
+        &link.url(),
+        "rate = \"200/s\"\nreplay_mark = \"topic\"",
+        &flow(""),
+    );
+    let gateway = Gateway::with(format!(
+        "[class.telemetry]\norder = \"fresh-first\"\n\n{tables}"
+    ))
+    .start()?;
     let total = rounds(2_000, 20_000);
-    let old = Load::start(field.address(), Plan { rate: None, total: Some(total), ..Plan::default() }).wait()?;
-    wait_until("all is on disk", || gateway.metric("tidegate_spool_disk_messages", &[]) == total as f64)?;
+    let old = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(total),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
+    wait_until("all is on disk", || {
+        gateway.metric("tidegate_spool_disk_messages", &[]) == total as f64
+    })?;
     link.back();
     wait_until("the backlog is on its way", || watch.total() > 50)?;
     for number in 0..20 {
-        field.publish("devices/fresh/telemetry", format!("{{\"device\":\"fresh\",\"seq\":{number}}}"))?;
+        field.publish(
+            "devices/fresh/telemetry",
+            format!("{{\"device\":\"fresh\",\"seq\":{number}}}"),
+        )?;
     }
-    wait_until("fresh data has arrived", || watch.tally().count_of("fresh") == 20)?;
+    wait_until("fresh data has arrived", || {
+        watch.tally().count_of("fresh") == 20
+    })?;
     let before = watch.total();
-    ensure!(before < total as u64 / 2, "{before} of {total} went ahead of fresh data");
-    wait_until("the backlog has arrived", || watch.total() >= total as u64 + 20)?;
-    let is_right = |arrival: &Arrival| arrival.topic.ends_with("/replayed") != arrival.topic.contains("/fresh/");
-    ensure!(watch.arrivals().iter().all(is_right), "what is replayed says so, and nothing else");
+    ensure!(
+        before < total as u64 / 2,
+        "{before} of {total} went ahead of fresh data"
+    );
+    wait_until("the backlog has arrived", || {
+        watch.total() >= total as u64 + 20
+    })?;
+    let is_right = |arrival: &Arrival| {
+        arrival.topic.ends_with("/replayed") != arrival.topic.contains("/fresh/")
+    };
+    ensure!(
+        watch.arrivals().iter().all(is_right),
+        "what is replayed says so, and nothing else"
+    );
     let tally = watch.stop()?;
     let verdict = old.against(&tally, |_, _| true);
     eprintln!("fresh data was through after {before} of {total} old messages: {verdict}");
-    ensure!(verdict.lost == 0 && verdict.doubled == 0 && verdict.disordered == 0, "{verdict}");
+    ensure!(
+        verdict.lost == 0 && verdict.doubled == 0 && verdict.disordered == 0,
+        "{verdict}"
+    );
     Ok(())
 }
 
@@ -259,20 +456,49 @@ fn fresh_data_goes_ahead() -> Result<()> {
 /// stopped in order.
 /// Guarantee: devices are acknowledged by the one; the other gets all of it once it is back.
 fn one_of_two_uplinks_is_enough() -> Result<()> {
-    let (field, cloud, other) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let (field, cloud, other) = (
+        Broker::embedded()?,
+        Broker::embedded()?,
+        Broker::embedded()?,
+    );
     let link = Cuttable::to(other.address())?;
     link.go_dark();
-    let (watch, second) = (Watch::start(cloud.address(), UP)?, Watch::start(other.address(), UP)?);
+    let (watch, second) = (
+        Watch::start(cloud.address(), UP)?,
+        Watch::start(other.address(), UP)?,
+    );
     let tables = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("\"cloud:telemetry\"", "[\"cloud:telemetry\", \"other:telemetry\"]")
-        .replace("[flow.all]", &format!("[uplink.other]\nurl = \"{}\"\n\n[flow.all]\nsettle = \"any\"", link.url()));
+        .replace(
+            "\"cloud:telemetry\"",
+            "[\"cloud:telemetry\", \"other:telemetry\"]",
+        )
+        .replace(
+            "[flow.all]",
+            &format!(
+                "[uplink.other]\nurl = \"{}\"\n\n[flow.all]\nsettle = \"any\"",
+                link.url()
+            ),
+        );
     // Nothing is written for an hour: what is acknowledged is so because one uplink has it.
     let text = format!("[spool]\nspill_after = \"1h\"\ncommit_every = \"1h\"\n\n{tables}");
     let gateway = Gateway::with(text).start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(2_000), ..Plan::default() }).wait()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(2_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     wait_until("the one has all of it", || watch.count() == 2_000)?;
-    wait_until("devices' side is settled", || gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0)?;
-    ensure!(gateway.metric("tidegate_spool_messages", &[("uplink", "other")]) == 2_000.0, "the other is not owed it");
+    wait_until("devices' side is settled", || {
+        gateway.metric("tidegate_source_unsettled_messages", &[]) == 0.0
+    })?;
+    ensure!(
+        gateway.metric("tidegate_spool_messages", &[("uplink", "other")]) == 2_000.0,
+        "the other is not owed it"
+    );
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the gateway ended with {status}");
     link.back();

@@ -18,18 +18,51 @@ use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("live::a_version_swapped_in_by_command_runs_over_restarts", a_version_swapped_in_by_command_runs_over_restarts),
-        case("live::a_roll_back_keeps_the_state", a_roll_back_keeps_the_state),
-        case("live::a_refused_version_ends_the_command_with_6", a_refused_version_ends_the_command_with_6),
-        case("live::what_was_rolled_back_is_not_tried_again_by_itself", what_was_rolled_back_is_not_tried_again_by_itself),
-        case("live::killed_in_each_state_of_a_change", killed_in_each_state_of_a_change),
-        case("live::killed_at_any_moment_of_a_change", killed_at_any_moment_of_a_change),
-        case("live::a_file_that_cannot_be_used_does_not_stop_a_start", a_file_that_cannot_be_used_does_not_stop_a_start),
+        case(
+            "live::a_version_swapped_in_by_command_runs_over_restarts",
+            a_version_swapped_in_by_command_runs_over_restarts,
+        ),
+        case(
+            "live::a_roll_back_keeps_the_state",
+            a_roll_back_keeps_the_state,
+        ),
+        case(
+            "live::a_refused_version_ends_the_command_with_6",
+            a_refused_version_ends_the_command_with_6,
+        ),
+        case(
+            "live::what_was_rolled_back_is_not_tried_again_by_itself",
+            what_was_rolled_back_is_not_tried_again_by_itself,
+        ),
+        case(
+            "live::killed_in_each_state_of_a_change",
+            killed_in_each_state_of_a_change,
+        ),
+        case(
+            "live::killed_at_any_moment_of_a_change",
+            killed_at_any_moment_of_a_change,
+        ),
+        case(
+            "live::a_file_that_cannot_be_used_does_not_stop_a_start",
+            a_file_that_cannot_be_used_does_not_stop_a_start,
+        ),
         case("live::editors_and_copy_tools", editors_and_copy_tools),
-        case("live::commands_do_not_wait_for_the_uplink", commands_do_not_wait_for_the_uplink),
-        case("live::a_reload_shows_what_changes", a_reload_shows_what_changes),
-        case("live::upstream_is_told_who_changed_what", upstream_is_told_who_changed_what),
-        case("live::a_folder_that_cannot_be_written_is_no_obstacle", a_folder_that_cannot_be_written_is_no_obstacle),
+        case(
+            "live::commands_do_not_wait_for_the_uplink",
+            commands_do_not_wait_for_the_uplink,
+        ),
+        case(
+            "live::a_reload_shows_what_changes",
+            a_reload_shows_what_changes,
+        ),
+        case(
+            "live::upstream_is_told_who_changed_what",
+            upstream_is_told_who_changed_what,
+        ),
+        case(
+            "live::a_folder_that_cannot_be_written_is_no_obstacle",
+            a_folder_that_cannot_be_written_is_no_obstacle,
+        ),
     ]
 }
 
@@ -41,7 +74,9 @@ pub const SHORT: &str = "probation = { time = \"300ms\" }";
 const LONG: &str = "probation = { time = \"1h\", messages = 1000000000 }";
 
 pub fn plugin(probation: &str) -> String {
-    format!("[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"5s\" }}\n\n")
+    format!(
+        "[[flow.all.plugin]]\nname = \"count\"\nplugin = \"{FILE}\"\n{probation}\nlimits = {{ time = \"5s\" }}\n\n"
+    )
 }
 
 fn counting(probation: &str) -> Result<Scene> {
@@ -66,7 +101,10 @@ pub fn runs(folder: &Path, content: &[u8]) -> Result<bool> {
 
 pub fn state(folder: &Path) -> String {
     let about = about(folder).unwrap_or_default();
-    about["candidate"]["state"].as_str().unwrap_or_default().to_owned()
+    about["candidate"]["state"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Sends a message of one device and returns the count it comes back with.
@@ -76,11 +114,16 @@ fn count(field: &Broker, watch: &Watch) -> Result<u64> {
     wait_until("the message has arrived", || watch.total() > before)?;
     let arrivals = watch.arrivals();
     let last = arrivals.last().context("one has just arrived")?;
-    last.json()?["count"].as_u64().with_context(|| format!("no count in {last:?}"))
+    last.json()?["count"]
+        .as_u64()
+        .with_context(|| format!("no count in {last:?}"))
 }
 
 fn transitions(gateway: &Gateway, state: &str) -> f64 {
-    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
+    gateway.metric(
+        "tidegate_swap_transitions_total",
+        &[("plugin", "count"), ("state", state)],
+    )
 }
 
 /// A version is brought in by command; the gateway is stopped and started, killed and started; then its file changes.
@@ -92,22 +135,42 @@ fn a_version_swapped_in_by_command_runs_over_restarts() -> Result<()> {
     let folder = scene.gateway.folder().to_owned();
     let file = candidate(&folder, &new)?;
     let (out, _) = told(&folder, &["swap", PLUGIN, &file], 0)?;
-    for part in ["seen", "compiled", "on-probation", "confirmed", "back: tidegate rollback all/count --to "] {
+    for part in [
+        "seen",
+        "compiled",
+        "on-probation",
+        "confirmed",
+        "back: tidegate rollback all/count --to ",
+    ] {
         ensure!(out.contains(part), "`{part}` is not in\n{out}");
     }
     fs::remove_file(file)?;
     let (_, setup) = scene.gateway.stop()?;
-    ensure!(runs(&folder, &new)?, "the files of the stopped one say something else");
+    ensure!(
+        runs(&folder, &new)?,
+        "the files of the stopped one say something else"
+    );
     let gateway = setup.start()?;
-    ensure!(runs(&folder, &new)? && about(&folder)?["differs_from_config"] == true, "{}", about(&folder)?);
+    ensure!(
+        runs(&folder, &new)? && about(&folder)?["differs_from_config"] == true,
+        "{}",
+        about(&folder)?
+    );
     let gateway = gateway.kill()?.start()?;
     ensure!(runs(&folder, &new)?, "{}", about(&folder)?);
     let (_, setup) = gateway.stop()?;
     fs::write(folder.join(FILE), &newer)?;
     let _gateway = setup.start()?;
-    ensure!(runs(&folder, &newer)? && about(&folder)?["differs_from_config"] == false, "{}", about(&folder)?);
+    ensure!(
+        runs(&folder, &newer)? && about(&folder)?["differs_from_config"] == false,
+        "{}",
+        about(&folder)?
+    );
     let history = told(&folder, &["history"], 0)?.0;
-    ensure!(history.contains("confirmed all/count") && history.contains("start: started all/count"), "{history}");
+    ensure!(
+        history.contains("confirmed all/count") && history.contains("start: started all/count"),
+        "{history}"
+    );
     Ok(())
 }
 
@@ -117,20 +180,37 @@ fn a_roll_back_keeps_the_state() -> Result<()> {
     let scene = counting(SHORT)?;
     let original = component("count")?;
     let folder = scene.gateway.folder().to_owned();
-    ensure!(count(&scene.field, &scene.watch)? == 1 && count(&scene.field, &scene.watch)? == 2, "it does not count");
+    ensure!(
+        count(&scene.field, &scene.watch)? == 1 && count(&scene.field, &scene.watch)? == 2,
+        "it does not count"
+    );
     let file = candidate(&folder, &marked(&original, 1))?;
     let (out, _) = told(&folder, &["swap", "count", &file], 0)?;
-    ensure!(count(&scene.field, &scene.watch)? == 3, "the swap has lost the count");
-    let (_, undo) = out.split_once("back: tidegate ").context("no way back is shown")?;
+    ensure!(
+        count(&scene.field, &scene.watch)? == 3,
+        "the swap has lost the count"
+    );
+    let (_, undo) = out
+        .split_once("back: tidegate ")
+        .context("no way back is shown")?;
     told(&folder, &undo.split_whitespace().collect::<Vec<_>>(), 0)?;
     ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
-    ensure!(count(&scene.field, &scene.watch)? == 4, "the roll-back has lost the count");
+    ensure!(
+        count(&scene.field, &scene.watch)? == 4,
+        "the roll-back has lost the count"
+    );
     let (_, said) = told(&folder, &["rollback", "count"], 6).map(|(out, said)| (said, out))?;
-    ensure!(said.contains("no version before is kept"), "back is not forth: {said}");
+    ensure!(
+        said.contains("no version before is kept"),
+        "back is not forth: {said}"
+    );
     let (_, setup) = scene.gateway.stop()?;
     let _gateway = setup.start()?;
     ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
-    ensure!(count(&scene.field, &scene.watch)? == 5, "the restart has lost the count");
+    ensure!(
+        count(&scene.field, &scene.watch)? == 5,
+        "the restart has lost the count"
+    );
     Ok(())
 }
 
@@ -150,27 +230,61 @@ fn a_refused_version_ends_the_command_with_6() -> Result<()> {
     ] {
         let file = candidate(&folder, &bytes)?;
         let (out, _) = told(&folder, &["swap", PLUGIN, &file], 6)?;
-        ensure!(out.contains("refused") && out.contains(reason) && out.contains("runs on"), "{out}");
+        ensure!(
+            out.contains("refused") && out.contains(reason) && out.contains("runs on"),
+            "{out}"
+        );
         counted += 1;
-        ensure!(count(&scene.field, &scene.watch)? == counted, "the running version was touched");
+        ensure!(
+            count(&scene.field, &scene.watch)? == counted,
+            "the running version was touched"
+        );
     }
     let lines = json_lines(&folder, &["swap", PLUGIN, &candidate(&folder, b"x")?], 6)?;
     let last = lines.last().context("nothing is said")?;
-    ensure!(last["line"] == "verdict" && last["verdict"] == "refused" && last["running"] == *trust::digest(&original), "{last}");
+    ensure!(
+        last["line"] == "verdict"
+            && last["verdict"] == "refused"
+            && last["running"] == *trust::digest(&original),
+        "{last}"
+    );
     let (_, said) = told(&folder, &["swap", "nothing", &candidate(&folder, b"x")?], 1)?;
     ensure!(said.contains("there are: all/count"), "{said}");
-    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?, "--detach"], 0)?;
-    let (_, said) = told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 2))?], 1)?;
-    ensure!(said.contains("under way already") && said.contains("--follow") && said.contains("--replace"), "{said}");
+    told(
+        &folder,
+        &[
+            "swap",
+            PLUGIN,
+            &candidate(&folder, &marked(&original, 1))?,
+            "--detach",
+        ],
+        0,
+    )?;
+    let (_, said) = told(
+        &folder,
+        &["swap", PLUGIN, &candidate(&folder, &marked(&original, 2))?],
+        1,
+    )?;
+    ensure!(
+        said.contains("under way already")
+            && said.contains("--follow")
+            && said.contains("--replace"),
+        "{said}"
+    );
     let (out, _) = told(&folder, &["rollback", PLUGIN], 6)?;
-    ensure!(out.contains("rolled it back") && runs(&folder, &original)?, "{out}");
+    ensure!(
+        out.contains("rolled it back") && runs(&folder, &original)?,
+        "{out}"
+    );
     Ok(())
 }
 
 /// The lines of an answer of which each is JSON.
 fn json_lines(folder: &Path, arguments: &[&str], code: i32) -> Result<Vec<Value>> {
     let (out, _) = told(folder, &[arguments, &["-o", "json"]].concat(), code)?;
-    out.lines().map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))).collect()
+    out.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+        .collect()
 }
 
 /// A file that traps at once is put in place and rolled back; the gateway is started again, the file is touched, and
@@ -181,26 +295,52 @@ fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
     let (original, bad) = (component("count")?, component("trap-always")?);
     let folder = scene.gateway.folder().to_owned();
     scene.gateway.replace(FILE, &bad)?;
-    wait_until("it is on probation", || transitions(&scene.gateway, "on-probation") >= 1.0)?;
+    wait_until("it is on probation", || {
+        transitions(&scene.gateway, "on-probation") >= 1.0
+    })?;
     scene.field.publish("devices/d1/telemetry", "{}")?;
-    wait_until("it is rolled back", || transitions(&scene.gateway, "rolled-back") >= 1.0)?;
-    wait_until("the verdict is written down", || about(&folder).is_ok_and(|about| about["refused"][0]["rolled_back"] == true))?;
+    wait_until("it is rolled back", || {
+        transitions(&scene.gateway, "rolled-back") >= 1.0
+    })?;
+    wait_until("the verdict is written down", || {
+        about(&folder).is_ok_and(|about| about["refused"][0]["rolled_back"] == true)
+    })?;
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;
-    ensure!(runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0, "{}", about(&folder)?);
-    gateway.lines().wait_for(&["count", "what the config says is not run", "rolled back"])?;
+    ensure!(
+        runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0,
+        "{}",
+        about(&folder)?
+    );
+    gateway
+        .lines()
+        .wait_for(&["count", "what the config says is not run", "rolled back"])?;
     ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
     gateway.replace(FILE, &original)?;
     gateway.replace(FILE, &marked(&original, 1))?;
-    wait_until("another one is tried", || transitions(&gateway, "seen") >= 1.0)?;
+    wait_until("another one is tried", || {
+        transitions(&gateway, "seen") >= 1.0
+    })?;
     told(&folder, &["rollback", PLUGIN], 6)?;
     let seen = transitions(&gateway, "seen");
     gateway.replace(FILE, &bad)?;
-    wait_until("it is said that it is not tried", || gateway.lines().has(&["not tried", "tidegate swap all/count"]))?;
-    ensure!(transitions(&gateway, "seen") == seen && runs(&folder, &original)?, "{}", about(&folder)?);
+    wait_until("it is said that it is not tried", || {
+        gateway
+            .lines()
+            .has(&["not tried", "tidegate swap all/count"])
+    })?;
+    ensure!(
+        transitions(&gateway, "seen") == seen && runs(&folder, &original)?,
+        "{}",
+        about(&folder)?
+    );
     // That it is not tried is said before it is written down, and until then it counts as a change under way.
-    wait_until("the order is taken", || told(&folder, &["swap", PLUGIN, "--detach"], 0).is_ok())?;
-    wait_until("it is tried when asked for", || transitions(&gateway, "seen") > seen)?;
+    wait_until("the order is taken", || {
+        told(&folder, &["swap", PLUGIN, "--detach"], 0).is_ok()
+    })?;
+    wait_until("it is tried when asked for", || {
+        transitions(&gateway, "seen") > seen
+    })?;
     Ok(())
 }
 
@@ -216,20 +356,40 @@ fn killed_in_each_state_of_a_change() -> Result<()> {
     scene.gateway.replace(FILE, &first)?;
     wait_until("it is on probation", || state(&folder) == "on-probation")?;
     let gateway = scene.gateway.kill()?.start()?;
-    ensure!(runs(&folder, &original)?, "after a kill on probation: {}", about(&folder)?);
+    ensure!(
+        runs(&folder, &original)?,
+        "after a kill on probation: {}",
+        about(&folder)?
+    );
     wait_until("it is tried once more", || state(&folder) == "on-probation")?;
     let gateway = gateway.kill()?.start()?;
-    ensure!(runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0, "after the second kill: {}", about(&folder)?);
-    ensure!(about(&folder)?["refused"][0]["rolled_back"] == true, "{}", about(&folder)?);
+    ensure!(
+        runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0,
+        "after the second kill: {}",
+        about(&folder)?
+    );
+    ensure!(
+        about(&folder)?["refused"][0]["rolled_back"] == true,
+        "{}",
+        about(&folder)?
+    );
     gateway.replace(FILE, &second)?;
     wait_until("another is seen", || transitions(&gateway, "seen") >= 1.0)?;
     let gateway = gateway.kill()?.start()?;
-    ensure!(runs(&folder, &original)?, "after a kill at the beginning: {}", about(&folder)?);
+    ensure!(
+        runs(&folder, &original)?,
+        "after a kill at the beginning: {}",
+        about(&folder)?
+    );
     wait_until("it is tried once more", || state(&folder) == "on-probation")?;
     // The verdict comes when it is written down.
     told(&folder, &["swap", PLUGIN, "--promote"], 0)?;
     let _gateway = gateway.kill()?.start()?;
-    ensure!(runs(&folder, &second)?, "after a kill when it was confirmed: {}", about(&folder)?);
+    ensure!(
+        runs(&folder, &second)?,
+        "after a kill when it was confirmed: {}",
+        about(&folder)?
+    );
     Ok(())
 }
 
@@ -238,19 +398,32 @@ fn killed_in_each_state_of_a_change() -> Result<()> {
 fn killed_at_any_moment_of_a_change() -> Result<()> {
     let scene = counting(SHORT)?;
     let original = component("count")?;
-    let Scene { field, cloud: _cloud, watch, mut gateway } = scene;
+    let Scene {
+        field,
+        cloud: _cloud,
+        watch,
+        mut gateway,
+    } = scene;
     let folder = gateway.folder().to_owned();
     for round in 0..rounds(4, 60) as u32 {
         let new = marked(&original, round + 1);
         let by_command = fastrand::bool();
         let (mark, wanted) = (gateway.lines().count(), fastrand::usize(1..=7));
         if by_command {
-            told(&folder, &["swap", PLUGIN, &candidate(&folder, &new)?, "--detach"], 0)?;
+            told(
+                &folder,
+                &["swap", PLUGIN, &candidate(&folder, &new)?, "--detach"],
+                0,
+            )?;
         } else {
             gateway.replace(FILE, &new)?;
         }
-        let told =
-            |gateway: &Gateway| gateway.lines().all()[mark..].iter().filter(|line| line.contains("change of a plugin")).count();
+        let told = |gateway: &Gateway| {
+            gateway.lines().all()[mark..]
+                .iter()
+                .filter(|line| line.contains("change of a plugin"))
+                .count()
+        };
         wait_until("it has come so far", || told(&gateway) >= wanted)?;
         let setup = gateway.kill()?;
         let left = about(&folder)?["digest"].clone();
@@ -275,11 +448,17 @@ fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
     let folder = scene.gateway.folder().to_owned();
     ensure!(count(&scene.field, &scene.watch)? == 1, "it does not count");
     let (_, mut setup) = scene.gateway.stop()?;
-    for rubbish in [&b"rubbish"[..], &original[..original.len() / 2], &component("configure-error")?] {
+    for rubbish in [
+        &b"rubbish"[..],
+        &original[..original.len() / 2],
+        &component("configure-error")?,
+    ] {
         fs::write(folder.join(FILE), rubbish)?;
         let gateway = setup.start()?;
         ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
-        gateway.lines().wait_for(&["cannot be started", "last good version"])?;
+        gateway
+            .lines()
+            .wait_for(&["cannot be started", "last good version"])?;
         (_, setup) = gateway.stop()?;
     }
     fs::write(folder.join(FILE), marked(&original, 1))?;
@@ -308,8 +487,11 @@ fn editors_and_copy_tools() -> Result<()> {
     let original = component("count")?;
     let folder = scene.gateway.folder().to_owned();
     let path = folder.join(FILE);
-    let arrives =
-        |what: &str, content: &[u8]| wait_until(what, || runs(&folder, content).unwrap_or(false) && state(&folder).is_empty());
+    let arrives = |what: &str, content: &[u8]| {
+        wait_until(what, || {
+            runs(&folder, content).unwrap_or(false) && state(&folder).is_empty()
+        })
+    };
     let version = |number: u32| marked(&original, number);
     fs::write(&path, version(1))?;
     arrives("written in place", &version(1))?;
@@ -322,19 +504,34 @@ fn editors_and_copy_tools() -> Result<()> {
         arrives("a symlink flipped", &version(number))?;
     }
     fs::remove_file(&path)?;
-    wait_until("it is missed", || scene.gateway.lines().has(&["gone", FILE]))?;
+    wait_until("it is missed", || {
+        scene.gateway.lines().has(&["gone", FILE])
+    })?;
     let seen = transitions(&scene.gateway, "seen");
     fs::write(&path, version(4))?;
-    fs::File::options().write(true).open(&path)?.set_modified(std::time::SystemTime::UNIX_EPOCH)?;
+    fs::File::options()
+        .write(true)
+        .open(&path)?
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)?;
     fs::remove_file(&path)?;
     fs::write(&path, version(5))?;
     arrives("deleted and made again", &version(5))?;
-    ensure!(transitions(&scene.gateway, "seen") == seen + 1.0, "the same content again was taken for a change");
+    ensure!(
+        transitions(&scene.gateway, "seen") == seen + 1.0,
+        "the same content again was taken for a change"
+    );
     for number in 100..200 {
-        if number % 2 == 0 { fs::write(&path, version(number))? } else { scene.gateway.replace(FILE, &version(number))? }
+        if number % 2 == 0 {
+            fs::write(&path, version(number))?
+        } else {
+            scene.gateway.replace(FILE, &version(number))?
+        }
     }
     arrives("the last of a hundred", &version(199))?;
-    ensure!(transitions(&scene.gateway, "seen") < seen + 50.0, "each of the hundred was tried");
+    ensure!(
+        transitions(&scene.gateway, "seen") < seen + 50.0,
+        "each of the hundred was tried"
+    );
     Ok(())
 }
 
@@ -350,18 +547,30 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
     let gateway = setup.start()?;
     link.go_dark();
     (0..200).try_for_each(|_| field.publish("devices/d1/telemetry", "{}"))?;
-    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) >= 200.0)?;
+    wait_until("something is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) >= 200.0
+    })?;
     let file = candidate(&folder, &marked(&original, 1))?;
     let mut slowest = Duration::ZERO;
-    for arguments in [&["swap", PLUGIN, &file, "--detach"][..], &["plugins"], &["history"], &["status"]] {
+    for arguments in [
+        &["swap", PLUGIN, &file, "--detach"][..],
+        &["plugins"],
+        &["history"],
+        &["status"],
+    ] {
         let begun = Instant::now();
         // Status ends with 7 while the uplink is dark.
         let code = command(&folder, arguments)?.output()?.status.code();
-        ensure!(code == Some(if arguments == ["status"] { 7 } else { 0 }), "{arguments:?}: {code:?}");
+        ensure!(
+            code == Some(if arguments == ["status"] { 7 } else { 0 }),
+            "{arguments:?}: {code:?}"
+        );
         slowest = slowest.max(begun.elapsed());
     }
     eprintln!("slowest answer with the uplink down: {slowest:?}");
-    wait_until("it is confirmed", || runs(&folder, &marked(&original, 1)).unwrap_or(false) && state(&folder).is_empty())?;
+    wait_until("it is confirmed", || {
+        runs(&folder, &marked(&original, 1)).unwrap_or(false) && state(&folder).is_empty()
+    })?;
     // Ends with the change, whether that goes on still or not.
     command(&folder, &["swap", PLUGIN, "--follow"])?.output()?;
     told(&folder, &["rollback", PLUGIN], 0)?;
@@ -375,8 +584,12 @@ fn commands_do_not_wait_for_the_uplink() -> Result<()> {
 fn a_reload_shows_what_changes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let filter = |limit: u32| {
-        let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
-        flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n{SHORT}\n"))
+        let settings = format!(
+            "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
+        );
+        flow(&format!(
+            "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n{SHORT}\n"
+        ))
     };
     let text = |limit| config(&field.url(), &cloud.url(), &filter(limit));
     let setup: Setup = Gateway::with(text(20));
@@ -388,16 +601,29 @@ fn a_reload_shows_what_changes() -> Result<()> {
     let changed = text(30).replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n");
     let (out, _) = gateway.rewrite_for(&changed, || told(&folder, &["reload"], 0))??;
     ensure!(out.contains("needs a restart: source.field"), "{out}");
-    wait_until("the settings are in", || about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30")))?;
+    wait_until("the settings are in", || {
+        about(&folder).is_ok_and(|about| about["settings"].to_string().contains("30"))
+    })?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;
     wait_until("35 passes", || watch.total() == 1)?;
     gateway.rewrite_config(&text(40).replace("lanes = 3", "lanes = 0\nmistake = 1"))?;
     let (_, said) = told(&folder, &["reload"], 3)?;
-    ensure!(said.contains("mistake") && said.contains("lanes") && said.contains("nothing was changed"), "{said}");
-    ensure!(about(&folder)?["settings"].to_string().contains("30"), "{}", about(&folder)?);
+    ensure!(
+        said.contains("mistake") && said.contains("lanes") && said.contains("nothing was changed"),
+        "{said}"
+    );
+    ensure!(
+        about(&folder)?["settings"].to_string().contains("30"),
+        "{}",
+        about(&folder)?
+    );
     told(&folder, &["rollback", "filter"], 0)?;
-    ensure!(about(&folder)?["settings"].to_string().contains("20"), "{}", about(&folder)?);
+    ensure!(
+        about(&folder)?["settings"].to_string().contains("20"),
+        "{}",
+        about(&folder)?
+    );
     Ok(())
 }
 
@@ -405,12 +631,22 @@ fn a_reload_shows_what_changes() -> Result<()> {
 /// Guarantee: the swap works, and a warning says what a restart will not know.
 fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
     let original = component("count")?;
-    let files = [(FILE, original.clone()), ("data/plugins", b"no folder".to_vec())];
+    let files = [
+        (FILE, original.clone()),
+        ("data/plugins", b"no folder".to_vec()),
+    ];
     let scene = Scene::with(&flow(&plugin(SHORT)), &files)?;
     let folder = scene.gateway.folder().to_owned();
-    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?], 0)?;
+    told(
+        &folder,
+        &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?],
+        0,
+    )?;
     ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
-    scene.gateway.lines().wait_for(&["cannot be written down", "a restart falls back"])?;
+    scene
+        .gateway
+        .lines()
+        .wait_for(&["cannot be written down", "a restart falls back"])?;
     let (_, setup) = scene.gateway.stop()?;
     let gateway = setup.start()?;
     ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
@@ -423,17 +659,41 @@ fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
 fn upstream_is_told_who_changed_what() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let text = config(&field.url(), &cloud.url(), &flow(&plugin(SHORT)));
-    let setup = Gateway::with(format!("[gateway]\nname = \"barn\"\naudit_topic = \"to/{{gateway}}/changes\"\n\n{text}"));
+    let setup = Gateway::with(format!(
+        "[gateway]\nname = \"barn\"\naudit_topic = \"to/{{gateway}}/changes\"\n\n{text}"
+    ));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), "to/barn/changes")?;
     let gateway = setup.start()?;
     let folder = gateway.folder().to_owned();
-    told(&folder, &["swap", PLUGIN, &candidate(&folder, &marked(&component("count")?, 1))?], 0)?;
+    told(
+        &folder,
+        &[
+            "swap",
+            PLUGIN,
+            &candidate(&folder, &marked(&component("count")?, 1))?,
+        ],
+        0,
+    )?;
     wait_until("upstream is told", || watch.total() >= 3)?;
-    let told: Vec<Value> = watch.arrivals().iter().map(|arrival| arrival.json()).collect::<Result<_>>()?;
-    let what: Vec<_> = told.iter().map(|event| event["what"].as_str().unwrap_or_default()).collect();
+    let told: Vec<Value> = watch
+        .arrivals()
+        .iter()
+        .map(|arrival| arrival.json())
+        .collect::<Result<_>>()?;
+    let what: Vec<_> = told
+        .iter()
+        .map(|event| event["what"].as_str().unwrap_or_default())
+        .collect();
     ensure!(what == ["started", "begun", "confirmed"], "{what:?}");
-    ensure!(told[2]["by"] == "operator" && told[2]["uid"] == rustix::process::geteuid().as_raw(), "{}", told[2]);
-    ensure!(json_lines(&folder, &["history"], 0)? == told, "the history says something else");
+    ensure!(
+        told[2]["by"] == "operator" && told[2]["uid"] == rustix::process::geteuid().as_raw(),
+        "{}",
+        told[2]
+    );
+    ensure!(
+        json_lines(&folder, &["history"], 0)? == told,
+        "the history says something else"
+    );
     Ok(())
 }

@@ -7,20 +7,43 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("outage::a_backlog_arrives_in_order_when_the_link_is_back", a_backlog_arrives_in_order_when_the_link_is_back),
-        case("outage::a_flapping_link_loses_nothing", a_flapping_link_loses_nothing),
-        case("outage::a_backlog_outlives_a_stop_and_a_start", a_backlog_outlives_a_stop_and_a_start),
-        case("outage::stops_in_the_middle_of_a_backlog_repeat_nothing", stops_in_the_middle_of_a_backlog_repeat_nothing),
-        case("outage::devices_go_on_while_upstream_is_away_from_the_start", devices_go_on_while_upstream_is_away_from_the_start),
-        with_mosquitto("outage::the_upstream_broker_is_stopped", the_upstream_broker_is_stopped),
-        with_mosquitto("outage::the_field_broker_is_stopped", the_field_broker_is_stopped),
+        case(
+            "outage::a_backlog_arrives_in_order_when_the_link_is_back",
+            a_backlog_arrives_in_order_when_the_link_is_back,
+        ),
+        case(
+            "outage::a_flapping_link_loses_nothing",
+            a_flapping_link_loses_nothing,
+        ),
+        case(
+            "outage::a_backlog_outlives_a_stop_and_a_start",
+            a_backlog_outlives_a_stop_and_a_start,
+        ),
+        case(
+            "outage::stops_in_the_middle_of_a_backlog_repeat_nothing",
+            stops_in_the_middle_of_a_backlog_repeat_nothing,
+        ),
+        case(
+            "outage::devices_go_on_while_upstream_is_away_from_the_start",
+            devices_go_on_while_upstream_is_away_from_the_start,
+        ),
+        with_mosquitto(
+            "outage::the_upstream_broker_is_stopped",
+            the_upstream_broker_is_stopped,
+        ),
+        with_mosquitto(
+            "outage::the_field_broker_is_stopped",
+            the_field_broker_is_stopped,
+        ),
         with_mosquitto(
             "outage::a_field_broker_that_forgot_us_is_subscribed_again",
             a_field_broker_that_forgot_us_is_subscribed_again,
@@ -29,7 +52,10 @@ pub fn cases() -> Vec<Trial> {
             "outage::a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger",
             a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger,
         ),
-        with_mosquitto("outage::a_frozen_upstream_is_noticed", a_frozen_upstream_is_noticed),
+        with_mosquitto(
+            "outage::a_frozen_upstream_is_noticed",
+            a_frozen_upstream_is_noticed,
+        ),
     ]
 }
 
@@ -40,7 +66,9 @@ fn backlog() -> u64 {
 
 fn wait_for_backlog(gateway: &Gateway) -> Result<()> {
     let owed = || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]);
-    wait_at_most(Duration::from_secs(300), "much is owed", || owed() >= backlog() as f64)
+    wait_at_most(Duration::from_secs(300), "much is owed", || {
+        owed() >= backlog() as f64
+    })
 }
 
 /// The link to the upstream broker is cut under 1,000 msg/s until thousands are owed, then mended.
@@ -54,9 +82,14 @@ fn a_backlog_arrives_in_order_when_the_link_is_back() -> Result<()> {
     wait_until("traffic flows", || watch.count() > 500)?;
     link.go_dark();
     wait_for_backlog(&gateway)?;
-    ensure!(load.acknowledged() >= backlog(), "devices had to wait for the uplink");
+    ensure!(
+        load.acknowledged() >= backlog(),
+        "devices had to wait for the uplink"
+    );
     link.back();
-    wait_until("the backlog is gone", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) < 500.0)?;
+    wait_until("the backlog is gone", || {
+        gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) < 500.0
+    })?;
     let sent = load.stop()?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
@@ -68,7 +101,13 @@ fn a_flapping_link_loses_nothing() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let _gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     for _ in 0..rounds(30, 300) {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 100)?;
@@ -86,8 +125,18 @@ fn a_backlog_outlives_a_stop_and_a_start() -> Result<()> {
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(5_000), ..Plan::default() }).wait()?;
-    wait_until("all is owed", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0)?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(5_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
+    wait_until("all is owed", || {
+        gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0
+    })?;
     let (status, setup) = gateway.stop()?;
     ensure!(status.success(), "the gateway ended with {status}");
     ensure!(watch.total() == 0, "something went through a dark link");
@@ -103,11 +152,25 @@ fn stops_in_the_middle_of_a_backlog_repeat_nothing() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(""))).env("TIDEGATE_UPLINK__CLOUD__INFLIGHT", "50");
+    let setup = Gateway::with(config(&field.url(), &link.url(), &flow("")))
+        .env("TIDEGATE_UPLINK__CLOUD__INFLIGHT", "50");
     let mut gateway = setup.start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(5_000), ..Plan::default() }).wait()?;
-    wait_until("all is owed", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0)?;
-    link.turn(Weather { delay: Duration::from_millis(20), ..Weather::default() });
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(5_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
+    wait_until("all is owed", || {
+        gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) == 5_000.0
+    })?;
+    link.turn(Weather {
+        delay: Duration::from_millis(20),
+        ..Weather::default()
+    });
     for quarter in 1..=4 {
         let (status, setup) = gateway.stop()?;
         ensure!(status.success(), "the gateway ended with {status}");
@@ -129,8 +192,13 @@ fn devices_go_on_while_upstream_is_away_from_the_start() -> Result<()> {
     link.go_dark();
     let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(""))).start()?;
     field.publish("devices/d1/telemetry", "{}")?;
-    wait_until("the message is owed", || gateway.metric("tidegate_spool_messages", &[]) == 1.0)?;
-    ensure!(gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 0.0, "the uplink cannot be up");
+    wait_until("the message is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 1.0
+    })?;
+    ensure!(
+        gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 0.0,
+        "the uplink cannot be up"
+    );
     let (code, text) = gateway.get("/readyz?verbose")?;
     ensure!(code == 200, "{code}: {text}");
     Ok(())
@@ -147,7 +215,9 @@ fn the_upstream_broker_is_stopped() -> Result<()> {
     cloud.go_dark()?;
     wait_for_backlog(&gateway)?;
     cloud.back()?;
-    wait_until("the backlog is gone", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) < 500.0)?;
+    wait_until("the backlog is gone", || {
+        gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) < 500.0
+    })?;
     let sent = load.stop()?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
@@ -199,7 +269,10 @@ fn a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger() -> Result
     let told = |gateway: &Gateway| -> Result<usize> {
         let ledger = json(gateway.folder(), &["ledger"], 0)?;
         let entries = ledger.as_array().context("the ledger is a list")?;
-        Ok(entries.iter().filter(|entry| entry["reason"] == "broker-session-lost").count())
+        Ok(entries
+            .iter()
+            .filter(|entry| entry["reason"] == "broker-session-lost")
+            .count())
     };
     for start in 1..=2 {
         gateway.wait_online()?;
@@ -217,7 +290,9 @@ fn a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger() -> Result
         gateway = setup.start()?;
     }
     gateway.wait_online()?;
-    wait_until("it is in the ledger", || told(&gateway).is_ok_and(|told| told == 1))
+    wait_until("it is in the ledger", || {
+        told(&gateway).is_ok_and(|told| told == 1)
+    })
 }
 
 /// The upstream mosquitto is frozen: connections stay open, nothing is answered.
@@ -226,17 +301,29 @@ fn a_frozen_upstream_is_noticed() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &flow(""));
-    let text = text
-        .replace("[uplink.cloud]\n", "[uplink.cloud]\nkeep_alive = \"1s\"\ndeadlines = { write = \"1s\", handshake = \"1s\" }\n");
+    let text = text.replace(
+        "[uplink.cloud]\n",
+        "[uplink.cloud]\nkeep_alive = \"1s\"\ndeadlines = { write = \"1s\", handshake = \"1s\" }\n",
+    );
     let gateway = Gateway::with(text).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(500), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(500),
+            ..Plan::default()
+        },
+    );
     wait_until("traffic flows", || watch.count() > 200)?;
     cloud.freeze()?;
-    wait_until("the gateway notices", || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 0.0)?;
+    wait_until("the gateway notices", || {
+        gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 0.0
+    })?;
     let before = load.acknowledged();
     wait_until("devices go on", || load.acknowledged() > before + 1_000)?;
     cloud.thaw()?;
-    wait_until("the link is back", || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0)?;
+    wait_until("the link is back", || {
+        gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0
+    })?;
     let sent = load.stop()?;
     // What the frozen broker had taken and not acknowledged is sent again: twice at most, never out of order.
     expect_at_least_once(&compare(&sent, watch)?)

@@ -42,48 +42,102 @@ fn the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream() -> Resul
     let readings = Watch::start(cloud.address(), UP)?;
     let alarms = Watch::start(cloud.address(), "devices/+/alarm")?;
     let gaps = Watch::start(cloud.address(), "tidegate/+/gaps")?;
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &format!("{}\n{}", flow(""), classes()))).start()?;
+    let gateway = Gateway::with(config(
+        &field.url(),
+        &link.url(),
+        &format!("{}\n{}", flow(""), classes()),
+    ))
+    .start()?;
     for number in 0..10 {
         field.publish("devices/d1/alarm", format!("early {number}"))?;
     }
-    let plan = Plan { devices: DEVICES, rate: None, total: Some(rounds(20_000, 7_200_000)), ..Plan::default() };
+    let plan = Plan {
+        devices: DEVICES,
+        rate: None,
+        total: Some(rounds(20_000, 7_200_000)),
+        ..Plan::default()
+    };
     let sent = Load::start(field.address(), plan).wait()?;
     for number in 0..10 {
         field.publish("devices/d2/alarm", format!("late {number}"))?;
     }
-    let in_ram = || gateway.metric("tidegate_spool_messages", &[]) - gateway.metric("tidegate_spool_disk_messages", &[]);
+    let in_ram = || {
+        gateway.metric("tidegate_spool_messages", &[])
+            - gateway.metric("tidegate_spool_disk_messages", &[])
+    };
     let appended = || gateway.metric("tidegate_spool_appended_total", &[]) as usize;
-    wait_until("all is owed or given up", || appended() == sent.count() + 20 && in_ram() == 0.0)?;
+    wait_until("all is owed or given up", || {
+        appended() == sent.count() + 20 && in_ram() == 0.0
+    })?;
     link.back();
-    wait_until("nothing is owed any more", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    wait_until("nothing is owed any more", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
     wait_until("the alarms have arrived", || alarms.total() == 20)?;
     let given_up = gateway.metric("tidegate_ledger_messages", &[("reason", "quota-oldest")]) as u64;
     let shown = counted(&[json(gateway.folder(), &["ledger"], 0)?], None);
-    let dropped = gateway.metric("tidegate_messages_dropped_total", &[("reason", "quota-oldest"), ("class", "telemetry")]) as u64;
-    wait_until("all that is left has arrived", || readings.count() + given_up >= sent.count() as u64)?;
-    let records = || gaps.arrivals().iter().map(|arrival| arrival.json()).collect::<Result<Vec<_>>>();
+    let dropped = gateway.metric(
+        "tidegate_messages_dropped_total",
+        &[("reason", "quota-oldest"), ("class", "telemetry")],
+    ) as u64;
+    wait_until("all that is left has arrived", || {
+        readings.count() + given_up >= sent.count() as u64
+    })?;
+    let records = || {
+        gaps.arrivals()
+            .iter()
+            .map(|arrival| arrival.json())
+            .collect::<Result<Vec<_>>>()
+    };
     // What is given up once the link is there is told by another record.
-    wait_until("the records have arrived", || records().is_ok_and(|records| counted(&records, None) >= given_up))?;
+    wait_until("the records have arrived", || {
+        records().is_ok_and(|records| counted(&records, None) >= given_up)
+    })?;
     let records = records()?;
     let arrived = readings.stop()?;
     let missing = sent.count() as u64 - arrived.count();
-    ensure!(missing > 0 && missing < sent.count() as u64, "{missing} of {} are missing", sent.count());
+    ensure!(
+        missing > 0 && missing < sent.count() as u64,
+        "{missing} of {} are missing",
+        sent.count()
+    );
     ensure!(
         (given_up, dropped, shown) == (missing, missing, missing),
         "missing {missing}, in the ledger {given_up}, dropped {dropped}, shown {shown}"
     );
-    ensure!(counted(&records, None) == missing, "missing {missing}, told {}: {records:?}", counted(&records, None));
+    ensure!(
+        counted(&records, None) == missing,
+        "missing {missing}, told {}: {records:?}",
+        counted(&records, None)
+    );
     let mut oldest = Vec::new();
     for device in 0..DEVICES {
         let name = device_name(device);
         let lost = (sent.count_of(device) - arrived.count_of(&name)) as u64;
-        ensure!(counted(&records, Some(&name)) == lost, "{name} misses {lost}: {records:?}");
+        ensure!(
+            counted(&records, Some(&name)) == lost,
+            "{name} misses {lost}: {records:?}"
+        );
         oldest.push(lost);
     }
     let verdict = sent.against(&arrived, |device, number| number >= oldest[device]);
-    ensure!(verdict.is_at_least_once(), "not the oldest are missing: {verdict}");
-    let last = records.last().and_then(Value::as_array).and_then(|entries| entries.first()).context("a record has entries")?;
-    ensure!(last["reason"] == "quota-oldest" && last["class"] == "telemetry" && last["clock"] == "set", "{last}");
-    println!("sent {}, missing upstream {missing}, ledger {given_up}, told {}", sent.count(), counted(&records, None));
+    ensure!(
+        verdict.is_at_least_once(),
+        "not the oldest are missing: {verdict}"
+    );
+    let last = records
+        .last()
+        .and_then(Value::as_array)
+        .and_then(|entries| entries.first())
+        .context("a record has entries")?;
+    ensure!(
+        last["reason"] == "quota-oldest" && last["class"] == "telemetry" && last["clock"] == "set",
+        "{last}"
+    );
+    println!(
+        "sent {}, missing upstream {missing}, ledger {given_up}, told {}",
+        sent.count(),
+        counted(&records, None)
+    );
     Ok(())
 }

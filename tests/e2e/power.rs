@@ -16,16 +16,26 @@ use crate::scene::{UP, compare, config, flow};
 pub fn cases() -> Vec<Trial> {
     let has_strace = Command::new("strace").arg("-V").output().is_ok();
     vec![
-        where_possible("power::nothing_acknowledged_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
-            let verdict = cuts(rounds(20, 200), Sync::Done, Seal::None)?;
-            ensure!(verdict.is_at_least_once(), "{verdict}");
-            Ok(())
-        }),
-        where_possible("power::nothing_sealed_is_lost", "root, a loop device, mkfs.ext4 and xfs_io", can_cut_power, || {
-            let verdict = cuts(rounds(5, 50), Sync::Done, Seal::NewKeys)?;
-            ensure!(verdict.is_at_least_once(), "{verdict}");
-            Ok(())
-        }),
+        where_possible(
+            "power::nothing_acknowledged_is_lost",
+            "root, a loop device, mkfs.ext4 and xfs_io",
+            can_cut_power,
+            || {
+                let verdict = cuts(rounds(20, 200), Sync::Done, Seal::None)?;
+                ensure!(verdict.is_at_least_once(), "{verdict}");
+                Ok(())
+            },
+        ),
+        where_possible(
+            "power::nothing_sealed_is_lost",
+            "root, a loop device, mkfs.ext4 and xfs_io",
+            can_cut_power,
+            || {
+                let verdict = cuts(rounds(5, 50), Sync::Done, Seal::NewKeys)?;
+                ensure!(verdict.is_at_least_once(), "{verdict}");
+                Ok(())
+            },
+        ),
         where_possible(
             "power::the_test_sees_a_sync_left_out",
             "root, a loop device, mkfs.ext4, xfs_io and strace",
@@ -37,7 +47,9 @@ pub fn cases() -> Vec<Trial> {
                         return Ok(());
                     }
                 }
-                bail!("twenty power cuts without a sync, and nothing was lost: the test sees nothing")
+                bail!(
+                    "twenty power cuts without a sync, and nothing was lost: the test sees nothing"
+                )
             },
         ),
     ]
@@ -65,7 +77,11 @@ impl Seal {
         let key = |number: usize| format!("{{ env = \"KEY_{number}\" }}");
         match self {
             Self::None => String::new(),
-            Self::NewKeys => format!("encrypt = {{ key = {}, old_keys = [{}] }}\n", key(start % 2), key(1 - start % 2)),
+            Self::NewKeys => format!(
+                "encrypt = {{ key = {}, old_keys = [{}] }}\n",
+                key(start % 2),
+                key(1 - start % 2)
+            ),
         }
     }
 }
@@ -77,13 +93,22 @@ impl Seal {
 /// Guarantee: the store opens after every cut, and every message that the field broker acknowledged to its sender
 /// arrives upstream at least once, in order per device.
 fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
-    let (field, cloud, folder) = (Broker::embedded()?, Broker::embedded()?, tempfile::tempdir()?);
+    let (field, cloud, folder) = (
+        Broker::embedded()?,
+        Broker::embedded()?,
+        tempfile::tempdir()?,
+    );
     let at = folder.path().join("card");
     let disk = Disk::ext4(&at, 1_024)?;
     let link = Cuttable::to(cloud.address())?;
     let watch = Watch::start(cloud.address(), UP)?;
     let tables = config(&field.url(), &link.url(), &flow(""));
-    let text = |start| format!("[spool]\ncommit_every = \"50ms\"\n{}\n{tables}", seal.config(start));
+    let text = |start| {
+        format!(
+            "[spool]\ncommit_every = \"50ms\"\n{}\n{tables}",
+            seal.config(start)
+        )
+    };
     let mut setup = Gateway::with(text(0)).data_at(at.join("data"));
     for key in 0..2 {
         setup = setup.env(&format!("KEY_{key}"), &format!("{key}f").repeat(32));
@@ -104,7 +129,14 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
     setup = setup.start()?.kill()?;
     link.go_dark();
     // As many as the gateway can catch up with between the cuts, or else the broker drops some.
-    let load = Load::start(field.address(), Plan { rate: Some(5_000), window: 10_000, ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(5_000),
+            window: 10_000,
+            ..Plan::default()
+        },
+    );
     let mut on_disk = 0.0;
     for round in 0..rounds {
         fs::write(setup.config_file(), text(round + 1))?;
@@ -113,13 +145,19 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
             // What is on disk is drained and deleted, so that the store is written over in its second use.
             link.back();
             let on_disk = || gateway.metric("tidegate_spool_disk_messages", &[]);
-            wait_until("the disk is drained", || gateway.is_online() && on_disk() == 0.0)?;
+            wait_until("the disk is drained", || {
+                gateway.is_online() && on_disk() == 0.0
+            })?;
             link.go_dark();
         }
-        wait_until("something is on disk", || gateway.metric("tidegate_spool_commits_total", &[]) > 0.0)?;
+        wait_until("something is on disk", || {
+            gateway.metric("tidegate_spool_commits_total", &[]) > 0.0
+        })?;
         if sync == Sync::Done && round % 3 == 2 {
             link.back();
-            wait_until("it drains", || gateway.metric("tidegate_messages_forwarded_total", &[]) > 0.0)?;
+            wait_until("it drains", || {
+                gateway.metric("tidegate_messages_forwarded_total", &[]) > 0.0
+            })?;
         }
         // The time until the cut is the experiment; nothing is synchronised by it.
         std::thread::park_timeout(Duration::from_millis(fastrand::u64(10..600)));
@@ -140,9 +178,13 @@ fn cuts(rounds: usize, sync: Sync, seal: Seal) -> Result<Verdict> {
         Sync::LeftOut => {
             // What is lost never comes, but what is sent after it does.
             field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
-            wait_until("what is sent after the cuts arrives", || watch.tally().count_of("marker") == 1)?;
+            wait_until("what is sent after the cuts arrives", || {
+                watch.tally().count_of("marker") == 1
+            })?;
             wait_until("the gateway has nothing more", || {
-                gateway.metric("tidegate_source_unsettled_messages", &[]) + gateway.metric("tidegate_spool_messages", &[]) == 0.0
+                gateway.metric("tidegate_source_unsettled_messages", &[])
+                    + gateway.metric("tidegate_spool_messages", &[])
+                    == 0.0
             })?;
             sent.against(&watch.stop()?, |_, _| true)
         }

@@ -9,24 +9,50 @@ use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     let mut cases = vec![
-        case("protocol::a_malformed_packet_costs_the_connection_only", a_malformed_packet_costs_the_connection_only),
-        case("protocol::an_over_long_payload_is_parked_once", an_over_long_payload_is_parked_once),
-        case("protocol::an_over_long_topic_is_parked_once", an_over_long_topic_is_parked_once),
-        with_mosquitto("protocol::a_login_that_is_refused_is_said", a_login_that_is_refused_is_said),
+        case(
+            "protocol::a_malformed_packet_costs_the_connection_only",
+            a_malformed_packet_costs_the_connection_only,
+        ),
+        case(
+            "protocol::an_over_long_payload_is_parked_once",
+            an_over_long_payload_is_parked_once,
+        ),
+        case(
+            "protocol::an_over_long_topic_is_parked_once",
+            an_over_long_topic_is_parked_once,
+        ),
+        with_mosquitto(
+            "protocol::a_login_that_is_refused_is_said",
+            a_login_that_is_refused_is_said,
+        ),
     ];
-    for (field, cloud) in [("5", "5"), ("5", "3.1.1"), ("3.1.1", "5"), ("3.1.1", "3.1.1")] {
+    for (field, cloud) in [
+        ("5", "5"),
+        ("5", "3.1.1"),
+        ("3.1.1", "5"),
+        ("3.1.1", "3.1.1"),
+    ] {
         let name = format!("protocol::mqtt_{field}_in_and_{cloud}_out");
         cases.push(with_mosquitto(&name, move || versions(field, cloud)));
     }
     for level in [0, 1, 2] {
-        cases.push(with_mosquitto(&format!("protocol::qos_{level}_in_and_out"), move || levels(level)));
+        cases.push(with_mosquitto(
+            &format!("protocol::qos_{level}_in_and_out"),
+            move || levels(level),
+        ));
     }
     cases
 }
 
 fn with_protocols(text: &str, field: &str, cloud: &str) -> String {
-    text.replace("[source.field]\n", &format!("[source.field]\nprotocol = \"{field}\"\n"))
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\nprotocol = \"{cloud}\"\n"))
+    text.replace(
+        "[source.field]\n",
+        &format!("[source.field]\nprotocol = \"{field}\"\n"),
+    )
+    .replace(
+        "[uplink.cloud]\n",
+        &format!("[uplink.cloud]\nprotocol = \"{cloud}\"\n"),
+    )
 }
 
 /// A load between two mosquittos, with this version of MQTT on either side.
@@ -34,9 +60,17 @@ fn with_protocols(text: &str, field: &str, cloud: &str) -> String {
 fn versions(field_version: &str, cloud_version: &str) -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = with_protocols(&config(&field.url(), &cloud.url(), &flow("")), field_version, cloud_version);
+    let text = with_protocols(
+        &config(&field.url(), &cloud.url(), &flow("")),
+        field_version,
+        cloud_version,
+    );
     let _gateway = Gateway::with(text).start()?;
-    let plan = Plan { rate: None, total: Some(3_000), ..Plan::default() };
+    let plan = Plan {
+        rate: None,
+        total: Some(3_000),
+        ..Plan::default()
+    };
     let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -50,7 +84,18 @@ fn levels(level: u8) -> Result<()> {
     let port = field.address().port().to_string();
     let publish = |message: &str, retain: bool| -> Result<()> {
         let mut command = std::process::Command::new("mosquitto_pub");
-        command.args(["-h", "127.0.0.1", "-p", &port, "-q", &level.to_string(), "-t", "devices/d1/telemetry", "-m", message]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-q",
+            &level.to_string(),
+            "-t",
+            "devices/d1/telemetry",
+            "-m",
+            message,
+        ]);
         if retain {
             command.arg("-r");
         }
@@ -61,18 +106,31 @@ fn levels(level: u8) -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &flow(""));
     let text = text
-        .replace("[source.field]\n", &format!("[source.field]\nqos = {level}\n"))
-        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\nqos = {level}\n"));
+        .replace(
+            "[source.field]\n",
+            &format!("[source.field]\nqos = {level}\n"),
+        )
+        .replace(
+            "[uplink.cloud]\n",
+            &format!("[uplink.cloud]\nqos = {level}\n"),
+        );
     let _gateway = Gateway::with(text).start()?;
     wait_until("the retained message has arrived", || watch.total() == 1)?;
     publish("live", false)?;
     wait_until("the live message has arrived", || watch.total() == 2)?;
     let arrivals = watch.arrivals();
-    ensure!(arrivals[0].payload == b"kept" && arrivals[1].payload == b"live", "{arrivals:?}");
+    ensure!(
+        arrivals[0].payload == b"kept" && arrivals[1].payload == b"live",
+        "{arrivals:?}"
+    );
     // The upstream broker keeps it: whoever subscribes now gets it with its flag.
     let late = Watch::start(cloud.address(), UP)?;
     wait_until("upstream has kept it", || late.total() == 1)?;
-    ensure!(late.arrivals()[0].retain && late.arrivals()[0].payload == b"kept", "{:?}", late.arrivals());
+    ensure!(
+        late.arrivals()[0].retain && late.arrivals()[0].payload == b"kept",
+        "{:?}",
+        late.arrivals()
+    );
     Ok(())
 }
 
@@ -88,7 +146,12 @@ fn a_malformed_packet_costs_the_connection_only() -> Result<()> {
         vec![0x30, 0xff, 0xff, 0xff, 0xff, 0x01],
     ];
     for bytes in scripts {
-        let script = vec![Step::Await(1), Step::Send(CONNACK_V5.to_vec()), Step::Await(8), Step::Send(bytes.clone())];
+        let script = vec![
+            Step::Await(1),
+            Step::Send(CONNACK_V5.to_vec()),
+            Step::Await(8),
+            Step::Send(bytes.clone()),
+        ];
         let fake = FakeBroker::start(script)?;
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let watch = Watch::start(cloud.address(), "devices/#")?;
@@ -98,10 +161,15 @@ fn a_malformed_packet_costs_the_connection_only() -> Result<()> {
             fake.url()
         );
         let mut gateway = Gateway::with(config(&field.url(), &cloud.url(), &both)).launch()?;
-        wait_until(&format!("it dials again after {bytes:02x?}"), || fake.connections() >= 3)?;
+        wait_until(&format!("it dials again after {bytes:02x?}"), || {
+            fake.connections() >= 3
+        })?;
         field.publish("devices/d1/telemetry", "still here")?;
         wait_until("the other source goes on", || watch.total() >= 1)?;
-        ensure!(gateway.is_running(), "the gateway has ended after {bytes:02x?}");
+        ensure!(
+            gateway.is_running(),
+            "the gateway has ended after {bytes:02x?}"
+        );
     }
     Ok(())
 }
@@ -109,22 +177,33 @@ fn a_malformed_packet_costs_the_connection_only() -> Result<()> {
 /// A payload above the source's limit, then a harmless one, then a new connection.
 /// Guarantee: its head is a dead letter, it is acknowledged and not sent again, and nothing waits behind it.
 fn an_over_long_payload_is_parked_once() -> Result<()> {
-    over_long("devices/d1/telemetry", vec![b'x'; 300_000], "max_packet = \"64KiB\"")
+    over_long(
+        "devices/d1/telemetry",
+        vec![b'x'; 300_000],
+        "max_packet = \"64KiB\"",
+    )
 }
 
 /// A topic above the limit of levels and bytes.
 /// Guarantee: the same as for payloads.
 fn an_over_long_topic_is_parked_once() -> Result<()> {
-    over_long(&format!("devices/{}/telemetry", "d".repeat(4_000)), b"x".to_vec(), "max_topic = \"1KiB\"")
+    over_long(
+        &format!("devices/{}/telemetry", "d".repeat(4_000)),
+        b"x".to_vec(),
+        "max_topic = \"1KiB\"",
+    )
 }
 
 fn over_long(topic: &str, payload: Vec<u8>, limit: &str) -> Result<()> {
     let (mut field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[source.field]\n", &format!("[source.field]\n{limit}\n"));
+    let text = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("[source.field]\n", &format!("[source.field]\n{limit}\n"));
     let gateway = Gateway::with(text).start()?;
     field.publish(topic, payload)?;
-    let parked = |gateway: &Gateway| gateway.metric("tidegate_dead_letters_total", &[("reason", "too-long")]);
+    let parked = |gateway: &Gateway| {
+        gateway.metric("tidegate_dead_letters_total", &[("reason", "too-long")])
+    };
     wait_until("it is parked", || parked(&gateway) == 1.0)?;
     field.publish("devices/d1/telemetry", "next")?;
     wait_until("the next goes through", || watch.total() == 1)?;
@@ -143,12 +222,24 @@ fn a_login_that_is_refused_is_said() -> Result<()> {
     let field = Broker::embedded()?;
     let cloud = Mosquitto::new().login("gateway", "correct horse").start()?;
     let login = "user = \"gateway\"\npassword = { env = \"CLOUD_PASSWORD\" }\n";
-    let text = config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}"));
-    let mut gateway = Gateway::with(&text).env("CLOUD_PASSWORD", "wrong").start()?;
-    wait_until("the log says so", || gateway.lines().has(&["cloud", "refused"]))?;
+    let text = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{login}"));
+    let mut gateway = Gateway::with(&text)
+        .env("CLOUD_PASSWORD", "wrong")
+        .start()?;
+    wait_until("the log says so", || {
+        gateway.lines().has(&["cloud", "refused"])
+    })?;
     ensure!(gateway.is_running(), "the gateway has ended");
-    ensure!(!gateway.lines().has(&["\"wrong\""]), "the password is in the log");
+    ensure!(
+        !gateway.lines().has(&["\"wrong\""]),
+        "the password is in the log"
+    );
     drop(gateway);
-    let gateway = Gateway::with(&text).env("CLOUD_PASSWORD", "correct horse").start()?;
-    wait_until("the uplink is up", || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0)
+    let gateway = Gateway::with(&text)
+        .env("CLOUD_PASSWORD", "correct horse")
+        .start()?;
+    wait_until("the uplink is up", || {
+        gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0
+    })
 }

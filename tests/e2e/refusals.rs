@@ -14,17 +14,50 @@ use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("refusals::whatever_upstream_answers_about_one_message_others_go_on", every_answer),
-        case("refusals::whatever_upstream_hangs_up_on_others_go_on", every_hang_up),
-        case("refusals::many_messages_at_once_that_upstream_hangs_up_on_hold_up_no_others", many_hang_ups),
-        case("refusals::what_comes_after_a_first_message_that_upstream_hangs_up_on_arrives", first_is_bad),
-        case("refusals::a_message_that_upstream_hangs_up_on_seconds_later_is_parked", late_hang_up),
-        case("refusals::after_links_were_cut_messages_are_as_fast_as_before", cut_links),
-        case("refusals::where_everything_is_refused_nothing_is_parked", everything_is_refused),
-        case("refusals::unanswered_messages_that_fill_the_window_hold_up_no_others_for_long", window_of_unanswered),
-        case("refusals::a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked", large_message),
-        with_mosquitto("refusals::a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on", over_the_limit),
-        with_mosquitto("refusals::qos_2_over_3_1_1_keeps_to_what_mosquitto_takes", qos_2_over_3_1_1),
+        case(
+            "refusals::whatever_upstream_answers_about_one_message_others_go_on",
+            every_answer,
+        ),
+        case(
+            "refusals::whatever_upstream_hangs_up_on_others_go_on",
+            every_hang_up,
+        ),
+        case(
+            "refusals::many_messages_at_once_that_upstream_hangs_up_on_hold_up_no_others",
+            many_hang_ups,
+        ),
+        case(
+            "refusals::what_comes_after_a_first_message_that_upstream_hangs_up_on_arrives",
+            first_is_bad,
+        ),
+        case(
+            "refusals::a_message_that_upstream_hangs_up_on_seconds_later_is_parked",
+            late_hang_up,
+        ),
+        case(
+            "refusals::after_links_were_cut_messages_are_as_fast_as_before",
+            cut_links,
+        ),
+        case(
+            "refusals::where_everything_is_refused_nothing_is_parked",
+            everything_is_refused,
+        ),
+        case(
+            "refusals::unanswered_messages_that_fill_the_window_hold_up_no_others_for_long",
+            window_of_unanswered,
+        ),
+        case(
+            "refusals::a_message_alone_in_its_chunk_that_upstream_hangs_up_on_is_parked",
+            large_message,
+        ),
+        with_mosquitto(
+            "refusals::a_message_over_the_limit_of_mosquitto_is_parked_and_the_rest_goes_on",
+            over_the_limit,
+        ),
+        with_mosquitto(
+            "refusals::qos_2_over_3_1_1_keeps_to_what_mosquitto_takes",
+            qos_2_over_3_1_1,
+        ),
     ]
 }
 
@@ -53,11 +86,17 @@ impl Many {
     fn start(manners: &[Manner]) -> Result<Self> {
         let field = Broker::embedded()?;
         // Each uplink has queues of its own.
-        let mut text = format!("[gateway]\nmemory = \"8GiB\"\n\n[source.field]\nurl = \"{}\"\n\n", field.url());
+        let mut text = format!(
+            "[gateway]\nmemory = \"8GiB\"\n\n[source.field]\nurl = \"{}\"\n\n",
+            field.url()
+        );
         let mut upstreams = Vec::new();
         for (index, manner) in manners.iter().enumerate() {
             let rules = vec![Rule(Which::topic(manner.which), manner.deed)];
-            let (name, upstream) = (format!("u{index}"), PickyBroker::start(Terms::default(), rules)?);
+            let (name, upstream) = (
+                format!("u{index}"),
+                PickyBroker::start(Terms::default(), rules)?,
+            );
             let Manner { protocol, qos, .. } = manner;
             // An answer that never comes is waited for twice.
             text += &format!(
@@ -67,7 +106,11 @@ impl Many {
             );
             upstreams.push((name, *manner, upstream));
         }
-        Ok(Self { field, gateway: Gateway::with(text).start()?, upstreams })
+        Ok(Self {
+            field,
+            gateway: Gateway::with(text).start()?,
+            upstreams,
+        })
     }
 
     /// Sends messages of good devices, and among them two of each bad one, back to back. Gives topics and payloads.
@@ -77,9 +120,20 @@ impl Many {
         let devices = good.clone().take(7).chain(bad).chain(good.skip(7));
         let sent: Vec<_> = devices
             .enumerate()
-            .map(|(index, device)| (format!("devices/{device}/telemetry"), format!("{{\"n\":{}}}", round * 100 + index)))
+            .map(|(index, device)| {
+                (
+                    format!("devices/{device}/telemetry"),
+                    format!("{{\"n\":{}}}", round * 100 + index),
+                )
+            })
             .collect();
-        let mut client = Client::open(self.field.address(), &Introduction { id: "load".to_owned(), clean: true })?;
+        let mut client = Client::open(
+            self.field.address(),
+            &Introduction {
+                id: "load".to_owned(),
+                clean: true,
+            },
+        )?;
         for (id, (topic, payload)) in (1..).zip(&sent) {
             client.publish(topic, payload.as_bytes(), id, false);
         }
@@ -98,7 +152,10 @@ impl Many {
 /// Topics and payloads that an upstream has taken, each once.
 fn taken(upstream: &PickyBroker) -> BTreeSet<(String, String)> {
     let pair = |noted: tidegate_tests::fake::Noted| {
-        (noted.published.topic, String::from_utf8_lossy(&noted.published.payload).into_owned())
+        (
+            noted.published.topic,
+            String::from_utf8_lossy(&noted.published.payload).into_owned(),
+        )
     };
     upstream.taken().into_iter().map(pair).collect()
 }
@@ -107,22 +164,48 @@ fn taken(upstream: &PickyBroker) -> BTreeSet<(String, String)> {
 fn nothing_waits_for_what_is_disliked(manners: &[Manner]) -> Result<()> {
     let many = Many::start(manners)?;
     let (start, sent) = (Instant::now(), many.send(0)?);
-    let good =
-        |manner: &Manner| -> BTreeSet<_> { sent.iter().filter(|(topic, _)| !topic.contains(manner.which)).cloned().collect() };
+    let good = |manner: &Manner| -> BTreeSet<_> {
+        sent.iter()
+            .filter(|(topic, _)| !topic.contains(manner.which))
+            .cloned()
+            .collect()
+    };
     for (name, manner, upstream) in &many.upstreams {
         let wanted = good(manner);
-        wait_until(&format!("{name} has all that it takes: {manner:?}"), || taken(upstream).is_superset(&wanted))?;
+        wait_until(&format!("{name} has all that it takes: {manner:?}"), || {
+            taken(upstream).is_superset(&wanted)
+        })?;
     }
     let late = |(name, manner, upstream): &(String, Manner, PickyBroker)| {
         let wanted = good(manner);
-        let at = upstream.taken().into_iter().filter(|noted| wanted.iter().any(|(topic, _)| *topic == noted.published.topic));
-        (at.map(|noted| noted.at.saturating_duration_since(start)).max().unwrap_or_default(), name.clone(), *manner)
+        let at = upstream.taken().into_iter().filter(|noted| {
+            wanted
+                .iter()
+                .any(|(topic, _)| *topic == noted.published.topic)
+        });
+        (
+            at.map(|noted| noted.at.saturating_duration_since(start))
+                .max()
+                .unwrap_or_default(),
+            name.clone(),
+            *manner,
+        )
     };
-    let latest = many.upstreams.iter().map(late).max_by_key(|(time, ..)| *time).context("no upstream")?;
+    let latest = many
+        .upstreams
+        .iter()
+        .map(late)
+        .max_by_key(|(time, ..)| *time)
+        .context("no upstream")?;
     println!("the last of the good ones arrived after {latest:?}");
     for (name, manner, upstream) in &many.upstreams {
-        wait_until(&format!("{name} owes nothing: {manner:?}"), || many.metric("tidegate_spool_messages", name) == 0.0)?;
-        let (parked, taken) = (many.metric("tidegate_messages_refused_total", name), taken(upstream).len());
+        wait_until(&format!("{name} owes nothing: {manner:?}"), || {
+            many.metric("tidegate_spool_messages", name) == 0.0
+        })?;
+        let (parked, taken) = (
+            many.metric("tidegate_messages_refused_total", name),
+            taken(upstream).len(),
+        );
         ensure!(
             parked as usize + taken == sent.len(),
             "{name}: {taken} taken and {parked} parked of {} ({manner:?})",
@@ -144,17 +227,41 @@ fn every_answer() -> Result<()> {
     let mut manners = Vec::new();
     for (index, code) in codes().enumerate() {
         let which = ["bad", "bad1"][index % 2];
-        manners.push(Manner { protocol: "5", qos: 1, deed: Deed::Answer(code, "no"), which });
+        manners.push(Manner {
+            protocol: "5",
+            qos: 1,
+            deed: Deed::Answer(code, "no"),
+            which,
+        });
         if index % 3 == 0 {
-            manners.push(Manner { protocol: "5", qos: 2, deed: Deed::Answer(code, ""), which });
+            manners.push(Manner {
+                protocol: "5",
+                qos: 2,
+                deed: Deed::Answer(code, ""),
+                which,
+            });
         }
     }
     for code in [0x01, 0x10, 0x7F, 0x92, 0xFF] {
-        manners.push(Manner { protocol: "5", qos: 2, deed: Deed::Complete(code), which: "bad" });
+        manners.push(Manner {
+            protocol: "5",
+            qos: 2,
+            deed: Deed::Complete(code),
+            which: "bad",
+        });
     }
     for (protocol, qos) in [("5", 1), ("5", 2), ("3.1.1", 1), ("3.1.1", 2)] {
-        for deed in [Deed::Never, Deed::Late(Duration::from_secs(2)), Deed::Answer(0x01, "thanks")] {
-            manners.push(Manner { protocol, qos, deed, which: "bad" });
+        for deed in [
+            Deed::Never,
+            Deed::Late(Duration::from_secs(2)),
+            Deed::Answer(0x01, "thanks"),
+        ] {
+            manners.push(Manner {
+                protocol,
+                qos,
+                deed,
+                which: "bad",
+            });
         }
     }
     nothing_waits_for_what_is_disliked(&manners)
@@ -165,24 +272,42 @@ fn every_answer() -> Result<()> {
 fn every_hang_up() -> Result<()> {
     let mut manners = Vec::new();
     for (index, code) in codes().enumerate() {
-        manners.push(Manner { protocol: "5", qos: 1, deed: Deed::Disconnect(code), which: ["bad1", "bad"][index % 2] });
+        manners.push(Manner {
+            protocol: "5",
+            qos: 1,
+            deed: Deed::Disconnect(code),
+            which: ["bad1", "bad"][index % 2],
+        });
     }
     for (protocol, qos) in [("5", 1), ("5", 2), ("3.1.1", 1), ("3.1.1", 2)] {
         for which in ["bad", "bad1"] {
-            manners.push(Manner { protocol, qos, deed: Deed::HangUp, which });
+            manners.push(Manner {
+                protocol,
+                qos,
+                deed: Deed::HangUp,
+                which,
+            });
         }
     }
     for protocol in ["5", "3.1.1"] {
-        manners.push(Manner { protocol, qos: 1, deed: Deed::AnswerAndHangUp, which: "bad" });
+        manners.push(Manner {
+            protocol,
+            qos: 1,
+            deed: Deed::AnswerAndHangUp,
+            which: "bad",
+        });
     }
     nothing_waits_for_what_is_disliked(&manners)
 }
 
 /// Sends one message of each of these devices.
 fn send(field: &Broker, devices: impl IntoIterator<Item = String>) -> Result<()> {
-    (0..)
-        .zip(devices)
-        .try_for_each(|(number, device)| field.publish(&format!("devices/{device}/telemetry"), format!("{{\"n\":{number}}}")))
+    (0..).zip(devices).try_for_each(|(number, device)| {
+        field.publish(
+            &format!("devices/{device}/telemetry"),
+            format!("{{\"n\":{number}}}"),
+        )
+    })
 }
 
 /// Upstreams that hang up on each message of five and of twelve devices, all of which come at once among those of others, to
@@ -191,17 +316,46 @@ fn send(field: &Broker, devices: impl IntoIterator<Item = String>) -> Result<()>
 fn many_hang_ups() -> Result<()> {
     for count in [5, 12] {
         let field = Broker::embedded()?;
-        let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::topic("bad"), Deed::HangUp)])?;
+        let cloud = PickyBroker::start(
+            Terms::default(),
+            vec![Rule(Which::topic("bad"), Deed::HangUp)],
+        )?;
         let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
         gateway.wait_online()?;
         let start = Instant::now();
-        send(&field, (0..count).flat_map(|number| [format!("bad{number}"), format!("d{number}"), format!("e{number}")]))?;
-        wait_until("the others have arrived", || taken(&cloud).len() == 2 * count)?;
-        println!("those beside {count} bad ones arrived within {:?}", start.elapsed());
-        wait_until("the bad ones are parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == count as f64)?;
-        println!("{count} were parked within {:?}, over {} connections", start.elapsed(), cloud.connections());
-        ensure!(start.elapsed() < Duration::from_secs(60), "it took {:?}", start.elapsed());
-        wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+        send(
+            &field,
+            (0..count).flat_map(|number| {
+                [
+                    format!("bad{number}"),
+                    format!("d{number}"),
+                    format!("e{number}"),
+                ]
+            }),
+        )?;
+        wait_until("the others have arrived", || {
+            taken(&cloud).len() == 2 * count
+        })?;
+        println!(
+            "those beside {count} bad ones arrived within {:?}",
+            start.elapsed()
+        );
+        wait_until("the bad ones are parked", || {
+            gateway.metric("tidegate_dead_letters_kept", &[]) == count as f64
+        })?;
+        println!(
+            "{count} were parked within {:?}, over {} connections",
+            start.elapsed(),
+            cloud.connections()
+        );
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "it took {:?}",
+            start.elapsed()
+        );
+        wait_until("nothing is owed", || {
+            gateway.metric("tidegate_spool_messages", &[]) == 0.0
+        })?;
     }
     Ok(())
 }
@@ -210,7 +364,10 @@ fn many_hang_ups() -> Result<()> {
 /// Guarantee: each of the others arrives at once, and the first one is parked.
 fn first_is_bad() -> Result<()> {
     let field = Broker::embedded()?;
-    let cloud = PickyBroker::start(Terms::default(), vec![Rule(Which::topic("bad"), Deed::HangUp)])?;
+    let cloud = PickyBroker::start(
+        Terms::default(),
+        vec![Rule(Which::topic("bad"), Deed::HangUp)],
+    )?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
     gateway.wait_online()?;
     send(&field, ["bad".to_owned()])?;
@@ -218,8 +375,14 @@ fn first_is_bad() -> Result<()> {
     let start = Instant::now();
     send(&field, (0..3).map(|number| format!("d{number}")))?;
     wait_until("the others have arrived", || taken(&cloud).len() == 3)?;
-    ensure!(start.elapsed() < Duration::from_secs(25), "they waited for {:?}", start.elapsed());
-    wait_until("the first one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)
+    ensure!(
+        start.elapsed() < Duration::from_secs(25),
+        "they waited for {:?}",
+        start.elapsed()
+    );
+    wait_until("the first one is parked", || {
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
+    })
 }
 
 /// An upstream hangs up four seconds after one message, and takes all others meanwhile.
@@ -231,9 +394,17 @@ fn late_hang_up() -> Result<()> {
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
     gateway.wait_online()?;
     send(&field, ["bad".to_owned()])?;
-    let plan = tidegate_tests::Plan { rate: Some(20), total: Some(300), ..tidegate_tests::Plan::default() };
-    let sent = tidegate_tests::Load::start(field.address(), plan).wait()?.count();
-    wait_until("the late one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
+    let plan = tidegate_tests::Plan {
+        rate: Some(20),
+        total: Some(300),
+        ..tidegate_tests::Plan::default()
+    };
+    let sent = tidegate_tests::Load::start(field.address(), plan)
+        .wait()?
+        .count();
+    wait_until("the late one is parked", || {
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
+    })?;
     wait_until("the others have arrived", || taken(&cloud).len() == sent)?;
     let twice = cloud.taken().len() - sent;
     ensure!(twice < 100, "{twice} of {sent} arrived twice");
@@ -244,21 +415,43 @@ fn late_hang_up() -> Result<()> {
 /// Guarantee: nothing is parked, and the window is whole again: what is sent then comes over one connection, many at a time.
 fn cut_links() -> Result<()> {
     let field = Broker::embedded()?;
-    let cuts = (1..=5).map(|cut| Rule(Which::all().numbers(cut * 200..=cut * 200), Deed::HangUp)).collect();
+    let cuts = (1..=5)
+        .map(|cut| Rule(Which::all().numbers(cut * 200..=cut * 200), Deed::HangUp))
+        .collect();
     let cloud = PickyBroker::start(Terms::default(), cuts)?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
-    let plan = || tidegate_tests::Plan { rate: None, total: Some(3_000), ..tidegate_tests::Plan::default() };
+    let plan = || tidegate_tests::Plan {
+        rate: None,
+        total: Some(3_000),
+        ..tidegate_tests::Plan::default()
+    };
     tidegate_tests::Load::start(field.address(), plan()).wait()?;
-    wait_until("all of it has arrived", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
-    ensure!(gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0, "something was parked");
+    wait_until("all of it has arrived", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
+    ensure!(
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 0.0,
+        "something was parked"
+    );
     // From now on an answer takes a while: what is in flight is what the window allows.
-    cloud.change(vec![Rule(Which::all(), Deed::Late(Duration::from_millis(300)))]);
+    cloud.change(vec![Rule(
+        Which::all(),
+        Deed::Late(Duration::from_millis(300)),
+    )]);
     let before = cloud.connections();
     let load = tidegate_tests::Load::start(field.address(), plan());
-    wait_until("hundreds are in flight", || gateway.metric("tidegate_uplink_inflight", &[]) > 500.0)?;
+    wait_until("hundreds are in flight", || {
+        gateway.metric("tidegate_uplink_inflight", &[]) > 500.0
+    })?;
     load.wait()?;
-    wait_until("all of that has arrived too", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
-    ensure!(cloud.connections() == before, "{} connections, {before} before", cloud.connections());
+    wait_until("all of that has arrived too", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
+    ensure!(
+        cloud.connections() == before,
+        "{} connections, {before} before",
+        cloud.connections()
+    );
     Ok(())
 }
 
@@ -274,7 +467,12 @@ fn everything_is_refused() -> Result<()> {
         Deed::Disconnect(0x87),
         Deed::Never,
     ];
-    let manners = deeds.map(|deed| Manner { protocol: "5", qos: 1, deed, which: "" });
+    let manners = deeds.map(|deed| Manner {
+        protocol: "5",
+        qos: 1,
+        deed,
+        which: "",
+    });
     let many = Many::start(&manners)?;
     let sent: BTreeSet<_> = many.send(0)?.into_iter().collect();
     for (name, manner, _) in &many.upstreams {
@@ -282,13 +480,23 @@ fn everything_is_refused() -> Result<()> {
         wait_until(&format!("an alarm tells of {name}: {manner:?}"), alarm)?;
     }
     for (name, manner, upstream) in &many.upstreams {
-        ensure!(many.metric("tidegate_messages_refused_total", name) == 0.0, "{name} has parked something: {manner:?}");
+        ensure!(
+            many.metric("tidegate_messages_refused_total", name) == 0.0,
+            "{name} has parked something: {manner:?}"
+        );
         upstream.change(Vec::new());
     }
     for (name, manner, upstream) in &many.upstreams {
-        wait_until(&format!("{name} has everything: {manner:?}"), || taken(upstream) == sent)?;
-        wait_until("nothing is owed", || many.metric("tidegate_spool_messages", name) == 0.0)?;
-        ensure!(many.metric("tidegate_messages_refused_total", name) == 0.0, "{name} has parked something: {manner:?}");
+        wait_until(&format!("{name} has everything: {manner:?}"), || {
+            taken(upstream) == sent
+        })?;
+        wait_until("nothing is owed", || {
+            many.metric("tidegate_spool_messages", name) == 0.0
+        })?;
+        ensure!(
+            many.metric("tidegate_messages_refused_total", name) == 0.0,
+            "{name} has parked something: {manner:?}"
+        );
     }
     Ok(())
 }
@@ -301,7 +509,10 @@ fn window_of_unanswered() -> Result<()> {
     let mut upstreams = Vec::new();
     for window in [1, 2, 20] {
         let bad = format!("bad{window}-");
-        let upstream = PickyBroker::start(Terms::default(), vec![Rule(Which::topic(&bad), Deed::Never)])?;
+        let upstream = PickyBroker::start(
+            Terms::default(),
+            vec![Rule(Which::topic(&bad), Deed::Never)],
+        )?;
         text += &format!(
             "[uplink.u{window}]\nurl = \"{}\"\ninflight = {window}\n\n\
              [flow.f{window}]\nfrom = \"field\"\ntopics = [\"devices/{{device}}/telemetry\"]\nto = \"u{window}:telemetry\"\nlanes = 1\n\n",
@@ -311,17 +522,37 @@ fn window_of_unanswered() -> Result<()> {
     }
     let gateway = Gateway::with(text).start()?;
     gateway.wait_online()?;
-    let bad = upstreams.iter().flat_map(|(window, bad, _)| (0..*window).map(move |number| format!("{bad}{number}")));
-    let devices: Vec<String> = bad.chain((0..40).map(|number| format!("d{}", number % 4))).collect();
+    let bad = upstreams
+        .iter()
+        .flat_map(|(window, bad, _)| (0..*window).map(move |number| format!("{bad}{number}")));
+    let devices: Vec<String> = bad
+        .chain((0..40).map(|number| format!("d{}", number % 4)))
+        .collect();
     let start = Instant::now();
     for (device, number) in devices.iter().zip(0..) {
-        field.publish(&format!("devices/{device}/telemetry"), format!("{{\"n\":{number}}}"))?;
+        field.publish(
+            &format!("devices/{device}/telemetry"),
+            format!("{{\"n\":{number}}}"),
+        )?;
     }
     for (window, bad, upstream) in &upstreams {
-        let good = devices.iter().filter(|device| !device.starts_with(bad)).count();
-        wait_until(&format!("the others arrive through a window of {window}"), || taken(upstream).len() == good)?;
-        println!("{good} others through a window of {window} within {:?}", start.elapsed());
-        ensure!(start.elapsed() < Duration::from_secs(25), "they waited for {:?}", start.elapsed());
+        let good = devices
+            .iter()
+            .filter(|device| !device.starts_with(bad))
+            .count();
+        wait_until(
+            &format!("the others arrive through a window of {window}"),
+            || taken(upstream).len() == good,
+        )?;
+        println!(
+            "{good} others through a window of {window} within {:?}",
+            start.elapsed()
+        );
+        ensure!(
+            start.elapsed() < Duration::from_secs(25),
+            "they waited for {:?}",
+            start.elapsed()
+        );
     }
     Ok(())
 }
@@ -330,18 +561,31 @@ fn window_of_unanswered() -> Result<()> {
 /// others, among small ones of one device.
 /// Guarantee: it is parked, and the small ones arrive.
 fn large_message() -> Result<()> {
-    let (field, cloud) =
-        (Broker::embedded()?, PickyBroker::start(Terms::default(), vec![Rule(Which::over(50_000), Deed::HangUp)])?);
-    let text =
-        config(&field.url(), &cloud.url(), &flow("")).replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
+    let (field, cloud) = (
+        Broker::embedded()?,
+        PickyBroker::start(
+            Terms::default(),
+            vec![Rule(Which::over(50_000), Deed::HangUp)],
+        )?,
+    );
+    let text = config(&field.url(), &cloud.url(), &flow(""))
+        .replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\n");
     let gateway = Gateway::with(text).start()?;
     for number in 0..6 {
-        let payload = if number == 2 { "x".repeat(70_000) } else { number.to_string() };
+        let payload = if number == 2 {
+            "x".repeat(70_000)
+        } else {
+            number.to_string()
+        };
         field.publish("devices/d1/telemetry", payload)?;
     }
     wait_until("the small ones arrive", || taken(&cloud).len() == 5)?;
-    wait_until("the large one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
-    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)
+    wait_until("the large one is parked", || {
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
+    })?;
+    wait_until("nothing is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })
 }
 
 /// A mosquitto with a limit for messages gets one above it among small ones: its PUBACK has a code that the standard does not
@@ -349,19 +593,36 @@ fn large_message() -> Result<()> {
 /// At times it hangs up upon it too.
 /// Guarantee: the large one is parked with the code, and the others arrive, not again and again.
 fn over_the_limit() -> Result<()> {
-    let (field, cloud) = (Broker::embedded()?, Mosquitto::new().option("message_size_limit 2048").start()?);
+    let (field, cloud) = (
+        Broker::embedded()?,
+        Mosquitto::new().option("message_size_limit 2048").start()?,
+    );
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow(""))).start()?;
     field.publish("devices/d1/telemetry", "{\"device\":\"d1\",\"seq\":0}")?;
     field.publish("devices/d2/telemetry", "x".repeat(3_000))?;
-    (1..20).try_for_each(|seq| field.publish("devices/d1/telemetry", format!("{{\"device\":\"d1\",\"seq\":{seq}}}")))?;
+    (1..20).try_for_each(|seq| {
+        field.publish(
+            "devices/d1/telemetry",
+            format!("{{\"device\":\"d1\",\"seq\":{seq}}}"),
+        )
+    })?;
     wait_until("the small ones arrive", || watch.total() >= 20)?;
-    wait_until("the large one is parked", || gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0)?;
+    wait_until("the large one is parked", || {
+        gateway.metric("tidegate_dead_letters_kept", &[]) == 1.0
+    })?;
     let letter = json(gateway.folder(), &["parked", "list", "-n", "1"], 0)?.to_string();
     ensure!(letter.contains("0x95"), "{letter}");
     let unanswered = gateway.metric("tidegate_uplink_unanswered_messages_total", &[]) as usize;
-    println!("{} arrivals of 20, {unanswered} in flight at hang-ups", watch.total());
-    ensure!(watch.total() as usize <= 20 + unanswered, "{} arrived of 20, {unanswered} were in flight", watch.total());
+    println!(
+        "{} arrivals of 20, {unanswered} in flight at hang-ups",
+        watch.total()
+    );
+    ensure!(
+        watch.total() as usize <= 20 + unanswered,
+        "{} arrived of 20, {unanswered} were in flight",
+        watch.total()
+    );
     Ok(())
 }
 
@@ -371,10 +632,16 @@ fn over_the_limit() -> Result<()> {
 fn qos_2_over_3_1_1() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Mosquitto::new().inflight(20).start()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &cloud.url(), &flow(""))
-        .replace("[uplink.cloud]\n", "[uplink.cloud]\nprotocol = \"3.1.1\"\nqos = 2\n");
+    let text = config(&field.url(), &cloud.url(), &flow("")).replace(
+        "[uplink.cloud]\n",
+        "[uplink.cloud]\nprotocol = \"3.1.1\"\nqos = 2\n",
+    );
     let gateway = Gateway::with(text).start()?;
-    let plan = tidegate_tests::Plan { rate: None, total: Some(5_000), ..tidegate_tests::Plan::default() };
+    let plan = tidegate_tests::Plan {
+        rate: None,
+        total: Some(5_000),
+        ..tidegate_tests::Plan::default()
+    };
     let sent = tidegate_tests::Load::start(field.address(), plan).wait()?;
     let count = sent.count() as u64;
     wait_until("all have arrived", || watch.count() >= count)?;

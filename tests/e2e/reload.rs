@@ -8,7 +8,9 @@ use serde_json::Value;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::Sent;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until, with_mosquitto,
+};
 
 use crate::compile::{bomb, freeze_compiler};
 use crate::guest::{component, marked};
@@ -18,19 +20,49 @@ use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("reload::other_lanes_and_batches_under_load", other_lanes_and_batches_under_load),
-        case("reload::a_plugin_put_in_and_taken_out_under_load", a_plugin_put_in_and_taken_out_under_load),
-        case("reload::a_port_that_leads_elsewhere", a_port_that_leads_elsewhere),
-        case("reload::topics_come_and_go_under_load", topics_come_and_go_under_load),
-        with_mosquitto("reload::a_topic_that_is_gone_is_not_held_by_the_broker", a_topic_that_is_gone_is_not_held),
+        case(
+            "reload::other_lanes_and_batches_under_load",
+            other_lanes_and_batches_under_load,
+        ),
+        case(
+            "reload::a_plugin_put_in_and_taken_out_under_load",
+            a_plugin_put_in_and_taken_out_under_load,
+        ),
+        case(
+            "reload::a_port_that_leads_elsewhere",
+            a_port_that_leads_elsewhere,
+        ),
+        case(
+            "reload::topics_come_and_go_under_load",
+            topics_come_and_go_under_load,
+        ),
+        with_mosquitto(
+            "reload::a_topic_that_is_gone_is_not_held_by_the_broker",
+            a_topic_that_is_gone_is_not_held,
+        ),
         case("reload::a_flow_comes_and_goes", a_flow_comes_and_goes),
-        case("reload::a_bad_flow_is_refused_and_another_is_changed", a_bad_flow_is_refused_and_another_is_changed),
-        case("reload::a_version_put_in_place_by_command_stays", a_version_put_in_place_by_command_stays),
-        case("reload::a_probation_holds_up_no_other_change", a_probation_holds_up_no_other_change),
+        case(
+            "reload::a_bad_flow_is_refused_and_another_is_changed",
+            a_bad_flow_is_refused_and_another_is_changed,
+        ),
+        case(
+            "reload::a_version_put_in_place_by_command_stays",
+            a_version_put_in_place_by_command_stays,
+        ),
+        case(
+            "reload::a_probation_holds_up_no_other_change",
+            a_probation_holds_up_no_other_change,
+        ),
         case("reload::killed_in_the_middle", killed_in_the_middle),
         case("reload::stopped_in_the_middle", stopped_in_the_middle),
-        case("reload::stopped_while_a_plugin_is_compiled", stopped_while_a_plugin_is_compiled),
-        case("reload::stopped_while_the_source_leaves", stopped_while_the_source_leaves),
+        case(
+            "reload::stopped_while_a_plugin_is_compiled",
+            stopped_while_a_plugin_is_compiled,
+        ),
+        case(
+            "reload::stopped_while_the_source_leaves",
+            stopped_while_the_source_leaves,
+        ),
     ]
 }
 
@@ -41,7 +73,9 @@ const SIEVE: &str = "\n[[flow.all.plugin]]\nname = \"sieve\"\nplugin = \"builtin
 
 /// Another flow, which the cases see beside the first.
 fn other(topics: &str, to: &str, lanes: usize) -> String {
-    format!("\n[flow.other]\nfrom = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n")
+    format!(
+        "\n[flow.other]\nfrom = \"field\"\ntopics = [{topics}]\nto = \"{to}\"\ntopic = \"up/{{topic}}\"\nlanes = {lanes}\n"
+    )
 }
 
 fn counting(flows: &str) -> Result<Scene> {
@@ -52,14 +86,19 @@ impl Scene {
     /// Puts these flows into the config and has it read; what was said.
     fn reload(&self, flows: &str, code: i32) -> Result<String> {
         let folder = self.gateway.folder();
-        Ok(self.gateway.rewrite_for(&self.config(flows), || told(folder, &["reload"], code))??.0)
+        Ok(self
+            .gateway
+            .rewrite_for(&self.config(flows), || told(folder, &["reload"], code))??
+            .0)
     }
 
     /// The same while the watch may have been first.
     fn rewrite(&self, flows: &str, told: &[&str]) -> Result<()> {
         let mark = self.gateway.lines().count();
         self.gateway.rewrite_config(&self.config(flows))?;
-        wait_until("the flow is another one", || self.gateway.lines().has_since(mark, told))
+        wait_until("the flow is another one", || {
+            self.gateway.lines().has_since(mark, told)
+        })
     }
 
     /// Publishes until something has arrived: a new subscription takes its time.
@@ -85,21 +124,40 @@ fn other_lanes_and_batches_under_load() -> Result<()> {
     let text = |round: usize| {
         let checkpoint = if round % 4 < 2 { "\"1h\"" } else { "\"off\"" };
         let flow = flow(&format!("{COUNT}checkpoint = {checkpoint}\n"));
-        flow.replace("lanes = 3", &format!("lanes = {}\nbatch = {}", [3, 1, 5, 2][round % 4], [1024, 7][round % 2]))
+        flow.replace(
+            "lanes = 3",
+            &format!(
+                "lanes = {}\nbatch = {}",
+                [3, 1, 5, 2][round % 4],
+                [1024, 7][round % 2]
+            ),
+        )
     };
     let scene = counting(&text(0))?;
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     for round in 1..=changes {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + 200)?;
         scene.rewrite(&text(round), &REPLACED)?;
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "after {changes} changes: {verdict}");
-    println!("{changes} replaced chains, {verdict}; messages waited {}", pauses(&scene.gateway));
+    ensure!(
+        verdict.is_exactly_once(),
+        "after {changes} changes: {verdict}"
+    );
+    println!(
+        "{changes} replaced chains, {verdict}; messages waited {}",
+        pauses(&scene.gateway)
+    );
     Ok(())
 }
 
@@ -107,16 +165,29 @@ fn other_lanes_and_batches_under_load() -> Result<()> {
 /// Guarantee: none lost, doubled or out of order, the counts are exact, and nothing is shown of a plugin that is gone.
 fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
     let scene = counting(&flow(COUNT))?;
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
-    for plugins in [format!("{COUNT}{SIEVE}"), COUNT.to_owned(), format!("{COUNT}{SIEVE}")] {
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
+    for plugins in [
+        format!("{COUNT}{SIEVE}"),
+        COUNT.to_owned(),
+        format!("{COUNT}{SIEVE}"),
+    ] {
         let before = scene.watch.count();
         wait_until("traffic flows", || scene.watch.count() > before + 200)?;
         scene.rewrite(&flow(&plugins), &REPLACED)?;
         let (_, metrics) = scene.gateway.get("/metrics")?;
-        ensure!(metrics.contains("plugin=\"sieve\"") == plugins.contains("sieve"), "what is shown is not what runs");
+        ensure!(
+            metrics.contains("plugin=\"sieve\"") == plugins.contains("sieve"),
+            "what is shown is not what runs"
+        );
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -127,29 +198,46 @@ fn a_plugin_put_in_and_taken_out_under_load() -> Result<()> {
 /// Guarantee: what came before goes where it was to go, what comes later to the other, none lost or doubled; what would
 /// need a new queue asks for a restart and changes nothing.
 fn a_port_that_leads_elsewhere() -> Result<()> {
-    let (field, cloud, annex) = (Broker::embedded()?, Broker::embedded()?, Broker::embedded()?);
+    let (field, cloud, annex) = (
+        Broker::embedded()?,
+        Broker::embedded()?,
+        Broker::embedded()?,
+    );
     let uplink = format!("[uplink.annex]\nurl = \"{}\"\n\n", annex.url());
     let other = other("\"other/{device}\"", "annex:telemetry", 1);
     let text = |to: &str| {
-        let flows = format!("{uplink}{}{other}", flow(COUNT).replace("cloud:telemetry", to));
+        let flows = format!(
+            "{uplink}{}{other}",
+            flow(COUNT).replace("cloud:telemetry", to)
+        );
         config(&field.url(), &cloud.url(), &flows)
     };
     let setup = Gateway::with(text("cloud:telemetry"));
     fs::write(setup.folder().join(FILE), component("count")?)?;
-    let (here, there) = (Watch::start(cloud.address(), UP)?, Watch::start(annex.address(), UP)?);
+    let (here, there) = (
+        Watch::start(cloud.address(), UP)?,
+        Watch::start(annex.address(), UP)?,
+    );
     let gateway = setup.start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || here.count() > 300)?;
     gateway.rewrite_config(&text("annex:telemetry"))?;
     wait_until("traffic flows there", || there.count() > 300)?;
-    let (out, _) = gateway.rewrite_for(&text("annex:debug"), || told(gateway.folder(), &["reload"], 0))??;
+    let (out, _) = gateway.rewrite_for(&text("annex:debug"), || {
+        told(gateway.folder(), &["reload"], 0)
+    })??;
     ensure!(out.contains("needs a restart: flow.all.to"), "{out}");
     let before = there.count();
     wait_until("it goes on", || there.count() > before + 300)?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || (here.count() + there.count()) as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        (here.count() + there.count()) as usize >= sent.count()
+    })?;
     let verdict = sent.against(&here.stop()?.with(&there.stop()?), |_, _| true);
-    ensure!(verdict.sent > 0 && verdict.lost == 0 && verdict.doubled == 0, "{verdict}");
+    ensure!(
+        verdict.sent > 0 && verdict.lost == 0 && verdict.doubled == 0,
+        "{verdict}"
+    );
     Ok(())
 }
 
@@ -160,12 +248,21 @@ fn topics_come_and_go_under_load() -> Result<()> {
     let first = flow(COUNT);
     let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
     let scene = counting(&first)?;
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     let out = scene.reload(&both, 0)?;
-    ensure!(out.contains("changes live: flow.all") && out.contains("its source asks"), "{out}");
+    ensure!(
+        out.contains("changes live: flow.all") && out.contains("its source asks"),
+        "{out}"
+    );
     let more = Watch::start(scene.cloud.address(), "up/more/+")?;
-    wait_until("the new topic arrives", || scene.field.publish("more/x1", r#"{"probe":1}"#).is_ok() && more.total() > 0)?;
+    wait_until("the new topic arrives", || {
+        scene.field.publish("more/x1", r#"{"probe":1}"#).is_ok() && more.total() > 0
+    })?;
     scene.reload(&first, 0)?;
     // It has unsubscribed when it is back.
     scene.gateway.wait_online()?;
@@ -174,9 +271,17 @@ fn topics_come_and_go_under_load() -> Result<()> {
     let arrived = more.total();
     scene.field.publish("more/x1", r#"{"probe":2}"#)?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     ensure!(more.total() == arrived, "the topic is still taken");
-    ensure!(scene.gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0, "the topic still comes");
+    ensure!(
+        scene
+            .gateway
+            .metric("tidegate_source_unrouted_messages_total", &[])
+            == 0.0,
+        "the topic still comes"
+    );
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
@@ -193,21 +298,45 @@ fn a_topic_that_is_gone_is_not_held() -> Result<()> {
     let setup = Gateway::with(config(&field.url(), &cloud.url(), &both));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let scene = Scene { field, cloud, watch, gateway: setup.start()? };
+    let scene = Scene {
+        field,
+        cloud,
+        watch,
+        gateway: setup.start()?,
+    };
     let beside = Watch::start(scene.field.address(), "more/+")?;
-    let received = || scene.gateway.metric("tidegate_messages_received_total", &[]);
+    let received = || {
+        scene
+            .gateway
+            .metric("tidegate_messages_received_total", &[])
+    };
     scene.arrives("more/x1")?;
     let mark = scene.field.lines().count();
     scene.reload(&first, 0)?;
-    wait_until("mosquitto is told", || scene.field.lines().has_since(mark, &["more/+"]))?;
+    wait_until("mosquitto is told", || {
+        scene.field.lines().has_since(mark, &["more/+"])
+    })?;
     let (before, seen) = (received(), beside.total());
-    (0..MEANWHILE).try_for_each(|number| scene.field.publish("more/x1", format!("held {number}")))?;
-    wait_until("another subscriber has them", || beside.total() == seen + MEANWHILE)?;
+    (0..MEANWHILE)
+        .try_for_each(|number| scene.field.publish("more/x1", format!("held {number}")))?;
+    wait_until("another subscriber has them", || {
+        beside.total() == seen + MEANWHILE
+    })?;
     // What comes after them shows that they do not.
     scene.field.publish("devices/d1/telemetry", "after")?;
-    let has = |text: &str| scene.watch.arrivals().iter().any(|arrival| String::from_utf8_lossy(&arrival.payload).contains(text));
+    let has = |text: &str| {
+        scene
+            .watch
+            .arrivals()
+            .iter()
+            .any(|arrival| String::from_utf8_lossy(&arrival.payload).contains(text))
+    };
     wait_until("what is published later has come", || has("after"))?;
-    ensure!(received() == before + 1.0, "{} messages have come", received() - before);
+    ensure!(
+        received() == before + 1.0,
+        "{} messages have come",
+        received() - before
+    );
     scene.reload(&both, 0)?;
     scene.arrives("more/x1")?;
     ensure!(!has("held"), "{:?}", scene.watch.arrivals());
@@ -220,34 +349,68 @@ fn a_topic_that_is_gone_is_not_held() -> Result<()> {
 fn a_flow_comes_and_goes() -> Result<()> {
     let first = flow(COUNT);
     let plugin = COUNT.replace("flow.all", "flow.other");
-    let both = format!("{first}{}\n{plugin}", other("\"other/{device}\"", "cloud:telemetry", 2));
+    let both = format!(
+        "{first}{}\n{plugin}",
+        other("\"other/{device}\"", "cloud:telemetry", 2)
+    );
     let scene = counting(&first)?;
     let folder = scene.gateway.folder().to_owned();
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     let probe = Watch::start(scene.cloud.address(), "up/other/+")?;
     let mut counted = 0;
     for _ in 0..2 {
         let out = scene.reload(&both, 0)?;
         ensure!(out.contains("flow.other: added"), "{out}");
-        ensure!(json(&folder, &["plugins"], 0)?.as_array().is_some_and(|plugins| plugins.len() == 2), "it is not shown");
+        ensure!(
+            json(&folder, &["plugins"], 0)?
+                .as_array()
+                .is_some_and(|plugins| plugins.len() == 2),
+            "it is not shown"
+        );
         let before = probe.total();
-        wait_until("it runs", || scene.field.publish("other/x1", r#"{"probe":1}"#).is_ok() && probe.total() > before)?;
+        wait_until("it runs", || {
+            scene.field.publish("other/x1", r#"{"probe":1}"#).is_ok() && probe.total() > before
+        })?;
         // What was published while nobody had subscribed yet is nowhere.
         let arrivals = probe.arrivals();
-        let count = arrivals.last().context("one has arrived")?.json()?["count"].as_u64().context("no count")?;
-        ensure!(count > counted, "{count} after {counted}: the state is not there");
+        let count = arrivals.last().context("one has arrived")?.json()?["count"]
+            .as_u64()
+            .context("no count")?;
+        ensure!(
+            count > counted,
+            "{count} after {counted}: the state is not there"
+        );
         counted = count;
-        ensure!(scene.gateway.get("/readyz?verbose")?.1.contains("flow other"), "it is not looked at");
+        ensure!(
+            scene
+                .gateway
+                .get("/readyz?verbose")?
+                .1
+                .contains("flow other"),
+            "it is not looked at"
+        );
         let out = scene.reload(&first, 0)?;
         ensure!(out.contains("flow.other: removed"), "{out}");
         let (_, metrics) = scene.gateway.get("/metrics")?;
-        ensure!(!metrics.contains("flow=\"other\""), "something is still shown of it");
+        ensure!(
+            !metrics.contains("flow=\"other\""),
+            "something is still shown of it"
+        );
     }
     let history = told(&folder, &["history"], 0)?.0;
-    ensure!(history.contains("flow-added") && history.contains("flow-removed"), "{history}");
+    ensure!(
+        history.contains("flow-added") && history.contains("flow-removed"),
+        "{history}"
+    );
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
@@ -257,14 +420,24 @@ fn a_flow_comes_and_goes() -> Result<()> {
 /// state of its name; another flow gets more lanes.
 /// Guarantee: the first is refused with the reason and exit code 6, and nothing of it is touched; the other is changed.
 fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
-    let flows = |plugins: &str, lanes| format!("{}{}", flow(plugins), other("\"other/{device}\"", "cloud:telemetry", lanes));
+    let flows = |plugins: &str, lanes| {
+        format!(
+            "{}{}",
+            flow(plugins),
+            other("\"other/{device}\"", "cloud:telemetry", lanes)
+        )
+    };
     let scene = counting(&flows(COUNT, 1))?;
     let folder = scene.gateway.folder().to_owned();
     fs::write(folder.join("rubbish.wasm"), "#!/bin/sh")?;
     for guest in ["configure-error", "other-state"] {
         fs::write(folder.join(format!("{guest}.wasm")), component(guest)?)?;
     }
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
     for (number, (file, reason)) in [
         ("rubbish", "does not begin with"),
@@ -275,22 +448,36 @@ fn a_bad_flow_is_refused_and_another_is_changed() -> Result<()> {
     .enumerate()
     {
         let bad = COUNT.replace("count.wasm", &format!("{file}.wasm"));
-        let out = scene.reload(&flows(&bad, number + 5).replace("lanes = 3", "lanes = 2"), 6)?;
-        for part in ["flow.all: refused, and it runs on as before", reason, "flow.other: replaced"] {
+        let out = scene.reload(
+            &flows(&bad, number + 5).replace("lanes = 3", "lanes = 2"),
+            6,
+        )?;
+        for part in [
+            "flow.all: refused, and it runs on as before",
+            reason,
+            "flow.other: replaced",
+        ] {
             ensure!(out.contains(part), "`{part}` is not in\n{out}");
         }
     }
     let (lines, _) = told(&folder, &["reload", "-o", "json"], 6)?;
-    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
     ensure!(
-        lines.iter().any(|line| line["line"] == "flow" && line["verdict"] == "refused" && line["flow"] == "all"),
+        lines.iter().any(|line| line["line"] == "flow"
+            && line["verdict"] == "refused"
+            && line["flow"] == "all"),
         "{lines:?}"
     );
     let out = scene.reload(&flows(COUNT, 7), 0)?;
     ensure!(out.contains("unchanged"), "the first is as it was: {out}");
     scene.arrives("other/x1")?;
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -303,17 +490,41 @@ fn a_probation_holds_up_no_other_change() -> Result<()> {
     let long = COUNT.replace("300ms", "1h");
     let count = |tag: &str| flow(&format!("{long}settings = {{ tag = \"{tag}\" }}\n"));
     let scene = counting(&count("one"))?;
-    let (out, folder) = (scene.reload(&count("two"), 0)?, scene.gateway.folder().to_owned());
-    ensure!(out.contains("all/count") && out.contains("on probation; follow: tidegate swap all/count"), "{out}");
-    let with_other = |lanes| format!("{}{}", count("two"), other("\"other/{device}\"", "cloud:telemetry", lanes));
+    let (out, folder) = (
+        scene.reload(&count("two"), 0)?,
+        scene.gateway.folder().to_owned(),
+    );
+    ensure!(
+        out.contains("all/count") && out.contains("on probation; follow: tidegate swap all/count"),
+        "{out}"
+    );
+    let with_other = |lanes| {
+        format!(
+            "{}{}",
+            count("two"),
+            other("\"other/{device}\"", "cloud:telemetry", lanes)
+        )
+    };
     let out = scene.reload(&with_other(1), 0)?;
     ensure!(out.contains("flow.other: added"), "{out}");
     scene.arrives("other/x1")?;
-    ensure!(scene.reload(&with_other(3), 0)?.contains("flow.other: replaced"), "the other flow is not another one");
+    ensure!(
+        scene
+            .reload(&with_other(3), 0)?
+            .contains("flow.other: replaced"),
+        "the other flow is not another one"
+    );
     let change = |all: &serde_json::Value| all[0]["candidate"]["state"] == "on-probation";
-    ensure!(change(&json(&folder, &["plugins"], 0)?), "the probation is over: {}", json(&folder, &["plugins"], 0)?);
+    ensure!(
+        change(&json(&folder, &["plugins"], 0)?),
+        "the probation is over: {}",
+        json(&folder, &["plugins"], 0)?
+    );
     let out = scene.reload(&with_other(3).replacen("lanes = 3", "lanes = 2", 1), 0)?;
-    ensure!(out.contains("waits: a plugin of flow `all` is being changed"), "{out}");
+    ensure!(
+        out.contains("waits: a plugin of flow `all` is being changed"),
+        "{out}"
+    );
     told(&folder, &["rollback", "count"], 6)?;
     scene.gateway.lines().wait_for(&REPLACED)?;
     let (status, _) = scene.gateway.stop()?;
@@ -329,20 +540,37 @@ fn a_version_put_in_place_by_command_stays() -> Result<()> {
     let new = marked(&component("count")?, 1);
     let file = folder.join("candidate.wasm");
     fs::write(&file, &new)?;
-    told(&folder, &["swap", "all/count", file.to_str().context("a path of plain letters")?], 0)?;
+    told(
+        &folder,
+        &[
+            "swap",
+            "all/count",
+            file.to_str().context("a path of plain letters")?,
+        ],
+        0,
+    )?;
     let about = || json(&folder, &["plugins"], 0);
     let before = about()?;
     let out = scene.reload(&flow(COUNT).replace("lanes = 3", "lanes = 1"), 0)?;
     ensure!(out.contains("flow.all: replaced"), "{out}");
     let after = about()?;
-    ensure!(after == before && after[0]["digest"] == *tidegate::trust::digest(&new), "{before} before, {after} after");
+    ensure!(
+        after == before && after[0]["digest"] == *tidegate::trust::digest(&new),
+        "{before} before, {after} after"
+    );
     Ok(())
 }
 
 /// The config gets other lanes and another plugin under load, and the gateway is killed at a random moment of that.
 /// Guarantee: after the start the new config runs; none lost, first occurrences in order.
 fn killed_in_the_middle() -> Result<()> {
-    let Ended { sent, watch, field: _field, cloud: _cloud, gateway: _gateway } = ended_in_the_middle(4, 60, Gateway::kill)?;
+    let Ended {
+        sent,
+        watch,
+        field: _field,
+        cloud: _cloud,
+        gateway: _gateway,
+    } = ended_in_the_middle(4, 60, Gateway::kill)?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
 
@@ -350,7 +578,13 @@ fn killed_in_the_middle() -> Result<()> {
 /// Guarantee: it ends in order each time, and after the start the new config runs; none lost, first occurrences in order,
 /// and each device's count is exactly its number of messages.
 fn stopped_in_the_middle() -> Result<()> {
-    let Ended { sent, field, cloud, watch, gateway: _gateway } = ended_in_the_middle(6, 60, stop)?;
+    let Ended {
+        sent,
+        field,
+        cloud,
+        watch,
+        gateway: _gateway,
+    } = ended_in_the_middle(6, 60, stop)?;
     wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
     expect_exact_counts(&field, &cloud, &sent)?;
     let verdict = sent.against(&watch.stop()?, |_, _| true);
@@ -374,22 +608,51 @@ struct Ended {
 }
 
 /// Rewrites the config under load again and again, and ends the gateway at a random moment of that.
-fn ended_in_the_middle(short: usize, long: usize, end: impl Fn(Gateway) -> Result<Setup>) -> Result<Ended> {
-    let Scene { field, cloud, watch, mut gateway } = counting(&flow(COUNT))?;
-    let load = Load::start(field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+fn ended_in_the_middle(
+    short: usize,
+    long: usize,
+    end: impl Fn(Gateway) -> Result<Setup>,
+) -> Result<Ended> {
+    let Scene {
+        field,
+        cloud,
+        watch,
+        mut gateway,
+    } = counting(&flow(COUNT))?;
+    let load = Load::start(
+        field.address(),
+        Plan {
+            devices: 30,
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     for round in 0..rounds(short, long) {
         let before = watch.count();
         wait_until("traffic flows", || watch.count() > before + 200)?;
-        let plugins = if round % 2 == 0 { format!("{COUNT}{SIEVE}") } else { COUNT.to_owned() };
+        let plugins = if round % 2 == 0 {
+            format!("{COUNT}{SIEVE}")
+        } else {
+            COUNT.to_owned()
+        };
         let text = flow(&plugins).replace("lanes = 3", &format!("lanes = {}", 1 + round % 4));
         gateway.rewrite_config(&config(&field.url(), &cloud.url(), &text))?;
         let (now, more) = (load.acknowledged(), fastrand::u64(..800));
         wait_until("any moment has come", || load.acknowledged() >= now + more)?;
         gateway = end(gateway)?.start()?;
         let shown = json(gateway.folder(), &["plugins"], 0)?;
-        ensure!(shown.as_array().map(Vec::len) == Some(2 - round % 2), "{shown}");
+        ensure!(
+            shown.as_array().map(Vec::len) == Some(2 - round % 2),
+            "{shown}"
+        );
     }
-    Ok(Ended { sent: load.stop()?, field, cloud, watch, gateway })
+    Ok(Ended {
+        sent: load.stop()?,
+        field,
+        cloud,
+        watch,
+        gateway,
+    })
 }
 
 /// The config gets other lanes and another component under load, and SIGTERM comes while the compiler works on that, which
@@ -399,21 +662,43 @@ fn ended_in_the_middle(short: usize, long: usize, end: impl Fn(Gateway) -> Resul
 fn stopped_while_a_plugin_is_compiled() -> Result<()> {
     let scene = counting(&flow(COUNT))?;
     scene.gateway.replace("other.wasm", &bomb())?;
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let other = COUNT.replace("count.wasm\"", "other.wasm\"\nsettings = { tag = \"other\" }");
-    scene.gateway.rewrite_config(&scene.config(&flow(&other).replace("lanes = 3", "lanes = 5")))?;
+    let other = COUNT.replace(
+        "count.wasm\"",
+        "other.wasm\"\nsettings = { tag = \"other\" }",
+    );
+    scene
+        .gateway
+        .rewrite_config(&scene.config(&flow(&other).replace("lanes = 3", "lanes = 5")))?;
     freeze_compiler(scene.gateway.pid())?;
-    let Scene { field, cloud, watch, gateway } = scene;
+    let Scene {
+        field,
+        cloud,
+        watch,
+        gateway,
+    } = scene;
     let setup = stop(gateway)?;
-    fs::write(setup.folder().join("other.wasm"), marked(&component("count")?, 1))?;
+    fs::write(
+        setup.folder().join("other.wasm"),
+        marked(&component("count")?, 1),
+    )?;
     let gateway = setup.start()?;
     let sent = load.stop()?;
     wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
     let probe = Watch::start(cloud.address(), UP)?;
     expect_exact_counts(&field, &cloud, &sent)?;
     let is_of_new = |arrival: &Arrival| arrival.json().is_ok_and(|json| json["tag"] == "other");
-    ensure!(probe.arrivals().iter().all(is_of_new), "{}: {:?}", json(gateway.folder(), &["plugins"], 0)?, probe.arrivals());
+    ensure!(
+        probe.arrivals().iter().all(is_of_new),
+        "{}: {:?}",
+        json(gateway.folder(), &["plugins"], 0)?,
+        probe.arrivals()
+    );
     expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }
 
@@ -429,12 +714,29 @@ fn stopped_while_the_source_leaves() -> Result<()> {
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
-    let load = Load::start(field.address(), Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            devices: 30,
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     wait_until("traffic flows", || watch.count() > 200)?;
     link.go_dark();
-    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;
-    gateway.rewrite_config(&config(&field.url(), &link.url(), &flow(COUNT).replace("lanes = 3", "lanes = 1")))?;
-    wait_until("the source leaves", || gateway.lines().has(&["the source begins anew with other routes"]))?;
+    wait_until("something is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) > 200.0
+    })?;
+    gateway.rewrite_config(&config(
+        &field.url(),
+        &link.url(),
+        &flow(COUNT).replace("lanes = 3", "lanes = 1"),
+    ))?;
+    wait_until("the source leaves", || {
+        gateway
+            .lines()
+            .has(&["the source begins anew with other routes"])
+    })?;
     let setup = stop(gateway)?;
     link.back();
     let gateway = setup.start()?;
@@ -442,6 +744,9 @@ fn stopped_while_the_source_leaves() -> Result<()> {
     wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
     field.publish("more/x1", "{}")?;
     expect_exact_counts(&field, &cloud, &sent)?;
-    ensure!(gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0, "the topic still comes");
+    ensure!(
+        gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0,
+        "the topic still comes"
+    );
     expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }

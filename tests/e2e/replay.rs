@@ -18,10 +18,22 @@ use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("replay::a_broken_and_a_fixed_rule_over_what_a_gateway_recorded", a_broken_and_a_fixed_rule),
-        case("replay::a_part_of_a_recording_and_in_several_lanes", a_part_of_a_recording_and_in_several_lanes),
-        case("replay::a_recording_on_disk_outlives_a_kill", a_recording_on_disk_outlives_a_kill),
-        case("replay::nothing_is_recorded_unless_the_config_says_so", nothing_is_recorded_unless_the_config_says_so),
+        case(
+            "replay::a_broken_and_a_fixed_rule_over_what_a_gateway_recorded",
+            a_broken_and_a_fixed_rule,
+        ),
+        case(
+            "replay::a_part_of_a_recording_and_in_several_lanes",
+            a_part_of_a_recording_and_in_several_lanes,
+        ),
+        case(
+            "replay::a_recording_on_disk_outlives_a_kill",
+            a_recording_on_disk_outlives_a_kill,
+        ),
+        case(
+            "replay::nothing_is_recorded_unless_the_config_says_so",
+            nothing_is_recorded_unless_the_config_says_so,
+        ),
     ]
 }
 
@@ -39,7 +51,10 @@ fn warm(field: &Broker, cloud: &Broker) -> Setup {
 /// Temperatures from 1 to 40 of five devices.
 fn publish(field: &Broker) -> Result<()> {
     (1..=40).try_for_each(|number| {
-        field.publish(&format!("devices/d{}/telemetry", number % 5), format!(r#"{{"temperature":{number}}}"#))
+        field.publish(
+            &format!("devices/d{}/telemetry", number % 5),
+            format!(r#"{{"temperature":{number}}}"#),
+        )
     })
 }
 
@@ -47,8 +62,16 @@ fn publish(field: &Broker) -> Result<()> {
 /// order among each other.
 fn named(report: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let samples = report["comparison"]["samples"].as_array().cloned().unwrap_or_default();
-    let name = |sample: &Value| (text(&sample["kind"]), text(&sample["input"]["payload"]["text"]));
+    let samples = report["comparison"]["samples"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let name = |sample: &Value| {
+        (
+            text(&sample["kind"]),
+            text(&sample["input"]["payload"]["text"]),
+        )
+    };
     let mut named: Vec<_> = samples.iter().map(name).collect();
     named.sort();
     named
@@ -61,37 +84,117 @@ fn named(report: &Value) -> Vec<(String, String)> {
 fn a_broken_and_a_fixed_rule() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = warm(&field, &cloud).env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
+    let gateway = warm(&field, &cloud)
+        .env("TIDEGATE_FLOW__ALL__RECORD", "4MiB")
+        .start()?;
     publish(&field)?;
     wait_until("30 of 40 have passed the filter", || watch.total() == 30)?;
     let folder = gateway.folder().to_owned();
     let live = json(&folder, &["replay", "--flow", "all"], 0)?;
     let file = folder.join("all.tgrec");
     let file = file.to_str().context("a path of text")?;
-    told(&folder, &["recording", "export", "--flow", "all", "--to", file], 0)?;
+    told(
+        &folder,
+        &["recording", "export", "--flow", "all", "--to", file],
+        0,
+    )?;
     let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
-    ensure!(text.starts_with("TGREC") && text.contains("\"flow\":\"all\"") && !text.contains("where"), "{text}");
+    ensure!(
+        text.starts_with("TGREC") && text.contains("\"flow\":\"all\"") && !text.contains("where"),
+        "{text}"
+    );
     let (_, setup) = gateway.stop()?;
 
     let again = json(&folder, &["replay", "--from", file], 0)?;
-    ensure!(live["old"] == again["old"] && again["old"]["repeatable"] == true, "{live} {again}");
-    ensure!(again["old"]["fates"]["forwarded"] == 30 && again["recording"]["messages"] == 40, "{again}");
-    let fixed = json(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--full"], 0)?;
-    let missing = |number: u32| ("missing".to_owned(), format!(r#"{{"temperature":{number}}}"#));
-    ensure!(named(&fixed) == [missing(11), missing(12), missing(13)], "{fixed}");
+    ensure!(
+        live["old"] == again["old"] && again["old"]["repeatable"] == true,
+        "{live} {again}"
+    );
+    ensure!(
+        again["old"]["fates"]["forwarded"] == 30 && again["recording"]["messages"] == 40,
+        "{again}"
+    );
+    let fixed = json(
+        &folder,
+        &["replay", "--from", file, "--settings", SETTINGS, "--full"],
+        0,
+    )?;
+    let missing = |number: u32| {
+        (
+            "missing".to_owned(),
+            format!(r#"{{"temperature":{number}}}"#),
+        )
+    };
+    ensure!(
+        named(&fixed) == [missing(11), missing(12), missing(13)],
+        "{fixed}"
+    );
     fs::write(folder.join("broken.wasm"), component("trap-always")?)?;
     let broken = folder.join("broken.wasm");
     let broken = broken.to_str().context("a path of text")?;
     let (_, error) = told(&folder, &["replay", "--from", file, "--with", broken], 4)?;
-    ensure!(error.contains("plugin `filter` refuses its settings"), "{error}");
-    let arguments = ["replay", "--from", file, "--with", broken, "--settings", "{}", "--expect-same"];
+    ensure!(
+        error.contains("plugin `filter` refuses its settings"),
+        "{error}"
+    );
+    let arguments = [
+        "replay",
+        "--from",
+        file,
+        "--with",
+        broken,
+        "--settings",
+        "{}",
+        "--expect-same",
+    ];
     let report = json(&folder, &arguments, 6)?;
-    ensure!(report["comparison"]["inputs"]["missing"] == 30 && named(&report).len() == 10, "{report}");
-    let (out, _) = told(&folder, &["replay", "--from", file, "--settings", SETTINGS, "--expect-same"], 6)?;
-    ensure!(out.contains("37 same, 3 missing, 0 extra, 0 changed") && out.contains(r#"in   {"temperature":11}"#), "{out}");
+    ensure!(
+        report["comparison"]["inputs"]["missing"] == 30 && named(&report).len() == 10,
+        "{report}"
+    );
+    let (out, _) = told(
+        &folder,
+        &[
+            "replay",
+            "--from",
+            file,
+            "--settings",
+            SETTINGS,
+            "--expect-same",
+        ],
+        6,
+    )?;
+    ensure!(
+        out.contains("37 same, 3 missing, 0 extra, 0 changed")
+            && out.contains(r#"in   {"temperature":11}"#),
+        "{out}"
+    );
     print!("{out}");
-    told(&folder, &["replay", "--from", file, "--with", broken, "--settings", "{}"], 0)?;
-    told(&folder, &["replay", "--from", file, "--settings", WARM, "--expect-same"], 0)?;
+    told(
+        &folder,
+        &[
+            "replay",
+            "--from",
+            file,
+            "--with",
+            broken,
+            "--settings",
+            "{}",
+        ],
+        0,
+    )?;
+    told(
+        &folder,
+        &[
+            "replay",
+            "--from",
+            file,
+            "--settings",
+            WARM,
+            "--expect-same",
+        ],
+        0,
+    )?;
     without_a_gateway(&folder, file)?;
     drop(setup);
     Ok(())
@@ -104,34 +207,63 @@ fn a_broken_and_a_fixed_rule() -> Result<()> {
 fn a_part_of_a_recording_and_in_several_lanes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin_file("count", "count.wasm"))));
+    let setup = Gateway::with(config(
+        &field.url(),
+        &cloud.url(),
+        &flow(&plugin_file("count", "count.wasm")),
+    ));
     fs::write(setup.folder().join("count.wasm"), component("count")?)?;
     let gateway = setup.env("TIDEGATE_FLOW__ALL__RECORD", "4MiB").start()?;
     publish(&field)?;
     wait_until("the first have passed", || watch.total() == 40)?;
     // A machine that stood still may hand over all of them within a millisecond, and that has no half.
     let passed = Instant::now();
-    wait_until("some time is between them and the others", || passed.elapsed() > Duration::from_millis(20))?;
+    wait_until("some time is between them and the others", || {
+        passed.elapsed() > Duration::from_millis(20)
+    })?;
     publish(&field)?;
     wait_until("all have passed", || watch.total() == 80)?;
     let folder = gateway.folder().to_owned();
     let replay = |more: &[&str]| json(&folder, &[&["replay"][..], more].concat(), 0);
     let all = replay(&[])?;
-    let number = |report: &Value, name: &str| report["recording"][name].as_u64().with_context(|| format!("no {name}: {report}"));
+    let number = |report: &Value, name: &str| {
+        report["recording"][name]
+            .as_u64()
+            .with_context(|| format!("no {name}: {report}"))
+    };
     let (begins, ends) = (number(&all, "begins_us")?, number(&all, "ends_us")?);
     let half_ms = (ends - begins).div_ceil(2_000);
     let part = replay(&["--since", &format!("{half_ms}ms")])?;
     let messages = number(&part, "messages")?;
-    ensure!((1..80).contains(&messages) && number(&part, "ends_us")? == ends, "{part}");
-    ensure!(number(&part, "begins_us")? >= ends - half_ms * 1_000, "{part}");
+    ensure!(
+        (1..80).contains(&messages) && number(&part, "ends_us")? == ends,
+        "{part}"
+    );
+    ensure!(
+        number(&part, "begins_us")? >= ends - half_ms * 1_000,
+        "{part}"
+    );
     ensure!(part["old"]["fates"]["forwarded"] == messages, "{part}");
-    ensure!(replay(&["--since", "1h"])?["old"] == all["old"], "an hour is not all of it");
+    ensure!(
+        replay(&["--since", "1h"])?["old"] == all["old"],
+        "an hour is not all of it"
+    );
     let three = replay(&["--lanes", "3"])?;
-    ensure!(three["old"]["fates"] == all["old"]["fates"] && three["old"]["outputs"] == 80, "{three}");
-    ensure!(three["old"] == replay(&["--lanes", "3"])?["old"], "three lanes are not the same twice");
+    ensure!(
+        three["old"]["fates"] == all["old"]["fates"] && three["old"]["outputs"] == 80,
+        "{three}"
+    );
+    ensure!(
+        three["old"] == replay(&["--lanes", "3"])?["old"],
+        "three lanes are not the same twice"
+    );
     let same = fs::canonicalize(folder.join("count.wasm"))?;
     let same = same.to_str().context("a path of text")?;
-    told(&folder, &["replay", "--lanes", "3", "--with", same, "--expect-same"], 0)?;
+    told(
+        &folder,
+        &["replay", "--lanes", "3", "--with", same, "--expect-same"],
+        0,
+    )?;
     told(&folder, &["replay", "--lanes", "0"], 2)?;
     told(&folder, &["replay", "--since", "soon"], 2)?;
     Ok(())
@@ -142,11 +274,30 @@ fn without_a_gateway(folder: &Path, file: &str) -> Result<()> {
     let rule = folder.join("rule.wasm");
     fs::write(&rule, component("count")?)?;
     let mut command = Command::new(tidegate()?);
-    command.args(["replay", "--config", "/nowhere/tidegate.toml", "-o", "json", "--from", file, "--with"]).arg(rule);
+    command
+        .args([
+            "replay",
+            "--config",
+            "/nowhere/tidegate.toml",
+            "-o",
+            "json",
+            "--from",
+            file,
+            "--with",
+        ])
+        .arg(rule);
     let output = command.args(["--settings", r#"{"tag":"mine"}"#]).output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("no JSON: {} {}", output.status, String::from_utf8_lossy(&output.stderr)))?;
-    ensure!(report["old"]["fates"]["forwarded"] == 40 && report["new"].is_null(), "{report}");
+    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+        format!(
+            "no JSON: {} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })?;
+    ensure!(
+        report["old"]["fates"]["forwarded"] == 40 && report["new"].is_null(),
+        "{report}"
+    );
     Ok(())
 }
 
@@ -156,33 +307,65 @@ fn without_a_gateway(folder: &Path, file: &str) -> Result<()> {
 fn a_recording_on_disk_outlives_a_kill() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin_file("count", "count.wasm"))))
-        .env("TIDEGATE_FLOW__ALL__RECORD", "16MiB")
-        .env("TIDEGATE_FLOW__ALL__RECORD_TO", "disk");
+    let setup = Gateway::with(config(
+        &field.url(),
+        &cloud.url(),
+        &flow(&plugin_file("count", "count.wasm")),
+    ))
+    .env("TIDEGATE_FLOW__ALL__RECORD", "16MiB")
+    .env("TIDEGATE_FLOW__ALL__RECORD_TO", "disk");
     fs::write(setup.folder().join("count.wasm"), component("count")?)?;
     let gateway = setup.start()?;
-    let load = Load::start(field.address(), Plan { devices: 10, rate: Some(2_000), ..Plan::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            devices: 10,
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
     wait_until("traffic flows", || watch.count() > 4_000)?;
     let folder = gateway.folder().to_owned();
-    let before = json(&folder, &["replay", "--flow", "all"], 0)?["recording"]["messages"].as_u64().context("a number")?;
+    let before = json(&folder, &["replay", "--flow", "all"], 0)?["recording"]["messages"]
+        .as_u64()
+        .context("a number")?;
     ensure!(before >= 4_000, "only {before} were recorded");
     let setup = gateway.kill()?;
     load.stop()?;
     let recording = setup.data().join("recordings/all");
-    let mut files: Vec<_> = fs::read_dir(&recording)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let mut files: Vec<_> = fs::read_dir(&recording)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
     files.sort();
     let last = files.last().context("there is a file")?;
-    fs::OpenOptions::new().append(true).open(last)?.write_all(&[200, 1, 0, 0, 7, 7])?;
+    fs::OpenOptions::new()
+        .append(true)
+        .open(last)?
+        .write_all(&[200, 1, 0, 0, 7, 7])?;
     let after = json(&folder, &["replay", "--flow", "all"], 0)?;
-    ensure!(after["recording"]["messages"].as_u64() >= Some(before), "{after}");
-    ensure!(after["recording"]["torn"].as_array().is_some_and(|torn| torn.len() == 1), "{after}");
+    ensure!(
+        after["recording"]["messages"].as_u64() >= Some(before),
+        "{after}"
+    );
+    ensure!(
+        after["recording"]["torn"]
+            .as_array()
+            .is_some_and(|torn| torn.len() == 1),
+        "{after}"
+    );
     let gateway = setup.start()?;
     let then = json(&folder, &["recording", "list"], 0)?;
-    ensure!(then[0]["flow"] == "all" && then[0]["bytes"].as_u64() > Some(0), "{then}");
+    ensure!(
+        then[0]["flow"] == "all" && then[0]["bytes"].as_u64() > Some(0),
+        "{then}"
+    );
     let told = |report: &Value| report["recording"]["messages"].as_u64();
     // What was owed to upstream goes there without being recorded again.
     field.publish("devices/marker/telemetry", r#"{"device":"marker","seq":0}"#)?;
-    wait_until("one more is through", || watch.tally().count_of("marker") == 1)?;
+    wait_until("one more is through", || {
+        watch.tally().count_of("marker") == 1
+    })?;
     let last = json(&folder, &["replay", "--flow", "all"], 0)?;
     ensure!(told(&last) > told(&after), "{last}");
     drop(gateway);

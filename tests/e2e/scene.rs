@@ -70,7 +70,12 @@ impl Scene {
         }
         let watch = Watch::start(cloud.address(), UP)?;
         let gateway = setup.start()?;
-        Ok(Self { field, cloud, watch, gateway })
+        Ok(Self {
+            field,
+            cloud,
+            watch,
+            gateway,
+        })
     }
 
     /// The config with other flows.

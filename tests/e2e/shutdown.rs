@@ -8,7 +8,10 @@ use crate::scene::{Scene, compare, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("shutdown::a_stop_under_load_drains_and_exits_0", a_stop_under_load_drains_and_exits_0),
+        case(
+            "shutdown::a_stop_under_load_drains_and_exits_0",
+            a_stop_under_load_drains_and_exits_0,
+        ),
         case("shutdown::a_stop_at_rest_exits_0", a_stop_at_rest_exits_0),
     ]
 }
@@ -17,7 +20,10 @@ pub fn cases() -> Vec<Trial> {
 /// Guarantee: exit code 0, what had been taken is delivered or owed, and the rest comes with the next start.
 fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
     let scene = Scene::with(&flow(""), &[])?;
-    let load = scene.load(Plan { rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     wait_until("traffic flows", || scene.watch.count() > 1_000)?;
     let (status, setup) = scene.gateway.stop()?;
     ensure!(status.code() == Some(0), "the gateway ended with {status}");
@@ -30,12 +36,23 @@ fn a_stop_under_load_drains_and_exits_0() -> Result<()> {
 /// Guarantee: nothing is sent twice over an orderly stop and start.
 fn a_stop_at_rest_exits_0() -> Result<()> {
     let scene = Scene::with(&flow(""), &[])?;
-    let first = scene.load(Plan { rate: None, total: Some(500), ..Plan::default() }).wait()?;
-    wait_until("all has arrived", || scene.watch.count() == first.count() as u64)?;
+    let first = scene
+        .load(Plan {
+            rate: None,
+            total: Some(500),
+            ..Plan::default()
+        })
+        .wait()?;
+    wait_until("all has arrived", || {
+        scene.watch.count() == first.count() as u64
+    })?;
     let (status, setup) = scene.gateway.stop()?;
     ensure!(status.code() == Some(0), "the gateway ended with {status}");
     let gateway = setup.start()?;
-    ensure!(gateway.metric("tidegate_spool_messages", &[]) == 0.0, "something is still owed");
+    ensure!(
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0,
+        "something is still owed"
+    );
     let verdict = compare(&first, scene.watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())

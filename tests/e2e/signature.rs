@@ -16,49 +16,107 @@ use crate::tools::{self, json};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("signature::a_start_takes_only_what_is_signed", a_start_takes_only_what_is_signed),
-        case("signature::a_file_is_taken_when_its_signature_has_come", a_file_is_taken_when_its_signature_has_come),
-        case("signature::an_older_version_comes_back_only_when_asked", an_older_version_comes_back_only_when_asked),
-        case("signature::a_new_key_takes_over_what_runs", a_new_key_takes_over_what_runs),
-        case("signature::whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for", newer_versions_are_lost),
-        case("signature::a_flow_of_which_nothing_is_left_stays_down_and_the_others_run", one_flow_is_down),
-        needs("signature::minisign_agrees", "minisign", has_minisign(), minisign_agrees),
+        case(
+            "signature::a_start_takes_only_what_is_signed",
+            a_start_takes_only_what_is_signed,
+        ),
+        case(
+            "signature::a_file_is_taken_when_its_signature_has_come",
+            a_file_is_taken_when_its_signature_has_come,
+        ),
+        case(
+            "signature::an_older_version_comes_back_only_when_asked",
+            an_older_version_comes_back_only_when_asked,
+        ),
+        case(
+            "signature::a_new_key_takes_over_what_runs",
+            a_new_key_takes_over_what_runs,
+        ),
+        case(
+            "signature::whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for",
+            newer_versions_are_lost,
+        ),
+        case(
+            "signature::a_flow_of_which_nothing_is_left_stays_down_and_the_others_run",
+            one_flow_is_down,
+        ),
+        needs(
+            "signature::minisign_agrees",
+            "minisign",
+            has_minisign(),
+            minisign_agrees,
+        ),
     ]
 }
 
 const FILE: &str = "count.wasm";
 
 fn has_minisign() -> bool {
-    Command::new("minisign").arg("-v").output().is_ok_and(|output| output.status.success())
+    Command::new("minisign")
+        .arg("-v")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn run(folder: &Path, program: &Path, arguments: &[&str]) -> Result<Output> {
-    Command::new(program).args(arguments).current_dir(folder).output().with_context(|| format!("cannot run {program:?}"))
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .with_context(|| format!("cannot run {program:?}"))
 }
 
 /// Runs a command in `folder` that must end with `code`; what it printed.
 fn told(folder: &Path, program: &Path, arguments: &[&str], code: i32) -> Result<String> {
     let output = run(folder, program, arguments)?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.code() == Some(code), "{arguments:?} ended with {}, not {code}: {text}", output.status);
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ensure!(
+        output.status.code() == Some(code),
+        "{arguments:?} ended with {}, not {code}: {text}",
+        output.status
+    );
     Ok(text)
 }
 
 /// A pair of keys in `folder`: `ops.key` and `ops.pub`.
 fn keys(folder: &Path) -> Result<()> {
-    told(folder, tidegate()?, &["plugin", "keygen", "-n", "ops", "--no-password"], 0).map(drop)
+    told(
+        folder,
+        tidegate()?,
+        &["plugin", "keygen", "-n", "ops", "--no-password"],
+        0,
+    )
+    .map(drop)
 }
 
 /// Signs the component as `count`, of this version.
 fn sign(folder: &Path, version: &str, more: &[&str]) -> Result<()> {
-    let arguments = [&["plugin", "sign", FILE, "--key", "ops.key", "--version", version], more].concat();
+    let arguments = [
+        &[
+            "plugin",
+            "sign",
+            FILE,
+            "--key",
+            "ops.key",
+            "--version",
+            version,
+        ],
+        more,
+    ]
+    .concat();
     told(folder, tidegate()?, &arguments, 0).map(drop)
 }
 
 /// A config that wants signatures, with the component and the keys beside it.
 fn strict(field: &str, cloud: &str) -> Result<Setup> {
     let text = config(field, cloud, &flow(&plugin_file("count", FILE)));
-    let setup = Gateway::with(format!("[gateway]\nplugin_keys = [\"ops.pub\"]\nrequire_signature = true\n{text}"));
+    let setup = Gateway::with(format!(
+        "[gateway]\nplugin_keys = [\"ops.pub\"]\nrequire_signature = true\n{text}"
+    ));
     fs::write(setup.folder().join(FILE), component("count")?)?;
     keys(setup.folder())?;
     Ok(setup)
@@ -76,7 +134,11 @@ fn a_start_takes_only_what_is_signed() -> Result<()> {
     let refused = |setup: &Setup, why: &str| -> Result<()> {
         let (status, lines) = setup.fail()?;
         ensure!(status.code() == Some(4), "{why}: ended with {status}");
-        ensure!(lines.has(&["count", why]), "no line says `{why}`: {:#?}", lines.all());
+        ensure!(
+            lines.has(&["count", why]),
+            "no line says `{why}`: {:#?}",
+            lines.all()
+        );
         let said = told(&folder, tidegate()?, &["check", "-c", file], 4)?;
         ensure!(said.contains(why), "check does not say `{why}`: {said}");
         Ok(())
@@ -91,7 +153,10 @@ fn a_start_takes_only_what_is_signed() -> Result<()> {
     refused(&setup, "signed as `other`")?;
     sign(&folder, "1.0.0", &["--expires", "2024-02-29"])?;
     refused(&setup, "good until 2024-03-01")?;
-    ensure!(fake.connections() == 0, "a broker was dialled although the plugin was not let in");
+    ensure!(
+        fake.connections() == 0,
+        "a broker was dialled although the plugin was not let in"
+    );
     sign(&folder, "1.0.0", &[])?;
     told(&folder, tidegate()?, &["check", "-c", file], 0)?;
     let gateway = setup.launch()?;
@@ -101,7 +166,10 @@ fn a_start_takes_only_what_is_signed() -> Result<()> {
 /// Digest of what runs.
 fn running(folder: &Path) -> Result<String> {
     let plugins = json(folder, &["plugins"], 0)?;
-    Ok(plugins[0]["digest"].as_str().context("a plugin has a digest")?.to_owned())
+    Ok(plugins[0]["digest"]
+        .as_str()
+        .context("a plugin has a digest")?
+        .to_owned())
 }
 
 /// What an order to the running gateway printed.
@@ -111,7 +179,9 @@ fn order(folder: &Path, arguments: &[&str], code: i32) -> Result<String> {
 
 fn wait_running(folder: &Path, component: &[u8]) -> Result<()> {
     let wanted = tidegate::trust::digest(component);
-    wait_until("the version runs", || running(folder).is_ok_and(|digest| digest == wanted))
+    wait_until("the version runs", || {
+        running(folder).is_ok_and(|digest| digest == wanted)
+    })
 }
 
 /// On a running gateway a component is replaced first and signed afterwards.
@@ -124,8 +194,15 @@ fn a_file_is_taken_when_its_signature_has_come() -> Result<()> {
     let gateway = setup.launch()?;
     let next = marked(&good, 1);
     gateway.replace(FILE, &next)?;
-    wait_until("it is refused", || gateway.lines().has(&["the running version stays", "changed after signing"]))?;
-    ensure!(running(&folder)? == tidegate::trust::digest(&good), "something else runs");
+    wait_until("it is refused", || {
+        gateway
+            .lines()
+            .has(&["the running version stays", "changed after signing"])
+    })?;
+    ensure!(
+        running(&folder)? == tidegate::trust::digest(&good),
+        "something else runs"
+    );
     sign(&folder, "1.0.1", &[])?;
     wait_running(&folder, &next)
 }
@@ -136,10 +213,18 @@ fn a_file_is_taken_when_its_signature_has_come() -> Result<()> {
 fn an_older_version_comes_back_only_when_asked() -> Result<()> {
     let fake = FakeBroker::start(Vec::new())?;
     let setup = strict(&fake.url(), &fake.url())?;
-    let (folder, low, high) = (setup.folder().to_owned(), component("count")?, marked(&component("count")?, 1));
+    let (folder, low, high) = (
+        setup.folder().to_owned(),
+        component("count")?,
+        marked(&component("count")?, 1),
+    );
     sign(&folder, "1.9.0", &[])?;
     let older = fs::read(folder.join(format!("{FILE}.minisig")))?;
-    let file = folder.join(FILE).to_str().context("the folder's name is no text")?.to_owned();
+    let file = folder
+        .join(FILE)
+        .to_str()
+        .context("the folder's name is no text")?
+        .to_owned();
     let gateway = setup.launch()?;
     gateway.replace(FILE, &high)?;
     sign(&folder, "1.10.0", &[])?;
@@ -149,23 +234,49 @@ fn an_older_version_comes_back_only_when_asked() -> Result<()> {
     fs::write(folder.join(format!("{FILE}.minisig")), &older)?;
     gateway.replace(FILE, &low)?;
     let why = "it is version 1.9.0, and 1.10.0 was confirmed here";
-    wait_until("it is refused", || gateway.lines().has_since(mark, &["the running version stays", why]))?;
+    wait_until("it is refused", || {
+        gateway
+            .lines()
+            .has_since(mark, &["the running version stays", why])
+    })?;
     let said = order(&folder, &["swap", "count", &file, "--replace"], 6)?;
     ensure!(said.contains(why), "{said}");
     order(&folder, &["swap", "count", &file, "--downgrade"], 0)?;
     wait_running(&folder, &low)?;
     order(&folder, &["rollback", "count"], 0)?;
     wait_running(&folder, &high)?;
-    order(&folder, &["rollback", "count", "--to", &tidegate::trust::digest(&low)[..12]], 0)?;
+    order(
+        &folder,
+        &[
+            "rollback",
+            "count",
+            "--to",
+            &tidegate::trust::digest(&low)[..12],
+        ],
+        0,
+    )?;
     wait_running(&folder, &low)?;
-    order(&folder, &["rollback", "count", "--to", &tidegate::trust::digest(&high)[..12]], 0)?;
+    order(
+        &folder,
+        &[
+            "rollback",
+            "count",
+            "--to",
+            &tidegate::trust::digest(&high)[..12],
+        ],
+        0,
+    )?;
 
     let (_, setup) = gateway.stop()?;
     let other = marked(&low, 7);
     fs::write(folder.join(FILE), &other)?;
     sign(&folder, "1.9.9", &[])?;
     let gateway = setup.launch()?;
-    wait_until("the start says why", || gateway.lines().has(&["the last good version of it runs", "it is version 1.9.9"]))?;
+    wait_until("the start says why", || {
+        gateway
+            .lines()
+            .has(&["the last good version of it runs", "it is version 1.9.9"])
+    })?;
     wait_running(&folder, &high)
 }
 
@@ -200,14 +311,35 @@ fn newer_versions_are_lost() -> Result<()> {
         let (folder, low) = (setup.folder().to_owned(), component("count")?);
         sign(&folder, "1.0.0", &[])?;
         fs::write(folder.join("next.wasm"), marked(&low, 1))?;
-        let arguments = ["plugin", "sign", "next.wasm", "--name", "count", "--key", "ops.key", "--version", "2.0.0"];
+        let arguments = [
+            "plugin",
+            "sign",
+            "next.wasm",
+            "--name",
+            "count",
+            "--key",
+            "ops.key",
+            "--version",
+            "2.0.0",
+        ];
         told(&folder, tidegate()?, &arguments, 0)?;
         let gateway = setup.launch()?;
         let next = folder.join("next.wasm");
-        order(&folder, &["swap", "count", next.to_str().context("the folder's name is no text")?], 0)?;
+        order(
+            &folder,
+            &[
+                "swap",
+                "count",
+                next.to_str().context("the folder's name is no text")?,
+            ],
+            0,
+        )?;
         wait_running(&folder, &marked(&low, 1))?;
         let (_, setup) = gateway.stop()?;
-        let kept = || fs::read_dir(setup.data().join("plugins")).map(|files| files.flatten().map(|file| file.path()));
+        let kept = || {
+            fs::read_dir(setup.data().join("plugins"))
+                .map(|files| files.flatten().map(|file| file.path()))
+        };
         for path in kept()?.filter(|path| path.extension().is_some_and(|end| end == "wasm")) {
             match damage {
                 "lost" => fs::remove_file(path)?,
@@ -216,15 +348,31 @@ fn newer_versions_are_lost() -> Result<()> {
             }
         }
         if damage == "another key" {
-            ["ops.key", "ops.pub"].iter().try_for_each(|file| fs::remove_file(folder.join(file)))?;
+            ["ops.key", "ops.pub"]
+                .iter()
+                .try_for_each(|file| fs::remove_file(folder.join(file)))?;
             keys(&folder)?;
             sign(&folder, "1.0.0", &[])?;
         }
         let file = setup.config_file();
-        told(&folder, tidegate()?, &["check", "-c", file.to_str().context("the folder's name is no text")?], 0)?;
+        told(
+            &folder,
+            tidegate()?,
+            &[
+                "check",
+                "-c",
+                file.to_str().context("the folder's name is no text")?,
+            ],
+            0,
+        )?;
         let gateway = setup.launch()?;
-        let why = ["what the config says", "it is version 1.0.0, and 2.0.0 was confirmed here"];
-        wait_until(&format!("{damage}: the start says why"), || gateway.lines().has(&why))?;
+        let why = [
+            "what the config says",
+            "it is version 1.0.0, and 2.0.0 was confirmed here",
+        ];
+        wait_until(&format!("{damage}: the start says why"), || {
+            gateway.lines().has(&why)
+        })?;
         wait_running(&folder, &low)?;
         let (_, setup) = gateway.stop()?;
         let _gateway = setup.launch()?;
@@ -242,13 +390,20 @@ fn one_flow_is_down() -> Result<()> {
         "[source.other]\nurl = \"{}\"\n\n[flow.other]\nfrom = \"other\"\ntopics = [\"other/{{device}}\"]\nto = \"cloud:telemetry\"\n\n",
         field.url()
     );
-    let text = config(&field.url(), &cloud.url(), &format!("{other}{}", flow(&plugin_file("count", FILE))));
+    let text = config(
+        &field.url(),
+        &cloud.url(),
+        &format!("{other}{}", flow(&plugin_file("count", FILE))),
+    );
     let setup = Gateway::with(text);
     let (folder, good) = (setup.folder().to_owned(), component("count")?);
     fs::write(folder.join(FILE), &good)?;
     let (_, setup) = setup.start()?.stop()?;
     fs::write(folder.join(FILE), b"rotten")?;
-    for file in fs::read_dir(setup.data().join("plugins"))?.flatten().map(|file| file.path()) {
+    for file in fs::read_dir(setup.data().join("plugins"))?
+        .flatten()
+        .map(|file| file.path())
+    {
         if file.extension().is_some_and(|end| end == "wasm") {
             fs::remove_file(file)?;
         }
@@ -256,15 +411,31 @@ fn one_flow_is_down() -> Result<()> {
     let gateway = setup.start()?;
     field.publish("devices/d1/telemetry", r#"{"n":1}"#)?;
     field.publish("other/d1", "two")?;
-    wait_until("the other flow runs", || watch.arrivals().iter().any(|arrival| arrival.payload == b"two"))?;
-    ensure!(watch.total() == 1, "the flow that is down has sent something");
+    wait_until("the other flow runs", || {
+        watch
+            .arrivals()
+            .iter()
+            .any(|arrival| arrival.payload == b"two")
+    })?;
+    ensure!(
+        watch.total() == 1,
+        "the flow that is down has sent something"
+    );
     let (code, ready) = gateway.get("/readyz?verbose")?;
-    ensure!(code == 503 && ready.contains("flow all") && ready.contains("down, its messages wait"), "{code}: {ready}");
+    ensure!(
+        code == 503 && ready.contains("flow all") && ready.contains("down, its messages wait"),
+        "{code}: {ready}"
+    );
     let status = json(&folder, &["status"], 0)?.to_string();
-    ensure!(status.contains("its messages wait") || status.contains("\"down\":\"plugin `count`"), "{status}");
+    ensure!(
+        status.contains("its messages wait") || status.contains("\"down\":\"plugin `count`"),
+        "{status}"
+    );
     gateway.replace(FILE, &good)?;
     wait_until("what waited has gone through it", || watch.total() == 2)?;
-    wait_until("all is well", || gateway.get("/readyz").is_ok_and(|(code, _)| code == 200))
+    wait_until("all is well", || {
+        gateway.get("/readyz").is_ok_and(|(code, _)| code == 200)
+    })
 }
 
 /// minisign itself looks at a signature made here, and makes one, with a key of each.
@@ -276,14 +447,60 @@ fn minisign_agrees() -> Result<()> {
     keys(folder)?;
     sign(folder, "1.2.0", &[])?;
     let said = told(folder, minisign, &["-V", "-m", FILE, "-p", "ops.pub"], 0)?;
-    ensure!(said.contains("version=1.2.0"), "minisign does not show the manifest: {said}");
-    told(folder, minisign, &["-G", "-W", "-p", "their.pub", "-s", "their.key"], 0)?;
+    ensure!(
+        said.contains("version=1.2.0"),
+        "minisign does not show the manifest: {said}"
+    );
+    told(
+        folder,
+        minisign,
+        &["-G", "-W", "-p", "their.pub", "-s", "their.key"],
+        0,
+    )?;
     for (key, public) in [("ops.key", "ops.pub"), ("their.key", "their.pub")] {
-        told(folder, minisign, &["-S", "-W", "-s", key, "-m", FILE, "-t", "name=count version=2.0.0"], 0)?;
-        let said = told(folder, tidegate, &["plugin", "verify", FILE, "--key", public], 0)?;
+        told(
+            folder,
+            minisign,
+            &[
+                "-S",
+                "-W",
+                "-s",
+                key,
+                "-m",
+                FILE,
+                "-t",
+                "name=count version=2.0.0",
+            ],
+            0,
+        )?;
+        let said = told(
+            folder,
+            tidegate,
+            &["plugin", "verify", FILE, "--key", public],
+            0,
+        )?;
         ensure!(said.contains("count 2.0.0"), "{key}: {said}");
     }
-    told(folder, tidegate, &["plugin", "sign", FILE, "--key", "their.key", "--version", "3.0.0"], 0)?;
+    told(
+        folder,
+        tidegate,
+        &[
+            "plugin",
+            "sign",
+            FILE,
+            "--key",
+            "their.key",
+            "--version",
+            "3.0.0",
+        ],
+        0,
+    )?;
     told(folder, minisign, &["-V", "-m", FILE, "-p", "their.pub"], 0)?;
-    told(folder, tidegate, &["plugin", "verify", FILE, "--key", "ops.pub"], 4).map(drop)
+    told(
+        folder,
+        tidegate,
+        &["plugin", "verify", FILE, "--key", "ops.pub"],
+        4,
+    )
+    .map(drop)
 }

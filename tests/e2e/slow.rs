@@ -7,15 +7,30 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::gateway::sum;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, needs, rounds, soak_time, usage, wait_until};
+use tidegate_tests::{
+    Broker, Gateway, Load, Plan, Watch, needs, rounds, soak_time, usage, wait_until,
+};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
-    let has_strace = Command::new("strace").arg("-V").output().is_ok_and(|said| said.status.success());
+    let has_strace = Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok_and(|said| said.status.success());
     vec![
-        needs("slow::bad_weather_stalls_and_kills_at_once", "strace", has_strace, bad_weather_stalls_and_kills_at_once),
-        needs("slow::a_sync_that_hangs_holds_nobody_up", "strace", has_strace, a_sync_that_hangs_holds_nobody_up),
+        needs(
+            "slow::bad_weather_stalls_and_kills_at_once",
+            "strace",
+            has_strace,
+            bad_weather_stalls_and_kills_at_once,
+        ),
+        needs(
+            "slow::a_sync_that_hangs_holds_nobody_up",
+            "strace",
+            has_strace,
+            a_sync_that_hangs_holds_nobody_up,
+        ),
     ]
 }
 
@@ -29,28 +44,63 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
     let seconds = rounds(4, 30);
     let delay = format!("inject=syncfs:delay_enter={}", seconds * 1_000_000);
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let (near, far) = (Cuttable::to(field.address())?, Cuttable::to(cloud.address())?);
+    let (near, far) = (
+        Cuttable::to(field.address())?,
+        Cuttable::to(cloud.address())?,
+    );
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&near.url(), &far.url(), &flow("")).replace("\nbackoff", "\nkeep_alive = \"2s\"\nbackoff");
-    let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &delay];
-    let gateway = Gateway::with(format!("[spool]\ncommit_every = \"100ms\"\n\n{text}")).under(&strace).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(2_000), ..Plan::default() });
-    let is_slow = || gateway.get("/readyz").is_ok_and(|(code, text)| code == 503 && text.contains("store-failing"));
+    let text = config(&near.url(), &far.url(), &flow(""))
+        .replace("\nbackoff", "\nkeep_alive = \"2s\"\nbackoff");
+    let strace = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &delay,
+    ];
+    let gateway = Gateway::with(format!("[spool]\ncommit_every = \"100ms\"\n\n{text}"))
+        .under(&strace)
+        .start()?;
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(2_000),
+            ..Plan::default()
+        },
+    );
+    let is_slow = || {
+        gateway
+            .get("/readyz")
+            .is_ok_and(|(code, text)| code == 503 && text.contains("store-failing"))
+    };
     let commits = || gateway.metric("tidegate_spool_commits_total", &[]);
     for _ in 0..rounds(2, 5) {
         far.go_dark();
         wait_until("a commit hangs", is_slow)?;
         let (arrived, done) = (watch.count(), commits());
         far.back();
-        wait_until("what is in memory is forwarded", || watch.count() > arrived + 2_000)?;
+        wait_until("what is in memory is forwarded", || {
+            watch.count() > arrived + 2_000
+        })?;
         wait_until("the commit comes to its end", || commits() > done)?;
     }
     let (_, peak) = usage::memory(gateway.pid())?;
     ensure!(peak < MEMORY_BYTES, "{peak} bytes of memory");
-    ensure!(near.dials() == 1, "devices' side was dialled {} times", near.dials());
+    ensure!(
+        near.dials() == 1,
+        "devices' side was dialled {} times",
+        near.dials()
+    );
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;
-    eprintln!("syncs of {seconds} s: {verdict}; {} MB at the most", peak / 1_000_000);
+    eprintln!(
+        "syncs of {seconds} s: {verdict}; {} MB at the most",
+        peak / 1_000_000
+    );
     expect_at_least_once(&verdict)
 }
 
@@ -59,7 +109,11 @@ fn a_sync_that_hangs_holds_nobody_up() -> Result<()> {
 /// Guarantee: nothing is lost, order holds, memory stays bounded, and no kill sends more twice than it may: of what was on
 /// disk two windows of the uplink, and of what came in only what the field broker had no acknowledgement of.
 fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
-    let (burst, every) = if soak_time().is_some() { (6_000, 20_000) } else { (1_500, 1_500) };
+    let (burst, every) = if soak_time().is_some() {
+        (6_000, 20_000)
+    } else {
+        (1_500, 1_500)
+    };
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     let milliseconds = Duration::from_millis;
@@ -70,16 +124,39 @@ fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
         every: milliseconds(every),
     });
     let watch = Watch::start(cloud.address(), UP)?;
-    let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "inject=syncfs:delay_enter=1000000"];
+    let strace = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=syncfs:delay_enter=1000000",
+    ];
     // A small one, so that few kills show much; the long form wants to keep pace with what comes.
     let window = rounds(200, 1_000);
     let settings = format!("[uplink.cloud]\nid = \"envelope\"\ninflight = {window}\n");
     let text = config(&field.url(), &link.url(), &flow("")).replace("[uplink.cloud]\n", &settings);
     let text = format!("[spool]\ncommit_every = \"100ms\"\nspill_after = \"500ms\"\n\n{text}");
     let mut gateway = Gateway::with(text).under(&strace).start()?;
-    let load = Load::start(field.address(), Plan { rate: Some(RATE), ..Plan::default() });
-    let (begun, mut kills, mut peak, mut doubles) =
-        (Instant::now(), 0, 0, Doubles { window: window as u64, ..Doubles::default() });
+    let load = Load::start(
+        field.address(),
+        Plan {
+            rate: Some(RATE),
+            ..Plan::default()
+        },
+    );
+    let (begun, mut kills, mut peak, mut doubles) = (
+        Instant::now(),
+        0,
+        0,
+        Doubles {
+            window: window as u64,
+            ..Doubles::default()
+        },
+    );
     while soak_time().map_or(kills < 3, |time| begun.elapsed() < time) {
         let before = watch.count();
         wait_until("something arrives", || watch.count() > before + 300)?;
@@ -89,11 +166,16 @@ fn bad_weather_stalls_and_kills_at_once() -> Result<()> {
         kills += 1;
     }
     let sent = load.stop()?;
-    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    wait_until("nothing is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
     doubles.look(&watch, &gateway)?;
     let verdict = compare(&sent, watch)?;
     let minutes = begun.elapsed().as_secs() / 60;
-    eprintln!("{kills} kills in {minutes} minutes of bad weather: {verdict}; {doubles}; {} MB at the most", peak / 1_000_000);
+    eprintln!(
+        "{kills} kills in {minutes} minutes of bad weather: {verdict}; {doubles}; {} MB at the most",
+        peak / 1_000_000
+    );
     ensure!(peak < MEMORY_BYTES, "{peak} bytes of memory");
     expect_at_least_once(&verdict)
 }
@@ -122,21 +204,36 @@ impl Doubles {
     fn look(&mut self, watch: &Watch, gateway: &Gateway) -> Result<()> {
         let (_, metrics) = gateway.get("/metrics")?;
         let count = |name, label| sum(&metrics, name, &[label]) as u64;
-        self.may_again += self.window * count("tidegate_uplink_reconnects_total", ("uplink", "cloud"));
+        self.may_again +=
+            self.window * count("tidegate_uplink_reconnects_total", ("uplink", "cloud"));
         let (doubled, again) = watch.doubles();
         self.most_again = self.most_again.max(again - self.again);
         (self.again, self.anew) = (again, doubled - again);
-        ensure!(self.again <= self.may_again && self.anew <= self.may_anew, "{self}");
+        ensure!(
+            self.again <= self.may_again && self.anew <= self.may_anew,
+            "{self}"
+        );
         self.may_again += 2 * self.window;
-        self.may_anew += count("tidegate_source_unsettled_messages", ("source", "field")) + u64::from(RATE);
+        self.may_anew +=
+            count("tidegate_source_unsettled_messages", ("source", "field")) + u64::from(RATE);
         Ok(())
     }
 }
 
 impl std::fmt::Display for Doubles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { again, may_again, most_again, anew, may_anew, .. } = self;
-        write!(f, "{again} sent again ({most_again} at most between two kills, {may_again} allowed in all), ")?;
+        let Self {
+            again,
+            may_again,
+            most_again,
+            anew,
+            may_anew,
+            ..
+        } = self;
+        write!(
+            f,
+            "{again} sent again ({most_again} at most between two kills, {may_again} allowed in all), "
+        )?;
         write!(f, "{anew} taken again ({may_anew} allowed in all)")
     }
 }

@@ -11,11 +11,26 @@ use crate::scene::{UP, config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("state::a_stop_loses_nothing_and_the_lanes_may_change", a_stop_loses_nothing_and_the_lanes_may_change),
-        case("state::counts_of_a_site_are_exact_on_any_number_of_lanes", counts_of_a_site_are_exact_on_any_number_of_lanes),
-        case("state::a_kill_loses_what_came_after_the_last_checkpoint", a_kill_loses_what_came_after_the_last_checkpoint),
-        case("state::an_alarm_raised_before_a_kill_is_not_raised_again", an_alarm_raised_before_a_kill),
-        case("state::a_plugin_that_cannot_read_its_state", a_plugin_that_cannot_read_its_state),
+        case(
+            "state::a_stop_loses_nothing_and_the_lanes_may_change",
+            a_stop_loses_nothing_and_the_lanes_may_change,
+        ),
+        case(
+            "state::counts_of_a_site_are_exact_on_any_number_of_lanes",
+            counts_of_a_site_are_exact_on_any_number_of_lanes,
+        ),
+        case(
+            "state::a_kill_loses_what_came_after_the_last_checkpoint",
+            a_kill_loses_what_came_after_the_last_checkpoint,
+        ),
+        case(
+            "state::an_alarm_raised_before_a_kill_is_not_raised_again",
+            an_alarm_raised_before_a_kill,
+        ),
+        case(
+            "state::a_plugin_that_cannot_read_its_state",
+            a_plugin_that_cannot_read_its_state,
+        ),
     ]
 }
 
@@ -24,7 +39,14 @@ const DEVICES: usize = 20;
 const SITES: usize = 3;
 
 fn counting(field: &Broker, cloud: &Broker, more: &str) -> String {
-    config(&field.url(), &cloud.url(), &flow(&format!("{}{more}\n", plugin_file("count", FILE).trim_end())))
+    config(
+        &field.url(),
+        &cloud.url(),
+        &flow(&format!(
+            "{}{more}\n",
+            plugin_file("count", FILE).trim_end()
+        )),
+    )
 }
 
 /// Publishes one message of the device and waits for its count.
@@ -32,10 +54,15 @@ fn count(field: &Broker, cloud: &Broker, device: &str) -> Result<u64> {
     let watch = Watch::start(cloud.address(), &format!("up/devices/{device}/telemetry"))?;
     field.publish(&format!("devices/{device}/telemetry"), "probe")?;
     wait_until("the count arrives", || {
-        watch.arrivals().iter().any(|arrival| arrival.json().is_ok_and(|json| json["of"] == "probe"))
+        watch
+            .arrivals()
+            .iter()
+            .any(|arrival| arrival.json().is_ok_and(|json| json["of"] == "probe"))
     })?;
     let arrivals = watch.arrivals();
-    arrivals.last().context("just arrived")?.json()?["count"].as_u64().context("no count")
+    arrivals.last().context("just arrived")?.json()?["count"]
+        .as_u64()
+        .context("no count")
 }
 
 /// A plugin that counts per device, in 3 lanes, then in 1, then in 5, with an ordinary stop in between.
@@ -47,17 +74,28 @@ fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), UP)?;
     for (run, lanes) in [3, 1, 5].into_iter().enumerate() {
-        fs::write(setup.config_file(), text.replace("lanes = 3", &format!("lanes = {lanes}")))?;
+        fs::write(
+            setup.config_file(),
+            text.replace("lanes = 3", &format!("lanes = {lanes}")),
+        )?;
         let gateway = setup.start()?;
         for device in 0..DEVICES {
-            field.publish(&format!("devices/d{device}/telemetry"), format!("run {run}"))?;
+            field.publish(
+                &format!("devices/d{device}/telemetry"),
+                format!("run {run}"),
+            )?;
         }
-        wait_until("all have arrived", || watch.total() as usize >= DEVICES * (run + 1))?;
+        wait_until("all have arrived", || {
+            watch.total() as usize >= DEVICES * (run + 1)
+        })?;
         setup = gateway.stop()?.1;
     }
     for arrival in watch.arrivals() {
         let json = arrival.json()?;
-        let run = json["of"].as_str().and_then(|of| of.strip_prefix("run ")?.parse::<u64>().ok()).context("no run")?;
+        let run = json["of"]
+            .as_str()
+            .and_then(|of| of.strip_prefix("run ")?.parse::<u64>().ok())
+            .context("no run")?;
         ensure!(json["count"] == run + 1, "{json} with {run} runs before");
     }
     Ok(())
@@ -68,26 +106,47 @@ fn a_stop_loses_nothing_and_the_lanes_may_change() -> Result<()> {
 fn counts_of_a_site_are_exact_on_any_number_of_lanes() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let text = counting(&field, &cloud, "\ncheckpoint = \"1h\"");
-    let text = text.replace("devices/{device}/telemetry\"]", "{site}/{device}/telemetry\"]\nkey = \"{site}\"");
-    ensure!(text.contains("key = \"{site}\""), "the config has another form by now: {text}");
+    let text = text.replace(
+        "devices/{device}/telemetry\"]",
+        "{site}/{device}/telemetry\"]\nkey = \"{site}\"",
+    );
+    ensure!(
+        text.contains("key = \"{site}\""),
+        "the config has another form by now: {text}"
+    );
     let mut setup = Gateway::with(&text);
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let watch = Watch::start(cloud.address(), "up/#")?;
     for (run, lanes) in [4, 2, 3].into_iter().enumerate() {
-        fs::write(setup.config_file(), text.replace("lanes = 3", &format!("lanes = {lanes}")))?;
+        fs::write(
+            setup.config_file(),
+            text.replace("lanes = 3", &format!("lanes = {lanes}")),
+        )?;
         let gateway = setup.start()?;
         for number in 0..60 {
             field.publish(&format!("site{}/d{number}/telemetry", number % SITES), "x")?;
         }
-        wait_until("all have arrived", || watch.total() as usize >= 60 * (run + 1))?;
+        wait_until("all have arrived", || {
+            watch.total() as usize >= 60 * (run + 1)
+        })?;
         setup = gateway.stop()?.1;
     }
     for site in 0..SITES {
         let key = format!("site{site}");
-        let jsons = watch.arrivals().iter().map(tidegate_tests::watch::Arrival::json).collect::<Result<Vec<_>>>()?;
-        let counts: Vec<u64> =
-            jsons.iter().filter(|json| json["key"] == *key).filter_map(|json| json["count"].as_u64()).collect();
-        ensure!(counts == (1..=3 * 60 / SITES as u64).collect::<Vec<_>>(), "{key}: {counts:?}");
+        let jsons = watch
+            .arrivals()
+            .iter()
+            .map(tidegate_tests::watch::Arrival::json)
+            .collect::<Result<Vec<_>>>()?;
+        let counts: Vec<u64> = jsons
+            .iter()
+            .filter(|json| json["key"] == *key)
+            .filter_map(|json| json["count"].as_u64())
+            .collect();
+        ensure!(
+            counts == (1..=3 * 60 / SITES as u64).collect::<Vec<_>>(),
+            "{key}: {counts:?}"
+        );
     }
     Ok(())
 }
@@ -118,7 +177,10 @@ fn a_kill_loses_what_came_after_the_last_checkpoint() -> Result<()> {
         ensure!(counted > expected, "{counted} after {expected}");
         expected = counted;
         wait_for_checkpoint(&gateway, || field.publish("devices/other/telemetry", "x"))?;
-        ensure!(gateway.metric("tidegate_spool_state_written_bytes_total", &[]) > 0.0, "no bytes are counted");
+        ensure!(
+            gateway.metric("tidegate_spool_state_written_bytes_total", &[]) > 0.0,
+            "no bytes are counted"
+        );
         gateway = gateway.kill()?.start()?;
     }
     let counted = count(&field, &cloud, "d1")?;
@@ -132,7 +194,10 @@ fn an_alarm_raised_before_a_kill() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let plugin = "[[flow.all.plugin]]\nplugin = \"builtin:threshold\"\ncheckpoint = \"20ms\"\n\
                   settings = { field = \"temperature\", above = 30 }\n";
-    let flow = flow(plugin).replace("out = \"cloud:telemetry\"", "out = \"cloud:telemetry\", alarms = \"cloud:alarm\"");
+    let flow = flow(plugin).replace(
+        "out = \"cloud:telemetry\"",
+        "out = \"cloud:telemetry\", alarms = \"cloud:alarm\"",
+    );
     let alarms = Watch::start(cloud.address(), "alarms/d1/#")?;
     let readings = Watch::start(cloud.address(), "up/devices/d1/telemetry")?;
     let gateway = Gateway::with(config(&field.url(), &cloud.url(), &flow)).start()?;
@@ -141,7 +206,10 @@ fn an_alarm_raised_before_a_kill() -> Result<()> {
     let mut others = 0;
     wait_for_checkpoint(&gateway, || {
         others += 1;
-        field.publish(&format!("devices/other{others}/telemetry"), r#"{"temperature":40}"#)
+        field.publish(
+            &format!("devices/other{others}/telemetry"),
+            r#"{"temperature":40}"#,
+        )
     })?;
     let gateway = gateway.kill()?.start()?;
     let before = readings.total();
@@ -149,8 +217,11 @@ fn an_alarm_raised_before_a_kill() -> Result<()> {
     wait_until("the reading arrives", || readings.total() > before)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":20}"#)?;
     wait_until("the alarm is cleared", || alarms.total() >= 2)?;
-    let states: Vec<String> =
-        alarms.arrivals().iter().map(|alarm| Ok(alarm.json()?["state"].to_string())).collect::<Result<_>>()?;
+    let states: Vec<String> = alarms
+        .arrivals()
+        .iter()
+        .map(|alarm| Ok(alarm.json()?["state"].to_string()))
+        .collect::<Result<_>>()?;
     ensure!(states == ["\"raised\"", "\"cleared\""], "{states:?}");
     drop(gateway);
     Ok(())
@@ -168,20 +239,38 @@ fn a_plugin_that_cannot_read_its_state() -> Result<()> {
     count(&field, &cloud, "d1")?;
     let (_, setup) = gateway.stop()?;
     fs::write(setup.folder().join(FILE), component("other-state")?)?;
-    fs::write(setup.config_file(), counting(&field, &cloud, "\nrefused_state = \"required\""))?;
+    fs::write(
+        setup.config_file(),
+        counting(&field, &cloud, "\nrefused_state = \"required\""),
+    )?;
     let gateway = setup.start()?;
-    gateway.lines().wait_for(&["count", "last good version", "cannot take over its state"])?;
-    ensure!(count(&field, &cloud, "d1")? == 2, "the last good version has not its state");
+    gateway
+        .lines()
+        .wait_for(&["count", "last good version", "cannot take over its state"])?;
+    ensure!(
+        count(&field, &cloud, "d1")? == 2,
+        "the last good version has not its state"
+    );
     let (_, setup) = gateway.stop()?;
     fs::write(setup.config_file(), counting(&field, &cloud, ""))?;
     let gateway = setup.start()?;
-    gateway.lines().wait_for(&["count", "starts without state"])?;
+    gateway
+        .lines()
+        .wait_for(&["count", "starts without state"])?;
     let (_, setup) = gateway.stop()?;
     fs::write(setup.folder().join(FILE), component("count")?)?;
     let gateway = setup.start()?;
-    ensure!(count(&field, &cloud, "d1")? == 1, "the state is still there");
+    ensure!(
+        count(&field, &cloud, "d1")? == 1,
+        "the state is still there"
+    );
     let (_, setup) = gateway.stop()?;
-    fs::write(setup.config_file(), config(&field.url(), &cloud.url(), &flow("")))?;
+    fs::write(
+        setup.config_file(),
+        config(&field.url(), &cloud.url(), &flow("")),
+    )?;
     let gateway = setup.start()?;
-    gateway.lines().wait_for(&["count", "the config does not have"])
+    gateway
+        .lines()
+        .wait_for(&["count", "the config does not have"])
 }

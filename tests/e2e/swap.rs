@@ -19,23 +19,47 @@ use crate::tools::{command, json, told};
 pub fn cases() -> Vec<Trial> {
     vec![
         case("swap::swapped_under_load", swapped_under_load),
-        case("swap::swapped_while_the_uplink_is_up_flaps_and_is_down", swapped_while_the_uplink_is_up_flaps_and_is_down),
-        case("swap::a_bad_candidate_leaves_the_old_one_running", a_bad_candidate_leaves_the_old_one_running),
-        case("swap::a_swap_ends_while_the_uplink_is_down", a_swap_ends_while_the_uplink_is_down),
-        case("swap::stopped_in_the_middle_of_a_shadow", stopped_in_the_middle_of_a_shadow),
-        case("swap::new_settings_in_the_config_are_a_swap", new_settings_in_the_config_are_a_swap),
-        case("swap::other_changes_of_the_config_ask_for_a_restart", other_changes_of_the_config_ask_for_a_restart),
+        case(
+            "swap::swapped_while_the_uplink_is_up_flaps_and_is_down",
+            swapped_while_the_uplink_is_up_flaps_and_is_down,
+        ),
+        case(
+            "swap::a_bad_candidate_leaves_the_old_one_running",
+            a_bad_candidate_leaves_the_old_one_running,
+        ),
+        case(
+            "swap::a_swap_ends_while_the_uplink_is_down",
+            a_swap_ends_while_the_uplink_is_down,
+        ),
+        case(
+            "swap::stopped_in_the_middle_of_a_shadow",
+            stopped_in_the_middle_of_a_shadow,
+        ),
+        case(
+            "swap::new_settings_in_the_config_are_a_swap",
+            new_settings_in_the_config_are_a_swap,
+        ),
+        case(
+            "swap::other_changes_of_the_config_ask_for_a_restart",
+            other_changes_of_the_config_ask_for_a_restart,
+        ),
     ]
 }
 
 const FILE: &str = "count.wasm";
 
 fn counting() -> Result<Scene> {
-    Scene::with(&flow(&plugin_file("count", FILE)), &[(FILE, component("count")?)])
+    Scene::with(
+        &flow(&plugin_file("count", FILE)),
+        &[(FILE, component("count")?)],
+    )
 }
 
 fn changes(gateway: &Gateway, state: &str) -> f64 {
-    gateway.metric("tidegate_swap_transitions_total", &[("plugin", "count"), ("state", state)])
+    gateway.metric(
+        "tidegate_swap_transitions_total",
+        &[("plugin", "count"), ("state", state)],
+    )
 }
 
 /// Candidates that were not taken, or taken back after their first messages.
@@ -51,15 +75,27 @@ fn swapped_under_load() -> Result<()> {
     let scene = counting()?;
     let original = component("count")?;
     let rate = if swaps > 20 { 5_000 } else { 2_000 };
-    let load = scene.load(Plan { devices: 30, rate: Some(rate), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(rate),
+        ..Plan::default()
+    });
     for swap in 1..=swaps {
         let before = scene.watch.count();
-        wait_until("traffic flows", || scene.watch.count() > before + u64::from(rate) / 10)?;
-        scene.gateway.replace(FILE, &marked(&original, swap as u32))?;
-        wait_until("the swap is done", || changes(&scene.gateway, "confirmed") >= swap as f64)?;
+        wait_until("traffic flows", || {
+            scene.watch.count() > before + u64::from(rate) / 10
+        })?;
+        scene
+            .gateway
+            .replace(FILE, &marked(&original, swap as u32))?;
+        wait_until("the swap is done", || {
+            changes(&scene.gateway, "confirmed") >= swap as f64
+        })?;
     }
     let sent = load.stop()?;
-    wait_until("all has arrived", || scene.watch.count() as usize >= sent.count())?;
+    wait_until("all has arrived", || {
+        scene.watch.count() as usize >= sent.count()
+    })?;
     // One more message of each device tells its count.
     expect_exact_counts(&scene.field, &scene.cloud, &sent)?;
     let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
@@ -76,15 +112,32 @@ pub fn expect_exact_counts(field: &Broker, cloud: &Broker, sent: &Sent) -> Resul
     }
     // What a link had in flight when it was cut may come once more, ahead of the probes.
     let is_probe = |arrival: &Arrival| arrival.json().is_ok_and(|json| json["of"] == PROBE);
-    let arrived = || probe.arrivals().into_iter().filter(is_probe).collect::<Vec<_>>();
-    wait_until("the probes have arrived", || arrived().len() >= sent.devices)?;
+    let arrived = || {
+        probe
+            .arrivals()
+            .into_iter()
+            .filter(is_probe)
+            .collect::<Vec<_>>()
+    };
+    wait_until("the probes have arrived", || {
+        arrived().len() >= sent.devices
+    })?;
     let arrivals = arrived();
     for device in 0..sent.devices {
         let topic = format!("up/devices/{}/telemetry", device_name(device));
-        let arrival = arrivals.iter().find(|arrival| arrival.topic == topic).context("a probe is missing")?;
-        let count = arrival.json()?["count"].as_u64().with_context(|| format!("no count in {arrival:?}"))?;
+        let arrival = arrivals
+            .iter()
+            .find(|arrival| arrival.topic == topic)
+            .context("a probe is missing")?;
+        let count = arrival.json()?["count"]
+            .as_u64()
+            .with_context(|| format!("no count in {arrival:?}"))?;
         let expected = sent.count_of(device) as u64 + 1;
-        ensure!(count == expected, "{}: counted {count} of {expected}", device_name(device));
+        ensure!(
+            count == expected,
+            "{}: counted {count} of {expected}",
+            device_name(device)
+        );
     }
     Ok(())
 }
@@ -94,27 +147,47 @@ pub fn expect_exact_counts(field: &Broker, cloud: &Broker, sent: &Sent) -> Resul
 /// number of messages; how long messages waited is printed.
 fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     let swaps = rounds(12, 1_000);
-    let (rate, broker): (u32, fn() -> Result<Broker>) =
-        if swaps > 12 { (10_000, || Mosquitto::new().forgetful().start()) } else { (2_000, Broker::embedded) };
+    let (rate, broker): (u32, fn() -> Result<Broker>) = if swaps > 12 {
+        (10_000, || Mosquitto::new().forgetful().start())
+    } else {
+        (2_000, Broker::embedded)
+    };
     let (field, cloud) = (broker()?, broker()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin_file("count", FILE))));
+    let setup = Gateway::with(config(
+        &field.url(),
+        &link.url(),
+        &flow(&plugin_file("count", FILE)),
+    ));
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = setup.start()?;
-    let plan = Plan { devices: 30, rate: Some(rate), window: 2_000, ..Plan::default() };
+    let plan = Plan {
+        devices: 30,
+        rate: Some(rate),
+        window: 2_000,
+        ..Plan::default()
+    };
     let (load, begun) = (Load::start(field.address(), plan), Instant::now());
     for swap in 1..=swaps {
         let before = load.acknowledged();
-        wait_until("traffic flows", || load.acknowledged() > before + u64::from(rate) / 10)?;
+        wait_until("traffic flows", || {
+            load.acknowledged() > before + u64::from(rate) / 10
+        })?;
         if swap == swaps / 3 {
-            ensure!(watch.tally().doubled() == 0, "{} doubled while the link was up", watch.tally().doubled());
+            ensure!(
+                watch.tally().doubled() == 0,
+                "{} doubled while the link was up",
+                watch.tally().doubled()
+            );
         }
         trouble(&link, swap, swaps);
         // Of twenty in turns the code is in the cache after the first round.
         gateway.replace(FILE, &marked(&original, swap as u32 % 20))?;
-        wait_until("the swap is done", || changes(&gateway, "confirmed") >= swap as f64)?;
+        wait_until("the swap is done", || {
+            changes(&gateway, "confirmed") >= swap as f64
+        })?;
     }
     let took = begun.elapsed().as_secs_f64();
     link.back();
@@ -125,7 +198,12 @@ fn swapped_while_the_uplink_is_up_flaps_and_is_down() -> Result<()> {
     let reached = sent.count() as f64 / took;
     println!("{swaps} swaps in {took:.0} s at {reached:.0} messages a second: {verdict}");
     let (now, peak) = usage::memory(gateway.pid())?;
-    println!("pauses {}; RSS {} MB, {} at its highest", pauses(&gateway), now >> 20, peak >> 20);
+    println!(
+        "pauses {}; RSS {} MB, {} at its highest",
+        pauses(&gateway),
+        now >> 20,
+        peak >> 20
+    );
     Ok(())
 }
 
@@ -144,7 +222,13 @@ fn trouble(link: &Cuttable, swap: usize, swaps: usize) {
 pub fn pauses(gateway: &Gateway) -> String {
     let pauses = pauses_us(gateway.lines());
     let at = |share| percentile_ms(&pauses, share);
-    format!("p50 {:.2} ms, p99 {:.2}, p99.9 {:.2}, most {:.2}", at(0.5), at(0.99), at(0.999), at(1.0))
+    format!(
+        "p50 {:.2} ms, p99 {:.2}, p99.9 {:.2}, most {:.2}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    )
 }
 
 /// Half-written, no component, wrong world, denied import, a `configure` that fails, state that is not read, a trap on
@@ -167,13 +251,22 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
     for (number, (what, bytes)) in candidates.iter().enumerate() {
         let mark = scene.gateway.lines().count();
         scene.gateway.replace(FILE, bytes)?;
-        wait_until(&format!("the candidate is refused: {what}"), || turned_down(&scene.gateway) > number as f64)?;
-        wait_until("a line says so", || scene.gateway.lines().has_since(mark, &["count", "the running version stays"]))?;
+        wait_until(&format!("the candidate is refused: {what}"), || {
+            turned_down(&scene.gateway) > number as f64
+        })?;
+        wait_until("a line says so", || {
+            scene
+                .gateway
+                .lines()
+                .has_since(mark, &["count", "the running version stays"])
+        })?;
         let before = scene.watch.count();
         wait_until("the old one goes on", || scene.watch.count() > before + 200)?;
     }
     scene.gateway.replace(FILE, &marked(&good, 1))?;
-    wait_until("a good one is taken after all", || changes(&scene.gateway, "swapped") >= 1.0)?;
+    wait_until("a good one is taken after all", || {
+        changes(&scene.gateway, "swapped") >= 1.0
+    })?;
     let sent = load.stop()?;
     let verdict = compare(&sent, scene.watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
@@ -185,7 +278,11 @@ fn a_bad_candidate_leaves_the_old_one_running() -> Result<()> {
 fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
-    let setup = Gateway::with(config(&field.url(), &link.url(), &flow(&plugin_file("count", FILE))));
+    let setup = Gateway::with(config(
+        &field.url(),
+        &link.url(),
+        &flow(&plugin_file("count", FILE)),
+    ));
     let original = component("count")?;
     std::fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), UP)?;
@@ -193,7 +290,9 @@ fn a_swap_ends_while_the_uplink_is_down() -> Result<()> {
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 200)?;
     link.go_dark();
-    wait_until("something is owed", || gateway.metric("tidegate_spool_messages", &[]) > 200.0)?;
+    wait_until("something is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) > 200.0
+    })?;
     gateway.replace(FILE, &marked(&original, 1))?;
     wait_until("the swap is done", || changes(&gateway, "swapped") >= 1.0)?;
     let before = load.acknowledged();
@@ -213,23 +312,53 @@ fn stopped_in_the_middle_of_a_shadow() -> Result<()> {
     let original = component("count")?;
     let folder = scene.gateway.folder().to_owned();
     std::fs::write(folder.join("candidate.wasm"), marked(&original, 1))?;
-    let load = scene.load(Plan { devices: 30, rate: Some(2_000), ..Plan::default() });
+    let load = scene.load(Plan {
+        devices: 30,
+        rate: Some(2_000),
+        ..Plan::default()
+    });
     let file = folder.join("candidate.wasm");
-    let arguments = ["swap", "count", file.to_str().context("a path of plain letters")?, "--shadow", "1h"];
+    let arguments = [
+        "swap",
+        "count",
+        file.to_str().context("a path of plain letters")?,
+        "--shadow",
+        "1h",
+    ];
     let mut command = Process::start("tidegate swap", &mut command(&folder, &arguments)?)?;
-    wait_until("both work beside each other", || changes(&scene.gateway, "shadowing") == 1.0)?;
+    wait_until("both work beside each other", || {
+        changes(&scene.gateway, "shadowing") == 1.0
+    })?;
     let before = scene.watch.count();
     wait_until("traffic flows", || scene.watch.count() > before + 200)?;
-    let Scene { field, cloud, watch, gateway } = scene;
+    let Scene {
+        field,
+        cloud,
+        watch,
+        gateway,
+    } = scene;
     let (status, setup) = gateway.stop()?;
     ensure!(status.code() == Some(0), "the gateway ended with {status}");
     let status = command.wait()?;
-    ensure!(matches!(status.code(), Some(5 | 6)), "the command ended with {status}");
+    ensure!(
+        matches!(status.code(), Some(5 | 6)),
+        "the command ended with {status}"
+    );
     let gateway = setup.start()?;
     let shown = json(&folder, &["plugins"], 0)?;
-    ensure!(shown[0]["digest"] == *tidegate::trust::digest(&original), "another version runs: {shown}");
-    ensure!(told(&folder, &["history"], 0)?.0.contains("suspended"), "the history does not know of it");
-    ensure!(changes(&gateway, "shadowing") == 0.0, "it is tried again: {:#?}", gateway.lines().all());
+    ensure!(
+        shown[0]["digest"] == *tidegate::trust::digest(&original),
+        "another version runs: {shown}"
+    );
+    ensure!(
+        told(&folder, &["history"], 0)?.0.contains("suspended"),
+        "the history does not know of it"
+    );
+    ensure!(
+        changes(&gateway, "shadowing") == 0.0,
+        "it is tried again: {:#?}",
+        gateway.lines().all()
+    );
     let sent = load.stop()?;
     wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
     expect_exact_counts(&field, &cloud, &sent)?;
@@ -237,8 +366,12 @@ fn stopped_in_the_middle_of_a_shadow() -> Result<()> {
 }
 
 fn filter_above(limit: u32) -> String {
-    let settings = format!("settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}");
-    flow(&format!("[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"))
+    let settings = format!(
+        "settings = {{ where = [{{ field = \"temperature\", op = \">\", value = {limit} }}] }}"
+    );
+    flow(&format!(
+        "[[flow.all.plugin]]\nplugin = \"builtin:filter\"\n{settings}\n"
+    ))
 }
 
 /// A built-in filter gets another limit in the config of the running gateway.
@@ -251,12 +384,19 @@ fn new_settings_in_the_config_are_a_swap() -> Result<()> {
     wait_until("25 passes the limit of 20", || watch.total() == 1)?;
     gateway.rewrite_config(&config(&field.url(), &cloud.url(), &filter_above(30)))?;
     wait_until("the new settings are in", || {
-        gateway.metric("tidegate_swap_transitions_total", &[("plugin", "filter"), ("state", "swapped")]) >= 1.0
+        gateway.metric(
+            "tidegate_swap_transitions_total",
+            &[("plugin", "filter"), ("state", "swapped")],
+        ) >= 1.0
     })?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     field.publish("devices/d1/telemetry", r#"{"temperature":35}"#)?;
     wait_until("35 passes the limit of 30", || watch.total() == 2)?;
-    ensure!(watch.arrivals()[1].payload.ends_with(b"35}"), "{:?}", watch.arrivals());
+    ensure!(
+        watch.arrivals()[1].payload.ends_with(b"35}"),
+        "{:?}",
+        watch.arrivals()
+    );
     Ok(())
 }
 
@@ -267,11 +407,17 @@ fn other_changes_of_the_config_ask_for_a_restart() -> Result<()> {
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.url(), &cloud.url(), &filter_above(20));
     let gateway = Gateway::with(&text).start()?;
-    gateway.rewrite_config(&text.replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"))?;
-    wait_until("the log asks for a restart", || gateway.lines().has(&["restart"]))?;
+    gateway.rewrite_config(
+        &text.replace("[source.field]\n", "[source.field]\nkeep_alive = \"7s\"\n"),
+    )?;
+    wait_until("the log asks for a restart", || {
+        gateway.lines().has(&["restart"])
+    })?;
     let mark = gateway.lines().count();
     gateway.rewrite_config("[source.field\n")?;
-    wait_until("the log says what is wrong", || gateway.lines().has_since(mark, &["config"]))?;
+    wait_until("the log says what is wrong", || {
+        gateway.lines().has_since(mark, &["config"])
+    })?;
     field.publish("devices/d1/telemetry", r#"{"temperature":25}"#)?;
     wait_until("traffic goes on as before", || watch.total() == 1)
 }

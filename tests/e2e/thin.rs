@@ -12,8 +12,14 @@ use crate::scene::{UP, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("thin::an_alarm_is_soon_there_however_much_is_owed", an_alarm_is_soon_there),
-        with_mosquitto("thin::a_large_message_gets_through_whatever_a_ping_waits_for", a_large_message_gets_through),
+        case(
+            "thin::an_alarm_is_soon_there_however_much_is_owed",
+            an_alarm_is_soon_there,
+        ),
+        with_mosquitto(
+            "thin::a_large_message_gets_through_whatever_a_ping_waits_for",
+            a_large_message_gets_through,
+        ),
     ]
 }
 
@@ -32,8 +38,11 @@ fn an_alarm_is_soon_there() -> Result<()> {
         for round_trip in ROUND_TRIPS {
             alarm_over(Profile::of(rate, round_trip), 100)?;
         }
-        let silent =
-            Profile { silence: Duration::from_secs(6), every: Duration::from_secs(40), ..Profile::of(rate, ROUND_TRIPS[0]) };
+        let silent = Profile {
+            silence: Duration::from_secs(6),
+            every: Duration::from_secs(40),
+            ..Profile::of(rate, ROUND_TRIPS[0])
+        };
         alarm_over(silent, 200)?;
     }
     Ok(())
@@ -42,8 +51,16 @@ fn an_alarm_is_soon_there() -> Result<()> {
 fn alarm_over(profile: Profile, most: u64) -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = ThinLink::to(cloud.address(), profile)?;
-    let (watch, alarms) = (Watch::start(cloud.address(), UP)?, Watch::start(cloud.address(), "alarms/#")?);
-    let gateway = Gateway::with(config(&field.url(), &link.url(), &format!("{}{ALARMS}", flow("")))).start()?;
+    let (watch, alarms) = (
+        Watch::start(cloud.address(), UP)?,
+        Watch::start(cloud.address(), "alarms/#")?,
+    );
+    let gateway = Gateway::with(config(
+        &field.url(),
+        &link.url(),
+        &format!("{}{ALARMS}", flow("")),
+    ))
+    .start()?;
     let reading = format!("{{\"x\":\"{}\"}}", "x".repeat(2_000));
     for number in 0..2_000 {
         field.publish(&format!("devices/d{}/telemetry", number % 9), &reading)?;
@@ -51,14 +68,24 @@ fn alarm_over(profile: Profile, most: u64) -> Result<()> {
     let owed = || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]);
     wait_until("most is owed", || owed() > 1_500.0)?;
     let before = watch.total();
-    wait_at_most(Duration::from_secs(300), "it drains", || watch.total() > before + 3)?;
+    wait_at_most(Duration::from_secs(300), "it drains", || {
+        watch.total() > before + 3
+    })?;
     let (raised, before) = (Instant::now(), watch.total());
     field.publish("devices/d1/alarm", "fire")?;
-    wait_at_most(Duration::from_secs(300), "the alarm is there", || alarms.total() == 1)?;
+    wait_at_most(Duration::from_secs(300), "the alarm is there", || {
+        alarms.total() == 1
+    })?;
     let ahead = watch.total() - before;
-    println!("{profile:?}: the alarm took {:?}, {ahead} readings arrived meanwhile", raised.elapsed());
+    println!(
+        "{profile:?}: the alarm took {:?}, {ahead} readings arrived meanwhile",
+        raised.elapsed()
+    );
     ensure!(ahead < most, "{ahead} readings went ahead of the alarm");
-    ensure!(gateway.metric("tidegate_uplink_failures_total", &[("uplink", "cloud")]) == 0.0, "the link was cut");
+    ensure!(
+        gateway.metric("tidegate_uplink_failures_total", &[("uplink", "cloud")]) == 0.0,
+        "the link was cut"
+    );
     Ok(())
 }
 
@@ -70,16 +97,35 @@ fn a_large_message_gets_through() -> Result<()> {
     let short = "keep_alive = \"2s\"\ndeadlines = { handshake = \"2s\", write = \"2s\" }\n";
     large_over(Profile::of(10_000, ROUND_TRIPS[0]), 60_000, short, 0.0)?;
     // It is on its way for twice as long as its answer may take.
-    large_over(Profile::of(4_000, ROUND_TRIPS[1]), 40_000, "deadlines = { answer = \"5s\" }\n", 0.0)?;
-    let thinnest = Profile { buffer: 1 << 10, ..Profile::of(600, ROUND_TRIPS[1]) };
+    large_over(
+        Profile::of(4_000, ROUND_TRIPS[1]),
+        40_000,
+        "deadlines = { answer = \"5s\" }\n",
+        0.0,
+    )?;
+    let thinnest = Profile {
+        buffer: 1 << 10,
+        ..Profile::of(600, ROUND_TRIPS[1])
+    };
     large_over(thinnest, 10_000, "deadlines = { answer = \"8s\" }\n", 0.0)?;
     if rounds(0, 1) > 0 {
         large_over(Profile::of(4_000, ROUND_TRIPS[1]), 200_000, "", 0.0)?;
         large_over(Profile::of(600, ROUND_TRIPS[0]), 25_000, "", 0.0)?;
-        let silent =
-            Profile { silence: Duration::from_secs(6), every: Duration::from_secs(20), ..Profile::of(4_000, ROUND_TRIPS[0]) };
+        let silent = Profile {
+            silence: Duration::from_secs(6),
+            every: Duration::from_secs(20),
+            ..Profile::of(4_000, ROUND_TRIPS[0])
+        };
         large_over(silent, 100_000, "", 0.0)?;
-        large_over(Profile { buffer: 1 << 20, ..Profile::of(10_000, ROUND_TRIPS[0]) }, 150_000, short, 6.0)?;
+        large_over(
+            Profile {
+                buffer: 1 << 20,
+                ..Profile::of(10_000, ROUND_TRIPS[0])
+            },
+            150_000,
+            short,
+            6.0,
+        )?;
     }
     Ok(())
 }
@@ -89,18 +135,34 @@ fn large_over(profile: Profile, bytes: usize, settings: &str, most_cuts: f64) ->
     let (field, cloud) = (Broker::embedded()?, Broker::mosquitto()?);
     let link = ThinLink::to(cloud.address(), profile)?;
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = config(&field.url(), &link.url(), &flow("")).replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}"));
+    let text = config(&field.url(), &link.url(), &flow(""))
+        .replace("[uplink.cloud]\n", &format!("[uplink.cloud]\n{settings}"));
     let gateway = Gateway::with(text).start()?;
-    wait_until("the uplink is up", || gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0)?;
+    wait_until("the uplink is up", || {
+        gateway.metric("tidegate_uplink_up", &[("uplink", "cloud")]) == 1.0
+    })?;
     let begun = Instant::now();
     field.publish("devices/d1/telemetry", vec![b'x'; bytes])?;
     for _ in 0..20 {
         field.publish("devices/d2/telemetry", "small")?;
     }
     let failures = || gateway.metric("tidegate_uplink_failures_total", &[("uplink", "cloud")]);
-    wait_at_most(Duration::from_secs(600), "all has arrived", || watch.total() >= 21)?;
-    println!("{profile:?}: {bytes} bytes and 20 small ones took {:?}, {} cuts", begun.elapsed(), failures());
-    ensure!(failures() <= most_cuts, "the connection was cut {} times", failures());
-    ensure!(gateway.metric("tidegate_dead_letters_total", &[]) == 0.0, "something was parked");
+    wait_at_most(Duration::from_secs(600), "all has arrived", || {
+        watch.total() >= 21
+    })?;
+    println!(
+        "{profile:?}: {bytes} bytes and 20 small ones took {:?}, {} cuts",
+        begun.elapsed(),
+        failures()
+    );
+    ensure!(
+        failures() <= most_cuts,
+        "the connection was cut {} times",
+        failures()
+    );
+    ensure!(
+        gateway.metric("tidegate_dead_letters_total", &[]) == 0.0,
+        "something was parked"
+    );
     Ok(())
 }

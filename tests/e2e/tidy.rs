@@ -8,25 +8,70 @@ use tidegate_tests::{case, guests};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        case("tidy::the_stages_do_not_know_each_other", the_stages_do_not_know_each_other),
-        case("tidy::each_engine_is_named_in_one_place", each_engine_is_named_in_one_place),
-        case("tidy::no_file_is_over_400_lines_of_production_code", no_file_is_over_400_lines_of_production_code),
+        case(
+            "tidy::the_stages_do_not_know_each_other",
+            the_stages_do_not_know_each_other,
+        ),
+        case(
+            "tidy::each_engine_is_named_in_one_place",
+            each_engine_is_named_in_one_place,
+        ),
+        case(
+            "tidy::no_file_is_over_400_lines_of_production_code",
+            no_file_is_over_400_lines_of_production_code,
+        ),
         case("tidy::the_host_does_not_unwrap", the_host_does_not_unwrap),
         case("tidy::only_main_exits", only_main_exits),
-        case("tidy::only_config_and_main_read_the_environment", only_config_and_main_read_the_environment),
-        case("tidy::the_wall_clock_is_read_in_one_place", the_wall_clock_is_read_in_one_place),
-        case("tidy::the_chain_takes_its_time_from_the_clock_it_is_given", the_chain_takes_its_time_from_the_clock_it_is_given),
+        case(
+            "tidy::only_config_and_main_read_the_environment",
+            only_config_and_main_read_the_environment,
+        ),
+        case(
+            "tidy::the_wall_clock_is_read_in_one_place",
+            the_wall_clock_is_read_in_one_place,
+        ),
+        case(
+            "tidy::the_chain_takes_its_time_from_the_clock_it_is_given",
+            the_chain_takes_its_time_from_the_clock_it_is_given,
+        ),
         case("tidy::a_file_is_read_in_one_way", a_file_is_read_in_one_way),
-        case("tidy::words_from_outside_are_cleaned_in_one_way", words_from_outside_are_cleaned_in_one_way),
-        case("tidy::whose_a_file_is_is_looked_at_in_one_place", whose_a_file_is_is_looked_at_in_one_place),
-        case("tidy::nobody_writes_to_standard_error_in_place", nobody_writes_to_standard_error_in_place),
-        case("tidy::every_key_that_a_hint_names_is_in_the_manual", every_key_that_a_hint_names_is_in_the_manual),
-        case("tidy::chain_and_spool_do_not_wait_asynchronously", chain_and_spool_do_not_wait_asynchronously),
-        case("tidy::the_word_table_is_the_same_everywhere", the_word_table_is_the_same_everywhere),
+        case(
+            "tidy::words_from_outside_are_cleaned_in_one_way",
+            words_from_outside_are_cleaned_in_one_way,
+        ),
+        case(
+            "tidy::whose_a_file_is_is_looked_at_in_one_place",
+            whose_a_file_is_is_looked_at_in_one_place,
+        ),
+        case(
+            "tidy::nobody_writes_to_standard_error_in_place",
+            nobody_writes_to_standard_error_in_place,
+        ),
+        case(
+            "tidy::every_key_that_a_hint_names_is_in_the_manual",
+            every_key_that_a_hint_names_is_in_the_manual,
+        ),
+        case(
+            "tidy::chain_and_spool_do_not_wait_asynchronously",
+            chain_and_spool_do_not_wait_asynchronously,
+        ),
+        case(
+            "tidy::the_word_table_is_the_same_everywhere",
+            the_word_table_is_the_same_everywhere,
+        ),
         case("tidy::every_guest_is_used", every_guest_is_used),
-        case("tidy::no_test_is_ignored_and_none_sleeps", no_test_is_ignored_and_none_sleeps),
-        case("tidy::every_test_that_a_promise_names_is_there", every_test_that_a_promise_names_is_there),
-        case("tidy::every_bound_of_what_is_foreign_has_a_test", every_bound_of_what_is_foreign_has_a_test),
+        case(
+            "tidy::no_test_is_ignored_and_none_sleeps",
+            no_test_is_ignored_and_none_sleeps,
+        ),
+        case(
+            "tidy::every_test_that_a_promise_names_is_there",
+            every_test_that_a_promise_names_is_there,
+        ),
+        case(
+            "tidy::every_bound_of_what_is_foreign_has_a_test",
+            every_bound_of_what_is_foreign_has_a_test,
+        ),
     ]
 }
 
@@ -35,10 +80,18 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
     ("mqtt", &["message", "clock", "file", "words"]),
     ("source", &["message", "mqtt", "clock", "file", "words"]),
-    ("chain", &["message", "clock", "builtin", "trust", "thread", "file", "words"]),
+    (
+        "chain",
+        &[
+            "message", "clock", "builtin", "trust", "thread", "file", "words",
+        ],
+    ),
     ("spool", &["message", "clock", "thread", "file", "words"]),
     ("uplink", &["message", "mqtt", "clock", "words"]),
-    ("recording", &["message", "clock", "thread", "file", "words"]),
+    (
+        "recording",
+        &["message", "clock", "thread", "file", "words"],
+    ),
     ("admin", &["file", "words"]),
 ];
 
@@ -50,7 +103,12 @@ fn complain(found: Vec<String>) -> Result<()> {
 fn hits(sources: &[Source], word: &str, allowed: impl Fn(&str) -> bool) -> Vec<String> {
     let outside = sources.iter().filter(|source| !allowed(&source.path));
     outside
-        .flat_map(|source| source.lines_with(word).into_iter().map(move |line| format!("{}:{line}: `{word}`", source.path)))
+        .flat_map(|source| {
+            source
+                .lines_with(word)
+                .into_iter()
+                .map(move |line| format!("{}:{line}: `{word}`", source.path))
+        })
         .collect()
 }
 
@@ -61,7 +119,13 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
     for (stage, may_know) in MAY_KNOW {
         for source in sources(&format!("host/src/{stage}"))? {
             let strange = |used: &String| used != stage && !may_know.contains(&used.as_str());
-            found.extend(source.modules_used().into_iter().filter(strange).map(|used| format!("{} uses `{used}`", source.path)));
+            found.extend(
+                source
+                    .modules_used()
+                    .into_iter()
+                    .filter(strange)
+                    .map(|used| format!("{} uses `{used}`", source.path)),
+            );
         }
     }
     complain(found)
@@ -71,11 +135,21 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
 /// Guarantee: each can be replaced in one place.
 fn each_engine_is_named_in_one_place() -> Result<()> {
     let host = sources("host/src")?;
-    let mut found = hits(&host, "rumqttc", |path| path.starts_with("host/src/mqtt/wire"));
-    found.extend(hits(&host, "wasmtime", |path| path.starts_with("host/src/chain/")));
-    found.extend(hits(&host, "wasmtime_wasi", |path| path.starts_with("host/src/chain/")));
-    found.extend(hits(&host, "sled", |path| path == "host/src/spool/store.rs" || path.starts_with("host/src/spool/store/")));
-    found.extend(hits(&host, "mqtt5", |path| path == "host/src/demo/broker.rs"));
+    let mut found = hits(&host, "rumqttc", |path| {
+        path.starts_with("host/src/mqtt/wire")
+    });
+    found.extend(hits(&host, "wasmtime", |path| {
+        path.starts_with("host/src/chain/")
+    }));
+    found.extend(hits(&host, "wasmtime_wasi", |path| {
+        path.starts_with("host/src/chain/")
+    }));
+    found.extend(hits(&host, "sled", |path| {
+        path == "host/src/spool/store.rs" || path.starts_with("host/src/spool/store/")
+    }));
+    found.extend(hits(&host, "mqtt5", |path| {
+        path == "host/src/demo/broker.rs"
+    }));
     complain(found)
 }
 
@@ -83,7 +157,13 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
 /// Guarantee: every file can be held in one head.
 fn no_file_is_over_400_lines_of_production_code() -> Result<()> {
     let mut found = Vec::new();
-    for folder in ["host/src", "plugins", "tests/src", "tests/e2e", "tests/guests"] {
+    for folder in [
+        "host/src",
+        "plugins",
+        "tests/src",
+        "tests/e2e",
+        "tests/guests",
+    ] {
         let long = |source: &Source| source.code_lines() > 400;
         let name = |source: Source| format!("{}: {} lines", source.path, source.code_lines());
         found.extend(sources(folder)?.into_iter().filter(long).map(name));
@@ -120,25 +200,54 @@ fn only_config_and_main_read_the_environment() -> Result<()> {
     let host = sources("host/src")?;
     let allowed = |path: &str| path == "host/src/main.rs" || path.starts_with("host/src/config/");
     let words = ["env::var", "env::vars", "env::var_os", "env::vars_os"];
-    complain(words.iter().flat_map(|word| hits(&host, word, allowed)).collect())
+    complain(
+        words
+            .iter()
+            .flat_map(|word| hits(&host, word, allowed))
+            .collect(),
+    )
 }
 
 /// `SystemTime::now`, and any clock in the parts whose logic is about time.
 /// Guarantee: logic about time is tested with any time, and a clock that jumps is handled in one place.
 fn the_wall_clock_is_read_in_one_place() -> Result<()> {
     let host = sources("host/src")?;
-    let apart = |path: &str| path.starts_with("host/src/demo/") || path.starts_with("host/src/sim/");
-    complain(hits(&host, "SystemTime::now", |path| path == "host/src/clock.rs" || apart(path)))
+    let apart =
+        |path: &str| path.starts_with("host/src/demo/") || path.starts_with("host/src/sim/");
+    complain(hits(&host, "SystemTime::now", |path| {
+        path == "host/src/clock.rs" || apart(path)
+    }))
 }
 
 /// Looks at any clock below `chain`, but for who waits for a thread or a process and who holds a guest to its processor time.
 /// Guarantee: ticks, checkpoints, breakers and trials are tested with any time, and a replay has the recording's.
 fn the_chain_takes_its_time_from_the_clock_it_is_given() -> Result<()> {
-    let machine = ["pool.rs", "answer.rs", "sandbox/series.rs", "sandbox/instance.rs", "sandbox/compile/child.rs"];
-    let allowed = |path: &str| machine.iter().any(|file| path.strip_prefix("host/src/chain/") == Some(file));
+    let machine = [
+        "pool.rs",
+        "answer.rs",
+        "sandbox/series.rs",
+        "sandbox/instance.rs",
+        "sandbox/compile/child.rs",
+    ];
+    let allowed = |path: &str| {
+        machine
+            .iter()
+            .any(|file| path.strip_prefix("host/src/chain/") == Some(file))
+    };
     let chain = sources("host/src/chain")?;
-    let words = ["Instant::now", "Now::read", "SystemTime::now", "elapsed()", "clock::thread_cpu"];
-    complain(words.iter().flat_map(|word| hits(&chain, word, allowed)).collect())
+    let words = [
+        "Instant::now",
+        "Now::read",
+        "SystemTime::now",
+        "elapsed()",
+        "clock::thread_cpu",
+    ];
+    complain(
+        words
+            .iter()
+            .flat_map(|word| hits(&chain, word, allowed))
+            .collect(),
+    )
 }
 
 /// `fs::read` and its kin, outside `file.rs` and the spool's own files.
@@ -149,8 +258,18 @@ fn a_file_is_read_in_one_way() -> Result<()> {
         let apart = ["host/src/file.rs", "host/src/spool/", "host/src/demo/"];
         apart.iter().any(|place| path.starts_with(place))
     };
-    let words = ["fs::read", "fs::read_to_string", "read_to_string", "File::open"];
-    complain(words.iter().flat_map(|word| hits(&host, word, allowed)).collect())
+    let words = [
+        "fs::read",
+        "fs::read_to_string",
+        "read_to_string",
+        "File::open",
+    ];
+    complain(
+        words
+            .iter()
+            .flat_map(|word| hits(&host, word, allowed))
+            .collect(),
+    )
 }
 
 /// Looks at control characters, outside `words.rs`.
@@ -164,7 +283,9 @@ fn words_from_outside_are_cleaned_in_one_way() -> Result<()> {
         "host/src/message/legal.rs",
     ];
     let host = sources("host/src")?;
-    complain(hits(&host, "is_control", |path| path == "host/src/words.rs" || asks.contains(&path)))
+    complain(hits(&host, "is_control", |path| {
+        path == "host/src/words.rs" || asks.contains(&path)
+    }))
 }
 
 /// Owners by number, outside `file.rs` and what speaks about people.
@@ -172,8 +293,14 @@ fn words_from_outside_are_cleaned_in_one_way() -> Result<()> {
 fn whose_a_file_is_is_looked_at_in_one_place() -> Result<()> {
     let host = sources("host/src")?;
     // Who is at the other end of the socket, and which user a store needs.
-    let about_people = ["host/src/file.rs", "host/src/admin/", "host/src/cli/place.rs"];
-    complain(hits(&host, "uid()", |path| about_people.iter().any(|place| path.starts_with(place))))
+    let about_people = [
+        "host/src/file.rs",
+        "host/src/admin/",
+        "host/src/cli/place.rs",
+    ];
+    complain(hits(&host, "uid()", |path| {
+        about_people.iter().any(|place| path.starts_with(place))
+    }))
 }
 
 /// `eprintln!` and the standard library's standard error.
@@ -182,7 +309,9 @@ fn nobody_writes_to_standard_error_in_place() -> Result<()> {
     let host = sources("host/src")?;
     let mut found = hits(&host, "eprintln!", |_| false);
     found.extend(hits(&host, "eprint!", |_| false));
-    found.extend(hits(&host, "stderr().lock", |path| path == "host/src/telemetry/sink.rs"));
+    found.extend(hits(&host, "stderr().lock", |path| {
+        path == "host/src/telemetry/sink.rs"
+    }));
     found.extend(hits(&host, "with_writer", |_| false));
     complain(found)
 }
@@ -191,13 +320,22 @@ fn nobody_writes_to_standard_error_in_place() -> Result<()> {
 /// Guarantee: whoever follows a hint finds the key.
 fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
     let manual = std::fs::read_to_string(workspace().join("host/default.toml"))?;
-    let manual: std::collections::HashSet<&str> =
-        manual.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).collect();
-    let is_key =
-        |word: &str| word.len() > 2 && word.contains('_') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let manual: std::collections::HashSet<&str> = manual
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+        .collect();
+    let is_key = |word: &str| {
+        word.len() > 2
+            && word.contains('_')
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
     let mut found = Vec::new();
     for source in sources("host/src")? {
-        let said = source.text.lines().filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
+        let said = source
+            .text
+            .lines()
+            .filter(|line| line.contains('"') && !line.trim_start().starts_with("//"));
         let words = said.flat_map(|line| line.split('`').skip(1).step_by(2));
         let strange = words.filter(|word| is_key(word) && !manual.contains(*word));
         found.extend(strange.map(|word| format!("{} speaks of `{word}`", source.path)));
@@ -210,7 +348,11 @@ fn every_key_that_a_hint_names_is_in_the_manual() -> Result<()> {
 fn chain_and_spool_do_not_wait_asynchronously() -> Result<()> {
     let mut found = Vec::new();
     for stage in ["chain", "spool"] {
-        found.extend(hits(&sources(&format!("host/src/{stage}"))?, "await", |_| false));
+        found.extend(hits(
+            &sources(&format!("host/src/{stage}"))?,
+            "await",
+            |_| false,
+        ));
     }
     complain(found)
 }
@@ -222,7 +364,11 @@ fn no_test_is_ignored_and_none_sleeps() -> Result<()> {
     for folder in ["host/src", "plugins", "tests/src", "tests/e2e"] {
         for source in sources(folder)? {
             // A line of production code stands in both; one of a test only in the text.
-            let lines = source.text.lines().zip(source.code.lines().map(Some).chain(std::iter::repeat(None))).enumerate();
+            let lines = source
+                .text
+                .lines()
+                .zip(source.code.lines().map(Some).chain(std::iter::repeat(None)))
+                .enumerate();
             for (index, (line, code)) in lines {
                 let is_test = folder.starts_with("tests") || !code.is_some_and(naps);
                 if line.trim_start().starts_with("#[ignore") || (is_test && naps(line)) {
@@ -257,50 +403,90 @@ fn every_guest_is_used() -> Result<()> {
     let idle = guests::ALL.iter().map(|guest| guest.name).filter(|name| {
         let constant = format!("guests::{}", name.to_uppercase().replace('-', "_"));
         let names = [format!("\"{name}\""), constant, format!("guest-{name}")];
-        !users.iter().any(|user| names.iter().any(|name| user.text.contains(name)))
+        !users
+            .iter()
+            .any(|user| names.iter().any(|name| user.text.contains(name)))
     });
-    complain(idle.map(|name| format!("no test uses the guest `{name}`")).collect())
+    complain(
+        idle.map(|name| format!("no test uses the guest `{name}`"))
+            .collect(),
+    )
 }
 
 /// Every `path::of::a_test` in `host/ARCHITECTURE.md`.
 /// Guarantee: no sentence of the promise stands on a test that is gone or has another name.
 fn every_test_that_a_promise_names_is_there() -> Result<()> {
     let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
-    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_path_of_a_test(name)).collect();
+    let named: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| is_path_of_a_test(name))
+        .collect();
     ensure!(named.len() > 40, "only {} tests are named", named.len());
     let (cases, host) = (crate::cases(), sources("host/src")?);
-    let is_there = |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
-    complain(named.iter().filter(|name| !is_there(name)).map(|name| format!("there is no test `{name}`")).collect())
+    let is_there =
+        |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
+    complain(
+        named
+            .iter()
+            .filter(|name| !is_there(name))
+            .map(|name| format!("there is no test `{name}`"))
+            .collect(),
+    )
 }
 
 /// The table of bounds in `host/ARCHITECTURE.md`, row by row; that the tests are there is looked at above.
 /// Guarantee: nothing foreign is run or waited for without a bound that a test has met.
 fn every_bound_of_what_is_foreign_has_a_test() -> Result<()> {
     let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
-    let (_, table) = text.split_once("| what is foreign |").context("the table of bounds is gone")?;
-    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let (_, table) = text
+        .split_once("| what is foreign |")
+        .context("the table of bounds is gone")?;
+    let rows: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
     ensure!(rows.len() >= 12, "only {} bounds are listed", rows.len());
     let lacks = |row: &&&str| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let has_test = cells.last().is_some_and(|cell| cell.split('`').skip(1).step_by(2).any(is_path_of_a_test));
+        let has_test = cells
+            .last()
+            .is_some_and(|cell| cell.split('`').skip(1).step_by(2).any(is_path_of_a_test));
         cells.len() != 4 || cells.iter().any(|cell| cell.is_empty()) || !has_test
     };
-    complain(rows.iter().filter(lacks).map(|row| format!("a bound without a test: {row}")).collect())
+    complain(
+        rows.iter()
+            .filter(lacks)
+            .map(|row| format!("a bound without a test: {row}"))
+            .collect(),
+    )
 }
 
 /// At least two words in small letters, joined by `::`.
 fn is_path_of_a_test(name: &str) -> bool {
-    let is_word = |part: &str| part.starts_with(|letter: char| letter.is_ascii_lowercase()) && !part.contains([' ', '<', '/']);
+    let is_word = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_lowercase())
+            && !part.contains([' ', '<', '/'])
+    };
     name.contains("::") && name.split("::").all(is_word)
 }
 
 /// Whether the module at `path` has a function of that name; `tests` may be a file or stand at the end of one.
 fn has_unit_test(host: &[Source], path: &str) -> bool {
-    let Some((module, name)) = path.rsplit_once("::") else { return false };
-    let files = [module, module.strip_suffix("::tests").unwrap_or(module)].map(|module| module.replace("::", "/"));
-    let is_file =
-        |path: &str| files.iter().any(|file| path == format!("host/src/{file}.rs") || path == format!("host/src/{file}/mod.rs"));
-    host.iter().any(|source| is_file(&source.path) && source.text.contains(&format!("fn {name}(")))
+    let Some((module, name)) = path.rsplit_once("::") else {
+        return false;
+    };
+    let files = [module, module.strip_suffix("::tests").unwrap_or(module)]
+        .map(|module| module.replace("::", "/"));
+    let is_file = |path: &str| {
+        files.iter().any(|file| {
+            path == format!("host/src/{file}.rs") || path == format!("host/src/{file}/mod.rs")
+        })
+    };
+    host.iter()
+        .any(|source| is_file(&source.path) && source.text.contains(&format!("fn {name}(")))
 }
 
 /// The table in `wit/tidegate.wit` against the constants of host and SDK.
@@ -309,9 +495,14 @@ fn the_word_table_is_the_same_everywhere() -> Result<()> {
     let wit = std::fs::read_to_string(workspace().join("wit/tidegate.wit"))?;
     let host = std::fs::read_to_string(workspace().join("host/src/chain/sandbox/batch.rs"))?;
     let sdk = std::fs::read_to_string(workspace().join("plugins/sdk/src/layout.rs"))?;
-    let (host_in, host_out) = host.split_once("mod output").context("batch.rs has its words in two modules")?;
+    let (host_in, host_out) = host
+        .split_once("mod output")
+        .context("batch.rs has its words in two modules")?;
     let rows: Vec<_> = wit.lines().filter_map(table_row).collect();
-    let counts = [rows.iter().filter(|row| row.1.is_some()).count(), rows.iter().filter(|row| row.2.is_some()).count()];
+    let counts = [
+        rows.iter().filter(|row| row.1.is_some()).count(),
+        rows.iter().filter(|row| row.2.is_some()).count(),
+    ];
     ensure!(counts == [10, 8], "the table has {counts:?} words");
     let has = |text: &str, place: &str, line: String| {
         ensure!(text.contains(&line), "{place}: `{line}` is missing");
@@ -319,19 +510,47 @@ fn the_word_table_is_the_same_everywhere() -> Result<()> {
     };
     for (number, incoming, outgoing) in &rows {
         if let Some(name) = incoming {
-            has(host_in, "host, in", format!("const {name}: usize = {number};"))?;
-            has(&sdk, "SDK, in", format!("const IN_{name}: usize = {number};"))?;
+            has(
+                host_in,
+                "host, in",
+                format!("const {name}: usize = {number};"),
+            )?;
+            has(
+                &sdk,
+                "SDK, in",
+                format!("const IN_{name}: usize = {number};"),
+            )?;
         }
         if let Some(name) = outgoing {
-            has(host_out, "host, out", format!("const {name}: usize = {number};"))?;
-            has(&sdk, "SDK, out", format!("const OUT_{name}: usize = {number};"))?;
+            has(
+                host_out,
+                "host, out",
+                format!("const {name}: usize = {number};"),
+            )?;
+            has(
+                &sdk,
+                "SDK, out",
+                format!("const OUT_{name}: usize = {number};"),
+            )?;
         }
     }
     let [incoming, outgoing] = counts;
-    has(host_in, "host, in", format!("const STRIDE: usize = {incoming};"))?;
-    has(host_out, "host, out", format!("const STRIDE: usize = {outgoing};"))?;
+    has(
+        host_in,
+        "host, in",
+        format!("const STRIDE: usize = {incoming};"),
+    )?;
+    has(
+        host_out,
+        "host, out",
+        format!("const STRIDE: usize = {outgoing};"),
+    )?;
     has(&sdk, "SDK", format!("const STRIDE_IN: usize = {incoming};"))?;
-    has(&sdk, "SDK", format!("const STRIDE_OUT: usize = {outgoing};"))
+    has(
+        &sdk,
+        "SDK",
+        format!("const STRIDE_OUT: usize = {outgoing};"),
+    )
 }
 
 /// Number, name of the word in and name of the word out of a row of the table.
@@ -354,7 +573,10 @@ fn table_row(line: &str) -> Option<(usize, Option<&'static str>, Option<&'static
     let number = cells.next()?.parse().ok()?;
     let mut word = || {
         let cell = cells.next()?;
-        let named = WORDS.iter().find(|(start, _)| cell.starts_with(start)).map(|(_, name)| *name);
+        let named = WORDS
+            .iter()
+            .find(|(start, _)| cell.starts_with(start))
+            .map(|(_, name)| *name);
         (named.is_some() || cell.is_empty()).then_some(named)
     };
     Some((number, word()?, word()?))

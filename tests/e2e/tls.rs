@@ -9,18 +9,33 @@ use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        with_mosquitto("tls::client_certificates_on_both_sides", client_certificates_on_both_sides),
-        with_mosquitto("tls::a_broker_of_another_authority_is_refused", a_broker_of_another_authority_is_refused),
-        with_mosquitto("tls::a_stopped_upstream_over_tls_loses_nothing", a_stopped_upstream_over_tls_loses_nothing),
+        with_mosquitto(
+            "tls::client_certificates_on_both_sides",
+            client_certificates_on_both_sides,
+        ),
+        with_mosquitto(
+            "tls::a_broker_of_another_authority_is_refused",
+            a_broker_of_another_authority_is_refused,
+        ),
+        with_mosquitto(
+            "tls::a_stopped_upstream_over_tls_loses_nothing",
+            a_stopped_upstream_over_tls_loses_nothing,
+        ),
     ]
 }
 
 fn secured(authority: &Authority) -> Result<tidegate_tests::Broker> {
-    Mosquitto::new().tls(&authority.ca, authority.broker()?).start()
+    Mosquitto::new()
+        .tls(&authority.ca, authority.broker()?)
+        .start()
 }
 
 fn tls_table(authority: &Authority, identity: &Identity) -> String {
-    let (ca, cert, key) = (authority.ca.display(), identity.certificate.display(), identity.key.display());
+    let (ca, cert, key) = (
+        authority.ca.display(),
+        identity.certificate.display(),
+        identity.key.display(),
+    );
     format!("tls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}\n")
 }
 
@@ -37,8 +52,20 @@ fn client_certificates_on_both_sides() -> Result<()> {
     let (field, cloud) = (secured(&authority)?, secured(&authority)?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
-    let _gateway = Gateway::with(with_tls(&text, &tls_table(&authority, &authority.client("gateway")?))).start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(3_000), ..Plan::default() }).wait()?;
+    let _gateway = Gateway::with(with_tls(
+        &text,
+        &tls_table(&authority, &authority.client("gateway")?),
+    ))
+    .start()?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(3_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
     let verdict = compare(&sent, watch)?;
     ensure!(verdict.is_exactly_once(), "{verdict}");
     Ok(())
@@ -48,16 +75,26 @@ fn client_certificates_on_both_sides() -> Result<()> {
 /// Guarantee: not a byte of a message is sent to it; the log says that the certificate is the reason; devices go on.
 fn a_broker_of_another_authority_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (ours, theirs) = (Authority::new(folder.path(), "ours")?, Authority::new(folder.path(), "theirs")?);
+    let (ours, theirs) = (
+        Authority::new(folder.path(), "ours")?,
+        Authority::new(folder.path(), "theirs")?,
+    );
     let identity = ours.client("gateway")?;
     let (field, cloud) = (secured(&ours)?, secured(&theirs)?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
     let gateway = Gateway::with(with_tls(&text, &tls_table(&ours, &identity))).start()?;
     field.publish("devices/d1/telemetry", "secret")?;
-    wait_until("the message is owed", || gateway.metric("tidegate_spool_messages", &[]) == 1.0)?;
-    wait_until("the log names the certificate", || gateway.lines().has(&["cloud", "certificate"]))?;
-    ensure!(watch.total() == 0, "something was sent to a broker that is not trusted");
+    wait_until("the message is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 1.0
+    })?;
+    wait_until("the log names the certificate", || {
+        gateway.lines().has(&["cloud", "certificate"])
+    })?;
+    ensure!(
+        watch.total() == 0,
+        "something was sent to a broker that is not trusted"
+    );
     Ok(())
 }
 
@@ -69,11 +106,17 @@ fn a_stopped_upstream_over_tls_loses_nothing() -> Result<()> {
     let (field, mut cloud) = (secured(&authority)?, secured(&authority)?);
     let watch = Watch::start(cloud.address(), UP)?;
     let text = config(&field.tls_url()?, &cloud.tls_url()?, &flow(""));
-    let gateway = Gateway::with(with_tls(&text, &tls_table(&authority, &authority.client("gateway")?))).start()?;
+    let gateway = Gateway::with(with_tls(
+        &text,
+        &tls_table(&authority, &authority.client("gateway")?),
+    ))
+    .start()?;
     let load = Load::start(field.address(), Plan::default());
     wait_until("traffic flows", || watch.count() > 500)?;
     cloud.go_dark()?;
-    wait_until("much is owed", || gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) >= 2_000.0)?;
+    wait_until("much is owed", || {
+        gateway.metric("tidegate_spool_messages", &[("uplink", "cloud")]) >= 2_000.0
+    })?;
     cloud.back()?;
     let sent = load.stop()?;
     let verdict = compare(&sent, watch)?;

@@ -18,12 +18,30 @@ use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
     vec![
-        with_mosquitto("tools::parked_messages_go_through_the_mended_plugin", parked_messages_go_through_the_mended_plugin),
-        case("tools::status_tells_what_is_owed_running_and_stopped", status_tells_what_is_owed_running_and_stopped),
-        with_mosquitto("tools::what_is_exported_and_imported_is_delivered", what_is_exported_and_imported_is_delivered),
-        case("tools::a_damaged_chunk_is_found_and_costs_only_itself", a_damaged_chunk_is_found_and_costs_only_itself),
-        case("tools::a_sealed_store_opens_with_its_key_only", a_sealed_store_opens_with_its_key_only),
-        case("tools::files_in_use_and_files_that_are_not_there", files_in_use_and_files_that_are_not_there),
+        with_mosquitto(
+            "tools::parked_messages_go_through_the_mended_plugin",
+            parked_messages_go_through_the_mended_plugin,
+        ),
+        case(
+            "tools::status_tells_what_is_owed_running_and_stopped",
+            status_tells_what_is_owed_running_and_stopped,
+        ),
+        with_mosquitto(
+            "tools::what_is_exported_and_imported_is_delivered",
+            what_is_exported_and_imported_is_delivered,
+        ),
+        case(
+            "tools::a_damaged_chunk_is_found_and_costs_only_itself",
+            a_damaged_chunk_is_found_and_costs_only_itself,
+        ),
+        case(
+            "tools::a_sealed_store_opens_with_its_key_only",
+            a_sealed_store_opens_with_its_key_only,
+        ),
+        case(
+            "tools::files_in_use_and_files_that_are_not_there",
+            files_in_use_and_files_that_are_not_there,
+        ),
         needs(
             "tools::the_control_socket_is_for_owner_and_group",
             "the right to act as another user who may run the binary",
@@ -38,12 +56,19 @@ const NOBODY: u32 = 65_534;
 
 /// Runs `tidegate` with these arguments on the gateway in this folder.
 fn ask(folder: &Path, arguments: &[&str]) -> Result<Output> {
-    command(folder, arguments)?.output().context("cannot run tidegate")
+    command(folder, arguments)?
+        .output()
+        .context("cannot run tidegate")
 }
 
 pub fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(tidegate()?);
-    command.args(arguments).arg("--config").arg(folder.join("tidegate.toml")).arg("--data-dir").arg(folder.join("data"));
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(folder.join("tidegate.toml"))
+        .arg("--data-dir")
+        .arg(folder.join("data"));
     Ok(command)
 }
 
@@ -52,7 +77,11 @@ pub fn told(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, Str
     let output = ask(folder, arguments)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, error) = (text(&output.stdout), text(&output.stderr));
-    ensure!(output.status.code() == Some(code), "{arguments:?} ended with {}, not {code}:\n{out}{error}", output.status);
+    ensure!(
+        output.status.code() == Some(code),
+        "{arguments:?} ended with {}, not {code}:\n{out}{error}",
+        output.status
+    );
     Ok((out, error))
 }
 
@@ -73,15 +102,37 @@ struct Dark {
 
 impl Dark {
     /// `total` messages through `plugins`; `metric` is what tells that all of them are in.
-    fn with(brokers: fn() -> Result<Broker>, plugins: &str, total: usize, metric: &str) -> Result<Self> {
+    fn with(
+        brokers: fn() -> Result<Broker>,
+        plugins: &str,
+        total: usize,
+        metric: &str,
+    ) -> Result<Self> {
         let (field, cloud) = (brokers()?, brokers()?);
         let link = Cuttable::to(cloud.address())?;
         link.go_dark();
         let watch = Watch::start(cloud.address(), UP)?;
         let gateway = Gateway::with(config(&field.url(), &link.url(), &flow(plugins))).start()?;
-        let sent = Load::start(field.address(), Plan { rate: None, total: Some(total), ..Plan::default() }).wait()?;
-        wait_until("all messages are in", || gateway.metric(metric, &[]) == total as f64)?;
-        Ok(Self { _field: field, _cloud: cloud, link, watch, gateway, sent })
+        let sent = Load::start(
+            field.address(),
+            Plan {
+                rate: None,
+                total: Some(total),
+                ..Plan::default()
+            },
+        )
+        .wait()?;
+        wait_until("all messages are in", || {
+            gateway.metric(metric, &[]) == total as f64
+        })?;
+        Ok(Self {
+            _field: field,
+            _cloud: cloud,
+            link,
+            watch,
+            gateway,
+            sent,
+        })
     }
 
     /// So many messages are owed.
@@ -101,29 +152,75 @@ fn filter(field: &str) -> String {
 /// Guarantee: list and show tell flow, plugin, hash and reason; after the retry nothing is parked, and all of it
 /// arrives in order per device although nobody could say goodbye.
 fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
-    let dark = Dark::with(Broker::mosquitto, &filter("sequence"), 600, "tidegate_dead_letters_kept")?;
+    let dark = Dark::with(
+        Broker::mosquitto,
+        &filter("sequence"),
+        600,
+        "tidegate_dead_letters_kept",
+    )?;
     let folder = dark.gateway.folder().to_owned();
-    let page = json(&folder, &["parked", "list", "--flow", "all", "--reason", "rejected", "-n", "7"], 0)?;
-    ensure!(page["letters"].as_array().is_some_and(|letters| letters.len() == 7), "{page}");
+    let page = json(
+        &folder,
+        &[
+            "parked", "list", "--flow", "all", "--reason", "rejected", "-n", "7",
+        ],
+        0,
+    )?;
+    ensure!(
+        page["letters"]
+            .as_array()
+            .is_some_and(|letters| letters.len() == 7),
+        "{page}"
+    );
     let next = page["next"].as_str().context("there is a next page")?;
     ensure!(
-        json(&folder, &["parked", "list", "--after", next, "-n", "1000"], 0)?["letters"].as_array().map(Vec::len) == Some(593)
+        json(
+            &folder,
+            &["parked", "list", "--after", next, "-n", "1000"],
+            0
+        )?["letters"]
+            .as_array()
+            .map(Vec::len)
+            == Some(593)
     );
-    let first = page["letters"][0]["id"].as_str().context("a letter has a name")?;
+    let first = page["letters"][0]["id"]
+        .as_str()
+        .context("a letter has a name")?;
     let (shown, _) = told(&folder, &["parked", "show", first], 0)?;
-    let digest = page["letters"][0]["plugin_digest"].as_str().context("a rejected letter has a plugin")?;
-    for part in ["rejected", "all", "filter", digest, "sequence", "devices/d", "\"seq\""] {
+    let digest = page["letters"][0]["plugin_digest"]
+        .as_str()
+        .context("a rejected letter has a plugin")?;
+    for part in [
+        "rejected",
+        "all",
+        "filter",
+        digest,
+        "sequence",
+        "devices/d",
+        "\"seq\"",
+    ] {
         ensure!(shown.contains(part), "`{part}` is not in {shown}");
     }
     ensure!(digest.len() == 64, "`{digest}` is no SHA-256");
     let text = fs::read_to_string(folder.join("tidegate.toml"))?;
-    dark.gateway.rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
+    dark.gateway
+        .rewrite_config(&text.replace("\"sequence\"", "\"seq\""))?;
     wait_until("the plugin is mended", || {
-        dark.gateway.metric("tidegate_swap_transitions_total", &[("state", "swapped")]) >= 1.0
+        dark.gateway
+            .metric("tidegate_swap_transitions_total", &[("state", "swapped")])
+            >= 1.0
     })?;
     let retried = json(&folder, &["parked", "retry", "--all"], 0)?;
-    ensure!(retried["retried"] == 600 && retried["parked_again"] == 0, "{retried}");
-    ensure!(json(&folder, &["parked", "list"], 0)?["letters"].as_array().is_some_and(Vec::is_empty), "letters are left");
+    ensure!(
+        retried["retried"] == 600 && retried["parked_again"] == 0,
+        "{retried}"
+    );
+    ensure!(
+        json(&folder, &["parked", "list"], 0)?["letters"]
+            .as_array()
+            .is_some_and(Vec::is_empty),
+        "letters are left"
+    );
     let setup = dark.gateway.kill()?;
     dark.link.back();
     let _gateway = setup.start()?;
@@ -135,23 +232,51 @@ fn parked_messages_go_through_the_mended_plugin() -> Result<()> {
 fn status_tells_what_is_owed_running_and_stopped() -> Result<()> {
     let dark = Dark::owing(Broker::embedded, 700)?;
     let folder = dark.gateway.folder().to_owned();
-    let owed = |status: &Value| status["queues"][0]["in_ram"].as_u64().zip(status["queues"][0]["on_disk"].as_u64());
+    let owed = |status: &Value| {
+        status["queues"][0]["in_ram"]
+            .as_u64()
+            .zip(status["queues"][0]["on_disk"].as_u64())
+    };
     let status = json(&folder, &["status"], 7)?;
     let trouble = &status["uplinks"][0]["trouble"];
-    ensure!(trouble["cause"].is_string() && trouble["since_s"].is_u64(), "{status}");
-    ensure!(status["running"] == true && status["process"]["pid"] == dark.gateway.pid(), "{status}");
-    ensure!(owed(&status).is_some_and(|(ram, disk)| ram + disk == 700), "{status}");
-    ensure!(status["sources"][0]["connected"] == true && status["uplinks"][0]["connected"] == false, "{status}");
-    ensure!(status["flows"][0]["messages_in"] == 700 && status["flows"][0]["messages_out"] == 700, "{status}");
+    ensure!(
+        trouble["cause"].is_string() && trouble["since_s"].is_u64(),
+        "{status}"
+    );
+    ensure!(
+        status["running"] == true && status["process"]["pid"] == dark.gateway.pid(),
+        "{status}"
+    );
+    ensure!(
+        owed(&status).is_some_and(|(ram, disk)| ram + disk == 700),
+        "{status}"
+    );
+    ensure!(
+        status["sources"][0]["connected"] == true && status["uplinks"][0]["connected"] == false,
+        "{status}"
+    );
+    ensure!(
+        status["flows"][0]["messages_in"] == 700 && status["flows"][0]["messages_out"] == 700,
+        "{status}"
+    );
     let (running, _) = told(&folder, &["status"], 7)?;
     let (ended, setup) = dark.gateway.stop()?;
     ensure!(ended.success(), "the gateway ended with {ended}");
     let status = json(setup.folder(), &["status"], 0)?;
-    ensure!(status["running"] == false && owed(&status) == Some((0, 700)), "{status}");
+    ensure!(
+        status["running"] == false && owed(&status) == Some((0, 700)),
+        "{status}"
+    );
     let (stopped, _) = told(setup.folder(), &["status"], 0)?;
-    ensure!(running.contains(" runs for ") && stopped.contains(" does not run"), "{running}\n{stopped}");
+    ensure!(
+        running.contains(" runs for ") && stopped.contains(" does not run"),
+        "{running}\n{stopped}"
+    );
     let line = |line: &str| line.chars().count() <= 80 || line.contains("/data");
-    ensure!(running.lines().chain(stopped.lines()).all(line), "{running}\n{stopped}");
+    ensure!(
+        running.lines().chain(stopped.lines()).all(line),
+        "{running}\n{stopped}"
+    );
     Ok(())
 }
 
@@ -163,14 +288,26 @@ fn what_is_exported_and_imported_is_delivered() -> Result<()> {
     let file = folder.join("owed.ndjson");
     let file = file.to_str().context("the folder's name is text")?;
     told(&folder, &["spool", "export", "--to", file], 0)?;
-    ensure!(fs::read_to_string(file)?.lines().count() == 3_000, "not all was exported");
+    ensure!(
+        fs::read_to_string(file)?.lines().count() == 3_000,
+        "not all was exported"
+    );
     told(&folder, &["spool", "drop", "cloud:telemetry"], 2)?;
     let dropped = json(&folder, &["spool", "drop", "cloud:telemetry", "--yes"], 0)?;
-    ensure!(dropped["dropped"] == 3_000 && dark.gateway.metric("tidegate_spool_messages", &[]) == 0.0, "{dropped}");
+    ensure!(
+        dropped["dropped"] == 3_000 && dark.gateway.metric("tidegate_spool_messages", &[]) == 0.0,
+        "{dropped}"
+    );
     let (_, setup) = dark.gateway.stop()?;
     let (peeked, said) = told(setup.folder(), &["spool", "peek"], 0)?;
-    ensure!(peeked.is_empty() && said.contains("nothing is owed"), "{peeked}{said}");
-    ensure!(json(setup.folder(), &["spool", "import", file], 0)?["imported"] == 3_000, "not all was imported");
+    ensure!(
+        peeked.is_empty() && said.contains("nothing is owed"),
+        "{peeked}{said}"
+    );
+    ensure!(
+        json(setup.folder(), &["spool", "import", file], 0)?["imported"] == 3_000,
+        "not all was imported"
+    );
     told(setup.folder(), &["spool", "check"], 0)?;
     dark.link.back();
     let _gateway = setup.start()?;
@@ -202,7 +339,12 @@ fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
     let watch = Watch::start(cloud.address(), UP)?;
-    let text = |encrypt: &str| format!("[spool]\n{encrypt}\n\n{}", config(&field.url(), &link.url(), &flow("")));
+    let text = |encrypt: &str| {
+        format!(
+            "[spool]\n{encrypt}\n\n{}",
+            config(&field.url(), &link.url(), &flow(""))
+        )
+    };
     let setup = Gateway::with(text("encrypt = { key = { file = \"one.key\" } }"));
     for (name, digits) in [("one.key", "1a"), ("two.key", "2b")] {
         let path = setup.folder().join(name);
@@ -210,30 +352,65 @@ fn a_sealed_store_opens_with_its_key_only() -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
     }
     let gateway = setup.start()?;
-    let sent = Load::start(field.address(), Plan { rate: None, total: Some(1_000), ..Plan::default() }).wait()?;
-    wait_until("all messages are in", || gateway.metric("tidegate_spool_messages", &[]) == 1_000.0)?;
+    let sent = Load::start(
+        field.address(),
+        Plan {
+            rate: None,
+            total: Some(1_000),
+            ..Plan::default()
+        },
+    )
+    .wait()?;
+    wait_until("all messages are in", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 1_000.0
+    })?;
     let (_, setup) = gateway.stop()?;
     let before = all_bytes(&setup.data().join("spool"))?;
     for word in ["devices/", "telemetry\"", "\"seq\""] {
-        let shows = |bytes: &[u8]| bytes.windows(word.len()).any(|part| part == word.as_bytes());
-        ensure!(!before.iter().any(|(_, bytes)| shows(bytes)), "`{word}` stands in the store");
+        let shows = |bytes: &[u8]| {
+            bytes
+                .windows(word.len())
+                .any(|part| part == word.as_bytes())
+        };
+        ensure!(
+            !before.iter().any(|(_, bytes)| shows(bytes)),
+            "`{word}` stands in the store"
+        );
     }
-    ensure!(!told(setup.folder(), &["spool", "peek"], 0)?.0.is_empty(), "the key does not open it");
+    ensure!(
+        !told(setup.folder(), &["spool", "peek"], 0)?.0.is_empty(),
+        "the key does not open it"
+    );
     for encrypt in ["", "encrypt = { key = { file = \"two.key\" } }"] {
         fs::write(setup.config_file(), text(encrypt))?;
         let before = all_bytes(&setup.data().join("spool"))?;
         let (status, lines) = setup.fail()?;
-        ensure!(status.code() == Some(1) && lines.has(&["is sealed with key", "`encrypt."]), "{status}, {:?}", lines.all());
+        ensure!(
+            status.code() == Some(1) && lines.has(&["is sealed with key", "`encrypt."]),
+            "{status}, {:?}",
+            lines.all()
+        );
         let (_, said) = told(setup.folder(), &["spool", "export"], 1)?;
         ensure!(said.contains("is sealed with key"), "{said}");
-        ensure!(all_bytes(&setup.data().join("spool"))? == before, "the store was touched");
+        ensure!(
+            all_bytes(&setup.data().join("spool"))? == before,
+            "the store was touched"
+        );
     }
-    fs::write(setup.config_file(), text("encrypt = { key = { file = \"two.key\" }, old_keys = [{ file = \"one.key\" }] }"))?;
+    fs::write(
+        setup.config_file(),
+        text("encrypt = { key = { file = \"two.key\" }, old_keys = [{ file = \"one.key\" }] }"),
+    )?;
     link.back();
     let gateway = setup.start()?;
-    wait_until("nothing is owed", || gateway.metric("tidegate_spool_messages", &[]) == 0.0)?;
+    wait_until("nothing is owed", || {
+        gateway.metric("tidegate_spool_messages", &[]) == 0.0
+    })?;
     let (_, setup) = gateway.stop()?;
-    fs::write(setup.config_file(), text("encrypt = { key = { file = \"two.key\" } }"))?;
+    fs::write(
+        setup.config_file(),
+        text("encrypt = { key = { file = \"two.key\" } }"),
+    )?;
     let _gateway = setup.start()?;
     expect_at_least_once(&compare(&sent, watch)?)
 }
@@ -247,32 +424,54 @@ fn a_damaged_chunk_is_found_and_costs_only_itself() -> Result<()> {
     damage(&setup.data().join("spool/chunks"))?;
     for _ in 0..2 {
         let (_, said) = told(setup.folder(), &["spool", "check"], 1)?;
-        ensure!(said.contains("cloud:telemetry: places") && said.contains("checksum"), "{said}");
+        ensure!(
+            said.contains("cloud:telemetry: places") && said.contains("checksum"),
+            "{said}"
+        );
     }
     let checked = json(setup.folder(), &["spool", "check"], 1)?;
     let queue = &checked["queues"][0];
-    let missing =
-        queue["noted"].as_u64().zip(queue["messages"].as_u64()).map(|(noted, found)| noted - found).context("two numbers")?;
+    let missing = queue["noted"]
+        .as_u64()
+        .zip(queue["messages"].as_u64())
+        .map(|(noted, found)| noted - found)
+        .context("two numbers")?;
     ensure!(missing > 0 && missing < 20_000, "{checked}");
     told(setup.folder(), &["spool", "repair"], 0)?;
     let repaired = json(setup.folder(), &["spool", "check"], 0)?;
-    ensure!(repaired["queues"][0]["noted"] == 20_000 - missing && repaired["set_aside"] == 1, "{repaired}");
+    ensure!(
+        repaired["queues"][0]["noted"] == 20_000 - missing && repaired["set_aside"] == 1,
+        "{repaired}"
+    );
     dark.link.back();
     let _gateway = setup.start()?;
-    wait_until("all that is left has arrived", || dark.watch.count() >= 20_000 - missing)?;
+    wait_until("all that is left has arrived", || {
+        dark.watch.count() >= 20_000 - missing
+    })?;
     let verdict = dark.sent.against(&dark.watch.stop()?, |_, _| true);
-    ensure!(verdict.lost as u64 == missing && verdict.disordered == 0, "{missing} were in the chunk: {verdict}");
+    ensure!(
+        verdict.lost as u64 == missing && verdict.disordered == 0,
+        "{missing} were in the chunk: {verdict}"
+    );
     Ok(())
 }
 
 /// Changes a byte of a chunk in the middle of the largest file.
 fn damage(chunks: &Path) -> Result<()> {
-    let files = std::fs::read_dir(chunks)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let sized = files.into_iter().map(|path| Ok((path.metadata()?.len(), path))).collect::<Result<Vec<_>>>()?;
+    let files = std::fs::read_dir(chunks)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    let sized = files
+        .into_iter()
+        .map(|path| Ok((path.metadata()?.len(), path)))
+        .collect::<Result<Vec<_>>>()?;
     let (_, path) = sized.into_iter().max().context("no file of chunks")?;
     let mut bytes = std::fs::read(&path)?;
     let middle = bytes.len() / 2;
-    let begin = bytes[middle..].windows(4).position(|window| window == b"TGc1").context("no chunk in the second half")?;
+    let begin = bytes[middle..]
+        .windows(4)
+        .position(|window| window == b"TGc1")
+        .context("no chunk in the second half")?;
     // Behind its head and header.
     bytes[middle + begin + 60] ^= 1;
     Ok(std::fs::write(&path, bytes)?)
@@ -284,18 +483,31 @@ fn files_in_use_and_files_that_are_not_there() -> Result<()> {
     let dark = Dark::owing(Broker::embedded, 10)?;
     let folder = dark.gateway.folder().to_owned();
     let (_, said) = told(&folder, &["spool", "peek", "cloud:nothing"], 1)?;
-    ensure!(said.contains("cloud:nothing") && said.contains("cloud:telemetry"), "{said}");
+    ensure!(
+        said.contains("cloud:nothing") && said.contains("cloud:telemetry"),
+        "{said}"
+    );
     let (_, said) = told(&folder, &["parked", "show", "9-9"], 1)?;
     ensure!(said.contains("9-9"), "{said}");
     fs::remove_file(folder.join("data/admin.sock"))?;
-    for arguments in [&["status"][..], &["spool", "check"], &["spool", "drop", "cloud:telemetry", "--yes"]] {
+    for arguments in [
+        &["status"][..],
+        &["spool", "check"],
+        &["spool", "drop", "cloud:telemetry", "--yes"],
+    ] {
         let (_, said) = told(&folder, arguments, 1)?;
-        ensure!(said.contains(&format!("process {} has", dark.gateway.pid())), "{said}");
+        ensure!(
+            said.contains(&format!("process {} has", dark.gateway.pid())),
+            "{said}"
+        );
     }
     let (_, setup) = dark.gateway.stop()?;
     let (_, said) = told(setup.folder(), &["parked", "retry", "--all"], 5)?;
     ensure!(said.contains("no gateway runs"), "{said}");
-    ensure!(json(setup.folder(), &["spool", "stat"], 0)?["queues"][0]["on_disk"] == 10, "what is owed is still there");
+    ensure!(
+        json(setup.folder(), &["spool", "stat"], 0)?["queues"][0]["on_disk"] == 10,
+        "what is owed is still there"
+    );
     fs::rename(setup.data(), setup.folder().join("elsewhere"))?;
     told(setup.folder(), &["spool", "stat"], 5)?;
     ensure!(!setup.data().exists(), "a look has made a data folder");
@@ -303,7 +515,14 @@ fn files_in_use_and_files_that_are_not_there() -> Result<()> {
 }
 
 fn can_act_as_nobody() -> bool {
-    let try_it = || Command::new(tidegate().ok()?).arg("--version").uid(NOBODY).gid(NOBODY).output().ok();
+    let try_it = || {
+        Command::new(tidegate().ok()?)
+            .arg("--version")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .ok()
+    };
     rustix::process::geteuid().is_root() && try_it().is_some_and(|output| output.status.success())
 }
 
@@ -314,14 +533,23 @@ fn the_control_socket_is_for_owner_and_group() -> Result<()> {
     let folder = dark.gateway.folder().to_owned();
     let socket = folder.join("data/admin.sock");
     let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    ensure!(fs::metadata(&socket)?.permissions().mode() & 0o777 == 0o660, "the mode is not 0660");
+    ensure!(
+        fs::metadata(&socket)?.permissions().mode() & 0o777 == 0o660,
+        "the mode is not 0660"
+    );
     for path in [&folder, &folder.join("data")] {
         open(path, 0o755)?;
     }
     let as_user = |group| -> Result<(bool, String)> {
-        let output = command(&folder, &["status"])?.uid(NOBODY).gid(group).output()?;
+        let output = command(&folder, &["status"])?
+            .uid(NOBODY)
+            .gid(group)
+            .output()?;
         // Its uplink is dark, and status says so.
-        Ok((output.status.code() == Some(7), String::from_utf8_lossy(&output.stderr).into_owned()))
+        Ok((
+            output.status.code() == Some(7),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ))
     };
     let (done, said) = as_user(NOBODY)?;
     ensure!(!done && said.contains("its group"), "{said}");

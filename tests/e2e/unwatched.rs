@@ -23,12 +23,25 @@ pub fn cases() -> Vec<Trial> {
 /// A program that runs another one where this limit of a user is 0.
 fn limited(limit: &str) -> [String; 7] {
     let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$@\"");
-    ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"].map(str::to_owned)
+    [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ]
+    .map(str::to_owned)
 }
 
 fn has_namespace() -> bool {
     let [program, arguments @ ..] = limited("max_inotify_instances");
-    Command::new(program).args(arguments).arg("true").status().is_ok_and(|status| status.success())
+    Command::new(program)
+        .args(arguments)
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// The system has no inotify instance to give, then no watch on a folder; a plugin's file changes in two ways.
@@ -38,18 +51,25 @@ fn without_a_watch_of_the_system_files_are_looked_at() -> Result<()> {
     for limit in ["max_inotify_instances", "max_inotify_watches"] {
         let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
         let under = limited(limit);
-        let setup =
-            Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin(SHORT)))).under(&under.each_ref().map(String::as_str));
+        let setup = Gateway::with(config(&field.url(), &cloud.url(), &flow(&plugin(SHORT))))
+            .under(&under.each_ref().map(String::as_str));
         fs::write(setup.folder().join(FILE), &original)?;
         let gateway = setup.start()?;
         let folder = gateway.folder().to_owned();
-        let words = ["files cannot be watched", "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches"];
+        let words = [
+            "files cannot be watched",
+            "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches",
+        ];
         wait_until("a line says what to do", || gateway.lines().has(&words))?;
         gateway.replace(FILE, &marked(&original, 1))?;
-        wait_until("a file renamed over runs", || runs(&folder, &marked(&original, 1)).unwrap_or(false))?;
+        wait_until("a file renamed over runs", || {
+            runs(&folder, &marked(&original, 1)).unwrap_or(false)
+        })?;
         wait_until("it is confirmed", || state(&folder).is_empty())?;
         fs::write(folder.join(FILE), marked(&original, 2))?;
-        wait_until("a file written in place runs", || runs(&folder, &marked(&original, 2)).unwrap_or(false))?;
+        wait_until("a file written in place runs", || {
+            runs(&folder, &marked(&original, 2)).unwrap_or(false)
+        })?;
     }
     Ok(())
 }

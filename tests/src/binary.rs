@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 
 /// Root of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies one folder below the root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests crate lies one folder below the root")
 }
 
 /// The `tidegate` binary. `cargo test` does not build the binaries of other packages, so for a test this does, once, and
@@ -40,12 +42,22 @@ fn build() -> Result<PathBuf> {
     // again for them, with all that depends on it, and once more for the next `cargo test`.
     for (name, _) in std::env::vars_os() {
         let is_ours = |start: &&str| name.to_str().is_some_and(|name| name.starts_with(*start));
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(is_ours) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"]
+            .iter()
+            .any(is_ours)
+        {
             command.env_remove(&name);
         }
     }
     let status = command
-        .args(["build", "--quiet", "--bin", "tidegate", "--profile", profile])
+        .args([
+            "build",
+            "--quiet",
+            "--bin",
+            "tidegate",
+            "--profile",
+            profile,
+        ])
         .current_dir(workspace())
         .status()
         .context("cannot run cargo to build `tidegate`")?;

@@ -35,7 +35,14 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Keeps sessions and messages over a restart, hands out as many unacknowledged messages as a client takes.
     pub fn new() -> Self {
-        Self { persistence: true, inflight: 0, tls: None, login: None, denied: None, options: String::new() }
+        Self {
+            persistence: true,
+            inflight: 0,
+            tls: None,
+            login: None,
+            denied: None,
+            options: String::new(),
+        }
     }
 
     /// Unacknowledged messages at most, in either direction; mosquitto's own default is 20.
@@ -85,13 +92,23 @@ impl Mosquitto {
     pub fn start(self) -> Result<Broker> {
         let folder = tempfile::tempdir().context("no folder for mosquitto")?;
         for _ in 0..TRIES {
-            let ports = Ports { plain: port::free()?, tls: port::free()? };
-            fs::write(folder.path().join("mosquitto.conf"), self.config(folder.path(), &ports)?)?;
+            let ports = Ports {
+                plain: port::free()?,
+                tls: port::free()?,
+            };
+            fs::write(
+                folder.path().join("mosquitto.conf"),
+                self.config(folder.path(), &ports)?,
+            )?;
             let mut process = start_mosquitto(folder.path())?;
             let tls = self.tls.is_some().then_some(ports.tls);
             if wait_for_ports(&mut process, ports.plain, tls)? {
                 let kind = Kind::Mosquitto { folder, tls };
-                return Ok(Broker { kind, port: ports.plain, process });
+                return Ok(Broker {
+                    kind,
+                    port: ports.plain,
+                    process,
+                });
             }
         }
         bail!("mosquitto did not come up in {TRIES} tries")
@@ -111,11 +128,18 @@ impl Mosquitto {
             Some((user, password)) => {
                 let file = folder.join("passwords");
                 fs::write(&file, format!("{user}:{password}\n"))?;
-                let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&file).status();
+                let hashed = Command::new("mosquitto_passwd")
+                    .arg("-U")
+                    .arg(&file)
+                    .status();
                 if !hashed.context("cannot run mosquitto_passwd")?.success() {
                     bail!("mosquitto_passwd failed");
                 }
-                writeln!(text, "allow_anonymous false\npassword_file {}", file.display())?;
+                writeln!(
+                    text,
+                    "allow_anonymous false\npassword_file {}",
+                    file.display()
+                )?;
             }
         }
         if let Some(filter) = &self.denied {
@@ -124,11 +148,24 @@ impl Mosquitto {
             writeln!(text, "acl_file {}", file.display())?;
         }
         if self.persistence {
-            writeln!(text, "persistence true\npersistence_location {place}/\nautosave_interval 30")?;
+            writeln!(
+                text,
+                "persistence true\npersistence_location {place}/\nautosave_interval 30"
+            )?;
         }
         if let Some((ca, identity)) = &self.tls {
-            writeln!(text, "listener {} 127.0.0.1\nrequire_certificate true\ncafile {}", ports.tls, ca.display())?;
-            writeln!(text, "certfile {}\nkeyfile {}", identity.certificate.display(), identity.key.display())?;
+            writeln!(
+                text,
+                "listener {} 127.0.0.1\nrequire_certificate true\ncafile {}",
+                ports.tls,
+                ca.display()
+            )?;
+            writeln!(
+                text,
+                "certfile {}\nkeyfile {}",
+                identity.certificate.display(),
+                identity.key.display()
+            )?;
         }
         Ok(text)
     }
@@ -172,7 +209,11 @@ impl Broker {
                 is_ready || !process.is_running()
             })?;
             if is_ready {
-                return Ok(Self { kind: Kind::Embedded, port, process });
+                return Ok(Self {
+                    kind: Kind::Embedded,
+                    port,
+                    process,
+                });
             }
         }
         bail!("the embedded broker did not come up in {TRIES} tries")
@@ -190,7 +231,11 @@ impl Broker {
             let port = port::free()?;
             let mut process = which.start(folder.path(), port)?;
             if wait_for_ports(&mut process, port, None)? {
-                return Ok(Self { kind: Kind::Foreign { which, folder }, port, process });
+                return Ok(Self {
+                    kind: Kind::Foreign { which, folder },
+                    port,
+                    process,
+                });
             }
         }
         bail!("{which:?} did not come up in {TRIES} tries")
@@ -209,7 +254,9 @@ impl Broker {
     /// The URL of the port with TLS.
     pub fn tls_url(&self) -> Result<String> {
         match self.kind {
-            Kind::Mosquitto { tls: Some(port), .. } => Ok(format!("mqtts://127.0.0.1:{port}")),
+            Kind::Mosquitto {
+                tls: Some(port), ..
+            } => Ok(format!("mqtts://127.0.0.1:{port}")),
             _ => bail!("this broker has no port with TLS"),
         }
     }
@@ -221,7 +268,10 @@ impl Broker {
 
     /// Publishes one message at QoS 1 and waits for its acknowledgement.
     pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>) -> Result<()> {
-        let introduction = crate::client::Introduction { id: format!("pub-{:08x}", fastrand::u32(..)), clean: true };
+        let introduction = crate::client::Introduction {
+            id: format!("pub-{:08x}", fastrand::u32(..)),
+            clean: true,
+        };
         let mut client = crate::client::Client::open(self.address(), &introduction)?;
         client.publish(topic, payload.as_ref(), 1, false);
         client.flush()?;
@@ -273,19 +323,30 @@ fn mosquitto_path() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-        folders.map(|folder| folder.join("mosquitto")).find(|file| file.is_file())
+        let folders =
+            std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+        folders
+            .map(|folder| folder.join("mosquitto"))
+            .find(|file| file.is_file())
     };
     FOUND.get_or_init(find).as_deref()
 }
 
 fn start_mosquitto(folder: &Path) -> Result<Process> {
     let program = mosquitto_path().context("mosquitto is not installed")?;
-    Process::start("mosquitto", Command::new(program).arg("-c").arg(folder.join("mosquitto.conf")))
+    Process::start(
+        "mosquitto",
+        Command::new(program)
+            .arg("-c")
+            .arg(folder.join("mosquitto.conf")),
+    )
 }
 
 fn start_embedded(port: u16) -> Result<Process> {
-    Process::start("the embedded broker", Command::new(tidegate()?).args(["broker", "--listen", &format!("127.0.0.1:{port}")]))
+    Process::start(
+        "the embedded broker",
+        Command::new(tidegate()?).args(["broker", "--listen", &format!("127.0.0.1:{port}")]),
+    )
 }
 
 /// Waits until somebody listens on both ports; `false` when the process ended instead.

@@ -20,17 +20,26 @@ pub fn with_mosquitto(name: &str, run: impl FnOnce() -> Result<()> + Send + 'sta
 }
 
 /// A case that wants `what`, which `is_there` or not.
-pub fn needs(name: &str, what: &'static str, is_there: bool, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+pub fn needs(
+    name: &str,
+    what: &'static str,
+    is_there: bool,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Trial {
     let shown = name.to_owned();
     Trial::ignorable_test(name, move || {
         if is_there {
             return attempt(run).map(|()| Completion::Completed);
         }
         if is_ci() {
-            return Err(Failed::from(format!("{what} is not installed, and in CI it has to be")));
+            return Err(Failed::from(format!(
+                "{what} is not installed, and in CI it has to be"
+            )));
         }
         eprintln!("not run: {shown}: {what} is not installed");
-        Ok(Completion::ignored_with(format!("not run: {what} is not installed")))
+        Ok(Completion::ignored_with(format!(
+            "not run: {what} is not installed"
+        )))
     })
 }
 
@@ -48,7 +57,9 @@ pub fn where_possible(
             return attempt(run).map(|()| Completion::Completed);
         }
         eprintln!("not run: {shown}: it needs {what}");
-        Ok(Completion::ignored_with(format!("not run: it needs {what}")))
+        Ok(Completion::ignored_with(format!(
+            "not run: it needs {what}"
+        )))
     })
 }
 
@@ -59,15 +70,20 @@ pub fn is_ci() -> bool {
 
 /// How often something is to happen: `long` with `TIDEGATE_SOAK` set (`just soak`), else `short`.
 pub fn rounds(short: usize, long: usize) -> usize {
-    if std::env::var_os("TIDEGATE_SOAK").is_some() { long } else { short }
+    if std::env::var_os("TIDEGATE_SOAK").is_some() {
+        long
+    } else {
+        short
+    }
 }
 
 /// How long something is to go on in the long form: `TIDEGATE_SOAK_HOURS`, three days if that is not set. `None` in the
 /// short one.
 pub fn soak_time() -> Option<Duration> {
     std::env::var_os("TIDEGATE_SOAK")?;
-    let hours =
-        std::env::var("TIDEGATE_SOAK_HOURS").map_or(72.0, |hours| hours.parse().expect("TIDEGATE_SOAK_HOURS is a number"));
+    let hours = std::env::var("TIDEGATE_SOAK_HOURS").map_or(72.0, |hours| {
+        hours.parse().expect("TIDEGATE_SOAK_HOURS is a number")
+    });
     Some(Duration::from_secs_f64(hours * 3_600.0))
 }
 

@@ -5,7 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 
 /// A certificate chain and its key, as PEM files.
 #[derive(Clone, Debug)]
@@ -35,13 +38,23 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let ca = folder.join(format!("{name}.pem"));
-        fs::write(&ca, certificate.pem()).with_context(|| format!("cannot write `{}`", ca.display()))?;
-        Ok(Self { folder: folder.to_path_buf(), issuer: Issuer::new(params, key), issued: Cell::new(0), ca })
+        fs::write(&ca, certificate.pem())
+            .with_context(|| format!("cannot write `{}`", ca.display()))?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            issuer: Issuer::new(params, key),
+            issued: Cell::new(0),
+            ca,
+        })
     }
 
     /// A certificate for a broker on loopback, valid for `127.0.0.1` and `localhost`.
     pub fn broker(&self) -> Result<Identity> {
-        self.issue("broker", vec!["127.0.0.1".into(), "localhost".into()], ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(
+            "broker",
+            vec!["127.0.0.1".into(), "localhost".into()],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     /// A certificate for a client.
@@ -49,7 +62,12 @@ impl Authority {
         self.issue(name, vec![name.into()], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn issue(&self, name: &str, alternatives: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> Result<Identity> {
+    fn issue(
+        &self,
+        name: &str,
+        alternatives: Vec<String>,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Identity> {
         let mut params = CertificateParams::new(alternatives)?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -60,7 +78,10 @@ impl Authority {
         // Files of its own for each: whoever was given an earlier identity of this name may still be reading it.
         let number = self.issued.replace(self.issued.get() + 1);
         let file = |ending| self.folder.join(format!("{name}-{number}.{ending}"));
-        let identity = Identity { certificate: file("crt"), key: file("key") };
+        let identity = Identity {
+            certificate: file("crt"),
+            key: file("key"),
+        };
         fs::write(&identity.certificate, certificate.pem())?;
         fs::write(&identity.key, key.serialize_pem())?;
         Ok(identity)

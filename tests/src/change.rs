@@ -12,7 +12,11 @@ struct Told {
 
 /// How long messages waited for each confirmed change so far, microseconds, the shortest first.
 pub fn pauses_us(lines: &Lines) -> Vec<u32> {
-    let told = |line: &String| serde_json::from_str::<Told>(line).ok().map(|told| told.pause_us);
+    let told = |line: &String| {
+        serde_json::from_str::<Told>(line)
+            .ok()
+            .map(|told| told.pause_us)
+    };
     let mut pauses: Vec<u32> = lines.all().iter().filter_map(told).collect();
     pauses.sort_unstable();
     pauses

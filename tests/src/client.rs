@@ -59,7 +59,13 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, DIAL)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        let mut client = Self { stream, input: Vec::new(), consumed: 0, output: Vec::new(), session_present: false };
+        let mut client = Self {
+            stream,
+            input: Vec::new(),
+            consumed: 0,
+            output: Vec::new(),
+            session_present: false,
+        };
         // Protocol level 4, no will, no login; keep-alive 0: the broker expects no pings.
         let mut body = b"\x00\x04MQTT\x04".to_vec();
         body.push(u8::from(introduction.clean) << 1);
@@ -72,7 +78,10 @@ impl Client {
                 client.session_present = body[0] & 1 == 1;
                 Ok(client)
             }
-            other => Err(io::Error::new(ErrorKind::ConnectionRefused, format!("no CONNACK but {other:?}"))),
+            other => Err(io::Error::new(
+                ErrorKind::ConnectionRefused,
+                format!("no CONNACK but {other:?}"),
+            )),
         }
     }
 
@@ -93,7 +102,10 @@ impl Client {
             match self.receive(Some(DIAL))? {
                 Some(Packet::Subscribed(codes)) if codes == [level] => return Ok(()),
                 Some(Packet::Subscribed(codes)) => {
-                    return Err(io::Error::new(ErrorKind::PermissionDenied, format!("`{filter}` answered with {codes:?}")));
+                    return Err(io::Error::new(
+                        ErrorKind::PermissionDenied,
+                        format!("`{filter}` answered with {codes:?}"),
+                    ));
                 }
                 Some(_) => {}
                 None => return Err(io::Error::new(ErrorKind::TimedOut, "no SUBACK")),
@@ -104,8 +116,12 @@ impl Client {
     /// Queues a message; [`Client::flush`] writes it. With id 0 it goes at QoS 0, else at QoS 1.
     pub fn publish(&mut self, topic: &str, payload: &[u8], id: u16, duplicate: bool) {
         let level = u8::from(id != 0);
-        self.output.push(0x30 | u8::from(duplicate) << 3 | level << 1);
-        put_length(&mut self.output, 2 + topic.len() + 2 * usize::from(level) + payload.len());
+        self.output
+            .push(0x30 | u8::from(duplicate) << 3 | level << 1);
+        put_length(
+            &mut self.output,
+            2 + topic.len() + 2 * usize::from(level) + payload.len(),
+        );
         put_text(&mut self.output, topic);
         if id != 0 {
             self.output.extend(id.to_be_bytes());
@@ -181,7 +197,9 @@ impl Client {
         match read {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
             Err(error) => Err(error),
         }
@@ -189,7 +207,9 @@ impl Client {
 
     fn split_frame(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
         let bytes = &self.input[self.consumed..];
-        let Some((length, digits)) = read_length(bytes.get(1..).unwrap_or_default())? else { return Ok(None) };
+        let Some((length, digits)) = read_length(bytes.get(1..).unwrap_or_default())? else {
+            return Ok(None);
+        };
         let end = 1 + digits + length;
         if bytes.len() < end {
             return Ok(None);
@@ -202,15 +222,27 @@ impl Client {
 
 fn parse(head: u8, body: &[u8]) -> io::Result<Packet> {
     let short = || io::Error::new(ErrorKind::InvalidData, "a packet that is too short");
-    let number = |at: usize| body.get(at..at + 2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).ok_or_else(short);
+    let number = |at: usize| {
+        body.get(at..at + 2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .ok_or_else(short)
+    };
     Ok(match head >> 4 {
         3 => {
             let level = head >> 1 & 3;
             let topic_end = 2 + usize::from(number(0)?);
-            let topic = String::from_utf8_lossy(body.get(2..topic_end).ok_or_else(short)?).into_owned();
+            let topic =
+                String::from_utf8_lossy(body.get(2..topic_end).ok_or_else(short)?).into_owned();
             let id = if level > 0 { number(topic_end)? } else { 0 };
             let payload = body[topic_end + if level > 0 { 2 } else { 0 }..].to_vec();
-            Packet::Publish { topic, payload, level, duplicate: head & 8 != 0, retain: head & 1 != 0, id }
+            Packet::Publish {
+                topic,
+                payload,
+                level,
+                duplicate: head & 8 != 0,
+                retain: head & 1 != 0,
+                id,
+            }
         }
         4 => Packet::Acknowledged(number(0)?),
         9 => Packet::Subscribed(body.get(2..).ok_or_else(short)?.to_vec()),
@@ -241,7 +273,14 @@ fn read_length(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
             return Ok(Some((length, place + 1)));
         }
     }
-    if bytes.len() >= 4 { Err(io::Error::new(ErrorKind::InvalidData, "a length of five bytes")) } else { Ok(None) }
+    if bytes.len() >= 4 {
+        Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "a length of five bytes",
+        ))
+    } else {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

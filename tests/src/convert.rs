@@ -13,7 +13,13 @@ const CLOUD: &str = "127.0.0.1:21884";
 /// The example's config between these two brokers.
 pub fn config(field: SocketAddr, cloud: SocketAddr) -> Result<String> {
     let file = workspace().join("examples/convert/tidegate.toml");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    ensure!(text.contains(FIELD) && text.contains(CLOUD), "the example no longer names {FIELD} and {CLOUD}");
-    Ok(text.replace(FIELD, &field.to_string()).replace(CLOUD, &cloud.to_string()))
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    ensure!(
+        text.contains(FIELD) && text.contains(CLOUD),
+        "the example no longer names {FIELD} and {CLOUD}"
+    );
+    Ok(text
+        .replace(FIELD, &field.to_string())
+        .replace(CLOUD, &cloud.to_string()))
 }

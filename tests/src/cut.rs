@@ -33,7 +33,10 @@ impl Burst {
     /// The first one of a link that begins `now`.
     fn after(now: Instant, weather: Weather) -> Self {
         let begin = now + weather.every.mul_f64(0.5 + fastrand::f64());
-        Self { begin, end: begin + weather.burst }
+        Self {
+            begin,
+            end: begin + weather.burst,
+        }
     }
 
     /// When what came `now` gets through.
@@ -66,7 +69,8 @@ struct State {
 impl Cuttable {
     /// Listens on a free port and passes everything on to `target`.
     pub fn to(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the proxy")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the proxy")?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             target,
@@ -105,7 +109,13 @@ impl Cuttable {
 
     /// Cuts what is open once; whoever dials again gets through.
     pub fn cut(&self) {
-        for stream in self.state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for stream in self
+            .state
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             // One that has ended already is as cut as it can be.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -113,7 +123,11 @@ impl Cuttable {
 
     /// Connections to come are as slow as that.
     pub fn turn(&self, weather: Weather) {
-        *self.state.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        *self
+            .state
+            .weather
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = weather;
     }
 
     /// How often somebody dialled, let through or not.
@@ -141,11 +155,19 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
             continue;
         }
         // A target that is away shows as a connection that closes at once.
-        let Ok(far) = TcpStream::connect(state.target) else { continue };
+        let Ok(far) = TcpStream::connect(state.target) else {
+            continue;
+        };
         let _ = (near.set_nodelay(true), far.set_nodelay(true));
-        let (Ok(near_copy), Ok(far_copy)) = (near.try_clone(), far.try_clone()) else { continue };
+        let (Ok(near_copy), Ok(far_copy)) = (near.try_clone(), far.try_clone()) else {
+            continue;
+        };
         if let (Ok(one), Ok(other)) = (near.try_clone(), far.try_clone()) {
-            state.open.lock().unwrap_or_else(PoisonError::into_inner).extend([one, other]);
+            state
+                .open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend([one, other]);
         }
         let weather = *state.weather.lock().unwrap_or_else(PoisonError::into_inner);
         for (from, to) in [(near, far_copy), (far, near_copy)] {
@@ -154,7 +176,12 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         }
         if state.dark.load(Ordering::SeqCst) {
             // It went dark between the look above and the list: nothing may slip through.
-            for stream in state.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            for stream in state
+                .open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .drain(..)
+            {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
@@ -172,7 +199,9 @@ fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &A
             let mut at = came + (weather.delay + jitter).saturating_sub(weather.jitter);
             if !weather.burst.is_zero() {
                 let mut burst = state.burst.lock().unwrap_or_else(PoisonError::into_inner);
-                at = burst.get_or_insert_with(|| Burst::after(at, weather)).lets_through(at, weather);
+                at = burst
+                    .get_or_insert_with(|| Burst::after(at, weather))
+                    .lets_through(at, weather);
             }
             last = at.max(last);
             // The time is what this is about; nothing is synchronised by it.
@@ -185,7 +214,11 @@ fn pass_late(mut from: TcpStream, mut to: TcpStream, weather: Weather, state: &A
     });
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
-        if read == 0 || late.send((Instant::now(), buffer[..read].to_vec())).is_err() {
+        if read == 0
+            || late
+                .send((Instant::now(), buffer[..read].to_vec()))
+                .is_err()
+        {
             break;
         }
     }

@@ -42,8 +42,19 @@ impl Disk {
     /// A tmpfs of so many MiB.
     pub fn tmpfs(at: &Path, mebibytes: u64) -> Result<Self> {
         fs::create_dir_all(at)?;
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=755"), "tidegate-test"]).arg(at))?;
-        Ok(Self { at: at.to_owned(), image: None })
+        run(Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={mebibytes}m,mode=755"),
+                "tidegate-test",
+            ])
+            .arg(at))?;
+        Ok(Self {
+            at: at.to_owned(),
+            image: None,
+        })
     }
 
     /// An ext4 of so many MiB that turns read-only at its first error.
@@ -53,14 +64,25 @@ impl Disk {
         let image = folder.path().join("image");
         File::create(&image)?.set_len(mebibytes << 20)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-        let disk = Self { at: at.to_owned(), image: Some(folder) };
+        let disk = Self {
+            at: at.to_owned(),
+            image: Some(folder),
+        };
         disk.mount_image()?;
         Ok(disk)
     }
 
     fn mount_image(&self) -> Result<()> {
-        let image = self.image.as_ref().context("a tmpfs has no image")?.path().join("image");
-        run(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(image).arg(&self.at))
+        let image = self
+            .image
+            .as_ref()
+            .context("a tmpfs has no image")?
+            .path()
+            .join("image");
+        run(Command::new("mount")
+            .args(["-o", "loop,errors=remount-ro"])
+            .arg(image)
+            .arg(&self.at))
     }
 
     /// Takes the file system away and mounts it afresh, as a restart of the machine does.
@@ -71,16 +93,22 @@ impl Disk {
 
     /// Cuts the power: from here on nothing reaches the medium, and what was not synced is gone.
     pub fn cut_power(&self) -> Result<()> {
-        run(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.at))
+        run(Command::new("xfs_io")
+            .args(["-x", "-c", "shutdown"])
+            .arg(&self.at))
     }
 
     /// Nobody may have a file open for writing.
     pub fn turn_read_only(&self) -> Result<()> {
-        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.at))
+        run(Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.at))
     }
 
     pub fn turn_writable(&self) -> Result<()> {
-        run(Command::new("mount").args(["-o", "remount,rw"]).arg(&self.at))
+        run(Command::new("mount")
+            .args(["-o", "remount,rw"])
+            .arg(&self.at))
     }
 
     /// An ext4 sees an error, as after a bad sector in its own tables.
@@ -89,26 +117,43 @@ impl Disk {
     }
 
     fn error_switch(&self) -> Result<PathBuf> {
-        Ok(Path::new("/sys/fs/ext4").join(self.device()?).join("trigger_fs_error"))
+        Ok(Path::new("/sys/fs/ext4")
+            .join(self.device()?)
+            .join("trigger_fs_error"))
     }
 
     /// Bytes that have reached the device, the file system's own included.
     pub fn written(&self) -> Result<u64> {
         let text = fs::read_to_string(Path::new("/sys/block").join(self.device()?).join("stat"))?;
-        let sectors: u64 = text.split_ascii_whitespace().nth(6).context("a device counts the sectors it has written")?.parse()?;
+        let sectors: u64 = text
+            .split_ascii_whitespace()
+            .nth(6)
+            .context("a device counts the sectors it has written")?
+            .parse()?;
         Ok(sectors * 512)
     }
 
     /// The name of the loop device.
     fn device(&self) -> Result<String> {
-        let found = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(&self.at).output()?;
+        let found = Command::new("findmnt")
+            .args(["-n", "-o", "SOURCE"])
+            .arg(&self.at)
+            .output()?;
         let source = String::from_utf8(found.stdout)?;
-        Ok(source.trim().rsplit('/').next().unwrap_or_default().to_owned())
+        Ok(source
+            .trim()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// Fills it to the last byte; answers how many bytes that took.
     pub fn fill(&self) -> Result<u64> {
-        let mut file = OpenOptions::new().create(true).append(true).open(self.filler())?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.filler())?;
         let mut filled = 0;
         for block in [1 << 20, 64 << 10, 4 << 10, 512, 1] {
             let block = vec![0x5a; block];
@@ -130,7 +175,10 @@ impl Disk {
     pub fn leave(&self, free: u64) -> Result<()> {
         let filler = self.room()?.saturating_sub(free);
         let block = vec![0x5a; 64 << 10];
-        let mut file = OpenOptions::new().create(true).append(true).open(self.filler())?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.filler())?;
         for _ in 0..filler / block.len() as u64 {
             file.write_all(&block)?;
         }
@@ -155,7 +203,14 @@ impl Drop for Disk {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim());
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr).trim()
+    );
     Ok(())
 }

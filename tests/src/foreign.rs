@@ -48,7 +48,8 @@ impl Foreign {
         let mut command = match self {
             Self::Aedes => {
                 let mut node = Command::new("node");
-                node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers/aedes.mjs")).arg(port.to_string());
+                node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/brokers/aedes.mjs"))
+                    .arg(port.to_string());
                 node
             }
             Self::Amqtt => self.with_config(folder, "-c", &amqtt_config(port))?,

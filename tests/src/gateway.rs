@@ -42,8 +42,14 @@ impl Gateway {
     /// When no temporary folder can be written.
     pub fn with(config: impl AsRef<str>) -> Setup {
         let folder = tempfile::tempdir().expect("the tests can write a temporary folder");
-        fs::write(folder.path().join("tidegate.toml"), config.as_ref()).expect("the folder was just made");
-        Setup { data: folder.path().join("data"), folder, environment: Vec::new(), under: Vec::new() }
+        fs::write(folder.path().join("tidegate.toml"), config.as_ref())
+            .expect("the folder was just made");
+        Setup {
+            data: folder.path().join("data"),
+            folder,
+            environment: Vec::new(),
+            under: Vec::new(),
+        }
     }
 }
 
@@ -94,7 +100,11 @@ impl Setup {
     /// Starts it and waits only until its admin port is served.
     pub fn launch(self) -> Result<Gateway> {
         let (process, admin) = self.spawn()?;
-        Ok(Gateway { setup: self, process, admin })
+        Ok(Gateway {
+            setup: self,
+            process,
+            admin,
+        })
     }
 
     /// Runs it to its end, for a config that cannot work.
@@ -105,10 +115,19 @@ impl Setup {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut words = self.under.iter().map(std::ffi::OsStr::new).chain([tidegate()?.as_os_str()]);
+        let mut words = self
+            .under
+            .iter()
+            .map(std::ffi::OsStr::new)
+            .chain([tidegate()?.as_os_str()]);
         let mut command = Command::new(words.next().context("no program to run")?);
         command.args(words);
-        command.arg("run").arg("--config").arg(self.config_file()).arg("--data-dir").arg(self.data());
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.config_file())
+            .arg("--data-dir")
+            .arg(self.data());
         command.env("TIDEGATE_ADMIN__LISTEN", "127.0.0.1:0");
         // A machine that compiles beside the cases takes a quarter of a minute for a plugin, and a small one more.
         command.env("TIDEGATE_GATEWAY__PLUGIN_COMPILE_TIME", "10m");
@@ -122,12 +141,21 @@ impl Setup {
         let mut alive = true;
         wait_until("the gateway prints its admin port", || {
             alive = process.is_running();
-            admin = process.lines().find(|line| if line.contains("admin http://") { port_in(line) } else { None });
+            admin = process.lines().find(|line| {
+                if line.contains("admin http://") {
+                    port_in(line)
+                } else {
+                    None
+                }
+            });
             admin.is_some() || !alive
         })?;
         match admin {
             Some(port) => Ok((process, port)),
-            None => bail!("the gateway ended with {} instead of starting", process.wait()?),
+            None => bail!(
+                "the gateway ended with {} instead of starting",
+                process.wait()?
+            ),
         }
     }
 }
@@ -214,7 +242,9 @@ impl Gateway {
             let touching = scope.spawn(touch);
             let answer = command();
             is_over.store(true, Ordering::Relaxed);
-            touching.join().map_err(|_| anyhow!("whoever touched the config panicked"))??;
+            touching
+                .join()
+                .map_err(|_| anyhow!("whoever touched the config panicked"))??;
             Ok(answer)
         })
     }
@@ -231,27 +261,41 @@ impl Gateway {
 
     /// Whether every source has a connection.
     pub fn is_online(&self) -> bool {
-        let Ok((200, text)) = self.get("/metrics") else { return false };
-        let mut states = text.lines().filter_map(|line| line.strip_prefix("tidegate_source_up{")).peekable();
+        let Ok((200, text)) = self.get("/metrics") else {
+            return false;
+        };
+        let mut states = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("tidegate_source_up{"))
+            .peekable();
         states.peek().is_some() && states.all(|state| state.ends_with("} 1"))
     }
 
     /// Asks the admin port: status code and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).context("the admin port is closed")?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))
+            .context("the admin port is closed")?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no HTTP status")?;
+        let code = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .context("no HTTP status")?;
         Ok((code, body.to_owned()))
     }
 
     /// Sum of a metric over all its series that have each of `labels`; 0 when there is none.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         // A scrape that fails reads as nothing: `wait_until` asks again, an assertion then shows the 0.
-        self.get("/metrics").map_or(0.0, |(_, text)| sum(&text, name, labels))
+        self.get("/metrics")
+            .map_or(0.0, |(_, text)| sum(&text, name, labels))
     }
 }
 
@@ -268,8 +312,12 @@ pub fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
         let rest = line.strip_prefix(name)?;
         let (series, value) = rest.rsplit_once(' ')?;
         let fits = series.is_empty() || series.starts_with('{');
-        let wanted = labels.iter().all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")));
-        (fits && wanted).then(|| value.parse::<f64>().ok()).flatten()
+        let wanted = labels
+            .iter()
+            .all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")));
+        (fits && wanted)
+            .then(|| value.parse::<f64>().ok())
+            .flatten()
     };
     text.lines().filter_map(sample).sum()
 }

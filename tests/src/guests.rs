@@ -18,7 +18,10 @@ include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 
 /// A guest's component.
 pub fn component(name: &str) -> Result<Vec<u8>> {
-    let guest = ALL.iter().find(|guest| guest.name == name).with_context(|| format!("there is no guest `{name}`"))?;
+    let guest = ALL
+        .iter()
+        .find(|guest| guest.name == name)
+        .with_context(|| format!("there is no guest `{name}`"))?;
     Ok(guest.component.to_vec())
 }
 
@@ -35,7 +38,11 @@ pub fn marked(component: &[u8], mark: u32) -> Vec<u8> {
 pub fn of_version(component: &[u8], version: &[u8; 5]) -> Vec<u8> {
     let mut built = component.to_vec();
     let ours = b"@0.1.0";
-    let places: Vec<_> = component.windows(ours.len()).enumerate().filter(|(_, bytes)| bytes == ours).collect();
+    let places: Vec<_> = component
+        .windows(ours.len())
+        .enumerate()
+        .filter(|(_, bytes)| bytes == ours)
+        .collect();
     for (at, _) in places {
         built[at + 1..at + ours.len()].copy_from_slice(version);
     }
@@ -48,7 +55,10 @@ pub fn growing_tables() -> Result<Vec<u8>> {
     const MEMORY: [u8; 8] = [0x41, 0x9e, 0xd6, 0xde, 0xf2, 0x07, 0x40, 0x00];
     const TABLE: [u8; 8] = [0xd0, 0x70, 0x41, 0xff, 0x3f, 0xfc, 0x0f, 0x00];
     let mut tables = component("tables")?;
-    let at = tables.windows(MEMORY.len()).position(|bytes| bytes == MEMORY).context("the mark is not in the code")?;
+    let at = tables
+        .windows(MEMORY.len())
+        .position(|bytes| bytes == MEMORY)
+        .context("the mark is not in the code")?;
     tables[at..at + TABLE.len()].copy_from_slice(&TABLE);
     Ok(tables)
 }
@@ -69,7 +79,15 @@ pub fn crowded(component: &[u8], instances: u8, table_elements: u32) -> Vec<u8> 
     put_section(&mut crowded, CORE_MODULE, &module);
     // Instantiated, of this module, with no arguments.
     let each = [&[0][..], &leb(number), &[0]].concat();
-    put_section(&mut crowded, CORE_INSTANCES, &[&leb(u32::from(instances))[..], &each.repeat(usize::from(instances))].concat());
+    put_section(
+        &mut crowded,
+        CORE_INSTANCES,
+        &[
+            &leb(u32::from(instances))[..],
+            &each.repeat(usize::from(instances)),
+        ]
+        .concat(),
+    );
     crowded
 }
 
@@ -96,7 +114,10 @@ fn sections(component: &[u8]) -> impl Iterator<Item = u8> {
     std::iter::from_fn(move || {
         let (&id, body) = rest.split_first()?;
         let digits = body.iter().take_while(|byte| **byte > 0x7f).count() + 1;
-        let length = body[..digits].iter().rev().fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
+        let length = body[..digits]
+            .iter()
+            .rev()
+            .fold(0, |length, byte| length << 7 | usize::from(byte & 0x7f));
         rest = &body[digits + length..];
         Some(id)
     })

@@ -58,7 +58,9 @@ pub fn is_warm(number: u64) -> bool {
 
 /// Microseconds since 1970.
 pub fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the test machine's clock is set");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the test machine's clock is set");
     u64::try_from(since.as_micros()).expect("this century")
 }
 
@@ -102,7 +104,11 @@ impl Load {
             let (stop, state) = (Arc::clone(&stop), Arc::clone(&state));
             std::thread::spawn(move || Sender::new(plan, state, stop).run(broker))
         };
-        Self { stop, state, thread: Some(thread) }
+        Self {
+            stop,
+            state,
+            thread: Some(thread),
+        }
     }
 
     /// Messages the broker has acknowledged so far.
@@ -125,8 +131,16 @@ impl Load {
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| anyhow!("the load panicked"))?;
         }
-        let acknowledged = self.state.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Sent { devices: self.state.devices, acknowledged })
+        let acknowledged = self
+            .state
+            .record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Ok(Sent {
+            devices: self.state.devices,
+            acknowledged,
+        })
     }
 }
 
@@ -159,7 +173,10 @@ struct Sender {
 impl Sender {
     fn new(plan: Plan, state: Arc<Shared>, stop: Arc<AtomicBool>) -> Self {
         let names: Vec<_> = (0..plan.devices).map(device_name).collect();
-        let topics = names.iter().map(|name| format!("{}{name}{}", plan.topic.0, plan.topic.1)).collect();
+        let topics = names
+            .iter()
+            .map(|name| format!("{}{name}{}", plan.topic.0, plan.topic.1))
+            .collect();
         Self {
             plan,
             state,
@@ -176,7 +193,10 @@ impl Sender {
     }
 
     fn run(mut self, broker: SocketAddr) {
-        let introduction = Introduction { id: format!("devices-{:08x}", fastrand::u32(..)), clean: true };
+        let introduction = Introduction {
+            id: format!("devices-{:08x}", fastrand::u32(..)),
+            clean: true,
+        };
         while !self.is_done() {
             // A broker that is away is part of the test: what is not acknowledged is sent again when it is back.
             match Client::open(broker, &introduction) {
@@ -205,7 +225,14 @@ impl Sender {
             self.fill(client);
             client.flush()?;
             let full = self.pending.len() >= self.plan.window;
-            self.drain(client, if full || self.stopped.is_some() { Some(20 * TICK) } else { None })?;
+            self.drain(
+                client,
+                if full || self.stopped.is_some() {
+                    Some(20 * TICK)
+                } else {
+                    None
+                },
+            )?;
             if self.plan.rate.is_some() {
                 std::thread::park_timeout(TICK);
             }
@@ -232,25 +259,39 @@ impl Sender {
     fn put(&mut self, client: &mut Client, index: usize, id: u16, again: bool) {
         let device = index % self.plan.devices;
         let number = (index / self.plan.devices) as u64;
-        write_reading(&mut self.payload, &self.names[device], number, now_us(), (self.plan.temperature)(number));
+        write_reading(
+            &mut self.payload,
+            &self.names[device],
+            number,
+            now_us(),
+            (self.plan.temperature)(number),
+        );
         if self.plan.padding > 0 {
             self.payload.pop();
             self.payload.push_str(r#","pad":""#);
-            self.payload.extend(std::iter::repeat_with(fastrand::alphanumeric).take(self.plan.padding));
+            self.payload
+                .extend(std::iter::repeat_with(fastrand::alphanumeric).take(self.plan.padding));
             self.payload.push_str(r#""}"#);
         }
         client.publish(&self.topics[device], self.payload.as_bytes(), id, again);
     }
 
     fn drain(&mut self, client: &mut Client, patience: Option<Duration>) -> std::io::Result<()> {
-        let mut record = self.state.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self
+            .state
+            .record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         record.resize(self.next, false);
         let mut packet = client.receive(patience.filter(|_| !self.pending.is_empty()))?;
         while let Some(arrived) = packet {
             if let Packet::Acknowledged(id) = arrived
                 && let Some(place) = self.pending.iter().position(|(_, pending)| *pending == id)
             {
-                let (index, _) = self.pending.remove(place).expect("the place was just found");
+                let (index, _) = self
+                    .pending
+                    .remove(place)
+                    .expect("the place was just found");
                 record[index] = true;
                 self.state.acknowledged.fetch_add(1, Ordering::Relaxed);
             }

@@ -11,5 +11,7 @@ const RANGE: std::ops::Range<u16> = 12_000..32_000;
 /// A port that nobody listened on a moment ago. Whoever takes it must expect to lose the race and try another.
 pub fn free() -> Result<u16> {
     let mut ports = std::iter::repeat_with(|| fastrand::u16(RANGE)).take(100);
-    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).context("no free port on loopback")
+    ports
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("no free port on loopback")
 }

@@ -38,7 +38,10 @@ impl Lines {
 
     /// Whether one line from number `mark` on has all of `parts`.
     pub fn has_since(&self, mark: usize, parts: &[&str]) -> bool {
-        self.lock().iter().skip(mark).any(|line| parts.iter().all(|part| line.contains(part)))
+        self.lock()
+            .iter()
+            .skip(mark)
+            .any(|line| parts.iter().all(|part| line.contains(part)))
     }
 
     /// Waits until one line has all of `parts`: what a process says reaches us a moment after what it does.
@@ -75,7 +78,9 @@ pub fn forget_witnesses() {
 /// The last lines of every process this case started.
 pub fn testimony() -> String {
     WITNESSES.with_borrow(|witnesses| {
-        let said = witnesses.iter().map(|(name, lines)| format!("--- last lines of {name}\n{}\n", lines.tail(60)));
+        let said = witnesses
+            .iter()
+            .map(|(name, lines)| format!("--- last lines of {name}\n{}\n", lines.tail(60)));
         said.collect()
     })
 }
@@ -92,14 +97,24 @@ pub struct Process {
 impl Process {
     /// Starts `command`; its lines are collected from now on.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
         let lines = Lines::default();
         WITNESSES.with_borrow_mut(|witnesses| witnesses.push((name.to_owned(), lines.clone())));
         let mut readers = Vec::new();
         readers.extend(child.stdout.take().map(|pipe| collect(pipe, lines.clone())));
         readers.extend(child.stderr.take().map(|pipe| collect(pipe, lines.clone())));
-        Ok(Self { name: name.to_owned(), child, readers, lines })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            readers,
+            lines,
+        })
     }
 
     /// What it wrote.
@@ -135,7 +150,9 @@ impl Process {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 for reader in self.readers.drain(..) {
-                    reader.join().map_err(|_| anyhow::anyhow!("the reader of {} panicked", self.name))?;
+                    reader
+                        .join()
+                        .map_err(|_| anyhow::anyhow!("the reader of {} panicked", self.name))?;
                 }
                 return Ok(status);
             }

@@ -15,11 +15,23 @@ fn message(index: usize) -> Message {
     const START: &str = "devices/";
     let device = device_name(index % 100);
     let mut payload = String::new();
-    write_reading(&mut payload, &device, (index / 100) as u64, 1_700_000_000_000_000, 25.5);
+    write_reading(
+        &mut payload,
+        &device,
+        (index / 100) as u64,
+        1_700_000_000_000_000,
+        25.5,
+    );
     Message {
-        id: MessageId { boot: 1, seq: index as u64 + 1 },
+        id: MessageId {
+            boot: 1,
+            seq: index as u64 + 1,
+        },
         topic: Bytes::from(format!("{START}{device}/telemetry")),
-        key: Span { offset: START.len() as u16, len: device.len() as u16 },
+        key: Span {
+            offset: START.len() as u16,
+            len: device.len() as u16,
+        },
         payload: Bytes::from(payload),
         marks: Marks::of(Qos::AtLeastOnce),
         received_us: 1_700_000_000_000_000,

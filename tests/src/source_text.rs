@@ -21,13 +21,24 @@ pub struct Source {
 impl Source {
     /// Lines of production code: neither blank nor only comment.
     pub fn code_lines(&self) -> usize {
-        self.code.lines().filter(|line| !line.trim().is_empty()).count()
+        self.code
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .count()
     }
 
     /// Numbers of the lines of production code that have `word` as a whole word, or as start or end of a path.
     pub fn lines_with(&self, word: &str) -> Vec<usize> {
-        let has = |line: &str| line.match_indices(word).any(|(at, _)| is_whole(line, at, word.len()));
-        self.code.lines().enumerate().filter(|(_, line)| has(line)).map(|(index, _)| index + 1).collect()
+        let has = |line: &str| {
+            line.match_indices(word)
+                .any(|(at, _)| is_whole(line, at, word.len()))
+        };
+        self.code
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| has(line))
+            .map(|(index, _)| index + 1)
+            .collect()
     }
 
     /// First parts of the paths taken from the crate's root: `crate::spool::Seq` gives `spool`,
@@ -55,11 +66,17 @@ pub fn sources_at(root: &Path, folder: &str) -> Result<Vec<Source>> {
     let mut files = Vec::new();
     collect(&root.join(folder), &mut files)?;
     files.sort();
-    let mut sources = files.iter().map(|file| read(root, file)).collect::<Result<Vec<_>>>()?;
+    let mut sources = files
+        .iter()
+        .map(|file| read(root, file))
+        .collect::<Result<Vec<_>>>()?;
     let tests: Vec<String> = sources.iter().flat_map(test_files).collect();
     for source in &mut sources {
         let belongs = |module: &String| {
-            source.path.strip_prefix(module.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            source
+                .path
+                .strip_prefix(module.as_str())
+                .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         };
         if tests.iter().any(belongs) {
             source.code.clear();
@@ -114,7 +131,9 @@ fn item_length(code: &str) -> usize {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read `{}`", folder.display()))?
+    {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, files)?;
@@ -126,8 +145,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn read(root: &Path, file: &Path) -> Result<Source> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let path = file.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
+    let text =
+        fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let path = file
+        .strip_prefix(root)?
+        .to_string_lossy()
+        .replace('\\', "/");
     let code = production(&blank(&text));
     Ok(Source { path, text, code })
 }
@@ -143,13 +166,22 @@ fn production(code: &str) -> String {
 
 fn is_whole(line: &str, at: usize, length: usize) -> bool {
     let part_of_name = |symbol: char| symbol.is_alphanumeric() || symbol == '_';
-    let before = line[..at].chars().next_back().is_none_or(|symbol| !part_of_name(symbol));
-    let after = line[at + length..].chars().next().is_none_or(|symbol| !part_of_name(symbol));
+    let before = line[..at]
+        .chars()
+        .next_back()
+        .is_none_or(|symbol| !part_of_name(symbol));
+    let after = line[at + length..]
+        .chars()
+        .next()
+        .is_none_or(|symbol| !part_of_name(symbol));
     before && after
 }
 
 fn head(path: &str) -> String {
-    path.trim_start().chars().take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_').collect()
+    path.trim_start()
+        .chars()
+        .take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_')
+        .collect()
 }
 
 fn group_heads(group: &str) -> Vec<String> {
@@ -192,7 +224,11 @@ fn blank(text: &str) -> String {
             out.push(symbol);
             rest = &rest[symbol.len_utf8()..];
         } else {
-            out.extend(rest[..length].chars().map(|symbol| if symbol == '\n' { '\n' } else { ' ' }));
+            out.extend(
+                rest[..length]
+                    .chars()
+                    .map(|symbol| if symbol == '\n' { '\n' } else { ' ' }),
+            );
             rest = &rest[length..];
         }
     }
@@ -231,13 +267,18 @@ fn string(text: &str) -> usize {
 
 /// Length of `r"…"` or `r#"…"#`, 0 when it is none.
 fn raw_string(text: &str) -> usize {
-    let hashes = text[1..].chars().take_while(|symbol| *symbol == '#').count();
+    let hashes = text[1..]
+        .chars()
+        .take_while(|symbol| *symbol == '#')
+        .count();
     if !text[1 + hashes..].starts_with('"') {
         return 0;
     }
     let end = format!("\"{}", "#".repeat(hashes));
     let body = 2 + hashes;
-    text[body..].find(&end).map_or(text.len(), |at| body + at + end.len())
+    text[body..]
+        .find(&end)
+        .map_or(text.len(), |at| body + at + end.len())
 }
 
 /// Length of a character literal, 0 for a lifetime.
@@ -258,7 +299,11 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { path: String::new(), text: text.to_owned(), code: production(&blank(text)) }
+        Source {
+            path: String::new(),
+            text: text.to_owned(),
+            code: production(&blank(text)),
+        }
     }
 
     #[test]
@@ -286,7 +331,11 @@ mod tests {
 
     #[test]
     fn paths_from_the_root_are_found_alone_and_in_groups() {
-        let text = "use crate::spool::Seq;\nuse crate::{chain, mqtt::{Qos, Event}, message::Bytes};\n";
-        assert_eq!(source(text).modules_used(), ["spool", "chain", "mqtt", "message"]);
+        let text =
+            "use crate::spool::Seq;\nuse crate::{chain, mqtt::{Qos, Event}, message::Bytes};\n";
+        assert_eq!(
+            source(text).modules_used(),
+            ["spool", "chain", "mqtt", "message"]
+        );
     }
 }

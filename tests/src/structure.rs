@@ -30,16 +30,31 @@ struct File {
 impl Graph {
     /// Of the files below `root`, which is a crate's `src`.
     pub fn of(sources: &[Source], root: &str) -> Self {
-        let sources: Vec<&Source> = sources.iter().filter(|source| !source.code.trim().is_empty()).collect();
-        let files: Vec<File> = sources.iter().map(|source| File::read(source, root)).collect();
-        let by_module: BTreeMap<&[String], usize> =
-            files.iter().enumerate().map(|(index, file)| (file.module.as_slice(), index)).collect();
+        let sources: Vec<&Source> = sources
+            .iter()
+            .filter(|source| !source.code.trim().is_empty())
+            .collect();
+        let files: Vec<File> = sources
+            .iter()
+            .map(|source| File::read(source, root))
+            .collect();
+        let by_module: BTreeMap<&[String], usize> = files
+            .iter()
+            .enumerate()
+            .map(|(index, file)| (file.module.as_slice(), index))
+            .collect();
         let targets = |index: usize| {
-            let found = files[index].named.iter().filter_map(|path| resolve(&files, &by_module, path, 0));
+            let found = files[index]
+                .named
+                .iter()
+                .filter_map(|path| resolve(&files, &by_module, path, 0));
             found.filter(|target| *target != index).collect()
         };
         let arrows = (0..files.len()).map(targets).collect();
-        Self { files: sources.iter().map(|source| source.path.clone()).collect(), arrows }
+        Self {
+            files: sources.iter().map(|source| source.path.clone()).collect(),
+            arrows,
+        }
     }
 
     /// How many arrows there are.
@@ -54,11 +69,17 @@ impl Graph {
 
     /// Files that lead to each other, two or more, each circle in the files' order.
     pub fn circles(&self) -> Vec<Vec<usize>> {
-        let reach: Vec<BTreeSet<usize>> = (0..self.files.len()).map(|from| self.reachable(from)).collect();
+        let reach: Vec<BTreeSet<usize>> = (0..self.files.len())
+            .map(|from| self.reachable(from))
+            .collect();
         let mut circles = Vec::new();
         let mut seen = BTreeSet::new();
         for file in 0..self.files.len() {
-            let circle: Vec<usize> = reach[file].iter().copied().filter(|other| reach[*other].contains(&file)).collect();
+            let circle: Vec<usize> = reach[file]
+                .iter()
+                .copied()
+                .filter(|other| reach[*other].contains(&file))
+                .collect();
             if circle.len() > 1 && seen.insert(file) {
                 seen.extend(&circle);
                 circles.push(circle);
@@ -79,9 +100,18 @@ impl Graph {
     /// The arrows to be turned for a circle to be none: those against the best order of its files that is found.
     pub fn arrows_up(&self, circle: &[usize]) -> Vec<(usize, usize)> {
         let order = self.order(circle);
-        let place = |file: usize| order.iter().position(|other| *other == file).unwrap_or_default();
-        let inside = circle.iter().flat_map(|from| self.arrows[*from].iter().map(move |to| (*from, *to)));
-        inside.filter(|(from, to)| circle.contains(to) && place(*from) > place(*to)).collect()
+        let place = |file: usize| {
+            order
+                .iter()
+                .position(|other| *other == file)
+                .unwrap_or_default()
+        };
+        let inside = circle
+            .iter()
+            .flat_map(|from| self.arrows[*from].iter().map(move |to| (*from, *to)));
+        inside
+            .filter(|(from, to)| circle.contains(to) && place(*from) > place(*to))
+            .collect()
     }
 
     /// Users before what they use: a file with most arrows out and fewest in comes next (Eades, Lin and Smyth), then
@@ -90,21 +120,41 @@ impl Graph {
         let mut left: BTreeSet<usize> = circle.iter().copied().collect();
         let mut order = Vec::new();
         while !left.is_empty() {
-            let out = |file: usize| self.arrows[file].iter().filter(|to| left.contains(to)).count() as i64;
-            let into = |file: usize| left.iter().filter(|from| self.arrows[**from].contains(&file)).count() as i64;
-            let next = left.iter().copied().max_by_key(|file| out(*file) - into(*file)).unwrap_or_default();
+            let out = |file: usize| {
+                self.arrows[file]
+                    .iter()
+                    .filter(|to| left.contains(to))
+                    .count() as i64
+            };
+            let into = |file: usize| {
+                left.iter()
+                    .filter(|from| self.arrows[**from].contains(&file))
+                    .count() as i64
+            };
+            let next = left
+                .iter()
+                .copied()
+                .max_by_key(|file| out(*file) - into(*file))
+                .unwrap_or_default();
             left.remove(&next);
             order.push(next);
         }
         let against = |order: &[usize]| {
-            let pairs = order.iter().enumerate().flat_map(|(at, from)| order[..at].iter().map(move |to| (*from, *to)));
-            pairs.filter(|(from, to)| self.arrows[*from].contains(to)).count()
+            let pairs = order
+                .iter()
+                .enumerate()
+                .flat_map(|(at, from)| order[..at].iter().map(move |to| (*from, *to)));
+            pairs
+                .filter(|(from, to)| self.arrows[*from].contains(to))
+                .count()
         };
         let mut best = against(&order);
         let mut is_better = true;
         while is_better {
             is_better = false;
-            for (from, to) in (0..order.len()).flat_map(|from| (0..circle.len()).map(move |to| (from, to))) {
+            for (from, to) in
+                (0..order.len()).flat_map(|from| (0..circle.len()).map(move |to| (from, to)))
+            {
                 let mut moved = order.clone();
                 let file = moved.remove(from);
                 moved.insert(to, file);
@@ -123,14 +173,31 @@ impl File {
     fn read(source: &Source, root: &str) -> Self {
         let module = module_of(&source.path, root);
         let children = declared(&source.code, &["mod "]);
-        let kinds = ["struct ", "enum ", "trait ", "type ", "const ", "static ", "fn ", "union ", "macro_rules! "];
-        let mut file = Self { defines: declared(&source.code, &kinds), imports: Vec::new(), named: Vec::new(), module };
+        let kinds = [
+            "struct ",
+            "enum ",
+            "trait ",
+            "type ",
+            "const ",
+            "static ",
+            "fn ",
+            "union ",
+            "macro_rules! ",
+        ];
+        let mut file = Self {
+            defines: declared(&source.code, &kinds),
+            imports: Vec::new(),
+            named: Vec::new(),
+            module,
+        };
         let mut rest = String::new();
         let mut from = 0;
         for (start, end, is_face) in uses(&source.code) {
             rest.push_str(&source.code[from..start]);
             from = end;
-            let tree = source.code[start..end].split_once("use ").map_or("", |(_, tree)| tree.trim_end_matches(';'));
+            let tree = source.code[start..end]
+                .split_once("use ")
+                .map_or("", |(_, tree)| tree.trim_end_matches(';'));
             for (path, name) in expand(tree) {
                 if let Some(path) = file.absolute(&path, &children) {
                     file.imports.push((name, path.clone()));
@@ -142,7 +209,12 @@ impl File {
         }
         rest.push_str(&source.code[from..]);
         let inline = paths(&rest);
-        file.named.extend(inline.iter().filter_map(|path| file.absolute(path, &children)).collect::<Vec<_>>());
+        file.named.extend(
+            inline
+                .iter()
+                .filter_map(|path| file.absolute(path, &children))
+                .collect::<Vec<_>>(),
+        );
         file
     }
 
@@ -170,23 +242,41 @@ impl File {
 }
 
 /// The file that defines what `path` ends in.
-fn resolve(files: &[File], by_module: &BTreeMap<&[String], usize>, path: &[String], depth: usize) -> Option<usize> {
-    let length = (0..=path.len()).rev().find(|length| by_module.contains_key(&path[..*length]))?;
+fn resolve(
+    files: &[File],
+    by_module: &BTreeMap<&[String], usize>,
+    path: &[String],
+    depth: usize,
+) -> Option<usize> {
+    let length = (0..=path.len())
+        .rev()
+        .find(|length| by_module.contains_key(&path[..*length]))?;
     let (file, rest) = (by_module[&path[..length]], &path[length..]);
-    let Some((name, behind)) = rest.split_first() else { return Some(file) };
+    let Some((name, behind)) = rest.split_first() else {
+        return Some(file);
+    };
     if files[file].defines.contains(name) || depth > 8 {
         return Some(file);
     }
     let found = files[file].imports.iter().find(|(known, _)| known == name);
-    let Some((_, through)) = found else { return Some(file) };
+    let Some((_, through)) = found else {
+        return Some(file);
+    };
     let through: Vec<String> = through.iter().chain(behind).cloned().collect();
     resolve(files, by_module, &through, depth + 1)
 }
 
 fn module_of(path: &str, root: &str) -> Vec<String> {
-    let inside = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/').trim_end_matches(".rs");
+    let inside = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .trim_start_matches('/')
+        .trim_end_matches(".rs");
     let mut parts: Vec<String> = inside.split('/').map(ToOwned::to_owned).collect();
-    if parts.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
+    if parts
+        .last()
+        .is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main"))
+    {
         parts.pop();
     }
     parts
@@ -200,7 +290,9 @@ fn declared(code: &str, kinds: &[&str]) -> BTreeSet<String> {
         if let Some(rest) = line.strip_prefix("pub") {
             line = rest.trim_start();
             if line.starts_with('(') {
-                line = line.split_once(')').map_or(line, |(_, rest)| rest.trim_start());
+                line = line
+                    .split_once(')')
+                    .map_or(line, |(_, rest)| rest.trim_start());
             }
         }
         for word in ["const fn ", "async fn ", "unsafe fn "] {
@@ -210,13 +302,20 @@ fn declared(code: &str, kinds: &[&str]) -> BTreeSet<String> {
                 found.insert(name(rest));
             }
         }
-        found.extend(kinds.iter().filter_map(|kind| line.strip_prefix(kind)).map(name));
+        found.extend(
+            kinds
+                .iter()
+                .filter_map(|kind| line.strip_prefix(kind))
+                .map(name),
+        );
     }
     found
 }
 
 fn name(text: &str) -> String {
-    text.chars().take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_').collect()
+    text.chars()
+        .take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_')
+        .collect()
 }
 
 /// Where the `use` items stand, and whether they are a face (`pub use`).
@@ -226,9 +325,15 @@ fn uses(code: &str) -> Vec<(usize, usize, bool)> {
     for line in code.split_inclusive('\n') {
         let trimmed = line.trim_start();
         let is_face = trimmed.starts_with("pub ") || trimmed.starts_with("pub(");
-        let item = if is_face { trimmed.split_once(' ').map_or("", |(_, item)| item) } else { trimmed };
+        let item = if is_face {
+            trimmed.split_once(' ').map_or("", |(_, item)| item)
+        } else {
+            trimmed
+        };
         if item.starts_with("use ") && found.last().is_none_or(|(_, end, _)| *end <= at) {
-            let end = code[at..].find(';').map_or(code.len(), |length| at + length + 1);
+            let end = code[at..]
+                .find(';')
+                .map_or(code.len(), |length| at + length + 1);
             found.push((at, end, is_face));
         }
         at += line.len();
@@ -247,21 +352,37 @@ fn branch(tree: &str, before: &[String], found: &mut Vec<(Vec<String>, String)>)
     let tree = tree.trim();
     if let Some((head, group)) = tree.split_once('{') {
         let mut path = before.to_vec();
-        path.extend(head.split("::").map(str::trim).filter(|part| !part.is_empty()).map(ToOwned::to_owned));
+        path.extend(
+            head.split("::")
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(ToOwned::to_owned),
+        );
         let group = group.trim_end().strip_suffix('}').unwrap_or(group);
-        parts(group).into_iter().for_each(|part| branch(part, &path, found));
+        parts(group)
+            .into_iter()
+            .for_each(|part| branch(part, &path, found));
         return;
     }
     if tree.is_empty() {
         return;
     }
-    let (path, alias) = tree.split_once(" as ").map_or((tree, None), |(path, alias)| (path, Some(alias.trim())));
+    let (path, alias) = tree
+        .split_once(" as ")
+        .map_or((tree, None), |(path, alias)| (path, Some(alias.trim())));
     let mut all = before.to_vec();
-    all.extend(path.split("::").map(|part| part.trim().to_owned()).filter(|part| !part.is_empty() && part != "*"));
+    all.extend(
+        path.split("::")
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty() && part != "*"),
+    );
     if all.len() > 1 && all.last().is_some_and(|last| last == "self") {
         all.pop();
     }
-    let name = alias.map_or_else(|| all.last().cloned().unwrap_or_default(), ToOwned::to_owned);
+    let name = alias.map_or_else(
+        || all.last().cloned().unwrap_or_default(),
+        ToOwned::to_owned,
+    );
     found.push((all, name));
 }
 
@@ -287,9 +408,19 @@ fn parts(group: &str) -> Vec<&str> {
 /// Every `a::b::c` in code.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let is_part = |symbol: char| symbol.is_alphanumeric() || symbol == '_' || symbol == ':';
-    let words = code.split(|symbol: char| !is_part(symbol)).filter(|word| word.contains("::"));
-    let path = |word: &str| word.split("::").map(str::to_owned).take_while(|part| !part.is_empty()).collect::<Vec<_>>();
-    words.map(path).filter(|path: &Vec<String>| path.len() > 1).collect()
+    let words = code
+        .split(|symbol: char| !is_part(symbol))
+        .filter(|word| word.contains("::"));
+    let path = |word: &str| {
+        word.split("::")
+            .map(str::to_owned)
+            .take_while(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+    };
+    words
+        .map(path)
+        .filter(|path: &Vec<String>| path.len() > 1)
+        .collect()
 }
 
 /// Lengths of the functions, in lines that are neither blank nor comment, first line and last brace included.
@@ -298,15 +429,19 @@ pub fn functions(source: &Source) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let begin = format!(" {line}");
-        let Some((before, rest)) = begin.split_once(" fn ") else { continue };
-        if before.contains(|symbol: char| !(symbol.is_alphanumeric() || " ()_\"".contains(symbol))) {
+        let Some((before, rest)) = begin.split_once(" fn ") else {
+            continue;
+        };
+        if before.contains(|symbol: char| !(symbol.is_alphanumeric() || " ()_\"".contains(symbol)))
+        {
             continue;
         }
         let (mut depth, mut length, mut is_open) = (0_i64, 0, false);
         for line in &lines[index..] {
             length += usize::from(!line.trim().is_empty());
             is_open |= line.contains('{');
-            depth += line.matches(['{', '(', '[']).count() as i64 - line.matches(['}', ')', ']']).count() as i64;
+            depth += line.matches(['{', '(', '[']).count() as i64
+                - line.matches(['}', ')', ']']).count() as i64;
             if depth == 0 && (is_open || line.trim_end().ends_with(';')) {
                 break;
             }
@@ -320,7 +455,12 @@ pub fn functions(source: &Source) -> Vec<(String, usize)> {
 
 /// Names of the types that a file defines, associated ones apart.
 pub fn types(source: &Source) -> BTreeSet<String> {
-    let outer: String = source.code.lines().filter(|line| !line.starts_with(' ')).map(|line| format!("{line}\n")).collect();
+    let outer: String = source
+        .code
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| format!("{line}\n"))
+        .collect();
     declared(&outer, &["struct ", "enum ", "trait ", "type ", "union "])
 }
 
@@ -328,7 +468,9 @@ pub fn types(source: &Source) -> BTreeSet<String> {
 pub fn tuple_lets(source: &Source) -> usize {
     let starts = source.code.match_indices("let (").filter(|(at, _)| {
         let statement = source.code[*at..].split(';').next().unwrap_or_default();
-        statement.split_once(" = ").is_some_and(|(_, value)| value.trim_start().starts_with('('))
+        statement
+            .split_once(" = ")
+            .is_some_and(|(_, value)| value.trim_start().starts_with('('))
     });
     starts.count()
 }
@@ -365,29 +507,52 @@ mod tests {
     use super::*;
 
     fn source(path: &str, code: &str) -> Source {
-        Source { path: path.to_owned(), text: code.to_owned(), code: code.to_owned() }
+        Source {
+            path: path.to_owned(),
+            text: code.to_owned(),
+            code: code.to_owned(),
+        }
     }
 
     #[test]
     fn an_arrow_leads_to_the_file_that_defines_what_is_named_and_a_face_is_none() {
         let sources = [
             source("s/lib.rs", "pub mod a;\nmod b;\n"),
-            source("s/a/mod.rs", "mod c;\npub use c::{Thing, other as o};\nfn f() { c::g() }\n"),
-            source("s/a/c.rs", "use super::super::b::{self, Left};\npub struct Thing;\n"),
+            source(
+                "s/a/mod.rs",
+                "mod c;\npub use c::{Thing, other as o};\nfn f() { c::g() }\n",
+            ),
+            source(
+                "s/a/c.rs",
+                "use super::super::b::{self, Left};\npub struct Thing;\n",
+            ),
             source("s/b.rs", "use crate::a::{Thing, o};\npub struct Left;\n"),
         ];
         let graph = Graph::of(&sources, "s");
-        assert_eq!(graph.arrows[1], BTreeSet::from([2]), "through `c::g`, not through `pub use`");
+        assert_eq!(
+            graph.arrows[1],
+            BTreeSet::from([2]),
+            "through `c::g`, not through `pub use`"
+        );
         assert_eq!(graph.arrows[2], BTreeSet::from([3]));
-        assert_eq!(graph.arrows[3], BTreeSet::from([2]), "what `a` re-exports is defined in `c`");
+        assert_eq!(
+            graph.arrows[3],
+            BTreeSet::from([2]),
+            "what `a` re-exports is defined in `c`"
+        );
         assert_eq!(graph.circles(), [[2, 3]]);
         assert_eq!(graph.arrows_up(&[2, 3]).len(), 1);
     }
 
     #[test]
     fn the_fewest_arrows_against_the_order_are_found_in_a_ring_with_a_tail() {
-        let arrows = [vec![1], vec![2, 3], vec![0, 3], vec![]].map(|to| to.into_iter().collect()).to_vec();
-        let graph = Graph { files: vec![String::new(); 4], arrows };
+        let arrows = [vec![1], vec![2, 3], vec![0, 3], vec![]]
+            .map(|to| to.into_iter().collect())
+            .to_vec();
+        let graph = Graph {
+            files: vec![String::new(); 4],
+            arrows,
+        };
         assert_eq!(graph.circles(), [[0, 1, 2]]);
         assert_eq!(graph.arrows_up(&[0, 1, 2]).len(), 1);
     }
@@ -395,7 +560,10 @@ mod tests {
     #[test]
     fn functions_are_as_long_as_their_lines_of_code() {
         let text = "impl A {\n    pub(super) fn one(\n        a: u8,\n    ) -> u8 {\n\n        a\n    }\n    fn two();\n}\nasync fn three() {}\n";
-        assert_eq!(functions(&source("a.rs", text)), [("one".to_owned(), 5), ("three".to_owned(), 1)]);
+        assert_eq!(
+            functions(&source("a.rs", text)),
+            [("one".to_owned(), 5), ("three".to_owned(), 1)]
+        );
     }
 
     #[test]
@@ -403,7 +571,13 @@ mod tests {
         let text = "/// Which.\nstruct A;\n/// What it is good for.\nstruct B;\nfn f() {\n    let (a, b) = (1, 2);\n    let (c, d) = pair();\n}\n";
         let source = source("a.rs", text);
         assert_eq!((short_docs(&source), tuple_lets(&source)), (1, 1));
-        assert_eq!(types(&source), BTreeSet::from(["A".to_owned(), "B".to_owned()]));
-        assert_eq!((percentile(&[3, 1, 2], 50), percentile(&[3, 1, 2], 90)), (2, 3));
+        assert_eq!(
+            types(&source),
+            BTreeSet::from(["A".to_owned(), "B".to_owned()])
+        );
+        assert_eq!(
+            (percentile(&[3, 1, 2], 50), percentile(&[3, 1, 2], 90)),
+            (2, 3)
+        );
     }
 }

@@ -15,17 +15,29 @@ pub struct Sent {
 impl Sent {
     /// Number of messages the broker acknowledged.
     pub fn count(&self) -> usize {
-        self.acknowledged.iter().filter(|acknowledged| **acknowledged).count()
+        self.acknowledged
+            .iter()
+            .filter(|acknowledged| **acknowledged)
+            .count()
     }
 
     /// Number of messages the broker acknowledged of one device.
     pub fn count_of(&self, device: usize) -> usize {
-        self.acknowledged.iter().skip(device).step_by(self.devices).filter(|acknowledged| **acknowledged).count()
+        self.acknowledged
+            .iter()
+            .skip(device)
+            .step_by(self.devices)
+            .filter(|acknowledged| **acknowledged)
+            .count()
     }
 
     /// What became of them. `expected` says which messages should have come through, by device and number.
     pub fn against(&self, arrived: &Tally, expected: impl Fn(usize, u64) -> bool) -> Verdict {
-        let mut verdict = Verdict { doubled: arrived.doubled, disordered: arrived.disordered, ..Verdict::default() };
+        let mut verdict = Verdict {
+            doubled: arrived.doubled,
+            disordered: arrived.disordered,
+            ..Verdict::default()
+        };
         for (index, acknowledged) in self.acknowledged.iter().enumerate() {
             let (device, number) = (index % self.devices, (index / self.devices) as u64);
             let seen = arrived.has(&device_name(device), number);
@@ -101,7 +113,9 @@ impl Tally {
 
     /// Number of different messages that arrived of one device.
     pub fn count_of(&self, device: &str) -> usize {
-        self.devices.get(device).map_or(0, |numbers| numbers.seen.iter().filter(|seen| **seen).count())
+        self.devices.get(device).map_or(0, |numbers| {
+            numbers.seen.iter().filter(|seen| **seen).count()
+        })
     }
 
     /// What arrived here or there; order is each place's own.
@@ -120,7 +134,8 @@ impl Tally {
 
     fn has(&self, device: &str, number: u64) -> bool {
         let seen = self.devices.get(device).map(|numbers| &numbers.seen);
-        seen.and_then(|seen| seen.get(usize::try_from(number).ok()?)).is_some_and(|seen| *seen)
+        seen.and_then(|seen| seen.get(usize::try_from(number).ok()?))
+            .is_some_and(|seen| *seen)
     }
 }
 
@@ -162,8 +177,17 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, lost, doubled, disordered, unexpected } = self;
-        write!(f, "sent {sent}, lost {lost}, doubled {doubled}, out of order {disordered}, unexpected {unexpected}")
+        let Self {
+            sent,
+            lost,
+            doubled,
+            disordered,
+            unexpected,
+        } = self;
+        write!(
+            f,
+            "sent {sent}, lost {lost}, doubled {doubled}, out of order {disordered}, unexpected {unexpected}"
+        )
     }
 }
 
@@ -197,8 +221,20 @@ mod tests {
         for (device, number) in [("d0", 0), ("d0", 2), ("d0", 1), ("d0", 2), ("d1", 0)] {
             tally.note(device, number);
         }
-        let sent = Sent { devices: 2, acknowledged: vec![true; 6] };
+        let sent = Sent {
+            devices: 2,
+            acknowledged: vec![true; 6],
+        };
         let verdict = sent.against(&tally, |_, _| true);
-        assert_eq!(verdict, Verdict { sent: 6, lost: 2, doubled: 1, disordered: 1, unexpected: 0 });
+        assert_eq!(
+            verdict,
+            Verdict {
+                sent: 6,
+                lost: 2,
+                doubled: 1,
+                disordered: 1,
+                unexpected: 0
+            }
+        );
     }
 }

@@ -26,9 +26,14 @@ struct State {
 impl Tap {
     /// Listens on a free port and passes everything on to `target` and back.
     pub fn on(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the tap")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the tap")?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State { target, over: AtomicBool::new(false), payloads: Mutex::default() });
+        let state = Arc::new(State {
+            target,
+            over: AtomicBool::new(false),
+            payloads: Mutex::default(),
+        });
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || {
             while let Ok((near, _)) = listener.accept() {
@@ -49,7 +54,11 @@ impl Tap {
 
     /// The payloads of all that was published through it, over all connections, repeats included.
     pub fn payloads(&self) -> Vec<Vec<u8>> {
-        self.state.payloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .payloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -73,7 +82,11 @@ fn join(near: TcpStream, state: &Arc<State>) -> std::io::Result<()> {
             input.extend_from_slice(bytes);
             while let Some(frame) = take_frame(&mut input) {
                 let payload = published(&frame, false).map(|published| published.payload);
-                state.payloads.lock().unwrap_or_else(PoisonError::into_inner).extend(payload);
+                state
+                    .payloads
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(payload);
             }
         });
     });

@@ -29,7 +29,13 @@ pub struct Profile {
 impl Profile {
     /// `rate` bytes a second and a round trip, without silence.
     pub fn of(rate: usize, round_trip: Duration) -> Self {
-        Self { rate, delay: round_trip / 2, silence: Duration::ZERO, every: Duration::MAX, buffer: 4 << 10 }
+        Self {
+            rate,
+            delay: round_trip / 2,
+            silence: Duration::ZERO,
+            every: Duration::MAX,
+            buffer: 4 << 10,
+        }
     }
 }
 
@@ -43,7 +49,8 @@ pub struct ThinLink {
 impl ThinLink {
     /// Listens on a free port and passes everything on to `target`.
     pub fn to(target: SocketAddr, profile: Profile) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the link")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the link")?;
         // Connections have what their listener has.
         set_socket_recv_buffer_size(&listener, profile.buffer)?;
         let (address, over) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
@@ -55,11 +62,25 @@ impl ThinLink {
                     return;
                 }
                 // A target that is away shows as a connection that closes at once.
-                let Ok(far) = TcpStream::connect(target) else { continue };
+                let Ok(far) = TcpStream::connect(target) else {
+                    continue;
+                };
                 let _ = (near.set_nodelay(true), far.set_nodelay(true));
-                let (Ok(near_copy), Ok(far_copy)) = (near.try_clone(), far.try_clone()) else { continue };
+                let (Ok(near_copy), Ok(far_copy)) = (near.try_clone(), far.try_clone()) else {
+                    continue;
+                };
                 std::thread::spawn(move || pass(near, far_copy, profile, begun));
-                std::thread::spawn(move || pass(far, near_copy, Profile { rate: usize::MAX, ..profile }, begun));
+                std::thread::spawn(move || {
+                    pass(
+                        far,
+                        near_copy,
+                        Profile {
+                            rate: usize::MAX,
+                            ..profile
+                        },
+                        begun,
+                    )
+                });
             }
         });
         Ok(Self { address, over })
@@ -90,7 +111,10 @@ fn pass(mut from: TcpStream, to: TcpStream, profile: Profile, begun: Instant) {
         }
         let taken = Duration::from_secs_f64(read as f64 / profile.rate as f64);
         free_at = through_silence(free_at.max(Instant::now()) + taken, profile, begun);
-        if late.send((free_at + profile.delay, buffer[..read].to_vec())).is_err() {
+        if late
+            .send((free_at + profile.delay, buffer[..read].to_vec()))
+            .is_err()
+        {
             break;
         }
         wait_for(free_at);
@@ -120,12 +144,19 @@ fn through_silence(at: Instant, profile: Profile, begun: Instant) -> Instant {
     let into = (at - begun + profile.every / 2).as_secs_f64() % profile.every.as_secs_f64();
     let left = profile.silence.as_secs_f64() - into;
     // The silence stands at the beginning of each round.
-    if left > 0.0 { at + Duration::from_secs_f64(left) } else { at }
+    if left > 0.0 {
+        at + Duration::from_secs_f64(left)
+    } else {
+        at
+    }
 }
 
 /// The time is what this is about; nothing is synchronised by it.
 fn wait_for(at: Instant) {
-    while let Some(left) = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+    while let Some(left) = at
+        .checked_duration_since(Instant::now())
+        .filter(|left| !left.is_zero())
+    {
         std::thread::park_timeout(left);
     }
 }

@@ -38,7 +38,8 @@ pub struct Upstream {
 impl Upstream {
     /// Starts it.
     pub fn start(manners: Manners) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the upstream")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the upstream")?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             manners: Mutex::new(manners),
@@ -94,7 +95,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn serve(mut stream: TcpStream, state: &State) -> Option<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .ok()?;
     stream.set_nodelay(true).ok()?;
     let (mut input, mut buffer, mut taken) = (Vec::new(), vec![0; 64 << 10], 0);
     loop {
@@ -130,7 +133,9 @@ fn serve(mut stream: TcpStream, state: &State) -> Option<()> {
 fn publish(frame: &[u8]) -> Option<([u8; 2], &[u8])> {
     let body = &frame[1 + frame[1..].iter().position(|byte| byte & 0x80 == 0)? + 1..];
     let (length, rest) = body.split_first_chunk::<2>()?;
-    let (id, rest) = rest.get(usize::from(u16::from_be_bytes(*length))..)?.split_first_chunk::<2>()?;
+    let (id, rest) = rest
+        .get(usize::from(u16::from_be_bytes(*length))..)?
+        .split_first_chunk::<2>()?;
     // Properties of less than 128 bytes, as the tests have them.
     let (properties, rest) = rest.split_first()?;
     Some((*id, rest.get(usize::from(*properties)..)?))
@@ -138,7 +143,10 @@ fn publish(frame: &[u8]) -> Option<([u8; 2], &[u8])> {
 
 fn note(tally: &mut Tally, payload: &[u8]) {
     let reading: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
-    let Some((device, number)) = reading.as_ref().and_then(|it| Some((it["device"].as_str()?, it["seq"].as_u64()?))) else {
+    let Some((device, number)) = reading
+        .as_ref()
+        .and_then(|it| Some((it["device"].as_str()?, it["seq"].as_u64()?)))
+    else {
         return;
     };
     tally.note(device, number);

@@ -18,12 +18,19 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) -> Result<()> {
 
 /// As [`wait_until`], with a deadline of its own.
 #[track_caller]
-pub fn wait_at_most(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+pub fn wait_at_most(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) -> Result<()> {
     let place = std::panic::Location::caller();
     let deadline = Instant::now() + patience;
     while !condition() {
         if Instant::now() >= deadline {
-            bail!("{place}: waited {} s in vain until {what}", patience.as_secs());
+            bail!(
+                "{place}: waited {} s in vain until {what}",
+                patience.as_secs()
+            );
         }
         std::thread::park_timeout(POLL);
     }

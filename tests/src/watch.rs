@@ -30,7 +30,8 @@ pub struct Arrival {
 impl Arrival {
     /// The body as JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
-        serde_json::from_slice(&self.payload).with_context(|| format!("no JSON: {}", String::from_utf8_lossy(&self.payload)))
+        serde_json::from_slice(&self.payload)
+            .with_context(|| format!("no JSON: {}", String::from_utf8_lossy(&self.payload)))
     }
 }
 
@@ -78,17 +79,28 @@ impl Watch {
     /// Subscribes to `filter` at QoS 1 and returns once the subscription stands. Over a restart of the broker the
     /// session is taken up again.
     pub fn start(broker: SocketAddr, filter: &str) -> Result<Self> {
-        let introduction = Introduction { id: format!("watch-{:08x}", fastrand::u32(..)), clean: false };
-        let client =
-            subscribed(broker, &introduction, filter).with_context(|| format!("cannot subscribe to `{filter}` at {broker}"))?;
+        let introduction = Introduction {
+            id: format!("watch-{:08x}", fastrand::u32(..)),
+            clean: false,
+        };
+        let client = subscribed(broker, &introduction, filter)
+            .with_context(|| format!("cannot subscribe to `{filter}` at {broker}"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Seen::default()));
         let thread = {
             let (stop, seen, filter) = (Arc::clone(&stop), Arc::clone(&seen), filter.to_owned());
-            let session = Session { broker, introduction, filter };
+            let session = Session {
+                broker,
+                introduction,
+                filter,
+            };
             std::thread::spawn(move || session.follow(client, &stop, &seen))
         };
-        Ok(Self { stop, seen, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            seen,
+            thread: Some(thread),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -142,7 +154,11 @@ impl Drop for Watch {
     }
 }
 
-fn subscribed(broker: SocketAddr, introduction: &Introduction, filter: &str) -> std::io::Result<Client> {
+fn subscribed(
+    broker: SocketAddr,
+    introduction: &Introduction,
+    filter: &str,
+) -> std::io::Result<Client> {
     let mut client = Client::open(broker, introduction)?;
     if !client.session_present() {
         client.subscribe(filter, 1)?;
@@ -171,7 +187,14 @@ impl Session {
         }
         // The session ends with the watch: the broker would go on queueing for it. One that is away has none to end.
         let _ = client.close();
-        let _ = Client::open(self.broker, &Introduction { clean: true, ..self.introduction }).and_then(Client::close);
+        let _ = Client::open(
+            self.broker,
+            &Introduction {
+                clean: true,
+                ..self.introduction
+            },
+        )
+        .and_then(Client::close);
     }
 }
 
@@ -184,8 +207,24 @@ fn take(client: &mut Client, seen: &Mutex<Seen>) -> std::io::Result<()> {
     let now = now_us();
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some(arrived) = packet {
-        if let Packet::Publish { topic, payload, level, retain, id, .. } = arrived {
-            seen.note(Arrival { topic, payload, level, retain }, now);
+        if let Packet::Publish {
+            topic,
+            payload,
+            level,
+            retain,
+            id,
+            ..
+        } = arrived
+        {
+            seen.note(
+                Arrival {
+                    topic,
+                    payload,
+                    level,
+                    retain,
+                },
+                now,
+            );
             if level == 1 {
                 client.acknowledge(id);
             }
@@ -209,7 +248,8 @@ impl Seen {
         if let Ok(numbered) = serde_json::from_slice::<Numbered<'_>>(payload) {
             let sent_us = match (numbered.boot, &numbered.payload) {
                 (Some(boot), Some(inner)) => {
-                    self.tally.note_as(inner.device, inner.seq, (boot, numbered.seq));
+                    self.tally
+                        .note_as(inner.device, inner.seq, (boot, numbered.seq));
                     inner.ts
                 }
                 _ => {
@@ -217,7 +257,8 @@ impl Seen {
                     numbered.ts
                 }
             };
-            self.delays_us.push(u32::try_from(now_us.saturating_sub(sent_us)).unwrap_or(u32::MAX));
+            self.delays_us
+                .push(u32::try_from(now_us.saturating_sub(sent_us)).unwrap_or(u32::MAX));
         } else if let Ok(counted) = serde_json::from_slice::<Counted<'_>>(payload) {
             self.note_number(counted.of.as_bytes(), now_us);
         }

@@ -64,7 +64,12 @@ impl Door for TcpListener {
 }
 
 /// Serves `routes` until `stop` is true, and what is under way then for a moment longer.
-pub(super) async fn attend<D: Door>(door: &mut D, routes: Router, bounds: Bounds, mut stop: watch::Receiver<bool>) -> Guests {
+pub(super) async fn attend<D: Door>(
+    door: &mut D,
+    routes: Router,
+    bounds: Bounds,
+    mut stop: watch::Receiver<bool>,
+) -> Guests {
     let mut guests = Guests {
         routes,
         bounds,
@@ -110,16 +115,28 @@ pub(super) struct Guests {
 }
 
 impl Guests {
-    async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&mut self, stream: S, about: Extensions) {
-        self.idle.retain(|guest| !guest.has_asked.load(Ordering::Relaxed) && !guest.task.is_finished());
+    async fn admit<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &mut self,
+        stream: S,
+        about: Extensions,
+    ) {
+        self.idle
+            .retain(|guest| !guest.has_asked.load(Ordering::Relaxed) && !guest.task.is_finished());
         if self.tasks.len() >= self.bounds.most {
             // All of them at work: whoever comes now tries again.
-            let Some(oldest) = self.idle.pop_front() else { return };
+            let Some(oldest) = self.idle.pop_front() else {
+                return;
+            };
             oldest.task.abort();
             let _ = self.tasks.join_next().await;
         }
         let has_asked = Arc::<AtomicBool>::default();
-        let visit = Visit { about, routes: self.routes.clone(), bodies: Arc::clone(&self.bodies), bounds: self.bounds };
+        let visit = Visit {
+            about,
+            routes: self.routes.clone(),
+            bodies: Arc::clone(&self.bodies),
+            bounds: self.bounds,
+        };
         let served = visit.serve(stream, Arc::clone(&has_asked));
         let task = self.tasks.spawn(served);
         self.idle.push_back(Idle { has_asked, task });
@@ -127,7 +144,10 @@ impl Guests {
 
     /// Lets those end who are being served, for a moment; the others have nothing coming.
     pub(super) async fn leave(mut self) {
-        self.idle.iter().filter(|guest| !guest.has_asked.load(Ordering::Relaxed)).for_each(|guest| guest.task.abort());
+        self.idle
+            .iter()
+            .filter(|guest| !guest.has_asked.load(Ordering::Relaxed))
+            .for_each(|guest| guest.task.abort());
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST, ended).await;
         self.tasks.shutdown().await;
@@ -143,8 +163,17 @@ struct Visit {
 }
 
 impl Visit {
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, has_asked: Arc<AtomicBool>) {
-        let Self { about, routes, bodies, bounds } = self;
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        has_asked: Arc<AtomicBool>,
+    ) {
+        let Self {
+            about,
+            routes,
+            bodies,
+            bounds,
+        } = self;
         let routes = TowerToHyperService::new(routes);
         let answer = service_fn(move |mut request: Request<Incoming>| {
             has_asked.store(true, Ordering::Relaxed);
@@ -153,22 +182,33 @@ impl Visit {
             let (bodies, routes) = (Arc::clone(&bodies), routes.clone());
             async move {
                 // It is never closed.
-                let _room = bodies.acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
+                let _room = bodies
+                    .acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX))
+                    .await;
                 routes.call(request).await
             }
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(bounds.head)
+            .keep_alive(false);
         http.max_buf_size(HEAD_BYTES).max_headers(HEAD_LINES);
         // A guest who is late, or who leaves, is no trouble of ours.
-        let _ = tokio::time::timeout(bounds.whole, http.serve_connection(TokioIo::new(stream), answer)).await;
+        let _ = tokio::time::timeout(
+            bounds.whole,
+            http.serve_connection(TokioIo::new(stream), answer),
+        )
+        .await;
     }
 }
 
 /// How much a request says it brings; one that does not say may bring anything.
 fn body_bytes(request: &Request<Incoming>) -> usize {
     let headers = request.headers();
-    match headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().ok().and_then(|length| length.parse().ok())) {
+    match headers
+        .get(header::CONTENT_LENGTH)
+        .map(|length| length.to_str().ok().and_then(|length| length.parse().ok()))
+    {
         Some(length) => length.unwrap_or(usize::MAX),
         None if headers.contains_key(header::TRANSFER_ENCODING) => usize::MAX,
         None => 0,
@@ -188,21 +228,35 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds =
-        Bounds { most: 4, head: Duration::from_secs(300), whole: Duration::from_secs(300), body_bytes: 1 << 20 };
+    const BOUNDS: Bounds = Bounds {
+        most: 4,
+        head: Duration::from_secs(300),
+        whole: Duration::from_secs(300),
+        body_bytes: 1 << 20,
+    };
 
-    async fn start(bounds: Bounds) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    async fn start(
+        bounds: Bounds,
+    ) -> (SocketAddr, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
         let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let routes = Router::new().route("/", get(async || "here"));
-        let serving = tokio::spawn(async move { attend(&mut listener, routes, bounds, stopped).await.leave().await });
+        let serving = tokio::spawn(async move {
+            attend(&mut listener, routes, bounds, stopped)
+                .await
+                .leave()
+                .await
+        });
         (address, stop, serving)
     }
 
     async fn ask(address: SocketAddr) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -235,7 +289,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_has_its_deadline_and_its_bound() {
-        let (address, _stop, _serving) = start(Bounds { head: Duration::from_millis(20), ..BOUNDS }).await;
+        let (address, _stop, _serving) = start(Bounds {
+            head: Duration::from_millis(20),
+            ..BOUNDS
+        })
+        .await;
         let mut late = TcpStream::connect(address).await.unwrap();
         late.write_all(b"GET / HT").await.unwrap();
         let mut answer = Vec::new();

@@ -70,12 +70,28 @@ impl Client {
     /// The gateway of this data folder; `None` when there is none that answers. That a socket takes connections says little:
     /// that of a gateway which was killed while it started a compiler is open until that child has become the compiler.
     pub fn reach(data_dir: &Path) -> Result<Option<Self>, ClientError> {
-        let client = Self { path: socket::path(data_dir) };
+        let client = Self {
+            path: socket::path(data_dir),
+        };
         let mut ends = 0;
         loop {
-            match client.exchange("GET /", &[], Bound { patience: GREETING, bytes: GREETING_BYTES }) {
+            match client.exchange(
+                "GET /",
+                &[],
+                Bound {
+                    patience: GREETING,
+                    bytes: GREETING_BYTES,
+                },
+            ) {
                 Ok(_) => return Ok(Some(client)),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                    ) =>
+                {
+                    return Ok(None);
+                }
                 // Whoever had it open is gone: the next one is refused, or there is a new gateway.
                 Err(error) if is_gone(&error) && ends < MOST_ENDS => ends += 1,
                 Err(error) => return Err(client.failed(error)),
@@ -89,13 +105,22 @@ impl Client {
     }
 
     /// Asks `path` to do something.
-    pub fn post<A: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<A, ClientError> {
+    pub fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.odd(error))?;
         self.ask(&format!("POST {path}"), &body)
     }
 
     /// The same with bytes that go with the request: they follow its JSON after a line end.
-    pub fn post_with<A: DeserializeOwned>(&self, path: &str, request: &impl Serialize, bytes: &[u8]) -> Result<A, ClientError> {
+    pub fn post_with<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        bytes: &[u8],
+    ) -> Result<A, ClientError> {
         let mut body = serde_json::to_vec(request).map_err(|error| self.odd(error))?;
         body.push(b'\n');
         body.extend_from_slice(bytes);
@@ -103,15 +128,28 @@ impl Client {
     }
 
     fn ask<A: DeserializeOwned>(&self, what: &str, body: &[u8]) -> Result<A, ClientError> {
-        let answer =
-            self.exchange(what, body, Bound { patience: PATIENCE, bytes: ANSWER_BYTES }).map_err(|error| self.failed(error))?;
+        let answer = self
+            .exchange(
+                what,
+                body,
+                Bound {
+                    patience: PATIENCE,
+                    bytes: ANSWER_BYTES,
+                },
+            )
+            .map_err(|error| self.failed(error))?;
         let (status, body) = parse(&answer).map_err(|error| self.odd(error))?;
         match status {
             200 => serde_json::from_slice(body).map_err(|error| self.odd(error)),
-            403 => Err(ClientError::Denied { path: self.path.clone() }),
+            403 => Err(ClientError::Denied {
+                path: self.path.clone(),
+            }),
             _ => match serde_json::from_slice::<Refusal>(body) {
                 Ok(refusal) => Err(ClientError::Refused(refusal.error)),
-                Err(_) => Err(self.odd(format!("status {status}: {}", String::from_utf8_lossy(body)))),
+                Err(_) => Err(self.odd(format!(
+                    "status {status}: {}",
+                    String::from_utf8_lossy(body)
+                ))),
             },
         }
     }
@@ -128,13 +166,20 @@ impl Client {
     /// HTTP/1.0, so that the answer ends where the connection does.
     fn exchange(&self, what: &str, body: &[u8], bound: Bound) -> io::Result<Vec<u8>> {
         let until = Instant::now() + bound.patience;
-        let mut call = Call { stream: self.connect(bound.patience).map_err(|error| bound.explain(error))?, until };
+        let mut call = Call {
+            stream: self
+                .connect(bound.patience)
+                .map_err(|error| bound.explain(error))?,
+            until,
+        };
         let head = format!(
             "{what} HTTP/1.0\r\nhost: tidegate\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         // One that turns us away closes before it has read: its answer counts, not our failed write.
-        let written = call.write_all(head.as_bytes()).and_then(|()| call.write_all(body));
+        let written = call
+            .write_all(head.as_bytes())
+            .and_then(|()| call.write_all(body));
         let mut answer = Vec::new();
         let read = call.read_answer(&mut answer, bound.bytes);
         if answer.is_empty() {
@@ -157,7 +202,10 @@ impl Client {
     }
 
     fn odd(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
-        ClientError::Form { path: self.path.clone(), source: source.into() }
+        ClientError::Form {
+            path: self.path.clone(),
+            source: source.into(),
+        }
     }
 }
 
@@ -171,9 +219,16 @@ struct Bound {
 impl Bound {
     /// The system's words for a time that is over are none.
     fn explain(self, error: io::Error) -> io::Error {
-        let late = || format!("its answer was not complete within {:?}: it hangs, or is stopped", self.patience);
+        let late = || {
+            format!(
+                "its answer was not complete within {:?}: it hangs, or is stopped",
+                self.patience
+            )
+        };
         match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => io::Error::new(ErrorKind::TimedOut, late()),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                io::Error::new(ErrorKind::TimedOut, late())
+            }
             _ => error,
         }
     }
@@ -188,7 +243,11 @@ struct Call {
 impl Call {
     fn left(&self) -> io::Result<Option<Duration>> {
         let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+        if left.is_zero() {
+            Err(ErrorKind::TimedOut.into())
+        } else {
+            Ok(Some(left))
+        }
     }
 
     fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -212,7 +271,10 @@ impl Call {
             match self.stream.read(&mut part) {
                 Ok(0) => return Ok(()),
                 Ok(count) if answer.len() + count > most => {
-                    return Err(io::Error::new(ErrorKind::FileTooLarge, format!("its answer has more than {most} bytes")));
+                    return Err(io::Error::new(
+                        ErrorKind::FileTooLarge,
+                        format!("its answer has more than {most} bytes"),
+                    ));
                 }
                 Ok(count) => answer.extend_from_slice(&part[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -224,14 +286,24 @@ impl Call {
 
 /// Whether the other end has ended without an answer.
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
 }
 
 /// Status and body of an HTTP answer.
 fn parse(answer: &[u8]) -> Result<(u16, &[u8]), String> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("an answer without a head")?;
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .ok_or("an answer without a head")?;
     let head = String::from_utf8_lossy(&answer[..end]);
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("an answer without a status")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or("an answer without a status")?;
     Ok((status, &answer[end + 4..]))
 }
 
@@ -251,12 +323,22 @@ mod tests {
     fn a_socket_that_ends_without_an_answer_is_nobody() {
         for (takes, reads) in [(false, false), (true, false), (true, true)] {
             let folder = tempfile::tempdir().unwrap();
-            let listener = std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
+            let listener =
+                std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
             let dying = std::thread::spawn(move || {
                 // As a killed one leaves it: a caller waits to be taken, or was, before its question was read or after.
-                let waits = rustix::event::poll(&mut [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)], None);
+                let waits = rustix::event::poll(
+                    &mut [rustix::event::PollFd::new(
+                        &listener,
+                        rustix::event::PollFlags::IN,
+                    )],
+                    None,
+                );
                 let mut stream = takes.then(|| listener.accept().unwrap().0);
-                let read = stream.as_mut().filter(|_| reads).map(|stream| stream.read(&mut [0; 4_096]).unwrap());
+                let read = stream
+                    .as_mut()
+                    .filter(|_| reads)
+                    .map(|stream| stream.read(&mut [0; 4_096]).unwrap());
                 drop(listener);
                 (waits, read)
             });
@@ -269,10 +351,16 @@ mod tests {
     fn one_deadline_and_one_bound_hold_for_a_whole_answer() {
         // Whoever drips is no answer in time, and whoever pours is cut.
         let drip = Some(Duration::from_millis(20));
-        for (part, pause, expected) in [(1, drip, "within 300ms: it hangs"), (8_192, None, "more than 100000 bytes")] {
+        for (part, pause, expected) in [
+            (1, drip, "within 300ms: it hangs"),
+            (8_192, None, "more than 100000 bytes"),
+        ] {
             let folder = tempfile::tempdir().unwrap();
-            let listener = std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
-            let client = Client { path: socket::path(folder.path()) };
+            let listener =
+                std::os::unix::net::UnixListener::bind(socket::path(folder.path())).unwrap();
+            let client = Client {
+                path: socket::path(folder.path()),
+            };
             let other = std::thread::spawn(move || {
                 let mut stream = listener.accept().unwrap().0;
                 stream.set_read_timeout(pause).unwrap();
@@ -281,7 +369,10 @@ mod tests {
                     let _ = pause.map(|_| stream.read(&mut [0; 512]));
                 }
             });
-            let bound = Bound { patience: Duration::from_millis(300), bytes: 100_000 };
+            let bound = Bound {
+                patience: Duration::from_millis(300),
+                bytes: 100_000,
+            };
             let error = client.exchange("GET /", &[], bound).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
             other.join().unwrap();
@@ -290,7 +381,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_split_into_status_and_body() {
-        assert_eq!(parse(b"HTTP/1.0 409 Conflict\r\na: b\r\n\r\n{}\r\n"), Ok((409, &b"{}\r\n"[..])));
+        assert_eq!(
+            parse(b"HTTP/1.0 409 Conflict\r\na: b\r\n\r\n{}\r\n"),
+            Ok((409, &b"{}\r\n"[..]))
+        );
         assert!(parse(b"HTTP/1.0 200 OK\r\n").is_err() && parse(b"\r\n\r\n").is_err());
     }
 }

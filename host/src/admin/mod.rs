@@ -32,7 +32,12 @@ use attend::{Bounds, attend, until};
 use rendering::Rendering;
 
 /// Scrapers and probes: each asks something small and goes.
-const BOUNDS: Bounds = Bounds { most: 16, head: Duration::from_secs(5), whole: Duration::from_secs(30), body_bytes: 64 << 10 };
+const BOUNDS: Bounds = Bounds {
+    most: 16,
+    head: Duration::from_secs(5),
+    whole: Duration::from_secs(30),
+    body_bytes: 64 << 10,
+};
 /// How often a port that is taken is tried.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -82,7 +87,11 @@ pub struct Refused(pub String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (StatusCode::CONFLICT, json(&client::Refusal { error: self.0 })).into_response()
+        (
+            StatusCode::CONFLICT,
+            json(&client::Refusal { error: self.0 }),
+        )
+            .into_response()
     }
 }
 
@@ -113,11 +122,23 @@ impl Admin {
     /// It is not this machine's, or not ours to use.
     pub fn bind(address: SocketAddr) -> Result<Self, Error> {
         match listen(address) {
-            Ok(listener) => Ok(Self { address: listener.local_addr().unwrap_or(address), listener: Some(listener) }),
+            Ok(listener) => Ok(Self {
+                address: listener.local_addr().unwrap_or(address),
+                listener: Some(listener),
+            }),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                let error = Error::Bind { address, source: error };
-                tracing::error!(error = &error as &dyn std::error::Error, "no metrics and no health until the port is free");
-                Ok(Self { listener: None, address })
+                let error = Error::Bind {
+                    address,
+                    source: error,
+                };
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no metrics and no health until the port is free"
+                );
+                Ok(Self {
+                    listener: None,
+                    address,
+                })
             }
             Err(source) => Err(Error::Bind { address, source }),
         }
@@ -129,8 +150,16 @@ impl Admin {
     }
 
     /// Serves until `stop` is true.
-    pub async fn serve(self, registry: Registry, look: Look, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let shared = Arc::new(Shared { rendering: Rendering::of(registry), look });
+    pub async fn serve(
+        self,
+        registry: Registry,
+        look: Look,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let shared = Arc::new(Shared {
+            rendering: Rendering::of(registry),
+            look,
+        });
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
@@ -143,7 +172,10 @@ impl Admin {
             () = until(&mut stop) => return Ok(()),
         };
         let mut listener = listener.map_err(Error::Serve)?;
-        attend(&mut listener, routes, BOUNDS, stop).await.leave().await;
+        attend(&mut listener, routes, BOUNDS, stop)
+            .await
+            .leave()
+            .await;
         Ok(())
     }
 
@@ -177,8 +209,14 @@ fn is_local(host: &str) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 async fn for_this_machine(request: Request, next: Next) -> Response {
@@ -204,7 +242,9 @@ async fn ready(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> 
 }
 
 fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
-    let bad = found.iter().any(|(_, health)| matches!(health, Health::Bad(_)));
+    let bad = found
+        .iter()
+        .any(|(_, health)| matches!(health, Health::Bad(_)));
     let mut text = String::new();
     for (name, health) in found {
         match health {
@@ -214,13 +254,22 @@ fn verdict(found: &[(String, Health)], verbose: bool) -> (StatusCode, String) {
             Health::Good => {}
         }
     }
-    let is_degraded = found.iter().any(|(_, health)| matches!(health, Health::Fair(_)));
+    let is_degraded = found
+        .iter()
+        .any(|(_, health)| matches!(health, Health::Fair(_)));
     text.push_str(match (bad, is_degraded) {
         (true, _) => "not ready\n",
         (false, true) => "ready, degraded\n",
         (false, false) => "ready\n",
     });
-    (if bad { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, text)
+    (
+        if bad {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        },
+        text,
+    )
 }
 
 #[cfg(test)]
@@ -231,12 +280,18 @@ mod tests {
     fn parts_that_work_are_told_when_asked() {
         let checks = [("spool".to_owned(), Health::Good)];
         assert_eq!(verdict(&checks, false), (StatusCode::OK, "ready\n".into()));
-        assert_eq!(verdict(&checks, true), (StatusCode::OK, "[+] spool ok\nready\n".into()));
+        assert_eq!(
+            verdict(&checks, true),
+            (StatusCode::OK, "[+] spool ok\nready\n".into())
+        );
     }
 
     #[test]
     fn what_works_in_part_is_ready_and_degraded() {
-        let checks = [("uplink cloud".to_owned(), Health::Fair("degraded for 5s: no route".into()))];
+        let checks = [(
+            "uplink cloud".to_owned(),
+            Health::Fair("degraded for 5s: no route".into()),
+        )];
         for verbose in [false, true] {
             let expected = "[~] uplink cloud degraded for 5s: no route\nready, degraded\n";
             assert_eq!(verdict(&checks, verbose), (StatusCode::OK, expected.into()));
@@ -246,7 +301,13 @@ mod tests {
     #[test]
     fn a_failed_part_is_named_without_being_asked() {
         let checks = [("spool".to_owned(), Health::Bad("disk full".into()))];
-        assert_eq!(verdict(&checks, false), (StatusCode::SERVICE_UNAVAILABLE, "[-] spool failed: disk full\nnot ready\n".into()));
+        assert_eq!(
+            verdict(&checks, false),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "[-] spool failed: disk full\nnot ready\n".into()
+            )
+        );
     }
 
     #[tokio::test]
@@ -256,17 +317,33 @@ mod tests {
         let second = Admin::bind(address).unwrap();
         assert_eq!(second.address(), None);
         drop(first);
-        assert_eq!(second.listening().await.unwrap().local_addr().unwrap(), address);
+        assert_eq!(
+            second.listening().await.unwrap().local_addr().unwrap(),
+            address
+        );
     }
 
     #[test]
     fn only_names_of_the_loopback_are_answered() {
-        for host in ["localhost", "LocalHost:9646", "127.0.0.1:9646", "127.1.2.3", "[::1]:9646", "[::1]"] {
+        for host in [
+            "localhost",
+            "LocalHost:9646",
+            "127.0.0.1:9646",
+            "127.1.2.3",
+            "[::1]:9646",
+            "[::1]",
+        ] {
             assert!(is_local(host), "{host}");
         }
-        for host in
-            ["", "evil.example", "evil.example:9646", "localhost.evil.example", "192.168.0.7", "[2001:db8::1]:80", "::1:x"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:9646",
+            "localhost.evil.example",
+            "192.168.0.7",
+            "[2001:db8::1]:80",
+            "::1:x",
+        ] {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -27,14 +27,24 @@ struct Now {
 
 impl Rendering {
     pub(super) fn of(registry: Registry) -> Self {
-        Self { registry, now: Arc::new(Mutex::new(Now { under_way: None, next: Instant::now() })) }
+        Self {
+            registry,
+            now: Arc::new(Mutex::new(Now {
+                under_way: None,
+                next: Instant::now(),
+            })),
+        }
     }
 
     /// The text, not older than this call or made for others who called just before.
     pub(super) async fn text(&self) -> Text {
         let mut rendered = self.under_way();
-        let text = rendered.wait_for(Option::is_some).await.map_err(|error| error.to_string())?;
-        text.clone().unwrap_or_else(|| Err("there are no metrics".to_owned()))
+        let text = rendered
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|error| error.to_string())?;
+        text.clone()
+            .unwrap_or_else(|| Err("there are no metrics".to_owned()))
     }
 
     /// Joins the rendering under way, or begins one.
@@ -51,7 +61,10 @@ impl Rendering {
             let begun = Instant::now();
             let text = tokio::task::spawn_blocking(move || render(&registry)).await;
             let took = begun.elapsed().min(Duration::from_secs(5));
-            *locked(&state) = Now { under_way: None, next: Instant::now() + took };
+            *locked(&state) = Now {
+                under_way: None,
+                next: Instant::now() + took,
+            };
             done.send_replace(Some(text.unwrap_or_else(|error| Err(error.to_string()))));
         });
         under_way
@@ -59,7 +72,9 @@ impl Rendering {
 }
 
 fn render(registry: &Registry) -> Text {
-    let text = TextEncoder::new().encode_to_string(&registry.gather()).map_err(|error| error.to_string())?;
+    let text = TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .map_err(|error| error.to_string())?;
     Ok(text.into())
 }
 
@@ -94,8 +109,16 @@ mod tests {
     #[tokio::test]
     async fn whoever_asks_meanwhile_shares_one_rendering() {
         let (registry, gathered) = (Registry::new(), Arc::<AtomicUsize>::default());
-        let desc = Desc::new("a".to_owned(), "b".to_owned(), Vec::new(), std::collections::HashMap::new()).unwrap();
-        registry.register(Box::new(Counting(Arc::clone(&gathered), desc))).unwrap();
+        let desc = Desc::new(
+            "a".to_owned(),
+            "b".to_owned(),
+            Vec::new(),
+            std::collections::HashMap::new(),
+        )
+        .unwrap();
+        registry
+            .register(Box::new(Counting(Arc::clone(&gathered), desc)))
+            .unwrap();
         let rendering = Arc::new(Rendering::of(registry));
         let texts: Vec<_> = (0..50).map(|_| rendering.under_way()).collect();
         for mut text in texts {

@@ -30,8 +30,14 @@ const MODE: u32 = 0o660;
 /// The kernel takes no longer path for a socket; a longer one goes through an open folder.
 const LONGEST_PATH: usize = 107;
 /// A command waits for a commit, and a tired card takes long for one; two pages of an import may come in at a time.
-const BOUNDS: Bounds = Bounds { most: 16, head: Duration::from_secs(5), whole: Duration::from_secs(150), body_bytes: 64 << 20 };
-const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const BOUNDS: Bounds = Bounds {
+    most: 16,
+    head: Duration::from_secs(5),
+    whole: Duration::from_secs(150),
+    body_bytes: 64 << 20,
+};
+const FORBIDDEN: &[u8] =
+    b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Where the control socket of a data folder is.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -39,13 +45,22 @@ pub fn path(data_dir: &Path) -> PathBuf {
 }
 
 /// Calls `connect` with a path of the socket that the kernel takes.
-pub(super) fn with_short_path<T>(path: &Path, connect: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else { return connect(path) };
+pub(super) fn with_short_path<T>(
+    path: &Path,
+    connect: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    let (Some(folder), Some(file)) = (path.parent(), path.file_name()) else {
+        return connect(path);
+    };
     if path.as_os_str().len() <= LONGEST_PATH {
         return connect(path);
     }
     let folder = file::open_folder(folder)?;
-    connect(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(file))
+    connect(
+        &Path::new("/proc/self/fd")
+            .join(folder.as_raw_fd().to_string())
+            .join(file),
+    )
 }
 
 /// A bound socket that is not served yet. Its file goes when it is dropped.
@@ -78,8 +93,16 @@ impl Socket {
     /// Serves until `stop` is true, which also takes the file away: the next gateway may bind it at once.
     pub async fn serve(self, routes: Router, stop: watch::Receiver<bool>) -> Result<(), Error> {
         let about = fs::metadata(&self.path).map_err(Error::Serve)?;
-        let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std).map_err(Error::Serve)?;
-        let mut door = Entrance { listener, owner: about.uid(), group: about.gid() };
+        let listener = self
+            .listener
+            .try_clone()
+            .and_then(tokio::net::UnixListener::from_std)
+            .map_err(Error::Serve)?;
+        let mut door = Entrance {
+            listener,
+            owner: about.uid(),
+            group: about.gid(),
+        };
         let guests = attend(&mut door, routes, BOUNDS, stop).await;
         drop(self);
         guests.leave().await;
@@ -120,8 +143,13 @@ struct Entrance {
 
 impl Entrance {
     fn admits(&self, stream: &UnixStream) -> bool {
-        let Ok(peer) = stream.peer_cred() else { return false };
-        let is_member = || peer.pid().is_some_and(|pid| groups(pid).contains(&self.group));
+        let Ok(peer) = stream.peer_cred() else {
+            return false;
+        };
+        let is_member = || {
+            peer.pid()
+                .is_some_and(|pid| groups(pid).contains(&self.group))
+        };
         peer.uid() == 0 || peer.uid() == self.owner || peer.gid() == self.group || is_member()
     }
 }
@@ -135,7 +163,9 @@ impl Door for Entrance {
             if self.admits(&stream) {
                 let mut about = Extensions::new();
                 // Whoever has no credentials was turned away at the door.
-                about.insert(ConnectInfo(Peer { uid: stream.peer_cred().map_or(u32::MAX, |peer| peer.uid()) }));
+                about.insert(ConnectInfo(Peer {
+                    uid: stream.peer_cred().map_or(u32::MAX, |peer| peer.uid()),
+                }));
                 return Ok((stream, about));
             }
             tracing::warn!(peer = ?stream.peer_cred().ok(), "a stranger at the control socket was turned away");
@@ -147,9 +177,15 @@ impl Door for Entrance {
 
 /// The further groups of a process. The credentials of a socket hold only its first.
 fn groups(pid: i32) -> Vec<u32> {
-    let status = file::read_text(Path::new(&format!("/proc/{pid}/status")), file::BY_HAND).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-    line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
+    let status = file::read_text(Path::new(&format!("/proc/{pid}/status")), file::BY_HAND)
+        .unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Groups:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .filter_map(|group| group.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -163,7 +199,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(UnixListener::bind(path(folder.path())).unwrap());
         let socket = Socket::bind(folder.path()).unwrap();
-        let mode = fs::metadata(path(folder.path())).unwrap().permissions().mode();
+        let mode = fs::metadata(path(folder.path()))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, MODE);
         drop(socket);
         assert!(!path(folder.path()).exists());
@@ -181,8 +220,15 @@ mod tests {
     #[test]
     fn our_own_groups_are_found() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let known: Vec<u32> = rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw).collect();
+        let known: Vec<u32> = rustix::process::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(rustix::process::Gid::as_raw)
+            .collect();
         let found = groups(own);
-        assert!(known.iter().all(|group| found.contains(group)), "{known:?} {found:?}");
+        assert!(
+            known.iter().all(|group| found.contains(group)),
+            "{known:?} {found:?}"
+        );
     }
 }

@@ -18,7 +18,11 @@ pub(super) enum NoAnswer {
 }
 
 /// Takes what comes out of `answers` until `deadline`, while it is wanted.
-pub(super) fn wait_for_answer<T>(answers: &Receiver<T>, deadline: Instant, is_wanted: impl Fn() -> bool) -> Result<T, NoAnswer> {
+pub(super) fn wait_for_answer<T>(
+    answers: &Receiver<T>,
+    deadline: Instant,
+    is_wanted: impl Fn() -> bool,
+) -> Result<T, NoAnswer> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match answers.recv_timeout(left.min(LOOK)) {
@@ -41,10 +45,20 @@ mod tests {
     fn an_answer_is_waited_for_until_it_comes_its_time_is_up_or_nobody_wants_it() {
         let (answer, answers) = sync_channel(1);
         let far = Instant::now() + Duration::from_secs(3_600);
-        assert_eq!(wait_for_answer(&answers, far, || false), Err(NoAnswer::Unwanted));
-        assert_eq!(wait_for_answer(&answers, Instant::now(), || true), Err(NoAnswer::Late));
+        assert_eq!(
+            wait_for_answer(&answers, far, || false),
+            Err(NoAnswer::Unwanted)
+        );
+        assert_eq!(
+            wait_for_answer(&answers, Instant::now(), || true),
+            Err(NoAnswer::Late)
+        );
         answer.send(7).unwrap();
-        assert_eq!(wait_for_answer(&answers, Instant::now(), || false), Ok(7), "what is there counts");
+        assert_eq!(
+            wait_for_answer(&answers, Instant::now(), || false),
+            Ok(7),
+            "what is there counts"
+        );
         drop(answer);
         assert_eq!(wait_for_answer(&answers, far, || true), Err(NoAnswer::Gone));
     }

@@ -102,7 +102,9 @@ pub enum Error {
         why: String,
     },
     /// A port leads nowhere.
-    #[error("plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there")]
+    #[error(
+        "plugin `{plugin}` has a port `{port}` without a route: add it to the flow's `to`, or give it \"drop\" there"
+    )]
     PortWithoutRoute {
         /// Which plugin.
         plugin: Arc<str>,
@@ -141,7 +143,11 @@ impl Error {
             | Self::State { plugin, .. }
             | Self::Inherit { plugin, .. }
             | Self::PortWithoutRoute { plugin, .. } => Some(plugin),
-            Self::Engine(_) | Self::Thread(_) | Self::NoOut { .. } | Self::Template { .. } | Self::Leave { .. } => None,
+            Self::Engine(_)
+            | Self::Thread(_)
+            | Self::NoOut { .. }
+            | Self::Template { .. }
+            | Self::Leave { .. } => None,
         }
     }
 }
@@ -175,7 +181,9 @@ pub enum Unusable {
     )]
     DeniedImport(String),
     /// It wants what the host has, and the config does not grant.
-    #[error("it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`")]
+    #[error(
+        "it {words} (`{import}`), which is not granted: add \"{grant}\" to this plugin's `grants`"
+    )]
     NotGranted {
         /// What it does with that.
         words: String,
@@ -188,7 +196,9 @@ pub enum Unusable {
     #[error("imports do not fit: {0}")]
     Import(String),
     /// It was built against the contract in a version that does not fit this one.
-    #[error("built for version {0} of `tidegate:plugin`, and this gateway runs 0.1: build it with the SDK for 0.1")]
+    #[error(
+        "built for version {0} of `tidegate:plugin`, and this gateway runs 0.1: build it with the SDK for 0.1"
+    )]
     OtherVersion(String),
     /// It has no `transform` of this contract.
     #[error("does not export `tidegate:plugin/transform@0.1.0` ({0})")]

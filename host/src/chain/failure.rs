@@ -13,17 +13,26 @@ pub struct Failure {
 
 impl Failure {
     pub(super) fn new(bell: Arc<Notify>) -> Self {
-        Self { why: Mutex::default(), bell }
+        Self {
+            why: Mutex::default(),
+            bell,
+        }
     }
 
     /// The first reason stands.
     pub(super) fn raise(&self, why: String) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.why
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(why);
         self.bell.notify_one();
     }
 
     /// Why, once it was raised.
     pub fn why(&self) -> Option<String> {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.why
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

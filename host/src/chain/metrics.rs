@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use super::ration::{Ration, Rations};
@@ -49,7 +50,13 @@ pub(super) enum Fate {
 
 impl Fate {
     /// Those that are counted.
-    pub(super) const ALL: [Self; 5] = [Self::Filtered, Self::Absorbed, Self::Dropped, Self::Parked, Self::Forwarded];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Filtered,
+        Self::Absorbed,
+        Self::Dropped,
+        Self::Parked,
+        Self::Forwarded,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -70,27 +77,58 @@ impl Metrics {
     /// When a metric of the same name is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            add(registry, IntCounterVec::new(Opts::new(format!("tidegate_{name}_total"), help), labels)?)
+            add(
+                registry,
+                IntCounterVec::new(Opts::new(format!("tidegate_{name}_total"), help), labels)?,
+            )
         };
-        let waiting = Opts::new("tidegate_chain_waiting_messages", "Messages that wait for a lane.");
-        let quarantined = Opts::new("tidegate_quarantined_devices", "Devices whose messages are not tried since they were bad.");
+        let waiting = Opts::new(
+            "tidegate_chain_waiting_messages",
+            "Messages that wait for a lane.",
+        );
+        let quarantined = Opts::new(
+            "tidegate_quarantined_devices",
+            "Devices whose messages are not tried since they were bad.",
+        );
         let gauges = Opts::new("tidegate_plugin_value", "Gauges that plugins set.");
-        let seconds = HistogramOpts::new("tidegate_plugin_call_seconds", "Time of one call of a plugin with a batch.");
+        let seconds = HistogramOpts::new(
+            "tidegate_plugin_call_seconds",
+            "Time of one call of a plugin with a batch.",
+        );
         let seconds = seconds.buckets(prometheus::exponential_buckets(1e-6, 4.0, 10)?);
         Ok(Self {
-            messages: counter("chain_messages", "Input messages of a chain by what became of them.", &["flow", "fate"])?,
+            messages: counter(
+                "chain_messages",
+                "Input messages of a chain by what became of them.",
+                &["flow", "fate"],
+            )?,
             waiting: add(registry, IntGaugeVec::new(waiting, &["flow"])?)?,
             quarantined: add(registry, IntGaugeVec::new(quarantined, &["flow"])?)?,
-            restarts: counter("lane_restarts", "Lanes started again after a panic of the host's own code.", &["flow"])?,
+            restarts: counter(
+                "lane_restarts",
+                "Lanes started again after a panic of the host's own code.",
+                &["flow"],
+            )?,
             transitions: counter(
                 "swap_transitions",
                 "Changes of plugins by the state they came to.",
                 &["flow", "plugin", "state"],
             )?,
-            code: counter("plugin_code", "Components made to code, by where that came from.", &["flow", "plugin", "origin"])?,
+            code: counter(
+                "plugin_code",
+                "Components made to code, by where that came from.",
+                &["flow", "plugin", "origin"],
+            )?,
             call_seconds: add(registry, HistogramVec::new(seconds, &["flow", "plugin"])?)?,
-            own_counters: counter("plugin_counted", "Counters that plugins add to.", &["flow", "plugin", "name"])?,
-            own_gauges: add(registry, GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?)?,
+            own_counters: counter(
+                "plugin_counted",
+                "Counters that plugins add to.",
+                &["flow", "plugin", "name"],
+            )?,
+            own_gauges: add(
+                registry,
+                GaugeVec::new(gauges, &["flow", "plugin", "lane", "name"])?,
+            )?,
             rations: Rations::default(),
             tallies: add(registry, Tallies::new()?)?,
         })
@@ -113,7 +151,8 @@ impl Metrics {
             labels.get("plugin").is_some_and(is_other) || labels.get("lane").is_some_and(is_beyond)
         };
         self.remove(|labels| labels.get("flow") == Some(&flow) && is_gone(labels));
-        let is_there = |of: &str, plugin: &str| of != flow || plugins.iter().any(|known| **known == *plugin);
+        let is_there =
+            |of: &str, plugin: &str| of != flow || plugins.iter().any(|known| **known == *plugin);
         self.rations.retain(is_there);
         self.tallies.retain(is_there);
     }
@@ -126,9 +165,19 @@ impl Metrics {
     }
 
     fn remove(&self, is_gone: impl Fn(&Labels<'_>) -> bool) {
-        let counters = [&self.messages, &self.restarts, &self.transitions, &self.code, &self.own_counters];
-        counters.into_iter().for_each(|counter| remove(counter, &is_gone));
-        [&self.waiting, &self.quarantined].into_iter().for_each(|gauge| remove(gauge, &is_gone));
+        let counters = [
+            &self.messages,
+            &self.restarts,
+            &self.transitions,
+            &self.code,
+            &self.own_counters,
+        ];
+        counters
+            .into_iter()
+            .for_each(|counter| remove(counter, &is_gone));
+        [&self.waiting, &self.quarantined]
+            .into_iter()
+            .for_each(|gauge| remove(gauge, &is_gone));
         remove(&self.call_seconds, &is_gone);
         remove(&self.own_gauges, &is_gone);
     }
@@ -151,7 +200,11 @@ type Labels<'a> = HashMap<&'a str, &'a str>;
 fn remove<B: MetricVecBuilder>(series: &MetricVec<B>, is_gone: impl Fn(&Labels<'_>) -> bool) {
     for family in series.collect() {
         for one in family.get_metric() {
-            let labels: Labels<'_> = one.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            let labels: Labels<'_> = one
+                .get_label()
+                .iter()
+                .map(|label| (label.name(), label.value()))
+                .collect();
             if is_gone(&labels) {
                 // An error means that another thread was first.
                 let _ = series.remove(&labels);
@@ -160,7 +213,10 @@ fn remove<B: MetricVecBuilder>(series: &MetricVec<B>, is_gone: impl Fn(&Labels<'
     }
 }
 
-fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+fn add<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> Result<C, prometheus::Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
@@ -215,19 +271,32 @@ impl PluginMetrics {
 
     /// A change of the plugin has come to this state.
     pub(super) fn transition(&self, state: &str) {
-        self.all.transitions.with_label_values(&[&*self.flow, &*self.plugin, state]).inc();
+        self.all
+            .transitions
+            .with_label_values(&[&*self.flow, &*self.plugin, state])
+            .inc();
     }
 
     /// Counts a component by where its code came from.
     pub(super) fn code(&self, origin: &str) {
-        self.all.code.with_label_values(&[&*self.flow, &*self.plugin, origin]).inc();
+        self.all
+            .code
+            .with_label_values(&[&*self.flow, &*self.plugin, origin])
+            .inc();
     }
 
     pub(super) fn own_counter(&self, name: &str) -> IntCounter {
-        self.all.own_counters.with_label_values(&[&*self.flow, &*self.plugin, name])
+        self.all
+            .own_counters
+            .with_label_values(&[&*self.flow, &*self.plugin, name])
     }
 
     pub(super) fn own_gauge(&self, name: &str, lane: usize) -> Gauge {
-        self.all.own_gauges.with_label_values(&[&*self.flow, &*self.plugin, &lane.to_string(), name])
+        self.all.own_gauges.with_label_values(&[
+            &*self.flow,
+            &*self.plugin,
+            &lane.to_string(),
+            name,
+        ])
     }
 }

@@ -39,7 +39,9 @@ pub use lane::guard::Opened;
 pub use lane::guard::breaker::BreakerState;
 pub use lane::item::Returned;
 pub use lane::load::{check, digest_of, read as read_component};
-pub use lane::trial::compare::{Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown};
+pub use lane::trial::compare::{
+    Bounds, Comparison, Counts, Excerpt, Input, Kind, Outcome, Part, Sample, Shown,
+};
 pub use lane::trial::phase::{Canary, Shadow};
 pub use lane::trial::report::{Figures, Report, Step};
 pub use metrics::Metrics;
@@ -52,8 +54,8 @@ pub use sandbox::engine::Engine;
 pub use sandbox::fault::{Fault, FaultKind};
 pub use sandbox::inspect::{Asked, Import, Inspection, inspect};
 pub use settings::{
-    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig, RefusedState, TopicTemplate,
-    Topics,
+    Artefact, BreakerConfig, Config, Limits, OnError, PluginConfig, Probation, QuarantineConfig,
+    RefusedState, TopicTemplate, Topics,
 };
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,8 +140,20 @@ impl Chain {
     pub fn plugins(&self) -> Vec<PluginInfo> {
         let versions = self.shared.versions();
         let active = self.lock_active();
-        let change = |index| active.as_ref().filter(|active| active.index == index).map(|active| active.change.clone());
-        versions.iter().enumerate().map(|(index, version)| PluginInfo { change: change(index), ..version.info() }).collect()
+        let change = |index| {
+            active
+                .as_ref()
+                .filter(|active| active.index == index)
+                .map(|active| active.change.clone())
+        };
+        versions
+            .iter()
+            .enumerate()
+            .map(|(index, version)| PluginInfo {
+                change: change(index),
+                ..version.info()
+            })
+            .collect()
     }
 
     /// Ends the change of the plugin at `index` that is under way: the version before runs on as if there had been no
@@ -155,7 +169,10 @@ impl Chain {
     }
 
     fn trial_of(&self, index: usize) -> Option<Arc<Trial>> {
-        self.lock_active().as_ref().filter(|active| active.index == index).map(|active| Arc::clone(&active.trial))
+        self.lock_active()
+            .as_ref()
+            .filter(|active| active.index == index)
+            .map(|active| Arc::clone(&active.trial))
     }
 
     fn note_state(&self, state: State) {
@@ -217,7 +234,11 @@ impl Chain {
     /// first one when there is none of that name (any more). Each goes behind what its lane has in hand.
     pub fn rerun(&self, plugin: Option<&str>, letters: Vec<Returned>) {
         let versions = self.shared.versions();
-        let first = plugin.and_then(|plugin| versions.iter().position(|version| &*version.reference.name == plugin));
+        let first = plugin.and_then(|plugin| {
+            versions
+                .iter()
+                .position(|version| &*version.reference.name == plugin)
+        });
         let mut parts: Vec<Vec<Returned>> = Vec::new();
         parts.resize_with(self.inboxes.len(), Vec::new);
         for mut letter in letters {
@@ -226,7 +247,10 @@ impl Chain {
         }
         for (inbox, letters) in self.inboxes.iter().zip(parts) {
             if !letters.is_empty() {
-                inbox.command(Command::Rerun { first: first.unwrap_or(0), letters });
+                inbox.command(Command::Rerun {
+                    first: first.unwrap_or(0),
+                    letters,
+                });
             }
         }
     }
@@ -241,7 +265,11 @@ impl Chain {
             return;
         }
         // Nothing is ever sent: the answer is that the lanes' ends are gone.
-        let _ = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let _ = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
     }
 }
 
@@ -278,7 +306,11 @@ impl Version {
             digest: Arc::clone(&self.reference.digest),
             ports: self.setup.ports.clone(),
             tick_every: self.tick_every(),
-            state_version: self.program.state.is_some().then_some(self.setup.state_version()),
+            state_version: self
+                .program
+                .state
+                .is_some()
+                .then_some(self.setup.state_version()),
             change: None,
             breaker: self.metrics.breaker(),
         }

@@ -87,7 +87,9 @@ impl Seat {
             WORKING => Some(CALLED),
             _ => None,
         };
-        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) == Ok(RESTING)
+        self.state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
+            == Ok(RESTING)
     }
 
     /// Gives the task turns. The answer is the moment at which it wants the next one; it is queued again where it wants
@@ -96,10 +98,16 @@ impl Seat {
         let mut sitting = locked(&self.sitting);
         let begun = Instant::now();
         let next = loop {
-            worker.begun.store(self.pool.looks.load(Ordering::Relaxed), Ordering::Relaxed);
-            let Some(task) = &mut sitting.task else { break Next::Done };
+            worker
+                .begun
+                .store(self.pool.looks.load(Ordering::Relaxed), Ordering::Relaxed);
+            let Some(task) = &mut sitting.task else {
+                break Next::Done;
+            };
             match catch_unwind(AssertUnwindSafe(|| task.turn())) {
-                Ok(Next::Again) if self.pool.waiting.load(Ordering::Relaxed) == 0 || begun.elapsed() < SLICE => {}
+                Ok(Next::Again)
+                    if self.pool.waiting.load(Ordering::Relaxed) == 0
+                        || begun.elapsed() < SLICE => {}
                 Ok(next) => break next,
                 Err(_) => {
                     tracing::error!("a lane ended by a panic outside of its turns");
@@ -112,15 +120,27 @@ impl Seat {
             // Whoever waits for its end goes on at this moment.
             drop(sitting.task.take());
         }
-        let alarm = if let Next::Rest(alarm) = next { alarm } else { None };
+        let alarm = if let Next::Rest(alarm) = next {
+            alarm
+        } else {
+            None
+        };
         // One that was there before the turns and is still to come has not rung.
         if sitting.alarm != alarm || alarm.is_some_and(|moment| moment <= begun) {
             self.pool.set_alarm(self, sitting.alarm, alarm);
             sitting.alarm = alarm;
         }
         drop(sitting);
-        let rests = |state| if state == WORKING && next != Next::Again { Some(RESTING) } else { Some(QUEUED) };
-        let before = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, rests);
+        let rests = |state| {
+            if state == WORKING && next != Next::Again {
+                Some(RESTING)
+            } else {
+                Some(QUEUED)
+            }
+        };
+        let before = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, rests);
         if next == Next::Again || before == Ok(CALLED) {
             self.pool.push(Arc::clone(self));
         }
@@ -191,7 +211,9 @@ impl Pool {
             stack_bytes,
             overseer: OnceLock::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// `overseer` is to call [`Pool::look`] from now and then, until that answers that nobody waits.
@@ -217,7 +239,12 @@ impl Pool {
         drop(queue);
         let number = self.shared.seats.fetch_add(1, Ordering::Relaxed);
         let (pool, state) = (Arc::clone(&self.shared), AtomicU8::new(RESTING));
-        Ok(Arc::new(Seat { number, pool, state, sitting: Mutex::default() }))
+        Ok(Arc::new(Seat {
+            number,
+            pool,
+            state,
+            sitting: Mutex::default(),
+        }))
     }
 }
 
@@ -233,7 +260,10 @@ impl Drop for Pool {
         self.shared.bell.notify_all();
         self.shared.watch.notify_all();
         let own = std::thread::current().id();
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
+        for thread in threads
+            .into_iter()
+            .filter(|thread| thread.thread().id() != own)
+        {
             // What panicked there has said so.
             let _ = thread.join();
         }
@@ -254,7 +284,11 @@ impl View {
         if queue.ready.is_empty() {
             return false;
         }
-        let held = queue.workers.iter().filter(|worker| worker.is_held(looks)).count();
+        let held = queue
+            .workers
+            .iter()
+            .filter(|worker| worker.is_held(looks))
+            .count();
         let is_short = queue.idle == 0 && queue.workers.len() - held < self.0.wanted;
         if is_short
             && queue.workers.len() < MOST_WORKERS
@@ -304,10 +338,15 @@ impl Shared {
         if let Some(old) = old {
             queue.timers.remove(&(old, seat.number));
         }
-        let Some(new) = new.filter(|_| !queue.is_stopping) else { return };
+        let Some(new) = new.filter(|_| !queue.is_stopping) else {
+            return;
+        };
         queue.timers.insert((new, seat.number), Arc::clone(seat));
         // Whoever looks at the timers waits for another one.
-        let is_first = queue.timers.first_key_value().is_some_and(|((_, number), _)| *number == seat.number);
+        let is_first = queue
+            .timers
+            .first_key_value()
+            .is_some_and(|((_, number), _)| *number == seat.number);
         let is_watched = is_first && queue.has_lookout;
         drop(queue);
         if is_watched {
@@ -316,7 +355,9 @@ impl Shared {
     }
 
     fn add_worker(self: &Arc<Self>, queue: &mut Queue) -> std::io::Result<()> {
-        let worker = Arc::new(Worker { begun: AtomicU64::new(NOT_AT_WORK) });
+        let worker = Arc::new(Worker {
+            begun: AtomicU64::new(NOT_AT_WORK),
+        });
         let (shared, own) = (Arc::clone(self), Arc::clone(&worker));
         let run = move || {
             // Where that is not allowed they are as good as any other thread.
@@ -325,7 +366,10 @@ impl Shared {
                 seat.work(&own);
             }
         };
-        let thread = std::thread::Builder::new().name("worker".to_owned()).stack_size(self.stack_bytes).spawn(run)?;
+        let thread = std::thread::Builder::new()
+            .name("worker".to_owned())
+            .stack_size(self.stack_bytes)
+            .spawn(run)?;
         queue.workers.push(worker);
         queue.threads.retain(|thread| !thread.is_finished());
         queue.threads.push(thread);
@@ -342,7 +386,8 @@ impl Shared {
             if let Some(seat) = queue.ready.pop_front() {
                 self.waiting.store(queue.ready.len(), Ordering::SeqCst);
                 // Somebody has to go on looking, and to take what else is due.
-                let has_more = !queue.ready.is_empty() || (!queue.has_lookout && !queue.timers.is_empty());
+                let has_more =
+                    !queue.ready.is_empty() || (!queue.has_lookout && !queue.timers.is_empty());
                 seat.state.store(WORKING, Ordering::Release);
                 if has_more {
                     self.tell(queue);
@@ -360,16 +405,26 @@ impl Shared {
     }
 
     /// Until the bell rings, this worker's end has come or, for the one that looks at them, the first timer.
-    fn sleep<'a>(&self, mut queue: MutexGuard<'a, Queue>, (now, end): (Instant, Option<Instant>)) -> MutexGuard<'a, Queue> {
+    fn sleep<'a>(
+        &self,
+        mut queue: MutexGuard<'a, Queue>,
+        (now, end): (Instant, Option<Instant>),
+    ) -> MutexGuard<'a, Queue> {
         let is_lookout = !queue.has_lookout && !queue.timers.is_empty();
-        let alarm = queue.timers.first_key_value().filter(|_| is_lookout).map(|((moment, _), _)| *moment);
+        let alarm = queue
+            .timers
+            .first_key_value()
+            .filter(|_| is_lookout)
+            .map(|((moment, _), _)| *moment);
         queue.has_lookout |= is_lookout;
         queue.idle += 1;
         let bell = if is_lookout { &self.watch } else { &self.bell };
         let mut queue = match [alarm, end].into_iter().flatten().min() {
             Some(moment) => {
                 let left = moment.saturating_duration_since(now);
-                bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+                bell.wait_timeout(queue, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
             None => bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
         };
@@ -382,7 +437,11 @@ impl Shared {
 
     /// Queues those whose moment has come.
     fn call_due(&self, queue: &mut Queue, now: Instant) {
-        while let Some(entry) = queue.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+        while let Some(entry) = queue
+            .timers
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)
+        {
             let seat = entry.remove();
             if seat.is_called() {
                 queue.ready.push_back(seat);
@@ -486,7 +545,9 @@ mod tests {
     #[test]
     fn who_looks_at_the_timers_is_left_alone_while_another_one_is_free() {
         let pool = Pool::new(2, STACK);
-        let _resting = sit(&pool, || Next::Rest(Some(Instant::now() + Duration::from_secs(3_600))));
+        let _resting = sit(&pool, || {
+            Next::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
+        });
         let (worked, has_worked) = sync_channel(1);
         let seat = sit(&pool, move || {
             worked.send(std::thread::current().id()).unwrap();
@@ -495,7 +556,14 @@ mod tests {
         has_worked.recv().unwrap();
         let mut workers = std::collections::HashSet::new();
         for _ in 0..100 {
-            while !matches!(*pool.shared.lock(), Queue { idle: 2, has_lookout: true, .. }) {
+            while !matches!(
+                *pool.shared.lock(),
+                Queue {
+                    idle: 2,
+                    has_lookout: true,
+                    ..
+                }
+            ) {
                 std::thread::yield_now();
             }
             seat.call();
@@ -509,7 +577,13 @@ mod tests {
         let pool = Pool::new(1, STACK);
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&is_over);
-        let _greedy = sit(&pool, move || if seen.load(Ordering::SeqCst) { Next::Done } else { Next::Again });
+        let _greedy = sit(&pool, move || {
+            if seen.load(Ordering::SeqCst) {
+                Next::Done
+            } else {
+                Next::Again
+            }
+        });
         let (worked, has_worked) = sync_channel(8);
         let _modest = sit(&pool, move || {
             worked.send(()).unwrap();
@@ -530,18 +604,29 @@ mod tests {
         });
         let workers = || pool.shared.lock().workers.len();
         let held: Vec<_> = (0..2).map(|_| holder(&pool)).collect();
-        held.iter().for_each(|(_, has_begun, _)| has_begun.recv().unwrap());
-        assert!(!view.look() && !view.look() && workers() == 2, "nobody waits");
+        held.iter()
+            .for_each(|(_, has_begun, _)| has_begun.recv().unwrap());
+        assert!(
+            !view.look() && !view.look() && workers() == 2,
+            "nobody waits"
+        );
         let others: Vec<_> = (0..3).map(|_| holder(&pool)).collect();
         assert!(asked.load(Ordering::SeqCst) > 0 && view.is_pressed());
         let mut looks = 0;
-        while others.iter().filter(|(_, has_begun, _)| has_begun.try_recv().is_ok()).count() == 0 {
+        while others
+            .iter()
+            .filter(|(_, has_begun, _)| has_begun.try_recv().is_ok())
+            .count()
+            == 0
+        {
             view.look();
             looks += 1;
             assert!(workers() <= 5, "after {looks} looks");
             std::thread::yield_now();
         }
-        held.iter().chain(&others).for_each(|(_, _, let_go)| let_go.send(()).unwrap());
+        held.iter()
+            .chain(&others)
+            .for_each(|(_, _, let_go)| let_go.send(()).unwrap());
     }
 
     #[test]
@@ -564,7 +649,9 @@ mod tests {
     #[test]
     fn dropped_it_ends_its_threads_and_calls_come_to_nothing() {
         let pool = Pool::new(2, STACK);
-        let seat = sit(&pool, || Next::Rest(Some(Instant::now() + Duration::from_secs(3_600))));
+        let seat = sit(&pool, || {
+            Next::Rest(Some(Instant::now() + Duration::from_secs(3_600)))
+        });
         drop(pool);
         seat.call();
     }

@@ -35,22 +35,36 @@ impl Ration {
 
     /// Whether it may have a counter of that name.
     pub(super) fn allows_counter(&self, name: &str) -> bool {
-        allows(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).counters, name)
+        allows(
+            &mut self
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .counters,
+            name,
+        )
     }
 
     /// Whether it may have a gauge of that name, one in each lane.
     pub(super) fn allows_gauge(&self, name: &str) -> bool {
-        allows(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).gauges, name)
+        allows(
+            &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).gauges,
+            name,
+        )
     }
 }
 
 fn allows(names: &mut HashSet<String>, name: &str) -> bool {
-    names.contains(name) || names.len() < MAX_METRIC_NAMES && is_metric_name(name) && names.insert(name.to_owned())
+    names.contains(name)
+        || names.len() < MAX_METRIC_NAMES && is_metric_name(name) && names.insert(name.to_owned())
 }
 
 /// A name that can be a label value everywhere: letters, digits and underscores, at most 64.
 fn is_metric_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 type ByPlugin = HashMap<[Arc<str>; 2], Arc<Ration>>;
@@ -62,12 +76,18 @@ pub(super) struct Rations(Arc<Mutex<ByPlugin>>);
 impl Rations {
     pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<Ration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry([Arc::clone(flow), Arc::clone(plugin)]).or_default())
+        Arc::clone(
+            all.entry([Arc::clone(flow), Arc::clone(plugin)])
+                .or_default(),
+        )
     }
 
     /// Forgets those of plugins that are gone.
     pub(super) fn retain(&self, is_there: impl Fn(&str, &str) -> bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|[flow, plugin], _| is_there(flow, plugin));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|[flow, plugin], _| is_there(flow, plugin));
     }
 }
 
@@ -98,14 +118,18 @@ mod tests {
     #[test]
     fn names_are_the_plugins_for_its_life() {
         let all = Rations::default();
-        let (flow, plugin, other): (Arc<str>, Arc<str>, Arc<str>) = ("f".into(), "p".into(), "q".into());
+        let (flow, plugin, other): (Arc<str>, Arc<str>, Arc<str>) =
+            ("f".into(), "p".into(), "q".into());
         for instance in 0..100 {
             let names = (0..32).map(|name| format!("m_{instance}_{name}"));
             let ration = all.of(&flow, &plugin);
             let allowed = names.filter(|name| ration.allows_counter(name)).count();
             assert_eq!(allowed, if instance == 0 { 32 } else { 0 });
         }
-        assert!(all.of(&flow, &plugin).allows_counter("m_0_7") && all.of(&flow, &other).allows_counter("m_1_7"));
+        assert!(
+            all.of(&flow, &plugin).allows_counter("m_0_7")
+                && all.of(&flow, &other).allows_counter("m_1_7")
+        );
         all.retain(|_, name| name != "p");
         assert!(all.of(&flow, &plugin).allows_counter("m_1_7"));
     }

@@ -61,7 +61,12 @@ pub struct BreakerConfig {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self { after: 10, window: Duration::from_secs(30), retry: Duration::from_secs(1), close_after: 3 }
+        Self {
+            after: 10,
+            window: Duration::from_secs(30),
+            retry: Duration::from_secs(1),
+            close_after: 3,
+        }
     }
 }
 
@@ -76,7 +81,10 @@ pub struct QuarantineConfig {
 
 impl Default for QuarantineConfig {
     fn default() -> Self {
-        Self { after: 10, retry: Duration::from_secs(30) }
+        Self {
+            after: 10,
+            retry: Duration::from_secs(30),
+        }
     }
 }
 
@@ -108,7 +116,13 @@ pub struct Probation {
 
 impl Default for Probation {
     fn default() -> Self {
-        Self { time: Duration::from_secs(60), messages: 10_000, max_rejected: 0.05, latency_factor: 3.0, memory_factor: 4.0 }
+        Self {
+            time: Duration::from_secs(60),
+            messages: 10_000,
+            max_rejected: 0.05,
+            latency_factor: 3.0,
+            memory_factor: 4.0,
+        }
     }
 }
 

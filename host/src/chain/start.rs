@@ -58,7 +58,9 @@ impl Frame {
         let template = template(&config)?;
         let out = out(&config)?;
         let runtime = Handle::try_current().ok();
-        let versions = beside(engine, runtime.as_ref(), || versions(&config, engine, &wiring.metrics))?;
+        let versions = beside(engine, runtime.as_ref(), || {
+            versions(&config, engine, &wiring.metrics)
+        })?;
         let shared = Arc::new(Shared {
             flow: config.flow,
             name: Arc::clone(&config.name),
@@ -73,12 +75,24 @@ impl Frame {
             tape: OnceLock::new(),
         });
         let lanes = lanes(&config, &shared.versions());
-        let inbox = |_| Ok(Arc::new(Inbox::new(engine.pool().seat()?, shared.metrics.waiting.clone())));
-        let inboxes = (0..lanes).map(inbox).collect::<std::io::Result<_>>().map_err(Error::Thread)?;
+        let inbox = |_| {
+            Ok(Arc::new(Inbox::new(
+                engine.pool().seat()?,
+                shared.metrics.waiting.clone(),
+            )))
+        };
+        let inboxes = (0..lanes)
+            .map(inbox)
+            .collect::<std::io::Result<_>>()
+            .map_err(Error::Thread)?;
         let (alive, ended) = sync_channel(0);
         let most = Most::of(&config.plugins);
         let chain = Chain {
-            driver: Mutex::new(Driver { plugins: config.plugins, ports: config.ports, topics: Arc::new(config.topics) }),
+            driver: Mutex::new(Driver {
+                plugins: config.plugins,
+                ports: config.ports,
+                topics: Arc::new(config.topics),
+            }),
             shared,
             inboxes,
             ended: Mutex::new(ended),
@@ -88,7 +102,17 @@ impl Frame {
         };
         let (metrics, mint) = (wiring.metrics, wiring.mint);
         let (settles_with_any, quarantine) = (config.settles_with_any, config.quarantine);
-        Ok(Self { chain, lanes, metrics, mint, template, settles_with_any, quarantine, most, alive })
+        Ok(Self {
+            chain,
+            lanes,
+            metrics,
+            mint,
+            template,
+            settles_with_any,
+            quarantine,
+            most,
+            alive,
+        })
     }
 
     /// Makes the lanes of the instances that `lives` gives for each plugin, and starts them.
@@ -119,19 +143,36 @@ impl Frame {
 
     /// The plugins, first to last, with their configs.
     pub(super) fn plugins(&self) -> Vec<(Arc<Version>, PluginConfig)> {
-        let driver = self.chain.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        self.chain.shared.versions().into_iter().zip(driver.plugins.iter().cloned()).collect()
+        let driver = self
+            .chain
+            .driver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.chain
+            .shared
+            .versions()
+            .into_iter()
+            .zip(driver.plugins.iter().cloned())
+            .collect()
     }
 
     /// Runs `work` where guests may run.
-    pub(super) fn beside<R: Send>(&self, work: impl FnOnce() -> Result<R, Error> + Send) -> Result<R, Error> {
+    pub(super) fn beside<R: Send>(
+        &self,
+        work: impl FnOnce() -> Result<R, Error> + Send,
+    ) -> Result<R, Error> {
         beside(&self.chain.shared.engine, self.chain.runtime.as_ref(), work)
     }
 
     /// Instances of a plugin, one for each lane, with the state that is kept of it: at a start, or where it is new in the flow.
-    pub(super) fn recall(&self, version: &Arc<Version>, config: &PluginConfig) -> Result<Vec<Live>, Error> {
+    pub(super) fn recall(
+        &self,
+        version: &Arc<Version>,
+        config: &PluginConfig,
+    ) -> Result<Vec<Live>, Error> {
         let (outlet, engine) = self.surroundings();
-        Memory::recall(version, config, outlet, self.lanes())?.start(version, config, engine, outlet)
+        Memory::recall(version, config, outlet, self.lanes())?
+            .start(version, config, engine, outlet)
     }
 
     fn stages(
@@ -143,20 +184,49 @@ impl Frame {
             for (lane, live) in lives(self, version, config)?.into_iter().enumerate() {
                 let alarm = Arc::clone(&self.chain.shared.alarm);
                 let guard = Guard::new(config, (plugin, lane), self.quarantine.is_some(), alarm);
-                stages[lane].push(Stage::new(live, guard, lane, self.chain.shared.engine.clock().moment()));
+                stages[lane].push(Stage::new(
+                    live,
+                    guard,
+                    lane,
+                    self.chain.shared.engine.clock().moment(),
+                ));
             }
         }
         Ok(stages)
     }
 
     fn lane(&self, index: usize, stages: Vec<Stage>) -> Lane {
-        let (shared, inbox) = (Arc::clone(&self.chain.shared), Arc::clone(&self.chain.inboxes[index]));
-        let quarantine = self.quarantine.map(|config| Quarantine::new(config, shared.metrics.quarantined.clone()));
+        let (shared, inbox) = (
+            Arc::clone(&self.chain.shared),
+            Arc::clone(&self.chain.inboxes[index]),
+        );
+        let quarantine = self
+            .quarantine
+            .map(|config| Quarantine::new(config, shared.metrics.quarantined.clone()));
         let (name, mint) = (Arc::clone(&shared.name), Arc::clone(&self.mint));
-        let outbox = Outbox::new(name, mint, self.template.clone(), self.settles_with_any, self.most);
+        let outbox = Outbox::new(
+            name,
+            mint,
+            self.template.clone(),
+            self.settles_with_any,
+            self.most,
+        );
         let (batch, items, restarts) = (Vec::new(), Vec::new(), Vec::new());
         let (runtime, alive) = (self.chain.runtime.clone(), self.alive.clone());
         let portion = Portion::new(shared.batch_messages);
-        Lane { index, shared, inbox, stages, outbox, batch, items, portion, quarantine, restarts, runtime, _alive: alive }
+        Lane {
+            index,
+            shared,
+            inbox,
+            stages,
+            outbox,
+            batch,
+            items,
+            portion,
+            quarantine,
+            restarts,
+            runtime,
+            _alive: alive,
+        }
     }
 }

@@ -50,27 +50,42 @@ impl Tally {
 
     /// Faults so far, by kind.
     pub(super) fn errors(&self) -> impl Iterator<Item = (FaultKind, u64)> {
-        FaultKind::ALL.into_iter().zip(self.errors.iter().map(Count::get))
+        FaultKind::ALL
+            .into_iter()
+            .zip(self.errors.iter().map(Count::get))
     }
 
     /// A lane's breaker has changed its state.
     pub(super) fn breaker_moved(&self, from: BreakerState, to: BreakerState) {
         for (state, lanes) in BreakerState::SHOWN.into_iter().zip(&self.breakers) {
-            lanes.fetch_add(i64::from(state == to) - i64::from(state == from), Ordering::Relaxed);
+            lanes.fetch_add(
+                i64::from(state == to) - i64::from(state == from),
+                Ordering::Relaxed,
+            );
         }
     }
 
     /// The lanes in each state that is shown.
     pub(super) fn breakers(&self) -> impl Iterator<Item = (BreakerState, i64)> {
-        BreakerState::SHOWN.into_iter().zip(self.breakers.iter().map(|lanes| lanes.load(Ordering::Relaxed)))
+        BreakerState::SHOWN.into_iter().zip(
+            self.breakers
+                .iter()
+                .map(|lanes| lanes.load(Ordering::Relaxed)),
+        )
     }
 
     /// What it has of a series: the value of the series' own label, where it has one, and the number.
     fn of(&self, series: Series) -> Vec<(Option<&'static str>, f64)> {
         let one = |count: &Count| vec![(None, count.get() as f64)];
         match series {
-            Series::Errors => self.errors().map(|(kind, count)| (Some(kind.name()), count as f64)).collect(),
-            Series::Breakers => self.breakers().map(|(state, lanes)| (Some(state.name()), lanes as f64)).collect(),
+            Series::Errors => self
+                .errors()
+                .map(|(kind, count)| (Some(kind.name()), count as f64))
+                .collect(),
+            Series::Breakers => self
+                .breakers()
+                .map(|(state, lanes)| (Some(state.name()), lanes as f64))
+                .collect(),
             Series::LogLinesDropped => one(&self.log_lines_dropped),
             Series::NamesRefused => one(&self.names_refused),
             Series::StateLost => one(&self.state_lost),
@@ -90,33 +105,64 @@ enum Series {
 }
 
 impl Series {
-    const ALL: [Self; 6] =
-        [Self::Errors, Self::Breakers, Self::LogLinesDropped, Self::NamesRefused, Self::StateLost, Self::Recycled];
+    const ALL: [Self; 6] = [
+        Self::Errors,
+        Self::Breakers,
+        Self::LogLinesDropped,
+        Self::NamesRefused,
+        Self::StateLost,
+        Self::Recycled,
+    ];
 
     /// Its name, what it is, and its label beside flow and plugin.
     fn words(self) -> (&'static str, &'static str, Option<&'static str>) {
         match self {
-            Self::Errors => ("tidegate_plugin_errors_total", "Faults of plugins by kind.", Some("kind")),
-            Self::Breakers => {
-                ("tidegate_plugin_breaker_lanes", "Lanes in which a plugin's breaker is in this state.", Some("state"))
-            }
-            Self::LogLinesDropped => ("tidegate_plugin_log_lines_dropped_total", "Log lines of plugins over their limit.", None),
-            Self::NamesRefused => {
-                ("tidegate_plugin_metric_updates_refused_total", "Metric updates of plugins with bad or too many names.", None)
-            }
-            Self::StateLost => {
-                ("tidegate_plugin_state_lost_total", "Input messages whose effect on a plugin's state was lost.", None)
-            }
-            Self::Recycled => {
-                ("tidegate_plugin_recycled_total", "Instances replaced since they had grown past their soft limit.", None)
-            }
+            Self::Errors => (
+                "tidegate_plugin_errors_total",
+                "Faults of plugins by kind.",
+                Some("kind"),
+            ),
+            Self::Breakers => (
+                "tidegate_plugin_breaker_lanes",
+                "Lanes in which a plugin's breaker is in this state.",
+                Some("state"),
+            ),
+            Self::LogLinesDropped => (
+                "tidegate_plugin_log_lines_dropped_total",
+                "Log lines of plugins over their limit.",
+                None,
+            ),
+            Self::NamesRefused => (
+                "tidegate_plugin_metric_updates_refused_total",
+                "Metric updates of plugins with bad or too many names.",
+                None,
+            ),
+            Self::StateLost => (
+                "tidegate_plugin_state_lost_total",
+                "Input messages whose effect on a plugin's state was lost.",
+                None,
+            ),
+            Self::Recycled => (
+                "tidegate_plugin_recycled_total",
+                "Instances replaced since they had grown past their soft limit.",
+                None,
+            ),
         }
     }
 
     fn desc(self) -> Result<Desc, prometheus::Error> {
         let (name, help, own) = self.words();
-        let labels = ["flow", "plugin"].into_iter().chain(own).map(str::to_owned).collect();
-        Desc::new(name.to_owned(), help.to_owned(), labels, std::collections::HashMap::new())
+        let labels = ["flow", "plugin"]
+            .into_iter()
+            .chain(own)
+            .map(str::to_owned)
+            .collect();
+        Desc::new(
+            name.to_owned(),
+            help.to_owned(),
+            labels,
+            std::collections::HashMap::new(),
+        )
     }
 
     /// One line of it. Labels stand in the order of their names.
@@ -165,21 +211,35 @@ impl Tallies {
     /// # Errors
     /// Never, as long as the names above are good ones.
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let descs = Series::ALL.into_iter().map(Series::desc).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(All { descs, by_plugin: Mutex::default() })))
+        let descs = Series::ALL
+            .into_iter()
+            .map(Series::desc)
+            .collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(All {
+            descs,
+            by_plugin: Mutex::default(),
+        })))
     }
 
     pub(super) fn of(&self, flow: &Arc<str>, plugin: &Arc<str>) -> Arc<Tally> {
-        Arc::clone(self.lock().entry([Arc::clone(flow), Arc::clone(plugin)]).or_default())
+        Arc::clone(
+            self.lock()
+                .entry([Arc::clone(flow), Arc::clone(plugin)])
+                .or_default(),
+        )
     }
 
     /// Forgets those of plugins that are gone.
     pub(super) fn retain(&self, is_there: impl Fn(&str, &str) -> bool) {
-        self.lock().retain(|[flow, plugin], _| is_there(flow, plugin));
+        self.lock()
+            .retain(|[flow, plugin], _| is_there(flow, plugin));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Names, Arc<Tally>>> {
-        self.0.by_plugin.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .by_plugin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,17 +249,27 @@ impl Collector for Tallies {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let all: Vec<_> = self.lock().iter().map(|(names, tally)| (names.clone(), Arc::clone(tally))).collect();
+        let all: Vec<_> = self
+            .lock()
+            .iter()
+            .map(|(names, tally)| (names.clone(), Arc::clone(tally)))
+            .collect();
         let family = |series: Series| {
             let (name, help, _) = series.words();
             let of = |(names, tally): &(Names, Arc<Tally>)| {
                 let lines = tally.of(series).into_iter();
-                lines.map(|(own, value)| series.metric(names, own, value)).collect::<Vec<_>>()
+                lines
+                    .map(|(own, value)| series.metric(names, own, value))
+                    .collect::<Vec<_>>()
             };
             let mut family = MetricFamily::default();
             family.set_name(name.to_owned());
             family.set_help(help.to_owned());
-            family.set_field_type(if series == Series::Breakers { MetricType::GAUGE } else { MetricType::COUNTER });
+            family.set_field_type(if series == Series::Breakers {
+                MetricType::GAUGE
+            } else {
+                MetricType::COUNTER
+            });
             family.set_metric(all.iter().flat_map(of).collect());
             family
         };
@@ -217,7 +287,11 @@ mod tests {
     fn every_kind_of_every_plugin_is_shown_from_the_start_and_none_that_is_gone() {
         let (registry, tallies) = (Registry::new(), Tallies::new().unwrap());
         registry.register(Box::new(tallies.clone())).unwrap();
-        let shown = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let shown = || {
+            TextEncoder::new()
+                .encode_to_string(&registry.gather())
+                .unwrap()
+        };
         assert_eq!(shown(), "");
         let of = |flow: &str, plugin: &str| tallies.of(&flow.into(), &plugin.into());
         of("f", "p").error(FaultKind::Trap);

@@ -38,6 +38,9 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 fn serve(listen: SocketAddr) -> Result<(), Error> {
     // One thread: the broker shares two cores with the gateway and the devices it is there for.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
     Ok(runtime.block_on(broker::run(listen))?)
 }

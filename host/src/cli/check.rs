@@ -37,7 +37,10 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         print(MANUAL.trim_end());
         return Exit::Done;
     }
-    let sources = Sources { is_check: true, ..global.sources(arguments.data_dir) };
+    let sources = Sources {
+        is_check: true,
+        ..global.sources(arguments.data_dir)
+    };
     let config = match config::load(&sources) {
         Ok(config) => config,
         Err(problems) => {
@@ -45,7 +48,9 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
             return Exit::Config;
         }
     };
-    let problems = config.plugin_problems(plugin_faults(&config)).and(&config.warnings);
+    let problems = config
+        .plugin_problems(plugin_faults(&config))
+        .and(&config.warnings);
     let failed = problems.errors() > 0;
     if global.output == Output::Json || !problems.is_empty() {
         global.show(&problems, surroundings);
@@ -54,14 +59,21 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         return Exit::Plugin;
     }
     if global.output == Output::Text {
-        say(&format!("{} is good: {}", global.config.display(), contents(&config)));
+        say(&format!(
+            "{} is good: {}",
+            global.config.display(),
+            contents(&config)
+        ));
     }
     Exit::Done
 }
 
 /// Tries every plugin as `run` would: loads it, configures it, asks for its ports.
 pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
-    let engine = match Engine::new(config.gateway.plugin_stack_bytes, Workshop::new(config.gateway.compile, None)) {
+    let engine = match Engine::new(
+        config.gateway.plugin_stack_bytes,
+        Workshop::new(config.gateway.compile, None),
+    ) {
         Ok(engine) => engine,
         Err(error) => return vec![fault(FlowId(0), 0, &error)],
     };
@@ -70,18 +82,29 @@ pub fn plugin_faults(config: &Config) -> Vec<PluginFault> {
     let faults = |(flow, spec): (usize, &chain::Config)| {
         let flow = FlowId(u16::try_from(flow).unwrap_or(u16::MAX));
         let found = chain::check(spec, &engine).unwrap_or_else(|error| vec![(0, error)]);
-        found.into_iter().map(|(plugin, error)| fault(flow, plugin, &error)).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|(plugin, error)| fault(flow, plugin, &error))
+            .collect::<Vec<_>>()
     };
     config.flows.iter().enumerate().flat_map(faults).collect()
 }
 
 fn fault(flow: FlowId, plugin: usize, error: &chain::Error) -> PluginFault {
     let in_settings = matches!(error, chain::Error::Configure { .. });
-    PluginFault { flow, plugin, in_settings, message: with_causes(error), hint: None }
+    PluginFault {
+        flow,
+        plugin,
+        in_settings,
+        message: with_causes(error),
+        hint: None,
+    }
 }
 
 fn contents(config: &Config) -> String {
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let count = |number: usize, noun: &str| {
+        format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    };
     let plugins = config.flows.iter().map(|flow| flow.plugins.len()).sum();
     let parts = [
         count(config.sources.len(), "source"),

@@ -24,7 +24,10 @@ pub struct Arguments {
 
 /// Compiles, and tells by the exit code whether standard output has the code or standard error the reason.
 pub fn run(arguments: &Arguments) -> Exit {
-    let limits = CompileLimits { memory_bytes: arguments.memory, time: Duration::from_secs(arguments.time) };
+    let limits = CompileLimits {
+        memory_bytes: arguments.memory,
+        time: Duration::from_secs(arguments.time),
+    };
     match compile_plugin(arguments.stack, limits) {
         Ok(()) => Exit::Done,
         Err(why) => {

@@ -76,22 +76,39 @@ fn play(output: Output, arguments: &Arguments) -> Result<Outcome, Error> {
         sending: Duration::from_secs(arguments.seconds),
         keep: arguments.keep,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Setup)?;
     Ok(match output {
         Output::Text => runtime.block_on(demo::run(config, text_view(), tell))?,
-        Output::Json => runtime.block_on(demo::run(config, View::new(io::stderr(), Style::Lines, None), print_json))?,
+        Output::Json => runtime.block_on(demo::run(
+            config,
+            View::new(io::stderr(), Style::Lines, None),
+            print_json,
+        ))?,
     })
 }
 
 fn folder() -> PathBuf {
-    std::env::temp_dir().join(format!("tidegate-demo-{}-{:08x}", std::process::id(), fastrand::u32(..)))
+    std::env::temp_dir().join(format!(
+        "tidegate-demo-{}-{:08x}",
+        std::process::id(),
+        fastrand::u32(..)
+    ))
 }
 
 fn text_view() -> View<io::Stdout> {
     let stdout = io::stdout();
-    let style = if stdout.is_terminal() { Style::Live } else { Style::Lines };
-    let columns =
-        rustix::termios::tcgetwinsize(stdout.as_fd()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    let style = if stdout.is_terminal() {
+        Style::Live
+    } else {
+        Style::Lines
+    };
+    let columns = rustix::termios::tcgetwinsize(stdout.as_fd())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0);
     View::new(stdout, style, columns)
 }
 
@@ -100,5 +117,7 @@ fn tell(closing: &Closing) {
 }
 
 fn print_json(closing: &Closing) {
-    print(&serde_json::to_string(&closing.tally).expect("numbers under fixed names always serialise"));
+    print(
+        &serde_json::to_string(&closing.tally).expect("numbers under fixed names always serialise"),
+    );
 }

@@ -49,11 +49,17 @@ fn json_value(text: &str) -> Result<Value, String> {
 
 /// Does what was asked.
 pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
-    let builtin = arguments.component.to_str().and_then(|written| written.strip_prefix("builtin:"));
+    let builtin = arguments
+        .component
+        .to_str()
+        .and_then(|written| written.strip_prefix("builtin:"));
     let content = match builtin {
-        Some(name) => builtin::component(name)
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| format!("no plugin `{name}` is built in; there are: {}", builtin::NAMES.join(", "))),
+        Some(name) => builtin::component(name).map(<[u8]>::to_vec).ok_or_else(|| {
+            format!(
+                "no plugin `{name}` is built in; there are: {}",
+                builtin::NAMES.join(", ")
+            )
+        }),
         None => file::read(&arguments.component, file::COMPONENT)
             .map_err(|error| format!("cannot read `{}`: {error}", arguments.component.display())),
     };
@@ -69,9 +75,12 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
         Ok((found, is_costly)) => {
             let needs = needs(&found, is_costly);
             match global.output {
-                Output::Text => {
-                    print(&(text(&found, &needs) + &manual.map(|manual| format!("\n\n{manual}")).unwrap_or_default()))
-                }
+                Output::Text => print(
+                    &(text(&found, &needs)
+                        + &manual
+                            .map(|manual| format!("\n\n{manual}"))
+                            .unwrap_or_default()),
+                ),
                 Output::Json => {
                     let mut document = document(&found, &needs);
                     if let Some(manual) = manual {
@@ -91,19 +100,31 @@ pub fn inspect(global: &Global, arguments: &Inspect) -> Exit {
 }
 
 /// What compiling may take by default, as `host/default.toml` has it.
-const DEFAULT: CompileLimits = CompileLimits { memory_bytes: 512 << 20, time: Duration::from_secs(300) };
+const DEFAULT: CompileLimits = CompileLimits {
+    memory_bytes: 512 << 20,
+    time: Duration::from_secs(300),
+};
 
 /// No limit that a plugin meets.
-const AMPLE: CompileLimits = CompileLimits { memory_bytes: 16 << 30, time: Duration::from_secs(3_600) };
+const AMPLE: CompileLimits = CompileLimits {
+    memory_bytes: 16 << 30,
+    time: Duration::from_secs(3_600),
+};
 
 /// Looks at a component within the limits of compiling, and without where it does not fit in: `true` says that it was so.
-pub(super) fn measure(component: &[u8], settings: Option<&Value>) -> Result<(Inspection, bool), chain::Error> {
+pub(super) fn measure(
+    component: &[u8],
+    settings: Option<&Value>,
+) -> Result<(Inspection, bool), chain::Error> {
     let look = |limits| {
         let engine = Engine::new(Limits::default().stack_bytes, Workshop::new(limits, None))?;
         chain::inspect(component, &engine, settings)
     };
     match look(DEFAULT) {
-        Err(chain::Error::Unusable { source: chain::Unusable::Costly(_), .. }) => look(AMPLE).map(|found| (found, true)),
+        Err(chain::Error::Unusable {
+            source: chain::Unusable::Costly(_),
+            ..
+        }) => look(AMPLE).map(|found| (found, true)),
         result => result.map(|found| (found, false)),
     }
 }
@@ -115,19 +136,34 @@ fn needs(found: &Inspection, is_costly: bool) -> Vec<String> {
         let (memory, time) = (DEFAULT.memory_bytes >> 20, DEFAULT.time);
         needs.push(format!("[gateway] plugin_compile_memory above {memory}MiB, or plugin_compile_time above {time:?}"));
     }
-    let configured = found.setup.as_ref().and_then(|setup| setup.as_ref().ok()).map(|asked| asked.memory_bytes);
-    let memory = configured.into_iter().chain(found.memory_bytes).max().unwrap_or_default();
+    let configured = found
+        .setup
+        .as_ref()
+        .and_then(|setup| setup.as_ref().ok())
+        .map(|asked| asked.memory_bytes);
+    let memory = configured
+        .into_iter()
+        .chain(found.memory_bytes)
+        .max()
+        .unwrap_or_default();
     if memory > Limits::default().memory_bytes {
         // Room for the batches that it is to hold.
         let wanted = (memory + memory / 2).div_ceil(1 << 20);
-        needs.push(format!("limits = {{ memory = \"{wanted}MiB\" }}: it has {} before its first message", bytes(memory as u64)));
+        needs.push(format!(
+            "limits = {{ memory = \"{wanted}MiB\" }}: it has {} before its first message",
+            bytes(memory as u64)
+        ));
     }
     needs
 }
 
 /// The capabilities among the imports, each once.
 fn capabilities(found: &Inspection) -> Vec<Capability> {
-    let mut capabilities: Vec<_> = found.imports.iter().map(|import| import.capability).collect();
+    let mut capabilities: Vec<_> = found
+        .imports
+        .iter()
+        .map(|import| import.capability)
+        .collect();
     capabilities.sort_unstable();
     capabilities.dedup();
     capabilities.retain(|capability| *capability != Capability::Types);
@@ -135,40 +171,91 @@ fn capabilities(found: &Inspection) -> Vec<Capability> {
 }
 
 fn exports(found: &Inspection) -> Vec<&'static str> {
-    let there = [("transform", found.has_transform), ("timer", found.has_timer), ("state", found.has_state)];
-    there.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+    let there = [
+        ("transform", found.has_transform),
+        ("timer", found.has_timer),
+        ("state", found.has_state),
+    ];
+    there
+        .into_iter()
+        .filter_map(|(name, is_there)| is_there.then_some(name))
+        .collect()
 }
 
 fn text(found: &Inspection, needs: &[String]) -> String {
     let mut lines = vec![
         format!("digest     {}", found.digest),
         format!("size       {}", bytes(found.bytes as u64)),
-        format!("contract   {}", if found.contract.is_empty() { "none of ours" } else { &found.contract }),
+        format!(
+            "contract   {}",
+            if found.contract.is_empty() {
+                "none of ours"
+            } else {
+                &found.contract
+            }
+        ),
         format!("exports    {}", exports(found).join(", ")),
     ];
     for (index, capability) in capabilities(found).into_iter().enumerate() {
-        let grant = capability.grant().map(|grant| format!(" [grant: {grant}]")).unwrap_or_default();
-        lines.push(format!("{}{}{grant}", if index == 0 { "imports    " } else { "           " }, capability.words()));
+        let grant = capability
+            .grant()
+            .map(|grant| format!(" [grant: {grant}]"))
+            .unwrap_or_default();
+        lines.push(format!(
+            "{}{}{grant}",
+            if index == 0 {
+                "imports    "
+            } else {
+                "           "
+            },
+            capability.words()
+        ));
     }
-    let unknown = found.imports.iter().filter(|import| import.capability == Capability::Unknown);
+    let unknown = found
+        .imports
+        .iter()
+        .filter(|import| import.capability == Capability::Unknown);
     lines.extend(
-        unknown.clone().take(MOST_NAMES).map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
+        unknown
+            .clone()
+            .take(MOST_NAMES)
+            .map(|import| format!("           unknown: {}", words::line(&import.name, WIDTH))),
     );
     let more = unknown.count().saturating_sub(MOST_NAMES);
     lines.extend((more > 0).then(|| format!("           and {more} more that are unknown")));
-    lines.extend(found.memory_bytes.map(|memory| format!("memory     {} at its start", bytes(memory as u64))));
-    lines.push(format!("compiled   in {:?}", Duration::from_millis(found.compile_time.as_millis() as u64)));
+    lines.extend(
+        found
+            .memory_bytes
+            .map(|memory| format!("memory     {} at its start", bytes(memory as u64))),
+    );
+    lines.push(format!(
+        "compiled   in {:?}",
+        Duration::from_millis(found.compile_time.as_millis() as u64)
+    ));
     match &found.setup {
         None => {}
         Some(Err(why)) => lines.push(format!("settings   refused: {why}")),
         Some(Ok(asked)) => {
-            let ports = if asked.ports.is_empty() { "out".to_owned() } else { format!("out, {}", asked.ports.join(", ")) };
+            let ports = if asked.ports.is_empty() {
+                "out".to_owned()
+            } else {
+                format!("out, {}", asked.ports.join(", "))
+            };
             lines.push(format!("ports      {ports}"));
-            lines.extend(asked.tick_every.map(|every| format!("ticks      every {every:?}")));
+            lines.extend(
+                asked
+                    .tick_every
+                    .map(|every| format!("ticks      every {every:?}")),
+            );
         }
     }
     lines.extend(needs.iter().map(|need| format!("needs      {need}")));
-    lines.extend(found.refused.as_ref().map(|why| format!("refused    {why}")));
+    lines.extend(
+        found
+            .refused
+            .as_ref()
+            .map(|why| format!("refused    {why}")),
+    );
     lines.join("\n")
 }
 

@@ -54,7 +54,9 @@ struct Entry {
 
 /// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
-    match Place::find(global, &arguments.at, surroundings, Purpose::Look).and_then(|place| show(global, &place)) {
+    match Place::find(global, &arguments.at, surroundings, Purpose::Look)
+        .and_then(|place| show(global, &place))
+    {
         Ok(()) => Exit::Done,
         Err(failure) => failure.end(),
     }
@@ -62,10 +64,13 @@ pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -
 
 fn show(global: &Global, place: &Place) -> Result<(), Failure> {
     let entries: serde_json::Value = place.ask(Request::Ledger)?;
-    let failed = |error: serde_json::Error| Failure::Said(format!("an answer of another form: {error}"));
+    let failed =
+        |error: serde_json::Error| Failure::Said(format!("an answer of another form: {error}"));
     match global.output {
         Output::Json => print_json(&entries),
-        Output::Text => print(&text(&serde_json::from_value::<Vec<Entry>>(entries).map_err(failed)?)),
+        Output::Text => print(&text(
+            &serde_json::from_value::<Vec<Entry>>(entries).map_err(failed)?,
+        )),
     }
     Ok(())
 }
@@ -79,13 +84,31 @@ fn text(entries: &[Entry]) -> String {
     let mut lines = vec![format!(
         "{} given up, in {}",
         of(total, "message"),
-        if entries.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", entries.len()) }
+        if entries.len() == 1 {
+            "1 entry".to_owned()
+        } else {
+            format!("{} entries", entries.len())
+        }
     )];
     for entry in entries {
-        let queue = if entry.uplink.is_empty() { "-".to_owned() } else { format!("{}:{}", entry.uplink, entry.class) };
-        let [topic, device] = [&entry.topic, &entry.device].map(|part| part.as_deref().unwrap_or("-"));
-        lines.push(format!("{:>12}  {:<20}  {queue}  {device}", count(entry.count), entry.reason));
-        lines.push(format!("{:>12}  {} to {}  {topic}", "", moment(&utc(entry.first)), moment(&utc(entry.last))));
+        let queue = if entry.uplink.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("{}:{}", entry.uplink, entry.class)
+        };
+        let [topic, device] =
+            [&entry.topic, &entry.device].map(|part| part.as_deref().unwrap_or("-"));
+        lines.push(format!(
+            "{:>12}  {:<20}  {queue}  {device}",
+            count(entry.count),
+            entry.reason
+        ));
+        lines.push(format!(
+            "{:>12}  {} to {}  {topic}",
+            "",
+            moment(&utc(entry.first)),
+            moment(&utc(entry.last))
+        ));
     }
     lines.join("\n")
 }
@@ -111,7 +134,11 @@ mod tests {
             shown.starts_with("1,205 messages given up, in 2 entries\n       1,204  quota-oldest          cloud:telemetry  -\n")
         );
         assert!(
-            shown.contains(&format!("{} to {}  a/b", moment(&utc(1_700_000_000_000_000)), moment(&utc(1_700_000_060_000_000)))),
+            shown.contains(&format!(
+                "{} to {}  a/b",
+                moment(&utc(1_700_000_000_000_000)),
+                moment(&utc(1_700_000_060_000_000))
+            )),
             "{shown}"
         );
         assert_eq!(text(&[]), "nothing was given up");

@@ -20,10 +20,16 @@ impl Lines {
     /// To this file, which must not be there yet, or to standard output.
     pub fn to(path: Option<&Path>) -> Result<Self, Failure> {
         let out: Box<dyn Write> = match path {
-            Some(path) => Box::new(BufWriter::new(File::create_new(path).map_err(|error| file_failure(path, error))?)),
+            Some(path) => Box::new(BufWriter::new(
+                File::create_new(path).map_err(|error| file_failure(path, error))?,
+            )),
             None => Box::new(BufWriter::new(std::io::stdout())),
         };
-        Ok(Self { out, path: path.unwrap_or(Path::new("standard output")).to_owned(), count: 0 })
+        Ok(Self {
+            out,
+            path: path.unwrap_or(Path::new("standard output")).to_owned(),
+            count: 0,
+        })
     }
 
     /// One line.
@@ -36,11 +42,18 @@ impl Lines {
 
     /// How many lines it were, when all are written.
     pub fn finish(mut self) -> Result<u64, Failure> {
-        self.out.flush().map_err(|error| self.failed(error)).map(|()| self.count)
+        self.out
+            .flush()
+            .map_err(|error| self.failed(error))
+            .map(|()| self.count)
     }
 
     fn failed(&self, error: std::io::Error) -> Failure {
         // `| head` has seen enough.
-        if error.kind() == ErrorKind::BrokenPipe { Failure::ReaderGone } else { file_failure(&self.path, error) }
+        if error.kind() == ErrorKind::BrokenPipe {
+            Failure::ReaderGone
+        } else {
+            file_failure(&self.path, error)
+        }
     }
 }

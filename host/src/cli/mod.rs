@@ -134,7 +134,13 @@ pub struct Global {
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// How data is printed.
-    #[arg(short, long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text"
+    )]
     pub output: Output,
     /// Log less; repeat for still less.
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -181,7 +187,11 @@ pub struct Surroundings {
 impl Global {
     /// Where the config comes from, this process's environment included.
     pub fn sources(&self, data_dir: Option<PathBuf>) -> Sources {
-        Sources { sets: self.set.clone(), data_dir, ..Sources::new(&self.config) }
+        Sources {
+            sets: self.set.clone(),
+            data_dir,
+            ..Sources::new(&self.config)
+        }
     }
 
     /// Whether standard error is written in colour.
@@ -195,10 +205,20 @@ impl Global {
 
     /// Starts logging as `config` and the command line say.
     pub fn start_log(&self, config: &Config, surroundings: Surroundings) {
-        let Surroundings { terminal, journal, .. } = surroundings;
+        let Surroundings {
+            terminal, journal, ..
+        } = surroundings;
         let louder = i16::from(self.verbose) - i16::from(self.quiet);
         let louder = i8::try_from(louder.clamp(-9, 9)).unwrap_or_default();
-        log::start(config.log, louder, log::Place { terminal, journal, colour: self.colour(surroundings) });
+        log::start(
+            config.log,
+            louder,
+            log::Place {
+                terminal,
+                journal,
+                colour: self.colour(surroundings),
+            },
+        );
     }
 
     /// Loads the config; its mistakes are shown.
@@ -259,13 +279,21 @@ impl Cli {
 
 /// Text on standard output, without what a terminal would act on. A reader that has gone away (`| head`) is no failure.
 pub fn print(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", words::lines(text, usize::MAX));
+    let _ = writeln!(
+        std::io::stdout().lock(),
+        "{}",
+        words::lines(text, usize::MAX)
+    );
 }
 
 /// A document on standard output, on one line: what a terminal would act on stands there by its number.
 pub fn print_json(document: &impl serde::Serialize) {
     match serde_json::to_string(document) {
-        Ok(text) => drop(writeln!(std::io::stdout().lock(), "{}", words::escaped(&text))),
+        Ok(text) => drop(writeln!(
+            std::io::stdout().lock(),
+            "{}",
+            words::escaped(&text)
+        )),
         Err(error) => say(&format!("error: this cannot be written as JSON: {error}")),
     }
 }
@@ -288,18 +316,37 @@ mod tests {
     #[test]
     fn global_arguments_stand_before_or_after_the_command() {
         let before = Cli::parse_from(["tidegate", "-c", "a.toml", "--set", "a.b=1", "check"]);
-        let after = Cli::parse_from(["tidegate", "check", "--config", "a.toml", "--set", "a.b=1", "-vv"]);
-        assert_eq!((before.global.config, before.global.set), (after.global.config, after.global.set));
+        let after = Cli::parse_from([
+            "tidegate", "check", "--config", "a.toml", "--set", "a.b=1", "-vv",
+        ]);
+        assert_eq!(
+            (before.global.config, before.global.set),
+            (after.global.config, after.global.set)
+        );
         assert_eq!(after.global.verbose, 2);
     }
 
     #[test]
     fn every_command_has_an_example() {
-        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-            let leaves: Vec<_> = if command.has_subcommands() { command.get_subcommands().collect() } else { vec![command] };
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
+            let leaves: Vec<_> = if command.has_subcommands() {
+                command.get_subcommands().collect()
+            } else {
+                vec![command]
+            };
             for leaf in leaves {
-                let help = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(help.contains("tidegate "), "`{}` has no example", leaf.get_name());
+                let help = leaf
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    help.contains("tidegate "),
+                    "`{}` has no example",
+                    leaf.get_name()
+                );
             }
         }
     }

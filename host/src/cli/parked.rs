@@ -104,7 +104,10 @@ pub struct Which {
 
 impl Which {
     fn filter(&self) -> Filter {
-        Filter { flow: self.flow.clone(), reason: self.reason.clone() }
+        Filter {
+            flow: self.flow.clone(),
+            reason: self.reason.clone(),
+        }
     }
 }
 
@@ -174,12 +177,22 @@ pub struct Drop {
 pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exit {
     let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
     let done = match &command {
-        Command::List(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| list(global, arguments, &place)),
-        Command::Show(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| show(global, arguments, &place)),
+        Command::List(arguments) => {
+            find(&arguments.at, Purpose::Look).and_then(|place| list(global, arguments, &place))
+        }
+        Command::Show(arguments) => {
+            find(&arguments.at, Purpose::Look).and_then(|place| show(global, arguments, &place))
+        }
         Command::Retry(chosen) => retry(global, chosen, surroundings),
-        Command::Export(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place)),
+        Command::Export(arguments) => {
+            find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place))
+        }
         Command::Drop(arguments) => {
-            let purpose = if arguments.is_meant() { Purpose::Change } else { Purpose::Look };
+            let purpose = if arguments.is_meant() {
+                Purpose::Change
+            } else {
+                Purpose::Look
+            };
             find(&arguments.chosen.at, purpose).and_then(|place| forget(global, arguments, place))
         }
     };
@@ -187,36 +200,60 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
 }
 
 fn list(global: &Global, arguments: &List, place: &Place) -> Result<Exit, Failure> {
-    let request =
-        Request::Letters { filter: arguments.which.filter(), after: arguments.after, max: usize::from(arguments.count) };
+    let request = Request::Letters {
+        filter: arguments.which.filter(),
+        after: arguments.after,
+        max: usize::from(arguments.count),
+    };
     let page: LetterPage = place.ask(request)?;
     if global.output == Output::Json {
-        print_json(&json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }));
+        print_json(
+            &json!({ "letters": page.letters, "next": page.next.map(|next| next.to_string()) }),
+        );
         return Ok(Exit::Done);
     }
     let (mut newest, mut all) = (VecDeque::from(page.letters), page.next);
     let mut older = 0;
     while let Some(after) = all {
-        let page: LetterPage = place.ask(Request::Letters { filter: arguments.which.filter(), after: Some(after), max: PAGE })?;
+        let page: LetterPage = place.ask(Request::Letters {
+            filter: arguments.which.filter(),
+            after: Some(after),
+            max: PAGE,
+        })?;
         newest.extend(page.letters);
         let beyond = newest.len().saturating_sub(usize::from(arguments.count));
         older += newest.drain(..beyond).count();
         all = page.next;
     }
     // A pipe has no width.
-    let width = if std::io::stdout().is_terminal() { WIDTH } else { words::LONG };
-    newest.iter().rev().for_each(|letter| print(&line(letter, width)));
+    let width = if std::io::stdout().is_terminal() {
+        WIDTH
+    } else {
+        words::LONG
+    };
+    newest
+        .iter()
+        .rev()
+        .for_each(|letter| print(&line(letter, width)));
     match (newest.len(), older) {
         (0, _) => say("no dead letters"),
         (_, 0) => {}
-        (_, older) => say(&format!("{} more, older: --count shows more of them", count(older as u64))),
+        (_, older) => say(&format!(
+            "{} more, older: --count shows more of them",
+            count(older as u64)
+        )),
     }
     Ok(Exit::Done)
 }
 
 /// A letter in two lines.
 fn line(letter: &Letter, width: usize) -> String {
-    let Letter { id, reason, content, .. } = letter;
+    let Letter {
+        id,
+        reason,
+        content,
+        ..
+    } = letter;
     let place = match (&letter.plugin, &letter.queue) {
         (Some(plugin), _) => format!("{}/{plugin}", content.flow),
         (None, Some(queue)) => queue.clone(),
@@ -229,7 +266,11 @@ fn line(letter: &Letter, width: usize) -> String {
         words::line(&content.topic, if width == WIDTH { TOPIC } else { width }),
         letter.detail.lines().next().unwrap_or_default()
     );
-    format!("{}\n         {}", words::line(&head, width), words::line(&why, width - 9))
+    format!(
+        "{}\n         {}",
+        words::line(&head, width),
+        words::line(&why, width - 9)
+    )
 }
 
 fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failure> {
@@ -244,7 +285,9 @@ fn show(global: &Global, arguments: &Show, place: &Place) -> Result<Exit, Failur
 fn full(letter: &Letter) -> String {
     let content = &letter.content;
     let mut lines = vec![format!("dead letter {}", letter.id)];
-    let mut add = |label: &str, value: &str| lines.push(format!("  {label:<10} {}", words::line(value, 4_096)));
+    let mut add = |label: &str, value: &str| {
+        lines.push(format!("  {label:<10} {}", words::line(value, 4_096)))
+    };
     add("reason", &letter.reason);
     add("flow", &content.flow);
     if let (Some(plugin), Some(digest)) = (&letter.plugin, &letter.plugin_digest) {
@@ -259,33 +302,61 @@ fn full(letter: &Letter) -> String {
     add("parked", &letter.parked);
     add(
         "message",
-        &format!("{}-{}, QoS {}{}", content.boot, content.number, content.qos, if content.retain { ", retained" } else { "" }),
+        &format!(
+            "{}-{}, QoS {}{}",
+            content.boot,
+            content.number,
+            content.qos,
+            if content.retain { ", retained" } else { "" }
+        ),
     );
     for (name, value) in &content.headers {
         add("header", &format!("{name}: {value}"));
     }
-    let indented =
-        |text: &str| words::lines(text, words::LONG).lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+    let indented = |text: &str| {
+        words::lines(text, words::LONG)
+            .lines()
+            .map(|line| format!("    {line}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     lines.push(format!("  why\n{}", indented(&letter.detail)));
-    let title = if letter.reason == "too-long" { "payload (its head)" } else { "payload" };
+    let title = if letter.reason == "too-long" {
+        "payload (its head)"
+    } else {
+        "payload"
+    };
     lines.push(match (&content.text, &content.payload) {
         (Some(text), _) => format!("  {title}\n{}", indented(text)),
-        (None, payload) => format!("  {title}, base64, since it is no text\n    {}", payload.as_deref().unwrap_or_default()),
+        (None, payload) => format!(
+            "  {title}, base64, since it is no text\n    {}",
+            payload.as_deref().unwrap_or_default()
+        ),
     });
     lines.join("\n")
 }
 
 fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
     let mut lines = Lines::to(arguments.to.as_deref())?;
-    each_page(place, &arguments.which.filter(), |page| page.iter().try_for_each(|letter| lines.push(letter)))?;
+    each_page(place, &arguments.which.filter(), |page| {
+        page.iter().try_for_each(|letter| lines.push(letter))
+    })?;
     say(&format!("{} exported", of(lines.finish()?, "dead letter")));
     Ok(Exit::Done)
 }
 
-fn each_page(place: &Place, filter: &Filter, mut take: impl FnMut(&[Letter]) -> Result<(), Failure>) -> Result<(), Failure> {
+fn each_page(
+    place: &Place,
+    filter: &Filter,
+    mut take: impl FnMut(&[Letter]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut after = None;
     loop {
-        let page: LetterPage = place.ask(Request::Letters { filter: filter.clone(), after, max: PAGE })?;
+        let page: LetterPage = place.ask(Request::Letters {
+            filter: filter.clone(),
+            after,
+            max: PAGE,
+        })?;
         take(&page.letters)?;
         match page.next {
             Some(next) => after = Some(next),
@@ -307,7 +378,9 @@ impl Chosen {
             return Ok(ids);
         }
         if !self.all && self.which.flow.is_none() && self.which.reason.is_none() {
-            return Err(Failure::Usage("name letters, or say --flow, --reason or --all".to_owned()));
+            return Err(Failure::Usage(
+                "name letters, or say --flow, --reason or --all".to_owned(),
+            ));
         }
         let mut ids = Vec::new();
         each_page(place, &self.which.filter(), |page| {
@@ -327,7 +400,12 @@ impl Drop {
 }
 
 fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result<Exit, Failure> {
-    let client = running(global, &chosen.at, surroundings, "dead letters go through the plugins of a running one")?;
+    let client = running(
+        global,
+        &chosen.at,
+        surroundings,
+        "dead letters go through the plugins of a running one",
+    )?;
     let ids = chosen.names(&Place::Running(client.clone()))?;
     let mut all = Retried::default();
     for part in ids.chunks(PART) {
@@ -339,16 +417,29 @@ fn retry(global: &Global, chosen: &Chosen, surroundings: Surroundings) -> Result
     if global.output == Output::Json {
         print_json(&json!(all));
     } else {
-        say(&format!("{} sent on their way, {} of them parked again", of(all.retried, "dead letter"), count(all.parked_again)));
-        all.left.iter().for_each(|left| say(&format!("{} stays: {}", left.id, left.why)));
+        say(&format!(
+            "{} sent on their way, {} of them parked again",
+            of(all.retried, "dead letter"),
+            count(all.parked_again)
+        ));
+        all.left
+            .iter()
+            .for_each(|left| say(&format!("{} stays: {}", left.id, left.why)));
     }
-    Ok(if all.left.is_empty() && all.parked_again == 0 { Exit::Done } else { Exit::Failed })
+    Ok(if all.left.is_empty() && all.parked_again == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
     let ids = arguments.chosen.names(&place)?;
     if !arguments.is_meant() {
-        return Err(Failure::Usage(format!("this would take {} out for good; say --yes", of(ids.len() as u64, "dead letter"))));
+        return Err(Failure::Usage(format!(
+            "this would take {} out for good; say --yes",
+            of(ids.len() as u64, "dead letter")
+        )));
     }
     let mut dropped = 0;
     for part in ids.chunks(PAGE) {
@@ -364,7 +455,11 @@ fn forget(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failu
     if missing > 0 {
         say(&format!("{} were not there", count(missing)));
     }
-    Ok(if missing == 0 { Exit::Done } else { Exit::Failed })
+    Ok(if missing == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 #[cfg(test)]
@@ -393,14 +488,29 @@ mod tests {
     #[test]
     fn a_letter_of_the_list_has_two_lines_that_fit() {
         let text = line(&letter(), WIDTH);
-        assert!(text.starts_with("3-17     2026-11-21 06:26:11  poison    climate/decode-json\n         devices/d1/"), "{text}");
-        assert!(text.lines().count() == 2 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.starts_with(
+                "3-17     2026-11-21 06:26:11  poison    climate/decode-json\n         devices/d1/"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.lines().count() == 2 && text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_letter_in_full_has_the_whole_hash_trace_and_last_words_and_nothing_a_terminal_obeys() {
         let text = full(&letter());
-        for part in [&*"0123456789abcdef".repeat(4), "0: rule", "boom", "climate", "devices/d1/", "{}"] {
+        for part in [
+            &*"0123456789abcdef".repeat(4),
+            "0: rule",
+            "boom",
+            "climate",
+            "devices/d1/",
+            "{}",
+        ] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }
         assert!(!text.contains('\x1b'));

@@ -186,7 +186,10 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
     }
     if let Some(problems) = problems {
         // Whoever operates needs the data, not a faultless file; what it lacks shows in what is found.
-        say(&format!("the config has {}; `tidegate check` shows them", problems.summary()));
+        say(&format!(
+            "the config has {}; `tidegate check` shows them",
+            problems.summary()
+        ));
         if !sources.path.exists() && !has_store {
             return Err(Failure::Nothing(config.gateway.data_dir.clone()));
         }
@@ -197,15 +200,39 @@ pub fn find(global: &Global, at: &At, _: Surroundings) -> Result<Found, Failure>
 /// The gateway that runs on this machine on a folder that nobody named: another user's, whose default is another.
 fn elsewhere() -> Result<Option<Client>, Failure> {
     let sockets = file::read_text(Path::new("/proc/net/unix"), MOST_SOCKETS).unwrap_or_default();
-    let path = |line: &str| Some(Path::new(line.split_whitespace().nth(7)?.strip_suffix("/admin.sock")?).to_owned());
-    let mut folders: Vec<PathBuf> = sockets.lines().filter_map(path).filter(|path| path.is_absolute()).collect();
+    let path = |line: &str| {
+        Some(
+            Path::new(
+                line.split_whitespace()
+                    .nth(7)?
+                    .strip_suffix("/admin.sock")?,
+            )
+            .to_owned(),
+        )
+    };
+    let mut folders: Vec<PathBuf> = sockets
+        .lines()
+        .filter_map(path)
+        .filter(|path| path.is_absolute())
+        .collect();
     folders.sort();
     folders.dedup();
-    let reach = |folder: PathBuf| Client::reach(&folder).ok().flatten().map(|client| (folder, client));
+    let reach = |folder: PathBuf| {
+        Client::reach(&folder)
+            .ok()
+            .flatten()
+            .map(|client| (folder, client))
+    };
     let mut found: Vec<_> = folders.into_iter().filter_map(reach).collect();
     if found.len() > 1 {
-        let folders: Vec<_> = found.iter().map(|(folder, _)| folder.display().to_string()).collect();
-        return Err(Failure::Usage(format!("several gateways run here: name one with --data-dir: {}", folders.join(", "))));
+        let folders: Vec<_> = found
+            .iter()
+            .map(|(folder, _)| folder.display().to_string())
+            .collect();
+        return Err(Failure::Usage(format!(
+            "several gateways run here: name one with --data-dir: {}",
+            folders.join(", ")
+        )));
     }
     Ok(found.pop().map(|(folder, client)| {
         say(&format!("the gateway on {}", folder.display()));
@@ -214,26 +241,47 @@ fn elsewhere() -> Result<Option<Client>, Failure> {
 }
 
 /// The running gateway; `what` says why no other will do.
-pub fn running(global: &Global, at: &At, surroundings: Surroundings, what: &'static str) -> Result<Client, Failure> {
+pub fn running(
+    global: &Global,
+    at: &At,
+    surroundings: Surroundings,
+    what: &'static str,
+) -> Result<Client, Failure> {
     match find(global, at, surroundings)? {
         Found::Running(client) => Ok(client),
-        Found::Stopped(config) => Err(Failure::NotRunning { path: config.gateway.data_dir.clone(), what }),
+        Found::Stopped(config) => Err(Failure::NotRunning {
+            path: config.gateway.data_dir.clone(),
+            what,
+        }),
     }
 }
 
 impl Place {
     /// The running gateway, or the files of a stopped one.
-    pub fn find(global: &Global, at: &At, surroundings: Surroundings, purpose: Purpose) -> Result<Self, Failure> {
+    pub fn find(
+        global: &Global,
+        at: &At,
+        surroundings: Surroundings,
+        purpose: Purpose,
+    ) -> Result<Self, Failure> {
         let config = match find(global, at, surroundings)? {
             Found::Running(client) => return Ok(Self::Running(client)),
             Found::Stopped(config) => config,
         };
         let store = config.spool.path.join("store");
-        let Ok(about) = fs::metadata(&store) else { return Err(Failure::Nothing(config.gateway.data_dir.clone())) };
+        let Ok(about) = fs::metadata(&store) else {
+            return Err(Failure::Nothing(config.gateway.data_dir.clone()));
+        };
         if about.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Failure::Owner { path: store, owner: about.uid() });
+            return Err(Failure::Owner {
+                path: store,
+                owner: about.uid(),
+            });
         }
-        let quieter = Global { quiet: global.quiet.saturating_add(1), ..global.clone() };
+        let quieter = Global {
+            quiet: global.quiet.saturating_add(1),
+            ..global.clone()
+        };
         quieter.start_log(&config, surroundings);
         let files = open(&config, purpose)?;
         Ok(Self::Stopped(config, Store(files)))
@@ -246,15 +294,20 @@ impl Place {
             Self::Stopped(_, Store(Files::Looking(store))) => store.tools().answer(request)?,
             Self::Stopped(_, Store(Files::Changing(spool))) => spool.tools().answer(request)?,
         };
-        serde_json::from_value(answer).map_err(|error| Failure::Said(format!("an answer of another form: {error}")))
+        serde_json::from_value(answer)
+            .map_err(|error| Failure::Said(format!("an answer of another form: {error}")))
     }
 
     /// The whole account.
     pub fn status(&self) -> Result<Status, Failure> {
         Ok(match self {
             Self::Running(client) => client.get("/v1/status")?,
-            Self::Stopped(config, Store(Files::Looking(store))) => Status::of_stopped(config, &store.account()),
-            Self::Stopped(config, Store(Files::Changing(spool))) => Status::of_stopped(config, &spool.account()),
+            Self::Stopped(config, Store(Files::Looking(store))) => {
+                Status::of_stopped(config, &store.account())
+            }
+            Self::Stopped(config, Store(Files::Changing(spool))) => {
+                Status::of_stopped(config, &spool.account())
+            }
         })
     }
 
@@ -286,5 +339,8 @@ fn open(config: &Config, purpose: Purpose) -> Result<Files, Failure> {
 
 /// A file of the user's could not be read or written.
 pub fn file_failure(path: &Path, source: std::io::Error) -> Failure {
-    Failure::File { path: path.to_owned(), source }
+    Failure::File {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -55,7 +55,10 @@ enum BuildError {
     #[error("`{0}` has no Cargo.toml: give the folder of a plugin's crate")]
     NoCrate(PathBuf),
     #[error("cannot run `{program}`: install Rust from https://rustup.rs")]
-    NoProgram { program: &'static str, source: io::Error },
+    NoProgram {
+        program: &'static str,
+        source: io::Error,
+    },
     #[error("the target {TARGET} is missing and cannot be added; type: rustup target add {TARGET}")]
     NoTarget(#[source] Option<io::Error>),
     #[error("cargo build failed in `{0}`")]
@@ -64,7 +67,9 @@ enum BuildError {
     NoComponent(PathBuf),
     #[error("`{0}` is a plain wasm module, not a component: build it with Rust 1.82 or newer")]
     PlainModule(PathBuf),
-    #[error("`{0}` builds a component that is no plugin, since it exports no `transform`: its code needs `export!(YourPlugin);`")]
+    #[error(
+        "`{0}` builds a component that is no plugin, since it exports no `transform`: its code needs `export!(YourPlugin);`"
+    )]
     NoExport(PathBuf),
     #[error("`{path}` was built, and no gateway lets it in: {why}")]
     Refused { path: PathBuf, why: String },
@@ -95,8 +100,15 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
     match build(&arguments.folder, global.quiet > 0) {
         Ok(built) => {
             match global.output {
-                Output::Text => print(&format!("{}  {} KiB  {}", built.path.display(), built.bytes.div_ceil(1024), built.digest)),
-                Output::Json => print_json(&json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest })),
+                Output::Text => print(&format!(
+                    "{}  {} KiB  {}",
+                    built.path.display(),
+                    built.bytes.div_ceil(1024),
+                    built.digest
+                )),
+                Output::Json => print_json(
+                    &json!({ "path": built.path, "bytes": built.bytes, "digest": built.digest }),
+                ),
             }
             Exit::Done
         }
@@ -105,27 +117,50 @@ fn run_build(global: &Global, arguments: &Build) -> Exit {
             if let Some(cause) = std::error::Error::source(&error) {
                 say(&format!("  because: {cause}"));
             }
-            let is_unfit = matches!(error, BuildError::PlainModule(_) | BuildError::NoExport(_) | BuildError::Refused { .. });
+            let is_unfit = matches!(
+                error,
+                BuildError::PlainModule(_) | BuildError::NoExport(_) | BuildError::Refused { .. }
+            );
             if is_unfit { Exit::Plugin } else { Exit::Failed }
         }
     }
 }
 
 fn build(folder: &Path, quiet: bool) -> Result<Built, BuildError> {
-    let manifest = folder.join("Cargo.toml").canonicalize().map_err(|_| BuildError::NoCrate(folder.to_path_buf()))?;
+    let manifest = folder
+        .join("Cargo.toml")
+        .canonicalize()
+        .map_err(|_| BuildError::NoCrate(folder.to_path_buf()))?;
     ensure_target(folder)?;
     let mut cargo = Process::new("cargo");
-    cargo.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    cargo.args([
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     if quiet {
         cargo.arg("--quiet");
     }
-    let cargo = cargo.current_dir(folder).stdin(Stdio::null()).stderr(Stdio::inherit()).stdout(Stdio::piped());
-    let output = cargo.output().map_err(|source| BuildError::NoProgram { program: "cargo", source })?;
+    let cargo = cargo
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .stdout(Stdio::piped());
+    let output = cargo.output().map_err(|source| BuildError::NoProgram {
+        program: "cargo",
+        source,
+    })?;
     if !output.status.success() {
         return Err(BuildError::Failed(folder.to_path_buf()));
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    let path = messages.lines().filter_map(|line| component_of(line, &manifest)).next_back();
+    let path = messages
+        .lines()
+        .filter_map(|line| component_of(line, &manifest))
+        .next_back();
     let path = path.ok_or_else(|| BuildError::NoComponent(folder.to_path_buf()))?;
     built(path)
 }
@@ -133,23 +168,41 @@ fn build(folder: &Path, quiet: bool) -> Result<Built, BuildError> {
 /// The component among the artefacts that a line of cargo's JSON tells of, if it is of the crate of `manifest`.
 fn component_of(line: &str, manifest: &Path) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
-    if message["reason"] != "compiler-artifact" || message["manifest_path"].as_str().map(Path::new) != Some(manifest) {
+    if message["reason"] != "compiler-artifact"
+        || message["manifest_path"].as_str().map(Path::new) != Some(manifest)
+    {
         return None;
     }
-    let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
-    files.map(PathBuf::from).find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+    let files = message["filenames"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str);
+    files.map(PathBuf::from).find(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "wasm")
+    })
 }
 
 fn built(path: PathBuf) -> Result<Built, BuildError> {
-    let content = file::read(&path, file::COMPONENT).map_err(|source| BuildError::Read { path: path.clone(), source })?;
+    let content = file::read(&path, file::COMPONENT).map_err(|source| BuildError::Read {
+        path: path.clone(),
+        source,
+    })?;
     if !is_component(&content) {
         return Err(BuildError::PlainModule(path));
     }
     let found = inspect::measure(&content, None);
-    let (found, _) = found.map_err(|error| BuildError::Refused { path: path.clone(), why: with_causes(&error) })?;
+    let (found, _) = found.map_err(|error| BuildError::Refused {
+        path: path.clone(),
+        why: with_causes(&error),
+    })?;
     check_fit(&path, &found)?;
     let digest = short_digest(&trust::digest(&content)).to_owned();
-    Ok(Built { path, bytes: content.len(), digest })
+    Ok(Built {
+        path,
+        bytes: content.len(),
+        digest,
+    })
 }
 
 /// Whether a gateway would let it in.
@@ -157,7 +210,10 @@ fn check_fit(path: &Path, found: &chain::Inspection) -> Result<(), BuildError> {
     let path = path.to_path_buf();
     match &found.refused {
         _ if !found.has_transform => Err(BuildError::NoExport(path)),
-        Some(why) => Err(BuildError::Refused { path, why: why.clone() }),
+        Some(why) => Err(BuildError::Refused {
+            path,
+            why: why.clone(),
+        }),
         None => Ok(()),
     }
 }
@@ -169,14 +225,24 @@ fn is_component(content: &[u8]) -> bool {
 
 /// The target is there when the toolchain of that folder has a standard library for it.
 fn ensure_target(folder: &Path) -> Result<(), BuildError> {
-    let rustc = Process::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
-    let output = rustc.map_err(|source| BuildError::NoProgram { program: "rustc", source })?;
+    let rustc = Process::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(folder)
+        .output();
+    let output = rustc.map_err(|source| BuildError::NoProgram {
+        program: "rustc",
+        source,
+    })?;
     let library = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     if output.status.success() && library.is_dir() {
         return Ok(());
     }
     say(&format!("adding the target {TARGET} through rustup (once)"));
-    let added = Process::new("rustup").args(["target", "add", TARGET]).current_dir(folder).stdout(Stdio::null()).status();
+    let added = Process::new("rustup")
+        .args(["target", "add", TARGET])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .status();
     match added {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(BuildError::NoTarget(None)),
@@ -191,11 +257,18 @@ mod tests {
     #[test]
     fn only_the_component_of_the_crate_itself_is_taken() {
         let line = |manifest: &str, file: &str| {
-            json!({ "reason": "compiler-artifact", "manifest_path": manifest, "filenames": [file] }).to_string()
+            json!({ "reason": "compiler-artifact", "manifest_path": manifest, "filenames": [file] })
+                .to_string()
         };
         let own = Path::new("/p/Cargo.toml");
-        assert_eq!(component_of(&line("/p/Cargo.toml", "/t/p.wasm"), own), Some(PathBuf::from("/t/p.wasm")));
-        assert_eq!(component_of(&line("/p/Cargo.toml", "/t/libp.rlib"), own), None);
+        assert_eq!(
+            component_of(&line("/p/Cargo.toml", "/t/p.wasm"), own),
+            Some(PathBuf::from("/t/p.wasm"))
+        );
+        assert_eq!(
+            component_of(&line("/p/Cargo.toml", "/t/libp.rlib"), own),
+            None
+        );
         assert_eq!(component_of(&line("/q/Cargo.toml", "/t/q.wasm"), own), None);
         assert_eq!(component_of("not json", own), None);
     }
@@ -209,16 +282,27 @@ mod tests {
 
     #[test]
     fn a_component_without_the_export_is_no_plugin() {
-        let engine = chain::Engine::new(chain::Limits::default().stack_bytes, chain::Workshop::in_process()).unwrap();
+        let engine = chain::Engine::new(
+            chain::Limits::default().stack_bytes,
+            chain::Workshop::in_process(),
+        )
+        .unwrap();
         let found = chain::inspect(b"\0asm\x0d\0\x01\0", &engine, None).unwrap();
         let error = check_fit(Path::new("p.wasm"), &found).unwrap_err();
-        assert!(matches!(error, BuildError::NoExport(_)) && error.to_string().contains("export!(YourPlugin)"), "{error}");
+        assert!(
+            matches!(error, BuildError::NoExport(_))
+                && error.to_string().contains("export!(YourPlugin)"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_folder_without_a_crate_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = build(folder.path(), true).unwrap_err().to_string();
-        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        assert!(
+            error.contains(&folder.path().display().to_string()),
+            "{error}"
+        );
     }
 }

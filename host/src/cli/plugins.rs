@@ -57,7 +57,8 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
         match find(global, &arguments.at, surroundings)? {
             Found::Running(client) => Ok(client.get("/v1/plugins")?),
             Found::Stopped(config) => {
-                let entries = Versions::look(&config.gateway.data_dir).map_err(|error| Failure::Said(error.to_string()))?;
+                let entries = Versions::look(&config.gateway.data_dir)
+                    .map_err(|error| Failure::Said(error.to_string()))?;
                 Ok(entries.into_iter().map(Plugin::stopped).collect())
             }
         }
@@ -76,19 +77,61 @@ pub fn plugins(global: &Global, arguments: &PluginsArguments, surroundings: Surr
 
 fn lines(plugin: &Plugin) -> Vec<String> {
     let mut about = vec![short_digest(&plugin.digest).to_owned()];
-    about.extend(plugin.since.as_deref().map(|since| format!("since {}", moment(since))));
-    about.extend(plugin.differs_from_config.then(|| "not what the config says".to_owned()));
-    let mut lines = vec![row("plugin", &format!("{}/{}", plugin.flow, plugin.plugin), &about)];
+    about.extend(
+        plugin
+            .since
+            .as_deref()
+            .map(|since| format!("since {}", moment(since))),
+    );
+    about.extend(
+        plugin
+            .differs_from_config
+            .then(|| "not what the config says".to_owned()),
+    );
+    let mut lines = vec![row(
+        "plugin",
+        &format!("{}/{}", plugin.flow, plugin.plugin),
+        &about,
+    )];
     if let Some(candidate) = &plugin.candidate {
-        lines.push(row("", "└ tried", &[short_digest(&candidate.digest).to_owned(), candidate.state.clone()]));
+        lines.push(row(
+            "",
+            "└ tried",
+            &[
+                short_digest(&candidate.digest).to_owned(),
+                candidate.state.clone(),
+            ],
+        ));
     }
     for kept in &plugin.kept {
         let until = format!("until {}", moment(&kept.until));
-        lines.push(row("", "└ kept", &[short_digest(&kept.version.digest).to_owned(), until]));
+        lines.push(row(
+            "",
+            "└ kept",
+            &[short_digest(&kept.version.digest).to_owned(), until],
+        ));
     }
-    for Refusal { version, at, why, rolled_back } in &plugin.refused {
-        let what = if *rolled_back { "└ rolled back" } else { "└ refused" };
-        lines.push(row("", what, &[short_digest(&version.digest).to_owned(), moment(at), words::line(why, WHY)]));
+    for Refusal {
+        version,
+        at,
+        why,
+        rolled_back,
+    } in &plugin.refused
+    {
+        let what = if *rolled_back {
+            "└ rolled back"
+        } else {
+            "└ refused"
+        };
+        lines.push(row(
+            "",
+            what,
+            &[
+                short_digest(&version.digest).to_owned(),
+                moment(at),
+                words::line(why, WHY),
+            ],
+        ));
     }
     lines
 }
@@ -101,13 +144,20 @@ pub fn history(global: &Global, arguments: &HistoryArguments, surroundings: Surr
             Found::Running(client) => Ok(client.get("/v1/history")?),
             Found::Stopped(config) => {
                 let history = History::of(&config.gateway.data_dir);
-                history.read(usize::MAX, |_| true).map_err(|error| Failure::Said(error.to_string()))
+                history
+                    .read(usize::MAX, |_| true)
+                    .map_err(|error| Failure::Said(error.to_string()))
             }
         }
     };
     match found() {
         Ok(mut events) => {
-            events.retain(|event| arguments.plugin.as_deref().is_none_or(|name| is_of(event, name)));
+            events.retain(|event| {
+                arguments
+                    .plugin
+                    .as_deref()
+                    .is_none_or(|name| is_of(event, name))
+            });
             for event in &events[events.len().saturating_sub(arguments.last)..] {
                 match global.output {
                     Output::Json => print_json(&serde_json::json!(event)),
@@ -138,6 +188,15 @@ fn line(event: &Event) -> String {
         (old, new) if old == new => format!(" {new}"),
         (old, new) => format!(" {old} → {new}"),
     };
-    let why = event.why.as_deref().map(|why| format!("\n    {}", words::line(why, 3 * WHY))).unwrap_or_default();
-    format!("{} {}: {}{name}{digests}{why}", moment(&event.at), event.who.name(), event.what)
+    let why = event
+        .why
+        .as_deref()
+        .map(|why| format!("\n    {}", words::line(why, 3 * WHY)))
+        .unwrap_or_default();
+    format!(
+        "{} {}: {}{name}{digests}{why}",
+        moment(&event.at),
+        event.who.name(),
+        event.what
+    )
 }

@@ -109,9 +109,17 @@ fn on_disk(config: &Config) -> Result<Vec<Listed>, Failure> {
         let folder = recording::folder(&config.gateway.data_dir, &flow.name);
         let files = recording::in_folder(&folder).map_err(said)?;
         if !files.is_empty() {
-            let header = Header { flow: flow.name.to_string(), ..Header::default() };
+            let header = Header {
+                flow: flow.name.to_string(),
+                ..Header::default()
+            };
             let bytes = files.iter().map(|(_, bytes)| bytes).sum();
-            listed.push(Listed { header, bytes, missed: 0, folder: Some(folder) });
+            listed.push(Listed {
+                header,
+                bytes,
+                missed: 0,
+                folder: Some(folder),
+            });
         }
     }
     Ok(listed)
@@ -123,19 +131,40 @@ fn show(global: &Global, listed: &[Listed]) {
             let one = |listed: &Listed| json!({ "flow": listed.header.flow, "bytes": listed.bytes, "missed": listed.missed, "folder": listed.folder });
             print_json(&serde_json::Value::Array(listed.iter().map(one).collect()));
         }
-        Output::Text if listed.is_empty() => print("nothing is recorded; a flow is with, for example, record = \"16MiB\""),
+        Output::Text if listed.is_empty() => {
+            print("nothing is recorded; a flow is with, for example, record = \"16MiB\"")
+        }
         Output::Text => listed.iter().for_each(|listed| print(&line(listed))),
     }
 }
 
 fn line(listed: &Listed) -> String {
-    let place = listed.folder.as_ref().map_or("in memory".to_owned(), |folder| folder.display().to_string());
-    let missed = if listed.missed > 0 { format!("  lacks {} messages", count(listed.missed)) } else { String::new() };
-    format!("{:<20} {:>9}  {place}{missed}", listed.header.flow, bytes(listed.bytes))
+    let place = listed
+        .folder
+        .as_ref()
+        .map_or("in memory".to_owned(), |folder| {
+            folder.display().to_string()
+        });
+    let missed = if listed.missed > 0 {
+        format!("  lacks {} messages", count(listed.missed))
+    } else {
+        String::new()
+    };
+    format!(
+        "{:<20} {:>9}  {place}{missed}",
+        listed.header.flow,
+        bytes(listed.bytes)
+    )
 }
 
 fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Result<(), Failure> {
-    let mut reel = Reel::find(global, &arguments.at, surroundings, arguments.flow.as_deref(), None)?;
+    let mut reel = Reel::find(
+        global,
+        &arguments.at,
+        surroundings,
+        arguments.flow.as_deref(),
+        None,
+    )?;
     let mut header = reel.header().clone();
     if arguments.with_settings {
         add_settings(&mut header, global, arguments, surroundings)?;
@@ -151,22 +180,37 @@ fn export(global: &Global, arguments: &Export, surroundings: Surroundings) -> Re
     match global.output {
         Output::Json => {
             let torn = reel.torn();
-            print_json(&json!({ "flow": header.flow, "path": arguments.to, "messages": messages, "bytes": size, "torn": torn }));
+            print_json(
+                &json!({ "flow": header.flow, "path": arguments.to, "messages": messages, "bytes": size, "torn": torn }),
+            );
         }
         Output::Text => {
-            print(&format!("{path}  {} messages of the flow `{}`  {}", count(messages), header.flow, bytes(size)));
-            reel.torn().iter().for_each(|torn| super::say(&format!("left out: {torn}")));
+            print(&format!(
+                "{path}  {} messages of the flow `{}`  {}",
+                count(messages),
+                header.flow,
+                bytes(size)
+            ));
+            reel.torn()
+                .iter()
+                .for_each(|torn| super::say(&format!("left out: {torn}")));
         }
     }
     Ok(())
 }
 
 /// A gateway does not tell them: whoever can read its config has them anyway.
-fn add_settings(header: &mut Header, global: &Global, arguments: &Export, surroundings: Surroundings) -> Result<(), Failure> {
-    let config = config::load(&global.sources(arguments.at.data_dir.clone())).map_err(|problems| {
-        global.show(&problems, surroundings);
-        Failure::Config
-    })?;
+fn add_settings(
+    header: &mut Header,
+    global: &Global,
+    arguments: &Export,
+    surroundings: Surroundings,
+) -> Result<(), Failure> {
+    let config =
+        config::load(&global.sources(arguments.at.data_dir.clone())).map_err(|problems| {
+            global.show(&problems, surroundings);
+            Failure::Config
+        })?;
     let flow = config.flows.iter().find(|flow| *flow.name == *header.flow);
     for plugin in &mut header.plugins {
         let own = flow.and_then(|flow| flow.plugins.iter().find(|own| *own.name == *plugin.name));
@@ -178,7 +222,12 @@ fn add_settings(header: &mut Header, global: &Global, arguments: &Export, surrou
 fn clear(global: &Global, arguments: &Clear, surroundings: Surroundings) -> Result<(), Failure> {
     let why = "what a stopped one has recorded are the files of data_dir/recordings";
     let client = running(global, &arguments.at, surroundings, why)?;
-    let listed: Vec<Listed> = client.post("/v1/recordings", &Request::Clear { flow: arguments.flow.clone() })?;
+    let listed: Vec<Listed> = client.post(
+        "/v1/recordings",
+        &Request::Clear {
+            flow: arguments.flow.clone(),
+        },
+    )?;
     show(global, &listed);
     Ok(())
 }

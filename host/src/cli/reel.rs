@@ -43,7 +43,10 @@ impl Reel {
             let reel = Self::files(vec![file.to_owned()])?;
             let of = &reel.header().flow;
             return match flow {
-                Some(flow) if flow != of => Err(Failure::Usage(format!("`{}` is of the flow `{of}`", file.display()))),
+                Some(flow) if flow != of => Err(Failure::Usage(format!(
+                    "`{}` is of the flow `{of}`",
+                    file.display()
+                ))),
                 _ => Ok(reel),
             };
         }
@@ -55,19 +58,37 @@ impl Reel {
 
     fn running(client: Client, flow: Option<&str>) -> Result<Self, Failure> {
         let listed: Vec<Listed> = client.post("/v1/recordings", &Request::List)?;
-        let names = listed.iter().map(|listed| listed.header.flow.as_str()).collect::<Vec<_>>();
+        let names = listed
+            .iter()
+            .map(|listed| listed.header.flow.as_str())
+            .collect::<Vec<_>>();
         let index = choose(&names, flow)?;
-        let Listed { header, folder, .. } = listed.into_iter().nth(index).ok_or_else(|| nothing(flow))?;
+        let Listed { header, folder, .. } =
+            listed.into_iter().nth(index).ok_or_else(|| nothing(flow))?;
         match folder {
             Some(folder) => Self::folder(&folder, &header.flow),
-            None => Ok(Self::Memory(Box::new(Pages { client, header, waiting: VecDeque::new(), next: Some(0) }))),
+            None => Ok(Self::Memory(Box::new(Pages {
+                client,
+                header,
+                waiting: VecDeque::new(),
+                next: Some(0),
+            }))),
         }
     }
 
     fn stopped(config: &Config, flow: Option<&str>) -> Result<Self, Failure> {
         let data_dir = &config.gateway.data_dir;
-        let there = |name: &&str| !recording::in_folder(&recording::folder(data_dir, name)).unwrap_or_default().is_empty();
-        let names: Vec<&str> = config.flows.iter().map(|flow| &*flow.name).filter(there).collect();
+        let there = |name: &&str| {
+            !recording::in_folder(&recording::folder(data_dir, name))
+                .unwrap_or_default()
+                .is_empty()
+        };
+        let names: Vec<&str> = config
+            .flows
+            .iter()
+            .map(|flow| &*flow.name)
+            .filter(there)
+            .collect();
         let index = choose(&names, flow)?;
         Self::folder(&recording::folder(data_dir, names[index]), names[index])
     }
@@ -97,7 +118,9 @@ impl Reel {
         match self {
             Self::Memory(_) => Vec::new(),
             Self::Files(files) => {
-                let torn = |(path, damage): &(PathBuf, recording::Damage)| format!("`{}`: {damage}", path.display());
+                let torn = |(path, damage): &(PathBuf, recording::Damage)| {
+                    format!("`{}`: {damage}", path.display())
+                };
                 files.torn().iter().map(torn).collect()
             }
         }
@@ -118,13 +141,22 @@ impl Iterator for Reel {
 impl Pages {
     fn segment(&mut self) -> Result<Option<Segment>, Failure> {
         while self.waiting.is_empty() {
-            let Some(from) = self.next else { return Ok(None) };
-            let request = Request::Page { flow: self.header.flow.clone(), from };
+            let Some(from) = self.next else {
+                return Ok(None);
+            };
+            let request = Request::Page {
+                flow: self.header.flow.clone(),
+                from,
+            };
             let part: Part = self.client.post("/v1/recordings", &request)?;
             (self.waiting, self.next) = (part.segments.into(), part.next);
         }
-        let Some(text) = self.waiting.pop_front() else { return Ok(None) };
-        let odd = |error: &dyn std::error::Error| Failure::Said(format!("an answer of another form: {error}"));
+        let Some(text) = self.waiting.pop_front() else {
+            return Ok(None);
+        };
+        let odd = |error: &dyn std::error::Error| {
+            Failure::Said(format!("an answer of another form: {error}"))
+        };
         let frame = STANDARD.decode(text).map_err(|error| odd(&error))?;
         Segment::read(frame).map(Some).map_err(|error| odd(&error))
     }
@@ -135,16 +167,24 @@ fn choose(names: &[&str], flow: Option<&str>) -> Result<usize, Failure> {
     match (flow, names) {
         (None, [_]) => Ok(0),
         (_, []) => Err(nothing(flow)),
-        (None, several) => {
-            Err(Failure::Usage(format!("name one of the flows that are recorded: --flow {}", several.join(" | "))))
-        }
-        (Some(flow), names) => names.iter().position(|name| *name == flow).ok_or_else(|| nothing(Some(flow))),
+        (None, several) => Err(Failure::Usage(format!(
+            "name one of the flows that are recorded: --flow {}",
+            several.join(" | ")
+        ))),
+        (Some(flow), names) => names
+            .iter()
+            .position(|name| *name == flow)
+            .ok_or_else(|| nothing(Some(flow))),
     }
 }
 
 fn nothing(flow: Option<&str>) -> Failure {
-    let of = flow.map_or("no flow".to_owned(), |flow| format!("of the flow `{flow}` nothing"));
-    Failure::Said(format!("{of} is recorded: give the flow record = \"16MiB\" in the config, and start the gateway again"))
+    let of = flow.map_or("no flow".to_owned(), |flow| {
+        format!("of the flow `{flow}` nothing")
+    });
+    Failure::Said(format!(
+        "{of} is recorded: give the flow record = \"16MiB\" in the config, and start the gateway again"
+    ))
 }
 
 pub(super) fn said(error: recording::Error) -> Failure {

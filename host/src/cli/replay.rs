@@ -129,14 +129,35 @@ impl From<crate::chain::Error> for Ended {
     }
 }
 
-fn replay(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Result<u64, Ended> {
-    let find = || Reel::find(global, &arguments.at, surroundings, arguments.flow.as_deref(), arguments.from.as_deref());
-    let start_us = arguments.since.map(|since| start(find()?, since)).transpose()?.unwrap_or(0);
+fn replay(
+    global: &Global,
+    arguments: &Arguments,
+    surroundings: Surroundings,
+) -> Result<u64, Ended> {
+    let find = || {
+        Reel::find(
+            global,
+            &arguments.at,
+            surroundings,
+            arguments.flow.as_deref(),
+            arguments.from.as_deref(),
+        )
+    };
+    let start_us = arguments
+        .since
+        .map(|since| start(find()?, since))
+        .transpose()?
+        .unwrap_or(0);
     let mut reel = find()?;
     let scene = Scene::set(global, arguments, surroundings, reel.header())?;
-    let (played, score) = offline(&scene.engine, || play(&scene, arguments, global.output, &mut reel, start_us))??;
+    let (played, score) = offline(&scene.engine, || {
+        play(&scene, arguments, global.output, &mut reel, start_us)
+    })??;
     show(global, arguments, &scene, &played, &score);
-    Ok(score.comparison.as_ref().map_or(0, crate::chain::Comparison::differing))
+    Ok(score
+        .comparison
+        .as_ref()
+        .map_or(0, crate::chain::Comparison::differing))
 }
 
 /// Where the last `since` of a recording begins.
@@ -148,9 +169,18 @@ fn start(reel: Reel, since: Duration) -> Result<u64, Failure> {
     Ok(end.saturating_sub(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)))
 }
 
-fn play(scene: &Scene, arguments: &Arguments, output: Output, reel: &mut Reel, start_us: u64) -> Result<(Played, Score), Ended> {
+fn play(
+    scene: &Scene,
+    arguments: &Arguments,
+    output: Output,
+    reel: &mut Reel,
+    start_us: u64,
+) -> Result<(Played, Score), Ended> {
     let begun = Instant::now();
-    let mut played = Played { flow: reel.header().flow.clone(), ..Played::default() };
+    let mut played = Played {
+        flow: reel.header().flow.clone(),
+        ..Played::default()
+    };
     let mut replay: Option<Replay> = None;
     for segment in reel.by_ref() {
         let segment = segment?;
@@ -164,31 +194,59 @@ fn play(scene: &Scene, arguments: &Arguments, output: Output, reel: &mut Reel, s
         };
         play_segment(replay, &segment, start_us, &mut played)?;
         if arguments.full && output == Output::Text {
-            replay.comparison().take_samples().iter().for_each(|sample| print(&differences::sample(sample)));
+            replay
+                .comparison()
+                .take_samples()
+                .iter()
+                .for_each(|sample| print(&differences::sample(sample)));
         }
     }
     played.torn = reel.torn();
     let Some(replay) = replay else {
-        return Err(Failure::Said(format!("nothing is recorded of the flow `{}` yet", played.flow)).into());
+        return Err(Failure::Said(format!(
+            "nothing is recorded of the flow `{}` yet",
+            played.flow
+        ))
+        .into());
     };
     played.seconds = begun.elapsed().as_secs_f64();
     Ok((played, replay.finish()))
 }
 
 fn bounds(arguments: &Arguments, output: Output) -> Bounds {
-    let samples = if arguments.full { usize::MAX } else { arguments.count };
-    let payload_bytes = if output == Output::Json { 4 << 10 } else { Bounds::default().payload_bytes };
-    Bounds { samples, payload_bytes }
+    let samples = if arguments.full {
+        usize::MAX
+    } else {
+        arguments.count
+    };
+    let payload_bytes = if output == Output::Json {
+        4 << 10
+    } else {
+        Bounds::default().payload_bytes
+    };
+    Bounds {
+        samples,
+        payload_bytes,
+    }
 }
 
-fn play_segment(replay: &mut Replay, segment: &Segment, start_us: u64, played: &mut Played) -> Result<(), Ended> {
+fn play_segment(
+    replay: &mut Replay,
+    segment: &Segment,
+    start_us: u64,
+    played: &mut Played,
+) -> Result<(), Ended> {
     let damaged = |source| Failure::Said(format!("the recording is damaged: {source}"));
     for event in Event::all(segment).map_err(damaged)? {
         let Now { wall_us, .. } = event.now();
         if wall_us < start_us {
             continue;
         }
-        played.begins_us = if played.begins_us == 0 { wall_us } else { played.begins_us.min(wall_us) };
+        played.begins_us = if played.begins_us == 0 {
+            wall_us
+        } else {
+            played.begins_us.min(wall_us)
+        };
         played.ends_us = played.ends_us.max(wall_us);
         match event {
             Event::Batch { now, messages, .. } => {
@@ -208,7 +266,10 @@ fn play_segment(replay: &mut Replay, segment: &Segment, start_us: u64, played: &
 
 fn show(global: &Global, arguments: &Arguments, scene: &Scene, played: &Played, score: &Score) {
     if global.output == Output::Json {
-        return print_json(&Report { recording: played, score });
+        return print_json(&Report {
+            recording: played,
+            score,
+        });
     }
     let mut lines = about(played, arguments);
     lines.extend(scene.notes.iter().cloned());
@@ -222,7 +283,16 @@ fn show(global: &Global, arguments: &Arguments, scene: &Scene, played: &Played, 
 }
 
 fn about(played: &Played, arguments: &Arguments) -> Vec<String> {
-    let Played { flow, messages, batches, ticks, begins_us, ends_us, seconds, .. } = played;
+    let Played {
+        flow,
+        messages,
+        batches,
+        ticks,
+        begins_us,
+        ends_us,
+        seconds,
+        ..
+    } = played;
     let length = age(Duration::from_micros(ends_us.saturating_sub(*begins_us)));
     let [messages, batches, ticks] = [messages, batches, ticks].map(|number| count(*number));
     let speed = count((played.messages as f64 / seconds.max(1e-9)) as u64);
@@ -231,10 +301,16 @@ fn about(played: &Played, arguments: &Arguments) -> Vec<String> {
             "flow `{flow}`: {messages} messages in {batches} batches, {ticks} ticks, {length} from {} on",
             moment(&utc(*begins_us))
         ),
-        format!("run in {seconds:.2} s ({speed} messages/s) in {} lane(s), state empty at the beginning", arguments.lanes),
+        format!(
+            "run in {seconds:.2} s ({speed} messages/s) in {} lane(s), state empty at the beginning",
+            arguments.lanes
+        ),
     ];
     if played.missed > 0 {
-        lines.push(format!("{} messages are not in the recording: it had fallen behind", count(played.missed)));
+        lines.push(format!(
+            "{} messages are not in the recording: it had fallen behind",
+            count(played.missed)
+        ));
     }
     lines.extend(played.torn.iter().map(|torn| format!("left out: {torn}")));
     lines
@@ -242,11 +318,24 @@ fn about(played: &Played, arguments: &Arguments) -> Vec<String> {
 
 fn ran(name: &str, ran: &Ran) -> Vec<String> {
     let list = |numbers: &std::collections::BTreeMap<&'static str, u64>| {
-        numbers.iter().map(|(word, number)| format!("{word} {}", count(*number))).collect::<Vec<_>>().join(", ")
+        numbers
+            .iter()
+            .map(|(word, number)| format!("{word} {}", count(*number)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    let plugins: Vec<_> = ran.plugins.iter().map(|(name, digest)| format!("{name}@{}", short_digest(digest))).collect();
+    let plugins: Vec<_> = ran
+        .plugins
+        .iter()
+        .map(|(name, digest)| format!("{name}@{}", short_digest(digest)))
+        .collect();
     let mut lines = vec![
-        format!("{name}  {}: {}; outputs {}", plugins.join(" "), list(&ran.fates), count(ran.outputs)),
+        format!(
+            "{name}  {}: {}; outputs {}",
+            plugins.join(" "),
+            list(&ran.fates),
+            count(ran.outputs)
+        ),
         format!("     sha256 {}", ran.sha256),
     ];
     if !ran.faults.is_empty() {

@@ -54,7 +54,12 @@ pub fn run(global: &Global, arguments: Arguments, surroundings: Surroundings) ->
         tracing::error!(mistakes, file = %sources.path.display(), "the config has mistakes: started on the last one that worked");
     }
     for warning in config.warnings.iter() {
-        tracing::warn!(code = warning.code.name(), hint = warning.hint.as_deref(), "config: {}", warning.message);
+        tracing::warn!(
+            code = warning.code.name(),
+            hint = warning.hint.as_deref(),
+            "config: {}",
+            warning.message
+        );
     }
     let config = Arc::new(config);
     match gateway::run(Arc::clone(&config), sources, mistakes.as_ref()) {

@@ -24,7 +24,11 @@ pub fn count(number: u64) -> String {
 
 /// `1 message`, `1,204 messages`.
 pub fn of(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {noun}{}",
+        count(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// The one form of a moment for people: of an RFC 3339 text to the second, `2026-11-22 01:02:03`, UTC.
@@ -41,19 +45,39 @@ pub fn bytes(number: u64) -> String {
         }
         (value, unit) = (value / 1_024.0, next);
     }
-    if unit == "B" || value >= 10.0 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+    if unit == "B" || value >= 10.0 {
+        format!("{value:.0} {unit}")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 /// The two largest units of a duration: `6 d 4 h`, `31 s`.
 pub fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let parts = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
-    let first = parts.iter().position(|(number, _)| *number > 0).unwrap_or(3);
-    let shown: Vec<_> = parts[first..].iter().take(2).filter(|(number, _)| *number > 0).collect();
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let first = parts
+        .iter()
+        .position(|(number, _)| *number > 0)
+        .unwrap_or(3);
+    let shown: Vec<_> = parts[first..]
+        .iter()
+        .take(2)
+        .filter(|(number, _)| *number > 0)
+        .collect();
     if shown.is_empty() {
         return "0 s".to_owned();
     }
-    shown.iter().map(|(number, unit)| format!("{number} {unit}")).collect::<Vec<_>>().join(" ")
+    shown
+        .iter()
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// One or several lines: a label, a name, and details that are broken where the line is full.
@@ -70,7 +94,11 @@ pub fn row(label: &str, name: &str, details: &[String]) -> String {
             text.push('\n');
             column = 0;
         }
-        let gap = if column < DETAILS { DETAILS - column } else { 1 };
+        let gap = if column < DETAILS {
+            DETAILS - column
+        } else {
+            1
+        };
         text.push_str(&" ".repeat(gap));
         text.push_str(detail);
         column += gap + length;
@@ -93,23 +121,42 @@ mod tests {
             ["1 message", "0 messages", "1,204 dead letters"]
         );
         assert_eq!(moment("2026-11-22T01:02:03.004Z"), "2026-11-22 01:02:03");
-        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0, 1_023, 1_024, 44 << 10, 3 << 29].map(bytes), ["0 B", "1023 B", "1.0 KiB", "44 KiB", "1.5 GiB"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_234_567].map(count),
+            ["0", "999", "1,000", "1,234,567"]
+        );
+        assert_eq!(
+            [0, 1_023, 1_024, 44 << 10, 3 << 29].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "44 KiB", "1.5 GiB"]
+        );
     }
 
     #[test]
     fn an_age_has_its_two_largest_units() {
-        let shown = [0, 31, 60, 3_661, 86_400, 532_800].map(|seconds| age(Duration::from_secs(seconds)));
-        assert_eq!(shown, ["0 s", "31 s", "1 min", "1 h 1 min", "1 d", "6 d 4 h"]);
+        let shown =
+            [0, 31, 60, 3_661, 86_400, 532_800].map(|seconds| age(Duration::from_secs(seconds)));
+        assert_eq!(
+            shown,
+            ["0 s", "31 s", "1 min", "1 h 1 min", "1 d", "6 d 4 h"]
+        );
     }
 
     #[test]
     fn a_row_is_broken_before_it_is_too_wide() {
-        let details: Vec<_> = (0..9).map(|number| format!("{number} somethings")).collect();
+        let details: Vec<_> = (0..9)
+            .map(|number| format!("{number} somethings"))
+            .collect();
         for name in ["cloud:alarm", "a-name-of-more-than-twenty-letters"] {
             let text = row("queue", name, &details);
-            assert!(text.lines().all(|line| line.chars().count() <= WIDTH && line == line.trim_end()), "{text}");
-            assert!(details.iter().all(|detail| text.contains(detail)) && text.lines().count() > 1, "{text}");
+            assert!(
+                text.lines()
+                    .all(|line| line.chars().count() <= WIDTH && line == line.trim_end()),
+                "{text}"
+            );
+            assert!(
+                details.iter().all(|detail| text.contains(detail)) && text.lines().count() > 1,
+                "{text}"
+            );
         }
     }
 }

@@ -113,7 +113,10 @@ enum SignError {
     #[error("`{}`: {source}", path.display())]
     InFile { path: PathBuf, source: KeyError },
     #[error("cannot read `{}`", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("`{}` is not good: {source}", path.display())]
     Denied { path: PathBuf, source: Denied },
     #[error("`{}` is not there: the component is not signed, or its signature lies elsewhere (--signature)", .0.display())]
@@ -126,7 +129,11 @@ enum SignError {
 
 impl SignError {
     fn exit(&self) -> Exit {
-        if matches!(self, Self::Denied { .. } | Self::NoSignature(_)) { Exit::Plugin } else { Exit::Failed }
+        if matches!(self, Self::Denied { .. } | Self::NoSignature(_)) {
+            Exit::Plugin
+        } else {
+            Exit::Failed
+        }
     }
 }
 
@@ -135,14 +142,21 @@ pub fn keygen(global: &Global, arguments: Keygen) -> Exit {
     let made = generate(&arguments.name, &arguments.password.password()).map_err(SignError::from);
     answer(global, made, |pair| {
         let (secret, public) = (pair.secret.display(), pair.public.display());
-        let text = format!("{secret}  keep it: who has it can sign\n{public}  for the gateways: plugin_keys = [\"{public}\"]");
-        (text, json!({ "secret": pair.secret, "public": pair.public, "id": pair.id, "key": pair.line }))
+        let text = format!(
+            "{secret}  keep it: who has it can sign\n{public}  for the gateways: plugin_keys = [\"{public}\"]"
+        );
+        (
+            text,
+            json!({ "secret": pair.secret, "public": pair.public, "id": pair.id, "key": pair.line }),
+        )
     })
 }
 
 /// Signs a component.
 pub fn sign_component(global: &Global, arguments: Sign) -> Exit {
-    answer(global, signed(arguments), |path| (path.display().to_string(), json!({ "signature": path })))
+    answer(global, signed(arguments), |path| {
+        (path.display().to_string(), json!({ "signature": path }))
+    })
 }
 
 /// Says whose signature a component has.
@@ -150,40 +164,82 @@ pub fn verify(global: &Global, arguments: &Verify) -> Exit {
     answer(global, verified(arguments), |(digest, seal)| {
         let Seal { key, manifest } = seal;
         let expires = manifest.expires_us.map(utc);
-        let until = expires.as_ref().map_or_else(String::new, |end| format!(", good until {end}"));
-        let text = format!("{} {}  {}  signed by {key}{until}", manifest.name, manifest.version, short_digest(digest));
+        let until = expires
+            .as_ref()
+            .map_or_else(String::new, |end| format!(", good until {end}"));
+        let text = format!(
+            "{} {}  {}  signed by {key}{until}",
+            manifest.name,
+            manifest.version,
+            short_digest(digest)
+        );
         let shown = json!({ "name": manifest.name, "version": manifest.version.to_string(), "digest": digest, "key": key, "expires": expires });
         (text, shown)
     })
 }
 
 fn signed(arguments: Sign) -> Result<PathBuf, SignError> {
-    let Sign { component, key, name, version, expires, password } = arguments;
-    let stem = || component.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let name = name.or_else(stem).ok_or_else(|| SignError::NoName(component.clone()))?;
+    let Sign {
+        component,
+        key,
+        name,
+        version,
+        expires,
+        password,
+    } = arguments;
+    let stem = || {
+        component
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let name = name
+        .or_else(stem)
+        .ok_or_else(|| SignError::NoName(component.clone()))?;
     if name.is_empty() || name.contains(char::is_whitespace) {
         return Err(SignError::BadName(name));
     }
-    Ok(sign(&component, &key, &password.password(), manifest(name, version, expires))?)
+    Ok(sign(
+        &component,
+        &key,
+        &password.password(),
+        manifest(name, version, expires),
+    )?)
 }
 
 fn verified(arguments: &Verify) -> Result<(String, Seal), SignError> {
     let key = |path: &PathBuf| {
         let text = file::read_text(path, file::BY_HAND).map_err(in_file(path))?;
-        Key::parse(&text).map_err(|source| SignError::InFile { path: path.clone(), source })
+        Key::parse(&text).map_err(|source| SignError::InFile {
+            path: path.clone(),
+            source,
+        })
     };
-    let trust = Trust { keys: arguments.key.iter().map(key).collect::<Result<_, _>>()?, required: true };
-    let component = file::read(&arguments.component, file::COMPONENT).map_err(in_file(&arguments.component))?;
-    let path = arguments.signature.clone().unwrap_or_else(|| signature_path(&arguments.component));
+    let trust = Trust {
+        keys: arguments.key.iter().map(key).collect::<Result<_, _>>()?,
+        required: true,
+    };
+    let component =
+        file::read(&arguments.component, file::COMPONENT).map_err(in_file(&arguments.component))?;
+    let path = arguments
+        .signature
+        .clone()
+        .unwrap_or_else(|| signature_path(&arguments.component));
     let signature = read_signature(&path).map_err(in_file(&path))?;
     let signature = signature.ok_or_else(|| SignError::NoSignature(path))?;
-    let seal =
-        trust.seal(&component, &signature).map_err(|source| SignError::Denied { path: arguments.component.clone(), source })?;
+    let seal = trust
+        .seal(&component, &signature)
+        .map_err(|source| SignError::Denied {
+            path: arguments.component.clone(),
+            source,
+        })?;
     Ok((crate::trust::digest(&component), seal))
 }
 
 fn in_file(path: &Path) -> impl FnOnce(std::io::Error) -> SignError {
-    |source| SignError::Read { path: path.to_owned(), source }
+    |source| SignError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn version(text: &str) -> Result<Version, String> {
@@ -194,7 +250,11 @@ fn last_day(text: &str) -> Result<u64, String> {
     day(text).ok_or_else(|| "write a day as in 2027-06-30".to_owned())
 }
 
-fn answer<T>(global: &Global, result: Result<T, SignError>, show: impl FnOnce(&T) -> (String, Value)) -> Exit {
+fn answer<T>(
+    global: &Global,
+    result: Result<T, SignError>,
+    show: impl FnOnce(&T) -> (String, Value),
+) -> Exit {
     match result {
         Ok(value) => {
             let (text, json) = show(&value);

@@ -10,7 +10,9 @@ use super::{Global, Output, print, say};
 use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::Qos;
-use crate::sim::{self, Expect, NoBroker, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch};
+use crate::sim::{
+    self, Expect, NoBroker, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,7 +113,10 @@ pub(super) fn failed(error: &dyn std::error::Error) -> Exit {
 
 fn simulated(output: Output, arguments: &Arguments) -> Result<Report, Error> {
     let config = config(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Setup)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Setup)?;
     let report = runtime.block_on(simulate(config, output))?;
     match output {
         Output::Text => print(&report.to_string()),
@@ -125,7 +130,12 @@ fn config(args: &Arguments) -> Result<SimConfig, NoBroker> {
     let run = fastrand::u32(..);
     let watch = args.watch.as_ref().map(|url| {
         let broker = sim::broker(url, &format!("tidegate-sim-watcher-{run:08x}"))?;
-        Ok::<_, NoBroker>(Watch { broker, filter: args.watch_topic.clone(), expect: args.expect, settle: args.settle })
+        Ok::<_, NoBroker>(Watch {
+            broker,
+            filter: args.watch_topic.clone(),
+            expect: args.expect,
+            settle: args.settle,
+        })
     });
     let until = match (args.time, args.count) {
         (Some(time), _) => Until::Elapsed(time),
@@ -193,12 +203,25 @@ async fn follow(simulation: &Simulation, shown: Shown) {
 }
 
 fn line(now: Progress, before: Progress, watched: bool) -> String {
-    let sent = format!("sent {} (+{})  acknowledged {}", now.sent, now.sent - before.sent, now.accepted);
+    let sent = format!(
+        "sent {} (+{})  acknowledged {}",
+        now.sent,
+        now.sent - before.sent,
+        now.accepted
+    );
     if !watched {
         return sent;
     }
-    let arrived = format!("arrived {} (+{})  on the way {}", now.delivered, now.delivered - before.delivered, now.missing);
-    format!("{sent}  {arrived}  doubled {}  out of order {}", now.doubled, now.out_of_order)
+    let arrived = format!(
+        "arrived {} (+{})  on the way {}",
+        now.delivered,
+        now.delivered - before.delivered,
+        now.missing
+    );
+    format!(
+        "{sent}  {arrived}  doubled {}  out of order {}",
+        now.doubled, now.out_of_order
+    )
 }
 
 fn topic(text: &str) -> Result<String, String> {
@@ -212,7 +235,10 @@ fn topic(text: &str) -> Result<String, String> {
 }
 
 fn qos(text: &str) -> Result<Qos, String> {
-    text.parse().ok().and_then(Qos::from_level).ok_or_else(|| "there are 0, 1 and 2".to_owned())
+    text.parse()
+        .ok()
+        .and_then(Qos::from_level)
+        .ok_or_else(|| "there are 0, 1 and 2".to_owned())
 }
 
 #[cfg(test)]

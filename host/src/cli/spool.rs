@@ -164,13 +164,23 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
     let find = |at: &At, purpose| Place::find(global, at, surroundings, purpose);
     let done = match &command {
         Command::Stat(at) => find(at, Purpose::Look).and_then(|place| stat(global, &place)),
-        Command::Peek(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| peek(global, arguments, &place)),
-        Command::Export(arguments) => find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place)),
-        Command::Import(arguments) => find(&arguments.at, Purpose::Change).and_then(|place| import(global, arguments, place)),
+        Command::Peek(arguments) => {
+            find(&arguments.at, Purpose::Look).and_then(|place| peek(global, arguments, &place))
+        }
+        Command::Export(arguments) => {
+            find(&arguments.at, Purpose::Look).and_then(|place| export(arguments, &place))
+        }
+        Command::Import(arguments) => {
+            find(&arguments.at, Purpose::Change).and_then(|place| import(global, arguments, place))
+        }
         Command::Check(at) => find(at, Purpose::Look).and_then(|place| check(global, &place)),
         Command::Repair(at) => find(at, Purpose::Repair).and_then(|place| repair(global, place)),
         Command::Drop(arguments) => {
-            let purpose = if arguments.yes { Purpose::Change } else { Purpose::Look };
+            let purpose = if arguments.yes {
+                Purpose::Change
+            } else {
+                Purpose::Look
+            };
             find(&arguments.at, purpose).and_then(|place| drop_queue(global, arguments, place))
         }
     };
@@ -180,12 +190,19 @@ pub fn run(global: &Global, command: Command, surroundings: Surroundings) -> Exi
 fn stat(global: &Global, place: &Place) -> Result<Exit, Failure> {
     let status = place.status()?;
     match global.output {
-        Output::Json => print_json(&json!({ "running": status.running, "queues": status.queues, "store": status.store })),
+        Output::Json => print_json(
+            &json!({ "running": status.running, "queues": status.queues, "store": status.store }),
+        ),
         Output::Text => {
             if !place.is_running() {
                 say("the gateway does not run; this is what its files say");
             }
-            status.queues.iter().map(queue_row).chain(store_rows(&status)).for_each(|line| print(&line));
+            status
+                .queues
+                .iter()
+                .map(queue_row)
+                .chain(store_rows(&status))
+                .for_each(|line| print(&line));
         }
     }
     Ok(Exit::Done)
@@ -195,14 +212,23 @@ fn queues(place: &Place, wanted: &[String]) -> Result<Vec<String>, Failure> {
     if !wanted.is_empty() {
         return Ok(wanted.to_vec());
     }
-    Ok(place.status()?.queues.into_iter().map(|queue| queue.name).collect())
+    Ok(place
+        .status()?
+        .queues
+        .into_iter()
+        .map(|queue| queue.name)
+        .collect())
 }
 
 fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failure> {
     let max = usize::from(arguments.count);
     let mut all = Page::default();
     for queue in queues(place, arguments.queue.as_slice())? {
-        let page: Page = place.ask(Request::Page { queue, from: 0, max })?;
+        let page: Page = place.ask(Request::Page {
+            queue,
+            from: 0,
+            max,
+        })?;
         all.records.extend(page.records);
         all.findings.extend(page.findings);
     }
@@ -216,7 +242,11 @@ fn peek(global: &Global, arguments: &Peek, place: &Place) -> Result<Exit, Failur
         }
     }
     tell(&all.findings);
-    Ok(if all.findings.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if all.findings.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 /// A message in two lines.
@@ -225,15 +255,29 @@ fn shown(record: &Record) -> String {
     let body = match &content.text {
         Some(text) if text.is_empty() => "(no payload)".to_owned(),
         Some(text) => words::line(text, WIDTH - 4),
-        None => format!("({} of payload that is no text)", content.payload.as_ref().map_or(0, |text| text.len() / 4 * 3)),
+        None => format!(
+            "({} of payload that is no text)",
+            content
+                .payload
+                .as_ref()
+                .map_or(0, |text| text.len() / 4 * 3)
+        ),
     };
     let head = format!("{}  {}  {}", record.queue, content.received, content.topic);
     format!("{}\n    {body}", words::line(&head, WIDTH))
 }
 
 fn tell(findings: &[Finding]) {
-    for Finding { queue, from, to, what } in findings {
-        say(&format!("{queue}: places {from} to {to} cannot be read: {what}"));
+    for Finding {
+        queue,
+        from,
+        to,
+        what,
+    } in findings
+    {
+        say(&format!(
+            "{queue}: places {from} to {to} cannot be read: {what}"
+        ));
     }
 }
 
@@ -242,8 +286,14 @@ fn export(arguments: &Export, place: &Place) -> Result<Exit, Failure> {
     for queue in queues(place, &arguments.queues)? {
         let mut from = Some(0);
         while let Some(next) = from {
-            let page: Page = place.ask(Request::Page { queue: queue.clone(), from: next, max: PAGE })?;
-            page.records.iter().try_for_each(|record| lines.push(record))?;
+            let page: Page = place.ask(Request::Page {
+                queue: queue.clone(),
+                from: next,
+                max: PAGE,
+            })?;
+            page.records
+                .iter()
+                .try_for_each(|record| lines.push(record))?;
             well &= page.findings.is_empty();
             tell(&page.findings);
             from = page.next;
@@ -257,9 +307,17 @@ fn import(global: &Global, arguments: &Import, place: Place) -> Result<Exit, Fai
     let input: Box<dyn BufRead> = if arguments.file == Path::new("-") {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
-        Box::new(BufReader::new(file::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?))
+        Box::new(BufReader::new(
+            file::open(&arguments.file).map_err(|error| file_failure(&arguments.file, error))?,
+        ))
     };
-    let mut importing = Importing { place: &place, queue: arguments.queue.as_deref(), records: Vec::new(), bytes: 0, done: 0 };
+    let mut importing = Importing {
+        place: &place,
+        queue: arguments.queue.as_deref(),
+        records: Vec::new(),
+        bytes: 0,
+        done: 0,
+    };
     let imported = importing.all(input, &arguments.file);
     let done = importing.done;
     // What is in is written, whatever came of the rest.
@@ -287,7 +345,9 @@ impl Importing<'_> {
             if line.trim().is_empty() {
                 continue;
             }
-            self.take(&line).map_err(|error| Failure::Said(format!("line {} is no message: {error}", index + 1)))?;
+            self.take(&line).map_err(|error| {
+                Failure::Said(format!("line {} is no message: {error}", index + 1))
+            })?;
             if self.records.len() >= PAGE || self.bytes >= PAGE_BYTES {
                 self.send()?;
             }
@@ -312,7 +372,11 @@ impl Importing<'_> {
         let (records, first) = (std::mem::take(&mut self.records), self.done + 1);
         self.bytes = 0;
         let done: Result<Done, _> = self.place.ask(Request::Import { records });
-        self.done += done.map_err(|error| Failure::Said(format!("from message {first} on: {}", with_causes(&error))))?.count;
+        self.done += done
+            .map_err(|error| {
+                Failure::Said(format!("from message {first} on: {}", with_causes(&error)))
+            })?
+            .count;
         Ok(())
     }
 }
@@ -320,7 +384,11 @@ impl Importing<'_> {
 fn check(global: &Global, place: &Place) -> Result<Exit, Failure> {
     let checked: Checked = place.ask(Request::Check)?;
     show_checked(global, &checked);
-    Ok(if checked.is_well() { Exit::Done } else { Exit::Failed })
+    Ok(if checked.is_well() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn repair(global: &Global, place: Place) -> Result<Exit, Failure> {
@@ -344,12 +412,22 @@ fn show_checked(global: &Global, checked: &Checked) {
     }
     for queue in &checked.queues {
         let mut details = vec![format!("{} messages can be read", count(queue.messages))];
-        details.extend((queue.noted != queue.messages).then(|| format!("{} were noted", count(queue.noted))));
+        details.extend(
+            (queue.noted != queue.messages).then(|| format!("{} were noted", count(queue.noted))),
+        );
         print(&row("queue", &queue.queue, &details));
     }
-    print(&row("parked", &count(checked.letters), &["can be read".to_owned()]));
+    print(&row(
+        "parked",
+        &count(checked.letters),
+        &["can be read".to_owned()],
+    ));
     if checked.set_aside > 0 {
-        print(&row("aside", &count(checked.set_aside), &["damaged chunks that were set aside earlier".to_owned()]));
+        print(&row(
+            "aside",
+            &count(checked.set_aside),
+            &["damaged chunks that were set aside earlier".to_owned()],
+        ));
     }
     let lost = [
         (checked.lost_letters, "dead letters"),
@@ -357,22 +435,38 @@ fn show_checked(global: &Global, checked: &Checked) {
         (checked.lost_states, "entries of plugins' state"),
     ];
     for (number, what) in lost.into_iter().filter(|(number, _)| *number > 0) {
-        say(&format!("{} {what} are missing: the disk has lost them", count(number)));
+        say(&format!(
+            "{} {what} are missing: the disk has lost them",
+            count(number)
+        ));
     }
     tell(&checked.findings);
     for id in &checked.damaged_letters {
-        say(&format!("dead letter {id} cannot be read; `tidegate parked drop {id}` takes it out"));
+        say(&format!(
+            "dead letter {id} cannot be read; `tidegate parked drop {id}` takes it out"
+        ));
     }
-    say(if checked.is_well() { "all is well" } else { "not all is well" });
+    say(if checked.is_well() {
+        "all is well"
+    } else {
+        "not all is well"
+    });
 }
 
 fn drop_queue(global: &Global, arguments: &Drop, place: Place) -> Result<Exit, Failure> {
     let queue = arguments.queue.clone();
     if !arguments.yes {
-        let found = place.status()?.queues.into_iter().find(|known| known.name == queue);
+        let found = place
+            .status()?
+            .queues
+            .into_iter()
+            .find(|known| known.name == queue);
         let owed = found.map(|queue| queue.in_ram + queue.on_disk);
         let owed = owed.ok_or_else(|| Failure::Said(format!("there is no queue `{queue}`")))?;
-        return Err(Failure::Usage(format!("this would give up {} messages for good; say --yes", count(owed))));
+        return Err(Failure::Usage(format!(
+            "this would give up {} messages for good; say --yes",
+            count(owed)
+        )));
     }
     let done: Done = place.ask(Request::Drop { queue })?;
     place.close()?;
@@ -390,11 +484,32 @@ mod tests {
 
     #[test]
     fn a_message_is_shown_in_two_lines_that_fit() {
-        let content = Content { topic: "devices/".repeat(20), text: Some("x\n".repeat(90)), ..Content::default() };
-        let text = shown(&Record { queue: "cloud:telemetry".into(), seq: 1, content });
+        let content = Content {
+            topic: "devices/".repeat(20),
+            text: Some("x\n".repeat(90)),
+            ..Content::default()
+        };
+        let text = shown(&Record {
+            queue: "cloud:telemetry".into(),
+            seq: 1,
+            content,
+        });
         assert_eq!(text.lines().count(), 2);
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        let binary = Content { topic: "a".into(), payload: Some("/w==".into()), ..Content::default() };
-        assert!(shown(&Record { content: binary, ..Record::default() }).contains("no text"));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+        let binary = Content {
+            topic: "a".into(),
+            payload: Some("/w==".into()),
+            ..Content::default()
+        };
+        assert!(
+            shown(&Record {
+                content: binary,
+                ..Record::default()
+            })
+            .contains("no text")
+        );
     }
 }

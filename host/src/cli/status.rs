@@ -43,7 +43,8 @@ pub struct Arguments {
 
 /// Shows it.
 pub fn run(global: &Global, arguments: &Arguments, surroundings: Surroundings) -> Exit {
-    let shown = Place::find(global, &arguments.at, surroundings, Purpose::Look).and_then(|place| place.status());
+    let shown = Place::find(global, &arguments.at, surroundings, Purpose::Look)
+        .and_then(|place| place.status());
     match shown {
         Ok(status) => {
             match global.output {
@@ -62,17 +63,44 @@ fn exit_of(status: &Status) -> Exit {
     let is_up = |uplink: &Uplink| uplink.connected || uplink.on_fallback;
     let is_cut_off = (!status.uplinks.is_empty() && !status.uplinks.iter().any(is_up))
         || (!status.sources.is_empty() && !status.sources.iter().any(|source| source.connected));
-    if status.running && (is_cut_off || !status.store.well) { Exit::Degraded } else { Exit::Done }
+    if status.running && (is_cut_off || !status.store.well) {
+        Exit::Degraded
+    } else {
+        Exit::Done
+    }
 }
 
 /// The account for people.
 fn text(status: &Status) -> String {
     let mut lines = head(status);
-    lines.extend(status.config.words().iter().map(|words| row("config", words, &[])));
-    lines.extend(status.sources.iter().flat_map(|one| [Some(source(one)), trouble(one.trouble.as_ref())]).flatten());
-    lines.extend(status.flows.iter().flat_map(|one| flow(one, status.running)));
+    lines.extend(
+        status
+            .config
+            .words()
+            .iter()
+            .map(|words| row("config", words, &[])),
+    );
+    lines.extend(
+        status
+            .sources
+            .iter()
+            .flat_map(|one| [Some(source(one)), trouble(one.trouble.as_ref())])
+            .flatten(),
+    );
+    lines.extend(
+        status
+            .flows
+            .iter()
+            .flat_map(|one| flow(one, status.running)),
+    );
     lines.extend(status.queues.iter().map(queue));
-    lines.extend(status.uplinks.iter().flat_map(|one| [Some(uplink(one)), trouble(one.trouble.as_ref())]).flatten());
+    lines.extend(
+        status
+            .uplinks
+            .iter()
+            .flat_map(|one| [Some(uplink(one)), trouble(one.trouble.as_ref())])
+            .flatten(),
+    );
     lines.extend(parked(status));
     lines.extend(given_up(status));
     lines.extend(store(status));
@@ -87,11 +115,22 @@ fn head(status: &Status) -> Vec<String> {
     match &status.process {
         Some(process) => {
             let uptime = age(Duration::from_secs(process.uptime_s));
-            let Status { name, version, boot, .. } = status;
-            vec![format!("{name} runs for {uptime}   (tidegate {version}, start {boot}, process {})", process.pid)]
+            let Status {
+                name,
+                version,
+                boot,
+                ..
+            } = status;
+            vec![format!(
+                "{name} runs for {uptime}   (tidegate {version}, start {boot}, process {})",
+                process.pid
+            )]
         }
         None => {
-            vec![format!("{} does not run; this is what its files say", status.name), format!("  {}", status.data_dir.display())]
+            vec![
+                format!("{} does not run; this is what its files say", status.name),
+                format!("  {}", status.data_dir.display()),
+            ]
         }
     }
 }
@@ -100,24 +139,48 @@ fn source(source: &Source) -> String {
     if source.state.is_empty() {
         return row("source", &source.name, &[]);
     }
-    let mut details =
-        vec![source.state.clone(), format!("{} in", count(source.received)), format!("{} unsettled", count(source.unsettled))];
+    let mut details = vec![
+        source.state.clone(),
+        format!("{} in", count(source.received)),
+        format!("{} unsettled", count(source.unsettled)),
+    ];
     if source.dropped > 0 {
         details.push(format!("{} dropped", count(source.dropped)));
     }
-    details.extend((source.refused_filters > 0).then(|| format!("topic filters REFUSED: {}", count(source.refused_filters))));
-    details.extend((source.lowered_filters > 0).then(|| format!("with a lower level: {}", count(source.lowered_filters))));
-    details.extend((source.session_s > 0).then(|| format!("session ends after {} s away", count(source.session_s))));
+    details.extend(
+        (source.refused_filters > 0)
+            .then(|| format!("topic filters REFUSED: {}", count(source.refused_filters))),
+    );
+    details.extend(
+        (source.lowered_filters > 0)
+            .then(|| format!("with a lower level: {}", count(source.lowered_filters))),
+    );
+    details.extend(
+        (source.session_s > 0)
+            .then(|| format!("session ends after {} s away", count(source.session_s))),
+    );
     row("source", &source.name, &details)
 }
 
 /// Why a connection is not in use: the cause on lines of its own, since it is long.
 fn trouble(trouble: Option<&Trouble>) -> Option<String> {
-    let Trouble { cause, since_s, next_try_s } = trouble?;
-    let next = next_try_s.map_or("tried now".to_owned(), |seconds| format!("next try in {}", age(Duration::from_secs(seconds))));
-    let mut lines = vec![format!("  └ for {}, {next}:", age(Duration::from_secs(*since_s)))];
+    let Trouble {
+        cause,
+        since_s,
+        next_try_s,
+    } = trouble?;
+    let next = next_try_s.map_or("tried now".to_owned(), |seconds| {
+        format!("next try in {}", age(Duration::from_secs(seconds)))
+    });
+    let mut lines = vec![format!(
+        "  └ for {}, {next}:",
+        age(Duration::from_secs(*since_s))
+    )];
     for word in cause.split_whitespace() {
-        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= WIDTH) {
+        match lines
+            .last_mut()
+            .filter(|line| line.chars().count() + 1 + word.chars().count() <= WIDTH)
+        {
             Some(line) => line.extend([" ", word]),
             None => lines.push(format!("    {word}")),
         }
@@ -135,7 +198,10 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
             format!("{} rejected", count(flow.rejected)),
         ];
         details.extend((flow.dropped > 0).then(|| format!("{} dropped", count(flow.dropped))));
-        details.extend((flow.quarantined > 0).then(|| format!("{} devices quarantined", count(flow.quarantined))));
+        details.extend(
+            (flow.quarantined > 0)
+                .then(|| format!("{} devices quarantined", count(flow.quarantined))),
+        );
         details.extend((flow.absorbed > 0).then(|| format!("{} into state", count(flow.absorbed))));
         details.extend((flow.waiting > 0).then(|| format!("{} waiting", count(flow.waiting))));
     }
@@ -145,11 +211,29 @@ fn flow(flow: &Flow, running: bool) -> Vec<String> {
     let mut lines = vec![row("flow", &flow.name, &details)];
     for plugin in &flow.plugins {
         let mut details = vec![short_digest(&plugin.digest).to_owned()];
-        details.extend(matches!(&*plugin.breaker, "open" | "half-open").then(|| format!("its breaker is {}", plugin.breaker)));
+        details.extend(
+            matches!(&*plugin.breaker, "open" | "half-open")
+                .then(|| format!("its breaker is {}", plugin.breaker)),
+        );
         let candidate = plugin.candidate.as_ref();
-        details.extend(candidate.map(|tried| format!("{} is tried beside it: {}", short_digest(&tried.digest), tried.state)));
-        details.extend(plugin.fallback.as_deref().map(|digest| format!("{} can come back", short_digest(digest))));
-        details.extend(plugin.differs_from_config.then(|| "not what the config says".to_owned()));
+        details.extend(candidate.map(|tried| {
+            format!(
+                "{} is tried beside it: {}",
+                short_digest(&tried.digest),
+                tried.state
+            )
+        }));
+        details.extend(
+            plugin
+                .fallback
+                .as_deref()
+                .map(|digest| format!("{} can come back", short_digest(digest))),
+        );
+        details.extend(
+            plugin
+                .differs_from_config
+                .then(|| "not what the config says".to_owned()),
+        );
         details.retain(|detail| !detail.is_empty());
         lines.push(row("", &format!("└ {}", plugin.name), &details));
     }
@@ -163,7 +247,11 @@ pub fn queue(queue: &Queue) -> String {
         0 => format!("{} on disk", count(queue.on_disk)),
         size => format!("{} on disk ({})", count(queue.on_disk), bytes(size)),
     });
-    details.extend(queue.oldest_age_s.map(|seconds| format!("oldest {}", age(Duration::from_secs(seconds)))));
+    details.extend(
+        queue
+            .oldest_age_s
+            .map(|seconds| format!("oldest {}", age(Duration::from_secs(seconds)))),
+    );
     if queue.appended + queue.accepted > 0 {
         details.push(format!("{} appended", count(queue.appended)));
         details.push(format!("{} accepted", count(queue.accepted)));
@@ -177,10 +265,17 @@ fn uplink(uplink: &Uplink) -> String {
     if uplink.state.is_empty() {
         return row("uplink", &uplink.name, &[]);
     }
-    let mut details =
-        vec![uplink.state.clone(), format!("{} out", count(uplink.forwarded)), format!("{} in flight", count(uplink.inflight))];
+    let mut details = vec![
+        uplink.state.clone(),
+        format!("{} out", count(uplink.forwarded)),
+        format!("{} in flight", count(uplink.inflight)),
+    ];
     details.extend((uplink.refused > 0).then(|| format!("{} refused", count(uplink.refused))));
-    details.extend(uplink.on_fallback.then(|| "its fallback has its queues".to_owned()));
+    details.extend(
+        uplink
+            .on_fallback
+            .then(|| "its fallback has its queues".to_owned()),
+    );
     details.extend((uplink.failures > 0).then(|| format!("{} failures", count(uplink.failures))));
     row("uplink", &uplink.name, &details)
 }
@@ -196,15 +291,22 @@ fn parked(status: &Status) -> Vec<String> {
     if letters.kept > 0 {
         details.push(bytes(letters.bytes));
     }
-    details.extend((letters.waiting > 0).then(|| format!("{} being written", count(letters.waiting))));
-    details.extend((letters.evicted > 0).then(|| format!("{} made room for newer ones", count(letters.evicted))));
+    details
+        .extend((letters.waiting > 0).then(|| format!("{} being written", count(letters.waiting))));
+    details.extend(
+        (letters.evicted > 0)
+            .then(|| format!("{} made room for newer ones", count(letters.evicted))),
+    );
     vec![row("parked", &count(letters.kept), &details)]
 }
 
 fn given_up(status: &Status) -> Option<String> {
     let all: u64 = status.given_up.values().sum();
-    let details: Vec<String> =
-        status.given_up.iter().map(|(reason, messages)| format!("{} {reason}", count(*messages))).collect();
+    let details: Vec<String> = status
+        .given_up
+        .iter()
+        .map(|(reason, messages)| format!("{} {reason}", count(*messages)))
+        .collect();
     (all > 0).then(|| row("given up", &count(all), &details))
 }
 
@@ -214,7 +316,11 @@ pub fn store(status: &Status) -> Vec<String> {
     let seconds = |seconds| age(Duration::from_secs(seconds));
     let mut details: Vec<String> = store.why.iter().cloned().collect();
     details.push(match store.last_write_age_s {
-        Some(last) => format!("{} written in a day, the last {} ago", bytes(store.day_bytes), seconds(last)),
+        Some(last) => format!(
+            "{} written in a day, the last {} ago",
+            bytes(store.day_bytes),
+            seconds(last)
+        ),
         None => "0 B written since the start".to_owned(),
     });
     details.push(format!("{} free", bytes(store.free_bytes)));
@@ -225,16 +331,36 @@ pub fn store(status: &Status) -> Vec<String> {
     }));
     let mut lines = Vec::new();
     if status.running {
-        lines.push(row("store", if store.well { "well" } else { "NOT WELL" }, &details));
+        lines.push(row(
+            "store",
+            if store.well { "well" } else { "NOT WELL" },
+            &details,
+        ));
     }
     if status.running && store.ram_bytes >= store.most_ram_bytes {
         let held = format!("{} of messages", bytes(store.ram_bytes));
-        lines.push(row("memory", "FULL", &[held, "lanes and sources wait".to_owned()]));
+        lines.push(row(
+            "memory",
+            "FULL",
+            &[held, "lanes and sources wait".to_owned()],
+        ));
     }
-    lines.extend(store.damaged_store.iter().map(|path| format!("  a damaged store was moved to {}", path.display())));
+    lines.extend(
+        store
+            .damaged_store
+            .iter()
+            .map(|path| format!("  a damaged store was moved to {}", path.display())),
+    );
     lines.extend(store.lost.iter().map(|lost| format!("  {lost}")));
     let stranger = |(name, messages): (&String, &u64)| {
-        row("queue", name, &[format!("{} owed", count(*messages)), "not in the config".to_owned()])
+        row(
+            "queue",
+            name,
+            &[
+                format!("{} owed", count(*messages)),
+                "not in the config".to_owned(),
+            ],
+        )
     };
     lines.extend(store.strangers.iter().map(stranger));
     lines
@@ -246,14 +372,20 @@ mod tests {
     use crate::gateway::plugins::Candidate;
     use crate::gateway::status::{DeadLetters, Plugin, Process, Store};
 
-    #[expect(clippy::too_many_lines, reason = "data: every field has a value that shows")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "data: every field has a value that shows"
+    )]
     fn busy() -> Status {
         let digest = "0123456789abcdef".repeat(4);
         let plugin = |name: &str, swapping: bool| Plugin {
             name: name.into(),
             digest: digest.clone(),
             swapping,
-            candidate: swapping.then(|| Candidate { digest: digest.clone(), state: "on-probation".into() }),
+            candidate: swapping.then(|| Candidate {
+                digest: digest.clone(),
+                state: "on-probation".into(),
+            }),
             fallback: Some(digest.clone()),
             differs_from_config: swapping,
             breaker: "closed".to_owned(),
@@ -349,7 +481,10 @@ mod tests {
     #[test]
     fn nothing_is_wider_than_a_terminal_and_nothing_is_left_out() {
         let shown = text(&busy());
-        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= WIDTH),
+            "{shown}"
+        );
         for part in [
             "barn-7 runs for 6 d 4 h",
             "field",
@@ -396,12 +531,22 @@ mod tests {
         assert_eq!(exit_of(&status), Exit::Done);
         status.store.well = false;
         assert_eq!(exit_of(&status), Exit::Degraded);
-        assert_eq!(exit_of(&Status { running: false, ..status }), Exit::Done);
+        assert_eq!(
+            exit_of(&Status {
+                running: false,
+                ..status
+            }),
+            Exit::Done
+        );
     }
 
     #[test]
     fn a_stopped_gateway_is_told_apart_in_the_first_line() {
-        let stopped = Status { running: false, process: None, ..busy() };
+        let stopped = Status {
+            running: false,
+            process: None,
+            ..busy()
+        };
         assert!(text(&stopped).starts_with("barn-7 does not run; this is what its files say\n"));
     }
 }

@@ -14,7 +14,8 @@ use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::file;
 use crate::gateway::live::{
-    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict,
+    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap,
+    Verdict,
 };
 use crate::message::short_digest;
 use crate::trust;
@@ -138,18 +139,37 @@ pub fn swap(global: &Global, arguments: &SwapArguments, surroundings: Surroundin
         } else {
             order(&client, arguments)?
         };
-        told(global, &client, receipt, Some(&arguments.plugin), arguments.detach)
+        told(
+            global,
+            &client,
+            receipt,
+            Some(&arguments.plugin),
+            arguments.detach,
+        )
     };
     ordered().unwrap_or_else(|failure: Failure| failure.end())
 }
 
 /// `tidegate rollback`.
-pub fn rollback(global: &Global, arguments: &RollbackArguments, surroundings: Surroundings) -> Exit {
+pub fn rollback(
+    global: &Global,
+    arguments: &RollbackArguments,
+    surroundings: Surroundings,
+) -> Exit {
     let ordered = || {
         let client = find(global, &arguments.at, surroundings)?;
-        let order = Rollback { plugin: Name(arguments.plugin.clone()), to: arguments.to.clone() };
+        let order = Rollback {
+            plugin: Name(arguments.plugin.clone()),
+            to: arguments.to.clone(),
+        };
         let receipt = client.post("/v1/plugins/rollback", &order)?;
-        told(global, &client, receipt, Some(&arguments.plugin), arguments.detach)
+        told(
+            global,
+            &client,
+            receipt,
+            Some(&arguments.plugin),
+            arguments.detach,
+        )
     };
     ordered().unwrap_or_else(|failure: Failure| failure.end())
 }
@@ -165,7 +185,12 @@ pub fn reload(global: &Global, arguments: &ReloadArguments, surroundings: Surrou
 }
 
 fn find(global: &Global, at: &At, surroundings: Surroundings) -> Result<Client, Failure> {
-    running(global, at, surroundings, "a stopped one runs what its config says at its next start")
+    running(
+        global,
+        at,
+        surroundings,
+        "a stopped one runs what its config says at its next start",
+    )
 }
 
 fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure> {
@@ -189,15 +214,33 @@ fn order(client: &Client, arguments: &SwapArguments) -> Result<Receipt, Failure>
 impl SwapArguments {
     fn plan(&self) -> Plan {
         let is_shadowed = self.shadow.is_some() || self.messages.is_some();
-        let shadow =
-            Shadow { time: self.shadow, messages: self.messages, sample: self.sample, max_differing: self.max_differing };
-        let canary = |share| Canary { share, time: Some(self.canary_time), messages: None };
-        Plan { shadow: is_shadowed.then_some(shadow), canary: self.canary.map(canary), fresh_state: self.fresh_state }
+        let shadow = Shadow {
+            time: self.shadow,
+            messages: self.messages,
+            sample: self.sample,
+            max_differing: self.max_differing,
+        };
+        let canary = |share| Canary {
+            share,
+            time: Some(self.canary_time),
+            messages: None,
+        };
+        Plan {
+            shadow: is_shadowed.then_some(shadow),
+            canary: self.canary.map(canary),
+            fresh_state: self.fresh_state,
+        }
     }
 }
 
 /// Tells what comes of an order until it has ended.
-fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>, detach: bool) -> Result<Exit, Failure> {
+fn told(
+    global: &Global,
+    client: &Client,
+    receipt: Receipt,
+    plugin: Option<&str>,
+    detach: bool,
+) -> Result<Exit, Failure> {
     let Receipt { change } = receipt;
     if detach {
         match global.output {
@@ -213,7 +256,9 @@ fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>
     loop {
         let page: Page = match client.get(&format!("/v1/changes/{change}?from={from}")) {
             Err(ClientError::Silent { .. }) if from > 0 => {
-                say("error: the gateway has stopped meanwhile; `tidegate plugins` shows what runs at its next start");
+                say(
+                    "error: the gateway has stopped meanwhile; `tidegate plugins` shows what runs at its next start",
+                );
                 return Ok(Exit::NotRunning);
             }
             page => page?,
@@ -234,7 +279,9 @@ fn told(global: &Global, client: &Client, receipt: Receipt, plugin: Option<&str>
 
 fn hint(plugin: Option<&str>) {
     if let Some(plugin) = plugin {
-        say(&format!("follow: tidegate swap {plugin} --follow   end it: tidegate rollback {plugin}"));
+        say(&format!(
+            "follow: tidegate swap {plugin} --follow   end it: tidegate rollback {plugin}"
+        ));
     }
 }
 
@@ -245,10 +292,20 @@ fn show(line: &Line) {
             print(&transition(event));
             found(event).iter().for_each(|line| print(line));
         }
-        Line::Difference { plugins, flows, restart } => {
-            plugins.iter().for_each(|plugin| print(&format!("changes live: {plugin}")));
-            flows.iter().for_each(|flow| print(&format!("changes live: flow.{flow}")));
-            restart.iter().for_each(|table| print(&format!("needs a restart: {table}")));
+        Line::Difference {
+            plugins,
+            flows,
+            restart,
+        } => {
+            plugins
+                .iter()
+                .for_each(|plugin| print(&format!("changes live: {plugin}")));
+            flows
+                .iter()
+                .for_each(|flow| print(&format!("changes live: flow.{flow}")));
+            restart
+                .iter()
+                .for_each(|table| print(&format!("needs a restart: {table}")));
             if plugins.is_empty() && flows.is_empty() && restart.is_empty() {
                 print("the config is unchanged");
             }
@@ -257,7 +314,9 @@ fn show(line: &Line) {
             say(text);
             say("error: the config has mistakes; nothing was changed, and the running one stays");
         }
-        Line::Gone { plugin } => say(&format!("error: `{plugin}` left the config while this waited; nothing was changed")),
+        Line::Gone { plugin } => say(&format!(
+            "error: `{plugin}` left the config while this waited; nothing was changed"
+        )),
         Line::Flow(verdict) => print(&flow_conclusion(verdict)),
         Line::Verdict(verdict) => print(&conclusion(verdict)),
     }
@@ -266,21 +325,35 @@ fn show(line: &Line) {
 fn transition(event: &Event) -> String {
     let time = event.at.get(11..19).unwrap_or_default();
     let digests = if event.what == "seen" {
-        format!("  {} → {}", short_digest(&event.old), short_digest(&event.new))
+        format!(
+            "  {} → {}",
+            short_digest(&event.old),
+            short_digest(&event.new)
+        )
     } else {
         String::new()
     };
     let is_final = matches!(&*event.what, "refused" | "rolled-back");
-    let why =
-        event.why.as_deref().filter(|_| !is_final).map(|why| format!("  {}", words::lines(why, words::LONG))).unwrap_or_default();
+    let why = event
+        .why
+        .as_deref()
+        .filter(|_| !is_final)
+        .map(|why| format!("  {}", words::lines(why, words::LONG)))
+        .unwrap_or_default();
     format!("{time}  {}{digests}{why}", event.what)
 }
 
 /// What a shadow has found, when it is over: how much differs, and the first difference of each kind.
 fn found(event: &Event) -> Vec<String> {
     let is_told = matches!(&*event.what, "shadowed" | "refused");
-    let comparison = event.figures.as_ref().filter(|_| is_told).and_then(|figures| figures.get("differences"));
-    let Some(comparison) = comparison.and_then(|found| Comparison::deserialize(found).ok()) else { return Vec::new() };
+    let comparison = event
+        .figures
+        .as_ref()
+        .filter(|_| is_told)
+        .and_then(|figures| figures.get("differences"));
+    let Some(comparison) = comparison.and_then(|found| Comparison::deserialize(found).ok()) else {
+        return Vec::new();
+    };
     let mut lines = differences::counts(&comparison);
     let mut told = Vec::new();
     for sample in &comparison.samples {
@@ -293,23 +366,43 @@ fn found(event: &Event) -> Vec<String> {
 }
 
 fn conclusion(verdict: &Verdict) -> String {
-    let Verdict { flow, plugin, running, why, undo, .. } = verdict;
+    let Verdict {
+        flow,
+        plugin,
+        running,
+        why,
+        undo,
+        ..
+    } = verdict;
     let (name, running) = (format!("{flow}/{plugin}"), short_digest(running));
     let why = words::lines(why.as_deref().unwrap_or_default(), words::LONG);
     match verdict.verdict {
         Outcome::Confirmed => {
-            let but = if why.is_empty() { String::new() } else { format!("\n  {why}") };
-            format!("{name}: {running} runs now; back: {}{but}", undo.as_deref().unwrap_or_default())
+            let but = if why.is_empty() {
+                String::new()
+            } else {
+                format!("\n  {why}")
+            };
+            format!(
+                "{name}: {running} runs now; back: {}{but}",
+                undo.as_deref().unwrap_or_default()
+            )
         }
         Outcome::OnProbation => {
             let back = undo.as_deref().unwrap_or_default();
-            format!("{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}")
+            format!(
+                "{name}: {running} runs, on probation; follow: tidegate swap {name} --follow   end it: {back}"
+            )
         }
         Outcome::Unchanged => format!("{name}: {running} runs already"),
         Outcome::Refused => format!("{name}: refused, and {running} runs on, untouched\n  {why}"),
-        Outcome::RolledBack => format!("{name}: rolled back, and {running} runs on with its state\n  {why}"),
+        Outcome::RolledBack => {
+            format!("{name}: rolled back, and {running} runs on with its state\n  {why}")
+        }
         Outcome::NotTried => format!("{name}: not tried, and {running} runs on\n  {why}"),
-        Outcome::Suspended => format!("{name}: no verdict, since the gateway stops; {running} runs at the next start"),
+        Outcome::Suspended => {
+            format!("{name}: no verdict, since the gateway stops; {running} runs at the next start")
+        }
     }
 }
 
@@ -335,7 +428,11 @@ fn worse(exit: Exit, line: &Line) -> Exit {
     let this = match line {
         Line::Verdict(verdict) if verdict.verdict == Outcome::Suspended => Exit::Failed,
         Line::Verdict(verdict) if !verdict.verdict.is_taken() => Exit::Refused,
-        Line::Flow(FlowVerdict { verdict: Done::Refused, .. }) | Line::Gone { .. } => Exit::Refused,
+        Line::Flow(FlowVerdict {
+            verdict: Done::Refused,
+            ..
+        })
+        | Line::Gone { .. } => Exit::Refused,
         Line::Mistakes { .. } => Exit::Config,
         _ => Exit::Done,
     };
@@ -348,12 +445,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// `10%` or `0.1`.
 fn share(text: &str) -> Result<f64, String> {
-    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| "write a share as 10% or 0.1".to_owned());
+    let number = |text: &str| {
+        text.trim()
+            .parse::<f64>()
+            .map_err(|_| "write a share as 10% or 0.1".to_owned())
+    };
     let share = match text.strip_suffix('%') {
         Some(percent) => number(percent)? / 100.0,
         None => number(text)?,
     };
-    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("a share is above 0 and at most 100%".to_owned()) }
+    if share > 0.0 && share <= 1.0 {
+        Ok(share)
+    } else {
+        Err("a share is above 0 and at most 100%".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -362,8 +467,15 @@ mod tests {
 
     #[test]
     fn shares_are_percentages_or_parts_of_one() {
-        assert_eq!((share("10%"), share("0.1"), share("100 %")), (Ok(0.1), Ok(0.1), Ok(1.0)));
-        assert!(["0", "101%", "-1", "x", "", "%", "NaN"].iter().all(|text| share(text).is_err()));
+        assert_eq!(
+            (share("10%"), share("0.1"), share("100 %")),
+            (Ok(0.1), Ok(0.1), Ok(1.0))
+        );
+        assert!(
+            ["0", "101%", "-1", "x", "", "%", "NaN"]
+                .iter()
+                .all(|text| share(text).is_err())
+        );
     }
 
     #[test]
@@ -371,17 +483,40 @@ mod tests {
         let verdict = |verdict| {
             let (flow, plugin, running) = ("climate".to_owned(), "rule".to_owned(), "a".repeat(64));
             let undo = Some("tidegate rollback climate/rule --to aaaaaaaaaaaa".to_owned());
-            Line::Verdict(Verdict { flow, plugin, verdict, running, why: Some("it trapped\x1b".to_owned()), undo })
+            Line::Verdict(Verdict {
+                flow,
+                plugin,
+                verdict,
+                running,
+                why: Some("it trapped\x1b".to_owned()),
+                undo,
+            })
         };
-        let exit = |outcomes: &[Outcome]| outcomes.iter().fold(Exit::Done, |exit, outcome| worse(exit, &verdict(*outcome)));
+        let exit = |outcomes: &[Outcome]| {
+            outcomes
+                .iter()
+                .fold(Exit::Done, |exit, outcome| worse(exit, &verdict(*outcome)))
+        };
         assert_eq!(exit(&[Outcome::Confirmed, Outcome::Unchanged]), Exit::Done);
         for bad in [Outcome::Refused, Outcome::RolledBack, Outcome::NotTried] {
-            assert_eq!(exit(&[Outcome::Confirmed, bad, Outcome::Suspended]), Exit::Refused);
-            let Line::Verdict(verdict) = verdict(bad) else { unreachable!("it is one") };
+            assert_eq!(
+                exit(&[Outcome::Confirmed, bad, Outcome::Suspended]),
+                Exit::Refused
+            );
+            let Line::Verdict(verdict) = verdict(bad) else {
+                unreachable!("it is one")
+            };
             let text = conclusion(&verdict);
-            assert!(text.contains("aaaaaaaaaaaa runs on") && text.contains("it trapped") && !text.contains('\x1b'), "{text}");
+            assert!(
+                text.contains("aaaaaaaaaaaa runs on")
+                    && text.contains("it trapped")
+                    && !text.contains('\x1b'),
+                "{text}"
+            );
         }
-        let Line::Verdict(verdict) = verdict(Outcome::Confirmed) else { unreachable!("it is one") };
+        let Line::Verdict(verdict) = verdict(Outcome::Confirmed) else {
+            unreachable!("it is one")
+        };
         let text = conclusion(&verdict);
         assert!(
             text.contains("back: tidegate rollback climate/rule --to aaaaaaaaaaaa\n  it trapped"),

@@ -52,7 +52,9 @@ impl AddressError {
     pub(crate) fn hint(&self) -> String {
         let hint = match self {
             Self::Brackets(meant) => return format!("write {meant}"),
-            Self::Host(_) => "a name has letters, digits, `-`, `_` and dots; an address is 192.168.0.7 or [fe80::7]",
+            Self::Host(_) => {
+                "a name has letters, digits, `-`, `_` and dots; an address is 192.168.0.7 or [fe80::7]"
+            }
             Self::NoScheme | Self::UnknownScheme(_) | Self::OtherWord(..) => {
                 "write mqtt://host:1883, or mqtts://host:8883 for TLS"
             }
@@ -73,7 +75,9 @@ impl Address {
             "mqtt" => false,
             "mqtts" => true,
             "tcp" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtt")),
-            "ssl" | "tls" | "mqtt+ssl" => return Err(AddressError::OtherWord(scheme.to_owned(), "mqtts")),
+            "ssl" | "tls" | "mqtt+ssl" => {
+                return Err(AddressError::OtherWord(scheme.to_owned(), "mqtts"));
+            }
             "ws" | "wss" | "quic" => return Err(AddressError::Later(scheme.to_owned())),
             other => return Err(AddressError::UnknownScheme(crate::words::line(other, 16))),
         };
@@ -96,8 +100,15 @@ impl Address {
         if !is_host(host, rest.starts_with('[')) {
             return Err(AddressError::Host(crate::words::line(host, 64)));
         }
-        let port = port.map_or(Some(standard), number).filter(|port| *port > 0).ok_or(AddressError::Port)?;
-        Ok(Self { host: host.to_owned(), port, tls })
+        let port = port
+            .map_or(Some(standard), number)
+            .filter(|port| *port > 0)
+            .ok_or(AddressError::Port)?;
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            tls,
+        })
     }
 }
 
@@ -114,7 +125,9 @@ impl Broker {
     fn at(host: &str, port: u16) -> Self {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let name = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-            Ok(address) if address.is_loopback() || address.is_unspecified() => "localhost".to_owned(),
+            Ok(address) if address.is_loopback() || address.is_unspecified() => {
+                "localhost".to_owned()
+            }
             Ok(address) => address.to_string(),
             Err(_) if host.ends_with(".localhost") => "localhost".to_owned(),
             Err(_) => host,
@@ -124,16 +137,26 @@ impl Broker {
 }
 
 fn number(port: &str) -> Option<u16> {
-    port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
+    port.parse()
+        .ok()
+        .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// What was meant by an address without brackets: with the port that it seems to end in.
 fn without_brackets(scheme: &str, rest: &str, standard: u16) -> AddressError {
-    let meant = |address: &str, port: u16| AddressError::Brackets(format!("{scheme}://[{address}]:{port}"));
+    let meant =
+        |address: &str, port: u16| AddressError::Brackets(format!("{scheme}://[{address}]:{port}"));
     let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
-    match rest.rsplit_once(':').map(|(address, port)| (address, number(port))) {
+    match rest
+        .rsplit_once(':')
+        .map(|(address, port)| (address, number(port)))
+    {
         // Of `::1:1884` the end may be a part of the address, too; a port has the more digits.
-        Some((address, Some(port))) if is_address(address) && (port >= 1_000 || !is_address(rest)) => meant(address, port),
+        Some((address, Some(port)))
+            if is_address(address) && (port >= 1_000 || !is_address(rest)) =>
+        {
+            meant(address, port)
+        }
         _ if is_address(rest) => meant(rest, standard),
         _ => AddressError::Host(crate::words::line(rest, 64)),
     }
@@ -142,16 +165,28 @@ fn without_brackets(scheme: &str, rest: &str, standard: u16) -> AddressError {
 /// Whether something may have that name or address. A name that ends in a number is an address to the system.
 fn is_host(host: &str, in_brackets: bool) -> bool {
     if in_brackets {
-        let (address, zone) = host.split_once('%').map_or((host, None), |(address, zone)| (address, Some(zone)));
+        let (address, zone) = host
+            .split_once('%')
+            .map_or((host, None), |(address, zone)| (address, Some(zone)));
         return address.parse::<Ipv6Addr>().is_ok() && zone != Some("");
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
         let inner = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_');
-        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(inner)
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(inner)
     };
-    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    if is_number { host.parse::<Ipv4Addr>().is_ok() } else { name.len() <= 253 && name.split('.').all(is_label) }
+    let is_number = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_number {
+        host.parse::<Ipv4Addr>().is_ok()
+    } else {
+        name.len() <= 253 && name.split('.').all(is_label)
+    }
 }
 
 fn split_port(rest: &str) -> Result<(&str, Option<&str>), AddressError> {
@@ -163,7 +198,9 @@ fn split_port(rest: &str) -> Result<(&str, Option<&str>), AddressError> {
             None => Err(AddressError::Path),
         };
     }
-    Ok(rest.rsplit_once(':').map_or((rest, None), |(host, port)| (host, Some(port))))
+    Ok(rest
+        .rsplit_once(':')
+        .map_or((rest, None), |(host, port)| (host, Some(port))))
 }
 
 #[cfg(test)]
@@ -172,7 +209,14 @@ mod tests {
 
     #[track_caller]
     fn check(url: &str, host: &str, port: u16, tls: bool) {
-        assert_eq!(Address::parse(url), Ok(Address { host: host.to_owned(), port, tls }));
+        assert_eq!(
+            Address::parse(url),
+            Ok(Address {
+                host: host.to_owned(),
+                port,
+                tls
+            })
+        );
     }
 
     #[test]
@@ -188,9 +232,15 @@ mod tests {
     fn what_is_wrong_with_a_url_is_told_apart() {
         let error = |url| Address::parse(url).unwrap_err();
         assert_eq!(error("localhost"), AddressError::NoScheme);
-        assert_eq!(error("ssl://x"), AddressError::OtherWord("ssl".into(), "mqtts"));
+        assert_eq!(
+            error("ssl://x"),
+            AddressError::OtherWord("ssl".into(), "mqtts")
+        );
         assert_eq!(error("ws://x"), AddressError::Later("ws".into()));
-        assert_eq!(error("http://x"), AddressError::UnknownScheme("http".into()));
+        assert_eq!(
+            error("http://x"),
+            AddressError::UnknownScheme("http".into())
+        );
         assert_eq!(error("mqtt://me:secret@x"), AddressError::Login);
         assert_eq!(error("mqtt://me%3Asecret%40x"), AddressError::Login);
         assert_eq!(error("mqtt://:1883"), AddressError::NoHost);
@@ -202,11 +252,35 @@ mod tests {
 
     #[test]
     fn a_host_that_can_be_none_is_refused() {
-        for host in ["[::g]", "[]", "[1.2.3.4]", "[fe80::1%]", "300.1.1.1", "1.2.3", "-h", "h-", "a..b", ".", "h\u{7}", "a*b"] {
+        for host in [
+            "[::g]",
+            "[]",
+            "[1.2.3.4]",
+            "[fe80::1%]",
+            "300.1.1.1",
+            "1.2.3",
+            "-h",
+            "h-",
+            "a..b",
+            ".",
+            "h\u{7}",
+            "a*b",
+        ] {
             let error = Address::parse(&format!("mqtt://{host}")).unwrap_err();
-            assert!(matches!(error, AddressError::Host(_) | AddressError::NoHost), "{host}: {error}");
+            assert!(
+                matches!(error, AddressError::Host(_) | AddressError::NoHost),
+                "{host}: {error}"
+            );
         }
-        for host in ["h_x", "broker.local.", "7.example", "xn--bcher-kva.de", "bücher.de", "[fe80::1%eth0]", "1.2.3.4"] {
+        for host in [
+            "h_x",
+            "broker.local.",
+            "7.example",
+            "xn--bcher-kva.de",
+            "bücher.de",
+            "[fe80::1%eth0]",
+            "1.2.3.4",
+        ] {
             assert!(Address::parse(&format!("mqtt://{host}")).is_ok(), "{host}");
         }
     }
@@ -218,19 +292,33 @@ mod tests {
             ("mqtt://::1:1884", "mqtt://[::1]:1884"),
             ("mqtts://fe80::7:8884", "mqtts://[fe80::7]:8884"),
             ("mqtts://fe80::7", "mqtts://[fe80::7]:8883"),
-            ("mqtt://fe80:0:0:0:0:0:0:7:99", "mqtt://[fe80:0:0:0:0:0:0:7]:99"),
+            (
+                "mqtt://fe80:0:0:0:0:0:0:7:99",
+                "mqtt://[fe80:0:0:0:0:0:0:7]:99",
+            ),
         ] {
             let hint = Address::parse(url).unwrap_err().hint();
             assert_eq!(hint, format!("write {meant}"));
             assert!(Address::parse(meant).is_ok());
         }
-        assert!(matches!(Address::parse("mqtt://a:b:1883"), Err(AddressError::Host(_))));
+        assert!(matches!(
+            Address::parse("mqtt://a:b:1883"),
+            Err(AddressError::Host(_))
+        ));
     }
 
     #[test]
     fn a_broker_is_one_under_all_names_of_this_machine() {
         let at = |host| Broker::at(host, 1883);
-        for host in ["LOCALHOST", "127.0.0.1", "127.0.0.2", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "localhost."] {
+        for host in [
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.0.0.2",
+            "::1",
+            "0:0:0:0:0:0:0:1",
+            "::ffff:127.0.0.1",
+            "localhost.",
+        ] {
             assert_eq!(at(host), at("localhost"), "{host}");
         }
         assert_eq!(at("Broker.Example."), at("broker.example"));

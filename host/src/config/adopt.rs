@@ -17,16 +17,23 @@ impl Config {
 
     /// Whether all queues that a flow of `other` leads to are here, on the same links.
     pub(super) fn knows_queues(&self, other: &Self, flow: &chain::Config) -> bool {
-        flow.ports.values().flatten().all(|queue| self.queue(other, *queue).is_some())
+        flow.ports
+            .values()
+            .flatten()
+            .all(|queue| self.queue(other, *queue).is_some())
     }
 
     /// The queue here that is one of `other`.
     fn queue(&self, other: &Self, queue: QueueId) -> Option<QueueId> {
         let wanted = other.spool.queues.get(usize::from(queue.0))?;
         let is_it = |(_, queue): &(u16, &crate::spool::QueueConfig)| {
-            (&queue.uplink, &queue.class, &queue.link) == (&wanted.uplink, &wanted.class, &wanted.link)
+            (&queue.uplink, &queue.class, &queue.link)
+                == (&wanted.uplink, &wanted.class, &wanted.link)
         };
-        (0..).zip(&self.spool.queues).find(is_it).map(|(index, _)| QueueId(index))
+        (0..)
+            .zip(&self.spool.queues)
+            .find(is_it)
+            .map(|(index, _)| QueueId(index))
     }
 
     /// Puts the flow called `name` of `other` into place, which `difference` has found possible; its number.
@@ -34,8 +41,13 @@ impl Config {
         let known = self.flows.iter().position(|flow| *flow.name == *name);
         let index = known.unwrap_or(self.flows.len());
         let id = FlowId(u16::try_from(index).unwrap_or(u16::MAX));
-        let Some(theirs) = other.flows.iter().position(|flow| *flow.name == *name) else { return index };
-        let mut flow = chain::Config { flow: id, ..other.flows[theirs].clone() };
+        let Some(theirs) = other.flows.iter().position(|flow| *flow.name == *name) else {
+            return index;
+        };
+        let mut flow = chain::Config {
+            flow: id,
+            ..other.flows[theirs].clone()
+        };
         for queue in flow.ports.values_mut().flatten() {
             *queue = self.queue(other, *queue).unwrap_or(*queue);
         }
@@ -54,11 +66,27 @@ impl Config {
         }
         for source in &mut self.sources {
             source.routes.retain(|route| route.flow != id);
-            let theirs = other.sources.iter().filter(|theirs| theirs.name == source.name).flat_map(|theirs| &theirs.routes);
-            let mine = theirs.filter(|route| *route.name == *name).map(|route| RouteSpec { flow: id, ..route.clone() });
+            let theirs = other
+                .sources
+                .iter()
+                .filter(|theirs| theirs.name == source.name)
+                .flat_map(|theirs| &theirs.routes);
+            let mine = theirs
+                .filter(|route| *route.name == *name)
+                .map(|route| RouteSpec {
+                    flow: id,
+                    ..route.clone()
+                });
             source.routes.extend(mine);
         }
-        self.rewrite(name, other.origin.tree.table("flow").and_then(|flows| flows.table(name)));
+        self.rewrite(
+            name,
+            other
+                .origin
+                .tree
+                .table("flow")
+                .and_then(|flows| flows.table(name)),
+        );
         index
     }
 
@@ -68,20 +96,36 @@ impl Config {
         self.flows[index].plugins.clear();
         self.recordings[index] = None;
         let id = self.flows[index].flow;
-        self.sources.iter_mut().for_each(|source| source.routes.retain(|route| route.flow != id));
+        self.sources
+            .iter_mut()
+            .for_each(|source| source.routes.retain(|route| route.flow != id));
         self.rewrite(name, None);
         Some(index)
     }
 
     /// What was written of a flow, for the next comparison.
     fn rewrite(&mut self, name: &str, written: Option<&Table>) {
-        let flows = self.origin.tree.entries.iter_mut().find(|entry| entry.key == "flow");
-        let Some(Node::Table(flows)) = flows.map(|entry| &mut entry.item.node) else { return };
+        let flows = self
+            .origin
+            .tree
+            .entries
+            .iter_mut()
+            .find(|entry| entry.key == "flow");
+        let Some(Node::Table(flows)) = flows.map(|entry| &mut entry.item.node) else {
+            return;
+        };
         flows.entries.retain(|entry| entry.key != name);
         if let Some(table) = written {
             let place = Place::whole(super::layers::FILE);
-            let item = Item { place, node: Node::Table(table.clone()) };
-            flows.entries.push(Entry { key: name.to_owned(), place, item });
+            let item = Item {
+                place,
+                node: Node::Table(table.clone()),
+            };
+            flows.entries.push(Entry {
+                key: name.to_owned(),
+                place,
+                item,
+            });
         }
     }
 }

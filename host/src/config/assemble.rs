@@ -49,7 +49,10 @@ pub(super) struct Identity {
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
-#[expect(clippy::too_many_lines, reason = "the order in which tables are read and held against each other, in one place")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "the order in which tables are read and held against each other, in one place"
+)]
 pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let mut root = Fields::root(check, Place::whole(FILE), tree, base);
     let mut section = root.section("gateway");
@@ -65,13 +68,20 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         sources: sources.iter().map(|(source, _)| &*source.name).collect(),
         uplinks: uplinks.iter().map(|(uplink, _)| &*uplink.name).collect(),
         classes: &classes,
-        plugins: Common { stack_bytes: gateway.plugin_stack_bytes, trust: &gateway.trust },
+        plugins: Common {
+            stack_bytes: gateway.plugin_stack_bytes,
+            trust: &gateway.trust,
+        },
     };
     let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
-    wishes.iter().for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));
+    wishes
+        .iter()
+        .for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));
     let mut queues = Queues::default();
     let mut flows = flows(&mut root, &names, &mut queues);
-    let limits = closed(&mut root, "spool", |fields| globals::spool(fields, &gateway.name));
+    let limits = closed(&mut root, "spool", |fields| {
+        globals::spool(fields, &gateway.name)
+    });
     let admin = closed(&mut root, "admin", globals::admin);
     let log = closed(&mut root, "log", globals::log);
     root.done();
@@ -94,8 +104,14 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     if limits.vault.current().is_some() {
         flows.iter().for_each(|flow| check_recording(check, flow));
     }
-    let recordings = flows.iter().map(|flow| recording_config(flow, &gateway, &limits)).collect();
-    let (plugin_places, flows): (Vec<_>, Vec<_>) = flows.into_iter().map(|flow| (flow.plugin_places, flow.chain)).unzip();
+    let recordings = flows
+        .iter()
+        .map(|flow| recording_config(flow, &gateway, &limits))
+        .collect();
+    let (plugin_places, flows): (Vec<_>, Vec<_>) = flows
+        .into_iter()
+        .map(|flow| (flow.plugin_places, flow.chain))
+        .unzip();
     Parts {
         spool: spool_config(&gateway, limits, (queues, memory_bytes), &flows),
         gateway,
@@ -109,14 +125,22 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     }
 }
 
-fn closed<'a, T>(root: &mut Fields<'a>, key: &'static str, read: impl FnOnce(&mut Fields<'a>) -> T) -> T {
+fn closed<'a, T>(
+    root: &mut Fields<'a>,
+    key: &'static str,
+    read: impl FnOnce(&mut Fields<'a>) -> T,
+) -> T {
     let mut section = root.section(key);
     let value = read(&mut section);
     section.done();
     value
 }
 
-fn sources(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>) -> Vec<(SourceSpec, Place)> {
+fn sources(
+    root: &mut Fields<'_>,
+    gateway: &str,
+    identities: &mut Vec<Identity>,
+) -> Vec<(SourceSpec, Place)> {
     let mut sources = Vec::new();
     for (name, mut fields) in root.named("source") {
         let connection = connection::read(&mut fields, Role::Source, gateway, name);
@@ -131,7 +155,11 @@ fn sources(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
             max_payload_bytes: whole(fields.size("max_payload", 1..=256 << 20)),
         };
         let spec = within_packet(&fields, spec);
-        identities.push(Identity { mqtt: connection.mqtt, path: connection.path, place: connection.client_id_place });
+        identities.push(Identity {
+            mqtt: connection.mqtt,
+            path: connection.path,
+            place: connection.client_id_place,
+        });
         sources.push((spec, fields.place));
         fields.done();
     }
@@ -142,10 +170,19 @@ fn sources(root: &mut Fields<'_>, gateway: &str, identities: &mut Vec<Identity>)
 fn within_packet(fields: &Fields<'_>, spec: SourceSpec) -> SourceSpec {
     let most = spec.mqtt.max_packet_bytes as usize;
     if spec.max_payload_bytes > most && fields.has("max_payload") {
-        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`".to_owned();
-        fields.problem(Code::Conflict, "max_payload", "`max_payload` is larger than `max_packet`", hint);
+        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`"
+            .to_owned();
+        fields.problem(
+            Code::Conflict,
+            "max_payload",
+            "`max_payload` is larger than `max_packet`",
+            hint,
+        );
     }
-    SourceSpec { max_payload_bytes: spec.max_payload_bytes.min(most), ..spec }
+    SourceSpec {
+        max_payload_bytes: spec.max_payload_bytes.min(most),
+        ..spec
+    }
 }
 
 fn uplinks(
@@ -160,8 +197,15 @@ fn uplinks(
         let config = sending::read(&mut fields, name, connection.mqtt);
         wishes.extend(sending::fallback(&mut fields, name));
         for index in 0..config.connections {
-            let mqtt = mqtt::Config { client_id: config.client_id(index), ..config.mqtt.clone() };
-            identities.push(Identity { mqtt, path: connection.path.clone(), place: connection.client_id_place });
+            let mqtt = mqtt::Config {
+                client_id: config.client_id(index),
+                ..config.mqtt.clone()
+            };
+            identities.push(Identity {
+                mqtt,
+                path: connection.path.clone(),
+                place: connection.client_id_place,
+            });
         }
         uplinks.push((config, fields.place));
         fields.done();
@@ -176,20 +220,34 @@ fn flows(root: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> Vec<F
         fields.done();
     }
     if flows.is_empty() && !root.has("flow") {
-        let hint = "add a [source.NAME], an [uplink.NAME] and a [flow.NAME] that joins them".to_owned();
-        root.check.problem(Code::Empty, root.place, "the config has no flow: no message would ever be taken", hint);
+        let hint =
+            "add a [source.NAME], an [uplink.NAME] and a [flow.NAME] that joins them".to_owned();
+        root.check.problem(
+            Code::Empty,
+            root.place,
+            "the config has no flow: no message would ever be taken",
+            hint,
+        );
     }
     flows
 }
 
 fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
     for (index, one) in identities.iter().enumerate() {
-        let twin =
-            |other: &&Identity| other.mqtt.client_id == one.mqtt.client_id && Broker::of(&other.mqtt) == Broker::of(&one.mqtt);
+        let twin = |other: &&Identity| {
+            other.mqtt.client_id == one.mqtt.client_id
+                && Broker::of(&other.mqtt) == Broker::of(&one.mqtt)
+        };
         let unknown_broker = one.mqtt.host.is_empty();
-        if let Some(other) = identities[..index].iter().find(twin).filter(|_| !unknown_broker) {
-            let message =
-                format!("`{}` and `{}` have the client id `{}` at one broker", other.path, one.path, one.mqtt.client_id);
+        if let Some(other) = identities[..index]
+            .iter()
+            .find(twin)
+            .filter(|_| !unknown_broker)
+        {
+            let message = format!(
+                "`{}` and `{}` have the client id `{}` at one broker",
+                other.path, one.path, one.mqtt.client_id
+            );
             let hint = "they would throw each other out: give each its own `client_id`".to_owned();
             check.problem(Code::ClientId, one.place, message, hint);
         }
@@ -198,9 +256,17 @@ fn check_client_ids(check: &Check<'_>, identities: &[Identity]) {
 
 /// What is listed twice is asked for once: the first pattern that matches counts.
 fn add_routes(flows: &[Flow], lines: &mut [Line]) {
-    for Line { spec: source, source: of, priority, .. } in lines {
-        let serves =
-            |flow: &&Flow| flow.from.iter().any(|name| **name == **of) && priority.is_none_or(|own| flow.priority == own);
+    for Line {
+        spec: source,
+        source: of,
+        priority,
+        ..
+    } in lines
+    {
+        let serves = |flow: &&Flow| {
+            flow.from.iter().any(|name| **name == **of)
+                && priority.is_none_or(|own| flow.priority == own)
+        };
         for flow in flows.iter().filter(serves) {
             let (id, name) = (flow.chain.flow, &flow.chain.name);
             let route = |pattern: &crate::source::Pattern| RouteSpec {
@@ -216,11 +282,19 @@ fn add_routes(flows: &[Flow], lines: &mut [Line]) {
     }
 }
 
-fn add_drains(check: &Check<'_>, queues: &Queues, classes: &[Class], uplinks: &mut [(uplink::Config, Place)]) {
+fn add_drains(
+    check: &Check<'_>,
+    queues: &Queues,
+    classes: &[Class],
+    uplinks: &mut [(uplink::Config, Place)],
+) {
     for (index, queue) in queues.0.iter().enumerate() {
         let class = classes.iter().find(|class| class.name == queue.class);
         let (weight, qos) = class.map_or((1, None), |class| (class.weight, class.qos));
-        for (uplink, place) in uplinks.iter_mut().filter(|(uplink, _)| uplink.name == queue.link) {
+        for (uplink, place) in uplinks
+            .iter_mut()
+            .filter(|(uplink, _)| uplink.name == queue.link)
+        {
             let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
             let is_fresh_first = queue.is_fresh_first;
             if is_fresh_first && uplink.connections > 1 {
@@ -231,16 +305,31 @@ fn add_drains(check: &Check<'_>, queues: &Queues, classes: &[Class], uplinks: &m
                 let hint = "that goes over one connection: leave one of the two out".to_owned();
                 check.problem(Code::Conflict, *place, message, hint);
             }
-            uplink.drains.push(Drain { queue: id, class: Arc::clone(&queue.class), weight, qos, is_fresh_first });
+            uplink.drains.push(Drain {
+                queue: id,
+                class: Arc::clone(&queue.class),
+                weight,
+                qos,
+                is_fresh_first,
+            });
         }
     }
 }
 
 /// The stand-in of each uplink that has one, by its place and that of its settings.
-fn stand_ins<'a>(wishes: &'a [Wish], uplinks: &[(uplink::Config, Place)]) -> Vec<(usize, usize, &'a Wish)> {
+fn stand_ins<'a>(
+    wishes: &'a [Wish],
+    uplinks: &[(uplink::Config, Place)],
+) -> Vec<(usize, usize, &'a Wish)> {
     let by_place = |(first, (uplink, _)): (usize, &(uplink::Config, Place))| {
         let found = |(other, (config, _)): (usize, &(uplink::Config, Place))| {
-            Some((first, other, wishes.iter().find(|wish| wish.joins(&uplink.owner, &config.name))?))
+            Some((
+                first,
+                other,
+                wishes
+                    .iter()
+                    .find(|wish| wish.joins(&uplink.owner, &config.name))?,
+            ))
         };
         uplinks.iter().enumerate().find_map(found)
     };
@@ -248,28 +337,54 @@ fn stand_ins<'a>(wishes: &'a [Wish], uplinks: &[(uplink::Config, Place)]) -> Vec
 }
 
 /// The connections of stand-ins, for the check against twins.
-fn add_identities(wishes: &[Wish], uplinks: &[(uplink::Config, Place)], identities: &mut Vec<Identity>) {
+fn add_identities(
+    wishes: &[Wish],
+    uplinks: &[(uplink::Config, Place)],
+    identities: &mut Vec<Identity>,
+) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
         let (other, place) = &uplinks[other];
         let mqtt = sending::stand_in(wish, &uplinks[first].0, other).mqtt;
-        identities.push(Identity { mqtt, path: format!("uplink.{} (fallback)", other.name), place: *place });
+        identities.push(Identity {
+            mqtt,
+            path: format!("uplink.{} (fallback)", other.name),
+            place: *place,
+        });
     }
 }
 
 fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
         let stand_in = sending::stand_in(wish, &uplinks[first].0, &uplinks[other].0);
-        uplinks[first].0.fallback = Some(Box::new(stand_in)).filter(|stand_in| !stand_in.drains.is_empty());
+        uplinks[first].0.fallback =
+            Some(Box::new(stand_in)).filter(|stand_in| !stand_in.drains.is_empty());
     }
 }
 
-fn report_unused(check: &Check<'_>, sources: &[Line], uplinks: &[(uplink::Config, Place)], wishes: &[Wish]) {
+fn report_unused(
+    check: &Check<'_>,
+    sources: &[Line],
+    uplinks: &[(uplink::Config, Place)],
+    wishes: &[Wish],
+) {
     for line in sources.iter().filter(|line| line.spec.routes.is_empty()) {
-        check.problem(Code::Unused, line.place, format!("no flow takes from `source.{}`", line.source), None);
+        check.problem(
+            Code::Unused,
+            line.place,
+            format!("no flow takes from `source.{}`", line.source),
+            None,
+        );
     }
-    let is_unused = |uplink: &uplink::Config| uplink.drains.is_empty() && !wishes.iter().any(|wish| wish.needs(&uplink.name));
+    let is_unused = |uplink: &uplink::Config| {
+        uplink.drains.is_empty() && !wishes.iter().any(|wish| wish.needs(&uplink.name))
+    };
     for (uplink, place) in uplinks.iter().filter(|(uplink, _)| is_unused(uplink)) {
-        check.problem(Code::Unused, *place, format!("no flow sends to `uplink.{}`", uplink.name), None);
+        check.problem(
+            Code::Unused,
+            *place,
+            format!("no flow sends to `uplink.{}`", uplink.name),
+            None,
+        );
     }
 }
 
@@ -286,18 +401,27 @@ impl Fixed {
     /// What `memory` leaves for messages and dead letters beside all that is not theirs: where the limits fit, at least what
     /// sources and queues may hold.
     fn left_for_messages(&self, gateway: &Gateway, flows: &[Flow]) -> u64 {
-        let plugins: u64 = flows.iter().map(|flow| flow.chain.lanes as u64 * instances_bytes(flow)).sum();
-        gateway.memory_bytes.saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
+        let plugins: u64 = flows
+            .iter()
+            .map(|flow| flow.chain.lanes as u64 * instances_bytes(flow))
+            .sum();
+        gateway
+            .memory_bytes
+            .saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
     }
 
     fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits, flows: &[Flow]) -> Self {
         let heads = queues.0.len() as u64 * limits.head_bytes as u64;
         let recording = |flow: &Flow| {
             let in_memory = |record: flow::Record| if record.on_disk { 0 } else { record.bytes };
-            flow.record.map(|record| in_memory(record) + recording::DESK_BYTES)
+            flow.record
+                .map(|record| in_memory(record) + recording::DESK_BYTES)
         };
         Self {
-            sources: sources.iter().map(|line| line.spec.max_unsettled_bytes as u64).sum(),
+            sources: sources
+                .iter()
+                .map(|line| line.spec.max_unsettled_bytes as u64)
+                .sum(),
             spool: heads + limits.cache_bytes,
             cache: limits.cache_bytes,
             recordings: flows.iter().filter_map(recording).sum(),
@@ -307,19 +431,35 @@ impl Fixed {
 
 /// Gives every flow its number of lanes. Where the config leaves it open it is the processors but one, shared among
 /// the flows, and fewer where the memory does not take as many.
-fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed: &Fixed, flows: &mut [Flow]) {
+fn settle_lanes(
+    check: &Check<'_>,
+    gateway: &Gateway,
+    memory_place: Place,
+    fixed: &Fixed,
+    flows: &mut [Flow],
+) {
     let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
     let plugins = |flows: &[Flow], open: usize| -> u64 {
         let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
-        flows.iter().map(|flow| lanes(flow) * instances_bytes(flow)).sum()
+        flows
+            .iter()
+            .map(|flow| lanes(flow) * instances_bytes(flow))
+            .sum()
     };
     let host = HOST_BYTES + fixed.recordings;
     let rest = host + fixed.sources + fixed.spool;
-    let open = (1..=share.clamp(1, 64)).rev().find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes).unwrap_or(1);
+    let open = (1..=share.clamp(1, 64))
+        .rev()
+        .find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes)
+        .unwrap_or(1);
     let total = rest + plugins(flows, open);
     if total > gateway.memory_bytes {
         let show = |bytes| Kind::Size.show(bytes);
-        let message = format!("the limits add up to {}, more than `memory` = {}", megabytes(total), show(gateway.memory_bytes));
+        let message = format!(
+            "the limits add up to {}, more than `memory` = {}",
+            megabytes(total),
+            show(gateway.memory_bytes)
+        );
         let hint = format!(
             "plugins {}, sources {}, spool {}, the rest {}: raise `memory`, or lower `lanes` or a limit",
             megabytes(plugins(flows, open)),
@@ -336,7 +476,11 @@ fn settle_lanes(check: &Check<'_>, gateway: &Gateway, memory_place: Place, fixed
 
 /// What the plugins of a flow may take in each lane.
 fn instances_bytes(flow: &Flow) -> u64 {
-    flow.chain.plugins.iter().map(|plugin| plugin.limits.memory_bytes as u64).sum()
+    flow.chain
+        .plugins
+        .iter()
+        .map(|plugin| plugin.limits.memory_bytes as u64)
+        .sum()
 }
 
 /// Rounded up, as a reader compares it.
@@ -347,17 +491,28 @@ fn megabytes(bytes: u64) -> String {
 /// What a recording holds lies in the clear: beside a sealed store only where that was said.
 fn check_recording(check: &Check<'_>, flow: &Flow) {
     if let Some(place) = flow.record.and_then(|record| record.in_the_clear) {
-        let message = format!("`flow.{}.record_to` would write in the clear what `spool.encrypt` seals", flow.chain.name);
+        let message = format!(
+            "`flow.{}.record_to` would write in the clear what `spool.encrypt` seals",
+            flow.chain.name
+        );
         let hint = "write \"memory\", or \"disk-unsealed\" where that may be".to_owned();
         check.problem(Code::Conflict, place, message, hint);
     }
 }
 
-fn recording_config(flow: &Flow, gateway: &Gateway, limits: &SpoolLimits) -> Option<recording::Config> {
+fn recording_config(
+    flow: &Flow,
+    gateway: &Gateway,
+    limits: &SpoolLimits,
+) -> Option<recording::Config> {
     let record = flow.record?;
     let folder = || recording::Keep::Disk(recording::folder(&gateway.data_dir, &flow.chain.name));
     Some(recording::Config {
-        keep: if record.on_disk { folder() } else { recording::Keep::Memory },
+        keep: if record.on_disk {
+            folder()
+        } else {
+            recording::Keep::Memory
+        },
         bytes: record.bytes,
         // Twice, so that it ends before the spool has to.
         reserve_bytes: 2 * limits.reserve_bytes,

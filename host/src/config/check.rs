@@ -33,15 +33,31 @@ pub(super) struct Found {
 
 impl<'a> Check<'a> {
     pub(super) fn new(sources: &'a Sources, hidden: Hidden) -> Self {
-        Self { sources, found: RefCell::default(), more: Cell::default(), hidden: RefCell::new(hidden) }
+        Self {
+            sources,
+            found: RefCell::default(),
+            more: Cell::default(),
+            hidden: RefCell::new(hidden),
+        }
     }
 
     /// Notes a problem.
-    pub(super) fn problem(&self, code: Code, place: Place, message: impl Into<String>, hint: impl Into<Option<String>>) {
+    pub(super) fn problem(
+        &self,
+        code: Code,
+        place: Place,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
         if self.found.borrow().len() >= MOST_PROBLEMS {
             return self.more.set(self.more.get() + 1);
         }
-        self.found.borrow_mut().push(Problem { code, message: message.into(), hint: hint.into(), place });
+        self.found.borrow_mut().push(Problem {
+            code,
+            message: message.into(),
+            hint: hint.into(),
+            place,
+        });
     }
 
     /// Whether further problems are only counted.
@@ -56,17 +72,27 @@ impl<'a> Check<'a> {
 
     /// What was found.
     pub(super) fn finish(self) -> Found {
-        Found { problems: self.found.into_inner(), more: self.more.get(), hidden: self.hidden.into_inner() }
+        Found {
+            problems: self.found.into_inner(),
+            more: self.more.get(),
+            hidden: self.hidden.into_inner(),
+        }
     }
 
     /// Whether something was found there that keeps the gateway from starting.
     pub(super) fn has_problem_at(&self, place: Place) -> bool {
-        self.found.borrow().iter().any(|problem| problem.place == place && !problem.code.is_warning())
+        self.found
+            .borrow()
+            .iter()
+            .any(|problem| problem.place == place && !problem.code.is_warning())
     }
 
     /// Whether something was found that keeps the gateway from starting.
     pub(super) fn has_errors(&self) -> bool {
-        self.found.borrow().iter().any(|problem| !problem.code.is_warning())
+        self.found
+            .borrow()
+            .iter()
+            .any(|problem| !problem.code.is_warning())
     }
 
     /// The file `written` means, as a path from here; a problem with the nearest name when it is not there.
@@ -74,11 +100,26 @@ impl<'a> Check<'a> {
         let path = self.sources.folder().join(written);
         match std::fs::metadata(&path) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => self.problem(code, place, format!("{what} `{written}` is not a file"), None),
+            Ok(_) => self.problem(
+                code,
+                place,
+                format!("{what} `{written}` is not a file"),
+                None,
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.problem(code, place, format!("{what} not found"), Some(nearest_file(&path, written)));
+                self.problem(
+                    code,
+                    place,
+                    format!("{what} not found"),
+                    Some(nearest_file(&path, written)),
+                );
             }
-            Err(error) => self.problem(code, place, format!("{what} `{written}` cannot be read: {error}"), None),
+            Err(error) => self.problem(
+                code,
+                place,
+                format!("{what} `{written}` cannot be read: {error}"),
+                None,
+            ),
         }
         path
     }
@@ -96,7 +137,12 @@ impl<'a> Check<'a> {
                 |near| format!("did you mean `{near}`? (defined are: {})", known.join(", ")),
             )
         };
-        self.problem(Code::Undefined, place, format!("there is no {what} `{name}`"), hint);
+        self.problem(
+            Code::Undefined,
+            place,
+            format!("there is no {what} `{name}`"),
+            hint,
+        );
         false
     }
 
@@ -108,8 +154,14 @@ impl<'a> Check<'a> {
             && name.bytes().all(good)
             && name.starts_with(|first: char| first.is_ascii_alphanumeric());
         if !fits {
-            let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first".to_owned();
-            self.problem(Code::BadName, place, format!("the {what} name `{name}` is not allowed"), hint);
+            let hint = "use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first"
+                .to_owned();
+            self.problem(
+                Code::BadName,
+                place,
+                format!("the {what} name `{name}` is not allowed"),
+                hint,
+            );
         }
         fits
     }
@@ -118,7 +170,12 @@ impl<'a> Check<'a> {
 /// The known name that `name` was probably meant to be.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_ascii_lowercase();
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), *known));
+    let near = known.iter().map(|known| {
+        (
+            strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()),
+            *known,
+        )
+    });
     near.min_by_key(|(distance, _)| *distance)
         .filter(|(distance, known)| *distance <= known.len().max(3) / 3)
         .map(|(_, known)| known)
@@ -126,7 +183,11 @@ pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 
 /// A path beside the config without the `./` that stands for its folder.
 pub(super) fn shown(path: &Path) -> std::path::Display<'_> {
-    path.strip_prefix(".").ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).display()
+    path.strip_prefix(".")
+        .ok()
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or(path)
+        .display()
 }
 
 /// What lies beside the missing `path` under a similar name, in the form the operator wrote it.
@@ -135,12 +196,21 @@ fn nearest_file(path: &Path, written: &str) -> String {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return format!("there is no folder `{}`", shown(folder));
     };
-    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
-    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let wanted = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     match nearest(&wanted, &known) {
-        Some(near) => format!("nearest: {}", Path::new(written).with_file_name(near).display()),
+        Some(near) => format!(
+            "nearest: {}",
+            Path::new(written).with_file_name(near).display()
+        ),
         None => format!("looked for {}", shown(path)),
     }
 }
@@ -153,7 +223,10 @@ mod tests {
     fn a_slip_of_the_finger_is_recognised_and_another_word_is_not() {
         assert_eq!(nearest("qso", &["url", "qos"]), Some("qos"));
         assert_eq!(nearest("Topics", &["topic", "topics"]), Some("topics"));
-        assert_eq!(nearest("keepalive", &["keep_alive", "qos"]), Some("keep_alive"));
+        assert_eq!(
+            nearest("keepalive", &["keep_alive", "qos"]),
+            Some("keep_alive")
+        );
         assert_eq!(nearest("banana", &["url", "qos"]), None);
         assert_eq!(nearest("x", &[]), None);
     }

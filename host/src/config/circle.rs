@@ -12,22 +12,51 @@ use crate::uplink;
 
 /// Messages to a broker that messages are taken from tell how often they went there, so that a circle comes to an end.
 pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Place)]) {
-    let taken_from: Vec<Broker> = sources.iter().map(|line| Broker::of(&line.spec.mqtt)).collect();
+    let taken_from: Vec<Broker> = sources
+        .iter()
+        .map(|line| Broker::of(&line.spec.mqtt))
+        .collect();
     for (uplink, _) in uplinks {
         uplink.form.counts_rounds = taken_from.contains(&Broker::of(&uplink.mqtt));
     }
 }
 
 /// Warns of each circle once. Plugins may drop or rename what goes round, so it is no more than a warning.
-pub(super) fn report(check: &Check<'_>, flows: &[Flow], queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) {
-    let ends: Vec<Ends> = flows.iter().map(|flow| Ends::of(flow, queues, sources, uplinks)).collect();
-    let next: Vec<Vec<usize>> = ends.iter().map(|from| (0..ends.len()).filter(|to| from.feeds(&ends[*to])).collect()).collect();
+pub(super) fn report(
+    check: &Check<'_>,
+    flows: &[Flow],
+    queues: &Queues,
+    sources: &[Line],
+    uplinks: &[(uplink::Config, Place)],
+) {
+    let ends: Vec<Ends> = flows
+        .iter()
+        .map(|flow| Ends::of(flow, queues, sources, uplinks))
+        .collect();
+    let next: Vec<Vec<usize>> = ends
+        .iter()
+        .map(|from| {
+            (0..ends.len())
+                .filter(|to| from.feeds(&ends[*to]))
+                .collect()
+        })
+        .collect();
     for (first, flow) in flows.iter().enumerate() {
-        let Some(way) = way_back(first, &next) else { continue };
-        let names: Vec<_> = way.iter().map(|flow| format!("`{}`", flows[*flow].chain.name)).collect();
+        let Some(way) = way_back(first, &next) else {
+            continue;
+        };
+        let names: Vec<_> = way
+            .iter()
+            .map(|flow| format!("`{}`", flows[*flow].chain.name))
+            .collect();
         let message = match &names[..] {
-            [one] => format!("flow {one} takes in what it sends: both ends are at one broker, and the topics match"),
-            [first, others @ ..] => format!("what flow {first} sends comes back to it over {}", others.join(", ")),
+            [one] => format!(
+                "flow {one} takes in what it sends: both ends are at one broker, and the topics match"
+            ),
+            [first, others @ ..] => format!(
+                "what flow {first} sends comes back to it over {}",
+                others.join(", ")
+            ),
             [] => continue,
         };
         let hint = "messages go round until they are parked, over MQTT 3.1.1 for ever: send to topics that `topics` do not match";
@@ -62,39 +91,78 @@ struct Ends {
 }
 
 impl Ends {
-    fn of(flow: &Flow, queues: &Queues, sources: &[Line], uplinks: &[(uplink::Config, Place)]) -> Self {
+    fn of(
+        flow: &Flow,
+        queues: &Queues,
+        sources: &[Line],
+        uplinks: &[(uplink::Config, Place)],
+    ) -> Self {
         // What is left over for a stand-in depends on the class of a queue.
         let leads_to = |link: &uplink::Config| {
             let mut routes = flow.chain.ports.values().flatten();
-            routes.any(|id| queues.0.get(usize::from(id.0)).is_some_and(|queue| queue.link == link.name))
+            routes.any(|id| {
+                queues
+                    .0
+                    .get(usize::from(id.0))
+                    .is_some_and(|queue| queue.link == link.name)
+            })
         };
         let stands_in = |link: &uplink::Config| {
-            link.drains.iter().any(|drain| flow.chain.ports.values().flatten().any(|id| *id == drain.queue))
+            link.drains.iter().any(|drain| {
+                flow.chain
+                    .ports
+                    .values()
+                    .flatten()
+                    .any(|id| *id == drain.queue)
+            })
         };
         let ways = |(uplink, _): &(uplink::Config, Place)| {
-            let fallback = uplink.fallback.as_deref().filter(|fallback| stands_in(fallback));
-            [leads_to(uplink).then(|| Broker::of(&uplink.mqtt)), fallback.map(|fallback| Broker::of(&fallback.mqtt))]
+            let fallback = uplink
+                .fallback
+                .as_deref()
+                .filter(|fallback| stands_in(fallback));
+            [
+                leads_to(uplink).then(|| Broker::of(&uplink.mqtt)),
+                fallback.map(|fallback| Broker::of(&fallback.mqtt)),
+            ]
         };
         let is_taken_from = |line: &&Line| flow.from.iter().any(|name| **name == *line.source);
-        let template = flow.chain.topic.as_ref().map_or("{topic}", |template| &template.0);
+        let template = flow
+            .chain
+            .topic
+            .as_ref()
+            .map_or("{topic}", |template| &template.0);
         let filters = || flow.patterns.iter().map(crate::source::Pattern::filter);
         Self {
-            from: sources.iter().filter(is_taken_from).map(|line| Broker::of(&line.spec.mqtt)).collect(),
+            from: sources
+                .iter()
+                .filter(is_taken_from)
+                .map(|line| Broker::of(&line.spec.mqtt))
+                .collect(),
             to: uplinks.iter().flat_map(ways).flatten().collect(),
             takes: filters().collect(),
-            sends: filters().map(|filter| sent(template, &filter, &flow.chain.name)).collect(),
+            sends: filters()
+                .map(|filter| sent(template, &filter, &flow.chain.name))
+                .collect(),
         }
     }
 
     fn feeds(&self, other: &Self) -> bool {
         let at_one_broker = self.to.iter().any(|broker| other.from.contains(broker));
-        at_one_broker && self.sends.iter().any(|sent| other.takes.iter().any(|taken| overlap(sent, taken)))
+        at_one_broker
+            && self
+                .sends
+                .iter()
+                .any(|sent| other.takes.iter().any(|taken| overlap(sent, taken)))
     }
 }
 
 /// A filter for what a template makes of the topics of another filter: a level with something unknown in it is any.
 fn sent(template: &str, filter: &str, flow: &str) -> String {
-    let topic = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')).map_or(filter, |(_, topic)| topic);
+    let topic = filter
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'))
+        .map_or(filter, |(_, topic)| topic);
     let text = template.replace("{topic}", topic).replace("{flow}", flow);
     let mut levels = Vec::new();
     for level in text.split('/') {
@@ -102,7 +170,11 @@ fn sent(template: &str, filter: &str, flow: &str) -> String {
             levels.push("#");
             break;
         }
-        levels.push(if level.contains(['+', '{']) { "+" } else { level });
+        levels.push(if level.contains(['+', '{']) {
+            "+"
+        } else {
+            level
+        });
     }
     levels.join("/")
 }
@@ -129,6 +201,15 @@ mod tests {
         // 0 → 1 → 2 → 0, 2 → 1, 3 → 3, 4 leads into it.
         let next = [vec![1], vec![2], vec![0, 1], vec![3], vec![3]];
         let ways: Vec<_> = (0..5).map(|first| way_back(first, &next)).collect();
-        assert_eq!(ways, [Some(vec![0, 1, 2]), Some(vec![1, 2]), None, Some(vec![3]), None]);
+        assert_eq!(
+            ways,
+            [
+                Some(vec![0, 1, 2]),
+                Some(vec![1, 2]),
+                None,
+                Some(vec![3]),
+                None
+            ]
+        );
     }
 }

@@ -28,10 +28,17 @@ pub(super) struct Class {
 
 /// The classes every gateway has, then those of the operator's own.
 pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
-    let mut written: Vec<Class> = root.named("class").into_iter().map(|(name, fields)| read(fields, name)).collect();
+    let mut written: Vec<Class> = root
+        .named("class")
+        .into_iter()
+        .map(|(name, fields)| read(fields, name))
+        .collect();
     let mut classes: Vec<Class> = Vec::new();
     for name in PRESETS {
-        let own = written.iter().position(|class| &*class.name == name).map(|at| written.remove(at));
+        let own = written
+            .iter()
+            .position(|class| &*class.name == name)
+            .map(|at| written.remove(at));
         classes.push(own.unwrap_or_else(|| read(root.preset("class", name), name)));
     }
     classes.extend(written);
@@ -39,26 +46,49 @@ pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
 }
 
 fn read(mut fields: Fields<'_>, name: &str) -> Class {
-    let giving = [("oldest", Giving::Oldest), ("newest", Giving::Newest), ("keep-last-per-topic", Giving::KeepLastPerTopic)];
+    let giving = [
+        ("oldest", Giving::Oldest),
+        ("newest", Giving::Newest),
+        ("keep-last-per-topic", Giving::KeepLastPerTopic),
+    ];
     let policy = Policy {
         max_bytes: fields.size("max", 256 << 10..=1 << 40),
         max_age: max_age(&mut fields),
         giving: fields.choice("drop", &giving).unwrap_or_default(),
     };
     let weight = fields.count("weight", 1..=100);
-    let qos = fields.find("qos").is_some().then(|| connection::qos(&mut fields));
-    let is_fresh_first = fields.choice("order", &[("first-in", false), ("fresh-first", true)]).unwrap_or_default();
+    let qos = fields
+        .find("qos")
+        .is_some()
+        .then(|| connection::qos(&mut fields));
+    let is_fresh_first = fields
+        .choice("order", &[("first-in", false), ("fresh-first", true)])
+        .unwrap_or_default();
     if is_fresh_first && policy.giving == Giving::KeepLastPerTopic {
         let hint = "a class that keeps the last of each topic has little to catch up with: leave `order` out".to_owned();
-        fields.problem(Code::Conflict, "order", "an old state would arrive behind a newer one of its topic", hint);
+        fields.problem(
+            Code::Conflict,
+            "order",
+            "an old state would arrive behind a newer one of its topic",
+            hint,
+        );
     }
     fields.done();
-    Class { name: name.into(), policy, weight, qos, is_fresh_first }
+    Class {
+        name: name.into(),
+        policy,
+        weight,
+        qos,
+        is_fresh_first,
+    }
 }
 
 fn max_age(fields: &mut Fields<'_>) -> Option<Duration> {
     match fields.find("max_age").map(|item| &item.node) {
         Some(Node::Text(text)) if text == "never" => None,
-        _ => Some(fields.duration("max_age", Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400))),
+        _ => Some(fields.duration(
+            "max_age",
+            Duration::from_secs(60)..=Duration::from_secs(3_650 * 86_400),
+        )),
     }
 }

@@ -158,13 +158,24 @@ impl Code {
 
     /// Whether it is only a warning: the gateway starts all the same.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SecretExposed | Self::SecretElsewhere | Self::Unused | Self::Circle | Self::Port | Self::Nameless)
+        matches!(
+            self,
+            Self::SecretExposed
+                | Self::SecretElsewhere
+                | Self::Unused
+                | Self::Circle
+                | Self::Port
+                | Self::Nameless
+        )
     }
 
     /// Whether it may be the echo of a syntax error: what is said to be missing may stand in a part that could not
     /// be read.
     pub(super) fn may_be_an_echo(self) -> bool {
-        matches!(self, Self::Missing | Self::Undefined | Self::Empty | Self::Unused)
+        matches!(
+            self,
+            Self::Missing | Self::Undefined | Self::Empty | Self::Unused
+        )
     }
 }
 
@@ -174,6 +185,10 @@ mod tests {
 
     #[test]
     fn codes_rise_in_the_order_of_their_list_and_none_is_used_twice() {
-        assert!(Code::ALL.windows(2).all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1]));
+        assert!(
+            Code::ALL
+                .windows(2)
+                .all(|pair| pair[0].name() < pair[1].name() && pair[0] < pair[1])
+        );
     }
 }

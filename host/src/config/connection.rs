@@ -51,9 +51,18 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         clean_start: role == Role::Uplink,
         keep_alive: fields.duration("keep_alive", Duration::from_secs(1)..=HOUR),
         // Each side limits one direction only; the other one carries nothing but our last will.
-        receive_maximum: if role == Role::Source { port_sized(fields, "receive_maximum") } else { u16::MAX },
-        inflight: if role == Role::Uplink { port_sized(fields, "inflight") } else { 1 },
-        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20)).unwrap_or(u32::MAX),
+        receive_maximum: if role == Role::Source {
+            port_sized(fields, "receive_maximum")
+        } else {
+            u16::MAX
+        },
+        inflight: if role == Role::Uplink {
+            port_sized(fields, "inflight")
+        } else {
+            1
+        },
+        max_packet_bytes: u32::try_from(fields.size("max_packet", 1 << 10..=256 << 20))
+            .unwrap_or(u32::MAX),
         login: login(fields),
         tls,
         will: will(fields),
@@ -64,12 +73,19 @@ pub(super) fn read(fields: &mut Fields<'_>, role: Role, gateway: &str, name: &st
         host: address.host,
         port: address.port,
     };
-    Connection { mqtt, path: fields.path.clone(), client_id_place: fields.place_of("client_id") }
+    Connection {
+        mqtt,
+        path: fields.path.clone(),
+        client_id_place: fields.place_of("client_id"),
+    }
 }
 
 /// A delivery level.
 pub(super) fn qos(fields: &mut Fields<'_>) -> Qos {
-    u8::try_from(fields.count("qos", 0..=2)).ok().and_then(Qos::from_level).unwrap_or_default()
+    u8::try_from(fields.count("qos", 0..=2))
+        .ok()
+        .and_then(Qos::from_level)
+        .unwrap_or_default()
 }
 
 /// Whether `topic` can be published to.
@@ -80,37 +96,74 @@ pub(super) fn is_topic(topic: &str) -> bool {
 /// The port of the other kind of connection: it may be meant, and mostly it cannot work.
 fn unusual_port(fields: &Fields<'_>, address: &Address) {
     let (is, meant) = match (address.tls, address.port) {
-        (false, 8883) => ("is the port of connections with TLS, and `mqtt://` is one without", "write mqtts://"),
-        (true, 1883) => ("is the port of connections without TLS, and `mqtts://` is one with it", "write mqtt://, or port 8883"),
+        (false, 8883) => (
+            "is the port of connections with TLS, and `mqtt://` is one without",
+            "write mqtts://",
+        ),
+        (true, 1883) => (
+            "is the port of connections without TLS, and `mqtts://` is one with it",
+            "write mqtt://, or port 8883",
+        ),
         _ => return,
     };
-    fields.problem(Code::Port, "url", format!("{} {is}", address.port), format!("{meant}, unless your broker has it so"));
+    fields.problem(
+        Code::Port,
+        "url",
+        format!("{} {is}", address.port),
+        format!("{meant}, unless your broker has it so"),
+    );
 }
 
 fn address(fields: &mut Fields<'_>) -> Address {
-    let nowhere = Address { host: String::new(), port: 0, tls: false };
+    let nowhere = Address {
+        host: String::new(),
+        port: 0,
+        tls: false,
+    };
     if !fields.require("url", "\"mqtt://127.0.0.1:1883\"") {
         return nowhere;
     }
-    let Some(url) = fields.text("url") else { return nowhere };
-    Address::parse(url).inspect(|address| unusual_port(fields, address)).unwrap_or_else(|error| {
-        let code = if matches!(error, AddressError::Later(_)) { Code::Later } else { Code::Url };
-        fields.problem(code, "url", format!("the URL {error}"), error.hint());
-        // What follows from the scheme is not to be a second mistake.
-        Address { tls: fields.has("tls"), ..nowhere }
-    })
+    let Some(url) = fields.text("url") else {
+        return nowhere;
+    };
+    Address::parse(url)
+        .inspect(|address| unusual_port(fields, address))
+        .unwrap_or_else(|error| {
+            let code = if matches!(error, AddressError::Later(_)) {
+                Code::Later
+            } else {
+                Code::Url
+            };
+            fields.problem(code, "url", format!("the URL {error}"), error.hint());
+            // What follows from the scheme is not to be a second mistake.
+            Address {
+                tls: fields.has("tls"),
+                ..nowhere
+            }
+        })
 }
 
 fn client_id(fields: &mut Fields<'_>, gateway: &str, name: &str) -> String {
-    let Some(written) = fields.text("client_id") else { return format!("tidegate-{gateway}-{name}") };
+    let Some(written) = fields.text("client_id") else {
+        return format!("tidegate-{gateway}-{name}");
+    };
     if written.is_empty() || written.len() > 256 || written.chars().any(char::is_control) {
-        fields.problem(Code::OutOfRange, "client_id", "a client id has 1 to 256 bytes and no control characters", None);
+        fields.problem(
+            Code::OutOfRange,
+            "client_id",
+            "a client id has 1 to 256 bytes and no control characters",
+            None,
+        );
     }
     written.to_owned()
 }
 
 fn protocol(fields: &mut Fields<'_>) -> Protocol {
-    let words = [("auto", Protocol::Auto), ("5", Protocol::V5), ("3.1.1", Protocol::V311)];
+    let words = [
+        ("auto", Protocol::Auto),
+        ("5", Protocol::V5),
+        ("3.1.1", Protocol::V311),
+    ];
     fields.choice("protocol", &words).unwrap_or_default()
 }
 
@@ -129,25 +182,46 @@ fn login(fields: &mut Fields<'_>) -> Option<Login> {
             "add: user = \"…\"".to_owned(),
         );
     }
-    user.map(|user| Login { user: user.to_owned(), password })
+    user.map(|user| Login {
+        user: user.to_owned(),
+        password,
+    })
 }
 
 fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
     let written = fields.table("tls");
     if written.is_some() && !address.tls {
-        fields.problem(Code::Conflict, "tls", "`tls` is set, but the URL says mqtt://", "write mqtts:// in the URL".to_owned());
+        fields.problem(
+            Code::Conflict,
+            "tls",
+            "`tls` is set, but the URL says mqtt://",
+            "write mqtts:// in the URL".to_owned(),
+        );
     }
-    let Some(mut tls) = written else { return address.tls.then(Tls::default) };
+    let Some(mut tls) = written else {
+        return address.tls.then(Tls::default);
+    };
     let ca = certificates(&mut tls, "ca", "CA certificate");
     let certificate = certificates(&mut tls, "cert", "client certificate");
     let key = private_key(&mut tls);
     if certificate.is_some() != key.is_some() {
-        let (given, missing) = if key.is_some() { ("key", "cert") } else { ("cert", "key") };
+        let (given, missing) = if key.is_some() {
+            ("key", "cert")
+        } else {
+            ("cert", "key")
+        };
         let message = format!("`{given}` without `{missing}`: a client certificate needs both");
-        tls.problem(Code::Conflict, given, message, format!("add: {missing} = \"…\""));
+        tls.problem(
+            Code::Conflict,
+            given,
+            message,
+            format!("add: {missing} = \"…\""),
+        );
     }
     let identity = certificate.zip(key);
-    if let Some((certificate, key)) = identity.as_ref().filter(|(certificate, key)| certificate.is_file() && key.is_file())
+    if let Some((certificate, key)) = identity
+        .as_ref()
+        .filter(|(certificate, key)| certificate.is_file() && key.is_file())
         && !tls.check.has_problem_at(tls.place_of("cert"))
         && !tls.check.has_problem_at(tls.place_of("key"))
         && let Err(error) = check_identity(certificate, key)
@@ -155,21 +229,49 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         tls.problem(Code::Certificate, "key", error.to_string(), None);
     }
     let server_name = tls.text("server_name").map(str::to_owned);
-    if let Some(name) = server_name.as_deref().filter(|name| ServerName::try_from(*name).is_err()) {
-        let hint = "write the name the broker's certificate is for, such as broker.example.com".to_owned();
-        tls.problem(Code::Certificate, "server_name", format!("`{name}` is neither a host name nor an address"), hint);
+    if let Some(name) = server_name
+        .as_deref()
+        .filter(|name| ServerName::try_from(*name).is_err())
+    {
+        let hint =
+            "write the name the broker's certificate is for, such as broker.example.com".to_owned();
+        tls.problem(
+            Code::Certificate,
+            "server_name",
+            format!("`{name}` is neither a host name nor an address"),
+            hint,
+        );
     }
-    let alpn: Vec<String> = tls.texts("alpn").into_iter().map(|(protocol, _)| protocol.to_owned()).collect();
-    if alpn.iter().any(|protocol| !(1..=255).contains(&protocol.len())) {
-        tls.problem(Code::OutOfRange, "alpn", "a protocol name has 1 to 255 bytes", None);
+    let alpn: Vec<String> = tls
+        .texts("alpn")
+        .into_iter()
+        .map(|(protocol, _)| protocol.to_owned())
+        .collect();
+    if alpn
+        .iter()
+        .any(|protocol| !(1..=255).contains(&protocol.len()))
+    {
+        tls.problem(
+            Code::OutOfRange,
+            "alpn",
+            "a protocol name has 1 to 255 bytes",
+            None,
+        );
     }
     tls.done();
-    Some(Tls { ca, identity, server_name, alpn })
+    Some(Tls {
+        ca,
+        identity,
+        server_name,
+        alpn,
+    })
 }
 
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {
     let written = tls.text(key)?;
-    let path = tls.check.file(Code::Certificate, tls.place_of(key), what, written);
+    let path = tls
+        .check
+        .file(Code::Certificate, tls.place_of(key), what, written);
     if path.is_file()
         && let Some(pem) = pem(tls, key, what, &path)
     {
@@ -183,16 +285,28 @@ fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<P
 
 fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
     let written = tls.text("key")?;
-    let path = tls.check.file(Code::Certificate, tls.place_of("key"), "private key", written);
+    let path = tls.check.file(
+        Code::Certificate,
+        tls.place_of("key"),
+        "private key",
+        written,
+    );
     if !path.is_file() {
         return Some(path);
     }
-    let Some(pem) = pem(tls, "key", "private key", &path) else { return Some(path) };
+    let Some(pem) = pem(tls, "key", "private key", &path) else {
+        return Some(path);
+    };
     if PrivateKeyDer::from_pem_slice(&pem).is_err() {
         not_pem(tls, "key", "private key", written, "PRIVATE KEY");
     } else if std::fs::metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0) {
         let hint = format!("chmod 640 {}", shown(&path));
-        tls.problem(Code::SecretExposed, "key", "everybody on this machine can read this private key", hint);
+        tls.problem(
+            Code::SecretExposed,
+            "key",
+            "everybody on this machine can read this private key",
+            hint,
+        );
     }
     Some(path)
 }
@@ -200,13 +314,25 @@ fn private_key(tls: &mut Fields<'_>) -> Option<PathBuf> {
 /// What is in a file; that it cannot be read, or is longer than any such file, is told.
 fn pem(tls: &Fields<'_>, key: &str, what: &str, path: &Path) -> Option<Vec<u8>> {
     let read = file::read(path, file::BY_HAND);
-    let told = |error| tls.problem(Code::Certificate, key, format!("the {what} `{}` cannot be read: {error}", shown(path)), None);
+    let told = |error| {
+        tls.problem(
+            Code::Certificate,
+            key,
+            format!("the {what} `{}` cannot be read: {error}", shown(path)),
+            None,
+        )
+    };
     read.map_err(told).ok()
 }
 
 fn not_pem(tls: &Fields<'_>, key: &str, what: &str, written: &str, label: &str) {
     let hint = format!("a PEM file has a line -----BEGIN {label}-----");
-    tls.problem(Code::Certificate, key, format!("`{written}` cannot be read as a {what}"), hint);
+    tls.problem(
+        Code::Certificate,
+        key,
+        format!("`{written}` cannot be read as a {what}"),
+        hint,
+    );
 }
 
 fn will(fields: &mut Fields<'_>) -> Option<Will> {
@@ -222,11 +348,20 @@ fn will(fields: &mut Fields<'_>) -> Option<Will> {
         );
     }
     let payload = Bytes::from(will.text("payload").unwrap_or_default().to_owned());
-    let qos = if will.has("qos") { qos(&mut will) } else { Qos::default() };
+    let qos = if will.has("qos") {
+        qos(&mut will)
+    } else {
+        Qos::default()
+    };
     let retain = will.flag("retain");
     will.find("qos");
     will.done();
-    Some(Will { topic, payload, qos, retain })
+    Some(Will {
+        topic,
+        payload,
+        qos,
+        retain,
+    })
 }
 
 fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
@@ -236,7 +371,11 @@ fn deadlines(fields: &mut Fields<'_>, role: Role) -> Deadlines {
         dial: section.duration("dial", range()),
         handshake: section.duration("handshake", range()),
         write: section.duration("write", range()),
-        answer: if role == Role::Uplink { section.duration("answer", range()) } else { Deadlines::default().answer },
+        answer: if role == Role::Uplink {
+            section.duration("answer", range())
+        } else {
+            Deadlines::default().answer
+        },
     };
     section.done();
     read
@@ -251,7 +390,12 @@ fn backoff(fields: &mut Fields<'_>) -> Backoff {
         jitter: section.share("jitter", 0.0..=1.0),
     };
     if read.first > read.cap {
-        section.problem(Code::Conflict, "first", "`first` is longer than `cap`", None);
+        section.problem(
+            Code::Conflict,
+            "first",
+            "`first` is longer than `cap`",
+            None,
+        );
     }
     section.done();
     read

@@ -82,7 +82,11 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
             _ if key == "flow" => {}
             (old_table, new_table) if matches!(key.as_str(), "source" | "uplink" | "class") => {
                 let empty = Table::default();
-                other.extend(changed_names(&key, old_table.unwrap_or(&empty), new_table.unwrap_or(&empty)));
+                other.extend(changed_names(
+                    &key,
+                    old_table.unwrap_or(&empty),
+                    new_table.unwrap_or(&empty),
+                ));
             }
             (Some(old_table), Some(new_table)) if old_table.means(new_table) => {}
             _ => {
@@ -99,18 +103,34 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
     }
     let mut difference = Difference::default();
     for name in keys(flows(old_tree), flows(new_tree)) {
-        difference.add_flow(&Pair { old, new, name: &name }, &mut other);
+        difference.add_flow(
+            &Pair {
+                old,
+                new,
+                name: &name,
+            },
+            &mut other,
+        );
     }
-    Difference { other: other.into_iter().collect(), ..difference }
+    Difference {
+        other: other.into_iter().collect(),
+        ..difference
+    }
 }
 
 fn flows(tree: &Table) -> &Table {
-    static NONE: Table = Table { entries: Vec::new() };
+    static NONE: Table = Table {
+        entries: Vec::new(),
+    };
     tree.table("flow").unwrap_or(&NONE)
 }
 
 fn keys(old: &Table, new: &Table) -> BTreeSet<String> {
-    old.entries.iter().chain(&new.entries).map(|entry| entry.key.clone()).collect()
+    old.entries
+        .iter()
+        .chain(&new.entries)
+        .map(|entry| entry.key.clone())
+        .collect()
 }
 
 fn changed_names(kind: &str, old: &Table, new: &Table) -> Vec<String> {
@@ -118,18 +138,38 @@ fn changed_names(kind: &str, old: &Table, new: &Table) -> Vec<String> {
         (Some(old), Some(new)) => !old.means(new),
         _ => true,
     };
-    keys(old, new).into_iter().filter(changed).map(|name| format!("{kind}.{name}")).collect()
+    keys(old, new)
+        .into_iter()
+        .filter(changed)
+        .map(|name| format!("{kind}.{name}"))
+        .collect()
 }
 
 /// A flow without what a swap changes, and without names, which are compared as they come out.
 fn without_plugin_parts(flow: &Table) -> Table {
     let mut flow = flow.clone();
-    let plugins = flow.entries.iter_mut().filter(|entry| entry.key == "plugin");
-    for plugin in
-        plugins.filter_map(|entry| if let Node::List(list) = &mut entry.item.node { Some(list) } else { None }).flatten()
+    let plugins = flow
+        .entries
+        .iter_mut()
+        .filter(|entry| entry.key == "plugin");
+    for plugin in plugins
+        .filter_map(|entry| {
+            if let Node::List(list) = &mut entry.item.node {
+                Some(list)
+            } else {
+                None
+            }
+        })
+        .flatten()
     {
-        if let Item { node: Node::Table(table), .. } = plugin {
-            table.entries.retain(|entry| !matches!(entry.key.as_str(), "plugin" | "settings" | "name"));
+        if let Item {
+            node: Node::Table(table),
+            ..
+        } = plugin
+        {
+            table
+                .entries
+                .retain(|entry| !matches!(entry.key.as_str(), "plugin" | "settings" | "name"));
         }
     }
     flow
@@ -137,15 +177,28 @@ fn without_plugin_parts(flow: &Table) -> Table {
 
 fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
     let logins = |config: &Config| -> Vec<(String, Option<crate::mqtt::Secret>)> {
-        let sources = config.sources.iter().map(|source| (format!("source.{}", source.name), &source.mqtt));
-        let uplinks = config.uplinks.iter().map(|uplink| (format!("uplink.{}", uplink.name), &uplink.mqtt));
+        let sources = config
+            .sources
+            .iter()
+            .map(|source| (format!("source.{}", source.name), &source.mqtt));
+        let uplinks = config
+            .uplinks
+            .iter()
+            .map(|uplink| (format!("uplink.{}", uplink.name), &uplink.mqtt));
         let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
-        sources.chain(uplinks).map(|(name, mqtt)| (name, password(mqtt))).collect()
+        sources
+            .chain(uplinks)
+            .map(|(name, mqtt)| (name, password(mqtt)))
+            .collect()
     };
     let before = logins(old);
     logins(new)
         .into_iter()
-        .filter(|(name, password)| before.iter().any(|(known, earlier)| known == name && earlier != password))
+        .filter(|(name, password)| {
+            before
+                .iter()
+                .any(|(known, earlier)| known == name && earlier != password)
+        })
         .map(|(name, _)| name)
         .collect()
 }
@@ -160,19 +213,43 @@ struct Pair<'a> {
 impl Difference {
     fn add_flow(&mut self, pair: &Pair<'_>, other: &mut BTreeSet<String>) {
         let Pair { old, new, name } = *pair;
-        let (before, after) = (flows(&old.origin.tree).table(name), flows(&new.origin.tree).table(name));
+        let (before, after) = (
+            flows(&old.origin.tree).table(name),
+            flows(&new.origin.tree).table(name),
+        );
         let (fate, changed) = match (before, after) {
             (Some(before), Some(after)) => pair.changed(before, after),
-            (None, _) => (Fate::Added, ROUTES.into_iter().chain(["to"]).map(str::to_owned).collect()),
-            (_, None) => (Fate::Removed, ROUTES.into_iter().map(str::to_owned).collect()),
+            (None, _) => (
+                Fate::Added,
+                ROUTES
+                    .into_iter()
+                    .chain(["to"])
+                    .map(str::to_owned)
+                    .collect(),
+            ),
+            (_, None) => (
+                Fate::Removed,
+                ROUTES.into_iter().map(str::to_owned).collect(),
+            ),
         };
         let fixed = pair.needs_restart(fate, &changed);
         if !fixed.is_empty() {
             other.extend(fixed);
-        } else if fate != (Fate::Changed { chain: false, routes: false }) {
-            self.flows.push(FlowChange { name: name.to_owned(), fate });
+        } else if fate
+            != (Fate::Changed {
+                chain: false,
+                routes: false,
+            })
+        {
+            self.flows.push(FlowChange {
+                name: name.to_owned(),
+                fate,
+            });
         }
-        let replaced = self.flows.last().is_some_and(|last| last.name == name && has_new_chain(last.fate));
+        let replaced = self
+            .flows
+            .last()
+            .is_some_and(|last| last.name == name && has_new_chain(last.fate));
         if !replaced {
             self.plugins.extend(pair.plugins());
         }
@@ -191,14 +268,16 @@ impl Pair<'_> {
             (Some(before), Some(after)) => !before.node.means(&after.node),
             _ => true,
         };
-        let mut changed: BTreeSet<String> = keys(&before, &after).into_iter().filter(differs).collect();
+        let mut changed: BTreeSet<String> =
+            keys(&before, &after).into_iter().filter(differs).collect();
         // A plugin keeps its state under its name: with another name it is another plugin.
         if names(self.old, self.name) != names(self.new, self.name) {
             changed.insert("plugin".to_owned());
         }
         let is_route = |key: &String| ROUTES.contains(&key.as_str());
         // The names in topics stand in the chain, too: in its `topic`, and in what its plugins publish.
-        let topics = [self.old, self.new].map(|config| config.flow(self.name).map(|flow| &flow.topics));
+        let topics =
+            [self.old, self.new].map(|config| config.flow(self.name).map(|flow| &flow.topics));
         let renamed = matches!(topics, [Some(old), Some(new)] if !old.names_as(new));
         let chain = !changed.iter().all(is_route) || renamed && changed.contains("topics");
         let routes = changed.iter().any(|key| is_route(key) || key == "key");
@@ -211,13 +290,27 @@ impl Pair<'_> {
         let full = |key: &str| format!("flow.{name}.{key}");
         let mut fixed = Vec::new();
         if matches!(fate, Fate::Changed { .. }) {
-            fixed.extend(FIXED.into_iter().filter(|key| changed.contains(*key)).map(full));
+            fixed.extend(
+                FIXED
+                    .into_iter()
+                    .filter(|key| changed.contains(*key))
+                    .map(full),
+            );
         }
         let has_routes = !matches!(fate, Fate::Changed { routes: false, .. });
         if has_routes && connections(old) != connections(new) {
-            fixed.push(if matches!(fate, Fate::Changed { .. }) { full("from") } else { format!("flow.{name}") });
+            fixed.push(if matches!(fate, Fate::Changed { .. }) {
+                full("from")
+            } else {
+                format!("flow.{name}")
+            });
         }
-        if changed.contains("to") && fate != Fate::Removed && new.flow(name).is_some_and(|flow| !old.knows_queues(new, flow)) {
+        if changed.contains("to")
+            && fate != Fate::Removed
+            && new
+                .flow(name)
+                .is_some_and(|flow| !old.knows_queues(new, flow))
+        {
             fixed.push(full("to"));
         }
         fixed
@@ -225,22 +318,40 @@ impl Pair<'_> {
 
     /// Plugins with another component or other settings, in a flow that has the same plugins.
     fn plugins(&self) -> Vec<PluginChange> {
-        let (Some(before), Some(after)) = (self.old.flow(self.name), self.new.flow(self.name)) else { return Vec::new() };
+        let (Some(before), Some(after)) = (self.old.flow(self.name), self.new.flow(self.name))
+        else {
+            return Vec::new();
+        };
         if names(self.old, self.name) != names(self.new, self.name) {
             return Vec::new();
         }
         let both = before.plugins.iter().zip(&after.plugins).enumerate();
-        let changed = both.filter(|(_, (before, after))| before.artefact != after.artefact || before.settings != after.settings);
-        changed.map(|(plugin, (_, after))| PluginChange { flow: before.flow, plugin, config: after.clone() }).collect()
+        let changed = both.filter(|(_, (before, after))| {
+            before.artefact != after.artefact || before.settings != after.settings
+        });
+        changed
+            .map(|(plugin, (_, after))| PluginChange {
+                flow: before.flow,
+                plugin,
+                config: after.clone(),
+            })
+            .collect()
     }
 }
 
 fn names(config: &Config, flow: &str) -> Option<Vec<std::sync::Arc<str>>> {
-    config.flow(flow).map(|flow| flow.plugins.iter().map(|plugin| plugin.name.clone()).collect())
+    config.flow(flow).map(|flow| {
+        flow.plugins
+            .iter()
+            .map(|plugin| plugin.name.clone())
+            .collect()
+    })
 }
 
 /// What a source or an uplink is connected by: flows with `priority` have connections of their own.
 fn connections(config: &Config) -> BTreeSet<&str> {
     let sources = config.sources.iter().map(|source| &*source.name);
-    sources.chain(config.uplinks.iter().map(|uplink| &*uplink.name)).collect()
+    sources
+        .chain(config.uplinks.iter().map(|uplink| &*uplink.name))
+        .collect()
 }

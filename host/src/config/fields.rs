@@ -42,12 +42,28 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The config as a whole.
-    pub(super) fn root(check: &'a Check<'a>, place: Place, own: &'a Table, base: &'a Table) -> Self {
-        Self { check, path: String::new(), place, own: Some(own), base: Some(base), asked: Vec::new() }
+    pub(super) fn root(
+        check: &'a Check<'a>,
+        place: Place,
+        own: &'a Table,
+        base: &'a Table,
+    ) -> Self {
+        Self {
+            check,
+            path: String::new(),
+            place,
+            own: Some(own),
+            base: Some(base),
+            asked: Vec::new(),
+        }
     }
 
     fn full(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn own(&self, key: &str) -> Option<&'a Item> {
@@ -57,7 +73,8 @@ impl<'a> Fields<'a> {
     /// The value of `key`, its own or the default.
     pub(super) fn find(&mut self, key: &'static str) -> Option<&'a Item> {
         self.asked.push(key);
-        self.own(key).or_else(|| self.base.and_then(|table| table.get(key)))
+        self.own(key)
+            .or_else(|| self.base.and_then(|table| table.get(key)))
     }
 
     /// Whether the operator wrote `key`.
@@ -71,7 +88,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes a problem with `key`'s value.
-    pub(super) fn problem(&self, code: Code, key: &str, message: impl Into<String>, hint: impl Into<Option<String>>) {
+    pub(super) fn problem(
+        &self,
+        code: Code,
+        key: &str,
+        message: impl Into<String>,
+        hint: impl Into<Option<String>>,
+    ) {
         self.check.problem(code, self.place_of(key), message, hint);
     }
 
@@ -80,12 +103,22 @@ impl<'a> Fields<'a> {
         let there = self.find(key).is_some();
         if !there {
             let hint = format!("add, for example: {key} = {example}");
-            self.check.problem(Code::Missing, self.place, format!("`{}` has no `{key}`", self.path), hint);
+            self.check.problem(
+                Code::Missing,
+                self.place,
+                format!("`{}` has no `{key}`", self.path),
+                hint,
+            );
         }
         there
     }
 
-    fn typed<T>(&mut self, key: &'static str, expected: &str, read: impl FnOnce(&'a Node) -> Option<T>) -> Option<T> {
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&'a Node) -> Option<T>,
+    ) -> Option<T> {
         let item = self.find(key)?;
         let value = read(&item.node);
         if value.is_none() {
@@ -98,23 +131,41 @@ impl<'a> Fields<'a> {
     pub(super) fn wrong_type(&self, name: &str, expected: &str, item: &Item) {
         let message = format!("`{name}` is {}, but must be {expected}", item.node.kind());
         let hint = match (&item.node, expected) {
-            (Node::Integer(Some(number)), "text") if !name.ends_with("url") => Some(format!("write \"{number}\"")),
-            (Node::Integer(Some(port @ 1..=65_535)), "text") => Some(format!("write \"mqtt://127.0.0.1:{port}\"")),
-            (Node::Text(text), expected) if is_in_quotes(text, expected) => Some(format!("write it without quotes: {text}")),
+            (Node::Integer(Some(number)), "text") if !name.ends_with("url") => {
+                Some(format!("write \"{number}\""))
+            }
+            (Node::Integer(Some(port @ 1..=65_535)), "text") => {
+                Some(format!("write \"mqtt://127.0.0.1:{port}\""))
+            }
+            (Node::Text(text), expected) if is_in_quotes(text, expected) => {
+                Some(format!("write it without quotes: {text}"))
+            }
             _ => None,
         };
-        self.check.problem(Code::WrongType, item.place, message, hint);
+        self.check
+            .problem(Code::WrongType, item.place, message, hint);
     }
 
     /// An integer or a flag where one of some words belongs.
     fn wrong_word(&self, key: &str, words: &[&str], item: &Item) {
-        let list = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let list = words
+            .iter()
+            .map(|word| format!("\"{word}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         let hint = match &item.node {
-            Node::Integer(Some(number)) if words.contains(&&*number.to_string()) => format!("write \"{number}\""),
+            Node::Integer(Some(number)) if words.contains(&&*number.to_string()) => {
+                format!("write \"{number}\"")
+            }
             _ => format!("one of {list}"),
         };
-        let message = format!("`{}` is {}, but must be text", self.full(key), item.node.kind());
-        self.check.problem(Code::WrongType, item.place, message, hint);
+        let message = format!(
+            "`{}` is {}, but must be text",
+            self.full(key),
+            item.node.kind()
+        );
+        self.check
+            .problem(Code::WrongType, item.place, message, hint);
     }
 
     /// An integer where text belongs, for a hint that says what to write.
@@ -127,19 +178,40 @@ impl<'a> Fields<'a> {
 
     /// Text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<&'a str> {
-        self.typed(key, "text", |node| if let Node::Text(text) = node { Some(text.as_str()) } else { None })
+        self.typed(key, "text", |node| {
+            if let Node::Text(text) = node {
+                Some(text.as_str())
+            } else {
+                None
+            }
+        })
     }
 
     /// True or false.
     pub(super) fn flag(&mut self, key: &'static str) -> bool {
-        self.typed(key, "true or false", |node| if let Node::Flag(flag) = node { Some(*flag) } else { None }).unwrap_or_default()
+        self.typed(key, "true or false", |node| {
+            if let Node::Flag(flag) = node {
+                Some(*flag)
+            } else {
+                None
+            }
+        })
+        .unwrap_or_default()
     }
 
     /// An integer in `range`.
     pub(super) fn count(&mut self, key: &'static str, range: RangeInclusive<u32>) -> u32 {
-        let number = self.typed(key, "an integer", |node| if let Node::Integer(number) = node { Some(*number) } else { None });
+        let number = self.typed(key, "an integer", |node| {
+            if let Node::Integer(number) = node {
+                Some(*number)
+            } else {
+                None
+            }
+        });
         let Some(number) = number else { return 0 };
-        let fits = number.and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number));
+        let fits = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| range.contains(number));
         fits.unwrap_or_else(|| {
             self.out_of_range(key, &range.start().to_string(), &range.end().to_string());
             0
@@ -170,7 +242,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A duration in `range`.
-    pub(super) fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Duration {
+    pub(super) fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
         let nanoseconds = |limit: &Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let range = nanoseconds(range.start())..=nanoseconds(range.end());
         units::duration(self.quantity(key, Kind::Duration, range))
@@ -182,10 +258,20 @@ impl<'a> Fields<'a> {
     }
 
     /// So many a second, as in "2000/s" or "1MiB/s", in `range`; `None` when nothing was written.
-    pub(super) fn per_second(&mut self, key: &'static str, unit: Option<Kind>, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn per_second(
+        &mut self,
+        key: &'static str,
+        unit: Option<Kind>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         if let Some(number) = self.number(key).filter(|_| unit.is_none()) {
             let message = format!("`{}` is an integer, but must be text", self.full(key));
-            self.problem(Code::WrongType, key, message, format!("write \"{number}/s\""));
+            self.problem(
+                Code::WrongType,
+                key,
+                message,
+                format!("write \"{number}/s\""),
+            );
             return None;
         }
         let text = self.text(key)?;
@@ -196,11 +282,21 @@ impl<'a> Fields<'a> {
         let Some(value) = text.strip_suffix("/s").and_then(read) else {
             let example = if unit.is_some() { "1MiB/s" } else { "2000/s" };
             let hint = format!("write, for example: {key} = \"{example}\"");
-            self.problem(Code::Unit, key, format!("`{}` cannot be \"{text}\"", self.full(key)), hint);
+            self.problem(
+                Code::Unit,
+                key,
+                format!("`{}` cannot be \"{text}\"", self.full(key)),
+                hint,
+            );
             return None;
         };
         if !range.contains(&value) {
-            let show = |limit: &u64| format!("{}/s", unit.map_or_else(|| limit.to_string(), |kind| kind.show(*limit)));
+            let show = |limit: &u64| {
+                format!(
+                    "{}/s",
+                    unit.map_or_else(|| limit.to_string(), |kind| kind.show(*limit))
+                )
+            };
             self.out_of_range(key, &show(range.start()), &show(range.end()));
         }
         Some(value)
@@ -213,7 +309,11 @@ impl<'a> Fields<'a> {
             Node::Integer(Some(number)) => number.to_string(),
             Node::Float(number) => number.to_string(),
             _ => {
-                let what = if kind == Kind::Size { "a size such as \"64MiB\"" } else { "a duration such as \"5s\"" };
+                let what = if kind == Kind::Size {
+                    "a size such as \"64MiB\""
+                } else {
+                    "a duration such as \"5s\""
+                };
                 self.wrong_type(&self.full(key), what, item);
                 return 0;
             }
@@ -227,7 +327,12 @@ impl<'a> Fields<'a> {
             }
             Err(error) => {
                 let hint = self.unit_hint(key, kind, &written, &error);
-                self.check.problem(Code::Unit, item.place, format!("`{}` {error}", self.full(key)), hint);
+                self.check.problem(
+                    Code::Unit,
+                    item.place,
+                    format!("`{}` {error}", self.full(key)),
+                    hint,
+                );
                 0
             }
         }
@@ -240,7 +345,13 @@ impl<'a> Fields<'a> {
                 let default = self
                     .base
                     .and_then(|table| table.get(key))
-                    .and_then(|item| if let Node::Text(text) = &item.node { Some(text.as_str()) } else { None })
+                    .and_then(|item| {
+                        if let Node::Text(text) = &item.node {
+                            Some(text.as_str())
+                        } else {
+                            None
+                        }
+                    })
                     .filter(|text| text.starts_with(|first: char| first.is_ascii_digit()));
                 format!("write \"{}\"", kind.with_unit(written, default))
             }
@@ -257,28 +368,46 @@ impl<'a> Fields<'a> {
             self.wrong_word(key, &known, item);
             return None;
         };
-        let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+        let found = words
+            .iter()
+            .find(|(word, _)| word == text)
+            .map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let list = known.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+            let list = known
+                .iter()
+                .map(|word| format!("\"{word}\""))
+                .collect::<Vec<_>>()
+                .join(", ");
             let hint = match (nearest(text, &known), known.len()) {
                 (Some(near), 2..) => format!("did you mean \"{near}\"? (one of {list})"),
                 (_, 1) => format!("must be {list}"),
                 _ => format!("one of {list}"),
             };
-            self.problem(Code::Choice, key, format!("`{}` cannot be \"{text}\"", self.full(key)), hint);
+            self.problem(
+                Code::Choice,
+                key,
+                format!("`{}` cannot be \"{text}\"", self.full(key)),
+                hint,
+            );
         }
         found
     }
 
     /// One text or a list of them.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<(&'a str, Place)> {
-        self.find(key).map(|item| self.texts_of(&self.full(key), item)).unwrap_or_default()
+        self.find(key)
+            .map(|item| self.texts_of(&self.full(key), item))
+            .unwrap_or_default()
     }
 
     /// One text or a list of them, of a value that was found already.
     pub(super) fn texts_of(&self, name: &str, item: &'a Item) -> Vec<(&'a str, Place)> {
-        let items = if let Node::List(items) = &item.node { items.as_slice() } else { std::slice::from_ref(item) };
+        let items = if let Node::List(items) = &item.node {
+            items.as_slice()
+        } else {
+            std::slice::from_ref(item)
+        };
         let mut texts = Vec::new();
         for item in items {
             match &item.node {
@@ -311,7 +440,14 @@ impl<'a> Fields<'a> {
     /// The table `key`, which the manual always has.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let (check, path, place) = (self.check, self.full(key), self.place);
-        self.table(key).unwrap_or_else(|| Self { check, path, place, own: None, base: None, asked: Vec::new() })
+        self.table(key).unwrap_or_else(|| Self {
+            check,
+            path,
+            place,
+            own: None,
+            base: None,
+            asked: Vec::new(),
+        })
     }
 
     /// The tables `[key.NAME]`, in the order they were written; their defaults are the manual's of that name, else its
@@ -319,50 +455,102 @@ impl<'a> Fields<'a> {
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'a str, Self)> {
         self.asked.push(key);
         let manual = self.base.and_then(|table| table.table(key));
-        let Some(item) = self.own(key) else { return Vec::new() };
-        let Some(tables) = self.as_table(key, item) else { return Vec::new() };
+        let Some(item) = self.own(key) else {
+            return Vec::new();
+        };
+        let Some(tables) = self.as_table(key, item) else {
+            return Vec::new();
+        };
         let mut named = Vec::new();
         for entry in &tables.entries {
             let path = format!("{key}.{}", entry.key);
             self.check.name(key, &entry.key, entry.place);
-            let Some(own) = self.as_table(&path, &entry.item) else { continue };
+            let Some(own) = self.as_table(&path, &entry.item) else {
+                continue;
+            };
             let place = entry.place;
-            let base = manual.and_then(|table| table.table(&entry.key).or_else(|| table.table("*")));
-            named.push((entry.key.as_str(), Self { check: self.check, path, place, own: Some(own), base, asked: Vec::new() }));
+            let base =
+                manual.and_then(|table| table.table(&entry.key).or_else(|| table.table("*")));
+            named.push((
+                entry.key.as_str(),
+                Self {
+                    check: self.check,
+                    path,
+                    place,
+                    own: Some(own),
+                    base,
+                    asked: Vec::new(),
+                },
+            ));
         }
         named
     }
 
     /// The table `[key.name]` as the manual has it, for one that the operator did not write.
     pub(super) fn preset(&mut self, key: &'static str, name: &str) -> Self {
-        let base = self.base.and_then(|table| table.table(key)).and_then(|table| table.table(name));
-        Self { check: self.check, path: format!("{key}.{name}"), place: self.place, own: None, base, asked: Vec::new() }
+        let base = self
+            .base
+            .and_then(|table| table.table(key))
+            .and_then(|table| table.table(name));
+        Self {
+            check: self.check,
+            path: format!("{key}.{name}"),
+            place: self.place,
+            own: None,
+            base,
+            asked: Vec::new(),
+        }
     }
 
     /// The tables `[[key]]` with the manual's only one as their default.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<Self> {
         self.asked.push(key);
-        let base = self.base.and_then(|table| table.get(key)).and_then(|item| match &item.node {
-            Node::List(items) => items.first(),
-            _ => None,
+        let base = self
+            .base
+            .and_then(|table| table.get(key))
+            .and_then(|item| match &item.node {
+                Node::List(items) => items.first(),
+                _ => None,
+            });
+        let base = base.and_then(|item| {
+            if let Node::Table(table) = &item.node {
+                Some(table)
+            } else {
+                None
+            }
         });
-        let base = base.and_then(|item| if let Node::Table(table) = &item.node { Some(table) } else { None });
-        let Some(item) = self.own(key) else { return Vec::new() };
+        let Some(item) = self.own(key) else {
+            return Vec::new();
+        };
         let Node::List(items) = &item.node else {
-            self.wrong_type(&self.full(key), &format!("a list of tables: [[{}]]", self.full(key)), item);
+            self.wrong_type(
+                &self.full(key),
+                &format!("a list of tables: [[{}]]", self.full(key)),
+                item,
+            );
             return Vec::new();
         };
         let table = |(number, item): (usize, &'a Item)| {
             let path = format!("{}.{number}", self.full(key));
             let own = self.as_table(&path, item)?;
-            Some(Self { check: self.check, path, place: item.place, own: Some(own), base, asked: Vec::new() })
+            Some(Self {
+                check: self.check,
+                path,
+                place: item.place,
+                own: Some(own),
+                base,
+                asked: Vec::new(),
+            })
         };
         items.iter().enumerate().filter_map(table).collect()
     }
 
     /// All entries of this table, for names the operator chooses; none of them is unknown then.
     pub(super) fn entries(&mut self) -> &'a [Entry] {
-        let entries = self.own.map(|table| table.entries.as_slice()).unwrap_or_default();
+        let entries = self
+            .own
+            .map(|table| table.entries.as_slice())
+            .unwrap_or_default();
         self.own = None;
         entries
     }
@@ -380,7 +568,11 @@ impl<'a> Fields<'a> {
         self.asked.sort_unstable();
         self.asked.dedup();
         let Some(own) = self.own else { return };
-        for entry in own.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
+        for entry in own
+            .entries
+            .iter()
+            .filter(|entry| !self.asked.contains(&entry.key.as_str()))
+        {
             // Whatever belongs there: a misspelt password is one.
             self.check.hide(&entry.item);
             if self.check.is_full() {
@@ -400,7 +592,8 @@ impl<'a> Fields<'a> {
                 (true, _) => format!("unknown key `{}` outside every table", entry.key),
                 _ => format!("unknown key `{}` in `{}`", entry.key, self.path),
             };
-            self.check.problem(Code::UnknownKey, entry.place, message, hint);
+            self.check
+                .problem(Code::UnknownKey, entry.place, message, hint);
         }
     }
 }
@@ -409,8 +602,13 @@ impl<'a> Fields<'a> {
 fn is_in_quotes(text: &str, expected: &str) -> bool {
     match expected {
         "true or false" => matches!(text, "true" | "false"),
-        "an integer" => text.parse::<u32>().is_ok_and(|number| number.to_string() == text),
-        "a number" => text.parse::<f64>().is_ok_and(f64::is_finite) && text.starts_with(|first: char| first.is_ascii_digit()),
+        "an integer" => text
+            .parse::<u32>()
+            .is_ok_and(|number| number.to_string() == text),
+        "a number" => {
+            text.parse::<f64>().is_ok_and(f64::is_finite)
+                && text.starts_with(|first: char| first.is_ascii_digit())
+        }
         _ => false,
     }
 }

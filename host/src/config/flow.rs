@@ -39,10 +39,16 @@ pub(super) struct Queues(pub(super) Vec<QueueConfig>);
 
 impl Queues {
     fn id(&mut self, uplink: &str, class: &Class) -> QueueId {
-        let known = self.0.iter().position(|queue| &*queue.uplink == uplink && queue.class == class.name);
+        let known = self
+            .0
+            .iter()
+            .position(|queue| &*queue.uplink == uplink && queue.class == class.name);
         let index = known.unwrap_or_else(|| {
             let queue = QueueConfig::new(uplink, Arc::clone(&class.name), class.policy);
-            self.0.push(QueueConfig { is_fresh_first: class.is_fresh_first, ..queue });
+            self.0.push(QueueConfig {
+                is_fresh_first: class.is_fresh_first,
+                ..queue
+            });
             self.0.len() - 1
         });
         QueueId(u16::try_from(index).unwrap_or(u16::MAX))
@@ -78,14 +84,25 @@ pub(super) struct Record {
 }
 
 /// Reads flow number `index`.
-pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Names<'_>, queues: &mut Queues) -> Flow {
+pub(super) fn read(
+    fields: &mut Fields<'_>,
+    index: usize,
+    name: &str,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Flow {
     let from = from(fields, names);
     let (mut patterns, texts) = patterns(fields);
     let key = key(fields, &mut patterns);
-    let topics = Topics { patterns: texts, key };
+    let topics = Topics {
+        patterns: texts,
+        key,
+    };
     let topic = template(fields, &topics);
     let ports = ports(fields, names, queues);
-    let settles_with_any = fields.choice("settle", &[("all", false), ("any", true)]).unwrap_or_default();
+    let settles_with_any = fields
+        .choice("settle", &[("all", false), ("any", true)])
+        .unwrap_or_default();
     let acks = [("safe", Ack::Safe), ("received", Ack::Received)];
     let ack = fields.choice("ack", &acks).unwrap_or_default();
     let (expires, dedup) = (expires(fields), dedup(fields));
@@ -108,15 +125,34 @@ pub(super) fn read(fields: &mut Fields<'_>, index: usize, name: &str, names: &Na
         topics,
         quarantine,
     };
-    Flow { chain, lanes, from, patterns, ack, expires, dedup, priority, record, plugin_places, place: fields.place }
+    Flow {
+        chain,
+        lanes,
+        from,
+        patterns,
+        ack,
+        expires,
+        dedup,
+        priority,
+        record,
+        plugin_places,
+        place: fields.place,
+    }
 }
 
 fn from(fields: &mut Fields<'_>, names: &Names<'_>) -> Vec<String> {
-    let example = names.sources.first().map_or("\"field\"".to_owned(), |name| format!("\"{name}\""));
+    let example = names
+        .sources
+        .first()
+        .map_or("\"field\"".to_owned(), |name| format!("\"{name}\""));
     fields.require("from", &example);
     let mut from: Vec<String> = Vec::new();
     for (name, place) in fields.texts("from") {
-        if fields.check.reference("source", name, place, &names.sources) && !from.iter().any(|known| known == name) {
+        if fields
+            .check
+            .reference("source", name, place, &names.sources)
+            && !from.iter().any(|known| known == name)
+        {
             from.push(name.to_owned());
         }
     }
@@ -146,7 +182,9 @@ fn patterns(fields: &mut Fields<'_>) -> (Vec<Pattern>, Vec<String>) {
                 found.0.push(pattern);
                 found.1.push(text.to_owned());
             }
-            Err(error) => fields.check.problem(Code::Topic, place, error.to_string(), None),
+            Err(error) => fields
+                .check
+                .problem(Code::Topic, place, error.to_string(), None),
         }
     }
     found
@@ -160,25 +198,40 @@ fn expires(fields: &mut Fields<'_>) -> Option<u32> {
     let life = fields.duration("expires", LIFE);
     if life >= *LIFE.start() && life.subsec_nanos() > 0 {
         let hint = "write, for example: \"2s\"".to_owned();
-        fields.problem(Code::Unit, "expires", format!("`{}.expires` is not in whole seconds", fields.path), hint);
+        fields.problem(
+            Code::Unit,
+            "expires",
+            format!("`{}.expires` is not in whole seconds", fields.path),
+            hint,
+        );
     }
     u32::try_from(life.as_secs()).ok()
 }
 
 fn dedup(fields: &mut Fields<'_>) -> Option<Dedup> {
-    let window = fields.duration("dedup_window", Duration::from_secs(1)..=Duration::from_secs(7 * 86_400));
+    let window = fields.duration(
+        "dedup_window",
+        Duration::from_secs(1)..=Duration::from_secs(7 * 86_400),
+    );
     let mut headers: Vec<Arc<str>> = Vec::new();
     for (name, place) in fields.texts("dedup") {
         // What devices send under the gateway's own names does not come in.
         if legal::is_reserved(name) && name != CORRELATION_DATA {
             let hint = format!("write \"{CORRELATION_DATA}\", or the name of a user property");
-            fields.check.problem(Code::Choice, place, format!("`{name}` is not an id"), hint);
+            fields
+                .check
+                .problem(Code::Choice, place, format!("`{name}` is not an id"), hint);
         }
         headers.push(name.into());
     }
     if headers.is_empty() && fields.has("dedup_window") {
         let hint = "add, for example: dedup = \"id\"".to_owned();
-        fields.problem(Code::Conflict, "dedup_window", "`dedup_window` says for how long, but not by what", hint);
+        fields.problem(
+            Code::Conflict,
+            "dedup_window",
+            "`dedup_window` says for how long, but not by what",
+            hint,
+        );
     }
     (!headers.is_empty()).then_some(Dedup { headers, window })
 }
@@ -188,7 +241,12 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
         Some(Node::Text(text)) if text == "auto" => None,
         Some(Node::Text(text)) => {
             let message = format!("`{}.lanes` cannot be \"{text}\"", fields.path);
-            fields.problem(Code::Choice, "lanes", message, "write \"auto\", or a number from 1 to 64 without quotes".to_owned());
+            fields.problem(
+                Code::Choice,
+                "lanes",
+                message,
+                "write \"auto\", or a number from 1 to 64 without quotes".to_owned(),
+            );
             None
         }
         _ => Some(fields.count("lanes", 1..=64) as usize),
@@ -196,19 +254,30 @@ fn lanes(fields: &mut Fields<'_>) -> Option<usize> {
 }
 
 fn record(fields: &mut Fields<'_>) -> Option<Record> {
-    let places = [("memory", (false, false)), ("disk", (true, true)), ("disk-unsealed", (true, false))];
+    let places = [
+        ("memory", (false, false)),
+        ("disk", (true, true)),
+        ("disk-unsealed", (true, false)),
+    ];
     let (on_disk, is_unsaid) = fields.choice("record_to", &places).unwrap_or_default();
     if matches!(&fields.find("record")?.node, Node::Text(text) if text == "off") {
         return None;
     }
     let in_the_clear = is_unsaid.then(|| fields.place_of("record_to"));
-    Some(Record { bytes: fields.size("record", 1 << 20..=64 << 30), on_disk, in_the_clear })
+    Some(Record {
+        bytes: fields.size("record", 1 << 20..=64 << 30),
+        on_disk,
+        in_the_clear,
+    })
 }
 
 /// The capture that is the key, where the config names one; `patterns` then have it.
 fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
     let text = fields.text("key")?;
-    let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+    let Some(name) = text
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    else {
         let hint = "write a name of the flow's `topics` in braces, as in \"{site}\"".to_owned();
         fields.problem(Code::Topic, "key", format!("`{text}` is no key"), hint);
         return None;
@@ -217,7 +286,10 @@ fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
         match pattern.clone().keyed(name) {
             Some(keyed) => *pattern = keyed,
             None => {
-                let message = format!("`{}` has no `{{{name}}}`, which is to be the key", pattern.filter());
+                let message = format!(
+                    "`{}` has no `{{{name}}}`, which is to be the key",
+                    pattern.filter()
+                );
                 let hint = "every one of the flow's `topics` needs it".to_owned();
                 fields.problem(Code::Topic, "key", message, hint);
                 return None;
@@ -230,9 +302,20 @@ fn key(fields: &mut Fields<'_>, patterns: &mut [Pattern]) -> Option<String> {
 /// Order and state by the whole topic is right where each topic is one device, and a surprise elsewhere.
 fn report_nameless(fields: &Fields<'_>, (pattern, text): (&Pattern, &str), place: Place) {
     if pattern.is_nameless() {
-        let named = if text.contains('+') { text.replacen('+', "{device}", 1) } else { text.replacen('#', "{device}/#", 1) };
-        let message = format!("`{text}` does not say which level is the device: order and state go by the whole topic");
-        fields.check.problem(Code::Nameless, place, message, format!("name it: \"{named}\""));
+        let named = if text.contains('+') {
+            text.replacen('+', "{device}", 1)
+        } else {
+            text.replacen('#', "{device}/#", 1)
+        };
+        let message = format!(
+            "`{text}` does not say which level is the device: order and state go by the whole topic"
+        );
+        fields.check.problem(
+            Code::Nameless,
+            place,
+            message,
+            format!("name it: \"{named}\""),
+        );
     }
 }
 
@@ -240,7 +323,12 @@ fn report_nameless(fields: &Fields<'_>, (pattern, text): (&Pattern, &str), place
 fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
     let text = fields.text("topic")?;
     let mut known = vec!["topic", "flow", "device", "key"];
-    known.extend(topics.captures().into_iter().filter(|name| *name != "device"));
+    known.extend(
+        topics
+            .captures()
+            .into_iter()
+            .filter(|name| *name != "device"),
+    );
     let (mut plain, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('{') {
         let Some((name, after)) = after.split_once('}') else {
@@ -248,9 +336,18 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
             return None;
         };
         if !known.contains(&name) {
-            let shown = known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+            let shown = known
+                .iter()
+                .map(|name| format!("{{{name}}}"))
+                .collect::<Vec<_>>()
+                .join(", ");
             let message = format!("`{{{name}}}` is not known where the topic is made");
-            fields.problem(Code::Topic, "topic", message, format!("known here: {shown}"));
+            fields.problem(
+                Code::Topic,
+                "topic",
+                message,
+                format!("known here: {shown}"),
+            );
         }
         plain.push_str(before);
         plain.push('x');
@@ -259,43 +356,75 @@ fn template(fields: &mut Fields<'_>, topics: &Topics) -> Option<TopicTemplate> {
     plain.push_str(rest);
     if !is_topic(&plain) || plain.contains('}') {
         let hint = "a topic is not empty and has no `+`, `#` and lone `}`".to_owned();
-        fields.problem(Code::Topic, "topic", format!("`{text}` cannot be published to"), hint);
+        fields.problem(
+            Code::Topic,
+            "topic",
+            format!("`{text}` cannot be published to"),
+            hint,
+        );
     }
     Some(TopicTemplate(text.to_owned()))
 }
 
-fn ports(fields: &mut Fields<'_>, names: &Names<'_>, queues: &mut Queues) -> BTreeMap<String, Vec<QueueId>> {
+fn ports(
+    fields: &mut Fields<'_>,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> BTreeMap<String, Vec<QueueId>> {
     let mut ports = BTreeMap::new();
     let example = names.uplinks.first().map_or("cloud", |name| name);
     if !fields.require("to", &format!("\"{example}:telemetry\"")) {
         return ports;
     }
-    let Some(item) = fields.find("to") else { return ports };
+    let Some(item) = fields.find("to") else {
+        return ports;
+    };
     if !matches!(item.node, Node::Table(_)) {
         ports.insert("out".to_owned(), route(fields, "to", item, names, queues));
         return ports;
     }
-    let Some(mut table) = fields.table("to") else { return ports };
+    let Some(mut table) = fields.table("to") else {
+        return ports;
+    };
     let place = table.place;
     for entry in table.entries() {
         table.check.name("port", &entry.key, entry.place);
         let name = format!("{}.{}", table.path, entry.key);
-        ports.insert(entry.key.clone(), route(&table, &name, &entry.item, names, queues));
+        ports.insert(
+            entry.key.clone(),
+            route(&table, &name, &entry.item, names, queues),
+        );
     }
     if !ports.contains_key("out") {
         let hint = format!("add: out = \"{example}:telemetry\", or out = \"drop\"");
-        fields.check.problem(Code::Missing, place, format!("`{}` has no route for the port `out`", table.path), hint);
+        fields.check.problem(
+            Code::Missing,
+            place,
+            format!("`{}` has no route for the port `out`", table.path),
+            hint,
+        );
     }
     ports
 }
 
-fn route(fields: &Fields<'_>, name: &str, item: &Item, names: &Names<'_>, queues: &mut Queues) -> Vec<QueueId> {
+fn route(
+    fields: &Fields<'_>,
+    name: &str,
+    item: &Item,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Vec<QueueId> {
     let texts = fields.texts_of(name, item);
     if let [("drop", _)] = texts.as_slice() {
         return Vec::new();
     }
     if matches!(&item.node, Node::List(items) if items.is_empty()) {
-        fields.check.problem(Code::Route, item.place, "an empty list goes nowhere", "write \"drop\" if that is meant".to_owned());
+        fields.check.problem(
+            Code::Route,
+            item.place,
+            "an empty list goes nowhere",
+            "write \"drop\" if that is meant".to_owned(),
+        );
     }
     let mut route = Vec::new();
     for (text, place) in texts {
@@ -308,7 +437,13 @@ fn route(fields: &Fields<'_>, name: &str, item: &Item, names: &Names<'_>, queues
     route
 }
 
-fn queue(fields: &Fields<'_>, text: &str, place: Place, names: &Names<'_>, queues: &mut Queues) -> Option<QueueId> {
+fn queue(
+    fields: &Fields<'_>,
+    text: &str,
+    place: Place,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Option<QueueId> {
     let Some((uplink, class)) = text.split_once(':') else {
         let hint = if text == "drop" {
             "\"drop\" stands alone".to_owned()
@@ -317,12 +452,19 @@ fn queue(fields: &Fields<'_>, text: &str, place: Place, names: &Names<'_>, queue
         } else {
             "write \"uplink:class\" or \"drop\"".to_owned()
         };
-        fields.check.problem(Code::Route, place, format!("`{text}` is not a route"), hint);
+        fields
+            .check
+            .problem(Code::Route, place, format!("`{text}` is not a route"), hint);
         return None;
     };
-    let uplink_known = fields.check.reference("uplink", uplink, place, &names.uplinks);
+    let uplink_known = fields
+        .check
+        .reference("uplink", uplink, place, &names.uplinks);
     let known: Vec<&str> = names.classes.iter().map(|class| &*class.name).collect();
     let class_known = fields.check.reference("class", class, place, &known);
-    let class = names.classes.iter().find(|known| class_known && &*known.name == class)?;
+    let class = names
+        .classes
+        .iter()
+        .find(|known| class_known && &*known.name == class)?;
     uplink_known.then(|| queues.id(uplink, class))
 }

@@ -109,44 +109,93 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
         None => host_name(),
     };
     let memory_bytes = fields.size("memory", 32 << 20..=1 << 40);
-    let shutdown_grace = fields.duration("shutdown_grace", Duration::from_millis(1)..=Duration::from_secs(3_600));
-    let plugin_stack_bytes = usize::try_from(fields.size("plugin_stack", 64 << 10..=8 << 20)).unwrap_or_default();
+    let shutdown_grace = fields.duration(
+        "shutdown_grace",
+        Duration::from_millis(1)..=Duration::from_secs(3_600),
+    );
+    let plugin_stack_bytes =
+        usize::try_from(fields.size("plugin_stack", 64 << 10..=8 << 20)).unwrap_or_default();
     let compile = CompileLimits {
         memory_bytes: fields.size("plugin_compile_memory", 64 << 20..=16 << 30),
-        time: fields.duration("plugin_compile_time", Duration::from_millis(1)..=Duration::from_secs(3_600)),
+        time: fields.duration(
+            "plugin_compile_time",
+            Duration::from_millis(1)..=Duration::from_secs(3_600),
+        ),
     };
     let written = fields.text("data_dir");
     if written == Some("") {
         let hint = "name a folder, or leave the line out".to_owned();
-        fields.problem(Code::DataDir, "data_dir", "`gateway.data_dir` is empty", hint);
+        fields.problem(
+            Code::DataDir,
+            "data_dir",
+            "`gateway.data_dir` is empty",
+            hint,
+        );
     }
     let written = written.map(|path| sources.folder().join(path));
-    let data_dir = sources.data_dir.clone().or(written).or_else(|| default_data_dir(sources)).unwrap_or_else(|| {
-        let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
-        fields.check.problem(Code::Missing, fields.place, "there is no folder for what must survive a restart", hint);
-        PathBuf::new()
-    });
+    let data_dir = sources
+        .data_dir
+        .clone()
+        .or(written)
+        .or_else(|| default_data_dir(sources))
+        .unwrap_or_else(|| {
+            let hint = "set `data_dir` in [gateway], or give --data-dir".to_owned();
+            fields.check.problem(
+                Code::Missing,
+                fields.place,
+                "there is no folder for what must survive a restart",
+                hint,
+            );
+            PathBuf::new()
+        });
     if let Some((place, why)) = unmakeable(&data_dir) {
-        let message = format!("the data folder `{}` cannot be made: `{}` {why}", shown(&data_dir), shown(place));
-        fields.problem(Code::DataDir, "data_dir", message, "name a folder on a disk".to_owned());
+        let message = format!(
+            "the data folder `{}` cannot be made: `{}` {why}",
+            shown(&data_dir),
+            shown(place)
+        );
+        fields.problem(
+            Code::DataDir,
+            "data_dir",
+            message,
+            "name a folder on a disk".to_owned(),
+        );
     }
     let trust = trust(fields);
     let audit_topic = topic(fields, "audit_topic", &name);
-    Gateway { name: name.into(), memory_bytes, shutdown_grace, data_dir, plugin_stack_bytes, compile, audit_topic, trust }
+    Gateway {
+        name: name.into(),
+        memory_bytes,
+        shutdown_grace,
+        data_dir,
+        plugin_stack_bytes,
+        compile,
+        audit_topic,
+        trust,
+    }
 }
 
 /// What is in the way of a folder that is not there yet: the nearest thing that is there, and what is wrong with it. Rights
 /// are not looked at, since whoever checks a config need not be who runs it.
 fn unmakeable(folder: &Path) -> Option<(&Path, &'static str)> {
-    let nearest = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    let nearest = folder
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok())?;
     if !nearest.is_dir() {
-        let why = if nearest.is_symlink() { "is a link that leads nowhere" } else { "is not a folder" };
+        let why = if nearest.is_symlink() {
+            "is a link that leads nowhere"
+        } else {
+            "is not a folder"
+        };
         return Some((nearest, why));
     }
     let is_there = nearest == folder;
     let real = nearest.canonicalize().ok()?;
-    let is_kernel_s = ["/proc", "/sys"].iter().any(|kernel_s| real.starts_with(kernel_s));
-    let is_read_only = rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS);
+    let is_kernel_s = ["/proc", "/sys"]
+        .iter()
+        .any(|kernel_s| real.starts_with(kernel_s));
+    let is_read_only =
+        rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK) == Err(rustix::io::Errno::ROFS);
     match (is_there, is_kernel_s, is_read_only) {
         (_, true, _) => Some((nearest, "is the kernel's and keeps nothing")),
         (false, _, true) => Some((nearest, "is on a disk that is read-only")),
@@ -160,14 +209,25 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
     for (written, place) in fields.texts("plugin_keys") {
         let in_place = Key::parse(written);
         let read = || {
-            let path = fields.check.file(Code::PluginKey, place, "public key", written);
-            file::read_text(&path, file::BY_HAND).ok().map(|text| Key::parse(&text))
+            let path = fields
+                .check
+                .file(Code::PluginKey, place, "public key", written);
+            file::read_text(&path, file::BY_HAND)
+                .ok()
+                .map(|text| Key::parse(&text))
         };
         match in_place.or_else(|error| read().unwrap_or(Err(error))) {
             Ok(key) => keys.push(key),
             Err(_) if fields.check.sources.folder().join(written).is_file() => {
-                let hint = "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here".to_owned();
-                fields.check.problem(Code::PluginKey, place, format!("`{written}` holds no public key"), hint);
+                let hint =
+                    "`tidegate plugin keygen` makes a pair; the one that ends in .pub belongs here"
+                        .to_owned();
+                fields.check.problem(
+                    Code::PluginKey,
+                    place,
+                    format!("`{written}` holds no public key"),
+                    hint,
+                );
             }
             // The file is not there: said above.
             Err(_) => {}
@@ -176,17 +236,34 @@ fn trust(fields: &mut Fields<'_>) -> Trust {
     let required = fields.flag("require_signature");
     if required && keys.is_empty() && !fields.has("plugin_keys") {
         let hint = "add, for example: plugin_keys = [\"ops.pub\"]".to_owned();
-        fields.problem(Code::Conflict, "require_signature", "a signature is required, and no key is trusted", hint);
+        fields.problem(
+            Code::Conflict,
+            "require_signature",
+            "a signature is required, and no key is trusted",
+            hint,
+        );
     }
-    Trust { keys: keys.into(), required }
+    Trust {
+        keys: keys.into(),
+        required,
+    }
 }
 
 /// The machine's name, made fit for a client id.
 fn host_name() -> String {
-    let found = file::read_text(Path::new("/proc/sys/kernel/hostname"), file::BY_HAND).unwrap_or_default();
-    let name: String =
-        found.trim().chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.')).take(64).collect();
-    if name.is_empty() { "gateway".to_owned() } else { name }
+    let found =
+        file::read_text(Path::new("/proc/sys/kernel/hostname"), file::BY_HAND).unwrap_or_default();
+    let name: String = found
+        .trim()
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.'))
+        .take(64)
+        .collect();
+    if name.is_empty() {
+        "gateway".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Where data is when nobody says where: of root, or of the user.
@@ -194,8 +271,18 @@ pub(super) fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/tidegate"));
     }
-    let variable = |name| sources.env.get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    Some(variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?.join("tidegate"))
+    let variable = |name| {
+        sources
+            .env
+            .get(name)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    };
+    Some(
+        variable("XDG_STATE_HOME")
+            .or_else(|| Some(variable("HOME")?.join(".local/state")))?
+            .join("tidegate"),
+    )
 }
 
 /// Reads `[spool]`.
@@ -216,7 +303,12 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         vault: vault(fields),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
-        fields.problem(Code::Conflict, "chunk", "`chunk` is larger than `head`", None);
+        fields.problem(
+            Code::Conflict,
+            "chunk",
+            "`chunk` is larger than `head`",
+            None,
+        );
     }
     limits
 }
@@ -226,11 +318,17 @@ fn vault(fields: &mut Fields<'_>) -> Vault {
     if !fields.has("encrypt") {
         return Vault::default();
     }
-    let Some(mut encrypt) = fields.table("encrypt") else { return Vault::default() };
+    let Some(mut encrypt) = fields.table("encrypt") else {
+        return Vault::default();
+    };
     encrypt.require("key", "{ file = \"spool.key\" }");
-    let current = secret::read(&mut encrypt, "key").and_then(|text| sealing_key(&encrypt, "key", &text));
+    let current =
+        secret::read(&mut encrypt, "key").and_then(|text| sealing_key(&encrypt, "key", &text));
     let old = secret::read_list(&mut encrypt, "old_keys");
-    let old: Vec<SealingKey> = old.iter().filter_map(|text| sealing_key(&encrypt, "old_keys", text)).collect();
+    let old: Vec<SealingKey> = old
+        .iter()
+        .filter_map(|text| sealing_key(&encrypt, "old_keys", text))
+        .collect();
     encrypt.done();
     Vault::new(current.into_iter().chain(old))
 }
@@ -239,17 +337,32 @@ fn sealing_key(encrypt: &Fields<'_>, key: &str, text: &Secret) -> Option<Sealing
     let found = SealingKey::parse(text.reveal());
     if found.is_none() {
         let hint = "make one: (umask 077; openssl rand -hex 32 > spool.key)".to_owned();
-        encrypt.problem(Code::SecretUnreadable, key, "a key to encrypt with is not 64 hexadecimal digits", hint);
+        encrypt.problem(
+            Code::SecretUnreadable,
+            key,
+            "a key to encrypt with is not 64 hexadecimal digits",
+            hint,
+        );
     }
     found
 }
 
 /// Where upstream is told something of the gateway itself.
 fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Arc<str>> {
-    let topic = fields.text(key).filter(|topic| !topic.is_empty())?.replace("{gateway}", gateway);
+    let topic = fields
+        .text(key)
+        .filter(|topic| !topic.is_empty())?
+        .replace("{gateway}", gateway);
     if !is_topic(&topic) || topic.contains(['{', '}']) {
-        let hint = "a topic has no `+` and `#`, and only {gateway} may stand in this one; \"\" for none".to_owned();
-        fields.problem(Code::Topic, key, format!("`{topic}` cannot be published to"), hint);
+        let hint =
+            "a topic has no `+` and `#`, and only {gateway} may stand in this one; \"\" for none"
+                .to_owned();
+        fields.problem(
+            Code::Topic,
+            key,
+            format!("`{topic}` cannot be published to"),
+            hint,
+        );
     }
     Some(topic.into())
 }
@@ -257,7 +370,10 @@ fn topic(fields: &mut Fields<'_>, key: &'static str, gateway: &str) -> Option<Ar
 /// Reads `[admin]`.
 pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    if let Some(port) = fields.number("listen").filter(|port| (0..=65_535).contains(port)) {
+    if let Some(port) = fields
+        .number("listen")
+        .filter(|port| (0..=65_535).contains(port))
+    {
         fields.problem(
             Code::WrongType,
             "listen",
@@ -266,25 +382,45 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
         );
         return Admin { listen: nowhere };
     }
-    if let Some(flag) = fields.find("listen").and_then(|item| if let Node::Flag(flag) = item.node { Some(flag) } else { None }) {
-        let hint = "write \"127.0.0.1:9646\"; it cannot be turned off, but only this machine reaches it".to_owned();
+    if let Some(flag) = fields.find("listen").and_then(|item| {
+        if let Node::Flag(flag) = item.node {
+            Some(flag)
+        } else {
+            None
+        }
+    }) {
+        let hint =
+            "write \"127.0.0.1:9646\"; it cannot be turned off, but only this machine reaches it"
+                .to_owned();
         let message = format!("`admin.listen` is {flag}, but must be an address and a port");
         fields.problem(Code::WrongType, "listen", message, hint);
         return Admin { listen: nowhere };
     }
-    let Some(written) = fields.text("listen") else { return Admin { listen: nowhere } };
-    let spelled = written.strip_prefix("localhost:").map_or_else(|| written.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let Some(written) = fields.text("listen") else {
+        return Admin { listen: nowhere };
+    };
+    let spelled = written
+        .strip_prefix("localhost:")
+        .map_or_else(|| written.to_owned(), |port| format!("127.0.0.1:{port}"));
     match spelled.parse::<SocketAddr>() {
         Ok(listen) if listen.ip().is_loopback() => Admin { listen },
         Ok(listen) => {
-            let message = format!("`{}` can be reached from the network, and the admin port has no password", listen.ip());
+            let message = format!(
+                "`{}` can be reached from the network, and the admin port has no password",
+                listen.ip()
+            );
             let hint = format!("write \"127.0.0.1:{}\"", listen.port());
             fields.problem(Code::Exposed, "listen", message, hint);
             Admin { listen: nowhere }
         }
         Err(_) => {
             let hint = "write \"127.0.0.1:9646\"; port 0 takes a free one".to_owned();
-            fields.problem(Code::Url, "listen", format!("`{written}` is not an address and a port"), hint);
+            fields.problem(
+                Code::Url,
+                "listen",
+                format!("`{written}` is not an address and a port"),
+                hint,
+            );
             Admin { listen: nowhere }
         }
     }
@@ -292,9 +428,18 @@ pub(super) fn admin(fields: &mut Fields<'_>) -> Admin {
 
 /// Reads `[log]`.
 pub(super) fn log(fields: &mut Fields<'_>) -> Log {
-    let levels =
-        [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)];
-    let formats = [("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)];
+    let levels = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let formats = [
+        ("auto", Format::Auto),
+        ("text", Format::Text),
+        ("json", Format::Json),
+    ];
     Log {
         level: fields.choice("level", &levels).unwrap_or_default(),
         format: fields.choice("format", &formats).unwrap_or_default(),
@@ -316,6 +461,9 @@ mod tests {
         assert_eq!(why(&at("file/data")), Some("is not a folder"));
         assert_eq!(why(&at("link")), Some("is a link that leads nowhere"));
         assert_eq!(why(Path::new("/dev/null/x")), Some("is not a folder"));
-        assert_eq!(why(Path::new("/proc/tidegate")), Some("is the kernel's and keeps nothing"));
+        assert_eq!(
+            why(Path::new("/proc/tidegate")),
+            Some("is the kernel's and keeps nothing")
+        );
     }
 }

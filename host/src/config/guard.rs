@@ -10,7 +10,8 @@ use super::tree::Node;
 
 /// What happens to a message a plugin fails on.
 pub(super) fn on_error(fields: &mut Fields<'_>) -> OnError {
-    let words = [OnError::Park, OnError::Drop, OnError::Pass, OnError::Hold].map(|on_error| (on_error.name(), on_error));
+    let words = [OnError::Park, OnError::Drop, OnError::Pass, OnError::Hold]
+        .map(|on_error| (on_error.name(), on_error));
     fields.choice("on_error", &words).unwrap_or_default()
 }
 
@@ -19,8 +20,14 @@ pub(super) fn breaker(fields: &mut Fields<'_>) -> BreakerConfig {
     let mut section = fields.section("breaker");
     let breaker = BreakerConfig {
         after: section.count("after", 1..=1_000_000),
-        window: section.duration("window", Duration::from_millis(10)..=Duration::from_secs(3_600)),
-        retry: section.duration("retry", Duration::from_millis(10)..=Duration::from_secs(3_600)),
+        window: section.duration(
+            "window",
+            Duration::from_millis(10)..=Duration::from_secs(3_600),
+        ),
+        retry: section.duration(
+            "retry",
+            Duration::from_millis(10)..=Duration::from_secs(3_600),
+        ),
         close_after: section.count("close_after", 1..=1_000_000),
     };
     section.done();
@@ -29,13 +36,19 @@ pub(super) fn breaker(fields: &mut Fields<'_>) -> BreakerConfig {
 
 /// When a device is not listened to any more.
 pub(super) fn quarantine(fields: &mut Fields<'_>) -> Option<QuarantineConfig> {
-    if fields.find("quarantine").is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off")) {
+    if fields
+        .find("quarantine")
+        .is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off"))
+    {
         return None;
     }
     let mut section = fields.section("quarantine");
     let quarantine = QuarantineConfig {
         after: section.count("after", 1..=1_000_000),
-        retry: section.duration("retry", Duration::from_millis(10)..=Duration::from_secs(86_400)),
+        retry: section.duration(
+            "retry",
+            Duration::from_millis(10)..=Duration::from_secs(86_400),
+        ),
     };
     section.done();
     Some(quarantine)
@@ -43,19 +56,37 @@ pub(super) fn quarantine(fields: &mut Fields<'_>) -> Option<QuarantineConfig> {
 
 /// What a plugin may do.
 pub(super) fn grants(fields: &mut Fields<'_>) -> Grants {
-    let mut grants = Grants { clock: false, random: false, topics: Vec::new() };
+    let mut grants = Grants {
+        clock: false,
+        random: false,
+        topics: Vec::new(),
+    };
     for (text, place) in fields.texts("grants") {
         match (text, text.strip_prefix("topics:")) {
             ("clock", _) => grants.clock = true,
             ("random", _) => grants.random = true,
             (_, Some(filter)) if is_filter(filter) => grants.topics.push(filter.to_owned()),
             (_, Some(filter)) => {
-                let hint = "write, for example: \"topics:alarms/#\"; `+` and `#` stand for whole levels".to_owned();
-                fields.check.problem(Code::Topic, place, format!("`{filter}` is no topic filter"), hint);
+                let hint =
+                    "write, for example: \"topics:alarms/#\"; `+` and `#` stand for whole levels"
+                        .to_owned();
+                fields.check.problem(
+                    Code::Topic,
+                    place,
+                    format!("`{filter}` is no topic filter"),
+                    hint,
+                );
             }
             _ => {
-                let hint = "there are: clock, random, topics:FILTER; files and network are never granted".to_owned();
-                fields.check.problem(Code::Choice, place, format!("`{text}` cannot be granted"), hint);
+                let hint =
+                    "there are: clock, random, topics:FILTER; files and network are never granted"
+                        .to_owned();
+                fields.check.problem(
+                    Code::Choice,
+                    place,
+                    format!("`{text}` cannot be granted"),
+                    hint,
+                );
             }
         }
     }
@@ -65,7 +96,11 @@ pub(super) fn grants(fields: &mut Fields<'_>) -> Grants {
 fn is_filter(filter: &str) -> bool {
     let mut levels = filter.split('/').rev();
     let is_level = |level: &str| level == "+" || !level.contains(['+', '#', '\0']);
-    !filter.is_empty() && levels.next().is_some_and(|last| last == "#" || is_level(last)) && levels.all(is_level)
+    !filter.is_empty()
+        && levels
+            .next()
+            .is_some_and(|last| last == "#" || is_level(last))
+        && levels.all(is_level)
 }
 
 #[cfg(test)]

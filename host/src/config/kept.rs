@@ -27,12 +27,22 @@ pub fn keep(config: &Config, sources: &Sources) -> io::Result<()> {
     if file::read_text(&path, 2 * MOST_BYTES).is_ok_and(|kept| kept == text) {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)?;
     let beside = folder.join(format!("{FILE}.new"));
     // It must be new: the rights of a file that is there stay as they are.
     drop(fs::remove_file(&beside));
-    let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    written.write_all(text.as_bytes()).and_then(|()| written.sync_all()).inspect_err(|_| drop(fs::remove_file(&beside)))?;
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    written
+        .write_all(text.as_bytes())
+        .and_then(|()| written.sync_all())
+        .inspect_err(|_| drop(fs::remove_file(&beside)))?;
     fs::rename(&beside, path)?;
     file::sync_folder(&folder)
 }
@@ -53,7 +63,12 @@ pub fn data_dir(sources: &Sources) -> Option<PathBuf> {
         return Some(given.clone());
     }
     let layers = Layers::read(sources, layers::read_text(&sources.path));
-    let written = match layers.tree.table("gateway").and_then(|table| table.get("data_dir")).map(|item| &item.node) {
+    let written = match layers
+        .tree
+        .table("gateway")
+        .and_then(|table| table.get("data_dir"))
+        .map(|item| &item.node)
+    {
         Some(Node::Text(path)) => Some(sources.folder().join(path)),
         _ => None,
     };
@@ -62,7 +77,8 @@ pub fn data_dir(sources: &Sources) -> Option<PathBuf> {
 
 /// Whether `folder` is where data is only because nobody says otherwise.
 pub fn is_default_data_dir(sources: &Sources, folder: &Path) -> bool {
-    sources.data_dir.is_none() && super::globals::default_data_dir(sources).as_deref() == Some(folder)
+    sources.data_dir.is_none()
+        && super::globals::default_data_dir(sources).as_deref() == Some(folder)
 }
 
 /// A config for looking at what is on disk: as [`super::load`], else what worked last, else with nothing in it but where the
@@ -72,7 +88,10 @@ pub fn load_somehow(sources: &Sources) -> (Config, Option<Problems>) {
         Ok(config) => return (config, None),
         Err(problems) => problems,
     };
-    let sources = Sources { data_dir: data_dir(sources), ..sources.clone() };
+    let sources = Sources {
+        data_dir: data_dir(sources),
+        ..sources.clone()
+    };
     let config = load_kept(&sources).unwrap_or_else(|| super::bare(&sources));
     (config, Some(problems))
 }
@@ -111,12 +130,18 @@ mod tests {
         assert!(load_kept(&sources).is_none());
         keep(&super::super::load(&sources).unwrap(), &sources).unwrap();
         let kept = folder.path().join("data/config/last-good.toml");
-        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         fs::write(&sources.path, "[flow.c").unwrap();
         assert_eq!(load_kept(&sources).unwrap().flows.len(), 1);
         let (config, problems) = load_somehow(&sources);
         assert_eq!((config.flows.len(), problems.is_some()), (1, true));
-        let other = Sources { path: folder.path().join("other.toml"), ..sources.clone() };
+        let other = Sources {
+            path: folder.path().join("other.toml"),
+            ..sources.clone()
+        };
         assert!(load_kept(&other).is_none());
         // Others could have written it.
         fs::set_permissions(&kept, fs::Permissions::from_mode(0o666)).unwrap();
@@ -126,8 +151,15 @@ mod tests {
     #[test]
     fn where_the_data_is_can_be_known_whatever_else_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
-        let sources = Sources { data_dir: None, ..sources(folder.path()) };
-        fs::write(&sources.path, "[gateway]\ndata_dir = \"here\"\nnonsense = 1\n[flow.c]\ntopics = \n").unwrap();
+        let sources = Sources {
+            data_dir: None,
+            ..sources(folder.path())
+        };
+        fs::write(
+            &sources.path,
+            "[gateway]\ndata_dir = \"here\"\nnonsense = 1\n[flow.c]\ntopics = \n",
+        )
+        .unwrap();
         assert_eq!(data_dir(&sources).unwrap(), folder.path().join("here"));
         let (config, problems) = load_somehow(&sources);
         assert_eq!(config.gateway.data_dir, folder.path().join("here"));

@@ -16,7 +16,9 @@ use crate::file;
 pub(super) const DEFAULTS: &str = include_str!("../../default.toml");
 
 /// The tables of a config.
-pub(super) const TABLES: [&str; 8] = ["gateway", "source", "uplink", "flow", "class", "spool", "admin", "log"];
+pub(super) const TABLES: [&str; 8] = [
+    "gateway", "source", "uplink", "flow", "class", "spool", "admin", "log",
+];
 
 /// Lines that are no TOML and are told of: twenty are shown.
 const MOST_ERRORS: usize = 500;
@@ -45,8 +47,9 @@ pub struct Sources {
 impl Sources {
     /// The file at `path` with this process's environment and machine; a variable that is not text is left out.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let text =
-            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
         Self {
             path: path.into(),
             env: std::env::vars_os().filter_map(text).collect(),
@@ -59,7 +62,10 @@ impl Sources {
 
     /// The folder that relative paths of the config start from.
     pub(super) fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        self.path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
     }
 }
 
@@ -96,13 +102,19 @@ pub(super) const FILE: usize = 1;
 impl Layers {
     /// Reads and merges.
     pub(super) fn read(sources: &Sources, file: Result<String, String>) -> Self {
-        let mut layers = Self { folder: sources.folder().to_owned(), ..Self::default() };
+        let mut layers = Self {
+            folder: sources.folder().to_owned(),
+            ..Self::default()
+        };
         layers.base = layers.document("default.toml (built in)".to_owned(), DEFAULTS.to_owned());
         let name = sources.path.display().to_string();
         match file {
             Ok(content) => layers.tree = layers.document(name, content),
             Err(message) => {
-                layers.texts.push(Text { name, content: String::new() });
+                layers.texts.push(Text {
+                    name,
+                    content: String::new(),
+                });
                 let hint = "give the file's path with `--config FILE`".to_owned();
                 layers.problem(Code::Unreadable, Place::whole(FILE), message, Some(hint));
             }
@@ -119,7 +131,9 @@ impl Layers {
     /// How far the tree can be believed.
     pub(super) fn trust(&self) -> Trust {
         let any = |is_one: &dyn Fn(&Problem) -> bool| self.problems.iter().any(is_one);
-        let left_open = |problem: &Problem| problem.code == Code::Syntax && problem.message.starts_with("unclosed");
+        let left_open = |problem: &Problem| {
+            problem.code == Code::Syntax && problem.message.starts_with("unclosed")
+        };
         if any(&left_open) || any(&|problem| problem.code == Code::Unreadable) {
             Trust::None
         } else if any(&|problem| problem.code == Code::Syntax) {
@@ -130,7 +144,12 @@ impl Layers {
     }
 
     fn problem(&mut self, code: Code, place: Place, message: String, hint: Option<String>) {
-        self.problems.push(Problem { code, message, hint, place });
+        self.problems.push(Problem {
+            code,
+            message,
+            hint,
+            place,
+        });
     }
 
     fn document(&mut self, name: String, content: String) -> Table {
@@ -139,7 +158,9 @@ impl Layers {
         let tree = Table::from_toml(text, table.get_ref());
         self.hidden.look(&tree, &self.folder);
         for error in errors.into_iter().take(MOST_ERRORS) {
-            let place = error.span().map_or(Place::whole(text), |span| Place::at(text, span));
+            let place = error
+                .span()
+                .map_or(Place::whole(text), |span| Place::at(text, span));
             let (message, hint) = explain(error.message());
             self.problem(Code::Syntax, place, message, hint);
         }
@@ -148,18 +169,31 @@ impl Layers {
     }
 
     fn variable(&mut self, name: &str, value: &str) {
-        let Some(path) = name.strip_prefix(PREFIX) else { return };
+        let Some(path) = name.strip_prefix(PREFIX) else {
+            return;
+        };
         let place = Place::whole(self.texts.len());
         if !path.contains("__") {
             let lower = path.to_ascii_lowercase();
-            let Some(table) = TABLES.iter().find(|table| lower.strip_prefix(**table).is_some_and(|rest| rest.starts_with('_')))
-            else {
+            let Some(table) = TABLES.iter().find(|table| {
+                lower
+                    .strip_prefix(**table)
+                    .is_some_and(|rest| rest.starts_with('_'))
+            }) else {
                 return;
             };
             self.text_of_variable(name, value);
             let key = &path[table.len() + 1..];
-            let hint = format!("two underscores stand between table and key: {PREFIX}{}__{key}", table.to_ascii_uppercase());
-            self.problem(Code::Override, place, format!("variable `{name}` sets nothing"), Some(hint));
+            let hint = format!(
+                "two underscores stand between table and key: {PREFIX}{}__{key}",
+                table.to_ascii_uppercase()
+            );
+            self.problem(
+                Code::Override,
+                place,
+                format!("variable `{name}` sets nothing"),
+                Some(hint),
+            );
             return;
         }
         self.text_of_variable(name, value);
@@ -168,7 +202,10 @@ impl Layers {
     }
 
     fn text_of_variable(&mut self, name: &str, value: &str) {
-        self.texts.push(Text { name: format!("environment variable {name}"), content: value.to_owned() });
+        self.texts.push(Text {
+            name: format!("environment variable {name}"),
+            content: value.to_owned(),
+        });
     }
 
     /// Upper case and `_` of a variable meet the names as they are written in the file, hyphens and all.
@@ -180,15 +217,26 @@ impl Layers {
             let same = |key: &str| key.to_ascii_lowercase().replace(['-', '.'], "_") == lower;
             let entry = node.and_then(|table| table.entries.iter().find(|entry| same(&entry.key)));
             names.push(entry.map_or(lower, |entry| entry.key.clone()));
-            node = entry.and_then(|entry| if let Node::Table(table) = &entry.item.node { Some(table) } else { None });
+            node = entry.and_then(|entry| {
+                if let Node::Table(table) = &entry.item.node {
+                    Some(table)
+                } else {
+                    None
+                }
+            });
         }
         names
     }
 
     fn argument(&mut self, set: &str) {
         let text = self.texts.len();
-        self.texts.push(Text { name: "argument --set".to_owned(), content: set.to_owned() });
-        let split = set.find('=').and_then(|at| Some((parse_path(&set[..at])?, at + 1)));
+        self.texts.push(Text {
+            name: "argument --set".to_owned(),
+            content: set.to_owned(),
+        });
+        let split = set
+            .find('=')
+            .and_then(|at| Some((parse_path(&set[..at])?, at + 1)));
         let Some((path, start)) = split else {
             let hint = "write `--set table.key=value`, as in `--set log.level=debug`".to_owned();
             self.problem(
@@ -199,7 +247,12 @@ impl Layers {
             );
             return;
         };
-        self.set(&path, &set[start..], start, Place::at(text, start..set.len()));
+        self.set(
+            &path,
+            &set[start..],
+            start,
+            Place::at(text, start..set.len()),
+        );
     }
 
     fn set(&mut self, path: &[String], value: &str, shift: usize, place: Place) {
@@ -208,17 +261,30 @@ impl Layers {
         let item = match DeValue::parse(value) {
             Ok(parsed) => Item::from_toml(place.text, shift, &parsed),
             // A lone word needs no quotes here: shells take them away.
-            Err(_) if !value.starts_with(['"', '\'', '[', '{']) => Item { place, node: Node::Text(value.to_owned()) },
+            Err(_) if !value.starts_with(['"', '\'', '[', '{']) => Item {
+                place,
+                node: Node::Text(value.to_owned()),
+            },
             Err(error) => {
                 let span = error.span().unwrap_or(0..value.len());
                 let (message, hint) = explain(error.message());
-                self.problem(Code::Syntax, Place::at(place.text, span.start + shift..span.end + shift), message, hint);
+                self.problem(
+                    Code::Syntax,
+                    Place::at(place.text, span.start + shift..span.end + shift),
+                    message,
+                    hint,
+                );
                 return;
             }
         };
         self.hidden.look_along(path, &item, &self.folder);
         if let Err(error) = self.tree.insert(path, item) {
-            self.problem(Code::Override, place, format!("cannot set `{}`: {error}", path.join(".")), None);
+            self.problem(
+                Code::Override,
+                place,
+                format!("cannot set `{}`: {error}", path.join(".")),
+                None,
+            );
         }
     }
 }
@@ -228,8 +294,14 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
     if path == Path::new("/dev/null") {
         return Ok(String::new());
     }
-    let bytes = file::read(path, MOST_BYTES).map_err(|error| format!("cannot read the config: {error}"))?;
-    String::from_utf8(bytes).map_err(|error| format!("the config is not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+    let bytes =
+        file::read(path, MOST_BYTES).map_err(|error| format!("cannot read the config: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        format!(
+            "the config is not UTF-8 from byte {} on",
+            error.utf8_error().valid_up_to()
+        )
+    })
 }
 
 /// The keys of `a.b."c.d"`.
@@ -250,7 +322,9 @@ fn parse_path(text: &str) -> Option<Vec<String>> {
 
 /// The parser's words, and what to do where they do not say it.
 fn explain(message: &str) -> (String, Option<String>) {
-    let (what, expected) = message.split_once(", expected ").map_or((message, None), |(what, expected)| (what, Some(expected)));
+    let (what, expected) = message
+        .split_once(", expected ")
+        .map_or((message, None), |(what, expected)| (what, Some(expected)));
     let hint = match what {
         "string values must be quoted" => Some("put it in double quotes".to_owned()),
         "duplicate key" => Some("this name was used before in this table".to_owned()),
@@ -270,7 +344,10 @@ mod tests {
         let text = read_text(&path);
         let sources = Sources {
             path,
-            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             sets: sets.iter().map(|set| (*set).to_owned()).collect(),
             data_dir: None,
             cores: 1,
@@ -293,7 +370,15 @@ mod tests {
             ("TIDEGATE_CONFIG", "x"),
             ("HOME", "/root"),
         ];
-        let layers = layers(file, &env, &["gateway.name=c", "log.level = \"debug\"", "flow.\"a.b\".lanes=3"]);
+        let layers = layers(
+            file,
+            &env,
+            &[
+                "gateway.name=c",
+                "log.level = \"debug\"",
+                "flow.\"a.b\".lanes=3",
+            ],
+        );
         assert!(layers.problems.is_empty(), "{:?}", layers.problems);
         assert_eq!(
             json(&layers),
@@ -308,10 +393,20 @@ mod tests {
 
     #[test]
     fn an_override_that_cannot_be_applied_is_a_problem_of_its_own_text() {
-        let env = [("TIDEGATE_GATEWAY_NAME", "x"), ("TIDEGATE_LOG__LEVEL__X", "[1")];
-        let layers = layers("[gateway]\nname = \"a\"\n", &env, &["nothing", "gateway.name.x=1"]);
-        let found: Vec<_> =
-            layers.problems.iter().map(|problem| (problem.code, layers.texts[problem.place.text].name.as_str())).collect();
+        let env = [
+            ("TIDEGATE_GATEWAY_NAME", "x"),
+            ("TIDEGATE_LOG__LEVEL__X", "[1"),
+        ];
+        let layers = layers(
+            "[gateway]\nname = \"a\"\n",
+            &env,
+            &["nothing", "gateway.name.x=1"],
+        );
+        let found: Vec<_> = layers
+            .problems
+            .iter()
+            .map(|problem| (problem.code, layers.texts[problem.place.text].name.as_str()))
+            .collect();
         assert_eq!(
             found,
             [

@@ -175,11 +175,27 @@ impl Config {
             {
                 hidden.hide_texts(settings);
             }
-            let places = self.origin.plugins.get(usize::from(fault.flow.0)).and_then(|flow| flow.get(fault.plugin));
-            let in_settings = |places: &plugin::Places| self.setting_named(&fault).unwrap_or(places.settings);
-            let place = places.map(|places| if fault.in_settings { in_settings(places) } else { places.artefact });
+            let places = self
+                .origin
+                .plugins
+                .get(usize::from(fault.flow.0))
+                .and_then(|flow| flow.get(fault.plugin));
+            let in_settings =
+                |places: &plugin::Places| self.setting_named(&fault).unwrap_or(places.settings);
+            let place = places.map(|places| {
+                if fault.in_settings {
+                    in_settings(places)
+                } else {
+                    places.artefact
+                }
+            });
             let place = place.unwrap_or(tree::Place::whole(layers::FILE));
-            Problem { code: Code::Plugin, message: fault.message, hint: fault.hint, place }
+            Problem {
+                code: Code::Plugin,
+                message: fault.message,
+                hint: fault.hint,
+                place,
+            }
         };
         let problems = faults.into_iter().map(&mut problem).collect();
         hidden.apply(&mut texts, &mut []);
@@ -189,15 +205,28 @@ impl Config {
     fn settings_of(&self, fault: &PluginFault) -> Option<&tree::Item> {
         let flow = self.flows.get(usize::from(fault.flow.0))?;
         let plugin = fault.plugin.to_string();
-        let plugins = self.origin.tree.get("flow")?.node.find([&*flow.name, "plugin", &*plugin])?;
+        let plugins = self
+            .origin
+            .tree
+            .get("flow")?
+            .node
+            .find([&*flow.name, "plugin", &*plugin])?;
         plugins.node.find(["settings"])
     }
 
     /// Where the setting was written that a plugin names first in its words: a path in backticks, `where.0.value`.
     fn setting_named(&self, fault: &PluginFault) -> Option<tree::Place> {
         let settings = &self.settings_of(fault)?.node;
-        let words = fault.message.split_once(": ").map_or(&*fault.message, |(_, words)| words);
-        words.split('`').skip(1).step_by(2).find_map(|path| settings.find(path.split('.'))).map(|item| item.place)
+        let words = fault
+            .message
+            .split_once(": ")
+            .map_or(&*fault.message, |(_, words)| words);
+        words
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .find_map(|path| settings.find(path.split('.')))
+            .map(|item| item.place)
     }
 }
 
@@ -214,10 +243,21 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     let written = mqtt::Secret::new(text.as_deref().unwrap_or_default());
     let layers = layers::Layers::read(sources, text);
     let trust = layers.trust();
-    let layers::Layers { mut texts, base, tree, mut problems, hidden, .. } = layers;
+    let layers::Layers {
+        mut texts,
+        base,
+        tree,
+        mut problems,
+        hidden,
+        ..
+    } = layers;
     let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
-    let check::Found { problems: found, more, hidden } = check.finish();
+    let check::Found {
+        problems: found,
+        more,
+        hidden,
+    } = check.finish();
     problems.extend(found.into_iter().filter(|problem| match trust {
         Trust::Full => true,
         Trust::Partial => !problem.code.may_be_an_echo(),
@@ -225,7 +265,9 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     }));
     let mut problems = without_echoes(&texts, problems);
     hide_broken_lines(&mut texts, &problems);
-    texts.iter_mut().for_each(|text| text.mask_all(&secrecy::comments(&text.content)));
+    texts
+        .iter_mut()
+        .for_each(|text| text.mask_all(&secrecy::comments(&text.content)));
     hidden.apply(&mut texts, &mut problems);
     let texts: Arc<[Text]> = texts.into();
     let problems = Problems::new(Arc::clone(&texts), problems).with_more(more);
@@ -235,15 +277,53 @@ fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, 
     Ok(whole(parts, texts, tree, written, problems))
 }
 
-fn whole(parts: assemble::Parts, texts: Arc<[Text]>, tree: Table, written: mqtt::Secret, warnings: Problems) -> Config {
-    let assemble::Parts { gateway, sources, uplinks, flows, spool, admin, log, recordings, plugin_places } = parts;
-    let origin = Origin { texts, tree, plugins: plugin_places, written };
-    Config { gateway, sources, uplinks, flows, spool, admin, log, recordings, warnings, origin }
+fn whole(
+    parts: assemble::Parts,
+    texts: Arc<[Text]>,
+    tree: Table,
+    written: mqtt::Secret,
+    warnings: Problems,
+) -> Config {
+    let assemble::Parts {
+        gateway,
+        sources,
+        uplinks,
+        flows,
+        spool,
+        admin,
+        log,
+        recordings,
+        plugin_places,
+    } = parts;
+    let origin = Origin {
+        texts,
+        tree,
+        plugins: plugin_places,
+        written,
+    };
+    Config {
+        gateway,
+        sources,
+        uplinks,
+        flows,
+        spool,
+        admin,
+        log,
+        recordings,
+        warnings,
+        origin,
+    }
 }
 
 /// A config with nothing in it but the defaults and where the data is: for looking at files whose config is lost.
 fn bare(sources: &Sources) -> Config {
-    let layers::Layers { texts, base, tree, hidden, .. } = layers::Layers::read(sources, Ok(String::new()));
+    let layers::Layers {
+        texts,
+        base,
+        tree,
+        hidden,
+        ..
+    } = layers::Layers::read(sources, Ok(String::new()));
     let check = check::Check::new(sources, hidden);
     let parts = assemble::assemble(&check, &base, &tree);
     let texts: Arc<[Text]> = texts.into();
@@ -254,20 +334,39 @@ fn bare(sources: &Sources) -> Config {
 /// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is
 /// known for something else.
 fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
-    for problem in problems.iter().filter(|problem| problem.code == Code::Syntax || problem.code == Code::Override) {
-        let (text, Some((start, end))) = (&mut texts[problem.place.text], problem.place.span) else { continue };
-        let (start, end) = (text.content.floor_char_boundary(start), text.content.floor_char_boundary(end));
+    for problem in problems
+        .iter()
+        .filter(|problem| problem.code == Code::Syntax || problem.code == Code::Override)
+    {
+        let (text, Some((start, end))) = (&mut texts[problem.place.text], problem.place.span)
+        else {
+            continue;
+        };
+        let (start, end) = (
+            text.content.floor_char_boundary(start),
+            text.content.floor_char_boundary(end),
+        );
         let first = text.content[..start].rfind('\n').map_or(0, |at| at + 1);
-        let last = text.content[end..].find('\n').map_or(text.content.len(), |at| end + at);
+        let last = text.content[end..]
+            .find('\n')
+            .map_or(text.content.len(), |at| end + at);
         let mut at = first;
         let mut values = Vec::new();
-        let variable = text.name.strip_prefix("environment variable ").map(|name| name.rsplit("__").next().unwrap_or(name));
+        let variable = text
+            .name
+            .strip_prefix("environment variable ")
+            .map(|name| name.rsplit("__").next().unwrap_or(name));
         for line in text.content[first..last].split_inclusive('\n') {
             let is_head = line.trim_start().starts_with('[') && !line.contains('=');
-            let written = line.split_once('=').filter(|(key, _)| variable.is_none() && is_like_a_key(key));
-            let (key, value) = written.map_or((variable.unwrap_or_default(), at), |(key, _)| (key, at + key.len() + 1));
+            let written = line
+                .split_once('=')
+                .filter(|(key, _)| variable.is_none() && is_like_a_key(key));
+            let (key, value) = written.map_or((variable.unwrap_or_default(), at), |(key, _)| {
+                (key, at + key.len() + 1)
+            });
             // Addresses with more in them than a host and a port.
-            let may_show = secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) && !line.contains(['@', '?']);
+            let may_show =
+                secrecy::may_show(&key.to_ascii_lowercase(), MANUAL) && !line.contains(['@', '?']);
             if !is_head && !may_show {
                 values.push(value..at + line.len());
             }
@@ -280,18 +379,32 @@ fn hide_broken_lines(texts: &mut [Text], problems: &[Problem]) {
 /// Keys are short and in small letters; what is not may be part of what was to be kept.
 fn is_like_a_key(text: &str) -> bool {
     let text = text.trim();
-    text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.\"".contains(&byte))
+    text.len() <= 80
+        && text.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.\"".contains(&byte)
+        })
 }
 
 /// Leaves out unknown keys in lines that are no TOML: what stands there may be anything.
 fn without_echoes(texts: &[Text], problems: Vec<Problem>) -> Vec<Problem> {
-    let line =
-        |problem: &Problem| problem.place.span.map(|(start, _)| (problem.place.text, texts[problem.place.text].line(start)));
-    let broken: std::collections::HashSet<_> =
-        problems.iter().filter(|problem| problem.code == Code::Syntax).filter_map(line).collect();
-    let is_echo =
-        |problem: &Problem| problem.code == Code::UnknownKey && line(problem).is_some_and(|line| broken.contains(&line));
-    problems.into_iter().filter(|problem| !is_echo(problem)).collect()
+    let line = |problem: &Problem| {
+        problem
+            .place
+            .span
+            .map(|(start, _)| (problem.place.text, texts[problem.place.text].line(start)))
+    };
+    let broken: std::collections::HashSet<_> = problems
+        .iter()
+        .filter(|problem| problem.code == Code::Syntax)
+        .filter_map(line)
+        .collect();
+    let is_echo = |problem: &Problem| {
+        problem.code == Code::UnknownKey && line(problem).is_some_and(|line| broken.contains(&line))
+    };
+    problems
+        .into_iter()
+        .filter(|problem| !is_echo(problem))
+        .collect()
 }
 
 #[cfg(test)]

@@ -42,9 +42,17 @@ pub(super) fn read_all(flow: &mut Fields<'_>, common: Common<'_>) -> Vec<Plugin>
         let plugin = read(&mut fields, common);
         let name = &plugin.config.name;
         if !name.is_empty() && plugins.iter().any(|other| other.config.name == *name) {
-            let (key, hint) =
-                if fields.has("name") { ("name", "choose another") } else { ("plugin", "tell them apart: name = \"…\"") };
-            fields.problem(Code::PluginName, key, format!("two plugins of this flow are named `{name}`"), hint.to_owned());
+            let (key, hint) = if fields.has("name") {
+                ("name", "choose another")
+            } else {
+                ("plugin", "tell them apart: name = \"…\"")
+            };
+            fields.problem(
+                Code::PluginName,
+                key,
+                format!("two plugins of this flow are named `{name}`"),
+                hint.to_owned(),
+            );
         }
         fields.done();
         plugins.push(plugin);
@@ -62,14 +70,24 @@ fn read(fields: &mut Fields<'_>, common: Common<'_>) -> Plugin {
         None => default_name,
     };
     let settings = settings(fields);
-    let (on_error, breaker, grants) = (guard::on_error(fields), guard::breaker(fields), guard::grants(fields));
+    let (on_error, breaker, grants) = (
+        guard::on_error(fields),
+        guard::breaker(fields),
+        guard::grants(fields),
+    );
     let checkpoint = checkpoint(fields);
-    let states = [("fresh", RefusedState::Fresh), ("required", RefusedState::Required)];
+    let states = [
+        ("fresh", RefusedState::Fresh),
+        ("required", RefusedState::Required),
+    ];
     let refused_state = fields.choice("refused_state", &states).unwrap_or_default();
     let limits = limits(fields, common.stack_bytes);
     let probation = probation(fields);
     let signed_as = fields.text("signed_as").unwrap_or(&name).into();
-    let places = Places { artefact: fields.place_of("plugin"), settings: fields.place_of("settings") };
+    let places = Places {
+        artefact: fields.place_of("plugin"),
+        settings: fields.place_of("settings"),
+    };
     let (name, trust) = (Arc::from(name), common.trust.clone());
     let config = PluginConfig {
         name,
@@ -100,7 +118,12 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
                 || format!("there are: {known}"),
                 |near| format!("did you mean `builtin:{near}`? (there are: {known})"),
             );
-            fields.problem(Code::Builtin, "plugin", format!("no plugin `{name}` is built in"), hint);
+            fields.problem(
+                Code::Builtin,
+                "plugin",
+                format!("no plugin `{name}` is built in"),
+                hint,
+            );
         }
         return (Artefact::Builtin(name.to_owned()), name.to_owned());
     }
@@ -112,31 +135,57 @@ fn artefact(fields: &mut Fields<'_>) -> (Artefact, String) {
             "give the path of a component".to_owned(),
         );
     } else if fields.has("plugin") && !written.is_empty() {
-        fields.check.file(Code::PluginFile, place, "plugin file", written);
+        fields
+            .check
+            .file(Code::PluginFile, place, "plugin file", written);
     } else if fields.has("plugin") {
-        fields.problem(Code::PluginFile, "plugin", "the path is empty", "give a path, or builtin:NAME".to_owned());
+        fields.problem(
+            Code::PluginFile,
+            "plugin",
+            "the path is empty",
+            "give a path, or builtin:NAME".to_owned(),
+        );
     }
-    let stem = Path::new(written).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    (Artefact::File(fields.check.sources.folder().join(written)), stem)
+    let stem = Path::new(written)
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    (
+        Artefact::File(fields.check.sources.folder().join(written)),
+        stem,
+    )
 }
 
 fn settings(fields: &mut Fields<'_>) -> serde_json::Value {
-    let Some(item) = fields.find("settings") else { return serde_json::Value::Object(serde_json::Map::new()) };
+    let Some(item) = fields.find("settings") else {
+        return serde_json::Value::Object(serde_json::Map::new());
+    };
     if !matches!(item.node, Node::Table(_)) {
         let name = format!("{}.settings", fields.path);
         fields.wrong_type(&name, "a table, as in { field = \"temperature\" }", item);
     }
     if let Some(place) = item.node.find_unfit_number(&item.place) {
-        fields.check.problem(Code::OutOfRange, place, "plugins get their settings as JSON, which has no such number", None);
+        fields.check.problem(
+            Code::OutOfRange,
+            place,
+            "plugins get their settings as JSON, which has no such number",
+            None,
+        );
     }
     item.node.to_json()
 }
 
 fn checkpoint(fields: &mut Fields<'_>) -> Option<Duration> {
-    if fields.find("checkpoint").is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off")) {
+    if fields
+        .find("checkpoint")
+        .is_some_and(|item| matches!(&item.node, Node::Text(text) if text == "off"))
+    {
         return None;
     }
-    Some(fields.duration("checkpoint", Duration::from_millis(10)..=Duration::from_secs(24 * 3_600)))
+    Some(fields.duration(
+        "checkpoint",
+        Duration::from_millis(10)..=Duration::from_secs(24 * 3_600),
+    ))
 }
 
 /// Three quarters of `memory`, unless the config says otherwise.
@@ -144,7 +193,9 @@ fn recycle_bytes(limits: &mut Fields<'_>, memory_bytes: usize) -> usize {
     match limits.find("recycle_at").map(|item| &item.node) {
         None => memory_bytes / 4 * 3,
         Some(Node::Text(text)) if text == "off" => usize::MAX,
-        Some(_) => usize::try_from(limits.size("recycle_at", 1 << 20..=1 << 30)).unwrap_or(usize::MAX),
+        Some(_) => {
+            usize::try_from(limits.size("recycle_at", 1 << 20..=1 << 30)).unwrap_or(usize::MAX)
+        }
     }
 }
 

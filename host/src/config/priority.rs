@@ -23,20 +23,51 @@ pub(super) struct Line {
 }
 
 /// Gives a second connection to each source that has flows with priority beside flows without.
-pub(super) fn part_sources(sources: Vec<(SourceSpec, Place)>, flows: &[Flow], identities: &mut Vec<Identity>) -> Vec<Line> {
+pub(super) fn part_sources(
+    sources: Vec<(SourceSpec, Place)>,
+    flows: &[Flow],
+    identities: &mut Vec<Identity>,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     for (mut spec, place) in sources {
         let source = Arc::clone(&spec.name);
-        let has = |priority| flows.iter().any(|flow| flow.priority == priority && flow.from.iter().any(|name| **name == *source));
+        let has = |priority| {
+            flows.iter().any(|flow| {
+                flow.priority == priority && flow.from.iter().any(|name| **name == *source)
+            })
+        };
         if !(has(true) && has(false)) {
             spec.mqtt.priority = has(true);
-            lines.push(Line { spec, source, place, priority: None });
+            lines.push(Line {
+                spec,
+                source,
+                place,
+                priority: None,
+            });
             continue;
         }
-        let own = SourceSpec { name: own_name(&source), mqtt: own_connection(&spec.mqtt), ..spec.clone() };
-        identities.push(Identity { mqtt: own.mqtt.clone(), path: format!("source.{source} (priority)"), place });
-        lines.push(Line { spec, source: Arc::clone(&source), place, priority: Some(false) });
-        lines.push(Line { spec: own, source, place, priority: Some(true) });
+        let own = SourceSpec {
+            name: own_name(&source),
+            mqtt: own_connection(&spec.mqtt),
+            ..spec.clone()
+        };
+        identities.push(Identity {
+            mqtt: own.mqtt.clone(),
+            path: format!("source.{source} (priority)"),
+            place,
+        });
+        lines.push(Line {
+            spec,
+            source: Arc::clone(&source),
+            place,
+            priority: Some(false),
+        });
+        lines.push(Line {
+            spec: own,
+            source,
+            place,
+            priority: Some(true),
+        });
     }
     lines
 }
@@ -52,21 +83,44 @@ pub(super) fn part_uplinks(
         let id = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
         flow.chain.ports.values().any(|port| port.contains(&id))
     };
-    let is_urgent = |index: usize| flows.iter().filter(|flow| leads_to(flow, index)).all(|flow| flow.priority);
+    let is_urgent = |index: usize| {
+        flows
+            .iter()
+            .filter(|flow| leads_to(flow, index))
+            .all(|flow| flow.priority)
+    };
     let urgent: Vec<bool> = (0..queues.0.len()).map(is_urgent).collect();
     for index in 0..uplinks.len() {
         let (ref mut first, place) = uplinks[index];
         let own = |urgent_or_not: bool| {
-            queues.0.iter().zip(&urgent).any(|(queue, urgent)| queue.uplink == first.name && *urgent == urgent_or_not)
+            queues
+                .0
+                .iter()
+                .zip(&urgent)
+                .any(|(queue, urgent)| queue.uplink == first.name && *urgent == urgent_or_not)
         };
         if !(own(true) && own(false)) {
             first.mqtt.priority = own(true);
             continue;
         }
         let (name, mqtt) = (own_name(&first.name), own_connection(&first.mqtt));
-        let second = uplink::Config { name: Arc::clone(&name), mqtt, connections: 1, ..first.clone() };
-        identities.push(Identity { mqtt: second.mqtt.clone(), path: format!("uplink.{} (priority)", first.name), place });
-        for (queue, _) in queues.0.iter_mut().zip(&urgent).filter(|(queue, urgent)| queue.uplink == first.name && **urgent) {
+        let second = uplink::Config {
+            name: Arc::clone(&name),
+            mqtt,
+            connections: 1,
+            ..first.clone()
+        };
+        identities.push(Identity {
+            mqtt: second.mqtt.clone(),
+            path: format!("uplink.{} (priority)", first.name),
+            place,
+        });
+        for (queue, _) in queues
+            .0
+            .iter_mut()
+            .zip(&urgent)
+            .filter(|(queue, urgent)| queue.uplink == first.name && **urgent)
+        {
             queue.link = Arc::clone(&name);
         }
         uplinks.push((second, place));
@@ -79,5 +133,10 @@ fn own_name(name: &str) -> Arc<str> {
 
 fn own_connection(mqtt: &mqtt::Config) -> mqtt::Config {
     // One will for each source and uplink is enough.
-    mqtt::Config { client_id: format!("{}-priority", mqtt.client_id), will: None, priority: true, ..mqtt.clone() }
+    mqtt::Config {
+        client_id: format!("{}-priority", mqtt.client_id),
+        will: None,
+        priority: true,
+        ..mqtt.clone()
+    }
 }

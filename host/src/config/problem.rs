@@ -35,7 +35,10 @@ impl Text {
         let whole: Vec<Range<usize>> = spans.iter().filter(is_whole).cloned().collect();
         let mut bytes = std::mem::take(&mut self.content).into_bytes();
         for span in whole {
-            bytes[span].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+            bytes[span]
+                .iter_mut()
+                .filter(|byte| **byte != b'\n')
+                .for_each(|byte| *byte = b'*');
         }
         // Whole characters were replaced by whole characters.
         self.content = String::from_utf8(bytes).unwrap_or_default();
@@ -43,15 +46,24 @@ impl Text {
 
     /// Line of a byte, from 0 on.
     pub(super) fn line(&self, byte: usize) -> usize {
-        self.content.as_bytes()[..byte.min(self.content.len())].iter().filter(|byte| **byte == b'\n').count()
+        self.content.as_bytes()[..byte.min(self.content.len())]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
     }
 
     /// Bytes of the lines that `start..end` stands in.
     fn lines_of(&self, start: usize, end: usize) -> usize {
         let bytes = self.content.as_bytes();
         let (start, end) = (start.min(bytes.len()), end.min(bytes.len()));
-        let begins = bytes[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let ends = bytes[end..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| end + at);
+        let begins = bytes[..start]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let ends = bytes[end..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(bytes.len(), |at| end + at);
         ends.saturating_sub(begins)
     }
 
@@ -98,10 +110,17 @@ impl Problems {
         for problem in &mut list {
             // Names that somebody else chose stand in them.
             problem.message = words::lines(&problem.message, words::REASON);
-            problem.hint = problem.hint.as_deref().map(|hint| words::lines(hint, words::REASON));
+            problem.hint = problem
+                .hint
+                .as_deref()
+                .map(|hint| words::lines(hint, words::REASON));
         }
         list.sort_by_key(|problem| problem.place);
-        Self { texts, list, more: 0 }
+        Self {
+            texts,
+            list,
+            more: 0,
+        }
     }
 
     /// These, and so many mistakes that were only counted.
@@ -129,7 +148,11 @@ impl Problems {
 
     /// How many keep the gateway from starting.
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|problem| !problem.code.is_warning()).count() + self.more
+        self.list
+            .iter()
+            .filter(|problem| !problem.code.is_warning())
+            .count()
+            + self.more
     }
 
     /// How many do not.
@@ -149,7 +172,11 @@ impl Problems {
 
     /// The first of them, each with its line, caret and hint, and a last line that counts them.
     pub fn render(&self, colour: bool) -> String {
-        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let mut all = String::new();
         let shown = self.shown();
         for problem in &shown {
@@ -159,7 +186,9 @@ impl Problems {
         if !self.is_empty() {
             let hidden = self.list.len() + self.more - shown.len();
             if hidden > 0 {
-                all.push_str(&format!("{hidden} more are not shown: mend these first\n\n"));
+                all.push_str(&format!(
+                    "{hidden} more are not shown: mend these first\n\n"
+                ));
             }
             all.push_str(&self.summary());
             all.push('\n');
@@ -174,14 +203,24 @@ impl Problems {
             1 => Some(format!("1 {noun}")),
             _ => Some(format!("{number} {noun}s")),
         };
-        [count(self.errors(), "error"), count(self.warnings(), "warning")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        [
+            count(self.errors(), "error"),
+            count(self.warnings(), "warning"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
     }
 
     /// `{"problems": [{code, severity, message, file, line, column, hint}], "errors": 2, "warnings": 0}`; line and column are null where the
     /// whole text is meant.
     pub fn to_json(&self) -> Value {
         let shown = self.shown();
-        let problems: Vec<_> = shown.iter().map(|problem| self.one_to_json(problem)).collect();
+        let problems: Vec<_> = shown
+            .iter()
+            .map(|problem| self.one_to_json(problem))
+            .collect();
         json!({ "problems": problems, "errors": self.errors(), "warnings": self.warnings() })
     }
 
@@ -201,8 +240,14 @@ impl Problems {
 
     fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
         let text = &self.texts[problem.place.text];
-        let level = if problem.code.is_warning() { Level::WARNING } else { Level::ERROR };
-        let title = level.primary_title(problem.message.as_str()).id(problem.code.name());
+        let level = if problem.code.is_warning() {
+            Level::WARNING
+        } else {
+            Level::ERROR
+        };
+        let title = level
+            .primary_title(problem.message.as_str())
+            .id(problem.code.name());
         let (name, span) = (shown(&text.name), problem.place.span);
         let excerpt = span.filter(|(start, end)| text.lines_of(*start, *end) <= LONGEST_EXCERPT);
         let Some((start, end)) = excerpt else {
@@ -212,11 +257,18 @@ impl Problems {
                 Some((line, column)) => path.line(line).char_column(column),
                 None => path,
             });
-            let hint = problem.hint.as_deref().map(|hint| Level::HELP.message(hint));
+            let hint = problem
+                .hint
+                .as_deref()
+                .map(|hint| Level::HELP.message(hint));
             return renderer.render(&[group.elements(hint)]);
         };
-        let annotation = AnnotationKind::Primary.span(start..end).label(problem.hint.as_deref());
-        let snippet = Snippet::source(text.content.as_str()).path(name).annotation(annotation);
+        let annotation = AnnotationKind::Primary
+            .span(start..end)
+            .label(problem.hint.as_deref());
+        let snippet = Snippet::source(text.content.as_str())
+            .path(name)
+            .annotation(annotation);
         renderer.render(&[title.element(snippet)])
     }
 }
@@ -233,19 +285,37 @@ mod tests {
     #[test]
     fn what_somebody_else_named_is_cut_and_cleaned() {
         let long = "x".repeat(900_000);
-        let text = Text { name: "a\x1b[2J.toml".into(), content: format!("b = 1\n{long} = 1\n") };
+        let text = Text {
+            name: "a\x1b[2J.toml".into(),
+            content: format!("b = 1\n{long} = 1\n"),
+        };
         let place = Place::at(0, 6..6 + long.len());
-        let problem =
-            Problem { code: Code::UnknownKey, message: format!("unknown key `{long}`"), hint: Some("\x1b[2J".into()), place };
+        let problem = Problem {
+            code: Code::UnknownKey,
+            message: format!("unknown key `{long}`"),
+            hint: Some("\x1b[2J".into()),
+            place,
+        };
         let problems = Problems::new([text].into(), vec![problem]);
         for shown in [problems.render(false), problems.to_json().to_string()] {
-            assert!(shown.len() < 20_000 && !shown.contains('\x1b') && !shown.contains("\\u001b"), "{} bytes", shown.len());
+            assert!(
+                shown.len() < 20_000 && !shown.contains('\x1b') && !shown.contains("\\u001b"),
+                "{} bytes",
+                shown.len()
+            );
         }
-        assert!(problems.render(false).contains(":2:1"), "{}", problems.render(false));
+        assert!(
+            problems.render(false).contains(":2:1"),
+            "{}",
+            problems.render(false)
+        );
     }
 
     fn problems(content: &str, span: Range<usize>) -> Problems {
-        let text = Text { name: "a.toml".into(), content: content.into() };
+        let text = Text {
+            name: "a.toml".into(),
+            content: content.into(),
+        };
         let problem = Problem {
             code: Code::UnknownKey,
             message: "unknown key `qso`".into(),
@@ -257,8 +327,7 @@ mod tests {
 
     #[test]
     fn a_problem_shows_its_line_with_a_caret_and_the_hint() {
-        let expected =
-            "error[TG0102]: unknown key `qso`\n --> a.toml:2:1\n  |\n2 | qso = 1\n  | ^^^ did you mean `qos`?\n\n1 error\n";
+        let expected = "error[TG0102]: unknown key `qso`\n --> a.toml:2:1\n  |\n2 | qso = 1\n  | ^^^ did you mean `qos`?\n\n1 error\n";
         assert_eq!(problems("a = 1\nqso = 1\n", 6..9).render(false), expected);
     }
 
@@ -266,12 +335,18 @@ mod tests {
     fn columns_count_characters_and_json_has_the_same_place() {
         let json = problems("a = { ü = 1, qso = 1 }\n", 14..17).to_json();
         let problem = &json["problems"][0];
-        assert_eq!((&problem["line"], &problem["column"], &problem["code"]), (&json!(1), &json!(14), &json!("TG0102")));
+        assert_eq!(
+            (&problem["line"], &problem["column"], &problem["code"]),
+            (&json!(1), &json!(14), &json!("TG0102"))
+        );
     }
 
     #[test]
     fn masked_bytes_keep_their_number() {
-        let mut text = Text { name: String::new(), content: "p = \"sécret\"\nq = 1".into() };
+        let mut text = Text {
+            name: String::new(),
+            content: "p = \"sécret\"\nq = 1".into(),
+        };
         text.mask_all(&[0..0, 4..13]);
         assert_eq!(text.content, "p = *********\nq = 1");
     }

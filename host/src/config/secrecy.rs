@@ -12,9 +12,22 @@ use super::problem::{Problem, Text};
 use super::tree::{Item, Node, Table};
 
 /// Parts of names under which secrets stand.
-const NAMES: [&str; 10] = ["pass", "pwd", "secret", "token", "credential", "private", "encrypt", "tls", "auth", "bearer"];
+const NAMES: [&str; 10] = [
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "private",
+    "encrypt",
+    "tls",
+    "auth",
+    "bearer",
+];
 /// Ends of the names of files that such keys lead to.
-const FILES: [&str; 11] = ["pem", "crt", "cer", "der", "key", "pub", "pass", "password", "secret", "token", "txt"];
+const FILES: [&str; 11] = [
+    "pem", "crt", "cer", "der", "key", "pub", "pass", "password", "secret", "token", "txt",
+];
 /// Where a key or certificate begins that is written out.
 const PEM: &str = "-----BEGIN";
 /// What stands for a secret.
@@ -35,13 +48,23 @@ impl Hidden {
     /// Looks through a document, or what a variable or an argument sets, for what must not be shown.
     pub(super) fn look(&mut self, table: &Table, folder: &Path) {
         for entry in &table.entries {
-            self.look_at(&entry.key, &entry.item, Under { secret: false, flow: entry.key == "flow" }, folder);
+            self.look_at(
+                &entry.key,
+                &entry.item,
+                Under {
+                    secret: false,
+                    flow: entry.key == "flow",
+                },
+                folder,
+            );
         }
     }
 
     /// The same of one value with the names that lead to it.
     pub(super) fn look_along(&mut self, path: &[String], item: &Item, folder: &Path) {
-        let Some((key, above)) = path.split_last() else { return };
+        let Some((key, above)) = path.split_last() else {
+            return;
+        };
         let flow = path.first().is_some_and(|table| table == "flow");
         let secret = above.iter().any(|name| is_secret(name, flow));
         self.look_at(key, item, Under { secret, flow }, folder);
@@ -51,19 +74,34 @@ impl Hidden {
     pub(super) fn hide(&mut self, item: &Item) {
         match &item.node {
             Node::List(items) => items.iter().for_each(|item| self.hide(item)),
-            Node::Table(table) => table.entries.iter().for_each(|entry| self.hide(&entry.item)),
+            Node::Table(table) => table
+                .entries
+                .iter()
+                .for_each(|entry| self.hide(&entry.item)),
             node => self.put(item, word(node)),
         }
     }
 
     fn look_at(&mut self, key: &str, item: &Item, under: Under, folder: &Path) {
-        let under = Under { secret: under.secret || is_secret(key, under.flow), ..under };
+        let under = Under {
+            secret: under.secret || is_secret(key, under.flow),
+            ..under
+        };
         match &item.node {
-            Node::List(items) => items.iter().for_each(|item| self.look_at(key, item, under, folder)),
-            Node::Table(table) => table.entries.iter().for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
+            Node::List(items) => items
+                .iter()
+                .for_each(|item| self.look_at(key, item, under, folder)),
+            Node::Table(table) => table
+                .entries
+                .iter()
+                .for_each(|entry| self.look_at(&entry.key, &entry.item, under, folder)),
             Node::Text(text) if text.contains(PEM) => self.hide(item),
             // A secret key stands where the public one belongs.
-            Node::Text(text) if key == "plugin_keys" && !is_public_key(text) && !is_path(text, folder) => self.hide(item),
+            Node::Text(text)
+                if key == "plugin_keys" && !is_public_key(text) && !is_path(text, folder) =>
+            {
+                self.hide(item)
+            }
             Node::Text(text) if under.secret && is_reference(key, text, folder) => {}
             Node::Text(text) if !under.secret => {
                 if let Some(secret) = in_url(key, text) {
@@ -85,7 +123,10 @@ impl Hidden {
     pub(super) fn hide_texts(&mut self, item: &Item) {
         match &item.node {
             Node::List(items) => items.iter().for_each(|item| self.hide_texts(item)),
-            Node::Table(table) => table.entries.iter().for_each(|entry| self.hide_texts(&entry.item)),
+            Node::Table(table) => table
+                .entries
+                .iter()
+                .for_each(|entry| self.hide_texts(&entry.item)),
             Node::Text(_) => self.put(item, None),
             _ => {}
         }
@@ -100,20 +141,37 @@ impl Hidden {
         for (text, spans) in spans {
             texts[text].mask_all(&spans);
         }
-        let words = |from: &(usize, Option<String>)| from.1.clone().filter(|word| word.len() >= LEAST);
-        let mut everywhere: Vec<String> = self.places.values().filter_map(words).take(MOST).collect();
+        let words =
+            |from: &(usize, Option<String>)| from.1.clone().filter(|word| word.len() >= LEAST);
+        let mut everywhere: Vec<String> =
+            self.places.values().filter_map(words).take(MOST).collect();
         // A secret that holds another goes first.
         everywhere.sort_by_key(|word| std::cmp::Reverse(word.len()));
         everywhere.dedup();
         for problem in problems {
-            let here = problem.place.span.and_then(|(start, _)| self.places.get(&(problem.place.text, start)));
-            let here = here.and_then(|(_, word)| word.as_deref()).filter(|word| !word.is_empty());
+            let here = problem
+                .place
+                .span
+                .and_then(|(start, _)| self.places.get(&(problem.place.text, start)));
+            let here = here
+                .and_then(|(_, word)| word.as_deref())
+                .filter(|word| !word.is_empty());
             // What is taken for a path or an address is shown in parts.
-            let parts = here.into_iter().flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
+            let parts = here
+                .into_iter()
+                .flat_map(|word| word.split(['/', '\n', ' ', ':', '@', '?', '&', '=', '.']));
             // Words of ours, as in `write mqtt://host:1883`, are no part of a secret.
-            let parts = parts.filter(|part| part.len() >= LEAST && !matches!(*part, "mqtt" | "mqtts" | "host"));
-            for word in here.into_iter().chain(everywhere.iter().map(String::as_str)).chain(parts) {
-                for text in [Some(&mut problem.message), problem.hint.as_mut()].into_iter().flatten() {
+            let parts = parts
+                .filter(|part| part.len() >= LEAST && !matches!(*part, "mqtt" | "mqtts" | "host"));
+            for word in here
+                .into_iter()
+                .chain(everywhere.iter().map(String::as_str))
+                .chain(parts)
+            {
+                for text in [Some(&mut problem.message), problem.hint.as_mut()]
+                    .into_iter()
+                    .flatten()
+                {
                     if text.contains(word) {
                         *text = text.replace(word, STARS);
                     }
@@ -127,7 +185,9 @@ impl Hidden {
 pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
     let (mut found, mut at, mut quote) = (Vec::new(), 0, "");
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let opened = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|mark| rest.starts_with(mark));
+        let opened = ["\"\"\"", "'''", "\"", "'"]
+            .into_iter()
+            .find(|mark| rest.starts_with(mark));
         let step = match (quote, opened) {
             (_, Some(mark)) if quote.is_empty() => {
                 quote = mark;
@@ -138,8 +198,13 @@ pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
                 found.push(at + 1..at + end);
                 end
             }
-            ("\"" | "\"\"\"", _) if rest.starts_with('\\') => rest.chars().take(2).map(char::len_utf8).sum(),
-            (mark, _) if !mark.is_empty() && (rest.starts_with(mark) || (mark.len() == 1 && rest.starts_with('\n'))) => {
+            ("\"" | "\"\"\"", _) if rest.starts_with('\\') => {
+                rest.chars().take(2).map(char::len_utf8).sum()
+            }
+            (mark, _)
+                if !mark.is_empty()
+                    && (rest.starts_with(mark) || (mark.len() == 1 && rest.starts_with('\n'))) =>
+            {
                 quote = "";
                 mark.len()
             }
@@ -161,7 +226,9 @@ struct Under {
 fn is_secret(name: &str, in_flow: bool) -> bool {
     let name = name.to_ascii_lowercase();
     NAMES.iter().any(|part| name.contains(part))
-        || (!in_flow && name != "plugin_keys" && name.split('_').any(|part| matches!(part, "key" | "keys")))
+        || (!in_flow
+            && name != "plugin_keys"
+            && name.split('_').any(|part| matches!(part, "key" | "keys")))
 }
 
 /// Whether a text is what such a place should hold: the name of something that holds the secret.
@@ -170,13 +237,24 @@ fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
         // What everybody may read, and what goes over the wire in the open.
         return true;
     }
-    let is_short = text.len() <= 255 && !text.chars().any(|letter| letter.is_control() || letter == ' ');
-    let is_variable = || text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_short = text.len() <= 255
+        && !text
+            .chars()
+            .any(|letter| letter.is_control() || letter == ' ');
+    let is_variable = || {
+        text.bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
     is_short
         && match key {
             // `S3CR3T` is rather a password.
-            "env" => is_variable() && (text.contains('_') || text.bytes().all(|byte| byte.is_ascii_uppercase())),
-            "credential" => text.bytes().all(|byte| byte.is_ascii_lowercase() || b"-._".contains(&byte)),
+            "env" => {
+                is_variable()
+                    && (text.contains('_') || text.bytes().all(|byte| byte.is_ascii_uppercase()))
+            }
+            "credential" => text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || b"-._".contains(&byte)),
             _ => is_path(text, folder),
         }
 }
@@ -184,9 +262,15 @@ fn is_reference(key: &str, text: &str, folder: &Path) -> bool {
 /// Whether a text leads to a file: there is one, or by its end, or because there is a folder that it leads through.
 fn is_path(text: &str, folder: &Path) -> bool {
     let path = Path::new(text);
-    let has_end = path.extension().is_some_and(|end| FILES.iter().any(|known| end.eq_ignore_ascii_case(known)));
-    let through = path.parent().filter(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"));
-    has_end || through.is_some_and(|parent| folder.join(parent).is_dir()) || (!text.is_empty() && folder.join(text).exists())
+    let has_end = path
+        .extension()
+        .is_some_and(|end| FILES.iter().any(|known| end.eq_ignore_ascii_case(known)));
+    let through = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"));
+    has_end
+        || through.is_some_and(|parent| folder.join(parent).is_dir())
+        || (!text.is_empty() && folder.join(text).exists())
 }
 
 /// What of an address says who asks: user information and query.
@@ -195,15 +279,22 @@ fn in_url<'a>(key: &str, text: &'a str) -> Option<&'a str> {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let has_more = || {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or("", |(_, port)| port);
+        let port = host
+            .rsplit_once(':')
+            .filter(|_| !host.ends_with(']'))
+            .map_or("", |(_, port)| port);
         !path.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit())
     };
-    (is_url && (text.contains(['@', '?', '#', '%']) || (key.contains("url") && has_more()))).then_some(rest)
+    (is_url && (text.contains(['@', '?', '#', '%']) || (key.contains("url") && has_more())))
+        .then_some(rest)
 }
 
 /// Whether a text has the form of a public key of minisign: a secret one is longer.
 fn is_public_key(text: &str) -> bool {
-    text.len() == 56 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    text.len() == 56
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 fn word(node: &Node) -> Option<String> {
@@ -218,11 +309,19 @@ fn word(node: &Node) -> Option<String> {
 /// Whether what stands behind `key` in a line that is no TOML may be shown: only of a key that the manual has, and that
 /// does not speak of secrets.
 pub(super) fn may_show(key: &str, manual: &str) -> bool {
-    let key = key.trim().trim_start_matches('[').rsplit('.').next().unwrap_or_default().trim().trim_matches('"');
+    let key = key
+        .trim()
+        .trim_start_matches('[')
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .trim_matches('"');
     let is_known = || {
         manual.lines().any(|line| {
             let line = line.trim_start_matches(['#', ' ']);
-            line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
+            line.split_once('=')
+                .is_some_and(|(name, _)| name.trim() == key)
         })
     };
     !key.is_empty() && !is_secret(key, false) && is_known()
@@ -234,10 +333,24 @@ mod tests {
 
     #[test]
     fn names_speak_of_secrets() {
-        for name in ["password", "Passwd", "api_token", "key", "old_keys", "encrypt", "tls", "client_secret", "auth"] {
+        for name in [
+            "password",
+            "Passwd",
+            "api_token",
+            "key",
+            "old_keys",
+            "encrypt",
+            "tls",
+            "client_secret",
+            "auth",
+        ] {
             assert!(is_secret(name, false), "{name}");
         }
-        assert!(!is_secret("key", true) && !is_secret("keep_alive", false) && !is_secret("plugin_keys", false));
+        assert!(
+            !is_secret("key", true)
+                && !is_secret("keep_alive", false)
+                && !is_secret("plugin_keys", false)
+        );
     }
 
     #[test]
@@ -279,13 +392,21 @@ mod tests {
     fn of_an_address_only_scheme_host_and_port_are_shown() {
         assert_eq!(in_url("url", "mqtt://me:pw@host"), Some("me:pw@host"));
         assert_eq!(in_url("url", "me:pw@host:1883"), Some("me:pw@host:1883"));
-        assert_eq!(in_url("where", "https://host/x?token=y"), Some("host/x?token=y"));
+        assert_eq!(
+            in_url("where", "https://host/x?token=y"),
+            Some("host/x?token=y")
+        );
         assert_eq!(in_url("url", "mqtt://host:1883"), None);
         assert_eq!(in_url("topic", "a@b"), None);
         for secret in ["host:1883/hunter2", "host:hunter2", "me%3Apw%40host"] {
             assert_eq!(in_url("url", &format!("mqtt://{secret}")), Some(secret));
         }
-        for plain in ["mqtt://[fe80::1]:1883", "mqtt://[::1]", "mqtts://host/", "mqtt://host:99999"] {
+        for plain in [
+            "mqtt://[fe80::1]:1883",
+            "mqtt://[::1]",
+            "mqtts://host/",
+            "mqtt://host:99999",
+        ] {
             assert_eq!(in_url("url", plain), None, "{plain}");
         }
     }

@@ -19,7 +19,12 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
     let item = fields.find(key)?;
     if !matches!(item.node, Node::Table(_)) {
         fields.check.hide(item);
-        fields.problem(Code::OpenSecret, key, format!("`{}.{key}` stands in the open", fields.path), HOW.to_owned());
+        fields.problem(
+            Code::OpenSecret,
+            key,
+            format!("`{}.{key}` stands in the open", fields.path),
+            HOW.to_owned(),
+        );
         return None;
     }
     follow(fields.table(key)?)
@@ -27,25 +32,53 @@ pub(super) fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Secret>
 
 /// Reads what each of the references under `key` leads to.
 pub(super) fn read_list(fields: &mut Fields<'_>, key: &'static str) -> Vec<Secret> {
-    let Some(item) = fields.find(key) else { return Vec::new() };
-    let items = if let Node::List(items) = &item.node { items.as_slice() } else { std::slice::from_ref(item) };
-    if let Some(open) = items.iter().find(|item| !matches!(item.node, Node::Table(_))) {
+    let Some(item) = fields.find(key) else {
+        return Vec::new();
+    };
+    let items = if let Node::List(items) = &item.node {
+        items.as_slice()
+    } else {
+        std::slice::from_ref(item)
+    };
+    if let Some(open) = items
+        .iter()
+        .find(|item| !matches!(item.node, Node::Table(_)))
+    {
         fields.check.hide(open);
         let message = format!("`{}.{key}` stands in the open", fields.path);
-        fields.check.problem(Code::OpenSecret, open.place, message, format!("a list of references: {HOW}"));
+        fields.check.problem(
+            Code::OpenSecret,
+            open.place,
+            message,
+            format!("a list of references: {HOW}"),
+        );
         return Vec::new();
     }
     fields.list(key).into_iter().filter_map(follow).collect()
 }
 
 fn follow(mut reference: Fields<'_>) -> Option<Secret> {
-    let (env, file, credential) = (reference.text("env"), reference.text("file"), reference.text("credential"));
+    let (env, file, credential) = (
+        reference.text("env"),
+        reference.text("file"),
+        reference.text("credential"),
+    );
     let secret = match (env, file, credential) {
         (Some(name), None, None) => from_env(&reference, name),
-        (None, Some(path), None) => from_file(&reference, "file", &reference.check.sources.folder().join(path), true),
+        (None, Some(path), None) => from_file(
+            &reference,
+            "file",
+            &reference.check.sources.folder().join(path),
+            true,
+        ),
         (None, None, Some(name)) => from_credential(&reference, name),
         _ => {
-            reference.problem(Code::Conflict, "", format!("`{}` needs exactly one reference", reference.path), HOW.to_owned());
+            reference.problem(
+                Code::Conflict,
+                "",
+                format!("`{}` needs exactly one reference", reference.path),
+                HOW.to_owned(),
+            );
             None
         }
     };
@@ -54,7 +87,12 @@ fn follow(mut reference: Fields<'_>) -> Option<Secret> {
 }
 
 fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
-    let found = reference.check.sources.env.get(name).map(|text| Secret::new(Secret::line(text)));
+    let found = reference
+        .check
+        .sources
+        .env
+        .get(name)
+        .map(|text| Secret::new(Secret::line(text)));
     if found.is_none() {
         not_here(
             reference,
@@ -69,19 +107,41 @@ fn from_env(reference: &Fields<'_>, name: &str) -> Option<Secret> {
 fn from_credential(reference: &Fields<'_>, name: &str) -> Option<Secret> {
     let Some(folder) = reference.check.sources.env.get("CREDENTIALS_DIRECTORY") else {
         let hint = format!("systemd hands it over: LoadCredential={name}:/path in the unit");
-        not_here(reference, "credential", "no credentials were handed to this process".to_owned(), &hint);
+        not_here(
+            reference,
+            "credential",
+            "no credentials were handed to this process".to_owned(),
+            &hint,
+        );
         return None;
     };
-    from_file(reference, "credential", &Path::new(folder).join(name), false)
+    from_file(
+        reference,
+        "credential",
+        &Path::new(folder).join(name),
+        false,
+    )
 }
 
-fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bool) -> Option<Secret> {
+fn from_file(
+    reference: &Fields<'_>,
+    key: &str,
+    path: &Path,
+    guarded_by_mode: bool,
+) -> Option<Secret> {
     let secret = match Secret::read(path) {
         Ok(secret) => secret,
         Err(problem) => {
             let message = format!("secret `{}` cannot be read: {problem}", shown(path));
-            if crate::file::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
-                not_here(reference, key, message, "whoever runs the gateway must be allowed to read it");
+            if crate::file::open(path)
+                .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+            {
+                not_here(
+                    reference,
+                    key,
+                    message,
+                    "whoever runs the gateway must be allowed to read it",
+                );
             } else {
                 reference.problem(Code::SecretUnreadable, key, message, None);
             }
@@ -91,13 +151,22 @@ fn from_file(reference: &Fields<'_>, key: &str, path: &Path, guarded_by_mode: bo
     let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
     if guarded_by_mode && mode & 0o004 != 0 {
         let hint = format!("chmod 640 {}", shown(path));
-        reference.problem(Code::SecretExposed, key, "everybody on this machine can read this secret", hint);
+        reference.problem(
+            Code::SecretExposed,
+            key,
+            "everybody on this machine can read this secret",
+            hint,
+        );
     }
     Some(secret)
 }
 
 /// What the process that runs the gateway may have: for whoever checks it is a note.
 fn not_here(reference: &Fields<'_>, key: &str, message: String, hint: &str) {
-    let code = if reference.check.sources.is_check { Code::SecretElsewhere } else { Code::SecretUnreadable };
+    let code = if reference.check.sources.is_check {
+        Code::SecretElsewhere
+    } else {
+        Code::SecretUnreadable
+    };
     reference.problem(code, key, message, hint.to_owned());
 }

@@ -31,7 +31,17 @@ impl Case {
         let path = folder.path().join("tidegate.toml");
         std::fs::write(&path, file).unwrap();
         let data_dir = Some(folder.path().join("data"));
-        Self { sources: Sources { path, env: BTreeMap::new(), sets: Vec::new(), data_dir, cores: 4, is_check: false }, folder }
+        Self {
+            sources: Sources {
+                path,
+                env: BTreeMap::new(),
+                sets: Vec::new(),
+                data_dir,
+                cores: 4,
+                is_check: false,
+            },
+            folder,
+        }
     }
 
     fn file(self, name: &str, content: &str, mode: u32) -> Self {
@@ -58,8 +68,10 @@ impl Case {
 
     #[track_caller]
     fn codes(&self) -> Vec<Code> {
-        load(&self.sources)
-            .map_or_else(|problems| problems.iter().map(|problem| problem.code).collect(), |config| panic!("{config:?}"))
+        load(&self.sources).map_or_else(
+            |problems| problems.iter().map(|problem| problem.code).collect(),
+            |config| panic!("{config:?}"),
+        )
     }
 }
 
@@ -68,15 +80,30 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     let config = Case::new(MINIMAL).good();
     let (source, uplink, flow) = (&config.sources[0], &config.uplinks[0], &config.flows[0]);
     for mqtt in [&source.mqtt, &uplink.mqtt] {
-        assert_eq!(format!("{:?}", mqtt.deadlines), format!("{:?}", mqtt::Deadlines::default()));
-        assert_eq!(format!("{:?}", mqtt.backoff), format!("{:?}", mqtt::Backoff::default()));
+        assert_eq!(
+            format!("{:?}", mqtt.deadlines),
+            format!("{:?}", mqtt::Deadlines::default())
+        );
+        assert_eq!(
+            format!("{:?}", mqtt.backoff),
+            format!("{:?}", mqtt::Backoff::default())
+        );
         assert_eq!(mqtt.protocol, mqtt::Protocol::default());
     }
-    assert_eq!(format!("{:?}", flow.plugins[0].limits), format!("{:?}", chain::Limits::default()));
-    assert_eq!((flow.plugins[0].breaker, &flow.plugins[0].grants), (chain::BreakerConfig::default(), &chain::Grants::default()));
+    assert_eq!(
+        format!("{:?}", flow.plugins[0].limits),
+        format!("{:?}", chain::Limits::default())
+    );
+    assert_eq!(
+        (flow.plugins[0].breaker, &flow.plugins[0].grants),
+        (chain::BreakerConfig::default(), &chain::Grants::default())
+    );
     assert_eq!(flow.quarantine, Some(chain::QuarantineConfig::default()));
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
-    assert_eq!((source.qos, uplink.qos, source.routes[0].ack), (Qos::default(), Qos::default(), Ack::default()));
+    assert_eq!(
+        (source.qos, uplink.qos, source.routes[0].ack),
+        (Qos::default(), Qos::default(), Ack::default())
+    );
     assert_eq!(config.log, Log::default());
     // An uplink takes nothing, so its CONNECT says nothing of a window.
     assert!(source.mqtt.receive_maximum < u16::MAX && uplink.mqtt.receive_maximum == u16::MAX);
@@ -85,25 +112,52 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
 /// What the hints about the admin port say is taken as it is written.
 #[test]
 fn what_a_hint_about_listen_says_is_taken() {
-    for written in ["9646", "\"9646\"", "\"0.0.0.0:9646\"", "\":9646\"", "\"localhost\"", "false", "true", "\"off\""] {
+    for written in [
+        "9646",
+        "\"9646\"",
+        "\"0.0.0.0:9646\"",
+        "\":9646\"",
+        "\"localhost\"",
+        "false",
+        "true",
+        "\"off\"",
+    ] {
         let case = |listen: &str| Case::new(&format!("{MINIMAL}\n[admin]\nlisten = {listen}\n"));
         let problems = load(&case(written).sources).unwrap_err();
-        let hints: Vec<String> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
-        let (_, rest) = hints[0].split_once("write ").unwrap_or_else(|| panic!("{written}: {hints:?}"));
+        let hints: Vec<String> = problems
+            .iter()
+            .filter_map(|problem| problem.hint.clone())
+            .collect();
+        let (_, rest) = hints[0]
+            .split_once("write ")
+            .unwrap_or_else(|| panic!("{written}: {hints:?}"));
         let told = rest.split(';').next().unwrap_or_default();
-        assert_eq!(case(told).good().admin.listen.port(), 9646, "{written}: {told}");
+        assert_eq!(
+            case(told).good().admin.listen.port(),
+            9646,
+            "{written}: {told}"
+        );
     }
 }
 
 #[test]
 fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
     for reference in ["{ env = \"MYPW\" }", "{ credential = \"cloud\" }"] {
-        let text = MINIMAL.replace("[uplink.cloud]", &format!("user = \"me\"\npassword = {reference}\n[uplink.cloud]"));
+        let text = MINIMAL.replace(
+            "[uplink.cloud]",
+            &format!("user = \"me\"\npassword = {reference}\n[uplink.cloud]"),
+        );
         let mut case = Case::new(&text);
         assert_eq!(case.codes(), [Code::SecretUnreadable]);
         case.sources.is_check = true;
         let warnings = case.good().warnings;
-        assert_eq!(warnings.iter().map(|problem| problem.code).collect::<Vec<_>>(), [Code::SecretElsewhere]);
+        assert_eq!(
+            warnings
+                .iter()
+                .map(|problem| problem.code)
+                .collect::<Vec<_>>(),
+            [Code::SecretElsewhere]
+        );
         assert!(!warnings.render(false).contains("***"));
     }
 }
@@ -111,27 +165,55 @@ fn what_the_environment_of_a_start_gives_is_a_note_to_whoever_checks() {
 /// What a hint says in so many words is taken as it is written.
 #[test]
 fn what_a_hint_says_is_taken() {
-    let (source, uplink, url) = ("[uplink.cloud]", "[flow.climate]", "url = \"mqtt://127.0.0.1:1884\"");
+    let (source, uplink, url) = (
+        "[uplink.cloud]",
+        "[flow.climate]",
+        "url = \"mqtt://127.0.0.1:1884\"",
+    );
     let cases: [(&str, &str, &[&str]); 6] = [
         (source, "protocol", &["5", "3", "true"]),
         (source, "qos", &["\"1\"", "\"1.5\"", "\"true\"", "\"+1\""]),
         (source, "keep_alive", &["30", "\"30\""]),
         (source, "client_id", &["7", "true"]),
         (uplink, "rate", &["2000", "true"]),
-        (url, "url", &["1884", "70000", "true", "\"mqtt://::1:1884\"", "\"mqtts://fe80::1\""]),
+        (
+            url,
+            "url",
+            &[
+                "1884",
+                "70000",
+                "true",
+                "\"mqtt://::1:1884\"",
+                "\"mqtts://fe80::1\"",
+            ],
+        ),
     ];
     for (place, key, values) in cases {
         // A new line before the table that follows, or in the place of the line that has the key.
-        let behind = if place.starts_with('[') { format!("\n{place}") } else { String::new() };
+        let behind = if place.starts_with('[') {
+            format!("\n{place}")
+        } else {
+            String::new()
+        };
         let config = |value: &str| MINIMAL.replace(place, &format!("{key} = {value}{behind}"));
         let mut taken = 0;
         for value in values {
             let text = config(value);
             let problems = load(&Case::new(&text).sources).expect_err(&text);
-            let hint = problems.iter().find_map(|problem| problem.hint.clone()).unwrap_or_default();
-            let told = hint.strip_prefix("write it without quotes: ").or_else(|| hint.strip_prefix("write ")).unwrap_or_default();
+            let hint = problems
+                .iter()
+                .find_map(|problem| problem.hint.clone())
+                .unwrap_or_default();
+            let told = hint
+                .strip_prefix("write it without quotes: ")
+                .or_else(|| hint.strip_prefix("write "))
+                .unwrap_or_default();
             if !told.is_empty() && !told.contains("for example") {
-                let told = if told.starts_with("mqtt") { format!("\"{told}\"") } else { told.to_owned() };
+                let told = if told.starts_with("mqtt") {
+                    format!("\"{told}\"")
+                } else {
+                    told.to_owned()
+                };
                 Case::new(&config(&told)).good();
                 taken += 1;
             }
@@ -142,43 +224,82 @@ fn what_a_hint_says_is_taken() {
 
 #[test]
 fn a_client_certificate_with_the_key_of_another_is_refused() {
-    let [one, other] = ["one", "other"].map(|_| rcgen::generate_simple_self_signed(["gateway".to_owned()]).unwrap());
+    let [one, other] = ["one", "other"]
+        .map(|_| rcgen::generate_simple_self_signed(["gateway".to_owned()]).unwrap());
     let with_key = |key: &str| {
         let plain = "url = \"mqtt://127.0.0.1:1883\"";
-        let text = MINIMAL.replace(plain, "url = \"mqtts://localhost\"\ntls = { cert = \"a.pem\", key = \"a.key\" }");
-        Case::new(&text).file("a.pem", &one.cert.pem(), 0o600).file("a.key", key, 0o600)
+        let text = MINIMAL.replace(
+            plain,
+            "url = \"mqtts://localhost\"\ntls = { cert = \"a.pem\", key = \"a.key\" }",
+        );
+        Case::new(&text)
+            .file("a.pem", &one.cert.pem(), 0o600)
+            .file("a.key", key, 0o600)
     };
     with_key(&one.signing_key.serialize_pem()).good();
-    assert_eq!(with_key(&other.signing_key.serialize_pem()).codes(), [Code::Certificate]);
+    assert_eq!(
+        with_key(&other.signing_key.serialize_pem()).codes(),
+        [Code::Certificate]
+    );
 }
 
 #[test]
 fn plugins_keep_their_state_each_minute_unless_told_otherwise() {
-    let plugin = |line: &str| Case::new(&format!("{MINIMAL}\n{line}\n")).good().flows[0].plugins[0].clone();
+    let plugin =
+        |line: &str| Case::new(&format!("{MINIMAL}\n{line}\n")).good().flows[0].plugins[0].clone();
     let minute = Some(Duration::from_secs(60));
-    assert_eq!((plugin("").checkpoint, plugin("").refused_state), (minute, chain::RefusedState::Fresh));
+    assert_eq!(
+        (plugin("").checkpoint, plugin("").refused_state),
+        (minute, chain::RefusedState::Fresh)
+    );
     assert_eq!(plugin("checkpoint = \"off\"").checkpoint, None);
-    assert_eq!(plugin("refused_state = \"required\"").refused_state, chain::RefusedState::Required);
-    for wrong in ["checkpoint = \"0s\"", "checkpoint = \"never\"", "refused_state = \"empty\""] {
-        assert_eq!(Case::new(&format!("{MINIMAL}\n{wrong}\n")).codes().len(), 1, "{wrong}");
+    assert_eq!(
+        plugin("refused_state = \"required\"").refused_state,
+        chain::RefusedState::Required
+    );
+    for wrong in [
+        "checkpoint = \"0s\"",
+        "checkpoint = \"never\"",
+        "refused_state = \"empty\"",
+    ] {
+        assert_eq!(
+            Case::new(&format!("{MINIMAL}\n{wrong}\n")).codes().len(),
+            1,
+            "{wrong}"
+        );
     }
 }
 
 #[test]
 fn names_become_ids_and_each_uplink_drains_its_queues() {
     let config = Case::new(MINIMAL).good();
-    let queues: Vec<_> = config.spool.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class)).collect();
+    let queues: Vec<_> = config
+        .spool
+        .queues
+        .iter()
+        .map(|queue| format!("{}:{}", queue.uplink, queue.class))
+        .collect();
     assert_eq!(queues, ["cloud:telemetry", "cloud:alarm"]);
     let ports = &config.flows[0].ports;
     let ids = |port: &str| ports[port].iter().map(|queue| queue.0).collect::<Vec<_>>();
-    assert_eq!((ids("out"), ids("alarms"), ids("rest")), (vec![0], vec![1, 0], vec![]));
-    let weights: Vec<u32> = config.uplinks[0].drains.iter().map(|drain| drain.weight).collect();
+    assert_eq!(
+        (ids("out"), ids("alarms"), ids("rest")),
+        (vec![0], vec![1, 0], vec![])
+    );
+    let weights: Vec<u32> = config.uplinks[0]
+        .drains
+        .iter()
+        .map(|drain| drain.weight)
+        .collect();
     assert_eq!(weights, [10, 100]);
     let policy = |index: usize| config.spool.queues[index].policy;
     assert_eq!((policy(0).max_bytes, policy(1).max_age), (512 << 20, None));
     assert_eq!(config.sources[0].routes.len(), 1);
     assert_eq!(config.spool.flows, ["climate".into()]);
-    assert!(config.sources[0].mqtt.client_id.starts_with("tidegate-") && !config.sources[0].mqtt.clean_start);
+    assert!(
+        config.sources[0].mqtt.client_id.starts_with("tidegate-")
+            && !config.sources[0].mqtt.clean_start
+    );
     assert!(config.uplinks[0].mqtt.clean_start);
     assert_eq!(config.spool.path, config.gateway.data_dir.join("spool"));
 }
@@ -186,16 +307,31 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
 /// The manual with every example in it: `*` is a name, and what it shows as a comment is set.
 fn manual_with_examples() -> String {
     let is_setting = |line: &str| {
-        line.split_once(" = ")
-            .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        line.split_once(" = ").is_some_and(|(key, _)| {
+            !key.is_empty()
+                && key
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        })
     };
     let mut text = String::new();
     let mut in_sample = true;
     for line in MANUAL.lines() {
         in_sample &= !line.starts_with("[gateway]");
-        let line = line.strip_prefix("# ").filter(|line| !in_sample && is_setting(line)).unwrap_or(line);
-        let name = if text.contains("\n[uplink") { "cloud" } else { "field" };
-        let name = if line.starts_with("[uplink") { "cloud" } else { name };
+        let line = line
+            .strip_prefix("# ")
+            .filter(|line| !in_sample && is_setting(line))
+            .unwrap_or(line);
+        let name = if text.contains("\n[uplink") {
+            "cloud"
+        } else {
+            "field"
+        };
+        let name = if line.starts_with("[uplink") {
+            "cloud"
+        } else {
+            name
+        };
         text.push_str(&line.replace("\"*\"", name));
         text.push('\n');
     }
@@ -205,10 +341,14 @@ fn manual_with_examples() -> String {
 
 #[test]
 fn every_example_of_the_manual_is_a_setting_that_exists() {
-    let case = Case::new(&manual_with_examples().replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\""));
+    let case = Case::new(
+        &manual_with_examples().replace("mqtt://127.0.0.1:1883\"", "mqtts://127.0.0.1\""),
+    );
     let problems = load(&case.sources).unwrap_err();
-    let unexpected: Vec<_> =
-        problems.iter().filter(|problem| !matches!(problem.code, Code::Certificate | Code::SecretUnreadable)).collect();
+    let unexpected: Vec<_> = problems
+        .iter()
+        .filter(|problem| !matches!(problem.code, Code::Certificate | Code::SecretUnreadable))
+        .collect();
     assert!(unexpected.is_empty(), "{problems}");
 }
 
@@ -221,9 +361,17 @@ fn every_setting_that_exists_is_in_the_manual() {
         tls = unknown.trim()
     );
     let problems = load(&Case::new(&file).sources).unwrap_err();
-    let hints = problems.iter().filter(|problem| problem.code == Code::UnknownKey).map(|problem| problem.hint.clone().unwrap());
+    let hints = problems
+        .iter()
+        .filter(|problem| problem.code == Code::UnknownKey)
+        .map(|problem| problem.hint.clone().unwrap());
     let keys: Vec<String> = hints
-        .flat_map(|hint| hint.trim_start_matches("known here: ").split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .flat_map(|hint| {
+            hint.trim_start_matches("known here: ")
+                .split(", ")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
         .collect();
     assert!(keys.len() > 70, "{keys:?}");
     for key in keys {
@@ -234,32 +382,79 @@ fn every_setting_that_exists_is_in_the_manual() {
 
 #[test]
 fn a_secret_is_read_by_reference_and_never_shows() {
-    let file = MINIMAL.replace("[uplink.cloud]", "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"secret\" }");
+    let file = MINIMAL.replace(
+        "[uplink.cloud]",
+        "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"secret\" }",
+    );
     let config = Case::new(&file).file("secret", "pa55\n", 0o600).good();
     let login = config.uplinks[0].mqtt.login.as_ref().unwrap();
     assert_eq!(login.password.as_ref().unwrap().reveal(), "pa55");
     assert!(!format!("{config:?}").contains("pa55") && config.warnings.is_empty());
     let exposed = Case::new(&file).file("secret", "pa55", 0o644).good();
-    assert_eq!(exposed.warnings.iter().map(|problem| problem.code).collect::<Vec<_>>(), [Code::SecretExposed]);
+    assert_eq!(
+        exposed
+            .warnings
+            .iter()
+            .map(|problem| problem.code)
+            .collect::<Vec<_>>(),
+        [Code::SecretExposed]
+    );
 }
 
 #[test]
 fn a_secret_comes_from_a_variable_or_a_credential_too() {
-    let with =
-        |reference: &str| MINIMAL.replace("[uplink.cloud]", &format!("[uplink.cloud]\nuser = \"me\"\npassword = {reference}"));
-    let reveal = |config: Config| config.uplinks[0].mqtt.login.clone().unwrap().password.unwrap().reveal().to_owned();
-    assert_eq!(reveal(Case::new(&with("{ env = \"PW\" }")).env("PW", "x y\n").good()), "x y");
+    let with = |reference: &str| {
+        MINIMAL.replace(
+            "[uplink.cloud]",
+            &format!("[uplink.cloud]\nuser = \"me\"\npassword = {reference}"),
+        )
+    };
+    let reveal = |config: Config| {
+        config.uplinks[0]
+            .mqtt
+            .login
+            .clone()
+            .unwrap()
+            .password
+            .unwrap()
+            .reveal()
+            .to_owned()
+    };
+    assert_eq!(
+        reveal(
+            Case::new(&with("{ env = \"PW\" }"))
+                .env("PW", "x y\n")
+                .good()
+        ),
+        "x y"
+    );
     let case = Case::new(&with("{ credential = \"pw\" }")).file("pw", "c", 0o644);
     let folder = case.folder.path().display().to_string();
-    assert_eq!(reveal(case.env("CREDENTIALS_DIRECTORY", &folder).good()), "c");
-    assert_eq!(Case::new(&with("{ env = \"PW\" }")).codes(), [Code::SecretUnreadable]);
-    assert_eq!(Case::new(&with("{ env = \"PW\", file = \"x\" }")).codes(), [Code::Conflict]);
+    assert_eq!(
+        reveal(case.env("CREDENTIALS_DIRECTORY", &folder).good()),
+        "c"
+    );
+    assert_eq!(
+        Case::new(&with("{ env = \"PW\" }")).codes(),
+        [Code::SecretUnreadable]
+    );
+    assert_eq!(
+        Case::new(&with("{ env = \"PW\", file = \"x\" }")).codes(),
+        [Code::Conflict]
+    );
 }
 
 #[test]
 fn a_password_in_the_open_is_refused_without_being_shown() {
-    for written in ["password = \"hunter2\"", "password = \"hunter2", "url2 = 1\npassword = 'hunter2'"] {
-        let file = MINIMAL.replace("[uplink.cloud]", &format!("[uplink.cloud]\nuser = \"me\"\n{written}"));
+    for written in [
+        "password = \"hunter2\"",
+        "password = \"hunter2",
+        "url2 = 1\npassword = 'hunter2'",
+    ] {
+        let file = MINIMAL.replace(
+            "[uplink.cloud]",
+            &format!("[uplink.cloud]\nuser = \"me\"\n{written}"),
+        );
         let problems = load(&Case::new(&file).sources).unwrap_err();
         assert!(!problems.render(true).contains("hunter2"), "{problems}");
         assert!(!problems.to_json().to_string().contains("hunter2"));
@@ -286,7 +481,10 @@ fn overrides_reach_every_stage() {
     assert_eq!(config.sources[0].mqtt.keep_alive, Duration::from_secs(7));
     assert_eq!(config.admin.listen.port(), 0);
     assert_eq!(config.flows[0].lanes, 3);
-    assert_eq!(config.flows[0].plugins[0].settings, serde_json::json!({"field": "t", "above": 30}));
+    assert_eq!(
+        config.flows[0].plugins[0].settings,
+        serde_json::json!({"field": "t", "above": 30})
+    );
 }
 
 #[test]
@@ -296,8 +494,14 @@ fn lanes_follow_processors_and_memory() {
         case.sources.cores = cores;
         case.good().flows[0].lanes
     };
-    assert_eq!((lanes(1, "512MiB"), lanes(4, "512MiB"), lanes(64, "512MiB")), (1, 3, 27));
-    assert_eq!(Case::new(MINIMAL).set("flow.climate.lanes=40").codes(), [Code::Memory]);
+    assert_eq!(
+        (lanes(1, "512MiB"), lanes(4, "512MiB"), lanes(64, "512MiB")),
+        (1, 3, 27)
+    );
+    assert_eq!(
+        Case::new(MINIMAL).set("flow.climate.lanes=40").codes(),
+        [Code::Memory]
+    );
 }
 
 #[test]
@@ -305,29 +509,56 @@ fn settings_are_a_swap_and_other_changes_of_a_flow_another_chain() {
     let old = Case::new(MINIMAL).file("new.wasm", "", 0o644);
     let before = old.good();
     assert!(difference(&before, &old.good()).is_empty());
-    let settings = difference(&before, &Case::new(&MINIMAL.replace("above = 20", "above = 21")).set("gateway.data_dir=x").good());
-    assert_eq!((settings.plugins.len(), settings.other), (1, vec!["gateway".to_owned()]));
+    let settings = difference(
+        &before,
+        &Case::new(&MINIMAL.replace("above = 20", "above = 21"))
+            .set("gateway.data_dir=x")
+            .good(),
+    );
+    assert_eq!(
+        (settings.plugins.len(), settings.other),
+        (1, vec!["gateway".to_owned()])
+    );
     assert_eq!(settings.plugins[0].config.settings["above"], 21);
 
-    std::fs::write(&old.sources.path, MINIMAL.replace("builtin:filter\"", "new.wasm\"\nname = \"filter\"")).unwrap();
+    std::fs::write(
+        &old.sources.path,
+        MINIMAL.replace("builtin:filter\"", "new.wasm\"\nname = \"filter\""),
+    )
+    .unwrap();
     let named = difference(&before, &old.good());
-    assert_eq!((named.plugins.len(), named.flows.len(), named.other.len()), (1, 0, 0));
+    assert_eq!(
+        (named.plugins.len(), named.flows.len(), named.other.len()),
+        (1, 0, 0)
+    );
 
-    std::fs::write(&old.sources.path, format!("{MINIMAL}\nlimits.memory = \"8MiB\"\n[spool]\ncache = \"4MiB\"\n[class.x]\n"))
-        .unwrap();
+    std::fs::write(
+        &old.sources.path,
+        format!("{MINIMAL}\nlimits.memory = \"8MiB\"\n[spool]\ncache = \"4MiB\"\n[class.x]\n"),
+    )
+    .unwrap();
     let limits = difference(&before, &old.good());
     assert_eq!(
         (limits.plugins.len(), limits.flows, limits.other),
         (
             0,
-            vec![changed("climate", Fate::Changed { chain: true, routes: false })],
+            vec![changed(
+                "climate",
+                Fate::Changed {
+                    chain: true,
+                    routes: false
+                }
+            )],
             vec!["class.x".to_owned(), "spool".to_owned()]
         )
     );
 }
 
 fn changed(name: &str, fate: Fate) -> FlowChange {
-    FlowChange { name: name.to_owned(), fate }
+    FlowChange {
+        name: name.to_owned(),
+        fate,
+    }
 }
 
 #[test]
@@ -338,19 +569,40 @@ fn each_key_of_a_flow_has_its_way_of_changing() {
         std::fs::write(&case.sources.path, MINIMAL.replace(from, to)).unwrap();
         difference(&before, &case.good())
     };
-    let chain = Fate::Changed { chain: true, routes: false };
-    let routes = Fate::Changed { chain: false, routes: true };
+    let chain = Fate::Changed {
+        chain: true,
+        routes: false,
+    };
+    let routes = Fate::Changed {
+        chain: false,
+        routes: true,
+    };
     for (from, to, fate) in [
         ("from =", "batch = 7\nfrom =", chain),
         ("from =", "settle = \"any\"\nfrom =", chain),
         ("rest = \"drop\"", "rest = \"cloud:alarm\"", chain),
-        ("builtin:filter\"", "builtin:filter\"\nname = \"other\"", chain),
+        (
+            "builtin:filter\"",
+            "builtin:filter\"\nname = \"other\"",
+            chain,
+        ),
         ("/telemetry\"]", "/telemetry\", \"more/{device}\"]", routes),
         ("from =", "expires = \"1h\"\nfrom =", routes),
-        ("from =", "ack = \"received\"\nlanes = 2\nfrom =", Fate::Changed { chain: true, routes: true }),
+        (
+            "from =",
+            "ack = \"received\"\nlanes = 2\nfrom =",
+            Fate::Changed {
+                chain: true,
+                routes: true,
+            },
+        ),
     ] {
         let found = found(from, to);
-        assert_eq!((found.flows, found.plugins.len(), found.other.len()), (vec![changed("climate", fate)], 0, 0), "{to}");
+        assert_eq!(
+            (found.flows, found.plugins.len(), found.other.len()),
+            (vec![changed("climate", fate)], 0, 0),
+            "{to}"
+        );
     }
     for (from, to, key) in [
         ("from =", "priority = true\nfrom =", "priority"),
@@ -358,25 +610,68 @@ fn each_key_of_a_flow_has_its_way_of_changing() {
         ("rest = \"drop\"", "rest = \"cloud:debug\"", "to"),
     ] {
         let found = found(from, to);
-        assert_eq!((found.flows, found.other), (vec![], vec![format!("flow.climate.{key}")]), "{to}");
+        assert_eq!(
+            (found.flows, found.other),
+            (vec![], vec![format!("flow.climate.{key}")]),
+            "{to}"
+        );
     }
 }
 
 #[test]
 fn flows_come_go_and_come_back_under_their_own_numbers() {
-    let more = format!("{MINIMAL}\n[flow.more]\nfrom = \"field\"\ntopics = [\"more/{{device}}\"]\nto = \"cloud:alarm\"\n");
+    let more = format!(
+        "{MINIMAL}\n[flow.more]\nfrom = \"field\"\ntopics = [\"more/{{device}}\"]\nto = \"cloud:alarm\"\n"
+    );
     let (mut running, with) = (Case::new(MINIMAL).good(), Case::new(&more).good());
-    let only = Case::new(&more.replace("[flow.climate]", "[flow.other]").replace("flow.climate", "flow.other")).good();
+    let only = Case::new(
+        &more
+            .replace("[flow.climate]", "[flow.other]")
+            .replace("flow.climate", "flow.other"),
+    )
+    .good();
     let fates = |running: &Config, new: &Config| difference(running, new).flows;
     assert_eq!(fates(&running, &with), [changed("more", Fate::Added)]);
     assert_eq!(running.adopt(&with, "more"), 1);
-    assert_eq!((running.sources[0].routes.len(), fates(&running, &with).len()), (2, 0));
+    assert_eq!(
+        (
+            running.sources[0].routes.len(),
+            fates(&running, &with).len()
+        ),
+        (2, 0)
+    );
     let alarm = running.flows[0].ports["alarms"][0];
-    assert_eq!(running.flows[1].ports["out"], [alarm], "the queue has its number here");
-    assert_eq!(fates(&running, &only), [changed("climate", Fate::Removed), changed("other", Fate::Added)]);
-    assert_eq!((running.remove("climate"), running.adopt(&only, "other")), (Some(0), 2));
-    assert_eq!(running.sources[0].routes.iter().map(|route| route.flow.0).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!((fates(&running, &only).len(), running.adopt(&with, "climate")), (0, 0));
+    assert_eq!(
+        running.flows[1].ports["out"],
+        [alarm],
+        "the queue has its number here"
+    );
+    assert_eq!(
+        fates(&running, &only),
+        [
+            changed("climate", Fate::Removed),
+            changed("other", Fate::Added)
+        ]
+    );
+    assert_eq!(
+        (running.remove("climate"), running.adopt(&only, "other")),
+        (Some(0), 2)
+    );
+    assert_eq!(
+        running.sources[0]
+            .routes
+            .iter()
+            .map(|route| route.flow.0)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
+    assert_eq!(
+        (
+            fates(&running, &only).len(),
+            running.adopt(&with, "climate")
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -388,16 +683,31 @@ fn a_flow_that_changes_the_connections_needs_a_restart() {
     let before = case.good();
     std::fs::write(&case.sources.path, more).unwrap();
     let found = difference(&before, &case.good());
-    assert_eq!((found.flows.len(), found.other), (0, vec!["flow.more".to_owned()]));
+    assert_eq!(
+        (found.flows.len(), found.other),
+        (0, vec!["flow.more".to_owned()])
+    );
 }
 
 #[test]
 fn a_class_keeps_the_defaults_of_its_own_name() {
     let file = format!("{MINIMAL}\n[class.alarm]\nmax = \"1MiB\"\n[class.x]\ndrop = \"newest\"\n");
-    let config = Case::new(&file).set("flow.climate.to.rest=cloud:x").set("class.telemetry.max_age=2d").good();
-    let policies: Vec<_> = config.spool.queues.iter().map(|queue| (&*queue.class, queue.policy)).collect();
+    let config = Case::new(&file)
+        .set("flow.climate.to.rest=cloud:x")
+        .set("class.telemetry.max_age=2d")
+        .good();
+    let policies: Vec<_> = config
+        .spool
+        .queues
+        .iter()
+        .map(|queue| (&*queue.class, queue.policy))
+        .collect();
     let days = |days: u64| Some(Duration::from_secs(days * 86_400));
-    let policy = |mebibytes: u64, max_age, giving| spool::Policy { max_bytes: mebibytes << 20, max_age, giving };
+    let policy = |mebibytes: u64, max_age, giving| spool::Policy {
+        max_bytes: mebibytes << 20,
+        max_age,
+        giving,
+    };
     assert_eq!(
         policies,
         [
@@ -406,16 +716,35 @@ fn a_class_keeps_the_defaults_of_its_own_name() {
             ("x", policy(64, days(30), spool::Giving::Newest)),
         ]
     );
-    assert_eq!(&*config.spool.gap_topic.unwrap(), format!("tidegate/{}/gaps", config.gateway.name));
-    assert_eq!(Case::new(MINIMAL).set("spool.gap_topic=\"\"").good().spool.gap_topic, None);
+    assert_eq!(
+        &*config.spool.gap_topic.unwrap(),
+        format!("tidegate/{}/gaps", config.gateway.name)
+    );
+    assert_eq!(
+        Case::new(MINIMAL)
+            .set("spool.gap_topic=\"\"")
+            .good()
+            .spool
+            .gap_topic,
+        None
+    );
     assert_eq!(config.gateway.audit_topic, None);
-    let audited = Case::new(MINIMAL).set("gateway.audit_topic=\"to/{gateway}\"").good().gateway;
-    assert_eq!(audited.audit_topic, Some(format!("to/{}", audited.name).into()));
+    let audited = Case::new(MINIMAL)
+        .set("gateway.audit_topic=\"to/{gateway}\"")
+        .good()
+        .gateway;
+    assert_eq!(
+        audited.audit_topic,
+        Some(format!("to/{}", audited.name).into())
+    );
 }
 
 #[test]
 fn a_changed_secret_is_a_change_of_its_connection() {
-    let file = MINIMAL.replace("[uplink.cloud]", "[uplink.cloud]\nuser = \"me\"\npassword = { env = \"PW\" }");
+    let file = MINIMAL.replace(
+        "[uplink.cloud]",
+        "[uplink.cloud]\nuser = \"me\"\npassword = { env = \"PW\" }",
+    );
     let case = Case::new(&file).env("PW", "one");
     let before = case.good();
     let after = case.env("PW", "two").good();
@@ -425,23 +754,46 @@ fn a_changed_secret_is_a_change_of_its_connection() {
 #[test]
 fn a_plugin_at_fault_is_shown_where_it_was_written() {
     let config = Case::new(MINIMAL).good();
-    let fault = PluginFault { flow: FlowId(0), plugin: 0, in_settings: true, message: "`field` is missing".into(), hint: None };
+    let fault = PluginFault {
+        flow: FlowId(0),
+        plugin: 0,
+        in_settings: true,
+        message: "`field` is missing".into(),
+        hint: None,
+    };
     let json = config.plugin_problems([fault]).to_json();
-    assert_eq!((&json["problems"][0]["line"], &json["problems"][0]["code"]), (&12.into(), &"TG0301".into()));
+    assert_eq!(
+        (&json["problems"][0]["line"], &json["problems"][0]["code"]),
+        (&12.into(), &"TG0301".into())
+    );
 }
 
 #[test]
 fn a_setting_at_fault_is_shown_under_the_setting() {
     let settings = "settings = { where = [{ field = \"a\", op = \">\", value = 1 }, { field = \"b\",\nop = \"=~\" }] }";
-    let config = Case::new(&MINIMAL.replace("settings = { field = \"t\", above = 20 }", settings)).good();
+    let config =
+        Case::new(&MINIMAL.replace("settings = { field = \"t\", above = 20 }", settings)).good();
     let line = |words: &str| {
         let message = format!("plugin `filter` refuses its settings: {words}");
-        let fault = PluginFault { flow: FlowId(0), plugin: 0, in_settings: true, message, hint: None };
+        let fault = PluginFault {
+            flow: FlowId(0),
+            plugin: 0,
+            in_settings: true,
+            message,
+            hint: None,
+        };
         config.plugin_problems([fault]).to_json()["problems"][0]["line"].clone()
     };
     assert_eq!(line("`where.1.op` cannot be `=~`; it may be: `>`"), 13);
-    assert_eq!(line("`where.0`: `>` with field `a` wants a number as `value`"), 12);
-    assert_eq!(line("the setting `field` is missing"), 12, "what is not there is missed in the whole");
+    assert_eq!(
+        line("`where.0`: `>` with field `a` wants a number as `value`"),
+        12
+    );
+    assert_eq!(
+        line("the setting `field` is missing"),
+        12,
+        "what is not there is missed in the whole"
+    );
 }
 
 #[test]
@@ -450,18 +802,44 @@ fn the_key_is_a_name_that_all_topics_have() {
         let written = format!("topics = [{topics}]\n{more}");
         Case::new(&MINIMAL.replace("topics = [\"devices/{device}/telemetry\"]", &written))
     };
-    let config = topics("\"{site}/{device}/t\", \"x/{site}\"", "key = \"{site}\"\ntopic = \"up/{site}\"").good();
-    let keys: Vec<_> = config.sources[0].routes.iter().map(|route| route.pattern.key().map(str::to_owned)).collect();
+    let config = topics(
+        "\"{site}/{device}/t\", \"x/{site}\"",
+        "key = \"{site}\"\ntopic = \"up/{site}\"",
+    )
+    .good();
+    let keys: Vec<_> = config.sources[0]
+        .routes
+        .iter()
+        .map(|route| route.pattern.key().map(str::to_owned))
+        .collect();
     assert_eq!(keys, [Some("site".to_owned()), Some("site".to_owned())]);
     assert_eq!(config.flows[0].topics.key.as_deref(), Some("site"));
-    for (names, key) in [("\"{site}/{device}\"", "{room}"), ("\"{site}/a\", \"b/{device}\"", "{site}"), ("\"{site}/a\"", "site")]
-    {
-        assert_eq!(topics(names, &format!("key = \"{key}\"")).codes(), [Code::Topic], "{names} {key}");
+    for (names, key) in [
+        ("\"{site}/{device}\"", "{room}"),
+        ("\"{site}/a\", \"b/{device}\"", "{site}"),
+        ("\"{site}/a\"", "site"),
+    ] {
+        assert_eq!(
+            topics(names, &format!("key = \"{key}\"")).codes(),
+            [Code::Topic],
+            "{names} {key}"
+        );
     }
     let nameless = topics("\"a/+/t\"", "").good();
-    let codes: Vec<_> = nameless.warnings.iter().map(|problem| problem.code).collect();
+    let codes: Vec<_> = nameless
+        .warnings
+        .iter()
+        .map(|problem| problem.code)
+        .collect();
     assert_eq!(codes, [Code::Nameless]);
-    assert!(topics("\"a/b/t\", \"c/{device}/#\"", "").good().warnings.iter().next().is_none());
+    assert!(
+        topics("\"a/b/t\", \"c/{device}/#\"", "")
+            .good()
+            .warnings
+            .iter()
+            .next()
+            .is_none()
+    );
 }
 
 #[test]
@@ -472,12 +850,21 @@ fn another_key_or_other_names_are_another_chain_and_more_topics_are_not() {
     };
     let fate = |new: &str| {
         let before = with("\"devices/{device}/{kind}\"");
-        difference(&before, &with(new)).flows.first().map(|change| change.fate)
+        difference(&before, &with(new))
+            .flows
+            .first()
+            .map(|change| change.fate)
     };
     let changed = |chain, routes| Some(Fate::Changed { chain, routes });
-    assert_eq!(fate("\"devices/{device}/{kind}\", \"devices/{device}/{kind}/x\""), changed(false, true));
+    assert_eq!(
+        fate("\"devices/{device}/{kind}\", \"devices/{device}/{kind}/x\""),
+        changed(false, true)
+    );
     assert_eq!(fate("\"devices/{device}/{sort}\""), changed(true, true));
-    assert_eq!(fate("\"devices/{device}/{kind}\"]\nkey = \"{kind}\" # ["), changed(true, true));
+    assert_eq!(
+        fate("\"devices/{device}/{kind}\"]\nkey = \"{kind}\" # ["),
+        changed(true, true)
+    );
 }
 
 #[test]
@@ -501,70 +888,165 @@ proptest::proptest! {
 #[test]
 fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
     let second = "\n[flow.alarms]\nfrom = \"field\"\ntopics = [\"alarms/{device}\"]\nto = \"cloud:alarm\"\npriority = true\n";
-    let alone = Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
+    let alone =
+        Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
     assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
     assert!(alone.sources[0].mqtt.priority && alone.uplinks[0].mqtt.priority);
     let config = Case::new(&format!("{MINIMAL}{second}")).good();
-    let seen: Vec<_> =
-        config.sources.iter().map(|source| (&*source.name, &*source.routes[0].name, source.routes.len())).collect();
-    assert_eq!(seen, [("field", "climate", 1), ("field:priority", "alarms", 1)]);
-    assert_eq!([config.sources[0].mqtt.priority, config.sources[1].mqtt.priority], [false, true]);
-    assert_eq!(config.sources[1].mqtt.client_id, format!("{}-priority", config.sources[0].mqtt.client_id));
+    let seen: Vec<_> = config
+        .sources
+        .iter()
+        .map(|source| (&*source.name, &*source.routes[0].name, source.routes.len()))
+        .collect();
+    assert_eq!(
+        seen,
+        [("field", "climate", 1), ("field:priority", "alarms", 1)]
+    );
+    assert_eq!(
+        [
+            config.sources[0].mqtt.priority,
+            config.sources[1].mqtt.priority
+        ],
+        [false, true]
+    );
+    assert_eq!(
+        config.sources[1].mqtt.client_id,
+        format!("{}-priority", config.sources[0].mqtt.client_id)
+    );
 }
 
 #[test]
 fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
     let flow = |name: &str, to: &str| {
-        format!("\n[flow.{name}]\nfrom = \"field\"\ntopics = [\"{name}/{{device}}\"]\nto = \"{to}\"\npriority = true\n")
+        format!(
+            "\n[flow.{name}]\nfrom = \"field\"\ntopics = [\"{name}/{{device}}\"]\nto = \"{to}\"\npriority = true\n"
+        )
     };
     let links = |config: &Config| -> Vec<String> {
-        config.spool.queues.iter().map(|queue| format!("{}:{} {}", queue.uplink, queue.class, queue.link)).collect()
+        config
+            .spool
+            .queues
+            .iter()
+            .map(|queue| format!("{}:{} {}", queue.uplink, queue.class, queue.link))
+            .collect()
     };
     let shared = Case::new(&format!("{MINIMAL}{}", flow("alarms", "cloud:telemetry"))).good();
     assert_eq!(
         (shared.uplinks.len(), links(&shared)),
-        (1, vec!["cloud:telemetry cloud".to_owned(), "cloud:alarm cloud".to_owned()])
+        (
+            1,
+            vec![
+                "cloud:telemetry cloud".to_owned(),
+                "cloud:alarm cloud".to_owned()
+            ]
+        )
     );
     let other = "\n[uplink.backup]\nurl = \"mqtt://127.0.0.1:1885\"\n";
-    let file = MINIMAL.replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nconnections = 3\n");
+    let file = MINIMAL.replace(
+        "[uplink.cloud]\n",
+        "[uplink.cloud]\nfallback = \"backup\"\nconnections = 3\n",
+    );
     let config = Case::new(&format!("{file}{other}{}", flow("commands", "cloud:state"))).good();
-    assert_eq!(links(&config), ["cloud:telemetry cloud", "cloud:alarm cloud", "cloud:state cloud:priority"]);
-    let of = |name: &str| config.uplinks.iter().find(|uplink| &*uplink.name == name).unwrap();
-    let drained = |uplink: &uplink::Config| uplink.drains.iter().map(|drain| drain.class.to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        links(&config),
+        [
+            "cloud:telemetry cloud",
+            "cloud:alarm cloud",
+            "cloud:state cloud:priority"
+        ]
+    );
+    let of = |name: &str| {
+        config
+            .uplinks
+            .iter()
+            .find(|uplink| &*uplink.name == name)
+            .unwrap()
+    };
+    let drained = |uplink: &uplink::Config| {
+        uplink
+            .drains
+            .iter()
+            .map(|drain| drain.class.to_string())
+            .collect::<Vec<_>>()
+    };
     let (first, own) = (of("cloud"), of("cloud:priority"));
-    assert_eq!((drained(first), drained(own)), (vec!["telemetry".to_owned(), "alarm".to_owned()], vec!["state".to_owned()]));
+    assert_eq!(
+        (drained(first), drained(own)),
+        (
+            vec!["telemetry".to_owned(), "alarm".to_owned()],
+            vec!["state".to_owned()]
+        )
+    );
     assert_eq!((&*own.owner, own.connections), ("cloud", 1));
     assert!(own.mqtt.priority && !first.mqtt.priority);
-    assert_eq!(own.mqtt.client_id, format!("{}-priority", first.mqtt.client_id));
+    assert_eq!(
+        own.mqtt.client_id,
+        format!("{}-priority", first.mqtt.client_id)
+    );
     let stand_in = own.fallback.as_ref().unwrap();
-    assert_eq!((drained(stand_in), &*stand_in.owner), (vec!["state".to_owned()], "cloud"));
-    assert_ne!(stand_in.mqtt.client_id, first.fallback.as_ref().unwrap().mqtt.client_id);
+    assert_eq!(
+        (drained(stand_in), &*stand_in.owner),
+        (vec!["state".to_owned()], "cloud")
+    );
+    assert_ne!(
+        stand_in.mqtt.client_id,
+        first.fallback.as_ref().unwrap().mqtt.client_id
+    );
 }
 
 #[test]
 fn a_fallback_drains_the_queues_of_the_first_by_the_settings_of_the_other() {
-    let file = MINIMAL.replace("[uplink.cloud]\n", "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"alarm\"]\n");
+    let file = MINIMAL.replace(
+        "[uplink.cloud]\n",
+        "[uplink.cloud]\nfallback = \"backup\"\nfallback_classes = [\"alarm\"]\n",
+    );
     let other = "\n[uplink.backup]\nurl = \"mqtt://127.0.0.1:1885\"\nqos = 2\nwill = { topic = \"w\", payload = \"off\" }\n";
     let config = Case::new(&format!("{file}{other}")).good();
     assert!(config.warnings.is_empty(), "{}", config.warnings);
-    let [first, other] = &config.uplinks[..] else { panic!("two uplinks") };
+    let [first, other] = &config.uplinks[..] else {
+        panic!("two uplinks")
+    };
     let fallback = first.fallback.as_deref().unwrap();
     let classes: Vec<&str> = fallback.drains.iter().map(|drain| &*drain.class).collect();
-    assert_eq!((&*fallback.name, &*fallback.owner, classes), ("cloud:fallback", "cloud", vec!["alarm"]));
-    assert_eq!((fallback.qos, fallback.mqtt.port, fallback.mqtt.will.is_none()), (Qos::ExactlyOnce, 1885, true));
-    assert_eq!(fallback.mqtt.client_id, format!("{}-for-cloud", other.mqtt.client_id));
+    assert_eq!(
+        (&*fallback.name, &*fallback.owner, classes),
+        ("cloud:fallback", "cloud", vec!["alarm"])
+    );
+    assert_eq!(
+        (
+            fallback.qos,
+            fallback.mqtt.port,
+            fallback.mqtt.will.is_none()
+        ),
+        (Qos::ExactlyOnce, 1885, true)
+    );
+    assert_eq!(
+        fallback.mqtt.client_id,
+        format!("{}-for-cloud", other.mqtt.client_id)
+    );
     assert!(other.fallback.is_none() && other.mqtt.will.is_some() && other.drains.is_empty());
     let all = Case::new(&format!(
         "{}{}",
         file.replace("fallback_classes = [\"alarm\"]\n", ""),
         "\n[uplink.backup]\nurl = \"mqtt://b\"\n"
     ));
-    assert_eq!(all.good().uplinks[0].fallback.as_ref().unwrap().drains.len(), 2);
+    assert_eq!(
+        all.good().uplinks[0]
+            .fallback
+            .as_ref()
+            .unwrap()
+            .drains
+            .len(),
+        2
+    );
 }
 
 #[test]
 fn a_certificate_file_of_any_size_is_read_to_a_bound() {
-    let tls = MINIMAL.replace("mqtt://127.0.0.1:1884\"", "mqtts://127.0.0.1:1884\"\ntls = { ca = \"ca.pem\" }");
+    let tls = MINIMAL.replace(
+        "mqtt://127.0.0.1:1884\"",
+        "mqtts://127.0.0.1:1884\"\ntls = { ca = \"ca.pem\" }",
+    );
     let case = Case::new(&tls).file("ca.pem", &"x".repeat(2 << 20), 0o600);
     let problems = load(&case.sources).unwrap_err().to_string();
     assert!(problems.contains("are read at most"), "{problems}");
@@ -576,7 +1058,10 @@ fn a_secret_in_the_place_of_something_harmless_is_not_shown() {
         ("mqtt://127.0.0.1:1884", "mqtt://127.0.0.1:1884/hunter2"),
         ("mqtt://127.0.0.1:1884", "mqtt://127.0.0.1:hunter2"),
         ("mqtt://127.0.0.1:1884", "mqtt://me%3Ahunter2%40127.0.0.1"),
-        ("\n[flow.climate]", "\n[gateway]\nplugin_keys = [\"untrusted comment: minisign secret key hunter2\"]\n[flow.climate]"),
+        (
+            "\n[flow.climate]",
+            "\n[gateway]\nplugin_keys = [\"untrusted comment: minisign secret key hunter2\"]\n[flow.climate]",
+        ),
     ] {
         let problems = load(&Case::new(&MINIMAL.replace(from, to)).sources).unwrap_err();
         for shown in [problems.to_string(), problems.to_json().to_string()] {
@@ -593,7 +1078,17 @@ fn a_flow_says_how_long_its_messages_live_and_by_what_repeats_are_known() {
     };
     let plain = route("");
     assert_eq!((plain.expires, plain.dedup), (None, None));
-    let set = route("expires = \"2m\"\ndedup = [\"id\", \":correlation-data\"]\ndedup_window = \"1h\"");
+    let set =
+        route("expires = \"2m\"\ndedup = [\"id\", \":correlation-data\"]\ndedup_window = \"1h\"");
     let headers = vec!["id".into(), ":correlation-data".into()];
-    assert_eq!((set.expires, set.dedup), (Some(120), Some(Dedup { headers, window: Duration::from_secs(3_600) })));
+    assert_eq!(
+        (set.expires, set.dedup),
+        (
+            Some(120),
+            Some(Dedup {
+                headers,
+                window: Duration::from_secs(3_600)
+            })
+        )
+    );
 }

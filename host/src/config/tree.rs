@@ -20,7 +20,10 @@ impl Place {
 
     /// Some bytes of it.
     pub(super) fn at(text: usize, span: Range<usize>) -> Self {
-        Self { text, span: Some((span.start, span.end)) }
+        Self {
+            text,
+            span: Some((span.start, span.end)),
+        }
     }
 }
 
@@ -55,12 +58,18 @@ impl Node {
     /// Whether both mean the same, wherever and in whatever order they were written.
     pub(super) fn means(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Text(one), Self::Text(two)) | (Self::Moment(one), Self::Moment(two)) => one == two,
+            (Self::Text(one), Self::Text(two)) | (Self::Moment(one), Self::Moment(two)) => {
+                one == two
+            }
             (Self::Integer(one), Self::Integer(two)) => one == two,
             (Self::Float(one), Self::Float(two)) => one.to_bits() == two.to_bits(),
             (Self::Flag(one), Self::Flag(two)) => one == two,
             (Self::List(one), Self::List(two)) => {
-                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.node.means(&two.node))
+                one.len() == two.len()
+                    && one
+                        .iter()
+                        .zip(two)
+                        .all(|(one, two)| one.node.means(&two.node))
             }
             (Self::Table(one), Self::Table(two)) => one.means(two),
             _ => false,
@@ -88,7 +97,11 @@ impl Node {
             Self::Float(number) => (*number).into(),
             Self::Flag(flag) => (*flag).into(),
             Self::List(items) => items.iter().map(|item| item.node.to_json()).collect(),
-            Self::Table(table) => table.entries.iter().map(|entry| (entry.key.clone(), entry.item.node.to_json())).collect(),
+            Self::Table(table) => table
+                .entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.item.node.to_json()))
+                .collect(),
         }
     }
 
@@ -97,8 +110,13 @@ impl Node {
         match self {
             Self::Integer(None) => Some(*place),
             Self::Float(number) if !number.is_finite() => Some(*place),
-            Self::List(items) => items.iter().find_map(|item| item.node.find_unfit_number(&item.place)),
-            Self::Table(table) => table.entries.iter().find_map(|entry| entry.item.node.find_unfit_number(&entry.item.place)),
+            Self::List(items) => items
+                .iter()
+                .find_map(|item| item.node.find_unfit_number(&item.place)),
+            Self::Table(table) => table
+                .entries
+                .iter()
+                .find_map(|entry| entry.item.node.find_unfit_number(&entry.item.place)),
             _ => None,
         }
     }
@@ -170,17 +188,30 @@ impl Table {
     /// Whether both mean the same.
     pub(super) fn means(&self, other: &Self) -> bool {
         self.entries.len() == other.entries.len()
-            && self.entries.iter().all(|entry| other.get(&entry.key).is_some_and(|item| item.node.means(&entry.item.node)))
+            && self.entries.iter().all(|entry| {
+                other
+                    .get(&entry.key)
+                    .is_some_and(|item| item.node.means(&entry.item.node))
+            })
     }
 
     /// Puts `item` at `path`, making the tables on the way; a number steps into a list.
     pub(super) fn insert(&mut self, path: &[String], item: Item) -> Result<(), NotATable> {
-        let Some((key, rest)) = path.split_first() else { return Ok(()) };
+        let Some((key, rest)) = path.split_first() else {
+            return Ok(());
+        };
         let place = item.place;
         let known = self.entries.iter().position(|entry| entry.key == *key);
         let at = known.unwrap_or_else(|| {
-            let item = Item { place, node: Node::Table(Self::default()) };
-            self.entries.push(Entry { key: key.clone(), place, item });
+            let item = Item {
+                place,
+                node: Node::Table(Self::default()),
+            };
+            self.entries.push(Entry {
+                key: key.clone(),
+                place,
+                item,
+            });
             self.entries.len() - 1
         });
         self.entries[at].item.insert(key, rest, item)
@@ -192,14 +223,24 @@ impl Item {
     pub(super) fn from_toml(text: usize, shift: usize, value: &Spanned<DeValue<'_>>) -> Self {
         let node = match value.get_ref() {
             DeValue::String(content) => Node::Text(content.to_string()),
-            DeValue::Integer(number) => Node::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()),
+            DeValue::Integer(number) => {
+                Node::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
+            }
             DeValue::Float(number) => Node::Float(number.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(flag) => Node::Flag(*flag),
             DeValue::Datetime(moment) => Node::Moment(moment.to_string()),
-            DeValue::Array(items) => Node::List(items.iter().map(|item| Self::from_toml(text, shift, item)).collect()),
+            DeValue::Array(items) => Node::List(
+                items
+                    .iter()
+                    .map(|item| Self::from_toml(text, shift, item))
+                    .collect(),
+            ),
             DeValue::Table(table) => Node::Table(Table::shifted(text, shift, table)),
         };
-        Self { place: Place::at(text, moved(value.span(), shift)), node }
+        Self {
+            place: Place::at(text, moved(value.span(), shift)),
+            node,
+        }
     }
 
     fn insert(&mut self, name: &str, path: &[String], item: Self) -> Result<(), NotATable> {
@@ -210,8 +251,13 @@ impl Item {
         match &mut self.node {
             Node::Table(table) => table.insert(path, item),
             Node::List(items) => {
-                let found = key.parse::<usize>().ok().and_then(|index| items.get_mut(index));
-                found.ok_or_else(|| NotATable(format!("{name}.{key}")))?.insert(key, rest, item)
+                let found = key
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get_mut(index));
+                found
+                    .ok_or_else(|| NotATable(format!("{name}.{key}")))?
+                    .insert(key, rest, item)
             }
             _ => Err(NotATable(name.to_owned())),
         }
@@ -237,7 +283,13 @@ mod tests {
     #[test]
     fn entries_keep_the_order_they_were_written_in() {
         let tree = tree("[b]\n[a]\n[c]\n");
-        assert_eq!(tree.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["b", "a", "c"]);
+        assert_eq!(
+            tree.entries
+                .iter()
+                .map(|entry| entry.key.as_str())
+                .collect::<Vec<_>>(),
+            ["b", "a", "c"]
+        );
     }
 
     #[test]
@@ -250,13 +302,29 @@ mod tests {
     #[test]
     fn an_override_reaches_into_lists_and_makes_tables() {
         let mut tree = tree("[[flow.a.plugin]]\nplugin = \"x\"\n");
-        let item = Item { place: Place::whole(1), node: Node::Integer(Some(3)) };
-        tree.insert(&path("flow.a.plugin.0.settings.x"), item.clone()).unwrap();
+        let item = Item {
+            place: Place::whole(1),
+            node: Node::Integer(Some(3)),
+        };
+        tree.insert(&path("flow.a.plugin.0.settings.x"), item.clone())
+            .unwrap();
         tree.insert(&path("spool.y"), item.clone()).unwrap();
-        let (flow, spool) = (tree.get("flow").unwrap().node.to_json(), tree.get("spool").unwrap().node.to_json());
-        assert_eq!(flow, serde_json::json!({"a": {"plugin": [{"plugin": "x", "settings": {"x": 3}}]}}));
+        let (flow, spool) = (
+            tree.get("flow").unwrap().node.to_json(),
+            tree.get("spool").unwrap().node.to_json(),
+        );
+        assert_eq!(
+            flow,
+            serde_json::json!({"a": {"plugin": [{"plugin": "x", "settings": {"x": 3}}]}})
+        );
         assert_eq!(spool, serde_json::json!({"y": 3}));
-        assert_eq!(tree.insert(&path("spool.y.z"), item.clone()), Err(NotATable("y".into())));
-        assert_eq!(tree.insert(&path("flow.a.plugin.1.x"), item), Err(NotATable("plugin.1".into())));
+        assert_eq!(
+            tree.insert(&path("spool.y.z"), item.clone()),
+            Err(NotATable("y".into()))
+        );
+        assert_eq!(
+            tree.insert(&path("flow.a.plugin.1.x"), item),
+            Err(NotATable("plugin.1".into()))
+        );
     }
 }

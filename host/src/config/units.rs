@@ -14,8 +14,15 @@ const DURATIONS: Units = &[
     ("d", 86_400_000_000_000),
 ];
 
-const SIZES: Units =
-    &[("B", 1), ("KB", 1_000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GB", 1_000_000_000), ("GiB", 1 << 30)];
+const SIZES: Units = &[
+    ("B", 1),
+    ("KB", 1_000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
+];
 
 /// What people write for a unit, and the unit.
 const OTHER_WORDS: &[(&str, &str)] = &[
@@ -73,13 +80,19 @@ impl Kind {
 
     /// The units, for a hint.
     pub(super) fn names(self) -> String {
-        self.units().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+        self.units()
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Nanoseconds or bytes of `text`.
     pub(super) fn parse(self, text: &str) -> Result<u64, UnitError> {
         let text = text.trim();
-        let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+        let end = text
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .unwrap_or(text.len());
         let (number, unit) = (&text[..end], text[end..].trim_start());
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() || fraction.contains('.') || fraction.len() > 9 {
@@ -88,27 +101,51 @@ impl Kind {
         if unit.is_empty() {
             return Err(UnitError::NoUnit);
         }
-        let weight = self.units().iter().find(|(name, _)| *name == unit).map(|(_, weight)| *weight);
+        let weight = self
+            .units()
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .map(|(_, weight)| *weight);
         let weight = weight.ok_or_else(|| UnitError::UnknownUnit(self.nearest(unit)))?;
         let whole: u64 = whole.parse().map_err(|_| UnitError::TooLarge)?;
-        let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| UnitError::NotANumber)? };
+        let part: u128 = if fraction.is_empty() {
+            0
+        } else {
+            fraction.parse().map_err(|_| UnitError::NotANumber)?
+        };
         let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(9));
-        u64::try_from(u128::from(whole) * weight + part * weight / scale).map_err(|_| UnitError::TooLarge)
+        u64::try_from(u128::from(whole) * weight + part * weight / scale)
+            .map_err(|_| UnitError::TooLarge)
     }
 
     fn nearest(self, unit: &str) -> Option<&'static str> {
         let units = self.units();
         let lower = unit.to_ascii_lowercase();
-        let word = OTHER_WORDS.iter().find(|(word, _)| *word == lower).map_or(unit, |(_, meant)| *meant);
-        let word = if self == Self::Size && lower == "m" { "MiB" } else { word };
-        units.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(word))
+        let word = OTHER_WORDS
+            .iter()
+            .find(|(word, _)| *word == lower)
+            .map_or(unit, |(_, meant)| *meant);
+        let word = if self == Self::Size && lower == "m" {
+            "MiB"
+        } else {
+            word
+        };
+        units
+            .iter()
+            .map(|(name, _)| *name)
+            .find(|name| name.eq_ignore_ascii_case(word))
     }
 
     /// The shortest text that means exactly `value`.
     pub(super) fn show(self, value: u64) -> String {
         let value = u128::from(value);
-        let exact = self.units().iter().filter(|(_, weight)| value >= *weight && value.is_multiple_of(*weight));
-        let shortest = exact.map(|(name, weight)| format!("{}{name}", value / weight)).min_by_key(String::len);
+        let exact = self
+            .units()
+            .iter()
+            .filter(|(_, weight)| value >= *weight && value.is_multiple_of(*weight));
+        let shortest = exact
+            .map(|(name, weight)| format!("{}{name}", value / weight))
+            .min_by_key(String::len);
         shortest.unwrap_or_else(|| match self {
             Self::Duration => format!("{value}ns"),
             Self::Size => format!("{value}B"),
@@ -121,8 +158,14 @@ impl Kind {
         if let (Self::Size, Ok(bytes @ 4096..)) = (self, number.parse::<u64>()) {
             return self.show(bytes);
         }
-        let unit = default.map(|text| text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.'));
-        format!("{number}{}", unit.filter(|unit| !unit.is_empty()).unwrap_or(if self == Self::Size { "MiB" } else { "s" }))
+        let unit = default.map(|text| {
+            text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.')
+        });
+        format!(
+            "{number}{}",
+            unit.filter(|unit| !unit.is_empty())
+                .unwrap_or(if self == Self::Size { "MiB" } else { "s" })
+        )
     }
 }
 
@@ -155,22 +198,43 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_unit_is_told_apart() {
         assert_eq!(Kind::Duration.parse("5"), Err(UnitError::NoUnit));
-        assert_eq!(Kind::Duration.parse("5sec"), Err(UnitError::UnknownUnit(Some("s"))));
-        assert_eq!(Kind::Duration.parse("5MS"), Err(UnitError::UnknownUnit(Some("ms"))));
-        assert_eq!(Kind::Size.parse("64mib"), Err(UnitError::UnknownUnit(Some("MiB"))));
-        assert_eq!(Kind::Size.parse("64M"), Err(UnitError::UnknownUnit(Some("MiB"))));
-        assert_eq!(Kind::Size.parse("64 parsecs"), Err(UnitError::UnknownUnit(None)));
+        assert_eq!(
+            Kind::Duration.parse("5sec"),
+            Err(UnitError::UnknownUnit(Some("s")))
+        );
+        assert_eq!(
+            Kind::Duration.parse("5MS"),
+            Err(UnitError::UnknownUnit(Some("ms")))
+        );
+        assert_eq!(
+            Kind::Size.parse("64mib"),
+            Err(UnitError::UnknownUnit(Some("MiB")))
+        );
+        assert_eq!(
+            Kind::Size.parse("64M"),
+            Err(UnitError::UnknownUnit(Some("MiB")))
+        );
+        assert_eq!(
+            Kind::Size.parse("64 parsecs"),
+            Err(UnitError::UnknownUnit(None))
+        );
         assert_eq!(Kind::Size.parse("soon"), Err(UnitError::NotANumber));
         assert_eq!(Kind::Size.parse("-1B"), Err(UnitError::NotANumber));
         assert_eq!(Kind::Size.parse(""), Err(UnitError::NotANumber));
-        assert_eq!(Kind::Size.parse("99999999999999999999GiB"), Err(UnitError::TooLarge));
+        assert_eq!(
+            Kind::Size.parse("99999999999999999999GiB"),
+            Err(UnitError::TooLarge)
+        );
         assert_eq!(Kind::Duration.parse("999999999d"), Err(UnitError::TooLarge));
     }
 
     #[test]
     fn a_duration_on_the_command_line_is_read_as_in_the_config() {
         assert_eq!(read_duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(read_duration("10"), Err("it has no unit; write 500ms, 10s, 5m or 1h".to_owned()));
+        assert_eq!(
+            read_duration("10"),
+            Err("it has no unit; write 500ms, 10s, 5m or 1h".to_owned())
+        );
     }
 
     #[test]

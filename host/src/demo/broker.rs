@@ -59,8 +59,13 @@ pub async fn run(listen: SocketAddr) -> Result<(), Error> {
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Process)?;
-    let failed = |error: mqtt5::MqttError| Error::Broker { address: listen, text: error.to_string() };
-    let mut broker = MqttBroker::with_config(settings(listen)).await.map_err(failed)?;
+    let failed = |error: mqtt5::MqttError| Error::Broker {
+        address: listen,
+        text: error.to_string(),
+    };
+    let mut broker = MqttBroker::with_config(settings(listen))
+        .await
+        .map_err(failed)?;
     let address = broker.local_addr().unwrap_or(listen);
     let mut ready = broker.ready_receiver();
     let shutdown = broker.shutdown_handle();
@@ -96,7 +101,10 @@ fn settings(listen: SocketAddr) -> BrokerConfig {
         .with_sys_topics_enabled(false)
         .with_storage(storage);
     config.auth_config.allow_anonymous = true;
-    config.auth_config.rate_limit = RateLimitConfig { enabled: false, ..RateLimitConfig::default() };
+    config.auth_config.rate_limit = RateLimitConfig {
+        enabled: false,
+        ..RateLimitConfig::default()
+    };
     config
 }
 
@@ -109,8 +117,13 @@ fn announce(address: SocketAddr) -> std::io::Result<()> {
 /// Returns when standard input is a pipe whose other end was closed; for anything else never, since `/dev/null`
 /// and a terminal say nothing about the parent.
 async fn parent_gone() {
-    let pipe = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
-    let Ok(mut pipe) = pipe else { return std::future::pending().await };
+    let pipe = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(pipe::Receiver::from_owned_fd);
+    let Ok(mut pipe) = pipe else {
+        return std::future::pending().await;
+    };
     let mut ignored = [0_u8; 64];
     while matches!(pipe.read(&mut ignored).await, Ok(read) if read > 0) {}
 }
@@ -122,7 +135,9 @@ mod tests {
     #[tokio::test]
     async fn it_stays_on_loopback() {
         let outside: SocketAddr = "0.0.0.0:0".parse().unwrap();
-        assert!(matches!(run(outside).await, Err(Error::NotLoopback(address)) if address == outside));
+        assert!(
+            matches!(run(outside).await, Err(Error::NotLoopback(address)) if address == outside)
+        );
     }
 
     #[test]

@@ -37,9 +37,16 @@ impl Layout {
     /// Makes the folder and writes config and plugins. `field` and `cloud` are the brokers' addresses as the gateway
     /// is to use them.
     pub fn create(root: &Path, field: SocketAddr, cloud: SocketAddr) -> io::Result<Self> {
-        let layout = Self { root: root.to_path_buf(), field, cloud };
+        let layout = Self {
+            root: root.to_path_buf(),
+            field,
+            cloud,
+        };
         fs::create_dir_all(layout.plugin_folder())?;
-        for (name, component) in NAMES.iter().filter_map(|name| Some((name, component(name)?))) {
+        for (name, component) in NAMES
+            .iter()
+            .filter_map(|name| Some((name, component(name)?)))
+        {
             fs::write(layout.plugin(name), component)?;
         }
         layout.write_config(Filter::Above20)?;
@@ -101,7 +108,8 @@ fn push_note(component: &mut Vec<u8>, note: &str) {
 fn text(layout: &Layout, filter: Filter) -> String {
     let Layout { field, cloud, .. } = layout;
     let limit = filter.fahrenheit();
-    let plugin = |name: &str| toml::Value::String(layout.plugin(name).to_string_lossy().into_owned());
+    let plugin =
+        |name: &str| toml::Value::String(layout.plugin(name).to_string_lossy().into_owned());
     let (decode, keep, threshold) = (plugin("decode-json"), plugin("filter"), plugin("threshold"));
     format!(
         r#"# Written by `tidegate demo`. Change a plugin's settings, or replace its file, while the gateway runs.
@@ -160,8 +168,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = layout(folder.path());
         let limit = |layout: &Layout| {
-            let table: toml::Table = fs::read_to_string(layout.config()).unwrap().parse().unwrap();
-            table["flow"]["climate"]["plugin"][1]["settings"]["where"][0]["value"].as_integer().unwrap()
+            let table: toml::Table = fs::read_to_string(layout.config())
+                .unwrap()
+                .parse()
+                .unwrap();
+            table["flow"]["climate"]["plugin"][1]["settings"]["where"][0]["value"]
+                .as_integer()
+                .unwrap()
         };
         assert_eq!(limit(&layout), 68);
         layout.write_config(Filter::Above15).unwrap();

@@ -37,7 +37,11 @@ impl Link {
         let address = listener.local_addr()?;
         let (state, seen) = watch::channel(State::Up);
         let acceptor = tokio::spawn(accept(listener, target, seen));
-        Ok(Self { address, state, acceptor })
+        Ok(Self {
+            address,
+            state,
+            acceptor,
+        })
     }
 
     /// Where to connect instead of to the target.

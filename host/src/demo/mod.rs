@@ -104,7 +104,11 @@ impl Error {
 
 /// Plays the demo; `told` is called with the tally as soon as it is known, which with `keep` is long before the end.
 /// Whatever happens, no child is left and the folder is gone, unless something failed: then its logs stay.
-pub async fn run<W: Write>(config: Config, mut view: View<W>, told: impl FnOnce(&Closing)) -> Result<Outcome, Error> {
+pub async fn run<W: Write>(
+    config: Config,
+    mut view: View<W>,
+    told: impl FnOnce(&Closing),
+) -> Result<Outcome, Error> {
     let mut signals = Signals::install().map_err(Error::setup("signals"))?;
     let mut scene = None;
     let played = tokio::select! {
@@ -116,7 +120,8 @@ pub async fn run<W: Write>(config: Config, mut view: View<W>, told: impl FnOnce(
         if config.keep
             && let Some(scene) = &scene
         {
-            view.print(&scene.invitation()).map_err(Error::setup("output"))?;
+            view.print(&scene.invitation())
+                .map_err(Error::setup("output"))?;
             signals.next().await;
         }
     }
@@ -131,7 +136,11 @@ pub async fn run<W: Write>(config: Config, mut view: View<W>, told: impl FnOnce(
 }
 
 /// Leaves the scene in `stage` from the moment it stands, so that it can be taken down whatever happens.
-async fn play<W: Write>(config: &Config, view: &mut View<W>, stage: &mut Option<Scene>) -> Result<Closing, Error> {
+async fn play<W: Write>(
+    config: &Config,
+    view: &mut View<W>,
+    stage: &mut Option<Scene>,
+) -> Result<Closing, Error> {
     let scene = stage.insert(Scene::set(config, view).await?);
     scene.play(config, view).await
 }
@@ -145,7 +154,10 @@ struct Signals {
 impl Signals {
     fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {

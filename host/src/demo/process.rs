@@ -76,33 +76,67 @@ impl Process {
             None => Stdio::from(file.try_clone().map_err(failed)?),
         };
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::from(file));
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(Stdio::from(file));
         command.kill_on_drop(true).process_group(0);
         let child = command.spawn().map_err(failed)?;
         Ok(Self { name, child, log })
     }
 
     /// Starts a broker on a free port; its address.
-    pub async fn broker(program: &Path, name: &'static str, folder: &Path) -> Result<(Self, SocketAddr), Error> {
+    pub async fn broker(
+        program: &Path,
+        name: &'static str,
+        folder: &Path,
+    ) -> Result<(Self, SocketAddr), Error> {
         let log = folder.join(format!("{name}.log"));
-        let mut process = Self::start(program, name, &["broker", "--listen", "127.0.0.1:0"], log, Some(Stdio::piped()))?;
+        let mut process = Self::start(
+            program,
+            name,
+            &["broker", "--listen", "127.0.0.1:0"],
+            log,
+            Some(Stdio::piped()),
+        )?;
         let mut line = String::new();
         if let Some(stdout) = process.child.stdout.take() {
             let mut stdout = BufReader::new(stdout);
             // A time-out or an error leaves the line empty, which is reported as no address.
             let _ = tokio::time::timeout(START, stdout.read_line(&mut line)).await;
         }
-        match line.trim().strip_prefix(READY).and_then(|address| address.parse().ok()) {
+        match line
+            .trim()
+            .strip_prefix(READY)
+            .and_then(|address| address.parse().ok())
+        {
             Some(address) => Ok((process, address)),
             None => Err(process.failed("did not print an address")),
         }
     }
 
     /// Starts the gateway; the address of its metrics port.
-    pub async fn gateway(program: &Path, config: &Path, data: &Path, folder: &Path) -> Result<(Self, SocketAddr), Error> {
-        let arguments =
-            [OsStr::new("run"), OsStr::new("--config"), config.as_os_str(), OsStr::new("--data-dir"), data.as_os_str()];
-        let mut process = Self::start(program, "gateway", &arguments, folder.join("gateway.log"), None)?;
+    pub async fn gateway(
+        program: &Path,
+        config: &Path,
+        data: &Path,
+        folder: &Path,
+    ) -> Result<(Self, SocketAddr), Error> {
+        let arguments = [
+            OsStr::new("run"),
+            OsStr::new("--config"),
+            config.as_os_str(),
+            OsStr::new("--data-dir"),
+            data.as_os_str(),
+        ];
+        let mut process = Self::start(
+            program,
+            "gateway",
+            &arguments,
+            folder.join("gateway.log"),
+            None,
+        )?;
         let deadline = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < deadline {
             // Looked for before the end is: a gateway that ends at once may have printed it.
@@ -120,14 +154,21 @@ impl Process {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(self.failed(&format!("ended: {status}"))),
-            Err(source) => Err(Error::Start { name: self.name, source }),
+            Err(source) => Err(Error::Start {
+                name: self.name,
+                source,
+            }),
         }
     }
 
     /// SIGTERM, and SIGKILL when that takes too long. `None`: it had to be killed.
     pub async fn stop(mut self) -> Option<ExitStatus> {
         drop(self.child.stdin.take());
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(id) = id {
             // It may have ended a moment ago.
             let _ = kill_process(id, Signal::TERM);
@@ -144,18 +185,27 @@ impl Process {
         let text = self.read_log();
         let lines: Vec<_> = text.lines().collect();
         let log = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        Error::Failed { name: self.name, what: what.to_owned(), path: self.log.clone(), log }
+        Error::Failed {
+            name: self.name,
+            what: what.to_owned(),
+            path: self.log.clone(),
+            log,
+        }
     }
 
     fn read_log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        std::fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 }
 
 fn admin_address(log: &str) -> Option<SocketAddr> {
     log.lines().find_map(|line| {
         let (_, rest) = line.split_once(ADMIN)?;
-        let end = rest.find(|letter: char| !letter.is_ascii_digit() && !".:[]abcdef".contains(letter)).unwrap_or(rest.len());
+        let end = rest
+            .find(|letter: char| !letter.is_ascii_digit() && !".:[]abcdef".contains(letter))
+            .unwrap_or(rest.len());
         // Only a whole line counts: the port of one that is still being written may lack digits.
         (log.ends_with('\n') || !log.ends_with(line)).then(|| rest[..end].parse().ok())?
     })
@@ -167,9 +217,15 @@ mod tests {
 
     #[test]
     fn the_metrics_address_is_found_in_a_log_once_its_line_is_whole() {
-        assert_eq!(admin_address("INFO starts\nINFO admin http://127.0.0.1:40"), None);
+        assert_eq!(
+            admin_address("INFO starts\nINFO admin http://127.0.0.1:40"),
+            None
+        );
         let log = "INFO starts\nadmin http://127.0.0.1:40123/metrics\nmore";
         assert_eq!(admin_address(log), Some("127.0.0.1:40123".parse().unwrap()));
-        assert_eq!(admin_address("admin http://[::1]:9\n"), Some("[::1]:9".parse().unwrap()));
+        assert_eq!(
+            admin_address("admin http://[::1]:9\n"),
+            Some("[::1]:9".parse().unwrap())
+        );
     }
 }

@@ -73,16 +73,32 @@ struct Addresses {
 impl Scene {
     /// Starts brokers, link and gateway.
     pub async fn set<W: Write>(config: &Config, view: &mut View<W>) -> Result<Self, Error> {
-        let folder = |source| Error::Folder { folder: config.folder.clone(), source };
+        let folder = |source| Error::Folder {
+            folder: config.folder.clone(),
+            source,
+        };
         std::fs::create_dir_all(&config.folder).map_err(folder)?;
-        let (field, field_address) = Process::broker(&config.program, "field-broker", &config.folder).await?;
-        let (cloud, cloud_address) = Process::broker(&config.program, "upstream-broker", &config.folder).await?;
-        let link = Link::open(cloud_address).await.map_err(Error::setup("the link"))?;
-        let layout = Layout::create(&config.folder, field_address, link.address()).map_err(folder)?;
-        let text = format!("Two brokers are up: devices send to mqtt://{field_address}, upstream is mqtt://{cloud_address}.");
+        let (field, field_address) =
+            Process::broker(&config.program, "field-broker", &config.folder).await?;
+        let (cloud, cloud_address) =
+            Process::broker(&config.program, "upstream-broker", &config.folder).await?;
+        let link = Link::open(cloud_address)
+            .await
+            .map_err(Error::setup("the link"))?;
+        let layout =
+            Layout::create(&config.folder, field_address, link.address()).map_err(folder)?;
+        let text = format!(
+            "Two brokers are up: devices send to mqtt://{field_address}, upstream is mqtt://{cloud_address}."
+        );
         tell(view, &text)?;
         let started = Instant::now();
-        let (gateway, admin) = Process::gateway(&config.program, &layout.config(), &layout.data(), &config.folder).await?;
+        let (gateway, admin) = Process::gateway(
+            &config.program,
+            &layout.config(),
+            &layout.data(),
+            &config.folder,
+        )
+        .await?;
         let text = format!(
             "The gateway runs decode-json, filter and threshold; it took {:.1} s to start.",
             started.elapsed().as_secs_f64()
@@ -94,7 +110,11 @@ impl Scene {
             gateway,
             link,
             layout,
-            addresses: Addresses { field: field_address, cloud: cloud_address, admin },
+            addresses: Addresses {
+                field: field_address,
+                cloud: cloud_address,
+                admin,
+            },
             folder: config.folder.clone(),
             simulation: None,
             began: Instant::now(),
@@ -102,7 +122,11 @@ impl Scene {
     }
 
     /// Traffic, cut, swaps, mend, drain, tally.
-    pub async fn play<W: Write>(&mut self, config: &Config, view: &mut View<W>) -> Result<Closing, Error> {
+    pub async fn play<W: Write>(
+        &mut self,
+        config: &Config,
+        view: &mut View<W>,
+    ) -> Result<Closing, Error> {
         let plan = Plan::of(config.sending);
         self.simulation = Some(Simulation::start(self.simulated(config)?).await?);
         let text = format!(
@@ -114,7 +138,10 @@ impl Scene {
         self.watch(view, plan.before_cut).await?;
 
         self.link.cut();
-        tell(view, "Link cut: upstream is out of reach. The spool takes what is owed.")?;
+        tell(
+            view,
+            "Link cut: upstream is out of reach. The spool takes what is owed.",
+        )?;
         self.watch(view, plan.before_swaps).await?;
         self.swap_settings(view).await?;
         self.watch(view, plan.between_swaps).await?;
@@ -122,7 +149,10 @@ impl Scene {
         self.watch(view, plan.after_swaps).await?;
 
         self.link.restore();
-        tell(view, "Link back: the gateway reconnects and the spool drains, oldest first.")?;
+        tell(
+            view,
+            "Link back: the gateway reconnects and the spool drains, oldest first.",
+        )?;
         self.watch(view, plan.after_restore).await?;
         self.close(view).await
     }
@@ -130,7 +160,8 @@ impl Scene {
     fn simulated(&self, config: &Config) -> Result<SimConfig, Error> {
         let id = std::process::id();
         let settings = |address: SocketAddr, name: &str| {
-            let connection = sim::broker(&format!("mqtt://{address}"), &format!("demo-{name}-{id}"));
+            let connection =
+                sim::broker(&format!("mqtt://{address}"), &format!("demo-{name}-{id}"));
             connection.expect("a socket address makes a URL that parses")
         };
         Ok(SimConfig {
@@ -155,8 +186,15 @@ impl Scene {
     /// Another setting in the config: more readings pass from now on.
     async fn swap_settings<W: Write>(&mut self, view: &mut View<W>) -> Result<(), Error> {
         let before = self.look().await?.figures.swaps;
-        self.layout.write_config(Filter::Above15).map_err(|source| Error::Folder { folder: self.folder.clone(), source })?;
-        let took = self.swapped(view, before, "the filter's new setting").await?;
+        self.layout
+            .write_config(Filter::Above15)
+            .map_err(|source| Error::Folder {
+                folder: self.folder.clone(),
+                source,
+            })?;
+        let took = self
+            .swapped(view, before, "the filter's new setting")
+            .await?;
         let text = format!(
             "Plugin swapped in {} ms with the link down: the filter now passes readings above 15 °C. No restart, nothing dropped.",
             took.as_millis()
@@ -169,8 +207,13 @@ impl Scene {
         let before = self.look().await?.figures.swaps;
         self.layout
             .rebuild("threshold", "second build")
-            .map_err(|source| Error::Folder { folder: self.folder.clone(), source })?;
-        let took = self.swapped(view, before, "the new build of threshold").await?;
+            .map_err(|source| Error::Folder {
+                folder: self.folder.clone(),
+                source,
+            })?;
+        let took = self
+            .swapped(view, before, "the new build of threshold")
+            .await?;
         let text = format!(
             "Plugin swapped in {} ms: threshold.wasm was replaced, its state per device was handed over.",
             took.as_millis()
@@ -179,7 +222,12 @@ impl Scene {
     }
 
     /// Waits until the gateway has counted one more swap.
-    async fn swapped<W: Write>(&mut self, view: &mut View<W>, before: u64, what: &'static str) -> Result<Duration, Error> {
+    async fn swapped<W: Write>(
+        &mut self,
+        view: &mut View<W>,
+        before: u64,
+        what: &'static str,
+    ) -> Result<Duration, Error> {
         let changed = Instant::now();
         while changed.elapsed() < SWAP_LIMIT {
             let sample = self.look().await?;
@@ -190,7 +238,11 @@ impl Scene {
             tokio::time::sleep(LOOK_EVERY / 10).await;
         }
         let log = self.folder.join("gateway.log").display().to_string();
-        Err(Error::NotSwapped { what, limit: SWAP_LIMIT, log })
+        Err(Error::NotSwapped {
+            what,
+            limit: SWAP_LIMIT,
+            log,
+        })
     }
 
     /// Shows the figures for a while.
@@ -209,10 +261,16 @@ impl Scene {
     async fn look(&mut self) -> Result<Sample, Error> {
         self.gateway.check()?;
         let address = self.addresses.admin;
-        let (_, text) = scrape::get(address, "/metrics").await.map_err(|source| Error::Metrics { address, source })?;
+        let (_, text) = scrape::get(address, "/metrics")
+            .await
+            .map_err(|source| Error::Metrics { address, source })?;
         Ok(Sample {
             at: self.began.elapsed(),
-            progress: self.simulation.as_ref().map(Simulation::progress).unwrap_or_default(),
+            progress: self
+                .simulation
+                .as_ref()
+                .map(Simulation::progress)
+                .unwrap_or_default(),
             figures: Figures::parse(&text),
             cut: self.link.is_cut(),
         })
@@ -233,7 +291,11 @@ impl Scene {
                 (last, moved) = (sample, Instant::now());
             }
             let sending = self.simulation.as_ref().is_some_and(Simulation::is_sending);
-            let limit = if sending || !is_settled(&last) { STANDSTILL } else { STILL };
+            let limit = if sending || !is_settled(&last) {
+                STANDSTILL
+            } else {
+                STILL
+            };
             if moved.elapsed() >= limit {
                 break;
             }
@@ -247,8 +309,13 @@ impl Scene {
 
     /// What can be tried by hand.
     pub fn invitation(&self) -> String {
-        let Addresses { field, cloud, admin } = self.addresses;
-        let reading = r#"{"device":"hand","seq":1,"ts":1700000000000000,"temperature":25.5,"humidity":40.5}"#;
+        let Addresses {
+            field,
+            cloud,
+            admin,
+        } = self.addresses;
+        let reading =
+            r#"{"device":"hand","seq":1,"ts":1700000000000000,"temperature":25.5,"humidity":40.5}"#;
         format!(
             "\nBrokers and gateway go on running until Ctrl-C. See what arrives upstream:\n  \
              mosquitto_sub -h {} -p {} -t 'up/#' -t 'alarms/#' -v\nSend a reading as a device:\n  \
@@ -274,7 +341,9 @@ impl Scene {
 
 /// Everything that was acknowledged has a fate, and nothing waits.
 fn is_settled(sample: &Sample) -> bool {
-    let Sample { progress, figures, .. } = sample;
+    let Sample {
+        progress, figures, ..
+    } = sample;
     let fates = progress.delivered + figures.filtered + figures.absorbed + figures.dead_letters;
     figures.owed == 0 && figures.waiting == 0 && progress.missing == 0 && fates >= progress.accepted
 }
@@ -295,7 +364,11 @@ mod tests {
     fn the_plan_fills_the_time_of_sending_and_no_more() {
         let sending = Duration::from_secs(30);
         let plan = Plan::of(sending);
-        let total = plan.before_cut + plan.before_swaps + plan.between_swaps + plan.after_swaps + plan.after_restore;
+        let total = plan.before_cut
+            + plan.before_swaps
+            + plan.between_swaps
+            + plan.after_swaps
+            + plan.after_restore;
         assert!(total <= sending && total >= sending.mul_f64(0.9));
     }
 

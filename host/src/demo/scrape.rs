@@ -55,12 +55,16 @@ impl Figures {
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
+            .await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
         Ok::<_, io::Error>(answer)
     };
-    let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let answer = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let text = String::from_utf8_lossy(&answer);
     split(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
 }
@@ -75,12 +79,17 @@ fn split(answer: &str) -> Option<(u16, String)> {
 fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
     let mut total = 0.0;
     for line in text.lines() {
-        let Some(rest) = line.strip_prefix(name) else { continue };
+        let Some(rest) = line.strip_prefix(name) else {
+            continue;
+        };
         let (found, value) = match rest.strip_prefix('{') {
             Some(rest) => rest.rsplit_once("} ").unwrap_or_default(),
             None => ("", rest.strip_prefix(' ').unwrap_or_default()),
         };
-        if labels.iter().all(|(label, wanted)| has_label(found, label, wanted)) {
+        if labels
+            .iter()
+            .all(|(label, wanted)| has_label(found, label, wanted))
+        {
             total += value.trim().parse::<f64>().unwrap_or_default();
         }
     }
@@ -89,9 +98,10 @@ fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
 }
 
 fn has_label(labels: &str, label: &str, wanted: &str) -> bool {
-    labels
-        .split(',')
-        .any(|pair| pair.split_once('=').is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted))
+    labels.split(',').any(|pair| {
+        pair.split_once('=')
+            .is_some_and(|(name, value)| name == label && value.trim_matches('"') == wanted)
+    })
 }
 
 #[cfg(test)]
@@ -117,14 +127,24 @@ tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
     #[test]
     fn figures_are_summed_over_labels_and_names_are_whole() {
         let figures = Figures::parse(TEXT);
-        let expected =
-            Figures { received: 1_000, filtered: 42, dead_letters: 3, owed: 7, swaps: 1, swaps_failed: 2, ..Figures::default() };
+        let expected = Figures {
+            received: 1_000,
+            filtered: 42,
+            dead_letters: 3,
+            owed: 7,
+            swaps: 1,
+            swaps_failed: 2,
+            ..Figures::default()
+        };
         assert_eq!(figures, expected);
     }
 
     #[test]
     fn text_that_is_no_metrics_reads_as_nothing() {
-        assert_eq!(Figures::parse("tidegate_spool_messages{ nonsense\ntidegate_spool_messages\n\n"), Figures::default());
+        assert_eq!(
+            Figures::parse("tidegate_spool_messages{ nonsense\ntidegate_spool_messages\n\n"),
+            Figures::default()
+        );
     }
 
     #[tokio::test]
@@ -136,7 +156,10 @@ tidegate_spool_messages{class=\"alarm\",uplink=\"cloud\"} 2
             let mut request = [0; 256];
             let read = stream.read(&mut request).await.unwrap();
             assert!(request[..read].starts_with(b"GET /readyz HTTP/1.0\r\n"));
-            stream.write_all(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\nnot yet").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\nnot yet")
+                .await
+                .unwrap();
         };
         let ((), answer) = tokio::join!(serve, get(address, "/readyz"));
         assert_eq!(answer.unwrap(), (503, "not yet".to_owned()));

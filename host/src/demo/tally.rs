@@ -45,7 +45,13 @@ pub struct Closing {
 impl Closing {
     /// From what the devices and the watcher know, and what the gateway counts.
     pub fn new(progress: Progress, figures: Figures) -> Self {
-        let fates = [progress.delivered, figures.owed, figures.dead_letters, figures.filtered, figures.absorbed];
+        let fates = [
+            progress.delivered,
+            figures.owed,
+            figures.dead_letters,
+            figures.filtered,
+            figures.absorbed,
+        ];
         let known: u64 = fates.into_iter().sum();
         let tally = Tally {
             sent: progress.accepted,
@@ -54,7 +60,10 @@ impl Closing {
             dead_letters: figures.dead_letters,
             filtered: figures.filtered,
             absorbed: figures.absorbed,
-            lost: progress.accepted.saturating_sub(known).max(progress.missing),
+            lost: progress
+                .accepted
+                .saturating_sub(known)
+                .max(progress.missing),
             duplicates: progress.doubled,
         };
         Self {
@@ -73,7 +82,16 @@ impl Closing {
 
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { sent, delivered, owed, dead_letters, filtered, absorbed, lost, duplicates } = self.tally;
+        let Tally {
+            sent,
+            delivered,
+            owed,
+            dead_letters,
+            filtered,
+            absorbed,
+            lost,
+            duplicates,
+        } = self.tally;
         let mut line = |name: &str, count: u64, note: &str| {
             let text = format!("  {name:<14}{:>12}   {note}", show::count(count));
             writeln!(f, "{}", text.trim_end())
@@ -81,20 +99,39 @@ impl fmt::Display for Closing {
         line("sent", sent, "acknowledged to the devices")?;
         line("delivered", delivered, "seen upstream, each counted once")?;
         line("filtered", filtered, "dropped on purpose by a plugin")?;
-        line("dead letters", dead_letters, "broken payloads, kept with the reason")?;
+        line(
+            "dead letters",
+            dead_letters,
+            "broken payloads, kept with the reason",
+        )?;
         line("absorbed", absorbed, "")?;
         line("owed", owed, "still in the spool")?;
         line("lost", lost, "")?;
-        line("duplicates", duplicates, "seen upstream again, as at-least-once allows")?;
+        line(
+            "duplicates",
+            duplicates,
+            "seen upstream again, as at-least-once allows",
+        )?;
         if self.surplus > 0 {
-            line("surplus", self.surplus, "counted more than once: the tally does not add up")?;
+            line(
+                "surplus",
+                self.surplus,
+                "counted more than once: the tally does not add up",
+            )?;
         }
         if self.out_of_order > 0 {
-            line("out of order", self.out_of_order, "overtaken by a later one of their device")?;
+            line(
+                "out of order",
+                self.out_of_order,
+                "overtaken by a later one of their device",
+            )?;
         }
         let verdict = match self.missing {
             0 => "every reading above 20 °C arrived".to_owned(),
-            missing => format!("{} readings above 20 °C never arrived", show::count(missing)),
+            missing => format!(
+                "{} readings above 20 °C never arrived",
+                show::count(missing)
+            ),
         };
         write!(f, "  {verdict}")
     }
@@ -105,11 +142,22 @@ mod tests {
     use super::*;
 
     fn progress(accepted: u64, delivered: u64, missing: u64) -> Progress {
-        Progress { sent: accepted, accepted, delivered, missing, ..Progress::default() }
+        Progress {
+            sent: accepted,
+            accepted,
+            delivered,
+            missing,
+            ..Progress::default()
+        }
     }
 
     fn figures(owed: u64, dead_letters: u64, filtered: u64) -> Figures {
-        Figures { owed, dead_letters, filtered, ..Figures::default() }
+        Figures {
+            owed,
+            dead_letters,
+            filtered,
+            ..Figures::default()
+        }
     }
 
     #[test]
@@ -144,8 +192,25 @@ mod tests {
     #[test]
     fn json_has_exactly_the_promised_names() {
         let json = serde_json::to_value(Tally::default()).unwrap();
-        let mut names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut names: Vec<_> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         names.sort_unstable();
-        assert_eq!(names, ["absorbed", "dead_letters", "delivered", "duplicates", "filtered", "lost", "owed", "sent"]);
+        assert_eq!(
+            names,
+            [
+                "absorbed",
+                "dead_letters",
+                "delivered",
+                "duplicates",
+                "filtered",
+                "lost",
+                "owed",
+                "sent"
+            ]
+        );
     }
 }

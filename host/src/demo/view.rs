@@ -55,7 +55,17 @@ impl<W: Write> View<W> {
     /// `columns` of the terminal, where known.
     pub fn new(out: W, style: Style, columns: Option<usize>) -> Self {
         let width = columns.unwrap_or(USUAL).clamp(NARROWEST, WIDEST);
-        Self { out, style, width, shown: 0, before: None, sent_rate: 0, delivered_rate: 0, line_at: Duration::ZERO, most_owed: 1 }
+        Self {
+            out,
+            style,
+            width,
+            shown: 0,
+            before: None,
+            sent_rate: 0,
+            delivered_rate: 0,
+            line_at: Duration::ZERO,
+            most_owed: 1,
+        }
     }
 
     /// A sentence of the story; stays on the screen.
@@ -113,21 +123,43 @@ impl<W: Write> View<W> {
     fn measure(&mut self, sample: Sample) {
         self.most_owed = self.most_owed.max(sample.figures.owed);
         if let Some(before) = self.before {
-            let micros = u64::try_from((sample.at.saturating_sub(before.at)).as_micros()).unwrap_or(u64::MAX).max(1);
-            let rate = |now: u64, then: u64| now.saturating_sub(then).saturating_mul(1_000_000) / micros;
-            self.sent_rate = smooth(self.sent_rate, rate(sample.progress.sent, before.progress.sent));
-            self.delivered_rate = smooth(self.delivered_rate, rate(sample.progress.delivered, before.progress.delivered));
+            let micros = u64::try_from((sample.at.saturating_sub(before.at)).as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1);
+            let rate =
+                |now: u64, then: u64| now.saturating_sub(then).saturating_mul(1_000_000) / micros;
+            self.sent_rate = smooth(
+                self.sent_rate,
+                rate(sample.progress.sent, before.progress.sent),
+            );
+            self.delivered_rate = smooth(
+                self.delivered_rate,
+                rate(sample.progress.delivered, before.progress.delivered),
+            );
         }
         self.before = Some(sample);
     }
 
     fn block(&self, sample: Sample) -> Vec<String> {
-        let Sample { at, progress, figures, cut } = sample;
+        let Sample {
+            at,
+            progress,
+            figures,
+            cut,
+        } = sample;
         let rate = |per_second: u64| format!("{}/s", show::count(per_second));
         let rows = [
             String::new(),
-            format!("{:>5.1} s   link {}", at.as_secs_f64(), if cut { "CUT" } else { "up" }),
-            format!("devices   sent {:>10}  {:>10}", show::count(progress.sent), rate(self.sent_rate)),
+            format!(
+                "{:>5.1} s   link {}",
+                at.as_secs_f64(),
+                if cut { "CUT" } else { "up" }
+            ),
+            format!(
+                "devices   sent {:>10}  {:>10}",
+                show::count(progress.sent),
+                rate(self.sent_rate)
+            ),
             format!(
                 "gateway   filtered {}   dead letters {}   plugins swapped {}",
                 show::count(figures.filtered),
@@ -143,14 +175,22 @@ impl<W: Write> View<W> {
                 progress.out_of_order
             ),
         ];
-        rows.into_iter().map(|row| row.chars().take(self.width).collect()).collect()
+        rows.into_iter()
+            .map(|row| row.chars().take(self.width).collect())
+            .collect()
     }
 
     fn spool_row(&self, owed: u64) -> String {
         let text = format!("spool     owed {:>10}  ", show::count(owed));
         let room = self.width.saturating_sub(text.len() + 2);
-        let filled = usize::try_from(owed * room as u64 / self.most_owed).unwrap_or(room).min(room);
-        format!("{text}[{}{}]", "#".repeat(filled), " ".repeat(room - filled))
+        let filled = usize::try_from(owed * room as u64 / self.most_owed)
+            .unwrap_or(room)
+            .min(room);
+        format!(
+            "{text}[{}{}]",
+            "#".repeat(filled),
+            " ".repeat(room - filled)
+        )
     }
 }
 
@@ -159,7 +199,12 @@ fn smooth(old: u64, new: u64) -> u64 {
 }
 
 fn line(sample: Sample) -> String {
-    let Sample { at, progress, figures, cut } = sample;
+    let Sample {
+        at,
+        progress,
+        figures,
+        cut,
+    } = sample;
     format!(
         "{:>3} s  link {:<3}  sent {}  filtered {}  dead letters {}  owed {}  delivered {}  swapped {}",
         at.as_secs(),
@@ -198,8 +243,14 @@ mod tests {
     fn sample(seconds: u64, sent: u64, owed: u64) -> Sample {
         Sample {
             at: Duration::from_secs(seconds),
-            progress: Progress { sent, ..Progress::default() },
-            figures: Figures { owed, ..Figures::default() },
+            progress: Progress {
+                sent,
+                ..Progress::default()
+            },
+            figures: Figures {
+                owed,
+                ..Figures::default()
+            },
             cut: false,
         }
     }
@@ -214,7 +265,11 @@ mod tests {
         view.tell("link cut").unwrap();
         for quarter in 0..9_u64 {
             let at = Duration::from_millis(quarter * 250);
-            view.show(Sample { at, ..sample(0, quarter, 0) }).unwrap();
+            view.show(Sample {
+                at,
+                ..sample(0, quarter, 0)
+            })
+            .unwrap();
         }
         let text = text(view);
         assert_eq!(text.lines().count(), 1 + 3);
@@ -231,7 +286,12 @@ mod tests {
         let text = text(view);
         assert_eq!(text.matches(&format!("\x1b[{rows}A\x1b[J")).count(), 1);
         assert!(text.contains("plugin swapped\n"));
-        assert!(text.lines().all(|line| line.trim_start_matches(|letter: char| !letter.is_alphanumeric()).chars().count() <= 60));
+        assert!(text.lines().all(|line| {
+            line.trim_start_matches(|letter: char| !letter.is_alphanumeric())
+                .chars()
+                .count()
+                <= 60
+        }));
     }
 
     #[test]

@@ -28,17 +28,39 @@ struct Upstream {
 impl Audit {
     /// As the config wants it.
     pub(super) fn new(config: &Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>) -> Self {
-        let queues = config.uplinks.iter().filter_map(|uplink| config.spool.queue_for_records(&uplink.name)).collect();
-        let topic = config.gateway.audit_topic.as_ref().map(|topic| Bytes::from(topic.to_string()));
-        let upstream = topic.map(|topic| Upstream { topic, queues, outlet, mint });
-        Self { history: History::of(&config.gateway.data_dir), upstream }
+        let queues = config
+            .uplinks
+            .iter()
+            .filter_map(|uplink| config.spool.queue_for_records(&uplink.name))
+            .collect();
+        let topic = config
+            .gateway
+            .audit_topic
+            .as_ref()
+            .map(|topic| Bytes::from(topic.to_string()));
+        let upstream = topic.map(|topic| Upstream {
+            topic,
+            queues,
+            outlet,
+            mint,
+        });
+        Self {
+            history: History::of(&config.gateway.data_dir),
+            upstream,
+        }
     }
 
     /// Something has happened. The line in the history is the durable one: until it is accepted or written, what goes
     /// upstream lives in RAM.
     pub(super) fn note(&self, event: &Event) {
-        let why = event.why.as_deref().map(|why| words::lines(why, words::REASON));
-        let event = Event { why, ..event.clone() };
+        let why = event
+            .why
+            .as_deref()
+            .map(|why| words::lines(why, words::REASON));
+        let event = Event {
+            why,
+            ..event.clone()
+        };
         self.history.note(&event);
         if let Some(upstream) = &self.upstream {
             upstream.tell(&event);
@@ -48,7 +70,9 @@ impl Audit {
 
 impl Upstream {
     fn tell(&self, event: &Event) {
-        let Ok(payload) = serde_json::to_vec(event) else { return };
+        let Ok(payload) = serde_json::to_vec(event) else {
+            return;
+        };
         let (payload, now) = (Bytes::from(payload), Now::read());
         let append = |queue: &QueueId| {
             let message = Message {
@@ -61,7 +85,11 @@ impl Upstream {
                 uptime_us: now.uptime_us,
                 ..Message::default()
             };
-            Append { queue: *queue, message, receipt: None }
+            Append {
+                queue: *queue,
+                message,
+                receipt: None,
+            }
         };
         self.outlet.append(self.queues.iter().map(append).collect());
     }

@@ -41,9 +41,18 @@ struct Control {
 
 /// The routes of this gateway.
 pub(super) fn routes(gateway: &Gateway, desk: Desk) -> Router {
-    let control = Control { reporter: Reporter::new(gateway), tools: gateway.spool.tools(), doors: gateway.doors.clone() };
+    let control = Control {
+        reporter: Reporter::new(gateway),
+        tools: gateway.spool.tools(),
+        doors: gateway.doors.clone(),
+    };
     let (doors, versions) = (gateway.doors.clone(), gateway.versions.clone());
-    let orders = Orders { desk, doors, versions, history: History::of(&gateway.config.gateway.data_dir) };
+    let orders = Orders {
+        desk,
+        doors,
+        versions,
+        history: History::of(&gateway.config.gateway.data_dir),
+    };
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/spool", post(spool))
@@ -63,30 +72,53 @@ async fn spool(State(control): State<Arc<Control>>, body: Bytes) -> Result<Respo
     let request: Request = serde_json::from_slice(&body).map_err(refused)?;
     note(&request);
     let tools = control.tools.clone();
-    let answer = tokio::task::spawn_blocking(move || tools.answer(request)).await.map_err(refused)?.map_err(refused)?;
+    let answer = tokio::task::spawn_blocking(move || tools.answer(request))
+        .await
+        .map_err(refused)?
+        .map_err(refused)?;
     Ok(json(&answer))
 }
 
 async fn recorded(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
     let request: recordings::Request = serde_json::from_slice(&body).map_err(refused)?;
-    let answer = tokio::task::spawn_blocking(move || recordings::answer(&control.doors.recorders(), request));
+    let answer = tokio::task::spawn_blocking(move || {
+        recordings::answer(&control.doors.recorders(), request)
+    });
     Ok(json(&answer.await.map_err(refused)?.map_err(refused)?))
 }
 
-async fn parked_retry(State(control): State<Arc<Control>>, body: Bytes) -> Result<Response, Refused> {
+async fn parked_retry(
+    State(control): State<Arc<Control>>,
+    body: Bytes,
+) -> Result<Response, Refused> {
     let request: Retry = serde_json::from_slice(&body).map_err(refused)?;
-    tracing::info!(letters = request.ids.len(), "an operator sends dead letters on their way again");
-    Ok(json(&retry(&control.tools, &control.doors, request).await.map_err(refused)?))
+    tracing::info!(
+        letters = request.ids.len(),
+        "an operator sends dead letters on their way again"
+    );
+    Ok(json(
+        &retry(&control.tools, &control.doors, request)
+            .await
+            .map_err(refused)?,
+    ))
 }
 
 /// What changes something stands in the log.
 fn note(request: &Request) {
     match request {
-        Request::Page { .. } | Request::Ledger | Request::Check | Request::Letters { .. } | Request::Letter { .. } => {}
-        Request::Import { records } => tracing::info!(messages = records.len(), "an operator imports messages"),
+        Request::Page { .. }
+        | Request::Ledger
+        | Request::Check
+        | Request::Letters { .. }
+        | Request::Letter { .. } => {}
+        Request::Import { records } => {
+            tracing::info!(messages = records.len(), "an operator imports messages")
+        }
         Request::Drop { queue } => tracing::info!(queue, "an operator drops a queue"),
         Request::Repair => tracing::info!("an operator has the store repaired"),
-        Request::Forget { ids } => tracing::info!(letters = ids.len(), "an operator takes dead letters out"),
+        Request::Forget { ids } => {
+            tracing::info!(letters = ids.len(), "an operator takes dead letters out")
+        }
     }
 }
 

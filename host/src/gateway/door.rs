@@ -32,13 +32,27 @@ struct Queue {
 
 impl Door {
     fn new(chain: Arc<Chain>) -> Self {
-        Self { inside: Mutex::new(Inside { chain: Some(chain), queue: None, recorder: None, down: None }) }
+        Self {
+            inside: Mutex::new(Inside {
+                chain: Some(chain),
+                queue: None,
+                recorder: None,
+                down: None,
+            }),
+        }
     }
 
     /// The closed door of a flow that could not be started.
     fn of_one_down(why: String) -> Self {
         let queue = Some(Queue::default());
-        Self { inside: Mutex::new(Inside { chain: None, queue, recorder: None, down: Some(why) }) }
+        Self {
+            inside: Mutex::new(Inside {
+                chain: None,
+                queue,
+                recorder: None,
+                down: Some(why),
+            }),
+        }
     }
 
     /// Why the flow could not be started, while it is not.
@@ -77,12 +91,20 @@ impl Door {
         if chain.is_some() {
             (inside.chain, inside.down) = (chain, None);
         }
-        let Some(Queue { deliveries, letters }) = inside.queue.take() else { return };
+        let Some(Queue {
+            deliveries,
+            letters,
+        }) = inside.queue.take()
+        else {
+            return;
+        };
         let Some(chain) = &inside.chain else { return };
         if !deliveries.is_empty() {
             chain.deliver(deliveries);
         }
-        letters.into_iter().for_each(|(plugin, letters)| chain.rerun(plugin.as_deref(), letters));
+        letters
+            .into_iter()
+            .for_each(|(plugin, letters)| chain.rerun(plugin.as_deref(), letters));
     }
 
     /// The flow is gone: its last chain.
@@ -126,12 +148,18 @@ impl Doors {
     /// For these chains, or for flows that could not be started, and why.
     pub fn new(chains: Vec<Result<Arc<Chain>, String>>) -> Self {
         let door = |chain: Result<_, _>| Arc::new(chain.map_or_else(Door::of_one_down, Door::new));
-        Self(Arc::new(RwLock::new(chains.into_iter().map(door).collect())))
+        Self(Arc::new(RwLock::new(
+            chains.into_iter().map(door).collect(),
+        )))
     }
 
     /// The flows that could not be started, and why.
     pub fn down(&self) -> Vec<(usize, String)> {
-        self.all().iter().enumerate().filter_map(|(flow, door)| Some((flow, door.down()?))).collect()
+        self.all()
+            .iter()
+            .enumerate()
+            .filter_map(|(flow, door)| Some((flow, door.down()?)))
+            .collect()
     }
 
     /// A door for one more flow, or for one that was gone.
@@ -159,16 +187,26 @@ impl Doors {
 
     /// Today's chains of all flows, with their numbers.
     pub fn chains(&self) -> Vec<(usize, Arc<Chain>)> {
-        self.all().iter().enumerate().filter_map(|(flow, door)| Some((flow, door.chain()?))).collect()
+        self.all()
+            .iter()
+            .enumerate()
+            .filter_map(|(flow, door)| Some((flow, door.chain()?)))
+            .collect()
     }
 
     /// Today's recorders.
     pub fn recorders(&self) -> Vec<Arc<Recorder>> {
-        self.all().iter().filter_map(|door| door.recorder()).collect()
+        self.all()
+            .iter()
+            .filter_map(|door| door.recorder())
+            .collect()
     }
 
     fn all(&self) -> Vec<Arc<Door>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -179,7 +217,9 @@ mod tests {
 
     use super::*;
     use crate::chain::{self, Engine, Wiring, Workshop};
-    use crate::message::{Append, DeadLetter, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId};
+    use crate::message::{
+        Append, DeadLetter, FlowId, Loss, Message, MessageId, Mint, Outlet, QueueId,
+    };
 
     /// Takes note of what comes out, by the queue it goes to.
     #[derive(Default)]
@@ -187,7 +227,11 @@ mod tests {
 
     impl Outlet for Out {
         fn append(&self, batch: Vec<Append>) {
-            self.0.lock().unwrap().extend(batch.iter().map(|append| (append.queue.0, append.message.id.seq)));
+            self.0.lock().unwrap().extend(
+                batch
+                    .iter()
+                    .map(|append| (append.queue.0, append.message.id.seq)),
+            );
         }
 
         fn park(&self, _: Vec<DeadLetter>) {}
@@ -216,7 +260,12 @@ mod tests {
             failed: Arc::default(),
         };
         match after {
-            Some(old) => Arc::new(old.rehearse(config, wiring).unwrap().follow(old, &|| true).unwrap()),
+            Some(old) => Arc::new(
+                old.rehearse(config, wiring)
+                    .unwrap()
+                    .follow(old, &|| true)
+                    .unwrap(),
+            ),
             None => {
                 let engine = Engine::new(512 << 10, Workshop::in_process()).unwrap();
                 Arc::new(Chain::build(config, &engine, wiring).unwrap())
@@ -225,8 +274,16 @@ mod tests {
     }
 
     fn messages(range: std::ops::Range<u64>) -> Vec<Delivery> {
-        let message = |seq| Message { id: MessageId { boot: 1, seq }, ..Message::default() };
-        range.map(|seq| Delivery { message: message(seq), receipt: None }).collect()
+        let message = |seq| Message {
+            id: MessageId { boot: 1, seq },
+            ..Message::default()
+        };
+        range
+            .map(|seq| Delivery {
+                message: message(seq),
+                receipt: None,
+            })
+            .collect()
     }
 
     #[test]
@@ -240,11 +297,18 @@ mod tests {
         let next = chain(&out, 2, 1, Some(&door.chain().unwrap()));
         door.deliver(messages(12..13));
         let all_of_the_first: Vec<_> = (0..10).map(|seq| (1, seq)).collect();
-        assert_eq!(*out.0.lock().unwrap(), all_of_the_first, "the old chain has worked off what it had, and no more");
+        assert_eq!(
+            *out.0.lock().unwrap(),
+            all_of_the_first,
+            "the old chain has worked off what it had, and no more"
+        );
         door.open(Some(next));
         door.deliver(messages(13..14));
         assert_eq!(doors.chain(0).unwrap().stop(Duration::from_secs(60)), 0);
-        assert_eq!(out.0.lock().unwrap()[10..], [(2, 10), (2, 11), (2, 12), (2, 13)]);
+        assert_eq!(
+            out.0.lock().unwrap()[10..],
+            [(2, 10), (2, 11), (2, 12), (2, 13)]
+        );
     }
 
     #[test]
@@ -263,23 +327,45 @@ mod tests {
     #[test]
     fn what_is_brought_to_a_flow_that_could_not_be_started_waits_until_it_is() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![Err("no component".to_owned()), Ok(chain(&out, 2, 1, None))]);
+        let doors = Doors::new(vec![
+            Err("no component".to_owned()),
+            Ok(chain(&out, 2, 1, None)),
+        ]);
         doors.of(0).deliver(messages(0..2));
-        assert_eq!((doors.down(), doors.chains().len()), (vec![(0, "no component".to_owned())], 1));
+        assert_eq!(
+            (doors.down(), doors.chains().len()),
+            (vec![(0, "no component".to_owned())], 1)
+        );
         doors.of(0).stay_down("none yet".to_owned());
         doors.put(0, chain(&out, 1, 1, None));
         doors.of(0).deliver(messages(2..3));
-        assert_eq!((doors.down(), doors.chain(0).unwrap().stop(Duration::from_secs(60))), (Vec::new(), 0));
+        assert_eq!(
+            (
+                doors.down(),
+                doors.chain(0).unwrap().stop(Duration::from_secs(60))
+            ),
+            (Vec::new(), 0)
+        );
         assert_eq!(*out.0.lock().unwrap(), [(1, 0), (1, 1), (1, 2)]);
     }
 
     #[test]
     fn a_flow_that_is_gone_is_not_counted_and_may_come_back_to_its_place() {
         let out = Arc::<Out>::default();
-        let doors = Doors::new(vec![Ok(chain(&out, 1, 1, None)), Ok(chain(&out, 2, 1, None))]);
+        let doors = Doors::new(vec![
+            Ok(chain(&out, 1, 1, None)),
+            Ok(chain(&out, 2, 1, None)),
+        ]);
         assert!(doors.of(0).wall_up().is_some());
         doors.of(0).deliver(messages(0..1));
-        assert_eq!(doors.chains().iter().map(|(flow, _)| *flow).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            doors
+                .chains()
+                .iter()
+                .map(|(flow, _)| *flow)
+                .collect::<Vec<_>>(),
+            [1]
+        );
         doors.put(0, chain(&out, 3, 2, None));
         doors.of(0).deliver(messages(1..2));
         assert_eq!(doors.chain(0).unwrap().stop(Duration::from_secs(60)), 0);

@@ -43,7 +43,9 @@ impl Inlets {
     /// Begins a source anew with the routes of `spec`, and waits until the old ones are over: nothing more is delivered by
     /// them. For a thread that may wait; it does not while the gateway stops, since what is under way needs the lanes.
     pub fn restart(&self, spec: SourceSpec) {
-        let Some(orders) = self.orders.get(&spec.name) else { return };
+        let Some(orders) = self.orders.get(&spec.name) else {
+            return;
+        };
         let (done, ended) = sync_channel(1);
         let config = complete(spec, &self.doors, &self.data_dir);
         // An error means that the source ends because the gateway does.
@@ -60,7 +62,11 @@ fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config 
 }
 
 /// Starts the sources.
-pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>) -> (Inlets, Tasks) {
+pub fn start(
+    gateway: &Gateway,
+    threads: &Threads,
+    stop: &watch::Receiver<Stop>,
+) -> (Inlets, Tasks) {
     let (mut tasks, mut all) = (Tasks::new(), HashMap::new());
     for spec in gateway.config.sources.clone() {
         let (orders, waiting) = mpsc::channel(1);
@@ -73,12 +79,30 @@ pub fn start(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<Stop>)
             mint: Arc::clone(&gateway.mint),
             metrics: gateway.sources.clone(),
         };
-        let inlet = Inlet { tap, stop: stop.clone(), orders: waiting };
+        let inlet = Inlet {
+            tap,
+            stop: stop.clone(),
+            orders: waiting,
+        };
         let runtime = threads.of(&spec.mqtt);
-        tasks.spawn_on(inlet.run(complete(spec, &gateway.doors, &gateway.config.gateway.data_dir)), runtime);
+        tasks.spawn_on(
+            inlet.run(complete(
+                spec,
+                &gateway.doors,
+                &gateway.config.gateway.data_dir,
+            )),
+            runtime,
+        );
     }
     let data_dir = gateway.config.gateway.data_dir.as_path().into();
-    (Inlets { doors: gateway.doors.clone(), data_dir, orders: all }, tasks)
+    (
+        Inlets {
+            doors: gateway.doors.clone(),
+            data_dir,
+            orders: all,
+        },
+        tasks,
+    )
 }
 
 /// One source, over all its configs.
@@ -101,7 +125,11 @@ type End = Result<(), Ended<Infallible>>;
 
 impl Inlet {
     async fn run(self, mut config: source::Config) -> Result<(), Failed> {
-        let Self { tap, mut stop, mut orders } = self;
+        let Self {
+            tap,
+            mut stop,
+            mut orders,
+        } = self;
         loop {
             let (own, stopped) = watch::channel(*stop.borrow_and_update());
             let mut running = pin!(tap.run(config.clone(), stopped));
@@ -132,9 +160,21 @@ impl Inlet {
 
 impl Tap {
     async fn run(&self, config: source::Config, stop: watch::Receiver<Stop>) -> End {
-        let Self { stage, crashes, outlet, mint, metrics } = self;
+        let Self {
+            stage,
+            crashes,
+            outlet,
+            mint,
+            metrics,
+        } = self;
         let start = || {
-            let run = source::run(config.clone(), Arc::clone(outlet), Arc::clone(mint), metrics.clone(), stop.clone());
+            let run = source::run(
+                config.clone(),
+                Arc::clone(outlet),
+                Arc::clone(mint),
+                metrics.clone(),
+                stop.clone(),
+            );
             async move {
                 run.await;
                 Ok::<_, Infallible>(())

@@ -94,7 +94,9 @@ pub enum Error {
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
     /// Something waits for what does not come: a disk, or a fault of ours.
-    #[error("not everything ended within `shutdown_grace` ({0:?}): what was under way is as after a kill")]
+    #[error(
+        "not everything ended within `shutdown_grace` ({0:?}): what was under way is as after a kill"
+    )]
     Late(Duration),
     /// The gateway's own thread has panicked.
     #[error("the gateway crashed; this is a fault in tidegate, please report the lines above")]
@@ -115,8 +117,13 @@ pub enum Error {
 /// Runs until a signal or a stage ends it. `origin` is where `config` came from, for live reload; `mistakes` are why it is
 /// not what stands there today.
 pub fn run(config: Arc<Config>, origin: Sources, mistakes: Option<&Problems>) -> Result<(), Error> {
-    let (grace, standing) = (config.gateway.shutdown_grace, Standing::of_start(&origin.path, mistakes));
-    match signals::attend(grace, move |signals| run_here(config, origin, standing, signals))? {
+    let (grace, standing) = (
+        config.gateway.shutdown_grace,
+        Standing::of_start(&origin.path, mistakes),
+    );
+    match signals::attend(grace, move |signals| {
+        run_here(config, origin, standing, signals)
+    })? {
         Ended::Done(ended) => ended,
         Ended::Late => Err(Error::Late(grace)),
         Ended::Crashed => Err(Error::Crashed),
@@ -127,7 +134,12 @@ pub fn run(config: Arc<Config>, origin: Sources, mistakes: Option<&Problems>) ->
     }
 }
 
-fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: Signals) -> Result<(), Error> {
+fn run_here(
+    config: Arc<Config>,
+    origin: Sources,
+    standing: Standing,
+    signals: Signals,
+) -> Result<(), Error> {
     close_to_others();
     file::own_folder(&config.gateway.data_dir)?;
     let registry = Registry::new();
@@ -135,16 +147,25 @@ fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: S
     let admin = Admin::bind(config.admin.listen)?;
     // One thread for the network: a hand-over between two more costs more than it brings on a small machine.
     let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
-    let spool = Arc::new(Spool::open(config.spool.clone(), spool::Metrics::new(&registry)?)?);
+    let spool = Arc::new(Spool::open(
+        config.spool.clone(),
+        spool::Metrics::new(&registry)?,
+    )?);
     let mint = Arc::new(Mint::new(spool.boot()));
     let failed = Arc::<Notify>::default();
     let metrics_of_chains = chain::Metrics::new(&registry)?;
-    let wiring =
-        Wiring { outlet: spool.outlet(), mint: Arc::clone(&mint), metrics: metrics_of_chains, failed: Arc::clone(&failed) };
+    let wiring = Wiring {
+        outlet: spool.outlet(),
+        mint: Arc::clone(&mint),
+        metrics: metrics_of_chains,
+        failed: Arc::clone(&failed),
+    };
     // The spool is open, so the data folder is ours alone.
     let versions = Versions::open(&config.gateway.data_dir);
     let audit = Audit::new(&config, spool.outlet(), Arc::clone(&mint));
-    let ((chains, started), starter) = within(&runtime, || start::build(&config, &versions, &audit, wiring))?;
+    let ((chains, started), starter) = within(&runtime, || {
+        start::build(&config, &versions, &audit, wiring)
+    })?;
     report_strange_states(&config, &spool);
     let doors = Doors::new(chains);
     if !standing.look().runs_on_kept && doors.down().is_empty() {
@@ -166,7 +187,19 @@ fn run_here(config: Arc<Config>, origin: Sources, standing: Standing, signals: S
     };
     let sources = source::Metrics::new(&registry)?;
     let uplinks = uplink::Metrics::new(&registry)?;
-    let gateway = Gateway { config, registry, metrics, sources, uplinks, spool, doors, failed, mint, versions, standing };
+    let gateway = Gateway {
+        config,
+        registry,
+        metrics,
+        sources,
+        uplinks,
+        spool,
+        doors,
+        failed,
+        mint,
+        versions,
+        standing,
+    };
     let ended = runtime.block_on(gateway.serve(admin, signals, parts));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -199,10 +232,26 @@ fn report_strange_states(config: &Config, spool: &Spool) {
             return true;
         }
         let flow = config.flows.iter().find(|flow| *flow.name == *kept.flow);
-        flow.is_some_and(|flow| flow.plugins.iter().any(|plugin| *plugin.name == *kept.plugin))
+        flow.is_some_and(|flow| {
+            flow.plugins
+                .iter()
+                .any(|plugin| *plugin.name == *kept.plugin)
+        })
     };
-    for spool::KeptState { flow, plugin, keys, bytes } in spool.kept_states().iter().filter(|kept| !is_known(kept)) {
-        tracing::warn!(flow, plugin, keys, bytes, "the store keeps state of a plugin that the config does not have");
+    for spool::KeptState {
+        flow,
+        plugin,
+        keys,
+        bytes,
+    } in spool.kept_states().iter().filter(|kept| !is_known(kept))
+    {
+        tracing::warn!(
+            flow,
+            plugin,
+            keys,
+            bytes,
+            "the store keeps state of a plugin that the config does not have"
+        );
     }
 }
 
@@ -230,12 +279,18 @@ impl Gateway {
         let (stop_control, control_stops) = watch::channel(false);
         let control = self.control(live.desk(), control_stops);
         let address = admin.address().map(|address| address.to_string());
-        let serving = tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
+        let serving =
+            tokio::spawn(admin.serve(self.registry.clone(), health::look(&self), admin_stops));
         if let Some(address) = &address {
             sink::say(&format!("admin http://{address}"));
         }
         heap::give_back();
-        tracing::info!(address, flows = self.config.flows.len(), boot = self.spool.boot(), "the gateway runs");
+        tracing::info!(
+            address,
+            flows = self.config.flows.len(),
+            boot = self.spool.boot(),
+            "the gateway runs"
+        );
         let ended = self.until_stopped(&mut signals, &mut stages, &live).await;
         stop_control.send_replace(true);
         tracing::info!(?grace, "stopping; a second signal leaves at once");
@@ -245,7 +300,10 @@ impl Gateway {
         }
         stop_admin.send_replace(true);
         if let Ok(Err(error)) = serving.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the admin port failed");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the admin port failed"
+            );
         }
         // Whoever still waits for an answer gets none: what he asked for is done or is not.
         control.iter().for_each(JoinHandle::abort);
@@ -253,19 +311,33 @@ impl Gateway {
     }
 
     /// Serves the control socket. A full or read-only disk takes no new one: the gateway does its work without.
-    fn control(&self, desk: Desk, stop: watch::Receiver<bool>) -> Option<JoinHandle<Result<(), admin::Error>>> {
+    fn control(
+        &self,
+        desk: Desk,
+        stop: watch::Receiver<bool>,
+    ) -> Option<JoinHandle<Result<(), admin::Error>>> {
         // The spool is open, so the data folder is ours alone.
         match Socket::bind(&self.config.gateway.data_dir) {
-            Ok(socket) => Some(tokio::spawn(socket.serve(control::routes(self, desk), stop))),
+            Ok(socket) => Some(tokio::spawn(
+                socket.serve(control::routes(self, desk), stop),
+            )),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "status, parked and spool commands will not find this gateway");
+                tracing::error!(
+                    error,
+                    "status, parked and spool commands will not find this gateway"
+                );
                 None
             }
         }
     }
 
-    async fn until_stopped(&self, signals: &mut Signals, stages: &mut Stages, live: &Live) -> Result<(), Error> {
+    async fn until_stopped(
+        &self,
+        signals: &mut Signals,
+        stages: &mut Stages,
+        live: &Live,
+    ) -> Result<(), Error> {
         loop {
             tokio::select! {
                 wish = signals.next() => match wish {
@@ -283,7 +355,10 @@ impl Gateway {
         loop {
             let failed = self.doors.chains().into_iter().find_map(|(_, chain)| {
                 let why = chain.failure().why()?;
-                Some(Error::Lane { flow: Arc::clone(chain.name()), why })
+                Some(Error::Lane {
+                    flow: Arc::clone(chain.name()),
+                    why,
+                })
             });
             match failed {
                 Some(error) => return error,
@@ -299,16 +374,31 @@ impl Gateway {
         let lanes = tokio::task::spawn_blocking(move || {
             live.stop(deadline);
             // All at once, so that one that takes long leaves the others their time.
-            doors.chains().iter().for_each(|(_, chain)| chain.begin_to_stop());
+            doors
+                .chains()
+                .iter()
+                .for_each(|(_, chain)| chain.begin_to_stop());
             // What waits there was never acknowledged.
-            doors.down().iter().for_each(|(flow, _)| drop(doors.of(*flow).wall_up()));
-            let messages = doors.chains().iter().map(|(_, chain)| chain.stop(left())).sum::<usize>();
-            doors.recorders().iter().for_each(|recorder| recorder.stop());
+            doors
+                .down()
+                .iter()
+                .for_each(|(flow, _)| drop(doors.of(*flow).wall_up()));
+            let messages = doors
+                .chains()
+                .iter()
+                .map(|(_, chain)| chain.stop(left()))
+                .sum::<usize>();
+            doors
+                .recorders()
+                .iter()
+                .for_each(|recorder| recorder.stop());
             messages
         });
         match lanes.await {
             Ok(0) => {}
-            Ok(messages) => tracing::warn!(messages, "left in the lanes; the broker sends them again"),
+            Ok(messages) => {
+                tracing::warn!(messages, "left in the lanes; the broker sends them again")
+            }
             Err(error) => tracing::error!(%error, "the lanes did not stop in order"),
         }
         let delivered = stages.sources_ended(LAST_DELIVERY.min(left())).await;
@@ -316,7 +406,10 @@ impl Gateway {
         let spool = Arc::clone(&self.spool);
         match tokio::task::spawn_blocking(move || spool.close()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the spool did not close in order"),
+            Ok(Err(error)) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the spool did not close in order"
+            ),
             Err(error) => tracing::error!(%error, "the spool did not close in order"),
         }
         if !delivered && !stages.sources_ended(LAST_ACKNOWLEDGEMENT.max(left())).await {

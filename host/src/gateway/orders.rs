@@ -67,23 +67,44 @@ async fn plugins(State(orders): State<Arc<Orders>>) -> Response {
     let versions = &orders.versions;
     let plugins = orders.doors.chains().into_iter().flat_map(|(_, chain)| {
         let infos = chain.plugins().into_iter();
-        infos.map(move |info| Plugin::running(chain.name(), &info, versions.entry(chain.name(), &info.name)))
+        infos.map(move |info| {
+            Plugin::running(
+                chain.name(),
+                &info,
+                versions.entry(chain.name(), &info.name),
+            )
+        })
     });
     json(&plugins.collect::<Vec<_>>())
 }
 
-async fn swap(State(orders): State<Arc<Orders>>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Answer {
-    let end = body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len());
+async fn swap(
+    State(orders): State<Arc<Orders>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Answer {
+    let end = body
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(body.len());
     let order: super::live::Swap = read(&body[..end])?;
     let component = (!order.from_config).then(|| body.get(end + 1..).unwrap_or_default().to_vec());
     number(orders.desk.swap(order, component, who(peer)))
 }
 
-async fn roll_back(State(orders): State<Arc<Orders>>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Answer {
+async fn roll_back(
+    State(orders): State<Arc<Orders>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Answer {
     number(orders.desk.roll_back(&read(&body)?, who(peer)))
 }
 
-async fn promote(State(orders): State<Arc<Orders>>, ConnectInfo(peer): ConnectInfo<Peer>, body: Bytes) -> Answer {
+async fn promote(
+    State(orders): State<Arc<Orders>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Answer {
     number(orders.desk.promote(&read(&body)?, &who(peer)))
 }
 
@@ -95,16 +116,26 @@ async fn reload(State(orders): State<Arc<Orders>>, ConnectInfo(peer): ConnectInf
     number(orders.desk.reload(who(peer)))
 }
 
-async fn change(State(orders): State<Arc<Orders>>, Path(change): Path<u64>, RawQuery(query): RawQuery) -> Answer {
-    let from = query.as_deref().and_then(|query| query.strip_prefix("from=")?.parse().ok()).unwrap_or_default();
+async fn change(
+    State(orders): State<Arc<Orders>>,
+    Path(change): Path<u64>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let from = query
+        .as_deref()
+        .and_then(|query| query.strip_prefix("from=")?.parse().ok())
+        .unwrap_or_default();
     let page = orders.desk.page(change, from, PATIENCE).await;
-    page.map(|page| json(&page)).ok_or_else(|| Refused(format!("there is no change {change}, or it ended long ago")))
+    page.map(|page| json(&page))
+        .ok_or_else(|| Refused(format!("there is no change {change}, or it ended long ago")))
 }
 
 async fn events(State(orders): State<Arc<Orders>>) -> Answer {
     let history = orders.history.clone();
     let read = tokio::task::spawn_blocking(move || history.read(MOST_EVENTS, |_| true)).await;
-    let events = read.map_err(|error| Refused(error.to_string()))?.map_err(|error| Refused(error.to_string()))?;
+    let events = read
+        .map_err(|error| Refused(error.to_string()))?
+        .map_err(|error| Refused(error.to_string()))?;
     Ok(json(&events))
 }
 
@@ -113,9 +144,13 @@ fn number(receipt: Result<Receipt, String>) -> Answer {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| Refused(format!("an order in another form: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Refused(format!("an order in another form: {error}")))
 }
 
 fn who(peer: Peer) -> Who {
-    Who::Operator { uid: peer.uid, user: user_name(peer.uid) }
+    Who::Operator {
+        uid: peer.uid,
+        user: user_name(peer.uid),
+    }
 }

@@ -53,12 +53,19 @@ impl Plugin {
         };
         let digest = shown_digest(info, entry.as_ref());
         let known = entry.map_or(plain, Self::stopped);
-        Self { digest, candidate: Candidate::of(info), ..known }
+        Self {
+            digest,
+            candidate: Candidate::of(info),
+            ..known
+        }
     }
 
     /// As a stopped one has left it.
     pub fn stopped(entry: Entry) -> Self {
-        let candidate = entry.trying.map(|attempt| Candidate { digest: attempt.version.digest, state: "interrupted".to_owned() });
+        let candidate = entry.trying.map(|attempt| Candidate {
+            digest: attempt.version.digest,
+            state: "interrupted".to_owned(),
+        });
         Self {
             flow: entry.flow,
             plugin: entry.plugin,
@@ -77,7 +84,9 @@ impl Plugin {
 pub(super) fn shown_digest(info: &PluginInfo, entry: Option<&Entry>) -> String {
     let is_candidate = |change: &UnderWay| change.digest == info.digest;
     match entry {
-        Some(entry) if info.change.as_ref().is_some_and(is_candidate) => entry.confirmed.digest.clone(),
+        Some(entry) if info.change.as_ref().is_some_and(is_candidate) => {
+            entry.confirmed.digest.clone()
+        }
         _ => info.digest.to_string(),
     }
 }
@@ -86,7 +95,10 @@ impl Candidate {
     /// The one that is tried beside a running plugin.
     pub(super) fn of(info: &PluginInfo) -> Option<Self> {
         let change = info.change.as_ref()?;
-        Some(Self { digest: change.digest.to_string(), state: change.state.name().to_owned() })
+        Some(Self {
+            digest: change.digest.to_string(),
+            state: change.state.name().to_owned(),
+        })
     }
 }
 
@@ -102,8 +114,20 @@ mod tests {
     fn a_version_is_shown_to_run_once_its_change_is_over() {
         let folder = tempfile::tempdir().unwrap();
         let versions = Versions::open(folder.path());
-        let old = Version { digest: "old".to_owned(), settings: "{}".to_owned() };
-        versions.started(Spot { flow: "climate", plugin: "rule", written: &old }, &old, None, Start::Decided);
+        let old = Version {
+            digest: "old".to_owned(),
+            settings: "{}".to_owned(),
+        };
+        versions.started(
+            Spot {
+                flow: "climate",
+                plugin: "rule",
+                written: &old,
+            },
+            &old,
+            None,
+            Start::Decided,
+        );
         let new: Arc<str> = "new".into();
         let info = |change| PluginInfo {
             name: "rule".into(),
@@ -114,9 +138,19 @@ mod tests {
             change,
             breaker: BreakerState::Closed,
         };
-        let shown = |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));
-        let during = shown(Some(UnderWay { digest: Arc::clone(&new), state: State::OnProbation }));
-        assert_eq!((during.digest.as_str(), during.candidate.unwrap().digest.as_str()), ("old", "new"));
+        let shown =
+            |change| Plugin::running("climate", &info(change), versions.entry("climate", "rule"));
+        let during = shown(Some(UnderWay {
+            digest: Arc::clone(&new),
+            state: State::OnProbation,
+        }));
+        assert_eq!(
+            (
+                during.digest.as_str(),
+                during.candidate.unwrap().digest.as_str()
+            ),
+            ("old", "new")
+        );
         let after = shown(None);
         assert_eq!((after.digest.as_str(), after.candidate), ("new", None));
     }

@@ -49,7 +49,10 @@ pub async fn retry(tools: &Tools, doors: &Doors, request: Retry) -> Result<Retri
     let settled = Arc::new(Settled::default());
     let burst = Burst::new(Arc::clone(&settled), records.iter().map(|_| 1));
     let progress = burst.progress();
-    let mut sent = Sent { left: unknown, ..Sent::default() };
+    let mut sent = Sent {
+        left: unknown,
+        ..Sent::default()
+    };
     for (record, index) in records.iter().zip(0..) {
         sent.send(tools, doors, record, burst.receipt(index));
     }
@@ -67,7 +70,10 @@ fn read(tools: &Tools, mut ids: Vec<LetterId>) -> (Vec<LetterRecord>, Vec<Left>)
     for id in ids {
         match tools.letter(id) {
             Ok(record) => records.push(record),
-            Err(error) => left.push(Left { id, why: error.to_string() }),
+            Err(error) => left.push(Left {
+                id,
+                why: error.to_string(),
+            }),
         }
     }
     (records, left)
@@ -104,7 +110,11 @@ async fn finish(
         tools.forget(&safe)?;
         Ok(again)
     });
-    Ok(Retried { retried, parked_again: parked_again.await?, left })
+    Ok(Retried {
+        retried,
+        parked_again: parked_again.await?,
+        left,
+    })
 }
 
 async fn on_disk<T: Send + 'static>(
@@ -112,7 +122,9 @@ async fn on_disk<T: Send + 'static>(
     work: impl FnOnce(&Tools) -> Result<T, ToolError> + Send + 'static,
 ) -> Result<T, ToolError> {
     let tools = tools.clone();
-    tokio::task::spawn_blocking(move || work(&tools)).await.unwrap_or(Err(ToolError::Closed))
+    tokio::task::spawn_blocking(move || work(&tools))
+        .await
+        .unwrap_or(Err(ToolError::Closed))
 }
 
 /// Where letters go: neighbours that go to the same place are handed over together, so that their order holds.
@@ -127,7 +139,10 @@ struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     Queue,
-    Chain { flow: usize, plugin: Option<Arc<str>> },
+    Chain {
+        flow: usize,
+        plugin: Option<Arc<str>>,
+    },
 }
 
 impl Sent {
@@ -140,10 +155,19 @@ impl Sent {
             self.flush(tools, doors);
         }
         match &way {
-            Way::Queue => self.refused.push(spool::Returned { record: record.clone(), receipt }),
+            Way::Queue => self.refused.push(spool::Returned {
+                record: record.clone(),
+                receipt,
+            }),
             Way::Chain { .. } => {
-                let delivery = Delivery { message: record.message.clone(), receipt: Some(receipt) };
-                self.letters.push(Returned { delivery, own_topic: record.own_topic });
+                let delivery = Delivery {
+                    message: record.message.clone(),
+                    receipt: Some(receipt),
+                };
+                self.letters.push(Returned {
+                    delivery,
+                    own_topic: record.own_topic,
+                });
             }
         }
         self.to = Some(way);
@@ -151,11 +175,16 @@ impl Sent {
 
     fn flush(&mut self, tools: &Tools, doors: &Doors) {
         match self.to.take() {
-            Some(Way::Chain { flow, plugin }) => doors.of(flow).rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
+            Some(Way::Chain { flow, plugin }) => doors
+                .of(flow)
+                .rerun(plugin.as_deref(), std::mem::take(&mut self.letters)),
             Some(Way::Queue) => {
                 let homeless = tools.back_to_queue(std::mem::take(&mut self.refused));
                 let why = "the config has no longer the queue it was refused from".to_owned();
-                self.left.extend(homeless.into_iter().map(|record| Left { id: record.id, why: why.clone() }));
+                self.left.extend(homeless.into_iter().map(|record| Left {
+                    id: record.id,
+                    why: why.clone(),
+                }));
             }
             None => {}
         }
@@ -165,13 +194,26 @@ impl Sent {
 fn way(doors: &Doors, record: &LetterRecord) -> Result<Way, String> {
     match record.reason {
         Reason::TooLong => Err("it was over a limit, and only its head was kept".to_owned()),
-        Reason::Malformed => Err("it was not legal MQTT, and what is kept is not what was sent".to_owned()),
+        Reason::Malformed => {
+            Err("it was not legal MQTT, and what is kept is not what was sent".to_owned())
+        }
         Reason::Refused if record.queue.is_some() => Ok(Way::Queue),
         // Refused before it came to a queue, for the topic it would have had: that may have changed.
-        Reason::Refused | Reason::Rejected | Reason::Poison | Reason::Quarantined | Reason::Circled => {
-            let flow = doors.chains().into_iter().find(|(_, chain)| *chain.name() == record.flow);
-            let plugin = record.plugin.as_ref().map(|plugin| Arc::clone(&plugin.name));
-            flow.map(|(flow, _)| Way::Chain { flow, plugin }).ok_or_else(|| format!("the config has no flow `{}`", record.flow))
+        Reason::Refused
+        | Reason::Rejected
+        | Reason::Poison
+        | Reason::Quarantined
+        | Reason::Circled => {
+            let flow = doors
+                .chains()
+                .into_iter()
+                .find(|(_, chain)| *chain.name() == record.flow);
+            let plugin = record
+                .plugin
+                .as_ref()
+                .map(|plugin| Arc::clone(&plugin.name));
+            flow.map(|(flow, _)| Way::Chain { flow, plugin })
+                .ok_or_else(|| format!("the config has no flow `{}`", record.flow))
         }
     }
 }

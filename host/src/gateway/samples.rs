@@ -19,12 +19,17 @@ impl Samples {
         let series = family.flat_map(MetricFamily::get_metric);
         let fits = series.filter(|metric| {
             let has = |(name, value): &(&str, &str)| {
-                metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value)
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|label| label.name() == *name && label.value() == *value)
             };
             labels.iter().all(has)
         });
         // One of the two is not there and reads as 0.
-        let sum: f64 = fits.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum();
+        let sum: f64 = fits
+            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+            .sum();
         sum.max(0.0) as u64
     }
 
@@ -32,10 +37,21 @@ impl Samples {
     pub(super) fn state(&self, name: &str, of: (&str, &str)) -> String {
         let family = self.0.iter().filter(|family| family.name() == name);
         let current = family.flat_map(MetricFamily::get_metric).find(|metric| {
-            metric.get_gauge().get_value() > 0.0 && metric.get_label().iter().any(|label| (label.name(), label.value()) == of)
+            metric.get_gauge().get_value() > 0.0
+                && metric
+                    .get_label()
+                    .iter()
+                    .any(|label| (label.name(), label.value()) == of)
         });
-        let label = current.and_then(|metric| metric.get_label().iter().find(|label| label.name() == "state"));
-        label.map(|label| label.value().to_owned()).unwrap_or_default()
+        let label = current.and_then(|metric| {
+            metric
+                .get_label()
+                .iter()
+                .find(|label| label.name() == "state")
+        });
+        label
+            .map(|label| label.value().to_owned())
+            .unwrap_or_default()
     }
 }
 

@@ -60,7 +60,10 @@ pub enum Ended<T> {
 ///
 /// # Errors
 /// There is no thread, runtime or handler to be had.
-pub fn attend<T: Send + 'static>(grace: Duration, work: impl FnOnce(Signals) -> T + Send + 'static) -> io::Result<Ended<T>> {
+pub fn attend<T: Send + 'static>(
+    grace: Duration,
+    work: impl FnOnce(Signals) -> T + Send + 'static,
+) -> io::Result<Ended<T>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     // First of all: a SIGHUP that comes earlier ends the process.
     let handlers = runtime.block_on(async { Handlers::install() })?;
@@ -68,7 +71,10 @@ pub fn attend<T: Send + 'static>(grace: Duration, work: impl FnOnce(Signals) -> 
     let (done, over) = oneshot::channel();
     // Nobody waits for what comes too late.
     let run = move || drop(done.send(work(Signals(hear))));
-    let thread = std::thread::Builder::new().name("network".to_owned()).stack_size(STACK_BYTES).spawn(run)?;
+    let thread = std::thread::Builder::new()
+        .name("network".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(run)?;
     let ended = runtime.block_on(listen(handlers, &say, over, grace));
     if matches!(ended, Ended::Done(_) | Ended::Crashed) {
         // A panic has said so.
@@ -115,7 +121,13 @@ struct Handlers {
 /// write, and the others mean nothing here.
 fn others() -> [SignalKind; 5] {
     let file_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-    [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::alarm(), SignalKind::io(), file_limit]
+    [
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::alarm(),
+        SignalKind::io(),
+        file_limit,
+    ]
 }
 
 impl Handlers {
@@ -155,6 +167,9 @@ mod tests {
     #[test]
     fn what_ends_by_itself_is_waited_for_and_a_panic_is_told() {
         assert_eq!(attend(Duration::ZERO, |_| 7).unwrap(), Ended::Done(7));
-        assert_eq!(attend(Duration::ZERO, |_| -> () { panic!("for the test") }).unwrap(), Ended::Crashed);
+        assert_eq!(
+            attend(Duration::ZERO, |_| -> () { panic!("for the test") }).unwrap(),
+            Ended::Crashed
+        );
     }
 }

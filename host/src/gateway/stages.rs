@@ -49,7 +49,14 @@ impl Stages {
         let (stop_uplinks, uplinks_stop) = watch::channel(Stop::Run);
         let uplinks = start_uplinks(gateway, &threads, &uplinks_stop);
         let (inlets, sources) = inlets::start(gateway, &threads, &sources_stop);
-        Ok(Self { sources, inlets, uplinks, stop_sources, stop_uplinks, _threads: threads })
+        Ok(Self {
+            sources,
+            inlets,
+            uplinks,
+            stop_sources,
+            stop_uplinks,
+            _threads: threads,
+        })
     }
 
     /// The handle on the sources.
@@ -74,7 +81,9 @@ impl Stages {
 
     /// Waits until every source has sent its last acknowledgement, at most `limit`. Whether they all have.
     pub async fn sources_ended(&mut self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, all(&mut self.sources)).await.is_ok()
+        tokio::time::timeout(limit, all(&mut self.sources))
+            .await
+            .is_ok()
     }
 
     /// Ends the uplinks, which get `limit` for what lies in RAM and for the answers of upstream: what it has not
@@ -100,9 +109,23 @@ fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<St
         let stage = format!("uplink {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
         let runtime = threads.of(&config.mqtt).clone();
-        let (backlog, metrics, stop) = (gateway.spool.backlog(&config.name), gateway.uplinks.clone(), stop.clone());
-        let start = move || uplink::run(config.clone(), Arc::clone(&backlog), metrics.clone(), stop.clone());
-        tasks.spawn_on(async move { keep(stage, crashes, start).await.map_err(Failed::from) }, &runtime);
+        let (backlog, metrics, stop) = (
+            gateway.spool.backlog(&config.name),
+            gateway.uplinks.clone(),
+            stop.clone(),
+        );
+        let start = move || {
+            uplink::run(
+                config.clone(),
+                Arc::clone(&backlog),
+                metrics.clone(),
+                stop.clone(),
+            )
+        };
+        tasks.spawn_on(
+            async move { keep(stage, crashes, start).await.map_err(Failed::from) },
+            &runtime,
+        );
     }
     tasks
 }
@@ -110,7 +133,10 @@ fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<St
 async fn all(tasks: &mut Tasks) {
     while let Some(ended) = tasks.join_next().await {
         if let Ok(Err(error)) = ended {
-            tracing::error!(error = &error as &dyn std::error::Error, "a stage failed while stopping");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a stage failed while stopping"
+            );
         }
     }
 }

@@ -34,8 +34,15 @@ pub struct RefusedConfig {
 
 impl RefusedConfig {
     fn of(problems: &Problems) -> Self {
-        let first = problems.iter().find(|problem| !problem.code.is_warning()).map(|problem| problem.message.clone());
-        Self { at: utc(Now::read().wall_us), mistakes: problems.errors(), first: first.unwrap_or_default() }
+        let first = problems
+            .iter()
+            .find(|problem| !problem.code.is_warning())
+            .map(|problem| problem.message.clone());
+        Self {
+            at: utc(Now::read().wall_us),
+            mistakes: problems.errors(),
+            first: first.unwrap_or_default(),
+        }
     }
 }
 
@@ -43,13 +50,31 @@ impl Standing {
     /// What an operator should know, each in one line; empty when all is as the file says.
     pub fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
-        if let Some(RefusedConfig { at, mistakes, first }) = &self.refused {
-            let runs = if self.runs_on_kept { "the last one that worked runs" } else { "the one before runs on" };
-            let more = if *mistakes > 1 { format!(", and {} more", mistakes - 1) } else { String::new() };
-            words.push(format!("the config of {at} was refused, {runs}: {first}{more}; `tidegate check` shows all"));
+        if let Some(RefusedConfig {
+            at,
+            mistakes,
+            first,
+        }) = &self.refused
+        {
+            let runs = if self.runs_on_kept {
+                "the last one that worked runs"
+            } else {
+                "the one before runs on"
+            };
+            let more = if *mistakes > 1 {
+                format!(", and {} more", mistakes - 1)
+            } else {
+                String::new()
+            };
+            words.push(format!(
+                "the config of {at} was refused, {runs}: {first}{more}; `tidegate check` shows all"
+            ));
         }
         if !self.needs_restart.is_empty() {
-            words.push(format!("needs a restart: {}", self.needs_restart.join(", ")));
+            words.push(format!(
+                "needs a restart: {}",
+                self.needs_restart.join(", ")
+            ));
         }
         words
     }
@@ -84,7 +109,11 @@ impl Shared {
     /// The file was read again and applied, but for these tables.
     pub(super) fn accept(&self, needs_restart: Vec<String>) {
         let mut standing = self.lock();
-        (standing.refused, standing.needs_restart, standing.runs_on_kept) = (None, needs_restart, false);
+        (
+            standing.refused,
+            standing.needs_restart,
+            standing.runs_on_kept,
+        ) = (None, needs_restart, false);
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -99,9 +128,21 @@ mod tests {
     #[test]
     fn what_is_not_as_the_file_says_is_said() {
         assert!(Standing::default().words().is_empty());
-        let refused = RefusedConfig { at: "2026-11-22T01:02:03.004Z".into(), mistakes: 3, first: "unknown key `qso`".into() };
-        let standing = Standing { refused: Some(refused), needs_restart: vec!["[spool]".into()], ..Standing::default() };
+        let refused = RefusedConfig {
+            at: "2026-11-22T01:02:03.004Z".into(),
+            mistakes: 3,
+            first: "unknown key `qso`".into(),
+        };
+        let standing = Standing {
+            refused: Some(refused),
+            needs_restart: vec!["[spool]".into()],
+            ..Standing::default()
+        };
         let words = standing.words().join("\n");
-        assert!(words.contains("unknown key `qso`, and 2 more") && words.contains("needs a restart: [spool]"), "{words}");
+        assert!(
+            words.contains("unknown key `qso`, and 2 more")
+                && words.contains("needs a restart: [spool]"),
+            "{words}"
+        );
     }
 }

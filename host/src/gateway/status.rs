@@ -107,8 +107,17 @@ pub struct Trouble {
 impl Trouble {
     /// What `troubles` tell of `name`.
     pub(super) fn of(troubles: &Troubles, name: &str, now: Instant) -> Option<Self> {
-        let mqtt::Trouble { cause, since, next_try, .. } = troubles.of(name, now)?;
-        let until = |at: Instant| at.saturating_duration_since(now).as_millis().div_ceil(1_000);
+        let mqtt::Trouble {
+            cause,
+            since,
+            next_try,
+            ..
+        } = troubles.of(name, now)?;
+        let until = |at: Instant| {
+            at.saturating_duration_since(now)
+                .as_millis()
+                .div_ceil(1_000)
+        };
         Some(Self {
             cause,
             since_s: now.saturating_duration_since(since).as_secs(),
@@ -270,23 +279,40 @@ pub struct Store {
 impl Status {
     /// Of a gateway that does not run: what its files tell.
     pub fn of_stopped(config: &Config, account: &Account) -> Self {
-        let plugin = |name: &Arc<str>| Plugin { name: name.to_string(), ..Plugin::default() };
+        let plugin = |name: &Arc<str>| Plugin {
+            name: name.to_string(),
+            ..Plugin::default()
+        };
         let flow = |flow: &crate::chain::Config| Flow {
             plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
             ..flow_of(&Samples::default(), &flow.name)
         };
         Self {
-            sources: config.sources.iter().map(|source| source_of(&Samples::default(), &source.name)).collect(),
+            sources: config
+                .sources
+                .iter()
+                .map(|source| source_of(&Samples::default(), &source.name))
+                .collect(),
             flows: config.flows.iter().map(flow).collect(),
-            uplinks: config.uplinks.iter().map(|uplink| uplink_of(&Samples::default(), &uplink.name)).collect(),
+            uplinks: config
+                .uplinks
+                .iter()
+                .map(|uplink| uplink_of(&Samples::default(), &uplink.name))
+                .collect(),
             ..Self::of_spool(config, account)
         }
     }
 
     /// What the spool tells; the rest is empty.
     fn of_spool(config: &Config, account: &Account) -> Self {
-        let by_reason = account.letters.iter().map(|letters| (letters.reason.name().to_owned(), letters.kept));
-        let given_up = account.given_up.iter().map(|loss| (loss.reason.name().to_owned(), loss.messages));
+        let by_reason = account
+            .letters
+            .iter()
+            .map(|letters| (letters.reason.name().to_owned(), letters.kept));
+        let given_up = account
+            .given_up
+            .iter()
+            .map(|loss| (loss.reason.name().to_owned(), loss.messages));
         Self {
             running: false,
             name: config.gateway.name.to_string(),
@@ -375,12 +401,17 @@ impl Reporter {
 
     /// The flows, those that could not be started last.
     fn flows(&self, samples: &Samples) -> Vec<Flow> {
-        let running = self.doors.chains().into_iter().map(|(_, chain)| running_flow(samples, &chain, &self.versions));
-        let down = self
+        let running = self
             .doors
-            .down()
+            .chains()
             .into_iter()
-            .filter_map(|(flow, why)| Some(Flow { down: Some(why), ..flow_of(samples, &self.config.flows.get(flow)?.name) }));
+            .map(|(_, chain)| running_flow(samples, &chain, &self.versions));
+        let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
+            Some(Flow {
+                down: Some(why),
+                ..flow_of(samples, &self.config.flows.get(flow)?.name)
+            })
+        });
         running.chain(down).collect()
     }
 
@@ -390,8 +421,14 @@ impl Reporter {
         let account = self.spool.account();
         let spool = Status::of_spool(&self.config, &account);
         let now = Instant::now();
-        let source = |name: &str| Source { trouble: Trouble::of(&self.sources, name, now), ..source_of(&samples, name) };
-        let uplink = |name: &str| Uplink { trouble: Trouble::of(&self.uplinks, name, now), ..uplink_of(&samples, name) };
+        let source = |name: &str| Source {
+            trouble: Trouble::of(&self.sources, name, now),
+            ..source_of(&samples, name)
+        };
+        let uplink = |name: &str| Uplink {
+            trouble: Trouble::of(&self.uplinks, name, now),
+            ..uplink_of(&samples, name)
+        };
         Status {
             running: true,
             config: self.standing.look(),
@@ -401,10 +438,23 @@ impl Reporter {
                 resident_bytes: samples.sum("process_resident_memory_bytes", &[]),
                 memory_limit_bytes: self.config.gateway.memory_bytes,
             }),
-            sources: self.config.sources.iter().map(|config| source(&config.name)).collect(),
+            sources: self
+                .config
+                .sources
+                .iter()
+                .map(|config| source(&config.name))
+                .collect(),
             flows: self.flows(&samples),
-            uplinks: self.config.uplinks.iter().map(|config| uplink(&config.name)).collect(),
-            store: Store { why: super::health::store_trouble(&account), ..spool.store },
+            uplinks: self
+                .config
+                .uplinks
+                .iter()
+                .map(|config| uplink(&config.name))
+                .collect(),
+            store: Store {
+                why: super::health::store_trouble(&account),
+                ..spool.store
+            },
             ..spool
         }
     }
@@ -419,15 +469,26 @@ fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
             swapping: info.change.is_some(),
             breaker: info.breaker.name().to_owned(),
             candidate: Candidate::of(&info),
-            fallback: entry.as_ref().and_then(|entry| entry.good_before()).map(|version| version.digest.clone()),
+            fallback: entry
+                .as_ref()
+                .and_then(|entry| entry.good_before())
+                .map(|version| version.digest.clone()),
             differs_from_config: entry.is_some_and(|entry| entry.confirmed != entry.based_on),
         }
     };
-    Flow { plugins: chain.plugins().into_iter().map(plugin).collect(), ..flow_of(samples, chain.name()) }
+    Flow {
+        plugins: chain.plugins().into_iter().map(plugin).collect(),
+        ..flow_of(samples, chain.name())
+    }
 }
 
 fn flow_of(samples: &Samples, name: &str) -> Flow {
-    let fate = |fate| samples.sum("tidegate_chain_messages_total", &[("flow", name), ("fate", fate)]);
+    let fate = |fate| {
+        samples.sum(
+            "tidegate_chain_messages_total",
+            &[("flow", name), ("fate", fate)],
+        )
+    };
     Flow {
         name: name.to_owned(),
         messages_in: samples.sum("tidegate_chain_messages_total", &[("flow", name)]),
@@ -466,7 +527,10 @@ fn uplink_of(samples: &Samples, name: &str) -> Uplink {
         state: samples.state("tidegate_uplink_state", ("uplink", name)),
         connected: of("tidegate_uplink_up") > 0,
         trouble: None,
-        on_fallback: samples.sum("tidegate_uplink_up", &[("uplink", &format!("{name}:fallback"))]) > 0,
+        on_fallback: samples.sum(
+            "tidegate_uplink_up",
+            &[("uplink", &format!("{name}:fallback"))],
+        ) > 0,
         failures: of("tidegate_uplink_failures_total"),
         inflight: of("tidegate_uplink_inflight"),
         forwarded: of("tidegate_messages_forwarded_total"),

@@ -36,7 +36,9 @@ pub enum Ended<E: std::error::Error + 'static> {
         source: E,
     },
     /// Three panics in a minute.
-    #[error("{stage} crashed {LIMIT} times in a minute; this is a fault in tidegate, please report the lines above")]
+    #[error(
+        "{stage} crashed {LIMIT} times in a minute; this is a fault in tidegate, please report the lines above"
+    )]
     Crashed {
         /// `source field`, `uplink cloud`.
         stage: String,
@@ -44,7 +46,11 @@ pub enum Ended<E: std::error::Error + 'static> {
 }
 
 /// Runs a stage, and again after a panic.
-pub async fn keep<E, F>(stage: String, crashes: IntCounter, mut start: impl FnMut() -> F) -> Result<(), Ended<E>>
+pub async fn keep<E, F>(
+    stage: String,
+    crashes: IntCounter,
+    mut start: impl FnMut() -> F,
+) -> Result<(), Ended<E>>
 where
     E: std::error::Error + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -55,7 +61,10 @@ where
             Ok(result) => return result.map_err(|source| Ended::Failed { stage, source }),
             Err(end) if end.is_panic() => {
                 crashes.inc();
-                tracing::error!(stage, "the stage crashed; what it held unsettled will be sent again by the broker");
+                tracing::error!(
+                    stage,
+                    "the stage crashed; what it held unsettled will be sent again by the broker"
+                );
                 if !history.another_try(Instant::now()) {
                     return Err(Ended::Crashed { stage });
                 }
@@ -101,7 +110,9 @@ mod tests {
     #[tokio::test]
     async fn a_stage_that_keeps_crashing_ends_the_process() {
         let crashes = counter();
-        let ended = keep::<std::io::Error, _>("uplink cloud".into(), crashes.clone(), || async { panic!("always") });
+        let ended = keep::<std::io::Error, _>("uplink cloud".into(), crashes.clone(), || async {
+            panic!("always")
+        });
         assert!(matches!(ended.await, Err(Ended::Crashed { .. })));
         assert_eq!(crashes.get(), 3);
     }

@@ -27,15 +27,27 @@ impl Threads {
     /// There is no thread or runtime to be had.
     pub fn start(config: &Config) -> io::Result<Self> {
         let sources = config.sources.iter().map(|source| &source.mqtt);
-        let all: Vec<&mqtt::Config> = sources.chain(config.uplinks.iter().map(|uplink| &uplink.mqtt)).collect();
+        let all: Vec<&mqtt::Config> = sources
+            .chain(config.uplinks.iter().map(|uplink| &uplink.mqtt))
+            .collect();
         let has = |priority| all.iter().any(|connection| connection.priority == priority);
-        let priority = if has(true) && has(false) { Some(Thread::start()?) } else { None };
-        Ok(Self { own: Handle::current(), priority })
+        let priority = if has(true) && has(false) {
+            Some(Thread::start()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            own: Handle::current(),
+            priority,
+        })
     }
 
     /// The runtime of a connection.
     pub fn of(&self, connection: &mqtt::Config) -> &Handle {
-        self.priority.as_ref().filter(|_| connection.priority).map_or(&self.own, |thread| &thread.runtime)
+        self.priority
+            .as_ref()
+            .filter(|_| connection.priority)
+            .map_or(&self.own, |thread| &thread.runtime)
     }
 }
 
@@ -55,8 +67,14 @@ impl Thread {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_timeout(LAST);
         };
-        let ended = std::thread::Builder::new().name("priority".to_owned()).spawn(run)?;
-        Ok(Self { runtime: handle, stop: Some(stop), ended: Some(ended) })
+        let ended = std::thread::Builder::new()
+            .name("priority".to_owned())
+            .spawn(run)?;
+        Ok(Self {
+            runtime: handle,
+            stop: Some(stop),
+            ended: Some(ended),
+        })
     }
 }
 
@@ -80,7 +98,9 @@ mod tests {
         let (held, dropped) = oneshot::channel::<()>();
         let thread = Thread::start().unwrap();
         let task = thread.runtime.spawn(async move {
-            begun.send(std::thread::current().name().map(str::to_owned)).unwrap();
+            begun
+                .send(std::thread::current().name().map(str::to_owned))
+                .unwrap();
             let _held = held;
             std::future::pending::<()>().await;
         });

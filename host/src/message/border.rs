@@ -23,7 +23,19 @@ pub struct Delivery {
 pub struct QueueId(pub u16);
 
 /// Place of a message in its queue; rises by one with every append and is never used twice, over restarts too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Seq(pub u64);
 
 impl Seq {
@@ -151,7 +163,9 @@ pub trait Tape: Send + Sync {
 }
 
 /// Why messages were given up: neither delivered nor owed any more, nor in a dead letter. The ledger counts them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossReason {
     /// The oldest of a class made room for newer ones.

@@ -32,11 +32,18 @@ pub enum Life {
 impl Message {
     /// What is left of its life at `now`, in the run of the gateway that has the number `boot`.
     pub fn life(&self, now: Now, boot: u32) -> Life {
-        let Some(seconds) = expiry(&self.headers) else { return Life::Endless };
-        let left = (u64::from(seconds) * SECOND_US).saturating_sub(self.age_us(now, boot)).div_ceil(SECOND_US);
+        let Some(seconds) = expiry(&self.headers) else {
+            return Life::Endless;
+        };
+        let left = (u64::from(seconds) * SECOND_US)
+            .saturating_sub(self.age_us(now, boot))
+            .div_ceil(SECOND_US);
         match u32::try_from(left).unwrap_or(u32::MAX) {
             0 => Life::Over,
-            left => Life::Left { seconds: left, is_less: left < seconds },
+            left => Life::Left {
+                seconds: left,
+                is_less: left < seconds,
+            },
         }
     }
 
@@ -48,9 +55,16 @@ impl Message {
     /// Time since it arrived, microseconds, as far as that is known.
     fn age_us(&self, now: Now, boot: u32) -> u64 {
         // Where the machine has started anew since, its clock began at 0: the message is older than that.
-        let proven = now.uptime_us.checked_sub(self.uptime_us).unwrap_or(now.uptime_us);
+        let proven = now
+            .uptime_us
+            .checked_sub(self.uptime_us)
+            .unwrap_or(now.uptime_us);
         let is_told = self.id.boot != boot && now.is_set() && !self.marks.has(Marks::CLOCK_UNSET);
-        if is_told { proven.max(now.wall_us.saturating_sub(self.received_us)) } else { proven }
+        if is_told {
+            proven.max(now.wall_us.saturating_sub(self.received_us))
+        } else {
+            proven
+        }
     }
 }
 
@@ -59,13 +73,19 @@ fn expiry(headers: &Bytes) -> Option<u32> {
     if headers.is_empty() {
         return None;
     }
-    std::str::from_utf8(Headers(headers).get(EXPIRY)?).ok()?.parse().ok()
+    std::str::from_utf8(Headers(headers).get(EXPIRY)?)
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// The headers with this interval, in seconds, in place of their own.
 pub fn with_expiry(headers: &[u8], seconds: u32) -> Bytes {
     let mut block = BytesMut::with_capacity(headers.len() + 32);
-    for (name, value) in Headers(headers).flatten().filter(|(name, _)| *name != EXPIRY) {
+    for (name, value) in Headers(headers)
+        .flatten()
+        .filter(|(name, _)| *name != EXPIRY)
+    {
         put(&mut block, name, value);
     }
     put(&mut block, EXPIRY, seconds.to_string().as_bytes());
@@ -74,7 +94,9 @@ pub fn with_expiry(headers: &[u8], seconds: u32) -> Bytes {
 
 /// The headers with this interval at most: `None` when their own is not longer.
 pub fn with_shorter_expiry(headers: &Bytes, most: u32) -> Option<Bytes> {
-    expiry(headers).is_none_or(|own| own > most).then(|| with_expiry(headers, most))
+    expiry(headers)
+        .is_none_or(|own| own > most)
+        .then(|| with_expiry(headers, most))
 }
 
 /// The headers of what was made of a message: it lives no longer than that, unless it has an interval of its own.
@@ -97,7 +119,10 @@ mod tests {
     use crate::message::MessageId;
 
     fn left(seconds: u32) -> Life {
-        Life::Left { seconds, is_less: seconds < 10 }
+        Life::Left {
+            seconds,
+            is_less: seconds < 10,
+        }
     }
 
     const SET: u64 = 1_800_000_000_000_000;
@@ -120,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_is_left_is_rounded_up_and_ends_to_the_microsecond() {
-        let at = |after_us| command(Marks::default()).life(now(SET, 3_600 * SECOND_US + after_us), 7);
+        let at =
+            |after_us| command(Marks::default()).life(now(SET, 3_600 * SECOND_US + after_us), 7);
         assert_eq!(at(0), left(10));
         assert_eq!(at(999_999), left(10));
         assert_eq!(at(1_000_000), left(9));
@@ -132,7 +158,10 @@ mod tests {
     #[test]
     fn within_a_run_the_wall_clock_may_jump_as_it_likes() {
         for wall in [0, SET - 1, SET + 86_400 * SECOND_US] {
-            assert_eq!(command(Marks::default()).life(now(wall, 3_602 * SECOND_US), 7), left(8));
+            assert_eq!(
+                command(Marks::default()).life(now(wall, 3_602 * SECOND_US), 7),
+                left(8)
+            );
         }
     }
 
@@ -140,10 +169,16 @@ mod tests {
     fn over_a_restart_the_wall_clock_counts_where_it_was_set_then_and_now() {
         let told = command(Marks::default());
         assert_eq!(told.life(now(SET + 4 * SECOND_US, SECOND_US), 8), left(6));
-        assert_eq!(told.life(now(SET + 3_600 * SECOND_US, SECOND_US), 8), Life::Over);
+        assert_eq!(
+            told.life(now(SET + 3_600 * SECOND_US, SECOND_US), 8),
+            Life::Over
+        );
         assert_eq!(told.life(now(5, SECOND_US), 8), left(9));
         let untold = command(Marks::default().with(Marks::CLOCK_UNSET, true));
-        assert_eq!(untold.life(now(SET + 3_600 * SECOND_US, SECOND_US), 8), left(9));
+        assert_eq!(
+            untold.life(now(SET + 3_600 * SECOND_US, SECOND_US), 8),
+            left(9)
+        );
     }
 
     #[test]
@@ -159,16 +194,28 @@ mod tests {
         push_header(&mut block, "unit", b"C").unwrap();
         let (plain, long) = (Bytes::from(block.clone()), with_expiry(&block, 60));
         let shortened = with_shorter_expiry(&long, 30).unwrap();
-        assert_eq!((Headers(&shortened).get("unit"), expiry(&shortened)), (Some(&b"C"[..]), Some(30)));
+        assert_eq!(
+            (Headers(&shortened).get("unit"), expiry(&shortened)),
+            (Some(&b"C"[..]), Some(30))
+        );
         assert_eq!(Headers(&shortened).count(), 2);
-        assert_eq!((with_shorter_expiry(&long, 60), with_shorter_expiry(&plain, 5).as_ref().and_then(expiry)), (None, Some(5)));
+        assert_eq!(
+            (
+                with_shorter_expiry(&long, 60),
+                with_shorter_expiry(&plain, 5).as_ref().and_then(expiry)
+            ),
+            (None, Some(5))
+        );
     }
 
     #[test]
     fn what_is_made_of_a_message_lives_no_longer_than_that_unless_it_says_so() {
         let origin = with_expiry(b"", 10);
         assert_eq!(expiry(&inherit_expiry(Bytes::new(), &origin)), Some(10));
-        assert_eq!(expiry(&inherit_expiry(with_expiry(b"", 99), &origin)), Some(99));
+        assert_eq!(
+            expiry(&inherit_expiry(with_expiry(b"", 99), &origin)),
+            Some(99)
+        );
         assert_eq!(inherit_expiry(Bytes::new(), &Bytes::new()), Bytes::new());
     }
 }

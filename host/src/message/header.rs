@@ -27,12 +27,19 @@ pub struct Headers<'a>(pub &'a [u8]);
 impl<'a> Headers<'a> {
     /// The first value under `name`.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.filter_map(Result::ok).find(|(found, _)| *found == name).map(|(_, value)| value)
+        self.filter_map(Result::ok)
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
     }
 
     fn take(&mut self) -> Result<&'a [u8], HeaderError> {
-        let (length, rest) = self.0.split_first_chunk::<2>().ok_or(HeaderError::Truncated)?;
-        let (field, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(HeaderError::Truncated)?;
+        let (length, rest) = self
+            .0
+            .split_first_chunk::<2>()
+            .ok_or(HeaderError::Truncated)?;
+        let (field, rest) = rest
+            .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+            .ok_or(HeaderError::Truncated)?;
         self.0 = rest;
         Ok(field)
     }
@@ -40,7 +47,10 @@ impl<'a> Headers<'a> {
     fn entry(&mut self) -> Result<(&'a str, &'a [u8]), HeaderError> {
         let name = self.take()?;
         let value = self.take()?;
-        Ok((std::str::from_utf8(name).map_err(|_| HeaderError::NameNotText)?, value))
+        Ok((
+            std::str::from_utf8(name).map_err(|_| HeaderError::NameNotText)?,
+            value,
+        ))
     }
 }
 

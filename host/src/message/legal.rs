@@ -77,12 +77,18 @@ impl<'a> Property<'a> {
                 _ => Err("is neither 0 nor 1"),
             },
             MESSAGE_EXPIRY => {
-                let seconds = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                seconds.map(Self::MessageExpiry).ok_or("is not a number of seconds")
+                let seconds = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok());
+                seconds
+                    .map(Self::MessageExpiry)
+                    .ok_or("is not a number of seconds")
             }
             CONTENT_TYPE => check_text(value).map(|()| Self::ContentType(value)),
             RESPONSE_TOPIC => check_topic(value).map(|()| Self::ResponseTopic(value)),
-            _ => check_text(name.as_bytes()).and_then(|()| check_text(value)).map(|()| Self::User(name, value)),
+            _ => check_text(name.as_bytes())
+                .and_then(|()| check_text(value))
+                .map(|()| Self::User(name, value)),
         }
     }
 
@@ -104,7 +110,10 @@ pub fn properties(block: &[u8]) -> impl Iterator<Item = Result<Property<'_>, Ill
     let mut seen = 0;
     Headers(block).map(move |entry| {
         let (name, value) = entry?;
-        let refuse = |problem| Illegal::Header { name: name.to_owned(), problem };
+        let refuse = |problem| Illegal::Header {
+            name: name.to_owned(),
+            problem,
+        };
         let property = Property::of(name, value).map_err(refuse)?;
         let bit = property.bit();
         if seen & bit != 0 {
@@ -150,7 +159,10 @@ pub fn check_text(bytes: &[u8]) -> Result<(), &'static str> {
         return Ok(());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
-    match text.chars().find(|found| found.is_control() || is_non_character(*found)) {
+    match text
+        .chars()
+        .find(|found| found.is_control() || is_non_character(*found))
+    {
         None => Ok(()),
         Some('\0') => Err("contains NUL"),
         Some(found) if found.is_control() => Err("contains a control character"),
@@ -164,8 +176,13 @@ fn is_non_character(found: char) -> bool {
 
 /// A topic that nobody may send, as near to it as a topic can be: what may not stand in it is replaced.
 pub fn mend_topic(topic: &[u8]) -> String {
-    let may_stand = |found: char| !(found.is_control() || is_non_character(found) || matches!(found, '+' | '#'));
-    String::from_utf8_lossy(topic).chars().map(|found| if may_stand(found) { found } else { '\u{fffd}' }).collect()
+    let may_stand = |found: char| {
+        !(found.is_control() || is_non_character(found) || matches!(found, '+' | '#'))
+    };
+    String::from_utf8_lossy(topic)
+        .chars()
+        .map(|found| if may_stand(found) { found } else { '\u{fffd}' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -176,7 +193,9 @@ mod tests {
 
     fn block(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut block = Vec::new();
-        entries.iter().for_each(|(name, value)| push_header(&mut block, name, value).unwrap());
+        entries
+            .iter()
+            .for_each(|(name, value)| push_header(&mut block, name, value).unwrap());
         block
     }
 
@@ -214,8 +233,15 @@ mod tests {
             (PAYLOAD_FORMAT, b"1"),
         ] {
             assert_eq!(check_headers(&block(&[(name, value)])), Ok(()), "{name}");
-            let twice = check_headers(&block(&[(name, value), ("u", b"v"), (name, value)])).unwrap_err();
-            assert_eq!(twice, Illegal::Header { name: name.to_owned(), problem: "is there twice" });
+            let twice =
+                check_headers(&block(&[(name, value), ("u", b"v"), (name, value)])).unwrap_err();
+            assert_eq!(
+                twice,
+                Illegal::Header {
+                    name: name.to_owned(),
+                    problem: "is there twice"
+                }
+            );
         }
         assert_eq!(check_headers(&block(&[("u", b"v"), ("u", b"v")])), Ok(()));
     }
@@ -234,7 +260,9 @@ mod tests {
             (MESSAGE_EXPIRY, b"4294967296", "number"),
             (PAYLOAD_FORMAT, b"2", "neither"),
         ] {
-            let problem = check_headers(&block(&[(name, value)])).unwrap_err().to_string();
+            let problem = check_headers(&block(&[(name, value)]))
+                .unwrap_err()
+                .to_string();
             assert!(problem.contains(why), "{problem} instead of {why}");
         }
     }

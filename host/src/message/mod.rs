@@ -20,8 +20,8 @@ mod record;
 pub(crate) mod sync;
 
 pub use border::{
-    Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet, PluginRef, QueueId, Reason,
-    Remembered, Seq, Stored, Tape, Wait, hexadecimal, short_digest,
+    Append, Backlog, Checkpoint, DeadLetter, Delivery, Fetch, Intake, Loss, LossReason, Outlet,
+    PluginRef, QueueId, Reason, Remembered, Seq, Stored, Tape, Wait, hexadecimal, short_digest,
 };
 pub use expiry::{Life, inherit_expiry, with_expiry, with_shorter_expiry};
 pub use header::{HeaderError, Headers, push_header};
@@ -34,7 +34,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 /// How often a message may be delivered (MQTT 5, 4.3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum Qos {
     /// 0: at most once; its receipt acknowledges nothing, it only bounds what is under way.
     AtMostOnce = 0,
@@ -91,7 +103,9 @@ impl Marks {
     /// These marks, of a message that came from here so often.
     #[must_use]
     pub fn after_rounds(self, rounds: u8) -> Self {
-        Self(self.0 & !Self::ROUNDS | u32::from(rounds).min(Self::MOST_ROUNDS) << Self::ROUNDS_SHIFT)
+        Self(
+            self.0 & !Self::ROUNDS | u32::from(rounds).min(Self::MOST_ROUNDS) << Self::ROUNDS_SHIFT,
+        )
     }
 
     /// How often it went out to a broker that messages are taken from, and came back: 15 at most.
@@ -115,7 +129,19 @@ impl Marks {
 }
 
 /// Stable name of a message: the number of the boot it arrived in and its place in that boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct MessageId {
     /// Counts the starts of this gateway's store.
     pub boot: u32,
@@ -143,17 +169,35 @@ pub struct Mint {
 impl Mint {
     /// Ids of boot number `boot`, from 1 on.
     pub fn new(boot: u32) -> Self {
-        Self { boot, next: AtomicU64::new(1) }
+        Self {
+            boot,
+            next: AtomicU64::new(1),
+        }
     }
 
     /// The first of `count` consecutive ids that nobody else gets.
     pub fn take(&self, count: u64) -> MessageId {
-        MessageId { boot: self.boot, seq: self.next.fetch_add(count, Ordering::Relaxed) }
+        MessageId {
+            boot: self.boot,
+            seq: self.next.fetch_add(count, Ordering::Relaxed),
+        }
     }
 }
 
 /// Index of a flow in the config's order; names are kept by the gateway.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct FlowId(pub u16);
 
 /// A part of the topic, in bytes: the key (device) that picks the lane and carries the order promise.
@@ -197,7 +241,9 @@ impl Message {
             return device;
         }
         let start = usize::from(self.key.offset);
-        self.topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+        self.topic
+            .get(start..start + usize::from(self.key.len))
+            .unwrap_or_default()
     }
 
     /// Puts it under another topic, which holds the key at `key`, or nowhere: it is then kept beside it.
@@ -208,7 +254,11 @@ impl Message {
 
     /// The key for a message under another topic; `None` when there is none.
     pub fn own_key(&self) -> Option<Arc<[u8]>> {
-        self.device.clone().or_else(|| Some(self.key()).filter(|key| !key.is_empty()).map(Arc::from))
+        self.device.clone().or_else(|| {
+            Some(self.key())
+                .filter(|key| !key.is_empty())
+                .map(Arc::from)
+        })
     }
 
     /// Whether it deletes what a broker has retained under its topic: there is nothing in it to be read or dressed.
@@ -230,7 +280,9 @@ impl Message {
 
 /// FNV-1a over the key: picks the lane. Stable over versions, since state on disk is split by it.
 pub fn key_hash(key: &[u8]) -> u64 {
-    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -239,24 +291,43 @@ mod tests {
 
     #[test]
     fn marks_keep_the_level_beside_the_bits() {
-        let marks = Marks::of(Qos::ExactlyOnce).with(Marks::RETAIN, true).with(Marks::CLOCK_UNSET, true);
+        let marks = Marks::of(Qos::ExactlyOnce)
+            .with(Marks::RETAIN, true)
+            .with(Marks::CLOCK_UNSET, true);
         assert_eq!(marks.qos(), Qos::ExactlyOnce);
-        assert!(marks.has(Marks::RETAIN) && marks.has(Marks::CLOCK_UNSET) && !marks.has(Marks::DUPLICATE));
+        assert!(
+            marks.has(Marks::RETAIN)
+                && marks.has(Marks::CLOCK_UNSET)
+                && !marks.has(Marks::DUPLICATE)
+        );
         assert!(!marks.with(Marks::RETAIN, false).has(Marks::RETAIN));
     }
 
     #[test]
     fn a_key_outside_the_topic_reads_as_no_key() {
-        let message =
-            Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
+        let message = Message {
+            topic: Bytes::from_static(b"devices/d7/t"),
+            key: Span { offset: 8, len: 2 },
+            ..Message::default()
+        };
         assert_eq!(message.key(), b"d7");
-        assert_eq!(Message { key: Span { offset: 60, len: 9 }, ..message }.key(), b"");
+        assert_eq!(
+            Message {
+                key: Span { offset: 60, len: 9 },
+                ..message
+            }
+            .key(),
+            b""
+        );
     }
 
     #[test]
     fn the_key_outlives_the_topic_it_came_in() {
-        let mut message =
-            Message { topic: Bytes::from_static(b"devices/d7/t"), key: Span { offset: 8, len: 2 }, ..Message::default() };
+        let mut message = Message {
+            topic: Bytes::from_static(b"devices/d7/t"),
+            key: Span { offset: 8, len: 2 },
+            ..Message::default()
+        };
         message.rename(Bytes::from_static(b"up"), Span::default());
         assert_eq!(message.key(), b"d7");
         message.rename(Bytes::from_static(b"d7/up"), Span { offset: 0, len: 2 });

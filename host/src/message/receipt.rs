@@ -72,10 +72,18 @@ impl Burst {
     /// A burst whose message `i` waits for `pending[i]` releases; 0 is settled from the start.
     pub fn new(settled: Arc<Settled>, pending: impl IntoIterator<Item = u32>) -> Arc<Self> {
         let mut open = 0;
-        let pending = pending.into_iter().inspect(|count| open += u32::from(*count > 0)).map(AtomicU32::new).collect();
+        let pending = pending
+            .into_iter()
+            .inspect(|count| open += u32::from(*count > 0))
+            .map(AtomicU32::new)
+            .collect();
         Arc::new(Self {
             settled,
-            progress: Arc::new(Progress { pending, open: AtomicU32::new(open), fallen: AtomicBool::new(false) }),
+            progress: Arc::new(Progress {
+                pending,
+                open: AtomicU32::new(open),
+                fallen: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -106,7 +114,11 @@ impl Burst {
 
     /// One of the receipts of message `index`; the caller hands out exactly as many as it declared pending.
     pub fn receipt(self: &Arc<Self>, index: u32) -> Receipt {
-        Receipt { burst: Arc::clone(self), index, race: None }
+        Receipt {
+            burst: Arc::clone(self),
+            index,
+            race: None,
+        }
     }
 }
 
@@ -134,7 +146,10 @@ pub struct Receipt {
 impl Receipt {
     /// The same claim, of which all clones made from now on count as one: the first release is the one that counts.
     pub fn any(self) -> Self {
-        Self { race: Some(Arc::default()), ..self }
+        Self {
+            race: Some(Arc::default()),
+            ..self
+        }
     }
 
     /// Declares `more` further releases; call it before the clones are handed on.
@@ -144,7 +159,11 @@ impl Receipt {
 
     /// One of the declared ends has come.
     pub fn release(self) {
-        if self.race.as_ref().is_some_and(|is_over| is_over.swap(true, Ordering::AcqRel)) {
+        if self
+            .race
+            .as_ref()
+            .is_some_and(|is_over| is_over.swap(true, Ordering::AcqRel))
+        {
             return;
         }
         let progress = &self.burst.progress;

@@ -57,10 +57,16 @@ impl<'a> Record<'a> {
     /// The message, its fields slices of the `block` the record was read from; the flow is the record's number.
     pub(crate) fn message(&self, block: &Bytes) -> Message {
         Message {
-            id: MessageId { boot: self.boot, seq: self.number },
+            id: MessageId {
+                boot: self.boot,
+                seq: self.number,
+            },
             flow: FlowId(self.flow),
             topic: block.slice_ref(self.topic),
-            key: Span { offset: self.key_offset, len: self.key_len },
+            key: Span {
+                offset: self.key_offset,
+                len: self.key_len,
+            },
             headers: block.slice_ref(self.headers),
             payload: block.slice_ref(self.payload),
             marks: Marks(self.marks),

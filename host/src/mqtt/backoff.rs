@@ -8,14 +8,24 @@ use super::Backoff;
 ///
 /// Doubles from `first` up to `cap`, each moved by up to ±`jitter`; never longer than `cap`.
 pub fn delay(backoff: &Backoff, attempt: u32, random: f64) -> Duration {
-    let jitter = if backoff.jitter.is_finite() { backoff.jitter.clamp(0.0, 1.0) } else { 0.0 };
-    let random = if random.is_finite() { random.clamp(0.0, 1.0) } else { 0.5 };
+    let jitter = if backoff.jitter.is_finite() {
+        backoff.jitter.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    let random = if random.is_finite() {
+        random.clamp(0.0, 1.0)
+    } else {
+        0.5
+    };
     // The highest base leaves room for the jitter above it, so that gateways at the cap do not fall into step.
     let highest = backoff.cap.as_secs_f64() / (1.0 + jitter);
     let exponent = i32::try_from(attempt.min(64)).unwrap_or(64);
     let base = (backoff.first.as_secs_f64() * 2f64.powi(exponent)).min(highest);
     let moved = base * (1.0 + jitter * (2.0 * random - 1.0));
-    Duration::try_from_secs_f64(moved).unwrap_or(backoff.cap).min(backoff.cap)
+    Duration::try_from_secs_f64(moved)
+        .unwrap_or(backoff.cap)
+        .min(backoff.cap)
 }
 
 #[cfg(test)]
@@ -24,12 +34,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn plain(first_ms: u64, cap_ms: u64, jitter: f64) -> Backoff {
-        Backoff { first: Duration::from_millis(first_ms), cap: Duration::from_millis(cap_ms), jitter }
+        Backoff {
+            first: Duration::from_millis(first_ms),
+            cap: Duration::from_millis(cap_ms),
+            jitter,
+        }
     }
 
     #[test]
     fn without_jitter_it_doubles_up_to_the_cap() {
-        let seconds: Vec<_> = (0..8).map(|attempt| delay(&plain(1000, 60_000, 0.0), attempt, 0.9).as_secs()).collect();
+        let seconds: Vec<_> = (0..8)
+            .map(|attempt| delay(&plain(1000, 60_000, 0.0), attempt, 0.9).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 

@@ -18,7 +18,10 @@ use super::pause::note;
 use super::progress::Progress;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
-use super::{AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription, Unsendable, hint};
+use super::{
+    AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription,
+    Unsendable, hint,
+};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -68,7 +71,9 @@ impl Connection {
     /// Whatever went wrong, in words for the operator; [`Error::kind`] says how to go on.
     pub async fn open(config: &Config) -> Result<(Self, Established), Error> {
         let config = &*with_todays_password(config).await?;
-        Self::open_by_protocol(config).await.map_err(|error| hint::explain(error, config))
+        Self::open_by_protocol(config)
+            .await
+            .map_err(|error| hint::explain(error, config))
     }
 
     async fn open_by_protocol(config: &Config) -> Result<(Self, Established), Error> {
@@ -116,7 +121,10 @@ impl Connection {
         match timeout(deadline, poll_fn(|cx| connection.poll_greet(cx))).await {
             Ok(Ok(established)) => Ok((connection, established)),
             Ok(Err(error)) => Err(closed_before_connack(error)),
-            Err(_) => Err(Error::Deadline { phase: CONNACK_PHASE, deadline }),
+            Err(_) => Err(Error::Deadline {
+                phase: CONNACK_PHASE,
+                deadline,
+            }),
         }
     }
 
@@ -295,7 +303,11 @@ impl Connection {
         }
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) -> Poll<Result<(), Error>> {
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        events: &mut Vec<Event>,
+    ) -> Poll<Result<(), Error>> {
         let before = events.len();
         self.session.take_ready(events);
         loop {
@@ -318,9 +330,18 @@ impl Connection {
         self.look_whether_it_moves(now);
         let stall_ends = self.stalled.map(|since| since + self.write_deadline);
         if stall_ends.is_some_and(|end| end <= now) {
-            return Poll::Ready(Err(Error::Deadline { phase: "writing to the broker", deadline: self.write_deadline }));
+            return Poll::Ready(Err(Error::Deadline {
+                phase: "writing to the broker",
+                deadline: self.write_deadline,
+            }));
         }
-        let Some(due) = [stall_ends, self.session.due(), self.look].into_iter().flatten().min() else { return Poll::Pending };
+        let Some(due) = [stall_ends, self.session.due(), self.look]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
+            return Poll::Pending;
+        };
         let due = tokio::time::Instant::from_std(due);
         if self.timer.is_elapsed() || due < self.timer.deadline() {
             self.timer.as_mut().reset(due);
@@ -351,7 +372,11 @@ impl Connection {
             self.session.moved(now);
         }
         // Later pings say nothing: the kernel of a broker that has frozen takes them as well.
-        self.ahead = if unsent == 0 { 0 } else { self.ahead.saturating_sub(acknowledged) };
+        self.ahead = if unsent == 0 {
+            0
+        } else {
+            self.ahead.saturating_sub(acknowledged)
+        };
         if acknowledged > 0 {
             self.stalled = self.stalled.map(|_| now);
         }
@@ -389,7 +414,12 @@ impl Connection {
     }
 
     /// Reads until nothing is left or a burst is full; says whether something came.
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant, events: &mut Vec<Event>) -> Result<bool, Error> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, Error> {
         if self.paused {
             return Ok(false);
         }
@@ -399,7 +429,9 @@ impl Connection {
             self.session.receive(&mut self.input, now, events)?;
         }
         while read < BURST_BYTES {
-            let Poll::Ready(count) = self.poll_fill(cx) else { break };
+            let Poll::Ready(count) = self.poll_fill(cx) else {
+                break;
+            };
             read += count?;
             self.session.receive(&mut self.input, now, events)?;
         }
@@ -413,14 +445,22 @@ impl Connection {
             self.input.reserve(missing.clamp(CHUNK_BYTES, BURST_BYTES));
         }
         match ready!(self.link.poll_read(cx, &mut self.input)) {
-            Ok(0) => Poll::Ready(Err(Error::Closed { before_connack: false })),
+            Ok(0) => Poll::Ready(Err(Error::Closed {
+                before_connack: false,
+            })),
             Ok(count) => Poll::Ready(Ok(count)),
             Err(error) => Poll::Ready(Err(self.link.explain(error))),
         }
     }
 
     /// A write failed; the broker may have said why before it closed.
-    fn last_words(&mut self, cx: &mut Context<'_>, now: Instant, events: &mut Vec<Event>, error: Error) -> Error {
+    fn last_words(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        events: &mut Vec<Event>,
+        error: Error,
+    ) -> Error {
         match self.poll_read(cx, now, events) {
             Err(told @ (Error::Disconnected { .. } | Error::Tls { .. })) => told,
             _ => error,
@@ -431,28 +471,55 @@ impl Connection {
 impl fmt::Debug for Connection {
     /// Without the buffers: they hold payloads and, at the start, the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("unsent", &self.unsent()).field("paused", &self.paused).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("unsent", &self.unsent())
+            .field("paused", &self.paused)
+            .finish_non_exhaustive()
     }
 }
 
 /// A password in a file is read at every dial, on a thread that may wait for the disk: tokens are renewed, some each hour.
 async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error> {
-    let file = config.login.as_ref().and_then(|login| login.password.as_ref()?.file().cloned());
-    let (Some(login), Some(file)) = (&config.login, file) else { return Ok(Cow::Borrowed(config)) };
+    let file = config
+        .login
+        .as_ref()
+        .and_then(|login| login.password.as_ref()?.file().cloned());
+    let (Some(login), Some(file)) = (&config.login, file) else {
+        return Ok(Cow::Borrowed(config));
+    };
     let path = file.to_path_buf();
-    let read = tokio::task::spawn_blocking(move || Secret::read(&file)).await.map_err(|stopped| stopped.to_string());
-    let password = read.and_then(|read| read).map_err(|problem| Error::Password { path, problem })?;
-    let login = Login { user: login.user.clone(), password: Some(password) };
-    Ok(Cow::Owned(Config { login: Some(login), ..config.clone() }))
+    let read = tokio::task::spawn_blocking(move || Secret::read(&file))
+        .await
+        .map_err(|stopped| stopped.to_string());
+    let password = read
+        .and_then(|read| read)
+        .map_err(|problem| Error::Password { path, problem })?;
+    let login = Login {
+        user: login.user.clone(),
+        password: Some(password),
+    };
+    Ok(Cow::Owned(Config {
+        login: Some(login),
+        ..config.clone()
+    }))
 }
 
 /// An end before CONNACK, however the system words it.
 fn closed_before_connack(error: Error) -> Error {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match error {
-        Error::Closed { .. } => Error::Closed { before_connack: true },
-        Error::Broken(cause) if matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) => {
-            Error::Closed { before_connack: true }
+        Error::Closed { .. } => Error::Closed {
+            before_connack: true,
+        },
+        Error::Broken(cause)
+            if matches!(
+                cause.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            ) =>
+        {
+            Error::Closed {
+                before_connack: true,
+            }
         }
         error => error,
     }

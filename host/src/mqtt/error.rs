@@ -35,7 +35,9 @@ pub enum Error {
         source: io::Error,
     },
     /// No address of the broker takes a connection.
-    #[error("cannot connect to `{address}`: check that the broker runs and the port is right and open")]
+    #[error(
+        "cannot connect to `{address}`: check that the broker runs and the port is right and open"
+    )]
     Dial {
         /// Host and port.
         address: String,
@@ -154,7 +156,9 @@ impl Error {
     /// How it is to be met.
     pub fn kind(&self) -> Failure {
         match self {
-            Self::Tls { failure, .. } | Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
+            Self::Tls { failure, .. }
+            | Self::Refused { failure, .. }
+            | Self::Disconnected { failure, .. } => *failure,
             Self::File { .. } | Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
             Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
             Self::Lookup { .. }
@@ -186,7 +190,10 @@ impl Error {
 /// Whether a dial was turned down, by the broker's machine or on the way: silence ends in a deadline instead.
 fn is_said_at_once(cause: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(cause.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    matches!(
+        cause.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
 }
 
 /// Why a message cannot be sent on this connection. Nothing was queued.

@@ -6,18 +6,34 @@ use super::{Config, Error};
 /// What the first bytes of an answer say about one who does not speak MQTT.
 pub(super) fn stranger(input: &[u8]) -> Option<Error> {
     const SIGNS: [(&[u8], &str); 4] = [
-        (&[0x15, 0x03], "the port speaks TLS: write mqtts:// in the URL"),
-        (&[0x16, 0x03], "the port speaks TLS: write mqtts:// in the URL"),
-        (b"HTTP/", "the port speaks HTTP: check it (MQTT over WebSockets is not supported)"),
+        (
+            &[0x15, 0x03],
+            "the port speaks TLS: write mqtts:// in the URL",
+        ),
+        (
+            &[0x16, 0x03],
+            "the port speaks TLS: write mqtts:// in the URL",
+        ),
+        (
+            b"HTTP/",
+            "the port speaks HTTP: check it (MQTT over WebSockets is not supported)",
+        ),
         (b"SSH-", "the port speaks SSH: check it"),
     ];
-    SIGNS.iter().find(|(sign, _)| input.starts_with(sign)).map(|(_, what)| Error::Stranger { what })
+    SIGNS
+        .iter()
+        .find(|(sign, _)| input.starts_with(sign))
+        .map(|(_, what)| Error::Stranger { what })
 }
 
 /// The same error with what it may mean under these settings.
 pub(super) fn explain(error: Error, config: &Config) -> Error {
     match error {
-        Error::Closed { before_connack: true } => Error::TurnedAway { hint: turned_away(config) },
+        Error::Closed {
+            before_connack: true,
+        } => Error::TurnedAway {
+            hint: turned_away(config),
+        },
         error => error,
     }
 }
@@ -28,9 +44,14 @@ fn turned_away(config: &Config) -> String {
         None => "it may want a user name and password",
     };
     match &config.tls {
-        Some(tls) if tls.identity.is_none() => format!("{login}, or a client certificate (`cert` and `key`)"),
+        Some(tls) if tls.identity.is_none() => {
+            format!("{login}, or a client certificate (`cert` and `key`)")
+        }
         Some(_) => format!("{login}, and the client certificate"),
-        None => format!("{login}; or port {} speaks TLS: then write mqtts:// in the URL", config.port),
+        None => format!(
+            "{login}; or port {} speaks TLS: then write mqtts:// in the URL",
+            config.port
+        ),
     }
 }
 
@@ -42,19 +63,43 @@ mod tests {
 
     #[test]
     fn who_closes_or_speaks_something_else_is_told_with_what_to_do() {
-        let closed = || Error::Closed { before_connack: true };
+        let closed = || Error::Closed {
+            before_connack: true,
+        };
         let mut config = config();
         let plain = explain(closed(), &config).to_string();
-        assert!(plain.contains("may want a user name") && plain.contains("mqtts://"), "{plain}");
-        config.login = Some(Login { user: "me".to_owned(), password: None });
+        assert!(
+            plain.contains("may want a user name") && plain.contains("mqtts://"),
+            "{plain}"
+        );
+        config.login = Some(Login {
+            user: "me".to_owned(),
+            password: None,
+        });
         let login = explain(closed(), &config).to_string();
-        assert!(login.contains("check user name and password") && login.contains("mqtts://"), "{login}");
+        assert!(
+            login.contains("check user name and password") && login.contains("mqtts://"),
+            "{login}"
+        );
         config.tls = Some(Tls::default());
         let tls = explain(closed(), &config).to_string();
-        assert!(tls.contains("client certificate") && !tls.contains("mqtts://"), "{tls}");
-        assert!(matches!(explain(Error::Closed { before_connack: false }, &config), Error::Closed { .. }));
+        assert!(
+            tls.contains("client certificate") && !tls.contains("mqtts://"),
+            "{tls}"
+        );
+        assert!(matches!(
+            explain(
+                Error::Closed {
+                    before_connack: false
+                },
+                &config
+            ),
+            Error::Closed { .. }
+        ));
         // A TLS alert of a server that was sent CONNECT.
-        let alert = stranger(&[0x15, 0x03, 0x01, 0, 2, 2, 70]).unwrap().to_string();
+        let alert = stranger(&[0x15, 0x03, 0x01, 0, 2, 2, 70])
+            .unwrap()
+            .to_string();
         assert!(alert.contains("mqtts://"), "{alert}");
         assert!(stranger(b"HTTP/1.1 400 Bad Request").is_some());
         assert!(stranger(&[0x20, 2, 0, 0]).is_none() && stranger(&[]).is_none());

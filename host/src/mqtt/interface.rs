@@ -20,7 +20,10 @@ pub(super) struct Interfaces {
 impl Interfaces {
     /// Begins to listen; to be called inside the runtime.
     pub(super) fn listen() -> Self {
-        Self { socket: open(), down: Down::default() }
+        Self {
+            socket: open(),
+            down: Down::default(),
+        }
     }
 
     /// Waits until an interface has come up since the last call. Cancel safe.
@@ -34,7 +37,11 @@ impl Interfaces {
                     }
                 }
                 // Too much at once: what was lost may have been the word that was waited for.
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => return,
+                Err(error)
+                    if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
+                {
+                    return;
+                }
                 Err(_) => self.socket = None,
             }
         }
@@ -80,16 +87,27 @@ impl Down {
         let mut up = false;
         while let Some((kind, body, rest)) = take(messages) {
             messages = rest;
-            let word = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+            let word = |at: usize| {
+                body.get(at..at + 4)?
+                    .try_into()
+                    .ok()
+                    .map(u32::from_ne_bytes)
+            };
             match (kind, word(4), word(8)) {
-                (Self::NEW_LINK, Some(index), Some(flags)) if flags & Self::RUNNING != Self::RUNNING => {
+                (Self::NEW_LINK, Some(index), Some(flags))
+                    if flags & Self::RUNNING != Self::RUNNING =>
+                {
                     self.0.insert(index);
                 }
-                (Self::NEW_LINK, Some(index), Some(flags)) => up |= self.0.remove(&index) && flags & Self::LOOPBACK == 0,
+                (Self::NEW_LINK, Some(index), Some(flags)) => {
+                    up |= self.0.remove(&index) && flags & Self::LOOPBACK == 0
+                }
                 (Self::DELETED_LINK, Some(index), _) => {
                     self.0.remove(&index);
                 }
-                (Self::NEW_ADDRESS, Some(_), _) => up |= body.get(3).is_some_and(|scope| *scope != Self::SCOPE_HOST),
+                (Self::NEW_ADDRESS, Some(_), _) => {
+                    up |= body.get(3).is_some_and(|scope| *scope != Self::SCOPE_HOST)
+                }
                 _ => {}
             }
         }
@@ -103,7 +121,13 @@ fn take(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let kind = u16::from_ne_bytes(messages.get(4..6)?.try_into().ok()?);
     let length = usize::try_from(length).ok()?;
     let body = messages.get(Down::HEADER_BYTES..length)?;
-    Some((kind, body, messages.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        kind,
+        body,
+        messages
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default(),
+    ))
 }
 
 #[cfg(test)]
@@ -118,7 +142,13 @@ pub(super) mod tests {
             let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             sender.connect(socket.local_addr().unwrap()).unwrap();
             socket.set_nonblocking(true).unwrap();
-            (Self { socket: Some(UdpSocket::from_std(socket).unwrap()), down: Down::default() }, sender)
+            (
+                Self {
+                    socket: Some(UdpSocket::from_std(socket).unwrap()),
+                    down: Down::default(),
+                },
+                sender,
+            )
         }
     }
 
@@ -128,7 +158,10 @@ pub(super) mod tests {
     }
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut message = u32::try_from(Down::HEADER_BYTES + body.len()).unwrap().to_ne_bytes().to_vec();
+        let mut message = u32::try_from(Down::HEADER_BYTES + body.len())
+            .unwrap()
+            .to_ne_bytes()
+            .to_vec();
         message.extend_from_slice(&kind.to_ne_bytes());
         message.extend_from_slice(&[0; 10]);
         message.extend_from_slice(body);
@@ -152,7 +185,15 @@ pub(super) mod tests {
         let mut down = Down::default();
         assert!(!down.note(&link(Down::NEW_LINK, 2, Down::RUNNING)));
         assert!(!down.note(&link(Down::NEW_LINK, 2, 1)));
-        assert!(down.note(&[link(Down::NEW_LINK, 9, 1), link(Down::NEW_LINK, 2, Down::RUNNING | 2)].concat()));
+        assert!(
+            down.note(
+                &[
+                    link(Down::NEW_LINK, 9, 1),
+                    link(Down::NEW_LINK, 2, Down::RUNNING | 2)
+                ]
+                .concat()
+            )
+        );
         assert!(!down.note(&link(Down::NEW_LINK, 2, Down::RUNNING)));
         down.note(&link(Down::DELETED_LINK, 9, 0));
         assert!(!down.note(&link(Down::NEW_LINK, 9, Down::RUNNING)));
@@ -176,7 +217,8 @@ pub(super) mod tests {
         let mut interfaces = Interfaces::listen();
         assert_eq!(interfaces.socket.is_some(), cfg!(target_os = "linux"));
         // Whether or not something happens meanwhile, the socket is one that can be read.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(1), interfaces.came_up()).await;
+        let _ =
+            tokio::time::timeout(std::time::Duration::from_millis(1), interfaces.came_up()).await;
         assert_eq!(interfaces.socket.is_some(), cfg!(target_os = "linux"));
     }
 }

@@ -49,16 +49,32 @@ impl Link {
         let socket = connect(config).await?;
         let server = config.host.clone();
         match &config.tls {
-            None => Ok(Self { stream: Stream::Tcp(socket), server, written: 0, queued: 0, total: 0 }),
+            None => Ok(Self {
+                stream: Stream::Tcp(socket),
+                server,
+                written: 0,
+                queued: 0,
+                total: 0,
+            }),
             Some(tls) => {
                 let stream = Box::pin(secure(socket, tls, config)).await?;
-                Ok(Self { stream: Stream::Tls(stream), server, written: 0, queued: 0, total: 0 })
+                Ok(Self {
+                    stream: Stream::Tls(stream),
+                    server,
+                    written: 0,
+                    queued: 0,
+                    total: 0,
+                })
             }
         }
     }
 
     /// Reads what fits the spare room of `input`; 0 is the end.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
         // `read_buf` keeps nothing between polls, and fills spare room without zeroing it first.
         match &mut self.stream {
             Stream::Tcp(stream) => pin!(stream.read_buf(input)).poll(cx),
@@ -67,7 +83,11 @@ impl Link {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
@@ -82,7 +102,9 @@ impl Link {
     /// How many bytes of ours the peer's TCP has acknowledged since the last call; where the system does not say, none. What
     /// TLS adds to our bytes is left out, so few may look like none.
     pub(super) fn acknowledged(&mut self) -> usize {
-        let before = self.queued.saturating_add(std::mem::take(&mut self.written));
+        let before = self
+            .queued
+            .saturating_add(std::mem::take(&mut self.written));
         self.queued = unacknowledged(self.socket()).unwrap_or(before);
         before.saturating_sub(self.queued)
     }
@@ -94,7 +116,8 @@ impl Link {
 
     /// How many of them the peer's TCP has acknowledged at least; where the system does not say, all.
     pub(super) fn taken(&self) -> u64 {
-        self.total.saturating_sub(unacknowledged(self.socket()).unwrap_or(0) as u64)
+        self.total
+            .saturating_sub(unacknowledged(self.socket()).unwrap_or(0) as u64)
     }
 
     fn socket(&self) -> &TcpStream {
@@ -134,7 +157,10 @@ impl Link {
 
 /// Bytes in the socket that the peer has not acknowledged.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "no crate of ours wraps this request; it writes one number and nothing else")]
+#[expect(
+    unsafe_code,
+    reason = "no crate of ours wraps this request; it writes one number and nothing else"
+)]
 fn unacknowledged(socket: &TcpStream) -> Option<usize> {
     use rustix::ioctl::{Getter, ioctl};
     /// SIOCOUTQ, by the name it has for terminals.
@@ -157,16 +183,30 @@ async fn connect(config: &Config) -> Result<TcpStream, Error> {
     let addresses: Vec<SocketAddr> = timeout(deadline, lookup)
         .await
         .map_err(late("looking up the broker's name"))?
-        .map_err(|source| Error::Lookup { host: config.host.clone(), source })?
+        .map_err(|source| Error::Lookup {
+            host: config.host.clone(),
+            source,
+        })?
         .collect();
     let address = format!("{}:{}", config.host, config.port);
-    let mut last = Error::Dial { address: address.clone(), source: io::Error::other("the name has no address") };
+    let mut last = Error::Dial {
+        address: address.clone(),
+        source: io::Error::other("the name has no address"),
+    };
     for (tried, candidate) in addresses.iter().enumerate() {
         // What is left is shared among those left, so that a first address that swallows packets leaves time.
-        let share = end.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        let share = end.saturating_duration_since(Instant::now())
+            / u32::try_from(addresses.len() - tried).unwrap_or(1);
         match timeout(share, TcpStream::connect(candidate)).await {
-            Ok(Ok(socket)) => return prepare(socket).map_err(|source| Error::Dial { address, source }),
-            Ok(Err(source)) => last = Error::Dial { address: address.clone(), source },
+            Ok(Ok(socket)) => {
+                return prepare(socket).map_err(|source| Error::Dial { address, source });
+            }
+            Ok(Err(source)) => {
+                last = Error::Dial {
+                    address: address.clone(),
+                    source,
+                }
+            }
             Err(elapsed) => last = late("connecting to the broker")(elapsed),
         }
     }
@@ -175,16 +215,28 @@ async fn connect(config: &Config) -> Result<TcpStream, Error> {
 
 fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
-    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    SockRef::from(&socket).set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(PROBE_AFTER)
+            .with_interval(PROBE_EVERY),
+    )?;
     Ok(socket)
 }
 
-async fn secure(socket: TcpStream, tls: &Tls, config: &Config) -> Result<Box<TlsStream<TcpStream>>, Error> {
+async fn secure(
+    socket: TcpStream,
+    tls: &Tls,
+    config: &Config,
+) -> Result<Box<TlsStream<TcpStream>>, Error> {
     let server = config.host.as_str();
     let name = tls::server_name(tls.server_name.as_deref().unwrap_or(server))?;
     let settings = load(tls.clone(), server.to_owned()).await?;
     let deadline = config.deadlines.handshake;
-    let shaken = timeout(deadline, TlsConnector::from(Arc::new(settings)).connect(name, socket)).await;
+    let shaken = timeout(
+        deadline,
+        TlsConnector::from(Arc::new(settings)).connect(name, socket),
+    )
+    .await;
     match shaken {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(tls::explain(server, &error, Now::read()).unwrap_or_else(|| Error::Tls {

@@ -20,7 +20,13 @@ pub struct Manners {
 impl Manners {
     /// Nothing odd yet. `strays` counts answers to nothing.
     pub(super) fn new(stage: &'static str, name: Arc<str>, strays: IntCounter) -> Self {
-        Self { stage, name, strays, said_stray: AtomicBool::new(false), said_early: AtomicBool::new(false) }
+        Self {
+            stage,
+            name,
+            strays,
+            said_stray: AtomicBool::new(false),
+            said_early: AtomicBool::new(false),
+        }
     }
 
     /// The broker did this.

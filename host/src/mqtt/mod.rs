@@ -95,7 +95,11 @@ pub struct AckToken {
 
 impl AckToken {
     pub(crate) fn new(packet_id: u16, qos: Qos, round: u32) -> Self {
-        Self { packet_id, qos, round }
+        Self {
+            packet_id,
+            qos,
+            round,
+        }
     }
 
     /// Level of the message: 1 is answered with PUBACK, 2 with PUBREC.

@@ -61,15 +61,25 @@ struct Pace {
 
 impl Pace {
     const fn new() -> Self {
-        Self { per_second: 0.0, events: 0, since: None }
+        Self {
+            per_second: 0.0,
+            events: 0,
+            since: None,
+        }
     }
 
     /// The pause after a turn that brought `events` and ended at `now`.
     fn after(&mut self, events: usize, now: Instant) -> Duration {
         self.events += events;
-        let gap = self.since.map_or(QUIET, |since| now.saturating_duration_since(since));
+        let gap = self
+            .since
+            .map_or(QUIET, |since| now.saturating_duration_since(since));
         if gap >= QUIET {
-            *self = Self { per_second: 0.0, events: 0, since: Some(now) };
+            *self = Self {
+                per_second: 0.0,
+                events: 0,
+                since: Some(now),
+            };
         } else if gap >= WINDOW {
             let events = f64::from(u32::try_from(self.events).unwrap_or(u32::MAX));
             self.per_second += SHARE * (events / gap.as_secs_f64() - self.per_second);
@@ -89,7 +99,10 @@ mod tests {
 
     fn steady(events: usize, gap: Duration) -> Duration {
         let (mut pace, start) = (Pace::new(), Instant::now());
-        (0..200).map(|turn| pace.after(events, start + gap * turn)).last().unwrap()
+        (0..200)
+            .map(|turn| pace.after(events, start + gap * turn))
+            .last()
+            .unwrap()
     }
 
     #[test]
@@ -109,7 +122,10 @@ mod tests {
     #[test]
     fn quiet_ends_the_pauses() {
         let (mut pace, start) = (Pace::new(), Instant::now());
-        let busy = (0..200).map(|turn| pace.after(4, start + WINDOW / 10 * turn)).last().unwrap();
+        let busy = (0..200)
+            .map(|turn| pace.after(4, start + WINDOW / 10 * turn))
+            .last()
+            .unwrap();
         assert_eq!(busy, LONGEST);
         assert_eq!(pace.after(1, start + WINDOW * 20 + QUIET), Duration::ZERO);
     }

@@ -38,7 +38,10 @@ impl Progress {
     /// When the peer had everything before place `end`; until it has, when it last took something, if ever.
     pub(super) fn since(&self, end: u64) -> Option<Instant> {
         let step = self.steps.partition_point(|(taken, _)| *taken < end);
-        self.steps.get(step).or(self.steps.back()).map(|(_, at)| *at)
+        self.steps
+            .get(step)
+            .or(self.steps.back())
+            .map(|(_, at)| *at)
     }
 }
 
@@ -57,8 +60,14 @@ mod tests {
             progress.took(end, start + seconds * SECOND);
         }
         let since = |end| progress.since(end).map(|at| (at - start).as_secs());
-        assert_eq!([since(100), since(101), since(250), since(400)], [Some(1), Some(3), Some(3), Some(5)]);
-        assert_eq!((progress.has(400), progress.has(401), since(401)), (true, false, Some(5)));
+        assert_eq!(
+            [since(100), since(101), since(250), since(400)],
+            [Some(1), Some(3), Some(3), Some(5)]
+        );
+        assert_eq!(
+            (progress.has(400), progress.has(401), since(401)),
+            (true, false, Some(5))
+        );
     }
 
     #[test]
@@ -69,7 +78,15 @@ mod tests {
         }
         assert!(progress.steps.len() <= MOST);
         let waited = |end| start + 10_000 * SECOND - progress.since(end).unwrap();
-        assert_eq!((waited(6_000_000), progress.has(6_000_000)), (Duration::ZERO, true));
-        assert!(waited(600) > 1_000 * SECOND && waited(5_900_000) >= 100 * SECOND, "{:?} {:?}", waited(600), waited(5_900_000));
+        assert_eq!(
+            (waited(6_000_000), progress.has(6_000_000)),
+            (Duration::ZERO, true)
+        );
+        assert!(
+            waited(600) > 1_000 * SECOND && waited(5_900_000) >= 100 * SECOND,
+            "{:?} {:?}",
+            waited(600),
+            waited(5_900_000)
+        );
     }
 }

@@ -22,47 +22,135 @@ const V5: &[Reason] = &[
     reason(0x80, "unspecified error", "the broker's log may say more"),
     reason(0x81, "malformed packet", ""),
     reason(0x82, "protocol error", ""),
-    reason(0x83, "implementation specific error", "the broker's log may say more"),
-    reason(0x84, "unsupported protocol version", "set the protocol to 3.1.1 or auto"),
-    reason(0x85, "client identifier not valid", "the broker does not take this client id"),
-    reason(0x86, "bad user name or password", "check user name and password"),
-    reason(0x87, "not authorized", "check the broker's access list and the client's credentials"),
+    reason(
+        0x83,
+        "implementation specific error",
+        "the broker's log may say more",
+    ),
+    reason(
+        0x84,
+        "unsupported protocol version",
+        "set the protocol to 3.1.1 or auto",
+    ),
+    reason(
+        0x85,
+        "client identifier not valid",
+        "the broker does not take this client id",
+    ),
+    reason(
+        0x86,
+        "bad user name or password",
+        "check user name and password",
+    ),
+    reason(
+        0x87,
+        "not authorized",
+        "check the broker's access list and the client's credentials",
+    ),
     reason(0x88, "server unavailable", ""),
     reason(0x89, "server busy", ""),
-    reason(0x8A, "banned", "the broker's operator has banned this client"),
+    reason(
+        0x8A,
+        "banned",
+        "the broker's operator has banned this client",
+    ),
     reason(0x8B, "server shutting down", ""),
-    reason(0x8C, "bad authentication method", "the broker wants an authentication other than user name and password"),
-    reason(0x8D, "keep alive timeout", "the broker heard nothing in 1.5 times the keep-alive"),
-    reason(0x8E, "session taken over", "another client connected with the same client id: give each its own"),
-    reason(0x8F, "topic filter invalid", "the broker does not take this filter"),
-    reason(0x90, "topic name invalid", "the broker does not take this topic"),
+    reason(
+        0x8C,
+        "bad authentication method",
+        "the broker wants an authentication other than user name and password",
+    ),
+    reason(
+        0x8D,
+        "keep alive timeout",
+        "the broker heard nothing in 1.5 times the keep-alive",
+    ),
+    reason(
+        0x8E,
+        "session taken over",
+        "another client connected with the same client id: give each its own",
+    ),
+    reason(
+        0x8F,
+        "topic filter invalid",
+        "the broker does not take this filter",
+    ),
+    reason(
+        0x90,
+        "topic name invalid",
+        "the broker does not take this topic",
+    ),
     reason(0x91, "packet identifier in use", ""),
     reason(0x92, "packet identifier not found", ""),
     reason(0x93, "receive maximum exceeded", ""),
     reason(0x94, "topic alias invalid", ""),
-    reason(0x95, "packet too large", "raise the broker's packet limit or send less at once"),
-    reason(0x96, "message rate too high", "raise the broker's limit or send less often"),
+    reason(
+        0x95,
+        "packet too large",
+        "raise the broker's packet limit or send less at once",
+    ),
+    reason(
+        0x96,
+        "message rate too high",
+        "raise the broker's limit or send less often",
+    ),
     reason(0x97, "quota exceeded", "a limit of the broker is reached"),
-    reason(0x98, "administrative action", "the broker's operator ended it"),
-    reason(0x99, "payload format invalid", "the broker checks payloads and does not take this one"),
-    reason(0x9A, "retain not supported", "the broker keeps no retained messages"),
+    reason(
+        0x98,
+        "administrative action",
+        "the broker's operator ended it",
+    ),
+    reason(
+        0x99,
+        "payload format invalid",
+        "the broker checks payloads and does not take this one",
+    ),
+    reason(
+        0x9A,
+        "retain not supported",
+        "the broker keeps no retained messages",
+    ),
     reason(0x9B, "QoS not supported", "use a lower level"),
-    reason(0x9C, "use another server", "the broker asks for another address for now"),
+    reason(
+        0x9C,
+        "use another server",
+        "the broker asks for another address for now",
+    ),
     reason(0x9D, "server moved", "the broker has another address now"),
     reason(0x9E, "shared subscriptions not supported", ""),
     reason(0x9F, "connection rate exceeded", ""),
     reason(0xA0, "maximum connect time", ""),
     reason(0xA1, "subscription identifiers not supported", ""),
-    reason(0xA2, "wildcard subscriptions not supported", "the broker takes no `+` and `#`"),
+    reason(
+        0xA2,
+        "wildcard subscriptions not supported",
+        "the broker takes no `+` and `#`",
+    ),
 ];
 
 /// MQTT 3.1.1, table 3.1.
 const V311: &[Reason] = &[
-    reason(1, "unacceptable protocol version", "the broker speaks neither MQTT 5 nor 3.1.1"),
-    reason(2, "identifier rejected", "the broker does not take this client id"),
+    reason(
+        1,
+        "unacceptable protocol version",
+        "the broker speaks neither MQTT 5 nor 3.1.1",
+    ),
+    reason(
+        2,
+        "identifier rejected",
+        "the broker does not take this client id",
+    ),
     reason(3, "server unavailable", ""),
-    reason(4, "bad user name or password", "check user name and password"),
-    reason(5, "not authorized", "check the broker's access list and the client's credentials"),
+    reason(
+        4,
+        "bad user name or password",
+        "check user name and password",
+    ),
+    reason(
+        5,
+        "not authorized",
+        "check the broker's access list and the client's credentials",
+    ),
 ];
 
 fn describe(table: &[Reason], code: u8, words: Option<&str>) -> String {
@@ -98,7 +186,11 @@ pub(super) fn connect_failure_v5(code: u8) -> Failure {
 
 /// The same for 3.1.1: 3 is "unavailable", the rest will not change by itself.
 pub(super) fn connect_failure_v311(code: u8) -> Failure {
-    if code == 3 { Failure::Passing } else { Failure::Refused }
+    if code == 3 {
+        Failure::Passing
+    } else {
+        Failure::Refused
+    }
 }
 
 /// The same for a DISCONNECT. A session taken over is met by coming back with back-off: whoever took it may be gone.
@@ -128,14 +220,24 @@ mod tests {
             describe_v5(0x8E, None),
             "session taken over (0x8E): another client connected with the same client id: give each its own"
         );
-        assert_eq!(describe_v5(0x89, Some("later\n")), "server busy (0x89); the broker says: later");
+        assert_eq!(
+            describe_v5(0x89, Some("later\n")),
+            "server busy (0x89); the broker says: later"
+        );
         assert_eq!(describe_v5(0xFE, None), "unknown reason (0xFE)");
-        assert_eq!(describe_v311(4), "bad user name or password (0x04): check user name and password");
+        assert_eq!(
+            describe_v311(4),
+            "bad user name or password (0x04): check user name and password"
+        );
     }
 
     #[test]
     fn quota_passes_and_rights_do_not() {
-        assert!([0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B].into_iter().all(is_permanent));
+        assert!(
+            [0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B]
+                .into_iter()
+                .all(is_permanent)
+        );
         assert!(![0x80, 0x83, 0x91, 0x97, 0xB0].into_iter().any(is_permanent));
         assert_eq!(connect_failure_v5(0x86), Failure::Refused);
         assert_eq!(connect_failure_v5(0x88), Failure::Passing);

@@ -60,7 +60,13 @@ pub enum State {
 
 impl State {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [Self::Waiting, Self::Dialling, Self::Authenticating, Self::Online, Self::Refused];
+    pub const ALL: [Self; 5] = [
+        Self::Waiting,
+        Self::Dialling,
+        Self::Authenticating,
+        Self::Online,
+        Self::Refused,
+    ];
 
     /// The name in metrics and logs.
     pub fn name(self) -> &'static str {
@@ -121,7 +127,14 @@ pub struct Reconnect {
 impl Reconnect {
     /// Waiting, with nothing behind it.
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, state: State::Waiting, failures: 0, costly: 0, since: None, online_since: None }
+        Self {
+            backoff,
+            state: State::Waiting,
+            failures: 0,
+            costly: 0,
+            since: None,
+            online_since: None,
+        }
     }
 
     /// Where it stands.
@@ -146,7 +159,11 @@ impl Reconnect {
 
     /// An attempt begins.
     pub fn dial(&mut self) {
-        debug_assert!(matches!(self.state, State::Waiting | State::Refused), "dialled while {:?}", self.state);
+        debug_assert!(
+            matches!(self.state, State::Waiting | State::Refused),
+            "dialled while {:?}",
+            self.state
+        );
         self.state = State::Dialling;
     }
 
@@ -170,28 +187,42 @@ impl Reconnect {
 
     /// The attempt failed, or the connection was lost. `random` is between 0 and 1.
     pub fn failed(&mut self, failure: Failure, now: Instant, random: f64) -> Retry {
-        let was_stable = self.online_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
+        let was_stable = self
+            .online_since
+            .take()
+            .is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
         if was_stable {
             (self.failures, self.costly, self.since) = (0, 0, None);
         }
         self.failures = self.failures.saturating_add(1);
-        self.costly = self.costly.saturating_add(u32::from(failure != Failure::NotThere));
+        self.costly = self
+            .costly
+            .saturating_add(u32::from(failure != Failure::NotThere));
         let age = now.saturating_duration_since(*self.since.get_or_insert(now));
         let refused = failure == Failure::Refused;
-        self.state = if refused { State::Refused } else { State::Waiting };
+        self.state = if refused {
+            State::Refused
+        } else {
+            State::Waiting
+        };
         let (backoff, attempt) = match failure {
             Failure::Refused => (self.backoff, u32::MAX),
             Failure::NotThere if age < YOUNG => (self.backoff.capped(PROMPT), self.failures - 1),
             Failure::NotThere => (self.backoff, self.failures - 1),
             Failure::Passing | Failure::Clock => (self.backoff, self.costly - 1),
         };
-        let alarm = self.failures >= ALARM && self.failures.is_multiple_of(ALARM) && (self.failures / ALARM).is_power_of_two();
+        let alarm = self.failures >= ALARM
+            && self.failures.is_multiple_of(ALARM)
+            && (self.failures / ALARM).is_power_of_two();
         let level = match (refused && self.failures < ALARM) || alarm {
             true => Level::Alarm,
             false if self.failures < ALARM => Level::Warn,
             false => Level::Quiet,
         };
-        Retry { after: delay(&backoff, attempt, random), level }
+        Retry {
+            after: delay(&backoff, attempt, random),
+            level,
+        }
     }
 }
 
@@ -213,7 +244,13 @@ mod tests {
     #[test]
     fn delays_double_and_start_over_after_a_stable_connection() {
         let (mut machine, start) = (machine(), Instant::now());
-        let after = |machine: &mut Reconnect, now| machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round();
+        let after = |machine: &mut Reconnect, now| {
+            machine
+                .failed(Failure::Passing, now, 0.5)
+                .after
+                .as_secs_f64()
+                .round()
+        };
         machine.dial();
         assert_eq!(after(&mut machine, start), 1.0);
         through(&mut machine, start);
@@ -231,7 +268,14 @@ mod tests {
         }
         through(&mut machine, now);
         machine.worked();
-        assert_eq!(machine.failed(Failure::Passing, now, 0.5).after.as_secs_f64().round(), 1.0);
+        assert_eq!(
+            machine
+                .failed(Failure::Passing, now, 0.5)
+                .after
+                .as_secs_f64()
+                .round(),
+            1.0
+        );
         assert_eq!(machine.failures(), 1);
     }
 
@@ -240,7 +284,13 @@ mod tests {
         let mut machine = machine();
         machine.dial();
         let retry = machine.failed(Failure::Refused, Instant::now(), 1.0);
-        assert_eq!(retry, Retry { after: Duration::from_secs(60), level: Level::Alarm });
+        assert_eq!(
+            retry,
+            Retry {
+                after: Duration::from_secs(60),
+                level: Level::Alarm
+            }
+        );
         assert_eq!(machine.state(), State::Refused);
         assert!(machine.is_alarming());
     }
@@ -250,7 +300,9 @@ mod tests {
         let (mut machine, start) = (machine(), Instant::now());
         let mut after = |failure, at: u64| {
             machine.dial();
-            machine.failed(failure, start + Duration::from_secs(at), 1.0).after
+            machine
+                .failed(failure, start + Duration::from_secs(at), 1.0)
+                .after
         };
         for at in 0..599 {
             assert!(after(Failure::NotThere, at) <= PROMPT, "after {at} s");

@@ -40,15 +40,39 @@ impl LinkMetrics {
     pub fn new(registry: &Registry, kind: &str) -> Result<Self, prometheus::Error> {
         let opts = |thing: &str, help: &str| Opts::new(format!("tidegate_{kind}_{thing}"), help);
         let metrics = Self {
-            up: IntGaugeVec::new(opts("up", "Connections to the broker in use: 0 or 1, or up to `connections`."), &[kind])?,
-            state: IntGaugeVec::new(opts("state", "Connections in each state."), &[kind, "state"])?,
-            alarm: IntGaugeVec::new(
-                opts("alarm", "Above 0 after 5 failures in a row, when the broker refused us, or when it takes too little."),
+            up: IntGaugeVec::new(
+                opts(
+                    "up",
+                    "Connections to the broker in use: 0 or 1, or up to `connections`.",
+                ),
                 &[kind],
             )?,
-            failures: IntCounterVec::new(opts("failures_total", "Failed attempts and lost connections."), &[kind])?,
-            reconnects: IntCounterVec::new(opts("reconnects_total", "Connections after the first one."), &[kind])?,
-            strays: IntCounterVec::new(opts("stray_answers_total", "Answers of the broker to nothing; ignored."), &[kind])?,
+            state: IntGaugeVec::new(
+                opts("state", "Connections in each state."),
+                &[kind, "state"],
+            )?,
+            alarm: IntGaugeVec::new(
+                opts(
+                    "alarm",
+                    "Above 0 after 5 failures in a row, when the broker refused us, or when it takes too little.",
+                ),
+                &[kind],
+            )?,
+            failures: IntCounterVec::new(
+                opts("failures_total", "Failed attempts and lost connections."),
+                &[kind],
+            )?,
+            reconnects: IntCounterVec::new(
+                opts("reconnects_total", "Connections after the first one."),
+                &[kind],
+            )?,
+            strays: IntCounterVec::new(
+                opts(
+                    "stray_answers_total",
+                    "Answers of the broker to nothing; ignored.",
+                ),
+                &[kind],
+            )?,
             troubles: Troubles::default(),
         };
         for gauge in [&metrics.up, &metrics.state, &metrics.alarm] {
@@ -73,7 +97,8 @@ impl LinkMetrics {
     fn of(&self, name: &str) -> LinkGauges {
         LinkGauges {
             up: Contribution::to(self.up.with_label_values(&[name])),
-            states: State::ALL.map(|state| Contribution::to(self.state.with_label_values(&[name, state.name()]))),
+            states: State::ALL
+                .map(|state| Contribution::to(self.state.with_label_values(&[name, state.name()]))),
             alarm: self.alarm(name),
             failures: self.failures.with_label_values(&[name]),
             reconnects: self.reconnects.with_label_values(&[name]),
@@ -125,7 +150,9 @@ impl LinkGauges {
             gauge.set(i64::from(*state == machine.state()));
         }
         self.up.set(i64::from(machine.state() == State::Online));
-        self.alarm.set(i64::from(machine.is_alarming() && machine.state() != State::Online));
+        self.alarm.set(i64::from(
+            machine.is_alarming() && machine.state() != State::Online,
+        ));
     }
 }
 
@@ -173,8 +200,16 @@ impl Redial {
         let mut gauges = metrics.of(&name);
         gauges.show(&machine);
         Self {
-            manners: Arc::new(Manners::new(stage, Arc::clone(&name), metrics.strays.with_label_values(&[&*name]))),
-            notice: Notice::on(&metrics.troubles, Arc::clone(&name), config.client_id.clone()),
+            manners: Arc::new(Manners::new(
+                stage,
+                Arc::clone(&name),
+                metrics.strays.with_label_values(&[&*name]),
+            )),
+            notice: Notice::on(
+                &metrics.troubles,
+                Arc::clone(&name),
+                config.client_id.clone(),
+            ),
             config,
             stage,
             name,
@@ -200,12 +235,19 @@ impl Redial {
     }
 
     /// Waits and dials until a connection stands; `None` when told to stop.
-    pub async fn connect(&mut self, stop: &mut watch::Receiver<Stop>) -> Option<(Connection, Established)> {
+    pub async fn connect(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<(Connection, Established)> {
         self.connect_or(stop, || ()).await
     }
 
     /// The same, and calls `failed` after every attempt that failed.
-    pub async fn connect_or(&mut self, stop: &mut watch::Receiver<Stop>, failed: impl Fn()) -> Option<(Connection, Established)> {
+    pub async fn connect_or(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+        failed: impl Fn(),
+    ) -> Option<(Connection, Established)> {
         loop {
             tokio::select! {
                 biased;
@@ -289,13 +331,29 @@ impl Redial {
     pub fn lost_as(&mut self, failure: Failure, ended: &Ended) {
         let now = Instant::now();
         let retry = self.machine.failed(failure, now, fastrand::f64());
-        self.wait = if std::mem::take(&mut self.is_hasty) { retry.after.min(AT_ONCE) } else { retry.after };
-        self.unanswered = if ended.is_unanswered() { (self.unanswered + 1).min(MOST_PATIENCE) } else { 0 };
+        self.wait = if std::mem::take(&mut self.is_hasty) {
+            retry.after.min(AT_ONCE)
+        } else {
+            retry.after
+        };
+        self.unanswered = if ended.is_unanswered() {
+            (self.unanswered + 1).min(MOST_PATIENCE)
+        } else {
+            0
+        };
         self.gauges.failures.inc();
         self.gauges.show(&self.machine);
         let cause = Causes(ended).to_string();
-        self.notice.post(Trouble::new(cause.clone(), self.machine.since().unwrap_or(now), now + self.wait));
-        let level = if self.said.is_news(&cause, now) { retry.level.aloud(self.machine.is_alarming()) } else { retry.level };
+        self.notice.post(Trouble::new(
+            cause.clone(),
+            self.machine.since().unwrap_or(now),
+            now + self.wait,
+        ));
+        let level = if self.said.is_news(&cause, now) {
+            retry.level.aloud(self.machine.is_alarming())
+        } else {
+            retry.level
+        };
         if level != Level::Quiet {
             self.said.note(&cause, now);
         }
@@ -308,9 +366,15 @@ impl Redial {
         // Only where it may be what to look at.
         let client_id = client_may_be_twice.then_some(self.config.client_id.as_str());
         match level {
-            Level::Warn => tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
-            Level::Alarm => tracing::error!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
-            Level::Quiet => tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker"),
+            Level::Warn => {
+                tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker")
+            }
+            Level::Alarm => {
+                tracing::error!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker")
+            }
+            Level::Quiet => {
+                tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "no connection to the broker")
+            }
         }
     }
 }
@@ -335,10 +399,14 @@ pub enum Ended {
     )]
     Level0Only,
     /// A stage lost receipts, so the broker must send again.
-    #[error("messages were lost inside before they were safe; the broker is asked to send them again")]
+    #[error(
+        "messages were lost inside before they were safe; the broker is asked to send them again"
+    )]
     Fault,
     /// Messages were sent, and nothing came back.
-    #[error("the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}")]
+    #[error(
+        "the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}"
+    )]
     Silent {
         /// How many.
         count: usize,
@@ -359,7 +427,13 @@ impl Ended {
 
     /// Whether messages were under way, and the broker had answered to none of them when the link stood still.
     fn is_unanswered(&self) -> bool {
-        matches!(self, Self::Link(Error::Silent { unanswered: true, .. }))
+        matches!(
+            self,
+            Self::Link(Error::Silent {
+                unanswered: true,
+                ..
+            })
+        )
     }
 
     /// Whether another client of the same id would look like this.
@@ -380,8 +454,15 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn redial(failure: Failure) -> (Redial, std::net::UdpSocket) {
-        let backoff = super::super::Backoff { first: Duration::from_millis(1), cap: HOUR, jitter: 0.0 };
-        let config = Config { backoff, ..super::super::settings::tests::config() };
+        let backoff = super::super::Backoff {
+            first: Duration::from_millis(1),
+            cap: HOUR,
+            jitter: 0.0,
+        };
+        let config = Config {
+            backoff,
+            ..super::super::settings::tests::config()
+        };
         let metrics = LinkMetrics::new(&Registry::new(), "uplink").unwrap();
         let mut redial = Redial::new(config, "uplink", "cloud".into(), &metrics);
         let (interfaces, system) = Interfaces::hearing();
@@ -395,7 +476,9 @@ mod tests {
     async fn an_interface_that_comes_up_cuts_a_back_off_short() {
         let (mut redial, system) = redial(Failure::Passing);
         system.send(&new_address()).unwrap();
-        tokio::time::timeout(Duration::from_secs(60), redial.pause()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), redial.pause())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

@@ -35,7 +35,9 @@ const PINGREQ: u8 = 0xc0;
 
 impl Broker {
     pub(crate) async fn bind() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
     }
 
     /// How to reach it, with delays of a millisecond.
@@ -56,13 +58,20 @@ impl Broker {
             will: None,
             priority: false,
             deadlines: Deadlines::default(),
-            backoff: Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(1), jitter: 0.0 },
+            backoff: Backoff {
+                first: Duration::from_millis(1),
+                cap: Duration::from_millis(1),
+                jitter: 0.0,
+            },
         }
     }
 
     /// The next connection that says CONNECT.
     pub(crate) async fn accept(&self) -> Client {
-        let mut client = Client { stream: self.listener.accept().await.unwrap().0, grants: false };
+        let mut client = Client {
+            stream: self.listener.accept().await.unwrap().0,
+            grants: false,
+        };
         assert_eq!(client.packet().await.unwrap().head, CONNECT);
         client
     }
@@ -133,13 +142,20 @@ impl Client {
             rest = &rest[2..];
         }
         let payload = &rest[1 + usize::from(rest[0])..];
-        (id, String::from_utf8(topic.to_vec()).unwrap(), payload.to_vec())
+        (
+            id,
+            String::from_utf8(topic.to_vec()).unwrap(),
+            payload.to_vec(),
+        )
     }
 
     /// The next packet is an acknowledgement: which one, and of which packet id.
     pub(crate) async fn acknowledged(&mut self) -> (u8, u16) {
         let packet = self.packet().await.expect("an acknowledgement");
-        (packet.head, u16::from_be_bytes([packet.body[0], packet.body[1]]))
+        (
+            packet.head,
+            u16::from_be_bytes([packet.body[0], packet.body[1]]),
+        )
     }
 
     /// PUBACK with a reason code.

@@ -23,7 +23,10 @@ impl Secret {
 
     /// Wraps what was read from a variable.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self { text: text.into(), file: None }
+        Self {
+            text: text.into(),
+            file: None,
+        }
     }
 
     /// Reads a file, or a credential; the end of its line does not belong to it.
@@ -31,17 +34,24 @@ impl Secret {
     /// # Errors
     /// In words: it cannot be read, is no file, is too large, or is empty.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let text = crate::file::read_text(file, Self::MOST_BYTES).map_err(|error| error.to_string())?;
+        let text =
+            crate::file::read_text(file, Self::MOST_BYTES).map_err(|error| error.to_string())?;
         match Self::line(&text) {
             "" => Err("it is empty".to_owned()),
-            line if line.contains('\0') => Err("it holds NUL: it is no text, or text in UTF-16".to_owned()),
-            line => Ok(Self { text: line.into(), file: Some(file.into()) }),
+            line if line.contains('\0') => {
+                Err("it holds NUL: it is no text, or text in UTF-16".to_owned())
+            }
+            line => Ok(Self {
+                text: line.into(),
+                file: Some(file.into()),
+            }),
         }
     }
 
     /// What a secret is of the text that holds it: editors and `echo` end a line, and some begin with a byte order mark.
     pub fn line(text: &str) -> &str {
-        text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
+        text.trim_start_matches('\u{feff}')
+            .trim_end_matches(['\n', '\r'])
     }
 
     /// The file it comes from.
@@ -57,7 +67,11 @@ impl Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        if self.file.is_some() { self.file == other.file } else { other.file.is_none() && self.text == other.text }
+        if self.file.is_some() {
+            self.file == other.file
+        } else {
+            other.file.is_none() && self.text == other.text
+        }
     }
 }
 
@@ -132,7 +146,12 @@ impl Default for Deadlines {
     /// than a round trip: upstream may store the message, and copy it, before it answers.
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { dial: seconds(8), handshake: seconds(8), write: seconds(10), answer: seconds(30) }
+        Self {
+            dial: seconds(8),
+            handshake: seconds(8),
+            write: seconds(10),
+            answer: seconds(30),
+        }
     }
 }
 
@@ -150,13 +169,20 @@ pub struct Backoff {
 impl Backoff {
     /// The same with no delay longer than `most`, unless its first one is.
     pub(super) fn capped(self, most: Duration) -> Self {
-        Self { cap: self.cap.min(most.max(self.first)), ..self }
+        Self {
+            cap: self.cap.min(most.max(self.first)),
+            ..self
+        }
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), cap: Duration::from_secs(60), jitter: 0.2 }
+        Self {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+            jitter: 0.2,
+        }
     }
 }
 
@@ -231,14 +257,28 @@ pub(super) mod tests {
         assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
         assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
         assert_eq!(read("\u{feff}abc\n"), Ok("abc".to_owned()));
-        assert!(read("a\0b\0").unwrap_err().contains("NUL") && read("\u{feff}").unwrap_err().contains("empty"));
-        assert!(read("\n").unwrap_err().contains("empty") && read(&"x".repeat(70_000)).unwrap_err().contains("are read at most"));
-        assert!(Secret::read(folder.path()).is_err() && Secret::read(&folder.path().join("none")).is_err());
+        assert!(
+            read("a\0b\0").unwrap_err().contains("NUL")
+                && read("\u{feff}").unwrap_err().contains("empty")
+        );
+        assert!(
+            read("\n").unwrap_err().contains("empty")
+                && read(&"x".repeat(70_000))
+                    .unwrap_err()
+                    .contains("are read at most")
+        );
+        assert!(
+            Secret::read(folder.path()).is_err()
+                && Secret::read(&folder.path().join("none")).is_err()
+        );
     }
 
     #[test]
     fn a_secret_does_not_show() {
-        let login = Login { user: "me".to_owned(), password: Some(Secret::new("hunter2")) };
+        let login = Login {
+            user: "me".to_owned(),
+            password: Some(Secret::new("hunter2")),
+        };
         assert!(!format!("{login:?}").contains("hunter2"));
     }
 }

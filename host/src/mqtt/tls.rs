@@ -20,7 +20,11 @@ const LEAST_RSA_BITS: usize = 2_048;
 /// Builds the client's side, with the protocols it offers. Reads files.
 pub(super) fn build(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
     let mut config = build_plain(tls, server)?;
-    config.alpn_protocols = tls.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config.alpn_protocols = tls
+        .alpn
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     Ok(config)
 }
 
@@ -36,13 +40,18 @@ fn build_plain(tls: &Tls, server: &str) -> Result<ClientConfig, Error> {
         failure: Failure::Refused,
     };
     // The provider is named, since a process-wide default may be missing or another one.
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_root_certificates(roots);
-    let Some((chain_path, key_path)) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_root_certificates(roots);
+    let Some((chain_path, key_path)) = &tls.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
     let (chain, key) = identity(chain_path, key_path)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| identity_error(error, chain_path, key_path))
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| identity_error(error, chain_path, key_path))
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -55,10 +64,20 @@ fn identity(chain_path: &Path, key_path: &Path) -> Result<Identity, Error> {
 
 fn identity_error(error: rustls::Error, chain_path: &Path, key_path: &Path) -> Error {
     match error {
-        rustls::Error::InconsistentKeys(_) => {
-            file_error(key_path, &format!("the key does not belong to the certificate in `{}`", chain_path.display()))
-        }
-        error => file_error(key_path, &format!("certificate or key of the client does not work ({})", plain(&error))),
+        rustls::Error::InconsistentKeys(_) => file_error(
+            key_path,
+            &format!(
+                "the key does not belong to the certificate in `{}`",
+                chain_path.display()
+            ),
+        ),
+        error => file_error(
+            key_path,
+            &format!(
+                "certificate or key of the client does not work ({})",
+                plain(&error)
+            ),
+        ),
     }
 }
 
@@ -67,7 +86,9 @@ pub(crate) fn check_identity(chain_path: &Path, key_path: &Path) -> Result<(), E
     let (chain, key) = identity(chain_path, key_path)?;
     let provider = rustls::crypto::ring::default_provider();
     let usable = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
-    usable.map(drop).map_err(|error| identity_error(error, chain_path, key_path))
+    usable
+        .map(drop)
+        .map_err(|error| identity_error(error, chain_path, key_path))
 }
 
 /// The library's words without its names for things: `UnknownCa` becomes `unknown ca`.
@@ -79,7 +100,13 @@ fn plain(error: &impl std::fmt::Display) -> String {
         if letter.is_ascii_uppercase() && before.is_ascii_lowercase() {
             words.push(' ');
         }
-        words.push(if letter.is_ascii_uppercase() && before.is_ascii_lowercase() { letter.to_ascii_lowercase() } else { letter });
+        words.push(
+            if letter.is_ascii_uppercase() && before.is_ascii_lowercase() {
+                letter.to_ascii_lowercase()
+            } else {
+                letter
+            },
+        );
         before = letter;
     }
     words
@@ -88,8 +115,12 @@ fn plain(error: &impl std::fmt::Display) -> String {
 /// Bits of the RSA key in a certificate; `None` of one with another kind of key, or none that can be read.
 fn rsa_bits(certificate: &[u8]) -> Option<usize> {
     /// rsaEncryption with its empty parameters.
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-    let at = certificate.windows(RSA.len()).position(|window| window == RSA)?;
+    const RSA: &[u8] = &[
+        0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ];
+    let at = certificate
+        .windows(RSA.len())
+        .position(|window| window == RSA)?;
     let (_, bits) = der(certificate.get(at + RSA.len()..)?, 0x03)?;
     let (_, key) = der(bits.get(1..)?, 0x30)?;
     let (length, modulus) = der(key, 0x02)?;
@@ -106,7 +137,12 @@ fn der(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
         return Some((usize::from(head[1]), rest));
     }
     let (length, rest) = rest.split_at_checked(usize::from(head[1] & 0x7f))?;
-    Some((length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest))
+    Some((
+        length
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+        rest,
+    ))
 }
 
 /// The name the broker's certificate is checked against.
@@ -119,7 +155,10 @@ pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
 }
 
 fn file_error(path: &Path, problem: &str) -> Error {
-    Error::File { path: path.to_owned(), problem: problem.to_owned() }
+    Error::File {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -135,7 +174,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 fn pem_problem(error: pem::Error, wanted: &str) -> String {
     match error {
-        pem::Error::NoItemsFound => format!("there is no {wanted} in it (PEM without password is wanted)"),
+        pem::Error::NoItemsFound => {
+            format!("there is no {wanted} in it (PEM without password is wanted)")
+        }
         error => format!("it is damaged ({error})"),
     }
 }
@@ -145,7 +186,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|error| file_error(path, &pem_problem(error, "certificate")))?;
     if found.is_empty() {
-        return Err(file_error(path, &pem_problem(pem::Error::NoItemsFound, "certificate")));
+        return Err(file_error(
+            path,
+            &pem_problem(pem::Error::NoItemsFound, "certificate"),
+        ));
     }
     Ok(found)
 }
@@ -154,11 +198,17 @@ fn own_roots(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         if let Some(bits) = rsa_bits(&certificate).filter(|bits| *bits < LEAST_RSA_BITS) {
-            let problem =
-                format!("its RSA key has {bits} bits, and {LEAST_RSA_BITS} are the least that is trusted: make a new CA");
+            let problem = format!(
+                "its RSA key has {bits} bits, and {LEAST_RSA_BITS} are the least that is trusted: make a new CA"
+            );
             return Err(file_error(path, &problem));
         }
-        roots.add(certificate).map_err(|error| file_error(path, &format!("it is not a CA certificate ({})", plain(&error))))?;
+        roots.add(certificate).map_err(|error| {
+            file_error(
+                path,
+                &format!("it is not a CA certificate ({})", plain(&error)),
+            )
+        })?;
     }
     Ok(roots)
 }
@@ -169,10 +219,16 @@ fn system_roots(server: &str) -> Result<RootCertStore, Error> {
     // Some of the system's certificates may be odd; those that are not will do.
     let (usable, _) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
-        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        let why = found
+            .errors
+            .first()
+            .map(|error| format!(" ({error})"))
+            .unwrap_or_default();
         return Err(Error::Tls {
             server: server.to_owned(),
-            problem: format!("the system has no CA certificates{why}: install `ca-certificates` or set `ca`"),
+            problem: format!(
+                "the system has no CA certificates{why}: install `ca-certificates` or set `ca`"
+            ),
             failure: Failure::Refused,
         });
     }
@@ -186,12 +242,18 @@ pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error
     let (problem, failure) = match error {
         rustls::Error::InvalidCertificate(why) => certificate_problem(why, now),
         rustls::Error::AlertReceived(alert) => alert_problem(*alert),
-        rustls::Error::InvalidMessage(_) => {
-            ("the other side does not speak TLS: check the port, or write mqtt:// in the URL".to_owned(), Failure::Passing)
-        }
+        rustls::Error::InvalidMessage(_) => (
+            "the other side does not speak TLS: check the port, or write mqtt:// in the URL"
+                .to_owned(),
+            Failure::Passing,
+        ),
         other => (plain(other), Failure::Passing),
     };
-    Some(Error::Tls { server: server.to_owned(), problem, failure })
+    Some(Error::Tls {
+        server: server.to_owned(),
+        problem,
+        failure,
+    })
 }
 
 fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
@@ -238,7 +300,11 @@ fn is_ca(other: &rustls::OtherError) -> bool {
 /// What the library knows beyond the kind of problem, in its words; nothing where it has only a name for it.
 fn context(why: &CertificateError) -> String {
     let text = why.to_string();
-    if text.contains(' ') { format!(" ({text})") } else { String::new() }
+    if text.contains(' ') {
+        format!(" ({text})")
+    } else {
+        String::new()
+    }
 }
 
 /// `BadCertificate` as `bad certificate`.
@@ -249,9 +315,10 @@ fn alert_words(alert: AlertDescription) -> String {
 fn alert_problem(alert: AlertDescription) -> (String, Failure) {
     use AlertDescription as Alert;
     match alert {
-        Alert::CertificateRequired | Alert::NoCertificate => {
-            ("the broker asks for a client certificate: set `cert` and `key`".to_owned(), Failure::Refused)
-        }
+        Alert::CertificateRequired | Alert::NoCertificate => (
+            "the broker asks for a client certificate: set `cert` and `key`".to_owned(),
+            Failure::Refused,
+        ),
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
         | Alert::CertificateRevoked
@@ -259,10 +326,17 @@ fn alert_problem(alert: AlertDescription) -> (String, Failure) {
         | Alert::CertificateUnknown
         | Alert::UnknownCA
         | Alert::AccessDenied
-        | Alert::DecryptError => {
-            (format!("the broker does not accept our client certificate ({})", alert_words(alert)), Failure::Refused)
-        }
-        alert => (format!("the broker broke it off ({})", alert_words(alert)), Failure::Passing),
+        | Alert::DecryptError => (
+            format!(
+                "the broker does not accept our client certificate ({})",
+                alert_words(alert)
+            ),
+            Failure::Refused,
+        ),
+        alert => (
+            format!("the broker broke it off ({})", alert_words(alert)),
+            Failure::Passing,
+        ),
     }
 }
 
@@ -272,42 +346,95 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_words() {
-        let words = |error| explain("broker", &io::Error::other(error), Now::default()).unwrap().to_string();
-        for alert in [AlertDescription::UnknownCA, AlertDescription::BadCertificate, AlertDescription::ProtocolVersion] {
+        let words = |error| {
+            explain("broker", &io::Error::other(error), Now::default())
+                .unwrap()
+                .to_string()
+        };
+        for alert in [
+            AlertDescription::UnknownCA,
+            AlertDescription::BadCertificate,
+            AlertDescription::ProtocolVersion,
+        ] {
             let text = words(rustls::Error::AlertReceived(alert));
             assert!(!text.contains(&format!("{alert:?}")), "{text}");
         }
-        for why in [CertificateError::Expired, CertificateError::NotValidForName, CertificateError::BadEncoding] {
+        for why in [
+            CertificateError::Expired,
+            CertificateError::NotValidForName,
+            CertificateError::BadEncoding,
+        ] {
             let text = words(rustls::Error::InvalidCertificate(why.clone()));
             assert!(!text.contains(&format!("{why:?}")), "{text}");
         }
-        assert!(words(rustls::Error::InvalidCertificate(CertificateError::BadSignature)).contains("2048 bits"));
+        assert!(
+            words(rustls::Error::InvalidCertificate(
+                CertificateError::BadSignature
+            ))
+            .contains("2048 bits")
+        );
         #[derive(Debug, thiserror::Error)]
         #[error("the library has its own words")]
         struct CaUsedAsEndEntity;
         let other = rustls::OtherError(Arc::new(CaUsedAsEndEntity));
-        let text = words(rustls::Error::InvalidCertificate(CertificateError::Other(other)));
-        assert!(text.contains("CA:FALSE") && !text.contains("other"), "{text}");
+        let text = words(rustls::Error::InvalidCertificate(CertificateError::Other(
+            other,
+        )));
+        assert!(
+            text.contains("CA:FALSE") && !text.contains("other"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_certificate_tells_how_long_its_rsa_key_is() {
-        let modulus =
-            |bytes: u8| [&[0x02, 0x81, bytes + 1, 0x00][..], &vec![0x8f; usize::from(bytes)], &[0x02, 0x01, 0x03]].concat();
+        let modulus = |bytes: u8| {
+            [
+                &[0x02, 0x81, bytes + 1, 0x00][..],
+                &vec![0x8f; usize::from(bytes)],
+                &[0x02, 0x01, 0x03],
+            ]
+            .concat()
+        };
         let key = modulus(128);
         let bits = [&[0x03, 0x81, 0x90, 0x00, 0x30, 0x81, 0x8c][..], &key].concat();
-        let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-        assert_eq!(rsa_bits(&[b"before".as_slice(), &oid, &bits].concat()), Some(1_024));
+        let oid = [
+            0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+        ];
+        assert_eq!(
+            rsa_bits(&[b"before".as_slice(), &oid, &bits].concat()),
+            Some(1_024)
+        );
         assert_eq!(rsa_bits(b"none of this"), None);
         assert_eq!(rsa_bits(&oid), None);
     }
 
     #[test]
     fn a_certificate_of_the_future_is_the_clock_s_fault_while_that_is_unset() {
-        let error = || io::Error::other(rustls::Error::InvalidCertificate(CertificateError::NotValidYet));
-        let unset = explain("broker", &error(), Now { wall_us: 5, uptime_us: 5 }).unwrap();
+        let error = || {
+            io::Error::other(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidYet,
+            ))
+        };
+        let unset = explain(
+            "broker",
+            &error(),
+            Now {
+                wall_us: 5,
+                uptime_us: 5,
+            },
+        )
+        .unwrap();
         assert_eq!(unset.kind(), Failure::Clock);
-        let set = explain("broker", &error(), Now { wall_us: 1_800_000_000_000_000, uptime_us: 5 }).unwrap();
+        let set = explain(
+            "broker",
+            &error(),
+            Now {
+                wall_us: 1_800_000_000_000_000,
+                uptime_us: 5,
+            },
+        )
+        .unwrap();
         assert_eq!(set.kind(), Failure::Refused);
         assert!(explain("broker", &io::Error::other("else"), Now::default()).is_none());
     }

@@ -36,7 +36,12 @@ pub struct Trouble {
 impl Trouble {
     /// A failure by `cause`; a new attempt is made at `next_try`.
     pub(super) fn new(cause: String, since: Instant, next_try: Instant) -> Self {
-        Self { cause, since, next_try: Some(next_try), online: None }
+        Self {
+            cause,
+            since,
+            next_try: Some(next_try),
+            online: None,
+        }
     }
 }
 
@@ -51,9 +56,18 @@ impl Troubles {
     /// The longest trouble among the connections of `name`.
     pub fn of(&self, name: &str, now: Instant) -> Option<Trouble> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |trouble: &Trouble| trouble.online.is_some_and(|since| now.saturating_duration_since(since) >= STABLE);
-        let of_name = all.iter().filter(|((known, _), trouble)| &**known == name && !is_over(trouble));
-        of_name.map(|(_, trouble)| trouble).min_by_key(|trouble| trouble.since).cloned()
+        let is_over = |trouble: &Trouble| {
+            trouble
+                .online
+                .is_some_and(|since| now.saturating_duration_since(since) >= STABLE)
+        };
+        let of_name = all
+            .iter()
+            .filter(|((known, _), trouble)| &**known == name && !is_over(trouble));
+        of_name
+            .map(|(_, trouble)| trouble)
+            .min_by_key(|trouble| trouble.since)
+            .cloned()
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Trouble>)) {
@@ -71,7 +85,10 @@ pub(super) struct Notice {
 impl Notice {
     /// Of the connection `client_id` of `name`.
     pub(super) fn on(board: &Troubles, name: Arc<str>, client_id: String) -> Self {
-        Self { board: board.clone(), key: (name, client_id) }
+        Self {
+            board: board.clone(),
+            key: (name, client_id),
+        }
     }
 
     /// It failed.
@@ -83,12 +100,20 @@ impl Notice {
 
     /// It is tried now.
     pub(super) fn trying(&self) {
-        self.board.change(|all| all.get_mut(&self.key).into_iter().for_each(|trouble| trouble.next_try = None));
+        self.board.change(|all| {
+            all.get_mut(&self.key)
+                .into_iter()
+                .for_each(|trouble| trouble.next_try = None)
+        });
     }
 
     /// It stands. What ended the last one is forgotten when this one has lasted.
     pub(super) fn online(&self, now: Instant) {
-        self.board.change(|all| all.get_mut(&self.key).into_iter().for_each(|trouble| trouble.online = Some(now)));
+        self.board.change(|all| {
+            all.get_mut(&self.key)
+                .into_iter()
+                .for_each(|trouble| trouble.online = Some(now))
+        });
     }
 
     /// Nothing is wrong, or nobody tries any more.
@@ -183,14 +208,20 @@ mod tests {
         assert!(!says("bad user name", 3_659 * SECOND));
         assert!(says("bad user name", 3_660 * SECOND));
         assert!(says("connection refused", 3_661 * SECOND));
-        assert!(says("expired: it is 12:00", 3_662 * SECOND) && !says("expired: it is 12:01", 3_663 * SECOND));
+        assert!(
+            says("expired: it is 12:00", 3_662 * SECOND)
+                && !says("expired: it is 12:01", 3_663 * SECOND)
+        );
     }
 
     #[test]
     fn causes_that_take_turns_do_not_fill_the_log() {
         let (mut said, start) = (Said::default(), Instant::now());
         let lines = (0..3_600).filter(|second| {
-            let (cause, now) = (["refused", "hung up"][second % 2], start + SECOND * u32::try_from(*second).unwrap());
+            let (cause, now) = (
+                ["refused", "hung up"][second % 2],
+                start + SECOND * u32::try_from(*second).unwrap(),
+            );
             let is_news = said.is_news(cause, now);
             if is_news {
                 said.note(cause, now);
@@ -208,7 +239,11 @@ mod tests {
         let mut lines = Vec::new();
         // Four times a second, in turns of ten seconds and then for ever.
         for attempt in 0..14_400_u32 {
-            let cause = if attempt >= 2_400 || attempt / 40 % 2 == 0 { "hung up" } else { "refused" };
+            let cause = if attempt >= 2_400 || attempt / 40 % 2 == 0 {
+                "hung up"
+            } else {
+                "refused"
+            };
             let now = start + SECOND / 4 * attempt;
             if said.is_news(cause, now) {
                 said.note(cause, now);
@@ -216,7 +251,10 @@ mod tests {
             }
         }
         assert_eq!(lines[..4], ["hung up", "refused", "hung up", "refused"]);
-        assert!(lines.len() <= 20 && lines.last() == Some(&"hung up"), "{lines:?}");
+        assert!(
+            lines.len() <= 20 && lines.last() == Some(&"hung up"),
+            "{lines:?}"
+        );
     }
 
     #[test]
@@ -225,14 +263,24 @@ mod tests {
         let notice = |client: &str| Notice::on(&board, "cloud".into(), client.to_owned());
         let (first, second) = (notice("a"), notice("b"));
         first.post(Trouble::new("one".to_owned(), start, start + SECOND));
-        second.post(Trouble::new("two".to_owned(), start + SECOND, start + 9 * SECOND));
+        second.post(Trouble::new(
+            "two".to_owned(),
+            start + SECOND,
+            start + 9 * SECOND,
+        ));
         let told = board.of("cloud", start).unwrap();
         assert_eq!((&*told.cause, told.next_try), ("one", Some(start + SECOND)));
         first.trying();
         assert_eq!(board.of("cloud", start).unwrap().next_try, None);
         first.online(start + 2 * SECOND);
         assert_eq!(board.of("cloud", start + 3 * SECOND).unwrap().cause, "one");
-        assert_eq!(board.of("cloud", start + 2 * SECOND + STABLE).unwrap().cause, "two");
+        assert_eq!(
+            board
+                .of("cloud", start + 2 * SECOND + STABLE)
+                .unwrap()
+                .cause,
+            "two"
+        );
         drop(second);
         assert_eq!(board.of("cloud", start + 2 * SECOND + STABLE), None);
         assert_eq!(board.of("field", start), None);

@@ -74,24 +74,46 @@ impl Event {
             let messages = read(&mut input, messages, &block).ok()?;
             mark.event(messages)
         };
-        (0..segment.about.events).map(|index| event().ok_or(Damage::Event(index))).collect()
+        (0..segment.about.events)
+            .map(|index| event().ok_or(Damage::Event(index)))
+            .collect()
     }
 }
 
 type Input<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>;
 
-fn read(input: &mut Input<'_>, count: u32, block: &Bytes) -> Result<Vec<Message>, rmp_serde::decode::Error> {
-    (0..count).map(|_| Record::deserialize(&mut *input).map(|record| record.message(block))).collect()
+fn read(
+    input: &mut Input<'_>,
+    count: u32,
+    block: &Bytes,
+) -> Result<Vec<Message>, rmp_serde::decode::Error> {
+    (0..count)
+        .map(|_| Record::deserialize(&mut *input).map(|record| record.message(block)))
+        .collect()
 }
 
 impl Mark {
     fn event(self, messages: Vec<Message>) -> Option<Event> {
-        let now = Now { wall_us: self.wall_us, uptime_us: self.uptime_us };
+        let now = Now {
+            wall_us: self.wall_us,
+            uptime_us: self.uptime_us,
+        };
         let lane = usize::from(self.lane);
         match self.kind {
-            BATCH => Some(Event::Batch { lane, now, messages }),
-            TICK => Some(Event::Tick { lane, plugin: self.number as usize, now }),
-            MISSED => Some(Event::Missed { messages: self.number, now }),
+            BATCH => Some(Event::Batch {
+                lane,
+                now,
+                messages,
+            }),
+            TICK => Some(Event::Tick {
+                lane,
+                plugin: self.number as usize,
+                now,
+            }),
+            MISSED => Some(Event::Missed {
+                messages: self.number,
+                now,
+            }),
             _ => None,
         }
     }
@@ -111,8 +133,11 @@ impl Buffer {
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         self.mark(BATCH, lane, count, now);
         for (place, delivery) in (0..).zip(batch) {
-            rmp_serde::encode::write(&mut self.raw, &Record::of(&delivery.message, place, delivery.message.flow.0))
-                .expect("fields of known length always go into a Vec");
+            rmp_serde::encode::write(
+                &mut self.raw,
+                &Record::of(&delivery.message, place, delivery.message.flow.0),
+            )
+            .expect("fields of known length always go into a Vec");
         }
         self.about.messages += count;
     }
@@ -128,13 +153,24 @@ impl Buffer {
 
     fn mark(&mut self, kind: u8, lane: usize, number: u32, now: Now) {
         if self.raw.is_empty() {
-            self.about = About { since_us: now.wall_us, until_us: now.wall_us, ..About::default() };
+            self.about = About {
+                since_us: now.wall_us,
+                until_us: now.wall_us,
+                ..About::default()
+            };
         }
         self.about.events += 1;
         self.about.until_us = self.about.until_us.max(now.wall_us);
         self.about.since_us = self.about.since_us.min(now.wall_us);
         let lane = u16::try_from(lane).unwrap_or(u16::MAX);
-        let mark = Mark { kind, lane, number, wall_us: now.wall_us, uptime_us: now.uptime_us };
-        rmp_serde::encode::write(&mut self.raw, &mark).expect("fields of known length always go into a Vec");
+        let mark = Mark {
+            kind,
+            lane,
+            number,
+            wall_us: now.wall_us,
+            uptime_us: now.uptime_us,
+        };
+        rmp_serde::encode::write(&mut self.raw, &mark)
+            .expect("fields of known length always go into a Vec");
     }
 }

@@ -25,9 +25,21 @@ impl Writer {
     /// # Errors
     /// It cannot be made or written.
     pub fn create(path: &Path, header: &Header) -> Result<Self, Error> {
-        let failed = |source| Error::File { path: path.to_owned(), source };
-        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path).map_err(failed)?;
-        let mut writer = Self { file, path: path.to_owned(), bytes: 0 };
+        let failed = |source| Error::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(path)
+            .map_err(failed)?;
+        let mut writer = Self {
+            file,
+            path: path.to_owned(),
+            bytes: 0,
+        };
         writer.append(&[&MAGIC, header.frame().as_slice()].concat())?;
         Ok(writer)
     }
@@ -41,7 +53,10 @@ impl Writer {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|source| Error::File { path: self.path.clone(), source })?;
+        self.file.write_all(bytes).map_err(|source| Error::File {
+            path: self.path.clone(),
+            source,
+        })?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -67,7 +82,12 @@ impl Files {
     /// # Errors
     /// None of them is a recording.
     pub fn open(paths: Vec<PathBuf>) -> Result<Self, Error> {
-        let mut files = Self { rest: paths.into_iter(), open: None, header: Header::default(), torn: Vec::new() };
+        let mut files = Self {
+            rest: paths.into_iter(),
+            open: None,
+            header: Header::default(),
+            torn: Vec::new(),
+        };
         loop {
             match files.next_file() {
                 Some(Ok(header)) => {
@@ -75,7 +95,10 @@ impl Files {
                     return Ok(files);
                 }
                 // A kill between the making of a file and its header.
-                Some(Err(Error::Damaged { path, source: Damage::Torn })) if files.rest.len() > 0 => {
+                Some(Err(Error::Damaged {
+                    path,
+                    source: Damage::Torn,
+                })) if files.rest.len() > 0 => {
                     files.torn.push((path, Damage::Torn));
                 }
                 Some(Err(error)) => return Err(error),
@@ -130,7 +153,8 @@ impl Iterator for Files {
                 Ok(_) => {}
                 Err(Error::Damaged { path, source }) => self.torn.push((path, source)),
                 // The oldest may have made room meanwhile.
-                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(Error::File { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -155,12 +179,20 @@ fn read_header(file: &mut impl Read) -> Result<Header, Damage> {
 /// A frame with its head; `None` at the end of the file.
 fn read_frame(file: &mut impl Read) -> Result<Option<Vec<u8>>, Damage> {
     let mut frame = Vec::new();
-    file.take(FRAME as u64).read_to_end(&mut frame).map_err(|_| Damage::Torn)?;
+    file.take(FRAME as u64)
+        .read_to_end(&mut frame)
+        .map_err(|_| Damage::Torn)?;
     if frame.is_empty() {
         return Ok(None);
     }
     let head = *frame.first_chunk::<FRAME>().ok_or(Damage::Torn)?;
     let length = body_length(&head)?;
-    file.take(length as u64).read_to_end(&mut frame).map_err(|_| Damage::Torn)?;
-    if frame.len() == FRAME + length { Ok(Some(frame)) } else { Err(Damage::Torn) }
+    file.take(length as u64)
+        .read_to_end(&mut frame)
+        .map_err(|_| Damage::Torn)?;
+    if frame.len() == FRAME + length {
+        Ok(Some(frame))
+    } else {
+        Err(Damage::Torn)
+    }
 }

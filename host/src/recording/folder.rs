@@ -26,7 +26,10 @@ pub fn folder(data_dir: &Path, flow: &str) -> PathBuf {
 /// # Errors
 /// The folder cannot be read; one that is not there has none.
 pub fn in_folder(folder: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
-    let failed = |source| Error::File { path: folder.to_owned(), source };
+    let failed = |source| Error::File {
+        path: folder.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
@@ -44,7 +47,11 @@ pub fn in_folder(folder: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
 }
 
 fn number_of(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_suffix(".tgrec")?.parse().ok()
+    path.file_name()?
+        .to_str()?
+        .strip_suffix(".tgrec")?
+        .parse()
+        .ok()
 }
 
 /// The folder as it is written to.
@@ -63,16 +70,34 @@ impl Folder {
     /// Goes on behind what an earlier process has left.
     pub(super) fn open(path: PathBuf, header: Header, config: &Config) -> Result<Self, Error> {
         let made = DirBuilder::new().recursive(true).mode(MODE).create(&path);
-        made.map_err(|source| Error::File { path: path.clone(), source })?;
+        made.map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
         let files: VecDeque<_> = in_folder(&path)?.into();
-        let next = files.back().and_then(|(path, _)| number_of(path)).map_or(1, |number| number + 1);
+        let next = files
+            .back()
+            .and_then(|(path, _)| number_of(path))
+            .map_or(1, |number| number + 1);
         let (limit, reserve) = (config.bytes, config.reserve_bytes);
-        Ok(Self { path, header, limit, reserve, files, writer: None, next })
+        Ok(Self {
+            path,
+            header,
+            limit,
+            reserve,
+            files,
+            writer: None,
+            next,
+        })
     }
 
     pub(super) fn push(&mut self, segment: &Segment) -> Result<(), Error> {
         self.check_room()?;
-        if self.writer.as_ref().is_some_and(|writer| writer.bytes() >= (self.limit / FILES).max(SMALLEST)) {
+        if self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.bytes() >= (self.limit / FILES).max(SMALLEST))
+        {
             self.end_file();
         }
         let writer = match &mut self.writer {
@@ -94,14 +119,27 @@ impl Folder {
 
     fn check_room(&self) -> Result<(), Error> {
         let about = rustix::fs::statvfs(&self.path);
-        let about = about.map_err(|error| Error::File { path: self.path.clone(), source: error.into() })?;
+        let about = about.map_err(|error| Error::File {
+            path: self.path.clone(),
+            source: error.into(),
+        })?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
-        if free < self.reserve { Err(Error::Full { path: self.path.clone(), free }) } else { Ok(()) }
+        if free < self.reserve {
+            Err(Error::Full {
+                path: self.path.clone(),
+                free,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn end_file(&mut self) {
         if let Some(writer) = self.writer.take() {
-            self.files.push_back((self.path.join(format!("{:010}.tgrec", self.next - 1)), writer.bytes()));
+            self.files.push_back((
+                self.path.join(format!("{:010}.tgrec", self.next - 1)),
+                writer.bytes(),
+            ));
         }
     }
 
@@ -116,11 +154,14 @@ impl Folder {
 
     pub(super) fn clear(&mut self) {
         self.end_file();
-        self.files.drain(..).for_each(|(path, _)| drop(fs::remove_file(path)));
+        self.files
+            .drain(..)
+            .for_each(|(path, _)| drop(fs::remove_file(path)));
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.writer.as_ref().map_or(0, Writer::bytes)
+        self.files.iter().map(|(_, bytes)| bytes).sum::<u64>()
+            + self.writer.as_ref().map_or(0, Writer::bytes)
     }
 
     pub(super) fn path(&self) -> &Path {

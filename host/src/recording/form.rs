@@ -144,7 +144,11 @@ impl Segment {
         body.extend_from_slice(&about.since_us.to_le_bytes());
         body.extend_from_slice(&about.until_us.to_le_bytes());
         body.extend_from_slice(&block);
-        Self { about, raw: raw.len(), frame: frame(&body).into() }
+        Self {
+            about,
+            raw: raw.len(),
+            frame: frame(&body).into(),
+        }
     }
 
     /// Of a frame: one that came through the control socket.
@@ -152,7 +156,11 @@ impl Segment {
         let (head, body) = frame.split_first_chunk::<FRAME>().ok_or(Damage::Torn)?;
         check(head, body)?;
         let (about, raw) = about(body)?;
-        Ok(Self { about, raw, frame: frame.into() })
+        Ok(Self {
+            about,
+            raw,
+            frame: frame.into(),
+        })
     }
 
     /// The frame, as it stands in a file.
@@ -162,8 +170,13 @@ impl Segment {
 
     /// The events' bytes.
     pub(super) fn unpack(&self) -> Result<Bytes, Damage> {
-        let block = decompress(&self.frame[FRAME + ABOUT..], self.raw).map_err(|_| Damage::Event(0))?;
-        if block.len() == self.raw { Ok(block.into()) } else { Err(Damage::Lengths) }
+        let block =
+            decompress(&self.frame[FRAME + ABOUT..], self.raw).map_err(|_| Damage::Event(0))?;
+        if block.len() == self.raw {
+            Ok(block.into())
+        } else {
+            Err(Damage::Lengths)
+        }
     }
 }
 
@@ -179,7 +192,11 @@ fn frame(body: &[u8]) -> Vec<u8> {
 /// Length of the body behind this head.
 pub(super) fn body_length(head: &[u8; FRAME]) -> Result<usize, Damage> {
     let length = half(head, 0) as usize;
-    if length > LONGEST { Err(Damage::Lengths) } else { Ok(length) }
+    if length > LONGEST {
+        Err(Damage::Lengths)
+    } else {
+        Ok(length)
+    }
 }
 
 /// Whether a body is the one its head announces.
@@ -187,7 +204,11 @@ pub(super) fn check(head: &[u8; FRAME], body: &[u8]) -> Result<(), Damage> {
     if body_length(head)? != body.len() {
         return Err(Damage::Torn);
     }
-    if crc32fast::hash(body) == half(head, 4) { Ok(()) } else { Err(Damage::Checksum) }
+    if crc32fast::hash(body) == half(head, 4) {
+        Ok(())
+    } else {
+        Err(Damage::Checksum)
+    }
 }
 
 /// What a segment's body holds, and its length when unpacked.
@@ -195,14 +216,30 @@ fn about(body: &[u8]) -> Result<(About, usize), Damage> {
     if body.len() < ABOUT {
         return Err(Damage::Lengths);
     }
-    let word = |at: usize| body[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let word = |at: usize| {
+        body[at..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes)
+    };
     let raw = half(body, 0) as usize;
     if raw > (body.len() - ABOUT).saturating_mul(MAX_EXPANSION) || half(body, 4) as usize > raw {
         return Err(Damage::Lengths);
     }
-    Ok((About { events: half(body, 4), messages: half(body, 8), since_us: word(12), until_us: word(20) }, raw))
+    Ok((
+        About {
+            events: half(body, 4),
+            messages: half(body, 8),
+            since_us: word(12),
+            until_us: word(20),
+        },
+        raw,
+    ))
 }
 
 fn half(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().copied().map_or(0, u32::from_le_bytes)
+    bytes[at..]
+        .first_chunk()
+        .copied()
+        .map_or(0, u32::from_le_bytes)
 }

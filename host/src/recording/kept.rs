@@ -12,7 +12,12 @@ const PAGE_BYTES: usize = 4 << 20;
 /// Segments in memory, or files.
 #[derive(Debug)]
 pub(super) enum Kept {
-    Ring { segments: VecDeque<(u64, Segment)>, bytes: u64, limit: u64, next: u64 },
+    Ring {
+        segments: VecDeque<(u64, Segment)>,
+        bytes: u64,
+        limit: u64,
+        next: u64,
+    },
     Files(Box<Folder>),
 }
 
@@ -28,15 +33,27 @@ pub struct Page {
 impl Kept {
     pub(super) fn open(config: &Config, header: Header) -> Result<Self, Error> {
         Ok(match &config.keep {
-            Keep::Memory => Self::Ring { segments: VecDeque::new(), bytes: 0, limit: config.bytes, next: 0 },
-            Keep::Disk(folder) => Self::Files(Box::new(Folder::open(folder.clone(), header, config)?)),
+            Keep::Memory => Self::Ring {
+                segments: VecDeque::new(),
+                bytes: 0,
+                limit: config.bytes,
+                next: 0,
+            },
+            Keep::Disk(folder) => {
+                Self::Files(Box::new(Folder::open(folder.clone(), header, config)?))
+            }
         })
     }
 
     pub(super) fn push(&mut self, segment: Segment) -> Result<(), Error> {
         match self {
             Self::Files(folder) => folder.push(&segment),
-            Self::Ring { segments, bytes, limit, next } => {
+            Self::Ring {
+                segments,
+                bytes,
+                limit,
+                next,
+            } => {
                 *bytes += segment.frame().len() as u64;
                 segments.push_back((*next, segment));
                 *next += 1;
@@ -52,7 +69,9 @@ impl Kept {
 
     /// Of a ring, what begins at segment number `from`.
     pub(super) fn page(&self, from: u64) -> Page {
-        let Self::Ring { segments, .. } = self else { return Page::default() };
+        let Self::Ring { segments, .. } = self else {
+            return Page::default();
+        };
         let mut page = Page::default();
         let mut bytes = 0;
         for (number, segment) in segments.iter().skip_while(|(number, _)| *number < from) {
@@ -69,7 +88,9 @@ impl Kept {
     pub(super) fn clear(&mut self) {
         match self {
             Self::Files(folder) => folder.clear(),
-            Self::Ring { segments, bytes, .. } => {
+            Self::Ring {
+                segments, bytes, ..
+            } => {
                 segments.clear();
                 *bytes = 0;
             }

@@ -40,9 +40,18 @@ impl Metrics {
     /// # Errors
     /// When a metric of the same name is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let bytes = Opts::new("tidegate_recording_bytes", "Size of what is recorded of a flow, compressed.");
-        let missed = Opts::new("tidegate_recording_missed_messages_total", "Messages that a recording left out.");
-        let (bytes, missed) = (IntGaugeVec::new(bytes, &["flow"])?, IntCounterVec::new(missed, &["flow"])?);
+        let bytes = Opts::new(
+            "tidegate_recording_bytes",
+            "Size of what is recorded of a flow, compressed.",
+        );
+        let missed = Opts::new(
+            "tidegate_recording_missed_messages_total",
+            "Messages that a recording left out.",
+        );
+        let (bytes, missed) = (
+            IntGaugeVec::new(bytes, &["flow"])?,
+            IntCounterVec::new(missed, &["flow"])?,
+        );
         registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(missed.clone()))?;
         Ok(Self { bytes, missed })
@@ -51,7 +60,10 @@ impl Metrics {
     /// Takes away what is shown of a flow.
     pub fn forget(&self, flow: &str) {
         // An error means that nothing is shown of it.
-        let _ = (self.bytes.remove_label_values(&[flow]), self.missed.remove_label_values(&[flow]));
+        let _ = (
+            self.bytes.remove_label_values(&[flow]),
+            self.missed.remove_label_values(&[flow]),
+        );
     }
 }
 
@@ -101,13 +113,24 @@ impl Recorder {
         bytes.set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
         let missed = metrics.missed.with_label_values(&[header.flow.as_str()]);
         let (desk, kept) = (Mutex::default(), Mutex::new(kept));
-        let shared = Arc::new(Shared { desk, bell: Condvar::new(), idle: Condvar::new(), kept, header, bytes, missed });
+        let shared = Arc::new(Shared {
+            desk,
+            bell: Condvar::new(),
+            idle: Condvar::new(),
+            kept,
+            header,
+            bytes,
+            missed,
+        });
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("recording".to_owned())
             .stack_size(256 << 10)
             .spawn(move || crate::thread::keep("recording", || own.run()));
-        Ok(Self { shared, thread: Mutex::new(Some(thread.map_err(Error::Thread)?)) })
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread.map_err(Error::Thread)?)),
+        })
     }
 
     /// What it is of.
@@ -120,7 +143,8 @@ impl Recorder {
         let mut desk = self.shared.desk();
         desk.flush = true;
         self.shared.bell.notify_one();
-        let busy = |desk: &mut Desk| !desk.stop && (desk.flush || desk.packing || !desk.full.is_empty());
+        let busy =
+            |desk: &mut Desk| !desk.stop && (desk.flush || desk.packing || !desk.full.is_empty());
         // A card that hangs shall not hang whoever asks.
         let waited = self.shared.idle.wait_timeout_while(desk, PATIENCE, busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -136,7 +160,9 @@ impl Recorder {
         self.flush();
         let mut kept = self.shared.kept();
         kept.clear();
-        self.shared.bytes.set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
+        self.shared
+            .bytes
+            .set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
     }
 
     /// Bytes it takes, compressed.
@@ -158,9 +184,16 @@ impl Recorder {
     pub fn stop(&self) {
         self.shared.desk().stop = true;
         self.shared.bell.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!(flow = self.shared.header.flow, "the recording ended by a panic");
+            tracing::error!(
+                flow = self.shared.header.flow,
+                "the recording ended by a panic"
+            );
         }
     }
 }
@@ -178,11 +211,17 @@ impl Tape for Recorder {
             message.topic.len() + message.headers.len() + message.payload.len() + RECORD_BYTES
         };
         let weight: usize = batch.iter().map(weight).sum();
-        self.shared.take(weight, u32::try_from(batch.len()).unwrap_or(u32::MAX), now, |open| open.batch(lane, now, batch));
+        self.shared.take(
+            weight,
+            u32::try_from(batch.len()).unwrap_or(u32::MAX),
+            now,
+            |open| open.batch(lane, now, batch),
+        );
     }
 
     fn tick(&self, lane: usize, plugin: usize, now: Now) {
-        self.shared.take(RECORD_BYTES, 0, now, |open| open.tick(lane, plugin, now));
+        self.shared
+            .take(RECORD_BYTES, 0, now, |open| open.tick(lane, plugin, now));
     }
 }
 
@@ -221,18 +260,25 @@ impl Shared {
             let segment = Segment::pack(buffer.about, &buffer.raw);
             let mut kept = self.kept();
             let pushed = kept.push(segment);
-            self.bytes.set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
+            self.bytes
+                .set(i64::try_from(kept.bytes()).unwrap_or(i64::MAX));
             drop(kept);
             match pushed {
                 Ok(()) => told = false,
                 Err(error) => {
                     self.missed.inc_by(u64::from(buffer.about.messages));
                     let mut desk = self.desk();
-                    desk.missed = desk.missed.saturating_add(buffer.about.messages + buffer.missed);
+                    desk.missed = desk
+                        .missed
+                        .saturating_add(buffer.about.messages + buffer.missed);
                     drop(desk);
                     if !std::mem::replace(&mut told, true) {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(flow = self.header.flow, error, "the recording cannot be written, and lacks messages");
+                        tracing::warn!(
+                            flow = self.header.flow,
+                            error,
+                            "the recording cannot be written, and lacks messages"
+                        );
                     }
                 }
             }
@@ -273,7 +319,10 @@ impl Shared {
             if desk.stop {
                 return None;
             }
-            let waited = self.bell.wait_timeout(desk, FLUSH_EVERY).unwrap_or_else(PoisonError::into_inner);
+            let waited = self
+                .bell
+                .wait_timeout(desk, FLUSH_EVERY)
+                .unwrap_or_else(PoisonError::into_inner);
             desk = waited.0;
             desk.flush |= waited.1.timed_out();
         }
@@ -293,8 +342,17 @@ impl Shared {
 impl Desk {
     /// The open buffer is to be packed.
     fn close(&mut self) {
-        let raw = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(SEGMENT_BYTES + SEGMENT_BYTES / 4));
-        let open = std::mem::replace(&mut self.open, Buffer { raw, ..Buffer::default() });
+        let raw = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SEGMENT_BYTES + SEGMENT_BYTES / 4));
+        let open = std::mem::replace(
+            &mut self.open,
+            Buffer {
+                raw,
+                ..Buffer::default()
+            },
+        );
         self.waiting += open.raw.len();
         self.full.push_back(open);
     }
@@ -308,25 +366,54 @@ mod tests {
 
     #[test]
     fn one_that_falls_behind_leaves_messages_out_and_says_how_many() {
-        let config = Config { keep: Keep::Memory, bytes: 64 << 20, reserve_bytes: 0 };
-        let header = Header { flow: "climate".to_owned(), ..Header::default() };
-        let recorder = Recorder::start(&config, header, &Metrics::new(&Registry::new()).unwrap()).unwrap();
+        let config = Config {
+            keep: Keep::Memory,
+            bytes: 64 << 20,
+            reserve_bytes: 0,
+        };
+        let header = Header {
+            flow: "climate".to_owned(),
+            ..Header::default()
+        };
+        let recorder =
+            Recorder::start(&config, header, &Metrics::new(&Registry::new()).unwrap()).unwrap();
         let payload = bytes::Bytes::from(vec![7; 10_000]);
-        let batch = [Delivery { message: Message { payload, ..Message::default() }, receipt: None }];
-        let now = |wall_us| Now { wall_us, uptime_us: wall_us };
+        let batch = [Delivery {
+            message: Message {
+                payload,
+                ..Message::default()
+            },
+            receipt: None,
+        }];
+        let now = |wall_us| Now {
+            wall_us,
+            uptime_us: wall_us,
+        };
         // Whoever keeps the segments hangs, as a tired card does; the lanes do not.
         let card = recorder.shared.kept();
         (0..1_000).for_each(|at| recorder.batch(0, now(at), &batch));
         let missed = recorder.missed();
-        assert!((500..900).contains(&missed), "{missed} of 1,000 messages of 10 kB missed with room for 4 MiB");
+        assert!(
+            (500..900).contains(&missed),
+            "{missed} of 1,000 messages of 10 kB missed with room for 4 MiB"
+        );
         drop(card);
         recorder.flush();
         recorder.batch(0, now(2_000), &batch);
         recorder.flush();
         let segments = recorder.page(0).segments;
-        let events: Vec<_> = segments.iter().flat_map(|segment| Event::all(segment).unwrap()).collect();
+        let events: Vec<_> = segments
+            .iter()
+            .flat_map(|segment| Event::all(segment).unwrap())
+            .collect();
         assert_eq!(events.len() as u64, 1_000 - missed + 2);
         let told = &events[events.len() - 2];
-        assert_eq!(*told, Event::Missed { messages: u32::try_from(missed).unwrap(), now: now(2_000) });
+        assert_eq!(
+            *told,
+            Event::Missed {
+                messages: u32::try_from(missed).unwrap(),
+                now: now(2_000)
+            }
+        );
     }
 }

@@ -10,7 +10,10 @@ use crate::clock::Now;
 use crate::message::{Delivery, FlowId, Marks, Message, MessageId, Span, Tape};
 
 fn now(at: u64) -> Now {
-    Now { wall_us: 1_700_000_000_000_000 + at, uptime_us: at }
+    Now {
+        wall_us: 1_700_000_000_000_000 + at,
+        uptime_us: at,
+    }
 }
 
 fn message(seq: u64) -> Message {
@@ -21,7 +24,10 @@ fn message(seq: u64) -> Message {
         key: Span { offset: 8, len: 2 },
         device: None,
         headers: Bytes::new(),
-        payload: Bytes::from(format!("{{\"temperature\":{}}}", fastrand::Rng::with_seed(seq).u64(..))),
+        payload: Bytes::from(format!(
+            "{{\"temperature\":{}}}",
+            fastrand::Rng::with_seed(seq).u64(..)
+        )),
         marks: Marks(1 << 4),
         received_us: seq,
         uptime_us: seq,
@@ -29,12 +35,30 @@ fn message(seq: u64) -> Message {
 }
 
 fn batch(messages: std::ops::Range<u64>) -> Vec<Delivery> {
-    messages.map(|seq| Delivery { message: message(seq), receipt: None }).collect()
+    messages
+        .map(|seq| Delivery {
+            message: message(seq),
+            receipt: None,
+        })
+        .collect()
 }
 
 fn recorder(keep: Keep, bytes: u64) -> Recorder {
-    let header = Header { flow: "climate".to_owned(), lanes: 3, ..Header::default() };
-    Recorder::start(&Config { keep, bytes, reserve_bytes: 0 }, header, &Metrics::new(&Registry::new()).unwrap()).unwrap()
+    let header = Header {
+        flow: "climate".to_owned(),
+        lanes: 3,
+        ..Header::default()
+    };
+    Recorder::start(
+        &Config {
+            keep,
+            bytes,
+            reserve_bytes: 0,
+        },
+        header,
+        &Metrics::new(&Registry::new()).unwrap(),
+    )
+    .unwrap()
 }
 
 fn in_memory(recorder: &Recorder) -> Vec<Event> {
@@ -42,18 +66,26 @@ fn in_memory(recorder: &Recorder) -> Vec<Event> {
     let (mut events, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
         let page = recorder.page(from);
-        page.segments.iter().for_each(|segment| events.extend(Event::all(segment).unwrap()));
+        page.segments
+            .iter()
+            .for_each(|segment| events.extend(Event::all(segment).unwrap()));
         next = page.next;
     }
     events
 }
 
 fn paths(folder: &Path) -> Vec<PathBuf> {
-    in_folder(folder).unwrap().into_iter().map(|(path, _)| path).collect()
+    in_folder(folder)
+        .unwrap()
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect()
 }
 
 fn on_disk(files: &mut Files) -> Vec<Event> {
-    files.flat_map(|segment| Event::all(&segment.unwrap()).unwrap()).collect()
+    files
+        .flat_map(|segment| Event::all(&segment.unwrap()).unwrap())
+        .collect()
 }
 
 /// Numbers of the messages of these events.
@@ -81,9 +113,21 @@ fn what_lanes_were_told_is_read_back_with_its_clocks_and_batches() {
     recorder.batch(0, now(30), &batch(3..4));
     let messages = |range: std::ops::Range<u64>| range.map(message).collect();
     let expected = [
-        Event::Batch { lane: 1, now: now(10), messages: messages(0..3) },
-        Event::Tick { lane: 2, plugin: 1, now: now(20) },
-        Event::Batch { lane: 0, now: now(30), messages: messages(3..4) },
+        Event::Batch {
+            lane: 1,
+            now: now(10),
+            messages: messages(0..3),
+        },
+        Event::Tick {
+            lane: 2,
+            plugin: 1,
+            now: now(20),
+        },
+        Event::Batch {
+            lane: 0,
+            now: now(30),
+            messages: messages(3..4),
+        },
     ];
     assert_eq!(in_memory(&recorder), expected);
     assert!(recorder.bytes() > 0);
@@ -97,8 +141,16 @@ fn in_memory_the_oldest_make_room() {
     fill(&recorder, 0..20_000);
     assert!(recorder.bytes() <= 256 << 10, "{}", recorder.bytes());
     let kept = numbers(&in_memory(&recorder));
-    assert!(kept.len() > 1_000 && kept[0] > 0, "{} from {}", kept.len(), kept[0]);
-    assert_eq!(kept, (20_000 - kept.len() as u64..20_000).collect::<Vec<_>>());
+    assert!(
+        kept.len() > 1_000 && kept[0] > 0,
+        "{} from {}",
+        kept.len(),
+        kept[0]
+    );
+    assert_eq!(
+        kept,
+        (20_000 - kept.len() as u64..20_000).collect::<Vec<_>>()
+    );
     assert_eq!(recorder.missed(), 0);
 }
 
@@ -113,13 +165,32 @@ fn on_disk_the_oldest_files_make_room_and_a_later_process_goes_on() {
     let second = start();
     fill(&second, 10_000..60_000);
     second.flush();
-    let taken: u64 = in_folder(&path).unwrap().iter().map(|(_, bytes)| bytes).sum();
-    assert!(taken <= 1 << 20 && taken == second.bytes(), "{taken} {}", second.bytes());
+    let taken: u64 = in_folder(&path)
+        .unwrap()
+        .iter()
+        .map(|(_, bytes)| bytes)
+        .sum();
+    assert!(
+        taken <= 1 << 20 && taken == second.bytes(),
+        "{taken} {}",
+        second.bytes()
+    );
     let mut files = Files::open(paths(&path)).unwrap();
-    assert_eq!((files.header().flow.as_str(), files.header().lanes), ("climate", 3));
+    assert_eq!(
+        (files.header().flow.as_str(), files.header().lanes),
+        ("climate", 3)
+    );
     let kept = numbers(&on_disk(&mut files));
-    assert_eq!(kept, (60_000 - kept.len() as u64..60_000).collect::<Vec<_>>());
-    assert!(kept.len() > 5_000 && files.torn().is_empty(), "{} {:?}", kept.len(), files.torn());
+    assert_eq!(
+        kept,
+        (60_000 - kept.len() as u64..60_000).collect::<Vec<_>>()
+    );
+    assert!(
+        kept.len() > 5_000 && files.torn().is_empty(),
+        "{} {:?}",
+        kept.len(),
+        files.torn()
+    );
     second.clear();
     assert!(paths(&path).is_empty());
 }
@@ -127,10 +198,26 @@ fn on_disk_the_oldest_files_make_room_and_a_later_process_goes_on() {
 #[test]
 fn a_disk_that_is_nearly_full_is_left_to_what_is_owed() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config { keep: Keep::Disk(folder.path().to_owned()), bytes: 1 << 20, reserve_bytes: u64::MAX };
-    let recorder = Recorder::start(&config, Header::default(), &Metrics::new(&Registry::new()).unwrap()).unwrap();
+    let config = Config {
+        keep: Keep::Disk(folder.path().to_owned()),
+        bytes: 1 << 20,
+        reserve_bytes: u64::MAX,
+    };
+    let recorder = Recorder::start(
+        &config,
+        Header::default(),
+        &Metrics::new(&Registry::new()).unwrap(),
+    )
+    .unwrap();
     fill(&recorder, 0..100);
-    assert_eq!((recorder.missed(), recorder.bytes(), paths(folder.path()).len()), (100, 0, 0));
+    assert_eq!(
+        (
+            recorder.missed(),
+            recorder.bytes(),
+            paths(folder.path()).len()
+        ),
+        (100, 0, 0)
+    );
 }
 
 #[test]
@@ -144,10 +231,18 @@ fn what_a_kill_leaves_is_read_up_to_its_last_whole_frame_and_the_rest_is_told() 
     let mut found = std::collections::BTreeSet::new();
     for cut in (0..whole.len()).rev().step_by(97) {
         fs::write(&paths(&path)[0], &whole[..cut]).unwrap();
-        let Ok(mut files) = Files::open(paths(&path)) else { continue };
+        let Ok(mut files) = Files::open(paths(&path)) else {
+            continue;
+        };
         let kept = numbers(&on_disk(&mut files));
         assert_eq!(kept, (0..kept.len() as u64).collect::<Vec<_>>());
-        assert!(files.torn().len() <= 1 && files.torn().iter().all(|(_, damage)| *damage == Damage::Torn));
+        assert!(
+            files.torn().len() <= 1
+                && files
+                    .torn()
+                    .iter()
+                    .all(|(_, damage)| *damage == Damage::Torn)
+        );
         found.insert(kept.len());
     }
     assert!(found.len() >= 10 && found.contains(&450), "{found:?}");
@@ -169,13 +264,21 @@ fn a_changed_byte_is_seen_and_costs_the_rest_of_its_file() {
     assert_eq!(files.torn(), [(path.clone(), Damage::Checksum)]);
     bytes[5] = 9;
     fs::write(&path, &bytes).unwrap();
-    assert!(matches!(Files::open(vec![path]), Err(Error::Damaged { source: Damage::Version(9), .. })));
+    assert!(matches!(
+        Files::open(vec![path]),
+        Err(Error::Damaged {
+            source: Damage::Version(9),
+            ..
+        })
+    ));
 }
 
 #[test]
 fn the_cost_of_recording_a_message() {
     let recorder = recorder(Keep::Memory, 64 << 20);
-    let batches: Vec<_> = (0..1_000).map(|number| batch(number * 100..number * 100 + 100)).collect();
+    let batches: Vec<_> = (0..1_000)
+        .map(|number| batch(number * 100..number * 100 + 100))
+        .collect();
     let mut spent = std::time::Duration::ZERO;
     for (number, batch) in (0..).zip(&batches) {
         let begun = std::time::Instant::now();
@@ -184,7 +287,10 @@ fn the_cost_of_recording_a_message() {
         recorder.flush();
     }
     let bytes = recorder.bytes() as f64 / 100_000.0;
-    println!("recording: {:.0} ns a message on the lane, {bytes:.0} bytes kept", spent.as_nanos() as f64 / 100_000.0);
+    println!(
+        "recording: {:.0} ns a message on the lane, {bytes:.0} bytes kept",
+        spent.as_nanos() as f64 / 100_000.0
+    );
     assert_eq!(numbers(&in_memory(&recorder)).len(), 100_000);
 }
 

@@ -38,8 +38,13 @@ pub fn broker(url: &str, client_id: &str) -> Result<Config, NoBroker> {
 }
 
 fn read_login(text: &str) -> Login {
-    let (user, password) = text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
-    Login { user: user.to_owned(), password: password.map(Secret::new) }
+    let (user, password) = text
+        .split_once(':')
+        .map_or((text, None), |(user, password)| (user, Some(password)));
+    Login {
+        user: user.to_owned(),
+        password: password.map(Secret::new),
+    }
 }
 
 /// Takes `user:password@` out of a URL: the config allows none, and an error must not show a password.
@@ -58,19 +63,34 @@ mod tests {
     #[test]
     fn host_port_login_and_tls_are_read_off_the_url() {
         let plain = broker("mqtt://127.0.0.1:21883", "sim").unwrap();
-        assert_eq!((plain.host.as_str(), plain.port, plain.tls.is_some()), ("127.0.0.1", 21883, false));
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.tls.is_some()),
+            ("127.0.0.1", 21883, false)
+        );
         let secure = broker("mqtts://ann:p@ss@[::1]/", "sim").unwrap();
-        assert_eq!((secure.host.as_str(), secure.port, secure.tls.is_some()), ("::1", 8883, true));
+        assert_eq!(
+            (secure.host.as_str(), secure.port, secure.tls.is_some()),
+            ("::1", 8883, true)
+        );
         let login = secure.login.unwrap();
-        assert_eq!((login.user.as_str(), login.password.unwrap().reveal()), ("ann", "p@ss"));
+        assert_eq!(
+            (login.user.as_str(), login.password.unwrap().reveal()),
+            ("ann", "p@ss")
+        );
     }
 
     #[test]
     fn what_names_no_broker_is_refused_without_showing_a_password() {
         let refused = |url| broker(url, "sim").unwrap_err().to_string();
         let say = "write mqtt://host:1883, or mqtts://host:8883 for TLS";
-        assert_eq!(refused("http://ann:secret@x"), format!("`http://x` has the unknown scheme `http`: {say}"));
+        assert_eq!(
+            refused("http://ann:secret@x"),
+            format!("`http://x` has the unknown scheme `http`: {say}")
+        );
         assert_eq!(refused("ann:secret@x"), format!("`x` has no scheme: {say}"));
-        assert_eq!(refused("mqtt://ann:secret@x:0"), "`mqtt://x:0` has a bad port: a port is a number from 1 to 65535");
+        assert_eq!(
+            refused("mqtt://ann:secret@x:0"),
+            "`mqtt://x:0` has a bad port: a port is a number from 1 to 65535"
+        );
     }
 }

@@ -24,19 +24,32 @@ impl Bits {
     /// How many of these are not in `other`.
     pub fn missing_from(&self, other: &Self) -> u64 {
         let others = other.0.iter().copied().chain(std::iter::repeat(0));
-        self.0.iter().zip(others).map(|(mine, theirs)| u64::from((mine & !theirs).count_ones())).sum()
+        self.0
+            .iter()
+            .zip(others)
+            .map(|(mine, theirs)| u64::from((mine & !theirs).count_ones()))
+            .sum()
     }
 
     /// What is in both.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine & theirs).collect())
+        Self(
+            self.0
+                .iter()
+                .zip(&other.0)
+                .map(|(mine, theirs)| mine & theirs)
+                .collect(),
+        )
     }
 }
 
 /// Numbers are sequence numbers counted up from 0, so the word index fits any machine this runs on.
 fn place(number: u64) -> (usize, u64) {
-    (usize::try_from(number / 64).unwrap_or(usize::MAX), 1 << (number % 64))
+    (
+        usize::try_from(number / 64).unwrap_or(usize::MAX),
+        1 << (number % 64),
+    )
 }
 
 #[cfg(test)]

@@ -60,14 +60,23 @@ impl Fleet {
         let devices = (0..count)
             .map(|number| Device {
                 topic: Bytes::from(pattern.replace(PLACEHOLDER, &format!("d{number}"))),
-                opening: format!("{{\"device\":\"d{number}\",\"seq\":").into_bytes().into_boxed_slice(),
+                opening: format!("{{\"device\":\"d{number}\",\"seq\":")
+                    .into_bytes()
+                    .into_boxed_slice(),
                 next_seq: 0,
                 temperature_tenths: random.i64(150..=290),
                 humidity_tenths: random.i64(300..=600),
                 battery_hundredths: random.i64(340..=415),
             })
             .collect();
-        Self { devices, turn: 0, made: 0, broken_every, random, arena: BytesMut::new() }
+        Self {
+            devices,
+            turn: 0,
+            made: 0,
+            broken_every,
+            random,
+            arena: BytesMut::new(),
+        }
     }
 
     /// The next reading, stamped `now_us` (microseconds since 1970). `None` without devices.
@@ -81,14 +90,23 @@ impl Fleet {
             self.arena.reserve(ARENA_BYTES);
         }
         device.write(&mut self.arena, now_us);
-        let broken = self.broken_every.is_some_and(|every| every > 0 && self.made.is_multiple_of(every));
+        let broken = self
+            .broken_every
+            .is_some_and(|every| every > 0 && self.made.is_multiple_of(every));
         if broken {
             self.arena.truncate(self.arena.len() / 2);
         }
         let above_20 = device.temperature_tenths > LIMIT_TENTHS;
         let made = Made {
-            name: Name { device: u32::try_from(number).unwrap_or(u32::MAX), seq: device.next_seq },
-            kind: if broken { Kind::Broken } else { Kind::Reading { above_20 } },
+            name: Name {
+                device: u32::try_from(number).unwrap_or(u32::MAX),
+                seq: device.next_seq,
+            },
+            kind: if broken {
+                Kind::Broken
+            } else {
+                Kind::Reading { above_20 }
+            },
             topic: device.topic.clone(),
             payload: self.arena.split().freeze(),
         };
@@ -172,7 +190,13 @@ struct Wire<'a> {
 pub fn read_stamp(payload: &[u8]) -> Option<Stamp> {
     let wire: Wire<'_> = serde_json::from_slice(payload).ok()?;
     let device = wire.device.strip_prefix('d')?.parse().ok()?;
-    Some(Stamp { name: Name { device, seq: wire.seq }, sent_us: wire.ts })
+    Some(Stamp {
+        name: Name {
+            device,
+            seq: wire.seq,
+        },
+        sent_us: wire.ts,
+    })
 }
 
 #[cfg(test)]
@@ -188,14 +212,39 @@ mod tests {
         let made = (0..8).map(|_| fleet.next(NOW_US).unwrap()).last().unwrap();
         assert_eq!(made.topic, "devices/d7/telemetry");
         let json: serde_json::Value = serde_json::from_slice(&made.payload).unwrap();
-        let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut expected = ["device", "seq", "ts", "temperature", "humidity", "battery", "status", "fw"];
+        let keys: Vec<_> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut expected = [
+            "device",
+            "seq",
+            "ts",
+            "temperature",
+            "humidity",
+            "battery",
+            "status",
+            "fw",
+        ];
         expected.sort_unstable();
         let mut keys = keys;
         keys.sort_unstable();
         assert_eq!(keys, expected);
-        assert_eq!((json["device"].as_str(), json["seq"].as_u64(), json["ts"].as_u64()), (Some("d7"), Some(0), Some(NOW_US)));
-        assert!(made.payload.starts_with(b"{\"device\":\"d7\",\"seq\":0,\"ts\":1700000000000000,\"temperature\":"));
+        assert_eq!(
+            (
+                json["device"].as_str(),
+                json["seq"].as_u64(),
+                json["ts"].as_u64()
+            ),
+            (Some("d7"), Some(0), Some(NOW_US))
+        );
+        assert!(
+            made.payload.starts_with(
+                b"{\"device\":\"d7\",\"seq\":0,\"ts\":1700000000000000,\"temperature\":"
+            )
+        );
     }
 
     #[test]
@@ -216,24 +265,47 @@ mod tests {
     fn every_nth_is_broken_and_no_receiver_reads_it() {
         let mut fleet = Fleet::new(3, "{device}", Some(4), 7);
         let made: Vec<_> = (0..12).map(|_| fleet.next(NOW_US).unwrap()).collect();
-        let broken: Vec<_> = made.iter().filter(|made| made.kind == Kind::Broken).collect();
+        let broken: Vec<_> = made
+            .iter()
+            .filter(|made| made.kind == Kind::Broken)
+            .collect();
         assert_eq!(broken.len(), 3);
-        assert!(broken.iter().all(|made| read_stamp(&made.payload).is_none()));
+        assert!(
+            broken
+                .iter()
+                .all(|made| read_stamp(&made.payload).is_none())
+        );
     }
 
     #[test]
     fn devices_send_in_turn_and_count_by_themselves() {
         let mut fleet = Fleet::new(2, "{device}", None, 7);
-        let names: Vec<_> = (0..4).map(|_| fleet.next(NOW_US).unwrap().name).map(|name| (name.device, name.seq)).collect();
+        let names: Vec<_> = (0..4)
+            .map(|_| fleet.next(NOW_US).unwrap().name)
+            .map(|name| (name.device, name.seq))
+            .collect();
         assert_eq!(names, [(0, 0), (1, 0), (0, 1), (1, 1)]);
         assert!(Fleet::new(0, "{device}", None, 7).next(NOW_US).is_none());
     }
 
     #[test]
     fn a_stamp_is_read_whatever_else_the_payload_has() {
-        let stamp = read_stamp(br#" {"fahrenheit": 77.9, "ts": 5, "seq": 41, "device": "d7", "extra": [1]} "#).unwrap();
-        assert_eq!(stamp, Stamp { name: Name { device: 7, seq: 41 }, sent_us: 5 });
-        for other in [&b"on"[..], br#"{"device":"pump","seq":1,"ts":1}"#, br#"{"seq":1,"ts":1}"#] {
+        let stamp = read_stamp(
+            br#" {"fahrenheit": 77.9, "ts": 5, "seq": 41, "device": "d7", "extra": [1]} "#,
+        )
+        .unwrap();
+        assert_eq!(
+            stamp,
+            Stamp {
+                name: Name { device: 7, seq: 41 },
+                sent_us: 5
+            }
+        );
+        for other in [
+            &b"on"[..],
+            br#"{"device":"pump","seq":1,"ts":1}"#,
+            br#"{"seq":1,"ts":1}"#,
+        ] {
             assert!(read_stamp(other).is_none());
         }
     }

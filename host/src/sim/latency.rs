@@ -28,7 +28,11 @@ pub struct Quantiles {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS].into_boxed_slice(), count: 0, largest: 0 }
+        Self {
+            buckets: vec![0; BUCKETS].into_boxed_slice(),
+            count: 0,
+            largest: 0,
+        }
     }
 }
 
@@ -60,7 +64,12 @@ impl Latencies {
 
     /// P50, P95, P99 and the largest.
     pub fn quantiles(&self) -> Quantiles {
-        Quantiles { p50: self.quantile(500), p95: self.quantile(950), p99: self.quantile(990), max: self.largest }
+        Quantiles {
+            p50: self.quantile(500),
+            p95: self.quantile(950),
+            p99: self.quantile(990),
+            max: self.largest,
+        }
     }
 }
 

@@ -45,7 +45,11 @@ impl Memory {
         }
         let token = self.first + self.cursor as u64;
         let slot = self.slots.get(self.cursor)?.as_ref()?;
-        Some(Next { token, made: &slot.made, again: slot.sent })
+        Some(Next {
+            token,
+            made: &slot.made,
+            again: slot.sent,
+        })
     }
 
     /// The one [`Memory::next`] gave was handed to the connection.
@@ -106,7 +110,10 @@ mod tests {
     #[test]
     fn a_new_connection_gets_what_is_open_in_the_order_it_was_sent() {
         let mut memory = memory(4);
-        assert_eq!(hand_all(&mut memory), [(0, 0, false), (1, 1, false), (2, 2, false), (3, 3, false)]);
+        assert_eq!(
+            hand_all(&mut memory),
+            [(0, 0, false), (1, 1, false), (2, 2, false), (3, 3, false)]
+        );
         assert_eq!(memory.settle(2).unwrap().name.seq, 2);
         assert_eq!(memory.settle(0).unwrap().name.seq, 0);
         assert!(memory.settle(0).is_none() && memory.settle(9).is_none());

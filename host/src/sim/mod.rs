@@ -204,7 +204,10 @@ pub async fn run(config: SimConfig) -> Result<Report, Error> {
 impl Simulation {
     /// Connects both ends, watcher first and subscribed, and starts sending.
     pub async fn start(config: SimConfig) -> Result<Self, Error> {
-        let expect = config.watch.as_ref().map_or(Expect::All, |watch| watch.expect);
+        let expect = config
+            .watch
+            .as_ref()
+            .map_or(Expect::All, |watch| watch.expect);
         let books = Arc::new(Books {
             ledger: Mutex::new(Ledger::new(config.devices, expect)),
             seen: Mutex::new(Seen::new(config.devices)),
@@ -215,7 +218,12 @@ impl Simulation {
         };
         let (stop_sending, stop) = watch::channel(false);
         let publisher = Publisher::open(config, Arc::clone(&books), stop).await?;
-        Ok(Self { books, publisher: Task(tokio::spawn(publisher.run())), stop_sending, watching })
+        Ok(Self {
+            books,
+            publisher: Task(tokio::spawn(publisher.run())),
+            stop_sending,
+            watching,
+        })
     }
 
     /// The figures as of now.
@@ -249,7 +257,12 @@ impl Simulation {
 
     /// Waits for the end: all sent and acknowledged, all that is expected arrived, or nothing for the settle time.
     pub async fn finish(self) -> Result<Report, Error> {
-        let Self { books, publisher, stop_sending, watching } = self;
+        let Self {
+            books,
+            publisher,
+            stop_sending,
+            watching,
+        } = self;
         let outcome = publisher.join().await?;
         drop(stop_sending);
         let watched = match watching {
@@ -259,7 +272,11 @@ impl Simulation {
             }
             None => false,
         };
-        Ok(Report::new(&books.ledger(), &outcome, watched.then(|| books.seen()).as_deref()))
+        Ok(Report::new(
+            &books.ledger(),
+            &outcome,
+            watched.then(|| books.seen()).as_deref(),
+        ))
     }
 }
 
@@ -267,7 +284,11 @@ impl Watching {
     async fn start(watch: &Watch, books: Arc<Books>) -> Result<Self, Error> {
         let (stop, stopped) = watch::channel(false);
         let watcher = Watcher::open(watch, books).await?;
-        Ok(Self { task: Task(tokio::spawn(watcher.run(stopped))), stop, settle: watch.settle })
+        Ok(Self {
+            task: Task(tokio::spawn(watcher.run(stopped))),
+            stop,
+            settle: watch.settle,
+        })
     }
 
     /// Waits until nothing is missing, or nothing came for the settle time.
@@ -278,8 +299,18 @@ impl Watching {
                 let ledger = books.ledger();
                 ledger.lost(&books.seen().tally) == 0
             };
-            let quiet = books.seen().last_at().map_or(began, |last| last.max(began)).elapsed();
-            if quiet >= if complete { QUIET.min(self.settle) } else { self.settle } {
+            let quiet = books
+                .seen()
+                .last_at()
+                .map_or(began, |last| last.max(began))
+                .elapsed();
+            if quiet
+                >= if complete {
+                    QUIET.min(self.settle)
+                } else {
+                    self.settle
+                }
+            {
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -16,7 +16,11 @@ pub struct Pace {
 impl Pace {
     /// `per_second` messages a second; 0: always due.
     pub fn new(per_second: u32) -> Self {
-        Self { per_second, made: 0, skipped: 0 }
+        Self {
+            per_second,
+            made: 0,
+            skipped: 0,
+        }
     }
 
     /// How many are due `elapsed` after the start. More than a second's worth is a stall: the rest is skipped.
@@ -24,7 +28,8 @@ impl Pace {
         if self.per_second == 0 {
             return u64::MAX;
         }
-        let planned = u64::try_from(elapsed.as_nanos() * u128::from(self.per_second) / SECOND_NS).unwrap_or(u64::MAX);
+        let planned = u64::try_from(elapsed.as_nanos() * u128::from(self.per_second) / SECOND_NS)
+            .unwrap_or(u64::MAX);
         let due = planned.saturating_sub(self.made + self.skipped);
         let excess = due.saturating_sub(u64::from(self.per_second));
         self.skipped += excess;
@@ -55,7 +60,10 @@ mod tests {
     #[test]
     fn without_a_rate_it_is_always_due() {
         let mut pace = Pace::new(0);
-        assert_eq!((pace.due(Duration::ZERO), pace.next_at()), (u64::MAX, Duration::ZERO));
+        assert_eq!(
+            (pace.due(Duration::ZERO), pace.next_at()),
+            (u64::MAX, Duration::ZERO)
+        );
     }
 
     #[test]

@@ -54,10 +54,22 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// Connects; nothing is sent yet.
-    pub(super) async fn open(config: SimConfig, books: Arc<Books>, stop: watch::Receiver<bool>) -> Result<Self, Error> {
+    pub(super) async fn open(
+        config: SimConfig,
+        books: Arc<Books>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
         let opened = Connection::open(&config.broker).await;
-        let (connection, _) = opened.map_err(|source| Error::Devices { broker: place(&config.broker), source })?;
-        let fleet = Fleet::new(config.devices, &config.topic, config.broken_every, config.seed);
+        let (connection, _) = opened.map_err(|source| Error::Devices {
+            broker: place(&config.broker),
+            source,
+        })?;
+        let fleet = Fleet::new(
+            config.devices,
+            &config.topic,
+            config.broken_every,
+            config.seed,
+        );
         let now = Instant::now();
         Ok(Self {
             pace: Pace::new(config.rate),
@@ -92,7 +104,11 @@ impl Publisher {
                 }
             }
         }
-        Outcome { sending: self.last_made - self.started, reconnects: self.reconnects, unanswered: self.memory.open() as u64 }
+        Outcome {
+            sending: self.last_made - self.started,
+            reconnects: self.reconnects,
+            unanswered: self.memory.open() as u64,
+        }
     }
 
     /// The connection from the start, or a new one; `None` when patience has run out.
@@ -131,7 +147,8 @@ impl Publisher {
         if self.deadline.is_none() && self.has_ended() {
             self.deadline = Some(Instant::now() + self.config.patience);
         }
-        self.deadline.is_some_and(|deadline| self.memory.open() == 0 || Instant::now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| self.memory.open() == 0 || Instant::now() >= deadline)
     }
 
     fn has_ended(&self) -> bool {
@@ -152,7 +169,8 @@ impl Publisher {
     }
 
     fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES && (self.config.qos == Qos::AtMostOnce || connection.room() > 0)
+        connection.unsent() < UNSENT_BYTES
+            && (self.config.qos == Qos::AtMostOnce || connection.room() > 0)
     }
 
     /// Hands over what is open from before and what is due.
@@ -187,7 +205,9 @@ impl Publisher {
     }
 
     fn make(&mut self) {
-        let Some(made) = self.fleet.next(Now::read().wall_us) else { return };
+        let Some(made) = self.fleet.next(Now::read().wall_us) else {
+            return;
+        };
         self.pace.made();
         self.made += 1;
         self.last_made = Instant::now();
@@ -197,7 +217,9 @@ impl Publisher {
 
     /// Gives the next one to the connection; `false` when there is none or it has no room.
     fn hand_over(&mut self, connection: &mut Connection) -> bool {
-        let Some(next) = self.memory.next() else { return false };
+        let Some(next) = self.memory.next() else {
+            return false;
+        };
         let (token, again) = (next.token, next.again);
         match connection.publish(&publish(next.made, self.config.qos), token) {
             Ok(()) if self.config.qos == Qos::AtMostOnce => self.accept(token),
@@ -220,7 +242,12 @@ impl Publisher {
         for event in events.drain(..) {
             match event {
                 Event::Accepted { token } => self.accept(token),
-                Event::Refused { token, code, reason, .. } => {
+                Event::Refused {
+                    token,
+                    code,
+                    reason,
+                    ..
+                } => {
                     tracing::warn!(code, reason, "the broker refused a reading");
                     self.refuse(token);
                 }

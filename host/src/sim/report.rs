@@ -80,7 +80,10 @@ impl Report {
 
     /// Nothing lost and nothing out of order; doubles are allowed, since the promise is at least once.
     pub fn is_good(&self) -> bool {
-        let broken = self.watched.as_ref().is_some_and(|watched| watched.lost > 0 || watched.out_of_order > 0);
+        let broken = self
+            .watched
+            .as_ref()
+            .is_some_and(|watched| watched.lost > 0 || watched.out_of_order > 0);
         !broken && self.refused == 0 && self.unanswered == 0
     }
 }
@@ -105,12 +108,20 @@ impl WatchReport {
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {
-    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+    if time.is_zero() {
+        0.0
+    } else {
+        count as f64 / time.as_secs_f64()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "sent          {:>10}   {:.0}/s over {:.1} s", self.sent, self.rate, self.seconds)?;
+        writeln!(
+            f,
+            "sent          {:>10}   {:.0}/s over {:.1} s",
+            self.sent, self.rate, self.seconds
+        )?;
         write!(f, "acknowledged  {:>10}", self.accepted)?;
         let notes = [
             ("broken on purpose", self.broken),
@@ -131,13 +142,25 @@ impl fmt::Display for Report {
 
 impl fmt::Display for WatchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "received      {:>10}   {:.0}/s over {:.1} s", self.received, self.rate, self.seconds)?;
-        writeln!(f, "lost          {:>10}   of {} expected", self.lost, self.expected)?;
+        writeln!(
+            f,
+            "received      {:>10}   {:.0}/s over {:.1} s",
+            self.received, self.rate, self.seconds
+        )?;
+        writeln!(
+            f,
+            "lost          {:>10}   of {} expected",
+            self.lost, self.expected
+        )?;
         writeln!(f, "unexpected    {:>10}", self.unexpected)?;
         writeln!(f, "doubled       {:>10}", self.doubled)?;
         writeln!(f, "out of order  {:>10}", self.out_of_order)?;
         if self.foreign > 0 {
-            writeln!(f, "foreign       {:>10}   of no device of this run", self.foreign)?;
+            writeln!(
+                f,
+                "foreign       {:>10}   of no device of this run",
+                self.foreign
+            )?;
         }
         let millis = |micros: u64| micros as f64 / 1_000.0;
         let Quantiles { p50, p95, p99, max } = self.latency_us;

@@ -60,7 +60,16 @@ impl Ledger {
     /// Nothing sent yet by `devices` devices.
     pub fn new(devices: u32, expect: Expect) -> Self {
         let devices = vec![Sender::default(); usize::try_from(devices).unwrap_or_default()];
-        Self { expect, devices, sent: 0, broken: 0, accepted: 0, broken_accepted: 0, refused: 0, resent: 0 }
+        Self {
+            expect,
+            devices,
+            sent: 0,
+            broken: 0,
+            accepted: 0,
+            broken_accepted: 0,
+            refused: 0,
+            resent: 0,
+        }
     }
 
     /// A message was handed to the connection for the first time.
@@ -81,7 +90,9 @@ impl Ledger {
 
     /// The broker acknowledged it, or its level has no acknowledgement and it was written.
     pub fn accept(&mut self, name: Name, kind: Kind) {
-        let Some(sender) = self.devices.get_mut(name.device as usize) else { return };
+        let Some(sender) = self.devices.get_mut(name.device as usize) else {
+            return;
+        };
         if sender.accepted.insert(name.seq) {
             self.accepted += 1;
             self.broken_accepted += u64::from(kind == Kind::Broken);
@@ -130,7 +141,10 @@ impl Ledger {
 
     /// Messages that have to come out: expected by content and acknowledged by the broker.
     pub fn expected(&self) -> u64 {
-        self.devices.iter().map(|sender| sender.expected.and(&sender.accepted).count()).sum()
+        self.devices
+            .iter()
+            .map(|sender| sender.expected.and(&sender.accepted).count())
+            .sum()
     }
 
     /// Expected, acknowledged, and not seen at the other end.
@@ -139,7 +153,10 @@ impl Ledger {
         let pairs = self.devices.iter().enumerate();
         pairs
             .map(|(device, sender)| {
-                let seen = tally.devices.get(device).map_or(&unseen, |receiver| &receiver.seen);
+                let seen = tally
+                    .devices
+                    .get(device)
+                    .map_or(&unseen, |receiver| &receiver.seen);
                 sender.expected.and(&sender.accepted).missing_from(seen)
             })
             .sum()
@@ -149,7 +166,13 @@ impl Ledger {
     pub fn unexpected(&self, tally: &Tally) -> u64 {
         let none = Sender::default();
         let pairs = tally.devices.iter().enumerate();
-        pairs.map(|(device, receiver)| receiver.seen.missing_from(&self.devices.get(device).unwrap_or(&none).expected)).sum()
+        pairs
+            .map(|(device, receiver)| {
+                receiver
+                    .seen
+                    .missing_from(&self.devices.get(device).unwrap_or(&none).expected)
+            })
+            .sum()
     }
 }
 
@@ -187,7 +210,14 @@ impl Tally {
     /// Nothing received yet from `devices` devices.
     pub fn new(devices: u32) -> Self {
         let devices = vec![Receiver::default(); usize::try_from(devices).unwrap_or_default()];
-        Self { devices, received: 0, delivered: 0, doubled: 0, out_of_order: 0, foreign: 0 }
+        Self {
+            devices,
+            received: 0,
+            delivered: 0,
+            doubled: 0,
+            out_of_order: 0,
+            foreign: 0,
+        }
     }
 
     /// Books one arrival.
@@ -195,7 +225,11 @@ impl Tally {
         self.received += 1;
         // A sequence number nobody can have reached would grow the set without bound.
         const BEYOND_ANY_RUN: u64 = 1 << 40;
-        let Some(receiver) = self.devices.get_mut(name.device as usize).filter(|_| name.seq < BEYOND_ANY_RUN) else {
+        let Some(receiver) = self
+            .devices
+            .get_mut(name.device as usize)
+            .filter(|_| name.seq < BEYOND_ANY_RUN)
+        else {
             self.foreign += 1;
             return Arrival::Foreign;
         };
@@ -279,7 +313,14 @@ mod tests {
             ledger.accept(name(0, seq as u64), kind);
         }
         let mut tally = Tally::new(1);
-        assert_eq!((ledger.expected(), ledger.lost(&tally), ledger.broken_accepted()), (1, 1, 1));
+        assert_eq!(
+            (
+                ledger.expected(),
+                ledger.lost(&tally),
+                ledger.broken_accepted()
+            ),
+            (1, 1, 1)
+        );
         tally.receive(name(0, 0));
         tally.receive(name(0, 1));
         assert_eq!((ledger.lost(&tally), ledger.unexpected(&tally)), (0, 1));
@@ -289,7 +330,10 @@ mod tests {
     fn order_is_judged_per_device_and_by_first_arrivals() {
         let mut tally = Tally::new(2);
         let arrivals = [(0, 0), (1, 5), (0, 2), (0, 1), (0, 0), (1, 6), (7, 0)];
-        let booked: Vec<_> = arrivals.into_iter().map(|(device, seq)| tally.receive(name(device, seq))).collect();
+        let booked: Vec<_> = arrivals
+            .into_iter()
+            .map(|(device, seq)| tally.receive(name(device, seq)))
+            .collect();
         let expected = [
             Arrival::InOrder,
             Arrival::InOrder,
@@ -300,7 +344,15 @@ mod tests {
             Arrival::Foreign,
         ];
         assert_eq!(booked, expected);
-        assert_eq!((tally.delivered(), tally.doubled(), tally.out_of_order(), tally.foreign()), (5, 1, 1, 1));
+        assert_eq!(
+            (
+                tally.delivered(),
+                tally.doubled(),
+                tally.out_of_order(),
+                tally.foreign()
+            ),
+            (5, 1, 1, 1)
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(devices: u32) -> Self {
-        Self { tally: Tally::new(devices), latencies: Latencies::default(), span: None }
+        Self {
+            tally: Tally::new(devices),
+            latencies: Latencies::default(),
+            span: None,
+        }
     }
 
     /// When the last message came.
@@ -37,7 +41,9 @@ impl Seen {
 
     /// From the first arrival to the last.
     pub(super) fn receiving(&self) -> Duration {
-        self.span.map(|(first, last)| last - first).unwrap_or_default()
+        self.span
+            .map(|(first, last)| last - first)
+            .unwrap_or_default()
     }
 
     fn book(&mut self, payload: &[u8], now_us: u64) {
@@ -45,7 +51,10 @@ impl Seen {
             self.tally.receive_foreign();
             return;
         };
-        if matches!(self.tally.receive(stamp.name), Arrival::InOrder | Arrival::Overtaken) {
+        if matches!(
+            self.tally.receive(stamp.name),
+            Arrival::InOrder | Arrival::Overtaken
+        ) {
             self.latencies.record(now_us.saturating_sub(stamp.sent_us));
         }
     }
@@ -70,10 +79,22 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Connects and waits until the broker has taken the subscription.
     pub(super) async fn open(watch: &Watch, books: Arc<Books>) -> Result<Self, Error> {
-        let broker = mqtt::Config { clean_start: false, ..watch.broker.clone() };
-        let mut watcher = Self { broker, filter: watch.filter.clone(), books, connection: None, subscribed: false };
+        let broker = mqtt::Config {
+            clean_start: false,
+            ..watch.broker.clone()
+        };
+        let mut watcher = Self {
+            broker,
+            filter: watch.filter.clone(),
+            books,
+            connection: None,
+            subscribed: false,
+        };
         let mut events = Vec::new();
-        let failed = |source| Error::Watcher { broker: place(&watch.broker), source };
+        let failed = |source| Error::Watcher {
+            broker: place(&watch.broker),
+            source,
+        };
         let mut connection = watcher.connect().await.map_err(failed)?;
         while !watcher.subscribed {
             connection.turn(&mut events).await.map_err(failed)?;
@@ -98,7 +119,11 @@ impl Watcher {
 
     async fn connect(&self) -> Result<Connection, mqtt::Error> {
         let (mut connection, _) = Connection::open(&self.broker).await?;
-        connection.subscribe(&[Subscription { filter: self.filter.clone(), qos: Qos::AtLeastOnce, id: None }]);
+        connection.subscribe(&[Subscription {
+            filter: self.filter.clone(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }]);
         Ok(connection)
     }
 
@@ -133,15 +158,23 @@ impl Watcher {
                 Event::Publish { publish, token } => {
                     seen.book(&publish.payload, now_us);
                     seen.came(now);
-                    token.into_iter().for_each(|token| connection.acknowledge(token));
+                    token
+                        .into_iter()
+                        .for_each(|token| connection.acknowledge(token));
                 }
                 Event::Oversize { token, .. } | Event::Unfit { token, .. } => {
                     seen.tally.receive_foreign();
-                    token.into_iter().for_each(|token| connection.acknowledge(token));
+                    token
+                        .into_iter()
+                        .for_each(|token| connection.acknowledge(token));
                 }
                 Event::Subscribed { refused, .. } => {
                     if let Some((filter, why)) = refused.into_iter().next() {
-                        return Err(Error::Subscription { broker: place(&self.broker), filter, why });
+                        return Err(Error::Subscription {
+                            broker: place(&self.broker),
+                            filter,
+                            why,
+                        });
                     }
                     self.subscribed = true;
                 }
@@ -154,7 +187,10 @@ impl Watcher {
     /// Removes the session: a clean start under the same client id. If the broker is away it stays; no harm is
     /// done to the figures.
     async fn leave(self) {
-        let clean = mqtt::Config { clean_start: true, ..self.broker };
+        let clean = mqtt::Config {
+            clean_start: true,
+            ..self.broker
+        };
         match Connection::open(&clean).await {
             Ok((connection, _)) => connection.close().await,
             Err(error) => tracing::debug!(%error, "the watcher's session could not be removed"),

@@ -28,7 +28,10 @@ impl Circles {
         if rounds < MOST_ROUNDS {
             return None;
         }
-        if self.said_us.is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US) {
+        if self
+            .said_us
+            .is_none_or(|at| message.uptime_us >= at + SAY_AGAIN_US)
+        {
             self.said_us = Some(message.uptime_us);
             let (flow, topic) = (flow(), message.topic_str().escape_debug().to_string());
             tracing::error!(
@@ -54,6 +57,9 @@ mod tests {
         let (mut circles, message) = (Circles::default(), Message::default());
         assert_eq!(circles.fault(&message, MOST_ROUNDS - 1, || None), None);
         let (reason, detail) = circles.fault(&message, MOST_ROUNDS, || None).unwrap();
-        assert!(reason == Reason::Circled && detail.contains("came back 8 times"), "{detail}");
+        assert!(
+            reason == Reason::Circled && detail.contains("came back 8 times"),
+            "{detail}"
+        );
     }
 }

@@ -58,19 +58,31 @@ impl Copies {
     /// Of these filters, those that overlap others.
     pub(super) fn new<'p>(patterns: impl Iterator<Item = &'p Pattern> + Clone) -> Self {
         let filters: Vec<String> = patterns.clone().map(Pattern::filter).collect();
-        let overlaps =
-            |index: usize| filters.iter().enumerate().any(|(other, filter)| other != index && overlap(&filters[index], filter));
+        let overlaps = |index: usize| {
+            filters
+                .iter()
+                .enumerate()
+                .any(|(other, filter)| other != index && overlap(&filters[index], filter))
+        };
         let marked = patterns
             .enumerate()
             .filter(|(index, _)| overlaps(*index))
             .map(|(index, pattern)| (id(&filters[index]), pattern.clone()))
             .collect();
-        Self { marked, keys: [RandomState::new(), RandomState::new()], last: None, sends_copies: true }
+        Self {
+            marked,
+            keys: [RandomState::new(), RandomState::new()],
+            last: None,
+            sends_copies: true,
+        }
     }
 
     /// The id to subscribe to `filter` with, where it needs one.
     pub(super) fn id(&self, filter: &str) -> Option<u32> {
-        self.marked.iter().find(|(_, pattern)| pattern.filter() == filter).map(|(id, _)| *id)
+        self.marked
+            .iter()
+            .find(|(_, pattern)| pattern.filter() == filter)
+            .map(|(id, _)| *id)
     }
 
     /// A new connection: what came over the last one is sent again.
@@ -86,7 +98,13 @@ impl Copies {
     }
 
     /// Whether a message that came for subscription `of` under `packet_id` is a copy of the one that came right before.
-    pub(super) fn is_copy(&mut self, of: Subscribed, message: &Message, packet_id: Option<u16>, now_us: u64) -> bool {
+    pub(super) fn is_copy(
+        &mut self,
+        of: Subscribed,
+        message: &Message,
+        packet_id: Option<u16>,
+        now_us: u64,
+    ) -> bool {
         if self.marked.is_empty() {
             return false;
         }
@@ -96,7 +114,12 @@ impl Copies {
         };
         let content = (&message.topic, &message.payload, &message.headers);
         let print = [0, 1].map(|key: usize| self.keys[key].hash_one(content));
-        let next = Run { print, packet_id, at_us: now_us, came: vec![of] };
+        let next = Run {
+            print,
+            packet_id,
+            at_us: now_us,
+            came: vec![of],
+        };
         match &mut self.last {
             Some(last) if last.is_followed_by(&next) => {
                 last.came.push(of);
@@ -115,14 +138,20 @@ impl Copies {
     fn place(&self, of: Subscribed, topic: &str) -> Option<u32> {
         let Subscribed::One(id) = of else { return None };
         let is_marked = self.marked.iter().any(|(known, _)| *known == id);
-        let takers = || self.marked.iter().filter(|(_, pattern)| pattern.matches(topic).is_some());
+        let takers = || {
+            self.marked
+                .iter()
+                .filter(|(_, pattern)| pattern.matches(topic).is_some())
+        };
         (is_marked && takers().nth(1).is_some()).then_some(id)
     }
 }
 
 /// FNV-1a in 28 bits: the same in every run, since the broker may hold messages that it has marked with it for an earlier one.
 fn id(filter: &str) -> u32 {
-    let hash = filter.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = filter.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
     (hash & 0x0fff_ffff).max(1)
 }
 
@@ -132,11 +161,25 @@ mod tests {
 
     /// What a connection with these filters takes: a message of subscription `.0`, with payload `.1`, id `.2`, at `.3` ms.
     fn taken(filters: &[&str], arriving: &[(usize, &'static str, u16, u64)]) -> Vec<bool> {
-        let patterns: Vec<Pattern> = filters.iter().map(|filter| Pattern::parse(filter).unwrap()).collect();
+        let patterns: Vec<Pattern> = filters
+            .iter()
+            .map(|filter| Pattern::parse(filter).unwrap())
+            .collect();
         let mut copies = Copies::new(patterns.iter());
-        let ids: Vec<_> = filters.iter().map(|filter| copies.id(filter).map_or(Subscribed::Unknown, Subscribed::One)).collect();
+        let ids: Vec<_> = filters
+            .iter()
+            .map(|filter| {
+                copies
+                    .id(filter)
+                    .map_or(Subscribed::Unknown, Subscribed::One)
+            })
+            .collect();
         let mut takes = |&(of, payload, id, at_ms): &(usize, &'static str, u16, u64)| {
-            let message = Message { topic: "a/b/c".into(), payload: payload.into(), ..Message::default() };
+            let message = Message {
+                topic: "a/b/c".into(),
+                payload: payload.into(),
+                ..Message::default()
+            };
             !copies.is_copy(ids[of], &message, (id > 0).then_some(id), at_ms * 1_000)
         };
         arriving.iter().map(&mut takes).collect()
@@ -149,25 +192,68 @@ mod tests {
         let filters = ["a/+/c", "a/b/+", "x/+"].map(|filter| Pattern::parse(filter).unwrap());
         let copies = Copies::new(filters.iter());
         let ids = ["a/+/c", "a/b/+", "x/+"].map(|filter| copies.id(filter));
-        assert!(copies.marked.len() == 2 && ids[0].is_some() && ids[0] != ids[1] && ids[2].is_none());
+        assert!(
+            copies.marked.len() == 2 && ids[0].is_some() && ids[0] != ids[1] && ids[2].is_none()
+        );
     }
 
     #[test]
     fn copies_that_come_together_count_once_and_a_message_that_is_sent_twice_counts_twice() {
-        assert_eq!(taken(&TWO, &[(0, "x", 1, 5), (1, "x", 2, 5), (0, "x", 3, 5), (1, "x", 4, 5)]), [true, false, true, false]);
-        assert_eq!(taken(&TWO, &[(0, "x", 65_535, 5), (1, "x", 1, 6), (0, "y", 2, 6)]), [true, false, true]);
-        assert_eq!(taken(&TWO, &[(0, "x", 0, 5), (1, "x", 0, 5), (1, "y", 0, 5), (0, "y", 0, 5)]), [true, false, true, false]);
+        assert_eq!(
+            taken(
+                &TWO,
+                &[
+                    (0, "x", 1, 5),
+                    (1, "x", 2, 5),
+                    (0, "x", 3, 5),
+                    (1, "x", 4, 5)
+                ]
+            ),
+            [true, false, true, false]
+        );
+        assert_eq!(
+            taken(&TWO, &[(0, "x", 65_535, 5), (1, "x", 1, 6), (0, "y", 2, 6)]),
+            [true, false, true]
+        );
+        assert_eq!(
+            taken(
+                &TWO,
+                &[
+                    (0, "x", 0, 5),
+                    (1, "x", 0, 5),
+                    (1, "y", 0, 5),
+                    (0, "y", 0, 5)
+                ]
+            ),
+            [true, false, true, false]
+        );
         let three = ["a/+/c", "a/b/+", "+/b/c"];
-        assert_eq!(taken(&three, &[(2, "x", 1, 5), (0, "x", 2, 5), (1, "x", 3, 5), (1, "x", 4, 5)]), [true, false, false, true]);
+        assert_eq!(
+            taken(
+                &three,
+                &[
+                    (2, "x", 1, 5),
+                    (0, "x", 2, 5),
+                    (1, "x", 3, 5),
+                    (1, "x", 4, 5)
+                ]
+            ),
+            [true, false, false, true]
+        );
     }
 
     #[test]
     fn a_broker_that_sends_one_copy_for_any_of_them_loses_nothing() {
-        let alternately = |pause_ms| [0_u16, 1, 2, 3].map(|n| (usize::from(n % 2), "x", n + 1, u64::from(n) * pause_ms));
+        let alternately = |pause_ms| {
+            [0_u16, 1, 2, 3].map(|n| (usize::from(n % 2), "x", n + 1, u64::from(n) * pause_ms))
+        };
         assert_eq!(taken(&TWO, &alternately(1_500)), [true; 4]);
         assert_eq!(taken(&TWO, &alternately(51)), [true; 4]);
         // It has sent one of the message before, so that these are two.
-        assert_eq!(taken(&TWO, &[(0, "w", 1, 0), (0, "x", 2, 0), (1, "x", 3, 0)]), [true; 3]);
+        assert_eq!(
+            taken(&TWO, &[(0, "w", 1, 0), (0, "x", 2, 0), (1, "x", 3, 0)]),
+            [true; 3]
+        );
     }
 
     #[test]
@@ -175,9 +261,18 @@ mod tests {
         // For want of room the broker has left out one copy of each of two messages; it gives ids to what it leaves out.
         assert_eq!(taken(&TWO, &[(0, "x", 1, 5), (1, "x", 4, 5)]), [true; 2]);
         // One copy stands apart, or another message stands between.
-        assert_eq!(taken(&TWO, &[(0, "x", 1, 5), (1, "y", 2, 5), (1, "x", 3, 5)]), [true; 3]);
+        assert_eq!(
+            taken(&TWO, &[(0, "x", 1, 5), (1, "y", 2, 5), (1, "x", 3, 5)]),
+            [true; 3]
+        );
         // It sends copies again.
-        let again = [(0, "w", 1, 0), (0, "x", 2, 0), (1, "x", 3, 0), (0, "y", 4, 0), (1, "y", 5, 0)];
+        let again = [
+            (0, "w", 1, 0),
+            (0, "x", 2, 0),
+            (1, "x", 3, 0),
+            (0, "y", 4, 0),
+            (1, "y", 5, 0),
+        ];
         assert_eq!(taken(&TWO, &again), [true, true, true, true, false]);
         // Of level 1 and of level 0.
         assert_eq!(taken(&TWO, &[(0, "x", 0, 5), (1, "x", 1, 5)]), [true; 2]);
@@ -188,9 +283,18 @@ mod tests {
         let patterns = TWO.map(|filter| Pattern::parse(filter).unwrap());
         let mut copies = Copies::new(patterns.iter());
         let ids = TWO.map(|filter| Subscribed::One(copies.id(filter).unwrap()));
-        let message = Message { topic: "a/b/c".into(), ..Message::default() };
-        let other = Message { headers: "h".into(), ..message.clone() };
-        let elsewhere = Message { topic: "a/x/c".into(), ..message.clone() };
+        let message = Message {
+            topic: "a/b/c".into(),
+            ..Message::default()
+        };
+        let other = Message {
+            headers: "h".into(),
+            ..message.clone()
+        };
+        let elsewhere = Message {
+            topic: "a/x/c".into(),
+            ..message.clone()
+        };
         let mut taken = |of, message, id| !copies.is_copy(of, message, Some(id), 5);
         assert!(taken(ids[0], &message, 1) && taken(ids[1], &other, 2));
         assert!(taken(ids[0], &elsewhere, 3) && taken(ids[0], &elsewhere, 4));

@@ -36,7 +36,11 @@ impl Index {
         match self {
             Self::Few(count) => found.extend(0..*count),
             Self::Many(by_start) => {
-                let ends = topic.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(end, _)| end);
+                let ends = topic
+                    .bytes()
+                    .enumerate()
+                    .filter(|(_, byte)| *byte == b'/')
+                    .map(|(end, _)| end);
                 for end in std::iter::once(0).chain(ends).chain([topic.len()]) {
                     found.extend(by_start.get(&topic[..end]).into_iter().flatten());
                 }
@@ -79,7 +83,9 @@ mod tests {
 
     #[test]
     fn of_a_thousand_flows_only_those_are_asked_that_begin_like_the_topic() {
-        let flows: Vec<_> = (0..1_000).map(|flow| vec![pattern(&format!("site/m{flow}/{{device}}/data"))]).collect();
+        let flows: Vec<_> = (0..1_000)
+            .map(|flow| vec![pattern(&format!("site/m{flow}/{{device}}/data"))])
+            .collect();
         let index = Index::new(flows.iter().map(Vec::as_slice));
         let mut found = Vec::new();
         index.look("site/m7/d1/data", &mut found);

@@ -35,8 +35,15 @@ impl SessionMark {
         let path: PathBuf = data_dir.join("sessions").join(name);
         let owner = format!("{}:{} {}\n", mqtt.host, mqtt.port, mqtt.client_id);
         let found = file::read_text(&path, file::BY_HAND).unwrap_or_default();
-        let filters = found.strip_prefix(&owner).map(|filters| filters.lines().map(read_line).collect());
-        Self { path: Some(path.into()), owner: owner.into(), filters: Arc::new(Mutex::new(filters)), pen: Arc::default() }
+        let filters = found
+            .strip_prefix(&owner)
+            .map(|filters| filters.lines().map(read_line).collect());
+        Self {
+            path: Some(path.into()),
+            owner: owner.into(),
+            filters: Arc::new(Mutex::new(filters)),
+            pen: Arc::default(),
+        }
     }
 
     /// Whether the broker has had a session of ours.
@@ -46,12 +53,20 @@ impl SessionMark {
 
     /// What that session may be subscribed to.
     pub(super) fn filters(&self) -> Vec<String> {
-        self.lock().iter().flatten().map(|(filter, _)| filter.clone()).collect()
+        self.lock()
+            .iter()
+            .flatten()
+            .map(|(filter, _)| filter.clone())
+            .collect()
     }
 
     /// What it has granted, and with which level.
     pub(super) fn granted(&self) -> BTreeMap<String, Qos> {
-        self.lock().iter().flatten().filter_map(|(filter, level)| Some((filter.clone(), (*level)?))).collect()
+        self.lock()
+            .iter()
+            .flatten()
+            .filter_map(|(filter, level)| Some((filter.clone(), (*level)?)))
+            .collect()
     }
 
     /// It has one, which may be subscribed to `filters`. The disk is written in the background, if that is news.
@@ -60,7 +75,9 @@ impl SessionMark {
             return;
         }
         *self.lock() = Some(filters);
-        let Some(path) = self.path.clone() else { return };
+        let Some(path) = self.path.clone() else {
+            return;
+        };
         let own = self.clone();
         tokio::task::spawn_blocking(move || {
             let _pen = own.pen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,17 +99,28 @@ fn read_line(line: &str) -> (String, Option<Qos>) {
     let marked = line.strip_prefix('=').and_then(|rest| rest.split_once(' '));
     marked.map_or_else(
         || (line.to_owned(), None),
-        |(level, filter)| (filter.to_owned(), level.parse().ok().and_then(Qos::from_level)),
+        |(level, filter)| {
+            (
+                filter.to_owned(),
+                level.parse().ok().and_then(Qos::from_level),
+            )
+        },
     )
 }
 
 fn write_line((filter, level): (&String, &Option<Qos>)) -> String {
-    level.map_or_else(|| format!("=- {filter}\n"), |level| format!("={} {filter}\n", level as u8))
+    level.map_or_else(
+        || format!("=- {filter}\n"),
+        |level| format!("={} {filter}\n", level as u8),
+    )
 }
 
 fn write(path: &Path, says: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     let beside = path.with_added_extension("new");
     let mut written = File::create(&beside)?;
     written.write_all(says.as_bytes())?;
@@ -112,8 +140,18 @@ mod tests {
         let config = Broker::bind().await.config();
         let mark = || SessionMark::find(folder.path(), "field:priority", &config);
         assert!(!mark().is_set());
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let filters = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Some(Qos::AtLeastOnce))).collect();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let filters = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), Some(Qos::AtLeastOnce)))
+                .collect()
+        };
         let first = mark();
         first.set(filters(&["d/+", "e/#"]));
         first.set(filters(&["d/+"]));
@@ -121,11 +159,28 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(mark().is_set());
-        assert_eq!(mark().granted().into_iter().collect::<Vec<_>>(), [("d/+".to_owned(), Qos::AtLeastOnce)]);
+        assert_eq!(
+            mark().granted().into_iter().collect::<Vec<_>>(),
+            [("d/+".to_owned(), Qos::AtLeastOnce)]
+        );
         let lines = ["=1 d/+", "=- =1 x", "plain/#", "=1x"].map(read_line);
-        let read: Vec<_> = lines.iter().map(|(filter, level)| (&**filter, level.is_some())).collect();
-        assert_eq!(read, [("d/+", true), ("=1 x", false), ("plain/#", false), ("=1x", false)]);
-        let other = mqtt::Config { client_id: "another".into(), ..config.clone() };
+        let read: Vec<_> = lines
+            .iter()
+            .map(|(filter, level)| (&**filter, level.is_some()))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                ("d/+", true),
+                ("=1 x", false),
+                ("plain/#", false),
+                ("=1x", false)
+            ]
+        );
+        let other = mqtt::Config {
+            client_id: "another".into(),
+            ..config.clone()
+        };
         assert!(!SessionMark::find(folder.path(), "field:priority", &other).is_set());
         assert!(!SessionMark::find(folder.path(), "field", &config).is_set());
     }

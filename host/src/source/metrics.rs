@@ -52,11 +52,26 @@ impl Metrics {
         };
         Ok(Self {
             link: LinkMetrics::new(registry, LABEL)?,
-            received: counter("tidegate_messages_received_total", "Messages that came in, redeliveries included.")?,
-            unrouted: counter("tidegate_source_unrouted_messages_total", "Messages that no flow asked for; acknowledged.")?,
-            repeated: counter("tidegate_source_repeated_messages_total", "Messages a flow dropped as repeats of earlier ones.")?,
-            dropped: counter("tidegate_source_dropped_messages_total", "QoS 0 messages dropped for want of room.")?,
-            too_long: counter("tidegate_source_too_long_messages_total", "Messages over a limit; their head is parked.")?,
+            received: counter(
+                "tidegate_messages_received_total",
+                "Messages that came in, redeliveries included.",
+            )?,
+            unrouted: counter(
+                "tidegate_source_unrouted_messages_total",
+                "Messages that no flow asked for; acknowledged.",
+            )?,
+            repeated: counter(
+                "tidegate_source_repeated_messages_total",
+                "Messages a flow dropped as repeats of earlier ones.",
+            )?,
+            dropped: counter(
+                "tidegate_source_dropped_messages_total",
+                "QoS 0 messages dropped for want of room.",
+            )?,
+            too_long: counter(
+                "tidegate_source_too_long_messages_total",
+                "Messages over a limit; their head is parked.",
+            )?,
             circled: counter(
                 "tidegate_source_circled_messages_total",
                 "Messages that a flow sent and that came back again and again; they are parked.",
@@ -65,24 +80,42 @@ impl Metrics {
                 "tidegate_source_malformed_messages_total",
                 "Messages with a field that MQTT forbids; they are parked.",
             )?,
-            faults: counter("tidegate_source_faults_total", "Read bursts whose receipts were lost inside.")?,
+            faults: counter(
+                "tidegate_source_faults_total",
+                "Read bursts whose receipts were lost inside.",
+            )?,
             sessions_lost: counter(
                 "tidegate_source_sessions_lost_total",
                 "Reconnects that found the broker without our session.",
             )?,
-            refused: gauge("tidegate_source_refused_filters", "Topic filters the broker refuses: their messages do not come.")?,
-            lowered: gauge("tidegate_source_lowered_filters", "Topic filters it serves with a lower level than was asked for.")?,
+            refused: gauge(
+                "tidegate_source_refused_filters",
+                "Topic filters the broker refuses: their messages do not come.",
+            )?,
+            lowered: gauge(
+                "tidegate_source_lowered_filters",
+                "Topic filters it serves with a lower level than was asked for.",
+            )?,
             session_cut: gauge(
                 "tidegate_source_session_seconds",
                 "How long the broker keeps our session, where that is less than for ever; 0: for ever, or it does not say.",
             )?,
-            messages: gauge("tidegate_source_unsettled_messages", "Messages taken and not yet acknowledged.")?,
+            messages: gauge(
+                "tidegate_source_unsettled_messages",
+                "Messages taken and not yet acknowledged.",
+            )?,
             messages_capacity: gauge(
                 "tidegate_source_unsettled_messages_capacity",
                 "How many the broker may send unacknowledged.",
             )?,
-            bytes: gauge("tidegate_source_unsettled_bytes", "Bytes taken and not yet settled.")?,
-            bytes_capacity: gauge("tidegate_source_unsettled_bytes_capacity", "Bytes at which the source stops reading.")?,
+            bytes: gauge(
+                "tidegate_source_unsettled_bytes",
+                "Bytes taken and not yet settled.",
+            )?,
+            bytes_capacity: gauge(
+                "tidegate_source_unsettled_bytes_capacity",
+                "Bytes at which the source stops reading.",
+            )?,
         })
     }
 

@@ -114,11 +114,25 @@ impl Config {
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
 /// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]). The network never ends it.
-pub async fn run(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: Metrics, mut stop: watch::Receiver<Stop>) {
-    let mut redial = Redial::new(config.mqtt.clone(), "source", Arc::clone(&config.name), &metrics.link);
+pub async fn run(
+    config: Config,
+    outlet: Arc<dyn Outlet>,
+    mint: Arc<Mint>,
+    metrics: Metrics,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut redial = Redial::new(
+        config.mqtt.clone(),
+        "source",
+        Arc::clone(&config.name),
+        &metrics.link,
+    );
     let mut source = serve::Source::new(config, outlet, mint, &metrics);
     while let Some((connection, established)) = redial.connect(&mut stop).await {
-        match source.serve(connection, &established, &mut redial, &mut stop).await {
+        match source
+            .serve(connection, &established, &mut redial, &mut stop)
+            .await
+        {
             Ok(()) => break,
             Err(ended) => redial.lost(&ended),
         }

@@ -12,7 +12,9 @@ pub enum PatternError {
     #[error("topic pattern has a NUL or is longer than 65,535 bytes")]
     NotATopic,
     /// A shared subscription that no broker takes.
-    #[error("`{0}` is not a shared subscription: write `$share/GROUP/FILTER`, with a group without `+`, `#`, `{{` and `}}`")]
+    #[error(
+        "`{0}` is not a shared subscription: write `$share/GROUP/FILTER`, with a group without `+`, `#`, `{{` and `}}`"
+    )]
     NotShared(String),
     /// `+`, `#`, `{` or `}` inside a level.
     #[error("`{0}` must be a whole level: `+`, `#` or `{{name}}` between slashes")]
@@ -55,12 +57,21 @@ impl Pattern {
             return Err(PatternError::NotATopic);
         }
         let count = topic.split('/').count();
-        let levels =
-            topic.split('/').enumerate().map(|(i, level)| parse_level(level, i + 1 == count)).collect::<Result<Vec<_>, _>>()?;
+        let levels = topic
+            .split('/')
+            .enumerate()
+            .map(|(i, level)| parse_level(level, i + 1 == count))
+            .collect::<Result<Vec<_>, _>>()?;
         let names: Vec<_> = levels
             .iter()
             .enumerate()
-            .filter_map(|(i, level)| if let Level::Capture(name) = level { Some((i, name)) } else { None })
+            .filter_map(|(i, level)| {
+                if let Level::Capture(name) = level {
+                    Some((i, name))
+                } else {
+                    None
+                }
+            })
             .collect();
         if let Some((_, twice)) = names
             .iter()
@@ -70,24 +81,44 @@ impl Pattern {
         {
             return Err(PatternError::Twice((*twice).clone()));
         }
-        let key = names.iter().find(|(_, name)| *name == "device").or(names.first()).map(|(i, _)| *i);
+        let key = names
+            .iter()
+            .find(|(_, name)| *name == "device")
+            .or(names.first())
+            .map(|(i, _)| *i);
         Ok(Self { levels, key, share })
     }
 
     /// The same with the capture of this name as key; `None` when it has none.
     pub fn keyed(self, name: &str) -> Option<Self> {
-        let key = self.levels.iter().position(|level| matches!(level, Level::Capture(own) if own == name))?;
-        Some(Self { key: Some(key), ..self })
+        let key = self
+            .levels
+            .iter()
+            .position(|level| matches!(level, Level::Capture(own) if own == name))?;
+        Some(Self {
+            key: Some(key),
+            ..self
+        })
     }
 
     /// The name of its key; `None` where that is the whole topic.
     pub fn key(&self) -> Option<&str> {
-        self.key.and_then(|key| if let Level::Capture(name) = &self.levels[key] { Some(name.as_str()) } else { None })
+        self.key.and_then(|key| {
+            if let Level::Capture(name) = &self.levels[key] {
+                Some(name.as_str())
+            } else {
+                None
+            }
+        })
     }
 
     /// Whether many topics match it and nothing in it says which part is the device's name.
     pub fn is_nameless(&self) -> bool {
-        self.key.is_none() && self.levels.iter().any(|level| matches!(level, Level::Any | Level::Rest))
+        self.key.is_none()
+            && self
+                .levels
+                .iter()
+                .any(|level| matches!(level, Level::Any | Level::Rest))
     }
 
     /// The filter to subscribe to.
@@ -102,19 +133,32 @@ impl Pattern {
             })
             .collect();
         let topic = levels.join("/");
-        self.share.as_ref().map_or(topic.clone(), |group| format!("$share/{group}/{topic}"))
+        self.share
+            .as_ref()
+            .map_or(topic.clone(), |group| format!("$share/{group}/{topic}"))
     }
 
     /// The levels before its first wildcard, as a topic that it matches begins.
     pub(super) fn start(&self) -> String {
-        let plain =
-            self.levels.iter().map_while(|level| if let Level::Exactly(text) = level { Some(text.as_str()) } else { None });
+        let plain = self.levels.iter().map_while(|level| {
+            if let Level::Exactly(text) = level {
+                Some(text.as_str())
+            } else {
+                None
+            }
+        });
         plain.collect::<Vec<_>>().join("/")
     }
 
     /// The names of the captures, in order.
     pub fn captures(&self) -> impl Iterator<Item = &str> {
-        self.levels.iter().filter_map(|level| if let Level::Capture(name) = level { Some(name.as_str()) } else { None })
+        self.levels.iter().filter_map(|level| {
+            if let Level::Capture(name) = level {
+                Some(name.as_str())
+            } else {
+                None
+            }
+        })
     }
 
     /// Whether `topic` matches, and where its key stands. Follows MQTT 4.7: `#` takes the parent level too, and
@@ -123,8 +167,15 @@ impl Pattern {
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Exactly(_))) {
             return None;
         }
-        let whole = Span { offset: 0, len: u16::try_from(topic.len()).ok()? };
-        let mut span = if self.key.is_none() { whole } else { Span::default() };
+        let whole = Span {
+            offset: 0,
+            len: u16::try_from(topic.len()).ok()?,
+        };
+        let mut span = if self.key.is_none() {
+            whole
+        } else {
+            Span::default()
+        };
         let mut offset = 0;
         let mut rest = Some(topic);
         for (i, level) in self.levels.iter().enumerate() {
@@ -132,14 +183,19 @@ impl Pattern {
                 return Some(span);
             }
             let text = rest?;
-            let (here, after) = text.split_once('/').map_or((text, None), |(here, after)| (here, Some(after)));
+            let (here, after) = text
+                .split_once('/')
+                .map_or((text, None), |(here, after)| (here, Some(after)));
             if let Level::Exactly(expected) = level
                 && expected != here
             {
                 return None;
             }
             if self.key == Some(i) {
-                span = Span { offset: u16::try_from(offset).ok()?, len: u16::try_from(here.len()).ok()? };
+                span = Span {
+                    offset: u16::try_from(offset).ok()?,
+                    len: u16::try_from(here.len()).ok()?,
+                };
             }
             offset += here.len() + 1;
             rest = after;
@@ -151,7 +207,10 @@ impl Pattern {
 /// Whether every topic that matches filter `inner` matches `outer` as well: a broker may send a message once for
 /// each of two such subscriptions. Shared subscriptions cover nothing and are covered by nothing.
 pub(super) fn covers(outer: &str, inner: &str) -> bool {
-    if outer.starts_with("$share/") || inner.starts_with("$share/") || (inner.starts_with('$') && outer.starts_with(['+', '#'])) {
+    if outer.starts_with("$share/")
+        || inner.starts_with("$share/")
+        || (inner.starts_with('$') && outer.starts_with(['+', '#']))
+    {
         return outer == inner;
     }
     let (mut outer, mut inner) = (outer.split('/'), inner.split('/'));
@@ -188,12 +247,19 @@ fn unshared(filter: &str) -> &str {
 }
 
 fn split_share(text: &str) -> Result<(Option<String>, &str), PatternError> {
-    let Some(rest) = text.strip_prefix("$share").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+    let Some(rest) = text
+        .strip_prefix("$share")
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    else {
         return Ok((None, text));
     };
     let parts = rest.strip_prefix('/').and_then(|rest| rest.split_once('/'));
-    let is_good = |(group, topic): &(&str, &str)| !group.is_empty() && !group.contains(['+', '#', '{', '}']) && !topic.is_empty();
-    let (group, topic) = parts.filter(is_good).ok_or_else(|| PatternError::NotShared(text.to_owned()))?;
+    let is_good = |(group, topic): &(&str, &str)| {
+        !group.is_empty() && !group.contains(['+', '#', '{', '}']) && !topic.is_empty()
+    };
+    let (group, topic) = parts
+        .filter(is_good)
+        .ok_or_else(|| PatternError::NotShared(text.to_owned()))?;
     Ok((Some(group.to_owned()), topic))
 }
 
@@ -203,9 +269,19 @@ fn parse_level(level: &str, last: bool) -> Result<Level, PatternError> {
         "#" if last => Ok(Level::Rest),
         "#" => Err(PatternError::HashNotLast),
         _ => {
-            if let Some(name) = level.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-                let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                return if good { Ok(Level::Capture(name.to_owned())) } else { Err(PatternError::BadName(level.to_owned())) };
+            if let Some(name) = level
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'))
+            {
+                let good = !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                return if good {
+                    Ok(Level::Capture(name.to_owned()))
+                } else {
+                    Err(PatternError::BadName(level.to_owned()))
+                };
             }
             if level.contains(['+', '#', '{', '}']) {
                 return Err(PatternError::PartOfALevel(level.to_owned()));
@@ -222,13 +298,18 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, topic: &str, key: Option<&str>) {
         let found = Pattern::parse(pattern).unwrap().matches(topic);
-        let found = found.map(|span| &topic[usize::from(span.offset)..usize::from(span.offset + span.len)]);
+        let found =
+            found.map(|span| &topic[usize::from(span.offset)..usize::from(span.offset + span.len)]);
         assert_eq!(found, key, "{pattern} against {topic}");
     }
 
     #[test]
     fn topics_match_as_mqtt_4_7_says_and_the_device_is_the_key() {
-        check("devices/{device}/telemetry", "devices/d7/telemetry", Some("d7"));
+        check(
+            "devices/{device}/telemetry",
+            "devices/d7/telemetry",
+            Some("d7"),
+        );
         check("devices/{device}/telemetry", "devices/d7/state", None);
         check("devices/{device}/telemetry", "devices/d7/telemetry/x", None);
         check("{site}/{device}/#", "barn/d7", Some("d7"));
@@ -244,10 +325,19 @@ mod tests {
     #[test]
     fn another_capture_can_be_the_key() {
         let pattern = Pattern::parse("{site}/{device}/#").unwrap();
-        assert_eq!((pattern.key(), pattern.clone().keyed("room")), (Some("device"), None));
+        assert_eq!(
+            (pattern.key(), pattern.clone().keyed("room")),
+            (Some("device"), None)
+        );
         let pattern = pattern.keyed("site").unwrap();
-        assert_eq!((pattern.key(), pattern.matches("barn/d7/t")), (Some("site"), Some(Span { offset: 0, len: 4 })));
-        assert!(Pattern::parse("a/+").unwrap().is_nameless() && !Pattern::parse("a/b").unwrap().is_nameless());
+        assert_eq!(
+            (pattern.key(), pattern.matches("barn/d7/t")),
+            (Some("site"), Some(Span { offset: 0, len: 4 }))
+        );
+        assert!(
+            Pattern::parse("a/+").unwrap().is_nameless()
+                && !Pattern::parse("a/b").unwrap().is_nameless()
+        );
     }
 
     #[test]
@@ -278,21 +368,49 @@ mod tests {
             ("#", "$SYS/#", false),
             ("$share/g/a/+", "a/b", true),
         ] {
-            assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} and {other}");
+            assert_eq!(
+                (overlap(one, other), overlap(other, one)),
+                (expected, expected),
+                "{one} and {other}"
+            );
         }
     }
 
     #[test]
     fn bad_patterns_say_what_is_wrong() {
         assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
-        assert_eq!(Pattern::parse("a/b+"), Err(PatternError::PartOfALevel("b+".into())));
+        assert_eq!(
+            Pattern::parse("a/b+"),
+            Err(PatternError::PartOfALevel("b+".into()))
+        );
         assert_eq!(Pattern::parse("#/a"), Err(PatternError::HashNotLast));
-        assert_eq!(Pattern::parse("{a}/{a}"), Err(PatternError::Twice("a".into())));
-        assert_eq!(Pattern::parse("{a b}"), Err(PatternError::BadName("{a b}".into())));
-        assert_eq!(Pattern::parse("$share/g/x/{y}/#").unwrap().filter(), "$share/g/x/+/#");
+        assert_eq!(
+            Pattern::parse("{a}/{a}"),
+            Err(PatternError::Twice("a".into()))
+        );
+        assert_eq!(
+            Pattern::parse("{a b}"),
+            Err(PatternError::BadName("{a b}".into()))
+        );
+        assert_eq!(
+            Pattern::parse("$share/g/x/{y}/#").unwrap().filter(),
+            "$share/g/x/+/#"
+        );
         assert_eq!(Pattern::parse("$shared/g").unwrap().filter(), "$shared/g");
-        for bad in ["$share", "$share/", "$share/g", "$share/g/", "$share//a/b", "$share/g+/a", "$share/#/a", "$share/{g}/a"] {
-            assert_eq!(Pattern::parse(bad), Err(PatternError::NotShared(bad.into())));
+        for bad in [
+            "$share",
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a/b",
+            "$share/g+/a",
+            "$share/#/a",
+            "$share/{g}/a",
+        ] {
+            assert_eq!(
+                Pattern::parse(bad),
+                Err(PatternError::NotShared(bad.into()))
+            );
         }
     }
 }

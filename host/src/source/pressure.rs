@@ -94,7 +94,11 @@ impl Pressure {
         if let Some((level, until)) = self.emptied
             && in_flight * 8 >= level * 7
         {
-            if now > until { self.not_refilled(now) } else { self.refilled(in_flight, now) }
+            if now > until {
+                self.not_refilled(now)
+            } else {
+                self.refilled(in_flight, now)
+            }
         } else if self.window > 0 {
             self.window = self.window.max(in_flight);
         }
@@ -122,7 +126,8 @@ impl Pressure {
     /// It did not wait.
     fn goes_on_by_itself(&mut self, now: Instant) {
         let trust = (self.trusted.1 * 2).clamp(TRUST.0, TRUST.1);
-        (self.window, self.emptied, self.is_suspected, self.trusted) = (0, None, false, (now + trust, trust));
+        (self.window, self.emptied, self.is_suspected, self.trusted) =
+            (0, None, false, (now + trust, trust));
     }
 
     /// Messages were acknowledged; so many had been in flight before.
@@ -139,7 +144,11 @@ impl Pressure {
             }
         }
         if self.emptied.is_none() && (self.window > 0 || was_silent) {
-            let patience = if self.window > 0 { REFILL } else { (silence / EAGERNESS).clamp(QUICK_REFILL, REFILL) };
+            let patience = if self.window > 0 {
+                REFILL
+            } else {
+                (silence / EAGERNESS).clamp(QUICK_REFILL, REFILL)
+            };
             self.emptied = Some((in_flight.max(self.window), now + patience));
         }
         (self.changed, self.is_answered) = (now, true);
@@ -155,13 +164,21 @@ impl Pressure {
         }
         let is_suspicious = self.is_suspicious(in_flight);
         self.is_suspected |= is_suspicious;
-        if self.is_full(in_flight) { Some(Wait::Sure) } else { is_suspicious.then_some(Wait::Likely) }
+        if self.is_full(in_flight) {
+            Some(Wait::Sure)
+        } else {
+            is_suspicious.then_some(Wait::Likely)
+        }
     }
 
     /// When [`Self::waits`] may say otherwise with nothing else happening: a trial comes to its end, or a silence is long.
     pub(super) fn due(&self, in_flight: usize) -> Option<Instant> {
         if self.is_suspicious(in_flight) {
-            return Some(self.trusted.0.max(self.changed + SUSPICION.max(self.pace * PACES)));
+            return Some(
+                self.trusted
+                    .0
+                    .max(self.changed + SUSPICION.max(self.pace * PACES)),
+            );
         }
         (self.is_full(in_flight) && self.changed >= self.trial).then(|| self.changed + TRIAL_LASTS)
     }
@@ -236,14 +253,22 @@ mod tests {
                     pressure.acknowledged(before, now);
                 }
             }
-            Outcome { taken, pressed: commits }
+            Outcome {
+                taken,
+                pressed: commits,
+            }
         }
     }
 
     #[test]
     fn a_small_window_is_taken_at_the_pace_of_the_disk_while_upstream_is_away() {
         for window in [1, 10, 20, 50] {
-            let world = World { window, every: MS / 20, accepts: None, write: MS * 5 };
+            let world = World {
+                window,
+                every: MS / 20,
+                accepts: None,
+                write: MS * 5,
+            };
             let taken = world.run(Duration::from_secs(10)).taken;
             // A window for each write, but for the first moments and a trial each second.
             assert!(taken > 1_500 * window, "window {window}: {taken} in 10 s");
@@ -254,9 +279,17 @@ mod tests {
     fn a_small_window_does_not_wait_for_the_first_commit() {
         for window in [1, 10, 50] {
             // It is 500 ms away, and alone would bring a third of that.
-            let world = World { window, every: MS / 20, accepts: None, write: MS * 5 };
+            let world = World {
+                window,
+                every: MS / 20,
+                accepts: None,
+                write: MS * 5,
+            };
             let taken = world.run(SUSPICION + Duration::from_millis(400)).taken;
-            assert!(taken > 30 * window, "window {window}: {taken} within 400 ms of a suspicion");
+            assert!(
+                taken > 30 * window,
+                "window {window}: {taken} within 400 ms of a suspicion"
+            );
         }
     }
 
@@ -269,7 +302,12 @@ mod tests {
         assert!(pressure.waits(1, now).is_some());
         now += MS * 2;
         pressure.took(10, now);
-        assert!(pressure.due(10).is_some_and(|due| due <= now + SUSPICION * 5 / 4), "it goes on by itself, and then waits");
+        assert!(
+            pressure
+                .due(10)
+                .is_some_and(|due| due <= now + SUSPICION * 5 / 4),
+            "it goes on by itself, and then waits"
+        );
     }
 
     #[test]
@@ -285,15 +323,26 @@ mod tests {
         }
         pressure.took(10, now);
         assert_eq!(pressure.due(10), Some(now + SUSPICION));
-        assert!(pressure.waits(10, now + SUSPICION / 2).is_none() && pressure.waits(10, now + SUSPICION).is_some());
+        assert!(
+            pressure.waits(10, now + SUSPICION / 2).is_none()
+                && pressure.waits(10, now + SUSPICION).is_some()
+        );
     }
 
     #[test]
     fn with_an_uplink_that_accepts_in_time_nothing_is_written() {
         for window in [1, 10, 50] {
-            let world = World { window, every: MS / 20, accepts: Some(MS * 5), write: MS * 5 };
+            let world = World {
+                window,
+                every: MS / 20,
+                accepts: Some(MS * 5),
+                write: MS * 5,
+            };
             let Outcome { taken, pressed } = world.run(Duration::from_secs(10));
-            assert!(pressed == 0 && taken > 1_500 * window, "window {window}: {taken}, {pressed}");
+            assert!(
+                pressed == 0 && taken > 1_500 * window,
+                "window {window}: {taken}, {pressed}"
+            );
         }
     }
 
@@ -301,9 +350,17 @@ mod tests {
     fn a_slow_source_is_not_taken_for_one_that_waits() {
         for every in [10, 22, 26, 30, 40, 50, 70, 100, 200] {
             for accepts in [None, Some(MS * 400)] {
-                let world = World { window: 1_000, every: MS * every, accepts, write: MS * 5 };
+                let world = World {
+                    window: 1_000,
+                    every: MS * every,
+                    accepts,
+                    write: MS * 5,
+                };
                 let Outcome { pressed, .. } = world.run(Duration::from_secs(60));
-                assert!(pressed <= 10, "every {every} ms, {accepts:?}: written {pressed} times in a minute out of turn");
+                assert!(
+                    pressed <= 10,
+                    "every {every} ms, {accepts:?}: written {pressed} times in a minute out of turn"
+                );
             }
         }
     }
@@ -318,13 +375,19 @@ mod tests {
         pressure.acknowledged(10, now);
         now += MS;
         pressure.took(10, now);
-        assert!(pressure.waits(10, now).is_some(), "it was silent, and filled its window at once");
+        assert!(
+            pressure.waits(10, now).is_some(),
+            "it was silent, and filled its window at once"
+        );
         for _ in 0..500 {
             now += MS * 3;
             pressure.acknowledged(10, now);
             now += MS;
             pressure.took(10, now);
         }
-        assert!(pressure.waits(10, now).is_none(), "upstream has accepted in time for a second");
+        assert!(
+            pressure.waits(10, now).is_none(),
+            "upstream has accepted in time for a second"
+        );
     }
 }

@@ -43,7 +43,11 @@ enum Copy {
     /// Of the burst that is being sorted, with this receipt.
     Here(u32),
     /// Of an earlier burst, taken over connection number `connection`.
-    Earlier { progress: Weak<Progress>, index: usize, connection: u64 },
+    Earlier {
+        progress: Weak<Progress>,
+        index: usize,
+        connection: u64,
+    },
 }
 
 /// What is known of a message.
@@ -73,23 +77,43 @@ pub(super) struct Repeats {
 impl Repeats {
     pub(super) fn new(rule: Dedup) -> Self {
         let (known, order, fresh) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Self { rule, keys: [RandomState::new(), RandomState::new()], known, order, fresh, connection: 0 }
+        Self {
+            rule,
+            keys: [RandomState::new(), RandomState::new()],
+            known,
+            order,
+            fresh,
+            connection: 0,
+        }
     }
 
     /// Looks whether `message` was there before, and remembers it if not. `claim` is its receipt in this burst, if it has one;
     /// `now_us` the monotonic clock.
     pub(super) fn look(&mut self, message: &Message, claim: Option<u32>, now_us: u64) -> Seen {
-        let Some(id) = self.id(message) else { return Seen::New };
-        self.forget_before(now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)));
+        let Some(id) = self.id(message) else {
+            return Seen::New;
+        };
+        self.forget_before(
+            now_us.saturating_sub(u64::try_from(self.rule.window.as_micros()).unwrap_or(u64::MAX)),
+        );
         if let Some(first) = self.known.get(&id) {
             match (claim, &first.copy) {
                 (None, _) | (Some(_), Copy::Here(_)) => return Seen::Repeat,
                 // It can be lost, and this one must not be.
                 (Some(_), Copy::Unclaimed) => {}
-                (Some(_), Copy::Earlier { connection, .. }) if *connection == self.connection => return Seen::Repeat,
-                (Some(_), Copy::Earlier { progress, index, .. }) => match progress.upgrade() {
+                (Some(_), Copy::Earlier { connection, .. }) if *connection == self.connection => {
+                    return Seen::Repeat;
+                }
+                (
+                    Some(_),
+                    Copy::Earlier {
+                        progress, index, ..
+                    },
+                ) => match progress.upgrade() {
                     Some(progress) if progress.has_fallen() => {}
-                    Some(progress) if !progress.is_settled(*index) => return Seen::UnderWay(progress, *index),
+                    Some(progress) if !progress.is_settled(*index) => {
+                        return Seen::UnderWay(progress, *index);
+                    }
                     _ => return Seen::Repeat,
                 },
             }
@@ -100,7 +124,13 @@ impl Repeats {
 
     fn remember(&mut self, id: Id, claim: Option<u32>, now_us: u64) {
         let copy = claim.map_or(Copy::Unclaimed, Copy::Here);
-        self.known.insert(id, First { at_us: now_us, copy });
+        self.known.insert(
+            id,
+            First {
+                at_us: now_us,
+                copy,
+            },
+        );
         self.order.push_back((now_us, id));
         self.fresh.push(id);
         if self.order.len() > MOST
@@ -117,7 +147,11 @@ impl Repeats {
                 && let (Copy::Here(index), Some(progress)) = (&*copy, progress)
             {
                 let (progress, index) = (Arc::downgrade(progress), *index as usize);
-                *copy = Copy::Earlier { progress, index, connection: self.connection };
+                *copy = Copy::Earlier {
+                    progress,
+                    index,
+                    connection: self.connection,
+                };
             }
         }
     }
@@ -150,8 +184,16 @@ impl Repeats {
         if message.headers.is_empty() {
             return None;
         }
-        let id = |name| Headers(&message.headers).get(name).filter(|id| !id.is_empty());
-        let found = self.rule.headers.iter().find_map(|name| Some((name, id(name)?)))?;
+        let id = |name| {
+            Headers(&message.headers)
+                .get(name)
+                .filter(|id| !id.is_empty())
+        };
+        let found = self
+            .rule
+            .headers
+            .iter()
+            .find_map(|name| Some((name, id(name)?)))?;
         let of = (found, &message.topic);
         Some([self.keys[0].hash_one(of), self.keys[1].hash_one(of)])
     }
@@ -166,13 +208,20 @@ mod tests {
 
     fn repeats() -> Repeats {
         let headers = vec!["id".into(), ":correlation-data".into()];
-        Repeats::new(Dedup { headers, window: Duration::from_micros(WINDOW_US) })
+        Repeats::new(Dedup {
+            headers,
+            window: Duration::from_micros(WINDOW_US),
+        })
     }
 
     fn message(name: &str, id: &str) -> Message {
         let mut headers = Vec::new();
         push_header(&mut headers, name, id.as_bytes()).unwrap();
-        Message { topic: "d/d7/command".into(), headers: headers.into(), ..Message::default() }
+        Message {
+            topic: "d/d7/command".into(),
+            headers: headers.into(),
+            ..Message::default()
+        }
     }
 
     fn command() -> Message {
@@ -188,21 +237,50 @@ mod tests {
         let mut repeats = repeats();
         assert!(matches!(repeats.look(&command(), Some(0), 5), Seen::New));
         assert!(matches!(repeats.look(&command(), Some(1), 6), Seen::Repeat));
-        assert!(matches!(repeats.look(&message(":correlation-data", "7"), Some(2), 6), Seen::New));
-        assert!(matches!(repeats.look(&message("other", "7"), Some(3), 6), Seen::New));
-        assert!(matches!(repeats.look(&message("other", "7"), Some(4), 6), Seen::New));
+        assert!(matches!(
+            repeats.look(&message(":correlation-data", "7"), Some(2), 6),
+            Seen::New
+        ));
+        assert!(matches!(
+            repeats.look(&message("other", "7"), Some(3), 6),
+            Seen::New
+        ));
+        assert!(matches!(
+            repeats.look(&message("other", "7"), Some(4), 6),
+            Seen::New
+        ));
         repeats.sorted(Some(&burst().progress()));
-        assert!(matches!(repeats.look(&command(), Some(0), 5 + WINDOW_US), Seen::Repeat));
-        assert!(matches!(repeats.look(&command(), Some(0), 6 + WINDOW_US), Seen::New));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 5 + WINDOW_US),
+            Seen::Repeat
+        ));
+        assert!(matches!(
+            repeats.look(&command(), Some(0), 6 + WINDOW_US),
+            Seen::New
+        ));
     }
 
     #[test]
     fn an_id_counts_within_its_topic() {
         let mut repeats = repeats();
-        for topic in ["barn/d7/command", "barn/d8/command", "barn/d7/other", "shed/d7/command"] {
-            let message = Message { topic: topic.into(), ..command() };
-            assert!(matches!(repeats.look(&message, Some(0), 5), Seen::New), "{topic}");
-            assert!(matches!(repeats.look(&message, Some(1), 6), Seen::Repeat), "{topic}");
+        for topic in [
+            "barn/d7/command",
+            "barn/d8/command",
+            "barn/d7/other",
+            "shed/d7/command",
+        ] {
+            let message = Message {
+                topic: topic.into(),
+                ..command()
+            };
+            assert!(
+                matches!(repeats.look(&message, Some(0), 5), Seen::New),
+                "{topic}"
+            );
+            assert!(
+                matches!(repeats.look(&message, Some(1), 6), Seen::Repeat),
+                "{topic}"
+            );
         }
     }
 
@@ -211,13 +289,19 @@ mod tests {
         let mut repeats = repeats();
         for name in ["id", ":correlation-data"] {
             for _ in 0..2 {
-                assert!(matches!(repeats.look(&message(name, ""), Some(0), 5), Seen::New), "{name}");
+                assert!(
+                    matches!(repeats.look(&message(name, ""), Some(0), 5), Seen::New),
+                    "{name}"
+                );
             }
         }
         let mut both = Vec::new();
         push_header(&mut both, "id", b"").unwrap();
         push_header(&mut both, ":correlation-data", b"7").unwrap();
-        let both = Message { headers: both.into(), ..command() };
+        let both = Message {
+            headers: both.into(),
+            ..command()
+        };
         assert!(matches!(repeats.look(&both, Some(0), 5), Seen::New));
         assert!(matches!(repeats.look(&both, Some(1), 5), Seen::Repeat));
     }
@@ -226,11 +310,20 @@ mod tests {
     fn beyond_their_number_the_oldest_are_forgotten() {
         let mut repeats = repeats();
         for number in 0..=MOST {
-            assert!(matches!(repeats.look(&message("id", &number.to_string()), Some(0), 5), Seen::New));
+            assert!(matches!(
+                repeats.look(&message("id", &number.to_string()), Some(0), 5),
+                Seen::New
+            ));
         }
         assert_eq!((repeats.known.len(), repeats.order.len()), (MOST, MOST));
-        assert!(matches!(repeats.look(&message("id", "1"), Some(0), 5), Seen::Repeat));
-        assert!(matches!(repeats.look(&message("id", "0"), Some(0), 5), Seen::New));
+        assert!(matches!(
+            repeats.look(&message("id", "1"), Some(0), 5),
+            Seen::Repeat
+        ));
+        assert!(matches!(
+            repeats.look(&message("id", "0"), Some(0), 5),
+            Seen::New
+        ));
     }
 
     #[test]
@@ -240,10 +333,14 @@ mod tests {
         repeats.sorted(Some(&burst.progress()));
         assert!(matches!(repeats.look(&command(), Some(0), 6), Seen::Repeat));
         repeats.reconnected();
-        let Seen::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else { panic!("it does not wait") };
+        let Seen::UnderWay(progress, 0) = repeats.look(&command(), Some(0), 7) else {
+            panic!("it does not wait")
+        };
         assert!(matches!(repeats.look(&command(), None, 7), Seen::Repeat));
         burst.receipt(0).release();
-        assert!(progress.is_settled(0) && matches!(repeats.look(&command(), Some(0), 8), Seen::Repeat));
+        assert!(
+            progress.is_settled(0) && matches!(repeats.look(&command(), Some(0), 8), Seen::Repeat)
+        );
         drop((burst, progress));
         assert!(matches!(repeats.look(&command(), Some(0), 9), Seen::Repeat));
     }

@@ -13,7 +13,9 @@ use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
 use super::{Config, Metrics, Pattern, SessionMark};
 use crate::message::{Mint, Outlet, Qos, Settled, Wait};
-use crate::mqtt::{self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased};
+use crate::mqtt::{
+    self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased,
+};
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
 /// default.
@@ -67,10 +69,25 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(config: Config, outlet: Arc<dyn Outlet>, mint: Arc<Mint>, metrics: &Metrics) -> Self {
-        let (settled, meters) = (Arc::new(Settled::default()), Arc::new(metrics.of(&config.name)));
-        let borders = Borders { outlet: Arc::clone(&outlet), mint, settled: Arc::clone(&settled), meters: Arc::clone(&meters) };
-        meters.bytes_capacity.set(gauge_level(config.max_unsettled_bytes));
+    pub(super) fn new(
+        config: Config,
+        outlet: Arc<dyn Outlet>,
+        mint: Arc<Mint>,
+        metrics: &Metrics,
+    ) -> Self {
+        let (settled, meters) = (
+            Arc::new(Settled::default()),
+            Arc::new(metrics.of(&config.name)),
+        );
+        let borders = Borders {
+            outlet: Arc::clone(&outlet),
+            mint,
+            settled: Arc::clone(&settled),
+            meters: Arc::clone(&meters),
+        };
+        meters
+            .bytes_capacity
+            .set(gauge_level(config.max_unsettled_bytes));
         let sorter = Sorter::new(&config, borders);
         let cap = config.mqtt.backoff.cap;
         Self {
@@ -124,7 +141,9 @@ impl Source {
             // Behind what is wanted, which may cover it: nothing is missed in between.
             connection.unsubscribe(&self.obsolete);
         }
-        let ended = self.exchange(&mut connection, established, redial, stop).await;
+        let ended = self
+            .exchange(&mut connection, established, redial, stop)
+            .await;
         self.part(&connection, matches!(ended, Err(Ended::Fault)));
         match ended {
             Ok(Stop::Now) => Ok(()),
@@ -140,13 +159,22 @@ impl Source {
         }
     }
 
-    fn begin(&mut self, connection: &mut Connection, established: &Established, stood_before: bool) {
+    fn begin(
+        &mut self,
+        connection: &mut Connection,
+        established: &Established,
+        stood_before: bool,
+    ) {
         match self.unreleased.take() {
             Some(unreleased) if established.session_present => connection.recall(unreleased),
             _ => self.unsettled.disown(false),
         }
         self.sorter.reconnected();
-        self.window = usize::from(if established.protocol == Protocol::V311 { ASSUMED_WINDOW } else { self.receive_maximum });
+        self.window = usize::from(if established.protocol == Protocol::V311 {
+            ASSUMED_WINDOW
+        } else {
+            self.receive_maximum
+        });
         self.meters.messages_capacity.set(gauge_level(self.window));
         (self.reading, self.breathes_until) = (true, None);
         self.pressure = Pressure::new(Instant::now());
@@ -166,15 +194,21 @@ impl Source {
     }
 
     fn set_mark(&self) {
-        let wanted = self.subscriptions.iter().map(|subscription| &subscription.filter);
+        let wanted = self
+            .subscriptions
+            .iter()
+            .map(|subscription| &subscription.filter);
         let level = |filter: &String| (filter.clone(), self.granted.get(filter).copied());
-        self.mark.set(wanted.chain(&self.obsolete).map(level).collect());
+        self.mark
+            .set(wanted.chain(&self.obsolete).map(level).collect());
     }
 
     /// A session that ends while we are away takes what the broker held for us with it.
     fn told_of_session(&self, established: &Established) {
         let kept = established.session_expiry.filter(|kept| *kept < FOR_EVER);
-        let seconds = kept.map_or(0, |kept| i64::try_from(kept.as_secs()).unwrap_or(i64::MAX).max(1));
+        let seconds = kept.map_or(0, |kept| {
+            i64::try_from(kept.as_secs()).unwrap_or(i64::MAX).max(1)
+        });
         if seconds != self.meters.session_cut.get() && seconds > 0 {
             tracing::warn!(
                 source = %self.name, seconds,
@@ -239,14 +273,24 @@ impl Source {
     }
 
     /// Hands on what a turn brought; tells whether the subscriptions were granted.
-    fn take(&mut self, turned: Result<(), mqtt::Error>, events: &mut Vec<Event>, mode: Stop) -> Result<bool, Ended> {
+    fn take(
+        &mut self,
+        turned: Result<(), mqtt::Error>,
+        events: &mut Vec<Event>,
+        mode: Stop,
+    ) -> Result<bool, Ended> {
         if turned.is_err() {
             // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
             events.retain(|event| match event {
-                Event::Publish { token, .. } | Event::Oversize { token, .. } | Event::Unfit { token, .. } => {
+                Event::Publish { token, .. }
+                | Event::Oversize { token, .. }
+                | Event::Unfit { token, .. } => {
                     token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
                 }
-                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => false,
+                Event::Accepted { .. }
+                | Event::Refused { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => false,
             });
         }
         // While draining nothing is read; should something be left of an earlier read, it comes again.
@@ -284,7 +328,11 @@ impl Source {
 
     /// What was asked for is answered. What was refused is asked for again at the cap of the back-off: somebody may put it
     /// right.
-    fn subscribed(&mut self, refused: &[(String, String)], lowered: &[(String, Qos)]) -> Result<(), Ended> {
+    fn subscribed(
+        &mut self,
+        refused: &[(String, String)],
+        lowered: &[(String, Qos)],
+    ) -> Result<(), Ended> {
         let was_refused = |filter: &str| self.refused.iter().any(|before| before.filter == filter);
         for (filter, why) in refused.iter().filter(|(filter, _)| !was_refused(filter)) {
             tracing::error!(source = %self.name, filter, why, "the broker refuses a subscription: its messages do not come");
@@ -297,8 +345,12 @@ impl Source {
             );
         }
         let is_refused = |filter: &str| refused.iter().any(|(found, _)| found == filter);
-        let level =
-            |wanted: &Subscription| lowered.iter().find(|(found, _)| *found == wanted.filter).map_or(wanted.qos, |low| low.1);
+        let level = |wanted: &Subscription| {
+            lowered
+                .iter()
+                .find(|(found, _)| *found == wanted.filter)
+                .map_or(wanted.qos, |low| low.1)
+        };
         for wanted in &self.subscriptions {
             if is_refused(&wanted.filter) {
                 self.granted.remove(&wanted.filter);
@@ -308,9 +360,16 @@ impl Source {
         }
         // Over 3.1.1 a level that is low comes with all retained messages again, each time.
         let is_served = |wanted: &&Subscription| {
-            self.granted.get(&wanted.filter).is_some_and(|level| *level >= wanted.qos || self.protocol == Protocol::V311)
+            self.granted
+                .get(&wanted.filter)
+                .is_some_and(|level| *level >= wanted.qos || self.protocol == Protocol::V311)
         };
-        self.refused = self.subscriptions.iter().filter(|wanted| !is_served(wanted)).cloned().collect();
+        self.refused = self
+            .subscriptions
+            .iter()
+            .filter(|wanted| !is_served(wanted))
+            .cloned()
+            .collect();
         self.asks_again = (!self.refused.is_empty()).then(|| Instant::now() + self.ask_every);
         self.meters.refused.set(gauge_level(refused.len()));
         self.meters.lowered.set(gauge_level(lowered.len()));
@@ -349,9 +408,11 @@ impl Source {
     /// Tells the inside whether it shall write instead of waiting for upstream; what is written already by then is hurried.
     fn press(&mut self, draining: bool) {
         let (messages, bytes) = (self.unsettled.messages(), self.unsettled.bytes());
-        let is_full = messages * 5 >= self.window * 4 || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4);
+        let is_full = messages * 5 >= self.window * 4
+            || bytes.saturating_mul(5) >= self.max_bytes.saturating_mul(4);
         let waits = self.pressure.waits(messages, Instant::now());
-        self.settled.press(draining || is_full || waits == Some(Wait::Sure));
+        self.settled
+            .press(draining || is_full || waits == Some(Wait::Sure));
         let before = std::mem::replace(&mut self.waits, waits);
         if let Some(wait) = waits.filter(|_| waits > before) {
             self.outlet.hurry(wait);
@@ -360,13 +421,18 @@ impl Source {
 
     /// Acknowledges what has settled, a bulk in slices unless there is a hurry.
     fn acknowledge(&mut self, connection: &mut Connection, hurry: bool) {
-        let is_breathing = !hurry && self.breathes_until.is_some_and(|until| Instant::now() < until);
+        let is_breathing = !hurry
+            && self
+                .breathes_until
+                .is_some_and(|until| Instant::now() < until);
         if is_breathing {
             return;
         }
         let most = if hurry { usize::MAX } else { SLICE };
         let before = self.unsettled.messages();
-        let found = self.unsettled.settle(most, |token| connection.acknowledge(token));
+        let found = self
+            .unsettled
+            .settle(most, |token| connection.acknowledge(token));
         if self.unsettled.messages() < before {
             self.pressure.acknowledged(before, Instant::now());
         }
@@ -377,7 +443,9 @@ impl Source {
     }
 
     fn show(&self) {
-        self.meters.messages.set(gauge_level(self.unsettled.messages()));
+        self.meters
+            .messages
+            .set(gauge_level(self.unsettled.messages()));
         self.meters.bytes.set(gauge_level(self.unsettled.bytes()));
     }
 }
@@ -394,7 +462,11 @@ fn subscriptions(config: &Config, sorter: &Sorter) -> Vec<Subscription> {
     let subscription = |pattern: &Pattern| {
         let filter = pattern.filter();
         let id = sorter.subscription_id(&filter);
-        Subscription { filter, qos: config.qos, id }
+        Subscription {
+            filter,
+            qos: config.qos,
+            id,
+        }
     };
     needed(config).into_iter().map(subscription).collect()
 }
@@ -402,5 +474,10 @@ fn subscriptions(config: &Config, sorter: &Sorter) -> Vec<Subscription> {
 /// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
 fn obsolete(config: &Config) -> Vec<String> {
     let wanted: Vec<_> = needed(config).into_iter().map(Pattern::filter).collect();
-    config.mark.filters().into_iter().filter(|filter| !wanted.contains(filter)).collect()
+    config
+        .mark
+        .filters()
+        .into_iter()
+        .filter(|filter| !wanted.contains(filter))
+        .collect()
 }

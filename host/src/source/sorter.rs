@@ -14,8 +14,8 @@ use super::unsettled::{Claim, Unsettled};
 use super::{Ack, Config, Pattern};
 use crate::clock::Now;
 use crate::message::{
-    Burst, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, Progress, Reason,
-    Receipt, Settled, Span, with_shorter_expiry,
+    Burst, DeadLetter, Delivery, FlowId, Intake, Loss, LossReason, Marks, Message, MessageId, Mint,
+    Outlet, Progress, Reason, Receipt, Settled, Span, with_shorter_expiry,
 };
 use crate::mqtt::{AckToken, Event, Publish};
 
@@ -39,7 +39,9 @@ struct Flow {
 
 impl Flow {
     fn key(&self, topic: &str) -> Option<Span> {
-        self.patterns.iter().find_map(|pattern| pattern.matches(topic))
+        self.patterns
+            .iter()
+            .find_map(|pattern| pattern.matches(topic))
     }
 }
 
@@ -71,7 +73,10 @@ impl Ledger {
     /// Enters a message of `weight` that was given to `safe` flows that wait and to `loose` that do not.
     fn enter(&mut self, token: Option<AckToken>, weight: usize, safe: u32, loose: u32) {
         if token.is_some() {
-            self.claims.push(Claim { token, bytes: if safe > 0 { weight } else { 0 } });
+            self.claims.push(Claim {
+                token,
+                bytes: if safe > 0 { weight } else { 0 },
+            });
             self.ends.push(safe);
         }
         self.loose += loose;
@@ -124,8 +129,18 @@ impl Sorter {
                 }),
             }
         }
-        let Borders { outlet, mint, settled, meters } = borders;
-        let Config { max_unsettled_bytes, max_topic_bytes, max_payload_bytes, .. } = *config;
+        let Borders {
+            outlet,
+            mint,
+            settled,
+            meters,
+        } = borders;
+        let Config {
+            max_unsettled_bytes,
+            max_topic_bytes,
+            max_payload_bytes,
+            ..
+        } = *config;
         let index = Index::new(flows.iter().map(|flow| &*flow.patterns));
         let (candidates, filled, waiting) = (Vec::new(), Vec::new(), Vec::new());
         Self {
@@ -169,18 +184,26 @@ impl Sorter {
     /// A new connection stands.
     pub(super) fn reconnected(&mut self) {
         self.copies.reconnected();
-        self.flows.iter_mut().filter_map(|flow| flow.repeats.as_mut()).for_each(Repeats::reconnected);
+        self.flows
+            .iter_mut()
+            .filter_map(|flow| flow.repeats.as_mut())
+            .for_each(Repeats::reconnected);
     }
 
     /// Messages were lost inside: what comes again is no repeat.
     pub(super) fn forget_ids(&mut self) {
-        self.flows.iter_mut().filter_map(|flow| flow.repeats.as_mut()).for_each(Repeats::forget_all);
+        self.flows
+            .iter_mut()
+            .filter_map(|flow| flow.repeats.as_mut())
+            .for_each(Repeats::forget_all);
     }
 
     /// Lets repeats go whose first copy is settled. Where that was lost, the repeat is too, so that the broker sends it
     /// again.
     pub(super) fn settle_repeats(&mut self) {
-        let is_over = |(first, index, _): &mut (Arc<Progress>, usize, Receipt)| first.has_fallen() || first.is_settled(*index);
+        let is_over = |(first, index, _): &mut (Arc<Progress>, usize, Receipt)| {
+            first.has_fallen() || first.is_settled(*index)
+        };
         for (first, index, receipt) in self.waiting.extract_if(.., is_over) {
             if first.is_settled(index) {
                 receipt.release();
@@ -190,27 +213,55 @@ impl Sorter {
 
     /// Hands the messages among `events` on and leaves the other events; gives the number of messages.
     pub(super) fn sort(&mut self, events: &mut Vec<Event>, unsettled: &mut Unsettled) {
-        let is_message = |event: &Event| matches!(event, Event::Publish { .. } | Event::Oversize { .. } | Event::Unfit { .. });
+        let is_message = |event: &Event| {
+            matches!(
+                event,
+                Event::Publish { .. } | Event::Oversize { .. } | Event::Unfit { .. }
+            )
+        };
         let count = events.iter().filter(|event| is_message(event)).count();
         if count == 0 {
             return;
         }
         let now = Now::read();
         let mut id = self.mint.take(count as u64);
-        let mut ledger = Ledger { bytes: unsettled.bytes(), ..Ledger::default() };
+        let mut ledger = Ledger {
+            bytes: unsettled.bytes(),
+            ..Ledger::default()
+        };
         for event in events.extract_if(.., |event| is_message(event)) {
             match event {
-                Event::Publish { publish, token } => self.publish(publish, (id, now), token, &mut ledger),
+                Event::Publish { publish, token } => {
+                    self.publish(publish, (id, now), token, &mut ledger)
+                }
                 Event::Oversize { head, bytes, token } => {
                     self.copies.interrupted();
-                    let detail = format!("packet of {bytes} bytes is over the limit (`max_packet`)");
-                    self.one(message(head, id, now), Some((Reason::TooLong, detail)), token, &mut ledger);
+                    let detail =
+                        format!("packet of {bytes} bytes is over the limit (`max_packet`)");
+                    self.one(
+                        message(head, id, now),
+                        Some((Reason::TooLong, detail)),
+                        token,
+                        &mut ledger,
+                    );
                 }
-                Event::Unfit { publish, why, token } => {
+                Event::Unfit {
+                    publish,
+                    why,
+                    token,
+                } => {
                     self.copies.interrupted();
-                    self.one(message(publish, id, now), Some((Reason::Malformed, why)), token, &mut ledger);
+                    self.one(
+                        message(publish, id, now),
+                        Some((Reason::Malformed, why)),
+                        token,
+                        &mut ledger,
+                    );
                 }
-                Event::Accepted { .. } | Event::Refused { .. } | Event::Subscribed { .. } | Event::Unsubscribed => {}
+                Event::Accepted { .. }
+                | Event::Refused { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => {}
             }
             id.seq += 1;
         }
@@ -219,20 +270,41 @@ impl Sorter {
     }
 
     /// A message as it came; a copy of one that came for another subscription goes no further.
-    fn publish(&mut self, publish: Publish, (id, now): (MessageId, Now), token: Option<AckToken>, ledger: &mut Ledger) {
+    fn publish(
+        &mut self,
+        publish: Publish,
+        (id, now): (MessageId, Now),
+        token: Option<AckToken>,
+        ledger: &mut Ledger,
+    ) {
         let (of, rounds) = (publish.subscription, publish.rounds);
         let message = message(publish, id, now);
-        if self.copies.is_copy(of, &message, token.map(AckToken::packet_id), now.uptime_us) {
+        if self
+            .copies
+            .is_copy(of, &message, token.map(AckToken::packet_id), now.uptime_us)
+        {
             self.meters.repeated.inc();
             // Acknowledgements leave in order, so not before that of the first.
             return ledger.enter(token, 0, 0, 0);
         }
-        let flow_of = |message: &Message| self.flows.iter().find(|flow| flow.key(message.topic_str()).is_some());
-        let fault = self.circles.fault(&message, rounds, || flow_of(&message).map(|flow| Arc::clone(&flow.name)));
+        let flow_of = |message: &Message| {
+            self.flows
+                .iter()
+                .find(|flow| flow.key(message.topic_str()).is_some())
+        };
+        let fault = self.circles.fault(&message, rounds, || {
+            flow_of(&message).map(|flow| Arc::clone(&flow.name))
+        });
         self.one(message, fault, token, ledger);
     }
 
-    fn one(&mut self, message: Message, fault: Option<(Reason, String)>, token: Option<AckToken>, ledger: &mut Ledger) {
+    fn one(
+        &mut self,
+        message: Message,
+        fault: Option<(Reason, String)>,
+        token: Option<AckToken>,
+        ledger: &mut Ledger,
+    ) {
         if token.is_none() && ledger.bytes > self.max_unsettled_bytes / 2 {
             self.meters.dropped.inc();
             ledger.losses.push(self.loss(message));
@@ -247,7 +319,11 @@ impl Sorter {
     fn loss(&self, message: Message) -> Loss {
         // Cut to its limit and copied: a slice would keep the whole read buffer until the ledger is written.
         let topic = topic_head(message.topic_str(), self.max_topic_bytes);
-        let key = self.flows.iter().find_map(|flow| flow.key(message.topic_str())).filter(|_| topic.len() == message.topic.len());
+        let key = self
+            .flows
+            .iter()
+            .find_map(|flow| flow.key(message.topic_str()))
+            .filter(|_| topic.len() == message.topic.len());
         Loss {
             reason: LossReason::Qos0Pressed,
             topic,
@@ -263,10 +339,24 @@ impl Sorter {
     /// What is too long about a message, in words.
     fn excess(&self, message: &Message) -> Option<String> {
         let over = |what: &str, bytes: usize, limit: usize, setting: &str| {
-            (bytes > limit).then(|| format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)"))
+            (bytes > limit).then(|| {
+                format!("{what} of {bytes} bytes is over the limit of {limit} (`{setting}`)")
+            })
         };
-        over("topic", message.topic.len(), self.max_topic_bytes, "max_topic")
-            .or_else(|| over("payload", message.payload.len(), self.max_payload_bytes, "max_payload"))
+        over(
+            "topic",
+            message.topic.len(),
+            self.max_topic_bytes,
+            "max_topic",
+        )
+        .or_else(|| {
+            over(
+                "payload",
+                message.payload.len(),
+                self.max_payload_bytes,
+                "max_payload",
+            )
+        })
     }
 
     fn route(&mut self, message: Message, token: Option<AckToken>, ledger: &mut Ledger) {
@@ -278,7 +368,11 @@ impl Sorter {
         let mut give = |(index, flow): (usize, &mut Flow), key: Span, mut message: Message| {
             let claim = claim.filter(|_| flow.ack == Ack::Safe);
             let now_us = message.uptime_us;
-            match flow.repeats.as_mut().map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us)) {
+            match flow
+                .repeats
+                .as_mut()
+                .map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us))
+            {
                 Seen::New => {}
                 Seen::Repeat => return repeated += 1,
                 Seen::UnderWay(first, index) => {
@@ -287,14 +381,28 @@ impl Sorter {
                     return repeated += 1;
                 }
             }
-            if let Some(headers) = flow.expires.and_then(|most| with_shorter_expiry(&message.headers, most)) {
+            if let Some(headers) = flow
+                .expires
+                .and_then(|most| with_shorter_expiry(&message.headers, most))
+            {
                 message.headers = headers;
             }
-            *if claim.is_some() { &mut safe } else { &mut loose } += 1;
+            *if claim.is_some() {
+                &mut safe
+            } else {
+                &mut loose
+            } += 1;
             if flow.batch.is_empty() {
                 filled.push(index);
             }
-            flow.batch.push(Delivery { message: Message { flow: flow.id, key, ..message }, receipt: None });
+            flow.batch.push(Delivery {
+                message: Message {
+                    flow: flow.id,
+                    key,
+                    ..message
+                },
+                receipt: None,
+            });
             flow.claims.push(claim);
         };
         self.index.look(message.topic_str(), &mut self.candidates);
@@ -315,9 +423,21 @@ impl Sorter {
 
     /// Keeps what there is of a message that goes no further, of an over-long one its head; it is acknowledged once the
     /// letter is durable, whatever the flow says, since else it would come again for ever.
-    fn park(&mut self, message: Message, fault: (Reason, String), token: Option<AckToken>, ledger: &mut Ledger) {
+    fn park(
+        &mut self,
+        message: Message,
+        fault: (Reason, String),
+        token: Option<AckToken>,
+        ledger: &mut Ledger,
+    ) {
         let (reason, detail) = fault;
-        let found = self.flows.iter().find_map(|flow| Some((Arc::clone(&flow.name), flow.id, flow.key(message.topic_str())?)));
+        let found = self.flows.iter().find_map(|flow| {
+            Some((
+                Arc::clone(&flow.name),
+                flow.id,
+                flow.key(message.topic_str())?,
+            ))
+        });
         let (flow, id, key) = match (found, reason) {
             (Some(found), _) => found,
             // Which flow asked for a topic that is none cannot be told.
@@ -336,21 +456,53 @@ impl Sorter {
         counter.inc();
         let head = Message {
             flow: id,
-            key: if message.topic.len() > self.max_topic_bytes { Span::default() } else { key },
+            key: if message.topic.len() > self.max_topic_bytes {
+                Span::default()
+            } else {
+                key
+            },
             topic: topic_head(message.topic_str(), self.max_topic_bytes),
             // A copy: a slice would keep the whole read buffer.
-            payload: Bytes::copy_from_slice(&message.payload[..message.payload.len().min(kept_bytes)]),
-            headers: if reason == Reason::TooLong { Bytes::new() } else { message.headers },
+            payload: Bytes::copy_from_slice(
+                &message.payload[..message.payload.len().min(kept_bytes)],
+            ),
+            headers: if reason == Reason::TooLong {
+                Bytes::new()
+            } else {
+                message.headers
+            },
             ..message
         };
         let claim = token.map(|_| ledger.next());
-        ledger.enter(token, head.weight(), u32::from(claim.is_some()), u32::from(claim.is_none()));
-        let letter = DeadLetter { message: head, flow, plugin: None, reason, detail, own_topic: false, receipt: None };
+        ledger.enter(
+            token,
+            head.weight(),
+            u32::from(claim.is_some()),
+            u32::from(claim.is_none()),
+        );
+        let letter = DeadLetter {
+            message: head,
+            flow,
+            plugin: None,
+            reason,
+            detail,
+            own_topic: false,
+            receipt: None,
+        };
         ledger.letters.push((letter, claim));
     }
 
     fn hand_on(&mut self, ledger: Ledger, unsettled: &mut Unsettled) {
-        let Ledger { claims, ends, loose, loose_bytes, letters, waiting, losses, .. } = ledger;
+        let Ledger {
+            claims,
+            ends,
+            loose,
+            loose_bytes,
+            letters,
+            waiting,
+            losses,
+            ..
+        } = ledger;
         if !losses.is_empty() {
             self.outlet.lose(losses);
         }
@@ -366,9 +518,18 @@ impl Sorter {
             Some(index) => claimed.as_ref().map(|burst| burst.receipt(index)),
             None => watched.as_ref().map(|burst| burst.receipt(0)),
         };
-        self.waiting.extend(waiting.into_iter().filter_map(|(first, index, claim)| Some((first, index, receipt(Some(claim))?))));
-        let letters: Vec<_> =
-            letters.into_iter().map(|(letter, claim)| DeadLetter { receipt: receipt(claim), ..letter }).collect();
+        self.waiting.extend(
+            waiting
+                .into_iter()
+                .filter_map(|(first, index, claim)| Some((first, index, receipt(Some(claim))?))),
+        );
+        let letters: Vec<_> = letters
+            .into_iter()
+            .map(|(letter, claim)| DeadLetter {
+                receipt: receipt(claim),
+                ..letter
+            })
+            .collect();
         if !letters.is_empty() {
             self.outlet.park(letters);
         }
@@ -382,7 +543,8 @@ impl Sorter {
                 delivery.receipt = receipt(claim);
             }
             let next = Vec::with_capacity(flow.batch.len());
-            flow.intake.deliver(std::mem::replace(&mut flow.batch, next));
+            flow.intake
+                .deliver(std::mem::replace(&mut flow.batch, next));
         }
     }
 }
@@ -396,11 +558,33 @@ pub(super) struct Borders {
 }
 
 fn message(publish: Publish, id: MessageId, now: Now) -> Message {
-    let Publish { topic, payload, headers, qos, retain, duplicate, subscription: _, rounds } = publish;
-    let marks = Marks::of(qos).with(Marks::RETAIN, retain).with(Marks::DUPLICATE, duplicate);
-    let marks = marks.with(Marks::CLOCK_UNSET, !now.is_set()).after_rounds(rounds);
+    let Publish {
+        topic,
+        payload,
+        headers,
+        qos,
+        retain,
+        duplicate,
+        subscription: _,
+        rounds,
+    } = publish;
+    let marks = Marks::of(qos)
+        .with(Marks::RETAIN, retain)
+        .with(Marks::DUPLICATE, duplicate);
+    let marks = marks
+        .with(Marks::CLOCK_UNSET, !now.is_set())
+        .after_rounds(rounds);
     let (received_us, uptime_us) = (now.wall_us, now.uptime_us);
-    Message { id, topic, payload, headers, marks, received_us, uptime_us, ..Message::default() }
+    Message {
+        id,
+        topic,
+        payload,
+        headers,
+        marks,
+        received_us,
+        uptime_us,
+        ..Message::default()
+    }
 }
 
 /// The first bytes of a topic, whole characters only.

@@ -8,7 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Ack, Config, Dedup, Metrics, Pattern, Route, run};
-use crate::message::{Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet, Qos, Reason};
+use crate::message::{
+    Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet,
+    Qos, Reason,
+};
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
 use crate::mqtt::{self, Protocol, Stop};
 
@@ -19,7 +22,9 @@ struct Lanes(mpsc::Sender<Delivery>);
 
 impl Intake for Lanes {
     fn deliver(&self, batch: Vec<Delivery>) {
-        batch.into_iter().for_each(|delivery| self.0.try_send(delivery).unwrap());
+        batch
+            .into_iter()
+            .for_each(|delivery| self.0.try_send(delivery).unwrap());
     }
 }
 
@@ -29,7 +34,9 @@ impl Outlet for Letters {
     fn append(&self, _: Vec<Append>) {}
 
     fn park(&self, letters: Vec<DeadLetter>) {
-        letters.into_iter().for_each(|letter| self.0.try_send(letter).unwrap());
+        letters
+            .into_iter()
+            .for_each(|letter| self.0.try_send(letter).unwrap());
     }
 
     fn lose(&self, losses: Vec<Loss>) {
@@ -53,7 +60,12 @@ async fn bench(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize) -> 
 }
 
 /// The same, and `change` has a word in each route.
-async fn bench_with(routes: &[(&str, Ack)], qos: Qos, max_unsettled_bytes: usize, change: impl Fn(&mut Route)) -> Bench {
+async fn bench_with(
+    routes: &[(&str, Ack)],
+    qos: Qos,
+    max_unsettled_bytes: usize,
+    change: impl Fn(&mut Route),
+) -> Bench {
     bench_over(Protocol::V5, routes, qos, max_unsettled_bytes, change).await
 }
 
@@ -82,7 +94,10 @@ async fn bench_over(
     table.iter_mut().for_each(change);
     let config = Config {
         name: "field".into(),
-        mqtt: mqtt::Config { protocol, ..broker.config() },
+        mqtt: mqtt::Config {
+            protocol,
+            ..broker.config()
+        },
         qos,
         routes: table,
         max_unsettled_bytes,
@@ -95,9 +110,22 @@ async fn bench_over(
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
     let losses = Arc::default();
-    let task =
-        tokio::spawn(run(config, Arc::new(Letters(parked, Arc::clone(&losses))), Arc::new(Mint::new(7)), metrics, stopped));
-    Bench { broker, registry, flows, letters, losses, stop, task }
+    let task = tokio::spawn(run(
+        config,
+        Arc::new(Letters(parked, Arc::clone(&losses))),
+        Arc::new(Mint::new(7)),
+        metrics,
+        stopped,
+    ));
+    Bench {
+        broker,
+        registry,
+        flows,
+        letters,
+        losses,
+        stop,
+        task,
+    }
 }
 
 async fn simple() -> Bench {
@@ -111,8 +139,15 @@ impl Bench {
 
     fn metric(&self, name: &str) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
-        family.get_metric().iter().map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap();
+        family
+            .get_metric()
+            .iter()
+            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+            .sum()
     }
 
     async fn leave(self, how: Stop) {
@@ -132,8 +167,19 @@ async fn acknowledgements_leave_in_arrival_order_however_messages_settle() {
     for id in 1..=3 {
         client.publish((1, id), "d/d7", b"x").await;
     }
-    let (first, second, third) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
-    assert_eq!((first.message.key(), first.message.id.boot, first.message.flow), (&b"d7"[..], 7, FlowId(0)));
+    let (first, second, third) = (
+        bench.next(0).await,
+        bench.next(0).await,
+        bench.next(0).await,
+    );
+    assert_eq!(
+        (
+            first.message.key(),
+            first.message.id.boot,
+            first.message.flow
+        ),
+        (&b"d7"[..], 7, FlowId(0))
+    );
     assert!(first.message.id < second.message.id && second.message.id < third.message.id);
     release(third);
     release(second);
@@ -163,12 +209,21 @@ async fn what_settles_in_bulk_is_acknowledged_to_the_last_with_nothing_else_to_w
 }
 
 #[tokio::test]
-async fn a_message_of_two_flows_is_acknowledged_when_both_have_settled_and_one_that_does_not_wait_counts_for_nothing() {
-    let routes = [("d/{device}", Ack::Safe), ("d/#", Ack::Safe), ("+/d7", Ack::Received)];
+async fn a_message_of_two_flows_is_acknowledged_when_both_have_settled_and_one_that_does_not_wait_counts_for_nothing()
+ {
+    let routes = [
+        ("d/{device}", Ack::Safe),
+        ("d/#", Ack::Safe),
+        ("+/d7", Ack::Received),
+    ];
     let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;
     let mut client = bench.broker.subscribed(false).await;
     client.publish((1, 1), "d/d7", b"x").await;
-    let (one, other, at_once) = (bench.next(0).await, bench.next(1).await, bench.next(2).await);
+    let (one, other, at_once) = (
+        bench.next(0).await,
+        bench.next(1).await,
+        bench.next(2).await,
+    );
     assert_eq!(one.message.id, at_once.message.id);
     client.publish((1, 2), "e/d7", b"x").await;
     let alone = bench.next(2).await;
@@ -257,7 +312,10 @@ async fn of_level_2_what_a_broker_sends_again_under_other_ids_is_not_swallowed()
     client.send(0x3c, b"\0\x04d/d7\0\x04\x002").await;
     client.send(0x3c, b"\0\x04d/d7\0\x05\x003").await;
     let (again, third) = (bench.next(0).await, bench.next(0).await);
-    assert_eq!((&again.message.payload[..], &third.message.payload[..]), (&b"2"[..], &b"3"[..]));
+    assert_eq!(
+        (&again.message.payload[..], &third.message.payload[..]),
+        (&b"2"[..], &b"3"[..])
+    );
     release(old);
     release(again);
     assert_eq!(client.acknowledged().await, (PUBREC, 4));
@@ -274,7 +332,10 @@ async fn a_repeat_on_the_same_connection_is_dropped_and_acknowledged_once() {
     client.send(0x3a, b"\0\x04d/d7\0\x01\0x").await;
     client.publish((1, 2), "d/d7", b"y").await;
     let (first, next) = (bench.next(0).await, bench.next(0).await);
-    assert_eq!((&first.message.payload[..], &next.message.payload[..]), (&b"x"[..], &b"y"[..]));
+    assert_eq!(
+        (&first.message.payload[..], &next.message.payload[..]),
+        (&b"x"[..], &b"y"[..])
+    );
     release(first);
     release(next);
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
@@ -287,13 +348,25 @@ async fn a_message_with_a_field_that_mqtt_forbids_is_parked_with_its_bytes_and_t
     let mut bench = simple().await;
     let mut client = bench.broker.subscribed(false).await;
     client.send(0x32, b"\0\x03d/\xff\0\x01\0body").await;
-    client.send(0x32, b"\0\x04d/d7\0\x02\x07\x26\0\x01n\0\x01\xe9body").await;
+    client
+        .send(0x32, b"\0\x04d/d7\0\x02\x07\x26\0\x01n\0\x01\xe9body")
+        .await;
     client.send(0x32, b"\0\0\0\x03\0body").await;
     client.publish((1, 4), "d/d8", b"good").await;
     let good = bench.next(0).await;
-    let letters = [bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap()];
-    let shown =
-        letters.each_ref().map(|letter| (letter.reason, &*letter.flow, letter.message.topic_str(), &letter.message.payload[..]));
+    let letters = [
+        bench.letters.recv().await.unwrap(),
+        bench.letters.recv().await.unwrap(),
+        bench.letters.recv().await.unwrap(),
+    ];
+    let shown = letters.each_ref().map(|letter| {
+        (
+            letter.reason,
+            &*letter.flow,
+            letter.message.topic_str(),
+            &letter.message.payload[..],
+        )
+    });
     assert_eq!(
         shown,
         [
@@ -302,25 +375,43 @@ async fn a_message_with_a_field_that_mqtt_forbids_is_parked_with_its_bytes_and_t
             (Reason::Malformed, "", "", &b"body"[..]),
         ]
     );
-    assert!(letters[0].detail.contains("topic is not UTF-8: `d/\\xff`"), "{}", letters[0].detail);
+    assert!(
+        letters[0].detail.contains("topic is not UTF-8: `d/\\xff`"),
+        "{}",
+        letters[0].detail
+    );
     assert_eq!(letters[1].message.key(), b"d7");
     release(good);
-    letters.into_iter().for_each(|letter| letter.receipt.unwrap().release());
+    letters
+        .into_iter()
+        .for_each(|letter| letter.receipt.unwrap().release());
     for id in 1..=4 {
         assert_eq!(client.acknowledged().await, (PUBACK, id));
     }
-    assert_eq!(bench.metric("tidegate_source_malformed_messages_total"), 3.0);
+    assert_eq!(
+        bench.metric("tidegate_source_malformed_messages_total"),
+        3.0
+    );
     bench.leave(Stop::Now).await;
 }
 
 #[tokio::test]
 async fn over_3_1_1_a_session_that_stands_is_not_subscribed_again() {
-    let mut bench = bench_over(Protocol::V311, &[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 1 << 20, |_| ()).await;
+    let mut bench = bench_over(
+        Protocol::V311,
+        &[("d/{device}", Ack::Safe)],
+        Qos::AtLeastOnce,
+        1 << 20,
+        |_| (),
+    )
+    .await;
     let mut client = bench.broker.accept().await;
     client.send(0x20, &[0, 0]).await;
     let request = client.packet().await.unwrap();
     assert_eq!(request.head, SUBSCRIBE);
-    client.send(0x90, &[request.body[0], request.body[1], 1]).await;
+    client
+        .send(0x90, &[request.body[0], request.body[1], 1])
+        .await;
     client.send(0x32, b"\0\x04d/d7\0\x01x").await;
     release(bench.next(0).await);
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
@@ -330,7 +421,11 @@ async fn over_3_1_1_a_session_that_stands_is_not_subscribed_again() {
     // The broker would send what it retains again.
     client.send(0x32, b"\0\x04d/d7\0\x02y").await;
     release(bench.next(0).await);
-    assert_eq!(client.acknowledged().await, (PUBACK, 2), "and nothing was asked before");
+    assert_eq!(
+        client.acknowledged().await,
+        (PUBACK, 2),
+        "and nothing was asked before"
+    );
     assert_eq!(bench.metric("tidegate_source_up"), 1.0);
     drop(client);
     let mut client = bench.broker.accept().await;
@@ -341,20 +436,32 @@ async fn over_3_1_1_a_session_that_stands_is_not_subscribed_again() {
 
 #[tokio::test]
 async fn what_the_broker_refuses_or_lowers_is_shown_and_asked_for_again() {
-    let routes = [("a/{device}", Ack::Safe), ("b/{device}", Ack::Safe), ("c/{device}", Ack::Safe)];
+    let routes = [
+        ("a/{device}", Ack::Safe),
+        ("b/{device}", Ack::Safe),
+        ("c/{device}", Ack::Safe),
+    ];
     let mut bench = bench(&routes, Qos::AtLeastOnce, 1 << 20).await;
     let mut client = bench.broker.accept().await;
     client.send(0x20, &[0, 0, 5, 0x11, 0, 0, 0, 60]).await;
     let request = client.packet().await.unwrap();
-    client.send(0x90, &[request.body[0], request.body[1], 0, 1, 0x87, 0]).await;
+    client
+        .send(0x90, &[request.body[0], request.body[1], 0, 1, 0x87, 0])
+        .await;
     // At the cap of the back-off.
     let again = client.packet().await.unwrap();
-    assert_eq!((again.head, &again.body[3..]), (SUBSCRIBE, &b"\0\x03b/+\x19\0\x03c/+\x19"[..]));
+    assert_eq!(
+        (again.head, &again.body[3..]),
+        (SUBSCRIBE, &b"\0\x03b/+\x19\0\x03c/+\x19"[..])
+    );
     let shown = |bench: &Bench| {
-        ["refused_filters", "lowered_filters", "session_seconds"].map(|name| bench.metric(&format!("tidegate_source_{name}")))
+        ["refused_filters", "lowered_filters", "session_seconds"]
+            .map(|name| bench.metric(&format!("tidegate_source_{name}")))
     };
     assert_eq!(shown(&bench), [1.0, 1.0, 60.0]);
-    client.send(0x90, &[again.body[0], again.body[1], 0, 1, 1]).await;
+    client
+        .send(0x90, &[again.body[0], again.body[1], 0, 1, 1])
+        .await;
     client.publish((1, 1), "b/d7", b"x").await;
     release(bench.next(1).await);
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
@@ -371,12 +478,19 @@ async fn a_message_that_matches_two_subscriptions_is_delivered_once_to_each_flow
     let mut ids = Vec::new();
     for filter in ["a/+/c", "a/b/+"] {
         let request = client.packet().await.unwrap();
-        assert_eq!((request.head, request.body[2], request.body[3]), (SUBSCRIBE, 5, 11), "{filter}");
+        assert_eq!(
+            (request.head, request.body[2], request.body[3]),
+            (SUBSCRIBE, 5, 11),
+            "{filter}"
+        );
         assert_eq!(&request.body[10..15], filter.as_bytes());
         ids.push(request.body[4..8].to_vec());
-        client.send(0x90, &[request.body[0], request.body[1], 0, 1]).await;
+        client
+            .send(0x90, &[request.body[0], request.body[1], 0, 1])
+            .await;
     }
-    let copy = |packet: u8, id: &[u8]| [b"\0\x05a/b/c\0".as_slice(), &[packet, 5, 11], id, b"x"].concat();
+    let copy =
+        |packet: u8, id: &[u8]| [b"\0\x05a/b/c\0".as_slice(), &[packet, 5, 11], id, b"x"].concat();
     client.send(0x32, &copy(1, &ids[0])).await;
     client.send(0x32, &copy(2, &ids[1])).await;
     // The same again is another message.
@@ -397,15 +511,31 @@ async fn a_message_that_matches_two_subscriptions_is_delivered_once_to_each_flow
 /// A source with one flow for commands, which know each other by `id` and live for a minute.
 async fn commands() -> Bench {
     let change = |route: &mut Route| {
-        route.dedup = Some(Dedup { headers: vec!["id".into()], window: Duration::from_secs(600) });
+        route.dedup = Some(Dedup {
+            headers: vec!["id".into()],
+            window: Duration::from_secs(600),
+        });
         route.expires = Some(60);
     };
-    bench_with(&[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 1 << 20, change).await
+    bench_with(
+        &[("d/{device}", Ack::Safe)],
+        Qos::AtLeastOnce,
+        1 << 20,
+        change,
+    )
+    .await
 }
 
 /// A command with user property `id` in packet number `packet`.
 async fn command(client: &mut Client, packet: u8, id: u8) {
-    let body = [b"\0\x04d/d7\0".as_slice(), &[packet, 8, 38], b"\0\x02id\0\x01", &[id], b"x"].concat();
+    let body = [
+        b"\0\x04d/d7\0".as_slice(),
+        &[packet, 8, 38],
+        b"\0\x02id\0\x01",
+        &[id],
+        b"x",
+    ]
+    .concat();
     client.send(0x32, &body).await;
 }
 
@@ -417,8 +547,15 @@ async fn a_repeat_is_dropped_and_acknowledged_behind_its_first_copy() {
     command(&mut client, 2, b'a').await;
     command(&mut client, 3, b'b').await;
     let (first, other) = (bench.next(0).await, bench.next(0).await);
-    let header = |delivery: &Delivery, name| Headers(&delivery.message.headers).get(name).map(<[u8]>::to_vec);
-    assert_eq!((header(&first, "id"), header(&other, "id")), (Some(b"a".to_vec()), Some(b"b".to_vec())));
+    let header = |delivery: &Delivery, name| {
+        Headers(&delivery.message.headers)
+            .get(name)
+            .map(<[u8]>::to_vec)
+    };
+    assert_eq!(
+        (header(&first, "id"), header(&other, "id")),
+        (Some(b"a".to_vec()), Some(b"b".to_vec()))
+    );
     assert_eq!(header(&first, ":message-expiry"), Some(b"60".to_vec()));
     release(other);
     release(first);
@@ -494,11 +631,22 @@ async fn over_long_messages_are_parked_by_their_head_and_acknowledged_once_that_
     let mut bench = simple().await;
     let mut client = bench.broker.subscribed(false).await;
     client.publish((1, 1), "d/d7", &[b'x'; 10_001]).await;
-    client.publish((1, 2), "d/a-name-of-twenty-bytes", b"x").await;
+    client
+        .publish((1, 2), "d/a-name-of-twenty-bytes", b"x")
+        .await;
     client.publish((1, 3), "unrouted", b"x").await;
-    let (long, topic) = (bench.letters.recv().await.unwrap(), bench.letters.recv().await.unwrap());
-    assert_eq!((long.reason, &*long.flow, long.message.payload.len()), (Reason::TooLong, "flow-0", 4_096));
-    assert_eq!(long.detail, "payload of 10001 bytes is over the limit of 10000 (`max_payload`)");
+    let (long, topic) = (
+        bench.letters.recv().await.unwrap(),
+        bench.letters.recv().await.unwrap(),
+    );
+    assert_eq!(
+        (long.reason, &*long.flow, long.message.payload.len()),
+        (Reason::TooLong, "flow-0", 4_096)
+    );
+    assert_eq!(
+        long.detail,
+        "payload of 10001 bytes is over the limit of 10000 (`max_payload`)"
+    );
     assert_eq!(topic.message.topic_str(), "d/a-name-of-twenty-b");
     long.receipt.unwrap().release();
     topic.receipt.unwrap().release();
@@ -511,15 +659,27 @@ async fn over_long_messages_are_parked_by_their_head_and_acknowledged_once_that_
 }
 
 #[tokio::test]
-async fn above_half_of_the_room_level_0_is_dropped_and_at_the_limit_reading_goes_on_when_there_is_room() {
+async fn above_half_of_the_room_level_0_is_dropped_and_at_the_limit_reading_goes_on_when_there_is_room()
+ {
     let mut bench = bench(&[("d/{device}", Ack::Safe)], Qos::AtLeastOnce, 4_000).await;
     let mut client = bench.broker.subscribed(false).await;
     client.publish((0, 0), "d/d7", b"fits").await;
     client.publish((1, 1), "d/d7", &[1; 3_000]).await;
     client.publish((0, 0), "d/d7", b"dropped").await;
     client.publish((1, 2), "d/d7", &[2; 3_000]).await;
-    let (level_0, first, second) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
-    assert_eq!((&level_0.message.payload[..], first.message.payload[0], second.message.payload[0]), (&b"fits"[..], 1, 2));
+    let (level_0, first, second) = (
+        bench.next(0).await,
+        bench.next(0).await,
+        bench.next(0).await,
+    );
+    assert_eq!(
+        (
+            &level_0.message.payload[..],
+            first.message.payload[0],
+            second.message.payload[0]
+        ),
+        (&b"fits"[..], 1, 2)
+    );
     client.publish((1, 3), "d/d7", b"waits").await;
     release(first);
     release(second);
@@ -528,7 +688,10 @@ async fn above_half_of_the_room_level_0_is_dropped_and_at_the_limit_reading_goes
     assert_eq!(bench.metric("tidegate_source_dropped_messages_total"), 1.0);
     let losses = bench.losses.lock().unwrap().clone();
     assert_eq!(
-        losses.iter().map(|loss| (loss.reason, &*loss.topic, loss.count)).collect::<Vec<_>>(),
+        losses
+            .iter()
+            .map(|loss| (loss.reason, &*loss.topic, loss.count))
+            .collect::<Vec<_>>(),
         [(LossReason::Qos0Pressed, &b"d/d7"[..], 1)]
     );
     assert_eq!(losses[0].key, crate::message::Span { offset: 2, len: 2 });
@@ -546,10 +709,19 @@ async fn near_its_window_the_source_is_pressed_and_then_no_longer() {
     }
     client.publish((1, 81), "d/d7", b"x").await;
     let last = bench.next(0).await;
-    assert!(last.receipt.as_ref().is_some_and(crate::message::Receipt::pressed));
+    assert!(
+        last.receipt
+            .as_ref()
+            .is_some_and(crate::message::Receipt::pressed)
+    );
     taken.into_iter().for_each(release);
     assert_eq!(client.acknowledged().await, (PUBACK, 1));
-    assert!(!last.receipt.as_ref().is_some_and(crate::message::Receipt::pressed));
+    assert!(
+        !last
+            .receipt
+            .as_ref()
+            .is_some_and(crate::message::Receipt::pressed)
+    );
     bench.leave(Stop::Now).await;
 }
 
@@ -572,7 +744,9 @@ async fn a_client_without_any_rights_is_refused_and_waits() {
     let bench = simple().await;
     let mut client = bench.broker.greet(false).await;
     let request = client.packet().await.unwrap();
-    client.send(0x90, &[request.body[0], request.body[1], 0, 0x87]).await;
+    client
+        .send(0x90, &[request.body[0], request.body[1], 0, 0x87])
+        .await;
     assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
     drop(client);
     let client = bench.broker.accept().await;

@@ -54,7 +54,11 @@ impl Unsettled {
     pub(super) fn claim(&mut self, progress: Arc<Progress>, claims: Vec<Claim>) {
         self.messages += claims.len();
         self.bytes += claims.iter().map(|claim| claim.bytes).sum::<usize>();
-        self.claimed.push_back(Claimed { progress, claims: claims.into_boxed_slice(), next: 0 });
+        self.claimed.push_back(Claimed {
+            progress,
+            claims: claims.into_boxed_slice(),
+            next: 0,
+        });
     }
 
     /// A burst that nobody waits for.
@@ -87,7 +91,10 @@ impl Unsettled {
             self.claimed.pop_front();
         }
         let (is_all, mut has_fallen) = (left > 0, false);
-        while let Some(burst) = self.unclaimed.pop_front_if(|burst| burst.progress.all_settled() || burst.progress.has_fallen()) {
+        while let Some(burst) = self
+            .unclaimed
+            .pop_front_if(|burst| burst.progress.all_settled() || burst.progress.has_fallen())
+        {
             self.bytes -= burst.bytes;
             has_fallen |= burst.progress.has_fallen();
         }
@@ -98,7 +105,12 @@ impl Unsettled {
     /// not give their messages out again. What was taken stays under way and counts until it settles.
     pub(super) fn disown(&mut self, keep_exactly_once: bool) {
         self.messages = 0;
-        let is_kept = |claim: &Claim| keep_exactly_once && claim.token.is_some_and(|token| token.qos() == Qos::ExactlyOnce);
+        let is_kept = |claim: &Claim| {
+            keep_exactly_once
+                && claim
+                    .token
+                    .is_some_and(|token| token.qos() == Qos::ExactlyOnce)
+        };
         for mut burst in std::mem::take(&mut self.claimed) {
             let left = &mut burst.claims[burst.next..];
             for claim in left.iter_mut().filter(|claim| !is_kept(claim)) {
@@ -110,7 +122,10 @@ impl Unsettled {
                 self.claimed.push_back(burst);
             } else {
                 let bytes = left.iter().map(|claim| claim.bytes).sum();
-                self.unclaimed.push_back(Unclaimed { progress: burst.progress, bytes });
+                self.unclaimed.push_back(Unclaimed {
+                    progress: burst.progress,
+                    bytes,
+                });
             }
         }
     }
@@ -143,7 +158,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn tokens(from: u16, count: usize) -> Vec<Claim> {
-        (from..).take(count).map(|id| Claim { token: Some(AckToken::new(id, Qos::AtLeastOnce, 0)), bytes: 10 }).collect()
+        (from..)
+            .take(count)
+            .map(|id| Claim {
+                token: Some(AckToken::new(id, Qos::AtLeastOnce, 0)),
+                bytes: 10,
+            })
+            .collect()
     }
 
     fn settled(unsettled: &mut Unsettled) -> Vec<u16> {
@@ -206,7 +227,10 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(looks, [(vec![1, 2], false), (vec![3, 4], false), (vec![5], true)]);
+        assert_eq!(
+            looks,
+            [(vec![1, 2], false), (vec![3, 4], false), (vec![5], true)]
+        );
         assert!(unsettled.is_empty());
     }
 
@@ -259,7 +283,10 @@ mod tests {
             }
             burst.receipt(0).release();
             burst.receipt(1).release();
-            assert_eq!(settled(&mut unsettled), if forgot { vec![] } else { vec![2] });
+            assert_eq!(
+                settled(&mut unsettled),
+                if forgot { vec![] } else { vec![2] }
+            );
             assert_eq!((unsettled.messages(), unsettled.bytes()), (0, 0));
         }
     }

@@ -143,25 +143,36 @@ impl Shared {
     /// The numbers; memory work only.
     pub(super) fn account(&self) -> Account {
         let now_us = self.clock.now();
-        let queues = self.config.queues.iter().zip(&self.slots).map(|(config, slot)| {
-            let tally = locked(&slot.queue).tally();
-            QueueAccount {
-                uplink: Arc::clone(&config.uplink),
-                class: Arc::clone(&config.class),
-                in_ram: tally.in_ram,
-                on_disk: tally.on_disk,
-                unsettled: tally.unsettled,
-                ram_bytes: tally.ram_bytes,
-                disk_bytes: tally.disk_bytes,
-                capacity_bytes: self.config.head_bytes as u64,
-                oldest_age: tally.oldest_us.map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
-                appended: tally.appended,
-                accepted: tally.accepted,
-                dropped: tally.dropped,
-                damaged: tally.damaged,
-            }
-        });
-        let fillings: Vec<Filling> = self.slots.iter().filter_map(|slot| locked(&slot.queue).filling(slot.policy)).collect();
+        let queues = self
+            .config
+            .queues
+            .iter()
+            .zip(&self.slots)
+            .map(|(config, slot)| {
+                let tally = locked(&slot.queue).tally();
+                QueueAccount {
+                    uplink: Arc::clone(&config.uplink),
+                    class: Arc::clone(&config.class),
+                    in_ram: tally.in_ram,
+                    on_disk: tally.on_disk,
+                    unsettled: tally.unsettled,
+                    ram_bytes: tally.ram_bytes,
+                    disk_bytes: tally.disk_bytes,
+                    capacity_bytes: self.config.head_bytes as u64,
+                    oldest_age: tally
+                        .oldest_us
+                        .map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
+                    appended: tally.appended,
+                    accepted: tally.accepted,
+                    dropped: tally.dropped,
+                    damaged: tally.damaged,
+                }
+            });
+        let fillings: Vec<Filling> = self
+            .slots
+            .iter()
+            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
+            .collect();
         let kept = *locked(&self.letters);
         let standing = *locked(&self.standing);
         let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
@@ -169,15 +180,28 @@ impl Shared {
         Account {
             boot: self.boot,
             queues: queues.collect(),
-            letters: REASONS.into_iter().zip(kept.counts).map(|(reason, kept)| LetterAccount { reason, kept }).collect(),
+            letters: REASONS
+                .into_iter()
+                .zip(kept.counts)
+                .map(|(reason, kept)| LetterAccount { reason, kept })
+                .collect(),
             letter_bytes: kept.bytes,
-            card: locked(&self.card).account(now_us, self.totals(), (room, &fillings), card::process_bytes()),
+            card: locked(&self.card).account(
+                now_us,
+                self.totals(),
+                (room, &fillings),
+                card::process_bytes(),
+            ),
             letters_waiting: locked(&self.pile).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            condition: self.condition(now_us).max(if unreadable.is_empty() { Condition::Well } else { Condition::Failing }),
+            condition: self.condition(now_us).max(if unreadable.is_empty() {
+                Condition::Well
+            } else {
+                Condition::Failing
+            }),
             unreadable,
             lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
             free_bytes: standing.free,
@@ -191,13 +215,19 @@ impl Shared {
 
     fn given_up(&self) -> Vec<LossAccount> {
         let (books, pending) = (locked(&self.books), locked(&self.pending));
-        let total = |reason| LossAccount { reason, messages: books.total(reason) + pending.total(reason) };
+        let total = |reason| LossAccount {
+            reason,
+            messages: books.total(reason) + pending.total(reason),
+        };
         LossReason::ALL.into_iter().map(total).collect()
     }
 
     /// The oldest dead letters; blocks on the disk.
     pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
-        let found = self.store(Duration::ZERO).map_or_else(|| Ok(Vec::new()), |store| store.letters(None, limit, usize::MAX));
+        let found = self.store(Duration::ZERO).map_or_else(
+            || Ok(Vec::new()),
+            |store| store.letters(None, limit, usize::MAX),
+        );
         let found = found.unwrap_or_else(|error| {
             self.report_trouble(&error);
             Vec::new()

@@ -24,18 +24,28 @@ struct Drain {
 
 /// The backlog of an uplink; of one without queues it is always empty.
 pub(super) fn of(shared: &Arc<Shared>, uplink: &str) -> Arc<dyn Backlog> {
-    let link =
-        shared.links.iter().find(|link| &*link.name == uplink).map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
-    Arc::new(Drain { shared: Arc::clone(shared), link })
+    let link = shared
+        .links
+        .iter()
+        .find(|link| &*link.name == uplink)
+        .map_or_else(|| Arc::new(Link::new(uplink.into())), Arc::clone);
+    Arc::new(Drain {
+        shared: Arc::clone(shared),
+        link,
+    })
 }
 
 impl Backlog for Drain {
     fn low(&self, queue: QueueId) -> Seq {
-        self.shared.slot(queue).map_or(Seq(0), |slot| Seq(locked(&slot.queue).low()))
+        self.shared
+            .slot(queue)
+            .map_or(Seq(0), |slot| Seq(locked(&slot.queue).low()))
     }
 
     fn fetch(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
-        let Some(slot) = self.shared.slot(queue) else { return Fetch::Empty };
+        let Some(slot) = self.shared.slot(queue) else {
+            return Fetch::Empty;
+        };
         let mut state = locked(&slot.queue);
         let fetched = state.fetch(from.0, max, max_bytes);
         match &fetched {
@@ -50,9 +60,12 @@ impl Backlog for Drain {
     }
 
     fn fetch_fresh(&self, queue: QueueId, from: Seq, max: usize, max_bytes: usize) -> Fetch {
-        let Some(slot) = self.shared.slot(queue) else { return Fetch::Empty };
+        let Some(slot) = self.shared.slot(queue) else {
+            return Fetch::Empty;
+        };
         let mut state = locked(&slot.queue);
-        let fetched = state.fetch_fresh(from.0, max, max_bytes, slot.link.up.load(Ordering::Acquire));
+        let fetched =
+            state.fetch_fresh(from.0, max, max_bytes, slot.link.up.load(Ordering::Acquire));
         if matches!(fetched, Fetch::Empty) {
             // Under the lock, as with any fetch.
             self.link.waiting.store(true, Ordering::Release);
@@ -64,7 +77,12 @@ impl Backlog for Drain {
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         let index = usize::from(queue.0);
         match self.shared.slot(queue) {
-            Some(slot) => Reader { shared: &self.shared, slot, index }.read(from.0),
+            Some(slot) => Reader {
+                shared: &self.shared,
+                slot,
+                index,
+            }
+            .read(from.0),
             None => Vec::new(),
         }
     }
@@ -88,25 +106,54 @@ impl Backlog for Drain {
     fn has_room_for_refused(&self, letters: u64, bytes: u64) -> bool {
         let (config, on_the_way) = (&self.shared.config, locked(&self.shared.pile).on_the_way());
         let kept = *locked(&self.shared.letters);
-        letters::has_room_for_refused((letters, bytes), &kept, on_the_way, config.dead_letters as u64, config.dead_letter_bytes)
+        letters::has_room_for_refused(
+            (letters, bytes),
+            &kept,
+            on_the_way,
+            config.dead_letters as u64,
+            config.dead_letter_bytes,
+        )
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
-        let Some(slot) = self.shared.slot(queue) else { return };
+        let Some(slot) = self.shared.slot(queue) else {
+            return;
+        };
         if !locked(&slot.queue).refuse(stored.seq.0) {
             return;
         }
         let flow = self.shared.flows.name(stored.message.flow);
         let (message, reason, own_topic) = (stored.message, Reason::Refused, true);
-        let letter = DeadLetter { message, flow, plugin: None, reason, detail, own_topic, receipt: None };
-        self.shared.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
-        locked(&self.shared.pile).push(letter, Now::read().wall_us, Then::Accept(queue, stored.seq));
+        let letter = DeadLetter {
+            message,
+            flow,
+            plugin: None,
+            reason,
+            detail,
+            own_topic,
+            receipt: None,
+        };
+        self.shared
+            .metrics
+            .letters
+            .with_label_values(&[letter.reason.name()])
+            .inc();
+        locked(&self.shared.pile).push(
+            letter,
+            Now::read().wall_us,
+            Then::Accept(queue, stored.seq),
+        );
         self.shared.bell.due(0);
     }
 
     fn link(&self, up: bool) {
         self.link.up.store(up, Ordering::Release);
-        for slot in self.shared.slots.iter().filter(|slot| Arc::ptr_eq(&slot.link, &self.link)) {
+        for slot in self
+            .shared
+            .slots
+            .iter()
+            .filter(|slot| Arc::ptr_eq(&slot.link, &self.link))
+        {
             let limits = self.shared.limits(slot);
             let due = {
                 let mut queue = locked(&slot.queue);
@@ -182,10 +229,14 @@ impl Reader<'_> {
         if !self.may_try() {
             return Vec::new();
         }
-        let Some(store) = self.shared.store(PATIENCE) else { return Vec::new() };
+        let Some(store) = self.shared.store(PATIENCE) else {
+            return Vec::new();
+        };
         let mut from = from;
         loop {
-            let Some(place) = locked(&self.slot.queue).to_replay(from) else { return Vec::new() };
+            let Some(place) = locked(&self.slot.queue).to_replay(from) else {
+                return Vec::new();
+            };
             match self.find(&store, place) {
                 Ok(Some(content)) => {
                     self.recover();
@@ -211,13 +262,22 @@ impl Reader<'_> {
     /// What of a chunk may be handed out; `None` when a commit is about to give it up. The queue learns what the chunk
     /// tells.
     fn owed(&self, content: Content, place: u64) -> Option<Vec<Stored>> {
-        let Content { extent, mut messages } = content;
+        let Content {
+            extent,
+            mut messages,
+        } = content;
         let mut queue = locked(&self.slot.queue);
-        queue.learn(extent, messages.iter().map(|stored| stored.seq.0), self.shared.clock.now());
+        queue.learn(
+            extent,
+            messages.iter().map(|stored| stored.seq.0),
+            self.shared.clock.now(),
+        );
         if queue.is_doomed(place) {
             return None;
         }
-        messages.retain(|Stored { seq, .. }| seq.0 >= place && queue.is_owed(seq.0) && !queue.is_ahead(seq.0));
+        messages.retain(|Stored { seq, .. }| {
+            seq.0 >= place && queue.is_owed(seq.0) && !queue.is_ahead(seq.0)
+        });
         if self.slot.link.up.load(Ordering::Acquire) {
             queue.lend(messages.last().map_or(0, |stored| stored.seq.next().0));
         }
@@ -231,13 +291,33 @@ impl Reader<'_> {
             Found::Gap { .. } if self.was_forgotten(store, place)? => Ok(None),
             Found::Gap { to } => {
                 let places = place..to.min(locked(&self.slot.queue).disk_end());
-                self.lose(places.clone(), store.missing_in(self.index, &places), "its chunk is missing");
+                self.lose(
+                    places.clone(),
+                    store.missing_in(self.index, &places),
+                    "its chunk is missing",
+                );
                 Ok(None)
             }
-            Found::Damaged { damage: Damage::Version(version), .. } => Err(StoreError::Newer(version)),
-            Found::Damaged { near: Near { first, end, count, value }, damage } => {
+            Found::Damaged {
+                damage: Damage::Version(version),
+                ..
+            } => Err(StoreError::Newer(version)),
+            Found::Damaged {
+                near:
+                    Near {
+                        first,
+                        end,
+                        count,
+                        value,
+                    },
+                damage,
+            } => {
                 store.set_chunk_aside(self.index, first, &value);
-                self.lose(place.min(first)..end, Some(count), &format!("its chunk was set aside: {damage}"));
+                self.lose(
+                    place.min(first)..end,
+                    Some(count),
+                    &format!("its chunk was set aside: {damage}"),
+                );
                 Ok(None)
             }
         }
@@ -254,12 +334,24 @@ impl Reader<'_> {
 
     /// What is to be found at `place`; changes nothing.
     pub(super) fn look(&self, store: &Store, place: u64) -> Result<Found, StoreError> {
-        let Some(near) = store.chunk_near(self.index, place)? else { return Ok(Found::Gap { to: u64::MAX }) };
+        let Some(near) = store.chunk_near(self.index, place)? else {
+            return Ok(Found::Gap { to: u64::MAX });
+        };
         if near.first > place {
             return Ok(Found::Gap { to: near.first });
         }
-        let content = chunk::decode(&near.value, &self.shared.flows, self.shared.seal(self.index));
-        let content = content.and_then(|found| if found.extent.first == near.first { Ok(found) } else { Err(Damage::Place) });
+        let content = chunk::decode(
+            &near.value,
+            &self.shared.flows,
+            self.shared.seal(self.index),
+        );
+        let content = content.and_then(|found| {
+            if found.extent.first == near.first {
+                Ok(found)
+            } else {
+                Err(Damage::Place)
+            }
+        });
         Ok(content.map_or_else(|damage| Found::Damaged { near, damage }, Found::Chunk))
     }
 

@@ -19,7 +19,11 @@ pub(super) struct Bell {
 
 impl Default for Bell {
     fn default() -> Self {
-        Self { wakes_at: AtomicU64::new(NEVER), rung: Mutex::new(false), changed: Condvar::new() }
+        Self {
+            wakes_at: AtomicU64::new(NEVER),
+            rung: Mutex::new(false),
+            changed: Condvar::new(),
+        }
     }
 }
 
@@ -53,11 +57,14 @@ impl Bell {
         if *rung {
             return;
         }
-        self.wakes_at.store(due_us.unwrap_or(NEVER), Ordering::SeqCst);
+        self.wakes_at
+            .store(due_us.unwrap_or(NEVER), Ordering::SeqCst);
         match due_us {
-            Some(due) => {
-                drop(self.changed.wait_timeout_while(rung, Duration::from_micros(due.saturating_sub(now_us)), |rung| !*rung))
-            }
+            Some(due) => drop(self.changed.wait_timeout_while(
+                rung,
+                Duration::from_micros(due.saturating_sub(now_us)),
+                |rung| !*rung,
+            )),
             None => drop(self.changed.wait_while(rung, |rung| !*rung)),
         }
     }

@@ -59,7 +59,10 @@ pub(super) struct Card {
 
 impl Card {
     pub(super) fn new(now_us: u64) -> Self {
-        Self { started_us: now_us, ..Self::default() }
+        Self {
+            started_us: now_us,
+            ..Self::default()
+        }
     }
 
     /// Something was written.
@@ -74,7 +77,11 @@ impl Card {
             self.marks.push_back((now_us, totals));
         }
         // The newest mark that is a day old is what the day is counted from.
-        while self.marks.get(1).is_some_and(|(at, _)| now_us.saturating_sub(*at) >= DAY_US) {
+        while self
+            .marks
+            .get(1)
+            .is_some_and(|(at, _)| now_us.saturating_sub(*at) >= DAY_US)
+        {
             self.marks.pop_front();
         }
     }
@@ -88,21 +95,30 @@ impl Card {
         process_bytes: Option<u64>,
     ) -> CardAccount {
         let is_old = |mark: &&(u64, Totals)| now_us.saturating_sub(mark.0) >= DAY_US;
-        let (from_us, from) = self.marks.front().filter(is_old).copied().unwrap_or((self.started_us, Totals::default()));
+        let (from_us, from) = self
+            .marks
+            .front()
+            .filter(is_old)
+            .copied()
+            .unwrap_or((self.started_us, Totals::default()));
         let day = Duration::from_micros(now_us.saturating_sub(from_us));
         let payload = totals.payload.saturating_sub(from.payload);
         let lasts = |seconds: f64, room: u64, payload: u64| {
             (payload > 0 && seconds > 0.0).then(|| seconds * room as f64 / payload as f64)
         };
         let run = Duration::from_micros(now_us.saturating_sub(self.started_us)).as_secs_f64();
-        let classes = queues.iter().filter_map(|queue| lasts(run, queue.room, queue.payload));
+        let classes = queues
+            .iter()
+            .filter_map(|queue| lasts(run, queue.room, queue.payload));
         let lasts = lasts(day.as_secs_f64(), room, payload).map(|all| classes.fold(all, f64::min));
         let ratio = |bytes: u64| (totals.payload > 0).then(|| bytes as f64 / totals.payload as f64);
         CardAccount {
             day_bytes: totals.written.saturating_sub(from.written),
             day_payload_bytes: payload,
             day,
-            last_write_age: self.last_write_us.map(|at| Duration::from_micros(now_us.saturating_sub(at))),
+            last_write_age: self
+                .last_write_us
+                .map(|at| Duration::from_micros(now_us.saturating_sub(at))),
             process_bytes,
             bytes_per_payload_byte: process_bytes.and_then(ratio),
             lasts: lasts.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
@@ -113,7 +129,10 @@ impl Card {
 /// Bytes this process has had written to storage, by the kernel's count.
 pub(super) fn process_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/io").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "))?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -123,12 +142,21 @@ mod tests {
     #[test]
     fn a_day_is_the_last_24_hours() {
         let mut card = Card::new(5);
-        let totals = |hours: u64| Totals { payload: hours * 1_000, written: hours * 100 };
+        let totals = |hours: u64| Totals {
+            payload: hours * 1_000,
+            written: hours * 100,
+        };
         for hour in 0..60 {
             card.sample(5 + hour * HOUR_US, totals(hour));
             let found = card.account(5 + hour * HOUR_US, totals(hour), (0, &[]), None);
             assert_eq!(found.day_bytes, hour.min(24) * 100, "hour {hour}");
-            assert_eq!((found.day_payload_bytes, found.day), (hour.min(24) * 1_000, Duration::from_secs(hour.min(24) * 3_600)));
+            assert_eq!(
+                (found.day_payload_bytes, found.day),
+                (
+                    hour.min(24) * 1_000,
+                    Duration::from_secs(hour.min(24) * 3_600)
+                )
+            );
         }
         assert!(card.marks.len() <= 26);
     }
@@ -136,16 +164,46 @@ mod tests {
     #[test]
     fn the_forecast_is_the_room_at_the_rate_of_the_day() {
         let mut card = Card::new(0);
-        let totals = Totals { payload: 1_000, written: 0 };
+        let totals = Totals {
+            payload: 1_000,
+            written: 0,
+        };
         let found = card.account(10_000_000, totals, (6_000, &[]), Some(500));
-        assert_eq!((found.lasts, found.last_write_age), (Some(Duration::from_secs(60)), None));
-        assert_eq!((found.bytes_per_payload_byte, found.day_bytes), (Some(0.5), 0));
+        assert_eq!(
+            (found.lasts, found.last_write_age),
+            (Some(Duration::from_secs(60)), None)
+        );
+        assert_eq!(
+            (found.bytes_per_payload_byte, found.day_bytes),
+            (Some(0.5), 0)
+        );
         card.wrote(9_000_000);
-        assert_eq!(card.account(10_000_000, totals, (0, &[]), None).last_write_age, Some(Duration::from_secs(1)));
-        assert_eq!(card.account(10_000_000, Totals::default(), (6_000, &[]), None).lasts, None);
+        assert_eq!(
+            card.account(10_000_000, totals, (0, &[]), None)
+                .last_write_age,
+            Some(Duration::from_secs(1))
+        );
+        assert_eq!(
+            card.account(10_000_000, Totals::default(), (6_000, &[]), None)
+                .lasts,
+            None
+        );
         // A class that is full sooner.
-        let queues = [Filling { room: u64::MAX, payload: 900 }, Filling { room: 200, payload: 100 }];
-        assert_eq!(card.account(10_000_000, totals, (6_000, &queues), None).lasts, Some(Duration::from_secs(20)));
+        let queues = [
+            Filling {
+                room: u64::MAX,
+                payload: 900,
+            },
+            Filling {
+                room: 200,
+                payload: 100,
+            },
+        ];
+        assert_eq!(
+            card.account(10_000_000, totals, (6_000, &queues), None)
+                .lasts,
+            Some(Duration::from_secs(20))
+        );
     }
 
     #[test]

@@ -25,7 +25,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use lz4_flex::block::{CompressTable, compress_into_with_table, decompress, get_maximum_output_size};
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress, get_maximum_output_size,
+};
 use serde::Deserialize;
 
 use super::vault::{self, KeyId, Vault};
@@ -51,7 +53,9 @@ pub(super) enum Damage {
     #[error("it is only {0} bytes long")]
     Short(usize),
     /// Written by another version.
-    #[error("it has version {0}, which is newer than this program: it reads up to version {SEALED}")]
+    #[error(
+        "it has version {0}, which is newer than this program: it reads up to version {SEALED}"
+    )]
     Version(u8),
     /// Bytes have changed.
     #[error("its checksum does not match")]
@@ -72,7 +76,9 @@ pub(super) enum Damage {
     #[error("it lies at the wrong place")]
     Place,
     /// Its seal does not open.
-    #[error("its seal does not open: it was altered, or sealed for another queue or with a key that is not here")]
+    #[error(
+        "its seal does not open: it was altered, or sealed for another queue or with a key that is not here"
+    )]
     Seal,
 }
 
@@ -129,13 +135,22 @@ struct Names {
 impl Flows {
     /// In the config's order.
     pub(super) fn new(names: &[Arc<str>]) -> Self {
-        let ids = (0..).zip(names).map(|(id, name)| (Arc::clone(name), FlowId(id))).collect();
-        Self(RwLock::new(Names { names: names.to_vec(), ids }))
+        let ids = (0..)
+            .zip(names)
+            .map(|(id, name)| (Arc::clone(name), FlowId(id)))
+            .collect();
+        Self(RwLock::new(Names {
+            names: names.to_vec(),
+            ids,
+        }))
     }
 
     /// The name; empty when there is none.
     pub(super) fn name(&self, id: FlowId) -> Arc<str> {
-        self.read().names.get(usize::from(id.0)).map_or_else(|| Arc::from(""), Arc::clone)
+        self.read()
+            .names
+            .get(usize::from(id.0))
+            .map_or_else(|| Arc::from(""), Arc::clone)
     }
 
     /// The number today.
@@ -190,18 +205,26 @@ impl Seal<'_> {
 pub(super) fn sealed_with(start: &[u8]) -> Option<Option<KeyId>> {
     match *start.first()? {
         VERSION => Some(None),
-        SEALED => start.get(HEADER..)?.first_chunk().map(|id| Some(KeyId(*id))),
+        SEALED => start
+            .get(HEADER..)?
+            .first_chunk()
+            .map(|id| Some(KeyId(*id))),
         _ => None,
     }
 }
 
 /// The block of a chunk.
 fn open<'v>(value: &'v [u8], seal: Seal<'_>) -> Result<Cow<'v, [u8]>, Damage> {
-    let (header, block) = value.split_at_checked(HEADER).ok_or(Damage::Short(value.len()))?;
+    let (header, block) = value
+        .split_at_checked(HEADER)
+        .ok_or(Damage::Short(value.len()))?;
     if value[0] == VERSION {
         return Ok(Cow::Borrowed(block));
     }
-    seal.vault.open(&seal.about(header), block).map(Cow::Owned).ok_or(Damage::Seal)
+    seal.vault
+        .open(&seal.about(header), block)
+        .map(Cow::Owned)
+        .ok_or(Damage::Seal)
 }
 
 /// Packs messages into chunks; its buffers are used again from chunk to chunk.
@@ -220,7 +243,16 @@ impl Packer {
     /// An empty one.
     pub(super) fn new() -> Self {
         let table = CompressTable::large();
-        Self { raw: Vec::new(), flows: Vec::new(), count: 0, first: 0, end: 0, since_us: 0, packed: Vec::new(), table }
+        Self {
+            raw: Vec::new(),
+            flows: Vec::new(),
+            count: 0,
+            first: 0,
+            end: 0,
+            since_us: 0,
+            packed: Vec::new(),
+            table,
+        }
     }
 
     /// Begins a chunk whose first place is `first`.
@@ -250,12 +282,21 @@ impl Packer {
         if self.count == 0 {
             self.since_us = since_us;
         }
-        let flow = self.flows.iter().position(|flow| *flow == message.flow).unwrap_or_else(|| {
-            self.flows.push(message.flow);
-            self.flows.len() - 1
-        });
-        let record = Record::of(message, place - self.first, u16::try_from(flow).unwrap_or(u16::MAX));
-        rmp_serde::encode::write(&mut self.raw, &record).expect("fields of known length always go into a Vec");
+        let flow = self
+            .flows
+            .iter()
+            .position(|flow| *flow == message.flow)
+            .unwrap_or_else(|| {
+                self.flows.push(message.flow);
+                self.flows.len() - 1
+            });
+        let record = Record::of(
+            message,
+            place - self.first,
+            u16::try_from(flow).unwrap_or(u16::MAX),
+        );
+        rmp_serde::encode::write(&mut self.raw, &record)
+            .expect("fields of known length always go into a Vec");
         self.count += 1;
         self.end = place + 1;
     }
@@ -266,13 +307,21 @@ impl Packer {
             return None;
         }
         let names: Vec<Arc<str>> = self.flows.iter().map(|id| flows.name(*id)).collect();
-        rmp_serde::encode::write(&mut self.raw, &names).expect("a list of names always goes into a Vec");
-        self.packed.resize(get_maximum_output_size(self.raw.len()), 0);
+        rmp_serde::encode::write(&mut self.raw, &names)
+            .expect("a list of names always goes into a Vec");
+        self.packed
+            .resize(get_maximum_output_size(self.raw.len()), 0);
         let length = compress_into_with_table(&self.raw, &mut self.packed, &mut self.table)
             .expect("the output has the maximum size of a block");
-        let raw = u32::try_from(self.raw.len())
-            .expect("an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it");
-        let extent = Extent { first: self.first, end: self.end, bytes: 0, since_us: self.since_us };
+        let raw = u32::try_from(self.raw.len()).expect(
+            "an MQTT packet has at most 256 MiB, and a chunk ends with the one that fills it",
+        );
+        let extent = Extent {
+            first: self.first,
+            end: self.end,
+            bytes: 0,
+            since_us: self.since_us,
+        };
         let chunk = write(extent, self.count, raw, &self.packed[..length], seal);
         self.count = 0;
         Some(chunk)
@@ -281,8 +330,28 @@ impl Packer {
 
 /// A chunk that answers for its places with nothing.
 pub(super) fn hole(first: u64, end: u64, since_us: u64) -> Chunk {
-    let value = begin(VERSION, Extent { first, end, bytes: 0, since_us }, 0, 0, 0);
-    finish(value, Extent { first, end, bytes: 0, since_us }, 0)
+    let value = begin(
+        VERSION,
+        Extent {
+            first,
+            end,
+            bytes: 0,
+            since_us,
+        },
+        0,
+        0,
+        0,
+    );
+    finish(
+        value,
+        Extent {
+            first,
+            end,
+            bytes: 0,
+            since_us,
+        },
+        0,
+    )
 }
 
 /// Header and block; the extent learns its size.
@@ -314,7 +383,14 @@ fn begin(version: u8, extent: Extent, count: u32, raw: u32, room: usize) -> Vec<
 fn finish(mut value: Vec<u8>, extent: Extent, count: u32) -> Chunk {
     let sum = checksum(&value);
     value[1..5].copy_from_slice(&sum.to_le_bytes());
-    Chunk { extent: Extent { bytes: value.len() as u64, ..extent }, count, value }
+    Chunk {
+        extent: Extent {
+            bytes: value.len() as u64,
+            ..extent
+        },
+        count,
+        value,
+    }
 }
 
 fn checksum(value: &[u8]) -> u32 {
@@ -337,18 +413,38 @@ fn header(value: &[u8]) -> Result<Header, Damage> {
     if checksum(value).to_le_bytes() != value[1..5] {
         return Err(Damage::Checksum);
     }
-    let word = |at: usize| value[at..].first_chunk().copied().map_or(0, u64::from_le_bytes);
-    let half = |at: usize| value[at..].first_chunk().copied().map_or(0, u32::from_le_bytes);
+    let word = |at: usize| {
+        value[at..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes)
+    };
+    let half = |at: usize| {
+        value[at..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u32::from_le_bytes)
+    };
     let (first, span, count, raw) = (word(5), word(13), half(21), half(25) as usize);
     let end = first.checked_add(span).ok_or(Damage::Lengths)?;
-    let is_hole = value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
+    let is_hole =
+        value[0] == VERSION && value.len() == HEADER && count == 0 && raw == 0 && span > 0;
     if (count == 0 && !is_hole)
         || u64::from(count) > span
         || (value[0] <= SEALED && raw > (value.len() - HEADER).saturating_mul(MAX_EXPANSION))
     {
         return Err(Damage::Lengths);
     }
-    Ok(Header { extent: Extent { first, end, bytes: value.len() as u64, since_us: word(29) }, count, raw })
+    Ok(Header {
+        extent: Extent {
+            first,
+            end,
+            bytes: value.len() as u64,
+            since_us: word(29),
+        },
+        count,
+        raw,
+    })
 }
 
 /// What a chunk answers for, and its messages, without unpacking it: the header is the same in every version.
@@ -363,7 +459,10 @@ pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Cont
         return Err(Damage::Version(value[0]));
     }
     if count == 0 {
-        return Ok(Content { extent, messages: Vec::new() });
+        return Ok(Content {
+            extent,
+            messages: Vec::new(),
+        });
     }
     let block = decompress(&open(value, seal)?, raw).map_err(|_| Damage::Block)?;
     if block.len() != raw || (count as usize).saturating_mul(MIN_RECORD) > raw {
@@ -376,16 +475,25 @@ pub(super) fn decode(value: &[u8], flows: &Flows, seal: Seal<'_>) -> Result<Cont
     let mut next = extent.first;
     for index in 0..count {
         let record = Record::deserialize(&mut input).map_err(|_| Damage::Record(index))?;
-        let place = extent.first.checked_add(record.place).filter(|place| (next..extent.end).contains(place));
+        let place = extent
+            .first
+            .checked_add(record.place)
+            .filter(|place| (next..extent.end).contains(place));
         let place = place.ok_or(Damage::Order(index))?;
         next = place + 1;
-        messages.push(Stored { seq: Seq(place), message: record.message(&block) });
+        messages.push(Stored {
+            seq: Seq(place),
+            message: record.message(&block),
+        });
     }
     let names = Vec::<&str>::deserialize(&mut input).map_err(|_| Damage::Record(count))?;
     let ids: Vec<FlowId> = names.into_iter().map(|name| flows.id(name)).collect();
     for stored in &mut messages {
         let flow = &mut stored.message.flow;
-        *flow = ids.get(usize::from(flow.0)).copied().unwrap_or(UNKNOWN_FLOW);
+        *flow = ids
+            .get(usize::from(flow.0))
+            .copied()
+            .unwrap_or(UNKNOWN_FLOW);
     }
     Ok(Content { extent, messages })
 }
@@ -407,7 +515,14 @@ pub(super) mod tests {
             any::<(u32, u64, u64, bool)>(),
         )
             .prop_map(
-                |((boot, seq, flow), topic, (offset, len), headers, payload, (marks, received_us, uptime_us, beside))| Message {
+                |(
+                    (boot, seq, flow),
+                    topic,
+                    (offset, len),
+                    headers,
+                    payload,
+                    (marks, received_us, uptime_us, beside),
+                )| Message {
                     id: MessageId { boot, seq },
                     flow: FlowId(flow),
                     topic: Bytes::from(topic),
@@ -428,7 +543,10 @@ pub(super) mod tests {
 
     fn plain() -> Seal<'static> {
         static NOTHING: std::sync::LazyLock<Vault> = std::sync::LazyLock::new(Vault::default);
-        Seal { vault: &NOTHING, queue: "cloud:alarm" }
+        Seal {
+            vault: &NOTHING,
+            queue: "cloud:alarm",
+        }
     }
 
     fn pack(first: u64, messages: &[(u64, Message)]) -> Chunk {
@@ -442,17 +560,21 @@ pub(super) mod tests {
 
     /// Messages at rising places from `first` on, some places left out.
     fn placed() -> impl Strategy<Value = (u64, Vec<(u64, Message)>)> {
-        (0_u64..1 << 50, proptest::collection::vec((0_u64..4, any_message()), 1..40)).prop_map(|(first, list)| {
-            let mut place = first;
-            let messages = list
-                .into_iter()
-                .map(|(skipped, message)| {
-                    place += skipped + 1;
-                    (place - 1, message)
-                })
-                .collect();
-            (first, messages)
-        })
+        (
+            0_u64..1 << 50,
+            proptest::collection::vec((0_u64..4, any_message()), 1..40),
+        )
+            .prop_map(|(first, list)| {
+                let mut place = first;
+                let messages = list
+                    .into_iter()
+                    .map(|(skipped, message)| {
+                        place += skipped + 1;
+                        (place - 1, message)
+                    })
+                    .collect();
+                (first, messages)
+            })
     }
 
     proptest! {
@@ -539,11 +661,18 @@ pub(super) mod tests {
 
     #[test]
     fn flows_are_found_by_name_after_the_config_has_changed() {
-        let message = |flow| Message { flow: FlowId(flow), ..Message::default() };
+        let message = |flow| Message {
+            flow: FlowId(flow),
+            ..Message::default()
+        };
         let chunk = pack(0, &[(0, message(0)), (1, message(2)), (2, message(9))]);
         let today = Flows::new(&["three".into()]);
-        let found: Vec<_> =
-            decode(&chunk.value, &today, plain()).unwrap().messages.iter().map(|stored| stored.message.flow).collect();
+        let found: Vec<_> = decode(&chunk.value, &today, plain())
+            .unwrap()
+            .messages
+            .iter()
+            .map(|stored| stored.message.flow)
+            .collect();
         assert_eq!(found, [UNKNOWN_FLOW, FlowId(0), UNKNOWN_FLOW]);
     }
 
@@ -560,10 +689,17 @@ pub(super) mod tests {
     fn a_chunk_of_a_later_version_says_so() {
         let mut value = pack(0, &[(0, Message::default())]).value;
         value[0] = 3;
-        assert_eq!(decode(&value, &flows(), plain()).unwrap_err(), Damage::Checksum, "a bit that has flipped is no version");
+        assert_eq!(
+            decode(&value, &flows(), plain()).unwrap_err(),
+            Damage::Checksum,
+            "a bit that has flipped is no version"
+        );
         let sum = checksum(&value).to_le_bytes();
         value[1..5].copy_from_slice(&sum);
-        assert_eq!(decode(&value, &flows(), plain()).unwrap_err(), Damage::Version(3));
+        assert_eq!(
+            decode(&value, &flows(), plain()).unwrap_err(),
+            Damage::Version(3)
+        );
         assert_eq!(summary(&value).unwrap().1, 1);
     }
 }

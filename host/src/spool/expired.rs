@@ -21,14 +21,18 @@ impl Shared {
                 places.push(stored.seq.0);
             }
         }
-        self.note_with(sheet.into_entries(), |pending| pending.expire(queue, places));
+        self.note_with(sheet.into_entries(), |pending| {
+            pending.expire(queue, places)
+        });
     }
 
     /// The ledger has these for good.
     pub(super) fn settle(&self, settling: Settling) {
         settling.receipts.into_iter().for_each(Receipt::release);
         for place in settling.places {
-            let Some(slot) = self.slot(place.queue) else { continue };
+            let Some(slot) = self.slot(place.queue) else {
+                continue;
+            };
             let limits = self.limits(slot);
             let mut released: Vec<Receipt> = Vec::new();
             let due = {

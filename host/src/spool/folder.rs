@@ -27,7 +27,11 @@ use super::seam::{Call, Seam};
 use crate::clock::Now;
 
 /// A killed process may hold its lock until it is reaped.
-const LOCK_WAIT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+const LOCK_WAIT: Duration = if cfg!(test) {
+    Duration::from_millis(200)
+} else {
+    Duration::from_secs(5)
+};
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Bytes of the lock file, whatever stands in it.
 const SIGNATURE: usize = 160;
@@ -55,13 +59,20 @@ impl Signed {
             (Some(_), None, None) => sum.is_none(),
             _ => false,
         };
-        if is_whole { (boot, Self { store, at }) } else { (None, Self::default()) }
+        if is_whole {
+            (boot, Self { store, at })
+        } else {
+            (None, Self::default())
+        }
     }
 }
 
 /// Checksum of what a lock file says of the store.
 fn sum_of(boot: u32, store: &str, at: &str) -> String {
-    format!("{:08x}", crc32fast::hash(format!("{boot} {store} {at}").as_bytes()))
+    format!(
+        "{:08x}",
+        crc32fast::hash(format!("{boot} {store} {at}").as_bytes())
+    )
 }
 
 /// The folder. Its lock is held for as long as this lives, once it could be taken.
@@ -85,7 +96,14 @@ impl Folder {
 
     fn lock_behind(seam: Seam, path: &Path) -> Result<Self, Error> {
         let (path, signed) = (path.to_owned(), Signed::default());
-        let mut folder = Self { path, lock: None, last_boot: None, signed, mirror: None, seam };
+        let mut folder = Self {
+            path,
+            lock: None,
+            last_boot: None,
+            signed,
+            mirror: None,
+            seam,
+        };
         match folder.take_lock() {
             Ok(()) => {}
             Err(Error::Folder { source, .. }) if may_pass(&source) => {
@@ -111,14 +129,31 @@ impl Folder {
         let is_new = !path.exists();
         if is_new {
             // The socket beside it is for a group, what devices have said is not.
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             // Whatever the umask: only we may write there.
-            DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(failed)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(failed)?;
             sync_folder(parent).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
-        let mut lock = options.read(true).write(true).create(true).truncate(false).open(path.join("lock")).map_err(failed)?;
+        let mut lock = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join("lock"))
+            .map_err(failed)?;
         let deadline = Instant::now() + LOCK_WAIT;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
@@ -126,7 +161,10 @@ impl Folder {
             }
             if Instant::now() >= deadline {
                 let holder = read(&mut lock, "process ").unwrap_or_else(|| "unknown".to_owned());
-                return Err(Error::Locked { path: path.to_owned(), holder });
+                return Err(Error::Locked {
+                    path: path.to_owned(),
+                    holder,
+                });
             }
             std::thread::sleep(LOCK_RETRY);
         }
@@ -138,15 +176,24 @@ impl Folder {
     /// Whether the lock file that is held is the one in the folder, and the folder is whole: what is written to files that
     /// were removed or moved away is safe nowhere.
     pub(super) fn is_in_place(&self) -> bool {
-        let Some(held) = self.lock.as_ref().and_then(|lock| lock.metadata().ok()) else { return true };
-        let Ok(found) = fs::metadata(self.path.join("lock")) else { return false };
-        let is_whole = self.mirror.is_some() || (self.path.join("store").is_dir() && self.path.join("chunks").is_dir());
+        let Some(held) = self.lock.as_ref().and_then(|lock| lock.metadata().ok()) else {
+            return true;
+        };
+        let Ok(found) = fs::metadata(self.path.join("lock")) else {
+            return false;
+        };
+        let is_whole = self.mirror.is_some()
+            || (self.path.join("store").is_dir() && self.path.join("chunks").is_dir());
         (held.dev(), held.ino()) == (found.dev(), found.ino()) && is_whole
     }
 
     /// Whether the folder that was locked was moved to another place and is to come back, and nothing stands where it was.
     pub(super) fn is_away(&self) -> bool {
-        let is_linked = self.lock.as_ref().and_then(|lock| lock.metadata().ok()).is_some_and(|held| held.nlink() > 0);
+        let is_linked = self
+            .lock
+            .as_ref()
+            .and_then(|lock| lock.metadata().ok())
+            .is_some_and(|held| held.nlink() > 0);
         is_linked && !self.path.exists()
     }
 
@@ -163,11 +210,15 @@ impl Folder {
     /// Moves a damaged file there.
     pub(super) fn keep_damaged(&self, path: &Path, now: Now) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let target = self.damaged().join(format!("{name}-{}", now.wall_us / 1_000_000));
+        let target = self
+            .damaged()
+            .join(format!("{name}-{}", now.wall_us / 1_000_000));
         let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(path, &target));
         match moved {
             Ok(()) => tracing::warn!(path = %target.display(), "a damaged file was kept there"),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "a damaged file cannot be moved aside"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a damaged file cannot be moved aside")
+            }
         }
     }
 
@@ -178,7 +229,10 @@ impl Folder {
 
     /// Where sled's files are.
     pub(super) fn store(&self) -> PathBuf {
-        self.mirror.as_ref().map_or_else(|| self.path.join("store"), |mirror| mirror.path().to_owned())
+        self.mirror.as_ref().map_or_else(
+            || self.path.join("store"),
+            |mirror| mirror.path().to_owned(),
+        )
     }
 
     /// From now on a copy in memory stands for sled's files.
@@ -206,11 +260,19 @@ impl Folder {
     /// Writes into the lock file who holds it. In place, so that a full disk does not stop it.
     pub(super) fn sign(&mut self, boot: u32, name: &Name) -> io::Result<()> {
         let (store, at) = (&name.store, whereabouts(&self.path));
-        let Some(lock) = &mut self.lock else { return Err(io::ErrorKind::ReadOnlyFilesystem.into()) };
+        let Some(lock) = &mut self.lock else {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        };
         let sum = sum_of(boot, store, &at);
-        let words = format!("process {}\nboot {boot}\nstore {store}\nat {at}\nsum {sum}\n", std::process::id());
+        let words = format!(
+            "process {}\nboot {boot}\nstore {store}\nat {at}\nsum {sum}\n",
+            std::process::id()
+        );
         let text = format!("{words:\n<SIGNATURE$}");
-        self.signed = Signed { store: Some(store.to_string()), at: Some(at) };
+        self.signed = Signed {
+            store: Some(store.to_string()),
+            at: Some(at),
+        };
         lock.rewind()?;
         lock.write_all(text.as_bytes())?;
         lock.set_len(SIGNATURE as u64)
@@ -231,7 +293,8 @@ impl Folder {
     /// Removes snapshots of sled that were not finished: one that a full disk cut short would be taken for the newest
     /// and make the store look corrupt for ever. A finished one has been renamed.
     pub(super) fn remove_unfinished_snapshots(&self) -> io::Result<()> {
-        self.remove_snapshots(|name| name.ends_with(".generating")).map(drop)
+        self.remove_snapshots(|name| name.ends_with(".generating"))
+            .map(drop)
     }
 
     /// Removes all snapshots: sled rebuilds them from its log. Answers whether there were any.
@@ -248,7 +311,11 @@ impl Folder {
         let mut removed = false;
         for entry in entries {
             let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && wanted(name)) {
+            if entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with("snap.") && wanted(name))
+            {
                 fs::remove_file(entry.path())?;
                 removed = true;
             }
@@ -259,7 +326,9 @@ impl Folder {
     /// Moves the store out of the way.
     pub(super) fn set_aside(&self, now: Now) -> io::Result<PathBuf> {
         let seconds = now.wall_us / 1_000_000;
-        let free = (seconds..).map(|seconds| self.path.join(format!("store.damaged-{seconds}"))).find(|path| !path.exists());
+        let free = (seconds..)
+            .map(|seconds| self.path.join(format!("store.damaged-{seconds}")))
+            .find(|path| !path.exists());
         let target = free.ok_or_else(|| io::Error::other("no free name for the damaged store"))?;
         fs::rename(self.store(), &target)?;
         sync_folder(&self.path)?;
@@ -288,22 +357,43 @@ pub(super) fn prove(folder: &Path) -> io::Result<()> {
 /// Whether the system's refusal may pass by itself, so that waiting is better than giving up.
 pub(super) fn may_pass(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    const PASSING: [Errno; 6] = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::STALE, Errno::TIMEDOUT, Errno::NOMEM];
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem)
-        || error.raw_os_error().is_some_and(|number| PASSING.iter().any(|passing| passing.raw_os_error() == number))
+    const PASSING: [Errno; 6] = [
+        Errno::IO,
+        Errno::NXIO,
+        Errno::NODEV,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::NOMEM,
+    ];
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem
+    ) || error.raw_os_error().is_some_and(|number| {
+        PASSING
+            .iter()
+            .any(|passing| passing.raw_os_error() == number)
+    })
 }
 
 /// What the system says of the folder or of something in it, as an error with the fix where there is one.
 pub(super) fn folder_error(path: &Path, source: io::Error) -> Error {
     let path = path.to_owned();
     match source.kind() {
-        io::ErrorKind::PermissionDenied => Error::Denied { path, user: rustix::process::geteuid().as_raw(), source },
+        io::ErrorKind::PermissionDenied => Error::Denied {
+            path,
+            user: rustix::process::geteuid().as_raw(),
+            source,
+        },
         _ => Error::Folder { path, source },
     }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     File::open(path)?.sync_all()
 }
 
@@ -312,7 +402,9 @@ fn read(lock: &mut File, label: &str) -> Option<String> {
     let mut text = String::new();
     lock.rewind().ok()?;
     lock.take(256).read_to_string(&mut text).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(label)).map(str::to_owned)
+    text.lines()
+        .find_map(|line| line.strip_prefix(label))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -324,7 +416,10 @@ mod tests {
 
     impl Folder {
         /// With something in mind for the first calls.
-        pub(in crate::spool) fn lock_with(path: &Path, script: impl FnOnce(&Script)) -> Result<Self, Error> {
+        pub(in crate::spool) fn lock_with(
+            path: &Path,
+            script: impl FnOnce(&Script),
+        ) -> Result<Self, Error> {
             let seam = Seam::default();
             script(&seam.script);
             Self::lock_behind(seam, path)
@@ -339,11 +434,25 @@ mod tests {
         assert_eq!(first.last_boot(), None);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
-        first.sign(41, &Name { store: "abcdefgh".into(), ids: "abcdefgh".into() }).unwrap();
+        first
+            .sign(
+                41,
+                &Name {
+                    store: "abcdefgh".into(),
+                    ids: "abcdefgh".into(),
+                },
+            )
+            .unwrap();
         drop(first);
         let mut second = Folder::lock(&path).unwrap();
-        assert_eq!((second.last_boot(), second.signed().store.as_deref()), (Some(41), Some("abcdefgh")));
-        assert_eq!(read(second.lock.as_mut().unwrap(), "process "), Some(std::process::id().to_string()));
+        assert_eq!(
+            (second.last_boot(), second.signed().store.as_deref()),
+            (Some(41), Some("abcdefgh"))
+        );
+        assert_eq!(
+            read(second.lock.as_mut().unwrap(), "process "),
+            Some(std::process::id().to_string())
+        );
     }
 
     #[test]
@@ -351,11 +460,23 @@ mod tests {
         let folder = crate::spool::tests::tempdir();
         let folder = Folder::lock(folder.path()).unwrap();
         fs::create_dir(folder.store()).unwrap();
-        for name in ["snap.00AB", "snap.00AC.generating", "snap.00AD.generating", "db"] {
-            fs::write(folder.store().join(name), if name.contains("AC") { "" } else { "x" }).unwrap();
+        for name in [
+            "snap.00AB",
+            "snap.00AC.generating",
+            "snap.00AD.generating",
+            "db",
+        ] {
+            fs::write(
+                folder.store().join(name),
+                if name.contains("AC") { "" } else { "x" },
+            )
+            .unwrap();
         }
         folder.remove_unfinished_snapshots().unwrap();
-        let mut left: Vec<_> = fs::read_dir(folder.store()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(folder.store())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["db", "snap.00AB"]);
         assert!(folder.remove_all_snapshots().unwrap() && !folder.remove_all_snapshots().unwrap());
@@ -365,7 +486,10 @@ mod tests {
     fn two_stores_set_aside_in_one_second_get_two_names() {
         let folder = crate::spool::tests::tempdir();
         let folder = Folder::lock(folder.path()).unwrap();
-        let now = Now { wall_us: 7_000_000, uptime_us: 0 };
+        let now = Now {
+            wall_us: 7_000_000,
+            uptime_us: 0,
+        };
         for name in ["store.damaged-7", "store.damaged-8"] {
             fs::create_dir(folder.store()).unwrap();
             assert_eq!(folder.set_aside(now).unwrap().file_name().unwrap(), name);

@@ -198,14 +198,24 @@ impl Keeper {
             if may_spill {
                 return queue.due(limits);
             }
-            let pressed = (relief.lets_spill(slot.policy) && queue.is_urgent(limits.head_bytes)).then_some(0);
+            let pressed =
+                (relief.lets_spill(slot.policy) && queue.is_urgent(limits.head_bytes)).then_some(0);
             queue.low_due().into_iter().chain(pressed).min()
         });
         let state_due = locked(&self.shared.checkpoints).due();
-        let records = self.tellers.iter().filter_map(|teller| teller.due(&self.shared));
-        let written = records.chain(self.pending_due()).chain(state_due).filter(|_| may_write);
+        let records = self
+            .tellers
+            .iter()
+            .filter_map(|teller| teller.due(&self.shared));
+        let written = records
+            .chain(self.pending_due())
+            .chain(state_due)
+            .filter(|_| may_write);
         let urgent = locked(&self.shared.pending).is_urgent().then_some(0);
-        dues.chain([self.look_at]).chain(written).chain(urgent).min()
+        dues.chain([self.look_at])
+            .chain(written)
+            .chain(urgent)
+            .min()
     }
 
     /// When what was given up outside a commit is to be written (running clock).
@@ -235,12 +245,20 @@ impl Keeper {
     fn look(&mut self) {
         let shared = &self.shared;
         self.standing = self.room.look();
-        if !shared.trouble.load(Ordering::Acquire) && locked(&shared.store).is_some() && !self.folder.is_in_place() {
+        if !shared.trouble.load(Ordering::Acquire)
+            && locked(&shared.store).is_some()
+            && !self.folder.is_in_place()
+        {
             shared.report_trouble(&StoreError::Away);
         }
         self.relief = self.find_relief();
-        self.look_at = shared.clock.now().saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
-        let is_over = self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
+        self.look_at =
+            shared
+                .clock
+                .now()
+                .saturating_add(if self.may_spill() { LOOK_US } else { WAIT_US });
+        let is_over =
+            self.may_spill() && !self.is_repeating && !shared.trouble.load(Ordering::Acquire);
         shared.stand(self.standing, is_over);
         locked(&shared.card).sample(shared.clock.now(), shared.totals());
     }
@@ -249,10 +267,16 @@ impl Keeper {
     fn write_all(&mut self) -> Result<(), Error> {
         let mut chances = 2;
         loop {
-            let messages: u64 = self.shared.slots.iter().map(|slot| locked(&slot.queue).tally().in_ram).sum();
+            let messages: u64 = self
+                .shared
+                .slots
+                .iter()
+                .map(|slot| locked(&slot.queue).tally().in_ram)
+                .sum();
             let letters = locked(&self.shared.pile).len() as u64;
             let states = locked(&self.shared.checkpoints).len();
-            let is_told = self.pending_due().is_none() && !self.tellers.iter().any(Teller::is_waiting);
+            let is_told =
+                self.pending_due().is_none() && !self.tellers.iter().any(Teller::is_waiting);
             self.look();
             let is_well = !self.shared.trouble.load(Ordering::Acquire) || self.reopen();
             if is_well && self.commit(Demand::All) {
@@ -282,9 +306,13 @@ impl Keeper {
 
     /// One commit. False when it failed.
     pub(super) fn commit(&mut self, demand: Demand) -> bool {
-        let Some(store) = self.shared.store(Duration::ZERO) else { return false };
+        let Some(store) = self.shared.store(Duration::ZERO) else {
+            return false;
+        };
         let now_us = self.shared.clock.now();
-        self.shared.commit_since.store(now_us.max(1), Ordering::Release);
+        self.shared
+            .commit_since
+            .store(now_us.max(1), Ordering::Release);
         let written = catch_unwind(AssertUnwindSafe(|| self.write(&store, demand)));
         self.shared.commit_since.store(0, Ordering::Release);
         match written.unwrap_or_else(|_| Err(StoreError::Damaged("packing panicked".to_owned()))) {
@@ -333,7 +361,8 @@ impl Keeper {
             self.write_pending(store, demand)?;
         }
         let (must_last, all) = (self.work.must_last(), demand == Demand::All);
-        if must_last || all || !self.work.queues.is_empty() || !self.work.settling.holes.is_empty() {
+        if must_last || all || !self.work.queues.is_empty() || !self.work.settling.holes.is_empty()
+        {
             store.settle(all)?;
             // Files that were removed meanwhile took it, and nobody will find it there.
             if !self.folder.is_in_place() {
@@ -342,7 +371,10 @@ impl Keeper {
         }
         if must_last {
             self.shared.metrics.commits.inc();
-            self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+            self.shared
+                .metrics
+                .commit_seconds
+                .observe(started.elapsed().as_secs_f64());
         }
         Ok(())
     }

@@ -31,12 +31,20 @@ fn read(folder: &Path) -> Option<Sealing> {
     if u32::from_str_radix(crc.trim_end(), 16).ok()? != crc32fast::hash(body.as_bytes()) {
         return None;
     }
-    let line = |line: &str| if line == PLAIN { Some(None) } else { KeyId::parse(line).map(Some) };
+    let line = |line: &str| {
+        if line == PLAIN {
+            Some(None)
+        } else {
+            KeyId::parse(line).map(Some)
+        }
+    };
     body.strip_prefix(TITLE)?.lines().map(line).collect()
 }
 
 fn write(folder: &Folder, used: &Sealing) -> io::Result<()> {
-    let names = used.iter().map(|key| key.map_or_else(|| PLAIN.to_owned(), |key| key.to_string()));
+    let names = used
+        .iter()
+        .map(|key| key.map_or_else(|| PLAIN.to_owned(), |key| key.to_string()));
     let body = names.fold(TITLE.to_owned(), |text, name| text + &name + "\n");
     let text = format!("{body}crc={:08x}\n", crc32fast::hash(body.as_bytes()));
     let (path, fresh) = (folder.path().join("keys"), folder.path().join("keys.new"));
@@ -51,7 +59,9 @@ fn write(folder: &Folder, used: &Sealing) -> io::Result<()> {
 
 /// What the store is sealed with, as far as that can be read.
 fn used(folder: &Path) -> Sealing {
-    read(folder).or_else(|| chunks_sealed_with(&folder.join("chunks")).ok()).unwrap_or_default()
+    read(folder)
+        .or_else(|| chunks_sealed_with(&folder.join("chunks")).ok())
+        .unwrap_or_default()
 }
 
 /// Whether `vault` opens all there is in the store; touches nothing.
@@ -59,7 +69,11 @@ fn used(folder: &Path) -> Sealing {
 /// # Errors
 /// A key that it needs and that is not there.
 pub(super) fn check(folder: &Path, vault: &Vault) -> Result<(), KeyId> {
-    match used(folder).into_iter().flatten().find(|key| !vault.has(*key)) {
+    match used(folder)
+        .into_iter()
+        .flatten()
+        .find(|key| !vault.has(*key))
+    {
         Some(missing) => Err(missing),
         None => Ok(()),
     }
@@ -68,7 +82,9 @@ pub(super) fn check(folder: &Path, vault: &Vault) -> Result<(), KeyId> {
 /// Notes, for good, that today's key is about to be used.
 pub(super) fn register(folder: &Folder, vault: &Vault) -> Result<(), StoreError> {
     check(folder.path(), vault).map_err(StoreError::Key)?;
-    let Some(current) = vault.current() else { return Ok(()) };
+    let Some(current) = vault.current() else {
+        return Ok(());
+    };
     let noted = read(folder.path());
     let mut used = noted.clone().unwrap_or_else(|| used(folder.path()));
     if noted.is_none() && folder.store().exists() {
@@ -88,7 +104,9 @@ pub(super) fn is_mixed(folder: &Folder, vault: &Vault) -> bool {
 /// Notes that today's key has sealed all but chunks: those tell by themselves. Keys that nothing needs any more may then
 /// leave the config.
 pub(super) fn retire(folder: &Folder, vault: &Vault) -> io::Result<()> {
-    let (Some(current), Some(noted)) = (vault.current(), read(folder.path())) else { return Ok(()) };
+    let (Some(current), Some(noted)) = (vault.current(), read(folder.path())) else {
+        return Ok(());
+    };
     let mut used = chunks_sealed_with(&folder.chunks())?;
     used.insert(Some(current));
     if used.is_superset(&noted) {
@@ -129,8 +147,14 @@ mod tests {
         register(&folder, &Vault::default()).unwrap();
         assert!(!path.path().join("keys").exists() && !is_mixed(&folder, &Vault::default()));
         register(&folder, &vault(&[1])).unwrap();
-        assert_eq!(check(path.path(), &Vault::default()).err(), vault(&[1]).current());
-        assert_eq!(check(path.path(), &vault(&[2])).err(), vault(&[1]).current());
+        assert_eq!(
+            check(path.path(), &Vault::default()).err(),
+            vault(&[1]).current()
+        );
+        assert_eq!(
+            check(path.path(), &vault(&[2])).err(),
+            vault(&[1]).current()
+        );
         assert!(!is_mixed(&folder, &vault(&[1])));
         register(&folder, &vault(&[2, 1])).unwrap();
         assert!(is_mixed(&folder, &vault(&[2, 1])) && check(path.path(), &vault(&[2])).is_err());

@@ -46,7 +46,10 @@ impl Place {
     /// The place behind a queue's number.
     pub(super) fn of(place: u64) -> Self {
         let boot = u32::try_from(place >> BOOT_SHIFT).unwrap_or(u32::MAX);
-        Self { boot, sequence: place & ((1 << BOOT_SHIFT) - 1) }
+        Self {
+            boot,
+            sequence: place & ((1 << BOOT_SHIFT) - 1),
+        }
     }
 }
 
@@ -78,11 +81,23 @@ pub struct Entry {
 }
 
 type Group = (LossReason, Arc<str>, Arc<str>);
-type Key = (LossReason, Arc<str>, Arc<str>, Option<Arc<str>>, Option<Arc<str>>);
+type Key = (
+    LossReason,
+    Arc<str>,
+    Arc<str>,
+    Option<Arc<str>>,
+    Option<Arc<str>>,
+);
 
 impl Entry {
     /// One without topic, device and places, by a clock that was set.
-    pub(super) fn plain(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>, count: u64, at_us: u64) -> Self {
+    pub(super) fn plain(
+        reason: LossReason,
+        uplink: &Arc<str>,
+        class: &Arc<str>,
+        count: u64,
+        at_us: u64,
+    ) -> Self {
         Self {
             reason,
             uplink: Arc::clone(uplink),
@@ -99,11 +114,21 @@ impl Entry {
     }
 
     fn group(&self) -> Group {
-        (self.reason, Arc::clone(&self.uplink), Arc::clone(&self.class))
+        (
+            self.reason,
+            Arc::clone(&self.uplink),
+            Arc::clone(&self.class),
+        )
     }
 
     fn key(&self, topic: Option<&Arc<str>>, device: Option<&Arc<str>>) -> Key {
-        (self.reason, Arc::clone(&self.uplink), Arc::clone(&self.class), topic.cloned(), device.cloned())
+        (
+            self.reason,
+            Arc::clone(&self.uplink),
+            Arc::clone(&self.class),
+            topic.cloned(),
+            device.cloned(),
+        )
     }
 
     fn full_key(&self) -> Key {
@@ -111,7 +136,8 @@ impl Entry {
     }
 
     fn is_near(&self, other: &Self) -> bool {
-        self.first_us <= other.last_us.saturating_add(SPAN_US) && other.first_us <= self.last_us.saturating_add(SPAN_US)
+        self.first_us <= other.last_us.saturating_add(SPAN_US)
+            && other.first_us <= self.last_us.saturating_add(SPAN_US)
     }
 
     fn merge(&mut self, other: &Self) {
@@ -151,13 +177,21 @@ impl Ledger {
     /// The list as it was found.
     fn found(entries: BTreeMap<u64, Entry>) -> Self {
         let next = entries.last_key_value().map_or(0, |(id, _)| id + 1);
-        let mut ledger = Self { entries, next, ..Self::default() };
+        let mut ledger = Self {
+            entries,
+            next,
+            ..Self::default()
+        };
         ledger.rebuild_index();
         ledger
     }
 
     fn rebuild_index(&mut self) {
-        self.index = self.entries.iter().map(|(id, entry)| (entry.full_key(), *id)).collect();
+        self.index = self
+            .entries
+            .iter()
+            .map(|(id, entry)| (entry.full_key(), *id))
+            .collect();
     }
 
     /// All entries, in the order they were begun.
@@ -172,9 +206,17 @@ impl Ledger {
 
     /// Counts what `entry` says: in the entry that is as exact, else in a coarser one of this span, else in one of its own.
     pub(super) fn post(&mut self, entry: Entry) {
-        let keys = [entry.full_key(), entry.key(entry.topic.as_ref(), None), entry.key(None, None)];
+        let keys = [
+            entry.full_key(),
+            entry.key(entry.topic.as_ref(), None),
+            entry.key(None, None),
+        ];
         for id in keys.iter().filter_map(|key| self.index.get(key)) {
-            if let Some(known) = self.entries.get_mut(id).filter(|known| known.is_near(&entry)) {
+            if let Some(known) = self
+                .entries
+                .get_mut(id)
+                .filter(|known| known.is_near(&entry))
+            {
                 known.merge(&entry);
                 self.changed.insert(*id);
                 return;
@@ -198,8 +240,13 @@ impl Ledger {
         for entry in self.entries.values() {
             *sizes.entry(entry.group()).or_default() += 1;
         }
-        let Some((group, _)) = sizes.into_iter().max_by_key(|(_, size)| *size) else { return };
-        let mut part: Vec<(u64, Entry)> = self.entries.extract_if(.., |_, entry| entry.group() == group).collect();
+        let Some((group, _)) = sizes.into_iter().max_by_key(|(_, size)| *size) else {
+            return;
+        };
+        let mut part: Vec<(u64, Entry)> = self
+            .entries
+            .extract_if(.., |_, entry| entry.group() == group)
+            .collect();
         part.sort_by_key(|(_, entry)| entry.first_us);
         // By key, the last of its span: it is the only one that a later entry can be near to.
         let mut open: HashMap<Key, u64> = HashMap::new();
@@ -209,7 +256,9 @@ impl Ledger {
                 entry.topic = None;
             }
             let key = entry.full_key();
-            let near = open.get(&key).and_then(|id| Some((*id, self.entries.get_mut(id)?)));
+            let near = open
+                .get(&key)
+                .and_then(|id| Some((*id, self.entries.get_mut(id)?)));
             match near.filter(|(_, known)| coarse == Coarse::Span || known.is_near(&entry)) {
                 Some((known_id, known)) => {
                     known.merge(&entry);
@@ -235,7 +284,10 @@ impl Ledger {
 
     /// Messages counted for `reason`.
     pub(super) fn total(&self, reason: LossReason) -> u64 {
-        self.entries().filter(|entry| entry.reason == reason).map(|entry| entry.count).sum()
+        self.entries()
+            .filter(|entry| entry.reason == reason)
+            .map(|entry| entry.count)
+            .sum()
     }
 }
 
@@ -246,8 +298,18 @@ mod tests {
 
     fn entry(reason: usize, topic: u32, first_us: u64, count: u64) -> Entry {
         let device: Arc<str> = format!("d{topic}").into();
-        let plain = Entry::plain(LossReason::ALL[reason], &"cloud".into(), &"telemetry".into(), count, first_us);
-        Entry { topic: Some(format!("devices/{device}/t").into()), device: Some(device), ..plain }
+        let plain = Entry::plain(
+            LossReason::ALL[reason],
+            &"cloud".into(),
+            &"telemetry".into(),
+            count,
+            first_us,
+        );
+        Entry {
+            topic: Some(format!("devices/{device}/t").into()),
+            device: Some(device),
+            ..plain
+        }
     }
 
     proptest! {
@@ -289,15 +351,25 @@ mod tests {
         let mut ledger = Ledger::default();
         for device in 0..=MOST {
             let device: Arc<str> = format!("d{device}").into();
-            ledger.post(Entry { topic: Some("all".into()), device: Some(device), ..entry(0, 0, 5, 1) });
+            ledger.post(Entry {
+                topic: Some("all".into()),
+                device: Some(device),
+                ..entry(0, 0, 5, 1)
+            });
         }
         let left: Vec<_> = ledger.entries().collect();
-        assert_eq!((left.len(), left[0].count, left[0].topic.as_deref()), (1, MOST as u64 + 1, Some("all")));
+        assert_eq!(
+            (left.len(), left[0].count, left[0].topic.as_deref()),
+            (1, MOST as u64 + 1, Some("all"))
+        );
         for topic in 0..=u32::try_from(MOST).unwrap() {
             ledger.post(entry(0, topic, 5, 1));
         }
         assert_eq!(
-            ledger.entries().map(|entry| (entry.topic.clone(), entry.count)).collect::<Vec<_>>(),
+            ledger
+                .entries()
+                .map(|entry| (entry.topic.clone(), entry.count))
+                .collect::<Vec<_>>(),
             [(None, 2 * MOST as u64 + 2)]
         );
         ledger.post(entry(0, 7, 6, 3));
@@ -309,12 +381,33 @@ mod tests {
     #[test]
     fn an_entry_knows_its_span_and_its_places() {
         let mut ledger = Ledger::default();
-        let place = |place| Entry { first_place: Place::of(place), last_place: Place::of(place), ..entry(0, 1, place, 1) };
+        let place = |place| Entry {
+            first_place: Place::of(place),
+            last_place: Place::of(place),
+            ..entry(0, 1, place, 1)
+        };
         for at in [(3 << BOOT_SHIFT) + 7, (2 << BOOT_SHIFT) + 9] {
-            ledger.post(Entry { first_us: 5, last_us: 5, is_clock_set: at >> BOOT_SHIFT == 3, ..place(at) });
+            ledger.post(Entry {
+                first_us: 5,
+                last_us: 5,
+                is_clock_set: at >> BOOT_SHIFT == 3,
+                ..place(at)
+            });
         }
         let merged = ledger.entries().next().unwrap();
-        assert_eq!((merged.first_place, merged.last_place), (Place { boot: 2, sequence: 9 }, Place { boot: 3, sequence: 7 }));
+        assert_eq!(
+            (merged.first_place, merged.last_place),
+            (
+                Place {
+                    boot: 2,
+                    sequence: 9
+                },
+                Place {
+                    boot: 3,
+                    sequence: 7
+                }
+            )
+        );
         assert!(!merged.is_clock_set && merged.count == 2);
     }
 }

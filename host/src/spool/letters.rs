@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ram::{Ram, Share};
 use super::settings::QueueConfig;
-use crate::message::{DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Span};
+use crate::message::{
+    DeadLetter, FlowId, Marks, Message, MessageId, PluginRef, QueueId, Reason, Receipt, Seq, Span,
+};
 
 /// The layout above. Version 1 lacked the last two fields, which then read as unknown.
 const VERSION: u8 = 2;
@@ -23,8 +25,15 @@ const VERSION: u8 = 2;
 const HEADER: usize = 6;
 
 /// All reasons, in the order of their number on disk; new ones go to the end.
-pub(super) const REASONS: [Reason; 7] =
-    [Reason::Rejected, Reason::Poison, Reason::TooLong, Reason::Refused, Reason::Quarantined, Reason::Malformed, Reason::Circled];
+pub(super) const REASONS: [Reason; 7] = [
+    Reason::Rejected,
+    Reason::Poison,
+    Reason::TooLong,
+    Reason::Refused,
+    Reason::Quarantined,
+    Reason::Malformed,
+    Reason::Circled,
+];
 
 /// The number of a reason on disk.
 pub(super) fn reason_number(reason: Reason) -> usize {
@@ -40,7 +49,9 @@ pub(super) fn reason_number(reason: Reason) -> usize {
 }
 
 /// Which letter: the boot it was parked in, and its number in that boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct LetterId {
     /// Boot of the store.
     pub boot: u32,
@@ -58,8 +69,11 @@ impl FromStr for LetterId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('-').and_then(|(boot, number)| Some((boot.parse().ok()?, number.parse().ok()?)));
-        let (boot, number) = parts.ok_or_else(|| format!("`{text}` is no dead letter: they are named like 3-17"))?;
+        let parts = text
+            .split_once('-')
+            .and_then(|(boot, number)| Some((boot.parse().ok()?, number.parse().ok()?)));
+        let (boot, number) =
+            parts.ok_or_else(|| format!("`{text}` is no dead letter: they are named like 3-17"))?;
         Ok(Self { boot, number })
     }
 }
@@ -77,7 +91,10 @@ pub(super) struct Kept {
 /// Whoever wrote them may have known fewer reasons, or more.
 fn counts<'de, D: serde::Deserializer<'de>>(input: D) -> Result<[u64; REASONS.len()], D::Error> {
     let (found, mut counts) = (Vec::<u64>::deserialize(input)?, [0; REASONS.len()]);
-    counts.iter_mut().zip(found).for_each(|(count, found)| *count = found);
+    counts
+        .iter_mut()
+        .zip(found)
+        .for_each(|(count, found)| *count = found);
     Ok(counts)
 }
 
@@ -111,7 +128,13 @@ const ON_THE_WAY: u64 = 4_096;
 /// Whether `more` letters of what upstream refused, and so many bytes, have room beside those in the store and those
 /// `on_the_way` there, of at most `most` letters and `most_bytes`. They take the place of letters with another reason, up to
 /// half of all places, never that of another refused one. An empty store takes whatever one publish brings.
-pub(super) fn has_room_for_refused(more: (u64, u64), kept: &Kept, on_the_way: (u64, u64), most: u64, most_bytes: u64) -> bool {
+pub(super) fn has_room_for_refused(
+    more: (u64, u64),
+    kept: &Kept,
+    on_the_way: (u64, u64),
+    most: u64,
+    most_bytes: u64,
+) -> bool {
     let (count, bytes) = (kept.total() + on_the_way.0, kept.bytes + on_the_way.1);
     let has_free_place = count == 0 || (count + more.0 <= most && bytes + more.1 <= most_bytes);
     let refused = kept.counts[reason_number(Reason::Refused)] + on_the_way.0;
@@ -227,7 +250,16 @@ impl Pile {
     /// An empty one of this boot, on this account.
     pub(super) fn new(boot: u32, ram: &Arc<Ram>) -> Self {
         let (waiting, forgotten) = (VecDeque::new(), Vec::new());
-        Self { boot, next: 1, waiting, ram: Share::new(ram), writing: (0, 0), forgotten, asked: 0, done: 0 }
+        Self {
+            boot,
+            next: 1,
+            waiting,
+            ram: Share::new(ram),
+            writing: (0, 0),
+            forgotten,
+            asked: 0,
+            done: 0,
+        }
     }
 
     /// Takes letters out of the store with the next commit; [`Pile::has_forgotten`] the ticket when they are gone.
@@ -244,7 +276,10 @@ impl Pile {
 
     /// What the next commit takes out.
     pub(super) fn take_forgotten(&mut self) -> Forgotten {
-        Forgotten { ids: std::mem::take(&mut self.forgotten), ticket: self.asked }
+        Forgotten {
+            ids: std::mem::take(&mut self.forgotten),
+            ticket: self.asked,
+        }
     }
 
     /// The commit is through.
@@ -259,7 +294,10 @@ impl Pile {
 
     /// The letter that was named last; number 0 when there is none of this boot.
     pub(super) fn newest(&self) -> LetterId {
-        LetterId { boot: self.boot, number: self.next - 1 }
+        LetterId {
+            boot: self.boot,
+            number: self.next - 1,
+        }
     }
 
     /// Whether there is something to commit.
@@ -269,10 +307,18 @@ impl Pile {
 
     /// Adds a letter.
     pub(super) fn push(&mut self, letter: DeadLetter, parked_us: u64, then: Then) {
-        let id = LetterId { boot: self.boot, number: self.next };
+        let id = LetterId {
+            boot: self.boot,
+            number: self.next,
+        };
         self.next += 1;
         self.ram.add(weight(&letter));
-        self.waiting.push_back(Waiting { id, letter, parked_us, then });
+        self.waiting.push_back(Waiting {
+            id,
+            letter,
+            parked_us,
+            then,
+        });
     }
 
     /// How many wait.
@@ -303,7 +349,10 @@ impl Pile {
 
     /// Letters that are not in the store yet, and their bytes.
     pub(super) fn on_the_way(&self) -> (u64, u64) {
-        ((self.waiting.len() + self.writing.0) as u64, (self.ram.bytes() + self.writing.1) as u64)
+        (
+            (self.waiting.len() + self.writing.0) as u64,
+            (self.ram.bytes() + self.writing.1) as u64,
+        )
     }
 
     /// A commit failed: they wait again, in front.
@@ -352,12 +401,23 @@ pub(super) fn id(key: &[u8]) -> Option<LetterId> {
     let (prefix, rest) = key.split_first()?;
     let (boot, rest) = rest.split_first_chunk::<4>()?;
     let number = <[u8; 8]>::try_from(rest).ok()?;
-    (*prefix == b'l').then(|| LetterId { boot: u32::from_be_bytes(*boot), number: u64::from_be_bytes(number) })
+    (*prefix == b'l').then(|| LetterId {
+        boot: u32::from_be_bytes(*boot),
+        number: u64::from_be_bytes(number),
+    })
 }
 
 /// The value of a letter. A refused one goes with the name of its queue, since numbers change with the config.
 pub(super) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
-    let DeadLetter { message, flow, plugin, reason, detail, own_topic, .. } = &waiting.letter;
+    let DeadLetter {
+        message,
+        flow,
+        plugin,
+        reason,
+        detail,
+        own_topic,
+        ..
+    } = &waiting.letter;
     let queue = match waiting.then {
         Then::Accept(queue, _) => queues.get(usize::from(queue.0)),
         Then::Release(_) => None,
@@ -375,7 +435,9 @@ pub(super) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
         received_us: message.received_us,
         uptime_us: message.uptime_us,
         flow,
-        plugin: plugin.as_ref().map(|plugin| (&*plugin.name, &*plugin.digest)),
+        plugin: plugin
+            .as_ref()
+            .map(|plugin| (&*plugin.name, &*plugin.digest)),
         detail,
         parked_us: waiting.parked_us,
         own_topic: *own_topic,
@@ -383,7 +445,8 @@ pub(super) fn encode(waiting: &Waiting, queues: &[QueueConfig]) -> Vec<u8> {
         device: message.device.as_deref().unwrap_or_default(),
     };
     let mut value = vec![VERSION, number, 0, 0, 0, 0];
-    rmp_serde::encode::write(&mut value, &body).expect("fields of known length always go into a Vec");
+    rmp_serde::encode::write(&mut value, &body)
+        .expect("fields of known length always go into a Vec");
     let sum = checksum(&value);
     value[2..HEADER].copy_from_slice(&sum.to_le_bytes());
     value
@@ -413,10 +476,16 @@ pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
     let value = Bytes::copy_from_slice(&value[HEADER..]);
     let body: Body<'_> = rmp_serde::from_slice(&value).map_err(|_| Unreadable::Content)?;
     let message = Message {
-        id: MessageId { boot: body.boot, seq: body.number },
+        id: MessageId {
+            boot: body.boot,
+            seq: body.number,
+        },
         flow: FlowId(u16::MAX),
         topic: value.slice_ref(body.topic),
-        key: Span { offset: body.key_offset, len: body.key_len },
+        key: Span {
+            offset: body.key_offset,
+            len: body.key_len,
+        },
         headers: value.slice_ref(body.headers),
         payload: value.slice_ref(body.payload),
         marks: Marks(body.marks),
@@ -424,10 +493,25 @@ pub(super) fn decode(id: LetterId, value: &[u8]) -> Result<LetterRecord, Unreada
         uptime_us: body.uptime_us,
         device: (!body.device.is_empty()).then(|| body.device.into()),
     };
-    let plugin = body.plugin.map(|(name, digest)| PluginRef { name: name.into(), digest: digest.into() });
-    let queue = body.queue.map(|(uplink, class)| (uplink.into(), class.into()));
+    let plugin = body.plugin.map(|(name, digest)| PluginRef {
+        name: name.into(),
+        digest: digest.into(),
+    });
+    let queue = body
+        .queue
+        .map(|(uplink, class)| (uplink.into(), class.into()));
     let (flow, detail, own_topic) = (body.flow.into(), body.detail.to_owned(), body.own_topic);
-    Ok(LetterRecord { id, message, flow, plugin, queue, reason, detail, own_topic, parked_us: body.parked_us })
+    Ok(LetterRecord {
+        id,
+        message,
+        flow,
+        plugin,
+        queue,
+        reason,
+        detail,
+        own_topic,
+        parked_us: body.parked_us,
+    })
 }
 
 #[cfg(test)]
@@ -438,16 +522,38 @@ mod tests {
     use proptest::prelude::*;
 
     fn waiting(message: Message, reason: Reason, plugin: bool, detail: String) -> Waiting {
-        let plugin = plugin.then(|| PluginRef { name: "filter".into(), digest: "0123456789ab".into() });
-        let letter = DeadLetter { message, flow: "climate".into(), plugin, reason, detail, own_topic: true, receipt: None };
-        Waiting { id: LetterId { boot: 3, number: 9 }, letter, parked_us: 11, then: Then::Release(None) }
+        let plugin = plugin.then(|| PluginRef {
+            name: "filter".into(),
+            digest: "0123456789ab".into(),
+        });
+        let letter = DeadLetter {
+            message,
+            flow: "climate".into(),
+            plugin,
+            reason,
+            detail,
+            own_topic: true,
+            receipt: None,
+        };
+        Waiting {
+            id: LetterId { boot: 3, number: 9 },
+            letter,
+            parked_us: 11,
+            then: Then::Release(None),
+        }
     }
 
     #[test]
     fn refused_letters_never_push_each_other_out() {
         let mut kept = Kept::default();
         let mut on_the_way = 0;
-        while has_room_for_refused((1, 100), &kept, (on_the_way, on_the_way * 100), 1_000, 1 << 20) {
+        while has_room_for_refused(
+            (1, 100),
+            &kept,
+            (on_the_way, on_the_way * 100),
+            1_000,
+            1 << 20,
+        ) {
             on_the_way += 1;
             if on_the_way == 64 {
                 (0..64).for_each(|_| kept.add(Some(Reason::Refused), 100));
@@ -464,13 +570,26 @@ mod tests {
         }
         assert_eq!(kept.counts[reason_number(Reason::Refused)], 500);
         // A store that cannot write lets no more in; one letter always has room.
-        assert!(!has_room_for_refused((1, 0), &Kept::default(), (ON_THE_WAY, 0), u64::MAX, u64::MAX));
+        assert!(!has_room_for_refused(
+            (1, 0),
+            &Kept::default(),
+            (ON_THE_WAY, 0),
+            u64::MAX,
+            u64::MAX
+        ));
         assert!(has_room_for_refused((1, 9), &Kept::default(), (0, 0), 1, 0));
         // Those of one publish count together, by number and by bytes.
-        let kept = Kept { counts: kept.counts.map(|_| 1), bytes: 400 };
+        let kept = Kept {
+            counts: kept.counts.map(|_| 1),
+            bytes: 400,
+        };
         let most = kept.total() + 50;
-        let has_room = |more, bytes| has_room_for_refused((more, bytes), &kept, (10, 1_000), most, 2_000);
-        assert_eq!([has_room(40, 600), has_room(41, 600), has_room(40, 601)], [true, false, false]);
+        let has_room =
+            |more, bytes| has_room_for_refused((more, bytes), &kept, (10, 1_000), most, 2_000);
+        assert_eq!(
+            [has_room(40, 600), has_room(41, 600), has_room(40, 601)],
+            [true, false, false]
+        );
     }
 
     proptest! {
@@ -531,17 +650,43 @@ mod tests {
         );
         let bytes = serde_bytes::Bytes::new;
         let mut value = vec![1, 0, 0, 0, 0, 0];
-        let body = First(1, 2, bytes(b"a/b"), 0, 1, bytes(b""), bytes(b"x"), 0, 3, 4, "climate", None, "no", 5);
+        let body = First(
+            1,
+            2,
+            bytes(b"a/b"),
+            0,
+            1,
+            bytes(b""),
+            bytes(b"x"),
+            0,
+            3,
+            4,
+            "climate",
+            None,
+            "no",
+            5,
+        );
         rmp_serde::encode::write(&mut value, &body).unwrap();
         let sum = checksum(&value);
         value[2..HEADER].copy_from_slice(&sum.to_le_bytes());
         let record = decode(LetterId::default(), &value).unwrap();
-        assert_eq!((&*record.message.topic, record.queue, record.own_topic, record.parked_us), (&b"a/b"[..], None, false, 5));
+        assert_eq!(
+            (
+                &*record.message.topic,
+                record.queue,
+                record.own_topic,
+                record.parked_us
+            ),
+            (&b"a/b"[..], None, false, 5)
+        );
     }
 
     #[test]
     fn a_name_is_read_back_and_nonsense_is_not() {
-        let id = LetterId { boot: 3, number: 17 };
+        let id = LetterId {
+            boot: 3,
+            number: 17,
+        };
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!("3".parse::<LetterId>().is_err() && "3-x".parse::<LetterId>().is_err());
     }
@@ -569,11 +714,22 @@ mod tests {
             pile.push(letter(), 1, Then::Release(None));
         }
         let taken = pile.take(2 * weight(&letter()));
-        assert_eq!(taken.iter().map(|waiting| waiting.id.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            taken
+                .iter()
+                .map(|waiting| waiting.id.number)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
         pile.give_back(taken);
         assert_eq!(pile.shed(2 * weight(&letter())), 2);
         let left = pile.take(usize::MAX);
-        assert_eq!(left.iter().map(|waiting| waiting.id.number).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(
+            left.iter()
+                .map(|waiting| waiting.id.number)
+                .collect::<Vec<_>>(),
+            [1, 4]
+        );
         assert_eq!(pile.len(), 0);
         for waiting in left {
             if let Then::Release(Some(receipt)) = waiting.then {

@@ -19,7 +19,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Self { name, up: AtomicBool::new(false), waiting: AtomicBool::new(false), ready: Arc::default() }
+        Self {
+            name,
+            up: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            ready: Arc::default(),
+        }
     }
 
     pub(super) fn ring(&self) {

@@ -4,7 +4,10 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
+};
 
 use super::Shared;
 use super::room::Condition;
@@ -54,7 +57,10 @@ const QUEUE: [&str; 2] = ["uplink", "class"];
 impl Metrics {
     /// Registers the instruments.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, about: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+        let counters = |name: &str,
+                        about: &str,
+                        labels: &[&str]|
+         -> Result<IntCounterVec, prometheus::Error> {
             let counters = IntCounterVec::new(Opts::new(name, about), labels)?;
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
@@ -65,39 +71,75 @@ impl Metrics {
             Ok(counter)
         };
         // A sync takes from a fraction of a millisecond on a disk to many seconds on a tired card.
-        let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let buckets = vec![
+            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+        ];
         let about = "Time a commit to the store took, sync included.";
-        let commit_seconds = Histogram::with_opts(HistogramOpts::new("tidegate_spool_commit_seconds", about).buckets(buckets))?;
+        let commit_seconds = Histogram::with_opts(
+            HistogramOpts::new("tidegate_spool_commit_seconds", about).buckets(buckets),
+        )?;
         registry.register(Box::new(commit_seconds.clone()))?;
         let scrape = Scrape::new()?;
         registry.register(Box::new(scrape.clone()))?;
         Ok(Self {
-            appended: counters("tidegate_spool_appended_total", "Messages that came into a queue.", &QUEUE)?,
-            accepted: counters("tidegate_spool_accepted_total", "Messages of a queue that upstream has accepted.", &QUEUE)?,
-            damaged: counters("tidegate_spool_damaged_total", "Messages of a queue lost to damage on disk.", &QUEUE)?,
+            appended: counters(
+                "tidegate_spool_appended_total",
+                "Messages that came into a queue.",
+                &QUEUE,
+            )?,
+            accepted: counters(
+                "tidegate_spool_accepted_total",
+                "Messages of a queue that upstream has accepted.",
+                &QUEUE,
+            )?,
+            damaged: counters(
+                "tidegate_spool_damaged_total",
+                "Messages of a queue lost to damage on disk.",
+                &QUEUE,
+            )?,
             dropped: counters(
                 "tidegate_messages_dropped_total",
                 "Messages given up, by reason.",
                 &["reason", "uplink", "class"],
             )?,
-            letters: counters("tidegate_dead_letters_total", "Messages that went to the dead letters.", &["reason"])?,
+            letters: counters(
+                "tidegate_dead_letters_total",
+                "Messages that went to the dead letters.",
+                &["reason"],
+            )?,
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
             commit_seconds,
-            written: counter("tidegate_spool_written_bytes_total", "Bytes of chunks and dead letters given to the store.")?,
-            payload: counter("tidegate_spool_payload_bytes_total", "Bytes of payload that came into the queues.")?,
-            checkpoints: counter("tidegate_spool_checkpoints_total", "Commits that wrote changes of plugins' state.")?,
+            written: counter(
+                "tidegate_spool_written_bytes_total",
+                "Bytes of chunks and dead letters given to the store.",
+            )?,
+            payload: counter(
+                "tidegate_spool_payload_bytes_total",
+                "Bytes of payload that came into the queues.",
+            )?,
+            checkpoints: counter(
+                "tidegate_spool_checkpoints_total",
+                "Commits that wrote changes of plugins' state.",
+            )?,
             state_written: counter(
                 "tidegate_spool_state_written_bytes_total",
                 "Bytes of plugins' state given to the store, not counted among those of chunks and dead letters.",
             )?,
-            faults: counter("tidegate_spool_faults_total", "Times the store failed and was opened anew.")?,
+            faults: counter(
+                "tidegate_spool_faults_total",
+                "Times the store failed and was opened anew.",
+            )?,
             scrape,
         })
     }
 
     /// The spool whose gauges are shown.
     pub(super) fn watch(&self, spool: Weak<Shared>) {
-        *self.scrape.spool.lock().unwrap_or_else(PoisonError::into_inner) = spool;
+        *self
+            .scrape
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = spool;
     }
 }
 
@@ -105,27 +147,60 @@ impl Scrape {
     fn new() -> Result<Self, prometheus::Error> {
         let gauges = |name: &str, about: &str| IntGaugeVec::new(Opts::new(name, about), &QUEUE);
         Ok(Self {
-            messages: gauges("tidegate_spool_messages", "Messages owed, in RAM and on disk.")?,
-            bytes: gauges("tidegate_spool_bytes", "Bytes of a queue's messages in RAM.")?,
-            capacity: gauges("tidegate_spool_capacity_bytes", "Bytes in RAM at which a queue is written.")?,
+            messages: gauges(
+                "tidegate_spool_messages",
+                "Messages owed, in RAM and on disk.",
+            )?,
+            bytes: gauges(
+                "tidegate_spool_bytes",
+                "Bytes of a queue's messages in RAM.",
+            )?,
+            capacity: gauges(
+                "tidegate_spool_capacity_bytes",
+                "Bytes in RAM at which a queue is written.",
+            )?,
             disk_messages: gauges("tidegate_spool_disk_messages", "Messages owed on disk.")?,
-            disk_bytes: gauges("tidegate_spool_disk_bytes", "Bytes of a queue's chunks on disk.")?,
+            disk_bytes: gauges(
+                "tidegate_spool_disk_bytes",
+                "Bytes of a queue's chunks on disk.",
+            )?,
             oldest: GaugeVec::new(
-                Opts::new("tidegate_spool_oldest_age_seconds", "Age of the oldest message owed, counted while running."),
+                Opts::new(
+                    "tidegate_spool_oldest_age_seconds",
+                    "Age of the oldest message owed, counted while running.",
+                ),
                 &QUEUE,
             )?,
-            kept: IntGaugeVec::new(Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."), &["reason"])?,
+            kept: IntGaugeVec::new(
+                Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."),
+                &["reason"],
+            )?,
             ledger: IntGaugeVec::new(
-                Opts::new("tidegate_ledger_messages", "Messages given up since the store was made, by reason."),
+                Opts::new(
+                    "tidegate_ledger_messages",
+                    "Messages given up since the store was made, by reason.",
+                ),
                 &["reason"],
             )?,
             trouble: IntGaugeVec::new(
-                Opts::new("tidegate_store_trouble_info", "1 for the reason why the store takes nothing."),
+                Opts::new(
+                    "tidegate_store_trouble_info",
+                    "1 for the reason why the store takes nothing.",
+                ),
                 &["reason"],
             )?,
-            free: IntGauge::new("tidegate_store_free_bytes", "Bytes free for the store when last looked at.")?,
-            reserve: IntGauge::new("tidegate_store_reserve_bytes", "Free bytes below which nothing is spilled.")?,
-            ram: IntGauge::new("tidegate_memory_messages_bytes", "Bytes of messages and dead letters in RAM, of all queues.")?,
+            free: IntGauge::new(
+                "tidegate_store_free_bytes",
+                "Bytes free for the store when last looked at.",
+            )?,
+            reserve: IntGauge::new(
+                "tidegate_store_reserve_bytes",
+                "Free bytes below which nothing is spilled.",
+            )?,
+            ram: IntGauge::new(
+                "tidegate_memory_messages_bytes",
+                "Bytes of messages and dead letters in RAM, of all queues.",
+            )?,
             most_ram: IntGauge::new(
                 "tidegate_memory_messages_limit_bytes",
                 "Bytes of messages and dead letters in RAM at which lanes, and then sources, wait.",
@@ -147,34 +222,65 @@ impl Scrape {
     }
 
     fn fill(&self) {
-        let spool = self.spool.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let Some(account) = spool.map(|spool| spool.account()) else { return };
+        let spool = self
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        let Some(account) = spool.map(|spool| spool.account()) else {
+            return;
+        };
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for queue in &account.queues {
             let labels = [&*queue.uplink, &*queue.class];
-            self.messages.with_label_values(&labels).set(whole(queue.owed()));
-            self.bytes.with_label_values(&labels).set(whole(queue.ram_bytes));
-            self.capacity.with_label_values(&labels).set(whole(queue.capacity_bytes));
-            self.disk_messages.with_label_values(&labels).set(whole(queue.on_disk));
-            self.disk_bytes.with_label_values(&labels).set(whole(queue.disk_bytes));
-            self.oldest.with_label_values(&labels).set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));
+            self.messages
+                .with_label_values(&labels)
+                .set(whole(queue.owed()));
+            self.bytes
+                .with_label_values(&labels)
+                .set(whole(queue.ram_bytes));
+            self.capacity
+                .with_label_values(&labels)
+                .set(whole(queue.capacity_bytes));
+            self.disk_messages
+                .with_label_values(&labels)
+                .set(whole(queue.on_disk));
+            self.disk_bytes
+                .with_label_values(&labels)
+                .set(whole(queue.disk_bytes));
+            self.oldest
+                .with_label_values(&labels)
+                .set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));
         }
         for letters in &account.letters {
-            self.kept.with_label_values(&[letters.reason.name()]).set(whole(letters.kept));
+            self.kept
+                .with_label_values(&[letters.reason.name()])
+                .set(whole(letters.kept));
         }
         for given_up in &account.given_up {
-            self.ledger.with_label_values(&[given_up.reason.name()]).set(whole(given_up.messages));
+            self.ledger
+                .with_label_values(&[given_up.reason.name()])
+                .set(whole(given_up.messages));
         }
         for bad in Condition::BAD {
-            self.trouble.with_label_values(&[bad.name()]).set(i64::from(bad == account.condition));
+            self.trouble
+                .with_label_values(&[bad.name()])
+                .set(i64::from(bad == account.condition));
         }
         self.free.set(whole(account.free_bytes));
         self.reserve.set(whole(account.reserve_bytes));
         self.ram.set(whole(account.ram_bytes));
         self.most_ram.set(whole(account.most_ram_bytes));
-        self.card.inc_by(account.card.process_bytes.unwrap_or(0).saturating_sub(self.card.get()));
+        self.card.inc_by(
+            account
+                .card
+                .process_bytes
+                .unwrap_or(0)
+                .saturating_sub(self.card.get()),
+        );
         self.card_day.set(whole(account.card.day_bytes));
-        self.card_ratio.set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
+        self.card_ratio
+            .set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
     fn all(&self) -> [&dyn Collector; 16] {
@@ -206,6 +312,9 @@ impl Collector for Scrape {
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.fill();
-        self.all().into_iter().flat_map(Collector::collect).collect()
+        self.all()
+            .into_iter()
+            .flat_map(Collector::collect)
+            .collect()
     }
 }

@@ -27,12 +27,18 @@ impl Mirror {
     pub(super) fn of(store: &Path) -> io::Result<Self> {
         let mut hasher = DefaultHasher::new();
         fs::canonicalize(store)?.hash(&mut hasher);
-        let name = format!("tidegate-{}-{:016x}-", rustix::process::geteuid().as_raw(), hasher.finish());
+        let name = format!(
+            "tidegate-{}-{:016x}-",
+            rustix::process::geteuid().as_raw(),
+            hasher.finish()
+        );
         let memory = Some(Path::new(MEMORY)).filter(|memory| memory.is_dir());
         let memory = memory.map_or_else(std::env::temp_dir, Path::to_owned);
         remove_left(&memory, &name);
         // By chance, and it must be new: anybody may make folders there, under any name that can be foreseen.
-        let mirror = Self { path: memory.join(format!("{name}{:016x}", fastrand::u64(..))) };
+        let mirror = Self {
+            path: memory.join(format!("{name}{:016x}", fastrand::u64(..))),
+        };
         let mut room = MOST;
         copy(store, &mirror.path, &mut room)?;
         Ok(mirror)
@@ -73,7 +79,9 @@ fn copy(from: &Path, to: &Path, room: &mut u64) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             copy(&source, &target, room)?;
         } else if source.extension() != Some(OsStr::new("generating")) {
-            *room = room.checked_sub(entry.metadata()?.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+            *room = room
+                .checked_sub(entry.metadata()?.len())
+                .ok_or(io::ErrorKind::FileTooLarge)?;
             fs::copy(&source, &target)?;
         }
     }
@@ -96,7 +104,10 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("db"), "of yesterday").unwrap();
         let mirror = Mirror::of(folder.path()).unwrap();
-        assert_eq!(fs::read_to_string(mirror.path().join("blobs/7")).unwrap(), "blobs/7");
+        assert_eq!(
+            fs::read_to_string(mirror.path().join("blobs/7")).unwrap(),
+            "blobs/7"
+        );
         assert_eq!(fs::read_to_string(mirror.path().join("db")).unwrap(), "db");
         assert!(!path.exists());
         assert!(!mirror.path().join("snap.01.generating").exists());
@@ -108,7 +119,13 @@ mod tests {
     #[test]
     fn an_index_that_memory_should_not_hold_is_not_copied() {
         let folder = crate::spool::tests::tempdir();
-        fs::File::create(folder.path().join("db")).unwrap().set_len(MOST + 1).unwrap();
-        assert_eq!(Mirror::of(folder.path()).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::File::create(folder.path().join("db"))
+            .unwrap()
+            .set_len(MOST + 1)
+            .unwrap();
+        assert_eq!(
+            Mirror::of(folder.path()).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
     }
 }

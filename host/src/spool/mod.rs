@@ -80,8 +80,8 @@ pub use room::Condition;
 pub use settings::{Config, Giving, Policy, QueueConfig};
 pub use state::KeptState;
 pub use tools::{
-    Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError, Request, Returned, Stopped,
-    ToolError, Tools,
+    Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError,
+    Request, Returned, Stopped, ToolError, Tools,
 };
 pub use vault::{KeyId, SealingKey, Vault};
 
@@ -104,8 +104,9 @@ impl Spool {
         let (shared, mut keeper) = Shared::open(config, metrics)?;
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let noting = Arc::clone(&shared);
-        let noting =
-            thread("notes").spawn(move || crate::thread::keep("notes", || noting.keep_noting())).map_err(Error::Thread)?;
+        let noting = thread("notes")
+            .spawn(move || crate::thread::keep("notes", || noting.keep_noting()))
+            .map_err(Error::Thread)?;
         let store = move || {
             let ended = keeper.run();
             // The folder is locked until the keeper is dropped.
@@ -115,7 +116,10 @@ impl Spool {
             ended
         };
         let thread = thread("store").spawn(store).map_err(Error::Thread)?;
-        Ok(Self { shared, keeper: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            keeper: Mutex::new(Some(thread)),
+        })
     }
 
     /// Where chains and sources hand over.
@@ -165,7 +169,9 @@ impl Spool {
 
     /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
     pub fn close(&self) -> Result<(), Error> {
-        let Some(thread) = locked(&self.keeper).take() else { return Ok(()) };
+        let Some(thread) = locked(&self.keeper).take() else {
+            return Ok(());
+        };
         self.shared.end(Ending::Write);
         let result = thread.join().unwrap_or(Err(Error::Panicked));
         self.shared.close_store();

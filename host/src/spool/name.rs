@@ -32,8 +32,14 @@ pub(super) struct Name {
 /// A new name.
 pub(super) fn any() -> Arc<str> {
     let mut bytes = [0_u8; LENGTH];
-    SystemRandom::new().fill(&mut bytes).expect("the kernel has random bytes once it is up");
-    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect::<String>().into()
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the kernel has random bytes once it is up");
+    bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
+        .collect::<String>()
+        .into()
 }
 
 /// Whether this can be a name: it goes into topics and files.
@@ -50,11 +56,19 @@ pub(super) fn whereabouts(folder: &Path) -> String {
     }
     for path in [folder, &folder.join("lock")] {
         let about = std::fs::metadata(path).ok();
-        let made = about.as_ref().and_then(|about| about.created().ok()?.duration_since(UNIX_EPOCH).ok());
+        let made = about
+            .as_ref()
+            .and_then(|about| about.created().ok()?.duration_since(UNIX_EPOCH).ok());
         place.update(&about.map_or(0, |about| about.ino()).to_be_bytes());
         place.update(&made.map_or(0, |made| made.as_nanos()).to_be_bytes());
     }
-    place.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    place
+        .finish()
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -70,7 +84,10 @@ mod tests {
 
     #[test]
     fn two_folders_are_two_places_and_so_is_one_that_was_made_anew() {
-        let (one, two) = (crate::spool::tests::tempdir(), crate::spool::tests::tempdir());
+        let (one, two) = (
+            crate::spool::tests::tempdir(),
+            crate::spool::tests::tempdir(),
+        );
         let write = || std::fs::write(one.path().join("lock"), "x").unwrap();
         write();
         let before = whereabouts(one.path());
@@ -79,6 +96,10 @@ mod tests {
         assert_ne!(whereabouts(two.path()), before);
         std::fs::remove_file(one.path().join("lock")).unwrap();
         write();
-        assert_ne!(whereabouts(one.path()), before, "a lock file that was restored is another one");
+        assert_ne!(
+            whereabouts(one.path()),
+            before,
+            "a lock file that was restored is another one"
+        );
     }
 }

@@ -73,16 +73,38 @@ impl Notes {
             Err(error) if !is_no_file(&error) => return Err(error),
             Ok(_) | Err(_) => Vec::new(),
         };
-        let found = std::str::from_utf8(&bytes).ok().and_then(parse).unwrap_or_default();
-        let is_own = found.store.as_deref().map_or(is_before, |named| named == store);
+        let found = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(parse)
+            .unwrap_or_default();
+        let is_own = found
+            .store
+            .as_deref()
+            .map_or(is_before, |named| named == store);
         if !is_own && !bytes.is_empty() {
             tracing::warn!(path = %path.display(), "how far the queues were accepted is not taken from this file: it is damaged, or another store's");
         }
         let found = if is_own { found } else { Said::default() };
-        let of = |name: &String| found.marks.iter().find(|(noted, _)| noted == name).map_or_else(Mark::default, |found| found.1);
+        let of = |name: &String| {
+            found
+                .marks
+                .iter()
+                .find(|(noted, _)| noted == name)
+                .map_or_else(Mark::default, |found| found.1)
+        };
         let said = names.iter().map(of).collect();
         let (store, witness) = (store.to_owned(), found.witness);
-        Ok(Self { path, seam: folder.seam.clone(), file: None, store, names, said, witness, text: String::new(), length: 0 })
+        Ok(Self {
+            path,
+            seam: folder.seam.clone(),
+            file: None,
+            store,
+            names,
+            said,
+            witness,
+            text: String::new(),
+            length: 0,
+        })
     }
 
     /// What was last recorded, as far as that was noted.
@@ -96,13 +118,39 @@ impl Notes {
         let said = self.said[queue];
         let is_exact = said.end > 0 && said.end >= mark.end && said.low >= mark.low;
         if said.low <= mark.low && said.end <= mark.end {
-            return (Mark { owed: if is_exact { said.owed } else { mark.owed }, ..mark }, is_exact);
+            return (
+                Mark {
+                    owed: if is_exact { said.owed } else { mark.owed },
+                    ..mark
+                },
+                is_exact,
+            );
         }
         let end = mark.end.max(said.end);
         let low = mark.low.max(said.low).min(end);
         // Whoever knows the later end knows what is owed.
-        let (owed, bytes) = if said.end >= mark.end { (said.owed, said.bytes) } else { (mark.owed, mark.bytes) };
-        let mark = if low == end { Mark { low, end, owed: 0, bytes: 0, ..mark } } else { Mark { low, end, owed, bytes, ..mark } };
+        let (owed, bytes) = if said.end >= mark.end {
+            (said.owed, said.bytes)
+        } else {
+            (mark.owed, mark.bytes)
+        };
+        let mark = if low == end {
+            Mark {
+                low,
+                end,
+                owed: 0,
+                bytes: 0,
+                ..mark
+            }
+        } else {
+            Mark {
+                low,
+                end,
+                owed,
+                bytes,
+                ..mark
+            }
+        };
         (mark, is_exact)
     }
 
@@ -123,16 +171,37 @@ impl Notes {
         self.text.clear();
         let records = serde_json::to_string(&self.witness).map_err(io::Error::other)?;
         let _ = writeln!(self.text, "{TITLE}{}\nrecords {records}", self.store);
-        for (name, Mark { low, end, owed, bytes, .. }) in self.names.iter().zip(&self.said) {
+        for (
+            name,
+            Mark {
+                low,
+                end,
+                owed,
+                bytes,
+                ..
+            },
+        ) in self.names.iter().zip(&self.said)
+        {
             // Writing into a String cannot fail.
-            let _ = writeln!(self.text, "{name} low={low:020} end={end:020} owed={owed:020} bytes={bytes:020}");
+            let _ = writeln!(
+                self.text,
+                "{name} low={low:020} end={end:020} owed={owed:020} bytes={bytes:020}"
+            );
         }
-        let _ = writeln!(self.text, "crc={:08x}", crc32fast::hash(self.text.as_bytes()));
+        let _ = writeln!(
+            self.text,
+            "crc={:08x}",
+            crc32fast::hash(self.text.as_bytes())
+        );
         let file = match self.file.take() {
             Some(file) => file,
             None => {
                 self.length = 0;
-                OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?
+                OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&self.path)?
             }
         };
         if self.length != self.text.len() {
@@ -172,13 +241,21 @@ impl Shared {
     fn note_due(&self) -> Option<u64> {
         locked(&self.notes).as_ref()?;
         let witness = Some(self.witness_due.load(Ordering::Acquire)).filter(|due| *due > 0);
-        self.slots.iter().filter_map(|slot| locked(&slot.queue).note_due()).chain(witness).min()
+        self.slots
+            .iter()
+            .filter_map(|slot| locked(&slot.queue).note_due())
+            .chain(witness)
+            .min()
     }
 
     /// Something was committed: what there is now is noted soon.
     pub(super) fn witness_soon(&self) {
         let due = self.clock.now().saturating_add(WITNESS_US);
-        if self.witness_due.compare_exchange(0, due, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self
+            .witness_due
+            .compare_exchange(0, due, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
             self.note_bell.due(due);
         }
     }
@@ -186,7 +263,9 @@ impl Shared {
     /// Notes how far the queues are accepted, and what there is.
     pub(super) fn write_notes(&self) -> io::Result<()> {
         // In hand while it is written: a store that was opened anew meanwhile has brought its own.
-        let Some(mut notes) = locked(&self.notes).take() else { return Ok(()) };
+        let Some(mut notes) = locked(&self.notes).take() else {
+            return Ok(());
+        };
         let now_us = self.clock.now();
         let mut is_news = self.witness_due.swap(0, Ordering::AcqRel) > 0;
         for (index, slot) in self.slots.iter().enumerate() {
@@ -214,16 +293,37 @@ fn parse(text: &str) -> Option<Said> {
     let line = |line: &str| {
         let mut words = line.rsplitn(5, ' ');
         let mut number = |label: &str| words.next()?.strip_prefix(label)?.parse().ok();
-        let (bytes, owed, end, low) = (number("bytes=")?, number("owed=")?, number("end=")?, number("low=")?);
-        Some((words.next()?.to_owned(), Mark { low, end, owed, bytes, clock_us: 0 }))
+        let (bytes, owed, end, low) = (
+            number("bytes=")?,
+            number("owed=")?,
+            number("end=")?,
+            number("low=")?,
+        );
+        Some((
+            words.next()?.to_owned(),
+            Mark {
+                low,
+                end,
+                owed,
+                bytes,
+                clock_us: 0,
+            },
+        ))
     };
     let marks = |lines: &str| lines.lines().map(line).collect::<Option<Vec<_>>>();
     if let Some(lines) = body.strip_prefix(TITLE_BEFORE) {
-        return Some(Said { marks: marks(lines)?, ..Said::default() });
+        return Some(Said {
+            marks: marks(lines)?,
+            ..Said::default()
+        });
     }
     let (store, rest) = body.strip_prefix(TITLE)?.split_once('\n')?;
     let (records, lines) = rest.strip_prefix("records ")?.split_once('\n')?;
-    Some(Said { store: Some(store.to_owned()), witness: serde_json::from_str(records).ok()?, marks: marks(lines)? })
+    Some(Said {
+        store: Some(store.to_owned()),
+        witness: serde_json::from_str(records).ok()?,
+        marks: marks(lines)?,
+    })
 }
 
 #[cfg(test)]
@@ -237,12 +337,24 @@ mod tests {
     }
 
     fn mark(low: u64, end: u64) -> Mark {
-        Mark { low, end, owed: end - low, bytes: 70, clock_us: 0 }
+        Mark {
+            low,
+            end,
+            owed: end - low,
+            bytes: 70,
+            clock_us: 0,
+        }
     }
 
     fn witness() -> Witness {
-        let mut witness = Witness { number: 7, ..Witness::default() };
-        witness.totals.given_up.insert(crate::message::LossReason::Expired, 3);
+        let mut witness = Witness {
+            number: 7,
+            ..Witness::default()
+        };
+        witness
+            .totals
+            .given_up
+            .insert(crate::message::LossReason::Expired, 3);
         witness
     }
 
@@ -257,9 +369,21 @@ mod tests {
             notes.record(witness());
             notes.write().unwrap();
         }
-        let notes = Notes::open(&folder, names().into_iter().rev().collect(), STORE, (true, false)).unwrap();
-        assert_eq!(notes.newer(0, mark(7, (1 << 40) + 5)), (mark(1 << 40, (1 << 40) + 5), true));
-        assert_eq!((notes.newer(1, mark(3, 9)).0, notes.witness()), (mark(3, 9), &witness()));
+        let notes = Notes::open(
+            &folder,
+            names().into_iter().rev().collect(),
+            STORE,
+            (true, false),
+        )
+        .unwrap();
+        assert_eq!(
+            notes.newer(0, mark(7, (1 << 40) + 5)),
+            (mark(1 << 40, (1 << 40) + 5), true)
+        );
+        assert_eq!(
+            (notes.newer(1, mark(3, 9)).0, notes.witness()),
+            (mark(3, 9), &witness())
+        );
     }
 
     #[test]
@@ -269,8 +393,17 @@ mod tests {
         let mut notes = Notes::open(&folder, names(), STORE, (true, false)).unwrap();
         notes.set(0, mark(300, 300));
         notes.write().unwrap();
-        for (other, known) in [("hgfedcba", (true, false)), ("hgfedcba", (true, true)), (STORE, (false, false))] {
-            assert_eq!(Notes::open(&folder, names(), other, known).unwrap().newer(0, mark(0, 300)), (mark(0, 300), false));
+        for (other, known) in [
+            ("hgfedcba", (true, false)),
+            ("hgfedcba", (true, true)),
+            (STORE, (false, false)),
+        ] {
+            assert_eq!(
+                Notes::open(&folder, names(), other, known)
+                    .unwrap()
+                    .newer(0, mark(0, 300)),
+                (mark(0, 300), false)
+            );
         }
     }
 
@@ -279,11 +412,50 @@ mod tests {
         let folder = crate::spool::tests::tempdir();
         let folder = Folder::lock(folder.path()).unwrap();
         let mut notes = Notes::open(&folder, names(), STORE, (true, false)).unwrap();
-        notes.set(0, Mark { low: 40, end: 50, owed: 9, bytes: 9, clock_us: 0 });
-        let before = Mark { clock_us: 8, ..mark(3, 9) };
-        assert_eq!(notes.newer(0, before), (Mark { low: 40, end: 50, owed: 9, bytes: 9, clock_us: 8 }, true));
+        notes.set(
+            0,
+            Mark {
+                low: 40,
+                end: 50,
+                owed: 9,
+                bytes: 9,
+                clock_us: 0,
+            },
+        );
+        let before = Mark {
+            clock_us: 8,
+            ..mark(3, 9)
+        };
+        assert_eq!(
+            notes.newer(0, before),
+            (
+                Mark {
+                    low: 40,
+                    end: 50,
+                    owed: 9,
+                    bytes: 9,
+                    clock_us: 8
+                },
+                true
+            )
+        );
         assert_eq!(notes.newer(0, mark(41, 50)), (mark(41, 50), false));
-        assert_eq!(notes.newer(0, Mark { owed: 30, ..mark(30, 60) }).0, Mark { low: 40, owed: 30, ..mark(30, 60) });
+        assert_eq!(
+            notes
+                .newer(
+                    0,
+                    Mark {
+                        owed: 30,
+                        ..mark(30, 60)
+                    }
+                )
+                .0,
+            Mark {
+                low: 40,
+                owed: 30,
+                ..mark(30, 60)
+            }
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::letters::Then;
 use super::room::Condition;
 use super::{Shared, locked, state};
 use crate::clock::Now;
-use crate::message::{Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered, Wait};
+use crate::message::{
+    Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered, Wait,
+};
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -20,8 +22,17 @@ impl Outlet for Shared {
         let now_us = self.clock.now();
         let condition = self.condition(now_us);
         let cannot_write = condition != Condition::Well;
-        let most_in_ram = if cannot_write { self.most_in_ram() } else { usize::MAX };
-        self.metrics.payload.inc_by(batch.iter().map(|item| item.message.payload.len() as u64).sum());
+        let most_in_ram = if cannot_write {
+            self.most_in_ram()
+        } else {
+            usize::MAX
+        };
+        self.metrics.payload.inc_by(
+            batch
+                .iter()
+                .map(|item| item.message.payload.len() as u64)
+                .sum(),
+        );
         let mut items = batch.into_iter().peekable();
         while let Some(first) = items.next() {
             let id = first.queue;
@@ -48,13 +59,21 @@ impl Outlet for Shared {
             slot.appended.inc_by(count);
             if !dropped.is_empty() {
                 let config = &self.config.queues[usize::from(id.0)];
-                let reason = if cannot_write { LossReason::SpoolFull } else { LossReason::MemoryFull };
+                let reason = if cannot_write {
+                    LossReason::SpoolFull
+                } else {
+                    LossReason::MemoryFull
+                };
                 let mut sheet = Sheet::new(reason, &config.uplink, &config.class);
-                dropped.iter().for_each(|(place, message)| sheet.add(*place, message));
+                dropped
+                    .iter()
+                    .for_each(|(place, message)| sheet.add(*place, message));
                 self.note(sheet.into_entries());
             }
             // Who cannot write looks again by himself; on a full disk others may make room.
-            if let Some(due) = due.filter(|due| !cannot_write || (condition == Condition::DiskFull && *due == 0)) {
+            if let Some(due) =
+                due.filter(|due| !cannot_write || (condition == Condition::DiskFull && *due == 0))
+            {
                 self.bell.due(due);
             }
             slot.link.ring();
@@ -74,11 +93,18 @@ impl Outlet for Shared {
         let dropped = {
             let mut pile = locked(&self.pile);
             for mut letter in letters {
-                self.metrics.letters.with_label_values(&[letter.reason.name()]).inc();
+                self.metrics
+                    .letters
+                    .with_label_values(&[letter.reason.name()])
+                    .inc();
                 let then = Then::Release(letter.receipt.take());
                 pile.push(letter, parked_us, then);
             }
-            if cannot_write { pile.shed(self.most_in_ram()) } else { 0 }
+            if cannot_write {
+                pile.shed(self.most_in_ram())
+            } else {
+                0
+            }
         };
         if dropped > 0 {
             self.note([self.plain(LossReason::LettersFull, dropped)]);
@@ -87,14 +113,37 @@ impl Outlet for Shared {
     }
 
     fn lose(&self, mut losses: Vec<Loss>) {
-        let receipts: Vec<_> = losses.iter_mut().filter_map(|loss| loss.receipt.take()).collect();
+        let receipts: Vec<_> = losses
+            .iter_mut()
+            .filter_map(|loss| loss.receipt.take())
+            .collect();
         let entry = |loss: Loss| {
-            let message = Message { topic: loss.topic, key: loss.key, device: loss.device, ..Message::default() };
-            let text = |bytes: &[u8]| (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)));
-            let plain = Entry::plain(loss.reason, &self.nobody, &self.nobody, loss.count, loss.received_us);
-            Entry { is_clock_set: loss.is_clock_set, topic: text(&message.topic), device: text(message.key()), ..plain }
+            let message = Message {
+                topic: loss.topic,
+                key: loss.key,
+                device: loss.device,
+                ..Message::default()
+            };
+            let text = |bytes: &[u8]| {
+                (!bytes.is_empty()).then(|| Arc::<str>::from(String::from_utf8_lossy(bytes)))
+            };
+            let plain = Entry::plain(
+                loss.reason,
+                &self.nobody,
+                &self.nobody,
+                loss.count,
+                loss.received_us,
+            );
+            Entry {
+                is_clock_set: loss.is_clock_set,
+                topic: text(&message.topic),
+                device: text(message.key()),
+                ..plain
+            }
         };
-        self.note_with(losses.into_iter().map(entry), |pending| pending.hold(receipts));
+        self.note_with(losses.into_iter().map(entry), |pending| {
+            pending.hold(receipts)
+        });
     }
 
     fn checkpoint(&self, batch: Vec<Checkpoint>) {
@@ -124,7 +173,12 @@ impl Outlet for Shared {
         let waiting = locked(&self.checkpoints).of(&prefix);
         let (mut found, damaged) = self.read_store(|store| store.state_of(&prefix))?;
         if damaged > 0 {
-            tracing::error!(flow, plugin, keys = damaged, "what a plugin remembered under some keys is damaged on disk and lost");
+            tracing::error!(
+                flow,
+                plugin,
+                keys = damaged,
+                "what a plugin remembered under some keys is damaged on disk and lost"
+            );
         }
         found.retain(|entry| !waiting.iter().any(|newer| newer.key == entry.key));
         found.extend(waiting.into_iter().filter(|entry| entry.value.is_some()));
@@ -132,8 +186,15 @@ impl Outlet for Shared {
     }
 
     fn set_aside(&self, flow: &str, plugin: &str) {
-        if let Err(why) = self.read_store(|store| store.set_state_aside(&state::prefix(flow, plugin))) {
-            tracing::error!(flow, plugin, why, "the state that a plugin cannot read stays in its place");
+        if let Err(why) =
+            self.read_store(|store| store.set_state_aside(&state::prefix(flow, plugin)))
+        {
+            tracing::error!(
+                flow,
+                plugin,
+                why,
+                "the state that a plugin cannot read stays in its place"
+            );
         }
     }
 }

@@ -135,7 +135,9 @@ pub(super) struct Queue {
 impl Queue {
     /// What the store holds, with new places from this boot's base on. `first` is the first chunk, if there is one.
     pub(super) fn new(boot: u32, stored: Mark, first: Option<Extent>) -> Self {
-        let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0)).max(stored.end).max(stored.low);
+        let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0))
+            .max(stored.end)
+            .max(stored.low);
         let owes = stored.low < stored.end;
         let mut accepted = Ranges::default();
         if owes {
@@ -148,7 +150,10 @@ impl Queue {
             head: VecDeque::new(),
             accepted,
             barred: Ranges::default(),
-            chunks: first.into_iter().map(|extent| (extent.first, extent)).collect(),
+            chunks: first
+                .into_iter()
+                .map(|extent| (extent.first, extent))
+                .collect(),
             gone: Vec::new(),
             stored,
             changed_us: None,
@@ -175,7 +180,10 @@ impl Queue {
 
     /// What it holds in RAM is of this account. For a queue that holds nothing yet.
     pub(super) fn with_ram(self, ram: &Arc<Ram>) -> Self {
-        Self { ram: Share::new(ram), ..self }
+        Self {
+            ram: Share::new(ram),
+            ..self
+        }
     }
 
     /// Bytes it holds in RAM.
@@ -210,12 +218,20 @@ impl Queue {
                 self.press(Wait::Sure);
             }
         }
-        self.head.push_back(Held { message: Some(message), receipt, since_us: now_us });
+        self.head.push_back(Held {
+            message: Some(message),
+            receipt,
+            since_us: now_us,
+        });
     }
 
     /// When the queue wants to be written: running clock, 0 for at once.
     pub(super) fn due(&self, limits: Limits) -> Option<u64> {
-        self.low_due().into_iter().chain(self.spill_due(limits)).chain(self.policy_due(limits.policy)).min()
+        self.low_due()
+            .into_iter()
+            .chain(self.spill_due(limits))
+            .chain(self.policy_due(limits.policy))
+            .min()
     }
 
     /// When the RAM head wants to be spilled.
@@ -226,12 +242,16 @@ impl Queue {
         if self.is_urgent(limits.head_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
             return Some(0);
         }
-        self.head.front().map(|held| held.since_us.saturating_add(limits.linger_us))
+        self.head
+            .front()
+            .map(|held| held.since_us.saturating_add(limits.linger_us))
     }
 
     /// Whether what is in RAM cannot stay there: the head is full, or a source is known to wait for it.
     pub(super) fn is_urgent(&self, head_bytes: usize) -> bool {
-        self.live > 0 && (self.ram.bytes() >= head_bytes || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
+        self.live > 0
+            && (self.ram.bytes() >= head_bytes
+                || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
     }
 
     /// The first owed place at or after `from` that may be fetched.
@@ -259,7 +279,11 @@ impl Queue {
             return Fetch::Empty;
         }
         if self.ahead.is_some() {
-            return if self.to_replay(from).is_some() { Fetch::Spilled } else { Fetch::Empty };
+            return if self.to_replay(from).is_some() {
+                Fetch::Spilled
+            } else {
+                Fetch::Empty
+            };
         }
         if from < self.disk_end {
             return Fetch::Spilled;
@@ -273,21 +297,39 @@ impl Queue {
         let mut found = Vec::with_capacity(max.min(self.head.len().saturating_sub(skipped)));
         let mut bytes = 0;
         for (place, held) in (self.head_start..).zip(&self.head).skip(skipped) {
-            let Some(message) = &held.message else { continue };
-            if found.len() >= max.max(1) || (bytes > 0 && bytes + message.weight() > max_bytes) || self.is_doomed(place) {
+            let Some(message) = &held.message else {
+                continue;
+            };
+            if found.len() >= max.max(1)
+                || (bytes > 0 && bytes + message.weight() > max_bytes)
+                || self.is_doomed(place)
+            {
                 break;
             }
             if self.barred.has(place) {
                 continue;
             }
             bytes += message.weight();
-            found.push(Stored { seq: Seq(place), message: message.clone() });
+            found.push(Stored {
+                seq: Seq(place),
+                message: message.clone(),
+            });
         }
-        if found.is_empty() { Fetch::Empty } else { Fetch::Ready(found) }
+        if found.is_empty() {
+            Fetch::Empty
+        } else {
+            Fetch::Ready(found)
+        }
     }
 
     /// Upstream has `from..to`. What must be released goes into `released`.
-    pub(super) fn accept(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+    pub(super) fn accept(
+        &mut self,
+        from: u64,
+        to: u64,
+        now_us: u64,
+        released: &mut Vec<Receipt>,
+    ) -> u64 {
         let fresh = self.settle(from, to, now_us, released);
         self.tally.accepted += fresh;
         fresh
@@ -310,7 +352,9 @@ impl Queue {
 
     /// Takes a message out of RAM; its place stays until `low` has passed it.
     fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
-        let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get_mut(index));
+        let held = usize::try_from(place - self.head_start)
+            .ok()
+            .and_then(|index| self.head.get_mut(index));
         let Some(held) = held else { return };
         if let Some(message) = held.message.take() {
             self.ram.sub(message.weight());
@@ -324,7 +368,11 @@ impl Queue {
 
     /// Moves `low` over what is accepted and forgets what lies before it.
     fn advance(&mut self, now_us: u64) {
-        while self.head.pop_front_if(|held| held.message.is_none()).is_some() {
+        while self
+            .head
+            .pop_front_if(|held| held.message.is_none())
+            .is_some()
+        {
             self.head_start += 1;
         }
         let low = self.accepted.skip(self.low);
@@ -334,13 +382,20 @@ impl Queue {
         self.low = low;
         self.accepted.forget_before(low);
         self.barred.forget_before(low);
-        self.ahead.iter_mut().for_each(|ahead| ahead.forget_before(low));
+        self.ahead
+            .iter_mut()
+            .for_each(|ahead| ahead.forget_before(low));
         if low > self.head_start {
-            let passed = usize::try_from(low - self.head_start).map_or(self.head.len(), |count| count.min(self.head.len()));
+            let passed = usize::try_from(low - self.head_start)
+                .map_or(self.head.len(), |count| count.min(self.head.len()));
             self.head.drain(..passed);
             self.head_start = low;
         }
-        while let Some(first) = self.chunks.first_entry().filter(|first| first.get().end <= low) {
+        while let Some(first) = self
+            .chunks
+            .first_entry()
+            .filter(|first| first.get().end <= low)
+        {
             let extent = first.remove();
             self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
             self.gone.push(extent.first);
@@ -365,7 +420,10 @@ impl Queue {
         let oldest_us = if self.disk_owed > 0 {
             Some(self.disk_since_us)
         } else {
-            self.head.front().filter(|_| self.live > 0).map(|held| held.since_us)
+            self.head
+                .front()
+                .filter(|_| self.live > 0)
+                .map(|held| held.since_us)
         };
         Tally {
             in_ram: self.live,
@@ -394,7 +452,11 @@ mod tests {
     use crate::message::{Burst, Settled};
 
     const LOW_EVERY_US: u64 = 1_000_000;
-    const LIMITS: Limits = Limits { linger_us: 1_000, head_bytes: 1_000, policy: Policy::UNLIMITED };
+    const LIMITS: Limits = Limits {
+        linger_us: 1_000,
+        head_bytes: 1_000,
+        policy: Policy::UNLIMITED,
+    };
 
     fn empty() -> Queue {
         Queue::new(0, Mark::default(), None)
@@ -420,7 +482,12 @@ mod tests {
         let (from, end) = queue.cut();
         let chunks: Vec<_> = (from..end)
             .step_by(usize::try_from(size).unwrap())
-            .map(|first| Extent { first, end: (first + size).min(end), bytes: 10, since_us: 5 })
+            .map(|first| Extent {
+                first,
+                end: (first + size).min(end),
+                bytes: 10,
+                since_us: 5,
+            })
             .collect();
         let (mark, _) = queue.plan(end, 10 * chunks.len() as u64, 0).unwrap();
         queue.committed(&chunks, mark, 9)
@@ -443,8 +510,18 @@ mod tests {
     fn what_one_way_out_has_taken_no_other_takes() {
         let mut queue = filled(6);
         queue.doom(1, 3);
-        assert!(queue.refuse(0) && !queue.refuse(1), "1 goes with the commit under way");
-        assert_eq!(queue.shed(0, 9).iter().map(|(place, _)| *place).collect::<Vec<_>>(), [3, 4, 5]);
+        assert!(
+            queue.refuse(0) && !queue.refuse(1),
+            "1 goes with the commit under way"
+        );
+        assert_eq!(
+            queue
+                .shed(0, 9)
+                .iter()
+                .map(|(place, _)| *place)
+                .collect::<Vec<_>>(),
+            [3, 4, 5]
+        );
         queue.append(Message::default(), None, 5);
         let (places, owed) = queue.abandon();
         assert_eq!((places.len(), places[0].clone(), owed), (1, 3..7, 1));
@@ -492,7 +569,10 @@ mod tests {
         assert_eq!(queue.due(LIMITS), Some(0));
         queue.cut();
         queue.press(Wait::Likely);
-        assert!(queue.due(LIMITS) == Some(0) && !queue.is_urgent(LIMITS.head_bytes), "it costs nobody his room");
+        assert!(
+            queue.due(LIMITS) == Some(0) && !queue.is_urgent(LIMITS.head_bytes),
+            "it costs nobody his room"
+        );
         queue.cut();
         assert_eq!(queue.due(LIMITS), Some(1_800));
         for _ in 0..6 {
@@ -510,14 +590,28 @@ mod tests {
         let mut queue = filled(10);
         spill(&mut queue, 4);
         assert!(matches!(queue.fetch(0, 9, 9), Fetch::Spilled));
-        assert_eq!((queue.tally().on_disk, queue.tally().in_ram, queue.tally().disk_bytes), (10, 0, 30));
+        assert_eq!(
+            (
+                queue.tally().on_disk,
+                queue.tally().in_ram,
+                queue.tally().disk_bytes
+            ),
+            (10, 0, 30)
+        );
         queue.accept(4, 8, 20, &mut Vec::new());
         assert!(queue.gone.is_empty());
         assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
         queue.accept(0, 2, 30, &mut Vec::new());
         assert_eq!(queue.due(LIMITS), Some(30 + LOW_EVERY_US));
         queue.accept(2, 4, 40, &mut Vec::new());
-        assert_eq!((queue.low(), std::mem::take(&mut queue.gone), queue.tally().disk_bytes), (8, vec![0, 4], 10));
+        assert_eq!(
+            (
+                queue.low(),
+                std::mem::take(&mut queue.gone),
+                queue.tally().disk_bytes
+            ),
+            (8, vec![0, 4], 10)
+        );
     }
 
     #[test]
@@ -525,26 +619,60 @@ mod tests {
         let mut queue = filled(6);
         let (from, end) = queue.cut();
         queue.append(Message::default(), None, 9);
-        let chunks = [Extent { first: from, end: 3, bytes: 1, since_us: 5 }, Extent { first: 3, end, bytes: 1, since_us: 5 }];
+        let chunks = [
+            Extent {
+                first: from,
+                end: 3,
+                bytes: 1,
+                since_us: 5,
+            },
+            Extent {
+                first: 3,
+                end,
+                bytes: 1,
+                since_us: 5,
+            },
+        ];
         let (mark, _) = queue.plan(end, 2, 0).unwrap();
         assert_eq!(mark.owed, 6);
         queue.accept(0, 4, 9, &mut Vec::new());
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
         assert_eq!(queue.committed(&chunks, mark, 9).len(), 2);
         assert_eq!(std::mem::take(&mut queue.gone), [0]);
-        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (4, 2, 1));
-        assert_eq!(queue.due(Limits { linger_us: 1 << 40, ..LIMITS }), Some(9 + LOW_EVERY_US));
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (4, 2, 1)
+        );
+        assert_eq!(
+            queue.due(Limits {
+                linger_us: 1 << 40,
+                ..LIMITS
+            }),
+            Some(9 + LOW_EVERY_US)
+        );
     }
 
     #[test]
     fn a_new_boot_takes_places_of_its_own_behind_what_is_on_disk() {
-        let stored = Mark { low: 7, end: 9, owed: 2, bytes: 100, clock_us: 50 };
+        let stored = Mark {
+            low: 7,
+            end: 9,
+            owed: 2,
+            bytes: 100,
+            clock_us: 50,
+        };
         let mut queue = Queue::new(3, stored, None);
         queue.append(Message::default(), None, 60);
-        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (7, 2, 1));
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (7, 2, 1)
+        );
         assert_eq!(queue.owed_on_disk(0), Some(7));
         queue.accept(7, 9, 61, &mut Vec::new());
-        assert_eq!((queue.low(), queue.owed_on_disk(0)), (3 << BOOT_SHIFT, None));
+        assert_eq!(
+            (queue.low(), queue.owed_on_disk(0)),
+            (3 << BOOT_SHIFT, None)
+        );
         assert_eq!(places(queue.fetch(0, 9, 9)), [3 << BOOT_SHIFT]);
     }
 
@@ -561,10 +689,16 @@ mod tests {
         assert_eq!(queue.shed(4 * weight, 9).len(), 2);
         assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
         assert_eq!(queue.shed(0, 9).len(), 2);
-        assert_eq!((places(queue.fetch(0, 9, 99_999)), queue.tally().dropped), (vec![0, 5], 4));
+        assert_eq!(
+            (places(queue.fetch(0, 9, 99_999)), queue.tally().dropped),
+            (vec![0, 5], 4)
+        );
         let mut released = Vec::new();
         queue.accept(0, 6, 9, &mut released);
-        assert_eq!((released.len(), queue.low(), queue.tally().accepted), (2, 6, 2));
+        assert_eq!(
+            (released.len(), queue.low(), queue.tally().accepted),
+            (2, 6, 2)
+        );
         released.into_iter().for_each(Receipt::release);
     }
 
@@ -573,7 +707,10 @@ mod tests {
         let mut queue = filled(3);
         assert!(queue.refuse(1) && !queue.refuse(1));
         queue.accept(0, 1, 9, &mut Vec::new());
-        assert_eq!((places(queue.fetch(0, 9, 99_999)), queue.low()), (vec![2], 1));
+        assert_eq!(
+            (places(queue.fetch(0, 9, 99_999)), queue.low()),
+            (vec![2], 1)
+        );
         queue.accept(1, 2, 9, &mut Vec::new());
         assert_eq!((queue.low(), queue.refuse(1)), (2, false));
     }
@@ -583,19 +720,59 @@ mod tests {
         let mut queue = filled(6);
         spill(&mut queue, 2);
         queue.accept(0, 1, 9, &mut Vec::new());
-        assert_eq!((queue.lose(0, 4, None), queue.lose(0, 4, None)), (Some(3), None));
-        assert_eq!((queue.low(), queue.owed_on_disk(0), queue.tally().damaged, queue.tally().on_disk), (1, Some(4), 3, 5));
+        assert_eq!(
+            (queue.lose(0, 4, None), queue.lose(0, 4, None)),
+            (Some(3), None)
+        );
+        assert_eq!(
+            (
+                queue.low(),
+                queue.owed_on_disk(0),
+                queue.tally().damaged,
+                queue.tally().on_disk
+            ),
+            (1, Some(4), 3, 5)
+        );
         queue.expire(1, 4, 9, &mut Vec::new());
         assert_eq!((queue.low(), queue.tally().on_disk), (4, 2));
-        assert_eq!((queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)), (Some(1), None));
+        assert_eq!(
+            (queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)),
+            (Some(1), None)
+        );
     }
 
     #[test]
     fn a_chunk_that_is_read_tells_its_size_and_its_settled_places() {
-        let mut queue = Queue::new(0, Mark { low: 2, end: 9, owed: 5, bytes: 50, clock_us: 0 }, None);
-        queue.learn(Extent { first: 0, end: 6, bytes: 30, since_us: 4 }, [1, 3, 4].into_iter(), 9);
+        let mut queue = Queue::new(
+            0,
+            Mark {
+                low: 2,
+                end: 9,
+                owed: 5,
+                bytes: 50,
+                clock_us: 0,
+            },
+            None,
+        );
+        queue.learn(
+            Extent {
+                first: 0,
+                end: 6,
+                bytes: 30,
+                since_us: 4,
+            },
+            [1, 3, 4].into_iter(),
+            9,
+        );
         assert_eq!((queue.low(), queue.tally().on_disk), (3, 5));
         queue.accept(3, 5, 9, &mut Vec::new());
-        assert_eq!((queue.low(), std::mem::take(&mut queue.gone), queue.tally().disk_bytes), (6, vec![0], 20));
+        assert_eq!(
+            (
+                queue.low(),
+                std::mem::take(&mut queue.gone),
+                queue.tally().disk_bytes
+            ),
+            (6, vec![0], 20)
+        );
     }
 }

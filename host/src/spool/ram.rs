@@ -14,7 +14,10 @@ pub(super) struct Ram {
 impl Ram {
     /// One that is full at `most` bytes.
     pub(super) fn new(most: usize) -> Self {
-        Self { held: AtomicUsize::new(0), most }
+        Self {
+            held: AtomicUsize::new(0),
+            most,
+        }
     }
 
     /// Bytes held.
@@ -48,7 +51,10 @@ pub(super) struct Share {
 impl Share {
     /// Nothing yet.
     pub(super) fn new(of: &Arc<Ram>) -> Self {
-        Self { own: 0, of: Arc::clone(of) }
+        Self {
+            own: 0,
+            of: Arc::clone(of),
+        }
     }
 
     /// Its bytes.

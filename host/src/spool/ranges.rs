@@ -16,8 +16,13 @@ impl Ranges {
             return 0;
         }
         let (mut start, mut end, mut known) = (from, to, 0);
-        let touching: Vec<(u64, u64)> =
-            self.ends.range(..=to).rev().take_while(|(_, end)| **end >= from).map(|(start, end)| (*start, *end)).collect();
+        let touching: Vec<(u64, u64)> = self
+            .ends
+            .range(..=to)
+            .rev()
+            .take_while(|(_, end)| **end >= from)
+            .map(|(start, end)| (*start, *end))
+            .collect();
         for (old_start, old_end) in touching {
             self.ends.remove(&old_start);
             known += old_end.min(to).saturating_sub(old_start.max(from));
@@ -45,7 +50,11 @@ impl Ranges {
     pub(super) fn gaps(&self, from: u64, to: u64) -> Vec<Range<u64>> {
         let (mut gaps, mut place) = (Vec::new(), self.skip(from));
         while place < to {
-            let end = self.ends.range(place..).next().map_or(to, |(start, _)| to.min(*start));
+            let end = self
+                .ends
+                .range(place..)
+                .next()
+                .map_or(to, |(start, _)| to.min(*start));
             gaps.push(place..end);
             place = self.skip(end);
         }
@@ -90,7 +99,11 @@ impl Ranges {
     pub(super) fn covered(&self, from: u64, to: u64) -> u64 {
         let before = self.ends.range(..from).next_back();
         let within = self.ends.range(from..to.max(from));
-        before.into_iter().chain(within).map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from))).sum()
+        before
+            .into_iter()
+            .chain(within)
+            .map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from)))
+            .sum()
     }
 
     /// Whether nothing is in the set.

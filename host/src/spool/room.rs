@@ -67,22 +67,31 @@ impl Condition {
             Self::DiskFull => {
                 "free space on its file system, the gateway goes on by itself; once memory is full, classes give up what they may"
             }
-            Self::ReadOnly => "look at the kernel's log, then mount it writable; the gateway goes on by itself",
-            Self::Failing => "look at the kernel's log: the card may be dying; the gateway tries again by itself",
+            Self::ReadOnly => {
+                "look at the kernel's log, then mount it writable; the gateway goes on by itself"
+            }
+            Self::Failing => {
+                "look at the kernel's log: the card may be dying; the gateway tries again by itself"
+            }
         }
     }
 
     /// What an error of the system means for the store.
     pub(super) fn of(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::DiskFull,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::DiskFull,
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             _ => Self::Failing,
         }
     }
 
     pub(super) fn from_number(number: u8) -> Self {
-        Self::BAD.into_iter().find(|bad| *bad as u8 == number).unwrap_or(Self::Well)
+        Self::BAD
+            .into_iter()
+            .find(|bad| *bad as u8 == number)
+            .unwrap_or(Self::Well)
     }
 }
 
@@ -129,9 +138,17 @@ impl Room {
     /// Keeps `reserve` bytes free, or an eighth of a small file system.
     pub(super) fn new(folder: &Folder, reserve: u64) -> Self {
         let path = folder.path().to_owned();
-        let ballast =
-            fs::symlink_metadata(path.join("ballast")).ok().filter(fs::Metadata::is_file).map_or(0, |about| about.len());
-        Self { folder: path, wanted: reserve, seam: folder.seam.clone(), ballast, is_low: false }
+        let ballast = fs::symlink_metadata(path.join("ballast"))
+            .ok()
+            .filter(fs::Metadata::is_file)
+            .map_or(0, |about| about.len());
+        Self {
+            folder: path,
+            wanted: reserve,
+            seam: folder.seam.clone(),
+            ballast,
+            is_low: false,
+        }
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -139,7 +156,11 @@ impl Room {
             return Ok(space);
         }
         // The folder itself may not be there yet.
-        let existing = self.folder.ancestors().find(|path| path.exists()).unwrap_or(&self.folder);
+        let existing = self
+            .folder
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(&self.folder);
         let found = statvfs(existing)?;
         Ok(Space {
             free: found.f_bavail.saturating_mul(found.f_frsize),
@@ -150,11 +171,20 @@ impl Room {
 
     /// Looks.
     pub(super) fn look(&mut self) -> Standing {
-        let Ok(space) = self.space() else { return Standing { condition: Condition::Failing, ..Standing::default() } };
+        let Ok(space) = self.space() else {
+            return Standing {
+                condition: Condition::Failing,
+                ..Standing::default()
+            };
+        };
         let reserve = self.wanted.min(space.total / PART);
         let free = space.free.saturating_add(self.ballast);
         // Once low, a little more than the mark is asked for, so that it does not go to and fro.
-        let mark = if self.is_low { reserve + reserve / 8 } else { reserve };
+        let mark = if self.is_low {
+            reserve + reserve / 8
+        } else {
+            reserve
+        };
         self.is_low = free < mark;
         let condition = match (space.read_only, self.is_low) {
             (true, _) => Condition::ReadOnly,
@@ -164,7 +194,12 @@ impl Room {
         if condition == Condition::Well {
             self.fill(space.free, reserve);
         }
-        Standing { condition, free, reserve, budget: free.saturating_sub(reserve / 2) / OVERHEAD }
+        Standing {
+            condition,
+            free,
+            reserve,
+            budget: free.saturating_sub(reserve / 2) / OVERHEAD,
+        }
     }
 
     /// Makes the ballast where there is none and room for it.
@@ -176,10 +211,14 @@ impl Room {
         let path = self.folder.join("ballast");
         // Whatever else lies there, a pipe would not even be opened without somebody who reads it.
         let _ = fs::remove_file(&path);
-        let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|file| {
-            fallocate(&file, FallocateFlags::empty(), 0, wanted)?;
-            Ok(())
-        });
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .and_then(|file| {
+                fallocate(&file, FallocateFlags::empty(), 0, wanted)?;
+                Ok(())
+            });
         match made {
             Ok(()) => self.ballast = wanted,
             Err(error) => {

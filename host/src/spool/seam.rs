@@ -26,7 +26,14 @@ pub(super) struct Seam {
 
 impl Seam {
     /// Asks whether the call may go ahead; in a test it may fail or wait here.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have something here"))]
+    #[cfg_attr(
+        not(test),
+        expect(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "only tests have something here"
+        )
+    )]
     pub(super) fn pass(&self, call: Call) -> io::Result<()> {
         #[cfg(test)]
         self.script.pass(call)?;
@@ -35,7 +42,10 @@ impl Seam {
     }
 
     /// The space a test makes believe in.
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests have something here"))]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "only tests have something here")
+    )]
     pub(super) fn space(&self) -> Option<Space> {
         #[cfg(test)]
         return *crate::spool::locked(&self.script.space);
@@ -115,8 +125,13 @@ pub(super) mod script {
             if call == Call::Read {
                 let mut reads = self.reads.lock().unwrap();
                 reads.0 += 1;
-                let failing = reads.1.iter().find(|(failing, _)| failing.contains(&reads.0));
-                return failing.map_or(Ok(()), |(_, errno)| Err(io::Error::from_raw_os_error(*errno)));
+                let failing = reads
+                    .1
+                    .iter()
+                    .find(|(failing, _)| failing.contains(&reads.0));
+                return failing.map_or(Ok(()), |(_, errno)| {
+                    Err(io::Error::from_raw_os_error(*errno))
+                });
             }
             let number = {
                 let mut count = self.count.lock().unwrap();
@@ -137,7 +152,12 @@ pub(super) mod script {
                 }
             }
             let faults = self.faults.lock().unwrap();
-            faults.iter().find(|(at, _)| *at == number).map_or(Ok(()), |(_, errno)| Err(io::Error::from_raw_os_error(*errno)))
+            faults
+                .iter()
+                .find(|(at, _)| *at == number)
+                .map_or(Ok(()), |(_, errno)| {
+                    Err(io::Error::from_raw_os_error(*errno))
+                })
         }
     }
 }

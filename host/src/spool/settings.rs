@@ -33,11 +33,16 @@ pub struct Policy {
 
 impl Policy {
     /// Nothing is ever given up.
-    pub const UNLIMITED: Self = Self { max_bytes: u64::MAX, max_age: None, giving: Giving::Oldest };
+    pub const UNLIMITED: Self = Self {
+        max_bytes: u64::MAX,
+        max_age: None,
+        giving: Giving::Oldest,
+    };
 
     /// `max_age` as the running clock counts.
     pub(super) fn max_age_us(self) -> Option<u64> {
-        self.max_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX))
+        self.max_age
+            .map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -66,7 +71,13 @@ impl QueueConfig {
     /// A queue that its uplink's own link drains, first in, first out.
     pub fn new(uplink: &str, class: Arc<str>, policy: Policy) -> Self {
         let uplink: Arc<str> = uplink.into();
-        Self { link: Arc::clone(&uplink), uplink, class, policy, is_fresh_first: false }
+        Self {
+            link: Arc::clone(&uplink),
+            uplink,
+            class,
+            policy,
+            is_fresh_first: false,
+        }
     }
 
     /// `uplink:class`.
@@ -113,15 +124,26 @@ pub struct Config {
 impl Config {
     /// The store needs this key.
     pub(super) fn no_key(&self, key: KeyId) -> Error {
-        Error::Key { path: self.path.clone(), key, has_others: self.vault.current().is_some() }
+        Error::Key {
+            path: self.path.clone(),
+            key,
+            has_others: self.vault.current().is_some(),
+        }
     }
 
     /// Where an uplink gets what the gateway itself has to say: the class `alarm`, else the first that does not keep only
     /// the last message of a topic.
     pub fn queue_for_records(&self, uplink: &str) -> Option<QueueId> {
-        let own = || (0..).zip(&self.queues).filter(|(_, queue)| *queue.uplink == *uplink);
+        let own = || {
+            (0..)
+                .zip(&self.queues)
+                .filter(|(_, queue)| *queue.uplink == *uplink)
+        };
         let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
         let plain = || own().find(|(_, queue)| queue.policy.giving != Giving::KeepLastPerTopic);
-        alarm.or_else(plain).or_else(|| own().next()).map(|(index, _)| QueueId(index))
+        alarm
+            .or_else(plain)
+            .or_else(|| own().next())
+            .map(|(index, _)| QueueId(index))
     }
 }

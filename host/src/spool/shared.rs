@@ -137,7 +137,11 @@ impl Shared {
         Self::open_to(Purpose::Run, config, metrics)
     }
 
-    pub(super) fn open_to(purpose: Purpose, config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
+    pub(super) fn open_to(
+        purpose: Purpose,
+        config: Config,
+        metrics: Metrics,
+    ) -> Result<(Arc<Self>, Keeper), Error> {
         Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
     }
 
@@ -156,12 +160,20 @@ impl Shared {
         let boot = begin.boot;
         metrics.faults.inc_by(u64::from(begin.went_back));
         let links = links(&config);
-        let base_us = begin.queues.iter().map(|(mark, _)| mark.clock_us).max().unwrap_or(0);
+        let base_us = begin
+            .queues
+            .iter()
+            .map(|(mark, _)| mark.clock_us)
+            .max()
+            .unwrap_or(0);
         let ram = Arc::new(Ram::new(config.memory_bytes));
         let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
         let (store, notes) = begin.store.unzip();
         let witness = store.as_ref().map(Store::witness).unwrap_or_default();
-        let clock = RunningClock { base_us, started_us: Now::read().uptime_us };
+        let clock = RunningClock {
+            base_us,
+            started_us: Now::read().uptime_us,
+        };
         let shared = Arc::new(Self {
             boot,
             flows: Flows::new(&config.flows),
@@ -213,7 +225,11 @@ impl Shared {
     /// The store holds something for queues that are not there.
     pub(super) fn know_strangers(&self, found: Vec<(String, u64)>) {
         for (queue, messages) in &found {
-            tracing::warn!(queue, messages, "the store owes messages to a queue that the config does not have; they are kept");
+            tracing::warn!(
+                queue,
+                messages,
+                "the store owes messages to a queue that the config does not have; they are kept"
+            );
         }
         *locked(&self.strangers) = found;
     }
@@ -241,15 +257,26 @@ impl Shared {
 
     /// What the chunks of a queue are sealed with.
     pub(super) fn seal(&self, index: usize) -> Seal<'_> {
-        Seal { vault: &self.config.vault, queue: &self.slots[index].name }
+        Seal {
+            vault: &self.config.vault,
+            queue: &self.slots[index].name,
+        }
     }
 
     /// When a queue wants to be written.
     pub(super) fn limits(&self, slot: &Slot) -> Limits {
         let up = slot.link.up.load(Ordering::Acquire);
-        let linger = if up { self.config.spill_after } else { self.config.commit_every };
+        let linger = if up {
+            self.config.spill_after
+        } else {
+            self.config.commit_every
+        };
         let linger_us = u64::try_from(linger.as_micros()).unwrap_or(u64::MAX);
-        Limits { linger_us, head_bytes: self.config.head_bytes, policy: slot.policy }
+        Limits {
+            linger_us,
+            head_bytes: self.config.head_bytes,
+            policy: slot.policy,
+        }
     }
 
     /// What was given up since the store was made.
@@ -261,7 +288,10 @@ impl Shared {
     /// Counts what is given up.
     pub(super) fn count(&self, entry: &Entry) {
         let labels = [entry.reason.name(), &*entry.uplink, &*entry.class];
-        self.metrics.dropped.with_label_values(&labels).inc_by(entry.count);
+        self.metrics
+            .dropped
+            .with_label_values(&labels)
+            .inc_by(entry.count);
     }
 
     /// Counts what was given up, and enters it in the ledger with a commit soon.
@@ -270,7 +300,11 @@ impl Shared {
     }
 
     /// The same, and what `add` adds goes with it.
-    pub(super) fn note_with(&self, entries: impl IntoIterator<Item = Entry>, add: impl FnOnce(&mut Pending)) {
+    pub(super) fn note_with(
+        &self,
+        entries: impl IntoIterator<Item = Entry>,
+        add: impl FnOnce(&mut Pending),
+    ) {
         let now_us = self.clock.now();
         let due = {
             let mut pending = locked(&self.pending);
@@ -292,7 +326,11 @@ impl Shared {
         if pending.is_urgent() {
             return Some(0);
         }
-        let wait = if pending.holds() { commit_us.min(LEDGER_EVERY_US) } else { LEDGER_EVERY_US };
+        let wait = if pending.holds() {
+            commit_us.min(LEDGER_EVERY_US)
+        } else {
+            LEDGER_EVERY_US
+        };
         pending.since_us().map(|since| since.saturating_add(wait))
     }
 
@@ -300,7 +338,10 @@ impl Shared {
     pub(super) fn plain(&self, reason: LossReason, count: u64) -> Entry {
         let now = Now::read();
         let plain = Entry::plain(reason, &self.nobody, &self.nobody, count, now.wall_us);
-        Entry { is_clock_set: now.is_set(), ..plain }
+        Entry {
+            is_clock_set: now.is_set(),
+            ..plain
+        }
     }
 
     /// The disk has lost these places of a queue: they are owed until the ledger has them.
@@ -315,7 +356,9 @@ impl Shared {
             ..self.plain(LossReason::Damaged, count)
         };
         let queue = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-        self.note_with(Some(entry).filter(|entry| entry.count > 0), |pending| pending.lose(queue, places));
+        self.note_with(Some(entry).filter(|entry| entry.count > 0), |pending| {
+            pending.lose(queue, places)
+        });
     }
 
     /// How the store is.
@@ -324,7 +367,9 @@ impl Shared {
         let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
         let room = Condition::from_number(self.room.load(Ordering::Acquire));
         match room {
-            Condition::Well if self.trouble.load(Ordering::Acquire) => Condition::from_number(self.fault.load(Ordering::Acquire)),
+            Condition::Well if self.trouble.load(Ordering::Acquire) => {
+                Condition::from_number(self.fault.load(Ordering::Acquire))
+            }
             Condition::Well if hangs => Condition::Failing,
             room => room,
         }
@@ -345,12 +390,17 @@ impl Shared {
         let guard = locked(&self.store);
         let waited = self
             .store_changed
-            .wait_timeout_while(guard, patience, |store| store.is_none() && !self.is_ending.load(Ordering::Acquire));
+            .wait_timeout_while(guard, patience, |store| {
+                store.is_none() && !self.is_ending.load(Ordering::Acquire)
+            });
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Reads from the store. Blocks on the disk.
-    pub(super) fn read_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, String> {
+    pub(super) fn read_store<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, String> {
         let store = self.store(Duration::ZERO).ok_or("the store is not open")?;
         read(&store).map_err(|error| {
             self.report_trouble(&error);
@@ -375,7 +425,11 @@ impl Shared {
     /// Says once that an operator is needed.
     pub(super) fn alarm(&self, condition: Condition, why: &str) {
         if !self.is_reported.swap(true, Ordering::AcqRel) {
-            let (path, reason, advice) = (self.config.path.display(), condition.name(), condition.advice());
+            let (path, reason, advice) = (
+                self.config.path.display(),
+                condition.name(),
+                condition.advice(),
+            );
             tracing::error!(%path, reason, why, advice, "the store does not take what it should; messages stay in memory until it does");
         }
     }
@@ -385,7 +439,11 @@ impl Shared {
         self.room.store(standing.condition as u8, Ordering::Release);
         *locked(&self.standing) = standing;
         if standing.condition != Condition::Well {
-            let why = format!("{} KiB free, {} KiB are the reserve", standing.free >> 10, standing.reserve >> 10);
+            let why = format!(
+                "{} KiB free, {} KiB are the reserve",
+                standing.free >> 10,
+                standing.reserve >> 10
+            );
             self.alarm(standing.condition, &why);
         } else if is_over {
             self.all_clear();
@@ -402,7 +460,10 @@ impl Shared {
     /// What was counted since the start.
     pub(super) fn totals(&self) -> Totals {
         let ours = || self.metrics.written.get() + self.metrics.state_written.get();
-        Totals { payload: self.metrics.payload.get(), written: card::process_bytes().unwrap_or_else(ours) }
+        Totals {
+            payload: self.metrics.payload.get(),
+            written: card::process_bytes().unwrap_or_else(ours),
+        }
     }
 
     pub(super) fn end(&self, ending: Ending) {
@@ -434,18 +495,26 @@ pub(super) fn slots(
     (boot, ram): (u32, &Arc<Ram>),
     found: Vec<(Mark, Option<Extent>)>,
 ) -> Vec<Slot> {
-    let known = config.queues.iter().zip(found).filter_map(|(queue, (mark, first))| {
-        let labels = [&*queue.uplink, &*queue.class];
-        Some(Slot {
-            queue: Mutex::new(Queue::new(boot, mark, first).with_fresh_first(queue.is_fresh_first).with_ram(ram)),
-            name: queue.name(),
-            link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
-            policy: queue.policy,
-            appended: metrics.appended.with_label_values(&labels),
-            accepted: metrics.accepted.with_label_values(&labels),
-            damaged: metrics.damaged.with_label_values(&labels),
-            sick: Mutex::default(),
-        })
-    });
+    let known = config
+        .queues
+        .iter()
+        .zip(found)
+        .filter_map(|(queue, (mark, first))| {
+            let labels = [&*queue.uplink, &*queue.class];
+            Some(Slot {
+                queue: Mutex::new(
+                    Queue::new(boot, mark, first)
+                        .with_fresh_first(queue.is_fresh_first)
+                        .with_ram(ram),
+                ),
+                name: queue.name(),
+                link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
+                policy: queue.policy,
+                appended: metrics.appended.with_label_values(&labels),
+                accepted: metrics.accepted.with_label_values(&labels),
+                damaged: metrics.damaged.with_label_values(&labels),
+                sick: Mutex::default(),
+            })
+        });
     known.collect()
 }

@@ -31,7 +31,9 @@ impl Shared {
     /// Waits, unless the end comes first.
     fn pause(&self, delay: Duration) {
         let ending = locked(&self.ending);
-        let waited = self.ended.wait_timeout_while(ending, delay, |ending| ending.is_none());
+        let waited = self
+            .ended
+            .wait_timeout_while(ending, delay, |ending| ending.is_none());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -41,7 +43,11 @@ impl Shared {
         let sick = |slot: &super::Slot| {
             let told = |sick: &Sick| {
                 let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
-                Unreadable { queue: slot.name.clone(), why: sick.why.clone(), since }
+                Unreadable {
+                    queue: slot.name.clone(),
+                    why: sick.why.clone(),
+                    since,
+                }
             };
             locked(&slot.sick).as_ref().map(told)
         };
@@ -53,7 +59,9 @@ impl Reader<'_> {
     /// Whether it is time to read; waits a little where it is not.
     pub(super) fn may_try(&self) -> bool {
         let now_us = self.shared.clock.now();
-        let next_us = locked(&self.slot.sick).as_ref().map_or(0, |sick| sick.next_us);
+        let next_us = locked(&self.slot.sick)
+            .as_ref()
+            .map_or(0, |sick| sick.next_us);
         if next_us <= now_us {
             return true;
         }
@@ -65,7 +73,10 @@ impl Reader<'_> {
     /// What it owes can be read.
     pub(super) fn recover(&self) {
         if locked(&self.slot.sick).take().is_some() {
-            tracing::info!(queue = self.slot.name, "what this queue owes can be read again");
+            tracing::info!(
+                queue = self.slot.name,
+                "what this queue owes can be read again"
+            );
         }
     }
 
@@ -85,7 +96,12 @@ impl Reader<'_> {
                     "what this queue owes cannot be read: it waits and is tried again; others go on"
                 );
             }
-            let first = Sick { since_us: now_us, next_us: 0, delay_us: RETRY_US.0, why: why.clone() };
+            let first = Sick {
+                since_us: now_us,
+                next_us: 0,
+                delay_us: RETRY_US.0,
+                why: why.clone(),
+            };
             let sick = sick.get_or_insert(first);
             sick.why = why.clone();
             sick.next_us = now_us.saturating_add(sick.delay_us);
@@ -94,7 +110,10 @@ impl Reader<'_> {
         };
         let is_over = now_us.saturating_sub(since_us) > PATIENCE_US;
         // What a newer version wrote waits for that one.
-        if is_over && matches!(error, StoreError::Unread(_)) && prove(&self.shared.config.path).is_ok() {
+        if is_over
+            && matches!(error, StoreError::Unread(_))
+            && prove(&self.shared.config.path).is_ok()
+        {
             self.pass_over(store, place, &why);
         }
     }
@@ -104,7 +123,11 @@ impl Reader<'_> {
         locked(&self.slot.sick).take();
         match store.known(self.index, place) {
             Ok(Some((places, count))) => {
-                self.lose(place..places.end, Some(count), &format!("the disk does not give its chunk back: {why}"));
+                self.lose(
+                    place..places.end,
+                    Some(count),
+                    &format!("the disk does not give its chunk back: {why}"),
+                );
             }
             // It lies in a file that could not be looked through.
             Ok(None) => store.give_up_sick(self.index),

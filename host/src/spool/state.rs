@@ -56,14 +56,25 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// Takes changes; a later one of a key replaces an earlier one.
     pub(super) fn add(&mut self, batch: Vec<Checkpoint>, now_us: u64) {
-        for Checkpoint { flow, plugin, changes } in batch {
+        for Checkpoint {
+            flow,
+            plugin,
+            changes,
+        } in batch
+        {
             let prefix = prefix(&flow, &plugin);
-            for Remembered { key, version, value } in changes {
+            for Remembered {
+                key,
+                version,
+                value,
+            } in changes
+            {
                 if value.is_none() && self.gone >= MOST_GONE {
                     continue;
                 }
                 self.gone += usize::from(value.is_none());
-                self.changes.insert([&prefix, key.as_ref()].concat(), Change { version, value });
+                self.changes
+                    .insert([&prefix, key.as_ref()].concat(), Change { version, value });
             }
         }
         if !self.changes.is_empty() {
@@ -73,7 +84,10 @@ impl Checkpoints {
 
     /// What waits of one plugin, each key once.
     pub(super) fn of(&self, prefix: &[u8]) -> Vec<Remembered> {
-        let own = self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let own = self
+            .changes
+            .range(prefix.to_vec()..)
+            .take_while(|(key, _)| key.starts_with(prefix));
         let remembered = |(key, change): (&Vec<u8>, &Change)| Remembered {
             key: Bytes::copy_from_slice(&key[prefix.len()..]),
             version: change.version,
@@ -101,7 +115,10 @@ impl Checkpoints {
     /// After a commit that failed; what has changed again meanwhile is newer.
     pub(super) fn give_back(&mut self, mut changes: Changes, now_us: u64) {
         changes.append(&mut self.changes);
-        self.gone = changes.values().filter(|change| change.value.is_none()).count();
+        self.gone = changes
+            .values()
+            .filter(|change| change.value.is_none())
+            .count();
         self.since_us = self.since_us.or((!changes.is_empty()).then_some(now_us));
         self.changes = changes;
     }
@@ -124,7 +141,14 @@ pub(super) fn split(key: &[u8]) -> Option<(&str, &str, &[u8])> {
 pub(super) fn encode(key: &[u8], change: &Change) -> Option<Vec<u8>> {
     let value = change.value.as_ref()?;
     let version = change.version.to_le_bytes();
-    Some([checksum(key, &version, value).to_le_bytes().as_slice(), &version, value].concat())
+    Some(
+        [
+            checksum(key, &version, value).to_le_bytes().as_slice(),
+            &version,
+            value,
+        ]
+        .concat(),
+    )
 }
 
 /// One entry from disk; `None` when it is damaged.
@@ -135,7 +159,11 @@ pub(super) fn decode(key: &[u8], stored: &[u8]) -> Option<Remembered> {
     let (_, _, own) = split(key)?;
     let is_whole = checksum(key, version, value) == u32::from_le_bytes(*sum);
     let version = u32::from_le_bytes(*version);
-    is_whole.then(|| Remembered { key: Bytes::copy_from_slice(own), version, value: Some(Bytes::copy_from_slice(value)) })
+    is_whole.then(|| Remembered {
+        key: Bytes::copy_from_slice(own),
+        version,
+        value: Some(Bytes::copy_from_slice(value)),
+    })
 }
 
 fn checksum(key: &[u8], version: &[u8; 4], value: &[u8]) -> u32 {
@@ -152,18 +180,37 @@ mod tests {
 
     fn change(key: &str, value: Option<&str>) -> Remembered {
         let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        Remembered { key: Bytes::copy_from_slice(key.as_bytes()), version: 3, value }
+        Remembered {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            version: 3,
+            value,
+        }
     }
 
     fn checkpoint(changes: Vec<Remembered>) -> Vec<Checkpoint> {
-        vec![Checkpoint { flow: "climate".into(), plugin: "count".into(), changes }]
+        vec![Checkpoint {
+            flow: "climate".into(),
+            plugin: "count".into(),
+            changes,
+        }]
     }
 
     #[test]
     fn an_entry_comes_back_as_it_was_and_with_any_bit_flipped_not_at_all() {
         let key = [prefix("climate", "count").as_slice(), b"d\x007"].concat();
-        let value = encode(&key, &Change { version: 3, value: Some(Bytes::from_static(b"21.5")) }).unwrap();
-        let expected = Remembered { key: Bytes::from_static(b"d\x007"), version: 3, value: Some(Bytes::from_static(b"21.5")) };
+        let value = encode(
+            &key,
+            &Change {
+                version: 3,
+                value: Some(Bytes::from_static(b"21.5")),
+            },
+        )
+        .unwrap();
+        let expected = Remembered {
+            key: Bytes::from_static(b"d\x007"),
+            version: 3,
+            value: Some(Bytes::from_static(b"21.5")),
+        };
         assert_eq!(decode(&key, &value), Some(expected));
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
@@ -176,20 +223,33 @@ mod tests {
     #[test]
     fn the_last_change_of_a_key_counts_also_after_a_failed_commit() {
         let mut waiting = Checkpoints::default();
-        waiting.add(checkpoint(vec![change("d1", Some("1")), change("d2", Some("1")), change("d1", Some("2"))]), 1_000);
+        waiting.add(
+            checkpoint(vec![
+                change("d1", Some("1")),
+                change("d2", Some("1")),
+                change("d1", Some("2")),
+            ]),
+            1_000,
+        );
         assert_eq!((waiting.len(), waiting.due()), (2, Some(201_000)));
         let failed = waiting.take();
         assert_eq!((waiting.len(), waiting.due()), (0, None));
         waiting.add(checkpoint(vec![change("d1", None)]), 5_000);
         waiting.give_back(failed, 6_000);
-        let values: Vec<_> = waiting.take().into_values().map(|change| change.value).collect();
+        let values: Vec<_> = waiting
+            .take()
+            .into_values()
+            .map(|change| change.value)
+            .collect();
         assert_eq!(values, [None, Some(Bytes::from_static(b"1"))]);
     }
 
     #[test]
     fn endless_keys_that_are_gone_do_not_fill_the_memory() {
         let mut waiting = Checkpoints::default();
-        let gone = (0..MOST_GONE + 10).map(|number| change(&number.to_string(), None)).collect();
+        let gone = (0..MOST_GONE + 10)
+            .map(|number| change(&number.to_string(), None))
+            .collect();
         waiting.add(checkpoint(gone), 0);
         waiting.add(checkpoint(vec![change("d1", Some("1"))]), 0);
         assert_eq!(waiting.len(), MOST_GONE + 1);

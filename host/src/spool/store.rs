@@ -72,7 +72,9 @@ pub(super) enum StoreError {
     #[error("a file of chunks cannot be read")]
     Unread(#[source] io::Error),
     /// A newer version wrote them.
-    #[error("what is owed was written by a newer version of this program (version {0} of a chunk): it waits for that one")]
+    #[error(
+        "what is owed was written by a newer version of this program (version {0} of a chunk): it waits for that one"
+    )]
     Newer(u8),
     /// The folder is not where it was.
     #[error("the data folder was removed, or moved to another place")]
@@ -101,7 +103,12 @@ impl StoreError {
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
         match error {
-            sled::Error::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            sled::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 Self::Damaged(error.to_string())
             }
             sled::Error::Io(error) => Self::Disk(error),
@@ -115,8 +122,14 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Ok(result?),
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(StoreError::Damaged(format!("sled panicked: {}", text.unwrap_or("without a word"))))
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(StoreError::Damaged(format!(
+                "sled panicked: {}",
+                text.unwrap_or("without a word")
+            )))
         }
     }
 }
@@ -153,13 +166,26 @@ pub(super) struct QueueChange<'a> {
 }
 
 fn encode_mark(mark: Mark) -> Vec<u8> {
-    let Mark { low, end, owed, bytes, clock_us } = mark;
-    rmp_serde::to_vec(&(low, end, owed, bytes, clock_us)).expect("five numbers always go into a Vec")
+    let Mark {
+        low,
+        end,
+        owed,
+        bytes,
+        clock_us,
+    } = mark;
+    rmp_serde::to_vec(&(low, end, owed, bytes, clock_us))
+        .expect("five numbers always go into a Vec")
 }
 
 fn decode_mark(value: &[u8]) -> Option<Mark> {
     let (low, end, owed, bytes, clock_us) = rmp_serde::from_slice(value).ok()?;
-    Some(Mark { low, end, owed, bytes, clock_us })
+    Some(Mark {
+        low,
+        end,
+        owed,
+        bytes,
+        clock_us,
+    })
 }
 
 type Entry = (sled::IVec, sled::IVec);
@@ -171,7 +197,8 @@ impl Store {
 
     /// Notes the boot.
     pub(super) fn write_boot(&self, boot: u32) {
-        self.records.put(Tree::Own, BOOT, boot.to_be_bytes().to_vec());
+        self.records
+            .put(Tree::Own, BOOT, boot.to_be_bytes().to_vec());
     }
 
     /// What was last recorded, with the totals as they are now.
@@ -181,8 +208,17 @@ impl Store {
 
     /// Writes chunks and mark of a queue, deletes what is gone, and enters in the ledger what that gives up: all of it or
     /// nothing. A chunk may take the place of one that is gone. Not durable yet.
-    pub(super) fn write_queue(&self, queue: usize, change: QueueChange<'_>) -> Result<(), StoreError> {
-        let QueueChange { chunks, gone, mark, given_up } = change;
+    pub(super) fn write_queue(
+        &self,
+        queue: usize,
+        change: QueueChange<'_>,
+    ) -> Result<(), StoreError> {
+        let QueueChange {
+            chunks,
+            gone,
+            mark,
+            given_up,
+        } = change;
         self.pass(Call::Write)?;
         let tail = &self.queues[queue];
         if !chunks.is_empty() {
@@ -194,10 +230,13 @@ impl Store {
         if chunks.is_empty() || !gone.is_empty() || given_up.is_some() || tail.has_dead() {
             self.is_behind.store(true, Ordering::Release);
         }
-        let Some(changes) = given_up else { return guarded(|| tail.tree().apply_batch(batch)) };
+        let Some(changes) = given_up else {
+            return guarded(|| tail.tree().apply_batch(batch));
+        };
         self.write_ledger(changes);
         let given_up = open::encode_given_up(self.records.next_number(), mark.low);
-        self.records.put(Tree::Own, tail.name().as_bytes(), given_up);
+        self.records
+            .put(Tree::Own, tail.name().as_bytes(), given_up);
         locked(&self.behind).push((queue, batch));
         Ok(())
     }
@@ -211,7 +250,8 @@ impl Store {
             let value = sealed::seal(&self.vault, Kind::Ledger, &key, value);
             self.records.put(Tree::Ledger, &key, value);
         }
-        self.records.total(|totals| totals.given_up = changes.totals);
+        self.records
+            .total(|totals| totals.given_up = changes.totals);
     }
 
     /// Writes letters and deletes others, with what the ledger says of those. Not durable yet.
@@ -231,7 +271,9 @@ impl Store {
             self.records.put(Tree::Letters, &key, value);
         }
         self.records.total(|totals| totals.kept = kept);
-        evicted.into_iter().for_each(|changes| self.write_ledger(changes));
+        evicted
+            .into_iter()
+            .for_each(|changes| self.write_ledger(changes));
     }
 
     /// Makes durable what the calls before have written: it survives a kill and a power cut. With `all` the index is up
@@ -254,7 +296,9 @@ impl Store {
         for (queue, batch) in std::mem::take(&mut *locked(&self.behind)) {
             guarded(|| self.queues[queue].tree().apply_batch(batch))?;
         }
-        if self.is_behind.swap(false, Ordering::AcqRel) || (all && self.is_told.load(Ordering::Acquire)) {
+        if self.is_behind.swap(false, Ordering::AcqRel)
+            || (all && self.is_told.load(Ordering::Acquire))
+        {
             self.record()?;
         }
         Ok(())
@@ -273,7 +317,8 @@ impl Store {
     /// The whole file system: sled syncs neither its blob files nor its file's size, and one call serves all files.
     fn sync(&self) -> Result<(), StoreError> {
         self.pass(Call::Sync)?;
-        let sync = |disk: &File| rustix::fs::syncfs(disk).map_err(|error| StoreError::Disk(error.into()));
+        let sync =
+            |disk: &File| rustix::fs::syncfs(disk).map_err(|error| StoreError::Disk(error.into()));
         self.disks.iter().try_for_each(sync)
     }
 
@@ -283,7 +328,11 @@ impl Store {
     }
 
     /// The places of the chunk that answers for `place`, and its messages: what the index knows of them.
-    pub(super) fn known(&self, queue: usize, place: u64) -> Result<Option<(Range<u64>, u64)>, StoreError> {
+    pub(super) fn known(
+        &self,
+        queue: usize,
+        place: u64,
+    ) -> Result<Option<(Range<u64>, u64)>, StoreError> {
         self.queues[queue].known(place)
     }
 
@@ -305,11 +354,15 @@ impl Store {
 
     /// Keeps the bytes of a chunk that cannot be read, as long as there is room for them.
     pub(super) fn set_chunk_aside(&self, queue: usize, first: u64, value: &[u8]) {
-        let path = self.damaged.join(format!("{}.{first}", self.queues[queue].name()));
+        let path = self
+            .damaged
+            .join(format!("{}.{first}", self.queues[queue].name()));
         if self.set_aside() >= DAMAGED_KEPT {
             return;
         }
-        if let Err(error) = std::fs::create_dir_all(&self.damaged).and_then(|()| std::fs::write(&path, value)) {
+        if let Err(error) =
+            std::fs::create_dir_all(&self.damaged).and_then(|()| std::fs::write(&path, value))
+        {
             tracing::debug!(path = %path.display(), %error, "a damaged chunk was not kept");
         }
     }
@@ -361,7 +414,11 @@ impl Store {
 /// Writes the format version of a closed store.
 #[cfg(test)]
 pub(super) fn set_format(path: &std::path::Path, format: u8) {
-    let db = sled::Config::new().path(path).flush_every_ms(None).open().unwrap();
+    let db = sled::Config::new()
+        .path(path)
+        .flush_every_ms(None)
+        .open()
+        .unwrap();
     db.insert("format", &[format]).unwrap();
     db.flush().unwrap();
 }
@@ -370,7 +427,11 @@ pub(super) fn set_format(path: &std::path::Path, format: u8) {
 #[cfg(test)]
 pub(super) fn put_back(folder: &std::path::Path, format: u8) {
     let (records, _) = Records::open(folder, None, &Seam::default()).unwrap();
-    let db = sled::Config::new().path(folder.join("store")).flush_every_ms(None).open().unwrap();
+    let db = sled::Config::new()
+        .path(folder.join("store"))
+        .flush_every_ms(None)
+        .open()
+        .unwrap();
     for (name, tree) in open::TREES_BEFORE {
         for entry in records.each(tree, &[]) {
             let (key, value) = entry.unwrap();
@@ -384,12 +445,22 @@ pub(super) fn put_back(folder: &std::path::Path, format: u8) {
     db.flush().unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("records.") {
+        if path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("records.")
+        {
             std::fs::remove_file(path).unwrap();
         }
     }
     let low = std::fs::read_to_string(folder.join("low")).unwrap();
-    let lines: Vec<&str> = low.lines().skip(2).filter(|line| !line.starts_with("crc=")).collect();
+    let lines: Vec<&str> = low
+        .lines()
+        .skip(2)
+        .filter(|line| !line.starts_with("crc="))
+        .collect();
     let body = format!("low 1\n{}\n", lines.join("\n"));
     let sum = crc32fast::hash(body.as_bytes());
     std::fs::write(folder.join("low"), format!("{body}crc={sum:08x}\n")).unwrap();

@@ -64,7 +64,9 @@ impl fmt::Display for KeyId {
 impl KeyId {
     /// From what `Display` wrote.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let word = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 * ID)?;
+        let word = u64::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| text.len() == 2 * ID)?;
         Some(Self(word.to_be_bytes()))
     }
 }
@@ -87,7 +89,9 @@ impl<const N: usize> KeyType for Bytes<N> {
 
 fn expand<const N: usize>(secret: &Prk, purpose: &[&[u8]]) -> [u8; N] {
     let mut out = [0; N];
-    let filled = secret.expand(purpose, Bytes::<N>).and_then(|material| material.fill(&mut out));
+    let filled = secret
+        .expand(purpose, Bytes::<N>)
+        .and_then(|material| material.fill(&mut out));
     filled.expect("HKDF gives 8,160 bytes");
     out
 }
@@ -97,15 +101,24 @@ impl Opener {
         let root = Salt::new(HKDF_SHA256, b"tidegate spool").extract(&key.0);
         let names = hmac::Key::new(hmac::HMAC_SHA256, &expand::<SECRET>(&root, &[b"names"]));
         let secret = Prk::new_less_safe(HKDF_SHA256, &expand::<SECRET>(&root, &[b"values"]));
-        Self { id: KeyId(expand(&root, &[b"id"])), secret, names, own: key }
+        Self {
+            id: KeyId(expand(&root, &[b"id"])),
+            secret,
+            names,
+            own: key,
+        }
     }
 
     /// What seals one value.
     fn cipher(&self, salt: &[u8]) -> (LessSafeKey, Nonce) {
         let material: [u8; SECRET + NONCE_LEN] = expand(&self.secret, &[salt]);
         let (key, nonce) = material.split_at(SECRET);
-        let key = UnboundKey::new(&CHACHA20_POLY1305, key).expect("the cipher takes keys of 32 bytes");
-        (LessSafeKey::new(key), Nonce::try_assume_unique_for_key(nonce).expect("a nonce has 12 bytes"))
+        let key =
+            UnboundKey::new(&CHACHA20_POLY1305, key).expect("the cipher takes keys of 32 bytes");
+        (
+            LessSafeKey::new(key),
+            Nonce::try_assume_unique_for_key(nonce).expect("a nonce has 12 bytes"),
+        )
     }
 }
 
@@ -115,13 +128,18 @@ pub struct Vault(Arc<[Opener]>);
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| key.id)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|key| key.id))
+            .finish()
     }
 }
 
 impl PartialEq for Vault {
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().map(|key| &key.own).eq(other.0.iter().map(|key| &key.own))
+        self.0
+            .iter()
+            .map(|key| &key.own)
+            .eq(other.0.iter().map(|key| &key.own))
     }
 }
 
@@ -143,9 +161,13 @@ impl Vault {
 
     /// Appends `plain` to `out`, sealed together with `about`; without a key as it is.
     pub(super) fn seal(&self, about: &[u8], plain: &[u8], out: &mut Vec<u8>) {
-        let Some(key) = self.0.first() else { return out.extend_from_slice(plain) };
+        let Some(key) = self.0.first() else {
+            return out.extend_from_slice(plain);
+        };
         let mut salt = [0; SALT];
-        SystemRandom::new().fill(&mut salt).expect("the kernel has random bytes once it is up");
+        SystemRandom::new()
+            .fill(&mut salt)
+            .expect("the kernel has random bytes once it is up");
         out.reserve(plain.len() + OVERHEAD);
         out.extend_from_slice(&key.id.0);
         out.extend_from_slice(&salt);
@@ -163,7 +185,10 @@ impl Vault {
         let key = self.0.iter().find(|key| key.id.0 == *id)?;
         let (cipher, nonce) = key.cipher(salt);
         let mut plain = body.to_vec();
-        let length = cipher.open_in_place(nonce, Aad::from(about), &mut plain).ok()?.len();
+        let length = cipher
+            .open_in_place(nonce, Aad::from(about), &mut plain)
+            .ok()?
+            .len();
         plain.truncate(length);
         Some(plain)
     }
@@ -198,8 +223,17 @@ pub(super) mod tests {
     fn a_key_is_64_digits_and_never_shows() {
         let digits = "00ff".repeat(16);
         let key = SealingKey::parse(&digits).unwrap();
-        assert_eq!((key.0[1], format!("{key:?}")), (0xff, "[hidden]".to_owned()));
-        for wrong in [&digits[1..], &format!("{digits}0"), &digits.replace('0', "g"), &"+f".repeat(32), &"ä".repeat(32)] {
+        assert_eq!(
+            (key.0[1], format!("{key:?}")),
+            (0xff, "[hidden]".to_owned())
+        );
+        for wrong in [
+            &digits[1..],
+            &format!("{digits}0"),
+            &digits.replace('0', "g"),
+            &"+f".repeat(32),
+            &"ä".repeat(32),
+        ] {
             assert_eq!(SealingKey::parse(wrong), None, "{wrong}");
         }
         assert!(!format!("{:?}", vault(&[0xab])).contains("abab"));
@@ -214,7 +248,10 @@ pub(super) mod tests {
         assert_eq!(after.open(b"here", &before).unwrap(), b"21.5");
         assert!(vault(&[2]).open(b"here", &before).is_none());
         let fresh = sealed(&after, b"21.5");
-        assert!(vault(&[1]).open(b"here", &fresh).is_none() && vault(&[2]).open(b"here", &fresh).is_some());
+        assert!(
+            vault(&[1]).open(b"here", &fresh).is_none()
+                && vault(&[2]).open(b"here", &fresh).is_some()
+        );
         assert!(after != vault(&[1, 2]) && after == vault(&[2, 1]));
     }
 
@@ -224,7 +261,13 @@ pub(super) mod tests {
         assert_ne!(sealed(&vault, b"21.5"), sealed(&vault, b"21.5"));
         assert_eq!(vault.hide(b"d7"), vault.hide(b"d7"));
         assert_ne!(vault.hide(b"d7"), vault.hide(b"d8"));
-        assert_eq!((sealed(&Vault::default(), b"21.5"), Vault::default().hide(b"d7")), (b"21.5".to_vec(), None));
+        assert_eq!(
+            (
+                sealed(&Vault::default(), b"21.5"),
+                Vault::default().hide(b"d7")
+            ),
+            (b"21.5".to_vec(), None)
+        );
     }
 
     proptest! {

@@ -30,6 +30,9 @@ impl Collector for Allocations {
 /// # Errors
 /// The name is taken.
 pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
-    let counter = IntCounter::new("tidegate_allocations_total", "Allocations and reallocations of the whole process.")?;
+    let counter = IntCounter::new(
+        "tidegate_allocations_total",
+        "Allocations and reallocations of the whole process.",
+    )?;
     registry.register(Box::new(Allocations(counter)))
 }

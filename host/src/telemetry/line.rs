@@ -42,7 +42,10 @@ pub(super) struct Said {
 impl Said {
     /// Everything of it, cleaned and cut.
     pub(super) fn of(event: &Event<'_>) -> Self {
-        let mut said = Self { target: event.metadata().target().to_owned(), ..Self::default() };
+        let mut said = Self {
+            target: event.metadata().target().to_owned(),
+            ..Self::default()
+        };
         event.record(&mut said);
         said
     }
@@ -50,7 +53,10 @@ impl Said {
     /// With this message.
     #[cfg(test)]
     pub(super) fn saying(self, message: &str) -> Self {
-        Self { message: message.to_owned(), ..self }
+        Self {
+            message: message.to_owned(),
+            ..self
+        }
     }
 
     /// With one more value.
@@ -61,8 +67,14 @@ impl Said {
 
     /// Whether another says the same, save for its numbers.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        let same = |((name, value), (other_name, other)): (&(&str, serde_json::Value), &(&str, serde_json::Value))| {
-            name == other_name && (value == other || (value.is_number() && other.is_number()) || is_same_sentence(value, other))
+        let same = |((name, value), (other_name, other)): (
+            &(&str, serde_json::Value),
+            &(&str, serde_json::Value),
+        )| {
+            name == other_name
+                && (value == other
+                    || (value.is_number() && other.is_number())
+                    || is_same_sentence(value, other))
         };
         self.message == other.message
             && self.target == other.target
@@ -76,11 +88,16 @@ impl Said {
         // Nothing fails that writes into memory.
         let _ = match look {
             Look::Json => self.json(&mut line, level, time),
-            Look::Journal => write!(line, "<{}>", priority(level)).and_then(|()| self.text(&mut line, false)),
-            Look::Text { colour: false } => write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line, false)),
+            Look::Journal => {
+                write!(line, "<{}>", priority(level)).and_then(|()| self.text(&mut line, false))
+            }
+            Look::Text { colour: false } => {
+                write!(line, "{time} {level:>5} ").and_then(|()| self.text(&mut line, false))
+            }
             Look::Text { colour: true } => {
                 let code = code(level);
-                write!(line, "\x1b[2m{time}\x1b[0m \x1b[{code}m{level:>5}\x1b[0m ").and_then(|()| self.text(&mut line, true))
+                write!(line, "\x1b[2m{time}\x1b[0m \x1b[{code}m{level:>5}\x1b[0m ")
+                    .and_then(|()| self.text(&mut line, true))
             }
         };
         line.push('\n');
@@ -89,11 +106,17 @@ impl Said {
 
     fn text(&self, line: &mut String, colour: bool) -> fmt::Result {
         line.push_str(&self.message);
-        let [dim, plain] = if colour { ["\x1b[2m", "\x1b[0m"] } else { [""; 2] };
+        let [dim, plain] = if colour {
+            ["\x1b[2m", "\x1b[0m"]
+        } else {
+            [""; 2]
+        };
         for (name, value) in &self.values {
             match value {
                 // A word stands as it is: quotes are for what has gaps.
-                serde_json::Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => {
+                serde_json::Value::String(text)
+                    if !text.is_empty() && !text.contains([' ', '"', '=']) =>
+                {
                     write!(line, " {dim}{name}={plain}{text}")?;
                 }
                 value => write!(line, " {dim}{name}={plain}{value}")?,
@@ -104,7 +127,12 @@ impl Said {
 
     fn json(&self, line: &mut String, level: Level, time: &str) -> fmt::Result {
         let text = |text: &str| serde_json::Value::from(text);
-        write!(line, "{{\"timestamp\":{},\"level\":\"{level}\",\"message\":{}", text(time), text(&self.message))?;
+        write!(
+            line,
+            "{{\"timestamp\":{},\"level\":\"{level}\",\"message\":{}",
+            text(time),
+            text(&self.message)
+        )?;
         for (name, value) in &self.values {
             write!(line, ",{}:{value}", text(name))?;
         }
@@ -156,7 +184,10 @@ impl Visit for Said {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = Bounded { text: String::new(), room: 4 * MESSAGE };
+        let mut text = Bounded {
+            text: String::new(),
+            room: 4 * MESSAGE,
+        };
         // It fails where the room ends.
         let _ = write!(text, "{value:?}");
         self.put_text(field, &text.text);
@@ -165,9 +196,15 @@ impl Visit for Said {
 
 /// Sentences hold figures, names have no gaps.
 fn is_same_sentence(one: &serde_json::Value, other: &serde_json::Value) -> bool {
-    let without_figures = |text: &'_ str| text.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
+    let without_figures = |text: &'_ str| {
+        text.chars()
+            .filter(|letter| !letter.is_ascii_digit())
+            .collect::<String>()
+    };
     match (one.as_str(), other.as_str()) {
-        (Some(one), Some(other)) => one.contains(' ') && without_figures(one) == without_figures(other),
+        (Some(one), Some(other)) => {
+            one.contains(' ') && without_figures(one) == without_figures(other)
+        }
         _ => false,
     }
 }
@@ -185,7 +222,8 @@ impl Write for Bounded {
             self.text.push_str(part);
             return Ok(());
         }
-        self.text.push_str(&part[..part.floor_char_boundary(self.room)]);
+        self.text
+            .push_str(&part[..part.floor_char_boundary(self.room)]);
         self.room = 0;
         Err(fmt::Error)
     }
@@ -217,7 +255,11 @@ mod tests {
     use super::*;
 
     fn said(message: &str, values: &[(&'static str, serde_json::Value)]) -> Said {
-        Said { message: message.to_owned(), target: "tidegate::uplink".to_owned(), values: values.to_vec() }
+        Said {
+            message: message.to_owned(),
+            target: "tidegate::uplink".to_owned(),
+            values: values.to_vec(),
+        }
     }
 
     fn shown(said: &Said, level: Level, look: Look) -> String {
@@ -226,7 +268,15 @@ mod tests {
 
     #[test]
     fn figures_make_no_other_line_and_names_do() {
-        let full = |kib: u64| said("full", &[("why", format!("{kib} KiB free").into()), ("free", kib.into())]);
+        let full = |kib: u64| {
+            said(
+                "full",
+                &[
+                    ("why", format!("{kib} KiB free").into()),
+                    ("free", kib.into()),
+                ],
+            )
+        };
         assert!(full(17).is_like(&full(2_304)));
         let online = |name: &str| said("online", &[("uplink", name.into())]);
         assert!(!online("u1").is_like(&online("u2")));
@@ -234,13 +284,30 @@ mod tests {
 
     #[test]
     fn a_line_says_the_same_to_everybody() {
-        let said = said("online", &[("uplink", "cloud".into()), ("after", "no connection".into()), ("dials", 3.into())]);
+        let said = said(
+            "online",
+            &[
+                ("uplink", "cloud".into()),
+                ("after", "no connection".into()),
+                ("dials", 3.into()),
+            ],
+        );
         let text = "online uplink=cloud after=\"no connection\" dials=3\n";
         let look = Look::Text { colour: false };
-        assert_eq!(shown(&said, Level::INFO, look), format!("2026-11-22T01:02:03.004Z  INFO {text}"));
-        assert_eq!(shown(&said, Level::ERROR, Look::Journal), format!("<3>{text}"));
-        assert_eq!(shown(&said, Level::WARN, Look::Journal), format!("<4>{text}"));
-        let json: serde_json::Value = serde_json::from_str(&shown(&said, Level::INFO, Look::Json)).unwrap();
+        assert_eq!(
+            shown(&said, Level::INFO, look),
+            format!("2026-11-22T01:02:03.004Z  INFO {text}")
+        );
+        assert_eq!(
+            shown(&said, Level::ERROR, Look::Journal),
+            format!("<3>{text}")
+        );
+        assert_eq!(
+            shown(&said, Level::WARN, Look::Journal),
+            format!("<4>{text}")
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&shown(&said, Level::INFO, Look::Json)).unwrap();
         let expected = serde_json::json!({
             "timestamp": "2026-11-22T01:02:03.004Z", "level": "INFO", "message": "online", "target": "tidegate::uplink",
             "uplink": "cloud", "after": "no connection", "dials": 3,

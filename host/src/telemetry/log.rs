@@ -32,11 +32,26 @@ pub struct Place {
 pub fn start(settings: Log, louder: i8, place: Place) {
     let level = moved(settings.level, louder);
     // What our dependencies say matters from `warn` on, unless somebody digs deep.
-    let others = if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { level.min(LevelFilter::WARN) };
-    let filter = Targets::new().with_default(others).with_target("tidegate", level);
+    let others = if level == LevelFilter::TRACE {
+        LevelFilter::DEBUG
+    } else {
+        level.min(LevelFilter::WARN)
+    };
+    let filter = Targets::new()
+        .with_default(others)
+        .with_target("tidegate", level);
     let Some(sink) = queue() else { return };
-    let lines = Lines { sink, look: look(settings.format, place), repeats: Mutex::default() };
-    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
+    let lines = Lines {
+        sink,
+        look: look(settings.format, place),
+        repeats: Mutex::default(),
+    };
+    if tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .is_err()
+    {
         tracing::debug!("logging was started before");
         return;
     }
@@ -46,12 +61,17 @@ pub fn start(settings: Log, louder: i8, place: Place) {
 /// From now on nothing that is said waits for whoever reads standard error. A second call changes nothing.
 pub fn queue() -> Option<Arc<Sink>> {
     let started = sink::start(tell_dropped);
-    started.map_err(|error| sink::say(&format!("warning: there is no log: {error}"))).ok()
+    started
+        .map_err(|error| sink::say(&format!("warning: there is no log: {error}")))
+        .ok()
 }
 
 /// What the sink says when its reader goes on.
 fn tell_dropped(lines: u64) {
-    tracing::warn!(lines, "log lines were dropped here: standard error did not take them");
+    tracing::warn!(
+        lines,
+        "log lines were dropped here: standard error did not take them"
+    );
 }
 
 /// In place of the standard library's words, which go to standard error in place: a reader that has stopped would hold up
@@ -61,8 +81,14 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let thread = std::thread::current().name().unwrap_or_default().to_owned();
     let stack = std::backtrace::Backtrace::capture();
-    let stack = (stack.status() == std::backtrace::BacktraceStatus::Captured).then(|| stack.to_string());
-    tracing::error!(thread, place, stack, "a panic of the host's own code: {what}");
+    let stack =
+        (stack.status() == std::backtrace::BacktraceStatus::Captured).then(|| stack.to_string());
+    tracing::error!(
+        thread,
+        place,
+        stack,
+        "a panic of the host's own code: {what}"
+    );
 }
 
 /// Renders events and hands them on.
@@ -82,7 +108,11 @@ impl<S: Subscriber> Layer<S> for Lines {
             return print(level, &said);
         }
         let uptime = Duration::from_micros(now.uptime_us);
-        let due = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).pass(level, said, uptime);
+        let due = self
+            .repeats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pass(level, said, uptime);
         due.iter().for_each(|(level, said)| print(*level, said));
     }
 }
@@ -92,13 +122,21 @@ fn look(format: Format, place: Place) -> Look {
         Format::Json => Look::Json,
         Format::Auto if !place.terminal && !place.journal => Look::Json,
         Format::Auto | Format::Text if place.journal => Look::Journal,
-        Format::Auto | Format::Text => Look::Text { colour: place.colour },
+        Format::Auto | Format::Text => Look::Text {
+            colour: place.colour,
+        },
     }
 }
 
 fn moved(level: Level, louder: i8) -> LevelFilter {
-    const STEPS: [LevelFilter; 6] =
-        [LevelFilter::OFF, LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
+    const STEPS: [LevelFilter; 6] = [
+        LevelFilter::OFF,
+        LevelFilter::ERROR,
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+        LevelFilter::TRACE,
+    ];
     let at = match level {
         Level::Error => 1,
         Level::Warn => 2,
@@ -116,13 +154,22 @@ mod tests {
 
     #[test]
     fn auto_is_text_for_eyes_and_json_for_machines() {
-        let terminal = Place { terminal: true, ..Place::default() };
-        let journal = Place { journal: true, ..Place::default() };
+        let terminal = Place {
+            terminal: true,
+            ..Place::default()
+        };
+        let journal = Place {
+            journal: true,
+            ..Place::default()
+        };
         assert_eq!(look(Format::Auto, terminal), Look::Text { colour: false });
         assert_eq!(look(Format::Auto, journal), Look::Journal);
         assert_eq!(look(Format::Auto, Place::default()), Look::Json);
         assert_eq!(look(Format::Json, terminal), Look::Json);
-        assert_eq!(look(Format::Text, Place::default()), Look::Text { colour: false });
+        assert_eq!(
+            look(Format::Text, Place::default()),
+            Look::Text { colour: false }
+        );
     }
 
     #[test]

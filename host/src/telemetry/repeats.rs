@@ -39,7 +39,11 @@ impl Seen {
 }
 
 fn often(level: Level) -> u64 {
-    if level <= Level::WARN { OFTEN } else { OFTEN_GOOD }
+    if level <= Level::WARN {
+        OFTEN
+    } else {
+        OFTEN_GOOD
+    }
 }
 
 impl Repeats {
@@ -47,10 +51,18 @@ impl Repeats {
     /// were left out meanwhile, each once with their number, then the line itself, unless it came too often.
     pub(super) fn pass(&mut self, level: Level, said: Said, now: Duration) -> Vec<(Level, Said)> {
         let mut out = Vec::new();
-        while self.0.front().is_some_and(|seen| now.saturating_sub(seen.since) >= WINDOW) {
+        while self
+            .0
+            .front()
+            .is_some_and(|seen| now.saturating_sub(seen.since) >= WINDOW)
+        {
             out.extend(self.0.pop_front().and_then(Seen::left_out));
         }
-        if let Some(seen) = self.0.iter_mut().find(|seen| seen.level == level && seen.said.is_like(&said)) {
+        if let Some(seen) = self
+            .0
+            .iter_mut()
+            .find(|seen| seen.level == level && seen.said.is_like(&said))
+        {
             seen.times += 1;
             if seen.times > often(level) {
                 seen.said = said;
@@ -60,7 +72,12 @@ impl Repeats {
             if self.0.len() == MOST {
                 out.extend(self.0.pop_front().and_then(Seen::left_out));
             }
-            self.0.push_back(Seen { level, said: said.clone(), since: now, times: 1 });
+            self.0.push_back(Seen {
+                level,
+                said: said.clone(),
+                since: now,
+                times: 1,
+            });
         }
         out.push((level, said));
         out
@@ -76,21 +93,35 @@ mod tests {
     }
 
     fn pass(repeats: &mut Repeats, message: &str, number: u64, seconds: u64) -> Vec<Said> {
-        repeats.pass(Level::WARN, said(message, number), Duration::from_secs(seconds)).into_iter().map(|(_, said)| said).collect()
+        repeats
+            .pass(
+                Level::WARN,
+                said(message, number),
+                Duration::from_secs(seconds),
+            )
+            .into_iter()
+            .map(|(_, said)| said)
+            .collect()
     }
 
     #[test]
     fn a_line_that_keeps_coming_is_counted_and_the_number_told() {
         let mut repeats = Repeats::default();
         for number in 0..OFTEN {
-            assert_eq!(pass(&mut repeats, "full", number, 1), [said("full", number)]);
+            assert_eq!(
+                pass(&mut repeats, "full", number, 1),
+                [said("full", number)]
+            );
         }
         for number in 0..150 {
             assert_eq!(pass(&mut repeats, "full", number, 2), []);
         }
         assert_eq!(pass(&mut repeats, "another", 0, 2), [said("another", 0)]);
         // A minute later whoever speaks next brings it out.
-        assert_eq!(pass(&mut repeats, "full", 7, 61), [said("full", 149).with("left_out", 150), said("full", 7)]);
+        assert_eq!(
+            pass(&mut repeats, "full", 7, 61),
+            [said("full", 149).with("left_out", 150), said("full", 7)]
+        );
     }
 
     #[test]
@@ -102,7 +133,10 @@ mod tests {
         for number in 0..MOST - 1 {
             assert_eq!(pass(&mut repeats, &format!("line {number}"), 0, 1).len(), 1);
         }
-        assert_eq!(pass(&mut repeats, "one more", 0, 1), [said("full", 0).with("left_out", 5), said("one more", 0)]);
+        assert_eq!(
+            pass(&mut repeats, "one more", 0, 1),
+            [said("full", 0).with("left_out", 5), said("one more", 0)]
+        );
         assert_eq!(repeats.0.len(), MOST);
     }
 }

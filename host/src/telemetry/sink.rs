@@ -59,7 +59,9 @@ pub fn start(tell: fn(u64)) -> io::Result<Arc<Sink>> {
     if SINK.set(Arc::clone(&sink)).is_ok() {
         let own = Arc::clone(&sink);
         // Never joined: a reader that has stopped for good must not hold up the end.
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || own.write_to(out, tell))?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || own.write_to(out, tell))?;
     }
     Ok(sink)
 }
@@ -91,7 +93,11 @@ impl Sink {
             "tidegate_log_lines_dropped_total",
             "Log lines that were dropped because standard error did not take them",
         );
-        Ok(Self { waiting: Mutex::default(), moved: Condvar::new(), dropped: dropped.map_err(io::Error::other)? })
+        Ok(Self {
+            waiting: Mutex::default(),
+            moved: Condvar::new(),
+            dropped: dropped.map_err(io::Error::other)?,
+        })
     }
 
     /// Takes a line with its end, or counts it.
@@ -123,7 +129,11 @@ impl Sink {
             match self.next() {
                 Next::Tell(lines) => tell(lines),
                 Next::Line(line) => {
-                    let begun = if is_torn { out.write_all(b"\n") } else { Ok(()) };
+                    let begun = if is_torn {
+                        out.write_all(b"\n")
+                    } else {
+                        Ok(())
+                    };
                     let written = begun.and_then(|()| write_all(&mut out, &line));
                     is_torn = written.is_err();
                     self.is_written(written.is_ok());
@@ -144,7 +154,10 @@ impl Sink {
                 waiting.bytes -= line.len();
                 return Next::Line(line);
             }
-            waiting = self.moved.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = self
+                .moved
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -166,7 +179,11 @@ impl Sink {
             if left.is_zero() {
                 return;
             }
-            waiting = self.moved.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self
+                .moved
+                .wait_timeout(waiting, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -208,11 +225,19 @@ mod tests {
     #[test]
     fn a_reader_that_stops_holds_up_nobody_and_what_does_not_fit_is_counted() {
         let (sink, mut reader) = sink();
-        let line = || vec![b'x'; 1_000].into_iter().chain([b'\n']).collect::<Vec<_>>();
+        let line = || {
+            vec![b'x'; 1_000]
+                .into_iter()
+                .chain([b'\n'])
+                .collect::<Vec<_>>()
+        };
         for _ in 0..2_000 {
             sink.push(line());
         }
-        assert!(sink.dropped.get() > 0, "2 MB were kept for a reader that has stopped");
+        assert!(
+            sink.dropped.get() > 0,
+            "2 MB were kept for a reader that has stopped"
+        );
         sink.drain(Duration::from_millis(1));
         let kept = 2_000 - sink.dropped.get();
         let mut read = vec![0; 1_001 * usize::try_from(kept).unwrap()];
@@ -244,8 +269,13 @@ mod tests {
         while sink.dropped.get() < 3 {
             sink.push(vec![b'x'; 1_000]);
         }
-        let told =
-            std::iter::repeat_with(|| sink.next()).find_map(|next| if let Next::Tell(lines) = next { Some(lines) } else { None });
+        let told = std::iter::repeat_with(|| sink.next()).find_map(|next| {
+            if let Next::Tell(lines) = next {
+                Some(lines)
+            } else {
+                None
+            }
+        });
         assert_eq!((told, sink.lock().untold), (Some(3), 0));
         assert!(sink.lock().bytes <= ROOM / 2);
     }

@@ -19,7 +19,10 @@ pub enum Denied {
     #[error("its signature cannot be read: {0}")]
     Unreadable(String),
     /// Signed by somebody else.
-    #[error("it is signed with the key {id}, and `plugin_keys` has {}: sign it with one of these, or add that key", list(known))]
+    #[error(
+        "it is signed with the key {id}, and `plugin_keys` has {}: sign it with one of these, or add that key",
+        list(known)
+    )]
     UnknownKey {
         /// Who signed.
         id: String,
@@ -27,7 +30,9 @@ pub enum Denied {
         known: Vec<String>,
     },
     /// Component, manifest and signature do not belong together.
-    #[error("its signature by {id} does not fit: component or signature were changed after signing")]
+    #[error(
+        "its signature by {id} does not fit: component or signature were changed after signing"
+    )]
     Altered {
         /// Who is said to have signed.
         id: String,
@@ -57,7 +62,9 @@ pub enum Denied {
         expired_us: u64,
     },
     /// Older than what ran.
-    #[error("it is version {signed}, and {highest} was confirmed here: to go back all the same, use `tidegate swap --downgrade`")]
+    #[error(
+        "it is version {signed}, and {highest} was confirmed here: to go back all the same, use `tidegate swap --downgrade`"
+    )]
     Downgrade {
         /// What the manifest says.
         signed: Version,

@@ -28,8 +28,12 @@ impl Password {
     /// `None` is no password.
     fn get(&self, prompt: &str) -> Result<Option<String>, KeyError> {
         match self {
-            Self::Ask => rpassword::prompt_password(prompt).map(Some).map_err(KeyError::NoTerminal),
-            Self::File(path) => Ok(Some(read(path)?.lines().next().unwrap_or_default().to_owned())),
+            Self::Ask => rpassword::prompt_password(prompt)
+                .map(Some)
+                .map_err(KeyError::NoTerminal),
+            Self::File(path) => Ok(Some(
+                read(path)?.lines().next().unwrap_or_default().to_owned(),
+            )),
             Self::None => Ok(None),
         }
     }
@@ -66,17 +70,33 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
     if matches!(password, Password::Ask) && password.get("Once more: ")? != word {
         return Err(KeyError::Differ);
     }
-    let failed = |error: PError| KeyError::Failed { verb: "make a key", why: error.to_string() };
+    let failed = |error: PError| KeyError::Failed {
+        verb: "make a key",
+        why: error.to_string(),
+    };
     let pair = match word {
         Some(word) => KeyPair::generate_encrypted_keypair(Some(word)),
         None => KeyPair::generate_unencrypted_keypair(),
     };
     let pair = pair.map_err(failed)?;
     let comment = "secret key for tidegate plugins, readable by minisign";
-    create(&secret, 0o600, &pair.sk.to_box(Some(comment)).map_err(failed)?.into_string())?;
-    create(&public, 0o644, &pair.pk.to_box().map_err(failed)?.into_string())?;
+    create(
+        &secret,
+        0o600,
+        &pair.sk.to_box(Some(comment)).map_err(failed)?.into_string(),
+    )?;
+    create(
+        &public,
+        0o644,
+        &pair.pk.to_box().map_err(failed)?.into_string(),
+    )?;
     let (id, line) = (Key(pair.pk.clone()).id(), pair.pk.to_base64());
-    Ok(Pair { secret, public, id, line })
+    Ok(Pair {
+        secret,
+        public,
+        id,
+        line,
+    })
 }
 
 /// Signs a component as `name`, `version`, good until `expires_us`, and writes the signature beside it. One that lies
@@ -84,13 +104,31 @@ pub fn generate(prefix: &Path, password: &Password) -> Result<Pair, KeyError> {
 ///
 /// # Errors
 /// A file cannot be read or written, or the key does not open.
-pub fn sign(component: &Path, key: &Path, password: &Password, manifest: Manifest) -> Result<PathBuf, KeyError> {
-    let bytes = crate::file::read(component, crate::file::COMPONENT).map_err(|source| file("read", component, source))?;
+pub fn sign(
+    component: &Path,
+    key: &Path,
+    password: &Password,
+    manifest: Manifest,
+) -> Result<PathBuf, KeyError> {
+    let bytes = crate::file::read(component, crate::file::COMPONENT)
+        .map_err(|source| file("read", component, source))?;
     let key = open(key, password)?;
-    let manifest = Manifest { sha256: Some(digest(&bytes)), ..manifest };
+    let manifest = Manifest {
+        sha256: Some(digest(&bytes)),
+        ..manifest
+    };
     let comment = Some("signature of a tidegate plugin, readable by minisign");
-    let signature = minisign::sign(None, &key, Cursor::new(&bytes), Some(&manifest.comment()), comment);
-    let signature = signature.map_err(|error| KeyError::Failed { verb: "sign", why: error.to_string() })?;
+    let signature = minisign::sign(
+        None,
+        &key,
+        Cursor::new(&bytes),
+        Some(&manifest.comment()),
+        comment,
+    );
+    let signature = signature.map_err(|error| KeyError::Failed {
+        verb: "sign",
+        why: error.to_string(),
+    })?;
     let path = signature_path(component);
     fs::write(&path, signature.into_string()).map_err(|source| file("write", &path, source))?;
     Ok(path)
@@ -98,7 +136,12 @@ pub fn sign(component: &Path, key: &Path, password: &Password, manifest: Manifes
 
 /// A manifest whose digest is filled in when it is signed.
 pub fn manifest(name: String, version: Version, expires_us: Option<u64>) -> Manifest {
-    Manifest { name, version, sha256: None, expires_us }
+    Manifest {
+        name,
+        version,
+        sha256: None,
+        expires_us,
+    }
 }
 
 fn open(path: &Path, password: &Password) -> Result<SecretKey, KeyError> {
@@ -111,9 +154,13 @@ fn open(path: &Path, password: &Password) -> Result<SecretKey, KeyError> {
     if !key.is_encrypted() {
         return Ok(key);
     }
-    let word = password.get(&format!("Password of {}: ", path.display()))?.unwrap_or_default();
+    let word = password
+        .get(&format!("Password of {}: ", path.display()))?
+        .unwrap_or_default();
     let sealed = SecretKeyBox::from_string(&text).map_err(|error| none(&error))?;
-    sealed.into_secret_key(Some(word)).map_err(|error| KeyError::Locked(error.to_string()))
+    sealed
+        .into_secret_key(Some(word))
+        .map_err(|error| KeyError::Locked(error.to_string()))
 }
 
 fn read(path: &Path) -> Result<String, KeyError> {
@@ -121,12 +168,29 @@ fn read(path: &Path) -> Result<String, KeyError> {
 }
 
 fn create(path: &Path, mode: u32, content: &str) -> Result<(), KeyError> {
-    let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    written.and_then(|mut file| file.write_all(content.as_bytes()).and_then(|()| file.sync_all())).map_err(|source| {
-        if source.kind() == ErrorKind::AlreadyExists { KeyError::Exists(path.to_owned()) } else { file("write", path, source) }
-    })
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    written
+        .and_then(|mut file| {
+            file.write_all(content.as_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .map_err(|source| {
+            if source.kind() == ErrorKind::AlreadyExists {
+                KeyError::Exists(path.to_owned())
+            } else {
+                file("write", path, source)
+            }
+        })
 }
 
 fn file(verb: &'static str, path: &Path, source: std::io::Error) -> KeyError {
-    KeyError::File { verb, path: path.to_owned(), source }
+    KeyError::File {
+        verb,
+        path: path.to_owned(),
+        source,
+    }
 }

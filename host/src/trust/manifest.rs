@@ -50,15 +50,32 @@ impl Manifest {
     /// Which part is missing or cannot be read, and why.
     pub(super) fn parse(comment: &str) -> Result<Self, (Field, String)> {
         let find = |field: Field| {
-            let word = |word: &'_ str| Some(word.split_once('=').filter(|(key, _)| *key == field.name())?.1.to_owned());
-            comment.split_whitespace().find_map(word).filter(|value| !value.is_empty())
+            let word = |word: &'_ str| {
+                Some(
+                    word.split_once('=')
+                        .filter(|(key, _)| *key == field.name())?
+                        .1
+                        .to_owned(),
+                )
+            };
+            comment
+                .split_whitespace()
+                .find_map(word)
+                .filter(|value| !value.is_empty())
         };
         let missing = |field| (field, "is missing".to_owned());
         let version = find(Field::Version).ok_or_else(|| missing(Field::Version))?;
-        let version = Version::parse(&version).map_err(|error| (Field::Version, format!("`{version}` is none: {error}")))?;
+        let version = Version::parse(&version)
+            .map_err(|error| (Field::Version, format!("`{version}` is none: {error}")))?;
         let expires = find(Field::Expires);
-        let expires_us =
-            expires.map(|text| day(&text).ok_or_else(|| (Field::Expires, format!("`{text}` is no date like 2027-06-30"))));
+        let expires_us = expires.map(|text| {
+            day(&text).ok_or_else(|| {
+                (
+                    Field::Expires,
+                    format!("`{text}` is no date like 2027-06-30"),
+                )
+            })
+        });
         Ok(Self {
             name: find(Field::Name).ok_or_else(|| missing(Field::Name))?,
             version,
@@ -74,7 +91,10 @@ impl Manifest {
             comment.push_str(&format!(" sha256={sha256}"));
         }
         if let Some(expires_us) = self.expires_us {
-            comment.push_str(&format!(" expires={}", &utc(expires_us.saturating_sub(1))[.."2027-06-30".len()]));
+            comment.push_str(&format!(
+                " expires={}",
+                &utc(expires_us.saturating_sub(1))[.."2027-06-30".len()]
+            ));
         }
         comment
     }

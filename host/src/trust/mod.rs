@@ -40,7 +40,9 @@ pub fn signature_path(component: &Path) -> PathBuf {
 pub fn read_signature(path: &Path) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     match file::open(path) {
-        Ok(file) => file.take(MAX_SIGNATURE_BYTES as u64 + 1).read_to_end(&mut bytes)?,
+        Ok(file) => file
+            .take(MAX_SIGNATURE_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -62,7 +64,8 @@ impl Key {
             1 => PublicKey::from_base64(text),
             _ => PublicKeyBox::from_string(text).and_then(PublicKeyBox::into_public_key),
         };
-        key.map(Self).map_err(|error| KeyError::NotAKey(error.to_string()))
+        key.map(Self)
+            .map_err(|error| KeyError::NotAKey(error.to_string()))
     }
 
     /// The number minisign calls it by.
@@ -85,7 +88,11 @@ impl PartialEq for Key {
 
 /// minisign shows the eight bytes as a little-endian number.
 fn key_id(bytes: &[u8]) -> String {
-    bytes.iter().rev().map(|byte| format!("{byte:02X}")).collect()
+    bytes
+        .iter()
+        .rev()
+        .map(|byte| format!("{byte:02X}"))
+        .collect()
 }
 
 /// Whose signatures count, and whether one is needed.
@@ -122,20 +129,42 @@ impl Trust {
     ///
     /// # Errors
     /// [`Denied`], for the operator to read.
-    pub fn verify(&self, component: &[u8], signature: Option<&str>, claim: Claim<'_>) -> Result<Option<Seal>, Denied> {
+    pub fn verify(
+        &self,
+        component: &[u8],
+        signature: Option<&str>,
+        claim: Claim<'_>,
+    ) -> Result<Option<Seal>, Denied> {
         let Some(signature) = signature.filter(|_| !self.keys.is_empty()) else {
-            return if self.required { Err(Denied::Unsigned) } else { Ok(None) };
+            return if self.required {
+                Err(Denied::Unsigned)
+            } else {
+                Ok(None)
+            };
         };
         let seal = self.seal(component, signature)?;
-        let Manifest { name, version, expires_us, .. } = &seal.manifest;
+        let Manifest {
+            name,
+            version,
+            expires_us,
+            ..
+        } = &seal.manifest;
         if name != claim.name {
-            return Err(Denied::OtherName { signed: name.clone(), expected: claim.name.to_owned() });
+            return Err(Denied::OtherName {
+                signed: name.clone(),
+                expected: claim.name.to_owned(),
+            });
         }
-        if let Some(expired_us) = expires_us.filter(|end| claim.now.is_set() && *end <= claim.now.wall_us) {
+        if let Some(expired_us) =
+            expires_us.filter(|end| claim.now.is_set() && *end <= claim.now.wall_us)
+        {
             return Err(Denied::Expired { expired_us });
         }
         match claim.highest.filter(|highest| version < highest) {
-            Some(highest) => Err(Denied::Downgrade { signed: version.clone(), highest: highest.clone() }),
+            Some(highest) => Err(Denied::Downgrade {
+                signed: version.clone(),
+                highest: highest.clone(),
+            }),
             None => Ok(Some(seal)),
         }
     }
@@ -148,15 +177,28 @@ impl Trust {
         let signature = parse(signature)?;
         let id = key_id(signature.keynum());
         let Some(Key(key)) = self.keys.iter().find(|key| key.id() == id) else {
-            return Err(Denied::UnknownKey { id, known: self.keys.iter().map(Key::id).collect() });
+            return Err(Denied::UnknownKey {
+                id,
+                known: self.keys.iter().map(Key::id).collect(),
+            });
         };
         // Quiet, without a copy of the data, and not in minisign's first form, which hashes nothing.
         minisign::verify(key, &signature, Cursor::new(component), true, false, false)
             .map_err(|_| Denied::Altered { id: id.clone() })?;
-        let comment = signature.trusted_comment().map_err(|error| Denied::Unreadable(error.to_string()))?;
-        let manifest = Manifest::parse(&comment).map_err(|(field, why)| Denied::NoManifest { field, why })?;
-        if manifest.sha256.as_deref().is_some_and(|digest| digest != manifest::digest(component)) {
-            return Err(Denied::NoManifest { field: Field::Sha256, why: "is that of another component".to_owned() });
+        let comment = signature
+            .trusted_comment()
+            .map_err(|error| Denied::Unreadable(error.to_string()))?;
+        let manifest =
+            Manifest::parse(&comment).map_err(|(field, why)| Denied::NoManifest { field, why })?;
+        if manifest
+            .sha256
+            .as_deref()
+            .is_some_and(|digest| digest != manifest::digest(component))
+        {
+            return Err(Denied::NoManifest {
+                field: Field::Sha256,
+                why: "is that of another component".to_owned(),
+            });
         }
         Ok(Seal { key: id, manifest })
     }
@@ -169,8 +211,14 @@ fn parse(text: &str) -> Result<SignatureBox, Denied> {
         return Err(unreadable("it is longer than 8 KiB"));
     }
     // 64 bytes in base64.
-    if text.lines().nth(3).is_none_or(|line| line.trim().len() != 88) {
-        return Err(unreadable("it has not the four lines of a signature by minisign"));
+    if text
+        .lines()
+        .nth(3)
+        .is_none_or(|line| line.trim().len() != 88)
+    {
+        return Err(unreadable(
+            "it has not the four lines of a signature by minisign",
+        ));
     }
     SignatureBox::from_string(text).map_err(|error| Denied::Unreadable(error.to_string()))
 }

@@ -17,15 +17,32 @@ impl Uplink {
     /// What the judge sees of a message. A key keeps its order within its queue; where messages are packed, neighbours of
     /// other keys share a publish, and the whole queue does.
     fn face(&self, index: usize, stored: &Stored) -> Face {
-        let key = if self.is_packing { 0 } else { key_hash(stored.message.key()) };
+        let key = if self.is_packing {
+            0
+        } else {
+            key_hash(stored.message.key())
+        };
         let key = key.rotate_left(16) ^ index as u64;
         let topic = key_hash(&stored.message.topic);
-        Face { place: (index, stored.seq), key, topic, is_own: stored.message.id.is_own() }
+        Face {
+            place: (index, stored.seq),
+            key,
+            topic,
+            is_own: stored.message.id.is_own(),
+        }
     }
 
     /// Whether the next message of a queue has to wait apart instead of being sent: it is laid aside, then.
-    pub(super) fn lays_aside(&mut self, index: usize, count: usize, connection: &Connection, now: Instant) -> bool {
-        let Some(stored) = self.pulls[index].ready().next() else { return false };
+    pub(super) fn lays_aside(
+        &mut self,
+        index: usize,
+        count: usize,
+        connection: &Connection,
+        now: Instant,
+    ) -> bool {
+        let Some(stored) = self.pulls[index].ready().next() else {
+            return false;
+        };
         if !self.judge.is_watchful() && !stored.message.id.is_own() {
             return false;
         }
@@ -40,7 +57,8 @@ impl Uplink {
             self.judge.refused(
                 face,
                 true,
-                "upstream ended connections over messages of this topic; it is not tried again".to_owned(),
+                "upstream ended connections over messages of this topic; it is not tried again"
+                    .to_owned(),
                 now,
             );
         }
@@ -50,18 +68,30 @@ impl Uplink {
     /// Upstream refused a publish, or it cannot be sent.
     pub(super) fn lay_aside(&mut self, token: u64, is_final: bool, detail: String, now: Instant) {
         let (index, number) = split(token);
-        let Some(pull) = self.pulls.get_mut(index) else { return };
+        let Some(pull) = self.pulls.get_mut(index) else {
+            return;
+        };
         if !pull.lay_aside(number) {
             return;
         }
-        self.under_way = self.under_way.saturating_sub(usize::from(self.levels[index] != Qos::AtMostOnce));
-        let Some(stored) = self.pulls[index].message(number) else { return };
+        self.under_way = self
+            .under_way
+            .saturating_sub(usize::from(self.levels[index] != Qos::AtMostOnce));
+        let Some(stored) = self.pulls[index].message(number) else {
+            return;
+        };
         let face = self.face(index, stored);
         self.judge.refused(face, is_final, detail, now);
     }
 
     /// Does what the judge asks for.
-    pub(super) fn apart(&mut self, step: Step, connection: &mut Connection, now: Instant, time: Now) -> (Sent, usize) {
+    pub(super) fn apart(
+        &mut self,
+        step: Step,
+        connection: &mut Connection,
+        now: Instant,
+        time: Now,
+    ) -> (Sent, usize) {
         match step {
             Step::Again(place) => (self.again(place, connection, now, time), place.0),
             _ => (self.compare(connection, now), 0),
@@ -69,19 +99,35 @@ impl Uplink {
     }
 
     /// Sends what lies aside.
-    fn again(&mut self, place: Place, connection: &mut Connection, now: Instant, time: Now) -> Sent {
+    fn again(
+        &mut self,
+        place: Place,
+        connection: &mut Connection,
+        now: Instant,
+        time: Now,
+    ) -> Sent {
         let (index, seq) = place;
-        let Some(number) = self.pulls[index].number(seq) else { return self.gone(place) };
+        let Some(number) = self.pulls[index].number(seq) else {
+            return self.gone(place);
+        };
         let pull = &self.pulls[index];
-        let Some(stored) = pull.aside(number).next() else { return self.gone(place) };
+        let Some(stored) = pull.aside(number).next() else {
+            return self.gone(place);
+        };
         let life = stored.message.life(time, self.backlog.boot());
         let face = self.face(index, stored);
         if life == Life::Over {
             self.pulls[index].expire_aside(number);
             return self.gone(place);
         }
-        let Some(mut packet) = self.dress.packet(index, pull.aside(number)) else { return self.gone(place) };
-        if let Life::Left { seconds, is_less: true } = life {
+        let Some(mut packet) = self.dress.packet(index, pull.aside(number)) else {
+            return self.gone(place);
+        };
+        if let Life::Left {
+            seconds,
+            is_less: true,
+        } = life
+        {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
         let count = packet.count;
@@ -114,9 +160,14 @@ impl Uplink {
             let stored = self.pulls[place.0].message(self.pulls[place.0].number(place.1)?)?;
             (!stored.message.expires()).then(|| (place.0, stored.clone()))
         };
-        let sample = self.sample.as_ref().map(|(index, stored, _)| (*index, stored.clone()));
+        let sample = self
+            .sample
+            .as_ref()
+            .map(|(index, stored, _)| (*index, stored.clone()));
         let is_sample = sample.is_some();
-        let publish = sample.or_else(behind).and_then(|(index, stored)| self.copy(index, &stored));
+        let publish = sample
+            .or_else(behind)
+            .and_then(|(index, stored)| self.copy(index, &stored));
         match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
             Some(Ok(())) => self.judge.asked(is_sample, now),
             Some(Err(Unsendable::WindowFull)) => return Sent::Later,
@@ -130,7 +181,11 @@ impl Uplink {
     pub(super) fn copy(&mut self, index: usize, stored: &Stored) -> Option<Publish> {
         let packet = self.dress.packet(index, std::iter::once(stored))?;
         let qos = self.levels[index].max(Qos::AtLeastOnce);
-        Some(Publish { retain: false, qos, ..self.publish(index, packet) })
+        Some(Publish {
+            retain: false,
+            qos,
+            ..self.publish(index, packet)
+        })
     }
 
     /// Parks what upstream refuses while it takes others, as far as the dead letters have room.
@@ -155,8 +210,12 @@ impl Uplink {
     }
 
     fn refuse(&mut self, place: Place, detail: &str) {
-        let Some(pull) = self.pulls.get_mut(place.0) else { return };
-        let Some(number) = pull.number(place.1) else { return };
+        let Some(pull) = self.pulls.get_mut(place.0) else {
+            return;
+        };
+        let Some(number) = pull.number(place.1) else {
+            return;
+        };
         self.meters.refused.inc_by(pull.refused(number, detail));
         if !std::mem::replace(&mut self.said.refusal, true) {
             tracing::warn!(uplink = %self.name, detail, "upstream refused a message: parked (the next ones are only counted)");
@@ -165,8 +224,13 @@ impl Uplink {
 
     /// The first publish without an answer: its queue, its number, and when it was sent.
     pub(super) fn oldest(&self) -> Option<(usize, u64, Sending)> {
-        let answered = self.pulls.iter().enumerate().filter(|(index, _)| self.levels[*index] != Qos::AtMostOnce);
-        let heads = answered.filter_map(|(index, pull)| pull.head().map(|(number, sent)| (index, number, sent)));
+        let answered = self
+            .pulls
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.levels[*index] != Qos::AtMostOnce);
+        let heads = answered
+            .filter_map(|(index, pull)| pull.head().map(|(number, sent)| (index, number, sent)));
         heads.min_by_key(|(.., sent)| *sent)
     }
 
@@ -181,7 +245,10 @@ impl Uplink {
                 (!self.judge.is_known_mute(face.place)).then_some((sent, face))
             })
         };
-        answered.filter_map(first).min_by_key(|(sent, _)| *sent).map(|(_, face)| face)
+        answered
+            .filter_map(first)
+            .min_by_key(|(sent, _)| *sent)
+            .map(|(_, face)| face)
     }
 
     /// The connection is over: a message may be the reason. One that is convicted goes to the dead letters.
@@ -190,15 +257,30 @@ impl Uplink {
             return;
         }
         let is_hang_up = !matches!(ended, Ended::Link(LinkError::Silent { .. }));
-        let is_limit = matches!(ended, Ended::Link(LinkError::Closed { .. } | LinkError::Broken(_)));
+        let is_limit = matches!(
+            ended,
+            Ended::Link(LinkError::Closed { .. } | LinkError::Broken(_))
+        );
         self.window.broke(self.under_way, is_limit);
         if self.judge.is_shaky() {
             self.window.halve(self.under_way);
         }
         let under_way = self.under_way.saturating_sub(self.judge.mutes_out());
-        let guilty = self.judge.ended(self.suspect(), End { is_hang_up, under_way });
+        let guilty = self.judge.ended(
+            self.suspect(),
+            End {
+                is_hang_up,
+                under_way,
+            },
+        );
         if let Some(place) = guilty.filter(|place| self.has_room_to_refuse(*place)) {
-            self.refuse(place, &format!("upstream ends the connection over it, and takes others: {}", Causes(ended)));
+            self.refuse(
+                place,
+                &format!(
+                    "upstream ends the connection over it, and takes others: {}",
+                    Causes(ended)
+                ),
+            );
         }
         self.forward();
     }
@@ -206,7 +288,9 @@ impl Uplink {
     /// Since when the answer to a publish can be expected: upstream's TCP has taken the last of it. Until it has, since it last
     /// took something of what goes before.
     pub(super) fn waits_since(connection: &Connection, sent: Sending) -> Instant {
-        connection.taken_at(sent.end).map_or(sent.at, |at| at.max(sent.at))
+        connection
+            .taken_at(sent.end)
+            .map_or(sent.at, |at| at.max(sent.at))
     }
 
     /// Those whose answer was waited for from `due` on at the latest have none: they are sent again over a new connection, or
@@ -227,23 +311,35 @@ impl Uplink {
                 count += 1;
                 let waited = now.saturating_duration_since(since);
                 longest = longest.max(waited);
-                let Some(stored) = self.pulls[index].message(number) else { continue };
+                let Some(stored) = self.pulls[index].message(number) else {
+                    continue;
+                };
                 let face = self.face(index, stored);
-                if self.judge.unanswered(face, waited, patience) && self.has_room_to_refuse(face.place) {
-                    self.refuse(face.place, "upstream does not acknowledge it, and acknowledges others");
+                if self.judge.unanswered(face, waited, patience)
+                    && self.has_room_to_refuse(face.place)
+                {
+                    self.refuse(
+                        face.place,
+                        "upstream does not acknowledge it, and acknowledges others",
+                    );
                 }
             }
         }
         self.forward();
         self.show();
         tracing::error!(uplink = %self.name, count, waited = ?longest, "upstream does not acknowledge what it is sent: the connection is given up");
-        Ended::Silent { count, waited: longest }
+        Ended::Silent {
+            count,
+            waited: longest,
+        }
     }
 
     /// Shows, in log and metrics, what upstream does not take.
     pub(super) fn show(&mut self) {
         let (is_held, is_crowded) = (self.judge.held_since().is_some(), self.judge.is_crowded());
-        self.meters.alarm.set(i64::from(self.judge.is_alarming() || is_crowded || self.said.is_narrow));
+        self.meters.alarm.set(i64::from(
+            self.judge.is_alarming() || is_crowded || self.said.is_narrow,
+        ));
         match (std::mem::replace(&mut self.said.hold, is_held), is_held) {
             (false, true) => {
                 self.window.shut();

@@ -139,9 +139,26 @@ struct Envelope<'a> {
 impl Dress {
     /// For queues with these names (`<uplink>/<class>/`); what comes out of some is replayed.
     pub(super) fn new(form: Form, names: Vec<(String, bool)>) -> Self {
-        let compressor = if form.compress { Compressor::new(LEVEL).ok() } else { None };
-        let (block, payload, text, time) = (BytesMut::new(), BytesMut::new(), String::new(), (0, Now::default()));
-        Self { form, names, block, payload, text, time, compressor }
+        let compressor = if form.compress {
+            Compressor::new(LEVEL).ok()
+        } else {
+            None
+        };
+        let (block, payload, text, time) = (
+            BytesMut::new(),
+            BytesMut::new(),
+            String::new(),
+            (0, Now::default()),
+        );
+        Self {
+            form,
+            names,
+            block,
+            payload,
+            text,
+            time,
+            compressor,
+        }
     }
 
     /// It is so late, in the run of this number.
@@ -157,7 +174,11 @@ impl Dress {
             return (message.received_us, None);
         }
         let is_known = now.is_set() && message.id.boot == boot;
-        match now.uptime_us.checked_sub(message.uptime_us).filter(|_| is_known) {
+        match now
+            .uptime_us
+            .checked_sub(message.uptime_us)
+            .filter(|_| is_known)
+        {
             Some(ago) => (now.wall_us.saturating_sub(ago), None),
             None => (message.received_us, Some("unset")),
         }
@@ -166,13 +187,15 @@ impl Dress {
     /// Whether messages go out as they came.
     fn is_plain(&self, queue: usize) -> bool {
         let is_marked = self.names[queue].1 && self.form.replay != ReplayMark::None;
-        let is_as_it_came = self.form.id == IdForm::None && self.form.pack == Pack::Raw && !self.form.counts_rounds;
+        let is_as_it_came =
+            self.form.id == IdForm::None && self.form.pack == Pack::Raw && !self.form.counts_rounds;
         is_as_it_came && self.compressor.is_none() && !is_marked
     }
 
     /// Whether user properties tell what is replayed.
     pub(super) fn marks_by_property(&self) -> bool {
-        self.form.replay == ReplayMark::Property && self.names.iter().any(|(_, is_replayed)| *is_replayed)
+        self.form.replay == ReplayMark::Property
+            && self.names.iter().any(|(_, is_replayed)| *is_replayed)
     }
 
     /// The topic upstream.
@@ -185,7 +208,11 @@ impl Dress {
 
     /// The next publish of `queue`, whose messages are `ready`: the first of them, and where payloads are packed as many
     /// as fit behind it. `None` when there is none.
-    pub(super) fn packet<'a>(&mut self, queue: usize, mut ready: impl Iterator<Item = &'a Stored>) -> Option<Packet> {
+    pub(super) fn packet<'a>(
+        &mut self,
+        queue: usize,
+        mut ready: impl Iterator<Item = &'a Stored>,
+    ) -> Option<Packet> {
         let first = ready.next()?;
         let message = &first.message;
         let (topic, marks) = (self.topic(queue, message), message.marks);
@@ -193,7 +220,13 @@ impl Dress {
             return Some(self.bare(queue, first));
         }
         if self.is_plain(queue) {
-            return Some(Packet { topic, payload: message.payload.clone(), headers: message.headers.clone(), marks, count: 1 });
+            return Some(Packet {
+                topic,
+                payload: message.payload.clone(),
+                headers: message.headers.clone(),
+                marks,
+                count: 1,
+            });
         }
         let count = self.fill(queue, first, ready);
         let content_type = match (self.form.pack, self.form.id) {
@@ -201,14 +234,25 @@ impl Dress {
             (Pack::JsonArray, _) | (Pack::Raw, IdForm::Envelope) => Some("application/json"),
             (Pack::Raw, _) => None,
         };
-        let plain = if content_type.is_some() { self.payload.split().freeze() } else { message.payload.clone() };
+        let plain = if content_type.is_some() {
+            self.payload.split().freeze()
+        } else {
+            message.payload.clone()
+        };
         // A plugin may have compressed it already.
-        let is_encoded = content_type.is_none() && Headers(&message.headers).get(CONTENT_ENCODING).is_some();
+        let is_encoded =
+            content_type.is_none() && Headers(&message.headers).get(CONTENT_ENCODING).is_some();
         let compressor = self.compressor.as_mut().filter(|_| !is_encoded);
         let compressed = compressor.and_then(|compressor| compressor.compress(&plain).ok());
         let headers = self.finish_headers(&message.headers, content_type, compressed.is_some());
         let payload = compressed.map_or(plain, Bytes::from);
-        Some(Packet { topic, payload, headers, marks, count })
+        Some(Packet {
+            topic,
+            payload,
+            headers,
+            marks,
+            count,
+        })
     }
 
     /// A publish that deletes what upstream has retained: anything in its payload would be a new value. It goes where the
@@ -219,16 +263,33 @@ impl Dress {
         if self.form.id == IdForm::Property {
             self.text.clear();
             // Writing into a text cannot fail.
-            let _ = write!(self.text, "{}{}/{}", self.names[queue].0, stored.seq.boot(), stored.seq.number());
+            let _ = write!(
+                self.text,
+                "{}{}/{}",
+                self.names[queue].0,
+                stored.seq.boot(),
+                stored.seq.number()
+            );
             put_header(&mut self.block, ID, self.text.as_bytes());
         }
         let message = &stored.message;
         let headers = self.finish_headers(&message.headers, None, false);
-        Packet { topic: message.topic.clone(), payload: Bytes::new(), headers, marks: message.marks, count: 1 }
+        Packet {
+            topic: message.topic.clone(),
+            payload: Bytes::new(),
+            headers,
+            marks: message.marks,
+            count: 1,
+        }
     }
 
     /// Writes the payload of the first message and of those that fit behind it, and their ids where they are properties.
-    fn fill<'a>(&mut self, queue: usize, first: &Stored, mut ready: impl Iterator<Item = &'a Stored>) -> usize {
+    fn fill<'a>(
+        &mut self,
+        queue: usize,
+        first: &Stored,
+        mut ready: impl Iterator<Item = &'a Stored>,
+    ) -> usize {
         self.payload.clear();
         self.block.clear();
         self.put_rounds(&first.message);
@@ -266,7 +327,11 @@ impl Dress {
 
     fn put_rounds(&mut self, message: &Message) {
         if self.form.counts_rounds {
-            put_header(&mut self.block, ROUNDS, (message.marks.rounds() + 1).to_string().as_bytes());
+            put_header(
+                &mut self.block,
+                ROUNDS,
+                (message.marks.rounds() + 1).to_string().as_bytes(),
+            );
         }
     }
 
@@ -276,7 +341,13 @@ impl Dress {
         self.text.clear();
         if self.form.id != IdForm::None {
             // Writing into a text cannot fail.
-            let _ = write!(self.text, "{}{}/{}", self.names[queue].0, seq.boot(), seq.number());
+            let _ = write!(
+                self.text,
+                "{}{}/{}",
+                self.names[queue].0,
+                seq.boot(),
+                seq.number()
+            );
         }
         if self.form.id == IdForm::Property {
             put_header(&mut self.block, ID, self.text.as_bytes());
@@ -290,9 +361,21 @@ impl Dress {
         if self.form.id == IdForm::Envelope {
             let device = String::from_utf8_lossy(message.key());
             let (id, device, boot, number) = (&*self.text, &*device, seq.boot(), seq.number());
-            let envelope = |payload| Envelope { id, boot, seq: number, device, ts, clock, replayed, payload };
+            let envelope = |payload| Envelope {
+                id,
+                boot,
+                seq: number,
+                device,
+                ts,
+                clock,
+                replayed,
+                payload,
+            };
             match self.form.pack {
-                Pack::MsgpackArray => put_msgpack(out, envelope(Some(serde_bytes::Bytes::new(&message.payload)))),
+                Pack::MsgpackArray => put_msgpack(
+                    out,
+                    envelope(Some(serde_bytes::Bytes::new(&message.payload))),
+                ),
                 Pack::Raw | Pack::JsonArray => put_json(out, &envelope(None), &message.payload),
             }
             return;
@@ -309,7 +392,12 @@ impl Dress {
     }
 
     /// Our headers and the message's own; a content type of ours takes the place of its own.
-    fn finish_headers(&mut self, own: &Bytes, content_type: Option<&str>, compressed: bool) -> Bytes {
+    fn finish_headers(
+        &mut self,
+        own: &Bytes,
+        content_type: Option<&str>,
+        compressed: bool,
+    ) -> Bytes {
         if self.block.is_empty() && content_type.is_none() && !compressed {
             return own.clone();
         }
@@ -389,17 +477,32 @@ mod tests {
         const SET: u64 = 1_800_000_000_000_000;
         let mut dress = dress(IdForm::Envelope, Pack::Raw);
         let mut stored = stored(1, "a/d1", b"1");
-        (stored.message.received_us, stored.message.uptime_us, stored.message.id.boot) = (7_000_000, 7_000_000, 3);
+        (
+            stored.message.received_us,
+            stored.message.uptime_us,
+            stored.message.id.boot,
+        ) = (7_000_000, 7_000_000, 3);
         stored.message.marks = Marks::default().with(Marks::CLOCK_UNSET, true);
         let mut at = |boot, wall_us, uptime_us| -> Value {
             dress.at(boot, Now { wall_us, uptime_us });
-            serde_json::from_slice(&dress.packet(0, std::iter::once(&stored)).unwrap().payload).unwrap()
+            serde_json::from_slice(&dress.packet(0, std::iter::once(&stored)).unwrap().payload)
+                .unwrap()
         };
         let found = at(3, 9_000_000, 9_000_000);
-        assert_eq!((&found["ts"], &found["clock"]), (&json!(7_000_000), &json!("unset")));
-        assert_eq!(at(4, SET, 9_000_000)["clock"], "unset", "of an earlier run it is not known");
+        assert_eq!(
+            (&found["ts"], &found["clock"]),
+            (&json!(7_000_000), &json!("unset"))
+        );
+        assert_eq!(
+            at(4, SET, 9_000_000)["clock"],
+            "unset",
+            "of an earlier run it is not known"
+        );
         let found = at(3, SET, 9_000_000);
-        assert_eq!((&found["ts"], &found["clock"]), (&json!(SET - 2_000_000), &Value::Null));
+        assert_eq!(
+            (&found["ts"], &found["clock"]),
+            (&json!(SET - 2_000_000), &Value::Null)
+        );
     }
 
     const PLACE: u64 = (3 << Seq::BOOT_SHIFT) + 17;
@@ -412,11 +515,21 @@ mod tests {
             received_us: 5,
             ..Message::default()
         };
-        Stored { seq: Seq(PLACE + number), message }
+        Stored {
+            seq: Seq(PLACE + number),
+            message,
+        }
     }
 
     fn dress(id: IdForm, pack: Pack) -> Dress {
-        Dress::new(Form { id, pack, ..Form::default() }, vec![("cloud/telemetry/".into(), false)])
+        Dress::new(
+            Form {
+                id,
+                pack,
+                ..Form::default()
+            },
+            vec![("cloud/telemetry/".into(), false)],
+        )
     }
 
     fn headers(packet: &Packet) -> Vec<(String, String)> {
@@ -430,23 +543,51 @@ mod tests {
     #[test]
     fn what_is_replayed_says_so_in_the_way_that_was_asked_for() {
         let message = stored(0, "up/d1", b"{}");
-        let packet = |form| Dress::new(form, vec![("cloud/telemetry/".into(), true)]).packet(0, [&message].into_iter()).unwrap();
+        let packet = |form| {
+            Dress::new(form, vec![("cloud/telemetry/".into(), true)])
+                .packet(0, [&message].into_iter())
+                .unwrap()
+        };
         let property = packet(Form::default());
         let headers: Vec<_> = Headers(&property.headers).flatten().collect();
-        assert_eq!((&*property.topic, headers), (&b"up/d1"[..], vec![(REPLAYED, &b"5"[..])]));
-        let topic = packet(Form { replay: ReplayMark::Topic, ..Form::default() });
-        assert_eq!((&*topic.topic, &*topic.headers), (&b"up/d1/replayed"[..], &b""[..]));
-        let none = packet(Form { replay: ReplayMark::None, ..Form::default() });
+        assert_eq!(
+            (&*property.topic, headers),
+            (&b"up/d1"[..], vec![(REPLAYED, &b"5"[..])])
+        );
+        let topic = packet(Form {
+            replay: ReplayMark::Topic,
+            ..Form::default()
+        });
+        assert_eq!(
+            (&*topic.topic, &*topic.headers),
+            (&b"up/d1/replayed"[..], &b""[..])
+        );
+        let none = packet(Form {
+            replay: ReplayMark::None,
+            ..Form::default()
+        });
         assert_eq!((&*none.topic, &*none.headers), (&b"up/d1"[..], &b""[..]));
-        let envelope = packet(Form { replay: ReplayMark::None, id: IdForm::Envelope, ..Form::default() });
-        assert_eq!(serde_json::from_slice::<Value>(&envelope.payload).unwrap()["replayed"], json!(true));
+        let envelope = packet(Form {
+            replay: ReplayMark::None,
+            id: IdForm::Envelope,
+            ..Form::default()
+        });
+        assert_eq!(
+            serde_json::from_slice::<Value>(&envelope.payload).unwrap()["replayed"],
+            json!(true)
+        );
     }
 
     #[test]
     fn a_plain_message_is_the_same_bytes() {
         let one = stored(0, "up/d1", b"{}");
-        let packet = dress(IdForm::None, Pack::Raw).packet(0, [&one].into_iter()).unwrap();
-        assert_eq!((packet.payload.as_ptr(), packet.count), (one.message.payload.as_ptr(), 1));
+        let packet = dress(IdForm::None, Pack::Raw)
+            .packet(0, [&one].into_iter())
+            .unwrap();
+        assert_eq!(
+            (packet.payload.as_ptr(), packet.count),
+            (one.message.payload.as_ptr(), 1)
+        );
         assert!(packet.headers.is_empty());
     }
 
@@ -456,30 +597,56 @@ mod tests {
         let mut own = Vec::new();
         push_header(&mut own, "unit", b"C").unwrap();
         one.message.headers = own.into();
-        let packet = dress(IdForm::Property, Pack::Raw).packet(0, [&one].into_iter()).unwrap();
+        let packet = dress(IdForm::Property, Pack::Raw)
+            .packet(0, [&one].into_iter())
+            .unwrap();
         let expected = [("tidegate-id", "cloud/telemetry/3/17"), ("unit", "C")];
-        assert_eq!(headers(&packet), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            headers(&packet),
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
         assert_eq!(&packet.payload[..], b"{}");
     }
 
     #[test]
     fn an_envelope_holds_json_as_it_is_and_the_rest_in_base64() {
         let mut dress = dress(IdForm::Envelope, Pack::Raw);
-        let json = dress.packet(0, [&stored(0, "up/d1", b"{\"t\": 1.50}")].into_iter()).unwrap();
+        let json = dress
+            .packet(0, [&stored(0, "up/d1", b"{\"t\": 1.50}")].into_iter())
+            .unwrap();
         let text = std::str::from_utf8(&json.payload).unwrap();
-        assert_eq!(text, r#"{"id":"cloud/telemetry/3/17","boot":3,"seq":17,"device":"d1","ts":5,"payload":{"t": 1.50}}"#);
-        let bytes = dress.packet(0, [&stored(1, "up/d1", b"\xff\x00")].into_iter()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"id":"cloud/telemetry/3/17","boot":3,"seq":17,"device":"d1","ts":5,"payload":{"t": 1.50}}"#
+        );
+        let bytes = dress
+            .packet(0, [&stored(1, "up/d1", b"\xff\x00")].into_iter())
+            .unwrap();
         let value: Value = serde_json::from_slice(&bytes.payload).unwrap();
-        assert_eq!((&value["seq"], &value["payload_base64"]), (&json!(18), &json!("/wA=")));
-        assert_eq!(headers(&bytes), [(":content-type".to_owned(), "application/json".to_owned())]);
+        assert_eq!(
+            (&value["seq"], &value["payload_base64"]),
+            (&json!(18), &json!("/wA="))
+        );
+        assert_eq!(
+            headers(&bytes),
+            [(":content-type".to_owned(), "application/json".to_owned())]
+        );
     }
 
     #[test]
     fn neighbours_with_one_topic_share_a_publish_up_to_the_limit() {
-        let messages = [stored(0, "up/d1", b"1"), stored(1, "up/d1", b"x"), stored(2, "up/d1", b"3"), stored(3, "up/d2", b"4")];
+        let messages = [
+            stored(0, "up/d1", b"1"),
+            stored(1, "up/d1", b"x"),
+            stored(2, "up/d1", b"3"),
+            stored(3, "up/d2", b"4"),
+        ];
         let mut plain = dress(IdForm::None, Pack::JsonArray);
         let packet = plain.packet(0, messages.iter()).unwrap();
-        assert_eq!((&packet.payload[..], packet.count), (br#"[1,{"payload_base64":"eA=="},3]"#.as_slice(), 3));
+        assert_eq!(
+            (&packet.payload[..], packet.count),
+            (br#"[1,{"payload_base64":"eA=="},3]"#.as_slice(), 3)
+        );
         plain.form.pack_bytes = 20;
         assert_eq!(plain.packet(0, messages.iter()).unwrap().count, 1);
         plain.form.pack_bytes = 1;
@@ -493,7 +660,10 @@ mod tests {
         let mut dress = dress(IdForm::Property, Pack::JsonArray);
         dress.form.pack_bytes = 6;
         let packet = dress.packet(0, messages.iter()).unwrap();
-        assert_eq!((packet.count, headers(&packet)[0].1.as_str()), (1, "cloud/telemetry/3/17"));
+        assert_eq!(
+            (packet.count, headers(&packet)[0].1.as_str()),
+            (1, "cloud/telemetry/3/17")
+        );
         assert_eq!(headers(&packet).len(), 2);
     }
 
@@ -506,11 +676,21 @@ mod tests {
             payload: serde_bytes::ByteBuf,
         }
         let messages = [stored(0, "up/d1", b"\xff"), stored(1, "up/d1", b"{}")];
-        let packet = dress(IdForm::Envelope, Pack::MsgpackArray).packet(0, messages.iter()).unwrap();
+        let packet = dress(IdForm::Envelope, Pack::MsgpackArray)
+            .packet(0, messages.iter())
+            .unwrap();
         let read: Vec<Read> = rmp_serde::from_slice(&packet.payload).unwrap();
-        assert_eq!((read[0].id.as_str(), read[1].seq), ("cloud/telemetry/3/17", 18));
-        assert_eq!((&read[0].payload[..], &read[1].payload[..]), (b"\xff".as_slice(), b"{}".as_slice()));
-        let packet = dress(IdForm::None, Pack::MsgpackArray).packet(0, messages.iter()).unwrap();
+        assert_eq!(
+            (read[0].id.as_str(), read[1].seq),
+            ("cloud/telemetry/3/17", 18)
+        );
+        assert_eq!(
+            (&read[0].payload[..], &read[1].payload[..]),
+            (b"\xff".as_slice(), b"{}".as_slice())
+        );
+        let packet = dress(IdForm::None, Pack::MsgpackArray)
+            .packet(0, messages.iter())
+            .unwrap();
         let read: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(&packet.payload).unwrap();
         assert_eq!(read.len(), 2);
     }
@@ -522,32 +702,68 @@ mod tests {
             stored.message.marks = Marks::default().with(Marks::RETAIN, true);
             stored
         };
-        let value = || Stored { message: Message { payload: Bytes::from_static(b"1"), ..delete(0).message }, ..delete(0) };
+        let value = || Stored {
+            message: Message {
+                payload: Bytes::from_static(b"1"),
+                ..delete(0).message
+            },
+            ..delete(0)
+        };
         for (id, pack, compress) in [
             (IdForm::None, Pack::Raw, true),
             (IdForm::Envelope, Pack::Raw, false),
             (IdForm::Envelope, Pack::MsgpackArray, true),
             (IdForm::None, Pack::JsonArray, false),
         ] {
-            let mut dress = Dress::new(Form { id, pack, compress, ..Form::default() }, vec![("cloud/telemetry/".into(), true)]);
+            let mut dress = Dress::new(
+                Form {
+                    id,
+                    pack,
+                    compress,
+                    ..Form::default()
+                },
+                vec![("cloud/telemetry/".into(), true)],
+            );
             let packet = dress.packet(0, [&delete(0), &value()].into_iter()).unwrap();
-            assert_eq!((&*packet.payload, packet.count, &*packet.topic, packet.headers.len()), (&b""[..], 1, &b"up/d1"[..], 0));
+            assert_eq!(
+                (
+                    &*packet.payload,
+                    packet.count,
+                    &*packet.topic,
+                    packet.headers.len()
+                ),
+                (&b""[..], 1, &b"up/d1"[..], 0)
+            );
             assert!(packet.marks.has(Marks::RETAIN));
             let packet = dress.packet(0, [&value(), &delete(1)].into_iter()).unwrap();
             assert_eq!(packet.count, 1, "nor does it go with its neighbours");
         }
         let mut dress = dress(IdForm::Property, Pack::Raw);
         let packet = dress.packet(0, [&delete(0)].into_iter()).unwrap();
-        assert_eq!(headers(&packet), [("tidegate-id".to_owned(), "cloud/telemetry/3/17".to_owned())]);
+        assert_eq!(
+            headers(&packet),
+            [("tidegate-id".to_owned(), "cloud/telemetry/3/17".to_owned())]
+        );
     }
 
     #[test]
     fn a_compressed_payload_says_so_and_is_the_same_inside() {
         let one = stored(0, "up/d1", &[b'a'; 5_000]);
-        let form = Form { compress: true, ..Form::default() };
-        let packet = Dress::new(form, vec![("cloud/telemetry/".into(), false)]).packet(0, [&one].into_iter()).unwrap();
+        let form = Form {
+            compress: true,
+            ..Form::default()
+        };
+        let packet = Dress::new(form, vec![("cloud/telemetry/".into(), false)])
+            .packet(0, [&one].into_iter())
+            .unwrap();
         assert!(packet.payload.len() < 100);
-        assert_eq!(zstd::bulk::decompress(&packet.payload, 9_999).unwrap(), one.message.payload);
-        assert_eq!(headers(&packet), [("content-encoding".to_owned(), "zstd".to_owned())]);
+        assert_eq!(
+            zstd::bulk::decompress(&packet.payload, 9_999).unwrap(),
+            one.message.payload
+        );
+        assert_eq!(
+            headers(&packet),
+            [("content-encoding".to_owned(), "zstd".to_owned())]
+        );
     }
 }

@@ -48,7 +48,13 @@ struct State {
 impl State {
     /// When the stand-in may take over; `None` while the first has a connection.
     fn due(self) -> Option<Instant> {
-        (self.standing == 0).then(|| if self.failed >= PROBES { self.since } else { self.since + PATIENCE })
+        (self.standing == 0).then(|| {
+            if self.failed >= PROBES {
+                self.since
+            } else {
+                self.since + PATIENCE
+            }
+        })
     }
 }
 
@@ -59,7 +65,12 @@ pub(super) struct Duty(watch::Sender<State>);
 impl Duty {
     /// The first has them, and no connection yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self(watch::Sender::new(State { standing: 0, since: now, failed: 0, is_lent: false }))
+        Self(watch::Sender::new(State {
+            standing: 0,
+            since: now,
+            failed: 0,
+            is_lent: false,
+        }))
     }
 
     /// A connection of the first stands: waits until the stand-in has given back.
@@ -71,20 +82,32 @@ impl Duty {
 
     /// That connection is gone.
     pub(super) fn lost(&self, now: Instant) {
-        self.0
-            .send_modify(|state| *state = State { standing: state.standing.saturating_sub(1), since: now, failed: 0, ..*state });
+        self.0.send_modify(|state| {
+            *state = State {
+                standing: state.standing.saturating_sub(1),
+                since: now,
+                failed: 0,
+                ..*state
+            }
+        });
     }
 
     /// That connection stands and is silent: as good as gone, at once.
     fn faltered(&self, now: Instant) {
         self.0.send_modify(|state| {
-            *state = State { standing: state.standing.saturating_sub(1), since: now, failed: PROBES, ..*state };
+            *state = State {
+                standing: state.standing.saturating_sub(1),
+                since: now,
+                failed: PROBES,
+                ..*state
+            };
         });
     }
 
     /// An attempt of the first has failed.
     pub(super) fn failed(&self) {
-        self.0.send_modify(|state| state.failed += u32::from(state.standing == 0));
+        self.0
+            .send_modify(|state| state.failed += u32::from(state.standing == 0));
     }
 
     /// Lends the queues, if the first is away for long enough.
@@ -117,7 +140,11 @@ impl Duty {
 
     /// Waits until the first has a connection.
     async fn back(&self) {
-        let _ = self.0.subscribe().wait_for(|state| state.standing > 0).await;
+        let _ = self
+            .0
+            .subscribe()
+            .wait_for(|state| state.standing > 0)
+            .await;
     }
 }
 
@@ -133,7 +160,11 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn new(duty: Option<Arc<Duty>>) -> Self {
-        Self { duty, stands: false, owed_since: None }
+        Self {
+            duty,
+            stands: false,
+            owed_since: None,
+        }
     }
 
     /// Whether somebody stands in.
@@ -167,7 +198,12 @@ impl Post {
 
     /// When the connection counts as silent, if nothing comes until then; `heard` is when something last came. Nothing is
     /// cut early where nobody stands in: links pause.
-    pub(super) fn silent_at(&mut self, has_unanswered: bool, heard: Instant, now: Instant) -> Option<Instant> {
+    pub(super) fn silent_at(
+        &mut self,
+        has_unanswered: bool,
+        heard: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
         if self.duty.is_none() || !has_unanswered {
             self.owed_since = None;
             return None;
@@ -211,7 +247,13 @@ async fn hold(
     stop: &mut watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let (end, ending) = watch::channel(Stop::Run);
-    let mut draining = Box::pin(drain(config.clone(), Part::WHOLE, Arc::clone(backlog), shared.clone(), ending));
+    let mut draining = Box::pin(drain(
+        config.clone(),
+        Part::WHOLE,
+        Arc::clone(backlog),
+        shared.clone(),
+        ending,
+    ));
     let last_word = tokio::select! {
         biased;
         ended = &mut draining => return ended,
@@ -249,7 +291,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_with_messages_under_way_lends_the_queues_at_once_and_only_where_somebody_stands_in() {
+    async fn silence_with_messages_under_way_lends_the_queues_at_once_and_only_where_somebody_stands_in()
+     {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         assert_eq!(Post::new(None).silent_at(true, start, start), None);
         let duty = Arc::new(Duty::new(start));
@@ -257,8 +300,14 @@ mod tests {
         post.take().await;
         assert_eq!(post.silent_at(false, start, start + 60 * second), None);
         // Counted from when something was asked, or heard.
-        assert_eq!(post.silent_at(true, start, start + 60 * second), Some(start + 63 * second));
-        assert_eq!(post.silent_at(true, start + 62 * second, start + 62 * second), Some(start + 65 * second));
+        assert_eq!(
+            post.silent_at(true, start, start + 60 * second),
+            Some(start + 63 * second)
+        );
+        assert_eq!(
+            post.silent_at(true, start + 62 * second, start + 62 * second),
+            Some(start + 65 * second)
+        );
         assert!(!duty.lend(start + 65 * second));
         post.falter(start + 65 * second);
         assert!(duty.lend(start + 65 * second));

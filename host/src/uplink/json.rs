@@ -13,7 +13,12 @@ const MOST_LEVELS: u8 = 62;
 /// number within a 64-bit float, at most 62 levels.
 pub(super) fn is_json(payload: &[u8]) -> bool {
     let mut reader = serde_json::Deserializer::from_slice(payload);
-    Strict { levels: MOST_LEVELS }.deserialize(&mut reader).is_ok() && reader.end().is_ok()
+    Strict {
+        levels: MOST_LEVELS,
+    }
+    .deserialize(&mut reader)
+    .is_ok()
+        && reader.end().is_ok()
 }
 
 /// Reads a value and keeps nothing of it.
@@ -24,7 +29,10 @@ struct Strict {
 
 impl Strict {
     fn inside<E: Error>(self) -> Result<Self, E> {
-        let levels = self.levels.checked_sub(1).ok_or_else(|| E::custom("too many levels"))?;
+        let levels = self
+            .levels
+            .checked_sub(1)
+            .ok_or_else(|| E::custom("too many levels"))?;
         Ok(Self { levels })
     }
 }
@@ -62,11 +70,19 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        if value.is_finite() { Ok(()) } else { Err(E::custom("a number out of range")) }
+        if value.is_finite() {
+            Ok(())
+        } else {
+            Err(E::custom("a number out of range"))
+        }
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if text.contains('\0') { Err(E::custom("NUL in a text")) } else { Ok(()) }
+        if text.contains('\0') {
+            Err(E::custom("NUL in a text"))
+        } else {
+            Ok(())
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
@@ -95,8 +111,13 @@ mod tests {
 
     #[test]
     fn what_some_common_reader_refuses_is_not_json() {
-        for good in ["{}", " [1, -2.5e3, true, null] ", r#""\ud83c\udf0a""#, "18446744073709551616", r#"{"a":{"b":["\u00e9"]}}"#]
-        {
+        for good in [
+            "{}",
+            " [1, -2.5e3, true, null] ",
+            r#""\ud83c\udf0a""#,
+            "18446744073709551616",
+            r#"{"a":{"b":["\u00e9"]}}"#,
+        ] {
             assert!(is_json(good.as_bytes()), "{good}");
         }
         let bad: [&[u8]; 14] = [
@@ -118,7 +139,12 @@ mod tests {
         for payload in bad {
             assert!(!is_json(payload), "{}", payload.escape_ascii());
         }
-        assert!(is_json(&nested(62)) && !is_json(&nested(63)) && !is_json(&nested(5_000)) && !is_json(&vec![b'['; 1 << 20]));
+        assert!(
+            is_json(&nested(62))
+                && !is_json(&nested(63))
+                && !is_json(&nested(5_000))
+                && !is_json(&vec![b'['; 1 << 20])
+        );
     }
 
     proptest! {

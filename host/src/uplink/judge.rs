@@ -68,12 +68,24 @@ pub(super) struct Face {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// Refused for good; a dead letter once another one is accepted, or at once where it is sure.
-    Refused { detail: String, since: Instant, is_sure: bool },
+    Refused {
+        detail: String,
+        since: Instant,
+        is_sure: bool,
+    },
     /// Refused for now.
-    Busy { since: Instant, next: Instant, pause: Duration },
+    Busy {
+        since: Instant,
+        next: Instant,
+        pause: Duration,
+    },
     /// Upstream ended a connection over it, perhaps.
     /// So often when it was tried after others, and so often with no others there; or nobody waits for it.
-    Suspect { strikes: u32, lone: u32, is_slow: bool },
+    Suspect {
+        strikes: u32,
+        lone: u32,
+        is_slow: bool,
+    },
     /// There was no answer, so often and for so long in all.
     Mute { times: u32, waited: Duration },
     /// Waits for one of its key.
@@ -193,26 +205,43 @@ impl Judge {
         self.cases.retain(|case| !is_over(case.face.place));
         // While upstream takes nothing it is remembered what was tried: others come first then.
         let is_held = self.hold.is_some();
-        self.cases.retain(|case| !matches!(case.state, State::Behind) && (is_held || case.state != State::Again));
+        self.cases.retain(|case| {
+            !matches!(case.state, State::Behind) && (is_held || case.state != State::Again)
+        });
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
             // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
             if let State::Refused { .. } = case.state {
-                case.state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
+                case.state = State::Suspect {
+                    strikes: 0,
+                    lone: 0,
+                    is_slow: false,
+                };
             }
         }
         if let Some(hold) = &mut self.hold {
             (hold.tried, hold.is_next) = (0, true);
             if std::mem::take(&mut hold.is_hung_up) {
                 hold.next = Some(now + hold.pause);
-                hold.pause = (hold.pause * 2).min(if hold.is_by_hang_ups { LONE.1 } else { PROBE.1 });
+                hold.pause =
+                    (hold.pause * 2).min(if hold.is_by_hang_ups { LONE.1 } else { PROBE.1 });
             } else {
                 (hold.next, hold.pause) = (None, PROBE.0);
             }
         }
-        (self.comparing_since, self.testing, self.row, self.has_nothing_to_compare) = (None, None, 0, false);
+        (
+            self.comparing_since,
+            self.testing,
+            self.row,
+            self.has_nothing_to_compare,
+        ) = (None, None, 0, false);
         self.last_refused = None;
-        (self.began, self.has_sent, self.has_delivered, self.has_convicted) = (now, false, false, false);
+        (
+            self.began,
+            self.has_sent,
+            self.has_delivered,
+            self.has_convicted,
+        ) = (now, false, false, false);
     }
 
     /// Whether something waits apart, or would: then each message has to be shown to [`Self::lays_aside`].
@@ -223,25 +252,52 @@ impl Judge {
     /// Whether this one, whose turn it is, has to wait apart instead.
     pub(super) fn lays_aside(&mut self, face: Face) -> bool {
         self.forget_before(face.place);
-        if let Some(case) = self.cases.iter_mut().find(|case| case.face.place == face.place) {
+        if let Some(case) = self
+            .cases
+            .iter_mut()
+            .find(|case| case.face.place == face.place)
+        {
             case.is_here = true;
             return true;
         }
-        let is_blocked = self.cases.iter().any(|case| case.face.key == face.key && case.blocks());
+        let is_blocked = self
+            .cases
+            .iter()
+            .any(|case| case.face.key == face.key && case.blocks());
         let is_unknown = face.is_own && !self.own_is_good;
         if !is_blocked && !is_unknown {
             return false;
         }
-        let state = if is_unknown { State::Suspect { strikes: 0, lone: 0, is_slow: false } } else { State::Behind };
-        self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes: 0 });
+        let state = if is_unknown {
+            State::Suspect {
+                strikes: 0,
+                lone: 0,
+                is_slow: false,
+            }
+        } else {
+            State::Behind
+        };
+        self.cases.push_back(Case {
+            face,
+            state,
+            is_here: true,
+            is_out: false,
+            probes: 0,
+        });
         self.release(face.key);
         true
     }
 
     /// A queue rises: what would have to come before this place, and did not, is no more.
     fn forget_before(&mut self, (queue, seq): Place) {
-        let is_over = |case: &Case| !case.is_here && case.face.place.0 == queue && case.face.place.1 < seq;
-        while let Some(place) = self.cases.iter().find(|case| is_over(case)).map(|case| case.face.place) {
+        let is_over =
+            |case: &Case| !case.is_here && case.face.place.0 == queue && case.face.place.1 < seq;
+        while let Some(place) = self
+            .cases
+            .iter()
+            .find(|case| is_over(case))
+            .map(|case| case.face.place)
+        {
             self.close(place);
         }
     }
@@ -259,18 +315,30 @@ impl Judge {
         }
         let Some(place) = again else { return };
         let is_held = self.hold.is_some();
-        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
+        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
+            return;
+        };
         case.is_out = true;
         if let State::Suspect { is_slow, .. } = case.state
             && !is_held
         {
-            self.testing = Some(Test { place, since: now, is_slow, began_slow: is_slow, is_passed: false });
+            self.testing = Some(Test {
+                place,
+                since: now,
+                is_slow,
+                began_slow: is_slow,
+                is_passed: false,
+            });
         }
     }
 
     /// One that is only to be compared with went out, which was accepted before, or not; it says nothing about the account.
     pub(super) fn asked(&mut self, is_sample: bool, now: Instant) {
-        (self.comparing_since, self.has_sent, self.compares_with_sample) = (Some(now), true, is_sample);
+        (
+            self.comparing_since,
+            self.has_sent,
+            self.compares_with_sample,
+        ) = (Some(now), true, is_sample);
     }
 
     /// There is nothing to compare with.
@@ -298,7 +366,11 @@ impl Judge {
     pub(super) fn accepted(&mut self, place: Place) {
         self.count(false);
         (self.row, self.fruitless) = (0, 0);
-        (self.has_delivered, self.has_nothing_to_compare, self.is_mute) = (true, false, false);
+        (
+            self.has_delivered,
+            self.has_nothing_to_compare,
+            self.is_mute,
+        ) = (true, false, false);
         self.last_refused = None;
         if let Some(hold) = &mut self.hold {
             hold.proofs += 1;
@@ -314,14 +386,25 @@ impl Judge {
             test.is_passed |= test.is_slow && test.place != place;
         }
         let case = self.close(place);
-        self.acquitted += u32::from(case.is_some_and(|case| !case.face.is_own && matches!(case.state, State::Suspect { .. })));
+        self.acquitted +=
+            u32::from(case.is_some_and(|case| {
+                !case.face.is_own && matches!(case.state, State::Suspect { .. })
+            }));
     }
 
     /// Upstream takes messages again. Those over which it ended connections are suspected again.
     fn let_go(&mut self) {
         let is_by_hang_ups = self.hold.take().is_some_and(|hold| hold.is_by_hang_ups);
-        for case in self.cases.iter_mut().filter(|case| is_by_hang_ups && !case.is_out && case.state == State::Again) {
-            case.state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
+        for case in self
+            .cases
+            .iter_mut()
+            .filter(|case| is_by_hang_ups && !case.is_out && case.state == State::Again)
+        {
+            case.state = State::Suspect {
+                strikes: 0,
+                lone: 0,
+                is_slow: false,
+            };
         }
     }
 
@@ -333,7 +416,10 @@ impl Judge {
     /// One that waits only for others, and may be compared with them.
     pub(super) fn bystander(&self) -> Option<Place> {
         let bystander = |case: &&Case| case.is_here && matches!(case.state, State::Behind);
-        self.cases.iter().find(bystander).map(|case| case.face.place)
+        self.cases
+            .iter()
+            .find(bystander)
+            .map(|case| case.face.place)
     }
 
     /// Whether a message went out over the connection in use.
@@ -355,7 +441,10 @@ impl Judge {
         if self.is_testing(place) {
             self.testing = None;
         }
-        let index = self.cases.iter().position(|case| case.face.place == place)?;
+        let index = self
+            .cases
+            .iter()
+            .position(|case| case.face.place == place)?;
         let case = self.cases.remove(index)?;
         if case.is_out {
             self.own_is_good |= case.face.is_own;
@@ -367,11 +456,24 @@ impl Judge {
 
     /// Those of this key that wait for another one go on, if nothing is left to wait for.
     fn release(&mut self, key: u64) {
-        let waits = |case: &Case| matches!(case.state, State::Busy { .. } | State::Suspect { is_slow: false, .. });
-        if self.cases.iter().any(|case| case.face.key == key && waits(case)) {
+        let waits = |case: &Case| {
+            matches!(
+                case.state,
+                State::Busy { .. } | State::Suspect { is_slow: false, .. }
+            )
+        };
+        if self
+            .cases
+            .iter()
+            .any(|case| case.face.key == key && waits(case))
+        {
             return;
         }
-        for case in self.cases.iter_mut().filter(|case| case.face.key == key && case.state == State::Behind) {
+        for case in self
+            .cases
+            .iter_mut()
+            .filter(|case| case.face.key == key && case.state == State::Behind)
+        {
             case.state = State::Again;
         }
     }
@@ -388,24 +490,53 @@ impl Judge {
         if self.is_testing(face.place) {
             self.testing = None;
         }
-        let index = self.cases.iter().position(|case| case.face.place == face.place);
+        let index = self
+            .cases
+            .iter()
+            .position(|case| case.face.place == face.place);
         let known = index.and_then(|index| self.cases.remove(index));
         let state = match known.as_ref().map(|case| &case.state) {
             _ if self.hold.is_some() => State::Again,
             Some(State::Busy { since, .. }) if !is_final && now < *since + PATIENCE => {
-                let Some(State::Busy { since, pause, .. }) = known.as_ref().map(|case| case.state.clone()) else { return };
+                let Some(State::Busy { since, pause, .. }) =
+                    known.as_ref().map(|case| case.state.clone())
+                else {
+                    return;
+                };
                 let pause = (pause * 2).min(RETRY.1);
-                State::Busy { since, next: now + pause, pause }
+                State::Busy {
+                    since,
+                    next: now + pause,
+                    pause,
+                }
             }
             Some(State::Busy { .. }) if !is_final => {
                 remember(&mut self.impatient, face.key);
-                State::Refused { detail, since: now, is_sure }
+                State::Refused {
+                    detail,
+                    since: now,
+                    is_sure,
+                }
             }
-            _ if is_final || self.impatient.contains(&face.key) => State::Refused { detail, since: now, is_sure },
-            _ => State::Busy { since: now, next: now + RETRY.0, pause: RETRY.0 },
+            _ if is_final || self.impatient.contains(&face.key) => State::Refused {
+                detail,
+                since: now,
+                is_sure,
+            },
+            _ => State::Busy {
+                since: now,
+                next: now + RETRY.0,
+                pause: RETRY.0,
+            },
         };
         let probes = known.map_or(0, |case| case.probes) + u32::from(self.hold.is_some());
-        self.cases.push_back(Case { face, state, is_here: true, is_out: false, probes });
+        self.cases.push_back(Case {
+            face,
+            state,
+            is_here: true,
+            is_out: false,
+            probes,
+        });
         self.release(face.key);
         if let Some(hold) = &mut self.hold {
             hold.tried += 1;
@@ -438,13 +569,25 @@ impl Judge {
 
     /// Those that are refused for good while upstream takes others: to be parked, as far as there is room, the first
     /// ones first. What has no room stays.
-    pub(super) fn proven(&mut self, mut has_room: impl FnMut(Place) -> bool) -> Vec<(Place, String)> {
+    pub(super) fn proven(
+        &mut self,
+        mut has_room: impl FnMut(Place) -> bool,
+    ) -> Vec<(Place, String)> {
         let mut parked = Vec::new();
-        while let Some(place) = self.cases.iter().find(|case| self.is_proven(case)).map(|case| case.face.place) {
+        while let Some(place) = self
+            .cases
+            .iter()
+            .find(|case| self.is_proven(case))
+            .map(|case| case.face.place)
+        {
             if !has_room(place) {
                 break;
             }
-            if let Some(Case { state: State::Refused { detail, .. }, .. }) = self.close(place) {
+            if let Some(Case {
+                state: State::Refused { detail, .. },
+                ..
+            }) = self.close(place)
+            {
                 parked.push((place, detail));
             }
         }
@@ -452,7 +595,9 @@ impl Judge {
     }
 
     fn is_proven(&self, case: &Case) -> bool {
-        let State::Refused { is_sure, .. } = case.state else { return false };
+        let State::Refused { is_sure, .. } = case.state else {
+            return false;
+        };
         self.hold.is_none() && (is_sure || (self.row == 0 && self.has_delivered))
     }
 
@@ -492,7 +637,9 @@ impl Case {
     /// Whether others of its key have to wait for it.
     fn blocks(&self) -> bool {
         match self.state {
-            State::Refused { .. } | State::Mute { .. } | State::Suspect { is_slow: true, .. } => false,
+            State::Refused { .. } | State::Mute { .. } | State::Suspect { is_slow: true, .. } => {
+                false
+            }
             State::Again => !self.is_out,
             State::Busy { .. } | State::Suspect { .. } | State::Behind => true,
         }

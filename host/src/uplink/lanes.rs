@@ -68,8 +68,11 @@ impl Backlog for Lane {
             return;
         }
         // All connections of an uplink live on the network's thread, so nothing comes between count and word.
-        let standing =
-            if up { self.standing.fetch_add(1, Ordering::Relaxed) } else { self.standing.fetch_sub(1, Ordering::Relaxed) - 1 };
+        let standing = if up {
+            self.standing.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.standing.fetch_sub(1, Ordering::Relaxed) - 1
+        };
         if standing == 0 {
             self.backlog.link(up);
         }
@@ -92,7 +95,12 @@ impl Lanes<'_> {
         let bell = Arc::new(Notify::new());
         self.bells.push(Arc::clone(&bell));
         let (backlog, standing) = (Arc::clone(self.backlog), Arc::clone(&self.standing));
-        Arc::new(Lane { backlog, bell, up: AtomicBool::new(false), standing })
+        Arc::new(Lane {
+            backlog,
+            bell,
+            up: AtomicBool::new(false),
+            standing,
+        })
     }
 }
 
@@ -104,16 +112,35 @@ pub(super) async fn run(
     stop: &watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
-    let mut lanes = Lanes { backlog, bells: Vec::new(), standing: Arc::new(AtomicUsize::new(0)) };
+    let mut lanes = Lanes {
+        backlog,
+        bells: Vec::new(),
+        standing: Arc::new(AtomicUsize::new(0)),
+    };
     for index in 0..config.connections {
-        let part = Part { index: u64::from(index), of: u64::from(config.connections) };
+        let part = Part {
+            index: u64::from(index),
+            of: u64::from(config.connections),
+        };
         let mut config = config.clone();
         config.mqtt.client_id = config.client_id(index);
-        tasks.spawn(drain(config, part, lanes.add(), shared.clone(), stop.clone()));
+        tasks.spawn(drain(
+            config,
+            part,
+            lanes.add(),
+            shared.clone(),
+            stop.clone(),
+        ));
     }
     if let (Some(config), Some(duty)) = (&config.fallback, &shared.duty) {
         let own = Shared::new(config.rate, shared.metrics.clone(), None);
-        tasks.spawn(stand_in((**config).clone(), lanes.add(), own, Arc::clone(duty), stop.clone()));
+        tasks.spawn(stand_in(
+            (**config).clone(),
+            lanes.add(),
+            own,
+            Arc::clone(duty),
+            stop.clone(),
+        ));
     }
     let (ready, bells) = (backlog.ready(), lanes.bells);
     loop {

@@ -1,7 +1,9 @@
 //! What an uplink counts.
 
 use prometheus::local::LocalHistogram;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 use crate::mqtt::{Contribution, LinkMetrics, Troubles};
 
@@ -9,8 +11,8 @@ const LABEL: &str = "uplink";
 
 /// From a tenth of a millisecond, on a wire, to a week, through the spool.
 const BUCKETS: [f64; 18] = [
-    0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0, 3_600.0, 86_400.0,
-    604_800.0,
+    0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.5, 2.0,
+    10.0, 60.0, 3_600.0, 86_400.0, 604_800.0,
 ];
 
 /// The metrics of all uplinks.
@@ -37,11 +39,12 @@ impl Metrics {
     /// # Errors
     /// The names are taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
+        let counter =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(counter.clone()))?;
+                Ok(counter)
+            };
         let gauge = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &[LABEL])?;
             registry.register(Box::new(gauge.clone()))?;
@@ -55,8 +58,16 @@ impl Metrics {
         registry.register(Box::new(delivery.clone()))?;
         Ok(Self {
             link: LinkMetrics::new(registry, LABEL)?,
-            forwarded: counter("tidegate_messages_forwarded_total", "Messages upstream has accepted.", &[LABEL, "class"])?,
-            refused: counter("tidegate_messages_refused_total", "Messages upstream refused for good; parked.", &[LABEL])?,
+            forwarded: counter(
+                "tidegate_messages_forwarded_total",
+                "Messages upstream has accepted.",
+                &[LABEL, "class"],
+            )?,
+            refused: counter(
+                "tidegate_messages_refused_total",
+                "Messages upstream refused for good; parked.",
+                &[LABEL],
+            )?,
             unanswered: counter(
                 "tidegate_uplink_unanswered_messages_total",
                 "Messages in flight when a connection ended: each may arrive twice.",
@@ -68,8 +79,14 @@ impl Metrics {
                 &[LABEL],
             )?,
             delivery,
-            inflight: gauge("tidegate_uplink_inflight", "Messages sent and not yet accepted.")?,
-            inflight_capacity: gauge("tidegate_uplink_inflight_capacity", "How many may be in flight.")?,
+            inflight: gauge(
+                "tidegate_uplink_inflight",
+                "Messages sent and not yet accepted.",
+            )?,
+            inflight_capacity: gauge(
+                "tidegate_uplink_inflight_capacity",
+                "How many may be in flight.",
+            )?,
         })
     }
 
@@ -80,7 +97,10 @@ impl Metrics {
             unanswered: self.unanswered.with_label_values(&labels),
             unacknowledged: self.unacknowledged.with_label_values(&labels),
             online: self.delivery.with_label_values(&[uplink, "online"]).local(),
-            backlog: self.delivery.with_label_values(&[uplink, "backlog"]).local(),
+            backlog: self
+                .delivery
+                .with_label_values(&[uplink, "backlog"])
+                .local(),
             inflight: Contribution::to(self.inflight.with_label_values(&labels)),
             inflight_capacity: Contribution::to(self.inflight_capacity.with_label_values(&labels)),
             alarm: self.link.alarm(uplink),

@@ -88,8 +88,10 @@ impl Drain {
     /// The ways its messages go, each with its share: beside fresh data the backlog has a quarter of it.
     fn ways(&self) -> impl Iterator<Item = (&Self, Way, u32)> {
         let whole = (!self.is_fresh_first).then_some((self, Way::Whole, self.weight));
-        let parts =
-            self.is_fresh_first.then_some([(self, Way::Fresh, self.weight), (self, Way::Replay, self.weight.div_ceil(4))]);
+        let parts = self.is_fresh_first.then_some([
+            (self, Way::Fresh, self.weight),
+            (self, Way::Replay, self.weight.div_ceil(4)),
+        ]);
         whole.into_iter().chain(parts.into_iter().flatten())
     }
 }
@@ -143,8 +145,13 @@ struct Shared {
 
 impl Shared {
     fn new(rate: Rate, metrics: Metrics, duty: Option<Arc<Duty>>) -> Self {
-        let throttle = (rate != Rate::default()).then(|| Arc::new(Mutex::new(Throttle::new(rate, Instant::now()))));
-        Self { metrics, throttle, duty }
+        let throttle = (rate != Rate::default())
+            .then(|| Arc::new(Mutex::new(Throttle::new(rate, Instant::now()))));
+        Self {
+            metrics,
+            throttle,
+            duty,
+        }
     }
 }
 
@@ -154,9 +161,17 @@ impl Shared {
 ///
 /// # Errors
 /// See [`Error`]; a lost connection is none.
-pub async fn run(config: Config, backlog: Arc<dyn Backlog>, metrics: Metrics, stop: watch::Receiver<Stop>) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    backlog: Arc<dyn Backlog>,
+    metrics: Metrics,
+    stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
     backlog.link(false);
-    let duty = config.fallback.is_some().then(|| Arc::new(Duty::new(Instant::now())));
+    let duty = config
+        .fallback
+        .is_some()
+        .then(|| Arc::new(Duty::new(Instant::now())));
     let shared = Shared::new(config.rate, metrics, duty);
     if config.connections > 1 || config.fallback.is_some() {
         return lanes::run(&config, &backlog, &shared, &stop).await;
@@ -189,7 +204,9 @@ async fn drain(
         let shaky = redial.is_alarming();
         redial.online(&established);
         uplink.post.take().await;
-        let served = uplink.serve(connection, &established, shaky, &mut stop).await;
+        let served = uplink
+            .serve(connection, &established, shaky, &mut stop)
+            .await;
         uplink.post.leave(Instant::now());
         match served {
             Ok(()) => break,

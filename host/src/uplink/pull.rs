@@ -82,7 +82,10 @@ pub(super) fn join(index: usize, number: u64) -> u64 {
 
 /// Splits a token into the index of the queue and the number of the flight.
 pub(super) fn split(token: u64) -> (usize, u64) {
-    (usize::try_from(token >> NUMBER_BITS).unwrap_or(usize::MAX), token & ((1 << NUMBER_BITS) - 1))
+    (
+        usize::try_from(token >> NUMBER_BITS).unwrap_or(usize::MAX),
+        token & ((1 << NUMBER_BITS) - 1),
+    )
 }
 
 /// A queue and how far it is sent.
@@ -173,7 +176,8 @@ impl Pull {
                 }
                 Fetch::Spilled if may_read => {
                     self.from_disk = true;
-                    let (backlog, queue, from) = (Arc::clone(&self.backlog), self.queue, self.cursor);
+                    let (backlog, queue, from) =
+                        (Arc::clone(&self.backlog), self.queue, self.cursor);
                     let task = tokio::task::spawn_blocking(move || backlog.read(queue, from));
                     self.reading = Some(Reading { task, void: false });
                 }
@@ -184,7 +188,12 @@ impl Pull {
     }
 
     fn fetch(&self) -> Fetch {
-        let Self { backlog, queue, cursor, .. } = self;
+        let Self {
+            backlog,
+            queue,
+            cursor,
+            ..
+        } = self;
         match self.way {
             Way::Fresh => backlog.fetch_fresh(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
             Way::Whole | Way::Replay => backlog.fetch(*queue, *cursor, FETCH_MESSAGES, FETCH_BYTES),
@@ -209,14 +218,19 @@ impl Pull {
 
     /// The first of what is ready, and what is left of its life.
     pub(super) fn front(&self, now: Now) -> Option<(&Message, Life)> {
-        self.ready.front().map(|(stored, _)| (&stored.message, stored.message.life(now, self.boot)))
+        self.ready
+            .front()
+            .map(|(stored, _)| (&stored.message, stored.message.life(now, self.boot)))
     }
 
     /// Gives up what has expired at the front.
     fn expire(&mut self, now: Now) {
         let mut over = Vec::new();
         let boot = self.boot;
-        while let Some((stored, _)) = self.ready.pop_front_if(|(stored, _)| stored.message.life(now, boot) == Life::Over) {
+        while let Some((stored, _)) = self
+            .ready
+            .pop_front_if(|(stored, _)| stored.message.life(now, boot) == Life::Over)
+        {
             self.ready_bytes -= stored.message.weight();
             over.push(stored);
         }
@@ -247,7 +261,11 @@ impl Pull {
             return false;
         }
         let (low, cursor) = (self.backlog.low(self.queue), self.cursor);
-        let start = if low.boot() == cursor.boot() { low.number() } else { 0 };
+        let start = if low.boot() == cursor.boot() {
+            low.number()
+        } else {
+            0
+        };
         cursor.number().saturating_sub(start) > AHEAD
     }
 
@@ -264,8 +282,12 @@ impl Pull {
 
     /// Looks whether a read has ended.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
-        let Some(reading) = &mut self.reading else { return Poll::Pending };
-        let Poll::Ready(read) = Pin::new(&mut reading.task).poll(cx) else { return Poll::Pending };
+        let Some(reading) = &mut self.reading else {
+            return Poll::Pending;
+        };
+        let Poll::Ready(read) = Pin::new(&mut reading.task).poll(cx) else {
+            return Poll::Pending;
+        };
         let void = reading.void;
         self.reading = None;
         Poll::Ready(read.map(|messages| {
@@ -304,7 +326,13 @@ impl Pull {
         let fate = if is_aside { Fate::Aside } else { Fate::Waiting };
         for (stored, path) in self.ready.drain(..count.min(self.ready.len())) {
             self.ready_bytes -= stored.message.weight();
-            self.flights.push_back(Flight { stored, path, fate, together, sent });
+            self.flights.push_back(Flight {
+                stored,
+                path,
+                fate,
+                together,
+                sent,
+            });
             self.aside += usize::from(is_aside);
             self.waiting += usize::from(!is_aside);
             together = 0;
@@ -313,7 +341,10 @@ impl Pull {
 
     /// The publish of message `number` waits apart, to be sent again. Whether it was under way.
     pub(super) fn lay_aside(&mut self, number: u64) -> bool {
-        let count = self.publish(number, Fate::Waiting).map(|flight| flight.fate = Fate::Aside).count();
+        let count = self
+            .publish(number, Fate::Waiting)
+            .map(|flight| flight.fate = Fate::Aside)
+            .count();
         self.aside += count;
         self.waiting -= count;
         count > 0
@@ -334,7 +365,11 @@ impl Pull {
         for flight in self.publish(number, Fate::Waiting) {
             flight.fate = Fate::Accepted;
             count += 1;
-            seen(flight.stored.message.uptime_us, flight.path, flight.stored.message.weight());
+            seen(
+                flight.stored.message.uptime_us,
+                flight.path,
+                flight.stored.message.weight(),
+            );
         }
         self.waiting -= count;
         if self.is_split() {
@@ -345,10 +380,14 @@ impl Pull {
     /// Where the first one without an answer was sent before `due`, the spool hears at once of what is accepted behind it: it
     /// need not be sent again, should the connection end.
     pub(super) fn look(&mut self, due: Instant) {
-        let is_late = self.flights.front().is_some_and(|front| front.fate == Fate::Waiting && front.sent.at < due);
+        let is_late = self
+            .flights
+            .front()
+            .is_some_and(|front| front.fate == Fate::Waiting && front.sent.at < due);
         if !std::mem::replace(&mut self.is_late, is_late) && is_late {
-            let behind =
-                (self.first..).zip(&self.flights).filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
+            let behind = (self.first..)
+                .zip(&self.flights)
+                .filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
             let accepted: Vec<u64> = behind.map(|(number, _)| number).collect();
             accepted.into_iter().for_each(|number| self.tell(number));
         }
@@ -368,7 +407,8 @@ impl Pull {
             runs.push(flight.stored.seq);
             told += 1;
         }
-        runs.into_iter().for_each(|seq| self.backlog.accept(self.queue, seq, seq.next()));
+        runs.into_iter()
+            .for_each(|seq| self.backlog.accept(self.queue, seq, seq.next()));
         self.told += told;
     }
 
@@ -385,9 +425,22 @@ impl Pull {
         let count = parked.len();
         let start = self.index(number);
         for (index, message) in parked.into_iter().enumerate() {
-            let detail = if count > 1 { format!("{detail} (one of {count} messages in one publish)") } else { detail.to_owned() };
-            let Some(flight) = self.flights.get(start + index) else { continue };
-            self.backlog.refuse(self.queue, Stored { seq: flight.stored.seq, message }, detail);
+            let detail = if count > 1 {
+                format!("{detail} (one of {count} messages in one publish)")
+            } else {
+                detail.to_owned()
+            };
+            let Some(flight) = self.flights.get(start + index) else {
+                continue;
+            };
+            self.backlog.refuse(
+                self.queue,
+                Stored {
+                    seq: flight.stored.seq,
+                    message,
+                },
+                detail,
+            );
         }
         count as u64
     }
@@ -411,45 +464,67 @@ impl Pull {
     /// The first publish that waits for an answer: its number, and when it was sent.
     pub(super) fn head(&self) -> Option<(u64, Sending)> {
         let mut flights = (self.first..).zip(&self.flights);
-        flights.find(|(_, flight)| flight.fate == Fate::Waiting).map(|(number, flight)| (number, flight.sent))
+        flights
+            .find(|(_, flight)| flight.fate == Fate::Waiting)
+            .map(|(number, flight)| (number, flight.sent))
     }
 
     /// The publishes that wait for an answer: their numbers, and when they were sent.
     pub(super) fn waiting_for_answers(&self) -> impl Iterator<Item = (u64, Sending)> {
         let flights = (self.first..).zip(&self.flights);
-        let waits = flights.filter(|(_, flight)| flight.fate == Fate::Waiting && flight.together > 0);
+        let waits =
+            flights.filter(|(_, flight)| flight.fate == Fate::Waiting && flight.together > 0);
         waits.map(|(number, flight)| (number, flight.sent))
     }
 
     /// When the publish of message `number` was sent.
     pub(super) fn sent(&self, number: u64) -> Option<Instant> {
-        self.flights.get(self.index(number)).map(|flight| flight.sent.at)
+        self.flights
+            .get(self.index(number))
+            .map(|flight| flight.sent.at)
     }
 
     /// The message of a flight.
     pub(super) fn message(&self, number: u64) -> Option<&Stored> {
-        self.flights.get(self.index(number)).map(|flight| &flight.stored)
+        self.flights
+            .get(self.index(number))
+            .map(|flight| &flight.stored)
     }
 
     /// The messages that lie aside and go out in one publish.
     pub(super) fn aside(&self, number: u64) -> impl Iterator<Item = &Stored> {
         let start = self.index(number);
-        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
+        let together = self
+            .flights
+            .get(start)
+            .map_or(0, |flight| flight.together as usize);
         let flights = self.flights.iter().skip(start).take(together);
-        flights.filter(|flight| flight.fate == Fate::Aside).map(|flight| &flight.stored)
+        flights
+            .filter(|flight| flight.fate == Fate::Aside)
+            .map(|flight| &flight.stored)
     }
 
     /// How many messages went out, or go out, in the publish that begins at this place, and their bytes.
     pub(super) fn load(&self, seq: Seq) -> (u64, u64) {
-        let start = self.number(seq).map_or(usize::MAX, |number| self.index(number));
-        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
+        let start = self
+            .number(seq)
+            .map_or(usize::MAX, |number| self.index(number));
+        let together = self
+            .flights
+            .get(start)
+            .map_or(0, |flight| flight.together as usize);
         let flights = self.flights.iter().skip(start).take(together);
-        flights.fold((0, 0), |(count, bytes), flight| (count + 1, bytes + flight.stored.message.weight() as u64))
+        flights.fold((0, 0), |(count, bytes), flight| {
+            (count + 1, bytes + flight.stored.message.weight() as u64)
+        })
     }
 
     /// The number of the flight of this message.
     pub(super) fn number(&self, seq: Seq) -> Option<u64> {
-        let index = self.flights.binary_search_by_key(&seq, |flight| flight.stored.seq).ok()?;
+        let index = self
+            .flights
+            .binary_search_by_key(&seq, |flight| flight.stored.seq)
+            .ok()?;
         Some(self.first + index as u64)
     }
 
@@ -459,14 +534,24 @@ impl Pull {
     }
 
     fn index(&self, number: u64) -> usize {
-        number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX)
+        number
+            .checked_sub(self.first)
+            .and_then(|index| usize::try_from(index).ok())
+            .unwrap_or(usize::MAX)
     }
 
     /// The flights of one publish that still wait, or lie aside; none when that is over.
     fn publish(&mut self, number: u64, fate: Fate) -> impl Iterator<Item = &mut Flight> {
         let start = self.index(number);
-        let together = self.flights.get(start).map_or(0, |flight| flight.together as usize);
-        self.flights.iter_mut().skip(start).take(together).filter(move |flight| flight.fate == fate)
+        let together = self
+            .flights
+            .get(start)
+            .map_or(0, |flight| flight.together as usize);
+        self.flights
+            .iter_mut()
+            .skip(start)
+            .take(together)
+            .filter(move |flight| flight.fate == fate)
     }
 
     /// Tells the spool of the accepted front, in runs without a gap: what was refused lies between two runs and is
@@ -474,7 +559,10 @@ impl Pull {
     pub(super) fn advance(&mut self) -> u64 {
         let mut accepted = std::mem::take(&mut self.told);
         let mut run: Option<(Seq, Seq)> = None;
-        while let Some(flight) = self.flights.pop_front_if(|flight| matches!(flight.fate, Fate::Accepted | Fate::Told)) {
+        while let Some(flight) = self
+            .flights
+            .pop_front_if(|flight| matches!(flight.fate, Fate::Accepted | Fate::Told))
+        {
             self.first += 1;
             if flight.fate == Fate::Told {
                 continue;
@@ -510,7 +598,9 @@ impl Pull {
     }
 
     fn is_at_the_disks(&self) -> bool {
-        self.ready.front().is_some_and(|(_, path)| *path == Path::Backlog)
+        self.ready
+            .front()
+            .is_some_and(|(_, path)| *path == Path::Backlog)
     }
 
     /// Whether nothing is under way.

@@ -28,7 +28,11 @@ struct Bucket {
 impl Bucket {
     fn new(per_second: u64, now: Instant) -> Self {
         let per_second = per_second as f64;
-        Self { per_second, level: per_second * BURST_SECONDS, filled: now }
+        Self {
+            per_second,
+            level: per_second * BURST_SECONDS,
+            filled: now,
+        }
     }
 
     /// How long until something may be sent; zero for now.
@@ -39,7 +43,9 @@ impl Bucket {
         if self.level >= 0.0 {
             return Duration::ZERO;
         }
-        Duration::try_from_secs_f64(-self.level / self.per_second).unwrap_or(Duration::MAX).max(STEP)
+        Duration::try_from_secs_f64(-self.level / self.per_second)
+            .unwrap_or(Duration::MAX)
+            .max(STEP)
     }
 }
 
@@ -53,13 +59,21 @@ pub(super) struct Throttle {
 impl Throttle {
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
         let bucket = |limit: Option<u64>| limit.map(|limit| Bucket::new(limit, now));
-        Self { messages: bucket(rate.messages), bytes: bucket(rate.bytes) }
+        Self {
+            messages: bucket(rate.messages),
+            bytes: bucket(rate.bytes),
+        }
     }
 
     /// How long until something may be sent; zero for now.
     pub(super) fn wait(&mut self, now: Instant) -> Duration {
         let buckets = [&mut self.messages, &mut self.bytes];
-        buckets.into_iter().flatten().map(|bucket| bucket.wait(now)).max().unwrap_or_default()
+        buckets
+            .into_iter()
+            .flatten()
+            .map(|bucket| bucket.wait(now))
+            .max()
+            .unwrap_or_default()
     }
 
     /// So much was sent.
@@ -88,7 +102,13 @@ mod tests {
     #[test]
     fn a_message_larger_than_a_second_is_sent_and_paid_for_afterwards() {
         let now = Instant::now();
-        let mut throttle = Throttle::new(Rate { bytes: Some(1_000), ..Rate::default() }, now);
+        let mut throttle = Throttle::new(
+            Rate {
+                bytes: Some(1_000),
+                ..Rate::default()
+            },
+            now,
+        );
         assert_eq!(throttle.wait(now), Duration::ZERO);
         throttle.charge(1, 10_100);
         assert_eq!(throttle.wait(now), Duration::from_secs(10));

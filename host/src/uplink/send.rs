@@ -43,7 +43,8 @@ pub(super) enum Sent {
 
 impl Uplink {
     pub(super) fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES && (self.levels.contains(&Qos::AtMostOnce) || self.has_window(connection))
+        connection.unsent() < UNSENT_BYTES
+            && (self.levels.contains(&Qos::AtMostOnce) || self.has_window(connection))
     }
 
     fn has_window(&self, connection: &Connection) -> bool {
@@ -51,13 +52,18 @@ impl Uplink {
     }
 
     fn room(&self, connection: &Connection) -> usize {
-        connection.room().min(self.window.size().saturating_sub(self.under_way))
+        connection
+            .room()
+            .min(self.window.size().saturating_sub(self.under_way))
     }
 
     /// Whether something of QoS 0 is under way: it has no acknowledgement, and counts as accepted when the socket has
     /// taken all there is.
     pub(super) fn has_sent_level_0(&self) -> bool {
-        self.pulls.iter().zip(&self.levels).any(|(pull, level)| *level == Qos::AtMostOnce && pull.in_flight() > 0)
+        self.pulls
+            .iter()
+            .zip(&self.levels)
+            .any(|(pull, level)| *level == Qos::AtMostOnce && pull.in_flight() > 0)
     }
 
     /// Sends what fits, the queues side by side.
@@ -79,7 +85,9 @@ impl Uplink {
                 Step::Free => match next_turn(self, mode, time, self.has_window(connection)) {
                     Some(queue) => (self.send(queue, connection, now, time), queue),
                     // What is being read may be what the others are compared with.
-                    None if mode == Stop::Run && self.pulls.iter().any(Pull::is_reading) => return Stand::Dry(None),
+                    None if mode == Stop::Run && self.pulls.iter().any(Pull::is_reading) => {
+                        return Stand::Dry(None);
+                    }
                     None => match self.judge.idle(now, self.under_way, room) {
                         Step::Free => return Stand::Dry(None),
                         Step::Wait(at) => return Stand::Dry(at),
@@ -96,7 +104,10 @@ impl Uplink {
                 Sent::Out(messages, bytes) => {
                     self.turns.charge(queue, bytes + messages * MESSAGE_COST);
                     if let Some(throttle) = &self.throttle {
-                        throttle.lock().unwrap_or_else(PoisonError::into_inner).charge(messages, bytes);
+                        throttle
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .charge(messages, bytes);
                     }
                 }
             }
@@ -108,7 +119,13 @@ impl Uplink {
         if self.under_way < self.window.size() || !self.window.is_opening() {
             return None;
         }
-        let widens_at = self.oldest()?.2.at.max(self.answered_at).max(self.widened_at) + self.late();
+        let widens_at = self
+            .oldest()?
+            .2
+            .at
+            .max(self.answered_at)
+            .max(self.widened_at)
+            + self.late();
         if widens_at > now {
             return Some(widens_at);
         }
@@ -119,7 +136,12 @@ impl Uplink {
 
     /// Whether the rate forbids to send now.
     fn held_back(&self, now: Instant) -> Option<Stand> {
-        let wait = self.throttle.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).wait(now);
+        let wait = self
+            .throttle
+            .as_ref()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait(now);
         (!wait.is_zero()).then(|| Stand::Until(now + wait))
     }
 
@@ -128,27 +150,56 @@ impl Uplink {
     }
 
     pub(super) fn publish(&self, queue: usize, packet: Packet) -> Publish {
-        let Packet { topic, payload, headers, marks, .. } = packet;
+        let Packet {
+            topic,
+            payload,
+            headers,
+            marks,
+            ..
+        } = packet;
         let retain = self.retain_available && marks.has(Marks::RETAIN);
-        Publish { topic, payload, headers, qos: self.levels[queue], retain, ..Publish::default() }
+        Publish {
+            topic,
+            payload,
+            headers,
+            qos: self.levels[queue],
+            retain,
+            ..Publish::default()
+        }
     }
 
     /// The next publish is out, or is laid aside, now.
     pub(super) fn sending(&mut self, connection: &Connection, now: Instant) -> Sending {
         self.sent += 1;
-        Sending { number: self.sent, at: now, end: connection.end() }
+        Sending {
+            number: self.sent,
+            at: now,
+            end: connection.end(),
+        }
     }
 
     /// Sends the next publish of a queue that has one, or lays it aside.
     fn send(&mut self, index: usize, connection: &mut Connection, now: Instant, time: Now) -> Sent {
         let pull = &self.pulls[index];
         // Not over: that was looked at when its turn came.
-        let Some((_, life)) = pull.front(time) else { return Sent::Later };
-        let Some(mut packet) = self.dress.packet(index, pull.ready()) else { return Sent::Later };
-        if let Life::Left { seconds, is_less: true } = life {
+        let Some((_, life)) = pull.front(time) else {
+            return Sent::Later;
+        };
+        let Some(mut packet) = self.dress.packet(index, pull.ready()) else {
+            return Sent::Later;
+        };
+        if let Life::Left {
+            seconds,
+            is_less: true,
+        } = life
+        {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
-        let (token, count, is_answered) = (pull.token(index), packet.count, self.levels[index] != Qos::AtMostOnce);
+        let (token, count, is_answered) = (
+            pull.token(index),
+            packet.count,
+            self.levels[index] != Qos::AtMostOnce,
+        );
         if is_answered && self.lays_aside(index, count, connection, now) {
             return Sent::Aside;
         }
@@ -180,10 +231,13 @@ impl Uplink {
         token: u64,
         connection: &mut Connection,
     ) -> Result<usize, Option<String>> {
-        let bytes = packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
+        let bytes =
+            packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
         if bytes > self.max_packet_bytes {
             let limit = self.max_packet_bytes;
-            return Err(Some(format!("packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)")));
+            return Err(Some(format!(
+                "packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)"
+            )));
         }
         match connection.publish(&self.publish(index, packet), token) {
             Err(Unsendable::WindowFull) => Err(None),
@@ -196,12 +250,23 @@ impl Uplink {
 /// The queue that has the next turn.
 /// The window, where there is room in it or not, is for those that are answered.
 fn next_turn(uplink: &mut Uplink, mode: Stop, time: Now, has_window: bool) -> Option<usize> {
-    let Uplink { turns, pulls, levels, .. } = uplink;
+    let Uplink {
+        turns,
+        pulls,
+        levels,
+        ..
+    } = uplink;
     turns.next(|queue| {
         if !has_window && levels[queue] != Qos::AtMostOnce {
             return None;
         }
         let (message, _) = pulls[queue].next(mode == Stop::Run, time)?;
-        Some(message.topic.len() + message.headers.len() + message.payload.len() + PACKET_OVERHEAD + MESSAGE_COST)
+        Some(
+            message.topic.len()
+                + message.headers.len()
+                + message.payload.len()
+                + PACKET_OVERHEAD
+                + MESSAGE_COST,
+        )
     })
 }

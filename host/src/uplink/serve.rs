@@ -23,7 +23,9 @@ use super::window::{Limit, Window};
 use super::{Config, Drain, Error, Form, Shared};
 use crate::clock::Now;
 use crate::message::{Backlog, Qos, Stored};
-use crate::mqtt::{Connection, Ended, Error as LinkError, Established, Event, Failure, Protocol, Stop};
+use crate::mqtt::{
+    Connection, Ended, Error as LinkError, Established, Event, Failure, Protocol, Stop,
+};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;
@@ -107,20 +109,36 @@ pub(super) struct Said {
 }
 
 impl Uplink {
-    pub(super) fn new(config: &Config, part: Part, backlog: Arc<dyn Backlog>, shared: &Shared) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        part: Part,
+        backlog: Arc<dyn Backlog>,
+        shared: &Shared,
+    ) -> Self {
         let metrics = &shared.metrics;
         let (origin, owner) = (backlog.origin(), &config.owner);
         let ways = || config.drains.iter().flat_map(Drain::ways);
-        let wanted: Vec<Qos> = ways().map(|(drain, ..)| drain.qos.unwrap_or(config.qos)).collect();
+        let wanted: Vec<Qos> = ways()
+            .map(|(drain, ..)| drain.qos.unwrap_or(config.qos))
+            .collect();
         Self {
             name: Arc::clone(&config.name),
             ready: backlog.ready(),
-            pulls: ways().map(|(drain, way, _)| Pull::new(drain.queue, Arc::clone(&backlog), part, way)).collect(),
+            pulls: ways()
+                .map(|(drain, way, _)| Pull::new(drain.queue, Arc::clone(&backlog), part, way))
+                .collect(),
             turns: Turns::new(ways().map(|(.., weight)| weight)),
             throttle: shared.throttle.clone(),
             dress: Dress::new(
                 config.form,
-                ways().map(|(drain, way, _)| (format!("{origin}/{owner}/{}/", drain.class), way == Way::Replay)).collect(),
+                ways()
+                    .map(|(drain, way, _)| {
+                        (
+                            format!("{origin}/{owner}/{}/", drain.class),
+                            way == Way::Replay,
+                        )
+                    })
+                    .collect(),
             ),
             judge: Judge::new(Instant::now()),
             window: Window::new(),
@@ -133,7 +151,9 @@ impl Uplink {
             widened_at: Instant::now(),
             asked_at: None,
             answer: config.mqtt.deadlines.answer,
-            forwarded: ways().map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class)).collect(),
+            forwarded: ways()
+                .map(|(drain, ..)| metrics.forwarded(&config.name, &drain.class))
+                .collect(),
             backlog,
             meters: metrics.of(&config.name),
             levels: wanted.clone(),
@@ -182,7 +202,13 @@ impl Uplink {
     }
 
     fn begin(&mut self, established: &Established) {
-        let Established { receive_maximum, retain_available, maximum_qos, maximum_packet_bytes, .. } = *established;
+        let Established {
+            receive_maximum,
+            retain_available,
+            maximum_qos,
+            maximum_packet_bytes,
+            ..
+        } = *established;
         self.keep_to(established);
         self.said.refusal = false;
         let window = self.inflight.min(receive_maximum);
@@ -200,7 +226,9 @@ impl Uplink {
                 "upstream announces that it takes no packet over its limit, and took larger ones before: those it takes no more are refused; raise its limit again");
         }
         if receive_maximum < self.inflight && !std::mem::replace(&mut self.said.window, true) {
-            let rate = (f64::from(receive_maximum) * f64::from(self.connections) / ROUND_TRIP_SECONDS).round();
+            let rate = (f64::from(receive_maximum) * f64::from(self.connections)
+                / ROUND_TRIP_SECONDS)
+                .round();
             // A broker with its defaults is nothing to worry about.
             tracing::info!(uplink = %self.name, receive_maximum, configured = self.inflight, connections = self.connections,
                 "the broker takes fewer messages in flight than configured: at 50 ms round trip that is {rate} msg/s at most; raise its limit, or `connections`");
@@ -220,7 +248,11 @@ impl Uplink {
     /// Messages go out as this connection allows.
     pub(super) fn keep_to(&mut self, established: &Established) {
         self.retain_available = established.retain_available;
-        self.levels = self.wanted.iter().map(|level| established.maximum_qos.min(*level)).collect();
+        self.levels = self
+            .wanted
+            .iter()
+            .map(|level| established.maximum_qos.min(*level))
+            .collect();
     }
 
     /// Sending begins at the first message owed.
@@ -228,20 +260,31 @@ impl Uplink {
         self.pulls.iter_mut().for_each(Pull::rewind);
         (self.under_way, self.answered_at, self.asked_at) = (0, Instant::now(), None);
         let pulls = &self.pulls;
-        self.judge.begin(Instant::now(), |(index, seq)| pulls.get(index).is_none_or(|pull| seq < pull.low()));
+        self.judge.begin(Instant::now(), |(index, seq)| {
+            pulls.get(index).is_none_or(|pull| seq < pull.low())
+        });
     }
 
     /// How the loss of a connection is to be met: what a broker says when it ends one over a message is no refusal of ours.
     pub(super) fn failure(&self, ended: &Ended) -> Failure {
         match ended {
-            Ended::Link(LinkError::Disconnected { .. }) if self.judge.has_sent() => Failure::Passing,
+            Ended::Link(LinkError::Disconnected { .. }) if self.judge.has_sent() => {
+                Failure::Passing
+            }
             ended => ended.kind(),
         }
     }
 
     /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
-    #[expect(clippy::too_many_lines, reason = "one turn of the loop: every reason to end or to wait, in their order")]
-    async fn exchange(&mut self, connection: &mut Connection, stop: &mut watch::Receiver<Stop>) -> Result<Stop, Parting> {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one turn of the loop: every reason to end or to wait, in their order"
+    )]
+    async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Stop, Parting> {
         let ready = Arc::clone(&self.ready);
         let mut events = Vec::new();
         let mut retry_at = None;
@@ -262,9 +305,13 @@ impl Uplink {
             let overdue = self.overdue_at(connection);
             if overdue.is_some_and(|at| at <= Instant::now()) {
                 let due = Instant::now().checked_sub(self.patience());
-                return Err(Parting::Lost(self.unanswered(connection, due.unwrap_or(self.answered_at))));
+                return Err(Parting::Lost(
+                    self.unanswered(connection, due.unwrap_or(self.answered_at)),
+                ));
             }
-            let stalled_at = self.stalled_at(connection, stand == Stand::Full).filter(|_| mode == Stop::Run);
+            let stalled_at = self
+                .stalled_at(connection, stand == Stand::Full)
+                .filter(|_| mode == Stop::Run);
             if stalled_at.is_some_and(|at| at <= Instant::now()) {
                 return Err(Parting::Lost(self.unanswered(connection, Instant::now())));
             }
@@ -278,7 +325,10 @@ impl Uplink {
                 Stand::Full => (false, None),
                 Stand::Until(at) => (false, Some(at)),
             };
-            let wake_at = [retry_at, due, overdue, stalled_at, silent_at].into_iter().flatten().min();
+            let wake_at = [retry_at, due, overdue, stalled_at, silent_at]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls) => {
@@ -325,9 +375,16 @@ impl Uplink {
         for event in events.drain(..) {
             match event {
                 Event::Accepted { token: COMPARISON } => self.judge.compared(true, instant),
-                Event::Refused { token: COMPARISON, .. } => self.judge.compared(false, instant),
+                Event::Refused {
+                    token: COMPARISON, ..
+                } => self.judge.compared(false, instant),
                 Event::Accepted { token } => self.accept(token, now, instant),
-                Event::Refused { token, reason, permanent, .. } => self.lay_aside(token, permanent, reason, instant),
+                Event::Refused {
+                    token,
+                    reason,
+                    permanent,
+                    ..
+                } => self.lay_aside(token, permanent, reason, instant),
                 Event::Publish { .. }
                 | Event::Oversize { .. }
                 | Event::Unfit { .. }
@@ -360,9 +417,16 @@ impl Uplink {
 
     fn accept(&mut self, token: u64, now: Now, instant: Instant) {
         let (index, number) = split(token);
-        let Some(stored) = self.pulls.get(index).and_then(|pull| pull.message(number)) else { return };
+        let Some(stored) = self.pulls.get(index).and_then(|pull| pull.message(number)) else {
+            return;
+        };
         let place = (index, stored.seq);
-        if self.sample.as_ref().is_none_or(|(.., at)| *at + SAMPLE_EVERY <= instant) && !stored.message.expires() {
+        if self
+            .sample
+            .as_ref()
+            .is_none_or(|(.., at)| *at + SAMPLE_EVERY <= instant)
+            && !stored.message.expires()
+        {
             self.sample = Some((index, stored.clone(), instant));
         }
         self.window.accepted(self.under_way);
@@ -372,13 +436,21 @@ impl Uplink {
     }
 
     fn arrived(&mut self, index: usize, number: u64, now: Now) {
-        let Some(pull) = self.pulls.get_mut(index) else { return };
+        let Some(pull) = self.pulls.get_mut(index) else {
+            return;
+        };
         let (meters, largest) = (&self.meters, &mut self.largest);
         pull.accepted(number, |arrived_us, path, bytes| {
             *largest = bytes.max(*largest);
             // After a start of the machine the monotonic clock began anew: such a message says nothing.
-            let Some(time) = now.uptime_us.checked_sub(arrived_us) else { return };
-            let histogram = if path == Path::Online { &meters.online } else { &meters.backlog };
+            let Some(time) = now.uptime_us.checked_sub(arrived_us) else {
+                return;
+            };
+            let histogram = if path == Path::Online {
+                &meters.online
+            } else {
+                &meters.backlog
+            };
             histogram.observe(Duration::from_micros(time).as_secs_f64());
         });
     }
@@ -397,9 +469,14 @@ impl Uplink {
 }
 
 pub(super) async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
-    poll_fn(|cx| match pulls.iter_mut().find_map(|pull| Some(pull.poll_read(cx)).filter(Poll::is_ready)) {
-        Some(read) => read,
-        None => Poll::Pending,
+    poll_fn(|cx| {
+        match pulls
+            .iter_mut()
+            .find_map(|pull| Some(pull.poll_read(cx)).filter(Poll::is_ready))
+        {
+            Some(read) => read,
+            None => Poll::Pending,
+        }
     })
     .await
 }

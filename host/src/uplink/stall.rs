@@ -27,15 +27,26 @@ const STALL: Duration = Duration::from_secs(3);
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
     pub(super) fn unfit(&self, established: &Established) -> Option<Ended> {
-        let is_lower = |wanted: &Qos| *wanted > Qos::AtMostOnce && established.maximum_qos == Qos::AtMostOnce;
+        let is_lower =
+            |wanted: &Qos| *wanted > Qos::AtMostOnce && established.maximum_qos == Qos::AtMostOnce;
         (!self.allows_level_0 && self.wanted.iter().any(is_lower)).then_some(Ended::Level0Only)
     }
 
     /// How long the first answer of a turn took.
     pub(super) fn note_answer(&mut self, events: &[Event], now: Instant) {
-        let token = events.iter().find_map(|event| if let Event::Accepted { token } = event { Some(*token) } else { None });
-        let Some((index, number)) = token.map(split) else { return };
-        let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else { return };
+        let token = events.iter().find_map(|event| {
+            if let Event::Accepted { token } = event {
+                Some(*token)
+            } else {
+                None
+            }
+        });
+        let Some((index, number)) = token.map(split) else {
+            return;
+        };
+        let Some(sent) = self.pulls.get(index).and_then(|pull| pull.sent(number)) else {
+            return;
+        };
         self.usual = (self.usual * 7 + now.saturating_duration_since(sent)) / 8;
     }
 
@@ -49,7 +60,11 @@ impl Uplink {
         let (.., sent) = self.oldest()?;
         let is_through = connection.has_taken(sent.end);
         let at = Self::waits_since(connection, sent) + self.patience();
-        Some(if is_through { at } else { at.min(Instant::now() + LOOK) })
+        Some(if is_through {
+            at
+        } else {
+            at.min(Instant::now() + LOOK)
+        })
     }
 
     /// How long an answer may take.
@@ -60,7 +75,11 @@ impl Uplink {
     /// When the connection counts as stalled: no more may go out, nothing is acknowledged, and the broker has read all there is,
     /// since it has answered a ping behind it. One that was seen to acknowledge nothing gets all its time: it may be slow. Where
     /// somebody stands in it gets none, and the window need not be full.
-    pub(super) fn stalled_at(&mut self, connection: &mut Connection, is_full: bool) -> Option<Instant> {
+    pub(super) fn stalled_at(
+        &mut self,
+        connection: &mut Connection,
+        is_full: bool,
+    ) -> Option<Instant> {
         let (now, stands_in) = (Instant::now(), self.post.has_stand_in());
         let is_waited_for = is_full || (stands_in && self.under_way > self.judge.mutes_out());
         if self.under_way == 0 || !is_waited_for {
@@ -94,7 +113,11 @@ impl Uplink {
             return None;
         }
         self.keep_to(established);
-        let (ready, patience, mut events) = (std::sync::Arc::clone(&self.ready), self.patience(), Vec::new());
+        let (ready, patience, mut events) = (
+            std::sync::Arc::clone(&self.ready),
+            self.patience(),
+            Vec::new(),
+        );
         let mut asked_at = None;
         while *stop.borrow_and_update() == Stop::Run {
             let rung = ready.notified();
@@ -106,7 +129,10 @@ impl Uplink {
             }
             let until = asked_at.map(|at| at + patience);
             if until.is_some_and(|until| until <= Instant::now()) {
-                return Some(Ended::Silent { count: 1, waited: patience });
+                return Some(Ended::Silent {
+                    count: 1,
+                    waited: patience,
+                });
             }
             tokio::select! {
                 biased;
@@ -118,7 +144,9 @@ impl Uplink {
             }
             if events.drain(..).any(|event| is_answer(&event)) {
                 // One that takes its time is given that from now on.
-                self.usual = self.usual.max(asked_at.map(|at| at.elapsed()).unwrap_or_default());
+                self.usual = self
+                    .usual
+                    .max(asked_at.map(|at| at.elapsed()).unwrap_or_default());
                 self.judge.spoke();
                 return None;
             }
@@ -128,7 +156,10 @@ impl Uplink {
 
     /// The other one may have had what was owed a moment ago.
     fn look_anew(&mut self) {
-        self.pulls.iter_mut().filter(|pull| !pull.is_reading()).for_each(Pull::rewind);
+        self.pulls
+            .iter_mut()
+            .filter(|pull| !pull.is_reading())
+            .for_each(Pull::rewind);
     }
 
     /// What upstream took before, or else a message that is owed: it comes a second time, so it is none that expires.
@@ -147,7 +178,8 @@ impl Uplink {
     /// When the connection counts as silent, if it is.
     pub(super) fn silent_at(&mut self, connection: &Connection) -> Option<Instant> {
         let has_unanswered = self.in_flight() > 0;
-        self.post.silent_at(has_unanswered, connection.last_heard(), Instant::now())
+        self.post
+            .silent_at(has_unanswered, connection.last_heard(), Instant::now())
     }
 
     /// Gives the queues away until upstream says something: what is under way may then arrive twice.
@@ -180,5 +212,12 @@ impl Uplink {
 
 /// Whether it answers what was sent beside the account.
 fn is_answer(event: &Event) -> bool {
-    matches!(event, Event::Accepted { token: COMPARISON } | Event::Refused { token: COMPARISON, .. })
+    matches!(
+        event,
+        Event::Accepted { token: COMPARISON }
+            | Event::Refused {
+                token: COMPARISON,
+                ..
+            }
+    )
 }

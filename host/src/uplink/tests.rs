@@ -8,7 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Config, Drain, Error, Form, IdForm, Metrics, Pack, Rate, run};
-use crate::message::{Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry};
+use crate::message::{
+    Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
+};
 use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT};
 
@@ -41,8 +43,14 @@ struct List {
 
 impl List {
     fn new(queues: usize) -> Arc<Self> {
-        let list = Self { room: usize::MAX.into(), ..Self::default() };
-        list.queues.lock().unwrap().resize_with(queues, Queue::default);
+        let list = Self {
+            room: usize::MAX.into(),
+            ..Self::default()
+        };
+        list.queues
+            .lock()
+            .unwrap()
+            .resize_with(queues, Queue::default);
         Arc::new(list)
     }
 
@@ -50,7 +58,11 @@ impl List {
         let mut queues = self.queues.lock().unwrap();
         for payload in payloads {
             let topic = Bytes::from(format!("up/{queue}"));
-            queues[queue].messages.push(Message { topic, payload: vec![payload].into(), ..Message::default() });
+            queues[queue].messages.push(Message {
+                topic,
+                payload: vec![payload].into(),
+                ..Message::default()
+            });
             queues[queue].done.push(false);
         }
         self.ready.notify_one();
@@ -60,7 +72,11 @@ impl List {
     async fn settled(&self, queue: usize) {
         loop {
             let changed = self.changed.notified();
-            if self.queues.lock().unwrap()[queue].done.iter().all(|done| *done) {
+            if self.queues.lock().unwrap()[queue]
+                .done
+                .iter()
+                .all(|done| *done)
+            {
                 return;
             }
             changed.await;
@@ -70,8 +86,13 @@ impl List {
 
 impl Queue {
     fn owed(&self, from: u64) -> impl Iterator<Item = Stored> {
-        let owed = (0_u64..).zip(self.messages.iter().zip(&self.done)).filter(move |(seq, (_, done))| *seq >= from && !**done);
-        owed.map(|(seq, (message, _))| Stored { seq: Seq(seq), message: message.clone() })
+        let owed = (0_u64..)
+            .zip(self.messages.iter().zip(&self.done))
+            .filter(move |(seq, (_, done))| *seq >= from && !**done);
+        owed.map(|(seq, (message, _))| Stored {
+            seq: Seq(seq),
+            message: message.clone(),
+        })
     }
 }
 
@@ -79,7 +100,10 @@ impl Backlog for List {
     fn low(&self, queue: QueueId) -> Seq {
         let queues = self.queues.lock().unwrap();
         let queue = &queues[usize::from(queue.0)];
-        queue.owed(0).next().map_or(Seq(queue.messages.len() as u64), |stored| stored.seq)
+        queue
+            .owed(0)
+            .next()
+            .map_or(Seq(queue.messages.len() as u64), |stored| stored.seq)
     }
 
     fn fetch(&self, queue: QueueId, from: Seq, max: usize, _: usize) -> Fetch {
@@ -96,16 +120,25 @@ impl Backlog for List {
         let queues = self.queues.lock().unwrap();
         let queue = &queues[usize::from(queue.0)];
         let found: Vec<Stored> = queue.owed(from.0.max(queue.disk_end)).take(max).collect();
-        if found.is_empty() { Fetch::Empty } else { Fetch::Ready(found) }
+        if found.is_empty() {
+            Fetch::Empty
+        } else {
+            Fetch::Ready(found)
+        }
     }
 
     fn read(&self, queue: QueueId, from: Seq) -> Vec<Stored> {
         let queues = self.queues.lock().unwrap();
         let queue = &queues[usize::from(queue.0)];
-        let Some(first) = queue.owed(from.0).next() else { return Vec::new() };
+        let Some(first) = queue.owed(from.0).next() else {
+            return Vec::new();
+        };
         let end = ((first.seq.0 / CHUNK + 1) * CHUNK).min(queue.disk_end);
         // As the spool may: the whole chunk, from its first owed message on.
-        queue.owed(first.seq.0 / CHUNK * CHUNK).take_while(|stored| stored.seq.0 < end).collect()
+        queue
+            .owed(first.seq.0 / CHUNK * CHUNK)
+            .take_while(|stored| stored.seq.0 < end)
+            .collect()
     }
 
     fn accept(&self, queue: QueueId, from: Seq, to: Seq) {
@@ -113,7 +146,10 @@ impl Backlog for List {
         let queue = &mut queues[usize::from(queue.0)];
         queue.accepted.push((from.0, to.0));
         for seq in from.0..to.0 {
-            assert!(queue.refused.iter().all(|(refused, _)| *refused != seq), "{seq} was refused");
+            assert!(
+                queue.refused.iter().all(|(refused, _)| *refused != seq),
+                "{seq} was refused"
+            );
             queue.done[usize::try_from(seq).unwrap()] = true;
         }
         self.changed.notify_waiters();
@@ -138,8 +174,18 @@ impl Backlog for List {
     }
 
     fn has_room_for_refused(&self, letters: u64, _bytes: u64) -> bool {
-        let kept: usize = self.queues.lock().unwrap().iter().map(|queue| queue.refused.len()).sum();
-        usize::try_from(letters).unwrap() <= self.room.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(kept)
+        let kept: usize = self
+            .queues
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|queue| queue.refused.len())
+            .sum();
+        usize::try_from(letters).unwrap()
+            <= self
+                .room
+                .load(std::sync::atomic::Ordering::Relaxed)
+                .saturating_sub(kept)
     }
 
     fn refuse(&self, queue: QueueId, stored: Stored, detail: String) {
@@ -171,9 +217,18 @@ async fn bench(list: Arc<List>, qos: Qos, inflight: u16) -> Bench {
     bench_with(list, qos, inflight, |_| ()).await
 }
 
-async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnce(&mut Config)) -> Bench {
+async fn bench_with(
+    list: Arc<List>,
+    qos: Qos,
+    inflight: u16,
+    change: impl FnOnce(&mut Config),
+) -> Bench {
     let broker = Broker::bind().await;
-    let mqtt = crate::mqtt::Config { inflight, clean_start: true, ..broker.config() };
+    let mqtt = crate::mqtt::Config {
+        inflight,
+        clean_start: true,
+        ..broker.config()
+    };
     let drains = (0_u16..).take(list.queues.lock().unwrap().len());
     let drain = |index| Drain {
         queue: QueueId(index),
@@ -199,28 +254,63 @@ async fn bench_with(list: Arc<List>, qos: Qos, inflight: u16, change: impl FnOnc
     let (stop, stopped) = watch::channel(Stop::Run);
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
-    let task = tokio::spawn(run(config, Arc::clone(&list) as Arc<dyn Backlog>, metrics, stopped));
-    Bench { broker, list, registry, stop, task }
+    let task = tokio::spawn(run(
+        config,
+        Arc::clone(&list) as Arc<dyn Backlog>,
+        metrics,
+        stopped,
+    ));
+    Bench {
+        broker,
+        list,
+        registry,
+        stop,
+        task,
+    }
 }
 
 impl Bench {
     fn counter(&self, name: &str) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
-        family.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum()
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap();
+        family
+            .get_metric()
+            .iter()
+            .map(|metric| metric.get_counter().get_value())
+            .sum()
     }
 
     fn gauge(&self, name: &str) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap();
-        family.get_metric().iter().map(|metric| metric.get_gauge().get_value()).sum()
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap();
+        family
+            .get_metric()
+            .iter()
+            .map(|metric| metric.get_gauge().get_value())
+            .sum()
     }
 
     fn observed(&self, path: &str) -> u64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == "tidegate_message_delivery_seconds").unwrap();
-        let of_path = |metric: &&prometheus::proto::Metric| metric.get_label().iter().any(|label| label.value() == path);
-        family.get_metric().iter().filter(of_path).map(|metric| metric.get_histogram().get_sample_count()).sum()
+        let family = families
+            .iter()
+            .find(|family| family.name() == "tidegate_message_delivery_seconds")
+            .unwrap();
+        let of_path = |metric: &&prometheus::proto::Metric| {
+            metric.get_label().iter().any(|label| label.value() == path)
+        };
+        family
+            .get_metric()
+            .iter()
+            .filter(of_path)
+            .map(|metric| metric.get_histogram().get_sample_count())
+            .sum()
     }
 
     async fn leave(self) {
@@ -258,7 +348,10 @@ async fn messages_go_out_in_order_and_only_the_accepted_front_is_told_to_the_spo
     bench.list.settled(0).await;
     let accepted = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].accepted);
     assert_eq!(accepted.first().unwrap().0, 0);
-    assert!(accepted.windows(2).all(|pair| pair[0].1 == pair[1].0), "{accepted:?}");
+    assert!(
+        accepted.windows(2).all(|pair| pair[0].1 == pair[1].0),
+        "{accepted:?}"
+    );
     assert_eq!(accepted.last().unwrap().1, 5);
     assert_eq!(*bench.list.link.lock().unwrap(), [false, true]);
     bench.leave().await;
@@ -309,8 +402,14 @@ async fn what_is_refused_for_good_is_parked_and_the_queue_goes_on() {
     bench.list.settled(0).await;
     let mut refused = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].refused);
     refused.sort();
-    assert!(refused[0].0 == 0 && refused[0].1.contains("0x99"), "{refused:?}");
-    assert!(refused[1].0 == 2 && refused[1].1.contains("over the limit of 1000"), "{refused:?}");
+    assert!(
+        refused[0].0 == 0 && refused[0].1.contains("0x99"),
+        "{refused:?}"
+    );
+    assert!(
+        refused[1].0 == 2 && refused[1].1.contains("over the limit of 1000"),
+        "{refused:?}"
+    );
     assert_eq!(bench.counter("tidegate_messages_refused_total"), 2.0);
     bench.leave().await;
 }
@@ -320,7 +419,14 @@ fn expiring(payload: u8, seconds: u32, age_us: u64) -> Message {
     let uptime_us = crate::clock::Now::read().uptime_us - age_us;
     let id = MessageId { boot: BOOT, seq: 1 };
     let (topic, payload) = (Bytes::from_static(b"up/0"), vec![payload].into());
-    Message { id, topic, payload, headers: with_expiry(b"", seconds), uptime_us, ..Message::default() }
+    Message {
+        id,
+        topic,
+        payload,
+        headers: with_expiry(b"", seconds),
+        uptime_us,
+        ..Message::default()
+    }
 }
 
 #[tokio::test]
@@ -328,18 +434,33 @@ async fn what_has_expired_is_given_up_and_the_rest_goes_on_with_what_is_left_of_
     // A machine that has just been started has been up for less than an hour.
     const MINUTE_US: u64 = 60_000_000;
     let list = List::new(1);
-    let messages =
-        [expiring(0, 10, 11_000_000), expiring(1, 10, 10_000_000), expiring(2, 1_060, MINUTE_US), expiring(3, 9, MINUTE_US)];
+    let messages = [
+        expiring(0, 10, 11_000_000),
+        expiring(1, 10, 10_000_000),
+        expiring(2, 1_060, MINUTE_US),
+        expiring(3, 9, MINUTE_US),
+    ];
     list.owe(0, 0..4);
     list.queues.lock().unwrap()[0].messages = messages.to_vec();
-    let form = |config: &mut Config| config.form = Form { pack: Pack::JsonArray, ..Form::default() };
+    let form = |config: &mut Config| {
+        config.form = Form {
+            pack: Pack::JsonArray,
+            ..Form::default()
+        }
+    };
     let bench = bench_with(list, Qos::AtLeastOnce, 100, form).await;
     let mut client = bench.broker.greet(false).await;
     let packet = client.packet().await.unwrap();
     // Property 2 is the interval. A second or so has gone by since.
-    let interval = packet.body.windows(5).find(|bytes| bytes.starts_with(&[2, 0, 0]));
+    let interval = packet
+        .body
+        .windows(5)
+        .find(|bytes| bytes.starts_with(&[2, 0, 0]));
     let left = interval.map(|bytes| u16::from_be_bytes([bytes[3], bytes[4]]));
-    assert!(left.is_some_and(|left| (900..=1_000).contains(&left)), "{left:?} of {packet:?}");
+    assert!(
+        left.is_some_and(|left| (900..=1_000).contains(&left)),
+        "{left:?} of {packet:?}"
+    );
     let expired = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].expired);
     assert_eq!(expired, [0, 1, 3]);
     bench.leave().await;
@@ -385,7 +506,10 @@ async fn the_spilled_part_goes_first_and_is_told_apart() {
     bench.stop.send(Stop::Drain).unwrap();
     assert_eq!(client.packet().await.unwrap().head, DISCONNECT);
     drop(client);
-    assert_eq!((bench.observed("backlog"), bench.observed("online")), (6, 2));
+    assert_eq!(
+        (bench.observed("backlog"), bench.observed("online")),
+        (6, 2)
+    );
     bench.task.await.unwrap().unwrap();
 }
 
@@ -395,7 +519,10 @@ async fn queues_share_the_link_by_weight_and_an_alarm_overtakes_a_backlog() {
     for _ in 0..20 {
         list.owe(0, 0..100);
     }
-    let bench = bench_with(list, Qos::AtLeastOnce, 8, |config| config.drains[0].weight = 3).await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 8, |config| {
+        config.drains[0].weight = 3
+    })
+    .await;
     let mut client = bench.broker.greet(false).await;
     let (mut ids, _) = next(&mut client, 8).await;
     bench.list.owe(1, 200..201);
@@ -418,13 +545,20 @@ async fn queues_share_the_link_by_weight_and_an_alarm_overtakes_a_backlog() {
 async fn the_rate_holds_the_link_back() {
     let list = List::new(1);
     list.owe(0, 0..200);
-    let bench = bench_with(list, Qos::AtLeastOnce, 1_000, |config| config.rate.messages = Some(100)).await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 1_000, |config| {
+        config.rate.messages = Some(100)
+    })
+    .await;
     let start = std::time::Instant::now();
     let mut client = bench.broker.greet(false).await;
     let (_, payloads) = next(&mut client, 60).await;
     assert_eq!(payloads, (0..60).collect::<Vec<_>>());
     // Ten at once, and fifty at a hundred a second: no machine is too fast for that.
-    assert!(start.elapsed() >= std::time::Duration::from_millis(450), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= std::time::Duration::from_millis(450),
+        "{:?}",
+        start.elapsed()
+    );
     bench.leave().await;
 }
 
@@ -432,7 +566,13 @@ async fn the_rate_holds_the_link_back() {
 async fn messages_of_one_publish_are_accepted_and_refused_together() {
     let list = List::new(1);
     list.owe(0, b'0'..b'4');
-    let form = Form { pack: Pack::JsonArray, pack_bytes: 8, id: IdForm::None, compress: false, ..Form::default() };
+    let form = Form {
+        pack: Pack::JsonArray,
+        pack_bytes: 8,
+        id: IdForm::None,
+        compress: false,
+        ..Form::default()
+    };
     let bench = bench_with(list, Qos::AtLeastOnce, 10, |config| config.form = form).await;
     let mut client = bench.broker.greet(false).await;
     let (first, _, payload) = client.published().await;
@@ -444,8 +584,19 @@ async fn messages_of_one_publish_are_accepted_and_refused_together() {
     bench.list.settled(0).await;
     {
         let queues = bench.list.queues.lock().unwrap();
-        assert_eq!(queues[0].refused.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(queues[0].refused[0].1.contains("one of 3"), "{:?}", queues[0].refused);
+        assert_eq!(
+            queues[0]
+                .refused
+                .iter()
+                .map(|(seq, _)| *seq)
+                .collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
+        assert!(
+            queues[0].refused[0].1.contains("one of 3"),
+            "{:?}",
+            queues[0].refused
+        );
         assert_eq!(queues[0].accepted, [(3, 4)]);
     }
     assert_eq!(bench.counter("tidegate_messages_refused_total"), 3.0);
@@ -458,11 +609,21 @@ async fn a_message_that_upstream_hangs_up_on_is_parked_and_the_rest_goes_on() {
     list.owe(0, 0..4);
     list.owe(1, 100..101);
     for (number, message) in (0..).zip(&mut list.queues.lock().unwrap()[0].messages) {
-        (message.topic, message.key) = (Bytes::from(format!("d{number}")), Span { offset: 0, len: 2 });
+        (message.topic, message.key) = (
+            Bytes::from(format!("d{number}")),
+            Span { offset: 0, len: 2 },
+        );
     }
     let bench = bench(list, Qos::AtLeastOnce, 10).await;
     let (mut seen, mut connections) = (Vec::new(), 0);
-    while !bench.list.queues.lock().unwrap().iter().all(|queue| queue.done.iter().all(|done| *done)) {
+    while !bench
+        .list
+        .queues
+        .lock()
+        .unwrap()
+        .iter()
+        .all(|queue| queue.done.iter().all(|done| *done))
+    {
         let mut client = bench.broker.greet(false).await;
         connections += 1;
         loop {
@@ -483,10 +644,18 @@ async fn a_message_that_upstream_hangs_up_on_is_parked_and_the_rest_goes_on() {
     }
     let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.clone();
     assert_eq!(refused.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1]);
-    assert!(refused[0].1.contains("ends the connection over it"), "{refused:?}");
+    assert!(
+        refused[0].1.contains("ends the connection over it"),
+        "{refused:?}"
+    );
     assert!(connections <= 9, "it took {connections} connections");
-    let firsts: Vec<_> = [0, 2, 3, 100].map(|wanted| seen.iter().filter(|payload| **payload == wanted).count()).into();
-    assert!(firsts.iter().all(|count| (1..=2).contains(count)), "{seen:?}");
+    let firsts: Vec<_> = [0, 2, 3, 100]
+        .map(|wanted| seen.iter().filter(|payload| **payload == wanted).count())
+        .into();
+    assert!(
+        firsts.iter().all(|count| (1..=2).contains(count)),
+        "{seen:?}"
+    );
     bench.leave().await;
 }
 
@@ -518,7 +687,12 @@ async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
         for number in 0..60_u8 {
             let topic = Bytes::from(format!("d{}", number % 10));
             let key = Span { offset: 0, len: 2 };
-            queues[0].messages.push(Message { topic, key, payload: vec![number].into(), ..Message::default() });
+            queues[0].messages.push(Message {
+                topic,
+                key,
+                payload: vec![number].into(),
+                ..Message::default()
+            });
             queues[0].done.push(false);
         }
         queues[0].disk_end = 31;
@@ -540,7 +714,10 @@ async fn several_connections_keep_the_order_of_each_key_and_lose_nothing() {
     let arrived = std::mem::take(&mut *seen.lock().unwrap());
     assert_eq!(arrived.len(), 60, "{arrived:?}");
     for device in 0..10 {
-        let of_device: Vec<_> = arrived.iter().filter(|number| **number % 10 == device).collect();
+        let of_device: Vec<_> = arrived
+            .iter()
+            .filter(|number| **number % 10 == device)
+            .collect();
         assert!(of_device.is_sorted(), "{of_device:?}");
     }
     assert_eq!(*bench.list.link.lock().unwrap(), [false, true]);
@@ -569,7 +746,10 @@ async fn where_everything_is_refused_nothing_is_parked_and_only_probes_go_on() {
             () = tokio::task::yield_now() => {}
         }
     }
-    assert!(count < 40, "{count} messages went out before it was noticed");
+    assert!(
+        count < 40,
+        "{count} messages went out before it was noticed"
+    );
     assert!(bench.list.queues.lock().unwrap()[0].refused.is_empty());
     // Put right: all of them arrive.
     loop {
@@ -592,14 +772,19 @@ async fn what_is_refused_beyond_the_room_of_the_dead_letters_stays_in_its_queue(
     let is_refused = |payload: &[u8]| !payload[0].is_multiple_of(5);
     for _ in 0..100 {
         let (id, _, payload) = client.published().await;
-        client.answer(id, if is_refused(&payload) { 0x87 } else { 0 }).await;
+        client
+            .answer(id, if is_refused(&payload) { 0x87 } else { 0 })
+            .await;
     }
     let parked = || bench.list.queues.lock().unwrap()[0].refused.len();
     while bench.gauge("tidegate_uplink_alarm") < 1.0 || parked() < 30 {
         tokio::task::yield_now().await;
     }
     assert_eq!(parked(), 30);
-    bench.list.room.store(usize::MAX, std::sync::atomic::Ordering::Relaxed);
+    bench
+        .list
+        .room
+        .store(usize::MAX, std::sync::atomic::Ordering::Relaxed);
     loop {
         tokio::select! {
             (id, _, payload) = client.published() => client.answer(id, if is_refused(&payload) { 0x87 } else { 0 }).await,
@@ -611,11 +796,19 @@ async fn what_is_refused_beyond_the_room_of_the_dead_letters_stays_in_its_queue(
 }
 
 #[tokio::test]
-async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_hang_ups_with_its_topic() {
+async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_hang_ups_with_its_topic()
+ {
     let list = List::new(1);
     list.owe(0, 0..30);
     for (number, message) in (0..).zip(&mut list.queues.lock().unwrap()[0].messages) {
-        message.id = MessageId { boot: BOOT, seq: if number % 10 == 3 { MessageId::OWN + number } else { number } };
+        message.id = MessageId {
+            boot: BOOT,
+            seq: if number % 10 == 3 {
+                MessageId::OWN + number
+            } else {
+                number
+            },
+        };
         message.topic = Bytes::from(if number % 10 == 3 { "gaps" } else { "data" });
         message.key = Span { offset: 0, len: 4 };
     }
@@ -640,7 +833,11 @@ async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_han
         }
     }
     assert_eq!(hang_ups, 2);
-    let refused: Vec<_> = bench.list.queues.lock().unwrap()[0].refused.iter().map(|(seq, _)| *seq).collect();
+    let refused: Vec<_> = bench.list.queues.lock().unwrap()[0]
+        .refused
+        .iter()
+        .map(|(seq, _)| *seq)
+        .collect();
     assert_eq!(refused, [3, 13, 23]);
     bench.leave().await;
 }
@@ -649,7 +846,8 @@ async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_han
 async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
     let list = List::new(1);
     list.owe(0, 0..20);
-    let deadline = |config: &mut Config| config.mqtt.deadlines.answer = std::time::Duration::from_millis(300);
+    let deadline =
+        |config: &mut Config| config.mqtt.deadlines.answer = std::time::Duration::from_millis(300);
     let bench = bench_with(list, Qos::AtLeastOnce, 4, deadline).await;
     let mut seen = Vec::new();
     'connections: loop {
@@ -671,10 +869,17 @@ async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
             }
         }
     }
-    assert_eq!(seen[..20], (0..20).collect::<Vec<u8>>(), "one that is not answered held others up");
+    assert_eq!(
+        seen[..20],
+        (0..20).collect::<Vec<u8>>(),
+        "one that is not answered held others up"
+    );
     assert_eq!(seen.iter().filter(|payload| **payload == 3).count(), 2);
     let refused = std::mem::take(&mut bench.list.queues.lock().unwrap()[0].refused);
-    assert!(refused.len() == 1 && refused[0].0 == 3 && refused[0].1.contains("does not acknowledge"), "{refused:?}");
+    assert!(
+        refused.len() == 1 && refused[0].0 == 3 && refused[0].1.contains("does not acknowledge"),
+        "{refused:?}"
+    );
     bench.leave().await;
 }
 
@@ -684,7 +889,10 @@ async fn level_0_is_accepted_when_the_socket_has_it() {
     list.owe(0, 0..5);
     let bench = bench(list, Qos::AtMostOnce, 1).await;
     let mut client = bench.broker.greet(false).await;
-    assert_eq!(next(&mut client, 5).await, (vec![0; 5], vec![0, 1, 2, 3, 4]));
+    assert_eq!(
+        next(&mut client, 5).await,
+        (vec![0; 5], vec![0, 1, 2, 3, 4])
+    );
     bench.list.settled(0).await;
     bench.leave().await;
 }
@@ -773,7 +981,10 @@ async fn each_class_has_its_own_level_and_what_has_none_to_wait_for_passes_a_ful
     let list = List::new(2);
     list.owe(0, 0..5);
     list.owe(1, 0..5);
-    let bench = bench_with(list, Qos::AtLeastOnce, 1, |config| config.drains[1].qos = Some(Qos::AtMostOnce)).await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 1, |config| {
+        config.drains[1].qos = Some(Qos::AtMostOnce)
+    })
+    .await;
     let mut client = bench.broker.greet(false).await;
     let mut waiting = None;
     for _ in 0..6 {
@@ -794,29 +1005,41 @@ async fn each_class_has_its_own_level_and_what_has_none_to_wait_for_passes_a_ful
 async fn greet_with(broker: &Broker, properties: &[u8]) -> Client {
     let mut client = broker.accept().await;
     let length = u8::try_from(properties.len()).unwrap();
-    client.send(0x20, &[&[0, 0, length][..], properties].concat()).await;
+    client
+        .send(0x20, &[&[0, 0, length][..], properties].concat())
+        .await;
     client
 }
 
 #[tokio::test]
-async fn where_the_broker_takes_level_0_only_nothing_is_sent_unless_that_is_allowed_and_then_it_is_counted() {
+async fn where_the_broker_takes_level_0_only_nothing_is_sent_unless_that_is_allowed_and_then_it_is_counted()
+ {
     const LEVEL_0_ONLY: [u8; 2] = [0x24, 0];
     let list = List::new(1);
     list.owe(0, 0..3);
     let held = bench(Arc::clone(&list), Qos::AtLeastOnce, 100).await;
     for _ in 0..2 {
         let mut client = greet_with(&held.broker, &LEVEL_0_ONLY).await;
-        assert_eq!(client.packet().await.map(|packet| packet.head), Some(DISCONNECT));
+        assert_eq!(
+            client.packet().await.map(|packet| packet.head),
+            Some(DISCONNECT)
+        );
     }
     assert!(held.counter("tidegate_uplink_failures_total") >= 1.0);
     let mut client = held.broker.greet(false).await;
     assert_eq!(next(&mut client, 3).await.1, [0, 1, 2]);
     held.leave().await;
-    let allowed = bench_with(list, Qos::AtLeastOnce, 100, |config| config.allows_level_0 = true).await;
+    let allowed = bench_with(list, Qos::AtLeastOnce, 100, |config| {
+        config.allows_level_0 = true
+    })
+    .await;
     let mut client = greet_with(&allowed.broker, &LEVEL_0_ONLY).await;
     assert_eq!(next(&mut client, 3).await, (vec![0; 3], vec![0, 1, 2]));
     allowed.list.settled(0).await;
-    assert_eq!(allowed.counter("tidegate_uplink_unacknowledged_messages_total"), 3.0);
+    assert_eq!(
+        allowed.counter("tidegate_uplink_unacknowledged_messages_total"),
+        3.0
+    );
     allowed.leave().await;
 }
 
@@ -838,8 +1061,15 @@ async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_wh
     list.owe(0, 0..3);
     let backup = Broker::bind().await;
     let bench = bench_with(list, Qos::AtLeastOnce, 100, |config| {
-        let mqtt = crate::mqtt::Config { clean_start: true, ..backup.config() };
-        config.fallback = Some(Box::new(Config { name: "cloud:fallback".into(), mqtt, ..config.clone() }));
+        let mqtt = crate::mqtt::Config {
+            clean_start: true,
+            ..backup.config()
+        };
+        config.fallback = Some(Box::new(Config {
+            name: "cloud:fallback".into(),
+            mqtt,
+            ..config.clone()
+        }));
     })
     .await;
     let mut first = bench.broker.greet(false).await;
@@ -853,7 +1083,10 @@ async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_wh
     bench.list.settled(0).await;
     // The same connection, which was kept.
     first.answer(ids[0], 0).await;
-    assert_eq!(second.packet().await.map(|packet| packet.head), Some(DISCONNECT));
+    assert_eq!(
+        second.packet().await.map(|packet| packet.head),
+        Some(DISCONNECT)
+    );
     bench.list.owe(0, 3..4);
     let (ids, payloads) = next(&mut first, 1).await;
     assert_eq!(payloads, [3]);

@@ -24,8 +24,14 @@ pub(super) struct Turns {
 impl Turns {
     /// One queue for each weight.
     pub(super) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
-        let share = |weight: u32| Share { weight: weight.max(1), credit: 0 };
-        Self { shares: weights.into_iter().map(share).collect(), turn: 0 }
+        let share = |weight: u32| Share {
+            weight: weight.max(1),
+            credit: 0,
+        };
+        Self {
+            shares: weights.into_iter().map(share).collect(),
+            turn: 0,
+        }
     }
 
     /// The queue that sends next; `cost` gives what the next message of a queue costs, in bytes, if it has one.
@@ -33,7 +39,9 @@ impl Turns {
         let mut idle = 0;
         while idle < self.shares.len() {
             match cost(self.turn) {
-                Some(bytes) if signed(bytes) <= self.shares[self.turn].credit => return Some(self.turn),
+                Some(bytes) if signed(bytes) <= self.shares[self.turn].credit => {
+                    return Some(self.turn);
+                }
                 Some(_) => idle = 0,
                 None => {
                     let share = &mut self.shares[self.turn];
@@ -43,7 +51,9 @@ impl Turns {
             }
             self.turn = (self.turn + 1) % self.shares.len();
             let share = &mut self.shares[self.turn];
-            share.credit = share.credit.saturating_add(QUANTUM * i64::from(share.weight));
+            share.credit = share
+                .credit
+                .saturating_add(QUANTUM * i64::from(share.weight));
         }
         None
     }
@@ -72,7 +82,9 @@ mod tests {
     fn send(turns: &mut Turns, queues: &mut [VecDeque<usize>], bytes: usize) -> Vec<usize> {
         let mut sent = vec![0; queues.len()];
         while sent.iter().sum::<usize>() < bytes {
-            let Some(queue) = turns.next(|queue| queues[queue].front().copied()) else { break };
+            let Some(queue) = turns.next(|queue| queues[queue].front().copied()) else {
+                break;
+            };
             let cost = queues[queue].pop_front().unwrap();
             turns.charge(queue, cost);
             sent[queue] += cost;
@@ -93,7 +105,10 @@ mod tests {
             assert_eq!(turns.next(|queue| (queue == 0).then_some(100)), Some(0));
             turns.charge(0, 100);
         }
-        let mut queues = [VecDeque::from(vec![100; 10_000]), VecDeque::from(vec![100; 10_000])];
+        let mut queues = [
+            VecDeque::from(vec![100; 10_000]),
+            VecDeque::from(vec![100; 10_000]),
+        ];
         let sent = send(&mut turns, &mut queues, 80 * QUANTUM);
         assert!(sent[1] <= 41 * QUANTUM, "{sent:?}");
     }

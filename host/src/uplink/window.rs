@@ -50,7 +50,16 @@ impl Window {
     /// One that nothing limits.
     pub(super) fn new() -> Self {
         let most = usize::MAX;
-        Self { open: most, ceiling: most, limit: most, proven: 0, accepted: 0, price: 0, breaks: 0, can_announce: true }
+        Self {
+            open: most,
+            ceiling: most,
+            limit: most,
+            proven: 0,
+            accepted: 0,
+            price: 0,
+            breaks: 0,
+            can_announce: true,
+        }
     }
 
     /// A connection begins that allows `most`.
@@ -59,7 +68,10 @@ impl Window {
         self.can_announce = limit == Limit::Announced;
         if self.can_announce {
             self.ceiling = usize::MAX;
-        } else if limit == Limit::SoughtFromBelow && self.ceiling == usize::MAX && self.proven < self.limit {
+        } else if limit == Limit::SoughtFromBelow
+            && self.ceiling == usize::MAX
+            && self.proven < self.limit
+        {
             (self.ceiling, self.price) = (UNANNOUNCED, TRY);
         }
     }
@@ -125,7 +137,11 @@ impl Window {
         }
         // Where nothing is known to be taken, it is no limit that was passed.
         let was_known = self.ceiling < usize::MAX && self.proven > 0;
-        self.price = if was_known { self.price.max(AGAIN).saturating_mul(SELDOMER) } else { 0 };
+        self.price = if was_known {
+            self.price.max(AGAIN).saturating_mul(SELDOMER)
+        } else {
+            0
+        };
         self.ceiling = (under_way / 2).max(self.proven).max(1);
     }
 

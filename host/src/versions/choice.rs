@@ -24,17 +24,30 @@ pub enum PassedOver {
 
 impl Choices {
     pub(super) fn new(entry: Option<&Entry>, written: &Version) -> Self {
-        let Some(entry) = entry else { return Self::of(vec![written.clone()], None) };
-        let good = std::iter::once(&entry.confirmed).chain(entry.before.iter().map(|earlier| &earlier.version));
-        let mut good: Vec<Version> = good.filter(|version| entry.refusal(version).is_none()).cloned().collect();
+        let Some(entry) = entry else {
+            return Self::of(vec![written.clone()], None);
+        };
+        let good = std::iter::once(&entry.confirmed)
+            .chain(entry.before.iter().map(|earlier| &earlier.version));
+        let mut good: Vec<Version> = good
+            .filter(|version| entry.refusal(version).is_none())
+            .cloned()
+            .collect();
         let wanted = wanted(entry, written);
         match doubt(entry, &wanted) {
             Some(why) if !good.is_empty() => {
-                let is_tried_again = entry.trying.as_ref().is_some_and(|it| it.version == wanted && it.is_tried_again());
-                Self { is_tried_again, ..Self::of(good, Some(PassedOver::Unproven(why))) }
+                let is_tried_again = entry
+                    .trying
+                    .as_ref()
+                    .is_some_and(|it| it.version == wanted && it.is_tried_again());
+                Self {
+                    is_tried_again,
+                    ..Self::of(good, Some(PassedOver::Unproven(why)))
+                }
             }
             _ => {
-                let doubt = doubt(entry, written).map_or(PassedOver::ByOperator, PassedOver::Unproven);
+                let doubt =
+                    doubt(entry, written).map_or(PassedOver::ByOperator, PassedOver::Unproven);
                 let passed_over = (wanted != *written).then_some(doubt);
                 good.retain(|version| *version != wanted);
                 good.insert(0, wanted);
@@ -44,20 +57,36 @@ impl Choices {
     }
 
     fn of(versions: Vec<Version>, passed_over: Option<PassedOver>) -> Self {
-        Self { versions, passed_over, is_tried_again: false }
+        Self {
+            versions,
+            passed_over,
+            is_tried_again: false,
+        }
     }
 }
 
 /// Why a version is not to run without something that guards it.
 fn doubt(entry: &Entry, version: &Version) -> Option<String> {
     let refusal = entry.refusal(version).map(|refusal| {
-        let what = if refusal.rolled_back { "rolled back" } else { "refused" };
+        let what = if refusal.rolled_back {
+            "rolled back"
+        } else {
+            "refused"
+        };
         format!("it was {what} at {}: {}", refusal.at, refusal.why)
     });
-    let attempt = entry.trying.as_ref().filter(|attempt| attempt.version == *version);
+    let attempt = entry
+        .trying
+        .as_ref()
+        .filter(|attempt| attempt.version == *version);
     let interrupted = attempt.map(|attempt| {
         let again = "it had not proven itself when the gateway ended, and is tried again beside it";
-        if attempt.is_tried_again() { again } else { "the gateway ended again while it was tried" }.to_owned()
+        if attempt.is_tried_again() {
+            again
+        } else {
+            "the gateway ended again while it was tried"
+        }
+        .to_owned()
     });
     interrupted.or(refusal)
 }
@@ -66,10 +95,22 @@ fn doubt(entry: &Entry, version: &Version) -> Option<String> {
 /// version was decided on counts, the rest is as it was decided.
 fn wanted(entry: &Entry, written: &Version) -> Version {
     let pick = |written: &String, based_on: &String, confirmed: &String| {
-        if written == based_on { confirmed.clone() } else { written.clone() }
+        if written == based_on {
+            confirmed.clone()
+        } else {
+            written.clone()
+        }
     };
     Version {
-        digest: pick(&written.digest, &entry.based_on.digest, &entry.confirmed.digest),
-        settings: pick(&written.settings, &entry.based_on.settings, &entry.confirmed.settings),
+        digest: pick(
+            &written.digest,
+            &entry.based_on.digest,
+            &entry.confirmed.digest,
+        ),
+        settings: pick(
+            &written.settings,
+            &entry.based_on.settings,
+            &entry.confirmed.settings,
+        ),
     }
 }

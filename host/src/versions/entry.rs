@@ -88,7 +88,12 @@ impl Attempt {
 impl Refusal {
     /// Refused now.
     pub fn now(version: Version, why: String, rolled_back: bool) -> Self {
-        Self { version, at: now(), why, rolled_back }
+        Self {
+            version,
+            at: now(),
+            why,
+            rolled_back,
+        }
     }
 }
 
@@ -114,23 +119,36 @@ impl Entry {
 
     /// Why a version is not to run by itself, if it is not.
     pub fn refusal(&self, version: &Version) -> Option<&Refusal> {
-        self.refused.iter().find(|refusal| refusal.version == *version)
+        self.refused
+            .iter()
+            .find(|refusal| refusal.version == *version)
     }
 
     /// What a roll-back brings back: the newest good version from before.
     pub fn good_before(&self) -> Option<&Version> {
-        self.before.iter().map(|earlier| &earlier.version).find(|version| self.refusal(version).is_none())
+        self.before
+            .iter()
+            .map(|earlier| &earlier.version)
+            .find(|version| self.refusal(version).is_none())
     }
 
     /// Digests of the components that must be kept.
     pub(super) fn digests(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&*self.confirmed.digest).chain(self.before.iter().map(|earlier| &*earlier.version.digest))
+        std::iter::once(&*self.confirmed.digest)
+            .chain(self.before.iter().map(|earlier| &*earlier.version.digest))
     }
 
     pub(super) fn begin(&mut self, version: &Version, is_asked: bool) {
-        let interrupted =
-            self.trying.take().filter(|attempt| attempt.version == *version).map_or(0, |attempt| attempt.interrupted);
-        self.trying = Some(Attempt { version: version.clone(), is_asked, interrupted: interrupted + 1 });
+        let interrupted = self
+            .trying
+            .take()
+            .filter(|attempt| attempt.version == *version)
+            .map_or(0, |attempt| attempt.interrupted);
+        self.trying = Some(Attempt {
+            version: version.clone(),
+            is_asked,
+            interrupted: interrupted + 1,
+        });
     }
 
     pub(super) fn suspend(&mut self) {
@@ -151,16 +169,26 @@ impl Entry {
     }
 
     pub(super) fn confirm(&mut self, version: &Version) {
-        self.trying = self.trying.take().filter(|attempt| attempt.version != *version);
+        self.trying = self
+            .trying
+            .take()
+            .filter(|attempt| attempt.version != *version);
         if self.confirmed == *version {
             return;
         }
         self.refused.retain(|refusal| refusal.version != *version);
-        self.before.retain(|earlier| earlier.version != *version && earlier.version != self.confirmed);
+        self.before
+            .retain(|earlier| earlier.version != *version && earlier.version != self.confirmed);
         let version = std::mem::replace(&mut self.confirmed, version.clone());
         // A start that could not read it has nothing to go back to.
         if !version.digest.is_empty() {
-            self.before.insert(0, Earlier { version, until: now() });
+            self.before.insert(
+                0,
+                Earlier {
+                    version,
+                    until: now(),
+                },
+            );
             self.before.truncate(KEPT);
         }
         self.since = now();
@@ -172,8 +200,12 @@ impl Entry {
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        self.trying = self.trying.take().filter(|attempt| attempt.version != refusal.version);
-        self.refused.retain(|earlier| earlier.version != refusal.version);
+        self.trying = self
+            .trying
+            .take()
+            .filter(|attempt| attempt.version != refusal.version);
+        self.refused
+            .retain(|earlier| earlier.version != refusal.version);
         self.refused.insert(0, refusal);
         self.refused.truncate(REFUSED);
     }

@@ -25,14 +25,20 @@ pub(super) fn component(folder: &Path, digest: &str) -> PathBuf {
 /// Whether a component is there, by its name (it is read when it is needed), and has this signature.
 pub(super) fn is_kept(folder: &Path, digest: &str, code: Code<'_>) -> bool {
     let signature = folder.join(format!("{digest}{COMPONENT}{SIGNATURE}"));
-    let is_signed = |text: &str| file::read(&signature, file::BY_HAND).is_ok_and(|kept| kept == text.as_bytes());
+    let is_signed = |text: &str| {
+        file::read(&signature, file::BY_HAND).is_ok_and(|kept| kept == text.as_bytes())
+    };
     component(folder, digest).exists() && code.signature.is_none_or(is_signed)
 }
 
 /// Keeps a component, after its signature, so that it never stands without.
 pub(super) fn keep(folder: &Path, digest: &str, code: Code<'_>) -> io::Result<()> {
     if let Some(signature) = code.signature {
-        replace(folder, &format!("{digest}{COMPONENT}{SIGNATURE}"), &[signature.as_bytes()])?;
+        replace(
+            folder,
+            &format!("{digest}{COMPONENT}{SIGNATURE}"),
+            &[signature.as_bytes()],
+        )?;
     }
     replace(folder, &format!("{digest}{COMPONENT}"), &[code.component])
 }
@@ -44,8 +50,16 @@ pub(super) fn load(folder: &Path) -> io::Result<Vec<Entry>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let damaged = |what: &str| io::Error::new(ErrorKind::InvalidData, format!("`{TABLE}` is damaged: {what}"));
-    let end = text.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("it is cut short"))?;
+    let damaged = |what: &str| {
+        io::Error::new(
+            ErrorKind::InvalidData,
+            format!("`{TABLE}` is damaged: {what}"),
+        )
+    };
+    let end = text
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or_else(|| damaged("it is cut short"))?;
     let (table, rest) = text.split_at(end);
     if rest.trim_ascii() != seal(table).as_bytes() {
         return Err(damaged("its checksum does not fit"));
@@ -60,8 +74,16 @@ pub(super) fn save(folder: &Path, table: &[Entry]) -> io::Result<()> {
     line.push(b'\n');
     replace(folder, TABLE, &[&line, seal.as_bytes(), b"\n"])?;
     for name in names(folder)? {
-        let is_named = |digest| table.iter().flat_map(Entry::digests).any(|known| known == digest);
-        let own = name.trim_end_matches(BEING_WRITTEN).trim_end_matches(SIGNATURE).strip_suffix(COMPONENT);
+        let is_named = |digest| {
+            table
+                .iter()
+                .flat_map(Entry::digests)
+                .any(|known| known == digest)
+        };
+        let own = name
+            .trim_end_matches(BEING_WRITTEN)
+            .trim_end_matches(SIGNATURE)
+            .strip_suffix(COMPONENT);
         let is_idle = own.is_some_and(|digest| is_digest(digest) && !is_named(digest));
         if is_idle {
             // What stays takes room, and goes the next time.
@@ -86,7 +108,12 @@ fn replace(folder: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     make(folder)?;
     let beside = folder.join(format!("{name}{BEING_WRITTEN}"));
     let write = || {
-        let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         parts.iter().try_for_each(|part| written.write_all(part))?;
         written.sync_all()
     };
@@ -101,15 +128,23 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     folder.parent().map_or(Ok(()), file::sync_folder)
 }
 
 /// Whatever has another name was put here by somebody else.
 fn is_digest(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    name.len() == 64
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
 }

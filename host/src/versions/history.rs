@@ -73,7 +73,9 @@ impl Who {
     /// For people.
     pub fn name(&self) -> String {
         match self {
-            Self::Operator { user: Some(user), .. } => user.clone(),
+            Self::Operator {
+                user: Some(user), ..
+            } => user.clone(),
             Self::Operator { uid, .. } => format!("user {uid}"),
             Self::File => "file".to_owned(),
             Self::Config => "config".to_owned(),
@@ -111,7 +113,10 @@ pub struct History {
 impl History {
     /// Of a data folder.
     pub fn of(data_dir: &Path) -> Self {
-        Self { folder: super::folder(data_dir), put_off: Arc::default() }
+        Self {
+            folder: super::folder(data_dir),
+            put_off: Arc::default(),
+        }
     }
 
     /// What is noted while `work` runs is written together behind it: the first start of many flows notes each of their
@@ -150,11 +155,22 @@ impl History {
         }
         files::make(&self.folder)?;
         let path = self.folder.join(FILE);
-        let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+        };
         let mut file = open()?;
         let mut length = file.metadata()?.len();
         let mut is_new = length == 0;
-        let mut lines = if !is_new && !ends_with_line(&mut file)? { vec![b'\n'] } else { Vec::new() };
+        let mut lines = if !is_new && !ends_with_line(&mut file)? {
+            vec![b'\n']
+        } else {
+            Vec::new()
+        };
         for event in events {
             let line = serde_json::to_vec(event).map_err(io::Error::other)?;
             if length + (lines.len() + line.len()) as u64 >= MAX_BYTES {
@@ -170,7 +186,11 @@ impl History {
         }
         file.write_all(&lines)?;
         file.sync_data()?;
-        if is_new { file::sync_folder(&self.folder) } else { Ok(()) }
+        if is_new {
+            file::sync_folder(&self.folder)
+        } else {
+            Ok(())
+        }
     }
 
     /// The last `most` events that `fits` wants, oldest first.
@@ -187,7 +207,9 @@ impl History {
                 Err(error) => return Err(error),
             };
             // A torn line is none.
-            let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+            let lines = text
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| serde_json::from_slice::<Event>(line).ok());
             events.extend(lines.filter(&fits));
         }
         events.drain(..events.len().saturating_sub(most));
@@ -207,8 +229,14 @@ mod tests {
     use super::*;
 
     fn event(number: usize) -> Event {
-        let who = Who::Operator { uid: 1_000, user: Some("pi".to_owned()) };
-        Event { why: Some(format!("{number} {}", "x".repeat(500))), ..Event::now(&who, "climate", "rule", "confirmed") }
+        let who = Who::Operator {
+            uid: 1_000,
+            user: Some("pi".to_owned()),
+        };
+        Event {
+            why: Some(format!("{number} {}", "x".repeat(500))),
+            ..Event::now(&who, "climate", "rule", "confirmed")
+        }
     }
 
     #[test]
@@ -226,13 +254,19 @@ mod tests {
             history.note(&events[2]);
             let read = history.read(9, |_| true).unwrap();
             // A line that lacks nothing but its end is whole.
-            let known: Vec<_> = read.into_iter().skip(usize::from(cut == whole.len() - 1)).collect();
+            let known: Vec<_> = read
+                .into_iter()
+                .skip(usize::from(cut == whole.len() - 1))
+                .collect();
             assert_eq!(known, events, "cut after {cut} bytes");
             fs::write(&path, &whole).unwrap();
         }
         history.note(&events[1]);
         assert_eq!(history.read(1, |_| true).unwrap(), [events[1].clone()]);
-        assert_eq!(history.read(9, |event| *event == events[0]).unwrap(), [events[0].clone()]);
+        assert_eq!(
+            history.read(9, |event| *event == events[0]).unwrap(),
+            [events[0].clone()]
+        );
     }
 
     #[test]
@@ -245,12 +279,19 @@ mod tests {
             assert_eq!(history.read(9, |_| true).unwrap().len(), 1);
         });
         history.note(&event(5_000));
-        let read: Vec<_> = history.read(5_000, |_| true).unwrap().into_iter().filter_map(|event| event.why).collect();
+        let read: Vec<_> = history
+            .read(5_000, |_| true)
+            .unwrap()
+            .into_iter()
+            .filter_map(|event| event.why)
+            .collect();
         assert!(read.len() > 1_000, "{}", read.len());
         let newest = (5_001 - read.len()..=5_000).filter_map(|number| event(number).why);
         assert!(newest.eq(read));
         for name in [FILE, OLDER] {
-            let bytes = fs::metadata(folder.path().join("plugins").join(name)).unwrap().len();
+            let bytes = fs::metadata(folder.path().join("plugins").join(name))
+                .unwrap()
+                .len();
             assert!(bytes <= MAX_BYTES, "{name}: {bytes}");
         }
     }

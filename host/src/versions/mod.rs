@@ -116,7 +116,11 @@ impl Versions {
             files::set_aside(&folder);
             Vec::new()
         });
-        Self { folder, table: Arc::new(Mutex::new(entries)), disk: Arc::default() }
+        Self {
+            folder,
+            table: Arc::new(Mutex::new(entries)),
+            disk: Arc::default(),
+        }
     }
 
     /// What a stopped gateway has left, without changing anything.
@@ -129,7 +133,10 @@ impl Versions {
 
     /// What is known of a plugin.
     pub fn entry(&self, flow: &str, plugin: &str) -> Option<Entry> {
-        locked(&self.table).iter().find(|entry| entry.is_of(flow, plugin)).cloned()
+        locked(&self.table)
+            .iter()
+            .find(|entry| entry.is_of(flow, plugin))
+            .cloned()
     }
 
     /// What may run at a start, best first, when the config says `written`.
@@ -209,20 +216,41 @@ impl Versions {
     }
 
     /// `change` answers whether what the config says now has been decided about.
-    fn change(&self, spot: Spot<'_>, component: Option<(&str, Code<'_>)>, change: impl FnOnce(&mut Entry) -> bool) {
-        let Spot { flow, plugin, written } = spot;
+    fn change(
+        &self,
+        spot: Spot<'_>,
+        component: Option<(&str, Code<'_>)>,
+        change: impl FnOnce(&mut Entry) -> bool,
+    ) {
+        let Spot {
+            flow,
+            plugin,
+            written,
+        } = spot;
         let mut disk = locked(&self.disk);
         let before = self.entry(flow, plugin);
-        let mut entry = before.clone().unwrap_or_else(|| Entry::new(flow, plugin, written));
+        let mut entry = before
+            .clone()
+            .unwrap_or_else(|| Entry::new(flow, plugin, written));
         if change(&mut entry) {
             entry.based_on = written.clone();
         }
         let is_new = before.as_ref() != Some(&entry);
-        let component = component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
-        let kept = component.map_or(Ok(()), |(digest, code)| files::keep(&self.folder, digest, code));
+        let component =
+            component.filter(|(digest, code)| !files::is_kept(&self.folder, digest, *code));
+        let kept = component.map_or(Ok(()), |(digest, code)| {
+            files::keep(&self.folder, digest, code)
+        });
         if let (Some((digest, code)), Err(_)) = (component, &kept) {
             disk.unkept.truncate(UNKEPT - 1);
-            disk.unkept.insert(0, (digest.to_owned(), code.component.to_vec(), code.signature.map(str::to_owned)));
+            disk.unkept.insert(
+                0,
+                (
+                    digest.to_owned(),
+                    code.component.to_vec(),
+                    code.signature.map(str::to_owned),
+                ),
+            );
         }
         if disk.is_put_off {
             put(&mut locked(&self.table), entry);
@@ -235,7 +263,11 @@ impl Versions {
         // Where it cannot be, what runs is shown all the same.
         let mut entries = locked(&self.table).clone();
         put(&mut entries, entry);
-        let saved = if is_new || disk.is_behind { files::save(&self.folder, &entries) } else { Ok(()) };
+        let saved = if is_new || disk.is_behind {
+            files::save(&self.folder, &entries)
+        } else {
+            Ok(())
+        };
         *locked(&self.table) = entries;
         self.written(&mut disk, kept.and(saved));
     }
@@ -252,7 +284,11 @@ impl Versions {
             return;
         }
         let keep = |(digest, component, signature): &(String, Vec<u8>, Option<String>)| {
-            let code = Code { component, signature: signature.as_deref(), signed: None };
+            let code = Code {
+                component,
+                signature: signature.as_deref(),
+                signed: None,
+            };
             files::keep(&self.folder, digest, code)
         };
         let kept = disk.unkept.iter().rev().try_for_each(keep);
@@ -285,7 +321,10 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Puts an entry in the place of that of its plugin, or behind the others, of which the oldest makes room.
 fn put(entries: &mut Vec<Entry>, entry: Entry) {
-    match entries.iter_mut().find(|known| known.is_of(&entry.flow, &entry.plugin)) {
+    match entries
+        .iter_mut()
+        .find(|known| known.is_of(&entry.flow, &entry.plugin))
+    {
         Some(known) => *known = entry,
         None => {
             if entries.len() >= PLUGINS {

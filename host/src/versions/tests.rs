@@ -6,23 +6,42 @@ const FLOW: &str = "climate";
 const PLUGIN: &str = "rule";
 
 fn spot(written: &Version) -> Spot<'_> {
-    Spot { flow: FLOW, plugin: PLUGIN, written }
+    Spot {
+        flow: FLOW,
+        plugin: PLUGIN,
+        written,
+    }
 }
 
 fn version(name: &str) -> Version {
-    Version { digest: trust::digest(name.as_bytes()), settings: "{}".to_owned() }
+    Version {
+        digest: trust::digest(name.as_bytes()),
+        settings: "{}".to_owned(),
+    }
 }
 
 fn code(name: &str) -> Code<'_> {
-    Code { component: name.as_bytes(), signature: None, signed: None }
+    Code {
+        component: name.as_bytes(),
+        signature: None,
+        signed: None,
+    }
 }
 
 fn with_settings(name: &str, settings: &str) -> Version {
-    Version { settings: settings.to_owned(), ..version(name) }
+    Version {
+        settings: settings.to_owned(),
+        ..version(name)
+    }
 }
 
 fn start(versions: &Versions, name: &str, written: &Version) {
-    versions.started(spot(written), &version(name), Some(code(name)), Start::Decided);
+    versions.started(
+        spot(written),
+        &version(name),
+        Some(code(name)),
+        Start::Decided,
+    );
 }
 
 fn confirm(versions: &Versions, name: &str, written: &Version) {
@@ -43,15 +62,31 @@ fn refusal(version: Version, rolled_back: bool) -> Refusal {
 fn the_newest_instruction_wins() {
     let folder = tempfile::tempdir().unwrap();
     let versions = Versions::open(folder.path());
-    assert_eq!(restart(folder.path(), &version("a")).versions, [version("a")], "nothing is known");
+    assert_eq!(
+        restart(folder.path(), &version("a")).versions,
+        [version("a")],
+        "nothing is known"
+    );
     start(&versions, "a", &version("a"));
     confirm(&versions, "b", &version("a"));
     let choices = restart(folder.path(), &version("a"));
-    assert_eq!(choices.versions, [version("b"), version("a")], "the operator was last");
+    assert_eq!(
+        choices.versions,
+        [version("b"), version("a")],
+        "the operator was last"
+    );
     assert_eq!(choices.passed_over, Some(PassedOver::ByOperator));
-    assert_eq!(restart(folder.path(), &version("c")).versions[..2], [version("c"), version("b")], "the file was");
+    assert_eq!(
+        restart(folder.path(), &version("c")).versions[..2],
+        [version("c"), version("b")],
+        "the file was"
+    );
     let changed = restart(folder.path(), &with_settings("a", "1"));
-    assert_eq!(changed.versions[0], with_settings("b", "1"), "of component and settings each by itself");
+    assert_eq!(
+        changed.versions[0],
+        with_settings("b", "1"),
+        "of component and settings each by itself"
+    );
 }
 
 #[test]
@@ -61,14 +96,25 @@ fn what_a_start_changes_of_many_plugins_is_written_once_behind_it() {
     versions.together(|| {
         for number in 0..600 {
             let plugin = format!("p{number}");
-            let spot = Spot { flow: FLOW, plugin: &plugin, written: &written };
+            let spot = Spot {
+                flow: FLOW,
+                plugin: &plugin,
+                written: &written,
+            };
             versions.started(spot, &written, Some(code("a")), Start::Decided);
         }
-        assert!(Versions::look(folder.path()).unwrap().is_empty(), "nothing is written meanwhile");
+        assert!(
+            Versions::look(folder.path()).unwrap().is_empty(),
+            "nothing is written meanwhile"
+        );
         assert!(versions.entry(FLOW, "p0").is_some(), "and all is shown");
     });
     let kept = Versions::look(folder.path()).unwrap();
-    assert_eq!((kept.len(), &*kept[0].plugin, &*kept[599].plugin), (600, "p0", "p599"), "of more plugins than a few hundred");
+    assert_eq!(
+        (kept.len(), &*kept[0].plugin, &*kept[599].plugin),
+        (600, "p0", "p599"),
+        "of more plugins than a few hundred"
+    );
     assert!(versions.component(&written.digest).is_some());
 }
 
@@ -82,18 +128,31 @@ fn what_was_refused_does_not_run_after_a_restart() {
         versions.refused(spot(&version("bad")), refusal(version("bad"), rolled_back));
         let choices = restart(folder.path(), &version("bad"));
         assert_eq!(choices.versions, [version("good")]);
-        assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
+        assert!(
+            matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped"))
+        );
         // The config was changed and changed back.
         start(&versions, "other", &version("other"));
         let choices = restart(folder.path(), &version("bad"));
         assert_eq!(choices.versions, [version("other"), version("good")]);
-        assert!(matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped")));
+        assert!(
+            matches!(choices.passed_over, Some(PassedOver::Unproven(why)) if why.contains("it trapped"))
+        );
         // Refused settings are another version, whatever the component.
-        versions.refused(spot(&with_settings("other", "bad")), refusal(with_settings("other", "bad"), rolled_back));
-        assert_eq!(restart(folder.path(), &with_settings("other", "bad")).versions[0], version("other"));
+        versions.refused(
+            spot(&with_settings("other", "bad")),
+            refusal(with_settings("other", "bad"), rolled_back),
+        );
+        assert_eq!(
+            restart(folder.path(), &with_settings("other", "bad")).versions[0],
+            version("other")
+        );
         // Whoever asks for it gets it.
         confirm(&versions, "bad", &version("other"));
-        assert_eq!(restart(folder.path(), &version("other")).versions[0], version("bad"));
+        assert_eq!(
+            restart(folder.path(), &version("other")).versions[0],
+            version("bad")
+        );
     }
 }
 
@@ -105,13 +164,32 @@ fn what_a_kill_interrupts_is_tried_once_more_beside_the_good_one() {
         Versions::open(folder.path()).begin(spot(&version("new")), &version("new"), false);
         let versions = Versions::open(folder.path());
         let choices = versions.choices(FLOW, PLUGIN, &version("new"));
-        assert_eq!((&*choices.versions, choices.is_tried_again), (&[version("good")][..], round == 1), "kill {round}");
-        let begun = if choices.is_tried_again { Start::TryAgain } else { Start::Decided };
-        versions.started(spot(&version("new")), &version("good"), Some(code("good")), begun);
+        assert_eq!(
+            (&*choices.versions, choices.is_tried_again),
+            (&[version("good")][..], round == 1),
+            "kill {round}"
+        );
+        let begun = if choices.is_tried_again {
+            Start::TryAgain
+        } else {
+            Start::Decided
+        };
+        versions.started(
+            spot(&version("new")),
+            &version("good"),
+            Some(code("good")),
+            begun,
+        );
     }
     let entry = Versions::open(folder.path()).entry(FLOW, PLUGIN).unwrap();
-    assert!(entry.trying.is_none() && entry.refusal(&version("new")).unwrap().rolled_back, "{entry:?}");
-    assert_eq!(restart(folder.path(), &version("new")).versions, [version("good")]);
+    assert!(
+        entry.trying.is_none() && entry.refusal(&version("new")).unwrap().rolled_back,
+        "{entry:?}"
+    );
+    assert_eq!(
+        restart(folder.path(), &version("new")).versions,
+        [version("good")]
+    );
 }
 
 #[test]
@@ -134,10 +212,16 @@ fn what_an_operator_asked_for_and_a_kill_interrupted_is_dropped() {
     versions.begin(spot(&version("good")), &version("new"), true);
     let versions = Versions::open(folder.path());
     let choices = versions.choices(FLOW, PLUGIN, &version("good"));
-    assert_eq!((choices.versions, choices.is_tried_again), (vec![version("good")], false));
+    assert_eq!(
+        (choices.versions, choices.is_tried_again),
+        (vec![version("good")], false)
+    );
     start(&versions, "good", &version("good"));
     let entry = versions.entry(FLOW, PLUGIN).unwrap();
-    assert!(entry.trying.is_none() && entry.refused.is_empty(), "{entry:?}");
+    assert!(
+        entry.trying.is_none() && entry.refused.is_empty(),
+        "{entry:?}"
+    );
 }
 
 #[test]
@@ -145,8 +229,16 @@ fn a_config_that_cannot_be_used_is_looked_at_again_at_every_start() {
     let folder = tempfile::tempdir().unwrap();
     let versions = Versions::open(folder.path());
     start(&versions, "good", &version("good"));
-    versions.started(spot(&version("broken")), &version("good"), Some(code("good")), Start::FellBack);
-    assert_eq!(restart(folder.path(), &version("broken")).versions, [version("broken"), version("good")]);
+    versions.started(
+        spot(&version("broken")),
+        &version("good"),
+        Some(code("good")),
+        Start::FellBack,
+    );
+    assert_eq!(
+        restart(folder.path(), &version("broken")).versions,
+        [version("broken"), version("good")]
+    );
 }
 
 #[test]
@@ -156,12 +248,22 @@ fn good_components_are_kept_and_their_number_is_bounded() {
     for name in ["a", "b", "c", "d", "e", "f"] {
         confirm(&versions, name, &version("a"));
     }
-    let is_kept = |name: &str| versions.component(&version(name).digest).is_some_and(|(_, bytes)| bytes == name.as_bytes());
-    let kept: String = ["a", "b", "c", "d", "e", "f"].into_iter().filter(|name| is_kept(name)).collect();
+    let is_kept = |name: &str| {
+        versions
+            .component(&version(name).digest)
+            .is_some_and(|(_, bytes)| bytes == name.as_bytes())
+    };
+    let kept: String = ["a", "b", "c", "d", "e", "f"]
+        .into_iter()
+        .filter(|name| is_kept(name))
+        .collect();
     assert_eq!(kept, "cdef");
     let path = files::component(&versions.folder, &version("f").digest);
     fs::write(&path, "g").unwrap();
-    assert!(!is_kept("f") && !path.exists(), "a damaged one is not used, and makes room for a whole one");
+    assert!(
+        !is_kept("f") && !path.exists(),
+        "a damaged one is not used, and makes room for a whole one"
+    );
 }
 
 #[test]
@@ -184,7 +286,10 @@ fn a_table_with_any_bit_flipped_or_cut_anywhere_is_not_believed() {
         assert!(!is_believed(&whole[..length]), "{length} bytes");
     }
     let versions = Versions::open(folder.path());
-    assert!(versions.entry(FLOW, PLUGIN).is_none() && folder.path().join("plugins/running.json.damaged").exists());
+    assert!(
+        versions.entry(FLOW, PLUGIN).is_none()
+            && folder.path().join("plugins/running.json.damaged").exists()
+    );
 }
 
 #[test]
@@ -193,10 +298,17 @@ fn a_folder_that_cannot_be_written_costs_no_more_than_a_restart_would_know() {
     fs::write(folder.path().join("plugins"), "no folder").unwrap();
     let versions = Versions::open(folder.path());
     confirm(&versions, "a", &version("a"));
-    assert_eq!(versions.entry(FLOW, PLUGIN).unwrap().confirmed, version("a"));
+    assert_eq!(
+        versions.entry(FLOW, PLUGIN).unwrap().confirmed,
+        version("a")
+    );
     fs::remove_file(folder.path().join("plugins")).unwrap();
     versions.refused(spot(&version("b")), refusal(version("b"), false));
-    assert_eq!(restart(folder.path(), &version("b")).versions, [version("a")], "the next change writes all of it");
+    assert_eq!(
+        restart(folder.path(), &version("b")).versions,
+        [version("a")],
+        "the next change writes all of it"
+    );
 }
 
 #[test]
@@ -206,18 +318,36 @@ fn what_is_not_on_the_disk_yet_is_not_shown() {
     start(&versions, "a", &version("a"));
     // A pipe holds less than this, so that whoever writes it waits for the one who reads.
     let component = vec![0; 1 << 20];
-    let code = Code { component: &component, signature: None, signed: None };
-    let beside = folder.path().join(format!("plugins/{}.wasm.new", version("b").digest));
-    rustix::fs::mknodat(rustix::fs::CWD, &beside, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let code = Code {
+        component: &component,
+        signature: None,
+        signed: None,
+    };
+    let beside = folder
+        .path()
+        .join(format!("plugins/{}.wasm.new", version("b").digest));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &beside,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
     let shown = || versions.entry(FLOW, PLUGIN).unwrap().confirmed;
     std::thread::scope(|scope| {
-        let writing = scope.spawn(|| versions.confirmed(spot(&version("a")), &version("b"), Some(code)));
+        let writing =
+            scope.spawn(|| versions.confirmed(spot(&version("a")), &version("b"), Some(code)));
         let mut pipe = fs::File::open(&beside).unwrap();
         assert_eq!(shown(), version("a"), "it is being written");
         std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
         writing.join().unwrap();
     });
-    assert_eq!(shown(), version("b"), "a pipe cannot be synced: what runs is shown all the same");
+    assert_eq!(
+        shown(),
+        version("b"),
+        "a pipe cannot be synced: what runs is shown all the same"
+    );
 }
 
 #[test]
@@ -233,7 +363,11 @@ fn what_two_write_at_once_is_both_kept() {
                 for name in names(writer) {
                     let (plugin, version) = (&*name, version(&name));
                     together.wait();
-                    let spot = Spot { flow: FLOW, plugin, written: &version };
+                    let spot = Spot {
+                        flow: FLOW,
+                        plugin,
+                        written: &version,
+                    };
                     versions.started(spot, &version, Some(code(plugin)), Start::Decided);
                 }
             });
@@ -244,7 +378,10 @@ fn what_two_write_at_once_is_both_kept() {
             let entry = versions.entry(FLOW, name);
             entry.is_none_or(|entry| versions.component(&entry.confirmed.digest).is_none())
         };
-        assert_eq!((0..2).flat_map(names).filter(is_lost).collect::<Vec<_>>(), [""; 0]);
+        assert_eq!(
+            (0..2).flat_map(names).filter(is_lost).collect::<Vec<_>>(),
+            [""; 0]
+        );
     }
 }
 
@@ -262,6 +399,16 @@ fn a_verdict_that_cannot_be_written_down_says_so_and_is_written_later() {
     fs::remove_file(&place).unwrap();
     fs::rename(&away, &place).unwrap();
     versions.write_again();
-    assert_eq!((versions.unwritten(), &restart(data.path(), &version("a")).versions[0]), (None, &version("b")));
-    assert!(Versions::open(data.path()).component(&version("b").digest).is_some());
+    assert_eq!(
+        (
+            versions.unwritten(),
+            &restart(data.path(), &version("a")).versions[0]
+        ),
+        (None, &version("b"))
+    );
+    assert!(
+        Versions::open(data.path())
+            .component(&version("b").digest)
+            .is_some()
+    );
 }

@@ -122,7 +122,11 @@ impl Transform for DecodeJson {
         if settings.pick.is_empty() {
             return Err("`pick` is empty: nothing would be left of any reading".into());
         }
-        let mut plugin = Self { paths: Paths::default(), fields: Vec::new(), missing: settings.missing };
+        let mut plugin = Self {
+            paths: Paths::default(),
+            fields: Vec::new(),
+            missing: settings.missing,
+        };
         for pick in settings.pick {
             let field = plugin.compile(pick)?;
             if plugin.fields.iter().any(|other| other.name == field.name) {
@@ -145,7 +149,11 @@ impl Transform for DecodeJson {
             for field in &self.fields {
                 // What is only picked keeps its text, `null` too, unless it is to be told from a value.
                 let plain = field.convert.is_none() && self.missing == Missing::Reject;
-                let there = if plain { found.get(field.path) } else { found.value(field.path) };
+                let there = if plain {
+                    found.get(field.path)
+                } else {
+                    found.value(field.path)
+                };
                 let value = match (there, self.missing) {
                     (Some(value), _) => Some(value),
                     (None, Missing::Skip) => continue,
@@ -157,7 +165,9 @@ impl Transform for DecodeJson {
                 match (value, &field.convert) {
                     (None, _) => payload.extend_from_slice(b"null"),
                     (Some(value), None) => payload.extend_from_slice(value.bytes()),
-                    (Some(value), Some(convert)) => convert.write(value, found.number(field.path)?, payload)?,
+                    (Some(value), Some(convert)) => {
+                        convert.write(value, found.number(field.path)?, payload)?
+                    }
                 }
             }
             payload.push(b'}');
@@ -169,14 +179,31 @@ impl Transform for DecodeJson {
 impl DecodeJson {
     fn compile(&mut self, pick: Pick) -> Result<Picked> {
         let field = match pick {
-            Pick::Path(from) => Field { from, to: None, scale: None, offset: None, decimals: None },
+            Pick::Path(from) => Field {
+                from,
+                to: None,
+                scale: None,
+                offset: None,
+                decimals: None,
+            },
             Pick::Field(field) => field,
         };
         let path = self.paths.add(&field.from)?;
-        let name = field.to.clone().unwrap_or_else(|| self.paths.last_name(path));
+        let name = field
+            .to
+            .clone()
+            .unwrap_or_else(|| self.paths.last_name(path));
         let converts = field.scale.is_some() || field.offset.is_some() || field.decimals.is_some();
-        let convert = if converts { Some(Convert::new(&field)?) } else { None };
-        Ok(Picked { path, name: format!(",{}:", serde_json::to_string(&name)?).into_bytes(), convert })
+        let convert = if converts {
+            Some(Convert::new(&field)?)
+        } else {
+            None
+        };
+        Ok(Picked {
+            path,
+            name: format!(",{}:", serde_json::to_string(&name)?).into_bytes(),
+            convert,
+        })
     }
 }
 
@@ -186,19 +213,40 @@ impl Convert {
             None => Decimal::parse(default.to_string().as_bytes()),
             Some(number) => Decimal::parse(number.to_string().as_bytes()),
         };
-        let double = |number: &Option<Number>, default| number.as_ref().map_or(Some(default), Number::as_f64);
-        let (Some(scale), Some(offset)) = (double(&field.scale, 1.0), double(&field.offset, 0.0)) else {
+        let double = |number: &Option<Number>, default| {
+            number.as_ref().map_or(Some(default), Number::as_f64)
+        };
+        let (Some(scale), Some(offset)) = (double(&field.scale, 1.0), double(&field.offset, 0.0))
+        else {
             return Err(format!("`scale` or `offset` of `{}` is no number", field.from).into());
         };
         let (Some(by), Some(plus)) = (exact(&field.scale, 1), exact(&field.offset, 0)) else {
-            return Err(format!("`scale` or `offset` of `{}` is too large or too small to count with", field.from).into());
+            return Err(format!(
+                "`scale` or `offset` of `{}` is too large or too small to count with",
+                field.from
+            )
+            .into());
         };
-        if field.decimals.is_some_and(|decimals| decimals > MAX_DECIMALS) {
-            return Err(format!("`decimals` of `{}` is more than {MAX_DECIMALS}", field.from).into());
+        if field
+            .decimals
+            .is_some_and(|decimals| decimals > MAX_DECIMALS)
+        {
+            return Err(
+                format!("`decimals` of `{}` is more than {MAX_DECIMALS}", field.from).into(),
+            );
         }
-        let round = field.decimals.map(|decimals| 10_f64.powi(i32::from(decimals)));
+        let round = field
+            .decimals
+            .map(|decimals| 10_f64.powi(i32::from(decimals)));
         let whole = by.whole().is_some() && plus.whole().is_some();
-        Ok(Self { scale, offset, exact: (by, plus), decimals: field.decimals, round, whole })
+        Ok(Self {
+            scale,
+            offset,
+            exact: (by, plus),
+            decimals: field.decimals,
+            round,
+            whole,
+        })
     }
 
     /// Appends the converted number.
@@ -210,8 +258,14 @@ impl Convert {
         if !result.is_finite() {
             return Err(too_large(value));
         }
-        let whole = self.whole && !value.bytes().iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-        let is_exact = [result, number, self.scale, self.offset].iter().all(|number| number.abs() < EXACT);
+        let whole = self.whole
+            && !value
+                .bytes()
+                .iter()
+                .any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        let is_exact = [result, number, self.scale, self.offset]
+            .iter()
+            .all(|number| number.abs() < EXACT);
         if !is_exact || value.bytes().len() > EXACT_LENGTH {
             return self.write_digits(value, (result, whole), payload);
         }
@@ -226,10 +280,18 @@ impl Convert {
 
 impl Convert {
     /// The same digit by digit, where a double has not enough of them.
-    fn write_digits(&self, value: Value<'_>, (result, whole): (f64, bool), payload: &mut Vec<u8>) -> Result<()> {
+    fn write_digits(
+        &self,
+        value: Value<'_>,
+        (result, whole): (f64, bool),
+        payload: &mut Vec<u8>,
+    ) -> Result<()> {
         let exact = || {
             let exact = value.decimal()?.times(self.exact.0)?.plus(self.exact.1)?;
-            Some(self.decimals.map_or(exact, |decimals| exact.rounded(decimals)))
+            Some(
+                self.decimals
+                    .map_or(exact, |decimals| exact.rounded(decimals)),
+            )
         };
         match exact() {
             Some(exact) if whole => {
@@ -273,21 +335,26 @@ mod tests {
 
     #[test]
     fn the_example_reading_is_converted() {
-        let fahrenheit = json!({ "from": "temperature", "to": "fahrenheit", "scale": 1.8, "offset": 32 });
+        let fahrenheit =
+            json!({ "from": "temperature", "to": "fahrenheit", "scale": 1.8, "offset": 32 });
         let mut plugin = plugin(json!({ "pick": ["device", "seq", "ts", fahrenheit, "humidity"] }));
         let outcome = feed(&mut plugin, READING);
         assert_eq!(
             outcome.emitted().text(),
             r#"{"device":"d7","seq":41,"ts":1700000000000000,"fahrenheit":77.9,"humidity":40.5}"#
         );
-        assert_eq!((&*outcome.emitted().topic, &*outcome.emitted().key), ("devices/d7/telemetry", "d7"));
+        assert_eq!(
+            (&*outcome.emitted().topic, &*outcome.emitted().key),
+            ("devices/d7/telemetry", "d7")
+        );
     }
 
     #[test]
     fn what_is_only_picked_keeps_its_text() {
-        let mut plugin = plugin(json!({ "pick": ["n", "deep.er", "list", { "from": "text", "to": "a \"b\"" }] }));
-        let payload =
-            r#"{"n":123456789012345678901234567890.10e-2,"deep":{"er":{"x":1.0}}, "list" : [ 1, {} ],"text":"\u00e9\n"}"#;
+        let mut plugin = plugin(
+            json!({ "pick": ["n", "deep.er", "list", { "from": "text", "to": "a \"b\"" }] }),
+        );
+        let payload = r#"{"n":123456789012345678901234567890.10e-2,"deep":{"er":{"x":1.0}}, "list" : [ 1, {} ],"text":"\u00e9\n"}"#;
         let expected = r#"{"n":123456789012345678901234567890.10e-2,"er":{"x":1.0},"list":[ 1, {} ],"a \"b\"":"\u00e9\n"}"#;
         assert_eq!(feed(&mut plugin, payload).emitted().text(), expected);
     }
@@ -298,81 +365,203 @@ mod tests {
             { "from": "a", "scale": 2, "offset": -1 }, { "from": "b", "scale": 2.0 }, { "from": "c", "scale": 0.5 }, { "from": "d", "decimals": 1 }
         ] }));
         let outcome = feed(&mut plugin, r#"{"a":21,"b":1.0,"c":4,"d":2.25}"#);
-        assert_eq!(outcome.emitted().text(), r#"{"a":41,"b":2.0,"c":2.0,"d":2.3}"#);
+        assert_eq!(
+            outcome.emitted().text(),
+            r#"{"a":41,"b":2.0,"c":2.0,"d":2.3}"#
+        );
     }
 
     #[test]
     fn large_integers_keep_every_digit_or_are_refused() {
         let convert = |field: serde_json::Value, payload: &str| {
             let outcome = feed(&mut plugin(json!({ "pick": [field] })), payload);
-            outcome.rejected().map_or_else(|| outcome.emitted().text().to_owned(), str::to_owned)
+            outcome
+                .rejected()
+                .map_or_else(|| outcome.emitted().text().to_owned(), str::to_owned)
         };
         let a = |number: &str| format!(r#"{{"a":{number}}}"#);
-        assert_eq!(convert(json!({ "from": "a", "offset": 1 }), &a("9007199254740993")), a("9007199254740994"));
-        assert_eq!(convert(json!({ "from": "a", "offset": 9007199254740993_u64 }), &a("1")), a("9007199254740994"));
-        assert_eq!(convert(json!({ "from": "a", "scale": 1e6 }), &a("1700000000123")), a("1700000000123000000"));
-        assert_eq!(convert(json!({ "from": "a", "scale": 1 }), &a("18446744073709551615")), a("18446744073709551615"));
-        assert_eq!(convert(json!({ "from": "a", "scale": -1 }), &a("-9223372036854775808")), a("9223372036854775808"));
-        assert_eq!(convert(json!({ "from": "a", "decimals": 2 }), &a("9007199254740993")), a("9007199254740993"));
-        assert_eq!(convert(json!({ "from": "a", "scale": 0.5 }), &a("9007199254740993")), a("4503599627370496.5"));
-        assert_eq!(convert(json!({ "from": "a", "offset": 1 }), &a("9007199254740993.25")), a("9007199254740994.25"));
+        assert_eq!(
+            convert(json!({ "from": "a", "offset": 1 }), &a("9007199254740993")),
+            a("9007199254740994")
+        );
+        assert_eq!(
+            convert(
+                json!({ "from": "a", "offset": 9007199254740993_u64 }),
+                &a("1")
+            ),
+            a("9007199254740994")
+        );
+        assert_eq!(
+            convert(json!({ "from": "a", "scale": 1e6 }), &a("1700000000123")),
+            a("1700000000123000000")
+        );
+        assert_eq!(
+            convert(
+                json!({ "from": "a", "scale": 1 }),
+                &a("18446744073709551615")
+            ),
+            a("18446744073709551615")
+        );
+        assert_eq!(
+            convert(
+                json!({ "from": "a", "scale": -1 }),
+                &a("-9223372036854775808")
+            ),
+            a("9223372036854775808")
+        );
+        assert_eq!(
+            convert(
+                json!({ "from": "a", "decimals": 2 }),
+                &a("9007199254740993")
+            ),
+            a("9007199254740993")
+        );
+        assert_eq!(
+            convert(json!({ "from": "a", "scale": 0.5 }), &a("9007199254740993")),
+            a("4503599627370496.5")
+        );
+        assert_eq!(
+            convert(
+                json!({ "from": "a", "offset": 1 }),
+                &a("9007199254740993.25")
+            ),
+            a("9007199254740994.25")
+        );
         let long = "9".repeat(39);
-        assert!(convert(json!({ "from": "a", "scale": 2 }), &a(&long)).contains("too large to be converted"));
+        assert!(
+            convert(json!({ "from": "a", "scale": 2 }), &a(&long))
+                .contains("too large to be converted")
+        );
     }
 
     #[test]
     fn places_of_lists_can_be_picked() {
-        let mut plugin = plugin(json!({ "pick": ["ENERGY.Power[0]", { "from": "ENERGY.Power.1", "to": "b", "scale": 2 }] }));
-        assert_eq!(feed(&mut plugin, r#"{"ENERGY":{"Power":[10,20]}}"#).emitted().text(), r#"{"Power_0":10,"b":40}"#);
-        assert_eq!(feed(&mut plugin, r#"{"ENERGY":{"Power":[10]}}"#).rejected(), Some("field `ENERGY.Power.1` is missing"));
+        let mut plugin = plugin(
+            json!({ "pick": ["ENERGY.Power[0]", { "from": "ENERGY.Power.1", "to": "b", "scale": 2 }] }),
+        );
+        assert_eq!(
+            feed(&mut plugin, r#"{"ENERGY":{"Power":[10,20]}}"#)
+                .emitted()
+                .text(),
+            r#"{"Power_0":10,"b":40}"#
+        );
+        assert_eq!(
+            feed(&mut plugin, r#"{"ENERGY":{"Power":[10]}}"#).rejected(),
+            Some("field `ENERGY.Power.1` is missing")
+        );
     }
 
     #[test]
     fn one_field_can_be_picked_twice_under_two_names() {
         let mut plugin = plugin(json!({ "pick": ["t", { "from": "t", "to": "raw" }] }));
-        assert_eq!(feed(&mut plugin, r#"{"t":1}"#).emitted().text(), r#"{"t":1,"raw":1}"#);
+        assert_eq!(
+            feed(&mut plugin, r#"{"t":1}"#).emitted().text(),
+            r#"{"t":1,"raw":1}"#
+        );
     }
 
     #[test]
     fn a_missing_field_rejects_or_is_left_out_or_is_null() {
         let reading = r#"{"a":1,"c":3}"#;
-        let with = |missing: &str| plugin(json!({ "pick": ["a", { "from": "b", "scale": 2 }, "c"], "missing": missing }));
-        assert_eq!(feed(&mut with("reject"), reading).rejected(), Some("field `b` is missing"));
-        assert_eq!(feed(&mut with("skip"), reading).emitted().text(), r#"{"a":1,"c":3}"#);
-        assert_eq!(feed(&mut with("null"), reading).emitted().text(), r#"{"a":1,"b":null,"c":3}"#);
+        let with = |missing: &str| {
+            plugin(json!({ "pick": ["a", { "from": "b", "scale": 2 }, "c"], "missing": missing }))
+        };
+        assert_eq!(
+            feed(&mut with("reject"), reading).rejected(),
+            Some("field `b` is missing")
+        );
+        assert_eq!(
+            feed(&mut with("skip"), reading).emitted().text(),
+            r#"{"a":1,"c":3}"#
+        );
+        assert_eq!(
+            feed(&mut with("null"), reading).emitted().text(),
+            r#"{"a":1,"b":null,"c":3}"#
+        );
         let reading = r#"{"a":null,"b":null,"c":3}"#;
         let rejected = feed(&mut with("reject"), reading);
-        assert_eq!((rejected.rejected(), rejected.excused()), (Some("field `b` is missing"), true));
-        assert_eq!(feed(&mut with("skip"), reading).emitted().text(), r#"{"c":3}"#);
-        assert_eq!(feed(&mut with("null"), reading).emitted().text(), r#"{"a":null,"b":null,"c":3}"#);
+        assert_eq!(
+            (rejected.rejected(), rejected.excused()),
+            (Some("field `b` is missing"), true)
+        );
+        assert_eq!(
+            feed(&mut with("skip"), reading).emitted().text(),
+            r#"{"c":3}"#
+        );
+        assert_eq!(
+            feed(&mut with("null"), reading).emitted().text(),
+            r#"{"a":null,"b":null,"c":3}"#
+        );
         let mut plain = plugin(json!({ "pick": ["a", "c"] }));
-        assert_eq!(feed(&mut plain, reading).emitted().text(), r#"{"a":null,"c":3}"#);
-        assert!(plain.feed(Input::new("d7", "").retained()).passed(), "a delete of a retained reading");
+        assert_eq!(
+            feed(&mut plain, reading).emitted().text(),
+            r#"{"a":null,"c":3}"#
+        );
+        assert!(
+            plain.feed(Input::new("d7", "").retained()).passed(),
+            "a delete of a retained reading"
+        );
     }
 
     #[test]
     fn bad_payloads_are_rejected_with_reason_and_place() {
         let mut plugin = plugin(json!({ "pick": ["a", { "from": "t", "scale": 1e300 }] }));
         let mut reason = |payload: &str| feed(&mut plugin, payload).rejected().unwrap().to_owned();
-        assert_eq!(reason(""), "payload is not valid JSON: it ends too early, at byte 0");
+        assert_eq!(
+            reason(""),
+            "payload is not valid JSON: it ends too early, at byte 0"
+        );
         assert_eq!(reason("21.5"), "payload is not a JSON object, at byte 0");
-        assert_eq!(reason(r#"{"a":1,"t":2"#), "payload is not valid JSON: it ends too early, at byte 12");
-        assert_eq!(reason(r#"{"a":1,"t":NaN}"#), "payload is not valid JSON: expected a value, at byte 11");
-        assert_eq!(reason(r#"{"a":1,"t":1e999}"#), "field `t` is not a number: `1e999`");
-        assert_eq!(reason(r#"{"a":1,"t":1e300}"#), "`1e300` is too large to be converted");
-        assert_eq!(reason(r#"{"a":1,"t":"2"}"#), "field `t` is not a number: `\"2\"`");
-        assert_eq!(reason(r#"{"a":1,"t":2,"a":3}"#), "payload has field `a` twice, at byte 17");
-        assert!(reason(&format!(r#"{{"a":{}"#, "[".repeat(100_000))).starts_with("payload is nested deeper"));
+        assert_eq!(
+            reason(r#"{"a":1,"t":2"#),
+            "payload is not valid JSON: it ends too early, at byte 12"
+        );
+        assert_eq!(
+            reason(r#"{"a":1,"t":NaN}"#),
+            "payload is not valid JSON: expected a value, at byte 11"
+        );
+        assert_eq!(
+            reason(r#"{"a":1,"t":1e999}"#),
+            "field `t` is not a number: `1e999`"
+        );
+        assert_eq!(
+            reason(r#"{"a":1,"t":1e300}"#),
+            "`1e300` is too large to be converted"
+        );
+        assert_eq!(
+            reason(r#"{"a":1,"t":"2"}"#),
+            "field `t` is not a number: `\"2\"`"
+        );
+        assert_eq!(
+            reason(r#"{"a":1,"t":2,"a":3}"#),
+            "payload has field `a` twice, at byte 17"
+        );
+        assert!(
+            reason(&format!(r#"{{"a":{}"#, "[".repeat(100_000)))
+                .starts_with("payload is nested deeper")
+        );
     }
 
     #[test]
     fn settings_that_make_no_sense_are_refused_in_words() {
         assert_eq!(refused(json!({})), "the setting `pick` is missing");
-        assert_eq!(refused(json!({ "pick": ["a"], "pik": [] })), "there is no setting `pik`; there are: `pick`, `missing`");
+        assert_eq!(
+            refused(json!({ "pick": ["a"], "pik": [] })),
+            "there is no setting `pik`; there are: `pick`, `missing`"
+        );
         assert!(refused(json!({ "pick": [] })).contains("`pick` is empty"));
-        assert!(refused(json!({ "pick": [{ "form": "a" }] })).contains(": a `pick` is a path, or a table of `from`"));
-        assert_eq!(refused(json!({ "pick": ["a", { "from": "b", "to": "a" }] })), "`pick` gives field \"a\" twice");
-        assert_eq!(refused(json!({ "pick": ["a..b"] })), "path `a..b` has an empty name");
+        assert!(
+            refused(json!({ "pick": [{ "form": "a" }] }))
+                .contains(": a `pick` is a path, or a table of `from`")
+        );
+        assert_eq!(
+            refused(json!({ "pick": ["a", { "from": "b", "to": "a" }] })),
+            "`pick` gives field \"a\" twice"
+        );
+        assert_eq!(
+            refused(json!({ "pick": ["a..b"] })),
+            "path `a..b` has an empty name"
+        );
         assert!(
             refused(json!({ "pick": ["a"], "missing": "ignore" }))
                 .starts_with("`missing` cannot be `ignore`; it may be: `reject`")

@@ -76,7 +76,9 @@ settings! {
 }
 
 /// A `null` that was written is a value, too.
-fn given<'de, D: tidegate_sdk::serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+fn given<'de, D: tidegate_sdk::serde::Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Option<Value>, D::Error> {
     Deserialize::deserialize(value).map(Some)
 }
 
@@ -105,14 +107,21 @@ struct Limit {
 
 impl Limit {
     fn new(number: &Number) -> Option<Self> {
-        Some(Self { value: number.as_f64()?, digits: Decimal::parse(number.to_string().as_bytes())? })
+        Some(Self {
+            value: number.as_f64()?,
+            digits: Decimal::parse(number.to_string().as_bytes())?,
+        })
     }
 
     /// How `found`, whose value as a double is `number`, compares with it.
     fn order(&self, found: json::Value<'_>, number: f64) -> Option<Ordering> {
-        let is_exact = self.value.abs() < EXACT && number.abs() < EXACT && found.bytes().len() <= EXACT_LENGTH;
+        let is_exact =
+            self.value.abs() < EXACT && number.abs() < EXACT && found.bytes().len() <= EXACT_LENGTH;
         let digits = if is_exact { None } else { found.decimal() };
-        digits.map_or_else(|| number.partial_cmp(&self.value), |digits| Some(digits.compare(self.digits)))
+        digits.map_or_else(
+            || number.partial_cmp(&self.value),
+            |digits| Some(digits.compare(self.digits)),
+        )
     }
 }
 
@@ -132,22 +141,32 @@ impl Comparison {
             (Op::Above | Op::AtLeast | Op::Below | Op::AtMost, Some(Value::Number(limit))) => {
                 Limit::new(limit).map(|limit| Test::Number(op, limit))
             }
-            (Op::Is | Op::IsNot, Some(value)) => Wanted::new(value).map(|wanted| Test::OneOf(op == Op::Is, vec![wanted])),
-            (Op::In | Op::NotIn, Some(Value::Array(values))) => {
-                values.iter().map(Wanted::new).collect::<Option<_>>().map(|wanted| Test::OneOf(op == Op::In, wanted))
+            (Op::Is | Op::IsNot, Some(value)) => {
+                Wanted::new(value).map(|wanted| Test::OneOf(op == Op::Is, vec![wanted]))
             }
+            (Op::In | Op::NotIn, Some(Value::Array(values))) => values
+                .iter()
+                .map(Wanted::new)
+                .collect::<Option<_>>()
+                .map(|wanted| Test::OneOf(op == Op::In, wanted)),
             (Op::Exists | Op::Absent, None) => Some(Test::There(op == Op::Exists)),
             _ => None,
         };
         let test = test.ok_or_else(|| misfit(&field, op, value.as_ref()))?;
-        Ok(Self { path: paths.add(&field)?, test })
+        Ok(Self {
+            path: paths.add(&field)?,
+            test,
+        })
     }
 
     /// Whether it holds for what was found in a payload.
     pub fn holds(&self, found: &Found<'_, '_>, missing: Missing) -> Result<bool> {
         let asks_for_null = matches!(&self.test, Test::OneOf(_, wanted) if wanted.iter().any(|one| matches!(one, Wanted::Null)));
         let there = found.get(self.path);
-        let value = match (&self.test, there.filter(|value| asks_for_null || !value.is_null())) {
+        let value = match (
+            &self.test,
+            there.filter(|value| asks_for_null || !value.is_null()),
+        ) {
             (Test::There(wanted), _) => return Ok(there.is_some() == *wanted),
             (_, None) if missing == Missing::Drop => return Ok(false),
             (_, None) => found.require(self.path)?,
@@ -163,7 +182,9 @@ impl Comparison {
                     _ => matches!(order, Some(Ordering::Less | Ordering::Equal)),
                 })
             }
-            Test::OneOf(one_of, wanted) => Ok(wanted.iter().any(|wanted| wanted.is(value)) == *one_of),
+            Test::OneOf(one_of, wanted) => {
+                Ok(wanted.iter().any(|wanted| wanted.is(value)) == *one_of)
+            }
             Test::There(_) => Ok(true),
         }
     }
@@ -186,7 +207,9 @@ impl Wanted {
             Self::Null => found.is_null(),
             Self::Truth(truth) => found.truth() == Some(*truth),
             Self::Text(text) => found.text().is_some_and(|found| found == text.as_str()),
-            Self::Number(limit) => found.number().is_some_and(|number| limit.order(found, number) == Some(Ordering::Equal)),
+            Self::Number(limit) => found
+                .number()
+                .is_some_and(|number| limit.order(found, number) == Some(Ordering::Equal)),
         }
     }
 }
@@ -204,6 +227,8 @@ fn misfit(field: &str, op: Op, value: Option<&Value>) -> Error {
         Op::Exists => ("exists", "no `value`"),
         Op::Absent => ("absent", "no `value`"),
     };
-    let found = value.map(|value| format!(", not `{value}`")).unwrap_or_default();
+    let found = value
+        .map(|value| format!(", not `{value}`"))
+        .unwrap_or_default();
     format!("`{op}` with field `{field}` wants {wanted}{found}").into()
 }

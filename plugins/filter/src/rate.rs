@@ -41,19 +41,32 @@ impl Limiter {
         }
         let per_us = rate.messages / (rate.seconds * 1e6);
         // A bucket that holds less than one message would let none through.
-        Ok(Self { messages: rate.messages.max(1.0), per_us, buckets: State::at_most(MOST_DEVICES) })
+        Ok(Self {
+            messages: rate.messages.max(1.0),
+            per_us,
+            buckets: State::at_most(MOST_DEVICES),
+        })
     }
 
     /// Whether the device may send one more at `now_us` of the running clock.
     pub fn admits(&mut self, device: &str, now_us: u64) -> bool {
         let Some(mut bucket) = self.buckets.get_mut(device) else {
-            self.buckets.set(device, Bucket { left: self.messages - 1.0, at_us: now_us });
+            self.buckets.set(
+                device,
+                Bucket {
+                    left: self.messages - 1.0,
+                    at_us: now_us,
+                },
+            );
             return true;
         };
         let left = bucket.left + now_us.saturating_sub(bucket.at_us) as f64 * self.per_us;
         let left = left.min(self.messages);
         let admitted = left >= 1.0;
-        *bucket = Bucket { left: if admitted { left - 1.0 } else { left }, at_us: bucket.at_us.max(now_us) };
+        *bucket = Bucket {
+            left: if admitted { left - 1.0 } else { left },
+            at_us: bucket.at_us.max(now_us),
+        };
         admitted
     }
 }

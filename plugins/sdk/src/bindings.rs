@@ -49,7 +49,11 @@ pub trait Held {
 
 /// The configured instance; the host calls `configure` before anything else.
 fn configured<C: Held, R>(run: impl FnOnce(&mut Instance<C::Plugin>) -> R) -> R {
-    C::with(|instance| run(instance.as_mut().expect("`configure` was called and succeeded")))
+    C::with(|instance| {
+        run(instance
+            .as_mut()
+            .expect("`configure` was called and succeeded"))
+    })
 }
 
 impl<C: Held> transform::Guest for C {
@@ -57,7 +61,11 @@ impl<C: Held> transform::Guest for C {
         let (instance, setup) = Instance::configure(&settings)?;
         C::with(|held| *held = Some(instance));
         let state_version = setup.state_version | if setup.one_lane { ONE_LANE } else { 0 };
-        Ok(transform::Setup { ports: setup.ports, tick_every_us: setup.tick_every_us, state_version })
+        Ok(transform::Setup {
+            ports: setup.ports,
+            tick_every_us: setup.tick_every_us,
+            state_version,
+        })
     }
 
     fn process(batch: transform::Batch) -> transform::Output {
@@ -69,25 +77,41 @@ impl<C: Held> transform::Guest for C {
                 data: &batch.data,
             })
         });
-        transform::Output { stride: packed.stride, words: packed.words, data: packed.data }
+        transform::Output {
+            stride: packed.stride,
+            words: packed.words,
+            data: packed.data,
+        }
     }
 }
 
 impl<C: Held<Plugin: Timer>> timer::Guest for C {
     fn tick(now_us: u64) -> timer::Output {
         let packed = configured::<C, _>(|instance| instance.tick(now_us));
-        timer::Output { stride: packed.stride, words: packed.words, data: packed.data }
+        timer::Output {
+            stride: packed.stride,
+            words: packed.words,
+            data: packed.data,
+        }
     }
 }
 
 impl<C: Held<Plugin: Stateful>> state::Guest for C {
     fn save(changed_only: bool, cursor: u64) -> state::Page {
         let page = configured::<C, _>(|instance| instance.save(changed_only, cursor));
-        state::Page { next: page.next, words: page.words, data: page.data }
+        state::Page {
+            next: page.next,
+            words: page.words,
+            data: page.data,
+        }
     }
 
     fn restore(version: u32, page: state::Page) -> Result<(), String> {
-        let page = native::Page { next: page.next, words: page.words, data: page.data };
+        let page = native::Page {
+            next: page.next,
+            words: page.words,
+            data: page.data,
+        };
         configured::<C, _>(|instance| instance.restore(version, &page))
     }
 }

@@ -48,9 +48,11 @@ thread_local! {
 
 /// Adds to a counter of this plugin. Cheap per message: the host hears of it once per batch.
 pub fn counter(name: &str, add: u64) {
-    COUNTERS.with_borrow_mut(|counters| match counters.iter_mut().find(|(known, _)| known == name) {
-        Some((_, count)) => *count += add,
-        None => counters.push((name.to_owned(), add)),
+    COUNTERS.with_borrow_mut(|counters| {
+        match counters.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += add,
+            None => counters.push((name.to_owned(), add)),
+        }
     });
 }
 
@@ -111,7 +113,9 @@ pub(crate) fn flush() {
 #[cfg(target_arch = "wasm32")]
 mod outside {
     use super::Level;
-    use crate::bindings::transformer::tidegate::plugin::{clock, flow as host_flow, log as host_log, metrics};
+    use crate::bindings::transformer::tidegate::plugin::{
+        clock, flow as host_flow, log as host_log, metrics,
+    };
 
     pub fn now_us() -> u64 {
         clock::now_us()
@@ -122,7 +126,11 @@ mod outside {
     }
 
     pub fn flow() -> super::Flow {
-        super::Flow { name: host_flow::name(), topics: host_flow::topics(), key: host_flow::key() }
+        super::Flow {
+            name: host_flow::name(),
+            topics: host_flow::topics(),
+            key: host_flow::key(),
+        }
     }
 
     pub fn log(level: Level, line: &str) {
@@ -178,11 +186,12 @@ pub(crate) mod outside {
     }
 
     pub fn flow() -> super::Flow {
-        FLOW.with_borrow(Option::clone).unwrap_or_else(|| super::Flow {
-            name: "flow".to_owned(),
-            topics: vec!["devices/{device}/telemetry".to_owned()],
-            key: None,
-        })
+        FLOW.with_borrow(Option::clone)
+            .unwrap_or_else(|| super::Flow {
+                name: "flow".to_owned(),
+                topics: vec!["devices/{device}/telemetry".to_owned()],
+                key: None,
+            })
     }
 
     pub fn log(level: Level, line: &str) {
@@ -194,7 +203,9 @@ pub(crate) mod outside {
     }
 
     pub fn counter(name: &str, add: u64) {
-        RECORDED.with_borrow_mut(|recorded| *recorded.counters.entry(name.to_owned()).or_default() += add);
+        RECORDED.with_borrow_mut(|recorded| {
+            *recorded.counters.entry(name.to_owned()).or_default() += add
+        });
     }
 
     pub fn gauge(name: &str, value: f64) {

@@ -35,7 +35,12 @@ impl<'a> Value<'a> {
         if !matches!(self.0.first(), Some(b'-' | b'0'..=b'9')) {
             return None;
         }
-        short_number(self.0).or_else(|| self.raw().parse().ok().filter(|number: &f64| number.is_finite()))
+        short_number(self.0).or_else(|| {
+            self.raw()
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite())
+        })
     }
 
     /// Its number exactly as its digits say; `None` when it is none, or has more of them than 38.
@@ -46,7 +51,11 @@ impl<'a> Value<'a> {
     /// Its text, when it is a string.
     pub fn text(self) -> Option<Cow<'a, str>> {
         let inside = self.raw().strip_prefix('"')?.strip_suffix('"')?;
-        if inside.contains('\\') { serde_json::from_slice(self.0).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
+        if inside.contains('\\') {
+            serde_json::from_slice(self.0).ok().map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inside))
+        }
     }
 
     /// Its truth, when it is `true` or `false`.
@@ -72,7 +81,9 @@ impl<'a> Value<'a> {
     pub fn excerpt(self) -> &'a str {
         const LENGTH: usize = 40;
         let raw = self.raw();
-        raw.char_indices().nth(LENGTH).map_or(raw, |(end, _)| &raw[..end])
+        raw.char_indices()
+            .nth(LENGTH)
+            .map_or(raw, |(end, _)| &raw[..end])
     }
 }
 
@@ -151,8 +162,13 @@ impl Paths {
         check_not_empty(payload)?;
         self.spans.clear();
         self.spans.resize(self.names.len(), 0..0);
-        Scan::new(payload).document(&self.root, &mut self.spans).map_err(|fault| fault.in_words())?;
-        Ok(Found { payload, paths: self })
+        Scan::new(payload)
+            .document(&self.root, &mut self.spans)
+            .map_err(|fault| fault.in_words())?;
+        Ok(Found {
+            payload,
+            paths: self,
+        })
     }
 }
 
@@ -168,7 +184,11 @@ impl<'a> Found<'_, 'a> {
     pub fn get(&self, index: usize) -> Option<Value<'a>> {
         let span = &self.paths.spans[index];
         // No value is empty, so an empty span is one that was not found.
-        if span.is_empty() { None } else { Some(Value(&self.payload[span.clone()])) }
+        if span.is_empty() {
+            None
+        } else {
+            Some(Value(&self.payload[span.clone()]))
+        }
     }
 
     /// The same where `null` counts as nothing: a device says by it that it has no value.
@@ -179,21 +199,33 @@ impl<'a> Found<'_, 'a> {
     /// The value at the path of that index; an error when it is missing, or `null`. The error does not count against the
     /// device.
     pub fn require(&self, index: usize) -> Result<Value<'a>> {
-        self.value(index).ok_or_else(|| missing(self.paths.name(index)))
+        self.value(index)
+            .ok_or_else(|| missing(self.paths.name(index)))
     }
 
     /// The number at the path of that index; an error when it is missing, `null` or none.
     pub fn number(&self, index: usize) -> Result<f64> {
         let value = self.require(index)?;
-        value.number().ok_or_else(|| format!("field `{}` is not a number: `{}`", self.paths.name(index), value.excerpt()).into())
+        value.number().ok_or_else(|| {
+            format!(
+                "field `{}` is not a number: `{}`",
+                self.paths.name(index),
+                value.excerpt()
+            )
+            .into()
+        })
     }
 }
 
 /// A plain decimal number of up to 15 digits, which is what sensors send: both the digits and the power of ten are
 /// exact as doubles, so the one division rounds as it must. `None` for all others.
 fn short_number(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    const POWERS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let (negative, digits) = text
+        .strip_prefix(b"-")
+        .map_or((false, text), |digits| (true, digits));
     // Fifteen digits and a point.
     if digits.len() > 16 {
         return None;
@@ -201,7 +233,9 @@ fn short_number(text: &[u8]) -> Option<f64> {
     let (mut mantissa, mut decimals, mut point) = (0_u64, 0_usize, 0_usize);
     for byte in digits {
         match byte {
-            b'0'..=b'9' => (mantissa, decimals) = (mantissa * 10 + u64::from(byte - b'0'), decimals + point),
+            b'0'..=b'9' => {
+                (mantissa, decimals) = (mantissa * 10 + u64::from(byte - b'0'), decimals + point)
+            }
             b'.' => point = 1,
             _ => return None,
         }
@@ -227,7 +261,11 @@ impl std::error::Error for Empty {}
 
 /// An error of its own for a payload of no bytes.
 pub(crate) fn check_not_empty(payload: &[u8]) -> Result<()> {
-    if payload.is_empty() { Err(Box::new(Empty)) } else { Ok(()) }
+    if payload.is_empty() {
+        Err(Box::new(Empty))
+    } else {
+        Ok(())
+    }
 }
 
 /// One path in one payload.
@@ -238,22 +276,33 @@ pub(crate) fn find_one<'a>(payload: &'a [u8], path: &str) -> Result<Option<Value
 }
 
 fn node<'l>(fields: &'l mut Level, name: &str) -> &'l mut Node {
-    let at = fields.iter().position(|node| &*node.name == name).unwrap_or_else(|| {
-        fields.push(Node { name: name.into(), place: place(name), index: None, below: Vec::new() });
-        fields.len() - 1
-    });
+    let at = fields
+        .iter()
+        .position(|node| &*node.name == name)
+        .unwrap_or_else(|| {
+            fields.push(Node {
+                name: name.into(),
+                place: place(name),
+                index: None,
+                below: Vec::new(),
+            });
+            fields.len() - 1
+        });
     &mut fields[at]
 }
 
 /// A name as a place in a list: a number as one writes it.
 fn place(name: &str) -> Option<usize> {
-    name.parse().ok().filter(|place: &usize| place.to_string() == name)
+    name.parse()
+        .ok()
+        .filter(|place: &usize| place.to_string() == name)
 }
 
 /// What stands before a last `[3]`, and the number in it.
 fn bracket(path: &str) -> Option<(&str, &str)> {
     let (before, level) = path.strip_suffix(']')?.rsplit_once('[')?;
-    (!before.is_empty() && !before.ends_with('\\') && place(level).is_some()).then_some((before, level))
+    (!before.is_empty() && !before.ends_with('\\') && place(level).is_some())
+        .then_some((before, level))
 }
 
 /// The names of a path.
@@ -271,7 +320,11 @@ fn split(path: &str) -> Result<Vec<String>> {
                 levels.push(level.to_owned());
                 letters = rest.chars();
             }
-            '\\' => level.push(letters.next().ok_or_else(|| format!("path `{path}` ends in a backslash"))?),
+            '\\' => level.push(
+                letters
+                    .next()
+                    .ok_or_else(|| format!("path `{path}` ends in a backslash"))?,
+            ),
             _ => level.push(letter),
         }
     }
@@ -284,7 +337,8 @@ fn split(path: &str) -> Result<Vec<String>> {
 /// The number in what follows a `[`, and what follows the `]` behind it, which ends the name.
 fn place_in_list(text: &str) -> Option<(&str, &str)> {
     let (level, rest) = text.split_once(']')?;
-    (place(level).is_some() && (rest.is_empty() || rest.starts_with(['.', '[']))).then_some((level, rest))
+    (place(level).is_some() && (rest.is_empty() || rest.starts_with(['.', '['])))
+        .then_some((level, rest))
 }
 
 #[cfg(test)]
@@ -315,7 +369,13 @@ mod tests {
         let (whole, part) = (paths.add("b").unwrap(), paths.add("b.c").unwrap());
         assert_eq!(paths.add("b").unwrap(), whole);
         let found = paths.find(br#"{"b":{"c":2}}"#).unwrap();
-        assert_eq!((found.get(whole).unwrap().raw(), found.get(part).unwrap().raw()), (r#"{"c":2}"#, "2"));
+        assert_eq!(
+            (
+                found.get(whole).unwrap().raw(),
+                found.get(part).unwrap().raw()
+            ),
+            (r#"{"c":2}"#, "2")
+        );
     }
 
     #[test]
@@ -352,7 +412,19 @@ mod tests {
 
     #[test]
     fn brackets_hold_a_place_in_a_list_or_are_escaped() {
-        for path in ["a[x]", "a[", "a[0", "a[-1]", "a[*]", "a[0]b", "a[00]", "a[]", "a[99999999999999999999]", "a[0][", "[0]"] {
+        for path in [
+            "a[x]",
+            "a[",
+            "a[0",
+            "a[-1]",
+            "a[*]",
+            "a[0]b",
+            "a[00]",
+            "a[]",
+            "a[99999999999999999999]",
+            "a[0][",
+            "[0]",
+        ] {
             assert!(one("{}", path).is_err(), "{path}");
         }
         assert_eq!(one(r#"{"a[x]":1}"#, r"a\[x]").unwrap(), Some("1"));
@@ -362,20 +434,52 @@ mod tests {
     #[test]
     fn bad_payloads_are_named_with_their_place() {
         let words = |payload: &str| one(payload, "a").unwrap_err().to_string();
-        assert_eq!(words(""), "payload is not valid JSON: it ends too early, at byte 0");
+        assert_eq!(
+            words(""),
+            "payload is not valid JSON: it ends too early, at byte 0"
+        );
         assert_eq!(words("[1]"), "payload is not a JSON object, at byte 0");
-        assert_eq!(words("{\"a\":1"), "payload is not valid JSON: it ends too early, at byte 6");
-        assert_eq!(words("{\"a\" 1}"), "payload is not valid JSON: expected `:`, at byte 5");
-        assert_eq!(words("{\"a\":NaN}"), "payload is not valid JSON: expected a value, at byte 5");
-        assert_eq!(words("{\"a\":1} x"), "payload is not valid JSON: something follows the object, at byte 8");
-        assert_eq!(words("{\"a\":1,\"a\":2}"), "payload has field `a` twice, at byte 11");
-        assert_eq!(words(&format!("{{\"z\":{}", "[".repeat(200))), "payload is nested deeper than 128, at byte 132");
-        assert!(find_one(b"{\"a\":\"\xff\"}", "a").unwrap_err().to_string().contains("UTF-8"));
+        assert_eq!(
+            words("{\"a\":1"),
+            "payload is not valid JSON: it ends too early, at byte 6"
+        );
+        assert_eq!(
+            words("{\"a\" 1}"),
+            "payload is not valid JSON: expected `:`, at byte 5"
+        );
+        assert_eq!(
+            words("{\"a\":NaN}"),
+            "payload is not valid JSON: expected a value, at byte 5"
+        );
+        assert_eq!(
+            words("{\"a\":1} x"),
+            "payload is not valid JSON: something follows the object, at byte 8"
+        );
+        assert_eq!(
+            words("{\"a\":1,\"a\":2}"),
+            "payload has field `a` twice, at byte 11"
+        );
+        assert_eq!(
+            words(&format!("{{\"z\":{}", "[".repeat(200))),
+            "payload is nested deeper than 128, at byte 132"
+        );
+        assert!(
+            find_one(b"{\"a\":\"\xff\"}", "a")
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
     }
 
     #[test]
     fn numbers_that_are_none_are_none() {
-        for (raw, number) in [("1e999", None), ("\"1\"", None), ("true", None), ("12", Some(12.0)), ("-0.5", Some(-0.5))] {
+        for (raw, number) in [
+            ("1e999", None),
+            ("\"1\"", None),
+            ("true", None),
+            ("12", Some(12.0)),
+            ("-0.5", Some(-0.5)),
+        ] {
             assert_eq!(Value(raw.as_bytes()).number(), number, "{raw}");
         }
     }
@@ -406,7 +510,8 @@ mod tests {
             "\u{1}",
             "é",
         ];
-        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..14).prop_map(|pieces| pieces.concat())
+        proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..14)
+            .prop_map(|pieces| pieces.concat())
     }
 
     fn tree() -> impl Strategy<Value = serde_json::Value> {

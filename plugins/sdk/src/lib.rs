@@ -85,8 +85,8 @@ pub use template::Template;
 pub mod prelude {
     pub use crate::host::{self, counter, gauge};
     pub use crate::{
-        Draft, Error, Filter, Message, NoSettings, Outputs, Result, State, Stateful, Template, Tick, Timer, Transform, export,
-        record, settings,
+        Draft, Error, Filter, Message, NoSettings, Outputs, Result, State, Stateful, Template,
+        Tick, Timer, Transform, export, record, settings,
     };
     pub use serde::{Deserialize, Serialize};
 }

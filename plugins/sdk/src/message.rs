@@ -51,13 +51,15 @@ impl<'a> Message<'a> {
 
     /// The body as text; an error when it is not UTF-8.
     pub fn text(&self) -> Result<&'a str> {
-        std::str::from_utf8(self.payload).map_err(|error| format!("payload is not text: {error}").into())
+        std::str::from_utf8(self.payload)
+            .map_err(|error| format!("payload is not text: {error}").into())
     }
 
     /// The body as JSON. Borrowed fields (`&str`) point into the message.
     pub fn json<T: Deserialize<'a>>(&self) -> Result<T> {
         json::check_not_empty(self.payload)?;
-        serde_json::from_slice(self.payload).map_err(|error| format!("payload is not the JSON expected: {error}").into())
+        serde_json::from_slice(self.payload)
+            .map_err(|error| format!("payload is not the JSON expected: {error}").into())
     }
 
     /// One field of a JSON object by its path (`"battery.voltage"`); `None` when it is not there. To read several
@@ -68,13 +70,20 @@ impl<'a> Message<'a> {
 
     /// One number of a JSON object by its path; an error when it is missing (or `null`) or no number.
     pub fn number(&self, path: &str) -> Result<f64> {
-        let value = self.field(path)?.filter(|value| !value.is_null()).ok_or_else(|| missing(path))?;
-        value.number().ok_or_else(|| format!("field `{path}` is not a number: `{}`", value.excerpt()).into())
+        let value = self
+            .field(path)?
+            .filter(|value| !value.is_null())
+            .ok_or_else(|| missing(path))?;
+        value
+            .number()
+            .ok_or_else(|| format!("field `{path}` is not a number: `{}`", value.excerpt()).into())
     }
 
     /// The first header of that name (an MQTT 5 user property), when its value is text.
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers().find(|(found, _)| *found == name).and_then(|(_, value)| std::str::from_utf8(value).ok())
+        self.headers()
+            .find(|(found, _)| *found == name)
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
     /// All headers, in order.
@@ -85,7 +94,10 @@ impl<'a> Message<'a> {
     #[cfg(not(target_arch = "wasm32"))]
     /// A message of nothing but headers, to read them.
     pub(crate) fn with_headers(headers: &'a [u8]) -> Self {
-        Self { headers, ..Self::default() }
+        Self {
+            headers,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn header_block(&self) -> &'a [u8] {
@@ -173,15 +185,29 @@ impl<'a> Unpack<'a> {
     /// Entries of `stride` words; words this version does not know are stepped over. A stride below the words of this
     /// contract is the host's mistake and panics.
     pub(crate) fn new(stride: u32, words: &'a [u32], data: &'a [u8]) -> Self {
-        assert!(stride as usize >= crate::layout::STRIDE_IN, "the host sent entries of {stride} words");
-        Self { entries: words.chunks_exact(stride as usize), data, keys: None }
+        assert!(
+            stride as usize >= crate::layout::STRIDE_IN,
+            "the host sent entries of {stride} words"
+        );
+        Self {
+            entries: words.chunks_exact(stride as usize),
+            data,
+            keys: None,
+        }
     }
 
     /// The next of the keys that lie behind the last message, of which `message` bytes more than the rest are left.
     #[cold]
     fn own_key(&mut self, length: u32, message: usize) -> &'a [u8] {
-        let rest = self.entries.clone().map(|entry| entry[..=IN_PAYLOAD].iter().map(|length| *length as usize).sum::<usize>());
-        let keys = self.keys.unwrap_or_else(|| &self.data[message + rest.sum::<usize>()..]);
+        let rest = self.entries.clone().map(|entry| {
+            entry[..=IN_PAYLOAD]
+                .iter()
+                .map(|length| *length as usize)
+                .sum::<usize>()
+        });
+        let keys = self
+            .keys
+            .unwrap_or_else(|| &self.data[message + rest.sum::<usize>()..]);
         let (key, keys) = keys.split_at(length as usize);
         self.keys = Some(keys);
         key
@@ -200,13 +226,27 @@ impl<'a> Iterator for Unpack<'a> {
     #[inline]
     fn next(&mut self) -> Option<Message<'a>> {
         // In the order of `layout::IN_*`.
-        let &[topic, headers, payload, key, low, high, marks, running_low, running_high, own_key, ..] = self.entries.next()?
+        let &[
+            topic,
+            headers,
+            payload,
+            key,
+            low,
+            high,
+            marks,
+            running_low,
+            running_high,
+            own_key,
+            ..,
+        ] = self.entries.next()?
         else {
             return None;
         };
         let own_key = match own_key {
             0 => None,
-            length => Some(self.own_key(length, topic as usize + headers as usize + payload as usize)),
+            length => {
+                Some(self.own_key(length, topic as usize + headers as usize + payload as usize))
+            }
         };
         let topic = self.take(topic);
         let (start, length) = ((key & 0xffff) as usize, (key >> 16) as usize);

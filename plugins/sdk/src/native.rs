@@ -36,7 +36,11 @@ pub struct Packed {
 impl Packed {
     fn of(outputs: Outputs<'_>) -> Self {
         let (words, data) = outputs.into_parts();
-        Self { stride: STRIDE_OUT as u32, words, data }
+        Self {
+            stride: STRIDE_OUT as u32,
+            words,
+            data,
+        }
     }
 }
 
@@ -50,7 +54,11 @@ impl<P: Transform> Instance<P> {
     /// Makes a plugin out of settings in JSON; the error is for the operator.
     pub fn configure(settings: &str) -> Result<(Self, Setup), String> {
         // Nothing at all is what the operator wrote who wrote no settings.
-        let settings = if matches!(settings.trim(), "" | "null") { "{}" } else { settings };
+        let settings = if matches!(settings.trim(), "" | "null") {
+            "{}"
+        } else {
+            settings
+        };
         let settings = crate::settings::read(settings)?;
         let plugin = P::new(settings).map_err(|error| error.to_string())?;
         let setup = Setup {
@@ -67,7 +75,10 @@ impl<P: Transform> Instance<P> {
         host::set_now(batch.now_us);
         let inputs = batch.words.len() / (batch.stride as usize).max(1);
         let mut outputs = Outputs::new(P::PORTS, batch.now_us, inputs, batch.data.len());
-        self.plugin.process_all(Unpack::new(batch.stride, batch.words, batch.data), &mut outputs);
+        self.plugin.process_all(
+            Unpack::new(batch.stride, batch.words, batch.data),
+            &mut outputs,
+        );
         host::flush();
         Packed::of(outputs)
     }
@@ -100,8 +111,17 @@ impl<P: Stateful> Instance<P> {
     /// Takes in one page that version `version` saved.
     pub fn restore(&mut self, version: u32, page: &Page) -> Result<(), String> {
         let same = version == P::STATE_VERSION;
-        let read = |saved: &[u8]| if same { crate::State::<P::Value>::read(saved) } else { P::upgrade(version, saved) };
-        self.plugin.state().restore(page, read).map_err(|error| error.to_string())
+        let read = |saved: &[u8]| {
+            if same {
+                crate::State::<P::Value>::read(saved)
+            } else {
+                P::upgrade(version, saved)
+            }
+        };
+        self.plugin
+            .state()
+            .restore(page, read)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -158,7 +178,17 @@ pub const fn names(names: &[&str], name: &str) -> bool {
 }
 
 /// Runs a plugin over one packed batch of [`STRIDE_IN`] words a message; gives words and data of its outputs.
-pub fn process<P: Transform>(plugin: &mut Instance<P>, words: &[u32], data: &[u8], now_us: u64) -> (Vec<u32>, Vec<u8>) {
-    let packed = plugin.process(&Batch { now_us, stride: STRIDE_IN as u32, words, data });
+pub fn process<P: Transform>(
+    plugin: &mut Instance<P>,
+    words: &[u32],
+    data: &[u8],
+    now_us: u64,
+) -> (Vec<u32>, Vec<u8>) {
+    let packed = plugin.process(&Batch {
+        now_us,
+        stride: STRIDE_IN as u32,
+        words,
+        data,
+    });
     (packed.words, packed.data)
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::json::Empty;
-use crate::layout::{ABSORB, EMIT, EXCUSED, NO_INPUT, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_OUT, span};
+use crate::layout::{
+    ABSORB, EMIT, EXCUSED, NO_INPUT, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_OUT, span,
+};
 use crate::message::Message;
 use crate::plugin::{Error, Missing, Result};
 
@@ -22,7 +24,12 @@ pub struct Outputs<'m> {
 }
 
 impl<'m> Outputs<'m> {
-    pub(crate) fn new(ports: &'static [&'static str], now_us: u64, inputs: usize, bytes: usize) -> Self {
+    pub(crate) fn new(
+        ports: &'static [&'static str],
+        now_us: u64,
+        inputs: usize,
+        bytes: usize,
+    ) -> Self {
         Self {
             words: Vec::with_capacity(inputs * STRIDE_OUT),
             data: Vec::new(),
@@ -79,7 +86,8 @@ impl<'m> Outputs<'m> {
     /// The message `input` goes on as it is.
     #[inline]
     pub(crate) fn pass_on(&mut self, input: u32, marks: u32) {
-        self.words.extend_from_slice(&[input, PASS, 0, 0, 0, 0, marks, 0]);
+        self.words
+            .extend_from_slice(&[input, PASS, 0, 0, 0, 0, marks, 0]);
     }
 
     /// The message went into state: it is dealt with, though nothing leaves for it now.
@@ -94,14 +102,22 @@ impl<'m> Outputs<'m> {
 
     fn reject_as(&mut self, reason: &str, excused: u32) {
         self.data.extend_from_slice(reason.as_bytes());
-        self.entry(REJECT, [0, 0, length(reason.len()), 0, 0], self.message.marks() | excused);
+        self.entry(
+            REJECT,
+            [0, 0, length(reason.len()), 0, 0],
+            self.message.marks() | excused,
+        );
     }
 
     /// A new payload goes on to the next plugin, under the message's topic, key, headers and marks.
     pub fn emit(&mut self, payload: &[u8]) {
         let headers = self.copy_headers();
         self.data.extend_from_slice(payload);
-        self.entry(EMIT, [0, headers, length(payload.len()), 0, 0], self.message.marks());
+        self.entry(
+            EMIT,
+            [0, headers, length(payload.len()), 0, 0],
+            self.message.marks(),
+        );
     }
 
     /// As [`emit`](Self::emit), with a payload made of `value`.
@@ -119,7 +135,11 @@ impl<'m> Outputs<'m> {
             self.data.truncate(before);
             return Err(error);
         }
-        self.entry(EMIT, [0, headers, length(self.data.len() - start), 0, 0], self.message.marks());
+        self.entry(
+            EMIT,
+            [0, headers, length(self.data.len() - start), 0, 0],
+            self.message.marks(),
+        );
         Ok(())
     }
 
@@ -143,10 +163,15 @@ impl<'m> Outputs<'m> {
     /// Of the headers only those of a trace (W3C Trace Context).
     fn copy_trace(&mut self) -> u32 {
         let before = self.data.len();
-        for (name, value) in self.message.headers().filter(|(name, _)| matches!(*name, "traceparent" | "tracestate")) {
+        for (name, value) in self
+            .message
+            .headers()
+            .filter(|(name, _)| matches!(*name, "traceparent" | "tracestate"))
+        {
             for field in [name.as_bytes(), value] {
                 // It came out of a header block, so it fits one.
-                self.data.extend_from_slice(&(field.len() as u16).to_le_bytes());
+                self.data
+                    .extend_from_slice(&(field.len() as u16).to_le_bytes());
                 self.data.extend_from_slice(field);
             }
         }
@@ -164,8 +189,15 @@ impl<'m> Outputs<'m> {
 
     /// Words 2 to 5 are topic, headers and payload length and the key span, word 7 the length of an own key.
     #[inline]
-    fn entry(&mut self, action: u32, [topic, headers, payload, key, own_key]: [u32; 5], marks: u32) {
-        self.words.extend_from_slice(&[self.input, action, topic, headers, payload, key, marks, own_key]);
+    fn entry(
+        &mut self,
+        action: u32,
+        [topic, headers, payload, key, own_key]: [u32; 5],
+        marks: u32,
+    ) {
+        self.words.extend_from_slice(&[
+            self.input, action, topic, headers, payload, key, marks, own_key,
+        ]);
     }
 }
 
@@ -246,11 +278,21 @@ impl<'d> Draft<'d, '_> {
     }
 
     fn marks(&self, inherits: bool) -> u32 {
-        let mut marks = if inherits { self.out.message.marks() } else { 1 << QOS_SHIFT };
+        let mut marks = if inherits {
+            self.out.message.marks()
+        } else {
+            1 << QOS_SHIFT
+        };
         if let Some(retain) = self.retain {
-            marks = if retain { marks | RETAIN } else { marks & !RETAIN };
+            marks = if retain {
+                marks | RETAIN
+            } else {
+                marks & !RETAIN
+            };
         }
-        self.qos.map_or(marks, |level| marks & !QOS_MASK | u32::from(level) << QOS_SHIFT)
+        self.qos.map_or(marks, |level| {
+            marks & !QOS_MASK | u32::from(level) << QOS_SHIFT
+        })
     }
 
     /// Sends it with this payload.
@@ -272,17 +314,29 @@ impl<'d> Draft<'d, '_> {
             return Err(fault);
         }
         let topic = self.topic.unwrap_or_default();
-        let key = if topic.is_empty() { 0 } else { key_span(topic, self.key)? };
+        let key = if topic.is_empty() {
+            0
+        } else {
+            key_span(topic, self.key)?
+        };
         // The host gives it the key of its input, if there is one.
         let is_known = self.out.input != NO_INPUT && self.key == self.out.message.key();
-        let own_key = if topic.is_empty() || key != 0 || is_known { "" } else { self.key };
+        let own_key = if topic.is_empty() || key != 0 || is_known {
+            ""
+        } else {
+            self.key
+        };
         if own_key.len() > usize::from(u16::MAX) {
             return Err(format!("key of {} bytes is longer than 65,535", own_key.len()).into());
         }
         let before = self.out.data.len();
         self.out.data.extend_from_slice(topic.as_bytes());
         let inherits = self.inherits || topic.is_empty() && self.port == 0;
-        let copied = if inherits { self.out.copy_headers() } else { self.out.copy_trace() };
+        let copied = if inherits {
+            self.out.copy_headers()
+        } else {
+            self.out.copy_trace()
+        };
         self.out.data.extend_from_slice(&self.own);
         let start = self.out.data.len();
         if let Err(error) = write(&mut self.out.data) {
@@ -291,7 +345,13 @@ impl<'d> Draft<'d, '_> {
         }
         let payload = length(self.out.data.len() - start);
         self.out.data.extend_from_slice(own_key.as_bytes());
-        let lengths = [length(topic.len()), copied + length(self.own.len()), payload, key, length(own_key.len())];
+        let lengths = [
+            length(topic.len()),
+            copied + length(self.own.len()),
+            payload,
+            key,
+            length(own_key.len()),
+        ];
         let marks = self.marks(inherits);
         self.out.entry(EMIT | self.port << 16, lengths, marks);
         Ok(())

@@ -129,7 +129,11 @@ pub trait Stateful: Transform {
     /// Reads a value saved by a plugin of another [`Transform::STATE_VERSION`]. A field with `#[serde(default)]`
     /// needs no new version; [`State::read`] then reads the old form.
     fn upgrade(version: u32, _saved: &[u8]) -> Result<Self::Value> {
-        Err(format!("state of version {version} cannot be read by version {}", Self::STATE_VERSION).into())
+        Err(format!(
+            "state of version {version} cannot be read by version {}",
+            Self::STATE_VERSION
+        )
+        .into())
     }
 }
 

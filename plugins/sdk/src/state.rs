@@ -93,7 +93,10 @@ impl<T> State<T> {
     /// counter `keys_forgotten`. Whoever sends may invent names of devices, and what they all together need must fit the
     /// plugin's memory and `limits.state`: 20,000 keys with a value of some 50 bytes take about 2 MiB of state.
     pub fn at_most(keys: usize) -> Self {
-        Self { most: keys.max(1), ..Self::default() }
+        Self {
+            most: keys.max(1),
+            ..Self::default()
+        }
     }
 
     /// Keys that made room for others.
@@ -114,12 +117,18 @@ impl<T> State<T> {
         self.use_again(at);
         let revision = self.revision;
         let slot = &mut self.slots[at];
-        Entry { value: slot.value.get_or_insert_default(), changed: &mut slot.changed, revision }
+        Entry {
+            value: slot.value.get_or_insert_default(),
+            changed: &mut slot.changed,
+            revision,
+        }
     }
 
     /// The value of `key`, when there is one.
     pub fn get(&self, key: &str) -> Option<&T> {
-        self.index.get(key).and_then(|slot| self.slots[*slot].value.as_ref())
+        self.index
+            .get(key)
+            .and_then(|slot| self.slots[*slot].value.as_ref())
     }
 
     /// Sets the value of `key`.
@@ -136,7 +145,11 @@ impl<T> State<T> {
         self.slots[at].value.as_ref()?;
         self.use_again(at);
         let (revision, slot) = (self.revision, &mut self.slots[at]);
-        Some(Entry { value: slot.value.as_mut()?, changed: &mut slot.changed, revision })
+        Some(Entry {
+            value: slot.value.as_mut()?,
+            changed: &mut slot.changed,
+            revision,
+        })
     }
 
     /// Forgets `key`.
@@ -204,14 +217,23 @@ impl<T> State<T> {
 
     /// Every key with its value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.slots.iter().filter_map(|slot| Some((&*slot.key, slot.value.as_ref()?)))
+        self.slots
+            .iter()
+            .filter_map(|slot| Some((&*slot.key, slot.value.as_ref()?)))
     }
 
     /// Every key with its value, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, Entry<'_, T>)> {
         let revision = self.revision;
         self.slots.iter_mut().filter_map(move |slot| {
-            Some((&*slot.key, Entry { value: slot.value.as_mut()?, changed: &mut slot.changed, revision }))
+            Some((
+                &*slot.key,
+                Entry {
+                    value: slot.value.as_mut()?,
+                    changed: &mut slot.changed,
+                    revision,
+                },
+            ))
         })
     }
 
@@ -230,7 +252,14 @@ impl<T> State<T> {
             return *slot;
         }
         let key: Rc<str> = key.into();
-        let fresh = Slot { key: Rc::clone(&key), before: NONE, after: NONE, born: self.revision, value: None, changed: 0 };
+        let fresh = Slot {
+            key: Rc::clone(&key),
+            before: NONE,
+            after: NONE,
+            born: self.revision,
+            value: None,
+            changed: 0,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = fresh;
@@ -250,7 +279,8 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     /// Reads one saved value: MessagePack with field names, so that a field added with `#[serde(default)]` reads
     /// old values.
     pub fn read(saved: &[u8]) -> Result<T> {
-        rmp_serde::from_slice(saved).map_err(|error| format!("saved state cannot be read: {error}").into())
+        rmp_serde::from_slice(saved)
+            .map_err(|error| format!("saved state cannot be read: {error}").into())
     }
 
     /// The page at `cursor`; the cursor is a slot. A save counts as complete when its last page was taken.
@@ -260,7 +290,9 @@ impl<T: Serialize + DeserializeOwned> State<T> {
             self.is_saving = true;
         }
         let mut page = Page::default();
-        let first = usize::try_from(cursor).unwrap_or(usize::MAX).min(self.slots.len());
+        let first = usize::try_from(cursor)
+            .unwrap_or(usize::MAX)
+            .min(self.slots.len());
         for (offset, slot) in self.slots[first..].iter().enumerate() {
             if !slot.is_due(changed_only, self.saved) {
                 continue;
@@ -282,7 +314,10 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     /// Slots whose key is gone, which the host knows by now, are used again.
     fn forget_gone(&mut self) {
         for (at, slot) in self.slots.iter_mut().enumerate() {
-            if slot.value.is_none() && slot.changed <= self.saved && self.index.get(&slot.key) == Some(&at) {
+            if slot.value.is_none()
+                && slot.changed <= self.saved
+                && self.index.get(&slot.key) == Some(&at)
+            {
                 self.index.remove(&slot.key);
                 self.free.push(at);
             }
@@ -293,12 +328,15 @@ impl<T: Serialize + DeserializeOwned> State<T> {
     pub(crate) fn restore(&mut self, page: &Page, read: impl Fn(&[u8]) -> Result<T>) -> Result<()> {
         let mut data = page.data.as_slice();
         let mut take = |length: u32| {
-            let (taken, rest) = data.split_at_checked(length as usize).ok_or("a page of saved state ends inside an entry")?;
+            let (taken, rest) = data
+                .split_at_checked(length as usize)
+                .ok_or("a page of saved state ends inside an entry")?;
             data = rest;
             Ok::<_, crate::Error>(taken)
         };
         for lengths in page.words.chunks_exact(2) {
-            let key = std::str::from_utf8(take(lengths[0])?).map_err(|_| "a key of the saved state is not text")?;
+            let key = std::str::from_utf8(take(lengths[0])?)
+                .map_err(|_| "a key of the saved state is not text")?;
             if lengths[1] == GONE {
                 self.remove(key);
                 continue;
@@ -315,7 +353,11 @@ impl<T: Serialize + DeserializeOwned> State<T> {
 
 impl<T: Serialize> Slot<T> {
     fn is_due(&self, changed_only: bool, saved: u64) -> bool {
-        if changed_only { self.changed > saved } else { self.value.is_some() }
+        if changed_only {
+            self.changed > saved
+        } else {
+            self.value.is_some()
+        }
     }
 
     /// Appends the entry to `page`. A value that cannot be written is left out with an error in the log.
@@ -325,14 +367,17 @@ impl<T: Serialize> Slot<T> {
         let mut length = GONE;
         if let Some(value) = &self.value {
             let value_start = page.data.len();
-            if let Err(error) = value.serialize(&mut rmp_serde::Serializer::new(&mut page.data).with_struct_map()) {
+            if let Err(error) =
+                value.serialize(&mut rmp_serde::Serializer::new(&mut page.data).with_struct_map())
+            {
                 host::error(&format!("state of `{}` cannot be saved: {error}", self.key));
                 page.data.truncate(start);
                 return false;
             }
             length = (page.data.len() - value_start) as u32;
         }
-        page.words.extend_from_slice(&[self.key.len() as u32, length]);
+        page.words
+            .extend_from_slice(&[self.key.len() as u32, length]);
         true
     }
 }
@@ -397,20 +442,29 @@ mod tests {
     }
 
     fn take_in<T: Serialize + DeserializeOwned>(state: &mut State<T>, pages: &[Page]) {
-        pages.iter().for_each(|page| state.restore(page, State::<T>::read).unwrap());
+        pages
+            .iter()
+            .for_each(|page| state.restore(page, State::<T>::read).unwrap());
     }
 
     #[test]
     fn what_was_saved_is_restored_in_pages_of_64_kib() {
         let mut state = State::default();
         for device in 0..5_000 {
-            state.set(&format!("d{device}"), format!("{device}: {}", "x".repeat(40)));
+            state.set(
+                &format!("d{device}"),
+                format!("{device}: {}", "x".repeat(40)),
+            );
         }
         state.set("large", "y".repeat(100_000));
         let pages = all(&mut state, false);
         assert!(pages.len() > 3, "{} pages", pages.len());
         let large = |page: &Page| page.words.len() == 2;
-        assert!(pages.iter().all(|page| page.data.len() <= PAGE_BYTES || large(page)));
+        assert!(
+            pages
+                .iter()
+                .all(|page| page.data.len() <= PAGE_BYTES || large(page))
+        );
         let mut restored = State::<String>::default();
         take_in(&mut restored, &pages);
         assert!(state.iter().eq(restored.iter()) && restored.len() == 5_001);
@@ -422,12 +476,26 @@ mod tests {
         for device in ["d1", "d2", "d3", "d1", "d4"] {
             *state.of(device) += 1;
         }
-        assert_eq!(state.iter().collect::<Vec<_>>(), [("d1", &2), ("d3", &1), ("d4", &1)]);
+        assert_eq!(
+            state.iter().collect::<Vec<_>>(),
+            [("d1", &2), ("d3", &1), ("d4", &1)]
+        );
         all(&mut state, false);
         state.set("d5", 7);
-        assert_eq!((state.len(), state.forgotten(), state.get("d3")), (3, 2, None));
+        assert_eq!(
+            (state.len(), state.forgotten(), state.get("d3")),
+            (3, 2, None)
+        );
         let gone = all(&mut state, true);
-        assert_eq!(gone[0].words.iter().filter(|length| **length == GONE).count(), 1, "and the disk forgets it too");
+        assert_eq!(
+            gone[0]
+                .words
+                .iter()
+                .filter(|length| **length == GONE)
+                .count(),
+            1,
+            "and the disk forgets it too"
+        );
         let mut restored = State::<u32>::at_most(2);
         take_in(&mut restored, &all(&mut state, false));
         assert_eq!(restored.len(), 2);
@@ -437,7 +505,11 @@ mod tests {
                 all(&mut state, true);
             }
         }
-        assert!(state.len() == 3 && state.slots.len() < 1_100, "{} slots", state.slots.len());
+        assert!(
+            state.len() == 3 && state.slots.len() < 1_100,
+            "{} slots",
+            state.slots.len()
+        );
     }
 
     #[test]
@@ -466,7 +538,11 @@ mod tests {
         assert_eq!(restored.iter().collect::<Vec<_>>(), [("d8", &2)]);
         assert_eq!(state.free.len(), 1);
         state.set("d9", 3);
-        assert_eq!((state.free.len(), state.slots.len()), (0, 2), "the room is used again");
+        assert_eq!(
+            (state.free.len(), state.slots.len()),
+            (0, 2),
+            "the room is used again"
+        );
     }
 
     #[test]
@@ -487,11 +563,24 @@ mod tests {
     #[test]
     fn damaged_pages_are_refused_in_words() {
         let refused = |words: &[u32], data: &[u8]| {
-            let page = Page { next: None, words: words.to_vec(), data: data.to_vec() };
-            State::<u32>::default().restore(&page, State::<u32>::read).unwrap_err().to_string()
+            let page = Page {
+                next: None,
+                words: words.to_vec(),
+                data: data.to_vec(),
+            };
+            State::<u32>::default()
+                .restore(&page, State::<u32>::read)
+                .unwrap_err()
+                .to_string()
         };
-        assert_eq!(refused(&[2, 9], b"d7"), "a page of saved state ends inside an entry");
-        assert_eq!(refused(&[1, 0], b"\xff"), "a key of the saved state is not text");
+        assert_eq!(
+            refused(&[2, 9], b"d7"),
+            "a page of saved state ends inside an entry"
+        );
+        assert_eq!(
+            refused(&[1, 0], b"\xff"),
+            "a key of the saved state is not text"
+        );
         assert!(refused(&[2, 1], b"d7\xc1").starts_with("key `d7`: saved state cannot be read"));
     }
 

@@ -28,13 +28,17 @@ impl Template {
         let flow = host::flow();
         let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
         while let Some((before, after)) = rest.split_once('{') {
-            let (name, behind) = after.split_once('}').ok_or_else(|| format!("`{text}` has a `{{` without `}}`"))?;
+            let (name, behind) = after
+                .split_once('}')
+                .ok_or_else(|| format!("`{text}` has a `{{` without `}}`"))?;
             push(&mut parts, &mut plain, before);
             match own.iter().find(|(known, _)| *known == name) {
                 Some((_, value)) => push(&mut parts, &mut plain, value),
                 None if name == "flow" => push(&mut parts, &mut plain, &flow.name),
                 None => {
-                    parts.push(Part::named(name, &flow).ok_or_else(|| unknown(name, own, &flow.topics))?);
+                    parts.push(
+                        Part::named(name, &flow).ok_or_else(|| unknown(name, own, &flow.topics))?,
+                    );
                     plain.push('x');
                 }
             }
@@ -43,9 +47,19 @@ impl Template {
         push(&mut parts, &mut plain, rest);
         let is_bad = |letter: char| matches!(letter, '+' | '#') || letter.is_control();
         if plain.is_empty() || plain.contains(is_bad) {
-            let (braces, shown) = (text.contains('{'), plain.replace(char::is_control, "\u{fffd}"));
-            let shown = if braces { format!("`{text}` makes a topic like `{shown}`, which") } else { format!("`{shown}`") };
-            return Err(format!("{shown} is no topic to publish on: a topic is not empty and has no `+` and `#`").into());
+            let (braces, shown) = (
+                text.contains('{'),
+                plain.replace(char::is_control, "\u{fffd}"),
+            );
+            let shown = if braces {
+                format!("`{text}` makes a topic like `{shown}`, which")
+            } else {
+                format!("`{shown}`")
+            };
+            return Err(format!(
+                "{shown} is no topic to publish on: a topic is not empty and has no `+` and `#`"
+            )
+            .into());
         }
         Ok(Self { parts })
     }
@@ -66,7 +80,9 @@ impl Template {
 
     /// Whether it says more of the topic than the key: whoever fills it later has to keep that.
     pub fn needs_topic(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Topic | Part::Level(_)))
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Topic | Part::Level(_)))
     }
 }
 
@@ -81,7 +97,9 @@ impl Part {
             "topic" => Some(Self::Topic),
             "key" => Some(Self::Key),
             name if is_key(name, flow) => Some(Self::Key),
-            name => places(name, &flow.topics).map(Self::Level).or_else(|| (name == "device").then_some(Self::Key)),
+            name => places(name, &flow.topics)
+                .map(Self::Level)
+                .or_else(|| (name == "device").then_some(Self::Key)),
         }
     }
 }
@@ -89,23 +107,43 @@ impl Part {
 /// Whether every topic's key is this name: what the flow says, or `{device}`, or else its first one.
 fn is_key(name: &str, flow: &Flow) -> bool {
     let key = |topic: &String| {
-        let named = || levels(topic).filter_map(capture).find(|name| *name == "device");
-        flow.key.clone().or_else(|| named().or_else(|| levels(topic).find_map(capture)).map(str::to_owned))
+        let named = || {
+            levels(topic)
+                .filter_map(capture)
+                .find(|name| *name == "device")
+        };
+        flow.key.clone().or_else(|| {
+            named()
+                .or_else(|| levels(topic).find_map(capture))
+                .map(str::to_owned)
+        })
     };
-    !flow.topics.is_empty() && flow.topics.iter().all(|topic| key(topic).as_deref() == Some(name))
+    !flow.topics.is_empty()
+        && flow
+            .topics
+            .iter()
+            .all(|topic| key(topic).as_deref() == Some(name))
 }
 
 fn places(name: &str, topics: &[String]) -> Option<Vec<(String, usize)>> {
     let place = |topic: &String| {
-        let filter = levels(topic).map(|level| if capture(level).is_some() { "+" } else { level }).collect::<Vec<_>>();
-        Some((filter.join("/"), levels(topic).position(|level| capture(level) == Some(name))?))
+        let filter = levels(topic)
+            .map(|level| if capture(level).is_some() { "+" } else { level })
+            .collect::<Vec<_>>();
+        Some((
+            filter.join("/"),
+            levels(topic).position(|level| capture(level) == Some(name))?,
+        ))
     };
     // Without a flow (`plugin inspect`) nobody knows which there are.
     topics.iter().map(place).collect()
 }
 
 fn level<'t>(places: &[(String, usize)], topic: &'t str) -> Option<&'t str> {
-    let place = places.iter().find(|(filter, _)| matches(filter, topic)).map(|(_, place)| *place)?;
+    let place = places
+        .iter()
+        .find(|(filter, _)| matches(filter, topic))
+        .map(|(_, place)| *place)?;
     topic.split('/').nth(place)
 }
 
@@ -123,20 +161,32 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 fn levels(topic: &str) -> impl Iterator<Item = &str> {
-    let shared = topic.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let shared = topic
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'));
     shared.map_or(topic, |(_, topic)| topic).split('/')
 }
 
 fn capture(level: &str) -> Option<&str> {
-    level.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+    level
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
 }
 
 fn unknown(name: &str, own: &[(&str, &str)], topics: &[String]) -> String {
     let mut known: Vec<&str> = vec!["device", "key", "topic", "flow"];
     known.extend(own.iter().map(|(name, _)| *name));
-    let captures = topics.first().into_iter().flat_map(|topic| levels(topic)).filter_map(capture);
+    let captures = topics
+        .first()
+        .into_iter()
+        .flat_map(|topic| levels(topic))
+        .filter_map(capture);
     known.extend(captures.filter(|name| *name != "device" && places(name, topics).is_some()));
-    let known = known.iter().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ");
+    let known = known
+        .iter()
+        .map(|name| format!("`{{{name}}}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     format!("`{{{name}}}` is not known where the topic is made; known here: {known}")
 }
 
@@ -146,26 +196,41 @@ mod tests {
     use crate::test::in_flow;
 
     fn refused(text: &str) -> String {
-        Template::new(text, &[("name", "boiler #1")]).unwrap_err().to_string()
+        Template::new(text, &[("name", "boiler #1")])
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn names_are_those_of_the_flow_and_the_plugin_and_values_are_never_expanded() {
         in_flow("climate", &["{site}/{device}/t", "x/{site}/{device}"]);
-        let template = Template::new("{flow}/{site}/{device}/{name}", &[("name", "{key}")]).unwrap();
-        assert_eq!(template.fill("barn/{name}/t", "{name}"), "climate/barn/{name}/{key}");
+        let template =
+            Template::new("{flow}/{site}/{device}/{name}", &[("name", "{key}")]).unwrap();
+        assert_eq!(
+            template.fill("barn/{name}/t", "{name}"),
+            "climate/barn/{name}/{key}"
+        );
         assert_eq!(template.fill("x/barn/d7", "d7"), "climate/barn/d7/{key}");
         assert!(template.needs_topic() && !Template::new("a/{key}", &[]).unwrap().needs_topic());
-        assert_eq!(Template::new("{topic}/up", &[]).unwrap().fill("a/b", "b"), "a/b/up");
+        assert_eq!(
+            Template::new("{topic}/up", &[]).unwrap().fill("a/b", "b"),
+            "a/b/up"
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_in_words() {
         in_flow("climate", &["{site}/{device}/t"]);
         let known = "known here: `{device}`, `{key}`, `{topic}`, `{flow}`, `{name}`, `{site}`";
-        assert_eq!(refused("a/{room}"), format!("`{{room}}` is not known where the topic is made; {known}"));
+        assert_eq!(
+            refused("a/{room}"),
+            format!("`{{room}}` is not known where the topic is made; {known}")
+        );
         assert!(refused("a/{name}").contains("makes a topic like `a/boiler #1`"));
-        assert!(refused("a/#").starts_with("`a/#` is no topic to publish on") && refused("").contains("is not empty"));
+        assert!(
+            refused("a/#").starts_with("`a/#` is no topic to publish on")
+                && refused("").contains("is not empty")
+        );
         assert!(refused("a/{").contains("without"));
     }
 }

@@ -28,8 +28,9 @@ use serde_json::Value;
 use crate::host::Level;
 use crate::host::outside::{FLOW, RECORDED, RUNNING_US};
 use crate::layout::{
-    ABSORB, EMIT, EXCUSED, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS, OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC,
-    PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_IN, STRIDE_OUT, span,
+    ABSORB, EMIT, EXCUSED, NO_INPUT, OUT_ACTION, OUT_HEADERS, OUT_INPUT, OUT_KEY, OUT_MARKS,
+    OUT_OWN_KEY, OUT_PAYLOAD, OUT_TOPIC, PASS, QOS_MASK, QOS_SHIFT, REJECT, RETAIN, STRIDE_IN,
+    STRIDE_OUT, span,
 };
 use crate::message::Message;
 use crate::native::{Batch, Instance, Packed, Page};
@@ -45,7 +46,11 @@ pub const START_RUNNING_US: u64 = 3_600_000_000;
 /// `devices/{device}/telemetry`.
 pub fn in_flow(name: &str, topics: &[&str]) {
     let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-    FLOW.set(Some(crate::host::Flow { name: name.to_owned(), topics, key: None }));
+    FLOW.set(Some(crate::host::Flow {
+        name: name.to_owned(),
+        topics,
+        key: None,
+    }));
 }
 
 /// A message to feed.
@@ -89,7 +94,8 @@ impl Input {
     #[must_use]
     pub fn header(mut self, name: &str, value: &[u8]) -> Self {
         for field in [name.as_bytes(), value] {
-            self.headers.extend_from_slice(&(field.len() as u16).to_le_bytes());
+            self.headers
+                .extend_from_slice(&(field.len() as u16).to_le_bytes());
             self.headers.extend_from_slice(field);
         }
         self
@@ -124,9 +130,18 @@ impl Input {
         };
         let running_us = RUNNING_US.get();
         let received_us = self.received_us.unwrap_or(now_us);
-        let lengths = [self.topic.len() as u32, self.headers.len() as u32, self.payload.len() as u32];
+        let lengths = [
+            self.topic.len() as u32,
+            self.headers.len() as u32,
+            self.payload.len() as u32,
+        ];
         words.extend_from_slice(&lengths);
-        words.extend_from_slice(&[key, received_us as u32, (received_us >> 32) as u32, self.marks]);
+        words.extend_from_slice(&[
+            key,
+            received_us as u32,
+            (received_us >> 32) as u32,
+            self.marks,
+        ]);
         words.extend_from_slice(&[running_us as u32, (running_us >> 32) as u32, own_key]);
         data.extend_from_slice(self.topic.as_bytes());
         data.extend_from_slice(&self.headers);
@@ -217,7 +232,9 @@ impl Outcome {
 
     /// Whether the message was rejected for a value it lacks, which does not count against its device.
     pub fn excused(&self) -> bool {
-        self.0.iter().any(|output| matches!(output, Output::Reject { excused: true, .. }))
+        self.0
+            .iter()
+            .any(|output| matches!(output, Output::Reject { excused: true, .. }))
     }
 
     /// What was emitted on `port`.
@@ -260,7 +277,12 @@ impl<P: Transform> Plugin<P> {
         RUNNING_US.set(START_RUNNING_US);
         let (instance, setup) = Instance::configure(&settings.to_string())?;
         let next_tick_us = START_US + setup.tick_every_us;
-        Ok(Self { instance, setup, now_us: START_US, next_tick_us })
+        Ok(Self {
+            instance,
+            setup,
+            now_us: START_US,
+            next_tick_us,
+        })
     }
 
     /// What it asked the host for.
@@ -280,7 +302,9 @@ impl<P: Transform> Plugin<P> {
 
     /// One message.
     pub fn feed(&mut self, input: Input) -> Outcome {
-        self.feed_all([input]).pop().expect("one outcome for one message")
+        self.feed_all([input])
+            .pop()
+            .expect("one outcome for one message")
     }
 
     /// A batch of messages; an outcome for each.
@@ -290,13 +314,22 @@ impl<P: Transform> Plugin<P> {
         for input in &inputs {
             input.pack(self.now_us, &mut words, &mut data);
         }
-        let own_keys = inputs.iter().filter(|input| !input.key.is_empty() && !input.topic.contains(&input.key));
+        let own_keys = inputs
+            .iter()
+            .filter(|input| !input.key.is_empty() && !input.topic.contains(&input.key));
         own_keys.for_each(|input| data.extend_from_slice(input.key.as_bytes()));
-        let batch = Batch { now_us: self.now_us, stride: STRIDE_IN as u32, words: &words, data: &data };
+        let batch = Batch {
+            now_us: self.now_us,
+            stride: STRIDE_IN as u32,
+            words: &words,
+            data: &data,
+        };
         let packed = self.instance.process(&batch);
         let mut outcomes = vec![Outcome::default(); inputs.len()];
         for (input, output) in unpack(&packed, &self.setup.ports, &inputs) {
-            outcomes[input.expect("an output of `process` names its input")].0.push(output);
+            outcomes[input.expect("an output of `process` names its input")]
+                .0
+                .push(output);
         }
         outcomes
     }
@@ -335,10 +368,16 @@ impl<P: Timer> Plugin<P> {
         let end = self.now_us + time.as_micros() as u64;
         let mut outcome = Outcome::default();
         while self.setup.tick_every_us > 0 && self.next_tick_us <= end {
-            self.advance(Duration::from_micros(self.next_tick_us.saturating_sub(self.now_us)));
+            self.advance(Duration::from_micros(
+                self.next_tick_us.saturating_sub(self.now_us),
+            ));
             self.next_tick_us += self.setup.tick_every_us;
             let packed = self.instance.tick(self.now_us);
-            outcome.0.extend(unpack(&packed, &self.setup.ports, &[]).into_iter().map(|(_, output)| output));
+            outcome.0.extend(
+                unpack(&packed, &self.setup.ports, &[])
+                    .into_iter()
+                    .map(|(_, output)| output),
+            );
         }
         self.advance(Duration::from_micros(end.saturating_sub(self.now_us)));
         outcome
@@ -357,15 +396,23 @@ impl<P: Stateful> Plugin<P> {
 
     /// Takes in saved pages of a version.
     pub fn restore(&mut self, version: u32, pages: &[Page]) -> Result<(), String> {
-        pages.iter().try_for_each(|page| self.instance.restore(version, page))
+        pages
+            .iter()
+            .try_for_each(|page| self.instance.restore(version, page))
     }
 
     /// A new instance with these settings that has the state of this one, as after a swap.
     pub fn swapped(mut self, settings: Value) -> Self {
         let (pages, running_us) = (self.save(false), RUNNING_US.get());
-        let mut fresh = Self { now_us: self.now_us, next_tick_us: self.next_tick_us, ..Self::new(settings) };
+        let mut fresh = Self {
+            now_us: self.now_us,
+            next_tick_us: self.next_tick_us,
+            ..Self::new(settings)
+        };
         RUNNING_US.set(running_us);
-        fresh.restore(self.setup.state_version, &pages).unwrap_or_else(|error| panic!("state is refused: {error}"));
+        fresh
+            .restore(self.setup.state_version, &pages)
+            .unwrap_or_else(|error| panic!("state is refused: {error}"));
         fresh
     }
 }
@@ -380,20 +427,39 @@ fn unpack(packed: &Packed, ports: &[String], inputs: &[Input]) -> Vec<(Option<us
     };
     let entries = packed.words.chunks_exact(STRIDE_OUT).map(|entry| {
         let input = (entry[OUT_INPUT] != NO_INPUT).then_some(entry[OUT_INPUT] as usize);
-        let (action, port) = (entry[OUT_ACTION] & 0xffff, (entry[OUT_ACTION] >> 16) as usize);
-        let port = if port == 0 { "out".to_owned() } else { ports[port - 1].clone() };
-        let (topic, headers, payload) = (take(entry[OUT_TOPIC]), take(entry[OUT_HEADERS]), take(entry[OUT_PAYLOAD]));
+        let (action, port) = (
+            entry[OUT_ACTION] & 0xffff,
+            (entry[OUT_ACTION] >> 16) as usize,
+        );
+        let port = if port == 0 {
+            "out".to_owned()
+        } else {
+            ports[port - 1].clone()
+        };
+        let (topic, headers, payload) = (
+            take(entry[OUT_TOPIC]),
+            take(entry[OUT_HEADERS]),
+            take(entry[OUT_PAYLOAD]),
+        );
         let own_key = take(entry[OUT_OWN_KEY]);
         let output = match action {
             PASS => Output::Pass { port },
             ABSORB => Output::Absorb,
             REJECT => {
                 let excused = entry[OUT_MARKS] & EXCUSED != 0;
-                Output::Reject { reason: String::from_utf8_lossy(payload).into_owned(), excused }
+                Output::Reject {
+                    reason: String::from_utf8_lossy(payload).into_owned(),
+                    excused,
+                }
             }
             EMIT => {
                 let origin = input.map(|input| &inputs[input]);
-                Output::Emit(emitted(port, [topic, headers, payload, own_key], [entry[OUT_KEY], entry[OUT_MARKS]], origin))
+                Output::Emit(emitted(
+                    port,
+                    [topic, headers, payload, own_key],
+                    [entry[OUT_KEY], entry[OUT_MARKS]],
+                    origin,
+                ))
             }
             _ => panic!("action {action} is none of the contract's"),
         };
@@ -402,7 +468,12 @@ fn unpack(packed: &Packed, ports: &[String], inputs: &[Input]) -> Vec<(Option<us
     entries.collect()
 }
 
-fn emitted(port: String, parts: [&[u8]; 4], [key, marks]: [u32; 2], origin: Option<&Input>) -> Emitted {
+fn emitted(
+    port: String,
+    parts: [&[u8]; 4],
+    [key, marks]: [u32; 2],
+    origin: Option<&Input>,
+) -> Emitted {
     let [topic, headers, payload, own_key] = parts;
     let (topic, key) = match origin {
         Some(origin) if topic.is_empty() => (origin.topic.clone(), origin.key.clone()),
@@ -410,13 +481,30 @@ fn emitted(port: String, parts: [&[u8]; 4], [key, marks]: [u32; 2], origin: Opti
             let start = (key & 0xffff) as usize;
             let inside = &topic[start..start + (key >> 16) as usize];
             let inherited = origin.map_or("", |origin| &*origin.key).as_bytes();
-            let key = [own_key, inside, inherited].into_iter().find(|key| !key.is_empty()).unwrap_or_default();
-            (String::from_utf8_lossy(topic).into_owned(), String::from_utf8_lossy(key).into_owned())
+            let key = [own_key, inside, inherited]
+                .into_iter()
+                .find(|key| !key.is_empty())
+                .unwrap_or_default();
+            (
+                String::from_utf8_lossy(topic).into_owned(),
+                String::from_utf8_lossy(key).into_owned(),
+            )
         }
     };
-    let headers = Message::with_headers(headers).headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let headers = Message::with_headers(headers)
+        .headers()
+        .map(|(name, value)| (name.to_owned(), value.to_vec()))
+        .collect();
     let qos = ((marks & QOS_MASK) >> QOS_SHIFT) as u8;
-    Emitted { port, topic, key, headers, payload: payload.to_vec(), retain: marks & RETAIN != 0, qos }
+    Emitted {
+        port,
+        topic,
+        key,
+        headers,
+        payload: payload.to_vec(),
+        retain: marks & RETAIN != 0,
+        qos,
+    }
 }
 
 #[cfg(test)]
@@ -438,7 +526,9 @@ mod tests {
         const PORTS: &'static [&'static str] = &["late", "side"];
 
         fn new(settings: Strings) -> Result<Self> {
-            Ok(Self { every: Duration::from_secs(settings.every_seconds) })
+            Ok(Self {
+                every: Duration::from_secs(settings.every_seconds),
+            })
         }
 
         fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
@@ -456,7 +546,14 @@ mod tests {
                     out.emit(b"one");
                     out.emit_json(&json!({ "two": 2 }))?;
                 }
-                "side" => out.message().port("side").topic("x/d7/y").header("k", b"v").retain(true).qos(2).payload(b"aside")?,
+                "side" => out
+                    .message()
+                    .port("side")
+                    .topic("x/d7/y")
+                    .header("k", b"v")
+                    .retain(true)
+                    .qos(2)
+                    .payload(b"aside")?,
                 "bare" => out.message().port("late").write(|_| Ok(()))?,
                 "elsewhere" => out.message().topic("no/key/here").payload(b"")?,
                 "late error" => {
@@ -499,31 +596,63 @@ mod tests {
     #[test]
     fn each_word_has_its_output() {
         assert!(says("pass").passed() && says("absorb").absorbed() && says("nothing").filtered());
-        let texts: Vec<_> = says("double").on("out").iter().map(|emitted| emitted.text().to_owned()).collect();
+        let texts: Vec<_> = says("double")
+            .on("out")
+            .iter()
+            .map(|emitted| emitted.text().to_owned())
+            .collect();
         assert_eq!(texts, ["one", r#"{"two":2}"#]);
     }
 
     #[test]
     fn a_message_of_ones_own_has_what_it_was_given_and_the_key() {
         let side = says("side").on("side")[0].clone();
-        assert_eq!((&*side.topic, &*side.key, side.retain, side.qos), ("x/d7/y", "d7", true, 2));
+        assert_eq!(
+            (&*side.topic, &*side.key, side.retain, side.qos),
+            ("x/d7/y", "d7", true, 2)
+        );
         assert_eq!(side.headers, [("k".to_owned(), b"v".to_vec())]);
         let bare = says("bare").on("late")[0].clone();
-        assert_eq!((&*bare.topic, &*bare.key, bare.headers.len(), bare.qos), ("devices/d7/telemetry", "d7", 0, 1));
-        assert_eq!(says("elsewhere").emitted().key, "d7", "though it is no level of the new topic");
+        assert_eq!(
+            (&*bare.topic, &*bare.key, bare.headers.len(), bare.qos),
+            ("devices/d7/telemetry", "d7", 0, 1)
+        );
+        assert_eq!(
+            says("elsewhere").emitted().key,
+            "d7",
+            "though it is no level of the new topic"
+        );
     }
 
     #[test]
     fn what_is_no_form_of_the_message_at_hand_inherits_its_trace_and_no_expiry() {
-        let cause =
-            |word: &str| Input::new("d7", word).qos(0).retained().header(":message-expiry", b"2").header("traceparent", b"00");
-        let names = |emitted: &Emitted| emitted.headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let cause = |word: &str| {
+            Input::new("d7", word)
+                .qos(0)
+                .retained()
+                .header(":message-expiry", b"2")
+                .header("traceparent", b"00")
+        };
+        let names = |emitted: &Emitted| {
+            emitted
+                .headers
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect::<Vec<_>>()
+        };
         let side = puppet().feed(cause("bare")).on("late")[0].clone();
-        assert_eq!((names(&side), side.retain, side.qos), (vec!["traceparent".to_owned()], false, 1));
+        assert_eq!(
+            (names(&side), side.retain, side.qos),
+            (vec!["traceparent".to_owned()], false, 1)
+        );
         let all = vec![":message-expiry".to_owned(), "traceparent".to_owned()];
         for word in ["heir", "again"] {
             let heir = puppet().feed(cause(word)).emitted().clone();
-            assert_eq!((names(&heir), heir.retain, heir.qos), (all.clone(), true, 0), "{word}");
+            assert_eq!(
+                (names(&heir), heir.retain, heir.qos),
+                (all.clone(), true, 0),
+                "{word}"
+            );
         }
     }
 
@@ -531,33 +660,67 @@ mod tests {
     fn a_key_that_no_topic_holds_is_told_and_kept() {
         let inputs = ["pass", "absorb"].map(|word| Input::new("d7", word).topic("up"));
         let mut plugin = puppet();
-        plugin.feed_all(inputs.into_iter().chain([Input::new("d8", "key").topic("elsewhere"), Input::new("d9", "key")]));
-        assert_eq!(plugin.log().into_iter().map(|(_, line)| line).collect::<Vec<_>>(), ["d8", "d9"]);
+        plugin.feed_all(inputs.into_iter().chain([
+            Input::new("d8", "key").topic("elsewhere"),
+            Input::new("d9", "key"),
+        ]));
+        assert_eq!(
+            plugin
+                .log()
+                .into_iter()
+                .map(|(_, line)| line)
+                .collect::<Vec<_>>(),
+            ["d8", "d9"]
+        );
     }
 
     #[test]
     fn an_empty_retained_payload_passes_what_reads_payloads() {
         let deleted = puppet().feed(Input::new("d7", "").retained().topic("read"));
         assert!(deleted.passed());
-        assert!(puppet().feed(Input::new("d7", "").topic("read")).rejected().is_some());
-        assert!(puppet().feed(Input::new("d7", "{}").retained().topic("read")).excused());
+        assert!(
+            puppet()
+                .feed(Input::new("d7", "").topic("read"))
+                .rejected()
+                .is_some()
+        );
+        assert!(
+            puppet()
+                .feed(Input::new("d7", "{}").retained().topic("read"))
+                .excused()
+        );
     }
 
     fn rejection(reason: &str) -> Output {
-        Output::Reject { reason: reason.to_owned(), excused: false }
+        Output::Reject {
+            reason: reason.to_owned(),
+            excused: false,
+        }
     }
 
     #[test]
     fn an_error_takes_back_what_was_said() {
         assert_eq!(says("late error").0, [rejection("changed my mind")]);
         assert_eq!(says("half written").0, [rejection("ran out of ink")]);
-        assert_eq!(says("no port").0, [rejection("port `nowhere` is not one of PORTS")]);
+        assert_eq!(
+            says("no port").0,
+            [rejection("port `nowhere` is not one of PORTS")]
+        );
     }
 
     #[test]
     fn outputs_of_a_batch_name_their_inputs() {
-        let words = ["pass", "nothing", "late error", "double", "half written", "side", "pass"];
-        let together = puppet().feed_all(words.map(|word| Input::new("d7", word).header("h", b"1")));
+        let words = [
+            "pass",
+            "nothing",
+            "late error",
+            "double",
+            "half written",
+            "side",
+            "pass",
+        ];
+        let together =
+            puppet().feed_all(words.map(|word| Input::new("d7", word).header("h", b"1")));
         assert_eq!(together, words.map(says));
     }
 
@@ -575,7 +738,10 @@ mod tests {
         let outcome = plugin.run_for(Duration::from_secs(11));
         let times: Vec<u64> = outcome.on("out").iter().map(|tick| tick.json()).collect();
         assert_eq!(times, [START_US + 10_000_000, START_US + 20_000_000]);
-        assert_eq!(plugin.log()[0], (Level::Error, "tick failed: one is enough".to_owned()));
+        assert_eq!(
+            plugin.log()[0],
+            (Level::Error, "tick failed: one is enough".to_owned())
+        );
     }
 
     #[test]
@@ -586,16 +752,31 @@ mod tests {
             Input::new("d7", word).pack(START_US, &mut words, &mut data);
             words.extend_from_slice(&[77, 78]);
         }
-        let packed = instance.process(&Batch { now_us: START_US, stride: 12, words: &words, data: &data });
-        let inputs: Vec<_> = packed.words.chunks(STRIDE_OUT).map(|entry| entry[OUT_INPUT]).collect();
+        let packed = instance.process(&Batch {
+            now_us: START_US,
+            stride: 12,
+            words: &words,
+            data: &data,
+        });
+        let inputs: Vec<_> = packed
+            .words
+            .chunks(STRIDE_OUT)
+            .map(|entry| entry[OUT_INPUT])
+            .collect();
         assert_eq!(inputs, [0, 2]);
     }
 
     #[test]
     fn settings_name_what_is_wrong_with_them() {
         let refused = |settings: Value| Plugin::<Puppet>::try_new(settings).unwrap_err();
-        assert_eq!(refused(json!({ "every_second": 1 })), "there is no setting `every_second`; there are: `every_seconds`");
-        assert_eq!(refused(json!(null)), "the setting `every_seconds` is missing");
+        assert_eq!(
+            refused(json!({ "every_second": 1 })),
+            "there is no setting `every_second`; there are: `every_seconds`"
+        );
+        assert_eq!(
+            refused(json!(null)),
+            "the setting `every_seconds` is missing"
+        );
         assert_eq!(
             refused(json!({ "every_seconds": "1" })),
             "`every_seconds` must be a whole number from 0 on, not the text \"1\""

@@ -121,14 +121,18 @@ impl Transform for Threshold {
 
     fn new(settings: Settings) -> Result<Self> {
         let name = settings.name.as_ref().unwrap_or(&settings.field);
-        let topic = Template::new(&settings.topic, &[("name", name)]).map_err(|error| format!("`topic`: {error}"))?;
+        let topic = Template::new(&settings.topic, &[("name", name)])
+            .map_err(|error| format!("`topic`: {error}"))?;
         let mut paths = Paths::default();
         paths.add(&settings.field)?;
         Ok(Self {
             paths,
             rule: Rule::new(&settings)?,
             missing: settings.missing,
-            alarms: Alarms { name: settings.name.unwrap_or(settings.field), topic },
+            alarms: Alarms {
+                name: settings.name.unwrap_or(settings.field),
+                topic,
+            },
             devices: State::at_most(MOST_DEVICES),
         })
     }
@@ -141,12 +145,23 @@ impl Transform for Threshold {
         }
         let value = found.number(0)?;
         out.pass();
-        let at = Moment { running_us: message.running_us(), wall_us: message.received_us() };
+        let at = Moment {
+            running_us: message.running_us(),
+            wall_us: message.received_us(),
+        };
         let key = message.key();
-        let topic = if self.alarms.topic.needs_topic() { message.topic() } else { "" };
-        let Some(change) = self.rule.read(&mut self.devices, (key, topic), value, at) else { return Ok(()) };
+        let topic = if self.alarms.topic.needs_topic() {
+            message.topic()
+        } else {
+            ""
+        };
+        let Some(change) = self.rule.read(&mut self.devices, (key, topic), value, at) else {
+            return Ok(());
+        };
         let topic = self.alarms.topic.fill(topic, key);
-        self.alarms.tell(key, &change, &self.rule, |alarm| out.message().port("alarms").topic(&topic).json(alarm))
+        self.alarms.tell(key, &change, &self.rule, |alarm| {
+            out.message().port("alarms").topic(&topic).json(alarm)
+        })
     }
 
     fn tick_every(&self) -> Duration {
@@ -156,12 +171,19 @@ impl Transform for Threshold {
 
 impl Timer for Threshold {
     fn tick(&mut self, tick: &mut Tick<'_, '_>) -> Result<()> {
-        let now = Moment { running_us: tick.running_us(), wall_us: tick.now_us() };
+        let now = Moment {
+            running_us: tick.running_us(),
+            wall_us: tick.now_us(),
+        };
         let mut settled = Vec::new();
         for (key, mut device) in self.devices.iter_mut() {
-            let Some(change) = self.rule.wait(&mut device, now) else { continue };
+            let Some(change) = self.rule.wait(&mut device, now) else {
+                continue;
+            };
             let topic = self.alarms.topic.fill(&change.topic, key);
-            self.alarms.tell(key, &change, &self.rule, |alarm| tick.message(&topic, key).port("alarms").json(alarm))?;
+            self.alarms.tell(key, &change, &self.rule, |alarm| {
+                tick.message(&topic, key).port("alarms").json(alarm)
+            })?;
             if *device == Device::default() {
                 settled.push(key.to_owned());
             }
@@ -183,12 +205,35 @@ impl Stateful for Threshold {
 
 impl Alarms {
     /// Sends what a change means: the old side cleared, the new one raised.
-    fn tell(&self, key: &str, change: &Change, rule: &Rule, mut send: impl FnMut(&Alarm<'_>) -> Result<()>) -> Result<()> {
-        for (side, state, count) in [(change.from, "cleared", "alarms_cleared"), (change.to, "raised", "alarms_raised")] {
+    fn tell(
+        &self,
+        key: &str,
+        change: &Change,
+        rule: &Rule,
+        mut send: impl FnMut(&Alarm<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for (side, state, count) in [
+            (change.from, "cleared", "alarms_cleared"),
+            (change.to, "raised", "alarms_raised"),
+        ] {
             let Some(side) = side else { continue };
             let limit = rule.limit(side);
-            let Change { value, since_us: since, at_us: at, .. } = *change;
-            send(&Alarm { alarm: &self.name, device: key, state, side, limit, value, since, at })?;
+            let Change {
+                value,
+                since_us: since,
+                at_us: at,
+                ..
+            } = *change;
+            send(&Alarm {
+                alarm: &self.name,
+                device: key,
+                state,
+                side,
+                limit,
+                value,
+                since,
+                at,
+            })?;
             counter(count, 1);
         }
         Ok(())
@@ -218,7 +263,10 @@ mod tests {
     }
 
     fn told(outcome: &Outcome) -> Vec<String> {
-        let alarms = outcome.on("alarms").into_iter().map(|alarm| alarm.json::<Value>());
+        let alarms = outcome
+            .on("alarms")
+            .into_iter()
+            .map(|alarm| alarm.json::<Value>());
         alarms
             .map(|alarm| {
                 format!(
@@ -236,28 +284,45 @@ mod tests {
         let mut plugin = plugin(json!({ "field": "f", "above": 86, "hysteresis": 2 }));
         assert!(read(&mut plugin, "d7", 86.0).is_empty());
         assert_eq!(read(&mut plugin, "d7", 86.5), ["d7 above raised"]);
-        assert!(read(&mut plugin, "d7", 90.0).is_empty() && read(&mut plugin, "d8", 80.0).is_empty());
+        assert!(
+            read(&mut plugin, "d7", 90.0).is_empty() && read(&mut plugin, "d8", 80.0).is_empty()
+        );
         assert!(read(&mut plugin, "d7", 84.0).is_empty());
         assert_eq!(read(&mut plugin, "d7", 83.9), ["d7 above cleared"]);
-        assert_eq!(plugin.counters(), [("alarms_cleared".to_owned(), 1), ("alarms_raised".to_owned(), 1)].into());
+        assert_eq!(
+            plugin.counters(),
+            [
+                ("alarms_cleared".to_owned(), 1),
+                ("alarms_raised".to_owned(), 1)
+            ]
+            .into()
+        );
     }
 
     #[test]
     fn the_alarm_says_what_who_and_since_when() {
-        let mut plugin = plugin(json!({ "field": "t.f", "above": 86, "name": "heat", "topic": "x/{name}/{key}" }));
+        let mut plugin = plugin(
+            json!({ "field": "t.f", "above": 86, "name": "heat", "topic": "x/{name}/{key}" }),
+        );
         let outcome = plugin.feed(Input::json("d7", json!({ "t": { "f": 90.5 } })).retained());
         let alarm = outcome.on("alarms")[0];
         let expected = format!(
             r#"{{"alarm":"heat","device":"d7","state":"raised","side":"above","limit":86.0,"value":90.5,"since":{START_US},"at":{START_US}}}"#
         );
-        assert_eq!((alarm.text(), &*alarm.topic, &*alarm.key, alarm.retain), (&*expected, "x/heat/d7", "d7", false));
+        assert_eq!(
+            (alarm.text(), &*alarm.topic, &*alarm.key, alarm.retain),
+            (&*expected, "x/heat/d7", "d7", false)
+        );
     }
 
     #[test]
     fn a_leap_from_side_to_side_clears_and_raises() {
         let mut plugin = plugin(json!({ "field": "f", "above": 10, "below": 0 }));
         assert_eq!(read(&mut plugin, "d7", 11.0), ["d7 above raised"]);
-        assert_eq!(read(&mut plugin, "d7", -1.0), ["d7 above cleared", "d7 below raised"]);
+        assert_eq!(
+            read(&mut plugin, "d7", -1.0),
+            ["d7 above cleared", "d7 below raised"]
+        );
     }
 
     #[test]
@@ -265,7 +330,10 @@ mod tests {
         let mut plugin = plugin(json!({ "field": "f", "above": 10, "hold_seconds": 10 }));
         assert!(read(&mut plugin, "d7", 11.0).is_empty());
         plugin.advance(Duration::from_secs(6));
-        assert!(read(&mut plugin, "d7", 9.0).is_empty(), "a dip starts the wait anew");
+        assert!(
+            read(&mut plugin, "d7", 9.0).is_empty(),
+            "a dip starts the wait anew"
+        );
         assert!(read(&mut plugin, "d7", 11.0).is_empty());
         plugin.advance(Duration::from_secs(9));
         assert!(read(&mut plugin, "d7", 12.0).is_empty());
@@ -292,9 +360,15 @@ mod tests {
         plugin.run_for(Duration::from_secs(15));
         read(&mut plugin, "d8", 12.0);
         let mut plugin = plugin.swapped(settings);
-        assert_eq!(told(&plugin.run_for(Duration::from_secs(15))), ["d8 above raised"]);
+        assert_eq!(
+            told(&plugin.run_for(Duration::from_secs(15))),
+            ["d8 above raised"]
+        );
         read(&mut plugin, "d7", 0.0);
-        assert_eq!(told(&plugin.run_for(Duration::from_secs(15))), ["d7 above cleared"]);
+        assert_eq!(
+            told(&plugin.run_for(Duration::from_secs(15))),
+            ["d7 above cleared"]
+        );
     }
 
     #[test]
@@ -309,18 +383,37 @@ mod tests {
     #[test]
     fn bad_payloads_are_rejected_and_missing_fields_may_pass() {
         let mut plugin = plugin(json!({ "field": "f", "above": 10 }));
-        let mut reason = |payload: &str| plugin.feed(Input::new("d7", payload)).rejected().unwrap().to_owned();
+        let mut reason = |payload: &str| {
+            plugin
+                .feed(Input::new("d7", payload))
+                .rejected()
+                .unwrap()
+                .to_owned()
+        };
         assert_eq!(reason("{}"), "field `f` is missing");
         assert_eq!(reason(r#"{"f":null}"#), "field `f` is missing");
-        assert_eq!(reason(r#"{"f":1,"f":2}"#), "payload has field `f` twice, at byte 11");
-        assert_eq!(reason(r#"{"f":1"#), "payload is not valid JSON: it ends too early, at byte 6");
-        let mut lenient = super::tests::plugin(json!({ "field": "f", "above": 10, "missing": "pass" }));
+        assert_eq!(
+            reason(r#"{"f":1,"f":2}"#),
+            "payload has field `f` twice, at byte 11"
+        );
+        assert_eq!(
+            reason(r#"{"f":1"#),
+            "payload is not valid JSON: it ends too early, at byte 6"
+        );
+        let mut lenient =
+            super::tests::plugin(json!({ "field": "f", "above": 10, "missing": "pass" }));
         assert!(lenient.feed(Input::new("d7", "{}")).passed());
         assert!(lenient.feed(Input::new("d7", r#"{"f":null}"#)).passed());
         let mut strict = super::tests::plugin(json!({ "field": "f", "above": 10 }));
-        assert!(strict.feed(Input::new("d7", r#"{"f":null}"#)).excused(), "no value is no reason for a quarantine");
+        assert!(
+            strict.feed(Input::new("d7", r#"{"f":null}"#)).excused(),
+            "no value is no reason for a quarantine"
+        );
         assert!(!strict.feed(Input::new("d7", r#"{"f":"x"}"#)).excused());
-        assert!(strict.feed(Input::new("d7", "").retained()).passed(), "a delete of a retained reading");
+        assert!(
+            strict.feed(Input::new("d7", "").retained()).passed(),
+            "a delete of a retained reading"
+        );
     }
 
     #[test]
@@ -330,22 +423,39 @@ mod tests {
             read(&mut plugin, "d7", 11.0);
             plugin.set_clock(jump);
             plugin.advance(Duration::from_secs(9));
-            assert!(read(&mut plugin, "d7", 11.0).is_empty(), "too early after {jump}");
+            assert!(
+                read(&mut plugin, "d7", 11.0).is_empty(),
+                "too early after {jump}"
+            );
             plugin.advance(Duration::from_secs(1));
-            assert_eq!(read(&mut plugin, "d7", 11.0), ["d7 above raised"], "too late after {jump}");
+            assert_eq!(
+                read(&mut plugin, "d7", 11.0),
+                ["d7 above raised"],
+                "too late after {jump}"
+            );
             read(&mut plugin, "d8", 11.0);
             plugin.set_clock(jump + 1);
-            assert_eq!(told(&plugin.run_for(Duration::from_secs(13))), ["d8 above raised"], "by the timer after {jump}");
+            assert_eq!(
+                told(&plugin.run_for(Duration::from_secs(13))),
+                ["d8 above raised"],
+                "by the timer after {jump}"
+            );
         }
     }
 
     #[test]
     fn an_alarm_is_not_the_reading_that_raised_it() {
         let mut plugin = plugin(json!({ "field": "f", "above": 10, "topic": "alarms/all" }));
-        let cause = Input::json("d7", json!({ "f": 11 })).qos(0).retained().header(":message-expiry", b"2");
+        let cause = Input::json("d7", json!({ "f": 11 }))
+            .qos(0)
+            .retained()
+            .header(":message-expiry", b"2");
         let outcome = plugin.feed(cause);
         let alarm = outcome.on("alarms")[0];
-        assert_eq!((alarm.headers.len(), alarm.retain, alarm.qos, &*alarm.key), (0, false, 1, "d7"));
+        assert_eq!(
+            (alarm.headers.len(), alarm.retain, alarm.qos, &*alarm.key),
+            (0, false, 1, "d7")
+        );
     }
 
     #[test]
@@ -354,31 +464,66 @@ mod tests {
         for device in 0..60_000 {
             read(&mut plugin, &format!("quiet-{device}"), 5.0);
         }
-        assert_eq!(plugin.plugin().devices.len(), 0, "of who is within the bounds nothing need be known");
+        assert_eq!(
+            plugin.plugin().devices.len(),
+            0,
+            "of who is within the bounds nothing need be known"
+        );
         for device in 0..(MOST_DEVICES + 500) {
             read(&mut plugin, &format!("loud-{device}"), 11.0);
         }
-        assert_eq!((plugin.plugin().devices.len(), plugin.counters()["keys_forgotten"]), (MOST_DEVICES, 500));
-        let bytes: usize = plugin.save(false).iter().map(|page| page.data.len() + page.words.len() * 4).sum();
+        assert_eq!(
+            (
+                plugin.plugin().devices.len(),
+                plugin.counters()["keys_forgotten"]
+            ),
+            (MOST_DEVICES, 500)
+        );
+        let bytes: usize = plugin
+            .save(false)
+            .iter()
+            .map(|page| page.data.len() + page.words.len() * 4)
+            .sum();
         assert!(bytes < 4 << 20, "{bytes} bytes");
     }
 
     #[test]
     fn settings_that_make_no_sense_are_refused_in_words() {
         let refused = |settings: Value| Plugin::<Threshold>::try_new(settings).unwrap_err();
-        assert_eq!(refused(json!({ "field": "f" })), "set `above`, `below` or both");
+        assert_eq!(
+            refused(json!({ "field": "f" })),
+            "set `above`, `below` or both"
+        );
         assert_eq!(
             refused(json!({ "field": "f", "above": 1, "below": 2 })),
             "`below` is above `above`: every reading would raise an alarm"
         );
-        assert_eq!(refused(json!({ "field": "f", "above": 1, "hysteresis": -1 })), "`hysteresis` is negative");
-        assert_eq!(refused(json!({ "field": "f", "above": 1, "hold_seconds": -1 })), "`hold_seconds` is negative");
-        assert!(refused(json!({ "field": "f", "abov": 1 })).starts_with("there is no setting `abov`; there are: `field`"));
-        assert!(refused(json!({ "field": "f", "above": 1, "topic": "a/#" })).starts_with("`topic`: `a/#` is no topic"));
+        assert_eq!(
+            refused(json!({ "field": "f", "above": 1, "hysteresis": -1 })),
+            "`hysteresis` is negative"
+        );
+        assert_eq!(
+            refused(json!({ "field": "f", "above": 1, "hold_seconds": -1 })),
+            "`hold_seconds` is negative"
+        );
+        assert!(
+            refused(json!({ "field": "f", "abov": 1 }))
+                .starts_with("there is no setting `abov`; there are: `field`")
+        );
+        assert!(
+            refused(json!({ "field": "f", "above": 1, "topic": "a/#" }))
+                .starts_with("`topic`: `a/#` is no topic")
+        );
         let named = json!({ "field": "f", "above": 1, "name": "boiler #1" });
         assert!(refused(named).contains("makes a topic like `alarms/x/boiler #1`"));
-        assert!(refused(json!({ "field": "f", "above": 1, "topic": "a/{room}" })).starts_with("`topic`: `{room}` is not known"));
-        assert!(refused(json!({ "field": "f", "above": 9007199254740993_u64 })).contains("can no longer be told apart"));
+        assert!(
+            refused(json!({ "field": "f", "above": 1, "topic": "a/{room}" }))
+                .starts_with("`topic`: `{room}` is not known")
+        );
+        assert!(
+            refused(json!({ "field": "f", "above": 9007199254740993_u64 }))
+                .contains("can no longer be told apart")
+        );
     }
 
     #[test]
@@ -389,10 +534,17 @@ mod tests {
         let reading = || Input::json("{name}", json!({ "f": 11 })).topic("barn/{name}/t");
         plugin.feed(reading());
         let by_timer = plugin.run_for(Duration::from_secs(3));
-        assert_eq!((&*by_timer.on("alarms")[0].topic, &*by_timer.on("alarms")[0].key), ("climate/barn/{name}/f", "{name}"));
+        assert_eq!(
+            (
+                &*by_timer.on("alarms")[0].topic,
+                &*by_timer.on("alarms")[0].key
+            ),
+            ("climate/barn/{name}/f", "{name}")
+        );
         plugin.feed(Input::json("{name}", json!({ "f": 1 })).topic("barn/{name}/t"));
         plugin.advance(Duration::from_secs(2));
-        let by_reading = plugin.feed(Input::json("{name}", json!({ "f": 1 })).topic("barn/{name}/t"));
+        let by_reading =
+            plugin.feed(Input::json("{name}", json!({ "f": 1 })).topic("barn/{name}/t"));
         assert_eq!(by_reading.on("alarms")[0].topic, "climate/barn/{name}/f");
     }
 }

@@ -63,7 +63,11 @@ impl Pending {
     /// Its beginning, which is not ahead of `now`: the running clock of a state that was lost went further, and a state
     /// from before there was such a clock begins to wait anew.
     fn since(&self, now: Moment) -> u64 {
-        if self.running_us == 0 { now.running_us } else { self.running_us.min(now.running_us) }
+        if self.running_us == 0 {
+            now.running_us
+        } else {
+            self.running_us.min(now.running_us)
+        }
     }
 }
 
@@ -101,33 +105,47 @@ pub struct Rule {
 
 impl Rule {
     pub fn new(settings: &Settings) -> Result<Self> {
-        let (above, below) = (settings.above.unwrap_or(f64::INFINITY), settings.below.unwrap_or(f64::NEG_INFINITY));
+        let (above, below) = (
+            settings.above.unwrap_or(f64::INFINITY),
+            settings.below.unwrap_or(f64::NEG_INFINITY),
+        );
         if settings.above.is_none() && settings.below.is_none() {
             return Err("set `above`, `below` or both".into());
         }
         for (name, bound) in [("above", settings.above), ("below", settings.below)] {
             if bound.is_some_and(|bound| bound.abs() >= EXACT) {
-                let text = format!("`{name}` is beyond {EXACT}, where neighbouring numbers can no longer be told apart");
+                let text = format!(
+                    "`{name}` is beyond {EXACT}, where neighbouring numbers can no longer be told apart"
+                );
                 return Err(text.into());
             }
         }
         if below > above {
             return Err("`below` is above `above`: every reading would raise an alarm".into());
         }
-        for (name, number) in [("hysteresis", settings.hysteresis), ("hold_seconds", settings.hold_seconds)] {
+        for (name, number) in [
+            ("hysteresis", settings.hysteresis),
+            ("hold_seconds", settings.hold_seconds),
+        ] {
             if number < 0.0 {
                 return Err(format!("`{name}` is negative").into());
             }
         }
         // Saturates far beyond any useful time.
-        Ok(Self { above, below, hysteresis: settings.hysteresis, hold_us: (settings.hold_seconds * 1e6) as u64 })
+        Ok(Self {
+            above,
+            below,
+            hysteresis: settings.hysteresis,
+            hold_us: (settings.hold_seconds * 1e6) as u64,
+        })
     }
 
     /// Often enough for a wait to end within a quarter of its length.
     pub fn tick_every(&self) -> Duration {
         match self.hold_us {
             0 => Duration::ZERO,
-            hold_us => Duration::from_micros(hold_us / 4).clamp(Duration::from_millis(250), Duration::from_secs(10)),
+            hold_us => Duration::from_micros(hold_us / 4)
+                .clamp(Duration::from_millis(250), Duration::from_secs(10)),
         }
     }
 
@@ -139,42 +157,110 @@ impl Rule {
     }
 
     /// A reading. Of a device that is within its bounds nothing is kept, so that quiet devices cost no saving.
-    pub fn read(&self, devices: &mut State<Device>, (key, topic): (&str, &str), value: f64, at: Moment) -> Option<Change> {
-        let known = devices.get_mut(key).map(|device| device.clone()).unwrap_or_default();
+    pub fn read(
+        &self,
+        devices: &mut State<Device>,
+        (key, topic): (&str, &str),
+        value: f64,
+        at: Moment,
+    ) -> Option<Change> {
+        let known = devices
+            .get_mut(key)
+            .map(|device| device.clone())
+            .unwrap_or_default();
         let to = self.wanted(value, known.raised);
         if to == known.raised {
             if known.pending.is_some() {
-                keep(devices, key, Device { raised: to, pending: None });
+                keep(
+                    devices,
+                    key,
+                    Device {
+                        raised: to,
+                        pending: None,
+                    },
+                );
             }
             return None;
         }
         let pending = known.pending.filter(|pending| pending.to == to);
-        let (since_us, running_us) = pending.map_or((at.wall_us, at.running_us), |pending| (pending.since_us, pending.since(at)));
+        let (since_us, running_us) = pending.map_or((at.wall_us, at.running_us), |pending| {
+            (pending.since_us, pending.since(at))
+        });
         let topic = topic.to_owned();
         if at.running_us - running_us < self.hold_us {
-            let pending = Some(Pending { to, since_us, running_us, value, topic });
-            keep(devices, key, Device { raised: known.raised, pending });
+            let pending = Some(Pending {
+                to,
+                since_us,
+                running_us,
+                value,
+                topic,
+            });
+            keep(
+                devices,
+                key,
+                Device {
+                    raised: known.raised,
+                    pending,
+                },
+            );
             return None;
         }
-        keep(devices, key, Device { raised: to, pending: None });
-        Some(Change { from: known.raised, to, value, since_us, at_us: at.wall_us, topic })
+        keep(
+            devices,
+            key,
+            Device {
+                raised: to,
+                pending: None,
+            },
+        );
+        Some(Change {
+            from: known.raised,
+            to,
+            value,
+            since_us,
+            at_us: at.wall_us,
+            topic,
+        })
     }
 
     /// No reading, but time went by.
-    pub fn wait(&self, device: &mut impl std::ops::DerefMut<Target = Device>, now: Moment) -> Option<Change> {
+    pub fn wait(
+        &self,
+        device: &mut impl std::ops::DerefMut<Target = Device>,
+        now: Moment,
+    ) -> Option<Change> {
         let pending = device.pending.as_ref()?;
         let running_us = pending.since(now);
         if running_us != pending.running_us {
-            let pending = Pending { running_us, ..pending.clone() };
+            let pending = Pending {
+                running_us,
+                ..pending.clone()
+            };
             device.pending = Some(pending);
             return None;
         }
         if now.running_us - running_us < self.hold_us {
             return None;
         }
-        let Pending { to, since_us, value, ref topic, .. } = *pending;
-        let change = Change { from: device.raised, to, value, since_us, at_us: now.wall_us, topic: topic.clone() };
-        **device = Device { raised: to, pending: None };
+        let Pending {
+            to,
+            since_us,
+            value,
+            ref topic,
+            ..
+        } = *pending;
+        let change = Change {
+            from: device.raised,
+            to,
+            value,
+            since_us,
+            at_us: now.wall_us,
+            topic: topic.clone(),
+        };
+        **device = Device {
+            raised: to,
+            pending: None,
+        };
         Some(change)
     }
 

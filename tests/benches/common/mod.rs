@@ -3,7 +3,9 @@
 pub mod native;
 
 use serde_json::Value;
-use tidegate::chain::{Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, Probation, RefusedState};
+use tidegate::chain::{
+    Artefact, BreakerConfig, Config, Grants, Limits, OnError, PluginConfig, Probation, RefusedState,
+};
 use tidegate::message::{FlowId, QueueId};
 use tidegate::trust::Trust;
 
@@ -31,7 +33,11 @@ pub fn config(plugins: &[(&str, Artefact, Value)]) -> Config {
         batch_messages: 256,
         plugins: plugins.iter().map(plugin).collect(),
         settles_with_any: false,
-        ports: [("out".to_owned(), vec![QueueId(0)]), ("alarms".to_owned(), Vec::new())].into(),
+        ports: [
+            ("out".to_owned(), vec![QueueId(0)]),
+            ("alarms".to_owned(), Vec::new()),
+        ]
+        .into(),
         topic: None,
         topics: tidegate::chain::Topics::default(),
         quarantine: None,

@@ -49,6 +49,11 @@ pub fn plugin<P: Transform>(settings: &serde_json::Value) -> Instance<P> {
 
 /// Runs a plugin over an input.
 pub fn run<P: Transform>(plugin: &mut Instance<P>, input: &Input) -> Packed {
-    let batch = Batch { now_us: 1_700_000_000_000_000, stride: STRIDE_IN as u32, words: &input.words, data: &input.data };
+    let batch = Batch {
+        now_us: 1_700_000_000_000_000,
+        stride: STRIDE_IN as u32,
+        words: &input.words,
+        data: &input.data,
+    };
     plugin.process(&batch)
 }

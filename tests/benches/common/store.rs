@@ -10,7 +10,11 @@ pub fn open(path: &Path, vault: Vault) -> Spool {
     let config = Config {
         gateway: "bench".into(),
         path: path.to_path_buf(),
-        queues: vec![QueueConfig::new("cloud", "telemetry".into(), Policy::default())],
+        queues: vec![QueueConfig::new(
+            "cloud",
+            "telemetry".into(),
+            Policy::default(),
+        )],
         flows: vec!["bench".into()],
         spill_after: Duration::from_secs(2),
         commit_every: Duration::from_millis(500),

@@ -40,12 +40,18 @@ struct Figures {
 
 fn main() -> Result<()> {
     let options = options()?;
-    let figures = options.flows.iter().map(|flows| measure(*flows, &options)).collect::<Result<Vec<_>>>()?;
+    let figures = options
+        .flows
+        .iter()
+        .map(|flows| measure(*flows, &options))
+        .collect::<Result<Vec<_>>>()?;
     if options.json {
         println!("{}", serde_json::to_string(&figures)?);
         return Ok(());
     }
-    println!("flows  first start  start  threads  RSS idle  idle CPU  RSS used    once  CPU/message     p50     p99  missing");
+    println!(
+        "flows  first start  start  threads  RSS idle  idle CPU  RSS used    once  CPU/message     p50     p99  missing"
+    );
     for row in figures {
         println!(
             "{:>5}  {:>9.2} s  {:>3.2} s  {:>7}  {:>5.0} MB  {:>3.1} ms/s  {:>5.0} MB  {:>3.0} MB  {:>8.1} us  {:>3.1} ms  {:>3.1} ms  {:>7}",
@@ -67,12 +73,21 @@ fn main() -> Result<()> {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { flows: vec![1, 10, 100, 300, 1_000], messages: 40_000, rate: 2_000, json: false };
+    let mut options = Options {
+        flows: vec![1, 10, 100, 300, 1_000],
+        messages: 40_000,
+        rate: 2_000,
+        json: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("`{name}` wants a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("`{name}` wants a value"))?;
         match name.as_str() {
-            "--flows" => options.flows = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            "--flows" => {
+                options.flows = value.split(',').map(str::parse).collect::<Result<_, _>>()?
+            }
             "--messages" => options.messages = value.parse()?,
             "--rate" => options.rate = value.parse()?,
             "-o" => options.json = value == "json",
@@ -83,9 +98,13 @@ fn options() -> Result<Options> {
 }
 
 fn measure(flows: usize, options: &Options) -> Result<Figures> {
-    let (field, cloud) = (Mosquitto::new().forgetful().start()?, Mosquitto::new().forgetful().start()?);
+    let (field, cloud) = (
+        Mosquitto::new().forgetful().start()?,
+        Mosquitto::new().forgetful().start()?,
+    );
     let begun = Instant::now();
-    let gateway = started(Gateway::with(many::config(flows, field.address(), cloud.address())).launch()?)?;
+    let gateway =
+        started(Gateway::with(many::config(flows, field.address(), cloud.address())).launch()?)?;
     let first_start_s = begun.elapsed().as_secs_f64();
     let (_, setup) = gateway.stop()?;
     let begun = Instant::now();
@@ -109,7 +128,9 @@ fn measure(flows: usize, options: &Options) -> Result<Figures> {
     };
     let total = plan.total.unwrap_or_default();
     Load::start(field.address(), plan).wait()?;
-    let _ = wait_at_most(Duration::from_secs(60), "all have arrived", || watch.count() as usize >= total);
+    let _ = wait_at_most(Duration::from_secs(60), "all have arrived", || {
+        watch.count() as usize >= total
+    });
     let used = usage::cpu(pid)? - cpu;
     let mut delays = watch.take_delays_us();
     delays.sort_unstable();
@@ -130,7 +151,9 @@ fn measure(flows: usize, options: &Options) -> Result<Figures> {
 }
 
 fn started(gateway: Gateway) -> Result<Gateway> {
-    wait_at_most(PATIENCE, "the gateway's sources are online", || gateway.is_online())?;
+    wait_at_most(PATIENCE, "the gateway's sources are online", || {
+        gateway.is_online()
+    })?;
     Ok(gateway)
 }
 

@@ -68,7 +68,13 @@ impl Latency {
     fn of(mut delays_us: Vec<u32>) -> Self {
         delays_us.sort_unstable();
         let at = |share| percentile_ms(&delays_us, share);
-        Self { messages: delays_us.len(), p50_ms: at(0.5), p99_ms: at(0.99), p999_ms: at(0.999), max_ms: at(1.0) }
+        Self {
+            messages: delays_us.len(),
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: at(1.0),
+        }
     }
 }
 
@@ -102,13 +108,24 @@ struct Times {
 
 impl Changes {
     fn times(&self) -> Times {
-        Times { seen: self.until(0), compiled: self.until(1), running: self.until(2) }
+        Times {
+            seen: self.until(0),
+            compiled: self.until(1),
+            running: self.until(2),
+        }
     }
 
     fn until(&self, state: usize) -> Until {
-        let mut times: Vec<f64> = self.moments.iter().map(|moments| moments[state].as_secs_f64() * 1e3).collect();
+        let mut times: Vec<f64> = self
+            .moments
+            .iter()
+            .map(|moments| moments[state].as_secs_f64() * 1e3)
+            .collect();
         times.sort_by(f64::total_cmp);
-        Until { median_ms: times[times.len() / 2], most_ms: times[times.len() - 1] }
+        Until {
+            median_ms: times[times.len() / 2],
+            most_ms: times[times.len() - 1],
+        }
     }
 }
 
@@ -150,10 +167,19 @@ fn main() -> Result<()> {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { rate: 10_000, devices: 100, seconds: 15, fresh: 20, swaps: 200, json: false };
+    let mut options = Options {
+        rate: 10_000,
+        devices: 100,
+        seconds: 15,
+        fresh: 20,
+        swaps: 200,
+        json: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("`{name}` wants a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("`{name}` wants a value"))?;
         match name.as_str() {
             "--rate" => options.rate = value.parse()?,
             "--devices" => options.devices = value.parse()?,
@@ -164,7 +190,14 @@ fn options() -> Result<Options> {
             _ => bail!("unknown option `{name}`"),
         }
     }
-    let Options { rate, devices, seconds, fresh, swaps, .. } = options;
+    let Options {
+        rate,
+        devices,
+        seconds,
+        fresh,
+        swaps,
+        ..
+    } = options;
     ensure!(
         rate > 0 && devices > 0 && seconds > 0 && fresh > 1 && swaps > 0,
         "all counts are at least 1, and two fresh versions"
@@ -182,15 +215,33 @@ struct Scene {
 }
 
 fn run(options: Options) -> Result<Figures> {
-    let (field, cloud) = (Mosquitto::new().forgetful().start()?, Mosquitto::new().forgetful().start()?);
-    let config = format!("[source.field]\nurl = \"{}\"\n\n[uplink.cloud]\nurl = \"{}\"\n{FLOW}", field.url(), cloud.url());
+    let (field, cloud) = (
+        Mosquitto::new().forgetful().start()?,
+        Mosquitto::new().forgetful().start()?,
+    );
+    let config = format!(
+        "[source.field]\nurl = \"{}\"\n\n[uplink.cloud]\nurl = \"{}\"\n{FLOW}",
+        field.url(),
+        cloud.url()
+    );
     let setup = Gateway::with(config);
     let original = component("count")?;
     fs::write(setup.folder().join(FILE), &original)?;
     let watch = Watch::start(cloud.address(), "up/#")?;
-    let plan = Plan { devices: options.devices, rate: Some(options.rate), window: 2_000, ..Plan::default() };
+    let plan = Plan {
+        devices: options.devices,
+        rate: Some(options.rate),
+        window: 2_000,
+        ..Plan::default()
+    };
     let (gateway, load) = (setup.start()?, Load::start(field.address(), plan));
-    let scene = Scene { _field: field, _cloud: cloud, gateway, watch, original };
+    let scene = Scene {
+        _field: field,
+        _cloud: cloud,
+        gateway,
+        watch,
+        original,
+    };
     scene.measure(options, load)
 }
 
@@ -204,7 +255,9 @@ impl Scene {
         let shadow = self.traffic(time)?;
         self.end_shadow()?;
         let sent = load.stop()?;
-        let _ = wait_at_most(Duration::from_secs(60), "the last has arrived", || self.watch.count() as usize >= sent.count());
+        let _ = wait_at_most(Duration::from_secs(60), "the last has arrived", || {
+            self.watch.count() as usize >= sent.count()
+        });
         let memory = self.memory(&fresh)?;
         let pauses = pauses_us(self.gateway.lines());
         let verdict = sent.against(&self.watch.stop()?, |_, _| true);
@@ -225,8 +278,16 @@ impl Scene {
     /// New versions, then those again.
     fn changes(&self, options: Options) -> Result<(Changes, Changes)> {
         let before = usage::memory(self.gateway.pid())?.0;
-        let (mut fresh, mut cached) = (Changes { rss_before: before, ..Changes::default() }, Changes::default());
-        let versions: Vec<Vec<u8>> = (1..=options.fresh as u32).map(|mark| marked(&self.original, mark)).collect();
+        let (mut fresh, mut cached) = (
+            Changes {
+                rss_before: before,
+                ..Changes::default()
+            },
+            Changes::default(),
+        );
+        let versions: Vec<Vec<u8>> = (1..=options.fresh as u32)
+            .map(|mark| marked(&self.original, mark))
+            .collect();
         for version in &versions {
             self.change(version, &mut fresh)?;
         }
@@ -240,7 +301,11 @@ impl Scene {
     /// What passes in so much time.
     fn traffic(&self, time: Duration) -> Result<Traffic> {
         drop(self.watch.take_delays_us());
-        let (cpu, count, begun) = (usage::cpu(self.gateway.pid())?, self.watch.count(), Instant::now());
+        let (cpu, count, begun) = (
+            usage::cpu(self.gateway.pid())?,
+            self.watch.count(),
+            Instant::now(),
+        );
         std::thread::park_timeout(time);
         let used = usage::cpu(self.gateway.pid())? - cpu;
         let messages = (self.watch.count() - count) as f64;
@@ -259,8 +324,14 @@ impl Scene {
         let begun = Instant::now();
         for (state, moment) in STATES.iter().zip(&mut moments) {
             while !has_come_to(lines, mark, state) {
-                ensure!(begun.elapsed() < Duration::from_secs(60), "no change came to `{state}` within a minute");
-                ensure!(!lines.has_since(mark, &["the running version stays"]), "a version that is as good was not taken");
+                ensure!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "no change came to `{state}` within a minute"
+                );
+                ensure!(
+                    !lines.has_since(mark, &["the running version stays"]),
+                    "a version that is as good was not taken"
+                );
                 if *state == "compiled" {
                     self.look_at_memory(changes)?;
                 }
@@ -283,7 +354,9 @@ impl Scene {
         changes.rss_peak = changes.rss_peak.max(usage::memory(pid)?.0);
         for child in usage::children(pid)? {
             // One that has just ended has no memory any more.
-            changes.compiler_peak = changes.compiler_peak.max(usage::memory(child).map_or(0, |(_, peak)| peak));
+            changes.compiler_peak = changes
+                .compiler_peak
+                .max(usage::memory(child).map_or(0, |(_, peak)| peak));
         }
         Ok(())
     }
@@ -294,22 +367,44 @@ impl Scene {
         fs::write(&file, content)?;
         let mark = self.gateway.lines().count();
         let file = file.to_string_lossy();
-        self.order(&["swap", "count", &file, "--messages", "1000000000", "--sample", "100%", "--detach"])?;
-        wait_until("the shadow runs", || has_come_to(self.gateway.lines(), mark, "shadowing"))
+        self.order(&[
+            "swap",
+            "count",
+            &file,
+            "--messages",
+            "1000000000",
+            "--sample",
+            "100%",
+            "--detach",
+        ])?;
+        wait_until("the shadow runs", || {
+            has_come_to(self.gateway.lines(), mark, "shadowing")
+        })
     }
 
     fn end_shadow(&self) -> Result<()> {
         let mark = self.gateway.lines().count();
         self.order(&["rollback", "count", "--detach"])?;
-        wait_until("the shadow has ended", || has_come_to(self.gateway.lines(), mark, "refused"))
+        wait_until("the shadow has ended", || {
+            has_come_to(self.gateway.lines(), mark, "refused")
+        })
     }
 
     fn order(&self, arguments: &[&str]) -> Result<()> {
         let folder = self.gateway.folder();
         let mut command = Command::new(binary::tidegate()?);
-        command.args(arguments).arg("--config").arg(folder.join("tidegate.toml")).arg("--data-dir").arg(folder.join("data"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(folder.join("tidegate.toml"))
+            .arg("--data-dir")
+            .arg(folder.join("data"));
         let output = command.output()?;
-        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 
@@ -343,20 +438,43 @@ fn megabytes(bytes: u64) -> f64 {
 /// Mean size of the files in `folder` with this extension.
 fn mean_kilobytes(folder: &Path, extension: &str) -> Result<f64> {
     let files = fs::read_dir(folder)?.filter_map(Result::ok);
-    let ours = files.filter(|file| extension.is_empty() || file.path().extension().is_some_and(|own| own == extension));
-    let sizes: Vec<u64> = ours.map(|file| Ok(file.metadata()?.len())).collect::<Result<_>>()?;
+    let ours = files.filter(|file| {
+        extension.is_empty() || file.path().extension().is_some_and(|own| own == extension)
+    });
+    let sizes: Vec<u64> = ours
+        .map(|file| Ok(file.metadata()?.len()))
+        .collect::<Result<_>>()?;
     Ok(sizes.iter().sum::<u64>() as f64 / 1e3 / sizes.len() as f64)
 }
 
 fn print_tables(options: Options, figures: &Figures) {
-    let Options { rate, devices, fresh, swaps, .. } = options;
-    println!("\n{rate} messages/s of {devices} devices at QoS 1 through a stateful plugin of 200 kB\n");
-    println!("{:<44} {:>10} {:>10}", "from a saved file on, ms", "median", "most");
-    let row = |what: &str, until: Until| println!("{what:<44} {:>10.0} {:>10.0}", until.median_ms, until.most_ms);
+    let Options {
+        rate,
+        devices,
+        fresh,
+        swaps,
+        ..
+    } = options;
+    println!(
+        "\n{rate} messages/s of {devices} devices at QoS 1 through a stateful plugin of 200 kB\n"
+    );
+    println!(
+        "{:<44} {:>10} {:>10}",
+        "from a saved file on, ms", "median", "most"
+    );
+    let row = |what: &str, until: Until| {
+        println!(
+            "{what:<44} {:>10.0} {:>10.0}",
+            until.median_ms, until.most_ms
+        )
+    };
     row(&format!("{fresh} new components: seen"), figures.fresh.seen);
     row("  compiled", figures.fresh.compiled);
     row("  its outputs count", figures.fresh.running);
-    row(&format!("{swaps} that were compiled before: seen"), figures.cached.seen);
+    row(
+        &format!("{swaps} that were compiled before: seen"),
+        figures.cached.seen,
+    );
     row("  its outputs count", figures.cached.running);
     print_latencies(figures);
     print_costs(options, figures);
@@ -364,10 +482,21 @@ fn print_tables(options: Options, figures: &Figures) {
 }
 
 fn print_latencies(figures: &Figures) {
-    println!("\n{:<36} {:>9} {:>8} {:>8} {:>8} {:>8}", "ms", "number", "p50", "p99", "p99.9", "most");
+    println!(
+        "\n{:<36} {:>9} {:>8} {:>8} {:>8} {:>8}",
+        "ms", "number", "p50", "p99", "p99.9", "most"
+    );
     let row = |what: &str, latency: Latency| {
-        let Latency { messages, p50_ms, p99_ms, p999_ms, max_ms } = latency;
-        println!("{what:<36} {messages:>9} {p50_ms:>8.2} {p99_ms:>8.2} {p999_ms:>8.2} {max_ms:>8.2}");
+        let Latency {
+            messages,
+            p50_ms,
+            p99_ms,
+            p999_ms,
+            max_ms,
+        } = latency;
+        println!(
+            "{what:<36} {messages:>9} {p50_ms:>8.2} {p99_ms:>8.2} {p999_ms:>8.2} {max_ms:>8.2}"
+        );
     };
     row("pause, each swap's longest lane", figures.pauses);
     row("latency, no change", figures.quiet.latency);
@@ -378,9 +507,26 @@ fn print_latencies(figures: &Figures) {
 
 fn print_costs(options: Options, figures: &Figures) {
     let (quiet, shadow, seconds) = (figures.quiet.cpu_us, figures.shadow.cpu_us, options.seconds);
-    println!("\nCPU per message over {seconds} s: {quiet:.1} us, beside a shadow {shadow:.1} us, {:.2} times", shadow / quiet);
-    let Memory { before_mb, compiling_mb, compiler_mb, at_rest_mb, version_mb, component_kb, code_kb } = figures.memory;
-    println!("RSS under load {before_mb:.1} MB, while one is compiled {compiling_mb:.1} MB, the compiler {compiler_mb:.0} MB");
-    println!("RSS at rest after all changes {at_rest_mb:.1} MB, with another version ready {version_mb:+.2} MB");
-    println!("on disk of each version: component {component_kb:.0} kB, its code in the cache {code_kb:.0} kB");
+    println!(
+        "\nCPU per message over {seconds} s: {quiet:.1} us, beside a shadow {shadow:.1} us, {:.2} times",
+        shadow / quiet
+    );
+    let Memory {
+        before_mb,
+        compiling_mb,
+        compiler_mb,
+        at_rest_mb,
+        version_mb,
+        component_kb,
+        code_kb,
+    } = figures.memory;
+    println!(
+        "RSS under load {before_mb:.1} MB, while one is compiled {compiling_mb:.1} MB, the compiler {compiler_mb:.0} MB"
+    );
+    println!(
+        "RSS at rest after all changes {at_rest_mb:.1} MB, with another version ready {version_mb:+.2} MB"
+    );
+    println!(
+        "on disk of each version: component {component_kb:.0} kB, its code in the cache {code_kb:.0} kB"
+    );
 }

@@ -75,7 +75,11 @@ enum Running {
     Relays([Process; 2]),
 }
 
-const WAYS: [Beside; 3] = [Beside::Nothing, Beside::TwiceTheLink, Beside::AllTheBrokersTake];
+const WAYS: [Beside; 3] = [
+    Beside::Nothing,
+    Beside::TwiceTheLink,
+    Beside::AllTheBrokersTake,
+];
 const CARRIERS: [Carrier; 2] = [Carrier::Gateway, Carrier::Relays];
 
 fn main() -> Result<()> {
@@ -85,18 +89,27 @@ fn main() -> Result<()> {
         eprintln!("round {round} of {}", options.rounds);
         for beside in WAYS {
             for carrier in CARRIERS {
-                let figures = run(carrier, beside, options.seconds).with_context(|| format!("{carrier:?}, {beside:?}"))?;
+                let figures = run(carrier, beside, options.seconds)
+                    .with_context(|| format!("{carrier:?}, {beside:?}"))?;
                 runs.push((carrier, beside, figures));
             }
         }
     }
     if options.json {
-        let runs = runs.iter().map(|(carrier, beside, figures)| (format!("{carrier:?}"), format!("{beside:?}"), figures));
+        let runs = runs.iter().map(|(carrier, beside, figures)| {
+            (format!("{carrier:?}"), format!("{beside:?}"), figures)
+        });
         println!("{}", serde_json::json!(runs.collect::<Vec<_>>()));
         return Ok(());
     }
-    println!("a priority flow at {ALARMS}/s, QoS 1; medians of {} rounds of {} s\n", options.rounds, options.seconds);
-    println!("{:<8} {:<44} {:>8} {:>8} {:>12} {:>6}", "", "beside it", "p50 ms", "p99 ms", "p99 / alone", "lost");
+    println!(
+        "a priority flow at {ALARMS}/s, QoS 1; medians of {} rounds of {} s\n",
+        options.rounds, options.seconds
+    );
+    println!(
+        "{:<8} {:<44} {:>8} {:>8} {:>12} {:>6}",
+        "", "beside it", "p50 ms", "p99 ms", "p99 / alone", "lost"
+    );
     for carrier in CARRIERS {
         print_rows(carrier, &runs);
     }
@@ -104,8 +117,16 @@ fn main() -> Result<()> {
 }
 
 fn print_rows(carrier: Carrier, runs: &[(Carrier, Beside, Figures)]) {
-    let name = if carrier == Carrier::Gateway { "gateway" } else { "relays" };
-    let of = |beside| runs.iter().filter(move |run| (run.0, run.1) == (carrier, beside)).map(|run| run.2);
+    let name = if carrier == Carrier::Gateway {
+        "gateway"
+    } else {
+        "relays"
+    };
+    let of = |beside| {
+        runs.iter()
+            .filter(move |run| (run.0, run.1) == (carrier, beside))
+            .map(|run| run.2)
+    };
     let median = |beside, value: fn(Figures) -> f64| {
         let mut values: Vec<f64> = of(beside).map(value).collect();
         values.sort_unstable_by(f64::total_cmp);
@@ -114,13 +135,21 @@ fn print_rows(carrier: Carrier, runs: &[(Carrier, Beside, Figures)]) {
     for beside in WAYS {
         let what = match (beside, carrier) {
             (Beside::Nothing, _) => "nothing".to_owned(),
-            (Beside::TwiceTheLink, Carrier::Gateway) => format!("telemetry at {}/s, link held to {LINK}/s", 2 * LINK),
+            (Beside::TwiceTheLink, Carrier::Gateway) => {
+                format!("telemetry at {}/s, link held to {LINK}/s", 2 * LINK)
+            }
             (Beside::TwiceTheLink, Carrier::Relays) => format!("telemetry at {LINK}/s"),
             (Beside::AllTheBrokersTake, _) => {
-                format!("telemetry, {:.0}/s", median(beside, |figures| figures.telemetry_per_second))
+                format!(
+                    "telemetry, {:.0}/s",
+                    median(beside, |figures| figures.telemetry_per_second)
+                )
             }
         };
-        let [p50_ms, p99_ms] = [median(beside, |figures| figures.p50_ms), median(beside, |figures| figures.p99_ms)];
+        let [p50_ms, p99_ms] = [
+            median(beside, |figures| figures.p50_ms),
+            median(beside, |figures| figures.p99_ms),
+        ];
         let times = p99_ms / median(Beside::Nothing, |figures| figures.p99_ms);
         let lost: usize = of(beside).map(|figures| figures.lost).sum();
         println!("{name:<8} {what:<44} {p50_ms:>8.2} {p99_ms:>8.2} {times:>12.2} {lost:>6}");
@@ -134,10 +163,16 @@ struct Options {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { rounds: 3, seconds: 10, json: false };
+    let mut options = Options {
+        rounds: 3,
+        seconds: 10,
+        json: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("`{name}` wants a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("`{name}` wants a value"))?;
         match name.as_str() {
             "--rounds" => options.rounds = value.parse()?,
             "--seconds" => options.seconds = value.parse()?,
@@ -145,12 +180,18 @@ fn options() -> Result<Options> {
             _ => bail!("unknown option `{name}`"),
         }
     }
-    ensure!(options.rounds > 0 && options.seconds > 0, "at least one round of a second");
+    ensure!(
+        options.rounds > 0 && options.seconds > 0,
+        "at least one round of a second"
+    );
     Ok(options)
 }
 
 fn run(carrier: Carrier, beside: Beside, seconds: u32) -> Result<Figures> {
-    let (field, cloud) = (Mosquitto::new().forgetful().start()?, Mosquitto::new().forgetful().start()?);
+    let (field, cloud) = (
+        Mosquitto::new().forgetful().start()?,
+        Mosquitto::new().forgetful().start()?,
+    );
     let running = start(carrier, beside, &field, &cloud)?;
     let telemetry = Watch::start(cloud.address(), "up/devices/#")?;
     let load = start_telemetry(carrier, beside, &field, &telemetry)?;
@@ -165,7 +206,9 @@ fn run(carrier: Carrier, beside: Beside, seconds: u32) -> Result<Figures> {
     };
     let sent = Load::start(field.address(), plan).wait()?;
     let carried = telemetry.total() - before;
-    let _ = wait_at_most(Duration::from_secs(30), "the alarms have arrived", || watch.count() as usize >= sent.count());
+    let _ = wait_at_most(Duration::from_secs(30), "the alarms have arrived", || {
+        watch.count() as usize >= sent.count()
+    });
     let mut delays = watch.take_delays_us();
     delays.sort_unstable();
     let verdict = sent.against(&watch.stop()?, |_, _| true);
@@ -186,22 +229,49 @@ fn run(carrier: Carrier, beside: Beside, seconds: u32) -> Result<Figures> {
 fn start(carrier: Carrier, beside: Beside, field: &Broker, cloud: &Broker) -> Result<Running> {
     if carrier == Carrier::Relays {
         let alarms = relay::beside(field, cloud, ["alarms/+/raised", "up/alarms/raised"])?;
-        let telemetry = relay::beside(field, cloud, ["devices/+/telemetry", "up/devices/telemetry"])?;
+        let telemetry = relay::beside(
+            field,
+            cloud,
+            ["devices/+/telemetry", "up/devices/telemetry"],
+        )?;
         return Ok(Running::Relays([alarms, telemetry]));
     }
-    let rate = if beside == Beside::TwiceTheLink { format!("rate = \"{LINK}/s\"\n") } else { String::new() };
-    let config = format!("[source.field]\nurl = \"{}\"\n\n[uplink.cloud]\nurl = \"{}\"\n{rate}{FLOWS}", field.url(), cloud.url());
+    let rate = if beside == Beside::TwiceTheLink {
+        format!("rate = \"{LINK}/s\"\n")
+    } else {
+        String::new()
+    };
+    let config = format!(
+        "[source.field]\nurl = \"{}\"\n\n[uplink.cloud]\nurl = \"{}\"\n{rate}{FLOWS}",
+        field.url(),
+        cloud.url()
+    );
     Ok(Running::Gateway(Box::new(Gateway::with(config).start()?)))
 }
 
-fn start_telemetry(carrier: Carrier, beside: Beside, field: &Broker, telemetry: &Watch) -> Result<Option<Load>> {
+fn start_telemetry(
+    carrier: Carrier,
+    beside: Beside,
+    field: &Broker,
+    telemetry: &Watch,
+) -> Result<Option<Load>> {
     let rate = match beside {
         Beside::Nothing => return Ok(None),
         Beside::TwiceTheLink if carrier == Carrier::Relays => Some(LINK),
         Beside::TwiceTheLink => Some(2 * LINK),
         Beside::AllTheBrokersTake => None,
     };
-    let load = Load::start(field.address(), Plan { devices: 100, rate, window: 2_000, ..Plan::default() });
-    wait_at_most(Duration::from_secs(30), "telemetry flows", || telemetry.total() > 5_000)?;
+    let load = Load::start(
+        field.address(),
+        Plan {
+            devices: 100,
+            rate,
+            window: 2_000,
+            ..Plan::default()
+        },
+    );
+    wait_at_most(Duration::from_secs(30), "telemetry flows", || {
+        telemetry.total() > 5_000
+    })?;
     Ok(Some(load))
 }

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use tidegate::message::Qos;
 use tidegate::mqtt::{
-    AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription, pause_under_load,
+    AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription,
+    pause_under_load,
 };
 use tokio::runtime::Builder;
 
@@ -24,13 +25,21 @@ fn main() -> Result<()> {
         bail!("usage: relay FROM TO FILTER TOPIC, the first two HOST:PORT")
     };
     let runtime = pause_under_load(Builder::new_current_thread().enable_all()).build()?;
-    let (source, uplink) = (config(from, "relay-source", false)?, config(to, "relay-uplink", true)?);
-    let relay = Relay { topic: Bytes::from(topic.clone()), ..Relay::default() };
+    let (source, uplink) = (
+        config(from, "relay-source", false)?,
+        config(to, "relay-uplink", true)?,
+    );
+    let relay = Relay {
+        topic: Bytes::from(topic.clone()),
+        ..Relay::default()
+    };
     runtime.block_on(relay.run(&source, &uplink, filter))
 }
 
 fn config(address: &str, client_id: &str, clean_start: bool) -> Result<Config> {
-    let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .context("an address is HOST:PORT")?;
     Ok(Config {
         host: host.to_owned(),
         port: port.parse()?,
@@ -70,7 +79,11 @@ impl Relay {
     async fn run(mut self, from: &Config, to: &Config, filter: &str) -> Result<()> {
         let (mut uplink, _) = Connection::open(to).await.context("upstream")?;
         let (mut source, _) = Connection::open(from).await.context("field")?;
-        source.subscribe(&[Subscription { filter: filter.into(), qos: Qos::AtLeastOnce, id: None }]);
+        source.subscribe(&[Subscription {
+            filter: filter.into(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }]);
         println!("relay runs");
         let (mut arrived, mut answered) = (Vec::new(), Vec::new());
         loop {
@@ -89,7 +102,10 @@ impl Relay {
 
     fn take(&mut self, event: Event) {
         if let Event::Publish { publish, token } = event {
-            self.taken.push_back(Taken { ack: token, accepted: false });
+            self.taken.push_back(Taken {
+                ack: token,
+                accepted: false,
+            });
             self.waiting.push_back(Publish {
                 topic: self.topic.clone(),
                 qos: Qos::AtLeastOnce,
@@ -102,7 +118,9 @@ impl Relay {
 
     fn forward(&mut self, uplink: &mut Connection) -> Result<()> {
         while uplink.room() > 0 {
-            let Some(publish) = self.waiting.pop_front() else { break };
+            let Some(publish) = self.waiting.pop_front() else {
+                break;
+            };
             let place = self.taken.len() - self.waiting.len() - 1;
             if let Err(error) = uplink.publish(&publish, self.first + place as u64) {
                 bail!("cannot be sent: {error:?}");
@@ -115,7 +133,10 @@ impl Relay {
         match event {
             Event::Accepted { token } => {
                 let place = usize::try_from(token - self.first)?;
-                self.taken.get_mut(place).context("an answer to a message that was not sent")?.accepted = true;
+                self.taken
+                    .get_mut(place)
+                    .context("an answer to a message that was not sent")?
+                    .accepted = true;
                 Ok(())
             }
             Event::Refused { reason, .. } => bail!("upstream refused a message: {reason}"),

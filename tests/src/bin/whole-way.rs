@@ -63,19 +63,33 @@ fn main() -> Result<()> {
         gateways.push(measure(Candidate::Gateway, &options)?);
     }
     if options.json {
-        println!("{}", serde_json::json!({ "relay": relays, "gateway": gateways }));
+        println!(
+            "{}",
+            serde_json::json!({ "relay": relays, "gateway": gateways })
+        );
         return Ok(());
     }
     print_table(&options, &relays, &gateways);
-    println!("size of the binary: {:.1} MB", std::fs::metadata(binary)?.len() as f64 / 1e6);
+    println!(
+        "size of the binary: {:.1} MB",
+        std::fs::metadata(binary)?.len() as f64 / 1e6
+    );
     Ok(())
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { rounds: 3, burst: 200_000, rate: 10_000, seconds: 20, json: false };
+    let mut options = Options {
+        rounds: 3,
+        burst: 200_000,
+        rate: 10_000,
+        seconds: 20,
+        json: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("`{name}` wants a value"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("`{name}` wants a value"))?;
         match name.as_str() {
             "--rounds" => options.rounds = value.parse()?,
             "--burst" => options.burst = value.parse()?,
@@ -85,7 +99,10 @@ fn options() -> Result<Options> {
             _ => bail!("unknown option `{name}`"),
         }
     }
-    ensure!(options.rounds > 0 && options.burst > 0 && options.rate > 0, "all counts are at least 1");
+    ensure!(
+        options.rounds > 0 && options.burst > 0 && options.rate > 0,
+        "all counts are at least 1"
+    );
     Ok(options)
 }
 
@@ -98,7 +115,10 @@ fn run(candidate: Candidate, options: &Options) -> Result<Figures> {
     let cloud = Mosquitto::new().forgetful().start()?;
     let begun = Instant::now();
     let running = start(candidate, &field, &cloud)?;
-    let mut figures = Figures { start_ms: begun.elapsed().as_secs_f64() * 1e3, ..Figures::default() };
+    let mut figures = Figures {
+        start_ms: begun.elapsed().as_secs_f64() * 1e3,
+        ..Figures::default()
+    };
     // A second of quiet, so that what start-up used has been given back or never will be.
     std::thread::park_timeout(Duration::from_secs(1));
     figures.rss_idle_mb = megabytes(usage::memory(running.pid())?.0);
@@ -129,7 +149,9 @@ impl Running {
     fn allocations(&self) -> Option<f64> {
         match self {
             Self::Relay(_) => None,
-            Self::Gateway(gateway) => Some(gateway.metric("tidegate_allocations_total", &[])).filter(|count| *count > 0.0),
+            Self::Gateway(gateway) => {
+                Some(gateway.metric("tidegate_allocations_total", &[])).filter(|count| *count > 0.0)
+            }
         }
     }
 
@@ -166,16 +188,30 @@ fn plan(devices: &'static str, total: usize, rate: Option<u32>) -> Plan {
 fn warm_up(field: &Broker, cloud: &Broker) -> Result<()> {
     let watch = Watch::start(cloud.address(), "up/#")?;
     let sent = Load::start(field.address(), plan("devices/warm-", 20_000, None)).wait()?;
-    wait_until("the warm-up has arrived", || watch.count() as usize >= sent.count())?;
+    wait_until("the warm-up has arrived", || {
+        watch.count() as usize >= sent.count()
+    })?;
     watch.stop().map(drop)
 }
 
-fn burst(options: &Options, field: &Broker, cloud: &Broker, running: &Running, figures: &mut Figures) -> Result<()> {
+fn burst(
+    options: &Options,
+    field: &Broker,
+    cloud: &Broker,
+    running: &Running,
+    figures: &mut Figures,
+) -> Result<()> {
     let watch = Watch::start(cloud.address(), "up/#")?;
-    let (cpu, allocations, begun) = (usage::cpu(running.pid())?, running.allocations(), Instant::now());
+    let (cpu, allocations, begun) = (
+        usage::cpu(running.pid())?,
+        running.allocations(),
+        Instant::now(),
+    );
     let sent = Load::start(field.address(), plan("devices/", options.burst, None)).wait()?;
     // What is lost never comes: after a minute without it, it counts as lost.
-    let _ = wait_at_most(Duration::from_secs(60), "the burst has arrived", || watch.count() as usize >= sent.count());
+    let _ = wait_at_most(Duration::from_secs(60), "the burst has arrived", || {
+        watch.count() as usize >= sent.count()
+    });
     let took = begun.elapsed();
     let used = usage::cpu(running.pid())? - cpu;
     if let (Some(before), Some(after)) = (allocations, running.allocations()) {
@@ -189,14 +225,22 @@ fn burst(options: &Options, field: &Broker, cloud: &Broker, running: &Running, f
     Ok(())
 }
 
-fn paced(options: &Options, field: &Broker, cloud: &Broker, running: &Running, figures: &mut Figures) -> Result<()> {
+fn paced(
+    options: &Options,
+    field: &Broker,
+    cloud: &Broker,
+    running: &Running,
+    figures: &mut Figures,
+) -> Result<()> {
     let watch = Watch::start(cloud.address(), "up/#")?;
     let total = options.rate as usize * options.seconds as usize;
     let cpu = usage::cpu(running.pid())?;
     let sent = Load::start(field.address(), plan("devices/", total, Some(options.rate))).wait()?;
     let used = usage::cpu(running.pid())? - cpu;
     figures.rss_paced_mb = megabytes(usage::memory(running.pid())?.0);
-    let _ = wait_at_most(Duration::from_secs(60), "the last has arrived", || watch.count() as usize >= sent.count());
+    let _ = wait_at_most(Duration::from_secs(60), "the last has arrived", || {
+        watch.count() as usize >= sent.count()
+    });
     figures.rss_peak_mb = megabytes(usage::memory(running.pid())?.1);
     figures.cpu_us_paced = used.as_secs_f64() * 1e6 / total as f64;
     let mut delays = watch.take_delays_us();
@@ -212,16 +256,34 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 fn print_table(options: &Options, relays: &[Figures], gateways: &[Figures]) {
-    let Options { rounds, burst, rate, seconds, .. } = options;
-    println!("\nmedians of {rounds} rounds; burst of {burst}, then {seconds} s at {rate} messages/s, QoS 1, 130-byte readings\n");
-    println!("{:<34} {:>10} {:>10} {:>8}", "", "relay", "gateway", "ratio");
+    let Options {
+        rounds,
+        burst,
+        rate,
+        seconds,
+        ..
+    } = options;
+    println!(
+        "\nmedians of {rounds} rounds; burst of {burst}, then {seconds} s at {rate} messages/s, QoS 1, 130-byte readings\n"
+    );
+    println!(
+        "{:<34} {:>10} {:>10} {:>8}",
+        "", "relay", "gateway", "ratio"
+    );
     let row = |name: &str, value: fn(&Figures) -> f64| {
         let (relay, gateway) = (median(relays, value), median(gateways, value));
-        println!("{name:<34} {relay:>10.2} {gateway:>10.2} {:>8.2}", gateway / relay);
+        println!(
+            "{name:<34} {relay:>10.2} {gateway:>10.2} {:>8.2}",
+            gateway / relay
+        );
     };
     row("burst, messages/s", |figures| figures.burst_per_second);
-    row("CPU per message, full load, us", |figures| figures.cpu_us_full);
-    row("CPU per message, at the rate, us", |figures| figures.cpu_us_paced);
+    row("CPU per message, full load, us", |figures| {
+        figures.cpu_us_full
+    });
+    row("CPU per message, at the rate, us", |figures| {
+        figures.cpu_us_paced
+    });
     row("latency p50, ms", |figures| figures.p50_ms);
     row("latency p99, ms", |figures| figures.p99_ms);
     row("RSS idle, MB", |figures| figures.rss_idle_mb);
@@ -231,8 +293,13 @@ fn print_table(options: &Options, relays: &[Figures], gateways: &[Figures]) {
     row("the same once more, ms", |figures| figures.start_again_ms);
     row("lost", |figures| figures.lost);
     row("doubled", |figures| figures.doubled);
-    if gateways.iter().all(|figures| figures.allocations_per_message.is_some()) {
-        let value = median(gateways, |figures| figures.allocations_per_message.unwrap_or(f64::NAN));
+    if gateways
+        .iter()
+        .all(|figures| figures.allocations_per_message.is_some())
+    {
+        let value = median(gateways, |figures| {
+            figures.allocations_per_message.unwrap_or(f64::NAN)
+        });
         println!("{:<34} {:>10} {value:>10.2}", "allocations per message", "");
     }
 }

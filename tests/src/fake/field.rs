@@ -47,9 +47,13 @@ pub struct FieldBroker {
 impl FieldBroker {
     /// One that sends at most `window` unacknowledged messages.
     pub fn start(window: usize) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the field broker")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the field broker")?;
         let address = listener.local_addr()?;
-        let session = Arc::new(Mutex::new(Session { window, ..Session::default() }));
+        let session = Arc::new(Mutex::new(Session {
+            window,
+            ..Session::default()
+        }));
         let over = Arc::new(AtomicBool::new(false));
         let (served, ends) = (Arc::clone(&session), Arc::clone(&over));
         std::thread::spawn(move || {
@@ -61,7 +65,11 @@ impl FieldBroker {
                 let _ = serve(stream, &served, &ends);
             }
         });
-        Ok(Self { address, session, over })
+        Ok(Self {
+            address,
+            session,
+            over,
+        })
     }
 
     /// Its URL.
@@ -145,9 +153,15 @@ impl Session {
             1 => {
                 self.is_v5 = packet::version(frame) == Some(5);
                 let known = u8::from(std::mem::replace(&mut self.exists, true));
-                out.extend(if self.is_v5 { vec![0x20, 3, known, 0, 0] } else { vec![0x20, 2, known, 0] });
+                out.extend(if self.is_v5 {
+                    vec![0x20, 3, known, 0, 0]
+                } else {
+                    vec![0x20, 2, known, 0]
+                });
                 let again: Vec<_> = self.flying.iter().cloned().collect();
-                again.iter().for_each(|(id, message)| out.extend(self.publish(*id, message, true)));
+                again
+                    .iter()
+                    .for_each(|(id, message)| out.extend(self.publish(*id, message, true)));
                 // Whoever knows his session may not subscribe again.
                 return known == 1;
             }

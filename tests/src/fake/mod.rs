@@ -42,9 +42,13 @@ pub struct FakeBroker {
 impl FakeBroker {
     /// Plays `script` with whoever dials.
     pub fn start(script: Vec<Step>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the fake broker")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the fake broker")?;
         let address = listener.local_addr()?;
-        let (over, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (over, connections) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let (ends, counts) = (Arc::clone(&over), Arc::clone(&connections));
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
@@ -56,7 +60,11 @@ impl FakeBroker {
                 std::thread::spawn(move || play(stream, &script));
             }
         });
-        Ok(Self { address, over, connections })
+        Ok(Self {
+            address,
+            over,
+            connections,
+        })
     }
 
     /// Its URL.

@@ -76,7 +76,11 @@ pub fn disconnect(code: u8, words: &str) -> Vec<u8> {
 
 /// Properties: a reason string, or none.
 fn put_reason(words: &str, body: &mut Vec<u8>) {
-    let property = if words.is_empty() { Vec::new() } else { [&[0x1f][..], &text(words)].concat() };
+    let property = if words.is_empty() {
+        Vec::new()
+    } else {
+        [&[0x1f][..], &text(words)].concat()
+    };
     put_length(property.len(), body);
     body.extend(property);
 }
@@ -120,17 +124,30 @@ pub fn published(frame: &[u8], is_v5: bool) -> Option<Published> {
         (properties, rest) = (head[header - 1..].to_vec(), payload);
     }
     let topic = String::from_utf8_lossy(topic).into_owned();
-    Some(Published { topic, qos, id, retain: first & 1 == 1, properties, payload: rest.to_vec(), bytes: frame.len() })
+    Some(Published {
+        topic,
+        qos,
+        id,
+        retain: first & 1 == 1,
+        properties,
+        payload: rest.to_vec(),
+        bytes: frame.len(),
+    })
 }
 
 /// Level of the protocol that CONNECT asks for: 4 or 5.
 pub fn version(frame: &[u8]) -> Option<u8> {
-    frame.windows(5).find(|five| five.starts_with(b"MQTT")).map(|five| five[4])
+    frame
+        .windows(5)
+        .find(|five| five.starts_with(b"MQTT"))
+        .map(|five| five[4])
 }
 
 /// Packet id of an acknowledgement, SUBSCRIBE or UNSUBSCRIBE.
 pub fn id(frame: &[u8]) -> Option<u16> {
-    frame[lengths(frame)?.0..].first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))
+    frame[lengths(frame)?.0..]
+        .first_chunk::<2>()
+        .map(|bytes| u16::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -139,7 +156,10 @@ mod tests {
 
     #[test]
     fn packets_are_written_as_the_standard_has_them() {
-        assert_eq!(acknowledgement(0x40, 7, true, 0x95, "no"), [0x40, 9, 0, 7, 0x95, 5, 0x1f, 0, 2, b'n', b'o']);
+        assert_eq!(
+            acknowledgement(0x40, 7, true, 0x95, "no"),
+            [0x40, 9, 0, 7, 0x95, 5, 0x1f, 0, 2, b'n', b'o']
+        );
         assert_eq!(acknowledgement(0x50, 7, true, 0, ""), [0x50, 2, 0, 7]);
         assert_eq!(acknowledgement(0x40, 7, false, 0x95, "no"), [0x40, 2, 0, 7]);
         assert_eq!(disconnect(0x8b, ""), [0xe0, 2, 0x8b, 0]);
@@ -151,8 +171,14 @@ mod tests {
     fn a_publish_is_read_with_and_without_properties() {
         let body = [&text("a/b")[..], &[0, 9, 3, 1, 2, 3], b"xyz"].concat();
         let read = published(&packet(0x33, &body), true).unwrap();
-        assert_eq!((read.topic.as_str(), read.qos, read.id, read.retain), ("a/b", 1, 9, true));
-        assert_eq!((read.properties, read.payload, read.bytes), (vec![1, 2, 3], b"xyz".to_vec(), 16));
+        assert_eq!(
+            (read.topic.as_str(), read.qos, read.id, read.retain),
+            ("a/b", 1, 9, true)
+        );
+        assert_eq!(
+            (read.properties, read.payload, read.bytes),
+            (vec![1, 2, 3], b"xyz".to_vec(), 16)
+        );
         let read = published(&packet(0x30, &[&text("a/b")[..], b"xyz"].concat()), false).unwrap();
         assert_eq!((read.id, read.payload), (0, b"xyz".to_vec()));
         assert_eq!(published(&[0x40, 2, 0, 1], true), None);

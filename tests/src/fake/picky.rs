@@ -33,17 +33,27 @@ pub struct Which {
 impl Which {
     /// All.
     pub fn all() -> Self {
-        Self { topic: String::new(), over: 0, numbers: (0, u64::MAX) }
+        Self {
+            topic: String::new(),
+            over: 0,
+            numbers: (0, u64::MAX),
+        }
     }
 
     /// Those whose topic has this in it.
     pub fn topic(part: &str) -> Self {
-        Self { topic: part.to_owned(), ..Self::all() }
+        Self {
+            topic: part.to_owned(),
+            ..Self::all()
+        }
     }
 
     /// Those whose packet has more bytes than this.
     pub fn over(bytes: usize) -> Self {
-        Self { over: bytes, ..Self::all() }
+        Self {
+            over: bytes,
+            ..Self::all()
+        }
     }
 
     /// Of those that fit otherwise, over all connections: these, counted from 0.
@@ -59,7 +69,10 @@ impl Which {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        Self { numbers: (first, end), ..self }
+        Self {
+            numbers: (first, end),
+            ..self
+        }
     }
 }
 
@@ -123,7 +136,11 @@ struct Account {
 
 impl Account {
     fn note(&mut self, published: &Published, connection: u64) -> Deed {
-        self.seen.push(Noted { published: published.clone(), connection, at: Instant::now() });
+        self.seen.push(Noted {
+            published: published.clone(),
+            connection,
+            at: Instant::now(),
+        });
         for (Rule(which, deed), count) in &mut self.rules {
             if !published.topic.contains(&which.topic) || published.bytes <= which.over {
                 continue;
@@ -161,10 +178,15 @@ pub struct PickyBroker {
 impl PickyBroker {
     /// Starts it.
     pub fn start(terms: Terms, rules: Vec<Rule>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the picky broker")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the picky broker")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            account: Mutex::new(Account { terms, rules: numbered(rules), ..Account::default() }),
+            account: Mutex::new(Account {
+                terms,
+                rules: numbered(rules),
+                ..Account::default()
+            }),
             over: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             hang_ups: AtomicU64::new(0),
@@ -178,7 +200,9 @@ impl PickyBroker {
                 let shared = Arc::clone(&accepting);
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 // A connection that breaks ends its thread.
-                std::thread::spawn(move || Peer::new(stream, number, &shared).and_then(|mut peer| peer.serve()));
+                std::thread::spawn(move || {
+                    Peer::new(stream, number, &shared).and_then(|mut peer| peer.serve())
+                });
             }
         });
         Ok(Self { address, shared })
@@ -255,7 +279,15 @@ struct Peer<'a> {
 impl<'a> Peer<'a> {
     fn new(stream: TcpStream, number: u64, shared: &'a Shared) -> Option<Self> {
         stream.set_nodelay(true).ok()?;
-        Some(Self { stream, number, shared, is_v5: true, unreleased: Vec::new(), late: Vec::new(), hangs_up_at: None })
+        Some(Self {
+            stream,
+            number,
+            shared,
+            is_v5: true,
+            unreleased: Vec::new(),
+            late: Vec::new(),
+            hangs_up_at: None,
+        })
     }
 
     /// Until either side hangs up.
@@ -270,7 +302,9 @@ impl<'a> Peer<'a> {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(read) => input.extend(&buffer[..read]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     if self.shared.over.load(Ordering::SeqCst) {
                         return None;
                     }
@@ -283,7 +317,9 @@ impl<'a> Peer<'a> {
     /// Sends what is due; gives the time until the next look.
     fn answer_the_late(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
         self.late = later;
         for (_, bytes) in due {
             self.say(&bytes)?;
@@ -293,7 +329,10 @@ impl<'a> Peer<'a> {
         }
         let late = self.late.iter().map(|(at, _)| *at).chain(self.hangs_up_at);
         let next = late.map(|at| at.duration_since(now)).min();
-        Some(next.unwrap_or(Duration::from_secs(5)).clamp(Duration::from_millis(1), Duration::from_secs(5)))
+        Some(
+            next.unwrap_or(Duration::from_secs(5))
+                .clamp(Duration::from_millis(1), Duration::from_secs(5)),
+        )
     }
 
     fn take(&mut self, frame: &[u8]) -> Option<()> {
@@ -313,29 +352,43 @@ impl<'a> Peer<'a> {
 
     fn greet(&mut self, frame: &[u8]) -> Option<()> {
         self.is_v5 = packet::version(frame)? == 5;
-        let Terms { code, properties, .. } = self.shared.account().terms.clone();
-        let answer = if self.is_v5 { packet::connack(code, &properties) } else { packet::packet(0x20, &[0, code]) };
+        let Terms {
+            code, properties, ..
+        } = self.shared.account().terms.clone();
+        let answer = if self.is_v5 {
+            packet::connack(code, &properties)
+        } else {
+            packet::packet(0x20, &[0, code])
+        };
         self.say(&answer)
     }
 
     fn meet(&mut self, published: &Published, deed: Deed) -> Option<()> {
         if published.qos == 2 && !matches!(deed, Deed::HangUp | Deed::Disconnect(_)) {
-            self.unreleased.push(Unreleased { id: published.id, deed });
+            self.unreleased.push(Unreleased {
+                id: published.id,
+                deed,
+            });
             let most = self.shared.account().terms.most_unreleased;
             if most.is_some_and(|most| self.unreleased.len() > most) {
                 return self.hang_up();
             }
         }
         match deed {
-            Deed::Answer(code, words) if code >= 0x80 && self.is_v5 => self.acknowledge(published, code, words),
-            Deed::Complete(code) if published.qos < 2 && code >= 0x80 && self.is_v5 => self.acknowledge(published, code, ""),
+            Deed::Answer(code, words) if code >= 0x80 && self.is_v5 => {
+                self.acknowledge(published, code, words)
+            }
+            Deed::Complete(code) if published.qos < 2 && code >= 0x80 && self.is_v5 => {
+                self.acknowledge(published, code, "")
+            }
             Deed::Answer(code, words) => self.accept(published, code, words),
             Deed::Complete(_) => self.accept(published, 0, ""),
             Deed::NeverComplete if published.qos == 2 => self.accept(published, 0, ""),
             Deed::Never | Deed::NeverComplete => Some(()),
             Deed::Late(time) => {
                 self.note_taken(published);
-                self.late.push((Instant::now() + time, self.answer(published, 0, "")));
+                self.late
+                    .push((Instant::now() + time, self.answer(published, 0, "")));
                 Some(())
             }
             Deed::HangUp => self.hang_up(),
@@ -362,7 +415,11 @@ impl<'a> Peer<'a> {
     }
 
     fn note_taken(&self, published: &Published) {
-        let noted = Noted { published: published.clone(), connection: self.number, at: Instant::now() };
+        let noted = Noted {
+            published: published.clone(),
+            connection: self.number,
+            at: Instant::now(),
+        };
         self.shared.account().taken.push(noted);
     }
 
@@ -388,7 +445,9 @@ impl<'a> Peer<'a> {
         let deed = place.map(|place| self.unreleased.remove(place).deed);
         match deed {
             Some(Deed::NeverComplete) => Some(()),
-            Some(Deed::Complete(code)) => self.say(&acknowledgement(0x70, id, self.is_v5, code, "")),
+            Some(Deed::Complete(code)) => {
+                self.say(&acknowledgement(0x70, id, self.is_v5, code, ""))
+            }
             _ => self.say(&acknowledgement(0x70, id, self.is_v5, 0, "")),
         }
     }

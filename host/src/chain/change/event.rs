@@ -106,7 +106,12 @@ mod tests {
 
     #[test]
     fn a_state_has_one_name_in_metrics_and_events() {
-        for state in [State::Seen, State::SelfTested, State::OnProbation, State::RolledBack] {
+        for state in [
+            State::Seen,
+            State::SelfTested,
+            State::OnProbation,
+            State::RolledBack,
+        ] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
     }

@@ -64,7 +64,10 @@ impl Chain {
         let legacies = self.legacies()?;
         frame.beside(|| {
             for (version, config) in &frame.plugins() {
-                for (lane, snapshot) in inherited(legacies.get(&config.name), frame.lanes()).iter().enumerate() {
+                for (lane, snapshot) in inherited(legacies.get(&config.name), frame.lanes())
+                    .iter()
+                    .enumerate()
+                {
                     frame
                         .instance(version, lane)?
                         .rehearse(snapshot, self.shared.engine.clock().now())
@@ -81,9 +84,16 @@ impl Chain {
         let mut legacies = Legacies::new();
         for (index, version) in self.shared.versions().iter().enumerate() {
             let plugin = &version.reference.name;
-            let lost = |why| Error::Inherit { plugin: Arc::clone(plugin), why };
+            let lost = |why| Error::Inherit {
+                plugin: Arc::clone(plugin),
+                why,
+            };
             for snapshot in self.copies(index).map_err(lost)? {
-                let legacy = Legacy { plugin: Arc::clone(plugin), snapshot, is_kept: version.checkpoint.is_some() };
+                let legacy = Legacy {
+                    plugin: Arc::clone(plugin),
+                    snapshot,
+                    is_kept: version.checkpoint.is_some(),
+                };
                 legacies.entry(Arc::clone(plugin)).or_default().push(legacy);
             }
         }
@@ -91,7 +101,11 @@ impl Chain {
     }
 
     fn names(&self) -> Vec<Arc<str>> {
-        self.shared.versions().iter().map(|version| Arc::clone(&version.reference.name)).collect()
+        self.shared
+            .versions()
+            .iter()
+            .map(|version| Arc::clone(&version.reference.name))
+            .collect()
     }
 
     /// Has all lanes work off their inboxes, give their state and wait.
@@ -104,10 +118,14 @@ impl Chain {
             given
         };
         let states: Vec<_> = self.inboxes.iter().map(leave).collect();
-        let (deadline, mut legacies) = (self.shared.engine.clock().moment() + LEAVE, Legacies::new());
+        let (deadline, mut legacies) =
+            (self.shared.engine.clock().moment() + LEAVE, Legacies::new());
         for state in states {
             for legacy in answer(&state, deadline, is_wanted)? {
-                legacies.entry(Arc::clone(&legacy.plugin)).or_default().push(legacy);
+                legacies
+                    .entry(Arc::clone(&legacy.plugin))
+                    .or_default()
+                    .push(legacy);
             }
         }
         Ok((legacies, leaving))
@@ -132,9 +150,13 @@ impl Successor {
     /// `old` goes on with its state.
     pub fn follow(self, old: &Chain, is_wanted: &dyn Fn() -> bool) -> Result<Chain, Error> {
         let flow = Arc::clone(old.name());
-        let (legacies, leaving) = old.leave(is_wanted).map_err(|why| Error::Leave { flow, why })?;
+        let (legacies, leaving) = old
+            .leave(is_wanted)
+            .map_err(|why| Error::Leave { flow, why })?;
         let metrics = self.frame.metrics().clone();
-        let chain = self.frame.start(|frame, version, config| frame.take_over(version, config, &legacies))?;
+        let chain = self
+            .frame
+            .start(|frame, version, config| frame.take_over(version, config, &legacies))?;
         leaving.end();
         old.join();
         metrics.prune(&chain.shared.name, &chain.names(), chain.inboxes.len());
@@ -150,13 +172,28 @@ impl std::fmt::Debug for Successor {
 
 impl Frame {
     /// Instances of a plugin, one for each lane, with the state of its name: from the chain before, or from the disk.
-    fn take_over(&self, version: &Arc<Version>, config: &PluginConfig, legacies: &Legacies) -> Result<Vec<Live>, Error> {
-        let Some(legacies) = legacies.get(&config.name) else { return self.recall(version, config) };
+    fn take_over(
+        &self,
+        version: &Arc<Version>,
+        config: &PluginConfig,
+        legacies: &Legacies,
+    ) -> Result<Vec<Live>, Error> {
+        let Some(legacies) = legacies.get(&config.name) else {
+            return self.recall(version, config);
+        };
         let mut lives = Vec::new();
         for (lane, snapshot) in inherited(Some(legacies), self.lanes()).iter().enumerate() {
             let (_, engine) = self.surroundings();
-            let mut live = Live::at_rest(version, engine, Slot { lane, lanes: self.lanes() });
-            live.adopt(snapshot, engine.clock().now()).map_err(|fault| unfit(version, fault))?;
+            let mut live = Live::at_rest(
+                version,
+                engine,
+                Slot {
+                    lane,
+                    lanes: self.lanes(),
+                },
+            );
+            live.adopt(snapshot, engine.clock().now())
+                .map_err(|fault| unfit(version, fault))?;
             lives.push(live);
         }
         Ok(lives)
@@ -164,22 +201,40 @@ impl Frame {
 
     fn instance(&self, version: &Arc<Version>, lane: usize) -> Result<Live, Error> {
         let (_, engine) = self.surroundings();
-        Live::start(version, engine, Slot { lane, lanes: self.lanes() }, engine.clock().now())
-            .map_err(|fault| unfit(version, fault))
+        Live::start(
+            version,
+            engine,
+            Slot {
+                lane,
+                lanes: self.lanes(),
+            },
+            engine.clock().now(),
+        )
+        .map_err(|fault| unfit(version, fault))
     }
 }
 
 fn unfit(version: &Version, fault: Fault) -> Error {
     let plugin = Arc::clone(&version.reference.name);
     match fault.kind {
-        FaultKind::State => Error::Inherit { plugin, why: fault.message },
-        _ => Error::Instantiate { plugin, source: Box::new(fault) },
+        FaultKind::State => Error::Inherit {
+            plugin,
+            why: fault.message,
+        },
+        _ => Error::Instantiate {
+            plugin,
+            source: Box::new(fault),
+        },
     }
 }
 
 /// What `legacies` of one plugin are in `lanes` lanes.
 fn inherited(legacies: Option<&Vec<Legacy>>, lanes: usize) -> Vec<Snapshot> {
-    let all: Vec<&Snapshot> = legacies.into_iter().flatten().map(|legacy| &legacy.snapshot).collect();
+    let all: Vec<&Snapshot> = legacies
+        .into_iter()
+        .flatten()
+        .map(|legacy| &legacy.snapshot)
+        .collect();
     let is_kept = legacies.into_iter().flatten().all(|legacy| legacy.is_kept);
     Snapshot::share_out(&all, is_kept, lanes, |key| lane_of(key, lanes))
 }

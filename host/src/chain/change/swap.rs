@@ -61,7 +61,12 @@ pub struct Refused {
 
 impl Refused {
     fn at(step: Step, why: impl ToString) -> Self {
-        Self { step, state: State::Refused, why: why.to_string(), figures: None }
+        Self {
+            step,
+            state: State::Refused,
+            why: why.to_string(),
+            figures: None,
+        }
     }
 }
 
@@ -71,25 +76,66 @@ impl Chain {
     ///
     /// # Errors
     /// [`Refused`]: the version before runs on, with its state; nothing was lost, doubled or parked.
-    pub fn swap(&self, index: usize, change: Change<'_>, events: Events<'_>) -> Result<Swapped, Refused> {
+    pub fn swap(
+        &self,
+        index: usize,
+        change: Change<'_>,
+        events: Events<'_>,
+    ) -> Result<Swapped, Refused> {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.shared.versions().get(index).cloned();
-        let old = old.ok_or_else(|| Refused::at(Step::Configure, format!("the flow has no plugin {index}")))?;
-        let settings = change.settings.map_or_else(|| old.settings.clone(), ToString::to_string);
+        let old = old.ok_or_else(|| {
+            Refused::at(Step::Configure, format!("the flow has no plugin {index}"))
+        })?;
+        let settings = change
+            .settings
+            .map_or_else(|| old.settings.clone(), ToString::to_string);
         let running = old.program.digest();
-        let new = change.component.map_or_else(|| Arc::clone(running), |component| trust::digest(component).into());
+        let new = change.component.map_or_else(
+            || Arc::clone(running),
+            |component| trust::digest(component).into(),
+        );
         if settings == old.settings && new == *running {
-            return Ok(Swapped { old: Arc::clone(&new), new, pauses: Vec::new(), figures: None });
+            return Ok(Swapped {
+                old: Arc::clone(&new),
+                new,
+                pauses: Vec::new(),
+                figures: None,
+            });
         }
         let trial = Arc::new(Trial::new(self.inboxes.len()));
-        let under_way = UnderWay { digest: Arc::clone(&new), state: State::Seen };
-        *self.lock_active() = Some(Active { index, change: under_way, trial: Arc::clone(&trial) });
-        let teller = Teller { chain: self, old: &old, new: &new, events };
+        let under_way = UnderWay {
+            digest: Arc::clone(&new),
+            state: State::Seen,
+        };
+        *self.lock_active() = Some(Active {
+            index,
+            change: under_way,
+            trial: Arc::clone(&trial),
+        });
+        let teller = Teller {
+            chain: self,
+            old: &old,
+            new: &new,
+            events,
+        };
         teller.tell(State::Seen, None, None);
-        let result = Swap { chain: self, driver: &driver, index, old: &old, trial, teller }.run(change, settings);
+        let result = Swap {
+            chain: self,
+            driver: &driver,
+            index,
+            old: &old,
+            trial,
+            teller,
+        }
+        .run(change, settings);
         match &result {
             Ok(swapped) => teller.tell(State::Confirmed, None, swapped.figures.clone()),
-            Err(refused) => teller.tell(refused.state, Some(refused.why.clone()), refused.figures.as_deref().cloned()),
+            Err(refused) => teller.tell(
+                refused.state,
+                Some(refused.why.clone()),
+                refused.figures.as_deref().cloned(),
+            ),
         }
         *self.lock_active() = None;
         result
@@ -97,7 +143,13 @@ impl Chain {
 
     /// A copy of the state of the plugin at `index` from every lane.
     pub(crate) fn copies(&self, index: usize) -> Result<Vec<Snapshot>, String> {
-        self.ask(|reply| Command::Save { plugin: index, reply }).iter().map(answer).collect()
+        self.ask(|reply| Command::Save {
+            plugin: index,
+            reply,
+        })
+        .iter()
+        .map(answer)
+        .collect()
     }
 
     /// Sends each lane a command; the answers come through what is given back.
@@ -126,7 +178,11 @@ impl Teller<'_> {
     fn tell(&self, state: State, why: Option<String>, figures: Option<Report>) {
         let reference = &self.old.reference;
         let (flow, plugin) = (&self.old.metrics.flow, &reference.name);
-        let (old, new, state_name) = (short_digest(&reference.digest), short_digest(self.new), state.name());
+        let (old, new, state_name) = (
+            short_digest(&reference.digest),
+            short_digest(self.new),
+            state.name(),
+        );
         (self.events)(&Event {
             flow: Arc::clone(flow),
             plugin: Arc::clone(plugin),
@@ -155,7 +211,10 @@ impl Teller<'_> {
                 new,
                 state = state_name,
                 why = why.as_deref(),
-                pause_us = figures.as_ref().filter(|_| state == State::Confirmed).map(|figures| figures.pause_us),
+                pause_us = figures
+                    .as_ref()
+                    .filter(|_| state == State::Confirmed)
+                    .map(|figures| figures.pause_us),
                 "change of a plugin"
             ),
         }
@@ -188,29 +247,46 @@ impl Swap<'_> {
                 Ok((self.candidates(&new)?, origin, new))
             }))
         });
-        let (candidates, origin, new) = proven.map_err(|error| Refused::at(Step::Compile, error))??;
+        let (candidates, origin, new) =
+            proven.map_err(|error| Refused::at(Step::Compile, error))??;
         let joined = self.join(candidates, origin);
         match &joined {
             Ok(pauses) => {
-                self.trial.note_pause(pauses.iter().max().copied().unwrap_or_default());
+                self.trial
+                    .note_pause(pauses.iter().max().copied().unwrap_or_default());
                 self.phases(change.plan);
             }
             Err(why) => drop(self.trial.fail(why)),
         }
         self.conclude(&new)?;
         let digest = |version: &Version| Arc::clone(&version.reference.digest);
-        let (old, new, figures) = (digest(self.old), digest(&new), self.trial.report(self.clock().moment()));
-        Ok(Swapped { old, new, pauses: joined.unwrap_or_default(), figures })
+        let (old, new, figures) = (
+            digest(self.old),
+            digest(&new),
+            self.trial.report(self.clock().moment()),
+        );
+        Ok(Swapped {
+            old,
+            new,
+            pauses: joined.unwrap_or_default(),
+            figures,
+        })
     }
 
     /// The phases of the plan, until one fails.
     fn phases(&self, plan: Plan) {
-        let limits = plan.probation.unwrap_or(self.driver.plugins[self.index].probation);
+        let limits = plan
+            .probation
+            .unwrap_or(self.driver.plugins[self.index].probation);
         if let Some(shadow) = plan.shadow {
             if !self.phase(Phase::shadow(shadow, limits), &[State::Shadowing]) {
                 return;
             }
-            self.teller.tell(State::Shadowed, None, self.trial.report(self.clock().moment()));
+            self.teller.tell(
+                State::Shadowed,
+                None,
+                self.trial.report(self.clock().moment()),
+            );
         }
         self.teller.tell(State::Ready, None, None);
         if let Some(canary) = plan.canary
@@ -218,83 +294,131 @@ impl Swap<'_> {
         {
             return;
         }
-        let probation = if plan.is_cure { Phase::cure(limits) } else { Phase::probation(limits) };
+        let probation = if plan.is_cure {
+            Phase::cure(limits)
+        } else {
+            Phase::probation(limits)
+        };
         self.phase(probation, &[State::Swapped, State::OnProbation]);
     }
 
     /// One phase, which begins in these states: was it passed?
     fn phase(&self, phase: Phase, states: &[State]) -> bool {
         self.trial.begin(phase, self.clock().moment());
-        states.iter().for_each(|state| self.teller.tell(*state, None, None));
+        states
+            .iter()
+            .for_each(|state| self.teller.tell(*state, None, None));
         self.trial.passed(self.clock())
     }
 
     /// Confirms the candidate unless it has failed, and has every lane act on the verdict.
     fn conclude(&self, new: &Arc<Version>) -> Result<(), Refused> {
         if self.trial.confirm() {
-            self.chain.shared.versions.lock().unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
+            self.chain
+                .shared
+                .versions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)[self.index] = Arc::clone(new);
         }
         for inbox in &self.chain.inboxes {
             inbox.command(Command::Heed);
         }
         if !self.trial.settled(ANSWER) {
-            tracing::warn!(flow = &*self.chain.shared.name, "a lane has not acted on the verdict of a swap yet");
+            tracing::warn!(
+                flow = &*self.chain.shared.name,
+                "a lane has not acted on the verdict of a swap yet"
+            );
         }
-        let Verdict::Failed(step, why) = self.trial.verdict() else { return Ok(()) };
-        let state = if self.trial.share() == Share::NONE { State::Refused } else { State::RolledBack };
-        Err(Refused { step, state, why, figures: self.trial.report(self.clock().moment()).map(Box::new) })
+        let Verdict::Failed(step, why) = self.trial.verdict() else {
+            return Ok(());
+        };
+        let state = if self.trial.share() == Share::NONE {
+            State::Refused
+        } else {
+            State::RolledBack
+        };
+        Err(Refused {
+            step,
+            state,
+            why,
+            figures: self.trial.report(self.clock().moment()).map(Box::new),
+        })
     }
 
     /// A version that is configured and has passed an empty batch and a tick.
     fn prepare(&self, component: Option<&[u8]>, settings: String) -> Result<Arc<Version>, Refused> {
         let (plugin, engine) = (&self.driver.plugins[self.index], &self.chain.shared.engine);
         let program = match component {
-            Some(bytes) => {
-                load::program(plugin, engine, &self.old.metrics, bytes).map_err(|error| Refused::at(Step::Compile, error))?
-            }
+            Some(bytes) => load::program(plugin, engine, &self.old.metrics, bytes)
+                .map_err(|error| Refused::at(Step::Compile, error))?,
             None => self.old.program.clone(),
         };
         self.teller.tell(State::Compiled, None, None);
         let now = self.clock().now();
-        let recipe =
-            Recipe { engine, plugin, ports: &self.driver.ports, metrics: &self.old.metrics, topics: &self.driver.topics, now };
-        let (version, mut instance) =
-            Version::configure(program, settings, recipe).map_err(|error| Refused::at(Step::Configure, error))?;
+        let recipe = Recipe {
+            engine,
+            plugin,
+            ports: &self.driver.ports,
+            metrics: &self.old.metrics,
+            topics: &self.driver.topics,
+            now,
+        };
+        let (version, mut instance) = Version::configure(program, settings, recipe)
+            .map_err(|error| Refused::at(Step::Configure, error))?;
         if version.setup.needs_one_lane() && self.chain.inboxes.len() > 1 {
             let why = "its state is not by the flow's key, and the flow has several lanes: give it lanes = 1 first";
             return Err(Refused::at(Step::Configure, why));
         }
         self.teller.tell(State::Linked, None, None);
-        let tested = version.self_test(&mut instance, now).and_then(|()| version.self_test_tick(&mut instance, now));
+        let tested = version
+            .self_test(&mut instance, now)
+            .and_then(|()| version.self_test_tick(&mut instance, now));
         tested.map_err(|fault| Refused::at(Step::SelfTest, fault))?;
         Ok(Arc::new(version))
     }
 
     /// Shows the candidate a copy of each lane's state, in instances that are thrown away: what is it to begin with?
     fn rehearse(&self, new: &Arc<Version>, on_refused: OnRefusedState) -> Result<Origin, Refused> {
-        let try_with =
-            |lane, snapshot: &Snapshot| Ok(self.start(new, lane, Step::Restore)?.rehearse(snapshot, self.clock().now()));
+        let try_with = |lane, snapshot: &Snapshot| {
+            Ok(self
+                .start(new, lane, Step::Restore)?
+                .rehearse(snapshot, self.clock().now()))
+        };
         let mut without = None;
         for (lane, snapshot) in self.snapshots()?.iter().enumerate() {
-            let Err(fault) = try_with(lane, snapshot)? else { continue };
+            let Err(fault) = try_with(lane, snapshot)? else {
+                continue;
+            };
             if on_refused == OnRefusedState::Refuse || fault.kind != FaultKind::State {
                 return Err(Refused::at(Step::Restore, fault));
             }
-            try_with(lane, &Snapshot::default())?.map_err(|fault| Refused::at(Step::Restore, fault))?;
-            without = Some(format!("it begins without state, as asked for: {}", fault.message));
+            try_with(lane, &Snapshot::default())?
+                .map_err(|fault| Refused::at(Step::Restore, fault))?;
+            without = Some(format!(
+                "it begins without state, as asked for: {}",
+                fault.message
+            ));
         }
-        let origin = if without.is_some() { Origin::Empty } else { Origin::Copy };
+        let origin = if without.is_some() {
+            Origin::Empty
+        } else {
+            Origin::Copy
+        };
         self.teller.tell(State::SelfTested, without, None);
         Ok(origin)
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>, Refused> {
-        self.chain.copies(self.index).map_err(|why| Refused::at(Step::Restore, why))
+        self.chain
+            .copies(self.index)
+            .map_err(|why| Refused::at(Step::Restore, why))
     }
 
     /// An instance for each lane.
     fn candidates(&self, new: &Arc<Version>) -> Result<Vec<Live>, Refused> {
-        (0..self.chain.inboxes.len()).map(|lane| self.start(new, lane, Step::Commit)).collect()
+        (0..self.chain.inboxes.len())
+            .map(|lane| self.start(new, lane, Step::Commit))
+            .collect()
     }
 
     /// Puts the instances beside the running ones, one in each lane; none of their outputs counts yet.
@@ -303,7 +427,13 @@ impl Swap<'_> {
         let mut candidates = candidates.into_iter().map(Box::new);
         let replies = self.chain.ask(|reply| {
             let candidate = candidates.next().expect("there is one for each lane");
-            Command::Join { plugin, candidate, origin, trial: Arc::clone(trial), reply }
+            Command::Join {
+                plugin,
+                candidate,
+                origin,
+                trial: Arc::clone(trial),
+                reply,
+            }
         });
         // Every lane is heard, so that none joins later than its change is over.
         let pauses: Vec<_> = replies.iter().map(answer).collect();
@@ -311,11 +441,21 @@ impl Swap<'_> {
     }
 
     fn start(&self, new: &Arc<Version>, lane: usize, step: Step) -> Result<Live, Refused> {
-        Live::start(new, &self.chain.shared.engine, Slot { lane, lanes: self.chain.inboxes.len() }, self.clock().now())
-            .map_err(|fault| Refused::at(step, fault))
+        Live::start(
+            new,
+            &self.chain.shared.engine,
+            Slot {
+                lane,
+                lanes: self.chain.inboxes.len(),
+            },
+            self.clock().now(),
+        )
+        .map_err(|fault| Refused::at(step, fault))
     }
 }
 
 fn answer<T>(reply: &Receiver<Result<T, String>>) -> Result<T, String> {
-    reply.recv_timeout(ANSWER).unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
+    reply
+        .recv_timeout(ANSWER)
+        .unwrap_or_else(|_| Err("a lane does not answer, or has ended".to_owned()))
 }

@@ -14,15 +14,28 @@ const OWNER: &str = "";
 /// What is written with each checkpoint.
 pub(crate) fn checkpoint(running_us: u64) -> Checkpoint {
     let value = Some(Bytes::copy_from_slice(&running_us.to_le_bytes()));
-    let changes = vec![Remembered { key: Bytes::from_static(b"running"), version: 0, value }];
-    Checkpoint { flow: Arc::from(OWNER), plugin: Arc::from(OWNER), changes }
+    let changes = vec![Remembered {
+        key: Bytes::from_static(b"running"),
+        version: 0,
+        value,
+    }];
+    Checkpoint {
+        flow: Arc::from(OWNER),
+        plugin: Arc::from(OWNER),
+        changes,
+    }
 }
 
 /// The clock of a gateway that starts now: it goes on where the last checkpoint left it. Blocks on the disk.
 pub fn recalled(outlet: &dyn Outlet, now: Now) -> RunningClock {
     // A store that cannot be read has lost the state that it is for, too.
     let kept = outlet.recall(OWNER, OWNER).unwrap_or_default();
-    let value = kept.iter().filter_map(|entry| <[u8; 8]>::try_from(entry.value.as_deref()?).ok());
+    let value = kept
+        .iter()
+        .filter_map(|entry| <[u8; 8]>::try_from(entry.value.as_deref()?).ok());
     let base_us = value.map(u64::from_le_bytes).max().unwrap_or_default();
-    RunningClock { base_us, started_us: now.uptime_us }
+    RunningClock {
+        base_us,
+        started_us: now.uptime_us,
+    }
 }

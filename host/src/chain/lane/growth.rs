@@ -18,7 +18,11 @@ pub(super) struct Growth {
 
 impl Default for Growth {
     fn default() -> Self {
-        Self { limit: usize::MAX, unlogged: 0, logged_us: None }
+        Self {
+            limit: usize::MAX,
+            unlogged: 0,
+            logged_us: None,
+        }
     }
 }
 
@@ -26,7 +30,9 @@ impl Growth {
     /// An instance of so many bytes begins. One that needs much from its start may use half of what is left.
     pub(super) fn begin(&mut self, version: &Version, bytes: usize) {
         let limits = &version.limits;
-        self.limit = limits.recycle_bytes.max(bytes.midpoint(limits.memory_bytes));
+        self.limit = limits
+            .recycle_bytes
+            .max(bytes.midpoint(limits.memory_bytes));
     }
 
     /// Whether one of so many bytes is to be replaced.
@@ -35,11 +41,20 @@ impl Growth {
     }
 
     /// It was replaced: how large it was, and how large the one in its place is.
-    pub(super) fn replaced(&mut self, version: &Version, lane: usize, [grown, small]: [usize; 2], now: Now) {
+    pub(super) fn replaced(
+        &mut self,
+        version: &Version,
+        lane: usize,
+        [grown, small]: [usize; 2],
+        now: Now,
+    ) {
         self.begin(version, small);
         version.metrics.tally.recycled.inc();
         self.unlogged += 1;
-        if self.logged_us.is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US) {
+        if self
+            .logged_us
+            .is_some_and(|logged| now.wall_us.abs_diff(logged) < LOG_EVERY_US)
+        {
             return;
         }
         tracing::info!(

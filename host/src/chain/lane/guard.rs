@@ -99,7 +99,12 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Of plugin number `plugin` in a lane; `judges` says whether devices are judged there for themselves.
-    pub(crate) fn new(config: &PluginConfig, (plugin, lane): (usize, usize), judges: bool, alarm: Arc<Alarm>) -> Self {
+    pub(crate) fn new(
+        config: &PluginConfig,
+        (plugin, lane): (usize, usize),
+        judges: bool,
+        alarm: Arc<Alarm>,
+    ) -> Self {
         let (breaker, ticks) = (Breaker::new(config.breaker), Breaker::new(config.breaker));
         let standings = judges.then(|| Standings::new(config.breaker.window));
         let (most_strikes, on_error, why) = (config.breaker.after, config.on_error, String::new());
@@ -123,12 +128,22 @@ impl Guard {
     /// What becomes of the next of `items`, which are some. Where the plugin has failed on so many messages of one device
     /// in this turn, one after the other, its others would only cost the lane its time: the quarantine has it soon.
     pub(super) fn admit(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
-        let Some(row) = self.row.filter(|row| row.faults >= self.most_strikes && row.turn_us == now.uptime_us) else {
+        let Some(row) = self
+            .row
+            .filter(|row| row.faults >= self.most_strikes && row.turn_us == now.uptime_us)
+        else {
             return self.admit_by_state(version, items, now);
         };
         let is_worn = |item: &Item| row.device == key_hash(item.device());
-        let alike = items.iter().take_while(|item| is_worn(item) == is_worn(&items[0])).count();
-        if is_worn(&items[0]) { Admission::Away(alike) } else { self.admit_by_state(version, &items[..alike], now) }
+        let alike = items
+            .iter()
+            .take_while(|item| is_worn(item) == is_worn(&items[0]))
+            .count();
+        if is_worn(&items[0]) {
+            Admission::Away(alike)
+        } else {
+            self.admit_by_state(version, &items[..alike], now)
+        }
     }
 
     fn admit_by_state(&mut self, version: &Version, items: &[Item], now: Now) -> Admission {
@@ -143,13 +158,26 @@ impl Guard {
             return Admission::Away(items.len());
         }
         let is_tried = self.tries(&items[0]);
-        let alike = items.iter().take_while(|item| self.tries(item) == is_tried).count();
-        if is_tried { Admission::Tried(alike) } else { Admission::Away(alike) }
+        let alike = items
+            .iter()
+            .take_while(|item| self.tries(item) == is_tried)
+            .count();
+        if is_tried {
+            Admission::Tried(alike)
+        } else {
+            Admission::Away(alike)
+        }
     }
 
     /// Whether it gets this one although its breaker is open.
     fn tries(&self, item: &Item) -> bool {
-        let Some(standings) = self.standings.as_ref().filter(|_| !item.device().is_empty()) else { return false };
+        let Some(standings) = self
+            .standings
+            .as_ref()
+            .filter(|_| !item.device().is_empty())
+        else {
+            return false;
+        };
         match standings.of(key_hash(item.device())) {
             Standing::Good => true,
             Standing::Stranger => self.strikes < self.most_strikes,
@@ -160,16 +188,35 @@ impl Guard {
     /// The devices of `items` go into `devices`, if it is to be told whom the plugin served well.
     pub(super) fn learn(&mut self, items: &[Item], now: Now, devices: &mut Vec<u64>) {
         devices.clear();
-        if self.standings.as_mut().is_some_and(|standings| standings.learns(now.uptime_us)) {
-            devices.extend(items.iter().map(Item::device).filter(|device| !device.is_empty()).map(key_hash));
+        if self
+            .standings
+            .as_mut()
+            .is_some_and(|standings| standings.learns(now.uptime_us))
+        {
+            devices.extend(
+                items
+                    .iter()
+                    .map(Item::device)
+                    .filter(|device| !device.is_empty())
+                    .map(key_hash),
+            );
         }
     }
 
     /// It has processed so many, of `devices` as far as they were learnt.
-    pub(crate) fn succeed(&mut self, version: &Version, messages: usize, devices: &[u64], now: Now) {
+    pub(crate) fn succeed(
+        &mut self,
+        version: &Version,
+        messages: usize,
+        devices: &[u64],
+        now: Now,
+    ) {
         let before = self.state();
         if let Some(standings) = self.standings.as_mut().filter(|_| !devices.is_empty()) {
-            let strangers = devices.iter().filter(|device| standings.of(**device) == Standing::Stranger).count();
+            let strangers = devices
+                .iter()
+                .filter(|device| standings.of(**device) == Standing::Stranger)
+                .count();
             standings.serve(devices);
             self.row = self.row.filter(|row| !devices.contains(&row.device));
             if strangers > 0 {
@@ -194,12 +241,21 @@ impl Guard {
             self.strikes = self.strikes.saturating_add(1);
         }
         self.row = match self.row {
-            Some(row) if row.device == device && row.turn_us == now.uptime_us => Some(Row { faults: row.faults + 1, ..row }),
-            _ => Some(Row { device, faults: 1, turn_us: now.uptime_us }),
+            Some(row) if row.device == device && row.turn_us == now.uptime_us => Some(Row {
+                faults: row.faults + 1,
+                ..row
+            }),
+            _ => Some(Row {
+                device,
+                faults: 1,
+                turn_us: now.uptime_us,
+            }),
         };
         match standings.fail(device, serves, now.uptime_us) {
             // Each has cost all the time that a call may take.
-            Evidence::None if is_stranger && kind == FaultKind::Timeout => self.breaker.fail(now.uptime_us),
+            Evidence::None if is_stranger && kind == FaultKind::Timeout => {
+                self.breaker.fail(now.uptime_us)
+            }
             Evidence::Proves => self.breaker.trip(now.uptime_us),
             Evidence::None if self.breaker.state() == BreakerState::Closed => {}
             Evidence::None | Evidence::Counts => self.breaker.fail(now.uptime_us),
@@ -279,7 +335,13 @@ impl Guard {
     }
 
     /// It failed on exactly this message.
-    pub(crate) fn fail(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+    pub(crate) fn fail(
+        &mut self,
+        version: &Version,
+        (item, fault): (&mut Item, &Fault),
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
         if !self.holds() {
             return self.fail_for_good(version, (item, fault), now, outbox);
         }
@@ -291,14 +353,22 @@ impl Guard {
     }
 
     /// The same where those behind it are through already, so that it cannot be held: then it is parked instead.
-    pub(super) fn fail_for_good(&mut self, version: &Version, (item, fault): (&mut Item, &Fault), now: Now, outbox: &mut Outbox) {
+    pub(super) fn fail_for_good(
+        &mut self,
+        version: &Version,
+        (item, fault): (&mut Item, &Fault),
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
         let before = self.state();
         self.blame(item, fault.kind, now);
         self.why = fault.to_string();
         self.tell(before, version);
         outbox.accuse(item);
         match self.on_error {
-            OnError::Park | OnError::Hold => outbox.poison(&version.reference, item, fault.detail()),
+            OnError::Park | OnError::Hold => {
+                outbox.poison(&version.reference, item, fault.detail())
+            }
             OnError::Drop => outbox.give_up(std::mem::take(item)),
             OnError::Pass => outbox.next.push(std::mem::take(item)),
         }
@@ -332,8 +402,15 @@ impl Guard {
             }
             match self.on_error {
                 OnError::Park => {
-                    let whose = if is_open { "keeps failing, and its breaker is open" } else { "keeps failing on its device" };
-                    let why = format!("not tried: the plugin {whose}; its last fault: {}", self.why);
+                    let whose = if is_open {
+                        "keeps failing, and its breaker is open"
+                    } else {
+                        "keeps failing on its device"
+                    };
+                    let why = format!(
+                        "not tried: the plugin {whose}; its last fault: {}",
+                        self.why
+                    );
                     outbox.poison(&version.reference, item, why);
                 }
                 OnError::Drop => outbox.give_up(std::mem::take(item)),
@@ -345,7 +422,10 @@ impl Guard {
 
     /// Its lane ends: the gauges forget it.
     pub(super) fn retire(&self, version: &Version) {
-        version.metrics.tally.breaker_moved(self.state(), BreakerState::Closed);
+        version
+            .metrics
+            .tally
+            .breaker_moved(self.state(), BreakerState::Closed);
     }
 
     /// One line for each change, and the gauges.
@@ -358,16 +438,39 @@ impl Guard {
         version.metrics.tally.breaker_moved(before, state);
         let (flow, plugin, lane) = (&*version.metrics.flow, version.label(), self.lane);
         match (before, state) {
-            (_, BreakerState::Closed) => tracing::info!(flow, plugin, lane, "plugin works again: its breaker is closed"),
+            (_, BreakerState::Closed) => tracing::info!(
+                flow,
+                plugin,
+                lane,
+                "plugin works again: its breaker is closed"
+            ),
             (_, BreakerState::HalfOpen) => {
-                tracing::info!(flow, plugin, lane, "breaker of a plugin is half-open: it gets one message")
+                tracing::info!(
+                    flow,
+                    plugin,
+                    lane,
+                    "breaker of a plugin is half-open: it gets one message"
+                )
             }
             (BreakerState::HalfOpen, BreakerState::Open) => {
-                tracing::warn!(flow, plugin, lane, "plugin failed again: its breaker stays open: {}", self.why);
+                tracing::warn!(
+                    flow,
+                    plugin,
+                    lane,
+                    "plugin failed again: its breaker stays open: {}",
+                    self.why
+                );
             }
             (_, BreakerState::Open) => {
                 let on_error = self.on_error.name();
-                tracing::error!(flow, plugin, lane, on_error, "plugin keeps failing: its breaker is open: {}", self.why);
+                tracing::error!(
+                    flow,
+                    plugin,
+                    lane,
+                    on_error,
+                    "plugin keeps failing: its breaker is open: {}",
+                    self.why
+                );
                 self.alarm.ring(Opened {
                     flow: Arc::clone(&version.metrics.flow),
                     plugin: self.plugin,

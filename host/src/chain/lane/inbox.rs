@@ -19,11 +19,23 @@ use crate::message::sync::{Mutex, MutexGuard};
 /// What the driver of a swap asks of a lane; done between two batches.
 pub(crate) enum Command {
     /// A copy of a plugin's state.
-    Save { plugin: usize, reply: SyncSender<Result<Snapshot, String>> },
+    Save {
+        plugin: usize,
+        reply: SyncSender<Result<Snapshot, String>>,
+    },
     /// Put a candidate beside the running version; the answer is how long messages waited for it.
-    Join { plugin: usize, candidate: Box<Live>, origin: Origin, trial: Arc<Trial>, reply: SyncSender<Result<Duration, String>> },
+    Join {
+        plugin: usize,
+        candidate: Box<Live>,
+        origin: Origin,
+        trial: Arc<Trial>,
+        reply: SyncSender<Result<Duration, String>>,
+    },
     /// Run dead letters again, from plugin number `first` on.
-    Rerun { first: usize, letters: Vec<Returned> },
+    Rerun {
+        first: usize,
+        letters: Vec<Returned>,
+    },
     /// The verdict of a trial is there.
     Heed,
 }
@@ -78,7 +90,11 @@ pub(crate) struct Taken {
 impl Inbox {
     /// Of the lane on this seat.
     pub(crate) fn new(seat: Arc<Seat>, depth: IntGauge) -> Self {
-        Self { waiting: Mutex::new(Waiting::default()), seat, depth }
+        Self {
+            waiting: Mutex::new(Waiting::default()),
+            seat,
+            depth,
+        }
     }
 
     /// Where its lane sits.
@@ -165,16 +181,30 @@ impl Inbox {
         let is_wanted = !waiting.commands.is_empty() || waiting.leave.is_some() || waiting.stopping;
         waiting.resting = waiting.away || (count == 0 && !is_wanted && !is_due);
         if waiting.resting {
-            return if waiting.away { Look::Away } else { Look::Nothing { waiting: waiting.deliveries.len() } };
+            return if waiting.away {
+                Look::Away
+            } else {
+                Look::Nothing {
+                    waiting: waiting.deliveries.len(),
+                }
+            };
         }
         batch.extend(waiting.deliveries.drain(..count));
         self.depth.sub(signed(count));
         let is_empty = waiting.deliveries.is_empty();
         let last = waiting.stopping && (max == 0 || is_empty);
         waiting.closed |= last;
-        let leave = if is_empty || max == 0 { waiting.leave.take() } else { None };
+        let leave = if is_empty || max == 0 {
+            waiting.leave.take()
+        } else {
+            None
+        };
         waiting.away = leave.is_some();
-        Look::Found(Taken { commands: std::mem::take(&mut waiting.commands), leave, last })
+        Look::Found(Taken {
+            commands: std::mem::take(&mut waiting.commands),
+            leave,
+            last,
+        })
     }
 }
 
@@ -189,8 +219,13 @@ mod tests {
     use crate::message::{Message, MessageId};
 
     fn deliveries(range: std::ops::Range<u64>) -> Vec<Delivery> {
-        let delivery =
-            |seq| Delivery { message: Message { id: MessageId { boot: 1, seq }, ..Message::default() }, receipt: None };
+        let delivery = |seq| Delivery {
+            message: Message {
+                id: MessageId { boot: 1, seq },
+                ..Message::default()
+            },
+            receipt: None,
+        };
         range.map(delivery).collect()
     }
 
@@ -202,7 +237,10 @@ mod tests {
     }
 
     fn inbox(pool: &Pool) -> Inbox {
-        Inbox::new(pool.seat().unwrap(), IntGauge::new("depth", "test").unwrap())
+        Inbox::new(
+            pool.seat().unwrap(),
+            IntGauge::new("depth", "test").unwrap(),
+        )
     }
 
     #[test]
@@ -215,9 +253,18 @@ mod tests {
         let mut batch = Vec::new();
         assert!(!taken(&inbox, &mut batch, 4, false).unwrap().last);
         taken(&inbox, &mut batch, 4, false).unwrap();
-        assert_eq!(batch.iter().map(|delivery| delivery.message.id.seq).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(
+            batch
+                .iter()
+                .map(|delivery| delivery.message.id.seq)
+                .collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4]
+        );
         assert_eq!(inbox.depth.get(), 0);
-        assert!(!taken(&inbox, &mut batch, 4, true).unwrap().last, "a tick is due");
+        assert!(
+            !taken(&inbox, &mut batch, 4, true).unwrap().last,
+            "a tick is due"
+        );
         assert!(taken(&inbox, &mut batch, 4, false).is_none());
     }
 

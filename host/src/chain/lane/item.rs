@@ -24,14 +24,22 @@ pub(crate) struct Item {
 impl Item {
     /// The device whose message it was: a plugin may name another one, or none.
     pub(crate) fn device(&self) -> &[u8] {
-        let Some((topic, key)) = &self.sender else { return self.message.key() };
+        let Some((topic, key)) = &self.sender else {
+            return self.message.key();
+        };
         let start = usize::from(key.offset);
-        topic.get(start..start + usize::from(key.len)).unwrap_or_default()
+        topic
+            .get(start..start + usize::from(key.len))
+            .unwrap_or_default()
     }
 
     /// What a tick made.
     pub(super) fn of_timer(message: Message) -> Self {
-        Self { message, origin: NO_ORIGIN, ..Self::default() }
+        Self {
+            message,
+            origin: NO_ORIGIN,
+            ..Self::default()
+        }
     }
 
     /// Who a message made of this one came from, if that does not show in the message.
@@ -39,7 +47,9 @@ impl Item {
         if made.key() == self.device() {
             return None;
         }
-        self.sender.clone().or_else(|| Some((self.message.topic.clone(), self.message.key)))
+        self.sender
+            .clone()
+            .or_else(|| Some((self.message.topic.clone(), self.message.key)))
     }
 }
 
@@ -55,5 +65,12 @@ pub struct Returned {
 /// What a tick's outputs take their time and marks from.
 pub(super) fn clock_message(flow: FlowId, now: Now) -> Message {
     let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set());
-    Message { flow, topic: Bytes::new(), marks, received_us: now.wall_us, uptime_us: now.uptime_us, ..Message::default() }
+    Message {
+        flow,
+        topic: Bytes::new(),
+        marks,
+        received_us: now.wall_us,
+        uptime_us: now.uptime_us,
+        ..Message::default()
+    }
 }

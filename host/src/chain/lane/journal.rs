@@ -31,11 +31,17 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Between two saves: a save costs about as much as running this again.
-    pub(super) const SAVE: Self = Self { messages: 4_096, bytes: 512 << 10, time: Duration::from_millis(100) };
+    pub(super) const SAVE: Self = Self {
+        messages: 4_096,
+        bytes: 512 << 10,
+        time: Duration::from_millis(100),
+    };
 
     /// The same where a save takes so long: it shall be a tenth of the work at most.
     pub(super) fn after_save(taken: Duration) -> Self {
-        let time = taken.saturating_mul(10).clamp(Self::SAVE.time, Duration::from_secs(1));
+        let time = taken
+            .saturating_mul(10)
+            .clamp(Self::SAVE.time, Duration::from_secs(1));
         Self { time, ..Self::SAVE }
     }
 }
@@ -55,7 +61,15 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(crate) fn new(bound: Bound) -> Self {
-        Self { bound, told: Vec::new(), words: Vec::new(), data: Vec::new(), messages: 0, missed: 0, time: Duration::ZERO }
+        Self {
+            bound,
+            told: Vec::new(),
+            words: Vec::new(),
+            data: Vec::new(),
+            messages: 0,
+            missed: 0,
+            time: Duration::ZERO,
+        }
     }
 
     /// Adds a batch that took so long; what does not fit is only counted.
@@ -69,7 +83,12 @@ impl Journal {
         self.messages += packed.len();
         self.time += taken;
         let (words_end, data_end) = (self.words.len(), self.data.len());
-        self.told.push(Told::Batch { now, words_end, data_end, messages: packed.len() });
+        self.told.push(Told::Batch {
+            now,
+            words_end,
+            data_end,
+            messages: packed.len(),
+        });
     }
 
     /// Adds a tick that took so long.
@@ -83,7 +102,8 @@ impl Journal {
     /// Whether it is time to save: what comes now is still taken, what comes after that is not.
     pub(crate) fn is_full(&self) -> bool {
         let bytes = self.words.len() * 4 + self.data.len();
-        let is_long = self.told.len().max(self.messages) >= self.bound.messages || self.time >= self.bound.time;
+        let is_long = self.told.len().max(self.messages) >= self.bound.messages
+            || self.time >= self.bound.time;
         is_long || bytes >= self.bound.bytes
     }
 
@@ -119,15 +139,31 @@ impl Journal {
     /// The thing told at `index`; a batch is copied into `packed`.
     pub(crate) fn read(&self, index: usize, packed: &mut Packed) -> Option<Told> {
         let told = *self.told.get(index)?;
-        if let Told::Batch { words_end, data_end, .. } = told {
-            let before = self.told[..index].iter().rev().find_map(|earlier| match earlier {
-                Told::Batch { words_end, data_end, .. } => Some((*words_end, *data_end)),
-                Told::Tick { .. } => None,
-            });
+        if let Told::Batch {
+            words_end,
+            data_end,
+            ..
+        } = told
+        {
+            let before = self.told[..index]
+                .iter()
+                .rev()
+                .find_map(|earlier| match earlier {
+                    Told::Batch {
+                        words_end,
+                        data_end,
+                        ..
+                    } => Some((*words_end, *data_end)),
+                    Told::Tick { .. } => None,
+                });
             let (words_start, data_start) = before.unwrap_or_default();
             packed.clear();
-            packed.words.extend_from_slice(&self.words[words_start..words_end]);
-            packed.data.extend_from_slice(&self.data[data_start..data_end]);
+            packed
+                .words
+                .extend_from_slice(&self.words[words_start..words_end]);
+            packed
+                .data
+                .extend_from_slice(&self.data[data_start..data_end]);
         }
         Some(told)
     }
@@ -141,13 +177,23 @@ mod tests {
     use crate::message::Message;
 
     fn at(wall_us: u64) -> Now {
-        Now { wall_us, uptime_us: 0 }
+        Now {
+            wall_us,
+            uptime_us: 0,
+        }
     }
 
     fn batch(payloads: &[&'static str]) -> Packed {
         let message = |payload: &&'static str| {
-            let (topic, payload) = (Bytes::from_static(b"t"), Bytes::from_static(payload.as_bytes()));
-            Message { topic, payload, ..Message::default() }
+            let (topic, payload) = (
+                Bytes::from_static(b"t"),
+                Bytes::from_static(payload.as_bytes()),
+            );
+            Message {
+                topic,
+                payload,
+                ..Message::default()
+            }
         };
         let messages: Vec<_> = payloads.iter().map(message).collect();
         let mut packed = Packed::default();
@@ -163,27 +209,60 @@ mod tests {
         journal.push_tick(at(2), Duration::ZERO);
         journal.push_batch(&batches[1], at(3), Duration::ZERO);
         let mut packed = Packed::default();
-        assert!(matches!(journal.read(0, &mut packed), Some(Told::Batch { now: Now { wall_us: 1, .. }, messages: 2, .. })));
+        assert!(matches!(
+            journal.read(0, &mut packed),
+            Some(Told::Batch {
+                now: Now { wall_us: 1, .. },
+                messages: 2,
+                ..
+            })
+        ));
         assert_eq!(packed, batches[0]);
-        assert_eq!(journal.read(1, &mut packed), Some(Told::Tick { now: at(2) }));
-        assert!(matches!(journal.read(2, &mut packed), Some(Told::Batch { now: Now { wall_us: 3, .. }, .. })));
+        assert_eq!(
+            journal.read(1, &mut packed),
+            Some(Told::Tick { now: at(2) })
+        );
+        assert!(matches!(
+            journal.read(2, &mut packed),
+            Some(Told::Batch {
+                now: Now { wall_us: 3, .. },
+                ..
+            })
+        ));
         assert_eq!(packed, batches[1]);
-        assert_eq!((journal.read(3, &mut packed), journal.messages()), (None, 3));
+        assert_eq!(
+            (journal.read(3, &mut packed), journal.messages()),
+            (None, 3)
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_counted() {
-        let mut journal = Journal::new(Bound { messages: 3, bytes: 1 << 20, time: Duration::MAX });
+        let mut journal = Journal::new(Bound {
+            messages: 3,
+            bytes: 1 << 20,
+            time: Duration::MAX,
+        });
         journal.push_batch(&batch(&["a", "b"]), at(1), Duration::ZERO);
         assert!(!journal.is_full());
         journal.push_batch(&batch(&["c", "d"]), at(2), Duration::ZERO);
         assert!(journal.is_full());
         journal.push_batch(&batch(&["e"]), at(3), Duration::ZERO);
-        assert_eq!((journal.messages(), journal.missed(), journal.len()), (4, 1, 2));
+        assert_eq!(
+            (journal.messages(), journal.missed(), journal.len()),
+            (4, 1, 2)
+        );
         journal.clear();
-        assert_eq!((journal.messages(), journal.missed(), journal.is_full()), (0, 0, false));
+        assert_eq!(
+            (journal.messages(), journal.missed(), journal.is_full()),
+            (0, 0, false)
+        );
 
-        let mut ticks = Journal::new(Bound { messages: 2, bytes: 1 << 20, time: Duration::MAX });
+        let mut ticks = Journal::new(Bound {
+            messages: 2,
+            bytes: 1 << 20,
+            time: Duration::MAX,
+        });
         (0..5).for_each(|now| ticks.push_tick(at(now), Duration::ZERO));
         assert_eq!(ticks.len(), 2);
     }

@@ -56,7 +56,12 @@ pub(crate) struct Live {
 
 impl Live {
     /// A configured instance without state.
-    pub(crate) fn start(version: &Arc<Version>, engine: &Engine, slot: Slot, now: Now) -> Result<Self, Fault> {
+    pub(crate) fn start(
+        version: &Arc<Version>,
+        engine: &Engine,
+        slot: Slot,
+        now: Now,
+    ) -> Result<Self, Fault> {
         let mut live = Self::at_rest(version, engine, slot);
         live.instance(now)?;
         Ok(live)
@@ -96,25 +101,42 @@ impl Live {
         if self.instance.is_none() {
             self.renew(now)?;
         }
-        self.instance.as_mut().ok_or_else(|| Fault::new(FaultKind::Instantiate, "there is no instance"))
+        self.instance
+            .as_mut()
+            .ok_or_else(|| Fault::new(FaultKind::Instantiate, "there is no instance"))
     }
 
     /// Packs messages for it; `false` when one of them is beyond what 32-bit lengths can say.
-    pub(crate) fn pack<'m>(&self, packed: &mut Packed, messages: impl IntoIterator<Item = &'m Message>, now: Now) -> bool {
+    pub(crate) fn pack<'m>(
+        &self,
+        packed: &mut Packed,
+        messages: impl IntoIterator<Item = &'m Message>,
+        now: Now,
+    ) -> bool {
         // What comes back from the dead letters may have come by the clock of an earlier boot.
-        packed.fill(messages, |uptime_us| self.engine.clock().running_us(uptime_us.min(now.uptime_us)))
+        packed.fill(messages, |uptime_us| {
+            self.engine.clock().running_us(uptime_us.min(now.uptime_us))
+        })
     }
 
     /// Runs a batch; its entries are appended to `entries`.
     ///
     /// # Errors
     /// The instance is then void: [`Live::recover`] comes next.
-    pub(crate) fn process(&mut self, packed: &Packed, now: Now, entries: &mut Vec<Entry>) -> Result<Answer, Fault> {
+    pub(crate) fn process(
+        &mut self,
+        packed: &Packed,
+        now: Now,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Answer, Fault> {
         let begun = self.engine.clock().moment();
         let result = self.instance(now)?.process(packed, now);
         let taken = self.engine.clock().since(begun);
         if !self.muted {
-            self.version.metrics.call_seconds.observe(taken.as_secs_f64());
+            self.version
+                .metrics
+                .call_seconds
+                .observe(taken.as_secs_f64());
         }
         let answer = result?;
         unpack(&answer, self.version.shape(Some(packed.len())), entries)?;
@@ -173,7 +195,10 @@ impl Live {
         self.mute_instance(true);
         for index in 0..journal.len() {
             if let Some(why) = series.over() {
-                return Err(Fault::new(FaultKind::State, format!("running the inputs since the last save again takes {why}")));
+                return Err(Fault::new(
+                    FaultKind::State,
+                    format!("running the inputs since the last save again takes {why}"),
+                ));
             }
             entries.clear();
             match journal.read(index, &mut packed) {
@@ -188,7 +213,10 @@ impl Live {
 
     /// The same for a lane, which cannot go on without it.
     pub(super) fn mend(&mut self, now: Now) -> Result<(), Broken> {
-        self.recover(now).map_err(|source| Broken { plugin: self.version.label(), source })
+        self.recover(now).map_err(|source| Broken {
+            plugin: self.version.label(),
+            source,
+        })
     }
 
     /// While muted, what it says and measures goes nowhere.
@@ -219,9 +247,19 @@ impl Live {
             self.report_lost(journal.messages() + journal.missed(), &fault);
             self.fall_back(now)?;
         } else if journal.missed() > 0 {
-            self.report_lost(journal.missed(), &Fault::new(FaultKind::State, "the state had not been saved for too long"));
+            self.report_lost(
+                journal.missed(),
+                &Fault::new(
+                    FaultKind::State,
+                    "the state had not been saved for too long",
+                ),
+            );
         }
-        if self.journal.len() > 0 { self.save_rebuilt(now) } else { Ok(()) }
+        if self.journal.len() > 0 {
+            self.save_rebuilt(now)
+        } else {
+            Ok(())
+        }
     }
 
     /// One that cannot be saved is rebuilt once more, and not saved again before `patience` is over.
@@ -255,7 +293,9 @@ impl Live {
     }
 
     fn restore(&mut self, now: Now) -> Result<(), Fault> {
-        let Some(instance) = &mut self.instance else { return Ok(()) };
+        let Some(instance) = &mut self.instance else {
+            return Ok(());
+        };
         instance.restore(self.snapshot.versioned_pages(), now)
     }
 
@@ -267,7 +307,11 @@ impl Live {
             tracing::error!(plugin = self.version.label(), lane = self.slot.lane, %fault, "plugin starts without state: its saved state is not accepted");
             self.version.metrics.error(fault.kind);
             // So that the next checkpoint says that its keys are gone.
-            self.snapshot.replace(Extent::Complete, self.version.setup.state_version(), Vec::new());
+            self.snapshot.replace(
+                Extent::Complete,
+                self.version.setup.state_version(),
+                Vec::new(),
+            );
             self.renew(now)?;
         }
         Ok(())
@@ -295,7 +339,8 @@ impl Live {
             return Ok(());
         }
         if !snapshot.is_empty() {
-            self.instance(now)?.restore(snapshot.versioned_pages(), now)?;
+            self.instance(now)?
+                .restore(snapshot.versioned_pages(), now)?;
         }
         self.snapshot = snapshot.clone();
         Ok(())
@@ -306,7 +351,8 @@ impl Live {
     /// # Errors
     /// The plugin refuses it, or it failed: this instance is then void.
     pub(crate) fn recall(&mut self, pages: &[(u32, Page)], now: Now) -> Result<(), Fault> {
-        self.instance(now)?.restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
+        self.instance(now)?
+            .restore(pages.iter().map(|(version, page)| (*version, page)), now)?;
         self.save(Extent::Complete, now)?;
         let version = self.version.setup.state_version();
         if pages.iter().all(|(saved, _)| *saved == version) {
@@ -317,7 +363,8 @@ impl Live {
 
     /// Whether its state may be another than that of the last checkpoint.
     pub(super) fn is_unkept(&self) -> bool {
-        self.version.checkpoint.is_some() && (self.journal.len() > 0 || self.journal.missed() > 0 || self.snapshot.has_unkept())
+        self.version.checkpoint.is_some()
+            && (self.journal.len() > 0 || self.journal.missed() > 0 || self.snapshot.has_unkept())
     }
 
     /// What has changed since the last checkpoint.
@@ -343,12 +390,18 @@ impl Live {
     /// Whether it is to be told the time at `moment`; if so the next time is one interval on. What was missed is not made
     /// up for.
     pub(super) fn is_tick_due(&mut self, moment: Instant) -> bool {
-        let (Some(every), Some(due)) = (self.version.tick_every(), self.next_tick) else { return false };
+        let (Some(every), Some(due)) = (self.version.tick_every(), self.next_tick) else {
+            return false;
+        };
         if due > moment {
             return false;
         }
         let after = due + every;
-        self.next_tick = Some(if after > moment { after } else { moment + every });
+        self.next_tick = Some(if after > moment {
+            after
+        } else {
+            moment + every
+        });
         true
     }
 
@@ -391,17 +444,27 @@ impl Live {
         let Some(instance) = &mut self.instance else {
             // What was never called has the state it began with.
             let is_untouched = self.journal.len() == 0 && self.journal.missed() == 0;
-            return if is_untouched { Ok(()) } else { Err(Fault::new(FaultKind::Instantiate, "there is no instance to save")) };
+            return if is_untouched {
+                Ok(())
+            } else {
+                Err(Fault::new(
+                    FaultKind::Instantiate,
+                    "there is no instance to save",
+                ))
+            };
         };
         let begun = self.engine.clock().moment();
         let saved = instance.save(extent, self.version.limits.state_bytes, now);
-        let pages = saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
+        let pages =
+            saved.inspect_err(|_| self.patience = (self.patience * 2).max(Bound::SAVE.messages))?;
         self.check_home(&pages)?;
-        self.snapshot.replace(extent, self.version.setup.state_version(), pages);
+        self.snapshot
+            .replace(extent, self.version.setup.state_version(), pages);
         if self.version.checkpoint.is_none() {
             self.snapshot.forget_unkept();
         }
-        self.journal.begin_anew(Bound::after_save(self.engine.clock().since(begun)));
+        self.journal
+            .begin_anew(Bound::after_save(self.engine.clock().since(begun)));
         self.patience = 0;
         Ok(())
     }
@@ -411,7 +474,13 @@ impl Live {
         if self.slot.lanes == 1 {
             return Ok(());
         }
-        let Some(key) = pages.iter().flat_map(Page::keys).find(|key| !self.slot.holds(key)) else { return Ok(()) };
+        let Some(key) = pages
+            .iter()
+            .flat_map(Page::keys)
+            .find(|key| !self.slot.holds(key))
+        else {
+            return Ok(());
+        };
         self.suspect = SUSPECT_BATCHES;
         let key = words::line_of_bytes(key, 64);
         let lanes = self.slot.lanes;
@@ -441,7 +510,11 @@ impl Live {
         let plugin = self.version.label();
         tracing::error!(plugin, lane = self.slot.lane, %fault, "state of a plugin cannot be saved: after a fault it would be that of the last save");
         // Too much state leaves the instance whole; anything else broke it, and the journal has what the batch did.
-        if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) }
+        if fault.kind == FaultKind::State {
+            Ok(())
+        } else {
+            self.recover(now)
+        }
     }
 
     /// Replaces an instance that has grown past its soft limit: the fresh one has the state, and the size it needs.
@@ -454,7 +527,11 @@ impl Live {
         {
             self.growth.fail(&self.version, self.slot.lane, &fault);
             // As when a save point is moved: too much state leaves the instance whole, anything else broke it.
-            return if fault.kind == FaultKind::State { Ok(()) } else { self.recover(now) };
+            return if fault.kind == FaultKind::State {
+                Ok(())
+            } else {
+                self.recover(now)
+            };
         }
         match self.replacement(now) {
             Ok(instance) => self.replace_grown(instance, now),
@@ -475,28 +552,47 @@ impl Live {
     fn replace_grown(&mut self, instance: Instance, now: Now) {
         let bytes = [self.memory_bytes(), instance.memory_bytes()];
         self.instance = Some(instance);
-        self.growth.replaced(&self.version, self.slot.lane, bytes, now);
+        self.growth
+            .replaced(&self.version, self.slot.lane, bytes, now);
     }
 
     /// After a failed save the guest may think its changes are known.
     fn next_extent(&self) -> Extent {
-        if self.patience > 0 { Extent::Complete } else { self.snapshot.next_extent(self.version.setup.state_version()) }
+        if self.patience > 0 {
+            Extent::Complete
+        } else {
+            self.snapshot
+                .next_extent(self.version.setup.state_version())
+        }
     }
 
     fn report_lost(&self, messages: usize, fault: &Fault) {
         let plugin = self.version.label();
-        self.version.metrics.tally.state_lost.inc_by(messages as u64);
+        self.version
+            .metrics
+            .tally
+            .state_lost
+            .inc_by(messages as u64);
         tracing::error!(plugin, lane = self.slot.lane, messages, %fault, "state of a plugin is that of its last save: the effect of later messages is lost");
     }
 }
 
 /// A configured instance of a version; it must ask for the same as the first one did.
 fn fresh(version: &Version, engine: &Engine, lane: usize, now: Now) -> Result<Instance, Fault> {
-    let place = Place { limits: &version.limits, metrics: &version.metrics, lane, topics: &version.topics };
+    let place = Place {
+        limits: &version.limits,
+        metrics: &version.metrics,
+        lane,
+        topics: &version.topics,
+    };
     let mut instance = Instance::new(&version.program, engine, place)?;
     match instance.configure(&version.settings, now)? {
         Ok(setup) if setup == version.setup => Ok(instance),
-        Ok(_) => Err(Fault::contract("`configure` asks for something else than before with the same settings")),
-        Err(why) => Err(Fault::contract(format!("`configure` refused settings it accepted before: {why}"))),
+        Ok(_) => Err(Fault::contract(
+            "`configure` asks for something else than before with the same settings",
+        )),
+        Err(why) => Err(Fault::contract(format!(
+            "`configure` refused settings it accepted before: {why}"
+        ))),
     }
 }

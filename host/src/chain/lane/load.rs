@@ -26,40 +26,84 @@ use crate::{builtin, file, trust};
 /// # Errors
 /// The engine does not start.
 pub fn check(config: &Config, engine: &Engine) -> Result<Vec<(usize, Error)>, Error> {
-    let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+    let metrics = Metrics::new(&prometheus::Registry::new())
+        .map_err(|error| Error::Engine(error.to_string()))?;
     let last = config.plugins.len().saturating_sub(1);
-    let flow = [template(config).err(), out(config).err()].into_iter().flatten().map(|error| (last, error));
+    let flow = [template(config).err(), out(config).err()]
+        .into_iter()
+        .flatten()
+        .map(|error| (last, error));
     let fault = |(index, plugin)| Some((index, version(config, plugin, engine, &metrics).err()?));
-    let faults = || Ok(config.plugins.iter().enumerate().filter_map(fault).collect::<Vec<_>>());
+    let faults = || {
+        Ok(config
+            .plugins
+            .iter()
+            .enumerate()
+            .filter_map(fault)
+            .collect::<Vec<_>>())
+    };
     let faults = beside(engine, Handle::try_current().ok().as_ref(), faults)?;
     Ok(flow.chain(faults).collect())
 }
 
 /// On how many lanes the chain runs: on one where a plugin keeps state that is not by the messages' key.
 pub(crate) fn lanes(config: &Config, versions: &[Arc<Version>]) -> usize {
-    let Some(version) = versions.iter().find(|version| version.setup.needs_one_lane()) else { return config.lanes.max(1) };
+    let Some(version) = versions
+        .iter()
+        .find(|version| version.setup.needs_one_lane())
+    else {
+        return config.lanes.max(1);
+    };
     if config.lanes > 1 {
         let (flow, plugin, lanes) = (&*config.name, version.label(), config.lanes);
-        tracing::info!(flow, plugin, lanes, "the flow runs on one lane: a plugin keeps state that is not by the flow's key");
+        tracing::info!(
+            flow,
+            plugin,
+            lanes,
+            "the flow runs on one lane: a plugin keeps state that is not by the flow's key"
+        );
     }
     1
 }
 
 pub(crate) fn template(config: &Config) -> Result<Option<Template>, Error> {
-    let unknown = |placeholder| Error::Template { flow: Arc::clone(&config.name), placeholder };
-    config.topic.as_ref().map(|topic| Template::compile(topic, &config.name, &config.topics)).transpose().map_err(unknown)
+    let unknown = |placeholder| Error::Template {
+        flow: Arc::clone(&config.name),
+        placeholder,
+    };
+    config
+        .topic
+        .as_ref()
+        .map(|topic| Template::compile(topic, &config.name, &config.topics))
+        .transpose()
+        .map_err(unknown)
 }
 
 pub(crate) fn out(config: &Config) -> Result<Vec<QueueId>, Error> {
-    config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut { flow: Arc::clone(&config.name) })
+    config.ports.get(OUT).cloned().ok_or_else(|| Error::NoOut {
+        flow: Arc::clone(&config.name),
+    })
 }
 
 /// Compiles and configures every plugin of a config.
-pub(crate) fn versions(config: &Config, engine: &Engine, metrics: &Metrics) -> Result<Vec<Arc<Version>>, Error> {
-    config.plugins.iter().map(|plugin| version(config, plugin, engine, metrics).map(Arc::new)).collect()
+pub(crate) fn versions(
+    config: &Config,
+    engine: &Engine,
+    metrics: &Metrics,
+) -> Result<Vec<Arc<Version>>, Error> {
+    config
+        .plugins
+        .iter()
+        .map(|plugin| version(config, plugin, engine, metrics).map(Arc::new))
+        .collect()
 }
 
-fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Metrics) -> Result<Version, Error> {
+fn version(
+    config: &Config,
+    plugin: &PluginConfig,
+    engine: &Engine,
+    metrics: &Metrics,
+) -> Result<Version, Error> {
     let metrics = metrics.plugin(&config.name, &plugin.name);
     let program = match shipped(plugin, engine) {
         Some(program) => granted(plugin, &metrics, Ok((program, Origin::Shared)))?,
@@ -71,10 +115,20 @@ fn version(config: &Config, plugin: &PluginConfig, engine: &Engine, metrics: &Me
         }
     };
     let (topics, now) = (&Arc::new(config.topics.clone()), engine.clock().now());
-    let recipe = Recipe { engine, plugin, ports: &config.ports, metrics: &metrics, topics, now };
+    let recipe = Recipe {
+        engine,
+        plugin,
+        ports: &config.ports,
+        metrics: &metrics,
+        topics,
+        now,
+    };
     let (version, mut instance) = Version::configure(program, plugin.settings.to_string(), recipe)?;
     // Its ticks are not tried: one that fails costs no message, and its breaker has it.
-    let failed = |fault| Error::Instantiate { plugin: Arc::clone(&plugin.name), source: Box::new(fault) };
+    let failed = |fault| Error::Instantiate {
+        plugin: Arc::clone(&plugin.name),
+        source: Box::new(fault),
+    };
     version.self_test(&mut instance, now).map_err(failed)?;
     Ok(version)
 }
@@ -88,25 +142,48 @@ fn vet(plugin: &PluginConfig, component: &[u8], now: Now) -> Result<(), Error> {
         Artefact::Builtin(_) => return Ok(()),
     };
     let signature = read_signature(&plugin.name, path)?;
-    let claim = Claim { name: &plugin.signed_as, highest, now };
+    let claim = Claim {
+        name: &plugin.signed_as,
+        highest,
+        now,
+    };
     let seal = plugin.trust.verify(component, signature.as_deref(), claim);
-    seal.map(drop).map_err(|source| Error::Denied { plugin: Arc::clone(&plugin.name), source })
+    seal.map(drop).map_err(|source| Error::Denied {
+        plugin: Arc::clone(&plugin.name),
+        source,
+    })
 }
 
 /// The program of `bytes` for `plugin`.
-pub(crate) fn program(plugin: &PluginConfig, engine: &Engine, metrics: &PluginMetrics, bytes: &[u8]) -> Result<Program, Error> {
+pub(crate) fn program(
+    plugin: &PluginConfig,
+    engine: &Engine,
+    metrics: &PluginMetrics,
+    bytes: &[u8],
+) -> Result<Program, Error> {
     granted(plugin, metrics, link::make(engine, bytes))
 }
 
 /// The program of a plugin in this binary that others run.
 fn shipped(plugin: &PluginConfig, engine: &Engine) -> Option<Program> {
-    let Artefact::Builtin(name) = &plugin.artefact else { return None };
+    let Artefact::Builtin(name) = &plugin.artefact else {
+        return None;
+    };
     link::shared(engine, builtin::digest(name)?)
 }
 
 /// A program that was made, where the plugin may use all that it imports.
-fn granted(plugin: &PluginConfig, metrics: &PluginMetrics, made: Result<(Program, Origin), Unusable>) -> Result<Program, Error> {
-    let granted = made.and_then(|made| plugin.grants.allow(made.0.imports.iter().map(String::as_str)).map(|()| made));
+fn granted(
+    plugin: &PluginConfig,
+    metrics: &PluginMetrics,
+    made: Result<(Program, Origin), Unusable>,
+) -> Result<Program, Error> {
+    let granted = made.and_then(|made| {
+        plugin
+            .grants
+            .allow(made.0.imports.iter().map(String::as_str))
+            .map(|()| made)
+    });
     match granted {
         Ok((program, origin)) => {
             metrics.code(origin.name());
@@ -114,7 +191,10 @@ fn granted(plugin: &PluginConfig, metrics: &PluginMetrics, made: Result<(Program
         }
         Err(source) => {
             metrics.code("failed");
-            Err(Error::Unusable { plugin: Arc::clone(&plugin.name), source })
+            Err(Error::Unusable {
+                plugin: Arc::clone(&plugin.name),
+                source,
+            })
         }
     }
 }
@@ -126,11 +206,20 @@ fn granted(plugin: &PluginConfig, metrics: &PluginMetrics, made: Result<(Program
 pub fn read(plugin: &Arc<str>, artefact: &Artefact) -> Result<Vec<u8>, Error> {
     match artefact {
         Artefact::Builtin(name) => {
-            let unknown = || Error::UnknownBuiltin { plugin: Arc::clone(plugin), name: name.clone() };
-            builtin::component(name).map(<[u8]>::to_vec).ok_or_else(unknown)
+            let unknown = || Error::UnknownBuiltin {
+                plugin: Arc::clone(plugin),
+                name: name.clone(),
+            };
+            builtin::component(name)
+                .map(<[u8]>::to_vec)
+                .ok_or_else(unknown)
         }
         Artefact::File(path) | Artefact::Kept(path) => {
-            let failed = |source| Error::Read { plugin: Arc::clone(plugin), path: path.clone(), source };
+            let failed = |source| Error::Read {
+                plugin: Arc::clone(plugin),
+                path: path.clone(),
+                source,
+            };
             file::read(path, file::COMPONENT).map_err(failed)
         }
     }
@@ -154,6 +243,10 @@ fn read_signature(plugin: &Arc<str>, component: &Path) -> Result<Option<String>,
     let path = trust::signature_path(component);
     match trust::read_signature(&path) {
         Ok(signature) => Ok(signature),
-        Err(source) => Err(Error::Read { plugin: Arc::clone(plugin), path, source }),
+        Err(source) => Err(Error::Read {
+            plugin: Arc::clone(plugin),
+            path,
+            source,
+        }),
     }
 }

@@ -73,7 +73,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn versions(&self) -> Vec<Arc<Version>> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.versions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -111,9 +114,18 @@ impl Task for Lane {
             Ok(Err(broken)) => with_cause(&broken),
             Err(panic) => panic_text(panic.as_ref()),
         };
-        let Err(why) = self.restart(&why, self.clock().now()) else { return Next::Again };
-        tracing::error!(flow = &*self.shared.name, lane = self.index, "lane ends: {why}");
-        self.shared.failure.raise(format!("lane {} of flow `{}`: {why}", self.index, self.shared.name));
+        let Err(why) = self.restart(&why, self.clock().now()) else {
+            return Next::Again;
+        };
+        tracing::error!(
+            flow = &*self.shared.name,
+            lane = self.index,
+            "lane ends: {why}"
+        );
+        self.shared.failure.raise(format!(
+            "lane {} of flow `{}`: {why}",
+            self.index, self.shared.name
+        ));
         self.end();
         Next::Done
     }
@@ -173,7 +185,11 @@ impl Lane {
         if !self.batch.is_empty() {
             self.run_batch(now)?;
         }
-        if !self.is_held() && self.next_due(false).is_some_and(|due| due <= self.clock().moment()) {
+        if !self.is_held()
+            && self
+                .next_due(false)
+                .is_some_and(|due| due <= self.clock().moment())
+        {
             self.run_ticks(now)?;
         }
         self.keep(now)?;
@@ -193,7 +209,10 @@ impl Lane {
             return self.stages.iter().filter_map(Stage::next_due).min();
         }
         let (moment, now) = (self.clock().moment(), self.clock().now());
-        self.stages.iter_mut().filter_map(|stage| stage.next_due_held(moment, now)).min()
+        self.stages
+            .iter_mut()
+            .filter_map(|stage| stage.next_due_held(moment, now))
+            .min()
     }
 
     /// Tries again what is held: what is nearest to the end first, so that nothing is overtaken.
@@ -220,7 +239,9 @@ impl Lane {
                 self.items.push(item);
             }
             self.outbox.begin(origins as usize);
-            several.into_iter().for_each(|origin| self.outbox.spread(origin));
+            several
+                .into_iter()
+                .for_each(|origin| self.outbox.spread(origin));
             self.run_from(first, now)?;
         }
         Ok(())
@@ -251,7 +272,11 @@ impl Lane {
                 Err(panic) => panic_text(panic.as_ref()),
             };
             let (flow, lane) = (&*self.shared.name, self.index);
-            tracing::error!(flow, lane, "state of a plugin is not kept at the end; that of its last checkpoint is: {why}");
+            tracing::error!(
+                flow,
+                lane,
+                "state of a plugin is not kept at the end; that of its last checkpoint is: {why}"
+            );
         }
         self.hand_over(due, now);
     }
@@ -277,7 +302,11 @@ impl Lane {
         let state = if self.is_held() {
             Err("a plugin holds messages until it does its work; give it a version that does, or restart the gateway".to_owned())
         } else {
-            let legacies = self.stages.iter_mut().map(|stage| stage.bequeath(now)).collect();
+            let legacies = self
+                .stages
+                .iter_mut()
+                .map(|stage| stage.bequeath(now))
+                .collect();
             self.keep_all(now);
             legacies
         };
@@ -300,7 +329,8 @@ impl Lane {
             own_topic: false,
             sender: None,
         };
-        self.items.extend(self.batch.drain(..).enumerate().map(item));
+        self.items
+            .extend(self.batch.drain(..).enumerate().map(item));
         if let Some(quarantine) = &mut self.quarantine {
             quarantine.sort_out(&mut self.items, now, &mut self.outbox);
         }
@@ -341,7 +371,8 @@ impl Lane {
         for item in self.items.drain(..) {
             self.outbox.owe(item, &self.shared.out);
         }
-        self.outbox.hand_over(&*self.shared.outlet, &self.shared.metrics);
+        self.outbox
+            .hand_over(&*self.shared.outlet, &self.shared.metrics);
         Ok(())
     }
 
@@ -349,7 +380,13 @@ impl Lane {
         // A driver that has given up does not wait for the reply.
         match command {
             Command::Save { plugin, reply } => drop(reply.send(self.stages[plugin].save(now))),
-            Command::Join { plugin, candidate, origin, trial, reply } => {
+            Command::Join {
+                plugin,
+                candidate,
+                origin,
+                trial,
+                reply,
+            } => {
                 let begun = self.clock().moment();
                 let joined = self.stages[plugin].join(*candidate, origin, trial, now);
                 drop(reply.send(joined.map(|()| self.clock().since(begun))));
@@ -364,8 +401,17 @@ impl Lane {
         self.outbox.begin(letters.len());
         self.items.clear();
         let item = |(origin, letter): (usize, Returned)| {
-            let Returned { delivery: Delivery { message, receipt }, own_topic } = letter;
-            Item { message, receipt, origin: origin as u32, own_topic, sender: None }
+            let Returned {
+                delivery: Delivery { message, receipt },
+                own_topic,
+            } = letter;
+            Item {
+                message,
+                receipt,
+                origin: origin as u32,
+                own_topic,
+                sender: None,
+            }
         };
         self.items.extend(letters.into_iter().enumerate().map(item));
         self.run_from(first, now)
@@ -384,7 +430,8 @@ impl Lane {
         self.items.clear();
         self.stages.iter_mut().for_each(|stage| stage.held.clear());
         self.outbox.begin(0);
-        self.restarts.retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
+        self.restarts
+            .retain(|moment| now.uptime_us.saturating_sub(*moment) < RESTART_WINDOW_US);
         self.restarts.push(now.uptime_us);
         if self.restarts.len() >= MAX_RESTARTS {
             return Err(format!("{MAX_RESTARTS} times within a minute: {why}"));
@@ -399,10 +446,13 @@ impl Lane {
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a text".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a text".to_owned())
 }

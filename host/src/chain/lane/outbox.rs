@@ -13,7 +13,8 @@ use crate::chain::metrics::{Fate, FlowMetrics};
 use crate::chain::sandbox::batch::{Action, Answer, Entry};
 use crate::clock::Now;
 use crate::message::{
-    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef, QueueId, Reason, Receipt,
+    Append, DeadLetter, Loss, LossReason, Marks, Message, MessageId, Mint, Outlet, PluginRef,
+    QueueId, Reason, Receipt,
 };
 use crate::words;
 
@@ -50,9 +51,21 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(flow: Arc<str>, mint: Arc<Mint>, template: Option<Template>, settles_with_any: bool, most: Most) -> Self {
+    pub(crate) fn new(
+        flow: Arc<str>,
+        mint: Arc<Mint>,
+        template: Option<Template>,
+        settles_with_any: bool,
+        most: Most,
+    ) -> Self {
         let (next, appends, letters, fates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (losses, bad, held, overflows, spreads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Spreads::new(most));
+        let (losses, bad, held, overflows, spreads) = (
+            Vec::new(),
+            Vec::new(),
+            Vec::new(),
+            Vec::new(),
+            Spreads::new(most),
+        );
         Self {
             next,
             held,
@@ -88,17 +101,32 @@ impl Outbox {
     }
 
     /// Distributes what a plugin answered to a batch.
-    pub(crate) fn take(&mut self, version: &Version, items: &mut [Item], (answer, entries): (&Answer, &[Entry]), now: Now) {
+    pub(crate) fn take(
+        &mut self,
+        version: &Version,
+        items: &mut [Item],
+        (answer, entries): (&Answer, &[Entry]),
+        now: Now,
+    ) {
         let mut rest = entries;
         for (index, item) in items.iter_mut().enumerate() {
-            let count = rest.iter().take_while(|entry| entry.input as usize == index).count();
+            let count = rest
+                .iter()
+                .take_while(|entry| entry.input as usize == index)
+                .count();
             let (mine, others) = rest.split_at(count);
             rest = others;
             let item = std::mem::take(item);
             match mine {
                 _ if self.is_void(&item) => self.discard(item),
                 [] => self.end(item, Fate::Filtered),
-                [Entry { action: Action::Pass, port: 0, .. }] => self.next.push(item),
+                [
+                    Entry {
+                        action: Action::Pass,
+                        port: 0,
+                        ..
+                    },
+                ] => self.next.push(item),
                 _ => self.split(version, item, (answer, mine), now),
             }
         }
@@ -113,8 +141,17 @@ impl Outbox {
         entries: impl IntoIterator<Item = &'e Entry>,
     ) {
         for entry in entries {
-            let message = Message { id: self.mint.take(1), ..entry.emitted(&answer.data, clock, now) };
-            let item = Item { message, receipt: None, origin: NO_ORIGIN, own_topic: true, sender: None };
+            let message = Message {
+                id: self.mint.take(1),
+                ..entry.emitted(&answer.data, clock, now)
+            };
+            let item = Item {
+                message,
+                receipt: None,
+                origin: NO_ORIGIN,
+                own_topic: true,
+                sender: None,
+            };
             self.spreads.add(NO_ORIGIN);
             self.send(version, entry.port, item);
         }
@@ -145,17 +182,30 @@ impl Outbox {
 
     /// Whether what `entries` make of `item` is as much as may come of one message.
     fn fits(&mut self, version: &Version, item: &Item, answer: &Answer, entries: &[Entry]) -> bool {
-        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+        let ends = entries
+            .iter()
+            .filter(|entry| entry.action != Action::Absorb)
+            .count();
         if ends < 2 && !self.spreads.has(item.origin) {
             return true;
         }
         let of = |entry: &Entry| match entry.action {
             Action::Absorb => 0,
             Action::Pass => item.message.weight(),
-            Action::Emit | Action::Reject => entry.slices(&answer.data).iter().map(|part| part.len()).sum(),
+            Action::Emit | Action::Reject => entry
+                .slices(&answer.data)
+                .iter()
+                .map(|part| part.len())
+                .sum(),
         };
-        let amount = Amount { messages: ends, bytes: entries.iter().map(of).sum() };
-        self.spreads.grow(item.origin, item.message.weight(), amount, || (item.clone(), version.reference.clone()))
+        let amount = Amount {
+            messages: ends,
+            bytes: entries.iter().map(of).sum(),
+        };
+        self.spreads
+            .grow(item.origin, item.message.weight(), amount, || {
+                (item.clone(), version.reference.clone())
+            })
     }
 
     /// `item` has led to too much, or all of what it came from has.
@@ -165,7 +215,13 @@ impl Outbox {
             self.spreads.condemn_all(origin);
         } else {
             match self.spreads.condemn(origin) {
-                Some((root, plugin)) => self.overflows.push((Item { receipt: item.receipt, ..root }, plugin)),
+                Some((root, plugin)) => self.overflows.push((
+                    Item {
+                        receipt: item.receipt,
+                        ..root
+                    },
+                    plugin,
+                )),
                 None => return self.overflows.push((item, version.reference.clone())),
             }
         }
@@ -180,9 +236,20 @@ impl Outbox {
         let of = |number: &u32| *number == origin;
         let mut void: Vec<Item> = self.next.extract_if(.., |item| of(&item.origin)).collect();
         void.extend(self.held.extract_if(.., |item| of(&item.origin)));
-        let appends = self.appends.extract_if(.., |(number, _)| of(number)).map(|(_, append)| (append.message, append.receipt));
-        let letters = self.letters.extract_if(.., |(number, _)| of(number)).map(|(_, letter)| (letter.message, letter.receipt));
-        let item = |(message, receipt)| Item { message, receipt, origin, ..Item::default() };
+        let appends = self
+            .appends
+            .extract_if(.., |(number, _)| of(number))
+            .map(|(_, append)| (append.message, append.receipt));
+        let letters = self
+            .letters
+            .extract_if(.., |(number, _)| of(number))
+            .map(|(_, letter)| (letter.message, letter.receipt));
+        let item = |(message, receipt)| Item {
+            message,
+            receipt,
+            origin,
+            ..Item::default()
+        };
         void.extend(appends.map(item));
         void.extend(letters.map(item));
         if let Some(fate) = self.fates.get_mut(origin as usize) {
@@ -196,8 +263,17 @@ impl Outbox {
         self.spreads.too_much()
     }
 
-    fn split(&mut self, version: &Version, item: Item, (answer, entries): (&Answer, &[Entry]), now: Now) {
-        let ends = entries.iter().filter(|entry| entry.action != Action::Absorb).count();
+    fn split(
+        &mut self,
+        version: &Version,
+        item: Item,
+        (answer, entries): (&Answer, &[Entry]),
+        now: Now,
+    ) {
+        let ends = entries
+            .iter()
+            .filter(|entry| entry.action != Action::Absorb)
+            .count();
         if ends == 0 {
             return self.end(item, Fate::Absorbed);
         }
@@ -213,7 +289,12 @@ impl Outbox {
                     if !entry.is_excused() {
                         self.accuse(&item);
                     }
-                    self.park(&version.reference, &item, Reason::Rejected, entry.reason(&answer.data));
+                    self.park(
+                        &version.reference,
+                        &item,
+                        Reason::Rejected,
+                        entry.reason(&answer.data),
+                    );
                     continue;
                 }
                 Action::Pass => item.message.clone(),
@@ -222,15 +303,26 @@ impl Outbox {
             let id = self.id(&item.message, &mut first);
             let own_topic = item.own_topic || entry.action == Action::Emit && entry.has_topic();
             let sender = item.sender_of(&message);
-            let (receipt, origin, message) = (item.receipt.clone(), item.origin, Message { id, ..message });
-            let output = Item { message, receipt, origin, own_topic, sender };
+            let (receipt, origin, message) =
+                (item.receipt.clone(), item.origin, Message { id, ..message });
+            let output = Item {
+                message,
+                receipt,
+                origin,
+                own_topic,
+                sender,
+            };
             self.send(version, entry.port, output);
         }
     }
 
     /// The first output of a message keeps its name; a name stands for one message only.
     fn id(&self, input: &Message, first: &mut bool) -> MessageId {
-        if std::mem::take(first) { input.id } else { self.mint.take(1) }
+        if std::mem::take(first) {
+            input.id
+        } else {
+            self.mint.take(1)
+        }
     }
 
     fn send(&mut self, version: &Version, port: u16, item: Item) {
@@ -245,7 +337,9 @@ impl Outbox {
 
     /// The message leaves for these queues; for none it is dropped on purpose.
     pub(crate) fn owe(&mut self, mut item: Item, queues: &[QueueId]) {
-        let Some((last, others)) = queues.split_last() else { return self.end(item, Fate::Filtered) };
+        let Some((last, others)) = queues.split_last() else {
+            return self.end(item, Fate::Filtered);
+        };
         if !item.own_topic
             && let Some(template) = &mut self.template
         {
@@ -254,7 +348,9 @@ impl Outbox {
                 None => return self.park_too_long(item),
             }
         }
-        if item.message.topic.starts_with(b"$") && !self.template.as_ref().is_some_and(Template::says_dollar) {
+        if item.message.topic.starts_with(b"$")
+            && !self.template.as_ref().is_some_and(Template::says_dollar)
+        {
             return self.park_reserved(item);
         }
         self.mark(item.origin, Fate::Forwarded);
@@ -264,10 +360,21 @@ impl Outbox {
             add(item.receipt.as_ref(), others.len());
         }
         for queue in others {
-            let append = Append { queue: *queue, message: item.message.clone(), receipt: item.receipt.clone() };
+            let append = Append {
+                queue: *queue,
+                message: item.message.clone(),
+                receipt: item.receipt.clone(),
+            };
             self.appends.push((item.origin, append));
         }
-        self.appends.push((item.origin, Append { queue: *last, message: item.message, receipt: item.receipt }));
+        self.appends.push((
+            item.origin,
+            Append {
+                queue: *last,
+                message: item.message,
+                receipt: item.receipt,
+            },
+        ));
     }
 
     /// This payload is a bad one.
@@ -294,7 +401,9 @@ impl Outbox {
     /// The message is given up because of a plugin; the ledger counts it.
     pub(super) fn give_up(&mut self, item: Item) {
         self.mark(item.origin, Fate::Dropped);
-        let Item { message, receipt, .. } = item;
+        let Item {
+            message, receipt, ..
+        } = item;
         self.losses.push(Loss {
             reason: LossReason::PluginFailed,
             // A copy: a slice would keep the whole read buffer until the ledger is written.
@@ -331,8 +440,20 @@ impl Outbox {
         self.mark(item.origin, Fate::Parked);
         // Much of it is the plugin's own words.
         let detail = words::lines(&detail, words::REASON);
-        let (message, receipt, flow) = (item.message.clone(), item.receipt.clone(), Arc::clone(&self.flow));
-        let letter = DeadLetter { message, flow, plugin, reason, detail, own_topic: item.own_topic, receipt };
+        let (message, receipt, flow) = (
+            item.message.clone(),
+            item.receipt.clone(),
+            Arc::clone(&self.flow),
+        );
+        let letter = DeadLetter {
+            message,
+            flow,
+            plugin,
+            reason,
+            detail,
+            own_topic: item.own_topic,
+            receipt,
+        };
         self.letters.push((item.origin, letter));
     }
 
@@ -379,7 +500,11 @@ impl Outbox {
             outlet.park(self.letters.drain(..).map(|(_, letter)| letter).collect());
         }
         if !self.appends.is_empty() {
-            self.brought += self.appends.iter().map(|(_, append)| append.message.weight()).sum::<usize>();
+            self.brought += self
+                .appends
+                .iter()
+                .map(|(_, append)| append.message.weight())
+                .sum::<usize>();
             outlet.append(self.appends.drain(..).map(|(_, append)| append).collect());
         }
     }

@@ -70,39 +70,70 @@ impl Pair {
     }
 
     /// What the candidate made of a batch; the error is what speaks against it.
-    fn answer(&mut self, old: &Outcome, items: &[Item], packed: &mut Packed, now: Now) -> Result<Outcome, Fault> {
-        self.candidate.pack(packed, items.iter().map(|item| &item.message), now);
+    fn answer(
+        &mut self,
+        old: &Outcome,
+        items: &[Item],
+        packed: &mut Packed,
+        now: Now,
+    ) -> Result<Outcome, Fault> {
+        self.candidate
+            .pack(packed, items.iter().map(|item| &item.message), now);
         let begun = self.candidate.clock().thread_cpu();
         let mut new = Outcome::default();
         let mut entries = Vec::new();
         match self.candidate.process(packed, now, &mut entries) {
-            Ok(answer) => new.parts.push(Part::Answered { first: 0, count: items.len(), answer, entries }),
+            Ok(answer) => new.parts.push(Part::Answered {
+                first: 0,
+                count: items.len(),
+                answer,
+                entries,
+            }),
             Err(fault) => {
                 self.candidate.version.metrics.error(fault.kind);
-                let isolated =
-                    new.isolate(&mut self.candidate, Stretch { first: 0, items }, &mut Turn { packed, now }, fault.clone());
+                let isolated = new.isolate(
+                    &mut self.candidate,
+                    Stretch { first: 0, items },
+                    &mut Turn { packed, now },
+                    fault.clone(),
+                );
                 if let Err(broken) = isolated {
                     self.trial.fail("no instance of it can be made any more");
                     return Err(broken.source);
                 }
                 if old.faults.is_empty() || !new.fails_no_more_than(old) {
-                    self.charge_on(&fault, new.culprit(old).map(|(index, fault)| (&items[index].message, fault)))?;
+                    self.charge_on(
+                        &fault,
+                        new.culprit(old)
+                            .map(|(index, fault)| (&items[index].message, fault)),
+                    )?;
                 }
             }
         }
         new.cpu = self.candidate.clock().thread_cpu().saturating_sub(begun);
-        self.candidate.take_unsaved().map_or(Ok(()), |fault| self.charge(&fault))?;
+        self.candidate
+            .take_unsaved()
+            .map_or(Ok(()), |fault| self.charge(&fault))?;
         Ok(new)
     }
 
     /// Holds a fault against the candidate, unless it is confirmed meanwhile: then it is an ordinary one.
     fn charge(&self, fault: &Fault) -> Result<(), Fault> {
-        if self.trial.fail(format!("it fails on live messages: {fault}")) { Err(fault.clone()) } else { Ok(()) }
+        if self
+            .trial
+            .fail(format!("it fails on live messages: {fault}"))
+        {
+            Err(fault.clone())
+        } else {
+            Ok(())
+        }
     }
 
     /// The same, with the message it fails on by itself, where there is one.
     fn charge_on(&self, fault: &Fault, culprit: Option<(&Message, &Fault)>) -> Result<(), Fault> {
-        let Some((message, own)) = culprit else { return self.charge(fault) };
+        let Some((message, own)) = culprit else {
+            return self.charge(fault);
+        };
         let why = format!("it fails on live messages: {own}; on {}", shown(message));
         if !self.trial.fail(why) {
             return Ok(());
@@ -121,32 +152,55 @@ impl Pair {
     /// Tells the trial what both made of a batch.
     fn note(&self, lane: usize, items: &[Item], [old, new]: [&Outcome; 2]) {
         let known: Vec<usize> = old.rejected().collect();
-        let newly_rejected = new.rejected().filter(|index| known.binary_search(index).is_err()).count() as u64;
+        let newly_rejected = new
+            .rejected()
+            .filter(|index| known.binary_search(index).is_err())
+            .count() as u64;
         let (mut compared, mut differing) = (0, 0);
         let sample = self.trial.sample();
-        if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole()) {
+        if let (true, Some(before), Some(after)) = (sample != Share::NONE, old.whole(), new.whole())
+        {
             let mut comparison = self.trial.comparison();
             let (known, all) = (comparison.inputs.compared(), comparison.differing());
             let mine = Side::new(before.0, before.1, &self.old.version.setup.ports);
             let yours = Side::new(after.0, after.1, &self.candidate.version.setup.ports);
-            let inputs = items.iter().map(|item| sample.holds(item.message.key()).then_some(&item.message));
+            let inputs = items
+                .iter()
+                .map(|item| sample.holds(item.message.key()).then_some(&item.message));
             comparison.batch(Bounds::default(), inputs, mine, yours);
-            (compared, differing) = (comparison.inputs.compared() - known, comparison.differing() - all);
+            (compared, differing) = (
+                comparison.inputs.compared() - known,
+                comparison.differing() - all,
+            );
         }
         let figures = |outcome: &Outcome, live| outcome.figures(items.len(), live);
         let (old, new) = (figures(old, &self.old), figures(new, &self.candidate));
-        let work = Work { old, new, newly_rejected, compared, differing };
-        self.trial.note(lane, &work, self.candidate.clock().moment());
+        let work = Work {
+            old,
+            new,
+            newly_rejected,
+            compared,
+            differing,
+        };
+        self.trial
+            .note(lane, &work, self.candidate.clock().moment());
     }
 
     fn note_tick(&self, lane: usize, now: Now, told: [&Told; 2]) {
         let count = |told: &Told| match told {
-            Some(Ok((_, entries))) => Figures { entries: entries.len() as u64, ..Figures::default() },
-            Some(Err(_)) => Figures { faults: 1, ..Figures::default() },
+            Some(Ok((_, entries))) => Figures {
+                entries: entries.len() as u64,
+                ..Figures::default()
+            },
+            Some(Err(_)) => Figures {
+                faults: 1,
+                ..Figures::default()
+            },
             None => Figures::default(),
         };
         let mut differing = 0;
-        if let (sample, [Some(Ok((before, old))), Some(Ok((after, new)))]) = (self.trial.sample(), told)
+        if let (sample, [Some(Ok((before, old))), Some(Ok((after, new)))]) =
+            (self.trial.sample(), told)
             && sample != Share::NONE
         {
             let mut comparison = self.trial.comparison();
@@ -158,10 +212,22 @@ impl Pair {
             differing = comparison.differing() - known;
         }
         let memory = |live: &Live| live.memory_bytes() as u64;
-        let old = Figures { memory_bytes: memory(&self.old), ..count(told[0]) };
-        let new = Figures { memory_bytes: memory(&self.candidate), ..count(told[1]) };
-        let work = Work { old, new, differing, ..Work::default() };
-        self.trial.note(lane, &work, self.candidate.clock().moment());
+        let old = Figures {
+            memory_bytes: memory(&self.old),
+            ..count(told[0])
+        };
+        let new = Figures {
+            memory_bytes: memory(&self.candidate),
+            ..count(told[1])
+        };
+        let work = Work {
+            old,
+            new,
+            differing,
+            ..Work::default()
+        };
+        self.trial
+            .note(lane, &work, self.candidate.clock().moment());
     }
 
     /// Runs a batch through both versions. `false`: the candidate is to go.
@@ -175,7 +241,9 @@ impl Pair {
         let share = self.trial.share();
         self.speak(share);
         let old = Outcome::of(&mut self.old, items, packed, hands.now)?;
-        old.faults.iter().for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
+        old.faults
+            .iter()
+            .for_each(|fault| hands.guard.report(&self.old.version, fault, hands.now));
         let Ok(new) = self.answer(&old, items, packed, hands.now) else {
             let is_over = self.is_over();
             old.deliver(&self.old, items, 0, hands);
@@ -185,8 +253,15 @@ impl Pair {
         let mut start = 0;
         while start < items.len() {
             let counts = share.holds(items[start].message.key());
-            let same = items[start..].iter().take_while(|item| share.holds(item.message.key()) == counts).count();
-            let (outcome, live) = if counts { (&new, &self.candidate) } else { (&old, &self.old) };
+            let same = items[start..]
+                .iter()
+                .take_while(|item| share.holds(item.message.key()) == counts)
+                .count();
+            let (outcome, live) = if counts {
+                (&new, &self.candidate)
+            } else {
+                (&old, &self.old)
+            };
             outcome.deliver(live, &mut items[start..start + same], start, hands);
             start += same;
         }
@@ -215,18 +290,30 @@ impl Pair {
             self.trial.fail("no instance of it can be made any more");
             let is_over = self.is_over();
             for (answer, entries) in old.iter().flatten() {
-                hands.outbox.take_tick(&self.old.version, (clock, hands.now), answer, entries);
+                hands
+                    .outbox
+                    .take_tick(&self.old.version, (clock, hands.now), answer, entries);
             }
-            return Ok(Ticked { is_told: true, stays: !is_over });
+            return Ok(Ticked {
+                is_told: true,
+                stays: !is_over,
+            });
         }
         self.note_tick(lane, hands.now, [&old, &new]);
         for (told, live, counts) in [(&old, &self.old, false), (&new, &self.candidate, true)] {
             if let Some(Ok((answer, entries))) = told {
-                let mine = entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data)) == counts);
-                hands.outbox.take_tick(&live.version, (clock, hands.now), answer, mine);
+                let mine = entries
+                    .iter()
+                    .filter(|entry| share.holds(entry.own_key(&answer.data)) == counts);
+                hands
+                    .outbox
+                    .take_tick(&live.version, (clock, hands.now), answer, mine);
             }
         }
-        Ok(Ticked { is_told: old.is_some() || new.is_some(), stays: true })
+        Ok(Ticked {
+            is_told: old.is_some() || new.is_some(),
+            stays: true,
+        })
     }
 
     fn tick_old(&mut self, moment: Instant, hands: &mut Hands<'_>) -> Told {
@@ -235,9 +322,12 @@ impl Pair {
             return None;
         }
         let told = tell(&mut self.old, moment, hands.now)?;
-        hands.guard.ticked(&self.old.version, told.as_ref().err(), hands.now);
+        hands
+            .guard
+            .ticked(&self.old.version, told.as_ref().err(), hands.now);
         let taken = self.old.clock().since(begun);
-        self.old.put_off_tick(moment + hands.guard.tick_pause(hands.now).max(2 * taken));
+        self.old
+            .put_off_tick(moment + hands.guard.tick_pause(hands.now).max(2 * taken));
         Some(told)
     }
 
@@ -262,14 +352,24 @@ const SHOWN_BYTES: usize = 80;
 /// A message in words, one line of them.
 fn shown(message: &Message) -> String {
     let (topic, payload) = (message.topic_str().escape_debug(), &*message.payload);
-    let head = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)]).escape_debug().to_string();
-    let more = if payload.len() > SHOWN_BYTES { format!("... of {} bytes", payload.len()) } else { String::new() };
+    let head = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN_BYTES)])
+        .escape_debug()
+        .to_string();
+    let more = if payload.len() > SHOWN_BYTES {
+        format!("... of {} bytes", payload.len())
+    } else {
+        String::new()
+    };
     format!("topic `{topic}`, payload `{head}`{more}")
 }
 
 /// The outputs of a tick for the keys of `share`.
 fn sampled(answer: &Answer, entries: &[Entry], share: Share) -> Vec<Entry> {
-    entries.iter().filter(|entry| share.holds(entry.own_key(&answer.data))).copied().collect()
+    entries
+        .iter()
+        .filter(|entry| share.holds(entry.own_key(&answer.data)))
+        .copied()
+        .collect()
 }
 
 /// Tells a version the time if it is due at `moment`.

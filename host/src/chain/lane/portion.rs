@@ -20,7 +20,11 @@ pub(crate) struct Portion {
 impl Portion {
     /// Of `most` messages at most.
     pub(crate) fn new(most: usize) -> Self {
-        Self { count: FIRST.min(most), most, heaviest: 0 }
+        Self {
+            count: FIRST.min(most),
+            most,
+            heaviest: 0,
+        }
     }
 
     /// Messages of the next turn.
@@ -30,10 +34,14 @@ impl Portion {
 
     /// So many messages have led to so many bytes.
     pub(super) fn brought(&mut self, messages: usize, bytes: usize) {
-        let Some(each) = bytes.checked_div(messages) else { return };
+        let Some(each) = bytes.checked_div(messages) else {
+            return;
+        };
         self.heaviest = each.max(self.heaviest - self.heaviest.div_ceil(FADING));
         let fitting = MOST_BYTES / self.heaviest.max(1);
-        self.count = fitting.min(self.count.saturating_mul(2)).clamp(1, self.most.max(1));
+        self.count = fitting
+            .min(self.count.saturating_mul(2))
+            .clamp(1, self.most.max(1));
     }
 }
 

@@ -24,17 +24,25 @@ impl Memory {
     ///
     /// # Errors
     /// It cannot be read and the plugin shall not start without.
-    pub(crate) fn recall(version: &Version, config: &PluginConfig, outlet: &dyn Outlet, lanes: usize) -> Result<Self, Error> {
-        let none = || Self { lanes: (0..lanes).map(|_| Vec::new()).collect() };
+    pub(crate) fn recall(
+        version: &Version,
+        config: &PluginConfig,
+        outlet: &dyn Outlet,
+        lanes: usize,
+    ) -> Result<Self, Error> {
+        let none = || Self {
+            lanes: (0..lanes).map(|_| Vec::new()).collect(),
+        };
         if version.checkpoint.is_none() {
             return Ok(none());
         }
         let flow = &version.metrics.flow;
         match outlet.recall(flow, &config.name) {
             Ok(remembered) => Ok(Self::share_out(&remembered, lanes)),
-            Err(why) if config.refused_state == RefusedState::Required => {
-                Err(Error::State { plugin: Arc::clone(&config.name), why })
-            }
+            Err(why) if config.refused_state == RefusedState::Required => Err(Error::State {
+                plugin: Arc::clone(&config.name),
+                why,
+            }),
             Err(why) => {
                 tracing::error!(
                     flow = &**flow,
@@ -48,8 +56,15 @@ impl Memory {
     }
 
     fn share_out(remembered: &[Remembered], lanes: usize) -> Self {
-        let of_lane = |lane| remembered.iter().filter(move |entry| lane_of(&entry.key, lanes) == lane).collect();
-        Self { lanes: (0..lanes).map(|lane| state::pages(of_lane(lane))).collect() }
+        let of_lane = |lane| {
+            remembered
+                .iter()
+                .filter(move |entry| lane_of(&entry.key, lanes) == lane)
+                .collect()
+        };
+        Self {
+            lanes: (0..lanes).map(|lane| state::pages(of_lane(lane))).collect(),
+        }
     }
 
     /// An instance of `version` with its part of the state for each lane.
@@ -68,7 +83,10 @@ impl Memory {
             Err(refused) => refused,
         };
         if config.refused_state == RefusedState::Required {
-            return Err(Error::State { plugin: Arc::clone(&config.name), why: refused.to_string() });
+            return Err(Error::State {
+                plugin: Arc::clone(&config.name),
+                why: refused.to_string(),
+            });
         }
         let (flow, plugin) = (&version.metrics.flow, version.label());
         tracing::error!(
@@ -79,21 +97,32 @@ impl Memory {
         );
         version.metrics.error(refused.kind);
         outlet.set_aside(flow, &config.name);
-        let none = Self { lanes: self.lanes.iter().map(|_| Vec::new()).collect() };
-        none.try_start(version, engine)?.map_err(|fault| broken(version, fault))
+        let none = Self {
+            lanes: self.lanes.iter().map(|_| Vec::new()).collect(),
+        };
+        none.try_start(version, engine)?
+            .map_err(|fault| broken(version, fault))
     }
 
     /// The inner error is the plugin's verdict on its state.
-    fn try_start(&self, version: &Arc<Version>, engine: &Engine) -> Result<Result<Vec<Live>, Fault>, Error> {
+    fn try_start(
+        &self,
+        version: &Arc<Version>,
+        engine: &Engine,
+    ) -> Result<Result<Vec<Live>, Fault>, Error> {
         let mut lives = Vec::new();
         for (lane, pages) in self.lanes.iter().enumerate() {
-            let slot = Slot { lane, lanes: self.lanes.len() };
+            let slot = Slot {
+                lane,
+                lanes: self.lanes.len(),
+            };
             if pages.is_empty() {
                 lives.push(Live::at_rest(version, engine, slot));
                 continue;
             }
             let now = engine.clock().now();
-            let mut live = Live::start(version, engine, slot, now).map_err(|fault| broken(version, fault))?;
+            let mut live =
+                Live::start(version, engine, slot, now).map_err(|fault| broken(version, fault))?;
             if let Err(fault) = live.recall(pages, now) {
                 return Ok(Err(fault));
             }
@@ -104,5 +133,8 @@ impl Memory {
 }
 
 fn broken(version: &Version, fault: Fault) -> Error {
-    Error::Instantiate { plugin: version.label().into(), source: Box::new(fault) }
+    Error::Instantiate {
+        plugin: version.label().into(),
+        source: Box::new(fault),
+    }
 }

@@ -5,7 +5,10 @@ use super::pair::{Joined, Pair};
 use super::trial::Verdict;
 
 /// The confirmed version by itself, or a candidate beside it. One that is alone is always the one to be heard.
-#[expect(clippy::large_enum_variant, reason = "alone is the rule, and is where every message goes")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "alone is the rule, and is where every message goes"
+)]
 pub(super) enum Running {
     Alone(Live),
     Paired(Box<Pair>),
@@ -38,7 +41,13 @@ impl Running {
 
     /// Puts `candidate` beside the confirmed version; one that is there already goes.
     pub(super) fn join(&mut self, candidate: Live, trial: Joined) {
-        self.turn(|running| Self::Paired(Box::new(Pair { old: running.into_confirmed(), candidate, trial })));
+        self.turn(|running| {
+            Self::Paired(Box::new(Pair {
+                old: running.into_confirmed(),
+                candidate,
+                trial,
+            }))
+        });
     }
 
     /// Acts on the verdict about a candidate, if there is one. Where that one has taken over, the lane's part in the trial is
@@ -65,7 +74,11 @@ impl Running {
         self.turn(|running| match running {
             Self::Alone(live) => Self::Alone(live),
             Self::Paired(pair) => {
-                let Pair { old, mut candidate, trial } = *pair;
+                let Pair {
+                    old,
+                    mut candidate,
+                    trial,
+                } = *pair;
                 candidate.succeed(&old);
                 part = Some(trial);
                 Self::alone(candidate)

@@ -17,8 +17,12 @@ pub(crate) struct Most {
 
 impl Most {
     pub(crate) fn of(plugins: &[PluginConfig]) -> Self {
-        let most = |of: fn(&PluginConfig) -> usize| plugins.iter().map(of).max().unwrap_or(usize::MAX);
-        Self { messages: most(|plugin| plugin.limits.output_messages), bytes: most(|plugin| plugin.limits.output_bytes) }
+        let most =
+            |of: fn(&PluginConfig) -> usize| plugins.iter().map(of).max().unwrap_or(usize::MAX);
+        Self {
+            messages: most(|plugin| plugin.limits.output_messages),
+            bytes: most(|plugin| plugin.limits.output_bytes),
+        }
     }
 }
 
@@ -48,7 +52,11 @@ pub(super) struct Spreads {
 
 impl Spreads {
     pub(crate) fn new(most: Most) -> Self {
-        Self { most, known: HashMap::new(), over: Vec::new() }
+        Self {
+            most,
+            known: HashMap::new(),
+            over: Vec::new(),
+        }
     }
 
     pub(crate) fn begin(&mut self) {
@@ -58,7 +66,14 @@ impl Spreads {
 
     /// One of `origin` is there beside others, whatever it was before.
     pub(crate) fn add(&mut self, origin: u32) {
-        self.known.entry(origin).or_insert(Spread { root: None, now: Amount::default() }).now.messages += 1;
+        self.known
+            .entry(origin)
+            .or_insert(Spread {
+                root: None,
+                now: Amount::default(),
+            })
+            .now
+            .messages += 1;
     }
 
     /// Whether the message with number `origin` has led to several.
@@ -67,9 +82,21 @@ impl Spreads {
     }
 
     /// One of the messages of `origin`, of so many bytes, becomes `amount`; `false` when that is too much.
-    pub(crate) fn grow(&mut self, origin: u32, bytes: usize, amount: Amount, root: impl FnOnce() -> (Item, PluginRef)) -> bool {
-        let first = || Spread { root: Some(root()), now: Amount { messages: 1, bytes } };
-        let Amount { messages: all, bytes: total } = &mut self.known.entry(origin).or_insert_with(first).now;
+    pub(crate) fn grow(
+        &mut self,
+        origin: u32,
+        bytes: usize,
+        amount: Amount,
+        root: impl FnOnce() -> (Item, PluginRef),
+    ) -> bool {
+        let first = || Spread {
+            root: Some(root()),
+            now: Amount { messages: 1, bytes },
+        };
+        let Amount {
+            messages: all,
+            bytes: total,
+        } = &mut self.known.entry(origin).or_insert_with(first).now;
         *all = (*all + amount.messages).saturating_sub(1);
         *total = (*total + amount.bytes).saturating_sub(bytes);
         *all <= self.most.messages && *total <= self.most.bytes
@@ -78,7 +105,10 @@ impl Spreads {
     /// One of the messages of `origin` has come to its end.
     pub(crate) fn end(&mut self, origin: u32, bytes: usize) {
         if let Some(Spread { now, .. }) = self.known.get_mut(&origin) {
-            *now = Amount { messages: now.messages.saturating_sub(1), bytes: now.bytes.saturating_sub(bytes) };
+            *now = Amount {
+                messages: now.messages.saturating_sub(1),
+                bytes: now.bytes.saturating_sub(bytes),
+            };
         }
     }
 
@@ -115,7 +145,9 @@ impl Spreads {
     /// In words.
     pub(super) fn too_much(&self) -> String {
         let Most { messages, bytes } = self.most;
-        format!("one message led to more than {messages} messages or {bytes} bytes on its way through the plugins of its flow")
+        format!(
+            "one message led to more than {messages} messages or {bytes} bytes on its way through the plugins of its flow"
+        )
     }
 }
 
@@ -124,20 +156,77 @@ mod tests {
     use super::*;
 
     fn root() -> (Item, PluginRef) {
-        (Item::default(), PluginRef { name: "a".into(), digest: "b".into() })
+        (
+            Item::default(),
+            PluginRef {
+                name: "a".into(),
+                digest: "b".into(),
+            },
+        )
     }
 
     #[test]
     fn what_comes_of_a_message_is_counted_over_all_plugins_and_what_ends_is_not() {
-        let mut spreads = Spreads::new(Most { messages: 10, bytes: 1_000 });
+        let mut spreads = Spreads::new(Most {
+            messages: 10,
+            bytes: 1_000,
+        });
         assert!(!spreads.has(7));
-        assert!(spreads.grow(7, 100, Amount { messages: 6, bytes: 600 }, root) && spreads.has(7));
+        assert!(
+            spreads.grow(
+                7,
+                100,
+                Amount {
+                    messages: 6,
+                    bytes: 600
+                },
+                root
+            ) && spreads.has(7)
+        );
         (0..4).for_each(|_| spreads.end(7, 100));
-        assert!(spreads.grow(7, 100, Amount { messages: 9, bytes: 900 }, root), "one of two becomes nine");
-        assert!(!spreads.grow(7, 100, Amount { messages: 2, bytes: 200 }, root));
+        assert!(
+            spreads.grow(
+                7,
+                100,
+                Amount {
+                    messages: 9,
+                    bytes: 900
+                },
+                root
+            ),
+            "one of two becomes nine"
+        );
+        assert!(!spreads.grow(
+            7,
+            100,
+            Amount {
+                messages: 2,
+                bytes: 200
+            },
+            root
+        ));
         assert!(spreads.condemn(7).is_some() && spreads.is_over(7) && !spreads.is_over(6));
-        assert!(spreads.grow(6, 100, Amount { messages: 2, bytes: 1_000 }, root));
-        assert!(!spreads.grow(6, 500, Amount { messages: 1, bytes: 501 }, root), "bytes count as well");
+        assert!(spreads.grow(
+            6,
+            100,
+            Amount {
+                messages: 2,
+                bytes: 1_000
+            },
+            root
+        ));
+        assert!(
+            !spreads.grow(
+                6,
+                500,
+                Amount {
+                    messages: 1,
+                    bytes: 501
+                },
+                root
+            ),
+            "bytes count as well"
+        );
         spreads.forget_over();
         assert!(!spreads.has_over());
     }

@@ -67,8 +67,18 @@ impl Stage {
 
     /// When it wants to be told the time, or to have its state kept.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let candidate = self.running.pair().and_then(|pair| pair.candidate.next_tick);
-        [self.running.confirmed().next_tick, self.next_checkpoint, candidate].into_iter().flatten().min()
+        let candidate = self
+            .running
+            .pair()
+            .and_then(|pair| pair.candidate.next_tick);
+        [
+            self.running.confirmed().next_tick,
+            self.next_checkpoint,
+            candidate,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The same while messages are held, asked at `moment`: time stands still for the plugins, and what is held is tried
@@ -88,7 +98,11 @@ impl Stage {
     /// Whether nothing else is to be done before it has done its work: it holds messages, or would have to park what it
     /// fails on, since a candidate is beside it and not at work in every lane yet.
     pub(super) fn is_waited_for(&self) -> bool {
-        let is_joined = || self.running.pair().is_some_and(|pair| !pair.trial.has_begun());
+        let is_joined = || {
+            self.running
+                .pair()
+                .is_some_and(|pair| !pair.trial.has_begun())
+        };
         !self.held.is_empty() || self.guard.holds() && is_joined()
     }
 
@@ -96,16 +110,32 @@ impl Stage {
     /// it would park it.
     pub(super) fn take_held(&mut self) -> Vec<Item> {
         self.next_look = None;
-        let is_idle = self.running.pair().is_some_and(|pair| pair.trial.share() != Share::ALL);
-        if is_idle { Vec::new() } else { std::mem::take(&mut self.held) }
+        let is_idle = self
+            .running
+            .pair()
+            .is_some_and(|pair| pair.trial.share() != Share::ALL);
+        if is_idle {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.held)
+        }
     }
 
     /// The changes of its state, if they are due at `moment`. Nothing is due while nothing changes.
-    pub(crate) fn checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
+    pub(crate) fn checkpoint(
+        &mut self,
+        moment: Instant,
+        now: Now,
+    ) -> Result<Option<Checkpoint>, Broken> {
         match self.next_checkpoint {
             Some(due) if due <= moment => self.take_checkpoint(moment, now),
             None if self.running.confirmed().is_unkept() => {
-                self.next_checkpoint = self.running.confirmed().version.checkpoint.map(|every| moment + every);
+                self.next_checkpoint = self
+                    .running
+                    .confirmed()
+                    .version
+                    .checkpoint
+                    .map(|every| moment + every);
                 Ok(None)
             }
             _ => Ok(None),
@@ -113,7 +143,11 @@ impl Stage {
     }
 
     /// The same at the end: at once. A candidate that is not confirmed by now is gone.
-    pub(super) fn last_checkpoint(&mut self, moment: Instant, now: Now) -> Result<Option<Checkpoint>, Broken> {
+    pub(super) fn last_checkpoint(
+        &mut self,
+        moment: Instant,
+        now: Now,
+    ) -> Result<Option<Checkpoint>, Broken> {
         if let Some(pair) = self.running.pair() {
             pair.trial.cancel(STOPPED);
         }
@@ -131,7 +165,11 @@ impl Stage {
             Ok(changes) => {
                 self.unkept_tries = 0;
                 let metrics = &live.version.metrics;
-                let checkpoint = Checkpoint { flow: Arc::clone(&metrics.flow), plugin: Arc::clone(&metrics.plugin), changes };
+                let checkpoint = Checkpoint {
+                    flow: Arc::clone(&metrics.flow),
+                    plugin: Arc::clone(&metrics.plugin),
+                    changes,
+                };
                 Ok(Some(checkpoint).filter(|checkpoint| !checkpoint.changes.is_empty()))
             }
             Err(fault) => {
@@ -141,13 +179,22 @@ impl Stage {
                 live.version.metrics.error(fault.kind);
                 let plugin = live.version.label();
                 tracing::error!(plugin, lane = self.lane, %fault, "state of a plugin cannot be kept: after a restart it would be that of the last checkpoint");
-                if fault.kind == FaultKind::State { Ok(None) } else { live.mend(now).map(|()| None) }
+                if fault.kind == FaultKind::State {
+                    Ok(None)
+                } else {
+                    live.mend(now).map(|()| None)
+                }
             }
         }
     }
 
     /// Runs `items` through the plugin; all of them find their way into `outbox`, or are held.
-    pub(crate) fn run(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
+    pub(crate) fn run(
+        &mut self,
+        items: &mut [Item],
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Result<(), Broken> {
         let room = (self.running.confirmed().version.limits.memory_bytes / BATCH_SHARE).max(1);
         let mut rest = items;
         while !rest.is_empty() {
@@ -167,13 +214,19 @@ impl Stage {
     }
 
     /// Runs what the breaker lets through; the rest is turned away.
-    fn run_guarded(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
+    fn run_guarded(
+        &mut self,
+        items: &mut [Item],
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Result<(), Broken> {
         let mut rest = items;
         while !rest.is_empty() {
             let void = rest.iter().take_while(|item| outbox.is_void(item)).count();
             if void > 0 {
                 let (gone, others) = rest.split_at_mut(void);
-                gone.iter_mut().for_each(|item| outbox.discard(std::mem::take(item)));
+                gone.iter_mut()
+                    .for_each(|item| outbox.discard(std::mem::take(item)));
                 rest = others;
                 continue;
             }
@@ -187,17 +240,34 @@ impl Stage {
             let (batch, others) = rest.split_at_mut(count);
             match admission {
                 Admission::Tried(_) => self.run_batch(batch, now, outbox)?,
-                Admission::Away(_) => self.guard.turn_away(&self.running.confirmed().version, batch, outbox),
+                Admission::Away(_) => {
+                    self.guard
+                        .turn_away(&self.running.confirmed().version, batch, outbox)
+                }
             }
             rest = others;
         }
         Ok(())
     }
 
-    fn run_batch(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox) -> Result<(), Broken> {
+    fn run_batch(
+        &mut self,
+        items: &mut [Item],
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Result<(), Broken> {
         let messages = items.iter().map(|item| &item.message);
-        if !self.running.confirmed().pack(&mut self.packed, messages, now) {
-            return self.isolate(items, now, outbox, &Fault::contract("a message is longer than 4 GiB"));
+        if !self
+            .running
+            .confirmed()
+            .pack(&mut self.packed, messages, now)
+        {
+            return self.isolate(
+                items,
+                now,
+                outbox,
+                &Fault::contract("a message is longer than 4 GiB"),
+            );
         }
         match &mut self.running {
             Running::Alone(live) => {
@@ -206,7 +276,8 @@ impl Stage {
                     Ok(answer) => {
                         self.guard.learn(items, now, &mut self.devices);
                         outbox.take(&live.version, items, (&answer, &self.entries), now);
-                        self.guard.succeed(&live.version, self.packed.len(), &self.devices, now);
+                        self.guard
+                            .succeed(&live.version, self.packed.len(), &self.devices, now);
                         self.guard.settle_overflows(&live.version, now, outbox);
                         Ok(())
                     }
@@ -214,7 +285,11 @@ impl Stage {
                 }
             }
             Running::Paired(pair) => {
-                let hands = &mut Hands { guard: &mut self.guard, now, outbox };
+                let hands = &mut Hands {
+                    guard: &mut self.guard,
+                    now,
+                    outbox,
+                };
                 if !pair.run(self.lane, items, &mut self.packed, hands)? {
                     self.running.part();
                 }
@@ -224,11 +299,23 @@ impl Stage {
     }
 
     /// After a fault: halves the batch until only the message that does it is left; `on_error` says what becomes of that.
-    fn isolate(&mut self, items: &mut [Item], now: Now, outbox: &mut Outbox, fault: &Fault) -> Result<(), Broken> {
-        self.guard.report(&self.running.confirmed().version, fault, now);
+    fn isolate(
+        &mut self,
+        items: &mut [Item],
+        now: Now,
+        outbox: &mut Outbox,
+        fault: &Fault,
+    ) -> Result<(), Broken> {
+        self.guard
+            .report(&self.running.confirmed().version, fault, now);
         self.recover(now)?;
         if let [item] = items {
-            self.guard.fail(&self.running.confirmed().version, (item, fault), now, outbox);
+            self.guard.fail(
+                &self.running.confirmed().version,
+                (item, fault),
+                now,
+                outbox,
+            );
             return Ok(());
         }
         let (first, second) = items.split_at_mut(items.len() / 2);
@@ -237,11 +324,21 @@ impl Stage {
     }
 
     /// Tells the plugin the time if it is due at `moment`; what it brings goes into `outbox`.
-    pub(crate) fn tick(&mut self, moment: Instant, now: Now, flow: FlowId, outbox: &mut Outbox) -> Result<bool, Broken> {
+    pub(crate) fn tick(
+        &mut self,
+        moment: Instant,
+        now: Now,
+        flow: FlowId,
+        outbox: &mut Outbox,
+    ) -> Result<bool, Broken> {
         let live = match &mut self.running {
             Running::Alone(live) => live,
             Running::Paired(pair) => {
-                let hands = &mut Hands { guard: &mut self.guard, now, outbox };
+                let hands = &mut Hands {
+                    guard: &mut self.guard,
+                    now,
+                    outbox,
+                };
                 let ticked = pair.tick(self.lane, moment, &clock_message(flow, now), hands)?;
                 if !ticked.stays {
                     self.running.part();
@@ -257,7 +354,12 @@ impl Stage {
         let told = live.tick(now, &mut self.entries);
         self.guard.ticked(&live.version, told.as_ref().err(), now);
         match told {
-            Ok(answer) => outbox.take_tick(&live.version, (&clock_message(flow, now), now), &answer, &self.entries),
+            Ok(answer) => outbox.take_tick(
+                &live.version,
+                (&clock_message(flow, now), now),
+                &answer,
+                &self.entries,
+            ),
             Err(fault) => {
                 self.guard.report(&live.version, &fault, now);
                 live.mend(now)?;
@@ -283,7 +385,9 @@ impl Stage {
         live.checkpoint(now).or_else(|fault| {
             self.guard.report(&live.version, &fault, now);
             live.mend(now).map_err(|broken| broken.to_string())?;
-            Err(format!("the running version does not give its state: {fault}"))
+            Err(format!(
+                "the running version does not give its state: {fault}"
+            ))
         })
     }
 
@@ -291,20 +395,36 @@ impl Stage {
     pub(super) fn bequeath(&mut self, now: Now) -> Result<Legacy, String> {
         let snapshot = self.save(now)?;
         let version = &self.running.confirmed().version;
-        Ok(Legacy { plugin: Arc::clone(&version.reference.name), snapshot, is_kept: version.checkpoint.is_some() })
+        Ok(Legacy {
+            plugin: Arc::clone(&version.reference.name),
+            snapshot,
+            is_kept: version.checkpoint.is_some(),
+        })
     }
 
     /// Puts `candidate` beside the present version, with a copy of its state or without.
-    pub(super) fn join(&mut self, mut candidate: Live, origin: Origin, trial: Arc<Trial>, now: Now) -> Result<(), String> {
+    pub(super) fn join(
+        &mut self,
+        mut candidate: Live,
+        origin: Origin,
+        trial: Arc<Trial>,
+        now: Now,
+    ) -> Result<(), String> {
         if origin == Origin::Copy {
             let snapshot = self.save(now)?;
-            candidate.adopt(&snapshot, now).map_err(|fault| fault.to_string())?;
+            candidate
+                .adopt(&snapshot, now)
+                .map_err(|fault| fault.to_string())?;
         }
         let trial = Joined::new(trial)?;
         let old = self.running.confirmed();
         let (mine, yours) = (old.version.tick_every(), candidate.version.tick_every());
         // With the same interval they tick together, so that what they say can be compared.
-        candidate.next_tick = if mine == yours { old.next_tick } else { yours.map(|every| candidate.clock().moment() + every) };
+        candidate.next_tick = if mine == yours {
+            old.next_tick
+        } else {
+            yours.map(|every| candidate.clock().moment() + every)
+        };
         self.running.join(candidate, trial);
         Ok(())
     }

@@ -32,52 +32,88 @@ enum Levels {
 impl Levels {
     /// Of the capture `name`; `None` when not every topic of the flow has it.
     fn of(topics: &Topics, name: &str) -> Option<Self> {
-        let place = |pattern: &String| Some((filter(pattern), levels(pattern).position(|level| capture(level) == Some(name))?));
+        let place = |pattern: &String| {
+            Some((
+                filter(pattern),
+                levels(pattern).position(|level| capture(level) == Some(name))?,
+            ))
+        };
         let places: Vec<_> = topics.patterns.iter().map(place).collect::<Option<_>>()?;
         let (_, first) = places.first()?;
         let is_one = places.iter().all(|(_, level)| level == first);
-        Some(if is_one { Self::One(*first) } else { Self::ByFilter(places.into()) })
+        Some(if is_one {
+            Self::One(*first)
+        } else {
+            Self::ByFilter(places.into())
+        })
     }
 
     fn bytes<'a>(&self, topic: &'a Message) -> &'a [u8] {
         let level = match self {
             Self::One(level) => Some(*level),
-            Self::ByFilter(places) => {
-                places.iter().find(|(filter, _)| matches(filter, topic.topic_str())).map(|(_, level)| *level)
-            }
+            Self::ByFilter(places) => places
+                .iter()
+                .find(|(filter, _)| matches(filter, topic.topic_str()))
+                .map(|(_, level)| *level),
         };
-        level.and_then(|level| topic.topic.split(|byte| *byte == b'/').nth(level)).unwrap_or_default()
+        level
+            .and_then(|level| topic.topic.split(|byte| *byte == b'/').nth(level))
+            .unwrap_or_default()
     }
 }
 
 /// The levels of a topic of the flow, without the group of a shared subscription.
 fn levels(pattern: &str) -> std::str::Split<'_, char> {
-    let shared = pattern.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let shared = pattern
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'));
     shared.map_or(pattern, |(_, topic)| topic).split('/')
 }
 
 fn capture(level: &str) -> Option<&str> {
-    level.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+    level
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
 }
 
 fn filter(pattern: &str) -> String {
-    levels(pattern).map(|level| if capture(level).is_some() { "+" } else { level }).collect::<Vec<_>>().join("/")
+    levels(pattern)
+        .map(|level| if capture(level).is_some() { "+" } else { level })
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 impl Topics {
     /// What a name in braces stands for, here and in the settings of plugins: the captures that every topic has.
     pub fn captures(&self) -> Vec<&str> {
-        let Some(first) = self.patterns.first() else { return Vec::new() };
-        levels(first).filter_map(capture).filter(|name| Levels::of(self, name).is_some()).collect()
+        let Some(first) = self.patterns.first() else {
+            return Vec::new();
+        };
+        levels(first)
+            .filter_map(capture)
+            .filter(|name| Levels::of(self, name).is_some())
+            .collect()
     }
 
     /// Whether `name` is the key, in every topic.
     fn is_key(&self, name: &str) -> bool {
         let key_of = |pattern: &String| {
-            let named = || levels(pattern).filter_map(capture).find(|name| *name == "device");
-            self.key.clone().or_else(|| named().or_else(|| levels(pattern).find_map(capture)).map(str::to_owned))
+            let named = || {
+                levels(pattern)
+                    .filter_map(capture)
+                    .find(|name| *name == "device")
+            };
+            self.key.clone().or_else(|| {
+                named()
+                    .or_else(|| levels(pattern).find_map(capture))
+                    .map(str::to_owned)
+            })
         };
-        !self.patterns.is_empty() && self.patterns.iter().all(|pattern| key_of(pattern).as_deref() == Some(name))
+        !self.patterns.is_empty()
+            && self
+                .patterns
+                .iter()
+                .all(|pattern| key_of(pattern).as_deref() == Some(name))
     }
 
     /// Whether what the names stand for can be told without knowing which topics there are beside these, and is the same in
@@ -85,13 +121,23 @@ impl Topics {
     pub fn names_as(&self, other: &Self) -> bool {
         let places = |topics: &Self| {
             let of = |pattern: &String| {
-                levels(pattern).enumerate().filter_map(|(at, level)| Some((capture(level)?.to_owned(), at))).collect::<Vec<_>>()
+                levels(pattern)
+                    .enumerate()
+                    .filter_map(|(at, level)| Some((capture(level)?.to_owned(), at)))
+                    .collect::<Vec<_>>()
             };
-            topics.patterns.iter().flat_map(of).collect::<std::collections::BTreeSet<_>>()
+            topics
+                .patterns
+                .iter()
+                .flat_map(of)
+                .collect::<std::collections::BTreeSet<_>>()
         };
         let (mine, theirs) = (places(self), places(other));
         let names: std::collections::BTreeSet<_> = mine.iter().map(|(name, _)| name).collect();
-        mine == theirs && names.len() == mine.len() && self.key == other.key && self.captures() == other.captures()
+        mine == theirs
+            && names.len() == mine.len()
+            && self.key == other.key
+            && self.captures() == other.captures()
     }
 }
 
@@ -108,7 +154,11 @@ impl Template {
     ///
     /// # Errors
     /// The placeholder that is none of these.
-    pub(crate) fn compile(template: &TopicTemplate, flow: &str, topics: &Topics) -> Result<Self, String> {
+    pub(crate) fn compile(
+        template: &TopicTemplate,
+        flow: &str,
+        topics: &Topics,
+    ) -> Result<Self, String> {
         let (mut parts, mut text, mut rest) = (Vec::new(), Vec::new(), template.0.as_str());
         while let Some((before, after)) = rest.split_once('{') {
             let (name, behind) = after.split_once('}').ok_or_else(|| after.to_owned())?;
@@ -124,7 +174,10 @@ impl Template {
         text.extend_from_slice(rest.as_bytes());
         parts.push(Part::Text(text.into()));
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
-        Ok(Self { parts, buffer: BytesMut::new() })
+        Ok(Self {
+            parts,
+            buffer: BytesMut::new(),
+        })
     }
 
     /// Whether the topics begin with `$` because it says so, and not because a device is called that way.
@@ -134,7 +187,11 @@ impl Template {
 
     /// The topic for `message` and the key's place in it; `None` when it gets too long for MQTT.
     pub(crate) fn apply(&mut self, message: &Message) -> Option<(Bytes, Span)> {
-        let length: usize = self.parts.iter().map(|part| part.bytes(message).len()).sum();
+        let length: usize = self
+            .parts
+            .iter()
+            .map(|part| part.bytes(message).len())
+            .sum();
         if length > MAX_TOPIC_BYTES {
             return None;
         }
@@ -146,7 +203,10 @@ impl Template {
             let within = match part {
                 Part::Text(_) | Part::Level(_) => None,
                 // Where the topic does not hold the key, neither does the new one.
-                Part::Topic => message.device.is_none().then_some(usize::from(message.key.offset)),
+                Part::Topic => message
+                    .device
+                    .is_none()
+                    .then_some(usize::from(message.key.offset)),
                 Part::Key => Some(0),
             };
             if let Some(within) = within
@@ -155,7 +215,10 @@ impl Template {
             {
                 // Fits: no topic is longer than 65,535 bytes.
                 let short = |length: usize| u16::try_from(length).unwrap_or_default();
-                key = Span { offset: short(self.buffer.len() + within), len: short(message.key().len()) };
+                key = Span {
+                    offset: short(self.buffer.len() + within),
+                    len: short(message.key().len()),
+                };
             }
             self.buffer.extend_from_slice(part.bytes(message));
         }
@@ -169,7 +232,9 @@ impl Part {
             "topic" => Some(Self::Topic),
             "key" => Some(Self::Key),
             name if topics.is_key(name) => Some(Self::Key),
-            name => Levels::of(topics, name).map(Self::Level).or_else(|| (name == "device").then_some(Self::Key)),
+            name => Levels::of(topics, name)
+                .map(Self::Level)
+                .or_else(|| (name == "device").then_some(Self::Key)),
         }
     }
 
@@ -188,11 +253,23 @@ mod tests {
     use super::*;
 
     fn applied(template: &str, topic: &'static str, key: Span) -> (String, String) {
-        let mut template = Template::compile(&TopicTemplate(template.to_owned()), "climate", &Topics::default()).unwrap();
-        let mut message = Message { topic: Bytes::from_static(topic.as_bytes()), key, ..Message::default() };
+        let mut template = Template::compile(
+            &TopicTemplate(template.to_owned()),
+            "climate",
+            &Topics::default(),
+        )
+        .unwrap();
+        let mut message = Message {
+            topic: Bytes::from_static(topic.as_bytes()),
+            key,
+            ..Message::default()
+        };
         let (topic, key) = template.apply(&message).unwrap();
         message.rename(topic, key);
-        (message.topic_str().to_owned(), String::from_utf8(message.key().to_vec()).unwrap())
+        (
+            message.topic_str().to_owned(),
+            String::from_utf8(message.key().to_vec()).unwrap(),
+        )
     }
 
     #[test]
@@ -205,45 +282,114 @@ mod tests {
             ("fixed/{flow}", "fixed/climate", "d7"),
             ("{device}{topic}", "d7devices/d7/t", "d7"),
         ] {
-            assert_eq!(applied(template, "devices/d7/t", key), (topic.to_owned(), found.to_owned()));
+            assert_eq!(
+                applied(template, "devices/d7/t", key),
+                (topic.to_owned(), found.to_owned())
+            );
         }
-        assert_eq!(applied("a/{device}/b", "t", Span::default()), ("a//b".to_owned(), String::new()));
+        assert_eq!(
+            applied("a/{device}/b", "t", Span::default()),
+            ("a//b".to_owned(), String::new())
+        );
     }
 
     fn topics(patterns: &[&str], key: Option<&str>) -> Topics {
-        Topics { patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(), key: key.map(str::to_owned) }
+        Topics {
+            patterns: patterns
+                .iter()
+                .map(|pattern| (*pattern).to_owned())
+                .collect(),
+            key: key.map(str::to_owned),
+        }
     }
 
     #[test]
     fn every_name_that_all_topics_have_can_stand_in_it() {
         let two = topics(&["{site}/{device}/t", "$share/g/x/{site}/{device}"], None);
-        let mut template = Template::compile(&TopicTemplate("up/{device}/{site}".to_owned()), "f", &two).unwrap();
+        let mut template =
+            Template::compile(&TopicTemplate("up/{device}/{site}".to_owned()), "f", &two).unwrap();
         for (topic, expected) in [("barn/d7/t", "up/d7/barn"), ("x/barn/d7", "up/d7/barn")] {
             let offset = topic.find("d7").unwrap() as u16;
-            let message = Message { topic: topic.into(), key: Span { offset, len: 2 }, ..Message::default() };
-            assert_eq!(template.apply(&message).unwrap(), (Bytes::from(expected), Span { offset: 3, len: 2 }));
+            let message = Message {
+                topic: topic.into(),
+                key: Span { offset, len: 2 },
+                ..Message::default()
+            };
+            assert_eq!(
+                template.apply(&message).unwrap(),
+                (Bytes::from(expected), Span { offset: 3, len: 2 })
+            );
         }
         let by_site = topics(&["{site}/{device}/t"], Some("site"));
-        let mut template = Template::compile(&TopicTemplate("{device}/{key}/{site}".to_owned()), "f", &by_site).unwrap();
-        let message = Message { topic: "barn/d7/t".into(), key: Span { offset: 0, len: 4 }, ..Message::default() };
-        assert_eq!(template.apply(&message).unwrap(), ("d7/barn/barn".into(), Span { offset: 3, len: 4 }));
+        let mut template = Template::compile(
+            &TopicTemplate("{device}/{key}/{site}".to_owned()),
+            "f",
+            &by_site,
+        )
+        .unwrap();
+        let message = Message {
+            topic: "barn/d7/t".into(),
+            key: Span { offset: 0, len: 4 },
+            ..Message::default()
+        };
+        assert_eq!(
+            template.apply(&message).unwrap(),
+            ("d7/barn/barn".into(), Span { offset: 3, len: 4 })
+        );
         let mixed = topics(&["{site}/{device}/t", "x/{device}"], None);
-        assert_eq!(Template::compile(&TopicTemplate("{site}".to_owned()), "f", &mixed).unwrap_err(), "site");
+        assert_eq!(
+            Template::compile(&TopicTemplate("{site}".to_owned()), "f", &mixed).unwrap_err(),
+            "site"
+        );
         assert_eq!(mixed.captures(), ["device"]);
     }
 
     #[test]
     fn topics_that_name_the_same_need_no_new_template() {
         let one = topics(&["devices/{device}/t"], None);
-        assert!(one.names_as(&topics(&["devices/{device}/t", "devices/{device}/state"], None)));
-        assert!(!one.names_as(&topics(&["{device}/t"], None)) && !one.names_as(&topics(&["devices/{device}/t", "x"], None)));
+        assert!(one.names_as(&topics(
+            &["devices/{device}/t", "devices/{device}/state"],
+            None
+        )));
+        assert!(
+            !one.names_as(&topics(&["{device}/t"], None))
+                && !one.names_as(&topics(&["devices/{device}/t", "x"], None))
+        );
     }
 
     #[test]
     fn unknown_placeholders_and_endless_topics_are_refused() {
-        assert_eq!(Template::compile(&TopicTemplate("a/{room}".to_owned()), "f", &Topics::default()).unwrap_err(), "room");
-        assert_eq!(Template::compile(&TopicTemplate("a/{device".to_owned()), "f", &Topics::default()).unwrap_err(), "device");
-        let mut template = Template::compile(&TopicTemplate("up/{topic}".to_owned()), "f", &Topics::default()).unwrap();
-        assert!(template.apply(&Message { topic: vec![b't'; 65_533].into(), ..Message::default() }).is_none());
+        assert_eq!(
+            Template::compile(
+                &TopicTemplate("a/{room}".to_owned()),
+                "f",
+                &Topics::default()
+            )
+            .unwrap_err(),
+            "room"
+        );
+        assert_eq!(
+            Template::compile(
+                &TopicTemplate("a/{device".to_owned()),
+                "f",
+                &Topics::default()
+            )
+            .unwrap_err(),
+            "device"
+        );
+        let mut template = Template::compile(
+            &TopicTemplate("up/{topic}".to_owned()),
+            "f",
+            &Topics::default(),
+        )
+        .unwrap();
+        assert!(
+            template
+                .apply(&Message {
+                    topic: vec![b't'; 65_533].into(),
+                    ..Message::default()
+                })
+                .is_none()
+        );
     }
 }

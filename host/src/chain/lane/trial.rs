@@ -63,9 +63,23 @@ impl Trial {
     /// A trial in so many lanes.
     pub(crate) fn new(lanes: usize) -> Self {
         let (report, memory) = (Report::default(), vec![[0; 2]; lanes]);
-        let state = State { verdict: Verdict::Running, phase: None, passed: false, report, memory, pause_us: 0, unsettled: 0 };
+        let state = State {
+            verdict: Verdict::Running,
+            phase: None,
+            passed: false,
+            report,
+            memory,
+            pause_us: 0,
+            unsettled: 0,
+        };
         let none = || AtomicU64::new(Share::NONE.0);
-        Self { state: Mutex::new(state), changed: Condvar::new(), share: none(), sample: none(), comparison: Mutex::default() }
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            share: none(),
+            sample: none(),
+            comparison: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -95,7 +109,9 @@ impl Trial {
 
     /// Where differences are counted.
     pub(crate) fn comparison(&self) -> MutexGuard<'_, Comparison> {
-        self.comparison.lock().unwrap_or_else(PoisonError::into_inner)
+        self.comparison
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A lane has taken the candidate in; it keeps both versions until [`Trial::settle`].
@@ -157,7 +173,9 @@ impl Trial {
 
     /// The same, and the candidate is not to blame.
     pub(crate) fn cancel(&self, why: impl Into<String>) -> bool {
-        self.decide(&mut self.lock(), |_| Verdict::Failed(Step::Cancel, why.into()))
+        self.decide(&mut self.lock(), |_| {
+            Verdict::Failed(Step::Cancel, why.into())
+        })
     }
 
     /// The candidate stays; `false` when it has failed.
@@ -177,7 +195,12 @@ impl Trial {
     /// The first verdict stands; `true` when it is a failure.
     fn decide(&self, state: &mut State, verdict: impl FnOnce(Step) -> Verdict) -> bool {
         if state.verdict == Verdict::Running {
-            state.verdict = verdict(state.phase.as_ref().map_or(Step::Commit, |(phase, _)| phase.step));
+            state.verdict = verdict(
+                state
+                    .phase
+                    .as_ref()
+                    .map_or(Step::Commit, |(phase, _)| phase.step),
+            );
             self.changed.notify_all();
         }
         matches!(state.verdict, Verdict::Failed(..))
@@ -197,7 +220,9 @@ impl Trial {
             if state.verdict != Verdict::Running || state.passed {
                 return state.verdict == Verdict::Running;
             }
-            let Some((phase, begun)) = &state.phase else { return false };
+            let Some((phase, begun)) = &state.phase else {
+                return false;
+            };
             let elapsed = clock.since(*begun);
             let judgement = phase.judge(&state.report, elapsed);
             if judgement != Judgement::Open {
@@ -206,9 +231,15 @@ impl Trial {
             }
             state = match phase.time {
                 Some(time) => {
-                    self.changed.wait_timeout(state, time.saturating_sub(elapsed)).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed
+                        .wait_timeout(state, time.saturating_sub(elapsed))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -217,14 +248,22 @@ impl Trial {
     pub(crate) fn report(&self, moment: Instant) -> Option<Report> {
         let state = self.lock();
         let (phase, begun) = state.phase.as_ref()?;
-        let elapsed_ms = u64::try_from(moment.saturating_duration_since(*begun).as_millis()).unwrap_or(u64::MAX);
+        let elapsed_ms =
+            u64::try_from(moment.saturating_duration_since(*begun).as_millis()).unwrap_or(u64::MAX);
         let differences = (phase.sample != Share::NONE).then(|| self.comparison().clone());
-        Some(Report { elapsed_ms, pause_us: state.pause_us, differences, ..state.report.clone() })
+        Some(Report {
+            elapsed_ms,
+            pause_us: state.pause_us,
+            differences,
+            ..state.report.clone()
+        })
     }
 
     /// Waits until every lane has acted on the verdict; `false` when some have not within `limit`.
     pub(crate) fn settled(&self, limit: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), limit, |state| state.unsettled > 0);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), limit, |state| state.unsettled > 0);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
@@ -250,14 +289,26 @@ mod tests {
 
     fn begun(messages: u64) -> Trial {
         let trial = Trial::new(2);
-        let probation = Probation { messages, ..Probation::default() };
+        let probation = Probation {
+            messages,
+            ..Probation::default()
+        };
         trial.begin(Phase::probation(probation), Instant::now());
         trial
     }
 
     fn work(messages: u64, newly_rejected: u64) -> Work {
-        let figures = Figures { messages, memory_bytes: 10, ..Figures::default() };
-        Work { old: figures, new: figures, newly_rejected, ..Work::default() }
+        let figures = Figures {
+            messages,
+            memory_bytes: 10,
+            ..Figures::default()
+        };
+        Work {
+            old: figures,
+            new: figures,
+            newly_rejected,
+            ..Work::default()
+        }
     }
 
     #[test]
@@ -266,7 +317,10 @@ mod tests {
         trial.note(0, &work(60, 0), Instant::now());
         assert!(!trial.lock().passed);
         trial.note(1, &work(40, 0), Instant::now());
-        assert!(trial.passed(&Clock::default()) && trial.verdict() == Verdict::Running, "the driver confirms, not the lanes");
+        assert!(
+            trial.passed(&Clock::default()) && trial.verdict() == Verdict::Running,
+            "the driver confirms, not the lanes"
+        );
         let report = trial.report(Instant::now()).unwrap();
         assert_eq!((report.old.messages, report.new.memory_bytes), (100, 20));
         assert!(trial.confirm());
@@ -277,7 +331,10 @@ mod tests {
         let trial = begun(100);
         assert!(trial.fail("trap"));
         assert!(!trial.confirm() && trial.cancel("by hand"));
-        assert_eq!(trial.verdict(), Verdict::Failed(Step::Probation, "trap".to_owned()));
+        assert_eq!(
+            trial.verdict(),
+            Verdict::Failed(Step::Probation, "trap".to_owned())
+        );
         assert_eq!(trial.join(), Err("trap".to_owned()));
         assert!(!trial.passed(&Clock::default()) && !trial.promote());
 
@@ -291,26 +348,45 @@ mod tests {
     fn one_lane_over_a_limit_fails_it_for_all() {
         let trial = begun(10_000);
         trial.note(0, &work(200, 150), Instant::now());
-        assert!(matches!(trial.verdict(), Verdict::Failed(Step::Probation, why) if why.contains("rejects 75 %")));
+        assert!(
+            matches!(trial.verdict(), Verdict::Failed(Step::Probation, why) if why.contains("rejects 75 %"))
+        );
     }
 
     #[test]
     fn each_phase_counts_anew_and_says_whose_outputs_count() {
         let trial = Trial::new(2);
-        assert!(!trial.promote() && trial.report(Instant::now()).is_none() && trial.share() == Share::NONE);
-        let canary = Canary { share: 0.5, time: None, messages: None };
+        assert!(
+            !trial.promote()
+                && trial.report(Instant::now()).is_none()
+                && trial.share() == Share::NONE
+        );
+        let canary = Canary {
+            share: 0.5,
+            time: None,
+            messages: None,
+        };
         trial.begin(Phase::canary(canary, Probation::default()), Instant::now());
         trial.note(0, &work(60, 0), Instant::now());
         assert!(trial.share() != Share::NONE && trial.share() != Share::ALL);
         assert!(trial.promote() && trial.passed(&Clock::default()));
         trial.begin(Phase::probation(Probation::default()), Instant::now());
-        assert_eq!((trial.report(Instant::now()).unwrap().new.messages, trial.share()), (0, Share::ALL));
+        assert_eq!(
+            (
+                trial.report(Instant::now()).unwrap().new.messages,
+                trial.share()
+            ),
+            (0, Share::ALL)
+        );
     }
 
     #[test]
     fn without_traffic_time_passes_a_phase() {
         let trial = Trial::new(3);
-        let probation = Probation { time: Duration::ZERO, ..Probation::default() };
+        let probation = Probation {
+            time: Duration::ZERO,
+            ..Probation::default()
+        };
         trial.begin(Phase::probation(probation), Instant::now());
         assert!(trial.passed(&Clock::default()));
     }

@@ -67,25 +67,67 @@ impl Version {
     ///
     /// # Errors
     /// No instance can be made, the plugin refuses its settings, or what it asks for cannot be had.
-    pub(crate) fn configure(program: Program, settings: String, recipe: Recipe<'_>) -> Result<(Self, Instance), Error> {
-        let Recipe { engine, plugin, ports, metrics, topics, now } = recipe;
+    pub(crate) fn configure(
+        program: Program,
+        settings: String,
+        recipe: Recipe<'_>,
+    ) -> Result<(Self, Instance), Error> {
+        let Recipe {
+            engine,
+            plugin,
+            ports,
+            metrics,
+            topics,
+            now,
+        } = recipe;
         let name = &plugin.name;
-        let broken = |fault| Error::Instantiate { plugin: Arc::clone(name), source: Box::new(fault) };
-        let place = Place { limits: &plugin.limits, metrics, lane: 0, topics };
+        let broken = |fault| Error::Instantiate {
+            plugin: Arc::clone(name),
+            source: Box::new(fault),
+        };
+        let place = Place {
+            limits: &plugin.limits,
+            metrics,
+            lane: 0,
+            topics,
+        };
         let mut instance = Instance::new(&program, engine, place).map_err(broken)?;
         let configured = instance.configure(&settings, now).map_err(broken)?;
         let setup = configured.map_err(|why| {
             let values = serde_json::from_str(&settings).unwrap_or_default();
             let why = words::lines(&without_values(&why, &values), words::REASON);
-            Error::Configure { plugin: Arc::clone(name), why }
+            Error::Configure {
+                plugin: Arc::clone(name),
+                why,
+            }
         })?;
-        check_setup(&setup, &program).map_err(|why| Error::Setup { plugin: Arc::clone(name), why })?;
+        check_setup(&setup, &program).map_err(|why| Error::Setup {
+            plugin: Arc::clone(name),
+            why,
+        })?;
         let routes = routes(name, &setup, ports)?;
-        let reference = PluginRef { name: Arc::clone(name), digest: Arc::clone(program.digest()) };
+        let reference = PluginRef {
+            name: Arc::clone(name),
+            digest: Arc::clone(program.digest()),
+        };
         let (limits, grants, metrics) = (plugin.limits, plugin.grants.clone(), metrics.clone());
         let checkpoint = plugin.checkpoint.filter(|_| program.state.is_some());
         let topics = Arc::clone(topics);
-        Ok((Self { reference, program, settings, setup, limits, grants, checkpoint, metrics, topics, routes }, instance))
+        Ok((
+            Self {
+                reference,
+                program,
+                settings,
+                setup,
+                limits,
+                grants,
+                checkpoint,
+                metrics,
+                topics,
+                routes,
+            },
+            instance,
+        ))
     }
 
     /// Shows a configured instance an empty batch.
@@ -113,12 +155,20 @@ impl Version {
     /// What its outputs are checked against; `inputs` is `None` for a tick.
     pub(crate) fn shape(&self, inputs: Option<usize>) -> Shape {
         let limits = &self.limits;
-        Shape { inputs, ports: self.ports(), max_entries: limits.output_messages, max_bytes: limits.output_bytes }
+        Shape {
+            inputs,
+            ports: self.ports(),
+            max_entries: limits.output_messages,
+            max_bytes: limits.output_bytes,
+        }
     }
 
     /// Where messages of `port` are owed; `None` is `out`.
     pub(crate) fn route(&self, port: u16) -> Option<&[QueueId]> {
-        usize::from(port).checked_sub(1).and_then(|index| self.routes.get(index)).map(Vec::as_slice)
+        usize::from(port)
+            .checked_sub(1)
+            .and_then(|index| self.routes.get(index))
+            .map(Vec::as_slice)
     }
 
     /// Ports there are, `out` included.
@@ -133,7 +183,11 @@ impl Version {
 
     /// `name@digest`, as logs have it.
     pub(crate) fn label(&self) -> String {
-        format!("{}@{}", self.reference.name, short_digest(&self.reference.digest))
+        format!(
+            "{}@{}",
+            self.reference.name,
+            short_digest(&self.reference.digest)
+        )
     }
 }
 
@@ -141,8 +195,12 @@ impl Version {
 fn without_values(why: &str, settings: &serde_json::Value) -> String {
     match settings {
         serde_json::Value::String(value) => without_value(why, value),
-        serde_json::Value::Array(values) => values.iter().fold(why.to_owned(), |why, value| without_values(&why, value)),
-        serde_json::Value::Object(values) => values.values().fold(why.to_owned(), |why, value| without_values(&why, value)),
+        serde_json::Value::Array(values) => values
+            .iter()
+            .fold(why.to_owned(), |why, value| without_values(&why, value)),
+        serde_json::Value::Object(values) => values
+            .values()
+            .fold(why.to_owned(), |why, value| without_values(&why, value)),
         _ => why.to_owned(),
     }
 }
@@ -155,7 +213,11 @@ fn without_value(why: &str, value: &str) -> String {
     }
     let is_word = |symbol: Option<char>| symbol.is_some_and(char::is_alphanumeric);
     let mut from = 0;
-    while let Some(at) = shown.get(from..).and_then(|rest| rest.find(value)).map(|at| from + at) {
+    while let Some(at) = shown
+        .get(from..)
+        .and_then(|rest| rest.find(value))
+        .map(|at| from + at)
+    {
         let end = at + value.len();
         if is_word(shown[..at].chars().next_back()) || is_word(shown[end..].chars().next()) {
             from = end;
@@ -169,11 +231,16 @@ fn without_value(why: &str, value: &str) -> String {
 
 fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
     if setup.ports.len() > MAX_PORTS {
-        return Err(format!("it declares {} ports; {MAX_PORTS} are allowed", setup.ports.len()));
+        return Err(format!(
+            "it declares {} ports; {MAX_PORTS} are allowed",
+            setup.ports.len()
+        ));
     }
     for (index, port) in setup.ports.iter().enumerate() {
         if port.is_empty() || port == OUT || setup.ports[..index].contains(port) {
-            return Err(format!("it declares the port `{port}`, which is empty, taken or declared twice"));
+            return Err(format!(
+                "it declares the port `{port}`, which is empty, taken or declared twice"
+            ));
         }
     }
     let tick = Duration::from_micros(setup.tick_every_us);
@@ -181,14 +248,23 @@ fn check_setup(setup: &Setup, program: &Program) -> Result<(), String> {
         return Err("it asks for a tick and exports no `timer`".to_owned());
     }
     if !tick.is_zero() && tick < SHORTEST_TICK {
-        return Err(format!("it asks for a tick every {tick:?}; the shortest interval is {SHORTEST_TICK:?}"));
+        return Err(format!(
+            "it asks for a tick every {tick:?}; the shortest interval is {SHORTEST_TICK:?}"
+        ));
     }
     Ok(())
 }
 
 fn routes(plugin: &Arc<str>, setup: &Setup, ports: &Ports) -> Result<Vec<Vec<QueueId>>, Error> {
-    let missing = |port: &String| Error::PortWithoutRoute { plugin: Arc::clone(plugin), port: port.clone() };
-    setup.ports.iter().map(|port| ports.get(port).cloned().ok_or_else(|| missing(port))).collect()
+    let missing = |port: &String| Error::PortWithoutRoute {
+        plugin: Arc::clone(plugin),
+        port: port.clone(),
+    };
+    setup
+        .ports
+        .iter()
+        .map(|port| ports.get(port).cloned().ok_or_else(|| missing(port)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -199,8 +275,12 @@ mod tests {
     fn what_a_plugin_says_of_its_settings_holds_none_of_their_texts() {
         let settings = serde_json::json!({ "above": "hunter2", "to": [{ "key": "s3cret" }], "unit": "C", "mode": "abov" });
         let why = "`above` must be a number, not the text \"hunter2\"; hunter2, s3cret, \"C\" and Celsius, above, abov";
-        let shown = "`above` must be a number, not the text ***; ***, ***, *** and Celsius, above, ***";
+        let shown =
+            "`above` must be a number, not the text ***; ***, ***, *** and Celsius, above, ***";
         assert_eq!(without_values(why, &settings), shown);
-        assert_eq!(without_values("nothing", &serde_json::Value::Null), "nothing");
+        assert_eq!(
+            without_values("nothing", &serde_json::Value::Null),
+            "nothing"
+        );
     }
 }

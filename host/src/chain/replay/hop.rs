@@ -27,13 +27,26 @@ impl Hop {
     /// # Errors
     /// As [`crate::chain::Chain::build`], and when there is no plugin.
     pub fn new(config: &Config, engine: &Engine) -> Result<Self, Error> {
-        let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+        let metrics = Metrics::new(&prometheus::Registry::new())
+            .map_err(|error| Error::Engine(error.to_string()))?;
         let versions = load::versions(config, engine, &metrics)?;
-        let version = versions.first().ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
+        let version = versions
+            .first()
+            .ok_or_else(|| Error::Engine("there is no plugin to measure".to_owned()))?;
         let now = engine.clock().now();
-        let live = Live::start(version, engine, Slot { lane: 0, lanes: 1 }, now)
-            .map_err(|fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) })?;
-        Ok(Self { live, packed: Packed::default(), entries: Vec::new(), now })
+        let live =
+            Live::start(version, engine, Slot { lane: 0, lanes: 1 }, now).map_err(|fault| {
+                Error::Instantiate {
+                    plugin: Arc::clone(&version.reference.name),
+                    source: Box::new(fault),
+                }
+            })?;
+        Ok(Self {
+            live,
+            packed: Packed::default(),
+            entries: Vec::new(),
+            now,
+        })
     }
 
     /// Packs the messages, runs the plugin, checks what it answers: how many outputs that are.
@@ -43,8 +56,13 @@ impl Hop {
     pub fn run(&mut self, messages: &[Message]) -> Result<usize, crate::chain::Fault> {
         self.entries.clear();
         self.live.pack(&mut self.packed, messages, self.now);
-        self.live.process(&self.packed, self.now, &mut self.entries)?;
-        Ok(self.entries.iter().filter(|entry| matches!(entry.action, Action::Pass | Action::Emit)).count())
+        self.live
+            .process(&self.packed, self.now, &mut self.entries)?;
+        Ok(self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.action, Action::Pass | Action::Emit))
+            .count())
     }
 }
 

@@ -39,7 +39,11 @@ pub struct Score {
 /// # Errors
 /// There is no thread to be had.
 pub fn offline<R: Send>(engine: &Engine, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
-    beside(engine, tokio::runtime::Handle::try_current().ok().as_ref(), || Ok(work()))
+    beside(
+        engine,
+        tokio::runtime::Handle::try_current().ok().as_ref(),
+        || Ok(work()),
+    )
 }
 
 /// A replay under way.
@@ -55,17 +59,45 @@ impl Replay {
     ///
     /// # Errors
     /// The first plugin that cannot be used.
-    pub fn new(mut player: Player, old: &Config, new: Option<&Config>, engine: &Engine) -> Result<Self, Error> {
-        let side =
-            |config: &Config, lanes| Side::new(&Config { lanes, ..config.clone() }, &Player { lanes, ..player.clone() }, engine);
-        let both = |lanes| Ok::<_, Error>((side(old, lanes)?, new.map(|new| side(new, lanes)).transpose()?));
+    pub fn new(
+        mut player: Player,
+        old: &Config,
+        new: Option<&Config>,
+        engine: &Engine,
+    ) -> Result<Self, Error> {
+        let side = |config: &Config, lanes| {
+            Side::new(
+                &Config {
+                    lanes,
+                    ..config.clone()
+                },
+                &Player {
+                    lanes,
+                    ..player.clone()
+                },
+                engine,
+            )
+        };
+        let both = |lanes| {
+            Ok::<_, Error>((
+                side(old, lanes)?,
+                new.map(|new| side(new, lanes)).transpose()?,
+            ))
+        };
         let (mut old_side, mut new_side) = both(player.lanes)?;
         // Where one of the two needs a single lane, both get it: the same inputs are compared.
-        if player.lanes > 1 && (old_side.lanes() == 1 || new_side.as_ref().is_some_and(|new| new.lanes() == 1)) {
+        if player.lanes > 1
+            && (old_side.lanes() == 1 || new_side.as_ref().is_some_and(|new| new.lanes() == 1))
+        {
             (old_side, new_side) = both(1)?;
             player.lanes = 1;
         }
-        Ok(Self { player, old: old_side, new: new_side, comparison: Comparison::default() })
+        Ok(Self {
+            player,
+            old: old_side,
+            new: new_side,
+            comparison: Comparison::default(),
+        })
     }
 
     /// Runs a batch.
@@ -82,7 +114,10 @@ impl Replay {
         for message in messages {
             parts[lane_of(message.key(), lanes)].push(message);
         }
-        let mut parts = parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty());
+        let mut parts = parts
+            .into_iter()
+            .enumerate()
+            .filter(|(_, part)| !part.is_empty());
         parts.try_for_each(|(lane, part)| self.part(lane, now, &part))
     }
 
@@ -95,7 +130,10 @@ impl Replay {
         let (bounds, queues) = (self.player.bounds, &self.player.queues);
         let Some(new) = &self.new else { return Ok(()) };
         for (index, message) in (0..).zip(messages) {
-            let (old, new) = (made(&self.old.ends, index, queues), made(&new.ends, index, queues));
+            let (old, new) = (
+                made(&self.old.ends, index, queues),
+                made(&new.ends, index, queues),
+            );
             self.comparison.input(bounds, message, old, new);
         }
         Ok(())
@@ -122,7 +160,10 @@ impl Replay {
     fn compare_ticks(&mut self, now: Now) {
         let (bounds, queues) = (self.player.bounds, &self.player.queues);
         if let Some(new) = &self.new {
-            let (old, new) = (made(&self.old.ticked, NO_ORIGIN, queues), made(&new.ticked, NO_ORIGIN, queues));
+            let (old, new) = (
+                made(&self.old.ticked, NO_ORIGIN, queues),
+                made(&new.ticked, NO_ORIGIN, queues),
+            );
             self.comparison.outputs(bounds, now.wall_us, old, new);
         }
         self.sides().for_each(|side| side.ticked = Ends::default());
@@ -140,17 +181,30 @@ impl Replay {
     /// What it came to.
     pub fn finish(self) -> Score {
         let compared = self.new.is_some();
-        Score { old: self.old.finish(), new: self.new.map(Side::finish), comparison: compared.then_some(self.comparison) }
+        Score {
+            old: self.old.finish(),
+            new: self.new.map(Side::finish),
+            comparison: compared.then_some(self.comparison),
+        }
     }
 }
 
 /// What became of input number `origin`.
-fn made<'a>(ends: &'a Ends, origin: u32, queues: &'a [String]) -> impl Iterator<Item = Made<'a>> + Clone {
+fn made<'a>(
+    ends: &'a Ends,
+    origin: u32,
+    queues: &'a [String],
+) -> impl Iterator<Item = Made<'a>> + Clone {
     let appends = of(&ends.appends, origin).iter();
-    let appends = appends.map(move |(_, append)| Made::sent(&append.message, queue_name(queues, append.queue)));
-    let letters = of(&ends.letters, origin).iter().map(|(_, letter)| letter_made(letter));
+    let appends = appends
+        .map(move |(_, append)| Made::sent(&append.message, queue_name(queues, append.queue)));
+    let letters = of(&ends.letters, origin)
+        .iter()
+        .map(|(_, letter)| letter_made(letter));
     let absorbed = ends.fates.get(origin as usize) == Some(&Fate::Absorbed);
-    appends.chain(letters).chain(absorbed.then(|| Made::ended(Outcome::Absorbed, b"")))
+    appends
+        .chain(letters)
+        .chain(absorbed.then(|| Made::ended(Outcome::Absorbed, b"")))
 }
 
 fn of<T>(list: &[(u32, T)], origin: u32) -> &[(u32, T)] {
@@ -160,6 +214,10 @@ fn of<T>(list: &[(u32, T)], origin: u32) -> &[(u32, T)] {
 }
 
 fn letter_made(letter: &DeadLetter) -> Made<'_> {
-    let outcome = if letter.reason == Reason::Rejected { Outcome::Rejected } else { Outcome::Failed };
+    let outcome = if letter.reason == Reason::Rejected {
+        Outcome::Rejected
+    } else {
+        Outcome::Failed
+    };
     Made::ended(outcome, letter.detail.as_bytes())
 }

@@ -95,11 +95,25 @@ struct Begin<'a> {
 impl Begin<'_> {
     /// Plugin number `plugin` in a lane, with no state.
     fn stage(&self, lane: usize, plugin: usize, version: &Arc<Version>) -> Result<Stage, Error> {
-        let slot = Slot { lane, lanes: self.player.lanes };
-        let now = Now { wall_us: self.player.begins_us, uptime_us: 0 };
-        let failed = |fault| Error::Instantiate { plugin: Arc::clone(&version.reference.name), source: Box::new(fault) };
+        let slot = Slot {
+            lane,
+            lanes: self.player.lanes,
+        };
+        let now = Now {
+            wall_us: self.player.begins_us,
+            uptime_us: 0,
+        };
+        let failed = |fault| Error::Instantiate {
+            plugin: Arc::clone(&version.reference.name),
+            source: Box::new(fault),
+        };
         let live = Live::start(version, self.engine, slot, now).map_err(failed)?;
-        Ok(Stage::new(live, self.guard(lane, plugin), lane, self.engine.clock().moment()))
+        Ok(Stage::new(
+            live,
+            self.guard(lane, plugin),
+            lane,
+            self.engine.clock().moment(),
+        ))
     }
 
     fn guard(&self, lane: usize, plugin: usize) -> Guard {
@@ -119,19 +133,31 @@ impl Side {
     }
 
     pub(crate) fn new(config: &Config, player: &Player, engine: &Engine) -> Result<Self, Error> {
-        let metrics = Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+        let metrics =
+            Metrics::new(&Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
         let (template, out) = (load::template(config)?, load::out(config)?);
         let versions = load::versions(config, engine, &metrics)?;
-        let begin = Begin { config, player, engine };
+        let begin = Begin {
+            config,
+            player,
+            engine,
+        };
         let stage = |lane, plugin, version| begin.stage(lane, plugin, version);
         let lane = |lane| {
-            versions.iter().enumerate().map(|(plugin, version)| stage(lane, plugin, version)).collect::<Result<Vec<_>, _>>()
+            versions
+                .iter()
+                .enumerate()
+                .map(|(plugin, version)| stage(lane, plugin, version))
+                .collect::<Result<Vec<_>, _>>()
         };
         let lanes = (0..player.lanes).map(lane).collect::<Result<Vec<_>, _>>()?;
         let recorded = |plugin: usize| player.recorded_ticks.get(plugin).copied().flatten();
         let own = |(plugin, version): (usize, &Arc<Version>)| {
             // The first event sets the clock.
-            version.tick_every().filter(|every| recorded(plugin) != Some(*every)).map(|_| u64::MAX)
+            version
+                .tick_every()
+                .filter(|every| recorded(plugin) != Some(*every))
+                .map(|_| u64::MAX)
         };
         let due = vec![versions.iter().enumerate().map(own).collect(); player.lanes];
         Ok(Self {
@@ -144,7 +170,13 @@ impl Side {
             uptime_us: u64::MAX,
             queues: player.queues.clone(),
             items: Vec::new(),
-            outbox: Outbox::new(Arc::clone(&config.name), Arc::new(Mint::new(0)), template, false, Most::of(&config.plugins)),
+            outbox: Outbox::new(
+                Arc::clone(&config.name),
+                Arc::new(Mint::new(0)),
+                template,
+                false,
+                Most::of(&config.plugins),
+            ),
             ends: Ends::default(),
             ticked: Ends::default(),
             digest: ring::digest::Context::new(&ring::digest::SHA256),
@@ -157,7 +189,10 @@ impl Side {
         self.outbox.begin(messages.len());
         self.items.clear();
         let item = |(origin, message): (u32, &Message)| Item {
-            message: Message { flow: self.config.flow, ..message.clone() },
+            message: Message {
+                flow: self.config.flow,
+                ..message.clone()
+            },
             origin,
             ..Item::default()
         };
@@ -167,7 +202,12 @@ impl Side {
         for fate in &self.ends.fates {
             *self.fates.entry(fate.name()).or_default() += 1;
         }
-        note(&mut self.digest, &mut self.outputs, &self.ends, &self.queues);
+        note(
+            &mut self.digest,
+            &mut self.outputs,
+            &self.ends,
+            &self.queues,
+        );
         Ok(())
     }
 
@@ -176,7 +216,9 @@ impl Side {
             if self.items.is_empty() {
                 break;
             }
-            stage.run(&mut self.items, now, &mut self.outbox).map_err(|broken| Error::Engine(broken.to_string()))?;
+            stage
+                .run(&mut self.items, now, &mut self.outbox)
+                .map_err(|broken| Error::Engine(broken.to_string()))?;
             self.items.clear();
             std::mem::swap(&mut self.items, &mut self.outbox.next);
         }
@@ -186,9 +228,16 @@ impl Side {
         Ok(())
     }
 
-    pub(super) fn tick_as_recorded(&mut self, lane: usize, plugin: usize, now: Now) -> Result<(), Error> {
+    pub(super) fn tick_as_recorded(
+        &mut self,
+        lane: usize,
+        plugin: usize,
+        now: Now,
+    ) -> Result<(), Error> {
         match self.due[lane].get(plugin) {
-            Some(None) if self.versions[plugin].tick_every().is_some() => self.tick(lane, plugin, now),
+            Some(None) if self.versions[plugin].tick_every().is_some() => {
+                self.tick(lane, plugin, now)
+            }
             _ => Ok(()),
         }
     }
@@ -199,19 +248,36 @@ impl Side {
         self.uptime_us = now.uptime_us;
         for lane in 0..self.lanes.len() {
             for plugin in 0..self.versions.len() {
-                let Some(due) = self.due[lane][plugin] else { continue };
+                let Some(due) = self.due[lane][plugin] else {
+                    continue;
+                };
                 let every = self.versions[plugin].tick_every().unwrap_or(Duration::MAX);
                 let every = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
-                let mut due = if restarted { now.uptime_us.saturating_add(every) } else { due };
+                let mut due = if restarted {
+                    now.uptime_us.saturating_add(every)
+                } else {
+                    due
+                };
                 for _ in 0..MAX_TICKS {
                     if due > now.uptime_us {
                         break;
                     }
                     let wall_us = now.wall_us.saturating_sub(now.uptime_us - due);
-                    self.tick(lane, plugin, Now { wall_us, uptime_us: due })?;
+                    self.tick(
+                        lane,
+                        plugin,
+                        Now {
+                            wall_us,
+                            uptime_us: due,
+                        },
+                    )?;
                     due = due.saturating_add(every);
                 }
-                self.due[lane][plugin] = Some(if due > now.uptime_us { due } else { now.uptime_us.saturating_add(every) });
+                self.due[lane][plugin] = Some(if due > now.uptime_us {
+                    due
+                } else {
+                    now.uptime_us.saturating_add(every)
+                });
             }
         }
         Ok(())
@@ -220,9 +286,13 @@ impl Side {
     fn tick(&mut self, lane: usize, plugin: usize, now: Now) -> Result<(), Error> {
         let broken = |broken: Broken| Error::Engine(broken.to_string());
         self.outbox.begin(0);
-        self.moment += self.versions[plugin].tick_every().unwrap_or_default() + Duration::from_secs(1);
+        self.moment +=
+            self.versions[plugin].tick_every().unwrap_or_default() + Duration::from_secs(1);
         let stage = &mut self.lanes[lane][plugin];
-        if stage.tick(self.moment, now, self.config.flow, &mut self.outbox).map_err(broken)? {
+        if stage
+            .tick(self.moment, now, self.config.flow, &mut self.outbox)
+            .map_err(broken)?
+        {
             self.items.clear();
             self.items.append(&mut self.outbox.next);
             self.run_from(lane, plugin + 1, now)?;
@@ -237,9 +307,18 @@ impl Side {
 
     pub(crate) fn finish(self) -> Ran {
         let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let counted = self.versions.iter().flat_map(|version| version.metrics.tally.errors()).filter(|(_, count)| *count > 0);
+        let counted = self
+            .versions
+            .iter()
+            .flat_map(|version| version.metrics.tally.errors())
+            .filter(|(_, count)| *count > 0);
         counted.for_each(|(kind, count)| *faults.entry(kind.name()).or_default() += count);
-        let plugin = |version: &Arc<Version>| (Arc::clone(&version.reference.name), Arc::clone(&version.reference.digest));
+        let plugin = |version: &Arc<Version>| {
+            (
+                Arc::clone(&version.reference.name),
+                Arc::clone(&version.reference.digest),
+            )
+        };
         Ran {
             plugins: self.versions.iter().map(plugin).collect(),
             fates: self.fates,
@@ -261,7 +340,12 @@ fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queu
         let message = &append.message;
         field(&origin.to_le_bytes());
         field(queue_name(queues, append.queue).as_bytes());
-        for part in [&*message.topic, message.key(), &*message.headers, &*message.payload] {
+        for part in [
+            &*message.topic,
+            message.key(),
+            &*message.headers,
+            &*message.payload,
+        ] {
             field(part);
         }
         field(&message.marks.0.to_le_bytes());
@@ -269,7 +353,13 @@ fn note(digest: &mut ring::digest::Context, outputs: &mut u64, ends: &Ends, queu
     for (origin, letter) in &ends.letters {
         field(&origin.to_le_bytes());
         field(letter.reason.name().as_bytes());
-        field(letter.plugin.as_ref().map_or("", |plugin| &*plugin.name).as_bytes());
+        field(
+            letter
+                .plugin
+                .as_ref()
+                .map_or("", |plugin| &*plugin.name)
+                .as_bytes(),
+        );
     }
     for fate in &ends.fates {
         field(fate.name().as_bytes());

@@ -66,9 +66,15 @@ impl Packed {
 
     /// Packs these messages and nothing else, each with what `running_us` makes of its arrival by the machine's uptime;
     /// `false` when one of them is beyond what 32-bit lengths can say.
-    pub(crate) fn fill<'m>(&mut self, messages: impl IntoIterator<Item = &'m Message>, running_us: impl Fn(u64) -> u64) -> bool {
+    pub(crate) fn fill<'m>(
+        &mut self,
+        messages: impl IntoIterator<Item = &'m Message>,
+        running_us: impl Fn(u64) -> u64,
+    ) -> bool {
         self.clear();
-        let whole = messages.into_iter().all(|message| self.push(message, running_us(message.uptime_us)));
+        let whole = messages
+            .into_iter()
+            .all(|message| self.push(message, running_us(message.uptime_us)));
         self.data.append(&mut self.keys);
         whole
     }
@@ -79,8 +85,14 @@ impl Packed {
     }
 
     fn push(&mut self, message: &Message, running_us: u64) -> bool {
-        let lengths = [message.topic.len(), message.headers.len(), message.payload.len()];
-        let [Ok(topic), Ok(headers), Ok(payload)] = lengths.map(u32::try_from) else { return false };
+        let lengths = [
+            message.topic.len(),
+            message.headers.len(),
+            message.payload.len(),
+        ];
+        let [Ok(topic), Ok(headers), Ok(payload)] = lengths.map(u32::try_from) else {
+            return false;
+        };
         let mut words = [0; input::STRIDE];
         words[input::TOPIC] = topic;
         words[input::HEADERS] = headers;
@@ -153,7 +165,13 @@ impl Entry {
     }
 
     fn parts(&self, data: &Bytes) -> [Bytes; 3] {
-        self.slices(data).map(|part| if part.is_empty() { Bytes::new() } else { data.slice_ref(part) })
+        self.slices(data).map(|part| {
+            if part.is_empty() {
+                Bytes::new()
+            } else {
+                data.slice_ref(part)
+            }
+        })
     }
 
     /// Topic, headers and payload (of a rejection its reason) as they lie in the answer's data.
@@ -169,12 +187,17 @@ impl Entry {
     /// The key it has by itself.
     pub(crate) fn own_key<'d>(&self, data: &'d [u8]) -> &'d [u8] {
         if self.own_key > 0 {
-            let start = self.at as usize + self.topic as usize + self.headers as usize + self.payload as usize;
+            let start = self.at as usize
+                + self.topic as usize
+                + self.headers as usize
+                + self.payload as usize;
             return &data[start..start + self.own_key as usize];
         }
         let [topic, ..] = self.slices(data);
         let start = usize::from(self.key.offset);
-        topic.get(start..start + usize::from(self.key.len)).unwrap_or_default()
+        topic
+            .get(start..start + usize::from(self.key.len))
+            .unwrap_or_default()
     }
 
     /// The reason of a rejection, in the plugin's words.
@@ -200,25 +223,53 @@ impl Entry {
     pub(crate) fn emitted(&self, data: &Bytes, origin: &Message, now: Now) -> Message {
         let [topic, headers, payload] = self.parts(data);
         let own = self.is_own();
-        let headers = if own { headers } else { inherit_expiry(headers, &origin.headers) };
+        let headers = if own {
+            headers
+        } else {
+            inherit_expiry(headers, &origin.headers)
+        };
         let (marks, received_us, uptime_us) = if own {
-            let marks = Marks::default().with(Marks::CLOCK_UNSET, !now.is_set()).after_rounds(origin.marks.rounds());
+            let marks = Marks::default()
+                .with(Marks::CLOCK_UNSET, !now.is_set())
+                .after_rounds(origin.marks.rounds());
             (marks, now.wall_us, now.uptime_us)
         } else {
             (origin.marks, origin.received_us, origin.uptime_us)
         };
         let marks = Marks(marks.0 & !PLUGIN_MARKS | self.marks & PLUGIN_MARKS);
-        let message =
-            Message { id: origin.id, flow: origin.flow, headers, payload, marks, received_us, uptime_us, ..Message::default() };
+        let message = Message {
+            id: origin.id,
+            flow: origin.flow,
+            headers,
+            payload,
+            marks,
+            received_us,
+            uptime_us,
+            ..Message::default()
+        };
         if !self.has_topic() {
-            return Message { topic: origin.topic.clone(), key: origin.key, device: origin.device.clone(), ..message };
+            return Message {
+                topic: origin.topic.clone(),
+                key: origin.key,
+                device: origin.device.clone(),
+                ..message
+            };
         }
         let device = match (self.own_key, self.key.len) {
             (0, 0) => origin.own_key(),
             (0, _) => None,
             _ => Some(Arc::from(self.own_key(data))),
         };
-        Message { topic, key: if device.is_some() { Span::default() } else { self.key }, device, ..message }
+        Message {
+            topic,
+            key: if device.is_some() {
+                Span::default()
+            } else {
+                self.key
+            },
+            device,
+            ..message
+        }
     }
 }
 
@@ -255,13 +306,23 @@ pub(crate) fn unpack(answer: &Answer, shape: Shape, entries: &mut Vec<Entry>) ->
     if count > shape.max_entries || answer.data.len() > shape.max_bytes {
         let bytes = answer.data.len();
         let (max_entries, max_bytes) = (shape.max_entries, shape.max_bytes);
-        let text = format!("{count} entries with {bytes} bytes; {max_entries} and {max_bytes} are allowed");
+        let text = format!(
+            "{count} entries with {bytes} bytes; {max_entries} and {max_bytes} are allowed"
+        );
         return Err(Fault::new(FaultKind::Output, text));
     }
     entries.reserve(count);
-    let mut reader = Reader { shape, data: &answer.data, at: 0, last: None, rejected: None };
+    let mut reader = Reader {
+        shape,
+        data: &answer.data,
+        at: 0,
+        last: None,
+        rejected: None,
+    };
     for (index, words) in answer.words.chunks_exact(stride).enumerate() {
-        reader.entry(words, entries).map_err(|what| Fault::contract(format!("entry {index}: {what}")))?;
+        reader
+            .entry(words, entries)
+            .map_err(|what| Fault::contract(format!("entry {index}: {what}")))?;
     }
     match answer.data.len() - reader.at {
         0 => Ok(()),
@@ -281,7 +342,8 @@ impl Reader<'_> {
     /// Appends the entry and then checks it: handed back through a `Result` it would be copied twice over the stack,
     /// which took a third of a hop.
     fn entry(&mut self, words: &[u32], entries: &mut Vec<Entry>) -> Result<(), String> {
-        let [topic, headers, payload] = [output::TOPIC, output::HEADERS, output::PAYLOAD].map(|word| words[word]);
+        let [topic, headers, payload] =
+            [output::TOPIC, output::HEADERS, output::PAYLOAD].map(|word| words[word]);
         let port = (words[output::ACTION] >> 16) as u16;
         let action = match words[output::ACTION] & 0xffff {
             0 => Action::Pass,
@@ -296,17 +358,37 @@ impl Reader<'_> {
         let start = self.at;
         let own_key = words.get(output::OWN_KEY).copied().unwrap_or_default();
         self.take([topic, headers, payload, own_key])?;
-        let Ok(at) = u32::try_from(start) else { return Err("data is longer than 4 GiB".to_owned()) };
+        let Ok(at) = u32::try_from(start) else {
+            return Err("data is longer than 4 GiB".to_owned());
+        };
         let key = words[output::KEY];
         let (input, marks) = (words[output::INPUT], words[output::MARKS]);
-        let key = Span { offset: (key & 0xffff) as u16, len: (key >> 16) as u16 };
-        entries.push(Entry { input, action, port, topic, headers, payload, own_key, at, key, marks });
+        let key = Span {
+            offset: (key & 0xffff) as u16,
+            len: (key >> 16) as u16,
+        };
+        entries.push(Entry {
+            input,
+            action,
+            port,
+            topic,
+            headers,
+            payload,
+            own_key,
+            at,
+            key,
+            marks,
+        });
         self.check_input(input, action, topic > 0)?;
         match action {
-            Action::Emit if own_key > u32::from(u16::MAX) => Err(format!("a key of {own_key} bytes; 65,535 are allowed")),
+            Action::Emit if own_key > u32::from(u16::MAX) => {
+                Err(format!("a key of {own_key} bytes; 65,535 are allowed"))
+            }
             Action::Emit => self.check_emitted(start, topic as usize, headers as usize, key),
             _ if own_key > 0 => Err("only `emit` brings a key".to_owned()),
-            Action::Pass | Action::Absorb if self.at != start => Err("only `emit` and `reject` bring bytes".to_owned()),
+            Action::Pass | Action::Absorb if self.at != start => {
+                Err("only `emit` and `reject` bring bytes".to_owned())
+            }
             Action::Pass | Action::Absorb | Action::Reject => Ok(()),
         }
     }
@@ -347,13 +429,21 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn check_emitted(&self, at: usize, topic_length: usize, headers_length: usize, key: Span) -> Result<(), String> {
+    fn check_emitted(
+        &self,
+        at: usize,
+        topic_length: usize,
+        headers_length: usize,
+        key: Span,
+    ) -> Result<(), String> {
         let (topic, rest) = self.data[at..].split_at(topic_length);
         if topic_length > 0 {
             legal::check_topic(topic).map_err(|problem| format!("the topic {problem}"))?;
             let end = usize::from(key.offset) + usize::from(key.len);
             if end > topic_length {
-                return Err(format!("the key ends at byte {end} of a topic of {topic_length}"));
+                return Err(format!(
+                    "the key ends at byte {end} of a topic of {topic_length}"
+                ));
             }
         }
         legal::check_headers(&rest[..headers_length]).map_err(|problem| problem.to_string())
@@ -367,7 +457,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn shape(inputs: usize) -> Shape {
-        Shape { inputs: Some(inputs), ports: 2, max_entries: 100, max_bytes: 10_000 }
+        Shape {
+            inputs: Some(inputs),
+            ports: 2,
+            max_entries: 100,
+            max_bytes: 10_000,
+        }
     }
 
     fn word(input: u32, action: u32, lengths: [u32; 3]) -> Vec<u32> {
@@ -379,7 +474,11 @@ mod tests {
     }
 
     fn answer(entries: &[Vec<u32>], data: &[u8]) -> Answer {
-        Answer { stride: 7, words: entries.concat(), data: Bytes::copy_from_slice(data) }
+        Answer {
+            stride: 7,
+            words: entries.concat(),
+            data: Bytes::copy_from_slice(data),
+        }
     }
 
     fn fault(answer: &Answer, shape: Shape) -> Fault {
@@ -388,27 +487,62 @@ mod tests {
 
     #[test]
     fn what_takes_the_place_of_a_message_expires_with_it_and_what_a_plugin_makes_itself_does_not() {
-        let expiry = |message: &Message| Headers(&message.headers).get(":message-expiry").map(<[u8]>::to_vec);
+        let expiry = |message: &Message| {
+            Headers(&message.headers)
+                .get(":message-expiry")
+                .map(<[u8]>::to_vec)
+        };
         let mut own = Vec::new();
         push_header(&mut own, ":message-expiry", b"5").unwrap();
         let data = [b"x".as_slice(), &own, b"t"].concat();
-        let (in_place, with_own, side, named) =
-            (word(0, 1, [0, 0, 1]), word(0, 1, [0, own.len() as u32, 0]), word(0, 1 | 1 << 16, [0, 0, 0]), word(0, 1, [1, 0, 0]));
+        let (in_place, with_own, side, named) = (
+            word(0, 1, [0, 0, 1]),
+            word(0, 1, [0, own.len() as u32, 0]),
+            word(0, 1 | 1 << 16, [0, 0, 0]),
+            word(0, 1, [1, 0, 0]),
+        );
         let answer = answer(&[in_place, with_own, side, named], &data);
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
         let marks = Marks::of(Qos::AtMostOnce).with(Marks::DUPLICATE, true);
         let headers = crate::message::with_expiry(b"", 60);
-        let origin = Message { headers, marks, received_us: 3, uptime_us: 3, ..Message::default() };
-        let clock = Now { wall_us: 9, uptime_us: 9 };
-        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, clock)).collect();
-        assert_eq!(emitted.iter().map(expiry).collect::<Vec<_>>(), [Some(b"60".to_vec()), Some(b"5".to_vec()), None, None]);
-        assert_eq!(emitted.iter().map(|message| message.uptime_us).collect::<Vec<_>>(), [3, 3, 9, 9]);
+        let origin = Message {
+            headers,
+            marks,
+            received_us: 3,
+            uptime_us: 3,
+            ..Message::default()
+        };
+        let clock = Now {
+            wall_us: 9,
+            uptime_us: 9,
+        };
+        let emitted: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.emitted(&answer.data, &origin, clock))
+            .collect();
         assert_eq!(
-            emitted.iter().map(|message| message.marks.has(Marks::DUPLICATE)).collect::<Vec<_>>(),
+            emitted.iter().map(expiry).collect::<Vec<_>>(),
+            [Some(b"60".to_vec()), Some(b"5".to_vec()), None, None]
+        );
+        assert_eq!(
+            emitted
+                .iter()
+                .map(|message| message.uptime_us)
+                .collect::<Vec<_>>(),
+            [3, 3, 9, 9]
+        );
+        assert_eq!(
+            emitted
+                .iter()
+                .map(|message| message.marks.has(Marks::DUPLICATE))
+                .collect::<Vec<_>>(),
             [true, true, false, false]
         );
-        assert_eq!(expiry(&entries[0].emitted(&answer.data, &Message::default(), clock)), None);
+        assert_eq!(
+            expiry(&entries[0].emitted(&answer.data, &Message::default(), clock)),
+            None
+        );
     }
 
     #[test]
@@ -418,13 +552,27 @@ mod tests {
             (words[output::ACTION], words[output::TOPIC]) = (1, 2);
         }
         own[output::OWN_KEY] = 2;
-        let answer = Answer { stride: 8, words: [own, none].concat(), data: Bytes::from_static(b"upr1up") };
+        let answer = Answer {
+            stride: 8,
+            words: [own, none].concat(),
+            data: Bytes::from_static(b"upr1up"),
+        };
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
         let (topic, key) = (Bytes::from_static(b"in/d7"), Span { offset: 3, len: 2 });
-        let origin = Message { topic, key, ..Message::default() };
-        let emitted: Vec<_> = entries.iter().map(|entry| entry.emitted(&answer.data, &origin, Now::default())).collect();
-        let seen: Vec<_> = emitted.iter().map(|message| (message.topic_str(), message.key())).collect();
+        let origin = Message {
+            topic,
+            key,
+            ..Message::default()
+        };
+        let emitted: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.emitted(&answer.data, &origin, Now::default()))
+            .collect();
+        let seen: Vec<_> = emitted
+            .iter()
+            .map(|message| (message.topic_str(), message.key()))
+            .collect();
         assert_eq!(seen, [("up", &b"r1"[..]), ("up", &b"d7"[..])]);
     }
 
@@ -436,7 +584,16 @@ mod tests {
         let mut emit = word(1, 1 | 1 << 16, [5, headers.len() as u32, 4]);
         emit[output::KEY] = 3 | 2 << 16;
         emit[output::MARKS] = Marks::RETAIN | Marks::DUPLICATE;
-        let answer = answer(&[word(0, 0, [0; 3]), emit, word(1, 1, [0, 0, 4]), word(2, 2, [0; 3]), word(2, 3, [0, 0, 8])], &data);
+        let answer = answer(
+            &[
+                word(0, 0, [0; 3]),
+                emit,
+                word(1, 1, [0, 0, 4]),
+                word(2, 2, [0; 3]),
+                word(2, 3, [0, 0, 8]),
+            ],
+            &data,
+        );
         let mut entries = Vec::new();
         unpack(&answer, shape(3), &mut entries).unwrap();
 
@@ -447,21 +604,45 @@ mod tests {
             received_us: 9,
             ..Message::default()
         };
-        let actions: Vec<_> = entries.iter().map(|entry| (entry.input, entry.action, entry.port)).collect();
+        let actions: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.input, entry.action, entry.port))
+            .collect();
         assert_eq!(
             actions,
-            [(0, Action::Pass, 0), (1, Action::Emit, 1), (1, Action::Emit, 0), (2, Action::Absorb, 0), (2, Action::Reject, 0)]
+            [
+                (0, Action::Pass, 0),
+                (1, Action::Emit, 1),
+                (1, Action::Emit, 0),
+                (2, Action::Absorb, 0),
+                (2, Action::Reject, 0)
+            ]
         );
-        let clock = Now { wall_us: 1_800_000_000_000_000, uptime_us: 12 };
+        let clock = Now {
+            wall_us: 1_800_000_000_000_000,
+            uptime_us: 12,
+        };
         let moved = entries[1].emitted(&answer.data, &origin, clock);
         assert_eq!(
-            (moved.topic_str(), moved.key(), &*moved.payload, moved.uptime_us),
+            (
+                moved.topic_str(),
+                moved.key(),
+                &*moved.payload,
+                moved.uptime_us
+            ),
             ("up/d7", b"d7".as_slice(), b"21.5".as_slice(), 12)
         );
         assert_eq!(Headers(&moved.headers).get("unit"), Some(b"C".as_slice()));
-        assert_eq!(moved.marks, Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true), "duplicate is not the plugin's to say");
+        assert_eq!(
+            moved.marks,
+            Marks::of(Qos::AtMostOnce).with(Marks::RETAIN, true),
+            "duplicate is not the plugin's to say"
+        );
         let kept = entries[2].emitted(&answer.data, &origin, clock);
-        assert_eq!((kept.topic_str(), kept.key(), &*kept.payload), ("in/d7", b"d7".as_slice(), b"kept".as_slice()));
+        assert_eq!(
+            (kept.topic_str(), kept.key(), &*kept.payload),
+            ("in/d7", b"d7".as_slice(), b"kept".as_slice())
+        );
         assert_eq!(entries[4].reason(&answer.data), "too cold");
     }
 
@@ -471,56 +652,149 @@ mod tests {
     fn whatever_breaks_the_contract_is_named() {
         let cases = [
             (answer(&[vec![0; 6]], b""), "do not make entries"),
-            (Answer { stride: 3, ..answer(&[vec![0; 6]], b"") }, "stride 3"),
-            (Answer { stride: 0, ..answer(&[vec![0; 7]], b"") }, "stride 0"),
+            (
+                Answer {
+                    stride: 3,
+                    ..answer(&[vec![0; 6]], b"")
+                },
+                "stride 3",
+            ),
+            (
+                Answer {
+                    stride: 0,
+                    ..answer(&[vec![0; 7]], b"")
+                },
+                "stride 0",
+            ),
             (answer(&[word(3, 0, [0; 3])], b""), "input 3 of 3"),
-            (answer(&[word(1, 0, [0; 3]), word(0, 0, [0; 3])], b""), "input 0 after input 1"),
+            (
+                answer(&[word(1, 0, [0; 3]), word(0, 0, [0; 3])], b""),
+                "input 0 after input 1",
+            ),
             (answer(&[word(0, 4, [0; 3])], b""), "no action 4"),
-            (answer(&[word(0, 2 << 16, [0; 3])], b""), "port 2 was not declared"),
-            (answer(&[word(0, 1, [0, 0, 9])], b"short"), "9 bytes announced, 5 left"),
-            (answer(&[word(0, 1, [u32::MAX, u32::MAX, u32::MAX])], b"short"), "announced"),
+            (
+                answer(&[word(0, 2 << 16, [0; 3])], b""),
+                "port 2 was not declared",
+            ),
+            (
+                answer(&[word(0, 1, [0, 0, 9])], b"short"),
+                "9 bytes announced, 5 left",
+            ),
+            (
+                answer(&[word(0, 1, [u32::MAX, u32::MAX, u32::MAX])], b"short"),
+                "announced",
+            ),
             (answer(&[word(0, 0, [0; 3])], b"x"), "belong to no entry"),
-            (answer(&[word(0, 0, [0, 0, 1])], b"x"), "only `emit` and `reject`"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a/+"), "topic contains a wildcard"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a/#"), "topic contains a wildcard"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a\0b"), "topic contains NUL"),
-            (answer(&[word(0, 1, [3, 0, 0])], b"a\nb"), "topic contains a control character"),
-            (answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"), "topic is not UTF-8"),
-            (answer(&[word(0, 1, [0, 7, 0])], b"\x01\x00u\x02\x00a\0"), "header `u` contains NUL"),
-            (answer(&[word(0, 1, [0, 38, 0])], [TYPE, TYPE].concat().as_slice()), "header `:content-type` is there twice"),
-            (answer(&[word(0, 1, [0, 3, 0])], b"\x09\x00a"), "header block"),
-            (answer(&[word(0, 3, [0; 3]), word(0, 3, [0; 3])], b""), "rejected twice"),
+            (
+                answer(&[word(0, 0, [0, 0, 1])], b"x"),
+                "only `emit` and `reject`",
+            ),
+            (
+                answer(&[word(0, 1, [3, 0, 0])], b"a/+"),
+                "topic contains a wildcard",
+            ),
+            (
+                answer(&[word(0, 1, [3, 0, 0])], b"a/#"),
+                "topic contains a wildcard",
+            ),
+            (
+                answer(&[word(0, 1, [3, 0, 0])], b"a\0b"),
+                "topic contains NUL",
+            ),
+            (
+                answer(&[word(0, 1, [3, 0, 0])], b"a\nb"),
+                "topic contains a control character",
+            ),
+            (
+                answer(&[word(0, 1, [2, 0, 0])], b"\xff\xfe"),
+                "topic is not UTF-8",
+            ),
+            (
+                answer(&[word(0, 1, [0, 7, 0])], b"\x01\x00u\x02\x00a\0"),
+                "header `u` contains NUL",
+            ),
+            (
+                answer(&[word(0, 1, [0, 38, 0])], [TYPE, TYPE].concat().as_slice()),
+                "header `:content-type` is there twice",
+            ),
+            (
+                answer(&[word(0, 1, [0, 3, 0])], b"\x09\x00a"),
+                "header block",
+            ),
+            (
+                answer(&[word(0, 3, [0; 3]), word(0, 3, [0; 3])], b""),
+                "rejected twice",
+            ),
         ];
         for (answer, text) in cases {
             let fault = fault(&answer, shape(3));
-            assert!(fault.kind == FaultKind::Contract && fault.message.contains(text), "{fault} instead of {text}");
+            assert!(
+                fault.kind == FaultKind::Contract && fault.message.contains(text),
+                "{fault} instead of {text}"
+            );
         }
         let mut key = word(0, 1, [3, 0, 0]);
         key[output::KEY] = 2 | 2 << 16;
-        assert!(fault(&answer(&[key], b"abc"), shape(3)).message.contains("key ends at byte 4"));
+        assert!(
+            fault(&answer(&[key], b"abc"), shape(3))
+                .message
+                .contains("key ends at byte 4")
+        );
     }
 
     #[test]
     fn a_tick_brings_messages_of_its_own_only() {
-        let tick = Shape { inputs: None, ..shape(0) };
-        assert!(unpack(&answer(&[word(NO_INPUT, 1, [1, 0, 0])], b"t"), tick, &mut Vec::new()).is_ok());
-        assert!(fault(&answer(&[word(NO_INPUT, 1, [0, 0, 1])], b"t"), tick).message.contains("needs a topic"));
-        assert!(fault(&answer(&[word(NO_INPUT, 0, [0; 3])], b""), tick).message.contains("only `emit`"));
-        assert!(fault(&answer(&[word(0, 1, [1, 0, 0])], b"t"), tick).message.contains("names input 0"));
+        let tick = Shape {
+            inputs: None,
+            ..shape(0)
+        };
+        assert!(
+            unpack(
+                &answer(&[word(NO_INPUT, 1, [1, 0, 0])], b"t"),
+                tick,
+                &mut Vec::new()
+            )
+            .is_ok()
+        );
+        assert!(
+            fault(&answer(&[word(NO_INPUT, 1, [0, 0, 1])], b"t"), tick)
+                .message
+                .contains("needs a topic")
+        );
+        assert!(
+            fault(&answer(&[word(NO_INPUT, 0, [0; 3])], b""), tick)
+                .message
+                .contains("only `emit`")
+        );
+        assert!(
+            fault(&answer(&[word(0, 1, [1, 0, 0])], b"t"), tick)
+                .message
+                .contains("names input 0")
+        );
     }
 
     #[test]
     fn too_much_output_is_a_fault_of_its_own_kind() {
         let many = vec![word(0, 0, [0; 3]); 101];
         assert_eq!(fault(&answer(&many, b""), shape(1)).kind, FaultKind::Output);
-        assert_eq!(fault(&answer(&[word(0, 1, [0, 0, 10_001])], &[0; 10_001]), shape(1)).kind, FaultKind::Output);
+        assert_eq!(
+            fault(
+                &answer(&[word(0, 1, [0, 0, 10_001])], &[0; 10_001]),
+                shape(1)
+            )
+            .kind,
+            FaultKind::Output
+        );
     }
 
     #[test]
     fn words_a_later_contract_adds_are_stepped_over() {
         let mut longer = word(0, 0, [0; 3]);
         longer.extend([0, 77, 78]);
-        let answer = Answer { stride: 10, ..answer(&[longer], b"") };
+        let answer = Answer {
+            stride: 10,
+            ..answer(&[longer], b"")
+        };
         let mut entries = Vec::new();
         unpack(&answer, shape(1), &mut entries).unwrap();
         assert_eq!(entries.len(), 1);

@@ -43,6 +43,8 @@ pub fn beside<R: Send>(
             .stack_size(stack)
             .spawn_scoped(scope, run)
             .map_err(Error::Thread)?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

@@ -21,7 +21,11 @@ pub struct Grants {
 
 impl Default for Grants {
     fn default() -> Self {
-        Self { clock: true, random: true, topics: Vec::new() }
+        Self {
+            clock: true,
+            random: true,
+            topics: Vec::new(),
+        }
     }
 }
 
@@ -55,7 +59,9 @@ pub enum Capability {
 impl Capability {
     /// What the interface called `import` is for.
     pub fn of(import: &str) -> Self {
-        let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
+        let interface = import
+            .split_once('@')
+            .map_or(import, |(interface, _)| interface);
         match interface.split_once('/').unwrap_or((interface, "")) {
             ("tidegate:plugin", "log") => Self::Log,
             ("tidegate:plugin", "metrics") => Self::Metrics,
@@ -79,8 +85,12 @@ impl Capability {
             Self::Metrics => "counts in metrics of its own",
             Self::Flow => "asks for the name and the topics of its flow",
             Self::Clock => "reads the clock: gets the host's time, the same in a replay",
-            Self::Random => "takes random numbers: gets the host's, from a seed, the same in a replay",
-            Self::Streams => "writes to its standard streams: the last lines are kept for dead letters",
+            Self::Random => {
+                "takes random numbers: gets the host's, from a seed, the same in a replay"
+            }
+            Self::Streams => {
+                "writes to its standard streams: the last lines are kept for dead letters"
+            }
             Self::Environment => "reads arguments and environment: they are empty",
             Self::Files => "asks for files: there are none to be had",
             Self::Network => "asks for the network: not to be had",
@@ -104,18 +114,34 @@ impl Grants {
     ///
     /// # Errors
     /// [`Unusable::NotGranted`] with the first that is not.
-    pub(crate) fn allow<'i>(&self, imports: impl IntoIterator<Item = &'i str>) -> Result<(), Unusable> {
-        let refused =
-            imports.into_iter().map(|import| (import, Capability::of(import))).find(|(_, capability)| match capability {
+    pub(crate) fn allow<'i>(
+        &self,
+        imports: impl IntoIterator<Item = &'i str>,
+    ) -> Result<(), Unusable> {
+        let refused = imports
+            .into_iter()
+            .map(|import| (import, Capability::of(import)))
+            .find(|(_, capability)| match capability {
                 Capability::Clock => !self.clock,
                 Capability::Random => !self.random,
                 _ => false,
             });
-        match refused.and_then(|(import, capability)| Some((import, capability, capability.grant()?))) {
+        match refused
+            .and_then(|(import, capability)| Some((import, capability, capability.grant()?)))
+        {
             None => Ok(()),
             Some((import, capability, grant)) => {
-                let words = capability.words().split(':').next().unwrap_or_default().to_owned();
-                Err(Unusable::NotGranted { words, import: import.to_owned(), grant: grant.to_owned() })
+                let words = capability
+                    .words()
+                    .split(':')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                Err(Unusable::NotGranted {
+                    words,
+                    import: import.to_owned(),
+                    grant: grant.to_owned(),
+                })
             }
         }
     }
@@ -128,11 +154,16 @@ impl Grants {
         if self.topics.is_empty() {
             return Ok(());
         }
-        for entry in entries.iter().filter(|entry| entry.action == Action::Emit && entry.has_topic()) {
+        for entry in entries
+            .iter()
+            .filter(|entry| entry.action == Action::Emit && entry.has_topic())
+        {
             let topic = entry.topic(&answer.data);
             if !self.topics.iter().any(|filter| matches(filter, &topic)) {
                 let granted = self.topics.join("`, `");
-                return Err(Fault::contract(format!("it may not publish to `{topic}`: its `grants` allow `{granted}`")));
+                return Err(Fault::contract(format!(
+                    "it may not publish to `{topic}`: its `grants` allow `{granted}`"
+                )));
             }
         }
         Ok(())
@@ -159,10 +190,24 @@ mod tests {
 
     #[test]
     fn filters_have_topics_as_in_mqtt() {
-        for (filter, topic) in [("a/b", "a/b"), ("a/+", "a/b"), ("a/#", "a/b/c"), ("a/#", "a"), ("#", "x"), ("+/b/#", "a/b")] {
+        for (filter, topic) in [
+            ("a/b", "a/b"),
+            ("a/+", "a/b"),
+            ("a/#", "a/b/c"),
+            ("a/#", "a"),
+            ("#", "x"),
+            ("+/b/#", "a/b"),
+        ] {
             assert!(matches(filter, topic), "{filter} {topic}");
         }
-        for (filter, topic) in [("a/b", "a"), ("a/b", "a/b/c"), ("a/+", "a"), ("a/+", "a/b/c"), ("a/#", "b/c"), ("+", "a/b")] {
+        for (filter, topic) in [
+            ("a/b", "a"),
+            ("a/b", "a/b/c"),
+            ("a/+", "a"),
+            ("a/+", "a/b/c"),
+            ("a/#", "b/c"),
+            ("+", "a/b"),
+        ] {
             assert!(!matches(filter, topic), "{filter} {topic}");
         }
     }
@@ -180,11 +225,21 @@ mod tests {
 
     #[test]
     fn what_is_not_granted_is_refused_with_the_word_to_write() {
-        let imports = ["tidegate:plugin/log@0.1.0", "wasi:filesystem/types@0.2.3", "wasi:random/random@0.2.3"];
+        let imports = [
+            "tidegate:plugin/log@0.1.0",
+            "wasi:filesystem/types@0.2.3",
+            "wasi:random/random@0.2.3",
+        ];
         assert_eq!(Grants::default().allow(imports), Ok(()));
-        let strict = Grants { random: false, ..Grants::default() };
+        let strict = Grants {
+            random: false,
+            ..Grants::default()
+        };
         let error = strict.allow(imports).unwrap_err().to_string();
-        assert!(error.contains("takes random numbers") && error.contains("wasi:random/random@0.2.3"), "{error}");
+        assert!(
+            error.contains("takes random numbers") && error.contains("wasi:random/random@0.2.3"),
+            "{error}"
+        );
         assert!(error.contains("\"random\""), "{error}");
     }
 }

@@ -50,12 +50,18 @@ impl Workshop {
     /// Compiles in children of this executable, and keeps the code in `cache`.
     pub fn new(limits: CompileLimits, cache: Option<PathBuf>) -> Self {
         // The running file itself, also when it was replaced on disk meanwhile.
-        Self { compiler: Compiler::Child(PathBuf::from("/proc/self/exe"), limits), cache }
+        Self {
+            compiler: Compiler::Child(PathBuf::from("/proc/self/exe"), limits),
+            cache,
+        }
     }
 
     /// Compiles in this process and keeps nothing.
     pub fn in_process() -> Self {
-        Self { compiler: Compiler::InProcess, cache: None }
+        Self {
+            compiler: Compiler::InProcess,
+            cache: None,
+        }
     }
 }
 
@@ -97,8 +103,16 @@ impl Shop {
                 tracing::warn!(path = %folder.display(), %error, "compiled plugins are not kept, so starts take longer");
             })
         };
-        let cache = workshop.cache.as_deref().and_then(|folder| open(folder).ok());
-        Self { compiler: workshop.compiler, cache, stack_bytes, is_closed: AtomicBool::new(false) }
+        let cache = workshop
+            .cache
+            .as_deref()
+            .and_then(|folder| open(folder).ok());
+        Self {
+            compiler: workshop.compiler,
+            cache,
+            stack_bytes,
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// What is being compiled is not wanted any more, nor anything that is not in the cache.
@@ -118,7 +132,12 @@ impl Shop {
         component: &[u8],
         digest: &Digest,
     ) -> Result<(Component, Origin), Unusable> {
-        let Some(cache) = &self.cache else { return Ok((load(wasm, &self.compile(wasm, component)?)?, Origin::Compiled)) };
+        let Some(cache) = &self.cache else {
+            return Ok((
+                load(wasm, &self.compile(wasm, component)?)?,
+                Origin::Compiled,
+            ));
+        };
         let entry = Entry::of(digest, &self.settings());
         let origin = match cache.find(&entry) {
             // It has the engine's own header, too: other processors have other code.
@@ -136,18 +155,32 @@ impl Shop {
 
     fn compile(&self, wasm: &wasmtime::Engine, component: &[u8]) -> Result<Code, Unusable> {
         match &self.compiler {
-            Compiler::Child(program, limits) => child::compile(program, *limits, self.stack_bytes, component, &self.is_closed),
+            Compiler::Child(program, limits) => child::compile(
+                program,
+                *limits,
+                self.stack_bytes,
+                component,
+                &self.is_closed,
+            ),
             Compiler::InProcess => precompile(wasm, component).map_err(Unusable::Compile),
         }
     }
 
     /// Everything beside the component that decides what its code looks like.
     fn settings(&self) -> String {
-        format!("{VERSION} {} {:?}", std::env::consts::ARCH, settings(self.stack_bytes))
+        format!(
+            "{VERSION} {} {:?}",
+            std::env::consts::ARCH,
+            settings(self.stack_bytes)
+        )
     }
 }
 
 fn refused(entry: &Entry, why: &str) -> Origin {
-    tracing::warn!(file = entry.name(), why, "a compiled plugin in the cache is not used; it is compiled again");
+    tracing::warn!(
+        file = entry.name(),
+        why,
+        "a compiled plugin in the cache is not used; it is compiled again"
+    );
     Origin::Recompiled
 }

@@ -53,15 +53,27 @@ impl Engine {
     /// [`Error::Engine`] when this machine cannot run it, [`Error::Thread`] when there is no thread for its ticker.
     pub fn new(stack_bytes: usize, workshop: Workshop) -> Result<Self, Error> {
         let config = config(stack_bytes, &workshop.compiler);
-        let wasm = wasmtime::Engine::new(&config).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
+        let wasm =
+            wasmtime::Engine::new(&config).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let linker = link(&wasm).map_err(|cause| Error::Engine(format!("{cause:#}")))?;
         let pool = Pool::new(workers(), LANE_STACK_BYTES + 2 * stack_bytes);
         let ticker = Ticker::start(&wasm, pool.view()).map_err(Error::Thread)?;
         pool.oversee(ticker.waker());
         let shop = Shop::open(workshop, stack_bytes);
         let programs = Programs::default();
-        let shared = Arc::new(Shared { stack_bytes, wasm, linker, ticker, shop, pool, programs });
-        Ok(Self { shared, clock: Clock::default() })
+        let shared = Arc::new(Shared {
+            stack_bytes,
+            wasm,
+            linker,
+            ticker,
+            shop,
+            pool,
+            programs,
+        });
+        Ok(Self {
+            shared,
+            clock: Clock::default(),
+        })
     }
 
     /// The same, whose chains and guests live by `clock`.
@@ -98,7 +110,11 @@ impl Engine {
     ///
     /// # Errors
     /// It does not compile, or not within the limits.
-    pub(crate) fn compile(&self, component: &[u8], digest: &Digest) -> Result<(Component, Origin), Unusable> {
+    pub(crate) fn compile(
+        &self,
+        component: &[u8],
+        digest: &Digest,
+    ) -> Result<(Component, Origin), Unusable> {
         self.shared.shop.make(self.wasm(), component, digest)
     }
 
@@ -147,7 +163,9 @@ fn workers() -> usize {
 /// no memory.
 fn config(stack_bytes: usize, compiler: &Compiler) -> wasmtime::Config {
     let mut config = compile::settings(stack_bytes);
-    config.enable_compiler(Shop::compiles_here(compiler)).wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
+    config
+        .enable_compiler(Shop::compiles_here(compiler))
+        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
     config
 }
 
@@ -177,20 +195,31 @@ impl Ticker {
     fn start(wasm: &wasmtime::Engine, pool: View) -> std::io::Result<Self> {
         let pulse = Arc::new(Pulse::default());
         let (seen, engine) = (Arc::clone(&pulse), wasm.weak());
-        let thread = std::thread::Builder::new().name("ticker".to_owned()).stack_size(64 << 10).spawn(move || {
-            while !seen.stop.load(Ordering::SeqCst) {
-                let Some(engine) = engine.upgrade() else { return };
-                tick_until_quiet(&engine, &seen, &pool);
-                drop(engine);
-                sleep_until_called(&seen, &pool);
-            }
-        })?;
-        Ok(Self { pulse, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("ticker".to_owned())
+            .stack_size(64 << 10)
+            .spawn(move || {
+                while !seen.stop.load(Ordering::SeqCst) {
+                    let Some(engine) = engine.upgrade() else {
+                        return;
+                    };
+                    tick_until_quiet(&engine, &seen, &pool);
+                    drop(engine);
+                    sleep_until_called(&seen, &pool);
+                }
+            })?;
+        Ok(Self {
+            pulse,
+            thread: Some(thread),
+        })
     }
 
     /// Wakes it, for whoever may see it asleep.
     fn waker(&self) -> impl Fn() + Send + Sync + use<> {
-        let (pulse, thread) = (Arc::clone(&self.pulse), self.thread.as_ref().map(|thread| thread.thread().clone()));
+        let (pulse, thread) = (
+            Arc::clone(&self.pulse),
+            self.thread.as_ref().map(|thread| thread.thread().clone()),
+        );
         move || {
             if pulse.asleep.load(Ordering::SeqCst)
                 && let Some(thread) = &thread
@@ -229,7 +258,10 @@ fn tick_until_quiet(engine: &wasmtime::Engine, pulse: &Pulse, pool: &View) {
 /// sees the other. With those that wait for a worker it is the same.
 fn sleep_until_called(pulse: &Pulse, pool: &View) {
     pulse.asleep.store(true, Ordering::SeqCst);
-    while pulse.running.load(Ordering::SeqCst) == 0 && !pool.is_pressed() && !pulse.stop.load(Ordering::SeqCst) {
+    while pulse.running.load(Ordering::SeqCst) == 0
+        && !pool.is_pressed()
+        && !pulse.stop.load(Ordering::SeqCst)
+    {
         std::thread::park();
     }
     pulse.asleep.store(false, Ordering::SeqCst);

@@ -79,7 +79,12 @@ pub struct Fault {
 impl Fault {
     /// A fault found by the host, outside of the guest.
     pub(crate) fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), backtrace: String::new(), stderr: String::new() }
+        Self {
+            kind,
+            message: message.into(),
+            backtrace: String::new(),
+            stderr: String::new(),
+        }
     }
 
     /// An output that breaks the contract.
@@ -90,7 +95,10 @@ impl Fault {
     /// Everything that is known, for the dead letter.
     pub fn detail(&self) -> String {
         let mut text = self.to_string();
-        for (title, part) in [("", &self.backtrace), ("last lines of the plugin:\n", &self.stderr)] {
+        for (title, part) in [
+            ("", &self.backtrace),
+            ("last lines of the plugin:\n", &self.stderr),
+        ] {
             if !part.is_empty() {
                 text.push('\n');
                 text.push_str(title);
@@ -115,9 +123,15 @@ mod tests {
 
     #[test]
     fn the_detail_holds_message_trace_and_last_lines() {
-        let fault =
-            Fault { backtrace: "0: rule".to_owned(), stderr: "boom\n".to_owned(), ..Fault::new(FaultKind::Trap, "unreachable") };
-        assert_eq!(fault.detail(), "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom");
+        let fault = Fault {
+            backtrace: "0: rule".to_owned(),
+            stderr: "boom\n".to_owned(),
+            ..Fault::new(FaultKind::Trap, "unreachable")
+        };
+        assert_eq!(
+            fault.detail(),
+            "trap: unreachable\n0: rule\nlast lines of the plugin:\nboom"
+        );
         assert_eq!(Fault::contract("stride 3").detail(), "contract: stride 3");
     }
 }

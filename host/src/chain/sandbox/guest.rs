@@ -83,14 +83,27 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(crate) fn new(place: Place<'_>, seed: u64) -> Self {
-        let Place { limits, metrics, lane, .. } = place;
+        let Place {
+            limits,
+            metrics,
+            lane,
+            ..
+        } = place;
         let output = Ring::default();
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(lane as u64));
         let mut wasi = WasiCtx::builder();
         wasi.stdout(output.clone())
             .stderr(output.clone())
-            .secure_random(Deterministic::new(std::iter::repeat_with(|| random.u8(..)).take(RANDOM_CYCLE).collect()))
-            .insecure_random(Deterministic::new(std::iter::repeat_with(|| random.u8(..)).take(RANDOM_CYCLE).collect()))
+            .secure_random(Deterministic::new(
+                std::iter::repeat_with(|| random.u8(..))
+                    .take(RANDOM_CYCLE)
+                    .collect(),
+            ))
+            .insecure_random(Deterministic::new(
+                std::iter::repeat_with(|| random.u8(..))
+                    .take(RANDOM_CYCLE)
+                    .collect(),
+            ))
             .insecure_random_seed(random.u128(..))
             .max_random_size(MAX_RANDOM_BYTES)
             .allow_tcp(false)
@@ -103,7 +116,10 @@ impl Guest {
             table,
             now_us: 0,
             running_us: 0,
-            allowance: Allowance { time: limits.call_time, since: None },
+            allowance: Allowance {
+                time: limits.call_time,
+                since: None,
+            },
             muted: false,
             budget: Budget::new(limits),
             output,
@@ -141,7 +157,10 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -166,7 +185,8 @@ impl Allowance {
     /// Whether the call may go on at `moment`, when its thread has taken `cpu` of processor time.
     pub(crate) fn look(&mut self, moment: Instant, cpu: Duration) -> bool {
         let (begun, before) = *self.since.get_or_insert((moment, cpu));
-        cpu.saturating_sub(before) < self.time && moment.saturating_duration_since(begun) < self.time * PATIENCE
+        cpu.saturating_sub(before) < self.time
+            && moment.saturating_duration_since(begun) < self.time * PATIENCE
     }
 }
 
@@ -209,14 +229,34 @@ fn grow(used: &mut usize, more: usize, limit: usize, denied: &mut bool) -> bool 
 }
 
 impl ResourceLimiter for Budget {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        Ok(grow(&mut self.memory_used, more, self.memory_bytes, &mut self.memory_denied))
+        Ok(grow(
+            &mut self.memory_used,
+            more,
+            self.memory_bytes,
+            &mut self.memory_denied,
+        ))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        Ok(grow(&mut self.tables_used, more, self.table_elements, &mut self.table_denied))
+        Ok(grow(
+            &mut self.tables_used,
+            more,
+            self.table_elements,
+            &mut self.table_denied,
+        ))
     }
 
     fn instances(&self) -> usize {
@@ -268,11 +308,18 @@ impl Ring {
     /// What is kept, as text, and what the present call has written of it.
     pub(crate) fn words(&self) -> [String; 2] {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { head, tail, written } = &mut *kept;
+        let Kept {
+            head,
+            tail,
+            written,
+        } = &mut *kept;
         let tail = tail.make_contiguous();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if *written <= RING_BYTES {
-            return [text(tail), text(&tail[tail.len().saturating_sub(*written)..])];
+            return [
+                text(tail),
+                text(&tail[tail.len().saturating_sub(*written)..]),
+            ];
         }
         // What lies between is gone, unless both meet.
         let met = (HEAD_BYTES + RING_BYTES).saturating_sub(*written);
@@ -330,7 +377,10 @@ mod tests {
         ring.push(&vec![b'a'; RING_BYTES * 3]);
         ring.push(b"the end");
         let [all, mine] = ring.words();
-        assert_eq!((all.len(), &mine), (HEAD_BYTES + "\n[...]\n".len() + RING_BYTES, &all));
+        assert_eq!(
+            (all.len(), &mine),
+            (HEAD_BYTES + "\n[...]\n".len() + RING_BYTES, &all)
+        );
         assert!(all.starts_with("the startaa") && all.ends_with("aathe end"));
         ring.begin();
         assert_eq!(ring.words()[1], "", "of another call");
@@ -338,15 +388,29 @@ mod tests {
         let [all, mine] = ring.words();
         assert_eq!((all.len(), mine.as_str()), (RING_BYTES, "more"));
         ring.push(&vec![b'b'; RING_BYTES]);
-        assert_eq!(ring.words()[1].len(), RING_BYTES + 4, "nothing lies between");
+        assert_eq!(
+            ring.words()[1].len(),
+            RING_BYTES + 4,
+            "nothing lies between"
+        );
     }
 
     #[test]
     fn memory_over_the_limit_is_denied_and_remembered() {
-        let mut budget = Budget::new(&Limits { memory_bytes: 100, table_elements: 10, ..Limits::default() });
+        let mut budget = Budget::new(&Limits {
+            memory_bytes: 100,
+            table_elements: 10,
+            ..Limits::default()
+        });
         assert!(budget.memory_growing(0, 60, None).unwrap());
-        assert!(!budget.memory_growing(0, 60, None).unwrap(), "a second memory counts too");
-        assert!(budget.memory_growing(60, 100, None).unwrap(), "what was denied was not used");
+        assert!(
+            !budget.memory_growing(0, 60, None).unwrap(),
+            "a second memory counts too"
+        );
+        assert!(
+            budget.memory_growing(60, 100, None).unwrap(),
+            "what was denied was not used"
+        );
         assert!(budget.memory_denied && !budget.table_denied);
         assert!(!budget.table_growing(0, 11, None).unwrap() && budget.table_denied);
     }
@@ -354,13 +418,22 @@ mod tests {
     #[test]
     fn a_call_is_ended_by_the_processor_time_it_takes_and_late_by_the_clock() {
         let ms = Duration::from_millis;
-        let mut allowance = Allowance { time: ms(200), since: None };
+        let mut allowance = Allowance {
+            time: ms(200),
+            since: None,
+        };
         let begun = Instant::now();
         assert!(allowance.look(begun, ms(5_000)) && allowance.look(begun + ms(190), ms(5_190)));
         assert!(!allowance.look(begun + ms(200), ms(5_200)), "it computes");
         allowance.begin();
         assert!(allowance.look(begun, ms(9_000)));
-        assert!(allowance.look(begun + ms(3_000), ms(9_020)), "others compute");
-        assert!(!allowance.look(begun + ms(4_000), ms(9_030)), "it waits, or gets nothing");
+        assert!(
+            allowance.look(begun + ms(3_000), ms(9_020)),
+            "others compute"
+        );
+        assert!(
+            !allowance.look(begun + ms(4_000), ms(9_030)),
+            "it waits, or gets nothing"
+        );
     }
 }

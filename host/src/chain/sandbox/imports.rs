@@ -14,7 +14,10 @@ const MAX_LOG_CHARACTERS: usize = 1 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "made of the guest's number by `Lift`, never by name")]
+#[expect(
+    dead_code,
+    reason = "made of the guest's number by `Lift`, never by name"
+)]
 enum Level {
     #[component(name = "error")]
     Error,
@@ -36,22 +39,38 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         },
     )?;
     let mut metrics = linker.instance("tidegate:plugin/metrics@0.1.0")?;
-    metrics.func_wrap("counter", |mut store: StoreContextMut<'_, Guest>, (name, add): (String, u64)| {
-        store.data_mut().count(name, add);
-        Ok(())
-    })?;
-    metrics.func_wrap("gauge", |mut store: StoreContextMut<'_, Guest>, (name, value): (String, f64)| {
-        store.data_mut().set_gauge(name, value);
-        Ok(())
-    })?;
+    metrics.func_wrap(
+        "counter",
+        |mut store: StoreContextMut<'_, Guest>, (name, add): (String, u64)| {
+            store.data_mut().count(name, add);
+            Ok(())
+        },
+    )?;
+    metrics.func_wrap(
+        "gauge",
+        |mut store: StoreContextMut<'_, Guest>, (name, value): (String, f64)| {
+            store.data_mut().set_gauge(name, value);
+            Ok(())
+        },
+    )?;
     let mut clock = linker.instance("tidegate:plugin/clock@0.1.0")?;
-    clock.func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().now_us,)))?;
-    clock.func_wrap("running-us", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().running_us,)))?;
+    clock.func_wrap("now-us", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().now_us,))
+    })?;
+    clock.func_wrap("running-us", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().running_us,))
+    })?;
 
     let mut flow = linker.instance("tidegate:plugin/flow@0.1.0")?;
-    flow.func_wrap("name", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().metrics.flow.to_string(),)))?;
-    flow.func_wrap("topics", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().topics.patterns.clone(),)))?;
-    flow.func_wrap("key", |store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data().topics.key.clone(),)))?;
+    flow.func_wrap("name", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().metrics.flow.to_string(),))
+    })?;
+    flow.func_wrap("topics", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().topics.patterns.clone(),))
+    })?;
+    flow.func_wrap("key", |store: StoreContextMut<'_, Guest>, (): ()| {
+        Ok((store.data().topics.key.clone(),))
+    })?;
 
     linker.allow_shadowing(true);
     wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
@@ -70,7 +89,11 @@ impl Guest {
         if self.muted {
             return;
         }
-        if !self.metrics.ration.allows_line(self.log_lines_per_second, self.now_us) {
+        if !self
+            .metrics
+            .ration
+            .allows_line(self.log_lines_per_second, self.now_us)
+        {
             self.metrics.tally.log_lines_dropped.inc();
             return;
         }
@@ -117,11 +140,17 @@ impl Guest {
 impl wall_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
         let nanoseconds = u32::try_from(self.now_us % 1_000_000 * 1_000).unwrap_or_default();
-        Ok(wall_clock::Datetime { seconds: self.now_us / 1_000_000, nanoseconds })
+        Ok(wall_clock::Datetime {
+            seconds: self.now_us / 1_000_000,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000 })
+        Ok(wall_clock::Datetime {
+            seconds: 0,
+            nanoseconds: 1_000,
+        })
     }
 }
 
@@ -153,11 +182,17 @@ impl monotonic_clock::Host for Guest {
         Ok(1_000)
     }
 
-    fn subscribe_instant(&mut self, when: monotonic_clock::Instant) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe_instant(
+        &mut self,
+        when: monotonic_clock::Instant,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         self.wait_until(when)
     }
 
-    fn subscribe_duration(&mut self, when: monotonic_clock::Duration) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe_duration(
+        &mut self,
+        when: monotonic_clock::Duration,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         self.wait_until(self.running_us.saturating_mul(1_000).saturating_add(when))
     }
 }

@@ -76,17 +76,32 @@ pub struct Inspection {
 ///
 /// # Errors
 /// [`Error::Engine`] when the engine does not start; [`Error::Unusable`] when it is no component or does not compile.
-pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Value>) -> Result<Inspection, Error> {
-    let unusable = |source| Error::Unusable { plugin: "inspected".into(), source };
+pub fn inspect(
+    bytes: &[u8],
+    engine: &Engine,
+    settings: Option<&serde_json::Value>,
+) -> Result<Inspection, Error> {
+    let unusable = |source| Error::Unusable {
+        plugin: "inspected".into(),
+        source,
+    };
     beside(engine, Handle::try_current().ok().as_ref(), || {
         let begun = engine.clock().moment();
         let (component, digest) = link::compile(engine, bytes).map_err(unusable)?;
         let compile_time = engine.clock().since(begun);
         let found = look(engine, &component);
-        let base = Inspection { digest: hexadecimal(&digest).into(), bytes: bytes.len(), compile_time, ..found };
+        let base = Inspection {
+            digest: hexadecimal(&digest).into(),
+            bytes: bytes.len(),
+            compile_time,
+            ..found
+        };
         Ok(match link::link(engine, &component, &digest) {
             Ok(program) => tried(base, &program, engine, settings)?,
-            Err(why) => Inspection { refused: Some(why.to_string()), ..base },
+            Err(why) => Inspection {
+                refused: Some(why.to_string()),
+                ..base
+            },
         })
     })
 }
@@ -95,11 +110,27 @@ pub fn inspect(bytes: &[u8], engine: &Engine, settings: Option<&serde_json::Valu
 fn look(engine: &Engine, component: &Component) -> Inspection {
     let ty = component.component_type();
     let imports = ty.imports(engine.wasm()).map(|(name, _)| name.to_owned());
-    let imports: Vec<_> = imports.map(|name| Import { capability: Capability::of(&name), name }).collect();
-    let exports: Vec<_> = ty.exports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
-    let has = |interface: &str| exports.iter().any(|name| name.starts_with(&format!("tidegate:plugin/{interface}@")));
-    let names = exports.iter().chain(imports.iter().map(|import| &import.name));
-    let contract = names.filter_map(|name| name.strip_prefix("tidegate:plugin/")?.split_once('@')).map(|(_, version)| version);
+    let imports: Vec<_> = imports
+        .map(|name| Import {
+            capability: Capability::of(&name),
+            name,
+        })
+        .collect();
+    let exports: Vec<_> = ty
+        .exports(engine.wasm())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let has = |interface: &str| {
+        exports
+            .iter()
+            .any(|name| name.starts_with(&format!("tidegate:plugin/{interface}@")))
+    };
+    let names = exports
+        .iter()
+        .chain(imports.iter().map(|import| &import.name));
+    let contract = names
+        .filter_map(|name| name.strip_prefix("tidegate:plugin/")?.split_once('@'))
+        .map(|(_, version)| version);
     Inspection {
         digest: "".into(),
         bytes: 0,
@@ -122,7 +153,8 @@ fn tried(
     engine: &Engine,
     settings: Option<&serde_json::Value>,
 ) -> Result<Inspection, Error> {
-    let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| Error::Engine(error.to_string()))?;
+    let metrics = Metrics::new(&prometheus::Registry::new())
+        .map_err(|error| Error::Engine(error.to_string()))?;
     // It is measured, so that whoever runs it knows what limits it needs.
     let limits = Limits {
         memory_bytes: MAX_MEMORY_BYTES,
@@ -132,21 +164,42 @@ fn tried(
     };
     let metrics = metrics.plugin(&"inspected".into(), &"inspected".into());
     let topics = &Arc::default();
-    let mut instance = match Instance::new(program, engine, Place { limits: &limits, metrics: &metrics, lane: 0, topics }) {
+    let mut instance = match Instance::new(
+        program,
+        engine,
+        Place {
+            limits: &limits,
+            metrics: &metrics,
+            lane: 0,
+            topics,
+        },
+    ) {
         Ok(instance) => instance,
-        Err(fault) => return Ok(Inspection { refused: Some(fault.to_string()), ..base }),
+        Err(fault) => {
+            return Ok(Inspection {
+                refused: Some(fault.to_string()),
+                ..base
+            });
+        }
     };
     instance.mute(true);
     let memory_bytes = Some(instance.memory_bytes());
-    let setup = settings.map(|settings| match instance.configure(&settings.to_string(), engine.clock().now()) {
-        Ok(Ok(setup)) => Ok(Asked {
-            state_version: setup.state_version(),
-            ports: setup.ports,
-            tick_every: (setup.tick_every_us > 0).then(|| Duration::from_micros(setup.tick_every_us)),
-            memory_bytes: instance.memory_bytes(),
-        }),
-        Ok(Err(why)) => Err(why),
-        Err(fault) => Err(fault.to_string()),
+    let setup = settings.map(|settings| {
+        match instance.configure(&settings.to_string(), engine.clock().now()) {
+            Ok(Ok(setup)) => Ok(Asked {
+                state_version: setup.state_version(),
+                ports: setup.ports,
+                tick_every: (setup.tick_every_us > 0)
+                    .then(|| Duration::from_micros(setup.tick_every_us)),
+                memory_bytes: instance.memory_bytes(),
+            }),
+            Ok(Err(why)) => Err(why),
+            Err(fault) => Err(fault.to_string()),
+        }
     });
-    Ok(Inspection { memory_bytes, setup, ..base })
+    Ok(Inspection {
+        memory_bytes,
+        setup,
+        ..base
+    })
 }

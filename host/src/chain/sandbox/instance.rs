@@ -47,7 +47,11 @@ struct Output {
 
 impl From<Output> for Answer {
     fn from(output: Output) -> Self {
-        Self { stride: output.stride, words: output.words, data: Bytes::from(output.data) }
+        Self {
+            stride: output.stride,
+            words: output.words,
+            data: Bytes::from(output.data),
+        }
     }
 }
 
@@ -98,16 +102,31 @@ impl Instance {
     /// A fault of kind `instantiate`: a limit is met before it runs, or a function has another shape than the
     /// contract's.
     pub(crate) fn new(program: &Program, engine: &Engine, place: Place<'_>) -> Result<Self, Fault> {
-        let Place { limits, metrics, .. } = place;
-        let mut store = Store::new(engine.wasm(), Guest::new(place, key_hash(metrics.plugin.as_bytes())));
+        let Place {
+            limits, metrics, ..
+        } = place;
+        let mut store = Store::new(
+            engine.wasm(),
+            Guest::new(place, key_hash(metrics.plugin.as_bytes())),
+        );
         store.limiter(|guest| &mut guest.budget);
         store.set_hostcall_fuel(
-            limits.output_bytes.saturating_add(limits.output_messages.saturating_mul(64)).saturating_add(FUEL_SLACK),
+            limits
+                .output_bytes
+                .saturating_add(limits.output_messages.saturating_mul(64))
+                .saturating_add(FUEL_SLACK),
         );
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(|mut store| {
-            let may_go_on = store.data_mut().allowance.look(Instant::now(), clock::thread_cpu());
-            Ok(if may_go_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Interrupt })
+            let may_go_on = store
+                .data_mut()
+                .allowance
+                .look(Instant::now(), clock::thread_cpu());
+            Ok(if may_go_on {
+                UpdateDeadline::Continue(1)
+            } else {
+                UpdateDeadline::Interrupt
+            })
         });
         let call = engine.begin_call();
         store.set_epoch_deadline(1);
@@ -117,21 +136,40 @@ impl Instance {
             Ok::<_, wasmtime::Error>((
                 instance.get_typed_func(&mut *store, program.transform.configure)?,
                 instance.get_typed_func(&mut *store, program.transform.process)?,
-                tick.map(|tick| instance.get_typed_func(&mut *store, tick)).transpose()?,
-                state.map(|state| instance.get_typed_func(&mut *store, state.save)).transpose()?,
-                state.map(|state| instance.get_typed_func(&mut *store, state.restore)).transpose()?,
+                tick.map(|tick| instance.get_typed_func(&mut *store, tick))
+                    .transpose()?,
+                state
+                    .map(|state| instance.get_typed_func(&mut *store, state.save))
+                    .transpose()?,
+                state
+                    .map(|state| instance.get_typed_func(&mut *store, state.restore))
+                    .transpose()?,
             ))
         };
         let linked = link(&mut store);
         drop(call);
         match linked {
-            Ok((configure, process, tick, save, restore)) => {
-                Ok(Self { engine: engine.clone(), store, configure, process, tick, save, restore })
-            }
+            Ok((configure, process, tick, save, restore)) => Ok(Self {
+                engine: engine.clone(),
+                store,
+                configure,
+                process,
+                tick,
+                save,
+                restore,
+            }),
             Err(error) => {
                 let fault = classify(&error, store.data());
-                let kind = if fault.kind == FaultKind::Trap { FaultKind::Instantiate } else { fault.kind };
-                Err(Fault { kind, message: format!("{:#}", error), ..fault })
+                let kind = if fault.kind == FaultKind::Trap {
+                    FaultKind::Instantiate
+                } else {
+                    fault.kind
+                };
+                Err(Fault {
+                    kind,
+                    message: format!("{:#}", error),
+                    ..fault
+                })
             }
         }
     }
@@ -140,22 +178,36 @@ impl Instance {
     ///
     /// # Errors
     /// The inner error is the plugin's own, for the operator.
-    pub(crate) fn configure(&mut self, settings: &str, now: Now) -> Result<Result<Setup, String>, Fault> {
+    pub(crate) fn configure(
+        &mut self,
+        settings: &str,
+        now: Now,
+    ) -> Result<Result<Setup, String>, Fault> {
         let configure = self.configure;
-        self.call(now, |store| configure.call(store, (settings,))).map(|(setup,)| setup)
+        self.call(now, |store| configure.call(store, (settings,)))
+            .map(|(setup,)| setup)
     }
 
     /// Runs a batch.
     pub(crate) fn process(&mut self, packed: &Packed, now: Now) -> Result<Answer, Fault> {
         let process = self.process;
-        let batch = Batch { now_us: now.wall_us, stride: input::STRIDE as u32, words: &packed.words, data: &packed.data };
-        self.call(now, |store| process.call(store, (batch,))).map(|(output,)| output.into())
+        let batch = Batch {
+            now_us: now.wall_us,
+            stride: input::STRIDE as u32,
+            words: &packed.words,
+            data: &packed.data,
+        };
+        self.call(now, |store| process.call(store, (batch,)))
+            .map(|(output,)| output.into())
     }
 
     /// Tells it the time; a plugin without a timer answers nothing.
     pub(crate) fn tick(&mut self, now: Now) -> Result<Answer, Fault> {
-        let Some(tick) = self.tick else { return Ok(Answer::default()) };
-        self.call(now, |store| tick.call(store, (now.wall_us,))).map(|(output,)| output.into())
+        let Some(tick) = self.tick else {
+            return Ok(Answer::default());
+        };
+        self.call(now, |store| tick.call(store, (now.wall_us,)))
+            .map(|(output,)| output.into())
     }
 
     /// Linear memory it has, bytes.
@@ -164,15 +216,23 @@ impl Instance {
     }
 
     /// Its state, page by page; none when it keeps none.
-    pub(crate) fn save(&mut self, extent: Extent, max_bytes: usize, now: Now) -> Result<Vec<Page>, Fault> {
-        let Some(save) = self.save else { return Ok(Vec::new()) };
+    pub(crate) fn save(
+        &mut self,
+        extent: Extent,
+        max_bytes: usize,
+        now: Now,
+    ) -> Result<Vec<Page>, Fault> {
+        let Some(save) = self.save else {
+            return Ok(Vec::new());
+        };
         let changed_only = extent == Extent::Changes;
         let series = Series::begin();
         collect(max_bytes, |cursor| {
             if let Some(why) = series.over() {
                 return Err(Fault::new(FaultKind::State, format!("`save` takes {why}")));
             }
-            self.call(now, |store| save.call(store, (changed_only, cursor))).map(|(page,)| page)
+            self.call(now, |store| save.call(store, (changed_only, cursor)))
+                .map(|(page,)| page)
         })
     }
 
@@ -180,15 +240,29 @@ impl Instance {
     ///
     /// # Errors
     /// A fault of kind `state` when the plugin refuses it, in its own words.
-    pub(crate) fn restore<'p>(&mut self, pages: impl Iterator<Item = (u32, &'p Page)>, now: Now) -> Result<(), Fault> {
-        let Some(restore) = self.restore else { return Ok(()) };
+    pub(crate) fn restore<'p>(
+        &mut self,
+        pages: impl Iterator<Item = (u32, &'p Page)>,
+        now: Now,
+    ) -> Result<(), Fault> {
+        let Some(restore) = self.restore else {
+            return Ok(());
+        };
         let series = Series::begin();
         for (version, page) in pages {
             if let Some(why) = series.over() {
-                return Err(Fault::new(FaultKind::State, format!("`restore` takes {why}")));
+                return Err(Fault::new(
+                    FaultKind::State,
+                    format!("`restore` takes {why}"),
+                ));
             }
             let (restored,) = self.call(now, |store| restore.call(store, (version, page)))?;
-            restored.map_err(|why| Fault::new(FaultKind::State, format!("`restore` refused the state: {why}")))?;
+            restored.map_err(|why| {
+                Fault::new(
+                    FaultKind::State,
+                    format!("`restore` refused the state: {why}"),
+                )
+            })?;
         }
         Ok(())
     }
@@ -203,7 +277,11 @@ impl Instance {
         self.store.data_mut().muted = muted;
     }
 
-    fn call<R>(&mut self, now: Now, run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>) -> Result<R, Fault> {
+    fn call<R>(
+        &mut self,
+        now: Now,
+        run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
         let guest = self.store.data_mut();
         guest.begin_call(now, self.engine.clock().running_us(now.uptime_us));
         let _call = self.engine.begin_call();

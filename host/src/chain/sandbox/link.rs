@@ -43,17 +43,39 @@ pub(crate) fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Component, Diges
 }
 
 /// Finds out what it exports, and binds what it imports.
-pub(crate) fn link(engine: &Engine, component: &Component, digest: &Digest) -> Result<Program, Unusable> {
+pub(crate) fn link(
+    engine: &Engine,
+    component: &Component,
+    digest: &Digest,
+) -> Result<Program, Unusable> {
     check_version(engine, component)?;
-    let pre = engine.linker().instantiate_pre(component).map_err(|error| refused_import(engine, component, &error))?;
+    let pre = engine
+        .linker()
+        .instantiate_pre(component)
+        .map_err(|error| refused_import(engine, component, &error))?;
     let transform = transform(engine, component)?;
-    let tick = interface(engine, component, "timer").and_then(|timer| component.get_export_index(Some(&timer), "tick"));
+    let tick = interface(engine, component, "timer")
+        .and_then(|timer| component.get_export_index(Some(&timer), "tick"));
     let state = interface(engine, component, "state").and_then(|state| {
         let function = |name| component.get_export_index(Some(&state), name);
-        Some(State { save: function("save")?, restore: function("restore")? })
+        Some(State {
+            save: function("save")?,
+            restore: function("restore")?,
+        })
     });
-    let imports = component.component_type().imports(engine.wasm()).map(|(name, _)| name.to_owned()).collect();
-    Ok(Program::new(Linked { pre, digest: hexadecimal(digest).into(), imports, transform, tick, state }))
+    let imports = component
+        .component_type()
+        .imports(engine.wasm())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    Ok(Program::new(Linked {
+        pre,
+        digest: hexadecimal(digest).into(),
+        imports,
+        transform,
+        tick,
+        state,
+    }))
 }
 
 fn sha256(bytes: &[u8]) -> Digest {
@@ -67,8 +89,12 @@ fn check_header(bytes: &[u8]) -> Result<(), Unusable> {
         [] => Err(Unusable::NotWasm("the file is empty".to_owned())),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Unusable::CoreModule),
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
-        [b'\0', b'a', b's', b'm', ..] => Err(Unusable::NotWasm("its header is of no known version".to_owned())),
-        _ => Err(Unusable::NotWasm("it does not begin with `\\0asm`".to_owned())),
+        [b'\0', b'a', b's', b'm', ..] => Err(Unusable::NotWasm(
+            "its header is of no known version".to_owned(),
+        )),
+        _ => Err(Unusable::NotWasm(
+            "it does not begin with `\\0asm`".to_owned(),
+        )),
     }
 }
 
@@ -77,8 +103,13 @@ fn check_version(engine: &Engine, component: &Component) -> Result<(), Unusable>
     let ty = component.component_type();
     let imports = ty.imports(engine.wasm()).map(|(name, _)| name);
     let exports = ty.exports(engine.wasm()).map(|(name, _)| name);
-    let versions = imports.chain(exports).filter_map(|name| name.strip_prefix("tidegate:plugin/")?.split_once('@'));
-    match versions.map(|(_, version)| version).find(|version| !is_this_version(version)) {
+    let versions = imports
+        .chain(exports)
+        .filter_map(|name| name.strip_prefix("tidegate:plugin/")?.split_once('@'));
+    match versions
+        .map(|(_, version)| version)
+        .find(|version| !is_this_version(version))
+    {
         Some(other) => Err(Unusable::OtherVersion(other.to_owned())),
         None => Ok(()),
     }
@@ -87,7 +118,10 @@ fn check_version(engine: &Engine, component: &Component) -> Result<(), Unusable>
 fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusable> {
     let wrong = || {
         let ty = component.component_type();
-        let exports: Vec<_> = ty.exports(engine.wasm()).map(|(name, _)| format!("`{name}`")).collect();
+        let exports: Vec<_> = ty
+            .exports(engine.wasm())
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
         Unusable::WrongWorld(if exports.is_empty() {
             "it exports nothing".to_owned()
         } else {
@@ -96,31 +130,52 @@ fn transform(engine: &Engine, component: &Component) -> Result<Transform, Unusab
         })
     };
     let found = interface(engine, component, "transform").ok_or_else(wrong)?;
-    let function = |name| component.get_export_index(Some(&found), name).ok_or_else(wrong);
-    Ok(Transform { configure: function("configure")?, process: function("process")? })
+    let function = |name| {
+        component
+            .get_export_index(Some(&found), name)
+            .ok_or_else(wrong)
+    };
+    Ok(Transform {
+        configure: function("configure")?,
+        process: function("process")?,
+    })
 }
 
 /// The exported interface `tidegate:plugin/<name>@0.1.z`: patch versions of the contract fit each other.
 fn interface(engine: &Engine, component: &Component, name: &str) -> Option<ComponentExportIndex> {
     let ty = component.component_type();
-    let full = ty.exports(engine.wasm()).map(|(export, _)| export).find(|export| {
-        let versioned = export.strip_prefix("tidegate:plugin/").and_then(|rest| rest.strip_prefix(name));
-        versioned.and_then(|rest| rest.strip_prefix('@')).is_some_and(is_this_version)
-    })?;
+    let full = ty
+        .exports(engine.wasm())
+        .map(|(export, _)| export)
+        .find(|export| {
+            let versioned = export
+                .strip_prefix("tidegate:plugin/")
+                .and_then(|rest| rest.strip_prefix(name));
+            versioned
+                .and_then(|rest| rest.strip_prefix('@'))
+                .is_some_and(is_this_version)
+        })?;
     component.get_export_index(None, full)
 }
 
 fn is_this_version(version: &str) -> bool {
-    version.strip_prefix("0.1.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+    version
+        .strip_prefix("0.1.")
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// wasmtime names the import in its text only.
 fn refused_import(engine: &Engine, component: &Component, error: &wasmtime::Error) -> Unusable {
     let text = format!("{error:#}");
     let ty = component.component_type();
-    let named = ty.imports(engine.wasm()).map(|(name, _)| name).find(|name| text.contains(&format!("`{name}`")));
+    let named = ty
+        .imports(engine.wasm())
+        .map(|(name, _)| name)
+        .find(|name| text.contains(&format!("`{name}`")));
     match named {
-        Some(name) if text.contains("not found in the linker") => Unusable::DeniedImport(name.to_owned()),
+        Some(name) if text.contains("not found in the linker") => {
+            Unusable::DeniedImport(name.to_owned())
+        }
         _ => Unusable::Import(text),
     }
 }

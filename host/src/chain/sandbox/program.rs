@@ -63,7 +63,10 @@ impl Programs {
         let mut known = self.lock();
         known.used.retain(|_, program| program.strong_count() > 0);
         known.used.insert(digest, Arc::downgrade(&program.0));
-        known.kept.iter_mut().for_each(|kept| kept.push(program.clone()));
+        known
+            .kept
+            .iter_mut()
+            .for_each(|kept| kept.push(program.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

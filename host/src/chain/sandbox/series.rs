@@ -21,12 +21,17 @@ pub(crate) struct Series {
 impl Series {
     /// On the thread that makes them.
     pub(crate) fn begin() -> Self {
-        Self { cpu: clock::thread_cpu(), begun: Instant::now() }
+        Self {
+            cpu: clock::thread_cpu(),
+            begun: Instant::now(),
+        }
     }
 
     /// Why there is no further call, if there is none.
     pub(crate) fn over(&self) -> Option<String> {
-        let is_over = clock::thread_cpu().saturating_sub(self.cpu) >= CPU || self.begun.elapsed() >= WALL;
-        is_over.then(|| format!("longer than {CPU:?} of processor time, or {WALL:?}, for all of it"))
+        let is_over =
+            clock::thread_cpu().saturating_sub(self.cpu) >= CPU || self.begun.elapsed() >= WALL;
+        is_over
+            .then(|| format!("longer than {CPU:?} of processor time, or {WALL:?}, for all of it"))
     }
 }

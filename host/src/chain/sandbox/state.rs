@@ -43,13 +43,17 @@ impl Page {
     /// Keys and values; the page is one that was checked.
     fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = self.data.as_slice();
-        self.words.as_chunks::<2>().0.iter().map_while(move |[key, value]| {
-            let (key, behind) = rest.split_at_checked(*key as usize)?;
-            let length = if *value == GONE { 0 } else { *value as usize };
-            let (bytes, behind) = behind.split_at_checked(length)?;
-            rest = behind;
-            Some((key, (*value != GONE).then_some(bytes)))
-        })
+        self.words
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map_while(move |[key, value]| {
+                let (key, behind) = rest.split_at_checked(*key as usize)?;
+                let length = if *value == GONE { 0 } else { *value as usize };
+                let (bytes, behind) = behind.split_at_checked(length)?;
+                rest = behind;
+                Some((key, (*value != GONE).then_some(bytes)))
+            })
     }
 
     fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
@@ -71,15 +75,23 @@ impl Page {
         };
         self.entries().map(move |(key, value)| {
             let key = take(key.len());
-            Remembered { key, version, value: value.map(|value| take(value.len())) }
+            Remembered {
+                key,
+                version,
+                value: value.map(|value| take(value.len())),
+            }
         })
     }
 
     /// Whether the lengths add up to the data.
     fn check(&self) -> Result<(), Fault> {
         let (entries, odd) = self.words.as_chunks::<2>();
-        let announced: u64 =
-            entries.iter().map(|[key, value]| u64::from(*key) + if *value == GONE { 0 } else { u64::from(*value) }).sum();
+        let announced: u64 = entries
+            .iter()
+            .map(|[key, value]| {
+                u64::from(*key) + if *value == GONE { 0 } else { u64::from(*value) }
+            })
+            .sum();
         if !odd.is_empty() || announced != self.data.len() as u64 {
             let (words, bytes) = (self.words.len(), self.data.len());
             return Err(Fault::contract(format!(
@@ -121,15 +133,40 @@ impl Snapshot {
     }
 
     /// What several hold together, shared out anew: a key goes where `lane_of` says. Where `is_kept`, the disk has it.
-    pub(crate) fn share_out(all: &[&Self], is_kept: bool, lanes: usize, lane_of: impl Fn(&[u8]) -> usize) -> Vec<Self> {
-        let version = all.iter().find(|one| !one.is_empty()).map_or(0, |one| one.version);
-        let entries = all.iter().flat_map(|one| one.pages()).flat_map(|page| page.remembered(version));
+    pub(crate) fn share_out(
+        all: &[&Self],
+        is_kept: bool,
+        lanes: usize,
+        lane_of: impl Fn(&[u8]) -> usize,
+    ) -> Vec<Self> {
+        let version = all
+            .iter()
+            .find(|one| !one.is_empty())
+            .map_or(0, |one| one.version);
+        let entries = all
+            .iter()
+            .flat_map(|one| one.pages())
+            .flat_map(|page| page.remembered(version));
         let mut parts: Vec<Vec<Remembered>> = vec![Vec::new(); lanes];
         entries.for_each(|entry| parts[lane_of(&entry.key)].push(entry));
         let part = |part: &Vec<Remembered>| {
-            let base: Vec<_> = pages(part.iter().collect()).into_iter().map(|(_, page)| Arc::new(page)).collect();
-            let unkept = if is_kept { Vec::new() } else { base.iter().map(|page| (version, Arc::clone(page))).collect() };
-            Self { version, base, changes: Vec::new(), unkept }
+            let base: Vec<_> = pages(part.iter().collect())
+                .into_iter()
+                .map(|(_, page)| Arc::new(page))
+                .collect();
+            let unkept = if is_kept {
+                Vec::new()
+            } else {
+                base.iter()
+                    .map(|page| (version, Arc::clone(page)))
+                    .collect()
+            };
+            Self {
+                version,
+                base,
+                changes: Vec::new(),
+                unkept,
+            }
         };
         parts.iter().map(part).collect()
     }
@@ -144,31 +181,55 @@ impl Snapshot {
     pub(crate) fn next_extent(&self, version: u32) -> Extent {
         let size = |pages: &[Arc<Page>]| pages.iter().map(|page| page.bytes()).sum::<usize>();
         let is_far = self.base.is_empty() || size(&self.changes) * 2 >= size(&self.base);
-        if is_far || self.version != version { Extent::Complete } else { Extent::Changes }
+        if is_far || self.version != version {
+            Extent::Complete
+        } else {
+            Extent::Changes
+        }
     }
 
     /// Puts a complete save in place of this, or adds changes. A guest may count changes from its last save or from
     /// its last complete one: with the earlier changes kept, and later ones restored after them, both come out right.
     pub(crate) fn replace(&mut self, extent: Extent, version: u32, pages: Vec<Page>) {
-        let pages: Vec<_> = pages.into_iter().filter(|page| !page.words.is_empty()).map(Arc::new).collect();
+        let pages: Vec<_> = pages
+            .into_iter()
+            .filter(|page| !page.words.is_empty())
+            .map(Arc::new)
+            .collect();
         match extent {
             Extent::Complete => {
                 // A complete save does not name the keys that are gone.
                 let gone = self.missing_in(&pages);
-                self.unkept = if gone.words.is_empty() { Vec::new() } else { vec![(version, Arc::new(gone))] };
+                self.unkept = if gone.words.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![(version, Arc::new(gone))]
+                };
                 (self.version, self.base, self.changes) = (version, pages.clone(), Vec::new());
             }
             Extent::Changes => self.changes.extend(pages.iter().cloned()),
         }
-        self.unkept.extend(pages.into_iter().map(|page| (version, page)));
+        self.unkept
+            .extend(pages.into_iter().map(|page| (version, page)));
     }
 
     /// The keys known so far that `pages` has not, each as gone.
     fn missing_in(&self, pages: &[Arc<Page>]) -> Page {
-        let there: HashSet<&[u8]> = pages.iter().flat_map(|page| page.entries()).map(|(key, _)| key).collect();
-        let known = self.pages().chain(self.unkept.iter().map(|(_, page)| &**page));
+        let there: HashSet<&[u8]> = pages
+            .iter()
+            .flat_map(|page| page.entries())
+            .map(|(key, _)| key)
+            .collect();
+        let known = self
+            .pages()
+            .chain(self.unkept.iter().map(|(_, page)| &**page));
         let mut gone = Page::default();
-        for key in known.flat_map(Page::entries).map(|(key, _)| key).filter(|key| !there.contains(key)).collect::<BTreeSet<_>>() {
+        for key in known
+            .flat_map(Page::entries)
+            .map(|(key, _)| key)
+            .filter(|key| !there.contains(key))
+            .collect::<BTreeSet<_>>()
+        {
             gone.push(key, None);
         }
         gone
@@ -179,8 +240,13 @@ impl Snapshot {
     pub(crate) fn succeed(&mut self, old: &Self) {
         let pages: Vec<_> = self.base.iter().chain(&self.changes).cloned().collect();
         let gone = old.missing_in(&pages);
-        self.unkept = if gone.words.is_empty() { Vec::new() } else { vec![(self.version, Arc::new(gone))] };
-        self.unkept.extend(pages.into_iter().map(|page| (self.version, page)));
+        self.unkept = if gone.words.is_empty() {
+            Vec::new()
+        } else {
+            vec![(self.version, Arc::new(gone))]
+        };
+        self.unkept
+            .extend(pages.into_iter().map(|page| (self.version, page)));
     }
 
     /// Whether a checkpoint would bring anything.
@@ -196,7 +262,10 @@ impl Snapshot {
     /// What the next checkpoint brings.
     pub(crate) fn take_unkept(&mut self) -> Vec<Remembered> {
         let pages = std::mem::take(&mut self.unkept);
-        pages.iter().flat_map(|(version, page)| page.remembered(*version)).collect()
+        pages
+            .iter()
+            .flat_map(|(version, page)| page.remembered(*version))
+            .collect()
     }
 }
 
@@ -205,7 +274,9 @@ pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
     remembered.sort_by_key(|entry| entry.version);
     let mut pages: Vec<(u32, Page)> = Vec::new();
     for entry in remembered {
-        let fits = |(version, page): &(u32, Page)| *version == entry.version && page.data.len() < PAGE_BYTES;
+        let fits = |(version, page): &(u32, Page)| {
+            *version == entry.version && page.data.len() < PAGE_BYTES
+        };
         if !pages.last().is_some_and(fits) {
             pages.push((entry.version, Page::default()));
         }
@@ -220,20 +291,30 @@ pub(crate) fn pages(mut remembered: Vec<&Remembered>) -> Vec<(u32, Page)> {
 ///
 /// # Errors
 /// What the guest did wrong, or that it saved more than `max_bytes`.
-pub(crate) fn collect(max_bytes: usize, mut next_page: impl FnMut(u64) -> Result<Page, Fault>) -> Result<Vec<Page>, Fault> {
+pub(crate) fn collect(
+    max_bytes: usize,
+    mut next_page: impl FnMut(u64) -> Result<Page, Fault>,
+) -> Result<Vec<Page>, Fault> {
     let (mut pages, mut bytes, mut cursor) = (Vec::new(), 0, 0);
     loop {
         let page = next_page(cursor)?;
         page.check()?;
         bytes += page.bytes();
         if bytes > max_bytes || pages.len() == MAX_PAGES {
-            return Err(Fault::new(FaultKind::State, format!("state is larger than {max_bytes} bytes or {MAX_PAGES} pages")));
+            return Err(Fault::new(
+                FaultKind::State,
+                format!("state is larger than {max_bytes} bytes or {MAX_PAGES} pages"),
+            ));
         }
         let next = page.next;
         pages.push(page);
         match next {
             None => return Ok(pages),
-            Some(next) if next == cursor => return Err(Fault::contract(format!("`save` names cursor {cursor} again"))),
+            Some(next) if next == cursor => {
+                return Err(Fault::contract(format!(
+                    "`save` names cursor {cursor} again"
+                )));
+            }
             Some(next) => cursor = next,
         }
     }
@@ -244,11 +325,18 @@ mod tests {
     use super::*;
 
     fn page(next: Option<u64>, entries: &[(&str, Option<&str>)]) -> Page {
-        let mut page = Page { next, ..Page::default() };
+        let mut page = Page {
+            next,
+            ..Page::default()
+        };
         for (key, value) in entries {
-            page.words.extend([key.len() as u32, value.map_or(GONE, |value| value.len() as u32)]);
+            page.words.extend([
+                key.len() as u32,
+                value.map_or(GONE, |value| value.len() as u32),
+            ]);
             page.data.extend_from_slice(key.as_bytes());
-            page.data.extend_from_slice(value.unwrap_or_default().as_bytes());
+            page.data
+                .extend_from_slice(value.unwrap_or_default().as_bytes());
         }
         page
     }
@@ -260,20 +348,41 @@ mod tests {
             snapshot.replace(Extent::Complete, 3, vec![page(None, entries)]);
             snapshot
         };
-        let (one, two) = (snapshot(&[("d1", Some("1")), ("d2", Some("2"))]), snapshot(&[("d3", Some("3"))]));
+        let (one, two) = (
+            snapshot(&[("d1", Some("1")), ("d2", Some("2"))]),
+            snapshot(&[("d3", Some("3"))]),
+        );
         let lane_of = |key: &[u8]| usize::from(key.ends_with(b"2"));
-        let keys = |part: &Snapshot| part.pages().flat_map(Page::entries).map(|(key, _)| key.to_vec()).collect::<Vec<_>>();
+        let keys = |part: &Snapshot| {
+            part.pages()
+                .flat_map(Page::entries)
+                .map(|(key, _)| key.to_vec())
+                .collect::<Vec<_>>()
+        };
         for is_kept in [true, false] {
-            let mut parts = Snapshot::share_out(&[&Snapshot::default(), &one, &two], is_kept, 2, lane_of);
-            assert_eq!((keys(&parts[0]), keys(&parts[1])), (vec![b"d1".to_vec(), b"d3".to_vec()], vec![b"d2".to_vec()]));
+            let mut parts =
+                Snapshot::share_out(&[&Snapshot::default(), &one, &two], is_kept, 2, lane_of);
+            assert_eq!(
+                (keys(&parts[0]), keys(&parts[1])),
+                (vec![b"d1".to_vec(), b"d3".to_vec()], vec![b"d2".to_vec()])
+            );
             assert_eq!((parts[0].version, parts[1].version), (3, 3));
-            assert_eq!(parts.iter_mut().map(|part| part.take_unkept().len()).sum::<usize>(), if is_kept { 0 } else { 3 });
+            assert_eq!(
+                parts
+                    .iter_mut()
+                    .map(|part| part.take_unkept().len())
+                    .sum::<usize>(),
+                if is_kept { 0 } else { 3 }
+            );
         }
     }
 
     #[test]
     fn pages_are_asked_for_by_their_cursor_until_the_last() {
-        let saved = [page(Some(7), &[("d1", Some("3"))]), page(None, &[("d2", None)])];
+        let saved = [
+            page(Some(7), &[("d1", Some("3"))]),
+            page(None, &[("d2", None)]),
+        ];
         let mut asked = Vec::new();
         let pages = collect(1_000, |cursor| {
             asked.push(cursor);
@@ -284,31 +393,90 @@ mod tests {
 
     #[test]
     fn state_that_lies_or_never_ends_is_a_fault() {
-        let lying = Page { words: vec![1, 1], data: vec![0; 3], next: None };
-        assert_eq!(collect(1_000, |_| Ok(lying.clone())).unwrap_err().kind, FaultKind::Contract);
-        let odd = Page { words: vec![1], data: vec![0], next: None };
-        assert_eq!(collect(1_000, |_| Ok(odd.clone())).unwrap_err().kind, FaultKind::Contract);
-        assert_eq!(collect(1_000, |cursor| Ok(page(Some(cursor + 1), &[("k", Some("v"))]))).unwrap_err().kind, FaultKind::State);
-        assert_eq!(collect(1_000, |cursor| Ok(page(Some(cursor + 1), &[]))).unwrap_err().kind, FaultKind::State);
-        assert_eq!(collect(1_000, |_| Ok(page(Some(0), &[]))).unwrap_err().kind, FaultKind::Contract);
+        let lying = Page {
+            words: vec![1, 1],
+            data: vec![0; 3],
+            next: None,
+        };
+        assert_eq!(
+            collect(1_000, |_| Ok(lying.clone())).unwrap_err().kind,
+            FaultKind::Contract
+        );
+        let odd = Page {
+            words: vec![1],
+            data: vec![0],
+            next: None,
+        };
+        assert_eq!(
+            collect(1_000, |_| Ok(odd.clone())).unwrap_err().kind,
+            FaultKind::Contract
+        );
+        assert_eq!(
+            collect(1_000, |cursor| Ok(page(
+                Some(cursor + 1),
+                &[("k", Some("v"))]
+            )))
+            .unwrap_err()
+            .kind,
+            FaultKind::State
+        );
+        assert_eq!(
+            collect(1_000, |cursor| Ok(page(Some(cursor + 1), &[])))
+                .unwrap_err()
+                .kind,
+            FaultKind::State
+        );
+        assert_eq!(
+            collect(1_000, |_| Ok(page(Some(0), &[]))).unwrap_err().kind,
+            FaultKind::Contract
+        );
     }
 
     #[test]
     fn changes_are_added_until_they_are_half_of_the_whole() {
         let mut snapshot = Snapshot::default();
         assert!(snapshot.is_empty() && snapshot.next_extent(1) == Extent::Complete);
-        snapshot.replace(Extent::Complete, 1, vec![page(None, &[("k1", Some("a")), ("k2", Some("b")), ("k3", Some("c"))])]);
-        assert_eq!((snapshot.next_extent(1), snapshot.next_extent(2)), (Extent::Changes, Extent::Complete));
+        snapshot.replace(
+            Extent::Complete,
+            1,
+            vec![page(
+                None,
+                &[("k1", Some("a")), ("k2", Some("b")), ("k3", Some("c"))],
+            )],
+        );
+        assert_eq!(
+            (snapshot.next_extent(1), snapshot.next_extent(2)),
+            (Extent::Changes, Extent::Complete)
+        );
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x"))])]);
-        snapshot.replace(Extent::Changes, 1, vec![page(None, &[("k1", Some("x")), ("k2", None)])]);
-        assert_eq!(snapshot.pages().map(|page| page.words.len() / 2).collect::<Vec<_>>(), [3, 1, 2], "in the order they came");
+        snapshot.replace(
+            Extent::Changes,
+            1,
+            vec![page(None, &[("k1", Some("x")), ("k2", None)])],
+        );
+        assert_eq!(
+            snapshot
+                .pages()
+                .map(|page| page.words.len() / 2)
+                .collect::<Vec<_>>(),
+            [3, 1, 2],
+            "in the order they came"
+        );
         assert_eq!(snapshot.next_extent(1), Extent::Complete);
     }
 
     /// What a disk has after these checkpoints.
-    fn apply(disk: &mut std::collections::BTreeMap<String, (u32, String)>, changes: Vec<Remembered>) {
+    fn apply(
+        disk: &mut std::collections::BTreeMap<String, (u32, String)>,
+        changes: Vec<Remembered>,
+    ) {
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-        for Remembered { key, version, value } in changes {
+        for Remembered {
+            key,
+            version,
+            value,
+        } in changes
+        {
             match value {
                 Some(value) => drop(disk.insert(text(&key), (version, text(&value)))),
                 None => drop(disk.remove(&text(&key))),
@@ -322,18 +490,36 @@ mod tests {
         snapshot.replace(
             Extent::Complete,
             1,
-            vec![page(Some(1), &[("a", Some("1")), ("b", Some("1"))]), page(None, &[("c", Some("1"))])],
+            vec![
+                page(Some(1), &[("a", Some("1")), ("b", Some("1"))]),
+                page(None, &[("c", Some("1"))]),
+            ],
         );
         apply(&mut disk, snapshot.take_unkept());
         assert_eq!(disk.len(), 3);
         assert!(!snapshot.has_unkept() && snapshot.take_unkept().is_empty());
-        snapshot.replace(Extent::Changes, 1, vec![page(None, &[("a", Some("2")), ("b", None), ("d", Some(""))])]);
+        snapshot.replace(
+            Extent::Changes,
+            1,
+            vec![page(
+                None,
+                &[("a", Some("2")), ("b", None), ("d", Some(""))],
+            )],
+        );
         snapshot.replace(Extent::Changes, 1, vec![page(None, &[("d", None)])]);
-        snapshot.replace(Extent::Complete, 2, vec![page(None, &[("a", Some("3")), ("e", Some("3"))])]);
+        snapshot.replace(
+            Extent::Complete,
+            2,
+            vec![page(None, &[("a", Some("3")), ("e", Some("3"))])],
+        );
         apply(&mut disk, snapshot.take_unkept());
-        let expected =
-            [("a", (2, "3")), ("e", (2, "3"))].map(|(key, (version, value))| (key.to_owned(), (version, value.to_owned())));
-        assert_eq!(disk, expected.into(), "`b`, `c` and `d` are gone, though the complete save does not say so");
+        let expected = [("a", (2, "3")), ("e", (2, "3"))]
+            .map(|(key, (version, value))| (key.to_owned(), (version, value.to_owned())));
+        assert_eq!(
+            disk,
+            expected.into(),
+            "`b`, `c` and `d` are gone, though the complete save does not say so"
+        );
     }
 
     #[test]
@@ -344,11 +530,34 @@ mod tests {
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
         };
         let large = "x".repeat(PAGE_BYTES);
-        let entries = [remembered("a", 2, "1"), remembered("b", 1, &large), remembered("c", 2, "3"), remembered("d", 1, "4")];
+        let entries = [
+            remembered("a", 2, "1"),
+            remembered("b", 1, &large),
+            remembered("c", 2, "3"),
+            remembered("d", 1, "4"),
+        ];
         let pages = pages(entries.iter().collect());
-        let keys = |page: &Page| page.entries().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect::<String>();
-        let shape: Vec<_> = pages.iter().map(|(version, page)| (*version, keys(page))).collect();
-        assert_eq!(shape, [(1, "b".to_owned()), (1, "d".to_owned()), (2, "ac".to_owned())]);
-        assert!(pages.iter().all(|(_, page)| page.check().is_ok() && page.next.is_none()));
+        let keys = |page: &Page| {
+            page.entries()
+                .map(|(key, _)| String::from_utf8(key.to_vec()).unwrap())
+                .collect::<String>()
+        };
+        let shape: Vec<_> = pages
+            .iter()
+            .map(|(version, page)| (*version, keys(page)))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (1, "b".to_owned()),
+                (1, "d".to_owned()),
+                (2, "ac".to_owned())
+            ]
+        );
+        assert!(
+            pages
+                .iter()
+                .all(|(_, page)| page.check().is_ok() && page.next.is_none())
+        );
     }
 }

@@ -18,8 +18,8 @@ use prometheus::Registry;
 
 use super::*;
 use crate::message::{
-    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, LossReason, Message, MessageId, QueueId, Reason, Receipt, Remembered,
-    Settled, Span,
+    Append, Burst, Checkpoint, DeadLetter, FlowId, Loss, LossReason, Message, MessageId, QueueId,
+    Reason, Receipt, Remembered, Settled, Span,
 };
 use crate::trust::Trust;
 
@@ -37,12 +37,29 @@ fn probe() -> &'static Path {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let target = root.join("target/guests");
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--profile", "guest", "--package", "guest-probe", "--target", "wasm32-wasip2"]);
+        cargo.args([
+            "build",
+            "--quiet",
+            "--profile",
+            "guest",
+            "--package",
+            "guest-probe",
+            "--target",
+            "wasm32-wasip2",
+        ]);
         cargo.arg("--target-dir").arg(&target).current_dir(root);
-        for wrapper in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+        for wrapper in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTC_WRAPPER",
+        ] {
             cargo.env_remove(wrapper);
         }
-        assert!(cargo.status().unwrap().success(), "guest-probe does not build");
+        assert!(
+            cargo.status().unwrap().success(),
+            "guest-probe does not build"
+        );
         // A copy: another test run may build it anew meanwhile.
         let copy = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         std::fs::copy(target.join("wasm32-wasip2/guest/guest_probe.wasm"), &copy).unwrap();
@@ -56,7 +73,8 @@ fn probe_bytes() -> Vec<u8> {
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(Limits::default().stack_bytes, Workshop::in_process()).unwrap())
+    ENGINE
+        .get_or_init(|| Engine::new(Limits::default().stack_bytes, Workshop::in_process()).unwrap())
 }
 
 /// Takes everything and settles it at once.
@@ -90,7 +108,12 @@ impl Outlet for Collector {
             panic!("the outlet was told to panic");
         }
         seen.calls += 1;
-        for Append { queue, message, receipt } in batch {
+        for Append {
+            queue,
+            message,
+            receipt,
+        } in batch
+        {
             seen.appends.push((queue, message));
             receipt.into_iter().for_each(Receipt::release);
         }
@@ -102,15 +125,23 @@ impl Outlet for Collector {
     }
 
     fn lose(&self, mut losses: Vec<Loss>) {
-        losses.iter_mut().filter_map(|loss| loss.receipt.take()).for_each(Receipt::release);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).losses.extend(losses);
+        losses
+            .iter_mut()
+            .filter_map(|loss| loss.receipt.take())
+            .for_each(Receipt::release);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .losses
+            .extend(losses);
     }
 
     fn park(&self, letters: Vec<DeadLetter>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for letter in letters {
             let plugin = letter.plugin.map(|plugin| plugin.name.to_string());
-            seen.letters.push((letter.message, letter.reason, letter.detail, plugin));
+            seen.letters
+                .push((letter.message, letter.reason, letter.detail, plugin));
             letter.receipt.into_iter().for_each(Receipt::release);
         }
         self.changed.notify_all();
@@ -118,16 +149,27 @@ impl Outlet for Collector {
 
     fn checkpoint(&self, batch: Vec<Checkpoint>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for Checkpoint { flow, plugin, changes } in batch {
+        for Checkpoint {
+            flow,
+            plugin,
+            changes,
+        } in batch
+        {
             if flow.is_empty() {
                 assert_eq!(changes.len(), 1, "the running clock");
                 let value = changes.into_iter().next().and_then(|entry| entry.value);
-                seen.running_us = value.map(|value| u64::from_le_bytes(value[..].try_into().unwrap()));
+                seen.running_us =
+                    value.map(|value| u64::from_le_bytes(value[..].try_into().unwrap()));
                 continue;
             }
             assert_eq!((&*flow, changes.is_empty()), ("climate", false));
             seen.checkpoints += 1;
-            for Remembered { key, version, value } in changes {
+            for Remembered {
+                key,
+                version,
+                value,
+            } in changes
+            {
                 let key = (plugin.to_string(), String::from_utf8(key.to_vec()).unwrap());
                 match value {
                     Some(value) => drop(seen.state.insert(key, (version, value))),
@@ -141,8 +183,14 @@ impl Outlet for Collector {
     fn recall(&self, _: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if plugin.is_empty() {
-            let value = seen.running_us.map(|running_us| Bytes::copy_from_slice(&running_us.to_le_bytes()));
-            return Ok(vec![Remembered { key: Bytes::new(), version: 0, value }]);
+            let value = seen
+                .running_us
+                .map(|running_us| Bytes::copy_from_slice(&running_us.to_le_bytes()));
+            return Ok(vec![Remembered {
+                key: Bytes::new(),
+                version: 0,
+                value,
+            }]);
         }
         let own = seen.state.iter().filter(|((of, _), _)| of == plugin);
         Ok(own
@@ -172,7 +220,10 @@ struct Rig {
 
 /// A call ends by its time only where a test is about that: a busy machine keeps honest ones waiting.
 fn limits() -> Limits {
-    Limits { call_time: PATIENCE, ..Limits::default() }
+    Limits {
+        call_time: PATIENCE,
+        ..Limits::default()
+    }
 }
 
 fn plugin(name: &str, settings: &str) -> PluginConfig {
@@ -202,7 +253,10 @@ fn config(plugins: Vec<PluginConfig>) -> Config {
         batch_messages: 64,
         plugins,
         settles_with_any: false,
-        ports: ports.into_iter().map(|(name, queues)| (name.to_owned(), queues)).collect(),
+        ports: ports
+            .into_iter()
+            .map(|(name, queues)| (name.to_owned(), queues))
+            .collect(),
         topic: None,
         topics: Topics::default(),
         quarantine: None,
@@ -222,9 +276,20 @@ impl Rig {
     fn on(engine: &Engine, outlet: Arc<Collector>, config: Config) -> Result<Self, Error> {
         let registry = Registry::new();
         let mint = Arc::new(Mint::new(7));
-        let wiring = Wiring { outlet: outlet.clone(), mint, metrics: Metrics::new(&registry).unwrap(), failed: Arc::default() };
+        let wiring = Wiring {
+            outlet: outlet.clone(),
+            mint,
+            metrics: Metrics::new(&registry).unwrap(),
+            failed: Arc::default(),
+        };
         let chain = Chain::build(config, engine, wiring)?;
-        Ok(Self { chain, outlet, settled: Arc::default(), registry, next: 1.into() })
+        Ok(Self {
+            chain,
+            outlet,
+            settled: Arc::default(),
+            registry,
+            next: 1.into(),
+        })
     }
 
     /// One plugin in three lanes.
@@ -240,26 +305,42 @@ impl Rig {
             let message = Message {
                 id: MessageId { boot: 1, seq },
                 topic: Bytes::from(format!("devices/{key}")),
-                key: Span { offset: 8, len: key.len() as u16 },
+                key: Span {
+                    offset: 8,
+                    len: key.len() as u16,
+                },
                 payload: Bytes::copy_from_slice(payload.as_bytes()),
                 received_us: 1_700_000_000_000_000 + seq,
                 ..Message::default()
             };
-            Delivery { message, receipt: Some(burst.receipt(index as u32)) }
+            Delivery {
+                message,
+                receipt: Some(burst.receipt(index as u32)),
+            }
         };
-        self.chain.deliver(messages.iter().enumerate().map(delivery).collect());
+        self.chain
+            .deliver(messages.iter().enumerate().map(delivery).collect());
         burst
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.outlet.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outlet
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self, what: &str, ready: impl Fn(&Seen) -> bool) {
-        let waited = self.outlet.changed.wait_timeout_while(self.seen(), PATIENCE, |seen| !ready(seen));
+        let waited = self
+            .outlet
+            .changed
+            .wait_timeout_while(self.seen(), PATIENCE, |seen| !ready(seen));
         let (seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         let (appends, letters) = (&seen.appends, &seen.letters);
-        assert!(!timeout.timed_out(), "{what} never came: {appends:?} {letters:?}");
+        assert!(
+            !timeout.timed_out(),
+            "{what} never came: {appends:?} {letters:?}"
+        );
     }
 
     fn settle(&self, burst: &Arc<Burst>) {
@@ -276,13 +357,19 @@ impl Rig {
         let burst = self.send(messages);
         self.settle(&burst);
         let seen = self.seen();
-        seen.appends[before..].iter().map(|(queue, message)| (*queue, message.topic_str().to_owned(), payload(message))).collect()
+        seen.appends[before..]
+            .iter()
+            .map(|(queue, message)| (*queue, message.topic_str().to_owned(), payload(message)))
+            .collect()
     }
 
     /// Payloads that left for one key, sent in one round.
     fn payloads(&self, key: &str, payloads: &[&str]) -> Vec<String> {
         let messages: Vec<_> = payloads.iter().map(|payload| (key, *payload)).collect();
-        self.round(&messages).into_iter().map(|(.., payload)| payload).collect()
+        self.round(&messages)
+            .into_iter()
+            .map(|(.., payload)| payload)
+            .collect()
     }
 
     fn letters(&self) -> Vec<(Message, Reason, String, Option<String>)> {
@@ -291,17 +378,28 @@ impl Rig {
 
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+        let family = families
+            .iter()
+            .find(|family| family.name() == name)
+            .unwrap_or_else(|| panic!("no metric {name}"));
         let matching = family.get_metric().iter().filter(|metric| {
-            labels
-                .iter()
-                .all(|(name, value)| metric.get_label().iter().any(|label| label.name() == *name && label.value() == *value))
+            labels.iter().all(|(name, value)| {
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|label| label.name() == *name && label.value() == *value)
+            })
         });
-        matching.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+        matching
+            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+            .sum()
     }
 
     fn errors(&self, kind: FaultKind) -> f64 {
-        self.metric("tidegate_plugin_errors_total", &[("plugin", "probe"), ("kind", kind.name())])
+        self.metric(
+            "tidegate_plugin_errors_total",
+            &[("plugin", "probe"), ("kind", kind.name())],
+        )
     }
 
     fn fate(&self, fate: &str) -> f64 {
@@ -318,7 +416,11 @@ const KEYS: [&str; 9] = ["d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"];
 /// One message of each key, so that every lane has one; the answer is what left, by key.
 fn one_each(rig: &Rig, text: &str) -> Vec<String> {
     let messages: Vec<_> = KEYS.iter().map(|key| (*key, text)).collect();
-    let mut left: Vec<_> = rig.round(&messages).into_iter().map(|(_, topic, payload)| (topic, payload)).collect();
+    let mut left: Vec<_> = rig
+        .round(&messages)
+        .into_iter()
+        .map(|(_, topic, payload)| (topic, payload))
+        .collect();
     left.sort();
     left.into_iter().map(|(_, payload)| payload).collect()
 }

@@ -5,8 +5,14 @@ use super::*;
 use crate::clock::{Clock, Now};
 
 fn kept(every: Duration, settings: &str, lanes: usize) -> Config {
-    let plugin = PluginConfig { checkpoint: Some(every), ..plugin("probe", settings) };
-    Config { lanes, ..config(vec![plugin]) }
+    let plugin = PluginConfig {
+        checkpoint: Some(every),
+        ..plugin("probe", settings)
+    };
+    Config {
+        lanes,
+        ..config(vec![plugin])
+    }
 }
 
 const LATER: Duration = Duration::from_secs(3_600);
@@ -17,7 +23,11 @@ fn a_stop_keeps_every_count_and_the_next_start_goes_on_with_any_number_of_lanes(
     let outlet = Arc::<Collector>::default();
     for (run, lanes) in [3, 1, 5, 2].into_iter().enumerate() {
         let rig = Rig::after(outlet.clone(), kept(LATER, "", lanes)).unwrap();
-        assert_eq!(one_each(&rig, "x"), vec![format!("x {}", run + 1); 9], "{lanes} lanes");
+        assert_eq!(
+            one_each(&rig, "x"),
+            vec![format!("x {}", run + 1); 9],
+            "{lanes} lanes"
+        );
         assert_eq!(rig.chain.stop(PATIENCE), 0);
         assert_eq!(rig.seen().state.len(), 9);
     }
@@ -33,13 +43,22 @@ fn changes_are_kept_within_the_interval_and_nothing_while_nothing_changes() {
     let rig = Rig::after(outlet, kept(AT_ONCE, "", 3)).unwrap();
     let before = rig.seen().checkpoints;
     rig.chain.stop(PATIENCE);
-    assert_eq!(rig.seen().checkpoints, before, "nothing has changed since the start");
+    assert_eq!(
+        rig.seen().checkpoints,
+        before,
+        "nothing has changed since the start"
+    );
 }
 
 #[test]
 fn a_checkpoint_is_due_by_the_clock_that_the_chain_is_given() {
     let clock = Clock::by_hand();
-    let rig = Rig::on(&engine().clone().with_clock(clock.clone()), Arc::default(), kept(LATER, "", 1)).unwrap();
+    let rig = Rig::on(
+        &engine().clone().with_clock(clock.clone()),
+        Arc::default(),
+        kept(LATER, "", 1),
+    )
+    .unwrap();
     // The lane has seen by the second round that the first changed something.
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     assert_eq!(one_each(&rig, "x"), vec!["x 2"; 9]);
@@ -75,13 +94,21 @@ fn state_that_is_refused_is_set_aside_or_stops_the_start_as_the_config_says() {
 
     let mut required = kept(LATER, "refuse-restore", 3);
     required.plugins[0].refused_state = RefusedState::Required;
-    let error = Rig::after(outlet.clone(), required).map(|_| ()).unwrap_err();
-    assert!(matches!(&error, Error::State { why, .. } if why.contains("cannot read state of version 1")), "{error}");
+    let error = Rig::after(outlet.clone(), required)
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::State { why, .. } if why.contains("cannot read state of version 1")),
+        "{error}"
+    );
     assert_eq!(outlet.seen.lock().unwrap().state.len(), 9, "untouched");
 
     let rig = Rig::after(outlet.clone(), kept(LATER, "refuse-restore", 3)).unwrap();
     assert_eq!(rig.seen().set_aside, ["probe"]);
-    assert_eq!((one_each(&rig, "x"), rig.errors(FaultKind::State)), (vec!["x 1".to_owned(); 9], 1.0));
+    assert_eq!(
+        (one_each(&rig, "x"), rig.errors(FaultKind::State)),
+        (vec!["x 1".to_owned(); 9], 1.0)
+    );
     rig.chain.stop(PATIENCE);
     assert_eq!(rig.seen().state.len(), 9, "and a new state is kept");
 }
@@ -91,11 +118,16 @@ fn after_a_swap_the_new_versions_state_is_kept() {
     let rig = Rig::new(kept(LATER, "", 3));
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     let bytes = other_probe(1);
-    rig.chain.swap(0, change(Some(&bytes), Some(&settings("by-ten"))), QUIET).unwrap();
+    rig.chain
+        .swap(0, change(Some(&bytes), Some(&settings("by-ten"))), QUIET)
+        .unwrap();
     assert_eq!(rig.payloads("d1", &["x"]), ["x 11"]);
     rig.chain.stop(PATIENCE);
     let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
-    let expected: Vec<_> = KEYS.iter().map(|key| if *key == "d1" { "x 12" } else { "x 2" }).collect();
+    let expected: Vec<_> = KEYS
+        .iter()
+        .map(|key| if *key == "d1" { "x 12" } else { "x 2" })
+        .collect();
     assert_eq!(one_each(&rig, "x"), expected);
 }
 
@@ -105,20 +137,41 @@ fn while_a_change_is_under_way_the_old_versions_state_is_kept_and_no_other() {
     assert_eq!(one_each(&rig, "x"), vec!["x 1"; 9]);
     std::thread::scope(|scope| {
         let (chain, by_ten) = (&rig.chain, settings("by-ten"));
-        let swap = scope.spawn(move || chain.swap(0, Change { plan: probation(10_000), ..change(None, Some(&by_ten)) }, QUIET));
+        let swap = scope.spawn(move || {
+            chain.swap(
+                0,
+                Change {
+                    plan: probation(10_000),
+                    ..change(None, Some(&by_ten))
+                },
+                QUIET,
+            )
+        });
         let mut count = 1;
         while rig.payloads("d1", &["x"]) == [format!("x {}", count + 1)] {
             count += 1;
         }
-        let value = |seen: &Seen| seen.state.get(&("probe".to_owned(), "d1".to_owned())).cloned();
+        let value = |seen: &Seen| {
+            seen.state
+                .get(&("probe".to_owned(), "d1".to_owned()))
+                .cloned()
+        };
         rig.wait("a checkpoint of the old version", |seen| {
             value(seen) == Some((1, Bytes::copy_from_slice(&(count + 1_u64).to_le_bytes())))
         });
         rig.chain.stop(PATIENCE);
         let refused = swap.join().unwrap().unwrap_err();
-        assert_eq!((refused.step, refused.state), (Step::Cancel, State::RolledBack), "{refused}");
+        assert_eq!(
+            (refused.step, refused.state),
+            (Step::Cancel, State::RolledBack),
+            "{refused}"
+        );
         let rig = Rig::after(rig.outlet.clone(), kept(LATER, "", 3)).unwrap();
-        assert_eq!(rig.payloads("d1", &["x"]), [format!("x {}", count + 2)], "counted by the old version");
+        assert_eq!(
+            rig.payloads("d1", &["x"]),
+            [format!("x {}", count + 2)],
+            "counted by the old version"
+        );
     });
 }
 
@@ -129,7 +182,10 @@ fn keys_of_the_old_version_that_the_new_one_has_not_are_gone_from_the_disk() {
     rig.wait("a checkpoint of every key", |seen| seen.state.len() == 9);
     let strange = settings("refuse-restore");
     let empty = change(None, Some(&strange));
-    let plan = Plan { state: OnRefusedState::Empty, ..empty.plan };
+    let plan = Plan {
+        state: OnRefusedState::Empty,
+        ..empty.plan
+    };
     rig.chain.swap(0, Change { plan, ..empty }, QUIET).unwrap();
     assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);
     rig.chain.stop(PATIENCE);
@@ -144,13 +200,24 @@ fn state_under_a_key_of_another_lane_is_a_fault_told_at_the_first_message() {
     let home = lane_of(b"room", 3);
     let messages: Vec<_> = KEYS.iter().map(|key| (*key, "x")).collect();
     rig.round(&messages);
-    let foreign = KEYS.iter().filter(|key| lane_of(key.as_bytes(), 3) != home).count();
+    let foreign = KEYS
+        .iter()
+        .filter(|key| lane_of(key.as_bytes(), 3) != home)
+        .count();
     let letters = rig.letters();
     assert!(foreign > 0 && letters.len() == foreign, "{letters:?}");
     let (_, reason, detail, _) = &letters[0];
-    assert!(*reason == Reason::Poison && detail.contains("under `room`") && detail.contains("lanes = 1"), "{detail}");
+    assert!(
+        *reason == Reason::Poison
+            && detail.contains("under `room`")
+            && detail.contains("lanes = 1"),
+        "{detail}"
+    );
     assert_eq!(
-        (rig.errors(FaultKind::Misplaced) as usize, rig.errors(FaultKind::Contract)),
+        (
+            rig.errors(FaultKind::Misplaced) as usize,
+            rig.errors(FaultKind::Contract)
+        ),
         (rig.errors(FaultKind::Misplaced) as usize, 0.0)
     );
     assert!(rig.errors(FaultKind::Misplaced) >= foreign as f64);
@@ -162,10 +229,23 @@ fn a_plugin_that_says_so_has_one_lane_and_counts_exactly_over_restarts() {
     for (run, lanes) in [3, 5, 1].into_iter().enumerate() {
         let rig = Rig::after(outlet.clone(), kept(LATER, "room one-lane", lanes)).unwrap();
         let messages: Vec<_> = KEYS.iter().map(|key| (*key, "x")).collect();
-        let counts: Vec<_> = rig.round(&messages).into_iter().map(|(.., payload)| payload).collect();
-        let expected: Vec<_> = (1..=KEYS.len()).map(|count| format!("x {}", run * KEYS.len() + count)).collect();
+        let counts: Vec<_> = rig
+            .round(&messages)
+            .into_iter()
+            .map(|(.., payload)| payload)
+            .collect();
+        let expected: Vec<_> = (1..=KEYS.len())
+            .map(|count| format!("x {}", run * KEYS.len() + count))
+            .collect();
         assert_eq!(counts, expected, "{lanes} lanes");
-        assert_eq!((rig.chain.stop(PATIENCE), rig.letters().len(), rig.seen().state.len()), (0, 0, 1));
+        assert_eq!(
+            (
+                rig.chain.stop(PATIENCE),
+                rig.letters().len(),
+                rig.seen().state.len()
+            ),
+            (0, 0, 1)
+        );
     }
 }
 
@@ -173,8 +253,14 @@ fn a_plugin_that_says_so_has_one_lane_and_counts_exactly_over_restarts() {
 fn a_version_that_needs_one_lane_does_not_take_over_where_there_are_several() {
     let rig = Rig::of("");
     let one_lane = settings("one-lane");
-    let refused = rig.chain.swap(0, change(None, Some(&one_lane)), QUIET).unwrap_err();
-    assert!(refused.step == Step::Configure && refused.why.contains("lanes = 1"), "{refused}");
+    let refused = rig
+        .chain
+        .swap(0, change(None, Some(&one_lane)), QUIET)
+        .unwrap_err();
+    assert!(
+        refused.step == Step::Configure && refused.why.contains("lanes = 1"),
+        "{refused}"
+    );
     assert_eq!(rig.payloads("d1", &["x"]), ["x 1"]);
 }
 
@@ -186,8 +272,24 @@ fn the_running_clock_goes_on_over_a_restart_from_where_the_state_was_kept() {
     rig.chain.stop(PATIENCE);
     let kept = rig.seen().running_us.unwrap();
     assert!(kept >= before, "{kept} after {before}");
-    let clock = recalled_clock(&*rig.outlet, Now { wall_us: 0, uptime_us: 7 });
-    assert_eq!((clock.at(0), clock.at(7), clock.at(12)), (kept, kept, kept + 5), "whatever the machine's uptime is by then");
-    let fresh = recalled_clock(&Collector::default(), Now { wall_us: 0, uptime_us: 7 });
+    let clock = recalled_clock(
+        &*rig.outlet,
+        Now {
+            wall_us: 0,
+            uptime_us: 7,
+        },
+    );
+    assert_eq!(
+        (clock.at(0), clock.at(7), clock.at(12)),
+        (kept, kept, kept + 5),
+        "whatever the machine's uptime is by then"
+    );
+    let fresh = recalled_clock(
+        &Collector::default(),
+        Now {
+            wall_us: 0,
+            uptime_us: 7,
+        },
+    );
     assert_eq!((fresh.at(7), fresh.at(8)), (0, 1));
 }

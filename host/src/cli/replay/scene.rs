@@ -39,8 +39,10 @@ impl Scene {
             _ if has_config => global.sources(arguments.at.data_dir.clone()),
             Some(with) => alone(global, header, with, arguments.plugin.as_deref()),
             None => {
-                let text =
-                    format!("there is no config `{}`: give one with -c, or a component with --with", global.config.display());
+                let text = format!(
+                    "there is no config `{}`: give one with -c, or a component with --with",
+                    global.config.display()
+                );
                 return Err(Failure::Usage(text).into());
             }
         };
@@ -48,25 +50,48 @@ impl Scene {
             global.show(&problems, surroundings);
             Failure::Config
         })?;
-        let quieter = Global { quiet: global.quiet.saturating_add(1), ..global.clone() };
+        let quieter = Global {
+            quiet: global.quiet.saturating_add(1),
+            ..global.clone()
+        };
         quieter.start_log(&config, surroundings);
         let flow = config.flows.iter().find(|flow| *flow.name == *header.flow);
-        let flow = flow.ok_or_else(|| Failure::Said(format!("the config has no flow `{}`", header.flow)))?;
+        let flow =
+            flow.ok_or_else(|| Failure::Said(format!("the config has no flow `{}`", header.flow)))?;
         let mut old = flow.clone();
         let mut candidate = candidate(arguments, &old)?;
         if !has_config {
             // Nothing to compare with: the candidate is the whole chain.
             old = candidate.take().unwrap_or(old);
         }
-        let cache = has_config.then(|| config.gateway.data_dir.join("cache")).filter(|cache| cache.is_dir());
-        let engine = Engine::new(config.gateway.plugin_stack_bytes, Workshop::new(config.gateway.compile, cache))?;
+        let cache = has_config
+            .then(|| config.gateway.data_dir.join("cache"))
+            .filter(|cache| cache.is_dir());
+        let engine = Engine::new(
+            config.gateway.plugin_stack_bytes,
+            Workshop::new(config.gateway.compile, cache),
+        )?;
         let player = player(&config, arguments, header);
-        let notes = if has_config { notes(header, &old) } else { Vec::new() };
-        Ok(Self { engine, notes, old, new: candidate, player })
+        let notes = if has_config {
+            notes(header, &old)
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            engine,
+            notes,
+            old,
+            new: candidate,
+            player,
+        })
     }
 
     pub(super) fn replay(&self, begins_us: u64, bounds: Bounds) -> Result<Replay, chain::Error> {
-        let player = Player { begins_us, bounds, ..self.player.clone() };
+        let player = Player {
+            begins_us,
+            bounds,
+            ..self.player.clone()
+        };
         Replay::new(player, &self.old, self.new.as_ref(), &self.engine)
     }
 }
@@ -75,7 +100,11 @@ fn player(config: &Config, arguments: &Arguments, header: &Header) -> Player {
     Player {
         lanes: usize::from(arguments.lanes),
         recorded_lanes: header.lanes.max(1),
-        recorded_ticks: header.plugins.iter().map(|plugin| plugin.tick_every()).collect::<Vec<Option<Duration>>>(),
+        recorded_ticks: header
+            .plugins
+            .iter()
+            .map(|plugin| plugin.tick_every())
+            .collect::<Vec<Option<Duration>>>(),
         queues: queue_names(config),
         begins_us: 0,
         bounds: Bounds::default(),
@@ -95,14 +124,25 @@ fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) ->
             topics => format!("flow.{flow}.topics={}", Value::from(topics.to_vec())),
         },
     ];
-    sets.extend(header.key.iter().map(|key| format!("flow.{flow}.key={}", text(&format!("{{{key}}}")))));
+    sets.extend(
+        header
+            .key
+            .iter()
+            .map(|key| format!("flow.{flow}.key={}", text(&format!("{{{key}}}")))),
+    );
     for queue in header.ports.iter().flat_map(|(_, queues)| queues) {
-        let Some((uplink, class)) = queue.split_once(':') else { continue };
+        let Some((uplink, class)) = queue.split_once(':') else {
+            continue;
+        };
         sets.push(format!("uplink.{}.url=\"mqtt://127.0.0.1\"", text(uplink)));
         sets.push(format!("class.{}.weight=10", text(class)));
     }
     for (port, queues) in &header.ports {
-        let route = if queues.is_empty() { "\"drop\"".to_owned() } else { Value::from(queues.clone()).to_string() };
+        let route = if queues.is_empty() {
+            "\"drop\"".to_owned()
+        } else {
+            Value::from(queues.clone()).to_string()
+        };
         sets.push(format!("flow.{flow}.to.{}={route}", text(port)));
     }
     if let Some(topic) = &header.topic {
@@ -115,13 +155,23 @@ fn alone(global: &Global, header: &Header, with: &Path, plugin: Option<&str>) ->
     };
     let path = std::path::absolute(with).unwrap_or_else(|_| with.to_owned());
     let path = path.to_string_lossy();
-    sets.push(format!("flow.{flow}.plugin=[{{ plugin = {}, name = {} }}]", text(&path), text(&name)));
+    sets.push(format!(
+        "flow.{flow}.plugin=[{{ plugin = {}, name = {} }}]",
+        text(&path),
+        text(&name)
+    ));
     sets.extend(global.set.iter().cloned());
-    Sources { sets, ..Sources::new("/dev/null") }
+    Sources {
+        sets,
+        ..Sources::new("/dev/null")
+    }
 }
 
 /// The flow with the candidate, if there is one.
-fn candidate(arguments: &Arguments, flow: &chain::Config) -> Result<Option<chain::Config>, Failure> {
+fn candidate(
+    arguments: &Arguments,
+    flow: &chain::Config,
+) -> Result<Option<chain::Config>, Failure> {
     if arguments.with.is_none() && arguments.settings.is_none() {
         return Ok(None);
     }
@@ -131,8 +181,13 @@ fn candidate(arguments: &Arguments, flow: &chain::Config) -> Result<Option<chain
         (None, _) => None,
         (Some(name), names) => names.iter().position(|own| own == name),
     };
-    let usage =
-        || Failure::Usage(format!("say which plugin of the flow `{}` is meant: --plugin {}", flow.name, names.join(" | ")));
+    let usage = || {
+        Failure::Usage(format!(
+            "say which plugin of the flow `{}` is meant: --plugin {}",
+            flow.name,
+            names.join(" | ")
+        ))
+    };
     let index = index.ok_or_else(usage)?;
     let mut flow = flow.clone();
     if let Some(with) = &arguments.with {
@@ -149,9 +204,11 @@ fn read_settings(text: &str) -> Result<Value, Failure> {
     let content = if text.trim_start().starts_with('{') {
         text.to_owned()
     } else {
-        file::read_text(Path::new(text), file::BY_HAND).map_err(|source| file_failure(Path::new(text), source))?
+        file::read_text(Path::new(text), file::BY_HAND)
+            .map_err(|source| file_failure(Path::new(text), source))?
     };
-    serde_json::from_str(&content).map_err(|error| Failure::Usage(format!("--settings is not JSON: {error}")))
+    serde_json::from_str(&content)
+        .map_err(|error| Failure::Usage(format!("--settings is not JSON: {error}")))
 }
 
 /// Which plugins were others when the recording began.
@@ -159,7 +216,8 @@ fn notes(header: &Header, flow: &chain::Config) -> Vec<String> {
     let mut notes = Vec::new();
     for plugin in &header.plugins {
         let own = flow.plugins.iter().find(|own| *own.name == *plugin.name);
-        let digest: Option<Arc<str>> = own.and_then(|own| chain::digest_of(&own.name, &own.artefact).ok());
+        let digest: Option<Arc<str>> =
+            own.and_then(|own| chain::digest_of(&own.name, &own.artefact).ok());
         match digest {
             Some(digest) if *digest != *plugin.digest => notes.push(format!(
                 "when recorded, the flow ran {}@{}; the config has {}",
@@ -167,7 +225,10 @@ fn notes(header: &Header, flow: &chain::Config) -> Vec<String> {
                 short_digest(&plugin.digest),
                 short_digest(&digest)
             )),
-            None if own.is_none() => notes.push(format!("when recorded, the flow had a plugin `{}`", plugin.name)),
+            None if own.is_none() => notes.push(format!(
+                "when recorded, the flow had a plugin `{}`",
+                plugin.name
+            )),
             _ => {}
         }
     }

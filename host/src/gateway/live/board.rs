@@ -51,7 +51,10 @@ struct Change {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { state: Arc::default(), bell: watch::Sender::new(0) }
+        Self {
+            state: Arc::default(),
+            bell: watch::Sender::new(0),
+        }
     }
 }
 
@@ -63,15 +66,31 @@ impl Board {
     pub fn open(&self, title: String, place: Option<Place>) -> Result<u64, String> {
         let mut state = self.lock();
         let mut current = state.changes.iter().filter(|change| !change.has_ended);
-        if let Some(other) = place.and_then(|place| current.clone().find(|change| change.place == Some(place))) {
+        if let Some(other) =
+            place.and_then(|place| current.clone().find(|change| change.place == Some(place)))
+        {
             return Err(other.title.clone());
         }
         // Other flows' changes hold nothing up.
-        let first = place.and_then(|wanted| current.find(|change| change.place.is_some_and(|place| place.flow == wanted.flow)));
-        let lines = first.map(|first| Line::Waits { behind: first.title.clone() }).into_iter().collect();
+        let first = place.and_then(|wanted| {
+            current.find(|change| change.place.is_some_and(|place| place.flow == wanted.flow))
+        });
+        let lines = first
+            .map(|first| Line::Waits {
+                behind: first.title.clone(),
+            })
+            .into_iter()
+            .collect();
         state.last += 1;
         let id = state.last;
-        state.changes.push_back(Change { id, title, place, lines, has_begun: false, has_ended: false });
+        state.changes.push_back(Change {
+            id,
+            title,
+            place,
+            lines,
+            has_begun: false,
+            has_ended: false,
+        });
         if state.changes.len() > REMEMBERED
             && let Some(index) = state.changes.iter().position(|change| change.has_ended)
         {
@@ -82,7 +101,9 @@ impl Board {
 
     /// Its turn has come for this plugin.
     pub fn begin(&self, id: u64, place: Place) {
-        self.update(id, |change| (change.place, change.has_begun) = (Some(place), true));
+        self.update(id, |change| {
+            (change.place, change.has_begun) = (Some(place), true)
+        });
     }
 
     /// Something has happened.
@@ -103,18 +124,30 @@ impl Board {
     pub fn page(&self, id: u64, from: usize) -> Option<Page> {
         let state = self.lock();
         let change = state.changes.iter().find(|change| change.id == id)?;
-        Some(Page { lines: change.lines.get(from..).unwrap_or_default().to_vec(), has_ended: change.has_ended })
+        Some(Page {
+            lines: change.lines.get(from..).unwrap_or_default().to_vec(),
+            has_ended: change.has_ended,
+        })
     }
 
     /// The change of a plugin that waits or is under way.
     pub fn of(&self, place: Place) -> Option<u64> {
-        self.lock().changes.iter().find(|change| !change.has_ended && change.place == Some(place)).map(|change| change.id)
+        self.lock()
+            .changes
+            .iter()
+            .find(|change| !change.has_ended && change.place == Some(place))
+            .map(|change| change.id)
     }
 
     /// Plugins that are being changed.
     pub fn under_way(&self) -> Vec<Place> {
         let state = self.lock();
-        state.changes.iter().filter(|change| change.has_begun && !change.has_ended).filter_map(|change| change.place).collect()
+        state
+            .changes
+            .iter()
+            .filter(|change| change.has_begun && !change.has_ended)
+            .filter_map(|change| change.place)
+            .collect()
     }
 
     /// Rings with everything that is put up.
@@ -133,7 +166,12 @@ impl Board {
     }
 
     fn update(&self, id: u64, update: impl FnOnce(&mut Change)) {
-        if let Some(change) = self.lock().changes.iter_mut().find(|change| change.id == id) {
+        if let Some(change) = self
+            .lock()
+            .changes
+            .iter_mut()
+            .find(|change| change.id == id)
+        {
             update(change);
         }
         self.bell.send_modify(|count| *count += 1);
@@ -151,17 +189,32 @@ mod tests {
     const RULE: Place = Place { flow: 0, plugin: 1 };
 
     fn line(text: &str) -> Line {
-        Line::Waits { behind: text.to_owned() }
+        Line::Waits {
+            behind: text.to_owned(),
+        }
     }
 
     #[test]
     fn one_change_of_a_plugin_at_a_time_and_others_wait() {
         let board = Board::default();
         let first = board.open("the first".to_owned(), Some(RULE)).unwrap();
-        assert_eq!(board.open("the second".to_owned(), Some(RULE)), Err("the first".to_owned()));
-        let other = board.open("another plugin".to_owned(), Some(Place { flow: 0, plugin: 0 })).unwrap();
+        assert_eq!(
+            board.open("the second".to_owned(), Some(RULE)),
+            Err("the first".to_owned())
+        );
+        let other = board
+            .open(
+                "another plugin".to_owned(),
+                Some(Place { flow: 0, plugin: 0 }),
+            )
+            .unwrap();
         assert_eq!(board.page(other, 0).unwrap().lines, [line("the first")]);
-        let elsewhere = board.open("another flow".to_owned(), Some(Place { flow: 1, plugin: 1 })).unwrap();
+        let elsewhere = board
+            .open(
+                "another flow".to_owned(),
+                Some(Place { flow: 1, plugin: 1 }),
+            )
+            .unwrap();
         assert_eq!(board.page(elsewhere, 0).unwrap().lines, []);
         assert_eq!((board.of(RULE), board.under_way()), (Some(first), vec![]));
         board.begin(first, RULE);
@@ -179,12 +232,22 @@ mod tests {
         board.push(id, line("a"));
         board.push(id, line("b"));
         assert!(bell.has_changed().unwrap());
-        assert_eq!(board.page(id, 1), Some(Page { lines: vec![line("b")], has_ended: false }));
+        assert_eq!(
+            board.page(id, 1),
+            Some(Page {
+                lines: vec![line("b")],
+                has_ended: false
+            })
+        );
         for _ in 0..2 * REMEMBERED {
             let other = board.open(String::new(), None).unwrap();
             board.end(other);
         }
-        assert_eq!(board.page(id, 9), Some(Page::default()), "one that goes on is not forgotten");
+        assert_eq!(
+            board.page(id, 9),
+            Some(Page::default()),
+            "one that goes on is not forgotten"
+        );
         board.end(id);
         (0..REMEMBERED).for_each(|_| board.end(board.open(String::new(), None).unwrap()));
         assert_eq!(board.page(id, 0), None);

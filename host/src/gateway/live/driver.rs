@@ -43,13 +43,21 @@ pub(in crate::gateway) enum Request {
     /// The config is to be read again.
     Reload { id: Option<u64>, who: Who },
     /// An operator has another version.
-    Swap { id: u64, order: Swap, component: Option<Vec<u8>>, who: Who },
+    Swap {
+        id: u64,
+        order: Swap,
+        component: Option<Vec<u8>>,
+        who: Who,
+    },
     /// An operator wants an earlier version.
     Rollback { id: u64, order: Rollback, who: Who },
     /// A plugin keeps failing.
     Opened { flow: usize, opened: Opened },
     /// A change of a plugin has ended; what the config says of it from now on, if that is another.
-    Ended { place: Place, adopted: Option<Box<PluginConfig>> },
+    Ended {
+        place: Place,
+        adopted: Option<Box<PluginConfig>>,
+    },
     /// The gateway stops.
     Stop,
 }
@@ -92,15 +100,29 @@ struct Candidate {
 /// A change of a plugin that is wanted, and begins when no other of its flow is under way.
 enum Wanted {
     /// What an operator has, or the config's.
-    Swap { id: u64, order: Swap, component: Option<Vec<u8>>, who: Who },
+    Swap {
+        id: u64,
+        order: Swap,
+        component: Option<Vec<u8>>,
+        who: Who,
+    },
     /// An earlier version.
     Rollback { id: u64, order: Rollback, who: Who },
     /// An earlier version, since the running one keeps failing.
     FailOver { flow: usize, opened: Opened },
     /// What nobody waits for.
-    ByItself { place: Place, who: Who, candidate: Candidate },
+    ByItself {
+        place: Place,
+        who: Who,
+        candidate: Candidate,
+    },
     /// What the config says now.
-    Setting { place: Place, who: Who, config: Box<PluginConfig>, reload: Option<Arc<InPlace>> },
+    Setting {
+        place: Place,
+        who: Who,
+        config: Box<PluginConfig>,
+        reload: Option<Arc<InPlace>>,
+    },
 }
 
 /// A flow of which a plugin is being changed.
@@ -122,7 +144,11 @@ struct About {
 
 impl About {
     fn spot(&self) -> Spot<'_> {
-        Spot { flow: &self.flow, plugin: &self.plugin, written: &self.written }
+        Spot {
+            flow: &self.flow,
+            plugin: &self.plugin,
+            written: &self.written,
+        }
     }
 }
 
@@ -143,12 +169,23 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(parts: Parts, inlets: Inlets, desk: Desk) -> std::io::Result<Self> {
-        let written = |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
+        let written =
+            |flow: &Vec<Started>| flow.iter().map(|started| started.written.clone()).collect();
         let written = parts.started.iter().map(written).collect();
         let watched = watched(&parts.config, &parts.origin);
         let watch = watch(&watched, &desk)?;
         let (in_vain, busy, deferred) = (InVain::default(), HashMap::new(), BTreeSet::new());
-        Ok(Self { parts, inlets, desk, written, watched, watch, in_vain, busy, deferred })
+        Ok(Self {
+            parts,
+            inlets,
+            desk,
+            written,
+            watched,
+            watch,
+            in_vain,
+            busy,
+            deferred,
+        })
     }
 
     /// Until the gateway stops. What crashes costs the order at hand, and is said.
@@ -170,7 +207,9 @@ impl Driver {
             guarded(&self.desk.board.clone(), id, || self.obey(request));
         }
         for busy in std::mem::take(&mut self.busy).into_values() {
-            busy.waiting.into_iter().for_each(|wanted| self.drop_wanted(&wanted));
+            busy.waiting
+                .into_iter()
+                .for_each(|wanted| self.drop_wanted(&wanted));
             // What panicked there has said so.
             busy.thread.map(JoinHandle::join);
         }
@@ -179,10 +218,22 @@ impl Driver {
 
     fn obey(&mut self, request: Request) {
         match request {
-            Request::Changed { path, .. } if path == self.parts.origin.path => self.reload(None, &Who::Config),
+            Request::Changed { path, .. } if path == self.parts.origin.path => {
+                self.reload(None, &Who::Config)
+            }
             Request::Changed { path, content } => self.replace(&path, &content),
             Request::Reload { id, who } => self.reload(id, &who),
-            Request::Swap { id, order, component, who } => self.want(Wanted::Swap { id, order, component, who }),
+            Request::Swap {
+                id,
+                order,
+                component,
+                who,
+            } => self.want(Wanted::Swap {
+                id,
+                order,
+                component,
+                who,
+            }),
             Request::Rollback { id, order, who } => self.want(Wanted::Rollback { id, order, who }),
             Request::Opened { flow, opened } => self.want(Wanted::FailOver { flow, opened }),
             Request::Ended { place, adopted } => self.ended(place, adopted),
@@ -193,16 +244,24 @@ impl Driver {
     /// Begins a change, or has it wait for the one of its flow that is under way.
     fn want(&mut self, wanted: Wanted) {
         let flow = match &wanted {
-            Wanted::Swap { order, .. } => self.desk.place(&order.plugin).ok().map(|place| place.flow),
-            Wanted::Rollback { order, .. } => self.desk.place(&order.plugin).ok().map(|place| place.flow),
+            Wanted::Swap { order, .. } => {
+                self.desk.place(&order.plugin).ok().map(|place| place.flow)
+            }
+            Wanted::Rollback { order, .. } => {
+                self.desk.place(&order.plugin).ok().map(|place| place.flow)
+            }
             Wanted::FailOver { flow, .. } => Some(*flow),
             Wanted::ByItself { place, .. } | Wanted::Setting { place, .. } => Some(place.flow),
         };
-        let Some(busy) = flow.and_then(|flow| self.busy.get_mut(&flow)) else { return self.begin(wanted) };
+        let Some(busy) = flow.and_then(|flow| self.busy.get_mut(&flow)) else {
+            return self.begin(wanted);
+        };
         if busy.waiting.len() < super::WAITING {
             busy.waiting.push_back(wanted);
         } else {
-            tracing::warn!("more changes of a flow than can wait; send SIGHUP when the last one is done");
+            tracing::warn!(
+                "more changes of a flow than can wait; send SIGHUP when the last one is done"
+            );
             self.drop_wanted(&wanted);
         }
     }
@@ -216,7 +275,12 @@ impl Driver {
 
     fn begin(&mut self, wanted: Wanted) {
         match wanted {
-            Wanted::Swap { id, order, component, who } => match self.still_there(id, &order.plugin) {
+            Wanted::Swap {
+                id,
+                order,
+                component,
+                who,
+            } => match self.still_there(id, &order.plugin) {
                 Some(place) => self.swap((id, place, who), order, component),
                 None => self.desk.board.end(id),
             },
@@ -225,24 +289,44 @@ impl Driver {
                 None => self.desk.board.end(id),
             },
             Wanted::FailOver { flow, opened } => self.fail_over(flow, &opened),
-            Wanted::ByItself { place, who, candidate } => {
+            Wanted::ByItself {
+                place,
+                who,
+                candidate,
+            } => {
                 let id = self.open(place, &who);
                 self.start(id, (place, who), candidate, After::default());
             }
-            Wanted::Setting { place, who, config, reload } => self.apply(place, who, config, reload),
+            Wanted::Setting {
+                place,
+                who,
+                config,
+                reload,
+            } => self.apply(place, who, config, reload),
         }
     }
 
     /// Puts up a change that no operator has put up.
     fn open(&self, place: Place, who: &Who) -> u64 {
-        let (board, title) = (&self.desk.board, format!("{} changes {}", who.name(), self.title(place)));
+        let (board, title) = (
+            &self.desk.board,
+            format!("{} changes {}", who.name(), self.title(place)),
+        );
         // One that an operator has put up for the same plugin comes after it.
-        board.open(title.clone(), Some(place)).or_else(|_| board.open(title, None)).unwrap_or_default()
+        board
+            .open(title.clone(), Some(place))
+            .or_else(|_| board.open(title, None))
+            .unwrap_or_default()
     }
 
     /// What a change is made of by now.
     fn job(&self, id: u64, (place, who): (Place, Who), candidate: Candidate, after: After) -> Job {
-        let Parts { doors, versions, audit, .. } = &self.parts;
+        let Parts {
+            doors,
+            versions,
+            audit,
+            ..
+        } = &self.parts;
         let bench = Bench {
             desk: self.desk.clone(),
             doors: doors.clone(),
@@ -251,7 +335,17 @@ impl Driver {
             in_vain: self.in_vain.clone(),
         };
         let (spec, about) = (self.plugin(place).clone(), self.about(place, &candidate));
-        Job { bench, id, place, who, spec, about, candidate, after, reload: Mutex::default() }
+        Job {
+            bench,
+            id,
+            place,
+            who,
+            spec,
+            about,
+            candidate,
+            after,
+            reload: Mutex::default(),
+        }
     }
 
     fn start(&mut self, id: u64, whose: (Place, Who), candidate: Candidate, after: After) {
@@ -262,13 +356,22 @@ impl Driver {
     fn start_job(&mut self, job: Job) {
         let Place { flow, plugin } = job.place;
         let adopting = job.after.adopt.clone().map(|config| (plugin, config));
-        let busy = self.busy.entry(flow).or_insert_with(|| Busy { adopting: None, waiting: VecDeque::new(), thread: None });
+        let busy = self.busy.entry(flow).or_insert_with(|| Busy {
+            adopting: None,
+            waiting: VecDeque::new(),
+            thread: None,
+        });
         busy.adopting = adopting;
         let ending = job.ending();
         // Dropped with the closure where no thread is to be had, which ends it as well.
-        match std::thread::Builder::new().name("change".into()).spawn(move || job.run(ending)) {
+        match std::thread::Builder::new()
+            .name("change".into())
+            .spawn(move || job.run(ending))
+        {
             Ok(thread) => busy.thread = Some(thread),
-            Err(error) => tracing::error!(%error, "a plugin cannot be changed: no thread is to be had"),
+            Err(error) => {
+                tracing::error!(%error, "a plugin cannot be changed: no thread is to be had")
+            }
         }
     }
 
@@ -277,7 +380,14 @@ impl Driver {
         if let Some(config) = adopted {
             self.parts.config.flows[flow].plugins[plugin] = *config;
         }
-        let Some(Busy { mut waiting, thread, .. }) = self.busy.remove(&flow) else { return };
+        let Some(Busy {
+            mut waiting,
+            thread,
+            ..
+        }) = self.busy.remove(&flow)
+        else {
+            return;
+        };
         // It is at its end; what panicked there has said so.
         thread.map(JoinHandle::join);
         heap::give_back();
@@ -298,7 +408,12 @@ impl Driver {
         let place = self.desk.place(plugin);
         if let Err(why) = &place {
             tracing::warn!(plugin = plugin.0, "nothing is changed: {why}");
-            self.desk.board.push(id, Line::Gone { plugin: plugin.0.clone() });
+            self.desk.board.push(
+                id,
+                Line::Gone {
+                    plugin: plugin.0.clone(),
+                },
+            );
         }
         place.ok()
     }
@@ -320,7 +435,11 @@ impl Driver {
 
     fn places(&self) -> Vec<Place> {
         let flows = self.parts.config.flows.iter().enumerate();
-        flows.flat_map(|(flow, spec)| (0..spec.plugins.len()).map(move |plugin| Place { flow, plugin })).collect()
+        flows
+            .flat_map(|(flow, spec)| {
+                (0..spec.plugins.len()).map(move |plugin| Place { flow, plugin })
+            })
+            .collect()
     }
 
     fn plugin(&self, place: Place) -> &PluginConfig {
@@ -328,25 +447,39 @@ impl Driver {
     }
 
     fn entry(&self, place: Place) -> Option<Entry> {
-        self.parts.versions.entry(&self.parts.config.flows[place.flow].name, &self.plugin(place).name)
+        self.parts.versions.entry(
+            &self.parts.config.flows[place.flow].name,
+            &self.plugin(place).name,
+        )
     }
 
     fn try_again(&mut self, place: Place) {
-        let Some(entry) = self.entry(place) else { return };
+        let Some(entry) = self.entry(place) else {
+            return;
+        };
         let Some(attempt) = entry.trying else { return };
         let plugin = self.plugin(place);
-        let mut candidate = Candidate { settings: serde_json::from_str(&attempt.version.settings).ok(), ..Candidate::default() };
+        let mut candidate = Candidate {
+            settings: serde_json::from_str(&attempt.version.settings).ok(),
+            ..Candidate::default()
+        };
         if attempt.version.digest != entry.confirmed.digest {
             candidate.component = chain::read_component(&plugin.name, &plugin.artefact).ok();
             candidate.signature = signature(&plugin.artefact);
         }
-        self.want(Wanted::ByItself { place, who: Who::Start, candidate });
+        self.want(Wanted::ByItself {
+            place,
+            who: Who::Start,
+            candidate,
+        });
     }
 
     /// Whether the config's file is what it was.
     fn look(&mut self, place: Place) {
         let plugin = self.plugin(place);
-        let Artefact::File(path) = plugin.artefact.clone() else { return };
+        let Artefact::File(path) = plugin.artefact.clone() else {
+            return;
+        };
         let now = written(plugin);
         if now.digest != self.written[place.flow][place.plugin].digest && !now.digest.is_empty() {
             let content = chain::read_component(&plugin.name, &plugin.artefact);
@@ -361,31 +494,52 @@ impl Driver {
         self.revive();
         for place in self.places() {
             let plugin = self.plugin(place);
-            let Artefact::File(file) = &plugin.artefact else { continue };
+            let Artefact::File(file) = &plugin.artefact else {
+                continue;
+            };
             let component = if file == path {
                 content.to_owned()
             } else if trust::signature_path(file) == path {
                 // One that is not there yet is seen when it comes.
-                let Ok(component) = chain::read_component(&plugin.name, &plugin.artefact) else { continue };
+                let Ok(component) = chain::read_component(&plugin.name, &plugin.artefact) else {
+                    continue;
+                };
                 component
             } else {
                 continue;
             };
             let signature = signature(&plugin.artefact);
             self.written[place.flow][place.plugin].digest = trust::digest(&component);
-            let candidate = Candidate { component: Some(component), signature, ..Candidate::default() };
-            self.want(Wanted::ByItself { place, who: Who::File, candidate });
+            let candidate = Candidate {
+                component: Some(component),
+                signature,
+                ..Candidate::default()
+            };
+            self.want(Wanted::ByItself {
+                place,
+                who: Who::File,
+                candidate,
+            });
         }
     }
 
-    fn swap(&mut self, (id, place, who): (u64, Place, Who), order: Swap, component: Option<Vec<u8>>) {
+    fn swap(
+        &mut self,
+        (id, place, who): (u64, Place, Who),
+        order: Swap,
+        component: Option<Vec<u8>>,
+    ) {
         let mut candidate = Candidate {
             component,
             signature: order.signature,
             settings: None,
             plan: order.plan.into(),
             is_asked: true,
-            admission: if order.downgrade { Admission::Older } else { Admission::New },
+            admission: if order.downgrade {
+                Admission::Older
+            } else {
+                Admission::New
+            },
         };
         if order.from_config {
             let plugin = self.plugin(place);
@@ -419,11 +573,18 @@ mod tests {
     fn an_order_that_crashes_is_over_and_the_next_one_is_done() {
         let board = Board::default();
         let (place, mut done) = (Place { flow: 0, plugin: 0 }, Vec::new());
-        let first = board.open("an operator swaps all/count".to_owned(), Some(place)).unwrap();
+        let first = board
+            .open("an operator swaps all/count".to_owned(), Some(place))
+            .unwrap();
         guarded(&board, Some(first), || panic!("a fault of ours"));
-        assert!(board.page(first, 0).is_some_and(|page| page.has_ended), "whoever follows it waits for ever");
+        assert!(
+            board.page(first, 0).is_some_and(|page| page.has_ended),
+            "whoever follows it waits for ever"
+        );
         // The place is free again.
-        let second = board.open("an operator swaps all/count".to_owned(), Some(place)).unwrap();
+        let second = board
+            .open("an operator swaps all/count".to_owned(), Some(place))
+            .unwrap();
         guarded(&board, Some(second), || done.push(second));
         guarded(&board, None, || panic!("nobody waits for this one"));
         guarded(&board, None, || done.push(0));

@@ -15,7 +15,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use board::{Board, Place};
-pub use order::{Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap, Verdict};
+pub use order::{
+    Canary, Done, FlowVerdict, Line, Name, Outcome, Page, Plan, Receipt, Rollback, Shadow, Swap,
+    Verdict,
+};
 
 use super::audit::Audit;
 use super::door::Doors;
@@ -72,12 +75,25 @@ impl Live {
     pub(super) fn start(parts: Parts, inlets: Inlets) -> std::io::Result<Self> {
         let (requests, waiting) = sync_channel(WAITING);
         let board = Board::default();
-        let desk = Desk { requests, board, doors: parts.doors.clone() };
-        desk.doors.chains().iter().for_each(|(flow, chain)| desk.hear(*flow, chain));
+        let desk = Desk {
+            requests,
+            board,
+            doors: parts.doors.clone(),
+        };
+        desk.doors
+            .chains()
+            .iter()
+            .for_each(|(flow, chain)| desk.hear(*flow, chain));
         let engine = parts.starter.engine().clone();
         let mut driver = Driver::new(parts, inlets, desk.clone())?;
-        let driver = std::thread::Builder::new().name("live".into()).spawn(move || driver.run(&waiting))?;
-        Ok(Self { desk, engine, driver })
+        let driver = std::thread::Builder::new()
+            .name("live".into())
+            .spawn(move || driver.run(&waiting))?;
+        Ok(Self {
+            desk,
+            engine,
+            driver,
+        })
     }
 
     /// Where orders are taken.
@@ -87,7 +103,10 @@ impl Live {
 
     /// Reads the config again, as SIGHUP asks.
     pub(super) fn reload(&self) {
-        self.desk.offer(Request::Reload { id: None, who: Who::Config });
+        self.desk.offer(Request::Reload {
+            id: None,
+            who: Who::Config,
+        });
     }
 
     /// Ends the change under way, whose version before runs on, and the driver; at `deadline` the process ends without.
@@ -97,10 +116,13 @@ impl Live {
         self.engine.give_up_compiling();
         while !self.driver.is_finished() {
             if Instant::now() >= deadline {
-                return tracing::warn!("a change is left in its middle; the next start runs what it would run after a kill");
+                return tracing::warn!(
+                    "a change is left in its middle; the next start runs what it would run after a kill"
+                );
             }
             for Place { flow, plugin } in self.desk.board.under_way() {
-                self.desk.cancel_at(Place { flow, plugin }, "the gateway stops");
+                self.desk
+                    .cancel_at(Place { flow, plugin }, "the gateway stops");
             }
             std::thread::park_timeout(STOPPING);
         }
@@ -132,23 +154,47 @@ impl Desk {
     ///
     /// # Errors
     /// In words for the operator.
-    pub(super) fn swap(&self, order: Swap, component: Option<Vec<u8>>, who: Who) -> Result<Receipt, String> {
+    pub(super) fn swap(
+        &self,
+        order: Swap,
+        component: Option<Vec<u8>>,
+        who: Who,
+    ) -> Result<Receipt, String> {
         let place = self.place(&order.plugin)?;
         if order.replace && self.board.under_way().contains(&place) {
-            self.cancel_at(place, &format!("{} put another version in its place", who.name()));
-            return self.submit(Wish { place: Some(place), what: "swaps", alone: false }, &who, |id| Request::Swap {
+            self.cancel_at(
+                place,
+                &format!("{} put another version in its place", who.name()),
+            );
+            return self.submit(
+                Wish {
+                    place: Some(place),
+                    what: "swaps",
+                    alone: false,
+                },
+                &who,
+                |id| Request::Swap {
+                    id,
+                    order,
+                    component,
+                    who: who.clone(),
+                },
+            );
+        }
+        self.submit(
+            Wish {
+                place: Some(place),
+                what: "swaps",
+                alone: true,
+            },
+            &who,
+            |id| Request::Swap {
                 id,
                 order,
                 component,
                 who: who.clone(),
-            });
-        }
-        self.submit(Wish { place: Some(place), what: "swaps", alone: true }, &who, |id| Request::Swap {
-            id,
-            order,
-            component,
-            who: who.clone(),
-        })
+            },
+        )
     }
 
     /// Brings a version back, or ends the change under way.
@@ -167,11 +213,19 @@ impl Desk {
             };
         }
         let order = order.clone();
-        self.submit(Wish { place: Some(place), what: "rolls back", alone: true }, &who, |id| Request::Rollback {
-            id,
-            order,
-            who: who.clone(),
-        })
+        self.submit(
+            Wish {
+                place: Some(place),
+                what: "rolls back",
+                alone: true,
+            },
+            &who,
+            |id| Request::Rollback {
+                id,
+                order,
+                who: who.clone(),
+            },
+        )
     }
 
     /// Ends the phase of the change under way as if it had gone well.
@@ -181,11 +235,22 @@ impl Desk {
     pub(super) fn promote(&self, plugin: &Name, who: &Who) -> Result<Receipt, String> {
         let place = self.place(plugin)?;
         let change = self.follow(plugin)?;
-        if self.doors.chain(place.flow).is_some_and(|chain| chain.promote(place.plugin)) {
-            tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a phase of a change early");
+        if self
+            .doors
+            .chain(place.flow)
+            .is_some_and(|chain| chain.promote(place.plugin))
+        {
+            tracing::info!(
+                plugin = self.name(place),
+                who = who.name(),
+                "an operator ends a phase of a change early"
+            );
             return Ok(change);
         }
-        Err(format!("the change of `{}` is in no phase that can be ended early", self.name(place)))
+        Err(format!(
+            "the change of `{}` is in no phase that can be ended early",
+            self.name(place)
+        ))
     }
 
     /// The change of a plugin that waits or is under way.
@@ -195,7 +260,10 @@ impl Desk {
     pub(super) fn follow(&self, plugin: &Name) -> Result<Receipt, String> {
         let place = self.place(plugin)?;
         let none = || format!("no change of `{}` is under way", self.name(place));
-        self.board.of(place).map(|change| Receipt { change }).ok_or_else(none)
+        self.board
+            .of(place)
+            .map(|change| Receipt { change })
+            .ok_or_else(none)
     }
 
     /// Reads the config again.
@@ -203,10 +271,18 @@ impl Desk {
     /// # Errors
     /// Too much is waiting.
     pub(super) fn reload(&self, who: Who) -> Result<Receipt, String> {
-        self.submit(Wish { place: None, what: "reads the config again", alone: true }, &who, |id| Request::Reload {
-            id: Some(id),
-            who: who.clone(),
-        })
+        self.submit(
+            Wish {
+                place: None,
+                what: "reads the config again",
+                alone: true,
+            },
+            &who,
+            |id| Request::Reload {
+                id: Some(id),
+                who: who.clone(),
+            },
+        )
     }
 
     /// What has come of an order, from line `from` on: as soon as there is more, or after `patience`.
@@ -236,29 +312,47 @@ impl Desk {
     pub(super) fn place(&self, Name(name): &Name) -> Result<Place, String> {
         let all = self.doors.chains().into_iter().flat_map(|(flow, chain)| {
             let plugins = chain.plugins().into_iter().enumerate();
-            plugins.map(move |(plugin, info)| (Place { flow, plugin }, Arc::clone(chain.name()), info.name))
+            plugins.map(move |(plugin, info)| {
+                (Place { flow, plugin }, Arc::clone(chain.name()), info.name)
+            })
         });
         let all: Vec<_> = all.collect();
         let is_it = |flow: &str, plugin: &str| match name.split_once('/') {
             Some((wanted, rest)) => wanted == flow && rest == plugin,
             None => name == plugin,
         };
-        let found: Vec<_> = all.iter().filter(|(_, flow, plugin)| is_it(flow, plugin)).collect();
+        let found: Vec<_> = all
+            .iter()
+            .filter(|(_, flow, plugin)| is_it(flow, plugin))
+            .collect();
         let names = |them: &[&(Place, Arc<str>, Arc<str>)]| {
-            them.iter().map(|(_, flow, plugin)| format!("{flow}/{plugin}")).collect::<Vec<_>>().join(", ")
+            them.iter()
+                .map(|(_, flow, plugin)| format!("{flow}/{plugin}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         match &*found {
             [(place, ..)] => Ok(*place),
             [] if all.is_empty() => Err("this gateway has no plugins".to_owned()),
-            [] => Err(format!("there is no plugin `{name}`; there are: {}", names(&all.iter().collect::<Vec<_>>()))),
-            several => Err(format!("there are several plugins `{name}`, say which: {}", names(several))),
+            [] => Err(format!(
+                "there is no plugin `{name}`; there are: {}",
+                names(&all.iter().collect::<Vec<_>>())
+            )),
+            several => Err(format!(
+                "there are several plugins `{name}`, say which: {}",
+                names(several)
+            )),
         }
     }
 
     fn cancel(&self, place: Place, who: &Who) -> bool {
         let is_cancelled = self.cancel_at(place, &format!("{} rolled it back", who.name()));
         if is_cancelled {
-            tracing::info!(plugin = self.name(place), who = who.name(), "an operator ends a change");
+            tracing::info!(
+                plugin = self.name(place),
+                who = who.name(),
+                "an operator ends a change"
+            );
         }
         is_cancelled
     }
@@ -271,18 +365,29 @@ impl Desk {
     }
 
     fn cancel_at(&self, Place { flow, plugin }: Place, why: &str) -> bool {
-        self.doors.chain(flow).is_some_and(|chain| chain.cancel(plugin, why))
+        self.doors
+            .chain(flow)
+            .is_some_and(|chain| chain.cancel(plugin, why))
     }
 
-    fn submit(&self, wish: Wish<'_>, who: &Who, request: impl FnOnce(u64) -> Request) -> Result<Receipt, String> {
+    fn submit(
+        &self,
+        wish: Wish<'_>,
+        who: &Who,
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<Receipt, String> {
         let Wish { place, what, alone } = wish;
         let title = match place {
             Some(place) => format!("{} {what} {}", who.name(), self.name(place)),
             None => format!("{} {what}", who.name()),
         };
         let opened = self.board.open(title.clone(), place.filter(|_| alone));
-        let change =
-            opened.map_err(|other| format!("a change is under way already ({other}); {}", Self::follow_hint(self, place)))?;
+        let change = opened.map_err(|other| {
+            format!(
+                "a change is under way already ({other}); {}",
+                Self::follow_hint(self, place)
+            )
+        })?;
         tracing::info!(change, "an operator {title}");
         if self.offer(request(change)) {
             Ok(Receipt { change })
@@ -298,12 +403,20 @@ impl Desk {
 
     fn follow_hint(&self, place: Option<Place>) -> String {
         let name = place.map(|place| self.name(place)).unwrap_or_default();
-        format!("follow it with `tidegate swap {name} --follow`, end it with `tidegate rollback {name}`, or say --replace")
+        format!(
+            "follow it with `tidegate swap {name} --follow`, end it with `tidegate rollback {name}`, or say --replace"
+        )
     }
 
     fn name(&self, place: Place) -> String {
-        let Some(chain) = self.doors.chain(place.flow) else { return String::new() };
-        let plugin = chain.plugins().get(place.plugin).map(|info| Arc::clone(&info.name)).unwrap_or_default();
+        let Some(chain) = self.doors.chain(place.flow) else {
+            return String::new();
+        };
+        let plugin = chain
+            .plugins()
+            .get(place.plugin)
+            .map(|info| Arc::clone(&info.name))
+            .unwrap_or_default();
         format!("{}/{plugin}", chain.name())
     }
 

@@ -74,14 +74,36 @@ pub struct Canary {
 
 impl From<Plan> for chain::Plan {
     fn from(plan: Plan) -> Self {
-        let shadow = |Shadow { time, messages, sample, max_differing }| chain::Shadow { time, messages, sample, max_differing };
-        let canary = |Canary { share, time, messages }| chain::Canary { share, time, messages };
+        let shadow = |Shadow {
+                          time,
+                          messages,
+                          sample,
+                          max_differing,
+                      }| chain::Shadow {
+            time,
+            messages,
+            sample,
+            max_differing,
+        };
+        let canary = |Canary {
+                          share,
+                          time,
+                          messages,
+                      }| chain::Canary {
+            share,
+            time,
+            messages,
+        };
         Self {
             shadow: plan.shadow.map(shadow),
             canary: plan.canary.map(canary),
             probation: None,
             is_cure: false,
-            state: if plan.fresh_state { OnRefusedState::Empty } else { OnRefusedState::Refuse },
+            state: if plan.fresh_state {
+                OnRefusedState::Empty
+            } else {
+                OnRefusedState::Refuse
+            },
         }
     }
 }

@@ -57,15 +57,29 @@ impl Watch {
     ///
     /// # Errors
     /// No thread is to be had. That the system cannot watch is none: then the files are looked at every second.
-    pub(super) fn start(files: Vec<PathBuf>, on_change: impl FnMut(&Path, Vec<u8>) + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn start(
+        files: Vec<PathBuf>,
+        on_change: impl FnMut(&Path, Vec<u8>) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (bell, rings) = sync_channel(1);
         let signals = Arc::new(Signals::default());
         let files = files.into_iter().map(Tracked::new).collect();
         let eyes = Eyes::open(bell.clone(), Arc::clone(&signals));
-        let mut round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
-        let thread =
-            std::thread::Builder::new().name("watch".to_owned()).spawn(move || crate::thread::keep("watch", || round.run()))?;
-        Ok(Self { bell, signals, thread: Some(thread) })
+        let mut round = Round {
+            files,
+            eyes,
+            rings,
+            signals: Arc::clone(&signals),
+            on_change,
+        };
+        let thread = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || crate::thread::keep("watch", || round.run()))?;
+        Ok(Self {
+            bell,
+            signals,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -95,7 +109,10 @@ impl<F: FnMut(&Path, Vec<u8>)> Round<F> {
     fn run(&mut self) {
         let mut due = Instant::now();
         while !self.stopping() {
-            match self.rings.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            match self
+                .rings
+                .recv_timeout(due.saturating_duration_since(Instant::now()))
+            {
                 // Events come in swarms: one look for all of them, and not later than promised.
                 Ok(()) => due = due.min(Instant::now() + SETTLE),
                 Err(RecvTimeoutError::Timeout) => due = Instant::now() + self.look(),
@@ -136,7 +153,10 @@ impl Eyes {
             match event {
                 Ok(event) if is_reading(event.kind) => return,
                 Ok(_) => {}
-                Err(error) => *seen.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string()),
+                Err(error) => {
+                    *seen.lost.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(error.to_string())
+                }
             }
             // A bell that rings already is as good.
             let _ = bell.try_send(());
@@ -148,21 +168,39 @@ impl Eyes {
                 None
             }
         };
-        Self { watcher, watched: Vec::new(), signals }
+        Self {
+            watcher,
+            watched: Vec::new(),
+            signals,
+        }
     }
 
     /// Watches the folders of the files and of what they link to; a folder that was replaced anew. The answer is the
     /// interval of looks.
     fn aim(&mut self, files: &[Tracked]) -> Duration {
-        if let Some(why) = self.signals.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(why) = self
+            .signals
+            .lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             poll_instead(&why);
             self.watcher = None;
         }
-        let Some(watcher) = &mut self.watcher else { return POLL };
+        let Some(watcher) = &mut self.watcher else {
+            return POLL;
+        };
         for folder in files.iter().flat_map(Tracked::folders) {
-            let Ok(metadata) = std::fs::metadata(&folder) else { continue };
+            let Ok(metadata) = std::fs::metadata(&folder) else {
+                continue;
+            };
             let identity = (metadata.dev(), metadata.ino());
-            if self.watched.iter().any(|watched| *watched == (folder.clone(), identity)) {
+            if self
+                .watched
+                .iter()
+                .any(|watched| *watched == (folder.clone(), identity))
+            {
                 continue;
             }
             self.watched.retain(|(path, _)| *path != folder);
@@ -237,27 +275,46 @@ struct Tracked {
 
 impl Tracked {
     fn new(path: PathBuf) -> Self {
-        let signature = std::fs::metadata(&path).ok().map(|metadata| Signature::from(&metadata));
-        let known = file::read(&path, MAX_FILE_BYTES).ok().map(|content| digest(&content));
-        Self { path, known, signature, pending: None }
+        let signature = std::fs::metadata(&path)
+            .ok()
+            .map(|metadata| Signature::from(&metadata));
+        let known = file::read(&path, MAX_FILE_BYTES)
+            .ok()
+            .map(|content| digest(&content));
+        Self {
+            path,
+            known,
+            signature,
+            pending: None,
+        }
     }
 
     fn folders(&self) -> impl Iterator<Item = PathBuf> {
         let target = std::fs::canonicalize(&self.path).ok();
-        [Some(self.path.clone()), target].into_iter().flatten().filter_map(|path| {
-            let parent = path.parent()?;
-            Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
-        })
+        [Some(self.path.clone()), target]
+            .into_iter()
+            .flatten()
+            .filter_map(|path| {
+                let parent = path.parent()?;
+                Some(if parent.as_os_str().is_empty() {
+                    PathBuf::from(".")
+                } else {
+                    parent.to_owned()
+                })
+            })
     }
 
     fn look(&mut self, now: Instant) -> Look {
-        let Some(signature) = self.stat() else { return Look::Quiet };
+        let Some(signature) = self.stat() else {
+            return Look::Quiet;
+        };
         if self.pending.is_none() && self.signature == Some(signature) {
             return Look::Quiet;
         }
         match self.pending {
             Some(pending)
-                if pending.signature == signature && now.saturating_duration_since(pending.since) < pending.patience =>
+                if pending.signature == signature
+                    && now.saturating_duration_since(pending.since) < pending.patience =>
             {
                 Look::Again(pending.patience - now.saturating_duration_since(pending.since))
             }
@@ -295,13 +352,25 @@ impl Tracked {
             }
         };
         let digest = digest(&content);
-        if !self.pending.is_some_and(|pending| pending.signature == signature && pending.digest == digest) {
+        if !self
+            .pending
+            .is_some_and(|pending| pending.signature == signature && pending.digest == digest)
+        {
             let patience = if is_whole(&content) { SETTLE } else { PATIENCE };
-            self.pending = Some(Pending { signature, digest, since: now, patience });
+            self.pending = Some(Pending {
+                signature,
+                digest,
+                since: now,
+                patience,
+            });
             return Look::Again(patience.min(SETTLE));
         }
         (self.signature, self.pending) = (Some(signature), None);
-        if self.known.replace(digest) == Some(digest) { Look::Quiet } else { Look::Changed(content) }
+        if self.known.replace(digest) == Some(digest) {
+            Look::Quiet
+        } else {
+            Look::Changed(content)
+        }
     }
 }
 
@@ -319,7 +388,9 @@ fn is_whole(content: &[u8]) -> bool {
     if !content.starts_with(MAGIC) {
         return !MAGIC.starts_with(content);
     }
-    let Some(mut rest) = content.get(HEADER_BYTES..) else { return false };
+    let Some(mut rest) = content.get(HEADER_BYTES..) else {
+        return false;
+    };
     while let [_section, body @ ..] = rest {
         match sized(body) {
             Some(behind) => rest = behind,
@@ -371,7 +442,10 @@ mod tests {
     fn every_way_to_replace_a_file_is_one_change() {
         let (folder, path) = folder();
         let (mut file, mut now) = (Tracked::new(path.clone()), Instant::now());
-        assert!(settled(&mut file, &mut now).is_empty(), "what was there is known");
+        assert!(
+            settled(&mut file, &mut now).is_empty(),
+            "what was there is known"
+        );
 
         fs::write(&path, "in place").unwrap();
         assert_eq!(settled(&mut file, &mut now), [b"in place"]);
@@ -403,7 +477,12 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, "one").unwrap();
         assert!(settled(&mut file, &mut now).is_empty());
-        fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
         assert!(settled(&mut file, &mut now).is_empty());
     }
 
@@ -427,7 +506,10 @@ mod tests {
         let whole = b"\0asm\x0d\0\x01\0\x00\x03\x01ab";
         fs::write(&path, &whole[..10]).unwrap();
         assert!(matches!(file.look(now), Look::Again(_)));
-        assert!(matches!(file.look(now + SETTLE * 2), Look::Again(_)), "not after the short time");
+        assert!(
+            matches!(file.look(now + SETTLE * 2), Look::Again(_)),
+            "not after the short time"
+        );
         fs::write(&path, whole).unwrap();
         assert_eq!(settled(&mut file, &mut now), [whole]);
 
@@ -452,8 +534,10 @@ mod tests {
     fn the_system_tells_and_the_callback_hears() {
         let (_folder, path) = folder();
         let (sender, heard) = sync_channel(8);
-        let watch =
-            Watch::start(vec![path.clone()], move |path, content| sender.send((path.to_owned(), content)).unwrap()).unwrap();
+        let watch = Watch::start(vec![path.clone()], move |path, content| {
+            sender.send((path.to_owned(), content)).unwrap()
+        })
+        .unwrap();
         fs::write(&path, "two").unwrap();
         let change = heard.recv_timeout(Duration::from_secs(30)).unwrap();
         assert_eq!(change, (path, b"two".to_vec()));
@@ -473,7 +557,13 @@ mod tests {
 
         let (sender, heard) = sync_channel(8);
         let on_change = move |_: &Path, content| sender.send(content).unwrap();
-        let mut round = Round { files, eyes, rings, signals: Arc::clone(&signals), on_change };
+        let mut round = Round {
+            files,
+            eyes,
+            rings,
+            signals: Arc::clone(&signals),
+            on_change,
+        };
         let thread = std::thread::spawn(move || round.run());
         fs::write(&path, "two").unwrap();
         assert_eq!(heard.recv_timeout(Duration::from_secs(30)).unwrap(), b"two");

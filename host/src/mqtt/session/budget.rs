@@ -46,7 +46,12 @@ pub(super) struct Budget {
 impl Budget {
     /// Nothing is known of the link.
     pub(super) fn new() -> Self {
-        Self { bytes: FIRST_BYTES, round: None, rate: 0.0, is_small: false }
+        Self {
+            bytes: FIRST_BYTES,
+            round: None,
+            rate: 0.0,
+            is_small: false,
+        }
     }
 
     /// Whether `in_flight` bytes leave room for a message.
@@ -61,13 +66,21 @@ impl Budget {
 
     /// The window is full: `bytes` are in flight, and the last of them is answered when `until` publishes are over.
     pub(super) fn measure(&mut self, now: Instant, bytes: usize, until: u64) {
-        self.round = Some(Round { began: now, bytes, until });
+        self.round = Some(Round {
+            began: now,
+            bytes,
+            until,
+        });
     }
 
     /// So many publishes are over.
     pub(super) fn answered(&mut self, now: Instant, over: u64) {
-        let Some(round) = self.round.take_if(|round| round.until <= over) else { return };
-        let took = now.saturating_duration_since(round.began).max(Duration::from_micros(1));
+        let Some(round) = self.round.take_if(|round| round.until <= over) else {
+            return;
+        };
+        let took = now
+            .saturating_duration_since(round.began)
+            .max(Duration::from_micros(1));
         let rate = round.bytes as f64 / took.as_secs_f64();
         let brings_more = rate >= self.rate * GAIN && self.rate > 0.0;
         let is_late = took > CALM;
@@ -90,7 +103,13 @@ mod tests {
 
     /// A link of so many bytes a second and such a round trip, whose window is always full of messages of `size` bytes: the
     /// longest that the answer to a message took in the last half of `rounds`, and the rate of that half.
-    fn drive(budget: &mut Budget, rate: f64, round_trip: f64, size: usize, rounds: usize) -> (f64, f64) {
+    fn drive(
+        budget: &mut Budget,
+        rate: f64,
+        round_trip: f64,
+        size: usize,
+        rounds: usize,
+    ) -> (f64, f64) {
         let (start, mut now, mut over) = (Instant::now(), 0.0_f64, 0_u64);
         let (mut longest, mut bytes_sent, mut since) = (0.0_f64, 0.0, 0.0);
         for round in 0..rounds {

@@ -105,12 +105,18 @@ impl Session {
     }
 
     /// Looks for CONNACK at the front of `input`; what follows it stays there for [`Self::receive`].
-    pub(super) fn greet(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Established>, Error> {
+    pub(super) fn greet(
+        &mut self,
+        input: &mut BytesMut,
+        now: Instant,
+    ) -> Result<Option<Established>, Error> {
         match self.wire.read(input)? {
             None => Ok(None),
             Some(Packet::ConnAck(ack)) => self.establish(ack, now).map(Some),
             Some(Packet::Disconnect { code, words }) => Err(disconnected(code, words.as_deref())),
-            Some(_) => Err(Error::Protocol("something else came before CONNACK".to_owned())),
+            Some(_) => Err(Error::Protocol(
+                "something else came before CONNACK".to_owned(),
+            )),
         }
     }
 
@@ -122,19 +128,38 @@ impl Session {
         }
         if ack.code != 0 {
             let (reason, failure) = match version {
-                Version::V5 => (reason::describe_v5(ack.code, ack.words.as_deref()), reason::connect_failure_v5(ack.code)),
-                Version::V311 => (reason::describe_v311(ack.code), reason::connect_failure_v311(ack.code)),
+                Version::V5 => (
+                    reason::describe_v5(ack.code, ack.words.as_deref()),
+                    reason::connect_failure_v5(ack.code),
+                ),
+                Version::V311 => (
+                    reason::describe_v311(ack.code),
+                    reason::connect_failure_v311(ack.code),
+                ),
             };
-            return Err(Error::Refused { code: ack.code, reason, failure });
+            return Err(Error::Refused {
+                code: ack.code,
+                reason,
+                failure,
+            });
         }
         let established = Established {
             session_present: ack.session_present,
-            protocol: if version == Version::V5 { Protocol::V5 } else { Protocol::V311 },
+            protocol: if version == Version::V5 {
+                Protocol::V5
+            } else {
+                Protocol::V311
+            },
             receive_maximum: ack.receive_maximum.unwrap_or(u16::MAX),
             maximum_packet_bytes: ack.maximum_packet_bytes.unwrap_or(LARGEST_PACKET),
             retain_available: ack.retain_available.unwrap_or(true),
-            maximum_qos: ack.maximum_qos.and_then(Qos::from_level).unwrap_or(Qos::ExactlyOnce),
-            session_expiry: ack.session_expiry.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            maximum_qos: ack
+                .maximum_qos
+                .and_then(Qos::from_level)
+                .unwrap_or(Qos::ExactlyOnce),
+            session_expiry: ack
+                .session_expiry
+                .map(|seconds| Duration::from_secs(u64::from(seconds))),
             subscription_ids: version == Version::V5 && ack.subscription_ids.unwrap_or(true),
             keep_alive: shorter_keep_alive(self.keep_alive, ack.keep_alive),
         };
@@ -145,7 +170,12 @@ impl Session {
     }
 
     /// Takes every complete packet out of `input` and appends what they mean. An error ends the connection.
-    pub(super) fn receive(&mut self, input: &mut BytesMut, now: Instant, events: &mut Vec<Event>) -> Result<(), Error> {
+    pub(super) fn receive(
+        &mut self,
+        input: &mut BytesMut,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Error> {
         self.pulse.heard(now);
         while let Some(packet) = self.wire.read(input)? {
             self.handle(packet, events)?;
@@ -157,7 +187,9 @@ impl Session {
             answered.get_or_insert(now);
         }
         if self.echoed > MAX_ECHO_BYTES {
-            return Err(Error::Protocol("it sends without taking our answers".to_owned()));
+            return Err(Error::Protocol(
+                "it sends without taking our answers".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -174,12 +206,24 @@ impl Session {
                     events.push(Event::Publish { publish, token });
                 }
             }
-            Packet::Unfit { publish, packet_id, why } => {
+            Packet::Unfit {
+                publish,
+                packet_id,
+                why,
+            } => {
                 if let Some(token) = self.admit(&publish, packet_id) {
-                    events.push(Event::Unfit { publish, why, token });
+                    events.push(Event::Unfit {
+                        publish,
+                        why,
+                        token,
+                    });
                 }
             }
-            Packet::Oversize { head, packet_id, bytes } => {
+            Packet::Oversize {
+                head,
+                packet_id,
+                bytes,
+            } => {
                 if let Some(token) = self.admit(&head, packet_id) {
                     events.push(Event::Oversize { head, bytes, token });
                 }
@@ -197,7 +241,9 @@ impl Session {
                 self.unreleased.release(packet_id);
                 self.echo(wire::pubcomp, packet_id);
             }
-            Packet::SubAck { packet_id, codes } => events.extend(self.subscribed(packet_id, &codes)?),
+            Packet::SubAck { packet_id, codes } => {
+                events.extend(self.subscribed(packet_id, &codes)?)
+            }
             Packet::UnsubAck if self.unsubscribing == 0 => self.stray("UNSUBACK", 0),
             Packet::UnsubAck => {
                 self.unsubscribing -= 1;
@@ -215,7 +261,10 @@ impl Session {
         let token = |round| Some(AckToken::new(packet_id, publish.qos, round));
         match publish.qos {
             Qos::AtMostOnce => Some(None),
-            Qos::AtLeastOnce => self.unreleased.publish_once(packet_id, publish).then(|| token(self.unreleased.round())),
+            Qos::AtLeastOnce => self
+                .unreleased
+                .publish_once(packet_id, publish)
+                .then(|| token(self.unreleased.round())),
             Qos::ExactlyOnce => match self.unreleased.publish(packet_id, publish) {
                 Inbound::New => Some(token(self.unreleased.round())),
                 Inbound::Known => None,
@@ -228,7 +277,11 @@ impl Session {
     }
 
     fn acknowledged(&mut self, answer: Answer, events: &mut Vec<Event>) {
-        let Answer { packet_id, code, words } = answer;
+        let Answer {
+            packet_id,
+            code,
+            words,
+        } = answer;
         match self.window.puback(packet_id) {
             Ok((token, qos)) => {
                 self.odd.is_early |= qos == Qos::ExactlyOnce;
@@ -239,7 +292,11 @@ impl Session {
     }
 
     fn received(&mut self, answer: Answer, events: &mut Vec<Event>) {
-        let Answer { packet_id, code, words } = answer;
+        let Answer {
+            packet_id,
+            code,
+            words,
+        } = answer;
         match self.window.pubrec(packet_id, code >= 0x80) {
             Ok(Received::Release) => self.echo(wire::pubrel, packet_id),
             Ok(Received::Completed(token)) => {
@@ -270,12 +327,20 @@ impl Session {
     }
 
     fn packet_limit(&self) -> u32 {
-        self.established.as_ref().map_or(LARGEST_PACKET, |established| established.maximum_packet_bytes)
+        self.established
+            .as_ref()
+            .map_or(LARGEST_PACKET, |established| {
+                established.maximum_packet_bytes
+            })
     }
 
     /// How many more publishes of QoS 1 and 2 fit the window, if they are small.
     pub(super) fn room(&self) -> usize {
-        if self.window.is_empty() || self.budget.has_room(self.window.bytes()) { self.window.room() } else { 0 }
+        if self.window.is_empty() || self.budget.has_room(self.window.bytes()) {
+            self.window.room()
+        } else {
+            0
+        }
     }
 
     /// Whether the window is full, and it is time to see how long the answer to the last message takes: see
@@ -286,7 +351,8 @@ impl Session {
 
     /// The window has just become full.
     pub(super) fn measure(&mut self, now: Instant) {
-        self.budget.measure(now, self.window.bytes(), self.window.opened());
+        self.budget
+            .measure(now, self.window.bytes(), self.window.opened());
     }
 
     /// Publishes that wait for the broker's answer.
@@ -302,7 +368,9 @@ impl Session {
                 return Err(Unsendable::RetainNotAvailable);
             }
             if publish.qos > established.maximum_qos {
-                return Err(Unsendable::QosNotAvailable { maximum: established.maximum_qos });
+                return Err(Unsendable::QosNotAvailable {
+                    maximum: established.maximum_qos,
+                });
             }
         }
         if publish.qos == Qos::AtMostOnce {
@@ -312,8 +380,10 @@ impl Session {
             return Err(Unsendable::WindowFull);
         }
         let before = self.out.len();
-        self.wire.publish(publish, self.window.next_id(), limit, &mut self.out)?;
-        self.window.open(token, publish.qos, self.out.len() - before);
+        self.wire
+            .publish(publish, self.window.next_id(), limit, &mut self.out)?;
+        self.window
+            .open(token, publish.qos, self.out.len() - before);
         Ok(())
     }
 
@@ -340,7 +410,11 @@ impl Session {
 
     /// Takes over what the last connection remembered, unless the broker has forgotten the session.
     pub(super) fn recall(&mut self, unreleased: Unreleased) {
-        if self.established.as_ref().is_some_and(|established| established.session_present) {
+        if self
+            .established
+            .as_ref()
+            .is_some_and(|established| established.session_present)
+        {
             self.unreleased = unreleased;
         }
     }
@@ -427,8 +501,14 @@ impl Session {
                 Ok(())
             }
             Beat::Lost => {
-                let (deadline, unanswered) = (self.pulse.patience(), self.has_unanswered() && self.window.over() == 0);
-                Err(Error::Silent { deadline, unanswered })
+                let (deadline, unanswered) = (
+                    self.pulse.patience(),
+                    self.has_unanswered() && self.window.over() == 0,
+                );
+                Err(Error::Silent {
+                    deadline,
+                    unanswered,
+                })
             }
         }
     }
@@ -437,18 +517,29 @@ impl Session {
 /// The keep-alive that holds: our own, or the broker's where that is shorter. A longer one, or none at all, would leave us
 /// with a broker that has frozen.
 fn shorter_keep_alive(own: Duration, told: Option<u16>) -> Duration {
-    told.filter(|seconds| *seconds > 0).map_or(own, |seconds| own.min(Duration::from_secs(u64::from(seconds))))
+    told.filter(|seconds| *seconds > 0).map_or(own, |seconds| {
+        own.min(Duration::from_secs(u64::from(seconds)))
+    })
 }
 
 fn disconnected(code: u8, words: Option<&str>) -> Error {
-    Error::Disconnected { code, reason: reason::describe_v5(code, words), failure: reason::disconnect_failure(code) }
+    Error::Disconnected {
+        code,
+        reason: reason::describe_v5(code, words),
+        failure: reason::disconnect_failure(code),
+    }
 }
 
 fn outcome(token: u64, code: u8, words: Option<&str>) -> Event {
     if code < 0x80 {
         return Event::Accepted { token };
     }
-    Event::Refused { token, code, reason: reason::describe_v5(code, words), permanent: reason::is_permanent(code) }
+    Event::Refused {
+        token,
+        code,
+        reason: reason::describe_v5(code, words),
+        permanent: reason::is_permanent(code),
+    }
 }
 
 #[cfg(test)]

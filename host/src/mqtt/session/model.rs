@@ -62,11 +62,19 @@ impl Broker {
                 Request::Connect(_) => self.welcome(out),
                 Request::Publish { publish, packet_id } => self.take(&publish, packet_id, &refuse),
                 Request::PubAck(id) => {
-                    assert_eq!(self.acks_wanted.pop_front(), Some(id), "PUBACK out of order");
+                    assert_eq!(
+                        self.acks_wanted.pop_front(),
+                        Some(id),
+                        "PUBACK out of order"
+                    );
                     self.sent.retain(|sent| sent.id != id);
                 }
                 Request::PubRec(id) => {
-                    let sent = self.sent.iter_mut().find(|sent| sent.id == id && sent.qos == Qos::ExactlyOnce).unwrap();
+                    let sent = self
+                        .sent
+                        .iter_mut()
+                        .find(|sent| sent.id == id && sent.qos == Qos::ExactlyOnce)
+                        .unwrap();
                     sent.released = true;
                     self.wire.acknowledge(Reply::Rel, id, 0, out);
                 }
@@ -82,8 +90,11 @@ impl Broker {
     }
 
     fn welcome(&mut self, out: &mut BytesMut) {
-        let announce =
-            Announce { session_present: self.known, receive_maximum: Some(self.receive_maximum), ..Announce::default() };
+        let announce = Announce {
+            session_present: self.known,
+            receive_maximum: Some(self.receive_maximum),
+            ..Announce::default()
+        };
         self.wire.connack(0, &announce, out);
         self.known = true;
         for sent in &self.sent {
@@ -91,7 +102,8 @@ impl Broker {
                 self.wire.acknowledge(Reply::Rel, sent.id, 0, out);
                 continue;
             }
-            self.wire.publish(&message(sent.number, sent.qos, true), sent.id, out);
+            self.wire
+                .publish(&message(sent.number, sent.qos, true), sent.id, out);
             if sent.qos == Qos::AtLeastOnce {
                 self.acks_wanted.push_back(sent.id);
             }
@@ -105,9 +117,20 @@ impl Broker {
             return;
         }
         assert!(self.open.insert(id), "packet id {id} is in use twice");
-        assert!(self.open.len() <= self.window, "more in flight than the window");
-        let ack = if publish.qos == Qos::ExactlyOnce { Reply::Rec } else { Reply::Ack };
-        let code = if self.wire.version() == Version::V5 && refuse() { 0x97 } else { 0 };
+        assert!(
+            self.open.len() <= self.window,
+            "more in flight than the window"
+        );
+        let ack = if publish.qos == Qos::ExactlyOnce {
+            Reply::Rec
+        } else {
+            Reply::Ack
+        };
+        let code = if self.wire.version() == Version::V5 && refuse() {
+            0x97
+        } else {
+            0
+        };
         if code == 0 {
             self.got.push(number);
             if publish.qos == Qos::ExactlyOnce {
@@ -126,12 +149,25 @@ impl Broker {
             }
             self.wire.acknowledge(ack, id, code, out);
         }
-        let next = if self.sent.len() < 5 { self.waiting.pop_front() } else { None };
+        let next = if self.sent.len() < 5 {
+            self.waiting.pop_front()
+        } else {
+            None
+        };
         let Some((number, qos)) = next else { return };
-        let id = if qos == Qos::AtMostOnce { 0 } else { self.free_id() };
+        let id = if qos == Qos::AtMostOnce {
+            0
+        } else {
+            self.free_id()
+        };
         self.wire.publish(&message(number, qos, false), id, out);
         if qos != Qos::AtMostOnce {
-            self.sent.push(Sent { id, number, qos, released: false });
+            self.sent.push(Sent {
+                id,
+                number,
+                qos,
+                released: false,
+            });
         }
         if qos == Qos::AtLeastOnce {
             self.acks_wanted.push_back(id);
@@ -175,18 +211,34 @@ impl Client {
         for event in events {
             match event {
                 Event::Publish { publish, token } => {
-                    assert_eq!(token.map(AckToken::qos).unwrap_or(Qos::AtMostOnce), publish.qos);
+                    assert_eq!(
+                        token.map(AckToken::qos).unwrap_or(Qos::AtMostOnce),
+                        publish.qos
+                    );
                     self.got.push((number(&publish), publish.qos));
                     self.to_acknowledge.extend(token);
                 }
                 Event::Accepted { token } => {
-                    let place = self.flying.iter().position(|(number, _)| *number == token).expect("accepted twice");
+                    let place = self
+                        .flying
+                        .iter()
+                        .position(|(number, _)| *number == token)
+                        .expect("accepted twice");
                     self.flying.remove(place);
                     self.accepted.push(token);
                 }
-                Event::Refused { token, code, permanent, .. } => {
+                Event::Refused {
+                    token,
+                    code,
+                    permanent,
+                    ..
+                } => {
                     assert!(code == 0x97 && !permanent);
-                    let place = self.flying.iter().position(|(number, _)| *number == token).expect("refused twice");
+                    let place = self
+                        .flying
+                        .iter()
+                        .position(|(number, _)| *number == token)
+                        .expect("refused twice");
                     let again = self.flying.remove(place).unwrap();
                     self.owed.push_front(again);
                 }
@@ -196,7 +248,9 @@ impl Client {
     }
 
     fn publish(&mut self) {
-        let Some((number, qos)) = self.owed.pop_front() else { return };
+        let Some((number, qos)) = self.owed.pop_front() else {
+            return;
+        };
         match self.session.publish(&message(number, qos, false), number) {
             Ok(()) if qos == Qos::AtMostOnce => self.accepted.push(number),
             Ok(()) => self.flying.push_back((number, qos)),
@@ -216,7 +270,8 @@ impl Client {
         while let Some(again) = self.flying.pop_back() {
             self.owed.push_front(again);
         }
-        self.to_acknowledge.retain(|token| token.qos() == Qos::ExactlyOnce);
+        self.to_acknowledge
+            .retain(|token| token.qos() == Qos::ExactlyOnce);
         carried
     }
 }
@@ -244,14 +299,23 @@ struct World {
 
 impl World {
     fn new(seed: u64, version: Version, losses: bool) -> Self {
-        let (mut random, now, mut settings) = (fastrand::Rng::with_seed(seed), Instant::now(), config());
+        let (mut random, now, mut settings) =
+            (fastrand::Rng::with_seed(seed), Instant::now(), config());
         let (inflight, receive_maximum) = (random.u16(1..8), random.u16(1..8));
         (settings.inflight, settings.clean_start) = (inflight, false);
-        let work = || (0..MESSAGES).map(|number| (number, level(number))).collect();
+        let work = || {
+            (0..MESSAGES)
+                .map(|number| (number, level(number)))
+                .collect()
+        };
         let broker = Broker {
             wire: BrokerWire::new(),
             receive_maximum,
-            window: usize::from(if version == Version::V5 { inflight.min(receive_maximum) } else { inflight }),
+            window: usize::from(if version == Version::V5 {
+                inflight.min(receive_maximum)
+            } else {
+                inflight
+            }),
             waiting: work(),
             sent: Vec::new(),
             next_id: 1,
@@ -274,38 +338,70 @@ impl World {
             to_acknowledge: VecDeque::new(),
         };
         let [up, seen, down, input] = std::array::from_fn(|_| BytesMut::new());
-        Self { random, now, broker, client, losses, up, seen, down, input, carried: None }
+        Self {
+            random,
+            now,
+            broker,
+            client,
+            losses,
+            up,
+            seen,
+            down,
+            input,
+            carried: None,
+        }
     }
 
     /// Bytes move in pieces of any size.
     fn carry(&mut self) {
         let random = &mut self.random;
         let count = random.usize(0..=self.client.session.output().len().min(40));
-        self.up.extend_from_slice(&self.client.session.output()[..count]);
+        self.up
+            .extend_from_slice(&self.client.session.output()[..count]);
         self.client.session.sent(count, self.now);
-        self.seen.extend_from_slice(&self.up.split_to(random.usize(0..=self.up.len())));
+        self.seen
+            .extend_from_slice(&self.up.split_to(random.usize(0..=self.up.len())));
         let refuse = self.losses && random.u8(..) < 20;
-        self.broker.requests(&mut self.seen, &mut self.down, || refuse);
+        self.broker
+            .requests(&mut self.seen, &mut self.down, || refuse);
         let count = random.usize(0..=self.down.len().min(60));
         self.input.extend_from_slice(&self.down.split_to(count));
     }
 
     fn step(&mut self) {
         self.carry();
-        if !self.client.online && self.client.session.greet(&mut self.input, self.now).unwrap().is_some() {
+        if !self.client.online
+            && self
+                .client
+                .session
+                .greet(&mut self.input, self.now)
+                .unwrap()
+                .is_some()
+        {
             self.client.online = true;
-            self.client.session.recall(self.carried.take().unwrap_or_default());
+            self.client
+                .session
+                .recall(self.carried.take().unwrap_or_default());
         }
         if self.client.online {
             let mut events = Vec::new();
-            self.client.session.receive(&mut self.input, self.now, &mut events).unwrap();
+            self.client
+                .session
+                .receive(&mut self.input, self.now, &mut events)
+                .unwrap();
             self.client.events(events);
             self.broker.act(self.random.usize(..), &mut self.down);
             if self.random.bool() {
                 self.client.publish();
             }
-            let ready = if self.random.u8(..) < 100 { self.client.to_acknowledge.pop_front() } else { None };
-            ready.into_iter().for_each(|token| self.client.session.acknowledge(token));
+            let ready = if self.random.u8(..) < 100 {
+                self.client.to_acknowledge.pop_front()
+            } else {
+                None
+            };
+            ready
+                .into_iter()
+                .for_each(|token| self.client.session.acknowledge(token));
         }
         if self.losses && self.random.u16(..) < 800 {
             self.lose();
@@ -313,7 +409,12 @@ impl World {
     }
 
     fn lose(&mut self) {
-        for pipe in [&mut self.up, &mut self.seen, &mut self.down, &mut self.input] {
+        for pipe in [
+            &mut self.up,
+            &mut self.seen,
+            &mut self.down,
+            &mut self.input,
+        ] {
             pipe.clear();
         }
         let unreleased = self.client.reconnect(self.now);
@@ -356,7 +457,10 @@ fn sorted(numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
 /// The first occurrence of each.
 fn first(numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let mut known = HashSet::new();
-    numbers.into_iter().filter(|number| known.insert(*number)).collect()
+    numbers
+        .into_iter()
+        .filter(|number| known.insert(*number))
+        .collect()
 }
 
 proptest! {

@@ -36,7 +36,16 @@ impl Pulse {
     /// `patience` is the deadline of an answer; it is no longer than the keep-alive, unless [`Self::be_patient`].
     pub(super) fn new(keep_alive: Duration, patience: Duration, now: Instant) -> Self {
         let patience = patience.min(keep_alive);
-        Self { keep_alive, round_trip: Duration::ZERO, patience, sent: now, heard: now, asked: None, moved: now, paused: false }
+        Self {
+            keep_alive,
+            round_trip: Duration::ZERO,
+            patience,
+            sent: now,
+            heard: now,
+            asked: None,
+            moved: now,
+            paused: false,
+        }
     }
 
     /// Silence after which to ping. Earlier than promised by two round trips, an eighth at least and a half at most: the
@@ -96,12 +105,20 @@ impl Pulse {
     }
 
     fn ping_at(&self) -> Option<Instant> {
-        let silent_since = if self.paused || self.asked.is_some() { self.sent } else { self.sent.min(self.heard) };
+        let silent_since = if self.paused || self.asked.is_some() {
+            self.sent
+        } else {
+            self.sent.min(self.heard)
+        };
         Some(silent_since + self.interval()?)
     }
 
     fn lost_at(&self) -> Option<Instant> {
-        if self.paused { None } else { Some(self.asked?.max(self.moved) + self.patience) }
+        if self.paused {
+            None
+        } else {
+            Some(self.asked?.max(self.moved) + self.patience)
+        }
     }
 
     /// When [`Self::beat`] has something to say.
@@ -160,7 +177,10 @@ mod tests {
         assert_eq!(silence_after_an_answer_in(SECOND / 2), 14 * SECOND);
         assert_eq!(silence_after_an_answer_in(3 * SECOND), 10 * SECOND);
         let after_a_quick_one = silence_after_an_answer_in(SECOND / 2);
-        assert!(10 * SECOND < after_a_quick_one && after_a_quick_one < 11 * SECOND, "{after_a_quick_one:?}");
+        assert!(
+            10 * SECOND < after_a_quick_one && after_a_quick_one < 11 * SECOND,
+            "{after_a_quick_one:?}"
+        );
         assert_eq!(silence_after_an_answer_in(12 * SECOND), 8 * SECOND);
         while pulse.beat(pulse.due().unwrap()) != Beat::Lost {}
         assert!(pulse.due().unwrap() <= now + 2 * 16 * SECOND);

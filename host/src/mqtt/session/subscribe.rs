@@ -22,25 +22,46 @@ impl Asking {
     }
 
     fn refuse<'f>(&mut self, filters: impl IntoIterator<Item = &'f Subscription>, why: &str) {
-        self.refused.extend(filters.into_iter().map(|wanted| (wanted.filter.clone(), why.to_owned())));
+        self.refused.extend(
+            filters
+                .into_iter()
+                .map(|wanted| (wanted.filter.clone(), why.to_owned())),
+        );
     }
 
     fn into_event(self) -> Event {
-        Event::Subscribed { refused: self.refused, lowered: self.lowered }
+        Event::Subscribed {
+            refused: self.refused,
+            lowered: self.lowered,
+        }
     }
 }
 
 impl Session {
     /// SUBACK came in; tells what was granted once all that was asked for with it is answered.
-    pub(super) fn subscribed(&mut self, packet_id: u16, codes: &[u8]) -> Result<Option<Event>, Error> {
+    pub(super) fn subscribed(
+        &mut self,
+        packet_id: u16,
+        codes: &[u8],
+    ) -> Result<Option<Event>, Error> {
         let Some(place) = self.asked.iter().position(|asking| asking.has(packet_id)) else {
             self.stray("SUBACK", packet_id);
             return Ok(None);
         };
         let asking = &mut self.asked[place];
-        let Some((_, filters)) = asking.open.extract_if(.., |(id, _)| *id == packet_id).next() else { return Ok(None) };
+        let Some((_, filters)) = asking
+            .open
+            .extract_if(.., |(id, _)| *id == packet_id)
+            .next()
+        else {
+            return Ok(None);
+        };
         if filters.len() != codes.len() {
-            return Err(Error::Protocol(format!("SUBACK with {} codes for {} filters", codes.len(), filters.len())));
+            return Err(Error::Protocol(format!(
+                "SUBACK with {} codes for {} filters",
+                codes.len(),
+                filters.len()
+            )));
         }
         for ((filter, wanted), code) in filters.into_iter().zip(codes) {
             match (self.wire.subscribe_refusal(*code), Qos::from_level(*code)) {
@@ -57,7 +78,10 @@ impl Session {
     pub(in crate::mqtt) fn subscribe(&mut self, subscriptions: &[Subscription]) {
         let mut asking = Asking::default();
         let (mut plain, mut marked) = (Vec::new(), Vec::new());
-        let has_ids = self.established.as_ref().is_some_and(|established| established.subscription_ids);
+        let has_ids = self
+            .established
+            .as_ref()
+            .is_some_and(|established| established.subscription_ids);
         for wanted in subscriptions {
             match wire::check_filter(&wanted.filter) {
                 Err(why) => asking.refuse([wanted], why),
@@ -65,12 +89,23 @@ impl Session {
                 Ok(()) => plain.push(wanted),
             }
         }
-        let packets = plain.chunks(MOST_FILTERS).chain(marked.iter().map(|one| one.as_slice()));
+        let packets = plain
+            .chunks(MOST_FILTERS)
+            .chain(marked.iter().map(|one| one.as_slice()));
         for wanted in packets {
-            let id = wanted.first().and_then(|wanted| wanted.id).filter(|_| has_ids);
+            let id = wanted
+                .first()
+                .and_then(|wanted| wanted.id)
+                .filter(|_| has_ids);
             match self.put_subscribe(wanted, id, &asking) {
                 Ok(packet_id) => {
-                    asking.open.push((packet_id, wanted.iter().map(|wanted| (wanted.filter.clone(), wanted.qos)).collect()));
+                    asking.open.push((
+                        packet_id,
+                        wanted
+                            .iter()
+                            .map(|wanted| (wanted.filter.clone(), wanted.qos))
+                            .collect(),
+                    ));
                 }
                 Err(why) => asking.refuse(wanted.iter().copied(), why),
             }
@@ -82,7 +117,12 @@ impl Session {
         }
     }
 
-    fn put_subscribe(&mut self, wanted: &[&Subscription], id: Option<u32>, asking: &Asking) -> Result<u16, &'static str> {
+    fn put_subscribe(
+        &mut self,
+        wanted: &[&Subscription],
+        id: Option<u32>,
+        asking: &Asking,
+    ) -> Result<u16, &'static str> {
         let packet_id = self.subscribe_id(asking).ok_or("too many are unanswered")?;
         let before = self.out.len();
         self.wire.subscribe(packet_id, wanted, id, &mut self.out);
@@ -95,8 +135,17 @@ impl Session {
 
     /// Queues UNSUBSCRIBE. What cannot be sent is left: it costs messages that nobody wants, and no more.
     pub(in crate::mqtt) fn unsubscribe(&mut self, filters: &[String]) {
-        let filters: Vec<_> = filters.iter().filter(|filter| wire::check_filter(filter).is_ok()).cloned().collect();
-        let Some(packet_id) = self.subscribe_id(&Asking::default()).filter(|_| !filters.is_empty()) else { return };
+        let filters: Vec<_> = filters
+            .iter()
+            .filter(|filter| wire::check_filter(filter).is_ok())
+            .cloned()
+            .collect();
+        let Some(packet_id) = self
+            .subscribe_id(&Asking::default())
+            .filter(|_| !filters.is_empty())
+        else {
+            return;
+        };
         let before = self.out.len();
         let written = self.wire.unsubscribe(packet_id, filters, &mut self.out);
         if written.is_err() || self.out.len() - before > self.packet_limit() as usize {

@@ -17,7 +17,11 @@ struct Pair {
 
 fn greeted(version: Version, announce: &Announce) -> (Pair, Established) {
     let now = Instant::now();
-    let mut pair = Pair { session: Session::new(&config(), version, now).unwrap(), broker: BrokerWire::new(), now };
+    let mut pair = Pair {
+        session: Session::new(&config(), version, now).unwrap(),
+        broker: BrokerWire::new(),
+        now,
+    };
     assert!(matches!(pair.sent()[..], [Request::Connect(_)]));
     let mut input = BytesMut::new();
     pair.broker.connack(0, announce, &mut input);
@@ -37,20 +41,33 @@ impl Pair {
         requests
     }
 
-    fn receive(&mut self, put: impl FnOnce(&BrokerWire, &mut BytesMut)) -> Result<Vec<Event>, Error> {
+    fn receive(
+        &mut self,
+        put: impl FnOnce(&BrokerWire, &mut BytesMut),
+    ) -> Result<Vec<Event>, Error> {
         let (mut input, mut events) = (BytesMut::new(), Vec::new());
         put(&self.broker, &mut input);
-        self.session.receive(&mut input, self.now, &mut events).map(|()| events)
+        self.session
+            .receive(&mut input, self.now, &mut events)
+            .map(|()| events)
     }
 }
 
 fn publish(qos: Qos) -> Publish {
-    Publish { topic: Bytes::from_static(b"t"), payload: Bytes::from_static(b"p"), qos, ..Publish::default() }
+    Publish {
+        topic: Bytes::from_static(b"t"),
+        payload: Bytes::from_static(b"p"),
+        qos,
+        ..Publish::default()
+    }
 }
 
 fn connack(version: Version, bytes: &[u8]) -> Error {
     let now = Instant::now();
-    Session::new(&config(), version, now).unwrap().greet(&mut BytesMut::from(bytes), now).unwrap_err()
+    Session::new(&config(), version, now)
+        .unwrap()
+        .greet(&mut BytesMut::from(bytes), now)
+        .unwrap_err()
 }
 
 #[test]
@@ -77,16 +94,41 @@ fn what_the_broker_announces_holds() {
     };
     assert_eq!(established, expected);
     assert_eq!(pair.session.due(), Some(pair.now + 7 * SECOND));
-    let retained = Publish { retain: true, ..publish(Qos::AtLeastOnce) };
-    assert_eq!(pair.session.publish(&retained, 1), Err(Unsendable::RetainNotAvailable));
+    let retained = Publish {
+        retain: true,
+        ..publish(Qos::AtLeastOnce)
+    };
+    assert_eq!(
+        pair.session.publish(&retained, 1),
+        Err(Unsendable::RetainNotAvailable)
+    );
     let twice = pair.session.publish(&publish(Qos::ExactlyOnce), 1);
-    assert_eq!(twice, Err(Unsendable::QosNotAvailable { maximum: Qos::AtLeastOnce }));
-    let large = Publish { payload: Bytes::from(vec![0; 100]), ..publish(Qos::AtLeastOnce) };
-    assert_eq!(pair.session.publish(&large, 1), Err(Unsendable::TooLarge { bytes: 108, limit: 40 }));
+    assert_eq!(
+        twice,
+        Err(Unsendable::QosNotAvailable {
+            maximum: Qos::AtLeastOnce
+        })
+    );
+    let large = Publish {
+        payload: Bytes::from(vec![0; 100]),
+        ..publish(Qos::AtLeastOnce)
+    };
+    assert_eq!(
+        pair.session.publish(&large, 1),
+        Err(Unsendable::TooLarge {
+            bytes: 108,
+            limit: 40
+        })
+    );
     for token in 0..2 {
-        pair.session.publish(&publish(Qos::AtLeastOnce), token).unwrap();
+        pair.session
+            .publish(&publish(Qos::AtLeastOnce), token)
+            .unwrap();
     }
-    assert_eq!(pair.session.publish(&publish(Qos::AtLeastOnce), 2), Err(Unsendable::WindowFull));
+    assert_eq!(
+        pair.session.publish(&publish(Qos::AtLeastOnce), 2),
+        Err(Unsendable::WindowFull)
+    );
     assert_eq!(pair.session.publish(&publish(Qos::AtMostOnce), 2), Ok(()));
     assert_eq!(pair.sent().len(), 3);
 }
@@ -94,46 +136,90 @@ fn what_the_broker_announces_holds() {
 #[test]
 fn without_announcements_the_protocol_s_own_limits_hold() {
     let (pair, established) = greeted(Version::V311, &Announce::default());
-    assert_eq!((established.receive_maximum, established.protocol), (65_535, Protocol::V311));
-    assert_eq!((established.keep_alive, pair.session.room()), (30 * SECOND, 20));
+    assert_eq!(
+        (established.receive_maximum, established.protocol),
+        (65_535, Protocol::V311)
+    );
+    assert_eq!(
+        (established.keep_alive, pair.session.room()),
+        (30 * SECOND, 20)
+    );
 }
 
 #[test]
 fn a_refused_connect_says_why_and_how_to_meet_it() {
     let error = connack(Version::V5, &[0x20, 3, 0, 0x87, 0]);
     assert_eq!(error.kind(), Failure::Refused);
-    assert!(error.to_string().contains("not authorized (0x87)"), "{error}");
+    assert!(
+        error.to_string().contains("not authorized (0x87)"),
+        "{error}"
+    );
     let error = connack(Version::V311, &[0x20, 2, 0, 4]);
     assert_eq!(error.kind(), Failure::Refused);
-    assert!(error.to_string().contains("check user name and password"), "{error}");
-    assert_eq!(connack(Version::V311, &[0x20, 2, 0, 3]).kind(), Failure::Passing);
-    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 0x84, 0]), Error::VersionRefused));
-    assert!(matches!(connack(Version::V5, &[0x20, 2, 0, 1]), Error::VersionRefused));
-    assert!(matches!(connack(Version::V5, &[0x20, 3, 0, 1, 0]), Error::VersionRefused));
+    assert!(
+        error.to_string().contains("check user name and password"),
+        "{error}"
+    );
+    assert_eq!(
+        connack(Version::V311, &[0x20, 2, 0, 3]).kind(),
+        Failure::Passing
+    );
+    assert!(matches!(
+        connack(Version::V5, &[0x20, 3, 0, 0x84, 0]),
+        Error::VersionRefused
+    ));
+    assert!(matches!(
+        connack(Version::V5, &[0x20, 2, 0, 1]),
+        Error::VersionRefused
+    ));
+    assert!(matches!(
+        connack(Version::V5, &[0x20, 3, 0, 1, 0]),
+        Error::VersionRefused
+    ));
     // A code that no table lists, and the broker's words.
     let error = connack(Version::V5, &[0x20, 8, 0, 0xB7, 5, 31, 0, 2, b'n', b'o']);
-    assert!(error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"), "{error}");
-    assert!(connack(Version::V311, &[0x20, 2, 0, 0x77]).to_string().contains("(0x77)"));
-    assert!(matches!(connack(Version::V5, &[0xD0, 0]), Error::Protocol(_)));
+    assert!(
+        error.to_string().contains("(0xB7)") && error.to_string().ends_with("the broker says: no"),
+        "{error}"
+    );
+    assert!(
+        connack(Version::V311, &[0x20, 2, 0, 0x77])
+            .to_string()
+            .contains("(0x77)")
+    );
+    assert!(matches!(
+        connack(Version::V5, &[0xD0, 0]),
+        Error::Protocol(_)
+    ));
 }
 
 #[test]
 fn the_server_that_is_to_be_used_instead_is_told() {
     let moved = connack(Version::V5, &[0x20, 7, 0, 0x9D, 4, 0x1C, 0, 1, b'b']);
-    assert!(moved.to_string().contains("server moved (0x9D)") && moved.to_string().ends_with("use `b`"), "{moved}");
+    assert!(
+        moved.to_string().contains("server moved (0x9D)") && moved.to_string().ends_with("use `b`"),
+        "{moved}"
+    );
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     let put = |_: &BrokerWire, out: &mut BytesMut| {
         out.extend_from_slice(&[0xE0, 10, 0x9C, 8, 0x1F, 0, 1, b'w', 0x1C, 0, 1, b'b']);
     };
     let ended = pair.receive(put).unwrap_err();
-    assert!(ended.to_string().ends_with("the broker says: w; use `b`"), "{ended}");
+    assert!(
+        ended.to_string().ends_with("the broker says: w; use `b`"),
+        "{ended}"
+    );
 }
 
 #[test]
 fn a_refused_message_is_told_with_its_token() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    pair.session.publish(&publish(Qos::AtLeastOnce), 41).unwrap();
-    pair.session.publish(&publish(Qos::ExactlyOnce), 42).unwrap();
+    pair.session
+        .publish(&publish(Qos::AtLeastOnce), 41)
+        .unwrap();
+    pair.session
+        .publish(&publish(Qos::ExactlyOnce), 42)
+        .unwrap();
     let events = pair.receive(|broker, out| {
         broker.acknowledge(Reply::Ack, 1, 0x87, out);
         broker.acknowledge(Reply::Rec, 2, 0x97, out);
@@ -142,7 +228,12 @@ fn a_refused_message_is_told_with_its_token() {
         .unwrap()
         .into_iter()
         .map(|event| match event {
-            Event::Refused { token, code, reason, permanent } => {
+            Event::Refused {
+                token,
+                code,
+                reason,
+                permanent,
+            } => {
                 assert!(reason.ends_with("the broker says: no"), "{reason}");
                 (token, code, permanent)
             }
@@ -156,7 +247,12 @@ fn a_refused_message_is_told_with_its_token() {
 #[test]
 fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    for (id, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce), (3, Qos::AtLeastOnce), (4, Qos::ExactlyOnce)] {
+    for (id, qos) in [
+        (1, Qos::AtLeastOnce),
+        (2, Qos::ExactlyOnce),
+        (3, Qos::AtLeastOnce),
+        (4, Qos::ExactlyOnce),
+    ] {
         pair.session.publish(&publish(qos), id).unwrap();
     }
     let events = pair.receive(|broker, out| {
@@ -166,23 +262,57 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
         broker.acknowledge(Reply::Ack, 3, 0x95, out);
         broker.acknowledge(Reply::Rec, 4, 0xC3, out);
     });
-    let refused =
-        |token, code, permanent| Event::Refused { token, code, reason: reason::describe_v5(code, Some("no")), permanent };
+    let refused = |token, code, permanent| Event::Refused {
+        token,
+        code,
+        reason: reason::describe_v5(code, Some("no")),
+        permanent,
+    };
     let accepted = |token| Event::Accepted { token };
-    assert_eq!(events.unwrap(), [accepted(1), accepted(2), refused(3, 0x95, true), refused(4, 0xC3, false)]);
-    let ended = pair.receive(|_, out| out.extend_from_slice(&[0xE0, 7, 0xB1, 5, 31, 0, 2, b'n', b'o'])).unwrap_err();
-    assert!(matches!(&ended, Error::Disconnected { code: 0xB1, reason, .. } if reason.ends_with("no")), "{ended}");
+    assert_eq!(
+        events.unwrap(),
+        [
+            accepted(1),
+            accepted(2),
+            refused(3, 0x95, true),
+            refused(4, 0xC3, false)
+        ]
+    );
+    let ended = pair
+        .receive(|_, out| out.extend_from_slice(&[0xE0, 7, 0xB1, 5, 31, 0, 2, b'n', b'o']))
+        .unwrap_err();
+    assert!(
+        matches!(&ended, Error::Disconnected { code: 0xB1, reason, .. } if reason.ends_with("no")),
+        "{ended}"
+    );
 }
 
 #[test]
 fn a_subscribe_tells_which_filters_were_refused() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id: None });
+    let wanted = ["a/+", "b#", "c"].map(|filter| Subscription {
+        filter: filter.to_owned(),
+        qos: Qos::AtLeastOnce,
+        id: None,
+    });
     pair.session.subscribe(&wanted);
-    let filters = vec![("a/+".to_owned(), Qos::AtLeastOnce), ("c".to_owned(), Qos::AtLeastOnce)];
-    assert_eq!(pair.sent(), [Request::Subscribe { packet_id: 0xF000, filters }]);
-    let events = pair.receive(|broker, out| broker.suback(0xF000, &[1, 0x87], out)).unwrap();
-    let [Event::Subscribed { refused, .. }] = &events[..] else { panic!("{events:?}") };
+    let filters = vec![
+        ("a/+".to_owned(), Qos::AtLeastOnce),
+        ("c".to_owned(), Qos::AtLeastOnce),
+    ];
+    assert_eq!(
+        pair.sent(),
+        [Request::Subscribe {
+            packet_id: 0xF000,
+            filters
+        }]
+    );
+    let events = pair
+        .receive(|broker, out| broker.suback(0xF000, &[1, 0x87], out))
+        .unwrap();
+    let [Event::Subscribed { refused, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
     let names: Vec<_> = refused.iter().map(|(filter, _)| filter.as_str()).collect();
     assert_eq!(names, ["b#", "c"]);
     assert!(refused[1].1.contains("not authorized (0x87)"));
@@ -192,29 +322,63 @@ fn a_subscribe_tells_which_filters_were_refused() {
 fn a_suback_with_a_code_that_no_standard_knows_says_so() {
     for version in [Version::V5, Version::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
-        pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
-        let events = pair.receive(|broker, out| broker.suback(0xF000, &[3], out)).unwrap();
-        let [Event::Subscribed { refused, .. }] = &events[..] else { panic!("{events:?}") };
-        assert!(refused[0].1.contains("0x03") && refused[0].1.contains("no standard"), "{refused:?}");
+        pair.session.subscribe(&[Subscription {
+            filter: "a".to_owned(),
+            qos: Qos::AtLeastOnce,
+            id: None,
+        }]);
+        let events = pair
+            .receive(|broker, out| broker.suback(0xF000, &[3], out))
+            .unwrap();
+        let [Event::Subscribed { refused, .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert!(
+            refused[0].1.contains("0x03") && refused[0].1.contains("no standard"),
+            "{refused:?}"
+        );
     }
 }
 
 #[test]
 fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
     let (mut pair, _) = greeted(Version::V311, &Announce::default());
-    let wanted: Vec<_> =
-        (0..17).map(|number| Subscription { filter: format!("f/{number}"), qos: Qos::AtLeastOnce, id: Some(7) }).collect();
+    let wanted: Vec<_> = (0..17)
+        .map(|number| Subscription {
+            filter: format!("f/{number}"),
+            qos: Qos::AtLeastOnce,
+            id: Some(7),
+        })
+        .collect();
     pair.session.subscribe(&wanted);
     let sizes: Vec<_> = pair
         .sent()
         .into_iter()
-        .map(|request| if let Request::Subscribe { packet_id, filters } = request { (packet_id, filters.len()) } else { (0, 0) })
+        .map(|request| {
+            if let Request::Subscribe { packet_id, filters } = request {
+                (packet_id, filters.len())
+            } else {
+                (0, 0)
+            }
+        })
         .collect();
     assert_eq!(sizes, [(0xF000, 8), (0xF001, 8), (0xF002, 1)]);
-    assert_eq!(pair.receive(|broker, out| broker.suback(0xF001, &[1; 8], out)).unwrap(), []);
-    assert_eq!(pair.receive(|broker, out| broker.suback(0xF002, &[0x80], out)).unwrap(), []);
-    let events = pair.receive(|broker, out| broker.suback(0xF000, &[0, 1, 1, 1, 1, 1, 1, 1], out)).unwrap();
-    let [Event::Subscribed { refused, lowered }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        pair.receive(|broker, out| broker.suback(0xF001, &[1; 8], out))
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        pair.receive(|broker, out| broker.suback(0xF002, &[0x80], out))
+            .unwrap(),
+        []
+    );
+    let events = pair
+        .receive(|broker, out| broker.suback(0xF000, &[0, 1, 1, 1, 1, 1, 1, 1], out))
+        .unwrap();
+    let [Event::Subscribed { refused, lowered }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!((refused.len(), &*refused[0].0), (1, "f/16"));
     assert_eq!(lowered[..], [("f/0".to_owned(), Qos::AtMostOnce)]);
 }
@@ -222,20 +386,50 @@ fn many_filters_go_in_packets_of_eight_and_are_answered_as_one() {
 #[test]
 fn a_subscription_with_an_identifier_goes_alone_and_the_copies_for_it_say_so() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let wanted = |filter: &str, id| Subscription { filter: filter.to_owned(), qos: Qos::AtLeastOnce, id };
-    pair.session.subscribe(&[wanted("a/+", Some(300)), wanted("b", None)]);
+    let wanted = |filter: &str, id| Subscription {
+        filter: filter.to_owned(),
+        qos: Qos::AtLeastOnce,
+        id,
+    };
+    pair.session
+        .subscribe(&[wanted("a/+", Some(300)), wanted("b", None)]);
     let out = pair.session.output().to_vec();
-    assert_eq!(out, [&b"\x82\x07\xf0\x00\x00\x00\x01b\x19"[..], b"\x82\x0c\xf0\x01\x03\x0b\xac\x02\x00\x03a/+\x19"].concat());
-    let events = pair.receive(|_, out| out.extend_from_slice(b"\x30\x07\x00\x01a\x03\x0b\xac\x02")).unwrap();
-    let [Event::Publish { publish, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        out,
+        [
+            &b"\x82\x07\xf0\x00\x00\x00\x01b\x19"[..],
+            b"\x82\x0c\xf0\x01\x03\x0b\xac\x02\x00\x03a/+\x19"
+        ]
+        .concat()
+    );
+    let events = pair
+        .receive(|_, out| out.extend_from_slice(b"\x30\x07\x00\x01a\x03\x0b\xac\x02"))
+        .unwrap();
+    let [Event::Publish { publish, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!(publish.subscription, crate::mqtt::Subscribed::One(300));
 }
 
 #[test]
 fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
-    let (mut pair, _) = greeted(Version::V5, &Announce { maximum_packet_bytes: Some(20), ..Announce::default() });
-    pair.session.subscribe(&[Subscription { filter: "#/a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
-    pair.session.subscribe(&[Subscription { filter: "much-longer-than-that".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
+    let (mut pair, _) = greeted(
+        Version::V5,
+        &Announce {
+            maximum_packet_bytes: Some(20),
+            ..Announce::default()
+        },
+    );
+    pair.session.subscribe(&[Subscription {
+        filter: "#/a".to_owned(),
+        qos: Qos::AtLeastOnce,
+        id: None,
+    }]);
+    pair.session.subscribe(&[Subscription {
+        filter: "much-longer-than-that".to_owned(),
+        qos: Qos::AtLeastOnce,
+        id: None,
+    }]);
     assert_eq!(pair.sent(), []);
     let mut events = Vec::new();
     pair.session.take_ready(&mut events);
@@ -247,16 +441,27 @@ fn a_subscribe_with_nothing_to_send_is_answered_all_the_same() {
 #[test]
 fn a_suback_that_does_not_fit_costs_the_connection() {
     let (mut pair, _) = greeted(Version::V311, &Announce::default());
-    pair.session.subscribe(&[Subscription { filter: "a".to_owned(), qos: Qos::AtLeastOnce, id: None }]);
+    pair.session.subscribe(&[Subscription {
+        filter: "a".to_owned(),
+        qos: Qos::AtLeastOnce,
+        id: None,
+    }]);
     pair.sent();
-    assert!(matches!(pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)), Err(Error::Protocol(_))));
+    assert!(matches!(
+        pair.receive(|broker, out| broker.suback(0xF000, &[1, 1], out)),
+        Err(Error::Protocol(_))
+    ));
 }
 
 #[test]
 fn a_release_of_an_unknown_id_is_completed() {
     for version in [Version::V5, Version::V311] {
         let (mut pair, _) = greeted(version, &Announce::default());
-        assert_eq!(pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 600, 0, out)).unwrap(), []);
+        assert_eq!(
+            pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 600, 0, out))
+                .unwrap(),
+            []
+        );
         assert_eq!(pair.sent(), [Request::PubComp(600)]);
     }
 }
@@ -265,28 +470,63 @@ fn a_release_of_an_unknown_id_is_completed() {
 fn pubrec_waits_for_the_caller_and_a_repeated_message_is_given_out_once() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
     let inbound = publish(Qos::ExactlyOnce);
-    let events = pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap();
-    let [Event::Publish { token: Some(token), .. }] = events[..] else { panic!("{events:?}") };
+    let events = pair
+        .receive(|broker, out| broker.publish(&inbound, 3, out))
+        .unwrap();
+    let [
+        Event::Publish {
+            token: Some(token), ..
+        },
+    ] = events[..]
+    else {
+        panic!("{events:?}")
+    };
     assert_eq!(pair.sent(), []);
-    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap(), []);
+    assert_eq!(
+        pair.receive(|broker, out| broker.publish(&inbound, 3, out))
+            .unwrap(),
+        []
+    );
     pair.session.acknowledge(token);
     assert_eq!(pair.sent(), [Request::PubRec(3)]);
-    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap(), []);
+    assert_eq!(
+        pair.receive(|broker, out| broker.publish(&inbound, 3, out))
+            .unwrap(),
+        []
+    );
     assert_eq!(pair.sent(), [Request::PubRec(3)]);
-    pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 3, 0, out)).unwrap();
+    pair.receive(|broker, out| broker.acknowledge(Reply::Rel, 3, 0, out))
+        .unwrap();
     assert_eq!(pair.sent(), [Request::PubComp(3)]);
-    assert_eq!(pair.receive(|broker, out| broker.publish(&inbound, 3, out)).unwrap().len(), 1);
+    assert_eq!(
+        pair.receive(|broker, out| broker.publish(&inbound, 3, out))
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn what_a_lost_session_remembered_is_forgotten() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    pair.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out)).unwrap();
+    pair.receive(|broker, out| broker.publish(&publish(Qos::ExactlyOnce), 3, out))
+        .unwrap();
     for (session_present, given) in [(true, 0), (false, 1)] {
-        let (mut next, _) = greeted(Version::V5, &Announce { session_present, ..Announce::default() });
+        let (mut next, _) = greeted(
+            Version::V5,
+            &Announce {
+                session_present,
+                ..Announce::default()
+            },
+        );
         next.session.recall(pair.session.unreleased());
-        let again = Publish { duplicate: true, ..publish(Qos::ExactlyOnce) };
-        let events = next.receive(|broker, out| broker.publish(&again, 3, out)).unwrap();
+        let again = Publish {
+            duplicate: true,
+            ..publish(Qos::ExactlyOnce)
+        };
+        let events = next
+            .receive(|broker, out| broker.publish(&again, 3, out))
+            .unwrap();
         assert_eq!(events.len(), given, "session present: {session_present}");
     }
 }
@@ -294,9 +534,16 @@ fn what_a_lost_session_remembered_is_forgotten() {
 #[test]
 fn a_disconnect_says_who_took_the_session() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let error = pair.receive(|broker, out| broker.disconnect(0x8E, out)).unwrap_err();
+    let error = pair
+        .receive(|broker, out| broker.disconnect(0x8E, out))
+        .unwrap_err();
     assert_eq!(error.kind(), Failure::Passing);
-    assert!(error.to_string().contains("another client connected with the same client id"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("another client connected with the same client id"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -305,10 +552,19 @@ fn an_answer_with_packet_id_0_is_one_to_nothing() {
         let (mut pair, _) = greeted(version, &Announce::default());
         pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
         let strays = pair.receive(|broker, out| {
-            [Reply::Ack, Reply::Rec, Reply::Rel, Reply::Comp].into_iter().for_each(|ack| broker.acknowledge(ack, 0, 0, out));
+            [Reply::Ack, Reply::Rec, Reply::Rel, Reply::Comp]
+                .into_iter()
+                .for_each(|ack| broker.acknowledge(ack, 0, 0, out));
         });
         assert_eq!(strays.unwrap(), []);
-        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 4, first: Some(("PUBACK", 0)), is_early: false }));
+        assert_eq!(
+            pair.session.take_odd(),
+            Some(Oddities {
+                strays: 4,
+                first: Some(("PUBACK", 0)),
+                is_early: false
+            })
+        );
         // Nothing but the message goes out, and its answer counts.
         assert_eq!(pair.sent().len(), 1);
         let answered = pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out));
@@ -322,15 +578,32 @@ fn an_answer_to_nothing_changes_nothing_and_is_counted() {
         let (mut pair, _) = greeted(version, &Announce::default());
         pair.session.publish(&publish(Qos::AtLeastOnce), 7).unwrap();
         let strays = pair.receive(|broker, out| {
-            [Reply::Ack, Reply::Rec, Reply::Comp].into_iter().for_each(|ack| broker.acknowledge(ack, 2, 0, out));
+            [Reply::Ack, Reply::Rec, Reply::Comp]
+                .into_iter()
+                .for_each(|ack| broker.acknowledge(ack, 2, 0, out));
             broker.suback(9, &[1], out);
             broker.acknowledge(Reply::Rec, 1, 0, out);
         });
         assert_eq!(strays.unwrap(), []);
-        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 5, first: Some(("PUBACK", 2)), is_early: false }));
-        let twice = pair.receive(|broker, out| (0..2).for_each(|_| broker.acknowledge(Reply::Ack, 1, 0, out)));
+        assert_eq!(
+            pair.session.take_odd(),
+            Some(Oddities {
+                strays: 5,
+                first: Some(("PUBACK", 2)),
+                is_early: false
+            })
+        );
+        let twice = pair
+            .receive(|broker, out| (0..2).for_each(|_| broker.acknowledge(Reply::Ack, 1, 0, out)));
         assert_eq!(twice.unwrap(), [Event::Accepted { token: 7 }]);
-        assert_eq!(pair.session.take_odd(), Some(Oddities { strays: 1, first: Some(("PUBACK", 1)), is_early: false }));
+        assert_eq!(
+            pair.session.take_odd(),
+            Some(Oddities {
+                strays: 1,
+                first: Some(("PUBACK", 1)),
+                is_early: false
+            })
+        );
         assert_eq!((pair.session.take_odd(), pair.sent().len()), (None, 1));
     }
 }
@@ -345,11 +618,26 @@ fn a_second_connack_costs_the_connection() {
 #[test]
 fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
     use Reply::{Ack, Comp, Rec};
-    for answers in [&[Rec, Comp][..], &[Rec, Rec, Comp, Comp], &[Comp, Rec], &[Ack], &[Ack, Rec, Comp], &[Rec, Ack, Comp]] {
+    for answers in [
+        &[Rec, Comp][..],
+        &[Rec, Rec, Comp, Comp],
+        &[Comp, Rec],
+        &[Ack],
+        &[Ack, Rec, Comp],
+        &[Rec, Ack, Comp],
+    ] {
         let (mut pair, _) = greeted(Version::V5, &Announce::default());
         pair.session.publish(&publish(Qos::ExactlyOnce), 7).unwrap();
-        let events = pair.receive(|broker, out| answers.iter().for_each(|answer| broker.acknowledge(*answer, 1, 0, out)));
-        assert_eq!(events.unwrap(), [Event::Accepted { token: 7 }], "{answers:?}");
+        let events = pair.receive(|broker, out| {
+            answers
+                .iter()
+                .for_each(|answer| broker.acknowledge(*answer, 1, 0, out))
+        });
+        assert_eq!(
+            events.unwrap(),
+            [Event::Accepted { token: 7 }],
+            "{answers:?}"
+        );
         assert!(!pair.session.has_unanswered());
     }
 }
@@ -357,7 +645,13 @@ fn level_2_is_accepted_in_whatever_way_the_broker_says_so() {
 #[test]
 fn the_shorter_keep_alive_holds_and_none_means_our_own() {
     for (told, seconds) in [(None, 30), (Some(0), 30), (Some(8), 8), (Some(65_535), 30)] {
-        let (pair, established) = greeted(Version::V5, &Announce { keep_alive: told, ..Announce::default() });
+        let (pair, established) = greeted(
+            Version::V5,
+            &Announce {
+                keep_alive: told,
+                ..Announce::default()
+            },
+        );
         assert_eq!(established.keep_alive, seconds * SECOND, "{told:?}");
         assert!(pair.session.due().unwrap() < pair.now + 30 * SECOND);
     }
@@ -366,20 +660,33 @@ fn the_shorter_keep_alive_holds_and_none_means_our_own() {
 #[test]
 fn what_is_in_flight_is_bounded_in_bytes_too_but_one_message_always_goes() {
     let (mut pair, _) = greeted(Version::V5, &Announce::default());
-    let large = Publish { payload: Bytes::from(vec![0; 60_000]), ..publish(Qos::AtLeastOnce) };
+    let large = Publish {
+        payload: Bytes::from(vec![0; 60_000]),
+        ..publish(Qos::AtLeastOnce)
+    };
     pair.session.publish(&large, 1).unwrap();
-    assert_eq!(pair.session.publish(&publish(Qos::AtLeastOnce), 2), Err(Unsendable::WindowFull));
+    assert_eq!(
+        pair.session.publish(&publish(Qos::AtLeastOnce), 2),
+        Err(Unsendable::WindowFull)
+    );
     assert!(pair.session.wants_to_measure());
     pair.session.measure(pair.now);
     pair.now += SECOND / 10;
-    pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out)).unwrap();
+    pair.receive(|broker, out| broker.acknowledge(Reply::Ack, 1, 0, out))
+        .unwrap();
     pair.session.publish(&large, 2).unwrap();
     pair.session.publish(&publish(Qos::AtLeastOnce), 3).unwrap();
 }
 
 #[test]
 fn a_silent_broker_is_pinged_and_given_up() {
-    let (mut pair, _) = greeted(Version::V5, &Announce { keep_alive: Some(8), ..Announce::default() });
+    let (mut pair, _) = greeted(
+        Version::V5,
+        &Announce {
+            keep_alive: Some(8),
+            ..Announce::default()
+        },
+    );
     let start = pair.now;
     pair.session.tick(start + 6 * SECOND).unwrap();
     assert_eq!(pair.sent(), []);
@@ -388,7 +695,13 @@ fn a_silent_broker_is_pinged_and_given_up() {
     assert_eq!(pair.sent(), [Request::Ping]);
     assert_eq!(pair.receive(|broker, out| broker.pong(out)).unwrap(), []);
     pair.session.tick(start + 14 * SECOND).unwrap();
-    assert!(matches!(pair.session.tick(start + 22 * SECOND), Err(Error::Silent { unanswered: false, .. })));
+    assert!(matches!(
+        pair.session.tick(start + 22 * SECOND),
+        Err(Error::Silent {
+            unanswered: false,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -409,15 +722,27 @@ fn mutated_streams_cost_the_connection_at_most() {
     for seed in 0..20_000 {
         let mut random = fastrand::Rng::with_seed(seed);
         let version = [Version::V5, Version::V311][usize::from(random.bool())];
-        let (mut pair, _) = greeted(version, &Announce { session_present: true, ..Announce::default() });
+        let (mut pair, _) = greeted(
+            version,
+            &Announce {
+                session_present: true,
+                ..Announce::default()
+            },
+        );
         for token in 0..4 {
-            pair.session.publish(&publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]), token).unwrap();
+            pair.session
+                .publish(
+                    &publish([Qos::AtLeastOnce, Qos::ExactlyOnce][token as usize % 2]),
+                    token,
+                )
+                .unwrap();
         }
-        pair.session.subscribe(&["a", "b"].map(|filter| Subscription {
-            filter: filter.to_owned(),
-            qos: Qos::AtLeastOnce,
-            id: None,
-        }));
+        pair.session
+            .subscribe(&["a", "b"].map(|filter| Subscription {
+                filter: filter.to_owned(),
+                qos: Qos::AtLeastOnce,
+                id: None,
+            }));
         let mut bytes = valid_stream(version, &mut random).to_vec();
         // The stream starts with a CONNACK, which has had its turn.
         bytes.drain(..usize::from(bytes[1]) + 2);
@@ -427,15 +752,28 @@ fn mutated_streams_cost_the_connection_at_most() {
             let (part, later) = rest.split_at(random.usize(1..=rest.len().min(700)));
             rest = later;
             input.extend_from_slice(part);
-            if pair.session.receive(&mut input, pair.now, &mut events).is_err() {
+            if pair
+                .session
+                .receive(&mut input, pair.now, &mut events)
+                .is_err()
+            {
                 break;
             }
             for event in events.drain(..) {
-                if let Event::Publish { token: Some(token), .. } | Event::Oversize { token: Some(token), .. } = event {
+                if let Event::Publish {
+                    token: Some(token), ..
+                }
+                | Event::Oversize {
+                    token: Some(token), ..
+                } = event
+                {
                     pair.session.acknowledge(token);
                 }
             }
         }
-        assert!(pair.session.output().len() <= 4_000 + 2 * bytes.len(), "seed {seed}");
+        assert!(
+            pair.session.output().len() <= 4_000 + 2 * bytes.len(),
+            "seed {seed}"
+        );
     }
 }

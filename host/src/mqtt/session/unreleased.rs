@@ -94,11 +94,20 @@ impl Unreleased {
             let waits = known.stage == Stage::Given && !known.is_carried;
             self.round = self.round.wrapping_add(u32::from(waits));
             let round = self.round;
-            *self.id(id) = Id { stage: Stage::Given, is_carried: false, round, content };
+            *self.id(id) = Id {
+                stage: Stage::Given,
+                is_carried: false,
+                round,
+                content,
+            };
             return Inbound::New;
         }
         self.id(id).is_carried = false;
-        if known.stage == Stage::Given { Inbound::Known } else { Inbound::Answer }
+        if known.stage == Stage::Given {
+            Inbound::Known
+        } else {
+            Inbound::Answer
+        }
     }
 
     /// The caller acknowledges what was given out in that round; says whether PUBREC goes out now.
@@ -121,8 +130,19 @@ impl Unreleased {
 
     /// The same ids, for the next connection of the session.
     pub(super) fn carry(&self) -> Self {
-        let ids = self.ids.iter().map(|id| Id { is_carried: true, ..*id }).collect();
-        Self { ids, open: Vec::new(), round: self.round.wrapping_add(1) }
+        let ids = self
+            .ids
+            .iter()
+            .map(|id| Id {
+                is_carried: true,
+                ..*id
+            })
+            .collect();
+        Self {
+            ids,
+            open: Vec::new(),
+            round: self.round.wrapping_add(1),
+        }
     }
 }
 
@@ -130,7 +150,10 @@ impl Unreleased {
 /// counts that down.
 fn content(publish: &Publish) -> u64 {
     let mut sum = crc32fast::Hasher::new();
-    for (name, value) in Headers(&publish.headers).flatten().filter(|(name, _)| *name != ":message-expiry") {
+    for (name, value) in Headers(&publish.headers)
+        .flatten()
+        .filter(|(name, _)| *name != ":message-expiry")
+    {
         sum.update(name.as_bytes());
         sum.update(value);
     }
@@ -146,7 +169,12 @@ mod tests {
     use crate::message::push_header;
 
     fn message(payload: &'static str, duplicate: bool) -> Publish {
-        Publish { topic: "t".into(), payload: payload.into(), duplicate, ..Publish::default() }
+        Publish {
+            topic: "t".into(),
+            payload: payload.into(),
+            duplicate,
+            ..Publish::default()
+        }
     }
 
     fn first() -> Publish {
@@ -185,7 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_message_under_an_id_that_was_carried_over_is_given_out_and_waits_for_its_own_acknowledgement() {
+    fn a_new_message_under_an_id_that_was_carried_over_is_given_out_and_waits_for_its_own_acknowledgement()
+     {
         // New, and what the broker had written before we were cut off and has given another id.
         for new in [first(), message("other", false), message("other", true)] {
             let mut before = Unreleased::default();
@@ -193,10 +222,26 @@ mod tests {
             before.publish(4, &first());
             before.acknowledge(4, 0);
             let mut after = before.carry();
-            assert_eq!((after.publish(3, &new), after.publish(4, &new)), (Inbound::New, Inbound::New), "{new:?}");
-            assert!(!after.acknowledge(3, 0), "the old message must not answer for the new one");
+            assert_eq!(
+                (after.publish(3, &new), after.publish(4, &new)),
+                (Inbound::New, Inbound::New),
+                "{new:?}"
+            );
+            assert!(
+                !after.acknowledge(3, 0),
+                "the old message must not answer for the new one"
+            );
             assert!(after.acknowledge(3, 1) && after.acknowledge(4, 1));
-            assert_eq!(after.publish(3, &Publish { duplicate: true, ..new }), Inbound::Answer);
+            assert_eq!(
+                after.publish(
+                    3,
+                    &Publish {
+                        duplicate: true,
+                        ..new
+                    }
+                ),
+                Inbound::Answer
+            );
         }
     }
 
@@ -216,8 +261,14 @@ mod tests {
     fn of_level_1_a_repeat_is_known_until_it_is_acknowledged_and_only_where_the_broker_says_so() {
         let mut ids = Unreleased::default();
         assert!(ids.publish_once(1, &again()) && !ids.publish_once(1, &again()));
-        assert!(ids.publish_once(1, &first()), "a new message under an id in use is the broker's fault, and no repeat");
-        assert!(ids.publish_once(1, &message("other", true)) && !ids.publish_once(1, &message("other", true)));
+        assert!(
+            ids.publish_once(1, &first()),
+            "a new message under an id in use is the broker's fault, and no repeat"
+        );
+        assert!(
+            ids.publish_once(1, &message("other", true))
+                && !ids.publish_once(1, &message("other", true))
+        );
         ids.finish(1);
         assert!(ids.publish_once(1, &again()));
         assert!(ids.publish_once(u16::MAX, &first()) && !ids.publish_once(u16::MAX, &again()));
@@ -228,15 +279,26 @@ mod tests {
     fn content_is_topic_payload_and_headers_without_what_the_broker_counts_down() {
         let with = |headers: &[(&str, &str)]| {
             let mut block = Vec::new();
-            headers.iter().for_each(|(name, value)| push_header(&mut block, name, value.as_bytes()).unwrap());
-            Publish { headers: block.into(), ..first() }
+            headers
+                .iter()
+                .for_each(|(name, value)| push_header(&mut block, name, value.as_bytes()).unwrap());
+            Publish {
+                headers: block.into(),
+                ..first()
+            }
         };
         assert_eq!(
             content(&with(&[(":message-expiry", "60"), ("a", "1")])),
             content(&with(&[(":message-expiry", "9"), ("a", "1")]))
         );
         assert_ne!(content(&with(&[("a", "1")])), content(&with(&[("a", "2")])));
-        assert_ne!(content(&first()), content(&Publish { topic: "u".into(), ..first() }));
+        assert_ne!(
+            content(&first()),
+            content(&Publish {
+                topic: "u".into(),
+                ..first()
+            })
+        );
         assert!(content(&Publish::default()) != 0);
     }
 

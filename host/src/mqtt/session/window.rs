@@ -63,12 +63,21 @@ pub(super) struct Unexpected;
 impl Window {
     /// A window of `limit` publishes.
     pub(super) fn new(limit: u16) -> Self {
-        Self { first: 1, slots: VecDeque::new(), open: 0, bytes: 0, over: 0, limit: usize::from(limit.min(LAST_ID)) }
+        Self {
+            first: 1,
+            slots: VecDeque::new(),
+            open: 0,
+            bytes: 0,
+            over: 0,
+            limit: usize::from(limit.min(LAST_ID)),
+        }
     }
 
     /// How many more publishes fit.
     pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.open).min(usize::from(LAST_ID) - self.slots.len())
+        self.limit
+            .saturating_sub(self.open)
+            .min(usize::from(LAST_ID) - self.slots.len())
     }
 
     /// Bytes of the publishes that wait for an answer.
@@ -99,17 +108,30 @@ impl Window {
 
     /// Takes the next id for a publish of QoS 1 or 2 and of `bytes`. The caller has asked for room.
     pub(super) fn open(&mut self, token: u64, qos: Qos, bytes: usize) {
-        let stage = if qos == Qos::ExactlyOnce { Stage::Pubrec } else { Stage::Puback };
+        let stage = if qos == Qos::ExactlyOnce {
+            Stage::Pubrec
+        } else {
+            Stage::Puback
+        };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.bytes += bytes as usize;
-        self.slots.push_back(Slot { token, stage, bytes, is_complete: false });
+        self.slots.push_back(Slot {
+            token,
+            stage,
+            bytes,
+            is_complete: false,
+        });
         self.open += 1;
     }
 
     /// PUBACK, whatever its code, and the level it answers: some brokers take QoS 2 and answer as if it were 1.
     pub(super) fn puback(&mut self, id: u16) -> Result<(u64, Qos), Unexpected> {
         let stage = self.slot(id).map_or(Stage::Done, |slot| slot.stage);
-        let qos = if stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+        let qos = if stage == Stage::Puback {
+            Qos::AtLeastOnce
+        } else {
+            Qos::ExactlyOnce
+        };
         self.finish(id, stage).map(|token| (token, qos))
     }
 
@@ -119,9 +141,16 @@ impl Window {
             return self.finish(id, Stage::Pubrec).map(Received::Refused);
         }
         match self.slot(id).ok_or(Unexpected)? {
-            slot @ Slot { stage: Stage::Pubrec | Stage::Pubcomp, .. } => {
+            slot @ Slot {
+                stage: Stage::Pubrec | Stage::Pubcomp,
+                ..
+            } => {
                 slot.stage = Stage::Pubcomp;
-                if slot.is_complete { self.finish(id, Stage::Pubcomp).map(Received::Completed) } else { Ok(Received::Release) }
+                if slot.is_complete {
+                    self.finish(id, Stage::Pubcomp).map(Received::Completed)
+                } else {
+                    Ok(Received::Release)
+                }
             }
             _ => Err(Unexpected),
         }
@@ -130,7 +159,13 @@ impl Window {
     /// PUBCOMP: the token, unless its PUBREC is still to come, which alone says that the broker has the message.
     pub(super) fn pubcomp(&mut self, id: u16) -> Result<Option<u64>, Unexpected> {
         match self.slot(id) {
-            Some(slot @ Slot { stage: Stage::Pubrec, is_complete: false, .. }) => {
+            Some(
+                slot @ Slot {
+                    stage: Stage::Pubrec,
+                    is_complete: false,
+                    ..
+                },
+            ) => {
                 slot.is_complete = true;
                 Ok(None)
             }
@@ -142,20 +177,32 @@ impl Window {
         if id == 0 || id > LAST_ID {
             return None;
         }
-        let distance = (usize::from(id) + usize::from(LAST_ID) - usize::from(self.first)) % usize::from(LAST_ID);
+        let distance = (usize::from(id) + usize::from(LAST_ID) - usize::from(self.first))
+            % usize::from(LAST_ID);
         self.slots.get_mut(distance)
     }
 
     fn finish(&mut self, id: u16, expected: Stage) -> Result<u64, Unexpected> {
-        let slot = self.slot(id).filter(|slot| slot.stage == expected && expected != Stage::Done).ok_or(Unexpected)?;
+        let slot = self
+            .slot(id)
+            .filter(|slot| slot.stage == expected && expected != Stage::Done)
+            .ok_or(Unexpected)?;
         slot.stage = Stage::Done;
         let Slot { token, bytes, .. } = *slot;
         self.bytes -= bytes as usize;
         self.open -= 1;
         self.over += 1;
-        while self.slots.front().is_some_and(|slot| slot.stage == Stage::Done) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| slot.stage == Stage::Done)
+        {
             self.slots.pop_front();
-            self.first = if self.first == LAST_ID { 1 } else { self.first + 1 };
+            self.first = if self.first == LAST_ID {
+                1
+            } else {
+                self.first + 1
+            };
         }
         Ok(token)
     }

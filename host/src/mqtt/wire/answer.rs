@@ -12,11 +12,16 @@ pub(super) fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet,
     match (first >> 4, version) {
         (2, Version::V311) => old_connack(&mut fields).map(Packet::ConnAck),
         (2, Version::V5) => connack(body).map(Packet::ConnAck),
-        (4..=7, Version::V5) => answer(&mut fields).map(|answer| super::acknowledgement(first, answer)),
+        (4..=7, Version::V5) => {
+            answer(&mut fields).map(|answer| super::acknowledgement(first, answer))
+        }
         (9, _) => suback(version, &mut fields),
         (14, Version::V5) => {
             let code = if fields.is_empty() { 0 } else { fields.u8()? };
-            Ok(Packet::Disconnect { code, words: words(&mut fields)? })
+            Ok(Packet::Disconnect {
+                code,
+                words: words(&mut fields)?,
+            })
         }
         _ => Err(NOT_ASKED_FOR),
     }
@@ -27,13 +32,22 @@ fn old_connack(fields: &mut Fields<'_>) -> Result<ConnAck, Malformed> {
     if !fields.is_empty() {
         return Err(Malformed("a CONNACK of the wrong length"));
     }
-    Ok(ConnAck { session_present: flags & 1 == 1, code, ..ConnAck::default() })
+    Ok(ConnAck {
+        session_present: flags & 1 == 1,
+        code,
+        ..ConnAck::default()
+    })
 }
 
 fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
     let mut fields = Fields(body);
     let (flags, code) = (fields.u8()?, fields.u8()?);
-    let mut ack = ConnAck { session_present: flags & 1 == 1, code, legacy: body.len() == 2, ..ConnAck::default() };
+    let mut ack = ConnAck {
+        session_present: flags & 1 == 1,
+        code,
+        legacy: body.len() == 2,
+        ..ConnAck::default()
+    };
     if ack.legacy {
         return Ok(ack);
     }
@@ -59,7 +73,11 @@ fn connack(body: &[u8]) -> Result<ConnAck, Malformed> {
 fn answer(fields: &mut Fields<'_>) -> Result<Answer, Malformed> {
     let packet_id = fields.u16()?;
     let code = if fields.is_empty() { 0 } else { fields.u8()? };
-    Ok(Answer { packet_id, code, words: words(fields)? })
+    Ok(Answer {
+        packet_id,
+        code,
+        words: words(fields)?,
+    })
 }
 
 fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed> {
@@ -70,7 +88,10 @@ fn suback(version: Version, fields: &mut Fields<'_>) -> Result<Packet, Malformed
     if fields.is_empty() {
         return Err(Malformed("a SUBACK without a code"));
     }
-    Ok(Packet::SubAck { packet_id, codes: fields.0.to_vec() })
+    Ok(Packet::SubAck {
+        packet_id,
+        codes: fields.0.to_vec(),
+    })
 }
 
 /// What the broker says in words, among the properties that end a packet.
@@ -94,7 +115,11 @@ fn add_words(words: &mut Option<String>, id: u8, text: String) {
         0x1C => format!("use `{text}`"),
         _ => return,
     };
-    *words = Some(words.take().map_or(text.clone(), |said| format!("{said}; {text}")));
+    *words = Some(
+        words
+            .take()
+            .map_or(text.clone(), |said| format!("{said}; {text}")),
+    );
 }
 
 /// A property by its id; those that say nothing to us are left out.
@@ -110,13 +135,18 @@ fn properties(fields: &mut Fields<'_>) -> Result<Vec<Property>, Malformed> {
     while !fields.is_empty() {
         let id = fields.u8()?;
         match id {
-            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => found.push(Property::Number(id, u32::from(fields.u8()?))),
+            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => {
+                found.push(Property::Number(id, u32::from(fields.u8()?)))
+            }
             0x13 | 0x21..=0x23 => found.push(Property::Number(id, u32::from(fields.u16()?))),
             0x02 | 0x11 | 0x18 | 0x27 => found.push(Property::Number(id, fields.u32()?)),
             0x0B => drop(fields.variable()?),
             0x26 => drop((fields.bytes()?, fields.bytes()?)),
             0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
-                found.push(Property::Text(id, String::from_utf8_lossy(fields.bytes()?).into_owned()));
+                found.push(Property::Text(
+                    id,
+                    String::from_utf8_lossy(fields.bytes()?).into_owned(),
+                ));
             }
             _ => return Err(Malformed("a property that MQTT 5 does not have")),
         }

@@ -14,12 +14,18 @@ use crate::mqtt::Publish;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     Connect(Greeting),
-    Publish { publish: Publish, packet_id: u16 },
+    Publish {
+        publish: Publish,
+        packet_id: u16,
+    },
     PubAck(u16),
     PubRec(u16),
     PubRel(u16),
     PubComp(u16),
-    Subscribe { packet_id: u16, filters: Vec<(String, Qos)> },
+    Subscribe {
+        packet_id: u16,
+        filters: Vec<(String, Qos)>,
+    },
     Ping,
     Disconnect,
 }
@@ -78,7 +84,9 @@ impl BrokerWire {
     }
 
     pub fn speaking(version: Version) -> Self {
-        Self { version: Some(version) }
+        Self {
+            version: Some(version),
+        }
     }
 
     pub fn version(&self) -> Version {
@@ -96,7 +104,11 @@ impl BrokerWire {
         }
         if self.version.is_none() {
             let name = input.windows(4).position(|four| four == b"MQTT").unwrap();
-            self.version = Some(if input[name + 4] == 5 { Version::V5 } else { Version::V311 });
+            self.version = Some(if input[name + 4] == 5 {
+                Version::V5
+            } else {
+                Version::V311
+            });
         }
         Some(match self.version() {
             Version::V5 => read5(v5::Packet::read(input, None).unwrap()),
@@ -130,7 +142,11 @@ impl BrokerWire {
                     authentication_data: None,
                 };
                 let code = v5::ConnectReturnCode::Success;
-                let ack = v5::ConnAck { session_present, code, properties: Some(properties) };
+                let ack = v5::ConnAck {
+                    session_present,
+                    code,
+                    properties: Some(properties),
+                };
                 v5::Packet::ConnAck(ack).write(out, None).unwrap();
             }
         }
@@ -142,7 +158,8 @@ impl BrokerWire {
                 let topic = std::str::from_utf8(&publish.topic).unwrap();
                 let qos = b4::qos(publish.qos as u8).unwrap();
                 let mut packet = v4::Publish::from_bytes(topic, qos, publish.payload.clone());
-                (packet.pkid, packet.retain, packet.dup) = (packet_id, publish.retain, publish.duplicate);
+                (packet.pkid, packet.retain, packet.dup) =
+                    (packet_id, publish.retain, publish.duplicate);
                 v4::Packet::Publish(packet).write(out, usize::MAX).unwrap();
             }
             Version::V5 => {
@@ -171,7 +188,9 @@ impl BrokerWire {
         let [high, low] = packet_id.to_be_bytes();
         match (self.version(), code) {
             (_, 0) | (Version::V311, _) => out.put_slice(&[first, 2, high, low]),
-            (Version::V5, code) => out.put_slice(&[first, 9, high, low, code, 5, 31, 0, 2, b'n', b'o']),
+            (Version::V5, code) => {
+                out.put_slice(&[first, 9, high, low, code, 5, 31, 0, 2, b'n', b'o'])
+            }
         }
     }
 
@@ -203,7 +222,14 @@ fn read4(packet: v4::Packet) -> Request {
             receive_maximum: None,
             session_expiry: None,
             login: connect.login.map(|login| (login.username, login.password)),
-            will: connect.last_will.map(|will| (Bytes::from(will.topic), will.message, will.qos as u8, will.retain)),
+            will: connect.last_will.map(|will| {
+                (
+                    Bytes::from(will.topic),
+                    will.message,
+                    will.qos as u8,
+                    will.retain,
+                )
+            }),
         }),
         v4::Packet::Publish(publish) => Request::Publish {
             packet_id: publish.pkid,
@@ -223,7 +249,11 @@ fn read4(packet: v4::Packet) -> Request {
         v4::Packet::PubComp(ack) => Request::PubComp(ack.pkid),
         v4::Packet::Subscribe(subscribe) => Request::Subscribe {
             packet_id: subscribe.pkid,
-            filters: subscribe.filters.into_iter().map(|filter| (filter.path, qos4(filter.qos))).collect(),
+            filters: subscribe
+                .filters
+                .into_iter()
+                .map(|filter| (filter.path, qos4(filter.qos)))
+                .collect(),
         },
         v4::Packet::PingReq => Request::Ping,
         v4::Packet::Disconnect => Request::Disconnect,
@@ -231,7 +261,11 @@ fn read4(packet: v4::Packet) -> Request {
     }
 }
 
-fn greeting5(connect: v5::Connect, will: Option<v5::LastWill>, login: Option<v5::Login>) -> Request {
+fn greeting5(
+    connect: v5::Connect,
+    will: Option<v5::LastWill>,
+    login: Option<v5::Login>,
+) -> Request {
     let told = connect.properties.unwrap_or_default();
     Request::Connect(Greeting {
         version: 5,
@@ -253,7 +287,10 @@ fn read5(packet: v5::Packet) -> Request {
             publish: Publish {
                 topic: publish.topic,
                 payload: publish.payload,
-                headers: publish.properties.map(|told| headers(&told)).unwrap_or_default(),
+                headers: publish
+                    .properties
+                    .map(|told| headers(&told))
+                    .unwrap_or_default(),
                 qos: qos5(publish.qos),
                 retain: publish.retain,
                 duplicate: publish.dup,
@@ -266,10 +303,20 @@ fn read5(packet: v5::Packet) -> Request {
         v5::Packet::PubComp(ack) => Request::PubComp(ack.pkid),
         v5::Packet::Subscribe(subscribe) => {
             for filter in &subscribe.filters {
-                assert!(filter.preserve_retain && filter.retain_forward_rule == v5::RetainForwardRule::OnNewSubscribe);
+                assert!(
+                    filter.preserve_retain
+                        && filter.retain_forward_rule == v5::RetainForwardRule::OnNewSubscribe
+                );
             }
-            let filters = subscribe.filters.into_iter().map(|filter| (filter.path, qos5(filter.qos))).collect();
-            Request::Subscribe { packet_id: subscribe.pkid, filters }
+            let filters = subscribe
+                .filters
+                .into_iter()
+                .map(|filter| (filter.path, qos5(filter.qos)))
+                .collect();
+            Request::Subscribe {
+                packet_id: subscribe.pkid,
+                filters,
+            }
         }
         v5::Packet::PingReq(_) => Request::Ping,
         other => panic!("a client sent {other:?}"),

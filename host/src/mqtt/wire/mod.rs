@@ -128,15 +128,25 @@ struct Frame {
 impl Frame {
     /// Reads the fixed header; `None` when it is not all there.
     fn peek(input: &[u8]) -> Result<Option<Self>, Malformed> {
-        let Some((first, rest)) = input.split_first() else { return Ok(None) };
+        let Some((first, rest)) = input.split_first() else {
+            return Ok(None);
+        };
         let mut body = 0;
         for (place, byte) in rest.iter().enumerate().take(4) {
             body |= usize::from(byte & 0x7F) << (7 * place);
             if byte & 0x80 == 0 {
-                return Ok(Some(Self { first: *first, header: place + 2, body }));
+                return Ok(Some(Self {
+                    first: *first,
+                    header: place + 2,
+                    body,
+                }));
             }
         }
-        if rest.len() >= 4 { Err(Malformed("remaining length of more than four bytes")) } else { Ok(None) }
+        if rest.len() >= 4 {
+            Err(Malformed("remaining length of more than four bytes"))
+        } else {
+            Ok(None)
+        }
     }
 
     fn len(self) -> usize {
@@ -166,7 +176,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(version: Version, max_packet_bytes: u32) -> Self {
-        Self { version, max_packet_bytes: usize::try_from(max_packet_bytes).unwrap_or(usize::MAX), skip: None }
+        Self {
+            version,
+            max_packet_bytes: usize::try_from(max_packet_bytes).unwrap_or(usize::MAX),
+            skip: None,
+        }
     }
 
     pub(super) fn version(&self) -> Version {
@@ -178,15 +192,26 @@ impl Wire {
         if let Some(skip) = self.skip.take() {
             return self.read_past(skip, input);
         }
-        let Some(frame) = Frame::peek(input)? else { return Ok(None) };
+        let Some(frame) = Frame::peek(input)? else {
+            return Ok(None);
+        };
         check_flags(frame.first)?;
         if frame.len() > self.max_packet_bytes {
             if frame.is_publish() {
                 input.advance(frame.header);
-                return self.read_past(Skip { frame, left: frame.body, head: Vec::new() }, input);
+                return self.read_past(
+                    Skip {
+                        frame,
+                        left: frame.body,
+                        head: Vec::new(),
+                    },
+                    input,
+                );
             }
             if frame.len() > CONTROL_BYTES {
-                return Err(Malformed("a packet that is not a PUBLISH is larger than the limit"));
+                return Err(Malformed(
+                    "a packet that is not a PUBLISH is larger than the limit",
+                ));
             }
         }
         if input.len() < frame.len() {
@@ -195,11 +220,22 @@ impl Wire {
         let mut bytes = input.split_to(frame.len());
         if frame.is_publish() {
             bytes.advance(frame.header);
-            let form = Form { version: self.version, first: frame.first };
-            let Decoded { publish, packet_id, unfit } = publish::decode(form, bytes.freeze())?;
+            let form = Form {
+                version: self.version,
+                first: frame.first,
+            };
+            let Decoded {
+                publish,
+                packet_id,
+                unfit,
+            } = publish::decode(form, bytes.freeze())?;
             return Ok(Some(match unfit {
                 None => Packet::Publish { publish, packet_id },
-                Some(why) => Packet::Unfit { publish, packet_id, why },
+                Some(why) => Packet::Unfit {
+                    publish,
+                    packet_id,
+                    why,
+                },
             }));
         }
         self.control(frame, &bytes).map(Some)
@@ -215,7 +251,11 @@ impl Wire {
         }
     }
 
-    fn read_past(&mut self, mut skip: Skip, input: &mut BytesMut) -> Result<Option<Packet>, Malformed> {
+    fn read_past(
+        &mut self,
+        mut skip: Skip,
+        input: &mut BytesMut,
+    ) -> Result<Option<Packet>, Malformed> {
         let here = skip.left.min(input.len());
         let kept = here.min(HEAD_BYTES - skip.head.len());
         skip.head.extend_from_slice(&input[..kept]);
@@ -225,18 +265,37 @@ impl Wire {
             self.skip = Some(skip);
             return Ok(None);
         }
-        let form = Form { version: self.version, first: skip.frame.first };
-        let Decoded { publish: mut head, packet_id, .. } = publish::decode_head(form, Bytes::from(skip.head))?;
+        let form = Form {
+            version: self.version,
+            first: skip.frame.first,
+        };
+        let Decoded {
+            publish: mut head,
+            packet_id,
+            ..
+        } = publish::decode_head(form, Bytes::from(skip.head))?;
         // A copy, so that four KiB do not hold the memory of the whole head.
-        head.payload = Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
+        head.payload =
+            Bytes::copy_from_slice(&head.payload[..head.payload.len().min(PAYLOAD_HEAD_BYTES)]);
         head.topic = Bytes::copy_from_slice(&head.topic);
-        Ok(Some(Packet::Oversize { head, packet_id, bytes: skip.frame.len() as u64 }))
+        Ok(Some(Packet::Oversize {
+            head,
+            packet_id,
+            bytes: skip.frame.len() as u64,
+        }))
     }
 
     fn control(&self, frame: Frame, bytes: &[u8]) -> Result<Packet, Malformed> {
         let body = &bytes[frame.header..];
         if let (&[high, low], PUBACK | PUBREC | PUBREL | PUBCOMP) = (body, frame.first) {
-            return Ok(acknowledgement(frame.first, Answer { packet_id: u16::from_be_bytes([high, low]), code: 0, words: None }));
+            return Ok(acknowledgement(
+                frame.first,
+                Answer {
+                    packet_id: u16::from_be_bytes([high, low]),
+                    code: 0,
+                    words: None,
+                },
+            ));
         }
         if frame.first == PINGRESP && body.is_empty() {
             return Ok(Packet::PingResp);
@@ -257,17 +316,34 @@ impl Wire {
     }
 
     /// Appends PUBLISH, unless it is larger than `limit` or not one MQTT can carry. `packet_id` is 0 for QoS 0.
-    pub(super) fn publish(&self, publish: &Publish, packet_id: u16, limit: u32, out: &mut BytesMut) -> Result<(), Unsendable> {
+    pub(super) fn publish(
+        &self,
+        publish: &Publish,
+        packet_id: u16,
+        limit: u32,
+        out: &mut BytesMut,
+    ) -> Result<(), Unsendable> {
         publish::encode(self.version, publish, packet_id, limit, out)
     }
 
     /// Appends SUBSCRIBE for filters that were checked; `id` as in [`Subscription::id`].
-    pub(super) fn subscribe(&self, packet_id: u16, wanted: &[&Subscription], id: Option<u32>, out: &mut BytesMut) {
+    pub(super) fn subscribe(
+        &self,
+        packet_id: u16,
+        wanted: &[&Subscription],
+        id: Option<u32>,
+        out: &mut BytesMut,
+    ) {
         subscribe::encode(self.version, packet_id, wanted, id, out);
     }
 
     /// Appends UNSUBSCRIBE.
-    pub(super) fn unsubscribe(&self, packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
+    pub(super) fn unsubscribe(
+        &self,
+        packet_id: u16,
+        filters: Vec<String>,
+        out: &mut BytesMut,
+    ) -> Result<(), Malformed> {
         match self.version {
             Version::V5 => v5::unsubscribe(packet_id, filters, out),
             Version::V311 => v4::unsubscribe(packet_id, filters, out),
@@ -278,7 +354,9 @@ impl Wire {
     pub(super) fn subscribe_refusal(&self, code: u8) -> Option<String> {
         match (self.version, code) {
             (_, 0..=2) => None,
-            (_, 3..0x80) => Some(format!("the broker answered 0x{code:02X}, which no standard knows")),
+            (_, 3..0x80) => Some(format!(
+                "the broker answered 0x{code:02X}, which no standard knows"
+            )),
             (Version::V5, code) => Some(super::reason::describe_v5(code, None)),
             (Version::V311, _) => Some("the broker does not allow it".to_owned()),
         }
@@ -313,11 +391,20 @@ fn check_lengths(config: &Config) -> Result<(), Error> {
     let fields = [
         ("the client id", config.client_id.len()),
         ("the user name", login.map_or(0, |login| login.user.len())),
-        ("the password", password.map_or(0, |password| password.reveal().len())),
-        ("the topic of the last will", will.map_or(0, |will| will.topic.len())),
+        (
+            "the password",
+            password.map_or(0, |password| password.reveal().len()),
+        ),
+        (
+            "the topic of the last will",
+            will.map_or(0, |will| will.topic.len()),
+        ),
         ("the last will", will.map_or(0, |will| will.payload.len())),
     ];
-    match fields.into_iter().find(|(_, length)| *length > usize::from(u16::MAX)) {
+    match fields
+        .into_iter()
+        .find(|(_, length)| *length > usize::from(u16::MAX))
+    {
         Some((what, _)) => Err(Error::TooLong { what }),
         None => Ok(()),
     }

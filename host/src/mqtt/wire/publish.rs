@@ -50,7 +50,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (field, rest) = self.0.split_at_checked(count).ok_or(Malformed("a field runs past the end of its packet"))?;
+        let (field, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or(Malformed("a field runs past the end of its packet"))?;
         self.0 = rest;
         Ok(field)
     }
@@ -103,7 +106,8 @@ impl Decoded {
         // Enough to know it again.
         const SHOWN_BYTES: usize = 120;
         let shown = bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii();
-        self.unfit.get_or_insert_with(|| format!("{what} {problem}: `{shown}`"));
+        self.unfit
+            .get_or_insert_with(|| format!("{what} {problem}: `{shown}`"));
     }
 
     /// It came for this subscription; one copy may come for several.
@@ -116,7 +120,13 @@ impl Decoded {
     }
 
     /// Puts a text property into `block`, unless it is none.
-    fn text(&mut self, block: &mut Vec<u8>, name: &str, value: &[u8], checked: Result<(), &'static str>) {
+    fn text(
+        &mut self,
+        block: &mut Vec<u8>,
+        name: &str,
+        value: &[u8],
+        checked: Result<(), &'static str>,
+    ) {
         match checked {
             Ok(()) => put_header(block, name, value),
             Err(problem) => self.blame(name, problem, value),
@@ -134,7 +144,11 @@ fn put_header(block: &mut Vec<u8>, name: &str, value: &[u8]) {
 fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<Decoded, Malformed> {
     let qos = Qos::from_level((form.first >> 1) & 0b11).ok_or(Malformed("QoS 3"))?;
     let topic = fields.bytes()?;
-    let packet_id = if qos == Qos::AtMostOnce { 0 } else { fields.u16()? };
+    let packet_id = if qos == Qos::AtMostOnce {
+        0
+    } else {
+        fields.u16()?
+    };
     if qos != Qos::AtMostOnce && packet_id == 0 {
         return Err(Malformed("packet id 0"));
     }
@@ -145,7 +159,11 @@ fn decode_start(form: Form, body: &Bytes, fields: &mut Fields<'_>) -> Result<Dec
         duplicate: form.first & 0b1000 != 0,
         ..Publish::default()
     };
-    let mut decoded = Decoded { publish, packet_id, unfit: None };
+    let mut decoded = Decoded {
+        publish,
+        packet_id,
+        unfit: None,
+    };
     if let Err(problem) = legal::check_topic(topic) {
         decoded.blame("topic", problem, topic);
         decoded.publish.topic = legal::mend_topic(topic).into();
@@ -202,14 +220,28 @@ fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Mal
                 other => decoded.blame("payload format", "is neither 0 nor 1", &[other]),
             },
             11 => decoded.subscribed(fields.variable()?),
-            2 => put_header(&mut block, legal::MESSAGE_EXPIRY, fields.u32()?.to_string().as_bytes()),
+            2 => put_header(
+                &mut block,
+                legal::MESSAGE_EXPIRY,
+                fields.u32()?.to_string().as_bytes(),
+            ),
             3 => {
                 let kind = fields.bytes()?;
-                decoded.text(&mut block, legal::CONTENT_TYPE, kind, legal::check_text(kind));
+                decoded.text(
+                    &mut block,
+                    legal::CONTENT_TYPE,
+                    kind,
+                    legal::check_text(kind),
+                );
             }
             8 => {
                 let topic = fields.bytes()?;
-                decoded.text(&mut block, legal::RESPONSE_TOPIC, topic, legal::check_topic(topic));
+                decoded.text(
+                    &mut block,
+                    legal::RESPONSE_TOPIC,
+                    topic,
+                    legal::check_topic(topic),
+                );
             }
             9 => put_header(&mut block, legal::CORRELATION_DATA, fields.bytes()?),
             38 => user_property(fields.bytes()?, fields.bytes()?, &mut block, decoded),
@@ -224,12 +256,19 @@ fn decode_properties(properties: &[u8], decoded: &mut Decoded) -> Result<(), Mal
 fn user_property(name: &[u8], value: &[u8], block: &mut Vec<u8>, decoded: &mut Decoded) {
     match (legal::check_text(name), std::str::from_utf8(name)) {
         (Ok(()), Ok(legal::ROUNDS)) => {
-            decoded.publish.rounds = std::str::from_utf8(value).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or_default();
+            decoded.publish.rounds = std::str::from_utf8(value)
+                .ok()
+                .and_then(|rounds| rounds.parse().ok())
+                .unwrap_or_default();
         }
         (Ok(()), Ok(name)) if legal::is_reserved(name) => {}
         (Ok(()), Ok(name)) => match legal::check_text(value) {
             Ok(()) => put_header(block, name, value),
-            Err(problem) => decoded.blame(&format!("user property `{}`", name.escape_debug()), problem, value),
+            Err(problem) => decoded.blame(
+                &format!("user property `{}`", name.escape_debug()),
+                problem,
+                value,
+            ),
         },
         (Err(problem), _) => decoded.blame("the name of a user property", problem, name),
         (Ok(()), Err(_)) => decoded.blame("the name of a user property", "is not UTF-8", name),
@@ -241,7 +280,9 @@ fn property_len(property: &Property<'_>) -> usize {
     match property {
         Property::PayloadFormat(_) => 2,
         Property::MessageExpiry(_) => 5,
-        Property::ContentType(value) | Property::ResponseTopic(value) | Property::CorrelationData(value) => 3 + value.len(),
+        Property::ContentType(value)
+        | Property::ResponseTopic(value)
+        | Property::CorrelationData(value) => 3 + value.len(),
         Property::User(name, value) => 5 + name.len() + value.len(),
     }
 }
@@ -310,12 +351,19 @@ pub(super) fn encode(
         Version::V5 => properties_len(&publish.headers)?,
         Version::V311 => 0,
     };
-    let section = if version == Version::V5 { variable_len(properties) + properties } else { 0 };
+    let section = if version == Version::V5 {
+        variable_len(properties) + properties
+    } else {
+        0
+    };
     let id = if packet_id == 0 { 0 } else { 2 };
     let body = 2 + publish.topic.len() + id + section + publish.payload.len();
     let total = 1 + variable_len(body) + body;
     if body > LARGEST_BODY || total > usize::try_from(limit).unwrap_or(usize::MAX) {
-        return Err(Unsendable::TooLarge { bytes: total as u64, limit });
+        return Err(Unsendable::TooLarge {
+            bytes: total as u64,
+            limit,
+        });
     }
     out.reserve(total);
     out.put_u8(0x30 | ((publish.qos as u8) << 1) | u8::from(publish.retain));

@@ -12,10 +12,20 @@ const SUBSCRIPTION_IDENTIFIER: u8 = 11;
 const RETAIN_OPTIONS: u8 = 0x08 | 0x10;
 
 /// Appends SUBSCRIBE. `id` is what the broker is to say of each copy it sends for these filters; MQTT 5 only.
-pub(super) fn encode(version: Version, packet_id: u16, wanted: &[&Subscription], id: Option<u32>, out: &mut BytesMut) {
+pub(super) fn encode(
+    version: Version,
+    packet_id: u16,
+    wanted: &[&Subscription],
+    id: Option<u32>,
+    out: &mut BytesMut,
+) {
     let id = id.and_then(|id| usize::try_from(id).ok());
     let properties = id.map_or(0, |id| 1 + variable_len(id));
-    let section = if version == Version::V5 { variable_len(properties) + properties } else { 0 };
+    let section = if version == Version::V5 {
+        variable_len(properties) + properties
+    } else {
+        0
+    };
     let filters: usize = wanted.iter().map(|wanted| 3 + wanted.filter.len()).sum();
     out.put_u8(SUBSCRIBE);
     put_variable(out, 2 + section + filters);
@@ -27,7 +37,11 @@ pub(super) fn encode(version: Version, packet_id: u16, wanted: &[&Subscription],
             put_variable(out, id);
         }
     }
-    let options = if version == Version::V5 { RETAIN_OPTIONS } else { 0 };
+    let options = if version == Version::V5 {
+        RETAIN_OPTIONS
+    } else {
+        0
+    };
     for wanted in wanted {
         put_field(out, wanted.filter.as_bytes());
         out.put_u8(wanted.qos as u8 | options);

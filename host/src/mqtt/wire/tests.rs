@@ -26,7 +26,11 @@ fn one(version: Version, bytes: &[u8]) -> Result<Option<Packet>, Malformed> {
 fn arbitrary_headers() -> impl Strategy<Value = Bytes> {
     let text = "[a-zß:]{0,12}";
     let user = proptest::collection::vec(("[a-z]{1,8}", text), 0..4);
-    let known = proptest::option::of((any::<u32>(), "[a-z/]{1,12}", proptest::collection::vec(any::<u8>(), 0..20)));
+    let known = proptest::option::of((
+        any::<u32>(),
+        "[a-z/]{1,12}",
+        proptest::collection::vec(any::<u8>(), 0..20),
+    ));
     (known, user, proptest::option::of(text)).prop_map(|(known, user, kind)| {
         let mut block = Vec::new();
         let mut push = |name: &str, value: &[u8]| push_header(&mut block, name, value).unwrap();
@@ -46,11 +50,27 @@ fn arbitrary_headers() -> impl Strategy<Value = Bytes> {
 }
 
 fn arbitrary_publish() -> impl Strategy<Value = Publish> {
-    let qos = prop_oneof![Just(Qos::AtMostOnce), Just(Qos::AtLeastOnce), Just(Qos::ExactlyOnce)];
+    let qos = prop_oneof![
+        Just(Qos::AtMostOnce),
+        Just(Qos::AtLeastOnce),
+        Just(Qos::ExactlyOnce)
+    ];
     let payload = proptest::collection::vec(any::<u8>(), 0..400);
-    ("[a-zäß/$ ]{1,40}", payload, arbitrary_headers(), qos, any::<bool>()).prop_map(|(topic, payload, headers, qos, retain)| {
-        Publish { topic: Bytes::from(topic), payload: Bytes::from(payload), headers, qos, retain, ..Publish::default() }
-    })
+    (
+        "[a-zäß/$ ]{1,40}",
+        payload,
+        arbitrary_headers(),
+        qos,
+        any::<bool>(),
+    )
+        .prop_map(|(topic, payload, headers, qos, retain)| Publish {
+            topic: Bytes::from(topic),
+            payload: Bytes::from(payload),
+            headers,
+            qos,
+            retain,
+            ..Publish::default()
+        })
 }
 
 proptest! {
@@ -120,29 +140,65 @@ fn properties_larger_than_the_head_are_left_out_of_it() {
     for _ in 0..4 {
         push_header(&mut headers, "n", &[b'x'; 60_000]).unwrap();
     }
-    let publish = Publish { headers: Bytes::from(headers), ..publish("a/b", b"body", Qos::AtLeastOnce) };
+    let publish = Publish {
+        headers: Bytes::from(headers),
+        ..publish("a/b", b"body", Qos::AtLeastOnce)
+    };
     let mut bytes = BytesMut::new();
     BrokerWire::speaking(Version::V5).publish(&publish, 5, &mut bytes);
-    let Ok(Some(Packet::Oversize { head, packet_id: 5, .. })) = Wire::new(Version::V5, 100).read(&mut bytes) else {
+    let Ok(Some(Packet::Oversize {
+        head, packet_id: 5, ..
+    })) = Wire::new(Version::V5, 100).read(&mut bytes)
+    else {
         panic!("not read past")
     };
-    assert_eq!((&head.topic[..], head.headers.len(), head.payload.len()), (&b"a/b"[..], 0, 0));
+    assert_eq!(
+        (&head.topic[..], head.headers.len(), head.payload.len()),
+        (&b"a/b"[..], 0, 0)
+    );
 }
 
 #[test]
 fn what_the_codec_cannot_read_is_read_by_hand() {
-    assert_eq!(one(Version::V5, &[0xE0, 0]), Ok(Some(Packet::Disconnect { code: 0, words: None })));
-    assert_eq!(one(Version::V5, &[0xE0, 1, 0x8E]), Ok(Some(Packet::Disconnect { code: 0x8E, words: None })));
-    let Ok(Some(Packet::ConnAck(ack))) = one(Version::V5, &[0x20, 2, 0, 1]) else { panic!("no CONNACK") };
+    assert_eq!(
+        one(Version::V5, &[0xE0, 0]),
+        Ok(Some(Packet::Disconnect {
+            code: 0,
+            words: None
+        }))
+    );
+    assert_eq!(
+        one(Version::V5, &[0xE0, 1, 0x8E]),
+        Ok(Some(Packet::Disconnect {
+            code: 0x8E,
+            words: None
+        }))
+    );
+    let Ok(Some(Packet::ConnAck(ack))) = one(Version::V5, &[0x20, 2, 0, 1]) else {
+        panic!("no CONNACK")
+    };
     assert!(ack.legacy && ack.code == 1);
     let words = [0xE0, 7, 0x8B, 5, 31, 0, 2, b'h', b'i'];
-    assert_eq!(one(Version::V5, &words), Ok(Some(Packet::Disconnect { code: 0x8B, words: Some("hi".to_owned()) })));
+    assert_eq!(
+        one(Version::V5, &words),
+        Ok(Some(Packet::Disconnect {
+            code: 0x8B,
+            words: Some("hi".to_owned())
+        }))
+    );
 }
 
 #[test]
 fn a_complete_frame_that_the_codec_calls_incomplete_is_malformed() {
     // CONNACK, SUBACK and PUBACK of MQTT 5 without the length of their properties.
-    for bytes in [&[0x20, 1, 0][..], &[0x90, 2, 0, 1], &[0x40, 1, 0], &[0x20, 0], &[0x90, 0], &[0x40, 4, 0, 1, 0, 0x80]] {
+    for bytes in [
+        &[0x20, 1, 0][..],
+        &[0x90, 2, 0, 1],
+        &[0x40, 1, 0],
+        &[0x20, 0],
+        &[0x90, 0],
+        &[0x40, 4, 0, 1, 0, 0x80],
+    ] {
         for version in VERSIONS {
             assert!(one(version, bytes).is_err(), "{version:?} {bytes:?}");
         }
@@ -165,20 +221,38 @@ fn what_is_malformed_is_told_so() {
         ("does not have", &[0x30, 7, 0, 1, b'a', 3, 17, 0, 1]),
     ];
     for (expected, bytes) in cases {
-        let Err(Malformed(why)) = one(Version::V5, bytes) else { panic!("{bytes:?} passed") };
+        let Err(Malformed(why)) = one(Version::V5, bytes) else {
+            panic!("{bytes:?} passed")
+        };
         assert!(why.contains(expected), "{bytes:?}: {why}");
     }
     let large = [&[0x90, 0x80, 0x80, 0x10][..], &[0; 16]].concat();
-    let Err(Malformed(why)) = Wire::new(Version::V5, 1_000).read(&mut BytesMut::from(&large[..])) else { panic!("taken") };
+    let Err(Malformed(why)) = Wire::new(Version::V5, 1_000).read(&mut BytesMut::from(&large[..]))
+    else {
+        panic!("taken")
+    };
     assert!(why.contains("larger than the limit"));
 }
 
 /// A PUBLISH of QoS 1 with these bytes as its topic, in packet 9, with these properties.
 fn raw(topic: &[u8], properties: &[u8]) -> Vec<u8> {
-    let number =
-        |value: usize| if value < 128 { vec![value as u8] } else { vec![(value & 0x7f) as u8 | 0x80, (value >> 7) as u8] };
+    let number = |value: usize| {
+        if value < 128 {
+            vec![value as u8]
+        } else {
+            vec![(value & 0x7f) as u8 | 0x80, (value >> 7) as u8]
+        }
+    };
     let topic_length = u16::try_from(topic.len()).unwrap().to_be_bytes();
-    let rest = [&topic_length, topic, &[0, 9], &number(properties.len()), properties, b"body"].concat();
+    let rest = [
+        &topic_length,
+        topic,
+        &[0, 9],
+        &number(properties.len()),
+        properties,
+        b"body",
+    ]
+    .concat();
     [&[0x32], &number(rest.len())[..], &rest[..]].concat()
 }
 
@@ -186,30 +260,97 @@ fn raw(topic: &[u8], properties: &[u8]) -> Vec<u8> {
 fn a_field_that_mqtt_forbids_costs_its_message_and_not_the_connection() {
     let cases: [(&[u8], &[u8], &str, &str); 17] = [
         (b"", b"", "topic is empty", ""),
-        (b"d/\xff", b"", "topic is not UTF-8: `d/\\xff`", "d/\u{fffd}"),
-        (b"d/\0x", b"", "topic contains NUL: `d/\\x00x`", "d/\u{fffd}x"),
+        (
+            b"d/\xff",
+            b"",
+            "topic is not UTF-8: `d/\\xff`",
+            "d/\u{fffd}",
+        ),
+        (
+            b"d/\0x",
+            b"",
+            "topic contains NUL: `d/\\x00x`",
+            "d/\u{fffd}x",
+        ),
         (b"d/#", b"", "topic contains a wildcard", "d/\u{fffd}"),
-        (b"d/\n", b"", "topic contains a control character", "d/\u{fffd}"),
-        (b"d/\xef\xbf\xbf", b"", "topic contains a code point that is no character", "d/\u{fffd}"),
-        (b"d", b"\x26\0\x01n\0\x01\xe9", "user property `n` is not UTF-8: `\\xe9`", "d"),
-        (b"d", b"\x26\0\x01n\0\x01\0", "user property `n` contains NUL", "d"),
-        (b"d", b"\x26\0\x01n\0\x01\n", "user property `n` contains a control character", "d"),
-        (b"d", b"\x26\0\x01\xe9\0\x01x", "the name of a user property is not UTF-8", "d"),
+        (
+            b"d/\n",
+            b"",
+            "topic contains a control character",
+            "d/\u{fffd}",
+        ),
+        (
+            b"d/\xef\xbf\xbf",
+            b"",
+            "topic contains a code point that is no character",
+            "d/\u{fffd}",
+        ),
+        (
+            b"d",
+            b"\x26\0\x01n\0\x01\xe9",
+            "user property `n` is not UTF-8: `\\xe9`",
+            "d",
+        ),
+        (
+            b"d",
+            b"\x26\0\x01n\0\x01\0",
+            "user property `n` contains NUL",
+            "d",
+        ),
+        (
+            b"d",
+            b"\x26\0\x01n\0\x01\n",
+            "user property `n` contains a control character",
+            "d",
+        ),
+        (
+            b"d",
+            b"\x26\0\x01\xe9\0\x01x",
+            "the name of a user property is not UTF-8",
+            "d",
+        ),
         (b"d", b"\x03\0\x01\xe9", ":content-type is not UTF-8", "d"),
-        (b"d", b"\x08\0\x02a#", ":response-topic contains a wildcard", "d"),
+        (
+            b"d",
+            b"\x08\0\x02a#",
+            ":response-topic contains a wildcard",
+            "d",
+        ),
         (b"d", b"\x08\0\0", ":response-topic is empty", "d"),
         (b"d", b"\x01\x02", "payload format is neither 0 nor 1", "d"),
         (b"d", b"\x01\x01\x01\x01", "a property is there twice", "d"),
-        (b"d", b"\x02\0\0\0\x01\x02\0\0\0\x01", "a property is there twice", "d"),
-        (b"d", b"\x09\0\x01a\x09\0\x01b", "a property is there twice", "d"),
+        (
+            b"d",
+            b"\x02\0\0\0\x01\x02\0\0\0\x01",
+            "a property is there twice",
+            "d",
+        ),
+        (
+            b"d",
+            b"\x09\0\x01a\x09\0\x01b",
+            "a property is there twice",
+            "d",
+        ),
     ];
     for (topic, properties, reason, mended) in cases {
         let bytes = raw(topic, properties);
-        let Ok(Some(Packet::Unfit { publish, packet_id: 9, why })) = one(Version::V5, &bytes) else { panic!("{reason}") };
+        let Ok(Some(Packet::Unfit {
+            publish,
+            packet_id: 9,
+            why,
+        })) = one(Version::V5, &bytes)
+        else {
+            panic!("{reason}")
+        };
         assert!(why.contains(reason), "{why} instead of {reason}");
-        assert_eq!((&publish.topic[..], &publish.payload[..]), (mended.as_bytes(), &b"body"[..]), "{reason}");
-        let Ok(Some(Packet::Oversize { head, packet_id: 9, .. })) =
-            Wire::new(Version::V5, 8).read(&mut BytesMut::from(&bytes[..]))
+        assert_eq!(
+            (&publish.topic[..], &publish.payload[..]),
+            (mended.as_bytes(), &b"body"[..]),
+            "{reason}"
+        );
+        let Ok(Some(Packet::Oversize {
+            head, packet_id: 9, ..
+        })) = Wire::new(Version::V5, 8).read(&mut BytesMut::from(&bytes[..]))
         else {
             panic!("{reason}, and too large")
         };
@@ -223,27 +364,49 @@ fn what_a_device_calls_by_a_name_of_ours_does_not_come_in() {
         let text = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         [vec![38], text(name), text(value)].concat()
     };
-    let reserved = [":message-expiry", ":response-topic", ":anything", "tidegate-id", "tidegate-replayed", "content-encoding"];
+    let reserved = [
+        ":message-expiry",
+        ":response-topic",
+        ":anything",
+        "tidegate-id",
+        "tidegate-replayed",
+        "content-encoding",
+    ];
     for name in reserved {
         let properties = [vec![2, 0, 0, 0, 9], user(name, "0"), user("unit", "C")].concat();
-        let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", &properties)) else { panic!("{name}") };
+        let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", &properties))
+        else {
+            panic!("{name}")
+        };
         let found: Vec<_> = Headers(&publish.headers).flatten().collect();
-        assert_eq!(found, [(":message-expiry", &b"9"[..]), ("unit", b"C")], "{name}");
+        assert_eq!(
+            found,
+            [(":message-expiry", &b"9"[..]), ("unit", b"C")],
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn the_payload_format_is_passed_on() {
-    let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", b"\x01\x01")) else { panic!("not taken") };
+    let Ok(Some(Packet::Publish { publish, .. })) = one(Version::V5, &raw(b"d", b"\x01\x01"))
+    else {
+        panic!("not taken")
+    };
     let mut out = BytesMut::new();
-    Wire::new(Version::V5, 1_000).publish(&publish, 9, 1_000, &mut out).unwrap();
+    Wire::new(Version::V5, 1_000)
+        .publish(&publish, 9, 1_000, &mut out)
+        .unwrap();
     assert_eq!(out, raw(b"d", b"\x01\x01"));
 }
 
 #[test]
 fn properties_may_not_run_into_the_payload() {
     let bytes = [0x30, 11, 0, 1, b'a', 3, 3, 0, 4, b't', b'e', b'x', b't'];
-    assert_eq!(one(Version::V5, &bytes), Err(Malformed("a field runs past the end of its packet")));
+    assert_eq!(
+        one(Version::V5, &bytes),
+        Err(Malformed("a field runs past the end of its packet"))
+    );
 }
 
 #[test]
@@ -252,8 +415,16 @@ fn connect_carries_login_will_and_limits() {
         let mut config = config();
         config.clean_start = false;
         config.receive_maximum = 321;
-        config.login = Some(Login { user: "me".into(), password: Some(Secret::new("pass")) });
-        config.will = Some(Will { topic: "gone".into(), payload: Bytes::from_static(b"x"), qos: Qos::AtLeastOnce, retain: true });
+        config.login = Some(Login {
+            user: "me".into(),
+            password: Some(Secret::new("pass")),
+        });
+        config.will = Some(Will {
+            topic: "gone".into(),
+            payload: Bytes::from_static(b"x"),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+        });
         let mut out = BytesMut::new();
         Wire::new(version, 100).connect(&config, &mut out).unwrap();
         let is_v5 = number == 5;
@@ -265,21 +436,39 @@ fn connect_carries_login_will_and_limits() {
             receive_maximum: is_v5.then_some(321),
             session_expiry: is_v5.then_some(u32::MAX),
             login: Some(("me".into(), "pass".into())),
-            will: Some((Bytes::from_static(b"gone"), Bytes::from_static(b"x"), 1, true)),
+            will: Some((
+                Bytes::from_static(b"gone"),
+                Bytes::from_static(b"x"),
+                1,
+                true,
+            )),
         };
-        assert_eq!(BrokerWire::new().read(&mut out), Some(Request::Connect(expected)));
+        assert_eq!(
+            BrokerWire::new().read(&mut out),
+            Some(Request::Connect(expected))
+        );
         config.client_id = "x".repeat(65_536);
-        assert!(matches!(Wire::new(version, 100).connect(&config, &mut out), Err(Error::TooLong { .. })));
+        assert!(matches!(
+            Wire::new(version, 100).connect(&config, &mut out),
+            Err(Error::TooLong { .. })
+        ));
     }
 }
 
 /// Who only sends has no window of his own to announce.
 #[test]
 fn connect_leaves_out_a_receive_maximum_that_limits_nothing() {
-    let config = Config { receive_maximum: u16::MAX, ..config() };
+    let config = Config {
+        receive_maximum: u16::MAX,
+        ..config()
+    };
     let mut out = BytesMut::new();
-    Wire::new(Version::V5, 100).connect(&config, &mut out).unwrap();
-    let Some(Request::Connect(greeting)) = BrokerWire::new().read(&mut out) else { panic!("no CONNECT") };
+    Wire::new(Version::V5, 100)
+        .connect(&config, &mut out)
+        .unwrap();
+    let Some(Request::Connect(greeting)) = BrokerWire::new().read(&mut out) else {
+        panic!("no CONNECT")
+    };
     assert_eq!(greeting.receive_maximum, None);
 }
 
@@ -293,22 +482,53 @@ fn what_cannot_be_sent_writes_nothing() {
         why
     };
     let good = publish("a/b", b"0123456789", Qos::AtLeastOnce);
-    assert_eq!(refused(good.clone(), 17), Unsendable::TooLarge { bytes: 20, limit: 17 });
+    assert_eq!(
+        refused(good.clone(), 17),
+        Unsendable::TooLarge {
+            bytes: 20,
+            limit: 17
+        }
+    );
     for topic in [&b""[..], b"a/+", b"#", b"a\0", b"\xFF", &[b'a'; 70_000]] {
         assert!(matches!(
-            refused(Publish { topic: Bytes::copy_from_slice(topic), ..good.clone() }, 100_000),
+            refused(
+                Publish {
+                    topic: Bytes::copy_from_slice(topic),
+                    ..good.clone()
+                },
+                100_000
+            ),
             Unsendable::Topic(_)
         ));
     }
     assert!(matches!(
-        refused(Publish { headers: Bytes::from_static(&[9, 0, 1]), ..good.clone() }, 1_000),
+        refused(
+            Publish {
+                headers: Bytes::from_static(&[9, 0, 1]),
+                ..good.clone()
+            },
+            1_000
+        ),
         Unsendable::Header(Illegal::Block(_))
     ));
-    for (name, value) in [(":message-expiry", &b"soon"[..]), ("n", b"\xFF"), (":response-topic", b"a/#")] {
+    for (name, value) in [
+        (":message-expiry", &b"soon"[..]),
+        ("n", b"\xFF"),
+        (":response-topic", b"a/#"),
+    ] {
         let mut block = Vec::new();
         push_header(&mut block, name, value).unwrap();
-        let with = Publish { headers: Bytes::from(block), ..good.clone() };
-        assert!(matches!(refused(with, 1_000), Unsendable::Header(Illegal::Header { .. })), "{name}");
+        let with = Publish {
+            headers: Bytes::from(block),
+            ..good.clone()
+        };
+        assert!(
+            matches!(
+                refused(with, 1_000),
+                Unsendable::Header(Illegal::Header { .. })
+            ),
+            "{name}"
+        );
     }
 }
 
@@ -326,14 +546,31 @@ fn filters_are_checked() {
 pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng) -> BytesMut {
     let broker = BrokerWire::speaking(version);
     let mut bytes = BytesMut::new();
-    broker.connack(0, &Announce { receive_maximum: Some(9), ..Announce::default() }, &mut bytes);
+    broker.connack(
+        0,
+        &Announce {
+            receive_maximum: Some(9),
+            ..Announce::default()
+        },
+        &mut bytes,
+    );
     for _ in 0..random.usize(1..12) {
         let id = random.u16(1..6);
         match random.u8(0..7) {
             0 => broker.pong(&mut bytes),
             1 => broker.suback(0xF000, &[1, 0x80], &mut bytes),
-            2 => broker.acknowledge(Reply::Ack, id, random.choice([0, 0x87]).unwrap(), &mut bytes),
-            3 => broker.acknowledge(Reply::Rec, id, random.choice([0, 0x97]).unwrap(), &mut bytes),
+            2 => broker.acknowledge(
+                Reply::Ack,
+                id,
+                random.choice([0, 0x87]).unwrap(),
+                &mut bytes,
+            ),
+            3 => broker.acknowledge(
+                Reply::Rec,
+                id,
+                random.choice([0, 0x97]).unwrap(),
+                &mut bytes,
+            ),
             4 => broker.acknowledge(Reply::Comp, id, 0, &mut bytes),
             5 => broker.acknowledge(Reply::Rel, id, 0, &mut bytes),
             _ => {
@@ -343,10 +580,18 @@ pub(in crate::mqtt) fn valid_stream(version: Version, random: &mut fastrand::Rng
                 let qos = Qos::from_level(random.u8(0..3)).unwrap();
                 let with = random.bool();
                 let publish = Publish {
-                    headers: if with { Bytes::from(headers) } else { Bytes::new() },
+                    headers: if with {
+                        Bytes::from(headers)
+                    } else {
+                        Bytes::new()
+                    },
                     ..publish("a/b", &vec![b'p'; random.usize(0..900)], qos)
                 };
-                broker.publish(&publish, if qos == Qos::AtMostOnce { 0 } else { id }, &mut bytes);
+                broker.publish(
+                    &publish,
+                    if qos == Qos::AtMostOnce { 0 } else { id },
+                    &mut bytes,
+                );
             }
         }
     }
@@ -392,7 +637,10 @@ fn mutated_streams_end_without_a_panic_and_without_a_hang() {
                     Err(_) => break 'stream,
                 }
                 assert!(input.len() <= before);
-                assert!(packets <= bytes.len() / 2, "seed {seed}: packets out of nothing");
+                assert!(
+                    packets <= bytes.len() / 2,
+                    "seed {seed}: packets out of nothing"
+                );
             }
         }
     }
@@ -400,7 +648,10 @@ fn mutated_streams_end_without_a_panic_and_without_a_hang() {
 
 /// A decoder that shares nothing with ours: what MQTT 5 forbids in a PUBLISH, and what brokers may hang up on. Says what is
 /// wrong.
-#[expect(clippy::too_many_lines, reason = "a decoder in one piece, so that it shares nothing with ours")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a decoder in one piece, so that it shares nothing with ours"
+)]
 fn strict(packet: &[u8]) -> Result<(), String> {
     fn number(bytes: &mut &[u8]) -> Result<usize, String> {
         let mut value = 0;
@@ -426,13 +677,24 @@ fn strict(packet: &[u8]) -> Result<(), String> {
     fn text(bytes: &mut &[u8]) -> Result<String, String> {
         let text = String::from_utf8(data(bytes)?.to_vec()).map_err(|error| error.to_string())?;
         let forbidden = |point: u32| {
-            point < 0x20 || (0x7f..0xa0).contains(&point) || (0xfdd0..0xfdf0).contains(&point) || point % 0x10000 >= 0xfffe
+            point < 0x20
+                || (0x7f..0xa0).contains(&point)
+                || (0xfdd0..0xfdf0).contains(&point)
+                || point % 0x10000 >= 0xfffe
         };
-        if text.chars().any(|found| forbidden(found as u32)) { Err(format!("forbidden in {text:?}")) } else { Ok(text) }
+        if text.chars().any(|found| forbidden(found as u32)) {
+            Err(format!("forbidden in {text:?}"))
+        } else {
+            Ok(text)
+        }
     }
     fn topic(bytes: &mut &[u8]) -> Result<(), String> {
         let topic = text(bytes)?;
-        if topic.is_empty() || topic.contains(['+', '#']) { Err(format!("{topic:?} is no topic")) } else { Ok(()) }
+        if topic.is_empty() || topic.contains(['+', '#']) {
+            Err(format!("{topic:?} is no topic"))
+        } else {
+            Ok(())
+        }
     }
     let mut rest = &packet[1..];
     if number(&mut rest)? != rest.len() {
@@ -465,8 +727,16 @@ fn strict(packet: &[u8]) -> Result<(), String> {
 
 /// Text and bytes of every kind, so that most of what is made of them is illegal somewhere.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
-    let odd =
-        prop_oneof![Just("\0"), Just("\n"), Just("\u{85}"), Just("\u{ffff}"), Just("\u{fdd5}"), Just("a/+"), Just("#"), Just("")];
+    let odd = prop_oneof![
+        Just("\0"),
+        Just("\n"),
+        Just("\u{85}"),
+        Just("\u{ffff}"),
+        Just("\u{fdd5}"),
+        Just("a/+"),
+        Just("#"),
+        Just("")
+    ];
     prop_oneof![
         6 => "[a-zß/$]{1,9}".prop_map(String::into_bytes),
         1 => odd.prop_map(|text| text.as_bytes().to_vec()),
@@ -477,8 +747,19 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
 
 /// A name as a plugin may use it.
 fn any_name() -> impl Strategy<Value = String> {
-    let known = [":content-type", ":response-topic", ":correlation-data", ":message-expiry", ":payload-format", ":other"];
-    prop_oneof![proptest::sample::select(known.to_vec()).prop_map(str::to_owned), ".{0,4}", "[a-z]{1,3}"]
+    let known = [
+        ":content-type",
+        ":response-topic",
+        ":correlation-data",
+        ":message-expiry",
+        ":payload-format",
+        ":other",
+    ];
+    prop_oneof![
+        proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
+        ".{0,4}",
+        "[a-z]{1,3}"
+    ]
 }
 
 proptest! {

@@ -34,21 +34,43 @@ pub(super) fn connect(config: &Config, out: &mut BytesMut) -> Result<(), Error> 
         clean_start: config.clean_start,
         properties: Some(properties),
     };
-    let will = config
-        .will
-        .as_ref()
-        .map(|will| v5::LastWill::new(will.topic.as_str(), will.payload.to_vec(), level(will.qos), will.retain, None));
-    let login = config
-        .login
-        .as_ref()
-        .map(|login| v5::Login::new(login.user.as_str(), login.password.as_ref().map_or("", |password| password.reveal())));
-    V5::Connect(connect, will, login).write(out, None).map_err(|_| Error::TooLong { what: "CONNECT" })?;
+    let will = config.will.as_ref().map(|will| {
+        v5::LastWill::new(
+            will.topic.as_str(),
+            will.payload.to_vec(),
+            level(will.qos),
+            will.retain,
+            None,
+        )
+    });
+    let login = config.login.as_ref().map(|login| {
+        v5::Login::new(
+            login.user.as_str(),
+            login
+                .password
+                .as_ref()
+                .map_or("", |password| password.reveal()),
+        )
+    });
+    V5::Connect(connect, will, login)
+        .write(out, None)
+        .map_err(|_| Error::TooLong { what: "CONNECT" })?;
     Ok(())
 }
 
 /// Appends UNSUBSCRIBE.
-pub(super) fn unsubscribe(packet_id: u16, filters: Vec<String>, out: &mut BytesMut) -> Result<(), Malformed> {
-    let packet = v5::Unsubscribe { pkid: packet_id, filters, properties: None };
-    V5::Unsubscribe(packet).write(out, None).map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
+pub(super) fn unsubscribe(
+    packet_id: u16,
+    filters: Vec<String>,
+    out: &mut BytesMut,
+) -> Result<(), Malformed> {
+    let packet = v5::Unsubscribe {
+        pkid: packet_id,
+        filters,
+        properties: None,
+    };
+    V5::Unsubscribe(packet)
+        .write(out, None)
+        .map_err(|_| Malformed("UNSUBSCRIBE cannot be written"))?;
     Ok(())
 }

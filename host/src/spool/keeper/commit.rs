@@ -20,26 +20,47 @@ use crate::spool::store::{QueueChange, Store, StoreError};
 impl Keeper {
     /// Packs and writes what one queue has for the disk. Deletions and `low` alone need no sync: losing them sends
     /// messages twice.
-    pub(super) fn write_queue(&mut self, store: &Store, index: usize, demand: Demand) -> Result<(), StoreError> {
+    pub(super) fn write_queue(
+        &mut self,
+        store: &Store,
+        index: usize,
+        demand: Demand,
+    ) -> Result<(), StoreError> {
         let slot = &self.shared.slots[index];
         let (limits, may_spill, relief) = (self.shared.limits(slot), self.may_spill(), self.relief);
         let (wants_spill, wants_write, spill) = {
             let mut queue = locked(&slot.queue);
             let is_due = |due: Option<u64>| demand.includes(due);
             let is_pressed = demand == Demand::All || queue.is_urgent(limits.head_bytes);
-            let wants_spill =
-                if may_spill { is_due(queue.spill_due(limits)) } else { relief.lets_spill(slot.policy) && is_pressed };
-            let wants_room = (may_spill && is_due(queue.policy_due(limits.policy))) || relief.giver == Some(index);
+            let wants_spill = if may_spill {
+                is_due(queue.spill_due(limits))
+            } else {
+                relief.lets_spill(slot.policy) && is_pressed
+            };
+            let wants_room = (may_spill && is_due(queue.policy_due(limits.policy)))
+                || relief.giver == Some(index);
             let wants_write = wants_spill || wants_room || is_due(queue.low_due());
-            (wants_spill, wants_write, if wants_spill { queue.cut() } else { (0, 0) })
+            (
+                wants_spill,
+                wants_write,
+                if wants_spill { queue.cut() } else { (0, 0) },
+            )
         };
         if !wants_write {
             return Ok(());
         }
-        let packed = if wants_spill { self.pack(index, spill) } else { Packed::default() };
+        let packed = if wants_spill {
+            self.pack(index, spill)
+        } else {
+            Packed::default()
+        };
         let more: u64 = packed.chunks.iter().map(|chunk| chunk.extent.bytes).sum();
         self.grown[index] = self.grown[index].saturating_add(more);
-        let cleared = if self.is_crowded(index, more) { self.make_room(store, index, more)? } else { Cleared::default() };
+        let cleared = if self.is_crowded(index, more) {
+            self.make_room(store, index, more)?
+        } else {
+            Cleared::default()
+        };
         self.write_changes(store, index, packed, cleared)
     }
 
@@ -47,21 +68,32 @@ impl Keeper {
     fn is_crowded(&self, index: usize, more: u64) -> bool {
         let slot = &self.shared.slots[index];
         let queue = locked(&slot.queue);
-        let is_over = slot.policy.giving != Giving::Newest && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
+        let is_over = slot.policy.giving != Giving::Newest
+            && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
         is_over
             || self.relief.giver == Some(index)
-            || queue.policy_due(slot.policy).is_some_and(|due| due <= self.shared.clock.now())
+            || queue
+                .policy_due(slot.policy)
+                .is_some_and(|due| due <= self.shared.clock.now())
     }
 
     /// Writes what was packed and deletes what goes, together with its entries in the ledger.
-    fn write_changes(&mut self, store: &Store, index: usize, packed: Packed, cleared: Cleared) -> Result<(), StoreError> {
+    fn write_changes(
+        &mut self,
+        store: &Store,
+        index: usize,
+        packed: Packed,
+        cleared: Cleared,
+    ) -> Result<(), StoreError> {
         let end = packed.chunks.last().map_or(0, |chunk| chunk.extent.end);
         let chunks: Vec<_> = packed.chunks.into_iter().chain(cleared.written).collect();
         let extents: Vec<Extent> = chunks.iter().map(|chunk| chunk.extent).collect();
         let bytes = extents.iter().map(|extent| extent.bytes).sum();
         let victims: Vec<Extent> = packed.replaced.into_iter().chain(cleared.victims).collect();
         let lost: Vec<Entry> = packed.lost.into_iter().chain(cleared.lost).collect();
-        let Some((mark, gone)) = locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now()) else {
+        let Some((mark, gone)) =
+            locked(&self.shared.slots[index].queue).plan(end, bytes, self.shared.clock.now())
+        else {
             locked(&self.shared.slots[index].queue).spare();
             return Ok(());
         };
@@ -69,8 +101,24 @@ impl Keeper {
         removed.extend(victims.iter().map(|extent| extent.first));
         self.work.bytes += bytes;
         let (changes, stamp) = self.enter(&lost);
-        self.work.queues.push(QueueWork { index, extents, mark, gone, victims, lost, stamp });
-        store.write_queue(index, QueueChange { chunks, gone: &removed, mark, given_up: changes })
+        self.work.queues.push(QueueWork {
+            index,
+            extents,
+            mark,
+            gone,
+            victims,
+            lost,
+            stamp,
+        });
+        store.write_queue(
+            index,
+            QueueChange {
+                chunks,
+                gone: &removed,
+                mark,
+                given_up: changes,
+            },
+        )
     }
 
     /// Enters `lost` in the draft of the ledger; answers what the tree has to learn, and the number of that change.
@@ -78,7 +126,10 @@ impl Keeper {
         if lost.is_empty() {
             return (None, None);
         }
-        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
+        let draft = self
+            .work
+            .draft
+            .get_or_insert_with(|| locked(&self.shared.books).clone());
         for entry in lost {
             draft.post(entry.clone());
         }
@@ -89,7 +140,11 @@ impl Keeper {
 
     /// Writes what was given up outside a commit, when that is due or something is written anyway; notes which records
     /// are safe.
-    pub(super) fn write_pending(&mut self, store: &Store, demand: Demand) -> Result<(), StoreError> {
+    pub(super) fn write_pending(
+        &mut self,
+        store: &Store,
+        demand: Demand,
+    ) -> Result<(), StoreError> {
         let is_due = match demand {
             Demand::Due(now_us) => self.pending_due().is_some_and(|due| due <= now_us),
             Demand::All => true,
@@ -105,14 +160,19 @@ impl Keeper {
         if self.work.pending.is_empty() && !has_told {
             return Ok(());
         }
-        let draft = self.work.draft.get_or_insert_with(|| locked(&self.shared.books).clone());
+        let draft = self
+            .work
+            .draft
+            .get_or_insert_with(|| locked(&self.shared.books).clone());
         for teller in &mut self.tellers {
             teller.note(draft);
         }
         for entry in &self.work.pending {
             draft.post(entry.clone());
         }
-        let Some(changes) = draft.changes() else { return Ok(()) };
+        let Some(changes) = draft.changes() else {
+            return Ok(());
+        };
         self.work.pending_stamp = Some(draft.stamp());
         store.write_ledger(changes);
         Ok(())
@@ -143,7 +203,10 @@ impl Keeper {
         }
         self.shared.metrics.written.inc_by(work.bytes);
         self.shared.metrics.state_written.inc_by(work.state_bytes);
-        self.shared.metrics.checkpoints.inc_by(u64::from(work.state_bytes > 0));
+        self.shared
+            .metrics
+            .checkpoints
+            .inc_by(u64::from(work.state_bytes > 0));
         if let Some(books) = work.draft {
             *locked(&self.shared.books) = books;
             self.tellers.iter_mut().for_each(Teller::committed);
@@ -153,9 +216,15 @@ impl Keeper {
         }
         if let Some(kept) = work.kept {
             *locked(&self.shared.letters) = kept;
-            self.shared.evicted.fetch_add(work.evicted, Ordering::Relaxed);
+            self.shared
+                .evicted
+                .fetch_add(work.evicted, Ordering::Relaxed);
             if work.evicted > 0 {
-                self.shared.count(&self.shared.plain(LossReason::DeadLettersEvicted, work.evicted));
+                self.shared.count(
+                    &self
+                        .shared
+                        .plain(LossReason::DeadLettersEvicted, work.evicted),
+                );
             }
         }
         {

@@ -19,18 +19,28 @@ use crate::spool::store::{Store, StoreError};
 
 impl Keeper {
     /// Dooms what is superseded in `most` bytes of chunks, and no more than one commit may hold.
-    pub(super) fn compact(&mut self, store: &Store, index: usize, most: u64) -> Result<Cleared, StoreError> {
+    pub(super) fn compact(
+        &mut self,
+        store: &Store,
+        index: usize,
+        most: u64,
+    ) -> Result<Cleared, StoreError> {
         let last = self.last_on_disk(store, index)?;
         let config = &self.shared.config.queues[index];
         let mut sheet = Sheet::new(LossReason::Superseded, &config.uplink, &config.class);
         let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
         while read < COMMIT_BYTES.min(most) {
-            let Some(content) = self.next_on_disk(store, index, &mut from)? else { break };
+            let Some(content) = self.next_on_disk(store, index, &mut from)? else {
+                break;
+            };
             let extent = content.extent;
             read += extent.bytes;
             let now_us = self.shared.clock.now();
-            let split = locked(&self.shared.slots[index].queue).doom_superseded(content, &last, now_us);
-            let Some(Split { kept, superseded }) = split else { continue };
+            let split =
+                locked(&self.shared.slots[index].queue).doom_superseded(content, &last, now_us);
+            let Some(Split { kept, superseded }) = split else {
+                continue;
+            };
             for stored in &superseded {
                 sheet.add(stored.seq.0, &stored.message);
             }
@@ -47,11 +57,22 @@ impl Keeper {
     }
 
     /// The next chunk at or after `from` that is not in the uplink's hand, and moves `from` behind it.
-    fn next_on_disk(&self, store: &Store, index: usize, from: &mut u64) -> Result<Option<Content>, StoreError> {
+    fn next_on_disk(
+        &self,
+        store: &Store,
+        index: usize,
+        from: &mut u64,
+    ) -> Result<Option<Content>, StoreError> {
         let slot = &self.shared.slots[index];
         loop {
-            let Some(place) = locked(&slot.queue).victim(*from) else { return Ok(None) };
-            let reader = Reader { shared: &self.shared, slot, index };
+            let Some(place) = locked(&slot.queue).victim(*from) else {
+                return Ok(None);
+            };
+            let reader = Reader {
+                shared: &self.shared,
+                slot,
+                index,
+            };
             match reader.find(store, place) {
                 Ok(Some(content)) => {
                     *from = content.extent.end;
@@ -74,19 +95,28 @@ impl Keeper {
                 match last.get_mut(&stored.message.topic) {
                     Some(place) => *place = stored.seq.0,
                     // A copy: a slice would keep the whole chunk.
-                    None => drop(last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq.0)),
+                    None => drop(
+                        last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq.0),
+                    ),
                 }
             }
         }
         Ok(last)
     }
 
-    fn pack_again(&mut self, index: usize, extent: Extent, kept: Vec<crate::message::Stored>) -> Option<Chunk> {
+    fn pack_again(
+        &mut self,
+        index: usize,
+        extent: Extent,
+        kept: Vec<crate::message::Stored>,
+    ) -> Option<Chunk> {
         self.packer.begin(extent.first);
         for stored in kept {
-            self.packer.push(stored.seq.0, &stored.message, extent.since_us);
+            self.packer
+                .push(stored.seq.0, &stored.message, extent.since_us);
         }
         self.packer.reach(extent.end);
-        self.packer.finish(&self.shared.flows, self.shared.seal(index))
+        self.packer
+            .finish(&self.shared.flows, self.shared.seal(index))
     }
 }

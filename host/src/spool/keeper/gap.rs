@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use super::Keeper;
 use crate::clock::Now;
-use crate::message::{Append, Burst, FlowId, Marks, Message, MessageId, Outlet, Progress, Qos, QueueId, Settled};
+use crate::message::{
+    Append, Burst, FlowId, Marks, Message, MessageId, Outlet, Progress, Qos, QueueId, Settled,
+};
 use crate::spool::ledger::{Books, to_json};
 use crate::spool::{Link, Shared, locked};
 
@@ -38,7 +40,13 @@ pub(super) fn tellers(shared: &Shared) -> Vec<Teller> {
     }
     let teller = |link: &Arc<Link>| {
         let queue = shared.config.queue_for_records(&link.name)?;
-        Some(Teller { link: Arc::clone(link), queue, sent: None, is_noted: false, next_us: 0 })
+        Some(Teller {
+            link: Arc::clone(link),
+            queue,
+            sent: None,
+            is_noted: false,
+            next_us: 0,
+        })
     };
     shared.links.iter().filter_map(teller).collect()
 }
@@ -46,7 +54,10 @@ pub(super) fn tellers(shared: &Shared) -> Vec<Teller> {
 impl Teller {
     /// When there is something to do (running clock).
     pub(super) fn due(&self, shared: &Shared) -> Option<u64> {
-        let has_news = || self.link.up.load(Ordering::Acquire) && locked(&shared.books).has_untold(&self.link.name);
+        let has_news = || {
+            self.link.up.load(Ordering::Acquire)
+                && locked(&shared.books).has_untold(&self.link.name)
+        };
         (self.sent.is_some() || has_news()).then_some(self.next_us)
     }
 
@@ -100,7 +111,11 @@ impl Keeper {
             self.told += 1;
             teller.sent = Some(burst.progress());
             teller.next_us = now_us.saturating_add(TELL_EVERY_US);
-            self.shared.append(vec![Append { queue: teller.queue, message, receipt: Some(burst.receipt(0)) }]);
+            self.shared.append(vec![Append {
+                queue: teller.queue,
+                message,
+                receipt: Some(burst.receipt(0)),
+            }]);
         }
     }
 }
@@ -108,9 +123,17 @@ impl Keeper {
 fn record(shared: &Shared, entries: serde_json::Value, number: u64) -> Message {
     let now = Now::read();
     Message {
-        id: MessageId { boot: shared.boot, seq: MessageId::OWN + number },
+        id: MessageId {
+            boot: shared.boot,
+            seq: MessageId::OWN + number,
+        },
         flow: FlowId(u16::MAX),
-        topic: shared.config.gap_topic.as_ref().map(|topic| Bytes::from(topic.to_string())).unwrap_or_default(),
+        topic: shared
+            .config
+            .gap_topic
+            .as_ref()
+            .map(|topic| Bytes::from(topic.to_string()))
+            .unwrap_or_default(),
         payload: Bytes::from(entries.to_string()),
         marks: Marks::of(Qos::AtLeastOnce).with(Marks::CLOCK_UNSET, !now.is_set()),
         received_us: now.wall_us,

@@ -13,7 +13,11 @@ impl Keeper {
     pub(super) fn write_letters(&mut self, store: &Store) -> Result<(), StoreError> {
         let may_park = self.may_write();
         let mut pile = locked(&self.shared.pile);
-        self.work.letters = if may_park { pile.take(LETTER_BYTES) } else { Vec::new() };
+        self.work.letters = if may_park {
+            pile.take(LETTER_BYTES)
+        } else {
+            Vec::new()
+        };
         self.work.forgotten = pile.take_forgotten();
         drop(pile);
         let mut kept = *locked(&self.shared.letters);
@@ -60,8 +64,15 @@ impl Keeper {
             values.push((waiting.id, value));
         }
         let skipped = self.work.letters.len() - values.len();
-        let (over, over_bytes) = (kept.total().saturating_sub(most as u64), kept.bytes.saturating_sub(most_bytes));
-        let oldest = if over > 0 || over_bytes > 0 { store.oldest_letters(over, over_bytes)? } else { Vec::new() };
+        let (over, over_bytes) = (
+            kept.total().saturating_sub(most as u64),
+            kept.bytes.saturating_sub(most_bytes),
+        );
+        let oldest = if over > 0 || over_bytes > 0 {
+            store.oldest_letters(over, over_bytes)?
+        } else {
+            Vec::new()
+        };
         for (_, reason, bytes) in &oldest {
             kept.remove(*reason, *bytes);
         }
@@ -69,7 +80,10 @@ impl Keeper {
         self.work.bytes += bytes.max(1);
         self.work.evicted = (gone.len() + skipped) as u64;
         self.work.kept = Some(*kept);
-        let evicted = (self.work.evicted > 0).then(|| self.shared.plain(LossReason::DeadLettersEvicted, self.work.evicted));
+        let evicted = (self.work.evicted > 0).then(|| {
+            self.shared
+                .plain(LossReason::DeadLettersEvicted, self.work.evicted)
+        });
         let (changes, _) = self.enter(evicted.as_slice());
         store.write_letters(values, &gone, *kept, changes);
         Ok(())

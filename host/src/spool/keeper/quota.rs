@@ -40,34 +40,78 @@ fn goal(policy: Policy) -> u64 {
 impl Keeper {
     /// Dooms chunks of a queue until what is left and `more` bytes fit, and nothing left is too old; at most what one
     /// commit may hold. The newest chunk always stays.
-    pub(super) fn make_room(&mut self, store: &Store, index: usize, more: u64) -> Result<Cleared, StoreError> {
+    pub(super) fn make_room(
+        &mut self,
+        store: &Store,
+        index: usize,
+        more: u64,
+    ) -> Result<Cleared, StoreError> {
         let policy = self.shared.config.queues[index].policy;
-        let held = locked(&self.shared.slots[index].queue).disk_bytes().saturating_add(more);
+        let held = locked(&self.shared.slots[index].queue)
+            .disk_bytes()
+            .saturating_add(more);
         let is_over = held > policy.max_bytes;
-        let lacks = if self.relief.giver == Some(index) { self.standing.lacks() } else { 0 };
+        let lacks = if self.relief.giver == Some(index) {
+            self.standing.lacks()
+        } else {
+            0
+        };
         let most = if lacks > 0 { held } else { policy.max_bytes };
-        if policy.giving == Giving::KeepLastPerTopic && (is_over || lacks > 0) && self.grown[index] >= most / 4 {
+        if policy.giving == Giving::KeepLastPerTopic
+            && (is_over || lacks > 0)
+            && self.grown[index] >= most / 4
+        {
             self.grown[index] = 0;
-            let room = self.compact(store, index, if lacks > 0 { self.standing.budget } else { COMMIT_BYTES })?;
+            let room = self.compact(
+                store,
+                index,
+                if lacks > 0 {
+                    self.standing.budget
+                } else {
+                    COMMIT_BYTES
+                },
+            )?;
             if !room.victims.is_empty() {
                 return Ok(room);
             }
         }
         let kept = if is_over { goal(policy) } else { u64::MAX };
-        self.drop_oldest(store, index, more, if lacks > 0 { kept.min(held.saturating_sub(lacks)) } else { kept })
+        self.drop_oldest(
+            store,
+            index,
+            more,
+            if lacks > 0 {
+                kept.min(held.saturating_sub(lacks))
+            } else {
+                kept
+            },
+        )
     }
 
     /// Dooms the oldest chunks until no more than `goal` bytes are left, and those that are too old.
-    fn drop_oldest(&self, store: &Store, index: usize, more: u64, goal: u64) -> Result<Cleared, StoreError> {
+    fn drop_oldest(
+        &self,
+        store: &Store,
+        index: usize,
+        more: u64,
+        goal: u64,
+    ) -> Result<Cleared, StoreError> {
         let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
         let now_us = self.shared.clock.now();
-        let reader = Reader { shared: &self.shared, slot, index };
+        let reader = Reader {
+            shared: &self.shared,
+            slot,
+            index,
+        };
         let sheet = |reason| Sheet::new(reason, &config.uplink, &config.class);
-        let (mut oldest, mut expired) = (sheet(LossReason::QuotaOldest), sheet(LossReason::Expired));
+        let (mut oldest, mut expired) =
+            (sheet(LossReason::QuotaOldest), sheet(LossReason::Expired));
         let (mut room, mut from, mut taken) = (Cleared::default(), 0, 0);
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
-            let Some(place) = locked(&slot.queue).victim(from) else { break };
+            let Some(place) = locked(&slot.queue).victim(from) else {
+                break;
+            };
             let content = match reader.find(store, place) {
                 Ok(Some(content)) => content,
                 Ok(None) => continue,
@@ -79,13 +123,24 @@ impl Keeper {
                 Err(error) => return Err(error),
             };
             let extent = content.extent;
-            let is_expired = config.policy.max_age_us().is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
+            let is_expired = config
+                .policy
+                .max_age_us()
+                .is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
             if !is_expired && used <= goal {
                 locked(&slot.queue).note_front(extent);
                 break;
             }
             from = extent.end;
-            if self.doom_chunk(index, content, if is_expired { &mut expired } else { &mut oldest }) {
+            if self.doom_chunk(
+                index,
+                content,
+                if is_expired {
+                    &mut expired
+                } else {
+                    &mut oldest
+                },
+            ) {
                 used = used.saturating_sub(extent.bytes);
                 taken += extent.bytes;
                 room.victims.push(extent);
@@ -95,7 +150,8 @@ impl Keeper {
         if room.victims.is_empty() {
             locked(&slot.queue).rest(now_us);
         }
-        room.lost.extend(oldest.into_entries().chain(expired.into_entries()));
+        room.lost
+            .extend(oldest.into_entries().chain(expired.into_entries()));
         self.dig_holes(index, &mut room);
         Ok(room)
     }
@@ -108,7 +164,12 @@ impl Keeper {
             if queue.holds(content.extent) {
                 return false;
             }
-            queue.doom_chunk(content.extent, content.messages, self.shared.clock.now(), &mut owed);
+            queue.doom_chunk(
+                content.extent,
+                content.messages,
+                self.shared.clock.now(),
+                &mut owed,
+            );
         }
         for stored in &owed {
             sheet.add(stored.seq.0, &stored.message);
@@ -135,7 +196,8 @@ impl Keeper {
                 run.first = known.first;
                 room.victims.push(known);
             }
-            room.written.push(chunk::hole(run.first, run.end, run.since_us));
+            room.written
+                .push(chunk::hole(run.first, run.end, run.since_us));
         }
     }
 }

@@ -46,14 +46,27 @@ impl Keeper {
             return Relief::default();
         }
         let now_us = self.shared.clock.now();
-        let bytes = self.shared.slots.iter().map(|slot| locked(&slot.queue).bytes_to_give(slot.policy, now_us));
-        let (held, most) = (0..).zip(bytes).fold((0_u64, (0, 0)), |(sum, most), (index, bytes)| {
-            (sum.saturating_add(bytes), if bytes > most.1 { (index, bytes) } else { most })
-        });
+        let bytes = self
+            .shared
+            .slots
+            .iter()
+            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy, now_us));
+        let (held, most) = (0..)
+            .zip(bytes)
+            .fold((0_u64, (0, 0)), |(sum, most), (index, bytes)| {
+                (
+                    sum.saturating_add(bytes),
+                    if bytes > most.1 { (index, bytes) } else { most },
+                )
+            });
         let lacks = self.standing.lacks();
         let can_give = held > lacks;
         let giver = (can_give && lacks > 0 && self.is_pressed()).then_some(most.0);
-        Relief { has_budget: self.standing.budget > 0, can_give, giver }
+        Relief {
+            has_budget: self.standing.budget > 0,
+            can_give,
+            giver,
+        }
     }
 
     /// Whether something has to be written.

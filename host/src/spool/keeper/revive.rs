@@ -47,7 +47,11 @@ pub(in crate::spool) struct Begin {
 }
 
 /// Opens the store for a start. A disk that is full, read-only or failing is no reason not to start.
-pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut Room) -> Result<Begin, Error> {
+pub(in crate::spool) fn begin(
+    config: &Config,
+    folder: &mut Folder,
+    room: &mut Room,
+) -> Result<Begin, Error> {
     let last = |opened: u32, folder: &Folder| folder.last_boot().unwrap_or(0).max(opened);
     let (mut known, mut went_back) = (folder.last_boot(), false);
     // Makes the ballast way, if that is needed; without any room opening fails and says so.
@@ -67,12 +71,18 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
         tracing::error!(%path, "the store has gone back to an earlier start: what was written since is lost");
     }
     match opened {
-        Ok((boot, opened)) => Ok(Begin { went_back, ..Begin::of(boot, opened) }),
+        Ok((boot, opened)) => Ok(Begin {
+            went_back,
+            ..Begin::of(boot, opened)
+        }),
         Err(error) => {
             let failure = Some(passing(config, folder, error)?);
             if let Some(opened) = mirrored(config, folder) {
                 let boot = unsigned(Some(last(opened.boot, folder)));
-                return Ok(Begin { failure, ..Begin::of(boot, opened) });
+                return Ok(Begin {
+                    failure,
+                    ..Begin::of(boot, opened)
+                });
             }
             Ok(Begin {
                 boot: unsigned(known),
@@ -93,27 +103,61 @@ pub(in crate::spool) fn begin(config: &Config, folder: &mut Folder, room: &mut R
 
 impl Begin {
     fn of(boot: u32, opened: Opened) -> Self {
-        let Opened { store, notes, queues, kept, books, strangers, set_aside, lost, name, .. } = opened;
+        let Opened {
+            store,
+            notes,
+            queues,
+            kept,
+            books,
+            strangers,
+            set_aside,
+            lost,
+            name,
+            ..
+        } = opened;
         let store = Some((store, notes));
-        Self { boot, queues, kept, strangers, set_aside, books, store, failure: None, went_back: false, lost, name }
+        Self {
+            boot,
+            queues,
+            kept,
+            strangers,
+            set_aside,
+            books,
+            store,
+            failure: None,
+            went_back: false,
+            lost,
+            name,
+        }
     }
 }
 
 /// What the ledger has lost is counted again, by reason alone; lost letters are lost messages.
 fn make_up(books: &mut Books, lost: &Lost) {
     let (now, nobody) = (Now::read(), Arc::from(""));
-    let letters = Some((LossReason::Damaged, lost.totals.kept.total())).filter(|(_, count)| *count > 0);
-    let given_up = lost.totals.given_up.iter().map(|(reason, count)| (*reason, *count));
+    let letters =
+        Some((LossReason::Damaged, lost.totals.kept.total())).filter(|(_, count)| *count > 0);
+    let given_up = lost
+        .totals
+        .given_up
+        .iter()
+        .map(|(reason, count)| (*reason, *count));
     for (reason, count) in given_up.chain(letters) {
         let entry = Entry::plain(reason, &nobody, &nobody, count, now.wall_us);
-        books.post(Entry { is_clock_set: now.is_set(), ..entry });
+        books.post(Entry {
+            is_clock_set: now.is_set(),
+            ..entry
+        });
     }
 }
 
 /// A store that cannot be read has the name that its lock file says, if it does.
 fn unknown_name(folder: &Folder) -> Name {
     let signed = folder.signed().store.filter(|store| name::is_name(store));
-    Name { store: signed.map_or_else(name::any, Arc::from), ids: name::any() }
+    Name {
+        store: signed.map_or_else(name::any, Arc::from),
+        ids: name::any(),
+    }
 }
 
 /// What can be read of a store whose disk takes nothing.
@@ -121,7 +165,10 @@ fn mirrored(config: &Config, folder: &mut Folder) -> Option<Opened> {
     if !folder.store().exists() {
         return None;
     }
-    let opened = folder.mirror().map_err(StoreError::Disk).and_then(|()| store::open_files(config, folder, &Witness::default()));
+    let opened = folder
+        .mirror()
+        .map_err(StoreError::Disk)
+        .and_then(|()| store::open_files(config, folder, &Witness::default()));
     let path = folder.path().display();
     match opened {
         Ok(opened) => {
@@ -139,12 +186,23 @@ fn mirrored(config: &Config, folder: &mut Folder) -> Option<Opened> {
 
 /// Opens the store as it is, for somebody who only wants to look: nothing is signed, and nothing is moved.
 pub(in crate::spool) fn look(config: &Config, folder: &Folder) -> Result<Begin, Error> {
-    let opened = store::open_files(config, folder, &Witness::default()).map_err(|error| match error {
-        StoreError::Format(found) => Error::Format { path: config.path.clone(), found, known: store::FORMAT },
-        StoreError::Key(key) => config.no_key(key),
-        other => Error::Store { path: config.path.clone(), source: Box::new(other) },
-    })?;
-    let boot = opened.boot.max(folder.last_boot().unwrap_or(0)).saturating_add(1);
+    let opened =
+        store::open_files(config, folder, &Witness::default()).map_err(|error| match error {
+            StoreError::Format(found) => Error::Format {
+                path: config.path.clone(),
+                found,
+                known: store::FORMAT,
+            },
+            StoreError::Key(key) => config.no_key(key),
+            other => Error::Store {
+                path: config.path.clone(),
+                source: Box::new(other),
+            },
+        })?;
+    let boot = opened
+        .boot
+        .max(folder.last_boot().unwrap_or(0))
+        .saturating_add(1);
     Ok(Begin::of(boot, opened))
 }
 
@@ -161,16 +219,30 @@ fn unsigned(known: Option<u32>) -> u32 {
 fn passing(config: &Config, folder: &Folder, error: StoreError) -> Result<StoreError, Error> {
     let path = config.path.clone();
     match error {
-        StoreError::Format(found) => Err(Error::Format { path, found, known: store::FORMAT }),
+        StoreError::Format(found) => Err(Error::Format {
+            path,
+            found,
+            known: store::FORMAT,
+        }),
         StoreError::Key(key) => Err(config.no_key(key)),
-        StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(folder_error(&folder.store(), error)),
+        StoreError::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(folder_error(&folder.store(), error))
+        }
         StoreError::Disk(error) if !store::is_held(&error) => Ok(StoreError::Disk(error)),
-        other => Err(Error::Store { path, source: Box::new(other) }),
+        other => Err(Error::Store {
+            path,
+            source: Box::new(other),
+        }),
     }
 }
 
 /// Opens the store; on a full disk the ballast makes way first.
-fn open(config: &Config, folder: &mut Folder, room: &mut Room, known: &Witness) -> Result<Opened, StoreError> {
+fn open(
+    config: &Config,
+    folder: &mut Folder,
+    room: &mut Room,
+    known: &Witness,
+) -> Result<Opened, StoreError> {
     if folder.is_away() {
         return Err(StoreError::Away);
     }
@@ -179,7 +251,9 @@ fn open(config: &Config, folder: &mut Folder, room: &mut Room, known: &Witness) 
         other => StoreError::Disk(io::Error::other(other)),
     })?;
     match store::open(config, folder, known) {
-        Err(StoreError::Disk(error)) if Condition::of(&error) == Condition::DiskFull && room.release() => {
+        Err(StoreError::Disk(error))
+            if Condition::of(&error) == Condition::DiskFull && room.release() =>
+        {
             store::open(config, folder, known)
         }
         other => other,
@@ -204,7 +278,8 @@ impl Keeper {
         // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
         // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
         // A folder that was removed is made again.
-        let is_refused = || self.folder.is_away() || (self.folder.is_in_place() && self.folder.prove().is_err());
+        let is_refused =
+            || self.folder.is_away() || (self.folder.is_in_place() && self.folder.prove().is_err());
         if locked(&self.shared.store).is_some() && is_refused() {
             self.spare_ram();
             self.postpone();
@@ -219,7 +294,10 @@ impl Keeper {
         match self.open_again() {
             Ok(()) => {
                 self.retry_at = None;
-                self.shared.slots.iter().for_each(|slot| drop(locked(&slot.sick).take()));
+                self.shared
+                    .slots
+                    .iter()
+                    .for_each(|slot| drop(locked(&slot.sick).take()));
                 self.shared.trouble.store(false, Ordering::Release);
                 self.shared.store_changed.notify_all();
                 for link in &self.shared.links {
@@ -239,12 +317,18 @@ impl Keeper {
 
     fn open_again(&mut self) -> Result<(), StoreError> {
         let known = locked(&self.shared.witness).clone();
-        let opened = open(&self.shared.config, &mut self.folder, &mut self.room, &known)?;
+        let opened = open(
+            &self.shared.config,
+            &mut self.folder,
+            &mut self.room,
+            &known,
+        )?;
         if opened.boot > self.shared.boot {
             return Err(StoreError::Overtaken(opened.boot));
         }
         // What is in memory is more exact than what a damaged store can tell.
-        let knows_less = self.was_open && (opened.lost.is_some() || opened.books.stamp() < locked(&self.shared.books).stamp());
+        let knows_less = self.was_open
+            && (opened.lost.is_some() || opened.books.stamp() < locked(&self.shared.books).stamp());
         let released = if std::mem::replace(&mut self.was_open, true) {
             let survived = if knows_less { 0 } else { opened.books.stamp() };
             self.set_right(&opened, survived)?
@@ -252,17 +336,35 @@ impl Keeper {
             self.adopt(&opened);
             Vec::new()
         };
-        let mut books = if knows_less { locked(&self.shared.books).clone() } else { opened.books };
+        let mut books = if knows_less {
+            locked(&self.shared.books).clone()
+        } else {
+            opened.books
+        };
         if let Some(lost) = &opened.lost {
-            let letters = Lost { totals: store::Totals { kept: lost.totals.kept, ..Default::default() }, ..lost.clone() };
+            let letters = Lost {
+                totals: store::Totals {
+                    kept: lost.totals.kept,
+                    ..Default::default()
+                },
+                ..lost.clone()
+            };
             make_up(&mut books, if knows_less { &letters } else { lost });
         }
         if opened.lost.is_some() || knows_less {
             opened.store.make_anew(&mut books, &self.folder)?;
         }
-        sign(&mut self.folder, &opened.store, self.shared.boot, &opened.name)?;
+        sign(
+            &mut self.folder,
+            &opened.store,
+            self.shared.boot,
+            &opened.name,
+        )?;
         released.into_iter().for_each(Receipt::release);
-        opened.lost.iter().for_each(|lost| self.shared.know_lost(lost));
+        opened
+            .lost
+            .iter()
+            .for_each(|lost| self.shared.know_lost(lost));
         *locked(&self.shared.letters) = opened.kept;
         *locked(&self.shared.witness) = opened.store.witness();
         if opened.set_aside.is_some() {
@@ -286,7 +388,15 @@ impl Keeper {
         for (index, slot) in self.shared.slots.iter().enumerate() {
             let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
             opened.store.remove_from(index, mark.end)?;
-            opened.store.write_queue(index, QueueChange { chunks: Vec::new(), gone: &[], mark, given_up: None })?;
+            opened.store.write_queue(
+                index,
+                QueueChange {
+                    chunks: Vec::new(),
+                    gone: &[],
+                    mark,
+                    given_up: None,
+                },
+            )?;
         }
         Ok(released)
     }
@@ -321,7 +431,11 @@ mod tests {
     #[test]
     fn a_start_that_cannot_sign_takes_a_number_of_its_own() {
         let numbers: Vec<u32> = (0..20).map(|_| unsigned(Some(41))).collect();
-        assert!(numbers.iter().all(|number| (42..42 + UNSIGNED).contains(number)));
+        assert!(
+            numbers
+                .iter()
+                .all(|number| (42..42 + UNSIGNED).contains(number))
+        );
         assert!(numbers.iter().any(|number| *number != numbers[0]));
         assert!((UNKNOWN..2 * UNKNOWN).contains(&unsigned(None)));
     }

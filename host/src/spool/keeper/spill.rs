@@ -56,7 +56,10 @@ impl Keeper {
     pub(super) fn pack(&mut self, index: usize, (from, cut): (u64, u64)) -> Packed {
         let policy = self.shared.config.queues[index].policy;
         // A queue that may have little on disk is spilled in small steps, each of which makes room for itself.
-        let most = COMMIT_BYTES.min(policy.max_bytes / 4).min(self.standing.budget.saturating_sub(self.work.bytes)).max(1);
+        let most = COMMIT_BYTES
+            .min(policy.max_bytes / 4)
+            .min(self.standing.budget.saturating_sub(self.work.bytes))
+            .max(1);
         let (leaving, lent) = self.leaving(index, from..cut);
         let slot = &self.shared.slots[index];
         let config = &self.shared.config.queues[index];
@@ -66,12 +69,23 @@ impl Keeper {
         let mut batch = Vec::with_capacity(COPY);
         self.packer.begin(from);
         while place < cut && bytes < most {
-            let next = locked(&slot.queue).copy(place..cut, COPY, self.shared.config.chunk_bytes, &mut batch);
+            let next = locked(&slot.queue).copy(
+                place..cut,
+                COPY,
+                self.shared.config.chunk_bytes,
+                &mut batch,
+            );
             if next <= place && batch.is_empty() {
                 break;
             }
             place = next;
-            for Copied { place, message, since_us, is_barred } in batch.drain(..) {
+            for Copied {
+                place,
+                message,
+                since_us,
+                is_barred,
+            } in batch.drain(..)
+            {
                 if place >= lent && !is_barred && leaving.takes(place, &message, bytes) {
                     sheet.add(place, &message);
                     packed.left_out.insert(place, place + 1);
@@ -89,7 +103,10 @@ impl Keeper {
                 }
             }
         }
-        packed.chunks.extend(self.packer.finish(&self.shared.flows, self.shared.seal(index)));
+        packed.chunks.extend(
+            self.packer
+                .finish(&self.shared.flows, self.shared.seal(index)),
+        );
         if place < cut && !self.may_spill() {
             locked(&slot.queue).press(Wait::Sure);
         }
@@ -117,7 +134,8 @@ impl Keeper {
     /// barred from it until that is decided.
     fn leaving(&self, index: usize, part: Range<u64>) -> (Leaving, u64) {
         let policy = self.shared.config.queues[index].policy;
-        let step = COMMIT_BYTES.min(policy.max_bytes / 4) + 2 * self.shared.config.chunk_bytes as u64;
+        let step =
+            COMMIT_BYTES.min(policy.max_bytes / 4) + 2 * self.shared.config.chunk_bytes as u64;
         let (lent, leaving) = {
             let mut queue = locked(&self.shared.slots[index].queue);
             let lent = queue.lent();
@@ -126,7 +144,11 @@ impl Keeper {
                 Giving::Newest if !may_spill => Leaving::Behind(0),
                 Giving::Newest if queue.disk_bytes().saturating_add(step) > policy.max_bytes => {
                     let reserve = 2 * self.shared.config.chunk_bytes as u64;
-                    Leaving::Behind(policy.max_bytes.saturating_sub(queue.disk_bytes().saturating_add(reserve)))
+                    Leaving::Behind(
+                        policy
+                            .max_bytes
+                            .saturating_sub(queue.disk_bytes().saturating_add(reserve)),
+                    )
                 }
                 Giving::KeepLastPerTopic => Leaving::Superseded(HashMap::new()),
                 Giving::Newest | Giving::Oldest => return (Leaving::Nothing, lent),
@@ -135,7 +157,10 @@ impl Keeper {
             (lent, leaving)
         };
         match leaving {
-            Leaving::Superseded(_) => (Leaving::Superseded(self.last_places(index, part.start.max(lent)..part.end)), lent),
+            Leaving::Superseded(_) => (
+                Leaving::Superseded(self.last_places(index, part.start.max(lent)..part.end)),
+                lent,
+            ),
             other => (other, lent),
         }
     }
@@ -146,12 +171,21 @@ impl Keeper {
         let mut batch = Vec::with_capacity(COPY);
         while place < part.end {
             let queue = &self.shared.slots[index].queue;
-            let next = locked(queue).copy(place..part.end, COPY, self.shared.config.chunk_bytes, &mut batch);
+            let next = locked(queue).copy(
+                place..part.end,
+                COPY,
+                self.shared.config.chunk_bytes,
+                &mut batch,
+            );
             if next <= place {
                 break;
             }
             place = next;
-            last.extend(batch.drain(..).map(|copied| (copied.message.topic, copied.place)));
+            last.extend(
+                batch
+                    .drain(..)
+                    .map(|copied| (copied.message.topic, copied.place)),
+            );
         }
         last
     }
@@ -159,7 +193,10 @@ impl Keeper {
     /// What is not taken any more ends the queue on disk as a hole, so that RAM need not remember it.
     fn close_with_a_hole(&self, index: usize, walked: Range<u64>, packed: &mut Packed) {
         let since_us = self.shared.clock.now();
-        let mut first = packed.chunks.last().map_or(walked.start, |chunk| chunk.extent.end);
+        let mut first = packed
+            .chunks
+            .last()
+            .map_or(walked.start, |chunk| chunk.extent.end);
         let mut queue = locked(&self.shared.slots[index].queue);
         if packed.chunks.is_empty()
             && let Some(known) = queue.hole_before(first)

@@ -24,7 +24,8 @@ impl Keeper {
     pub(super) fn undo(&mut self) {
         let mut work = std::mem::take(&mut self.work);
         for failed in &mut work.queues {
-            locked(&self.shared.slots[failed.index].queue).give_back_gone(std::mem::take(&mut failed.gone));
+            locked(&self.shared.slots[failed.index].queue)
+                .give_back_gone(std::mem::take(&mut failed.gone));
         }
         work.queues.retain(|failed| failed.stamp.is_some());
         for (index, slot) in self.shared.slots.iter().enumerate() {
@@ -38,8 +39,14 @@ impl Keeper {
         pile.keep(work.forgotten);
         drop(pile);
         locked(&self.shared.checkpoints).give_back(work.states, self.shared.clock.now());
-        let (queues, pending, settling, pending_stamp) = (work.queues, work.pending, work.settling, work.pending_stamp);
-        self.doubt = Doubt { queues, pending, settling, pending_stamp };
+        let (queues, pending, settling, pending_stamp) =
+            (work.queues, work.pending, work.settling, work.pending_stamp);
+        self.doubt = Doubt {
+            queues,
+            pending,
+            settling,
+            pending_stamp,
+        };
         self.is_repeating = true;
     }
 
@@ -62,7 +69,10 @@ impl Keeper {
             let mut queue = locked(&slot.queue);
             if is_in(failed.stamp) {
                 queue.give_up(&failed.victims, self.shared.clock.now(), &mut released);
-                failed.lost.iter().for_each(|entry| self.shared.count(entry));
+                failed
+                    .lost
+                    .iter()
+                    .for_each(|entry| self.shared.count(entry));
             } else {
                 queue.spare();
             }
@@ -72,7 +82,11 @@ impl Keeper {
             self.shared.settle(doubt.settling);
         } else {
             self.tellers.iter_mut().for_each(Teller::not_committed);
-            locked(&self.shared.pending).give_back(doubt.pending, doubt.settling, self.shared.clock.now());
+            locked(&self.shared.pending).give_back(
+                doubt.pending,
+                doubt.settling,
+                self.shared.clock.now(),
+            );
         }
         released
     }

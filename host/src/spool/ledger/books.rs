@@ -43,18 +43,27 @@ pub(in crate::spool) struct Books {
 
 impl Books {
     /// What was found in the tree, for these uplinks. What cannot be read is skipped.
-    pub(in crate::spool) fn found<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>, uplinks: &[Arc<str>]) -> Self {
+    pub(in crate::spool) fn found<'a>(
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        uplinks: &[Arc<str>],
+    ) -> Self {
         let mut books = Self::default();
         let mut total = BTreeMap::new();
-        let mut untold: BTreeMap<Arc<str>, BTreeMap<u64, Entry>> =
-            uplinks.iter().map(|uplink| (Arc::clone(uplink), BTreeMap::new())).collect();
+        let mut untold: BTreeMap<Arc<str>, BTreeMap<u64, Entry>> = uplinks
+            .iter()
+            .map(|uplink| (Arc::clone(uplink), BTreeMap::new()))
+            .collect();
         for (key, value) in pairs {
             if key == STAMP {
                 books.stamp = value.first_chunk().copied().map_or(0, u64::from_be_bytes);
                 continue;
             }
-            let Some((head, uplink)) = key.split_first_chunk::<KEY>() else { continue };
-            let Some(id) = head[1..].first_chunk().copied().map(u64::from_be_bytes) else { continue };
+            let Some((head, uplink)) = key.split_first_chunk::<KEY>() else {
+                continue;
+            };
+            let Some(id) = head[1..].first_chunk().copied().map(u64::from_be_bytes) else {
+                continue;
+            };
             let Some(entry) = form::decode(value) else {
                 tracing::error!(id, "an entry of the ledger cannot be read");
                 continue;
@@ -71,8 +80,14 @@ impl Books {
             }
         }
         books.total = Ledger::found(total);
-        let open = |entries| Untold { open: Ledger::found(entries), sealed: BTreeMap::new() };
-        books.untold = untold.into_iter().map(|(uplink, entries)| (uplink, open(entries))).collect();
+        let open = |entries| Untold {
+            open: Ledger::found(entries),
+            sealed: BTreeMap::new(),
+        };
+        books.untold = untold
+            .into_iter()
+            .map(|(uplink, entries)| (uplink, open(entries)))
+            .collect();
         books
     }
 
@@ -95,12 +110,16 @@ impl Books {
 
     /// Whether there is something to tell.
     pub(in crate::spool) fn has_untold(&self, uplink: &str) -> bool {
-        self.untold.get(uplink).is_some_and(|untold| !untold.open.is_empty())
+        self.untold
+            .get(uplink)
+            .is_some_and(|untold| !untold.open.is_empty())
     }
 
     /// Closes what is to be told: what is counted from now on goes into the next record.
     pub(in crate::spool) fn seal(&mut self, uplink: &str) -> Vec<Entry> {
-        let Some(untold) = self.untold.get_mut(uplink) else { return Vec::new() };
+        let Some(untold) = self.untold.get_mut(uplink) else {
+            return Vec::new();
+        };
         let entries = untold.open.take();
         let list = entries.values().cloned().collect();
         untold.sealed.extend(entries);
@@ -110,7 +129,10 @@ impl Books {
     /// Upstream has been told of what was sealed.
     pub(in crate::spool) fn told(&mut self, uplink: &str) {
         if let Some(untold) = self.untold.get_mut(uplink) {
-            untold.open.gone.extend(std::mem::take(&mut untold.sealed).into_keys());
+            untold
+                .open
+                .gone
+                .extend(std::mem::take(&mut untold.sealed).into_keys());
         }
     }
 
@@ -118,17 +140,24 @@ impl Books {
     pub(in crate::spool) fn rewrite(&mut self) {
         self.total.changed.extend(self.total.entries.keys());
         for untold in self.untold.values_mut() {
-            untold.open.changed.extend(untold.open.entries.keys().chain(untold.sealed.keys()));
+            untold
+                .open
+                .changed
+                .extend(untold.open.entries.keys().chain(untold.sealed.keys()));
         }
     }
 
     /// What is sealed is on its way in `self` too; `fresh` was read from a store where that does not show.
     pub(in crate::spool) fn adopt(&mut self, fresh: Self) {
-        let sealed = std::mem::take(&mut self.untold).into_iter().map(|(uplink, untold)| (uplink, untold.sealed));
+        let sealed = std::mem::take(&mut self.untold)
+            .into_iter()
+            .map(|(uplink, untold)| (uplink, untold.sealed));
         let sealed: Vec<_> = sealed.collect();
         *self = fresh;
         for (uplink, sealed) in sealed {
-            let Some(untold) = self.untold.get_mut(&uplink) else { continue };
+            let Some(untold) = self.untold.get_mut(&uplink) else {
+                continue;
+            };
             for (id, _) in sealed {
                 if let Some(entry) = untold.open.entries.remove(&id) {
                     untold.sealed.insert(id, entry);
@@ -143,14 +172,22 @@ impl Books {
         let mut changes = Changes::default();
         collect(&mut self.total, &BTreeMap::new(), TOTAL, "", &mut changes);
         for (uplink, untold) in &mut self.untold {
-            collect(&mut untold.open, &untold.sealed, UNTOLD, uplink, &mut changes);
+            collect(
+                &mut untold.open,
+                &untold.sealed,
+                UNTOLD,
+                uplink,
+                &mut changes,
+            );
         }
         if changes.put.is_empty() && changes.gone.is_empty() {
             return None;
         }
         self.stamp += 1;
         changes.totals = self.totals();
-        changes.put.push((STAMP.to_vec(), self.stamp.to_be_bytes().to_vec()));
+        changes
+            .put
+            .push((STAMP.to_vec(), self.stamp.to_be_bytes().to_vec()));
         Some(changes)
     }
 
@@ -161,7 +198,9 @@ impl Books {
 
     /// Messages counted by reason.
     pub(in crate::spool) fn totals(&self) -> BTreeMap<LossReason, u64> {
-        let counted = LossReason::ALL.into_iter().map(|reason| (reason, self.total.total(reason)));
+        let counted = LossReason::ALL
+            .into_iter()
+            .map(|reason| (reason, self.total.total(reason)));
         counted.filter(|(_, count)| *count > 0).collect()
     }
 
@@ -179,11 +218,23 @@ fn key(letter: u8, id: u64, uplink: &str) -> Vec<u8> {
     key
 }
 
-fn collect(ledger: &mut Ledger, sealed: &BTreeMap<u64, Entry>, letter: u8, uplink: &str, changes: &mut Changes) {
-    changes.gone.extend(std::mem::take(&mut ledger.gone).into_iter().map(|id| key(letter, id, uplink)));
+fn collect(
+    ledger: &mut Ledger,
+    sealed: &BTreeMap<u64, Entry>,
+    letter: u8,
+    uplink: &str,
+    changes: &mut Changes,
+) {
+    changes.gone.extend(
+        std::mem::take(&mut ledger.gone)
+            .into_iter()
+            .map(|id| key(letter, id, uplink)),
+    );
     for id in std::mem::take(&mut ledger.changed) {
         if let Some(entry) = ledger.entries.get(&id).or_else(|| sealed.get(&id)) {
-            changes.put.push((key(letter, id, uplink), form::encode(entry)));
+            changes
+                .put
+                .push((key(letter, id, uplink), form::encode(entry)));
         }
     }
 }
@@ -227,24 +278,43 @@ impl Pending {
     }
 
     /// These places are settled once what was posted is committed; runs without a gap are one.
-    pub(in crate::spool) fn expire(&mut self, queue: QueueId, places: impl IntoIterator<Item = u64>) {
+    pub(in crate::spool) fn expire(
+        &mut self,
+        queue: QueueId,
+        places: impl IntoIterator<Item = u64>,
+    ) {
         for place in places {
             match self.settling.places.last_mut() {
                 Some(last) if last.queue == queue && last.to == place => last.to += 1,
-                _ => self.settling.places.push(Expired { queue, from: place, to: place + 1 }),
+                _ => self.settling.places.push(Expired {
+                    queue,
+                    from: place,
+                    to: place + 1,
+                }),
             }
         }
     }
 
     /// These places are settled once what was posted is committed, and somebody waits for that.
-    pub(in crate::spool) fn settle_soon(&mut self, queue: QueueId, places: impl IntoIterator<Item = Range<u64>>) {
-        self.settling.places.extend(places.into_iter().map(|Range { start: from, end: to }| Expired { queue, from, to }));
+    pub(in crate::spool) fn settle_soon(
+        &mut self,
+        queue: QueueId,
+        places: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        self.settling.places.extend(places.into_iter().map(
+            |Range {
+                 start: from,
+                 end: to,
+             }| Expired { queue, from, to },
+        ));
         self.is_urgent = true;
     }
 
     /// The disk has lost these places of a queue: they are settled once that is committed.
     pub(in crate::spool) fn lose(&mut self, queue: QueueId, places: Range<u64>) {
-        self.settling.holes.push((usize::from(queue.0), places.clone()));
+        self.settling
+            .holes
+            .push((usize::from(queue.0), places.clone()));
         self.settle_soon(queue, [places]);
     }
 
@@ -270,12 +340,19 @@ impl Pending {
 
     /// Takes everything.
     pub(in crate::spool) fn take(&mut self) -> (Vec<Entry>, Settling) {
-        let Self { ledger, settling, .. } = std::mem::take(self);
+        let Self {
+            ledger, settling, ..
+        } = std::mem::take(self);
         (ledger.entries.into_values().collect(), settling)
     }
 
     /// What could not be committed waits again.
-    pub(in crate::spool) fn give_back(&mut self, entries: Vec<Entry>, settling: Settling, now_us: u64) {
+    pub(in crate::spool) fn give_back(
+        &mut self,
+        entries: Vec<Entry>,
+        settling: Settling,
+        now_us: u64,
+    ) {
         for entry in entries {
             self.post(entry, now_us);
         }
@@ -301,11 +378,21 @@ mod tests {
     use super::*;
 
     fn entry(count: u64) -> Entry {
-        Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), count, 5)
+        Entry::plain(
+            LossReason::Expired,
+            &"cloud".into(),
+            &"telemetry".into(),
+            count,
+            5,
+        )
     }
 
     fn reread(disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Books {
-        Books::found(disk.iter().map(|(key, value)| (key.as_slice(), value.as_slice())), &["cloud".into(), "backup".into()])
+        Books::found(
+            disk.iter()
+                .map(|(key, value)| (key.as_slice(), value.as_slice())),
+            &["cloud".into(), "backup".into()],
+        )
     }
 
     fn write(books: &mut Books, disk: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
@@ -325,11 +412,20 @@ mod tests {
         books.post(entry(4));
         write(&mut books, &mut disk);
         let mut again = reread(&disk);
-        assert_eq!((again.total(LossReason::Expired), again.seal("cloud").iter().map(|entry| entry.count).sum()), (7, 7));
+        assert_eq!(
+            (
+                again.total(LossReason::Expired),
+                again.seal("cloud").iter().map(|entry| entry.count).sum()
+            ),
+            (7, 7)
+        );
         books.told("cloud");
         write(&mut books, &mut disk);
         let mut after = reread(&disk);
-        assert_eq!((after.seal("cloud"), after.total(LossReason::Expired)), (vec![entry(4)], 7));
+        assert_eq!(
+            (after.seal("cloud"), after.total(LossReason::Expired)),
+            (vec![entry(4)], 7)
+        );
         assert!(!after.has_untold("backup") && after.stamp() == 3);
     }
 
@@ -341,17 +437,34 @@ mod tests {
         pending.expire(QueueId(0), [6, 9]);
         pending.expire(QueueId(1), [10]);
         let (entries, settling) = pending.take();
-        let range = |queue, from, to| Expired { queue: QueueId(queue), from, to };
-        assert_eq!((entries.len(), &*settling.places), (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..]));
+        let range = |queue, from, to| Expired {
+            queue: QueueId(queue),
+            from,
+            to,
+        };
+        assert_eq!(
+            (entries.len(), &*settling.places),
+            (1, &[range(0, 3, 7), range(0, 9, 10), range(1, 10, 11)][..])
+        );
         assert!(pending.since_us().is_none() && pending.take().1.places.is_empty());
         pending.give_back(entries, settling, 2);
-        assert_eq!((pending.since_us(), pending.total(LossReason::Expired), pending.take().1.places.len()), (Some(2), 4, 3));
+        assert_eq!(
+            (
+                pending.since_us(),
+                pending.total(LossReason::Expired),
+                pending.take().1.places.len()
+            ),
+            (Some(2), 4, 3)
+        );
     }
 
     #[test]
     fn what_no_uplink_was_meant_to_have_is_told_to_all_and_counted_once() {
         let mut books = reread(&BTreeMap::new());
-        books.post(Entry { uplink: "".into(), ..entry(2) });
+        books.post(Entry {
+            uplink: "".into(),
+            ..entry(2)
+        });
         assert!(books.has_untold("cloud") && books.has_untold("backup"));
         assert_eq!(books.total(LossReason::Expired), 2);
     }

@@ -12,7 +12,8 @@ const HEADER: usize = 5;
 /// The value of an entry.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let mut value = vec![VERSION, 0, 0, 0, 0];
-    rmp_serde::encode::write(&mut value, entry).expect("fields of known length always go into a Vec");
+    rmp_serde::encode::write(&mut value, entry)
+        .expect("fields of known length always go into a Vec");
     let sum = checksum(&value);
     value[1..HEADER].copy_from_slice(&sum.to_le_bytes());
     value
@@ -20,7 +21,10 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 
 /// Reads an entry; `None` for what is not one. Never panics, whatever the bytes.
 pub(super) fn decode(value: &[u8]) -> Option<Entry> {
-    if value.len() < HEADER || value[0] != VERSION || checksum(value).to_le_bytes() != value[1..HEADER] {
+    if value.len() < HEADER
+        || value[0] != VERSION
+        || checksum(value).to_le_bytes() != value[1..HEADER]
+    {
         return None;
     }
     rmp_serde::from_slice(&value[HEADER..]).ok()
@@ -35,7 +39,9 @@ fn checksum(value: &[u8]) -> u32 {
 
 /// Entries as a JSON array: times in microseconds since 1970, `null` for what is not known.
 pub(in crate::spool) fn to_json<'a>(entries: impl Iterator<Item = &'a Entry>) -> serde_json::Value {
-    let place = |place: Place| (place.boot > 0).then(|| json!({ "boot": place.boot, "seq": place.sequence }));
+    let place = |place: Place| {
+        (place.boot > 0).then(|| json!({ "boot": place.boot, "seq": place.sequence }))
+    };
     let entry = |entry: &Entry| {
         json!({
             "reason": entry.reason.name(),
@@ -60,8 +66,22 @@ mod tests {
     use crate::message::LossReason;
 
     fn sample() -> Entry {
-        let plain = Entry::plain(LossReason::Expired, &"cloud".into(), &"telemetry".into(), 3, 9);
-        Entry { is_clock_set: false, topic: Some("a/b".into()), first_place: Place { boot: 2, sequence: 7 }, ..plain }
+        let plain = Entry::plain(
+            LossReason::Expired,
+            &"cloud".into(),
+            &"telemetry".into(),
+            3,
+            9,
+        );
+        Entry {
+            is_clock_set: false,
+            topic: Some("a/b".into()),
+            first_place: Place {
+                boot: 2,
+                sequence: 7,
+            },
+            ..plain
+        }
     }
 
     #[test]

@@ -18,20 +18,30 @@ pub(in crate::spool) struct Sheet {
 impl Sheet {
     /// An empty one.
     pub(in crate::spool) fn new(reason: LossReason, uplink: &Arc<str>, class: &Arc<str>) -> Self {
-        Self { blank: Entry::plain(reason, uplink, class, 0, 0), entries: HashMap::new() }
+        Self {
+            blank: Entry::plain(reason, uplink, class, 0, 0),
+            entries: HashMap::new(),
+        }
     }
 
     /// Counts a message.
     pub(in crate::spool) fn add(&mut self, place: u64, message: &Message) {
         let (place, is_set) = (Place::of(place), !message.marks.has(Marks::CLOCK_UNSET));
         // What shares a topic may still be of several devices.
-        let name = message.device.as_ref().map(|device| Bytes::from([&message.topic, &b"\0"[..], device].concat()));
-        if let Some(entry) = self.entries.get_mut(name.as_ref().unwrap_or(&message.topic)) {
+        let name = message
+            .device
+            .as_ref()
+            .map(|device| Bytes::from([&message.topic, &b"\0"[..], device].concat()));
+        if let Some(entry) = self
+            .entries
+            .get_mut(name.as_ref().unwrap_or(&message.topic))
+        {
             entry.count += 1;
             entry.first_us = entry.first_us.min(message.received_us);
             entry.last_us = entry.last_us.max(message.received_us);
             entry.is_clock_set &= is_set;
-            (entry.first_place, entry.last_place) = (entry.first_place.min(place), entry.last_place.max(place));
+            (entry.first_place, entry.last_place) =
+                (entry.first_place.min(place), entry.last_place.max(place));
             return;
         }
         let key = message.key();
@@ -47,7 +57,10 @@ impl Sheet {
             ..self.blank.clone()
         };
         // A copy: the topic is a slice of the chunk or read burst it came in.
-        self.entries.insert(name.unwrap_or_else(|| Bytes::copy_from_slice(&message.topic)), entry);
+        self.entries.insert(
+            name.unwrap_or_else(|| Bytes::copy_from_slice(&message.topic)),
+            entry,
+        );
     }
 
     /// The entries.

@@ -11,11 +11,20 @@ use crate::spool::chunk::Extent;
 impl Queue {
     /// The same queue, in this order.
     pub(in crate::spool) fn with_fresh_first(self, is_so: bool) -> Self {
-        Self { ahead: is_so.then(Ranges::default), ..self }
+        Self {
+            ahead: is_so.then(Ranges::default),
+            ..self
+        }
     }
 
     /// See [`crate::message::Backlog::fetch_fresh`]; on a connection that `stands` it is in the uplink's hand from now on.
-    pub(in crate::spool) fn fetch_fresh(&mut self, from: u64, max: usize, max_bytes: usize, stands: bool) -> Fetch {
+    pub(in crate::spool) fn fetch_fresh(
+        &mut self,
+        from: u64,
+        max: usize,
+        max_bytes: usize,
+        stands: bool,
+    ) -> Fetch {
         let fetched = self.fetch_from_ram(self.owed_from(from.max(self.disk_end)), max, max_bytes);
         if let (Fetch::Ready(list), Some(ahead), true) = (&fetched, &mut self.ahead, stands)
             && let [first, .., last] | [first @ last] = list.as_slice()
@@ -44,7 +53,8 @@ impl Queue {
 
     /// Whether the uplink has some of these places in hand.
     pub(in crate::spool) fn holds(&self, extent: Extent) -> bool {
-        let owes = |(from, to): (u64, u64)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
+        let owes =
+            |(from, to): (u64, u64)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
         extent.first < self.lent || self.ahead.iter().flat_map(Ranges::iter).any(owes)
     }
 }
@@ -66,7 +76,16 @@ mod tests {
     fn spill(queue: &mut Queue) {
         let (first, end) = queue.cut();
         let (mark, _) = queue.plan(end, 10, 0).unwrap();
-        let _ = queue.committed(&[Extent { first, end, bytes: 10, since_us: 5 }], mark, 9);
+        let _ = queue.committed(
+            &[Extent {
+                first,
+                end,
+                bytes: 10,
+                since_us: 5,
+            }],
+            mark,
+            9,
+        );
     }
 
     fn fresh(queue: &mut Queue, from: u64, max: usize) -> Vec<u64> {
@@ -86,9 +105,19 @@ mod tests {
         assert!(matches!(queue.fetch(0, 9, 99_999), Fetch::Spilled));
         spill(&mut queue);
         assert!(fresh(&mut queue, 5, 9).is_empty());
-        assert_eq!((queue.to_replay(0), queue.to_replay(3), queue.is_ahead(4)), (Some(0), Some(5), true));
-        let extent = |first, end| Extent { first, end, bytes: 10, since_us: 5 };
-        assert!(queue.holds(extent(3, 7)) && !queue.holds(extent(0, 3)) && !queue.holds(extent(5, 7)));
+        assert_eq!(
+            (queue.to_replay(0), queue.to_replay(3), queue.is_ahead(4)),
+            (Some(0), Some(5), true)
+        );
+        let extent = |first, end| Extent {
+            first,
+            end,
+            bytes: 10,
+            since_us: 5,
+        };
+        assert!(
+            queue.holds(extent(3, 7)) && !queue.holds(extent(0, 3)) && !queue.holds(extent(5, 7))
+        );
         queue.accept(3, 5, 9, &mut Vec::<Receipt>::new());
         assert!(!queue.holds(extent(3, 7)));
         queue.accept(0, 3, 9, &mut Vec::new());
@@ -113,9 +142,15 @@ mod tests {
             queue.accept(place, place + 1, 9, &mut Vec::new());
         }
         assert!(queue.head.is_empty() && queue.head.capacity() < 64);
-        assert_eq!((queue.next(), queue.low(), queue.accepted.iter().count()), (5_003, 0, 1));
+        assert_eq!(
+            (queue.next(), queue.low(), queue.accepted.iter().count()),
+            (5_003, 0, 1)
+        );
         append(&mut queue, 1);
         spill(&mut queue);
-        assert_eq!((queue.tally().on_disk, queue.to_replay(3)), (4, Some(5_003)));
+        assert_eq!(
+            (queue.tally().on_disk, queue.to_replay(3)),
+            (4, Some(5_003))
+        );
     }
 }

@@ -13,13 +13,19 @@ const NOTE_EVERY_US: u64 = 2_000;
 impl Queue {
     /// When the store should hear of deletes and of `low` (running clock).
     pub(in crate::spool) fn low_due(&self) -> Option<u64> {
-        let wait_us = if self.gone.len() < MANY_GONE { LOW_EVERY_US } else { 0 };
-        self.changed_us.map(|changed| changed.saturating_add(wait_us))
+        let wait_us = if self.gone.len() < MANY_GONE {
+            LOW_EVERY_US
+        } else {
+            0
+        };
+        self.changed_us
+            .map(|changed| changed.saturating_add(wait_us))
     }
 
     /// When the notes should hear of `low` (running clock).
     pub(in crate::spool) fn note_due(&self) -> Option<u64> {
-        self.unnoted_us.map(|changed| changed.saturating_add(NOTE_EVERY_US))
+        self.unnoted_us
+            .map(|changed| changed.saturating_add(NOTE_EVERY_US))
     }
 
     /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
@@ -27,13 +33,25 @@ impl Queue {
     pub(in crate::spool) fn note(&mut self, clock_us: u64) -> Option<Mark> {
         self.unnoted_us.take()?;
         self.noted = self.noted.max(self.low_to_note());
-        Some(Mark { low: self.low_to_note(), end: self.disk_end, owed: self.disk_owed, bytes: self.disk_bytes, clock_us })
+        Some(Mark {
+            low: self.low_to_note(),
+            end: self.disk_end,
+            owed: self.disk_owed,
+            bytes: self.disk_bytes,
+            clock_us,
+        })
     }
 
     /// What was noted last of how far it is accepted, and what there is now.
     pub(in crate::spool) fn mark_noted(&self, clock_us: u64) -> Mark {
         let low = self.noted.min(self.low_to_note());
-        Mark { low, end: self.disk_end, owed: self.disk_owed, bytes: self.disk_bytes, clock_us }
+        Mark {
+            low,
+            end: self.disk_end,
+            owed: self.disk_owed,
+            bytes: self.disk_bytes,
+            clock_us,
+        }
     }
 
     /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
@@ -60,7 +78,8 @@ impl Queue {
             self.disk_since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
             (self.disk_owed, self.disk_bytes) = (stored.owed, stored.bytes);
         }
-        self.chunks.extend(first.map(|extent| (extent.first, extent)));
+        self.chunks
+            .extend(first.map(|extent| (extent.first, extent)));
         self.disk_end = stored.end;
         self.noted = stored.low;
         self.stored = stored;
@@ -88,13 +107,39 @@ mod tests {
             queue.append(Message::default(), None, 5);
         }
         queue.accept(base, base + 1, 6, &mut Vec::new());
-        let stored = Mark { low: 7, end: 9, owed: 2, bytes: 30, clock_us: 1 };
-        queue.adopt(stored, Some(Extent { first: 6, end: 9, bytes: 30, since_us: 1 }));
-        assert_eq!((queue.low(), queue.tally().on_disk, queue.tally().in_ram), (7, 2, 2));
-        assert_eq!((fetched(&queue), queue.owed_on_disk(0)), (vec![u64::MAX], Some(7)));
+        let stored = Mark {
+            low: 7,
+            end: 9,
+            owed: 2,
+            bytes: 30,
+            clock_us: 1,
+        };
+        queue.adopt(
+            stored,
+            Some(Extent {
+                first: 6,
+                end: 9,
+                bytes: 30,
+                since_us: 1,
+            }),
+        );
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (7, 2, 2)
+        );
+        assert_eq!(
+            (fetched(&queue), queue.owed_on_disk(0)),
+            (vec![u64::MAX], Some(7))
+        );
         queue.accept(7, 9, 8, &mut Vec::new());
-        assert_eq!((queue.low(), fetched(&queue)), (base + 1, vec![base + 1, base + 2]));
-        assert_eq!((queue.note_due(), queue.note(9).map(|mark| mark.low)), (Some(8 + NOTE_EVERY_US), Some(9)));
+        assert_eq!(
+            (queue.low(), fetched(&queue)),
+            (base + 1, vec![base + 1, base + 2])
+        );
+        assert_eq!(
+            (queue.note_due(), queue.note(9).map(|mark| mark.low)),
+            (Some(8 + NOTE_EVERY_US), Some(9))
+        );
     }
 
     #[test]
@@ -102,8 +147,18 @@ mod tests {
         let mut queue = Queue::new(3, Mark::default(), None);
         queue.append(Message::default(), None, 5);
         let before = fetched(&queue);
-        queue.adopt(Mark { low: 9, end: 9, ..Mark::default() }, None);
-        assert_eq!((fetched(&queue), queue.low()), (before, 3 << super::super::BOOT_SHIFT));
+        queue.adopt(
+            Mark {
+                low: 9,
+                end: 9,
+                ..Mark::default()
+            },
+            None,
+        );
+        assert_eq!(
+            (fetched(&queue), queue.low()),
+            (before, 3 << super::super::BOOT_SHIFT)
+        );
     }
 
     #[test]
@@ -114,7 +169,12 @@ mod tests {
         for _ in 0..many {
             queue.append(Message::default(), None, 5);
         }
-        let chunk = |first| Extent { first, end: first + 1, bytes: 1, since_us: 5 };
+        let chunk = |first| Extent {
+            first,
+            end: first + 1,
+            bytes: 1,
+            since_us: 5,
+        };
         let chunks: Vec<Extent> = (base..base + many).map(chunk).collect();
         let (mark, _) = queue.plan(base + many, many, 5).unwrap();
         queue.committed(&chunks, mark, 5);
@@ -133,10 +193,22 @@ mod tests {
         let (mark, _) = queue.plan(end, 7, 5).unwrap();
         queue.accept(base, base + 1, 6, &mut Vec::new());
         assert_eq!(queue.note(7).map(|mark| mark.low), Some(base + 1));
-        queue.committed(&[Extent { first, end, bytes: 7, since_us: 5 }], mark, 8);
+        queue.committed(
+            &[Extent {
+                first,
+                end,
+                bytes: 7,
+                since_us: 5,
+            }],
+            mark,
+            8,
+        );
         queue.doom(base + 2, base + 4);
         queue.accept(base + 1, base + 2, 9, &mut Vec::new());
-        assert_eq!(queue.note(9).map(|mark| (mark.low, mark.owed)), Some((base + 2, 2)));
+        assert_eq!(
+            queue.note(9).map(|mark| (mark.low, mark.owed)),
+            Some((base + 2, 2))
+        );
         assert_eq!((queue.note(9), queue.mark_now(9).low), (None, end));
     }
 

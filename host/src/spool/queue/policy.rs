@@ -34,7 +34,9 @@ impl Queue {
     /// The connection is gone, and with it what was in hand.
     pub(in crate::spool) fn take_back(&mut self) {
         (self.lent, self.rest_until_us) = (0, 0);
-        self.ahead.iter_mut().for_each(|ahead| *ahead = Ranges::default());
+        self.ahead
+            .iter_mut()
+            .for_each(|ahead| *ahead = Ranges::default());
     }
 
     /// The place behind all that the uplink has in hand.
@@ -49,7 +51,9 @@ impl Queue {
 
     /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
     pub(in crate::spool) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
-        let may_give = policy.giving != Giving::Newest && policy.max_bytes < u64::MAX && self.rest_until_us <= now_us;
+        let may_give = policy.giving != Giving::Newest
+            && policy.max_bytes < u64::MAX
+            && self.rest_until_us <= now_us;
         if may_give { self.disk_bytes() } else { 0 }
     }
 
@@ -57,7 +61,10 @@ impl Queue {
     pub(in crate::spool) fn filling(&self, policy: Policy) -> Option<Filling> {
         let has_limit = policy.max_bytes < u64::MAX && policy.giving != Giving::KeepLastPerTopic;
         let room = policy.max_bytes.saturating_sub(self.disk_bytes);
-        has_limit.then_some(Filling { room, payload: self.tally.payload })
+        has_limit.then_some(Filling {
+            room,
+            payload: self.tally.payload,
+        })
     }
 
     /// When something on disk is to be given up (running clock).
@@ -66,8 +73,15 @@ impl Queue {
             return None;
         }
         let is_over = policy.giving != Giving::Newest && self.disk_bytes > policy.max_bytes;
-        let expires = policy.max_age_us().map(|age| self.disk_since_us.saturating_add(age));
-        is_over.then_some(0).into_iter().chain(expires).min().map(|due| due.max(self.rest_until_us))
+        let expires = policy
+            .max_age_us()
+            .map(|age| self.disk_since_us.saturating_add(age));
+        is_over
+            .then_some(0)
+            .into_iter()
+            .chain(expires)
+            .min()
+            .map(|due| due.max(self.rest_until_us))
     }
 
     /// Nothing can go at the moment.
@@ -101,9 +115,19 @@ impl Queue {
     }
 
     /// A chunk that was read is doomed; `owed` gets what of it is owed.
-    pub(in crate::spool) fn doom_chunk(&mut self, extent: Extent, messages: Vec<Stored>, now_us: u64, owed: &mut Vec<Stored>) {
+    pub(in crate::spool) fn doom_chunk(
+        &mut self,
+        extent: Extent,
+        messages: Vec<Stored>,
+        now_us: u64,
+        owed: &mut Vec<Stored>,
+    ) {
         self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
-        owed.extend(messages.into_iter().filter(|stored| self.is_owed(stored.seq.0)));
+        owed.extend(
+            messages
+                .into_iter()
+                .filter(|stored| self.is_owed(stored.seq.0)),
+        );
         self.doomed.insert(extent.first.max(self.low), extent.end);
         self.doomed_bytes += extent.bytes;
     }
@@ -121,9 +145,13 @@ impl Queue {
             return None;
         }
         self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
-        let owed = messages.into_iter().filter(|stored| self.is_owed(stored.seq.0));
-        let (kept, superseded): (Vec<_>, Vec<_>) =
-            owed.partition(|stored| last.get(&stored.message.topic).is_none_or(|last| *last == stored.seq.0));
+        let owed = messages
+            .into_iter()
+            .filter(|stored| self.is_owed(stored.seq.0));
+        let (kept, superseded): (Vec<_>, Vec<_>) = owed.partition(|stored| {
+            last.get(&stored.message.topic)
+                .is_none_or(|last| *last == stored.seq.0)
+        });
         if superseded.is_empty() {
             return None;
         }
@@ -151,7 +179,11 @@ impl Queue {
 
     /// A hole that ends where `first` begins and can be made longer.
     pub(in crate::spool) fn hole_before(&self, first: u64) -> Option<Extent> {
-        self.chunks.range(..first).next_back().map(|(_, extent)| *extent).filter(|extent| extent.is_hole() && extent.end == first)
+        self.chunks
+            .range(..first)
+            .next_back()
+            .map(|(_, extent)| *extent)
+            .filter(|extent| extent.is_hole() && extent.end == first)
     }
 
     /// Where `low` will be once the doomed are gone.
@@ -168,12 +200,23 @@ impl Queue {
 
     /// Doomed messages before `end` that are still owed.
     pub(super) fn doomed_before(&self, end: u64) -> u64 {
-        let ranges = self.doomed.iter().map(|(from, to)| (from.max(self.low), to.min(end)));
-        ranges.filter(|(from, to)| from < to).map(|(from, to)| to - from - self.accepted.covered(from, to)).sum()
+        let ranges = self
+            .doomed
+            .iter()
+            .map(|(from, to)| (from.max(self.low), to.min(end)));
+        ranges
+            .filter(|(from, to)| from < to)
+            .map(|(from, to)| to - from - self.accepted.covered(from, to))
+            .sum()
     }
 
     /// The ledger has the doomed for good: they are owed no more, and `victims` are not on disk any more.
-    pub(in crate::spool) fn give_up(&mut self, victims: &[Extent], now_us: u64, released: &mut Vec<Receipt>) {
+    pub(in crate::spool) fn give_up(
+        &mut self,
+        victims: &[Extent],
+        now_us: u64,
+        released: &mut Vec<Receipt>,
+    ) {
         for extent in victims {
             if let Some(extent) = self.chunks.remove(&extent.first) {
                 self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
@@ -186,8 +229,17 @@ impl Queue {
     }
 
     /// The ledger has these places as expired: they are owed no more.
-    pub(in crate::spool) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
-        let lost = self.losing.remove(&from).map(|(_, lost)| self.disk_owed.saturating_sub(lost));
+    pub(in crate::spool) fn expire(
+        &mut self,
+        from: u64,
+        to: u64,
+        now_us: u64,
+        released: &mut Vec<Receipt>,
+    ) {
+        let lost = self
+            .losing
+            .remove(&from)
+            .map(|(_, lost)| self.disk_owed.saturating_sub(lost));
         self.settle(from, to, now_us, released);
         if let Some(owed) = lost.filter(|_| self.low < self.disk_end) {
             self.disk_owed = owed;
@@ -206,8 +258,15 @@ impl Queue {
 
     /// What the store is to be told.
     pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
-        let owed = (self.disk_owed + self.owed_between(self.disk_end, end)).saturating_sub(self.doomed_before(end));
+        let owed = (self.disk_owed + self.owed_between(self.disk_end, end))
+            .saturating_sub(self.doomed_before(end));
         let bytes = (self.disk_bytes + bytes).saturating_sub(self.doomed_bytes);
-        Mark { low: self.low_then().min(end), end, owed, bytes, clock_us }
+        Mark {
+            low: self.low_then().min(end),
+            end,
+            owed,
+            bytes,
+            clock_us,
+        }
     }
 }

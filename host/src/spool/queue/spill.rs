@@ -19,16 +19,29 @@ pub(in crate::spool) struct Copied {
 
 impl Queue {
     /// Clones messages of `part` for a spill, at most `max` and about `max_bytes`; answers where to go on.
-    pub(in crate::spool) fn copy(&self, part: Range<u64>, max: usize, max_bytes: usize, into: &mut Vec<Copied>) -> u64 {
+    pub(in crate::spool) fn copy(
+        &self,
+        part: Range<u64>,
+        max: usize,
+        max_bytes: usize,
+        into: &mut Vec<Copied>,
+    ) -> u64 {
         let mut place = part.start.max(self.head_start);
         let (mut bytes, mut walked) = (0, 0);
         while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
             let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
-            let Some(held) = self.head.get(index) else { break };
+            let Some(held) = self.head.get(index) else {
+                break;
+            };
             if let Some(message) = &held.message {
                 bytes += message.weight();
                 let is_barred = self.barred.has(place);
-                into.push(Copied { place, message: message.clone(), since_us: held.since_us, is_barred });
+                into.push(Copied {
+                    place,
+                    message: message.clone(),
+                    since_us: held.since_us,
+                    is_barred,
+                });
             }
             place += 1;
             walked += 1;
@@ -50,7 +63,12 @@ impl Queue {
 
     /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
     /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
-    pub(in crate::spool) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
+    pub(in crate::spool) fn plan(
+        &mut self,
+        end: u64,
+        bytes: u64,
+        clock_us: u64,
+    ) -> Option<(Mark, Vec<u64>)> {
         let mark = self.mark_then(end.max(self.disk_end), bytes, clock_us);
         let is_moved = mark.low > self.stored.low || mark.owed != self.stored.owed;
         let is_news = bytes > 0 || self.doomed_bytes > 0 || !self.gone.is_empty() || is_moved;
@@ -79,13 +97,21 @@ impl Queue {
     }
 
     /// The store has `chunks` and `mark` for good; answers what is no longer needed in RAM.
-    pub(in crate::spool) fn committed(&mut self, chunks: &[Extent], mark: Mark, now_us: u64) -> VecDeque<Held> {
+    pub(in crate::spool) fn committed(
+        &mut self,
+        chunks: &[Extent],
+        mark: Mark,
+        now_us: u64,
+    ) -> VecDeque<Held> {
         if self.disk_end <= self.low {
-            self.disk_since_us = chunks.first().map_or(self.disk_since_us, |extent| extent.since_us);
+            self.disk_since_us = chunks
+                .first()
+                .map_or(self.disk_since_us, |extent| extent.since_us);
         }
         self.disk_owed += self.owed_between(self.disk_end, mark.end);
         // A chunk that was accepted meanwhile may have got a successor under its key.
-        self.gone.retain(|first| !chunks.iter().any(|extent| extent.first == *first));
+        self.gone
+            .retain(|first| !chunks.iter().any(|extent| extent.first == *first));
         for extent in chunks {
             if extent.end <= self.low {
                 self.gone.push(extent.first);
@@ -107,7 +133,9 @@ impl Queue {
 
     /// Splits off the part of RAM that is on disk.
     fn drop_spilled(&mut self) -> VecDeque<Held> {
-        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start)).unwrap_or(usize::MAX).min(self.head.len());
+        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start))
+            .unwrap_or(usize::MAX)
+            .min(self.head.len());
         if count == 0 {
             return VecDeque::new();
         }
@@ -125,7 +153,12 @@ impl Queue {
     }
 
     /// A chunk was read: its size is known, and places without a message are settled.
-    pub(in crate::spool) fn learn(&mut self, extent: Extent, present: impl Iterator<Item = u64>, now_us: u64) {
+    pub(in crate::spool) fn learn(
+        &mut self,
+        extent: Extent,
+        present: impl Iterator<Item = u64>,
+        now_us: u64,
+    ) {
         if extent.end <= self.low || extent.first >= self.disk_end {
             return;
         }
@@ -141,20 +174,30 @@ impl Queue {
 
     /// Whether `place` may still be handed out.
     pub(in crate::spool) fn is_owed(&self, place: u64) -> bool {
-        place >= self.low && !self.accepted.has(place) && !self.is_doomed(place) && !self.barred.has(place)
+        place >= self.low
+            && !self.accepted.has(place)
+            && !self.is_doomed(place)
+            && !self.barred.has(place)
     }
 
     /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
     /// are owed until the ledger has them. `None` when that is known already.
     pub(in crate::spool) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
         let (from, to) = (from.max(self.low), to.min(self.disk_end));
-        let places = if from < to { self.owed_between(from, to).saturating_sub(self.barred.covered(from, to)) } else { 0 };
+        let places = if from < to {
+            self.owed_between(from, to)
+                .saturating_sub(self.barred.covered(from, to))
+        } else {
+            0
+        };
         if places == 0 {
             return None;
         }
         // A chunk that cannot be read does not tell how many of its places had a message.
         let others: u64 = self.losing.values().map(|(_, lost)| *lost).sum();
-        let lost = places.min(known.unwrap_or(u64::MAX)).min(self.disk_owed.saturating_sub(others));
+        let lost = places
+            .min(known.unwrap_or(u64::MAX))
+            .min(self.disk_owed.saturating_sub(others));
         self.barred.insert(from, to);
         self.losing.insert(from, (to, lost));
         self.tally.damaged += lost;
@@ -177,7 +220,10 @@ impl Queue {
         for (from, to) in self.barred.iter().chain(self.doomed.iter()) {
             others.insert(from, to);
         }
-        let elsewhere: u64 = others.iter().map(|(from, to)| self.owed_between(from, to)).sum();
+        let elsewhere: u64 = others
+            .iter()
+            .map(|(from, to)| self.owed_between(from, to))
+            .sum();
         let owed = (self.live + self.disk_owed).saturating_sub(elsewhere);
         let places = others.gaps(low, next);
         for part in &places {
@@ -199,8 +245,12 @@ impl Queue {
         while self.ram.bytes() > most && self.shed_from < self.next() {
             let place = self.shed_from;
             self.shed_from += 1;
-            let held = usize::try_from(place - self.head_start).ok().and_then(|index| self.head.get(index));
-            let message = held.filter(|held| held.receipt.is_none()).and_then(|held| held.message.clone());
+            let held = usize::try_from(place - self.head_start)
+                .ok()
+                .and_then(|index| self.head.get(index));
+            let message = held
+                .filter(|held| held.receipt.is_none())
+                .and_then(|held| held.message.clone());
             if let Some(message) = message.filter(|_| self.is_owed(place)) {
                 self.take(place, &mut Vec::new());
                 self.accepted.insert(place, place + 1);

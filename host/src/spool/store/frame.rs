@@ -76,14 +76,19 @@ pub(super) fn head(kind: Kind, length: u32, offset: u64) -> [u8; HEAD] {
 /// The kind and length that a whole head at `at` tells.
 fn head_at(bytes: &[u8], at: usize) -> Option<(Kind, usize)> {
     let found: &[u8; HEAD] = bytes.get(at..)?.first_chunk()?;
-    let kind = Kind::ALL.into_iter().find(|kind| found.starts_with(&kind.magic()))?;
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| found.starts_with(&kind.magic()))?;
     let length = u32::from_le_bytes([found[4], found[5], found[6], found[7]]);
     (*found == head(kind, length, at as u64)).then_some((kind, length as usize))
 }
 
 /// The pieces of a file, in order. Zeros at its end are none: a power cut leaves them.
 pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     let mut at = 0;
     std::iter::from_fn(move || {
         if at >= used {
@@ -92,12 +97,21 @@ pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
         if let Some((kind, length)) = head_at(bytes, at) {
             let begin = at + HEAD;
             at = begin.saturating_add(length);
-            let whole = bytes.get(begin..at).map(|body| Piece::Whole { kind, at: begin, body });
+            let whole = bytes.get(begin..at).map(|body| Piece::Whole {
+                kind,
+                at: begin,
+                body,
+            });
             return Some(whole.unwrap_or(Piece::Torn));
         }
         let rest = bytes.get(at + 1..).unwrap_or_default();
-        let starts = rest.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
-        let next = starts.map(|(index, _)| at + 1 + index).find(|next| head_at(bytes, *next).is_some());
+        let starts = rest
+            .windows(PREFIX.len())
+            .enumerate()
+            .filter(|(_, window)| *window == PREFIX);
+        let next = starts
+            .map(|(index, _)| at + 1 + index)
+            .find(|next| head_at(bytes, *next).is_some());
         at = next.unwrap_or(usize::MAX);
         Some(Piece::Torn)
     })
@@ -107,17 +121,25 @@ pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 pub(in crate::spool) fn open_regular(path: &Path, seam: &Seam) -> io::Result<File> {
     seam.pass(Call::Read)?;
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
     }
     Ok(file)
 }
 
 /// Whether trying again can be of no use: there is no such file, or none that can be read as one.
 pub(in crate::spool) fn is_no_file(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory)
-        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
+    ) || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
         || error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error())
 }
 
@@ -138,7 +160,11 @@ mod tests {
         let mut bytes = Vec::new();
         for body in bodies {
             let offset = bytes.len() as u64;
-            bytes.extend_from_slice(&head(Kind::Record, u32::try_from(body.len()).unwrap(), offset));
+            bytes.extend_from_slice(&head(
+                Kind::Record,
+                u32::try_from(body.len()).unwrap(),
+                offset,
+            ));
             bytes.extend_from_slice(body);
         }
         bytes

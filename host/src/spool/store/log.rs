@@ -55,14 +55,36 @@ pub(super) struct Located {
 impl Located {
     /// As the index keeps it.
     pub(super) fn encode(self) -> Vec<u8> {
-        let Self { file, offset, count, extent: Extent { end, bytes, since_us, .. } } = self;
-        rmp_serde::to_vec(&(file, offset, count, end, bytes, since_us)).expect("six numbers always go into a Vec")
+        let Self {
+            file,
+            offset,
+            count,
+            extent:
+                Extent {
+                    end,
+                    bytes,
+                    since_us,
+                    ..
+                },
+        } = self;
+        rmp_serde::to_vec(&(file, offset, count, end, bytes, since_us))
+            .expect("six numbers always go into a Vec")
     }
 
     /// From the index, under the key of its first place.
     pub(super) fn decode(first: u64, value: &[u8]) -> Option<Self> {
         let (file, offset, count, end, bytes, since_us) = rmp_serde::from_slice(value).ok()?;
-        Some(Self { file, offset, count, extent: Extent { first, end, bytes, since_us } })
+        Some(Self {
+            file,
+            offset,
+            count,
+            extent: Extent {
+                first,
+                end,
+                bytes,
+                since_us,
+            },
+        })
     }
 }
 
@@ -84,7 +106,9 @@ impl Position {
 
     /// From the index.
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        rmp_serde::from_slice(value).ok().map(|(file, offset)| Self { file, offset })
+        rmp_serde::from_slice(value)
+            .ok()
+            .map(|(file, offset)| Self { file, offset })
     }
 }
 
@@ -158,7 +182,9 @@ fn listed(folder: &Path) -> io::Result<Vec<(String, u64)>> {
     for entry in entries {
         let name = entry?.file_name();
         let parts = name.to_str().and_then(|name| name.rsplit_once('.'));
-        found.extend(parts.and_then(|(queue, number)| Some((queue.to_owned(), number.parse().ok()?))));
+        found.extend(
+            parts.and_then(|(queue, number)| Some((queue.to_owned(), number.parse().ok()?))),
+        );
     }
     Ok(found)
 }
@@ -166,7 +192,11 @@ fn listed(folder: &Path) -> io::Result<Vec<(String, u64)>> {
 /// The store that files in this folder belong to, by the first that tells.
 pub(super) fn owner(folder: &Path, seam: &Seam) -> Option<String> {
     let files = listed(folder).unwrap_or_default();
-    files.into_iter().find_map(|(queue, number)| stand::owner(&path(folder, &queue, number), seam).ok().flatten())
+    files.into_iter().find_map(|(queue, number)| {
+        stand::owner(&path(folder, &queue, number), seam)
+            .ok()
+            .flatten()
+    })
 }
 
 /// How the chunks in this folder are sealed.
@@ -205,23 +235,58 @@ impl Log {
                 Ok(_) | Err(_) => {}
             }
             let bytes = fs::metadata(&path).map_or(0, |about| about.len());
-            used.insert(number, Usage { bytes, ..Usage::default() });
+            used.insert(
+                number,
+                Usage {
+                    bytes,
+                    ..Usage::default()
+                },
+            );
         }
         let (dead, sick) = (Vec::new(), BTreeSet::new());
-        let files = Files { active: None, next: last + 1, used, dead, sick, end: 0, safe: 0, buffer: Vec::new() };
-        let (folder, name, store, seam) = (folder.to_owned(), name.to_owned(), store.to_owned(), seam.clone());
-        Ok(Self { folder, name, store, seam, files: Mutex::new(files), reading: Mutex::default() })
+        let files = Files {
+            active: None,
+            next: last + 1,
+            used,
+            dead,
+            sick,
+            end: 0,
+            safe: 0,
+            buffer: Vec::new(),
+        };
+        let (folder, name, store, seam) = (
+            folder.to_owned(),
+            name.to_owned(),
+            store.to_owned(),
+            seam.clone(),
+        );
+        Ok(Self {
+            folder,
+            name,
+            store,
+            seam,
+            files: Mutex::new(files),
+            reading: Mutex::default(),
+        })
     }
 
     /// What lies at and behind `from`, in the order it was written. A file that cannot be read is left out, and looked
     /// through again by [`Log::look_again`].
     pub(super) fn since(&self, from: Position) -> Behind {
-        let files: Vec<u64> = locked(&self.files).used.range(from.file..).map(|(number, _)| *number).collect();
+        let files: Vec<u64> = locked(&self.files)
+            .used
+            .range(from.file..)
+            .map(|(number, _)| *number)
+            .collect();
         let mut behind = Behind::default();
         for file in files {
             let path = path(&self.folder, &self.name, file);
             match read_regular(&path, u64::MAX, &self.seam) {
-                Ok(bytes) => behind.take(&bytes, file, if file == from.file { from.offset } else { 0 }),
+                Ok(bytes) => behind.take(
+                    &bytes,
+                    file,
+                    if file == from.file { from.offset } else { 0 },
+                ),
                 Err(error) => {
                     tracing::error!(path = %path.display(), %error, "a file of chunks cannot be read: it is looked through again later");
                     locked(&self.files).sick.insert(file);
@@ -269,7 +334,10 @@ impl Log {
             files.hold(located);
         }
         let sick = files.sick.clone();
-        let empty = files.used.iter().filter(|(number, usage)| usage.chunks == 0 && !sick.contains(*number));
+        let empty = files
+            .used
+            .iter()
+            .filter(|(number, usage)| usage.chunks == 0 && !sick.contains(*number));
         let empty: Vec<u64> = empty.map(|(number, _)| *number).collect();
         files.dead.extend(empty);
     }
@@ -284,16 +352,27 @@ impl Log {
     /// Where the next chunk goes.
     pub(super) fn position(&self) -> Position {
         let files = locked(&self.files);
-        files
-            .active
-            .as_ref()
-            .map_or(Position { file: files.next, offset: 0 }, |active| Position { file: active.number, offset: active.end })
+        files.active.as_ref().map_or(
+            Position {
+                file: files.next,
+                offset: 0,
+            },
+            |active| Position {
+                file: active.number,
+                offset: active.end,
+            },
+        )
     }
 
     /// Writes a chunk behind all others. Not durable yet.
     pub(super) fn append(&self, chunk: &Chunk) -> io::Result<Located> {
         let mut files = locked(&self.files);
-        let Extent { first, end, since_us, .. } = chunk.extent;
+        let Extent {
+            first,
+            end,
+            since_us,
+            ..
+        } = chunk.extent;
         if first > files.end && files.end > 0 {
             let hole = chunk::hole(files.end, first, since_us);
             self.write(&mut files, &hole)?;
@@ -305,26 +384,49 @@ impl Log {
     }
 
     fn write(&self, files: &mut Files, chunk: &Chunk) -> io::Result<Located> {
-        if files.active.as_ref().is_none_or(|active| active.end >= FILE_BYTES) {
+        if files
+            .active
+            .as_ref()
+            .is_none_or(|active| active.end >= FILE_BYTES)
+        {
             self.begin(files)?;
         }
         let at = files.write(Kind::Chunk, &chunk.value)?;
-        let Some(active) = &mut files.active else { return Err(io::Error::other("there is no file of chunks")) };
+        let Some(active) = &mut files.active else {
+            return Err(io::Error::other("there is no file of chunks"));
+        };
         active.messages += u64::from(chunk.count);
         active.is_told = false;
-        Ok(Located { file: active.number, offset: at, count: chunk.count, extent: chunk.extent })
+        Ok(Located {
+            file: active.number,
+            offset: at,
+            count: chunk.count,
+            extent: chunk.extent,
+        })
     }
 
     /// Begins a file.
     fn begin(&self, files: &mut Files) -> io::Result<()> {
         files.give_up_empty();
         let number = files.next;
-        let file = OpenOptions::new().write(true).create_new(true).open(path(&self.folder, &self.name, number))?;
+        let file = OpenOptions::new().write(true).create_new(true).open(path(
+            &self.folder,
+            &self.name,
+            number,
+        ))?;
         files.next += 1;
         files.used.insert(number, Usage::default());
-        files.active = Some(Active { number, file, end: 0, messages: 0, is_told: true });
+        files.active = Some(Active {
+            number,
+            file,
+            end: 0,
+            messages: 0,
+            is_told: true,
+        });
         let safe = files.safe;
-        files.write(Kind::Stand, &stand::encode(&self.store, safe, 0)).map(drop)
+        files
+            .write(Kind::Stand, &stand::encode(&self.store, safe, 0))
+            .map(drop)
     }
 
     /// What was written until now is on the medium: says so behind it. Not durable itself until the next sync.
@@ -332,7 +434,9 @@ impl Log {
         let mut files = locked(&self.files);
         let end = files.end;
         files.safe = end;
-        let Some(active) = files.active.as_mut().filter(|active| !active.is_told) else { return Ok(()) };
+        let Some(active) = files.active.as_mut().filter(|active| !active.is_told) else {
+            return Ok(());
+        };
         active.is_told = true;
         let body = stand::encode(&self.store, end, active.messages);
         files.write(Kind::Stand, &body).map(drop)
@@ -348,7 +452,9 @@ impl Log {
     /// This chunk is no longer in the index.
     pub(super) fn release(&self, located: &Located) {
         let mut files = locked(&self.files);
-        let Some(usage) = files.used.get_mut(&located.file) else { return };
+        let Some(usage) = files.used.get_mut(&located.file) else {
+            return;
+        };
         usage.chunks = usage.chunks.saturating_sub(1);
         usage.live = usage.live.saturating_sub(located.extent.bytes);
         if usage.chunks > 0 {
@@ -368,10 +474,23 @@ impl Log {
     pub(super) fn sparse(&self) -> Option<u64> {
         let files = locked(&self.files);
         let active = files.active.as_ref().map_or(0, |active| active.number);
-        let ended = || files.used.iter().filter(|(number, usage)| **number != active && usage.chunks > 0);
-        let (live, bytes) = ended().fold((0, 0), |(live, bytes), (_, usage)| (live + usage.live, bytes + usage.bytes));
+        let ended = || {
+            files
+                .used
+                .iter()
+                .filter(|(number, usage)| **number != active && usage.chunks > 0)
+        };
+        let (live, bytes) = ended().fold((0, 0), |(live, bytes), (_, usage)| {
+            (live + usage.live, bytes + usage.bytes)
+        });
         let is_sparse = bytes > live.saturating_mul(2).saturating_add(8 * FILE_BYTES);
-        is_sparse.then(|| ended().min_by_key(|(_, usage)| usage.live).map(|(number, _)| *number)).flatten()
+        is_sparse
+            .then(|| {
+                ended()
+                    .min_by_key(|(_, usage)| usage.live)
+                    .map(|(number, _)| *number)
+            })
+            .flatten()
     }
 
     /// Whether there are files to remove.
@@ -397,7 +516,12 @@ impl Log {
 
     /// The bytes of a chunk, as many as are there: none when its file is gone from its folder.
     pub(super) fn read(&self, located: &Located) -> io::Result<Vec<u8>> {
-        let Located { file, offset, extent, .. } = *located;
+        let Located {
+            file,
+            offset,
+            extent,
+            ..
+        } = *located;
         if file == NO_FILE {
             return Ok(chunk::hole(extent.first, extent.end, extent.since_us).value);
         }
@@ -423,7 +547,10 @@ impl Log {
         if let Some((_, file)) = reading.as_ref().filter(|(open, _)| *open == number) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(open_regular(&path(&self.folder, &self.name, number), &self.seam)?);
+        let file = Arc::new(open_regular(
+            &path(&self.folder, &self.name, number),
+            &self.seam,
+        )?);
         *reading = Some((number, Arc::clone(&file)));
         Ok(file)
     }
@@ -438,10 +565,14 @@ impl Log {
 impl Files {
     /// Writes a piece to the file; answers where its body begins.
     fn write(&mut self, kind: Kind, body: &[u8]) -> io::Result<u64> {
-        let Some(active) = &mut self.active else { return Err(io::Error::other("there is no file of chunks")) };
-        let length = u32::try_from(body.len()).map_err(|_| io::Error::other("a chunk of more than 4 GiB"))?;
+        let Some(active) = &mut self.active else {
+            return Err(io::Error::other("there is no file of chunks"));
+        };
+        let length = u32::try_from(body.len())
+            .map_err(|_| io::Error::other("a chunk of more than 4 GiB"))?;
         self.buffer.clear();
-        self.buffer.extend_from_slice(&head(kind, length, active.end));
+        self.buffer
+            .extend_from_slice(&head(kind, length, active.end));
         self.buffer.extend_from_slice(body);
         active.file.write_all_at(&self.buffer, active.end)?;
         let begin = active.end + HEAD as u64;
@@ -462,7 +593,10 @@ impl Files {
     /// The last file written to takes no more; if nothing in it is owed, it goes.
     fn give_up_empty(&mut self) {
         let dead = &mut self.dead;
-        let empty = self.used.iter().filter(|(number, usage)| usage.chunks == 0 && !dead.contains(number));
+        let empty = self
+            .used
+            .iter()
+            .filter(|(number, usage)| usage.chunks == 0 && !dead.contains(number));
         let empty: Vec<u64> = empty.map(|(number, _)| *number).collect();
         dead.extend(empty);
     }
@@ -484,7 +618,10 @@ mod tests {
     }
 
     fn places(found: &[Located]) -> Vec<(u64, u64)> {
-        found.iter().map(|located| (located.extent.first, located.extent.end)).collect()
+        found
+            .iter()
+            .map(|located| (located.extent.first, located.extent.end))
+            .collect()
     }
 
     fn log(folder: &Path) -> Log {
@@ -500,7 +637,10 @@ mod tests {
         let two = written.append(&chunk(9, 12)).unwrap();
         assert_eq!(written.read(&two).unwrap(), chunk(9, 12).value);
         let again = log(folder.path());
-        assert_eq!(places(&again.since(Position::START).chunks), [(3, 5), (5, 9), (9, 12)]);
+        assert_eq!(
+            places(&again.since(Position::START).chunks),
+            [(3, 5), (5, 9), (9, 12)]
+        );
         assert_eq!(places(&again.since(position).chunks), [(5, 9), (9, 12)]);
         assert_eq!(Located::decode(3, &one.encode()), Some(one));
         assert_eq!(Position::decode(&position.encode()), Some(position));
@@ -510,17 +650,23 @@ mod tests {
     fn a_file_goes_when_nothing_in_it_is_owed_and_not_before() {
         let folder = crate::spool::tests::tempdir();
         let written = log(folder.path());
-        let all: Vec<Located> = (1..200).map(|place| written.append(&chunk(place, place + 1)).unwrap()).collect();
+        let all: Vec<Located> = (1..200)
+            .map(|place| written.append(&chunk(place, place + 1)).unwrap())
+            .collect();
         let count = || fs::read_dir(folder.path()).unwrap().count();
         let before = count();
         assert!(before > 3 && !written.has_dead());
         let of_first: Vec<_> = all.iter().filter(|located| located.file == 1).collect();
-        of_first[1..].iter().for_each(|located| written.release(located));
+        of_first[1..]
+            .iter()
+            .for_each(|located| written.release(located));
         assert!(!written.has_dead());
         written.release(of_first[0]);
         written.sweep();
         assert_eq!(count(), before - 1);
-        all.iter().filter(|located| located.file > 1).for_each(|located| written.release(located));
+        all.iter()
+            .filter(|located| located.file > 1)
+            .for_each(|located| written.release(located));
         written.sweep();
         assert!(count() <= 1);
     }
@@ -530,15 +676,28 @@ mod tests {
         let mut packer = chunk::Packer::new();
         packer.begin(place);
         packer.push(place, &Message::default(), 7);
-        packer.finish(&Flows::new(&[]), Seal { vault: &Vault::default(), queue: "" }).unwrap()
+        packer
+            .finish(
+                &Flows::new(&[]),
+                Seal {
+                    vault: &Vault::default(),
+                    queue: "",
+                },
+            )
+            .unwrap()
     }
 
     /// A file of five messages, safe to its end, and where each chunk begins.
     fn file_of_five(folder: &Path) -> (Vec<u8>, Vec<usize>) {
         let written = log(folder);
-        let all: Vec<Located> = (1..=5).map(|place| written.append(&message(place)).unwrap()).collect();
+        let all: Vec<Located> = (1..=5)
+            .map(|place| written.append(&message(place)).unwrap())
+            .collect();
         written.stand().unwrap();
-        let starts = all.iter().map(|located| usize::try_from(located.offset).unwrap() - HEAD).collect();
+        let starts = all
+            .iter()
+            .map(|located| usize::try_from(located.offset).unwrap() - HEAD)
+            .collect();
         (fs::read(written.path_of(&all[0])).unwrap(), starts)
     }
 
@@ -559,12 +718,22 @@ mod tests {
             hurt[at] ^= 0x10;
             let found = behind(&hurt);
             let lost = ((at - starts[0]) / frame) as u64 + 1;
-            let expected: Vec<(u64, u64)> = (1..=5).filter(|place| *place != lost).map(|place| (place, place + 1)).collect();
+            let expected: Vec<(u64, u64)> = (1..=5)
+                .filter(|place| *place != lost)
+                .map(|place| (place, place + 1))
+                .collect();
             assert_eq!(places(&found.chunks), expected, "byte {at}");
-            assert_eq!((found.end, found.damaged, found.missing), (6, 1, vec![(0..6, 1)]), "byte {at}");
+            assert_eq!(
+                (found.end, found.damaged, found.missing),
+                (6, 1, vec![(0..6, 1)]),
+                "byte {at}"
+            );
         }
         for length in starts[0]..starts[4] + frame {
-            assert_eq!(behind(&bytes[..length]).chunks.len(), (length - starts[0]) / frame);
+            assert_eq!(
+                behind(&bytes[..length]).chunks.len(),
+                (length - starts[0]) / frame
+            );
         }
     }
 
@@ -572,19 +741,30 @@ mod tests {
     fn a_file_of_another_store_is_left_alone() {
         let folder = crate::spool::tests::tempdir();
         let (_, starts) = file_of_five(folder.path());
-        let other = Log::open(folder.path(), "cloud:telemetry", "hgfedcba", &Seam::default()).unwrap();
+        let other = Log::open(
+            folder.path(),
+            "cloud:telemetry",
+            "hgfedcba",
+            &Seam::default(),
+        )
+        .unwrap();
         assert!(starts.len() == 5 && other.since(Position::START).chunks.is_empty());
         other.adopt(std::iter::empty(), 0);
         other.sweep();
         other.append(&chunk(7, 9)).unwrap();
-        assert_eq!(places(&log(folder.path()).since(Position::START).chunks).len(), 5);
+        assert_eq!(
+            places(&log(folder.path()).since(Position::START).chunks).len(),
+            5
+        );
     }
 
     #[test]
     fn files_that_are_mostly_settled_are_sparse() {
         let folder = crate::spool::tests::tempdir();
         let written = log(folder.path());
-        let all: Vec<Located> = (1..2_000).map(|place| written.append(&chunk(place, place + 1)).unwrap()).collect();
+        let all: Vec<Located> = (1..2_000)
+            .map(|place| written.append(&chunk(place, place + 1)).unwrap())
+            .collect();
         assert_eq!(written.sparse(), None);
         for located in &all {
             if located.extent.first % 20 > 0 {

@@ -41,7 +41,11 @@ pub(super) struct Records {
 impl Records {
     /// Reads all there is in `folder` of the store of this name, or else of the one that the oldest file belongs to. A file
     /// that cannot be read is the disk's error; nothing is changed.
-    pub(super) fn open(folder: &Path, store: Option<String>, seam: &Seam) -> io::Result<(Self, Scan)> {
+    pub(super) fn open(
+        folder: &Path,
+        store: Option<String>,
+        seam: &Seam,
+    ) -> io::Result<(Self, Scan)> {
         let (mut files, mut scan) = (Files::default(), Scan::default());
         scan.store = store;
         let numbers = listed(folder)?;
@@ -61,7 +65,15 @@ impl Records {
         files.last = scan.witness.clone();
         let store = Mutex::new(scan.store.clone().unwrap_or_default());
         let (folder, seam) = (folder.to_owned(), seam.clone());
-        Ok((Self { folder, seam, store, files: Mutex::new(files) }, scan))
+        Ok((
+            Self {
+                folder,
+                seam,
+                store,
+                files: Mutex::new(files),
+            },
+            scan,
+        ))
     }
 
     /// Batches from now on belong to the store of this name, and follow on what `witness` knows.
@@ -117,7 +129,9 @@ impl Records {
     pub(super) fn remove(&self, tree: Tree, key: &[u8]) -> bool {
         let mut files = locked(&self.files);
         let key = tree.key(key);
-        let Some(old) = files.live.remove(&key) else { return false };
+        let Some(old) = files.live.remove(&key) else {
+            return false;
+        };
         files.let_go(&key, Some(&old));
         files.states -= u64::from(tree == Tree::State);
         files.gone.push(key);
@@ -132,26 +146,48 @@ impl Records {
     /// A value.
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut files = locked(&self.files);
-        let Some(at) = files.live.get(&tree.key(key)).cloned() else { return Ok(None) };
+        let Some(at) = files.live.get(&tree.key(key)).cloned() else {
+            return Ok(None);
+        };
         files.read(&self.folder, &self.seam, &at).map(Some)
     }
 
     /// The first entry at or behind a key, in the order of keys, of those that begin with `prefix`: key and value.
-    pub(super) fn next(&self, tree: Tree, from: &[u8], prefix: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    pub(super) fn next(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        prefix: &[u8],
+    ) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let mut files = locked(&self.files);
         let (from, prefix) = (tree.key(from), tree.key(prefix));
-        let found = files.live.range(from..).next().filter(|(key, _)| key.starts_with(&prefix));
-        let Some((key, at)) = found.map(|(key, at)| (key[1..].to_vec(), at.clone())) else { return Ok(None) };
-        files.read(&self.folder, &self.seam, &at).map(|value| Some((key, value)))
+        let found = files
+            .live
+            .range(from..)
+            .next()
+            .filter(|(key, _)| key.starts_with(&prefix));
+        let Some((key, at)) = found.map(|(key, at)| (key[1..].to_vec(), at.clone())) else {
+            return Ok(None);
+        };
+        files
+            .read(&self.folder, &self.seam, &at)
+            .map(|value| Some((key, value)))
     }
 
     /// All entries whose keys begin with `prefix`, one after the other.
-    pub(super) fn each<'r>(&'r self, tree: Tree, prefix: &'r [u8]) -> impl Iterator<Item = io::Result<(Vec<u8>, Vec<u8>)>> + 'r {
+    pub(super) fn each<'r>(
+        &'r self,
+        tree: Tree,
+        prefix: &'r [u8],
+    ) -> impl Iterator<Item = io::Result<(Vec<u8>, Vec<u8>)>> + 'r {
         let mut from = Some(prefix.to_vec());
         std::iter::from_fn(move || {
             let found = self.next(tree, &from.take()?, prefix).transpose()?;
             // The next key there can be.
-            from = found.as_ref().ok().map(|(key, _)| [&key[..], &[0]].concat());
+            from = found
+                .as_ref()
+                .ok()
+                .map(|(key, _)| [&key[..], &[0]].concat());
             Some(found)
         })
     }
@@ -167,21 +203,36 @@ impl Records {
         files.begin(&self.folder, &self.seam, &store)?;
         files.witness.number += 1;
         files.witness.totals.states = files.states;
-        let (fresh, gone) = (std::mem::take(&mut files.fresh), std::mem::take(&mut files.gone));
-        let mut changes: BTreeMap<&[u8], Option<&[u8]>> = gone.iter().map(|key| (&key[..], None)).collect();
+        let (fresh, gone) = (
+            std::mem::take(&mut files.fresh),
+            std::mem::take(&mut files.gone),
+        );
+        let mut changes: BTreeMap<&[u8], Option<&[u8]>> =
+            gone.iter().map(|key| (&key[..], None)).collect();
         for key in &fresh {
             if let Some(At::Memory(value)) = files.live.get(key) {
                 changes.insert(key, Some(&value[..]));
             }
         }
-        let changes = changes.into_iter().map(|(key, value)| (serde_bytes::Bytes::new(key), value.map(serde_bytes::Bytes::new)));
-        let batch = Batch { store: &store, witness: files.witness.clone(), changes: changes.collect() };
+        let changes = changes.into_iter().map(|(key, value)| {
+            (
+                serde_bytes::Bytes::new(key),
+                value.map(serde_bytes::Bytes::new),
+            )
+        });
+        let batch = Batch {
+            store: &store,
+            witness: files.witness.clone(),
+            changes: changes.collect(),
+        };
         let mut piece = encode(&batch);
         let (file, at) = files.write(&self.seam, &mut piece)?;
         files.last = files.witness.clone();
         // Where the values lie is found in the piece as a reader finds it.
         let body = &piece[HEAD..];
-        let Some(batch) = decode(body) else { return Err(io::Error::other("a batch cannot be read back")) };
+        let Some(batch) = decode(body) else {
+            return Err(io::Error::other("a batch cannot be read back"));
+        };
         for (key, value) in batch.changes {
             let Some(value) = value else { continue };
             let offset = at + HEAD as u64 + (value.as_ptr().addr() - body.as_ptr().addr()) as u64;
@@ -198,7 +249,11 @@ impl Records {
             return Ok(());
         }
         let store = locked(&self.store).clone();
-        let mut piece = encode(&Batch { store: &store, witness: files.last.clone(), changes: Vec::new() });
+        let mut piece = encode(&Batch {
+            store: &store,
+            witness: files.last.clone(),
+            changes: Vec::new(),
+        });
         files.write(&self.seam, &mut piece)?;
         files.remove_the_oldest(&self.folder);
         Ok(())
@@ -214,6 +269,9 @@ impl Records {
         }
         files.active = None;
         files.sizes.clear();
-        Ok(old.into_iter().map(|number| path(&self.folder, number)).collect())
+        Ok(old
+            .into_iter()
+            .map(|number| path(&self.folder, number))
+            .collect())
     }
 }

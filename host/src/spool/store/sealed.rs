@@ -57,32 +57,50 @@ pub(super) fn seal(vault: &Vault, kind: Kind, key: &[u8], plain: Vec<u8>) -> Vec
 
 /// A value as it was.
 pub(super) fn open<'v>(vault: &Vault, kind: Kind, key: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
-    let opened = value.strip_prefix(&[MARK]).and_then(|sealed| vault.open(&kind.about(key), sealed));
+    let opened = value
+        .strip_prefix(&[MARK])
+        .and_then(|sealed| vault.open(&kind.about(key), sealed));
     opened.map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
 /// The key of an entry of plugins' state as it stands in sled.
 pub(super) fn state_key<'k>(vault: &Vault, key: &'k [u8]) -> Cow<'k, [u8]> {
     let hidden = vault.hide(key).zip(state::split(key));
-    hidden.map_or(Cow::Borrowed(key), |(hidden, (.., own))| Cow::Owned([&key[..key.len() - own.len()], &hidden].concat()))
+    hidden.map_or(Cow::Borrowed(key), |(hidden, (.., own))| {
+        Cow::Owned([&key[..key.len() - own.len()], &hidden].concat())
+    })
 }
 
 /// An entry of plugins' state as it goes to sled, under its key there.
 pub(super) fn seal_state(vault: &Vault, stored: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
-    let Some((.., own)) = state::split(key).filter(|_| vault.current().is_some()) else { return value.to_vec() };
+    let Some((.., own)) = state::split(key).filter(|_| vault.current().is_some()) else {
+        return value.to_vec();
+    };
     let length = u32::try_from(own.len()).unwrap_or(u32::MAX).to_le_bytes();
     seal(vault, Kind::State, stored, [&length, own, value].concat())
 }
 
 /// Key and value of an entry of plugins' state.
-pub(super) fn open_state<'v>(vault: &Vault, stored: &'v [u8], value: &'v [u8]) -> (Cow<'v, [u8]>, Cow<'v, [u8]>) {
-    let Cow::Owned(inner) = open(vault, Kind::State, stored, value) else { return (stored.into(), value.into()) };
+pub(super) fn open_state<'v>(
+    vault: &Vault,
+    stored: &'v [u8],
+    value: &'v [u8],
+) -> (Cow<'v, [u8]>, Cow<'v, [u8]>) {
+    let Cow::Owned(inner) = open(vault, Kind::State, stored, value) else {
+        return (stored.into(), value.into());
+    };
     let parts = inner.split_first_chunk::<4>().and_then(|(length, rest)| {
-        let (own, value) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        let (own, value) =
+            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         let (.., hidden) = state::split(stored)?;
-        Some(([&stored[..stored.len() - hidden.len()], own].concat(), value.to_vec()))
+        Some((
+            [&stored[..stored.len() - hidden.len()], own].concat(),
+            value.to_vec(),
+        ))
     });
-    parts.map_or((stored.into(), value.into()), |(key, value)| (key.into(), value.into()))
+    parts.map_or((stored.into(), value.into()), |(key, value)| {
+        (key.into(), value.into())
+    })
 }
 
 impl Store {
@@ -94,14 +112,18 @@ impl Store {
             (Tree::State, Kind::State),
             (Tree::StateAside, Kind::State),
         ];
-        trees.into_iter().try_for_each(|(tree, kind)| self.renew_tree(tree, kind))
+        trees
+            .into_iter()
+            .try_for_each(|(tree, kind)| self.renew_tree(tree, kind))
     }
 
     fn renew_tree(&self, tree: Tree, kind: Kind) -> Result<(), StoreError> {
         let vault = &self.vault;
         let current = vault.current();
         let is_current = |value: &[u8]| {
-            let id = value.strip_prefix(&[MARK]).and_then(|sealed| sealed.first_chunk::<ID>());
+            let id = value
+                .strip_prefix(&[MARK])
+                .and_then(|sealed| sealed.first_chunk::<ID>());
             id.is_some_and(|id| current.is_some_and(|current| current.0 == *id))
         };
         let mut bytes = 0;
@@ -118,7 +140,16 @@ impl Store {
                 self.records.remove(tree, &key);
                 self.records.put(tree, &stored, sealed);
             } else {
-                self.records.put(tree, &key, seal(vault, kind, &key, open(vault, kind, &key, &value).into_owned()));
+                self.records.put(
+                    tree,
+                    &key,
+                    seal(
+                        vault,
+                        kind,
+                        &key,
+                        open(vault, kind, &key, &value).into_owned(),
+                    ),
+                );
             }
             if bytes >= STEP {
                 self.records.append().map_err(StoreError::Disk)?;
@@ -141,7 +172,10 @@ mod tests {
         assert_eq!(&*open(&vault, Kind::Letter, b"l123", &sealed), b"payload");
         assert_eq!(&*open(&vault, Kind::Letter, b"l124", &sealed), &*sealed);
         assert_eq!(&*open(&vault, Kind::Ledger, b"l123", &sealed), &*sealed);
-        assert_eq!(seal(&vault, Kind::Letter, b"m", b"count".to_vec()), b"count");
+        assert_eq!(
+            seal(&vault, Kind::Letter, b"m", b"count".to_vec()),
+            b"count"
+        );
         assert_eq!(&*open(&vault, Kind::Letter, b"l125", b"Stale"), b"Stale");
     }
 
@@ -156,6 +190,12 @@ mod tests {
         let (back, plain) = open_state(&vault, &stored, &value);
         assert_eq!((&*back, &*plain), (&*key, &b"21.5"[..]));
         let none = Vault::default();
-        assert_eq!((&*state_key(&none, &key), seal_state(&none, &key, &key, b"21.5")), (&*key, b"21.5".to_vec()));
+        assert_eq!(
+            (
+                &*state_key(&none, &key),
+                seal_state(&none, &key, &key, b"21.5")
+            ),
+            (&*key, b"21.5".to_vec())
+        );
     }
 }

@@ -12,8 +12,14 @@ impl Store {
         let mut bytes = 0;
         for (key, change) in changes {
             let stored = state_key(&self.vault, key);
-            let kept = self.records.get(Tree::State, &stored).map_err(StoreError::Disk)?;
-            let is_kept = |value: &[u8]| kept.as_ref().is_some_and(|kept| *open_state(&self.vault, &stored, kept).1 == *value);
+            let kept = self
+                .records
+                .get(Tree::State, &stored)
+                .map_err(StoreError::Disk)?;
+            let is_kept = |value: &[u8]| {
+                kept.as_ref()
+                    .is_some_and(|kept| *open_state(&self.vault, &stored, kept).1 == *value)
+            };
             match state::encode(key, change) {
                 Some(value) if !is_kept(&value) => {
                     let value = seal_state(&self.vault, &stored, key, &value);
@@ -28,7 +34,10 @@ impl Store {
     }
 
     /// What is kept under `prefix`, and how many entries are damaged.
-    pub(in crate::spool) fn state_of(&self, prefix: &[u8]) -> Result<(Vec<Remembered>, usize), StoreError> {
+    pub(in crate::spool) fn state_of(
+        &self,
+        prefix: &[u8],
+    ) -> Result<(Vec<Remembered>, usize), StoreError> {
         let (mut found, mut damaged) = (Vec::new(), 0);
         for entry in self.records.each(Tree::State, prefix) {
             let (key, value) = entry.map_err(StoreError::Disk)?;
@@ -43,7 +52,12 @@ impl Store {
 
     /// Moves what is kept under `prefix` beside, in place of what an earlier move has left there.
     pub(in crate::spool) fn set_state_aside(&self, prefix: &[u8]) -> Result<(), StoreError> {
-        let all = |tree| self.records.each(tree, prefix).collect::<Result<Vec<_>, _>>().map_err(StoreError::Disk);
+        let all = |tree| {
+            self.records
+                .each(tree, prefix)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(StoreError::Disk)
+        };
         let (old, own) = (all(Tree::StateAside)?, all(Tree::State)?);
         for (key, _) in old {
             self.records.remove(Tree::StateAside, &key);
@@ -60,10 +74,20 @@ impl Store {
         let mut found: Vec<KeptState> = Vec::new();
         for entry in self.records.each(Tree::State, &[]) {
             let (key, value) = entry.map_err(StoreError::Disk)?;
-            let Some((flow, plugin, own)) = state::split(&key) else { continue };
+            let Some((flow, plugin, own)) = state::split(&key) else {
+                continue;
+            };
             // Keys are sorted, so those of one plugin follow one another.
-            if found.last().is_none_or(|last| last.flow != flow || last.plugin != plugin) {
-                found.push(KeptState { flow: flow.to_owned(), plugin: plugin.to_owned(), keys: 0, bytes: 0 });
+            if found
+                .last()
+                .is_none_or(|last| last.flow != flow || last.plugin != plugin)
+            {
+                found.push(KeptState {
+                    flow: flow.to_owned(),
+                    plugin: plugin.to_owned(),
+                    keys: 0,
+                    bytes: 0,
+                });
             }
             if let Some(last) = found.last_mut() {
                 last.keys += 1;

@@ -58,16 +58,31 @@ fn key(first: u64) -> [u8; 9] {
 }
 
 fn located(key: &[u8], value: &[u8]) -> Option<Located> {
-    let first = key.strip_prefix(b"c").and_then(|place| place.try_into().ok()).map(u64::from_be_bytes)?;
+    let first = key
+        .strip_prefix(b"c")
+        .and_then(|place| place.try_into().ok())
+        .map(u64::from_be_bytes)?;
     Located::decode(first, value)
 }
 
 impl Tail {
     /// Opens index and files.
-    pub(super) fn open(db: &sled::Db, folder: &Path, name: &str, store: &str, seam: &Seam) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        db: &sled::Db,
+        folder: &Path,
+        name: &str,
+        store: &str,
+        seam: &Seam,
+    ) -> Result<Self, StoreError> {
         let tree = guarded(|| db.open_tree(format!("queue:{name}")))?;
         let log = Log::open(folder, name, store, seam).map_err(StoreError::Disk)?;
-        Ok(Self { name: name.to_owned(), tree, log, is_searched: AtomicBool::new(false), missing: Mutex::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            tree,
+            log,
+            is_searched: AtomicBool::new(false),
+            missing: Mutex::default(),
+        })
     }
 
     /// `uplink:class`.
@@ -129,7 +144,12 @@ impl Tail {
     }
 
     fn next_entry(&self, place: u64) -> Result<Option<Located>, StoreError> {
-        let found = guarded(|| self.tree.range(key(place)..=key(u64::MAX)).next().transpose())?;
+        let found = guarded(|| {
+            self.tree
+                .range(key(place)..=key(u64::MAX))
+                .next()
+                .transpose()
+        })?;
         Ok(found.and_then(|(key, value)| located(&key, &value)))
     }
 
@@ -151,7 +171,14 @@ impl Tail {
             let again = self.entry_near(place)?;
             if again == entry {
                 let Extent { first, end, .. } = found.extent;
-                let near = |value| Some(Near { first, end, count: u64::from(found.count), value });
+                let near = |value| {
+                    Some(Near {
+                        first,
+                        end,
+                        count: u64::from(found.count),
+                        value,
+                    })
+                };
                 return value.map(near).map_err(StoreError::Unread);
             }
             // It was moved or given up, and its file may be gone by now.
@@ -163,8 +190,12 @@ impl Tail {
     /// How many messages are known to be missing of these places; they are asked for once.
     pub(super) fn missing_in(&self, places: &Range<u64>) -> Option<u64> {
         let mut missing = locked(&self.missing);
-        let is_there = |known: &(Range<u64>, u64)| known.0.start < places.end && places.start < known.0.end;
-        let found: Vec<u64> = missing.extract_if(.., |known| is_there(known)).map(|(_, count)| count).collect();
+        let is_there =
+            |known: &(Range<u64>, u64)| known.0.start < places.end && places.start < known.0.end;
+        let found: Vec<u64> = missing
+            .extract_if(.., |known| is_there(known))
+            .map(|(_, count)| count)
+            .collect();
         (!found.is_empty()).then(|| found.iter().sum())
     }
 
@@ -175,14 +206,18 @@ impl Tail {
 
     /// The places of the chunk that answers for `place`, and its messages.
     pub(super) fn known(&self, place: u64) -> Result<Option<(Range<u64>, u64)>, StoreError> {
-        let found = self.entry_near(place)?.filter(|found| found.extent.first <= place);
+        let found = self
+            .entry_near(place)?
+            .filter(|found| found.extent.first <= place);
         Ok(found.map(|found| (found.extent.first..found.extent.end, u64::from(found.count))))
     }
 
     /// Where the first chunk behind `place` begins.
     #[cfg(test)]
     pub(super) fn next_chunk(&self, place: u64) -> Result<Option<u64>, StoreError> {
-        let Some(next) = place.checked_add(1) else { return Ok(None) };
+        let Some(next) = place.checked_add(1) else {
+            return Ok(None);
+        };
         Ok(self.next_entry(next)?.map(|found| found.extent.first))
     }
 
@@ -203,11 +238,18 @@ impl Tail {
         }
         self.log.rewind(place);
         let long = self.entry_near(place.saturating_sub(1))?;
-        let Some(long) = long.filter(|long| long.count == 0 && long.extent.first < place && place < long.extent.end) else {
+        let Some(long) = long
+            .filter(|long| long.count == 0 && long.extent.first < place && place < long.extent.end)
+        else {
             return Ok(false);
         };
-        let Extent { first, since_us, .. } = long.extent;
-        let hole = self.log.append(&chunk::hole(first, place, since_us)).map_err(StoreError::Disk)?;
+        let Extent {
+            first, since_us, ..
+        } = long.extent;
+        let hole = self
+            .log
+            .append(&chunk::hole(first, place, since_us))
+            .map_err(StoreError::Disk)?;
         self.log.release(&long);
         guarded(|| self.tree.insert(key(first), hole.encode()))?;
         Ok(true)
@@ -222,7 +264,10 @@ impl Tail {
             found += self.take_up(self.log.since(Position::START), &owed)?;
         }
         if found > 0 {
-            tracing::warn!(chunks = found, "the index had lost chunks; they were found in their files");
+            tracing::warn!(
+                chunks = found,
+                "the index had lost chunks; they were found in their files"
+            );
         }
         Ok(found > 0)
     }
@@ -231,7 +276,9 @@ impl Tail {
         let mut found = 0;
         for lost in behind.chunks.into_iter().rev() {
             let Extent { first, end, .. } = lost.extent;
-            let is_known = self.entry_near(first)?.is_some_and(|known| known.extent.first < end);
+            let is_known = self
+                .entry_near(first)?
+                .is_some_and(|known| known.extent.first < end);
             if end > owed.start && end <= owed.end && !is_known {
                 guarded(|| self.tree.insert(key(first), lost.encode()))?;
                 self.log.hold(&lost);
@@ -246,12 +293,18 @@ impl Tail {
     /// hole in the files, and what the index has to learn of it.
     pub(super) fn bridge(&self, places: Range<u64>) -> Result<sled::Batch, StoreError> {
         let (mut batch, mut place) = (sled::Batch::default(), places.start);
-        while let Some(hurt) = self.next_entry(place)?.filter(|hurt| hurt.extent.first < places.end) {
+        while let Some(hurt) = self
+            .next_entry(place)?
+            .filter(|hurt| hurt.extent.first < places.end)
+        {
             self.log.release(&hurt);
             batch.remove(&key(hurt.extent.first));
             place = hurt.extent.end.max(place + 1);
         }
-        let hole = self.log.append(&chunk::hole(places.start, places.end, 0)).map_err(StoreError::Disk)?;
+        let hole = self
+            .log
+            .append(&chunk::hole(places.start, places.end, 0))
+            .map_err(StoreError::Disk)?;
         batch.insert(&key(places.start), hole.encode());
         Ok(batch)
     }
@@ -259,17 +312,42 @@ impl Tail {
     /// Moves what is still owed out of a file that is mostly settled, when there are too many of those, as today's key
     /// seals it. Answers whether there was something to move.
     pub(super) fn tidy(&self, vault: &Vault) -> Result<bool, StoreError> {
-        let Some(file) = self.log.sparse() else { return Ok(false) };
+        let Some(file) = self.log.sparse() else {
+            return Ok(false);
+        };
         let mut moved = 0;
         for entry in self.tree.range(key(0)..=key(u64::MAX)) {
             let (key, value) = guarded(|| entry)?;
-            let Some(from) = located(&key, &value).filter(|from| from.file == file) else { continue };
+            let Some(from) = located(&key, &value).filter(|from| from.file == file) else {
+                continue;
+            };
             // What cannot be read stays where it is, and whoever it is owed to finds out.
-            let Some(bytes) = self.log.read(&from).ok().filter(|bytes| bytes.len() as u64 == from.extent.bytes) else { continue };
-            let chunk = Chunk { extent: from.extent, count: from.count, value: bytes };
-            let renewed = Seal { vault, queue: &self.name }.renew(&chunk);
-            let to = self.log.append(renewed.as_ref().unwrap_or(&chunk)).map_err(StoreError::Disk)?;
-            let swapped = guarded(|| self.tree.compare_and_swap(&key, Some(&value), Some(to.encode())))?;
+            let Some(bytes) = self
+                .log
+                .read(&from)
+                .ok()
+                .filter(|bytes| bytes.len() as u64 == from.extent.bytes)
+            else {
+                continue;
+            };
+            let chunk = Chunk {
+                extent: from.extent,
+                count: from.count,
+                value: bytes,
+            };
+            let renewed = Seal {
+                vault,
+                queue: &self.name,
+            }
+            .renew(&chunk);
+            let to = self
+                .log
+                .append(renewed.as_ref().unwrap_or(&chunk))
+                .map_err(StoreError::Disk)?;
+            let swapped = guarded(|| {
+                self.tree
+                    .compare_and_swap(&key, Some(&value), Some(to.encode()))
+            })?;
             self.log.release(if swapped.is_ok() { &from } else { &to });
             moved += 1;
             if moved == TIDY_AT_ONCE {
@@ -287,13 +365,22 @@ impl Tail {
         (number, floor): (u64, u64),
         newer: impl FnOnce(Mark) -> (Mark, bool),
     ) -> Result<Recovered, StoreError> {
-        let noted = guarded(|| self.tree.get(MARK))?.as_deref().and_then(decode_mark);
-        let known: Option<[u8; 8]> = guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
+        let noted = guarded(|| self.tree.get(MARK))?
+            .as_deref()
+            .and_then(decode_mark);
+        let known: Option<[u8; 8]> =
+            guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
         let is_behind = known.map_or(0, u64::from_be_bytes) < number;
-        let noted_position = guarded(|| self.tree.get(POSITION))?.as_deref().and_then(Position::decode);
+        let noted_position = guarded(|| self.tree.get(POSITION))?
+            .as_deref()
+            .and_then(Position::decode);
         self.log.follow(noted_position.unwrap_or(Position::START));
         let position = noted_position.filter(|_| !is_behind);
-        let entries = guarded(|| self.tree.range(key(0)..=key(u64::MAX)).collect::<sled::Result<Vec<Entry>>>())?;
+        let entries = guarded(|| {
+            self.tree
+                .range(key(0)..=key(u64::MAX))
+                .collect::<sled::Result<Vec<Entry>>>()
+        })?;
         let usable = entries.iter().filter(|_| position.is_some());
         let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));
         let mut end = noted.map_or(0, |mark| mark.end).max(index.end());
@@ -311,15 +398,30 @@ impl Tail {
         }
         // What was safe and is not there is missing.
         end = end.max(behind.end);
-        grown += if position.is_some() { behind.missing.iter().map(|(_, count)| *count).sum() } else { 0 };
+        grown += if position.is_some() {
+            behind.missing.iter().map(|(_, count)| *count).sum()
+        } else {
+            0
+        };
         self.miss(behind.missing);
         // Where nothing was owed, what is owed now begins with the first chunk.
         let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
             let before = noted.unwrap_or_default();
-            Mark { low: index.start().unwrap_or(end).max(before.low), owed: 0, ..before }
+            Mark {
+                low: index.start().unwrap_or(end).max(before.low),
+                owed: 0,
+                ..before
+            }
         });
-        let told = Mark { low: told.low.max(floor.min(end)), ..told };
-        let (mark, is_exact) = newer(Mark { end, owed: told.owed + grown, ..told });
+        let told = Mark {
+            low: told.low.max(floor.min(end)),
+            ..told
+        };
+        let (mark, is_exact) = newer(Mark {
+            end,
+            owed: told.owed + grown,
+            ..told
+        });
         let end = end.max(mark.end);
         let low = index.pass(mark.low);
         // As it was told, or else as far as the index can tell.
@@ -329,14 +431,29 @@ impl Tail {
             Some(_) => mark.owed.min(index.owed(low) + self.known_missing(low)),
             None => index.owed(low) + self.known_missing(low),
         };
-        let mark = Mark { low, end, owed, bytes: index.bytes(), ..mark };
+        let mark = Mark {
+            low,
+            end,
+            owed,
+            bytes: index.bytes(),
+            ..mark
+        };
         self.log.adopt(index.0.values(), end);
         let mut batch = index.batch(&entries);
         batch.insert(MARK, encode_mark(mark));
         batch.insert(POSITION, self.log.position().encode());
-        batch.insert(NUMBER, &number.max(known.map_or(0, u64::from_be_bytes)).to_be_bytes());
+        batch.insert(
+            NUMBER,
+            &number
+                .max(known.map_or(0, u64::from_be_bytes))
+                .to_be_bytes(),
+        );
         guarded(|| self.tree.apply_batch(batch))?;
-        Ok(Recovered { mark, first: index.0.values().next().map(|found| found.extent), is_rebuilt })
+        Ok(Recovered {
+            mark,
+            first: index.0.values().next().map(|found| found.extent),
+            is_rebuilt,
+        })
     }
 
     fn miss(&self, places: Vec<(Range<u64>, u64)>) {
@@ -349,7 +466,11 @@ impl Tail {
     }
 
     fn known_missing(&self, low: u64) -> u64 {
-        locked(&self.missing).iter().filter(|(places, _)| places.end > low).map(|(_, count)| *count).sum()
+        locked(&self.missing)
+            .iter()
+            .filter(|(places, _)| places.end > low)
+            .map(|(_, count)| *count)
+            .sum()
     }
 }
 
@@ -359,7 +480,11 @@ impl Tail {
     pub(super) fn damage(&self, first: u64) {
         use std::os::unix::fs::FileExt;
         let located = self.entry(first).unwrap().unwrap();
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(self.log.path_of(&located)).unwrap();
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.log.path_of(&located))
+            .unwrap();
         let (mut byte, at) = ([0], located.offset + located.extent.bytes - 1);
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 1], at).unwrap();
@@ -379,7 +504,10 @@ impl Index {
     }
 
     fn end(&self) -> u64 {
-        self.0.values().next_back().map_or(0, |last| last.extent.end)
+        self.0
+            .values()
+            .next_back()
+            .map_or(0, |last| last.extent.end)
     }
 
     fn bytes(&self) -> u64 {
@@ -389,8 +517,18 @@ impl Index {
     /// A chunk takes the place of those before it that answer for the same places.
     fn put(&mut self, found: Located) {
         let Extent { first, end, .. } = found.extent;
-        let before = self.0.range(..first).next_back().filter(|(_, before)| before.extent.end > first).map(|(key, _)| *key);
-        let over: Vec<u64> = self.0.range(first..end).map(|(key, _)| *key).chain(before).collect();
+        let before = self
+            .0
+            .range(..first)
+            .next_back()
+            .filter(|(_, before)| before.extent.end > first)
+            .map(|(key, _)| *key);
+        let over: Vec<u64> = self
+            .0
+            .range(first..end)
+            .map(|(key, _)| *key)
+            .chain(before)
+            .collect();
         for key in over {
             self.0.remove(&key);
         }
@@ -400,7 +538,11 @@ impl Index {
     /// Everything before `low` is accepted; answers where what is owed begins, behind holes.
     fn pass(&mut self, mut low: u64) -> u64 {
         self.0.retain(|_, found| found.extent.end > low);
-        while let Some(hole) = self.0.first_entry().filter(|first| first.get().count == 0 && *first.key() <= low) {
+        while let Some(hole) = self
+            .0
+            .first_entry()
+            .filter(|first| first.get().count == 0 && *first.key() <= low)
+        {
             low = hole.remove().extent.end;
         }
         low
@@ -409,7 +551,9 @@ impl Index {
     /// Messages from `low` on, as far as that can be told without reading them: of the chunk that `low` lies in at most
     /// those that fit.
     fn owed(&self, low: u64) -> u64 {
-        let of = |found: &Located| u64::from(found.count).min(found.extent.end - low.max(found.extent.first));
+        let of = |found: &Located| {
+            u64::from(found.count).min(found.extent.end - low.max(found.extent.first))
+        };
         self.0.values().map(of).sum()
     }
 

@@ -12,7 +12,11 @@ pub(in crate::spool) type About = (LetterId, Option<Reason>, u64);
 
 fn about(vault: &Vault, key: &[u8], value: &[u8]) -> About {
     let value = open(vault, Kind::Letter, key, value);
-    (letters::id(key).unwrap_or_default(), letters::reason(&value), value.len() as u64)
+    (
+        letters::id(key).unwrap_or_default(),
+        letters::reason(&value),
+        value.len() as u64,
+    )
 }
 
 /// Counts the letters one by one.
@@ -28,7 +32,11 @@ pub(super) fn count_letters(records: &Records, vault: &Vault) -> Result<Kept, St
 
 impl Store {
     /// The oldest letters: as many as it takes to have both `count` of them and `bytes`.
-    pub(in crate::spool) fn oldest_letters(&self, count: u64, bytes: u64) -> Result<Vec<About>, StoreError> {
+    pub(in crate::spool) fn oldest_letters(
+        &self,
+        count: u64,
+        bytes: u64,
+    ) -> Result<Vec<About>, StoreError> {
         let (mut found, mut size) = (Vec::new(), 0);
         for entry in self.records.each(Tree::Letters, b"l") {
             if found.len() as u64 >= count && size >= bytes {
@@ -49,10 +57,16 @@ impl Store {
         max: usize,
         max_bytes: usize,
     ) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
-        let mut from = after.map_or_else(|| b"l".to_vec(), |after| [&letters::key(after)[..], &[0]].concat());
+        let mut from = after.map_or_else(
+            || b"l".to_vec(),
+            |after| [&letters::key(after)[..], &[0]].concat(),
+        );
         let (mut found, mut bytes) = (Vec::new(), 0);
         while found.len() < max && bytes < max_bytes {
-            let next = self.records.next(Tree::Letters, &from, b"l").map_err(StoreError::Disk)?;
+            let next = self
+                .records
+                .next(Tree::Letters, &from, b"l")
+                .map_err(StoreError::Disk)?;
             let Some((key, value)) = next else { break };
             bytes += value.len();
             let value = open(&self.vault, Kind::Letter, &key, &value).into_owned();
@@ -65,7 +79,10 @@ impl Store {
     /// One letter.
     pub(in crate::spool) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
         let key = letters::key(id);
-        let value = self.records.get(Tree::Letters, &key).map_err(StoreError::Disk)?;
+        let value = self
+            .records
+            .get(Tree::Letters, &key)
+            .map_err(StoreError::Disk)?;
         Ok(value.map(|value| open(&self.vault, Kind::Letter, &key, &value).into_owned()))
     }
 

@@ -4,7 +4,11 @@ use super::*;
 
 /// Enough to hit each file often; `TIDEGATE_SOAK` goes on for thousands.
 fn trials() -> usize {
-    if std::env::var_os("TIDEGATE_SOAK").is_some() { 4_000 } else { 150 }
+    if std::env::var_os("TIDEGATE_SOAK").is_some() {
+        4_000
+    } else {
+        150
+    }
 }
 
 /// A generator for a test that must be repeatable.
@@ -13,7 +17,10 @@ pub(super) struct Dice(pub(super) u64);
 impl Dice {
     /// Below `sides`.
     pub(super) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
     }
 }
@@ -44,24 +51,48 @@ impl Victim {
 
     fn new(size: usize, count: u64, chunk_bytes: usize, vault: Vault) -> Self {
         let folder = tempdir();
-        let config = Config { chunk_bytes, vault, head_bytes: 64 << 20, ..config(folder.path()) };
+        let config = Config {
+            chunk_bytes,
+            vault,
+            head_bytes: 64 << 20,
+            ..config(folder.path())
+        };
         let mut bench = Bench::open(config.clone());
         for number in 0..count {
-            bench.shared.append(vec![Append { queue: QUEUE, message: sized(number, size), receipt: None }]);
+            bench.shared.append(vec![Append {
+                queue: QUEUE,
+                message: sized(number, size),
+                receipt: None,
+            }]);
             // Ten commits: what one has written stands or falls together.
             assert!((number + 1) % (count / 10) > 0 || bench.commit());
         }
-        bench.shared.park((0..20).map(|number| letter(number, None)).collect());
+        bench
+            .shared
+            .park((0..20).map(|number| letter(number, None)).collect());
         assert!(bench.commit());
         bench.kill();
-        Self { folder, config, size, count }
+        Self {
+            folder,
+            config,
+            size,
+            count,
+        }
     }
 
     /// A copy in which one file of a folder is hurt.
-    fn hurt(&self, part: &str, dice: &mut Dice, hurt: impl Fn(&mut Vec<u8>, &mut Dice)) -> tempfile::TempDir {
+    fn hurt(
+        &self,
+        part: &str,
+        dice: &mut Dice,
+        hurt: impl Fn(&mut Vec<u8>, &mut Dice),
+    ) -> tempfile::TempDir {
         let copy = tempdir();
         copy_folder(self.folder.path(), copy.path());
-        let names: Vec<_> = files(&copy.path().join(part)).into_iter().filter(|(_, (length, ..))| *length > 0).collect();
+        let names: Vec<_> = files(&copy.path().join(part))
+            .into_iter()
+            .filter(|(_, (length, ..))| *length > 0)
+            .collect();
         let (path, (_, _, mut bytes)) = names[dice.roll(names.len())].clone();
         hurt(&mut bytes, dice);
         fs::write(&path, &bytes).unwrap();
@@ -70,12 +101,27 @@ impl Victim {
 
     /// Opens a copy, compares what comes out, and writes to it.
     fn look(&self, copy: &Path) -> Found {
-        let mut bench = Bench::open(Config { path: copy.to_owned(), ..self.config.clone() });
+        let mut bench = Bench::open(Config {
+            path: copy.to_owned(),
+            ..self.config.clone()
+        });
         let found = bench.owed(9);
-        assert!(found.iter().all(|stored| stored.message == sized(stored.message.id.seq, self.size)), "altered bytes");
-        assert!(found.is_sorted_by(|one, next| one.message.id.seq < next.message.id.seq), "out of order, or twice");
+        assert!(
+            found
+                .iter()
+                .all(|stored| stored.message == sized(stored.message.id.seq, self.size)),
+            "altered bytes"
+        );
+        assert!(
+            found.is_sorted_by(|one, next| one.message.id.seq < next.message.id.seq),
+            "out of order, or twice"
+        );
         let letters = bench.shared.dead_letters(99);
-        assert!(letters.iter().all(|record| record.message.payload == message(record.message.id.seq).payload));
+        assert!(
+            letters
+                .iter()
+                .all(|record| record.message.payload == message(record.message.id.seq).payload)
+        );
         let (account, faults) = (bench.shared.account(), bench.shared.metrics.faults.get());
         let missing = self.count - found.len() as u64;
         bench.append(1_000, None);
@@ -83,11 +129,23 @@ impl Victim {
             bench.keeper.turn(u64::MAX);
             bench.commit()
         };
-        let numbers: Vec<u64> = bench.owed(9).iter().map(|stored| stored.message.id.seq).collect();
-        assert_eq!(numbers.last(), Some(&1_000), "a damaged store is in use again");
+        let numbers: Vec<u64> = bench
+            .owed(9)
+            .iter()
+            .map(|stored| stored.message.id.seq)
+            .collect();
+        assert_eq!(
+            numbers.last(),
+            Some(&1_000),
+            "a damaged store is in use again"
+        );
         bench.kill();
         let (is_opened, damaged) = (account.damaged_store.is_none(), account.queues[0].damaged);
-        Found { missing, is_opened, is_told: damaged >= missing || faults > 0 }
+        Found {
+            missing,
+            is_opened,
+            is_told: damaged >= missing || faults > 0,
+        }
     }
 }
 
@@ -97,8 +155,13 @@ fn sized(number: u64, size: usize) -> Message {
     }
     // Nothing that LZ4 makes small.
     let mut dice = Dice(number);
-    let payload: Vec<u8> = (0..size).map(|_| u8::try_from(dice.roll(256)).unwrap()).collect();
-    Message { payload: Bytes::from(payload), ..message(number) }
+    let payload: Vec<u8> = (0..size)
+        .map(|_| u8::try_from(dice.roll(256)).unwrap())
+        .collect();
+    Message {
+        payload: Bytes::from(payload),
+        ..message(number)
+    }
 }
 
 struct Found {
@@ -142,14 +205,32 @@ const FLIPS: usize = 3;
 /// Small messages in one chunk, at the most.
 const IN_CHUNK: u64 = 10;
 
-fn hurt_all(name: &str, part: &str, seed: u64, most: impl Fn(&Victim) -> u64, hurt: impl Fn(&mut Vec<u8>, &mut Dice)) {
-    for (size, victim) in [("small", Victim::small()), ("large", Victim::large()), ("sealed", Victim::sealed())] {
+fn hurt_all(
+    name: &str,
+    part: &str,
+    seed: u64,
+    most: impl Fn(&Victim) -> u64,
+    hurt: impl Fn(&mut Vec<u8>, &mut Dice),
+) {
+    for (size, victim) in [
+        ("small", Victim::small()),
+        ("large", Victim::large()),
+        ("sealed", Victim::sealed()),
+    ] {
         let (mut figures, mut dice) = (Figures::default(), Dice(seed));
         for _ in 0..trials() {
             let copy = victim.hurt(part, &mut dice, &hurt);
             let found = victim.look(copy.path());
-            assert!(found.is_told, "{} messages are missing without a word", found.missing);
-            assert!(found.missing <= most(&victim), "{} messages are missing", found.missing);
+            assert!(
+                found.is_told,
+                "{} messages are missing without a word",
+                found.missing
+            );
+            assert!(
+                found.missing <= most(&victim),
+                "{} messages are missing",
+                found.missing
+            );
             figures.note(&victim, &found);
         }
         figures.show(&format!("{name} in {part}, {size} messages"));
@@ -158,7 +239,10 @@ fn hurt_all(name: &str, part: &str, seed: u64, most: impl Fn(&Victim) -> u64, hu
 
 fn flip(bytes: &mut [u8], dice: &mut Dice) {
     // Behind the last byte in use lie segments of zeros.
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(bytes.len(), |last| last + 1);
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(bytes.len(), |last| last + 1);
     for _ in 0..=dice.roll(FLIPS) {
         let at = dice.roll(used);
         bytes[at] ^= 1 << dice.roll(8);
@@ -190,6 +274,12 @@ fn a_torn_file_of_chunks_costs_no_more_than_itself_and_is_told() {
 
 #[test]
 fn whatever_happens_to_the_index_no_message_is_lost_by_it() {
-    hurt_all("flipped bytes", "store", 13, |_| 0, |bytes, dice| flip(bytes, dice));
+    hurt_all(
+        "flipped bytes",
+        "store",
+        13,
+        |_| 0,
+        |bytes, dice| flip(bytes, dice),
+    );
     hurt_all("torn files", "store", 17, |_| 0, tear);
 }

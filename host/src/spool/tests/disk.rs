@@ -9,14 +9,24 @@ const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
 fn space(free: u64) -> Option<Space> {
-    Some(Space { free, total: 8_000 * MIB, read_only: false })
+    Some(Space {
+        free,
+        total: 8_000 * MIB,
+        read_only: false,
+    })
 }
 
 /// A bench with a reserve of 64 MiB on a disk that seems to have `free` bytes.
 fn bench_with(folder: &Path, free: u64) -> Bench {
     let folder_handle = Folder::lock(folder).unwrap();
     folder_handle.seam.script.believe(space(free));
-    Bench::open_in(folder_handle, Config { reserve_bytes: 64 * MIB, ..config(folder) })
+    Bench::open_in(
+        folder_handle,
+        Config {
+            reserve_bytes: 64 * MIB,
+            ..config(folder)
+        },
+    )
 }
 
 impl Bench {
@@ -57,12 +67,18 @@ fn below_the_mark_nothing_is_spilled_what_is_on_disk_drains_and_it_goes_on_by_it
     bench.turn();
     assert_eq!(bench.condition(), Condition::DiskFull);
     let held = bench.append_with_receipts(50..60);
-    assert!(bench.commit(), "deletes and `low` need no room worth speaking of");
+    assert!(
+        bench.commit(),
+        "deletes and `low` need no room worth speaking of"
+    );
     assert!(!held.is_settled(0));
     assert_eq!((bench.queue().on_disk, bench.queue().in_ram), (50, 10));
     assert_eq!(bench.accept(30), (0..30).collect::<Vec<_>>());
     bench.turn();
-    assert_eq!((bench.queue().on_disk, bench.condition()), (20, Condition::DiskFull));
+    assert_eq!(
+        (bench.queue().on_disk, bench.condition()),
+        (20, Condition::DiskFull)
+    );
     bench.script.believe(space(4_000 * MIB));
     bench.turn();
     assert_eq!(bench.condition(), Condition::Well);
@@ -109,10 +125,15 @@ fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
     bench.script.believe(space(0));
     bench.script.fail(1, ENOSPC);
     assert!(!bench.keeper.commit(Demand::All) || bench.condition() == Condition::DiskFull);
-    bench.shared.report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(ENOSPC)));
+    bench
+        .shared
+        .report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(ENOSPC)));
     bench.turn();
     assert!(!folder.path().join("ballast").exists());
-    assert!(!bench.shared.trouble.load(Ordering::Relaxed), "opened again, for deletes");
+    assert!(
+        !bench.shared.trouble.load(Ordering::Relaxed),
+        "opened again, for deletes"
+    );
     assert_eq!(bench.condition(), Condition::DiskFull);
     assert_eq!(bench.accept(20).len(), 20);
     bench.turn();
@@ -128,12 +149,20 @@ fn a_disk_that_turned_read_only_is_read_and_not_written() {
     let mut bench = bench_with(folder.path(), 4_000 * MIB);
     bench.append_with_receipts(0..20);
     assert!(bench.commit());
-    bench.script.believe(Some(Space { read_only: true, ..space(4_000 * MIB).unwrap() }));
-    bench.shared.report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(EROFS)));
+    bench.script.believe(Some(Space {
+        read_only: true,
+        ..space(4_000 * MIB).unwrap()
+    }));
+    bench
+        .shared
+        .report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(EROFS)));
     let calls = bench.script.calls();
     let burst = bench.append_with_receipts(20..30);
     bench.turn();
-    assert_eq!((bench.condition(), bench.script.calls()), (Condition::ReadOnly, calls));
+    assert_eq!(
+        (bench.condition(), bench.script.calls()),
+        (Condition::ReadOnly, calls)
+    );
     assert_eq!(bench.accept(25).len(), 25);
     assert!(burst.is_settled(4) && !burst.is_settled(5));
     bench.script.believe(space(4_000 * MIB));
@@ -163,14 +192,23 @@ fn a_start_on_a_disk_that_takes_nothing_forwards_what_is_owed_before_what_comes(
         let folder = tempdir();
         let mut bench = restart_in_trouble(folder.path(), 1, errno);
         let online = bench.append_with_receipts(30..40);
-        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((0..40).collect(), 1));
+        assert_eq!(
+            (bench.numbers(), bench.shared.account().dead_letters()),
+            ((0..40).collect(), 1)
+        );
         assert_eq!(bench.accept(9), (0..9).collect::<Vec<_>>());
         assert!(!online.is_settled(0));
         bench.turn();
-        assert_eq!((bench.condition(), bench.numbers()), (Condition::Well, (9..40).collect::<Vec<_>>()));
+        assert_eq!(
+            (bench.condition(), bench.numbers()),
+            (Condition::Well, (9..40).collect::<Vec<_>>())
+        );
         assert!(bench.commit() && online.all_settled());
         let bench = bench.reopen();
-        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((9..40).collect(), 1));
+        assert_eq!(
+            (bench.numbers(), bench.shared.account().dead_letters()),
+            ((9..40).collect(), 1)
+        );
     }
 }
 
@@ -189,7 +227,10 @@ fn a_start_without_the_store_forwards_from_ram_and_takes_up_what_is_owed_later()
         assert_eq!(bench.numbers(), (0..30).chain(34..40).collect::<Vec<_>>());
         assert!(bench.commit() && online.all_settled());
         let bench = bench.reopen();
-        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((0..30).chain(34..40).collect(), 1));
+        assert_eq!(
+            (bench.numbers(), bench.shared.account().dead_letters()),
+            ((0..30).chain(34..40).collect(), 1)
+        );
     }
 }
 
@@ -214,15 +255,28 @@ fn a_start_that_cannot_even_lock_its_folder_goes_on_trying() {
 fn a_folder_of_somebody_else_is_refused_with_the_fix() {
     const EACCES: i32 = 13;
     let folder = tempdir();
-    let error = Folder::lock_with(folder.path(), |script| script.fail(1, EACCES)).unwrap_err().to_string();
+    let error = Folder::lock_with(folder.path(), |script| script.fail(1, EACCES))
+        .unwrap_err()
+        .to_string();
     let user = rustix::process::geteuid().as_raw();
     let path = folder.path().display();
-    assert!(error.starts_with(&format!("`{path}` may not be written by user {user}: ")), "{error}");
-    assert!(error.contains(&format!("`chown -R {user} {path}`")), "{error}");
+    assert!(
+        error.starts_with(&format!("`{path}` may not be written by user {user}: ")),
+        "{error}"
+    );
+    assert!(
+        error.contains(&format!("`chown -R {user} {path}`")),
+        "{error}"
+    );
     let handle = Folder::lock(folder.path()).unwrap();
     handle.seam.script.fail(1, EACCES);
-    let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics()).err().unwrap();
-    assert!(matches!(&error, Error::Denied { path, .. } if path.ends_with("store")), "{error}");
+    let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, Error::Denied { path, .. } if path.ends_with("store")),
+        "{error}"
+    );
 }
 
 #[test]
@@ -250,7 +304,10 @@ fn what_a_kill_sends_again_is_bounded_by_the_notes_and_they_cost_the_store_nothi
     assert_eq!(files(&folder.path().join("store")), store);
     let bench = bench.reopen();
     assert_eq!(bench.numbers(), (23..60).collect::<Vec<_>>());
-    assert_eq!((bench.queue().on_disk, bench.shared.account().owed()), (37, 37));
+    assert_eq!(
+        (bench.queue().on_disk, bench.shared.account().owed()),
+        (37, 37)
+    );
 }
 
 #[test]
@@ -260,7 +317,12 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
     bench.append_with_receipts(0..20);
     assert!(bench.commit());
     bench.append_with_receipts(20..30);
-    let Bench { shared, mut keeper, backlog, script } = bench;
+    let Bench {
+        shared,
+        mut keeper,
+        backlog,
+        script,
+    } = bench;
     let (hangs, go_on) = script.hold_sync();
     let committing = std::thread::spawn(move || keeper.commit(Demand::All));
     hangs.recv().unwrap();
@@ -270,7 +332,10 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
     shared.write_notes().unwrap();
     copy_folder(folder.path(), copy.path());
     let found = Bench::open(config(copy.path()));
-    assert_eq!((found.numbers(), found.queue().on_disk), ((25..30).collect(), 5));
+    assert_eq!(
+        (found.numbers(), found.queue().on_disk),
+        ((25..30).collect(), 5)
+    );
     drop(go_on);
     assert!(committing.join().unwrap());
 }
@@ -282,11 +347,20 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     let mut bench = Bench::open_in(handle, config(folder.path()));
     let spilled = bench.append_with_receipts(0..20);
     assert!(bench.commit() && spilled.all_settled());
-    let Bench { shared, mut keeper, backlog, script } = bench;
+    let Bench {
+        shared,
+        mut keeper,
+        backlog,
+        script,
+    } = bench;
     let pending = Burst::new(Arc::new(Settled::default()), [1, 1]);
     let append = |number, index| {
         let receipt = Some(pending.receipt(index));
-        shared.append(vec![Append { queue: QUEUE, message: message(number), receipt }]);
+        shared.append(vec![Append {
+            queue: QUEUE,
+            message: message(number),
+            receipt,
+        }]);
     };
     append(20, 0);
     let (hangs, go_on) = script.hold_sync();
@@ -297,8 +371,16 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     assert!(!from_disk.is_empty());
     backlog.accept(QUEUE, Seq(0), from_disk[from_disk.len() - 1].seq.next());
     let spilled_end = shared.slots[0].queue.lock().unwrap().disk_end();
-    let Fetch::Ready(in_ram) = backlog.fetch(QUEUE, Seq(spilled_end), 9, 9_999) else { panic!("RAM is there") };
-    assert_eq!(in_ram.iter().map(|stored| stored.message.id.seq).collect::<Vec<_>>(), [20, 21]);
+    let Fetch::Ready(in_ram) = backlog.fetch(QUEUE, Seq(spilled_end), 9, 9_999) else {
+        panic!("RAM is there")
+    };
+    assert_eq!(
+        in_ram
+            .iter()
+            .map(|stored| stored.message.id.seq)
+            .collect::<Vec<_>>(),
+        [20, 21]
+    );
     assert!(!pending.is_settled(0));
     backlog.accept(QUEUE, in_ram[1].seq, in_ram[1].seq.next());
     assert!(!pending.is_settled(0) && pending.is_settled(1));
@@ -323,7 +405,9 @@ impl Faulty {
         self.accepted.extend([false; 3]);
         if step.is_multiple_of(3) {
             let parked = Burst::new(Arc::new(Settled::default()), [1]);
-            bench.shared.park(vec![letter(from, Some(parked.receipt(0)))]);
+            bench
+                .shared
+                .park(vec![letter(from, Some(parked.receipt(0)))]);
             self.letters.push(parked);
         }
         let before = self.settled();
@@ -335,7 +419,11 @@ impl Faulty {
             bench.turn();
         }
         if !is_done {
-            assert_eq!(self.settled(), before, "a commit that failed has released something");
+            assert_eq!(
+                self.settled(),
+                before,
+                "a commit that failed has released something"
+            );
         }
         let bench = self.bench.as_mut().unwrap();
         for number in bench.accept(2) {
@@ -344,7 +432,9 @@ impl Faulty {
     }
 
     fn settled(&self) -> Vec<bool> {
-        (0..self.bursts.len()).map(|number| self.bursts[number].is_settled(number % 3)).collect()
+        (0..self.bursts.len())
+            .map(|number| self.bursts[number].is_settled(number % 3))
+            .collect()
     }
 
     /// After a kill: everything that was acknowledged is there.
@@ -353,13 +443,27 @@ impl Faulty {
         self.bench.take().unwrap().kill();
         let reopened = Bench::open(config(path));
         let found = reopened.numbers();
-        let letters = self.letters.iter().filter(|letter| letter.all_settled()).count() as u64;
+        let letters = self
+            .letters
+            .iter()
+            .filter(|letter| letter.all_settled())
+            .count() as u64;
         let kept = reopened.shared.dead_letters(1_000).len() as u64;
-        assert!(kept >= letters, "{kept} letters are there, {letters} were acknowledged");
+        assert!(
+            kept >= letters,
+            "{kept} letters are there, {letters} were acknowledged"
+        );
         assert_eq!(kept, reopened.shared.account().dead_letters());
-        let is_missing =
-            |number: &usize| settled[*number] && !self.accepted[*number] && found.binary_search(&(*number as u64)).is_err();
-        assert_eq!((0..settled.len()).filter(is_missing).collect::<Vec<_>>(), Vec::<usize>::new(), "acknowledged and gone");
+        let is_missing = |number: &usize| {
+            settled[*number]
+                && !self.accepted[*number]
+                && found.binary_search(&(*number as u64)).is_err()
+        };
+        assert_eq!(
+            (0..settled.len()).filter(is_missing).collect::<Vec<_>>(),
+            Vec::<usize>::new(),
+            "acknowledged and gone"
+        );
         settled.iter().filter(|settled| **settled).count() as u64
     }
 }
@@ -376,7 +480,12 @@ fn whichever_call_to_the_disk_fails_nothing_is_acknowledged_that_is_not_safe() {
         handle.seam.script.fail(n, errno);
         let bench = Bench::open_in(handle, config(folder.path()));
         let (script, shared) = (Arc::clone(&bench.script), Arc::clone(&bench.shared));
-        let mut run = Faulty { bench: Some(bench), bursts: Vec::new(), accepted: Vec::new(), letters: Vec::new() };
+        let mut run = Faulty {
+            bench: Some(bench),
+            bursts: Vec::new(),
+            accepted: Vec::new(),
+            letters: Vec::new(),
+        };
         let mut steps = 0;
         while script.calls() <= n || steps < 2 {
             run.step(steps);
@@ -389,5 +498,8 @@ fn whichever_call_to_the_disk_fails_nothing_is_acknowledged_that_is_not_safe() {
         drop(shared);
         acknowledged += run.kill(folder.path());
     }
-    assert!(acknowledged > 5_000, "{acknowledged} acknowledged show little");
+    assert!(
+        acknowledged > 5_000,
+        "{acknowledged} acknowledged show little"
+    );
 }

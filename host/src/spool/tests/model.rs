@@ -73,7 +73,9 @@ impl Claim {
 
 fn claims(count: u32) -> (Arc<Burst>, Vec<Claim>) {
     let burst = Burst::new(Arc::new(Settled::default()), (0..count).map(|_| 1));
-    let claims = (0..burst.len()).map(|index| Claim(Arc::clone(&burst), index)).collect();
+    let claims = (0..burst.len())
+        .map(|index| Claim(Arc::clone(&burst), index))
+        .collect();
     (burst, claims)
 }
 
@@ -125,8 +127,16 @@ struct Model {
 impl Model {
     fn new(key: Option<u8>) -> Self {
         let folder = tempdir();
-        let mut config = Config { commit_every: LINGER, vault: keys_up_to(key), ..config(folder.path()) };
-        let fresh = QueueConfig { class: "fresh".into(), is_fresh_first: true, ..config.queues[0].clone() };
+        let mut config = Config {
+            commit_every: LINGER,
+            vault: keys_up_to(key),
+            ..config(folder.path())
+        };
+        let fresh = QueueConfig {
+            class: "fresh".into(),
+            is_fresh_first: true,
+            ..config.queues[0].clone()
+        };
         config.queues.push(fresh);
         Self {
             bench: Some(Bench::open(config)),
@@ -159,7 +169,11 @@ impl Model {
                 let later = self.bench().shared.clock.now() + LATER_US;
                 self.bench().shared.write_notes().unwrap();
                 self.bench().keeper.turn(later);
-                if self.is_up { self.letters_committed() } else { self.committed() }
+                if self.is_up {
+                    self.letters_committed()
+                } else {
+                    self.committed()
+                }
             }
             Step::Link(up) => {
                 self.bench().backlog.link(up);
@@ -217,9 +231,15 @@ impl Model {
 
     fn park(&mut self, count: u32) {
         let (burst, claims) = claims(count);
-        let letters = (0..count).map(|index| letter(u64::from(index), Some(burst.receipt(index)))).collect();
+        let letters = (0..count)
+            .map(|index| letter(u64::from(index), Some(burst.receipt(index))))
+            .collect();
         self.bench().shared.park(letters);
-        self.parked.extend(claims.into_iter().map(|claim| Parked { claim, durable: false, lost: false }));
+        self.parked.extend(claims.into_iter().map(|claim| Parked {
+            claim,
+            durable: false,
+            lost: false,
+        }));
     }
 
     /// Everything in RAM has gone to disk. A refused message goes with the others, and its letter beside it.
@@ -241,7 +261,10 @@ impl Model {
     }
 
     fn failed_commit(&mut self) {
-        let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
+        let (shared, script) = (
+            Arc::clone(&self.bench().shared),
+            Arc::clone(&self.bench().script),
+        );
         script.fail_syncs(1);
         if self.bench().commit() {
             // There was nothing to write.
@@ -263,7 +286,9 @@ impl Model {
         let owed = self.bench().owed_in(queue, 9);
         self.is_exact[usize::from(queue.0)] &= skip == 0;
         for stored in owed.iter().skip(skip).take(count) {
-            self.bench().backlog.accept(queue, stored.seq, stored.seq.next());
+            self.bench()
+                .backlog
+                .accept(queue, stored.seq, stored.seq.next());
             self.last_accepted = Some((queue, stored.seq));
             self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
         }
@@ -273,7 +298,11 @@ impl Model {
     fn overtake(&mut self, count: usize, spill: bool, left: usize) {
         self.bench().backlog.link(true);
         self.is_up = true;
-        let ahead = match self.bench().backlog.fetch_fresh(FRESH, Seq(0), count, 99_999) {
+        let ahead = match self
+            .bench()
+            .backlog
+            .fetch_fresh(FRESH, Seq(0), count, 99_999)
+        {
             Fetch::Ready(ahead) => ahead,
             Fetch::Spilled | Fetch::Empty => Vec::new(),
         };
@@ -282,11 +311,21 @@ impl Model {
             self.committed();
         }
         let replayed = self.bench().replayed(FRESH);
-        assert!(replayed.iter().all(|stored| ahead.iter().all(|ahead| ahead.seq != stored.seq)), "handed out on both ways");
-        assert_eq!(replayed.len() + ahead.len() + self.bench().fresh(FRESH, ahead.last()).len(), self.expected(FRESH).len());
+        assert!(
+            replayed
+                .iter()
+                .all(|stored| ahead.iter().all(|ahead| ahead.seq != stored.seq)),
+            "handed out on both ways"
+        );
+        assert_eq!(
+            replayed.len() + ahead.len() + self.bench().fresh(FRESH, ahead.last()).len(),
+            self.expected(FRESH).len()
+        );
         self.is_exact[usize::from(FRESH.0)] = false;
         for stored in ahead.iter().skip(left) {
-            self.bench().backlog.accept(FRESH, stored.seq, stored.seq.next());
+            self.bench()
+                .backlog
+                .accept(FRESH, stored.seq, stored.seq.next());
             self.known[usize::try_from(stored.message.id.seq).unwrap()].accepted = true;
         }
         // The connection is over.
@@ -298,7 +337,9 @@ impl Model {
         if let Some(stored) = self.bench().owed_in(queue, 9).into_iter().nth(skip) {
             self.is_exact[usize::from(queue.0)] = false;
             self.known[usize::try_from(stored.message.id.seq).unwrap()].refused = true;
-            self.bench().backlog.refuse(queue, stored.clone(), "not allowed".into());
+            self.bench()
+                .backlog
+                .refuse(queue, stored.clone(), "not allowed".into());
             self.bench().backlog.refuse(queue, stored, "again".into());
         }
     }
@@ -309,14 +350,24 @@ impl Model {
         for stored in &found {
             let number = stored.message.id.seq;
             assert_eq!(stored.message, message(number));
-            assert_eq!(*self.places.entry((queue, stored.seq)).or_insert(number), number, "a place was used twice");
+            assert_eq!(
+                *self.places.entry((queue, stored.seq)).or_insert(number),
+                number,
+                "a place was used twice"
+            );
         }
         found.iter().map(|stored| stored.message.id.seq).collect()
     }
 
     fn expected(&self, queue: QueueId) -> Vec<u64> {
-        let is_owed = |known: &Known| known.queue == queue && !known.accepted && !known.refused && !known.lost;
-        (0..).zip(&self.known).filter(|(_, known)| is_owed(known)).map(|(number, _)| number).collect()
+        let is_owed = |known: &Known| {
+            known.queue == queue && !known.accepted && !known.refused && !known.lost
+        };
+        (0..)
+            .zip(&self.known)
+            .filter(|(_, known)| is_owed(known))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     fn restart(&mut self, restart: impl FnOnce(Bench, Vault) -> Bench) {
@@ -334,11 +385,22 @@ impl Model {
         for queue in QUEUES {
             let required = self.expected(queue);
             let found = self.read(queue, 7);
-            assert!(found.is_sorted_by(|one, next| one < next), "in order, each once");
-            assert!(required.iter().all(|number| found.binary_search(number).is_ok()), "{required:?} in {found:?}");
+            assert!(
+                found.is_sorted_by(|one, next| one < next),
+                "in order, each once"
+            );
+            assert!(
+                required
+                    .iter()
+                    .all(|number| found.binary_search(number).is_ok()),
+                "{required:?} in {found:?}"
+            );
             for number in found {
                 let known = &mut self.known[usize::try_from(number).unwrap()];
-                assert!(known.queue == queue && known.durable && !known.lost, "{number} was never safe");
+                assert!(
+                    known.queue == queue && known.durable && !known.lost,
+                    "{number} was never safe"
+                );
                 known.accepted = false;
             }
         }
@@ -346,23 +408,56 @@ impl Model {
 
     /// Receipts are released when they may be and not before; the account adds up.
     fn check(&mut self) {
-        for (number, known) in self.known.iter().enumerate().filter(|(_, known)| !known.lost) {
-            let is_settled = known.claim.as_ref().is_none_or(|claim| claim.is_settled() == (known.durable || known.accepted));
-            assert!(is_settled, "the receipt of {number}, durable {}, accepted {}", known.durable, known.accepted);
+        for (number, known) in self
+            .known
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| !known.lost)
+        {
+            let is_settled = known
+                .claim
+                .as_ref()
+                .is_none_or(|claim| claim.is_settled() == (known.durable || known.accepted));
+            assert!(
+                is_settled,
+                "the receipt of {number}, durable {}, accepted {}",
+                known.durable, known.accepted
+            );
         }
-        assert!(self.parked.iter().all(|parked| parked.lost || parked.claim.is_settled() == parked.durable));
+        assert!(
+            self.parked
+                .iter()
+                .all(|parked| parked.lost || parked.claim.is_settled() == parked.durable)
+        );
         let account = self.bench().shared.account();
-        let letters = self.refusals + self.parked.iter().filter(|parked| parked.durable).count() as u64;
+        let letters =
+            self.refusals + self.parked.iter().filter(|parked| parked.durable).count() as u64;
         assert_eq!(account.dead_letters(), letters.min(100));
         for (index, queue) in QUEUES.into_iter().enumerate() {
             let (of, count) = (&account.queues[index], |is: &dyn Fn(&Known) -> bool| {
-                self.known.iter().filter(|known| known.queue == queue && is(known)).count() as u64
+                self.known
+                    .iter()
+                    .filter(|known| known.queue == queue && is(known))
+                    .count() as u64
             });
             assert_eq!(of.in_ram, count(&Known::is_in_ram));
-            assert_eq!(of.unsettled, count(&|known| known.is_in_ram() && known.claim.is_some()));
-            let in_ram = (0..).zip(&self.known).filter(|(_, known)| known.queue == queue && known.is_in_ram());
-            assert_eq!(of.ram_bytes, in_ram.map(|(number, _)| message(number).weight() as u64).sum::<u64>());
-            assert_eq!((of.appended, of.dropped, of.damaged), (self.appended[index], 0, 0));
+            assert_eq!(
+                of.unsettled,
+                count(&|known| known.is_in_ram() && known.claim.is_some())
+            );
+            let in_ram = (0..)
+                .zip(&self.known)
+                .filter(|(_, known)| known.queue == queue && known.is_in_ram());
+            assert_eq!(
+                of.ram_bytes,
+                in_ram
+                    .map(|(number, _)| message(number).weight() as u64)
+                    .sum::<u64>()
+            );
+            assert_eq!(
+                (of.appended, of.dropped, of.damaged),
+                (self.appended[index], 0, 0)
+            );
             if self.is_exact[index] {
                 assert_eq!(of.on_disk, count(&|known| known.durable && !known.accepted));
             }

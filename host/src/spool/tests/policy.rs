@@ -13,7 +13,11 @@ fn with(path: &Path, policy: Policy) -> Config {
 }
 
 pub(super) fn limited(max_bytes: u64, giving: Giving) -> Policy {
-    Policy { max_bytes, max_age: None, giving }
+    Policy {
+        max_bytes,
+        max_age: None,
+        giving,
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +73,11 @@ struct World {
 impl World {
     fn new(policy: Policy) -> Self {
         let folder = tempdir();
-        let config = Config { reserve_bytes: 8_000, head_bytes: 3_000, ..with(folder.path(), policy) };
+        let config = Config {
+            reserve_bytes: 8_000,
+            head_bytes: 3_000,
+            ..with(folder.path(), policy)
+        };
         let bench = Some(Bench::open(config));
         Self {
             bench,
@@ -102,7 +110,10 @@ impl World {
             }
             Move::Commit => assert!(self.bench().commit()),
             Move::FailedCommit => {
-                let (shared, script) = (Arc::clone(&self.bench().shared), Arc::clone(&self.bench().script));
+                let (shared, script) = (
+                    Arc::clone(&self.bench().shared),
+                    Arc::clone(&self.bench().script),
+                );
                 script.fail_syncs(1);
                 if !self.bench().commit() {
                     // No store opens on a disk as full as some are here.
@@ -123,7 +134,9 @@ impl World {
             Move::Accept(count) => {
                 let count = count.min(self.in_hand.len());
                 for stored in self.in_hand.drain(..count).collect::<Vec<_>>() {
-                    self.bench().backlog.accept(QUEUE, stored.seq, stored.seq.next());
+                    self.bench()
+                        .backlog
+                        .accept(QUEUE, stored.seq, stored.seq.next());
                     self.delivered.insert(stored.message.id.seq);
                 }
             }
@@ -131,7 +144,8 @@ impl World {
                 let count = count.min(self.in_hand.len());
                 let over: Vec<Stored> = self.in_hand.drain(..count).collect();
                 self.bench().backlog.expire(QUEUE, &over);
-                self.expired.extend(over.iter().map(|stored| stored.message.id.seq));
+                self.expired
+                    .extend(over.iter().map(|stored| stored.message.id.seq));
             }
             Move::Refuse(count) => {
                 let count = count.min(self.in_hand.len());
@@ -141,7 +155,11 @@ impl World {
                 }
             }
             Move::Space(free) => {
-                let space = super::super::room::Space { free, total: 1 << 40, read_only: false };
+                let space = super::super::room::Space {
+                    free,
+                    total: 1 << 40,
+                    read_only: false,
+                };
                 self.bench().script.believe(Some(space));
                 self.bench().turn();
             }
@@ -177,16 +195,21 @@ impl World {
         // What waits for the ledger is written, so that all of it counts.
         self.bench().script.believe(None);
         self.run(&Move::Turn);
-        let safe: BTreeSet<u64> =
-            (0..).zip(&self.bursts).filter(|(_, burst)| burst.is_settled(0)).map(|(number, _)| number).collect();
-        self.crashed.extend((0..self.bursts.len() as u64).filter(|number| !safe.contains(number)));
+        let safe: BTreeSet<u64> = (0..)
+            .zip(&self.bursts)
+            .filter(|(_, burst)| burst.is_settled(0))
+            .map(|(number, _)| number)
+            .collect();
+        self.crashed
+            .extend((0..self.bursts.len() as u64).filter(|number| !safe.contains(number)));
         self.in_hand.clear();
         (self.is_up, self.cursor) = (false, Seq(0));
         let bench = self.bench.take().unwrap();
         self.bench = Some(bench.reopen());
         // What expired ahead of `low` is owed again, though counted.
         let owed = self.owed();
-        self.again.extend(self.expired.extract_if(.., |number| owed.contains(number)));
+        self.again
+            .extend(self.expired.extract_if(.., |number| owed.contains(number)));
         // So is what has come to its end ahead of it otherwise: it is sent again, or given up then.
         self.parked.retain(|number| !owed.contains(number));
         self.delivered.retain(|number| !owed.contains(number));
@@ -198,7 +221,10 @@ impl World {
         link.up.store(false, Ordering::Relaxed);
         let numbers = self.bench().numbers();
         link.up.store(up, Ordering::Relaxed);
-        assert!(numbers.is_sorted_by(|one, next| one < next), "in order, each once: {numbers:?}");
+        assert!(
+            numbers.is_sorted_by(|one, next| one < next),
+            "in order, each once: {numbers:?}"
+        );
         numbers.into_iter().collect()
     }
 
@@ -210,31 +236,50 @@ impl World {
             let known = lists.iter().any(|list| list.contains(&number));
             if !known {
                 let is_barred = self.expired.contains(&number);
-                assert!(is_barred || burst.is_settled(0), "{number} is nowhere, and its receipt waits");
-                *missing.entry(message(number).topic_str().to_owned()).or_default() += 1;
+                assert!(
+                    is_barred || burst.is_settled(0),
+                    "{number} is nowhere, and its receipt waits"
+                );
+                *missing
+                    .entry(message(number).topic_str().to_owned())
+                    .or_default() += 1;
             }
         }
         for number in &self.again {
-            *missing.entry(message(*number).topic_str().to_owned()).or_default() += 1;
+            *missing
+                .entry(message(*number).topic_str().to_owned())
+                .or_default() += 1;
         }
         let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-        let (books, pending) =
-            (locked(&self.bench.as_ref().unwrap().shared.books), locked(&self.bench.as_ref().unwrap().shared.pending));
+        let (books, pending) = (
+            locked(&self.bench.as_ref().unwrap().shared.books),
+            locked(&self.bench.as_ref().unwrap().shared.pending),
+        );
         for entry in books.entries().chain(pending.entries()) {
-            *counted.entry(entry.topic.as_deref().unwrap_or("?").to_owned()).or_default() += entry.count;
+            *counted
+                .entry(entry.topic.as_deref().unwrap_or("?").to_owned())
+                .or_default() += entry.count;
         }
         assert_eq!(missing, counted);
     }
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    let givings = prop_oneof![Just(Giving::Oldest), Just(Giving::Newest), Just(Giving::KeepLastPerTopic)];
+    let givings = prop_oneof![
+        Just(Giving::Oldest),
+        Just(Giving::Newest),
+        Just(Giving::KeepLastPerTopic)
+    ];
     (
         prop_oneof![Just(1_000_u64), Just(3_000), Just(1 << 40)],
         givings,
         prop_oneof![4 => Just(None), 1 => Just(Some(Duration::from_micros(1)))],
     )
-        .prop_map(|(max_bytes, giving, max_age)| Policy { max_bytes, max_age, giving })
+        .prop_map(|(max_bytes, giving, max_age)| Policy {
+            max_bytes,
+            max_age,
+            giving,
+        })
 }
 
 proptest! {
@@ -289,7 +334,14 @@ pub(super) fn filled_with(config: Config, count: u64) -> Bench {
 }
 
 pub(super) fn given_up(bench: &Bench, reason: LossReason) -> u64 {
-    bench.shared.account().given_up.iter().find(|loss| loss.reason == reason).unwrap().messages
+    bench
+        .shared
+        .account()
+        .given_up
+        .iter()
+        .find(|loss| loss.reason == reason)
+        .unwrap()
+        .messages
 }
 
 #[test]
@@ -301,9 +353,17 @@ fn the_oldest_make_room_for_the_newest() {
     assert_eq!(left, (600 - left.len() as u64..600).collect::<Vec<_>>());
     assert_eq!(given_up(&bench, LossReason::QuotaOldest), left[0]);
     let dropped = &bench.shared.metrics.dropped;
-    assert_eq!(dropped.with_label_values(&["quota-oldest", "cloud", "telemetry"]).get(), left[0]);
+    assert_eq!(
+        dropped
+            .with_label_values(&["quota-oldest", "cloud", "telemetry"])
+            .get(),
+        left[0]
+    );
     let bench = bench.reopen();
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::QuotaOldest)), (left.clone(), left[0]));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::QuotaOldest)),
+        (left.clone(), left[0])
+    );
 }
 
 #[test]
@@ -312,7 +372,10 @@ fn what_comes_is_not_taken_any_more_and_ram_stays_free() {
     let mut bench = filled(folder.path(), limited(4_000, Giving::Newest), 600);
     let left = bench.numbers();
     assert_eq!(left, (0..left.len() as u64).collect::<Vec<_>>());
-    assert_eq!(given_up(&bench, LossReason::QuotaNewest), 600 - left.len() as u64);
+    assert_eq!(
+        given_up(&bench, LossReason::QuotaNewest),
+        600 - left.len() as u64
+    );
     assert!(bench.queue().disk_bytes <= 4_000 && bench.queue().ram_bytes == 0);
     // With room again the next are taken, and the hole between costs nothing.
     let (first, last) = (bench.owed(9)[0].seq, bench.owed(9).last().unwrap().seq);
@@ -325,13 +388,21 @@ fn what_comes_is_not_taken_any_more_and_ram_stays_free() {
 #[test]
 fn only_the_last_message_of_a_topic_is_written() {
     let folder = tempdir();
-    let mut bench = Bench::open(with(folder.path(), limited(1 << 30, Giving::KeepLastPerTopic)));
-    let bursts: Vec<_> = (0..50).map(|_| Burst::new(Arc::new(Settled::default()), [1])).collect();
+    let mut bench = Bench::open(with(
+        folder.path(),
+        limited(1 << 30, Giving::KeepLastPerTopic),
+    ));
+    let bursts: Vec<_> = (0..50)
+        .map(|_| Burst::new(Arc::new(Settled::default()), [1]))
+        .collect();
     for (number, burst) in (0..).zip(&bursts) {
         bench.append(number, Some(burst.receipt(0)));
     }
     assert!(bench.commit());
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Superseded)), ((45..50).collect(), 45));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::Superseded)),
+        ((45..50).collect(), 45)
+    );
     assert!(bursts.iter().all(|burst| burst.all_settled()));
     assert_eq!((bench.queue().on_disk, bench.queue().in_ram), (5, 0));
     assert_eq!(bench.reopen().numbers(), (45..50).collect::<Vec<_>>());
@@ -340,10 +411,20 @@ fn only_the_last_message_of_a_topic_is_written() {
 #[test]
 fn a_full_disk_keeps_the_last_message_of_each_topic_also_of_those_that_fell_silent() {
     let folder = tempdir();
-    let mut bench = Bench::open(with(folder.path(), limited(4_000, Giving::KeepLastPerTopic)));
-    let quiet = |number: u64| Message { topic: Bytes::from(format!("quiet/{number}")), ..message(number) };
+    let mut bench = Bench::open(with(
+        folder.path(),
+        limited(4_000, Giving::KeepLastPerTopic),
+    ));
+    let quiet = |number: u64| Message {
+        topic: Bytes::from(format!("quiet/{number}")),
+        ..message(number)
+    };
     for number in 0..5 {
-        bench.shared.append(vec![Append { queue: QUEUE, message: quiet(number), receipt: None }]);
+        bench.shared.append(vec![Append {
+            queue: QUEUE,
+            message: quiet(number),
+            receipt: None,
+        }]);
     }
     for number in 5..900 {
         bench.append(number, None);
@@ -353,10 +434,16 @@ fn a_full_disk_keeps_the_last_message_of_each_topic_also_of_those_that_fell_sile
     }
     assert!(bench.commit() && bench.commit());
     let left = bench.numbers();
-    assert!(left.starts_with(&[0, 1, 2, 3, 4]) && left.ends_with(&[895, 896, 897, 898, 899]), "{left:?}");
+    assert!(
+        left.starts_with(&[0, 1, 2, 3, 4]) && left.ends_with(&[895, 896, 897, 898, 899]),
+        "{left:?}"
+    );
     assert!(bench.queue().disk_bytes <= 4_000);
     assert_eq!(
-        (given_up(&bench, LossReason::Superseded), given_up(&bench, LossReason::QuotaOldest)),
+        (
+            given_up(&bench, LossReason::Superseded),
+            given_up(&bench, LossReason::QuotaOldest)
+        ),
         (900 - left.len() as u64, 0)
     );
     let bench = bench.reopen();
@@ -366,16 +453,35 @@ fn a_full_disk_keeps_the_last_message_of_each_topic_also_of_those_that_fell_sile
 #[test]
 fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
     let folder = tempdir();
-    let mut bench =
-        filled(folder.path(), Policy { max_age: Some(Duration::from_micros(1)), ..limited(1 << 30, Giving::Newest) }, 60);
+    let mut bench = filled(
+        folder.path(),
+        Policy {
+            max_age: Some(Duration::from_micros(1)),
+            ..limited(1 << 30, Giving::Newest)
+        },
+        60,
+    );
     let now = bench.shared.clock.now() + 5_000_000;
     bench.keeper.turn(now);
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Expired)), (vec![], 60));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::Expired)),
+        (vec![], 60)
+    );
     let entries: Vec<_> = locked(&bench.shared.books).entries().cloned().collect();
     assert_eq!(entries.len(), 5);
-    let one = entries.iter().find(|entry| entry.topic.as_deref() == Some("devices/d3/telemetry")).unwrap();
+    let one = entries
+        .iter()
+        .find(|entry| entry.topic.as_deref() == Some("devices/d3/telemetry"))
+        .unwrap();
     assert_eq!((one.count, one.first_us, one.last_us), (12, 3, 58));
-    assert_eq!((one.first_place.boot, one.first_place.sequence, one.last_place.sequence), (1, 3, 58));
+    assert_eq!(
+        (
+            one.first_place.boot,
+            one.first_place.sequence,
+            one.last_place.sequence
+        ),
+        (1, 3, 58)
+    );
 }
 
 #[test]
@@ -394,8 +500,16 @@ fn what_the_uplink_has_in_hand_is_not_given_up_and_what_goes_behind_it_leaves_a_
     let left = bench.numbers();
     let kept: Vec<u64> = in_hand.iter().map(|stored| stored.message.id.seq).collect();
     assert_eq!(left[..kept.len()], kept);
-    assert!(left[kept.len()] > 200 && bench.queue().disk_bytes <= 4_000, "{:?} {}", left, bench.queue().disk_bytes);
-    assert_eq!(given_up(&bench, LossReason::QuotaOldest) + left.len() as u64, 900);
+    assert!(
+        left[kept.len()] > 200 && bench.queue().disk_bytes <= 4_000,
+        "{:?} {}",
+        left,
+        bench.queue().disk_bytes
+    );
+    assert_eq!(
+        given_up(&bench, LossReason::QuotaOldest) + left.len() as u64,
+        900
+    );
     let mut bench = bench.reopen();
     assert_eq!((bench.numbers(), bench.queue().damaged), (left, 0));
     for stored in in_hand {
@@ -431,9 +545,17 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
     bench.backlog.link(true);
     turn(&mut bench);
     let list = record(&bench);
-    assert_eq!((list.len(), &*list[0].message.topic), (1, &b"tidegate/barn/gaps"[..]));
+    assert_eq!(
+        (list.len(), &*list[0].message.topic),
+        (1, &b"tidegate/barn/gaps"[..])
+    );
     let told: serde_json::Value = serde_json::from_slice(&list[0].message.payload).unwrap();
-    let count: u64 = told.as_array().unwrap().iter().map(|entry| entry["count"].as_u64().unwrap()).sum();
+    let count: u64 = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["count"].as_u64().unwrap())
+        .sum();
     assert_eq!(count, given_up(&bench, LossReason::QuotaOldest));
     // A kill before it is safe: told again. After it was accepted and noted: not.
     let mut bench = bench.reopen();
@@ -460,14 +582,20 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
     let owed = bench.owed(9);
     bench.backlog.expire(QUEUE, &owed[..2]);
     bench.backlog.expire(QUEUE, &owed[..2]);
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Expired)), (vec![2], 2));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::Expired)),
+        (vec![2], 2)
+    );
     assert!(!burst.is_settled(0) && !burst.is_settled(1));
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0));
     bench.keeper.turn(bench.shared.clock.now());
     assert!(bench.commit());
     assert!(burst.is_settled(0) && burst.is_settled(1));
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::Expired)), (vec![2], 2));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::Expired)),
+        (vec![2], 2)
+    );
     let mut bench = bench.reopen();
     let owed = bench.owed(9);
     assert_eq!((owed.len(), given_up(&bench, LossReason::Expired)), (1, 2));
@@ -475,29 +603,53 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
     // The second commit tells how far the queue is settled.
     assert!(bench.commit() && bench.commit());
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books).entries().map(|entry| entry.count).sum::<u64>();
-    assert_eq!((bench.numbers(), entry, &*bench.shared.config.queues[0].class), (Vec::<u64>::new(), 3, "telemetry"));
+    let entry = locked(&bench.shared.books)
+        .entries()
+        .map(|entry| entry.count)
+        .sum::<u64>();
+    assert_eq!(
+        (
+            bench.numbers(),
+            entry,
+            &*bench.shared.config.queues[0].class
+        ),
+        (Vec::<u64>::new(), 3, "telemetry")
+    );
 }
 
 #[test]
 fn what_has_come_to_its_end_is_not_superseded_as_well() {
     let folder = tempdir();
-    let mut bench = Bench::open(with(folder.path(), limited(1 << 30, Giving::KeepLastPerTopic)));
+    let mut bench = Bench::open(with(
+        folder.path(),
+        limited(1 << 30, Giving::KeepLastPerTopic),
+    ));
     // Two messages of each topic.
     (0..10).for_each(|number| bench.append(number, None));
     let owed = bench.owed(9);
     bench.backlog.expire(QUEUE, &owed[..1]);
     bench.backlog.refuse(QUEUE, owed[1].clone(), "no".into());
     assert!(bench.commit() && bench.commit());
-    let numbers = [LossReason::Expired, LossReason::Superseded].map(|reason| given_up(&bench, reason));
-    assert_eq!((numbers, bench.shared.account().dead_letters(), bench.numbers()), ([1, 3], 1, (5..10).collect()));
+    let numbers =
+        [LossReason::Expired, LossReason::Superseded].map(|reason| given_up(&bench, reason));
+    assert_eq!(
+        (
+            numbers,
+            bench.shared.account().dead_letters(),
+            bench.numbers()
+        ),
+        ([1, 3], 1, (5..10).collect())
+    );
 }
 
 #[test]
 fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
     let folder = tempdir();
     let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
-    let mut bench = Bench::open(Config { commit_every: Duration::from_millis(500), ..config(folder.path()) });
+    let mut bench = Bench::open(Config {
+        commit_every: Duration::from_millis(500),
+        ..config(folder.path())
+    });
     let loss = |receipt| crate::message::Loss {
         reason: LossReason::PluginFailed,
         topic: Bytes::from_static(b"devices/d7/t"),
@@ -509,17 +661,32 @@ fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
         receipt: Some(receipt),
     };
     let now_us = bench.shared.clock.now();
-    bench.shared.lose(vec![loss(burst.receipt(0)), loss(burst.receipt(1))]);
-    let due = bench.shared.pending_due(&locked(&bench.shared.pending)).unwrap();
-    assert!(due >= now_us + 500_000 && due < now_us + 5_000_000, "a source waits: {due} at {now_us}");
+    bench
+        .shared
+        .lose(vec![loss(burst.receipt(0)), loss(burst.receipt(1))]);
+    let due = bench
+        .shared
+        .pending_due(&locked(&bench.shared.pending))
+        .unwrap();
+    assert!(
+        due >= now_us + 500_000 && due < now_us + 5_000_000,
+        "a source waits: {due} at {now_us}"
+    );
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0) && !burst.is_settled(1));
     bench.keeper.turn(bench.shared.clock.now());
     assert!(bench.commit());
     assert!(burst.is_settled(0) && burst.is_settled(1));
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books).entries().next().unwrap().clone();
-    assert_eq!((entry.reason, entry.count, entry.device.as_deref()), (LossReason::PluginFailed, 2, Some("d7")));
+    let entry = locked(&bench.shared.books)
+        .entries()
+        .next()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (entry.reason, entry.count, entry.device.as_deref()),
+        (LossReason::PluginFailed, 2, Some("d7"))
+    );
 }
 
 #[test]
@@ -540,8 +707,15 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
     assert_eq!(given_up(&bench, LossReason::Qos0Pressed), 6);
     assert!(bench.commit());
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books).entries().next().unwrap().clone();
-    assert_eq!((entry.count, entry.device.as_deref(), &*entry.uplink), (6, Some("d7"), ""));
+    let entry = locked(&bench.shared.books)
+        .entries()
+        .next()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        (entry.count, entry.device.as_deref(), &*entry.uplink),
+        (6, Some("d7"), "")
+    );
 }
 
 #[test]
@@ -556,14 +730,30 @@ fn what_an_operator_gives_up_is_acknowledged_when_the_ledger_has_it_and_not_befo
     let refused = bench.owed(9)[3].clone();
     bench.backlog.refuse(QUEUE, refused, "no".into());
     let (places, count) = bench.shared.give_up_by_hand(QUEUE);
-    let settled = |bench: &Bench| places.iter().all(|places| locked(&bench.shared.slots[0].queue).has_settled(places));
+    let settled = |bench: &Bench| {
+        places
+            .iter()
+            .all(|places| locked(&bench.shared.slots[0].queue).has_settled(places))
+    };
     assert_eq!((count, places.len(), bench.numbers()), (8, 2, vec![]));
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0) && !settled(&bench));
     bench.keeper.turn(bench.shared.clock.now());
     assert!(bench.commit() && burst.all_settled() && settled(&bench));
-    let by_hand: u64 =
-        bench.shared.ledger().iter().filter(|entry| entry.reason == LossReason::ByHand).map(|entry| entry.count).sum();
-    assert_eq!((by_hand, bench.shared.account().owed(), bench.shared.account().dead_letters()), (8, 0, 1));
+    let by_hand: u64 = bench
+        .shared
+        .ledger()
+        .iter()
+        .filter(|entry| entry.reason == LossReason::ByHand)
+        .map(|entry| entry.count)
+        .sum();
+    assert_eq!(
+        (
+            by_hand,
+            bench.shared.account().owed(),
+            bench.shared.account().dead_letters()
+        ),
+        (8, 0, 1)
+    );
     assert_eq!(bench.reopen().numbers(), [0; 0]);
 }

@@ -11,14 +11,25 @@ const ALARM: QueueId = QueueId(1);
 
 /// So much seems to be free beside the ballast of a quarter of the reserve.
 fn believe(script: &Script, free: u64) {
-    script.believe(Some(Space { free: free.saturating_sub(RESERVE / 4), total: 1 << 40, read_only: false }));
+    script.believe(Some(Space {
+        free: free.saturating_sub(RESERVE / 4),
+        total: 1 << 40,
+        read_only: false,
+    }));
 }
 
 /// So many messages on a disk that has so much room from then on.
 fn nearly_full(folder: &Path, giving: Giving, count: u64, free: u64) -> Bench {
     let policy = limited(1 << 30, giving);
-    let mut config = Config { reserve_bytes: RESERVE, head_bytes: 2_000, ..config(folder) };
-    config.queues.iter_mut().for_each(|queue| queue.policy = policy);
+    let mut config = Config {
+        reserve_bytes: RESERVE,
+        head_bytes: 2_000,
+        ..config(folder)
+    };
+    config
+        .queues
+        .iter_mut()
+        .for_each(|queue| queue.policy = policy);
     let mut bench = filled_with(config, count);
     believe(&bench.script, free);
     bench.turn();
@@ -34,7 +45,11 @@ fn pressed(numbers: std::ops::Range<u64>) -> Arc<Burst> {
 fn append_pressed(bench: &Bench, queue: QueueId, numbers: std::ops::Range<u64>) -> Arc<Burst> {
     let burst = pressed(numbers.clone());
     for (index, number) in (0..).zip(numbers) {
-        bench.shared.append(vec![Append { queue, message: message(number), receipt: Some(burst.receipt(index)) }]);
+        bench.shared.append(vec![Append {
+            queue,
+            message: message(number),
+            receipt: Some(burst.receipt(index)),
+        }]);
     }
     burst
 }
@@ -48,7 +63,13 @@ fn the_oldest_make_room_once_ram_is_full_and_not_before() {
     // A broker may wait for these, or nobody.
     bench.shared.hurry(Wait::Likely);
     bench.turn();
-    assert_eq!((bench.queue().on_disk, given_up(&bench, LossReason::QuotaOldest)), (600, 0));
+    assert_eq!(
+        (
+            bench.queue().on_disk,
+            given_up(&bench, LossReason::QuotaOldest)
+        ),
+        (600, 0)
+    );
     assert!(!held.is_settled(0));
     let more = append_pressed(&bench, QUEUE, 605..620);
     bench.turn();
@@ -58,14 +79,20 @@ fn the_oldest_make_room_once_ram_is_full_and_not_before() {
     assert_eq!(bench.shared.account().condition, Condition::DiskFull);
     bench.script.believe(None);
     let bench = bench.reopen();
-    assert_eq!((bench.numbers(), given_up(&bench, LossReason::QuotaOldest)), ((gone..620).collect(), gone));
+    assert_eq!(
+        (bench.numbers(), given_up(&bench, LossReason::QuotaOldest)),
+        ((gone..620).collect(), gone)
+    );
 }
 
 #[test]
 fn with_nothing_free_room_is_made_first_and_what_waits_is_written_once_it_is_there() {
     let folder = tempdir();
     let mut bench = nearly_full(folder.path(), Giving::Oldest, 600, RESERVE / 2);
-    let (before, burst) = (bench.queue().disk_bytes, append_pressed(&bench, QUEUE, 600..605));
+    let (before, burst) = (
+        bench.queue().disk_bytes,
+        append_pressed(&bench, QUEUE, 600..605),
+    );
     assert!(before > RESERVE / 4, "{before}");
     bench.turn();
     assert!(!burst.is_settled(0));
@@ -85,7 +112,13 @@ fn where_all_that_may_go_is_not_enough_nothing_goes() {
     let burst = append_pressed(&bench, QUEUE, 100..105);
     bench.turn();
     assert!(bench.commit() && !burst.is_settled(0));
-    assert_eq!((bench.queue().on_disk, given_up(&bench, LossReason::QuotaOldest)), (100, 0));
+    assert_eq!(
+        (
+            bench.queue().on_disk,
+            given_up(&bench, LossReason::QuotaOldest)
+        ),
+        (100, 0)
+    );
 }
 
 #[test]
@@ -95,7 +128,13 @@ fn a_class_that_takes_nothing_more_gives_up_what_comes() {
     let burst = append_pressed(&bench, QUEUE, 600..620);
     bench.turn();
     assert!(burst.all_settled());
-    assert_eq!((bench.queue().on_disk, given_up(&bench, LossReason::QuotaNewest)), (600, 20));
+    assert_eq!(
+        (
+            bench.queue().on_disk,
+            given_up(&bench, LossReason::QuotaNewest)
+        ),
+        (600, 20)
+    );
     bench.script.believe(None);
     assert_eq!(bench.reopen().numbers(), (0..600).collect::<Vec<_>>());
 }
@@ -103,8 +142,16 @@ fn a_class_that_takes_nothing_more_gives_up_what_comes() {
 #[test]
 fn the_class_that_holds_most_makes_room_for_an_alarm_and_a_letter() {
     let folder = tempdir();
-    let mut bench = nearly_full(folder.path(), Giving::KeepLastPerTopic, 600, RESERVE / 4 * 3 - 100);
-    let (alarm, parked) = (append_pressed(&bench, ALARM, 0..1), Burst::new(Arc::new(Settled::default()), [1]));
+    let mut bench = nearly_full(
+        folder.path(),
+        Giving::KeepLastPerTopic,
+        600,
+        RESERVE / 4 * 3 - 100,
+    );
+    let (alarm, parked) = (
+        append_pressed(&bench, ALARM, 0..1),
+        Burst::new(Arc::new(Settled::default()), [1]),
+    );
     bench.shared.park(vec![letter(1, Some(parked.receipt(0)))]);
     bench.turn();
     assert!(alarm.all_settled() && parked.all_settled());

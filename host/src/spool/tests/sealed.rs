@@ -10,27 +10,51 @@ const TOPIC: &str = "MARKER-TOPIC";
 const DEVICE: &str = "MARKER-DEVICE";
 
 fn sealed(path: &Path, numbers: &[u8]) -> Config {
-    Config { vault: vault(numbers), ..config(path) }
+    Config {
+        vault: vault(numbers),
+        ..config(path)
+    }
 }
 
 /// A message of which every part would be known again.
 fn marked(number: u64) -> Message {
     let topic = format!("{DEVICE}/{TOPIC}/{number}");
-    let key = Span { offset: 0, len: u16::try_from(DEVICE.len()).unwrap() };
-    Message { topic: topic.into(), key, payload: format!("{PAYLOAD} {number}").into(), ..message(number) }
+    let key = Span {
+        offset: 0,
+        len: u16::try_from(DEVICE.len()).unwrap(),
+    };
+    Message {
+        topic: topic.into(),
+        key,
+        payload: format!("{PAYLOAD} {number}").into(),
+        ..message(number)
+    }
 }
 
 fn remembered(number: u64, value: Option<&str>) -> Vec<Checkpoint> {
     let key = Bytes::from(format!("{DEVICE}-{number}"));
-    let change = Remembered { key, version: 1, value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())) };
-    vec![Checkpoint { flow: "climate".into(), plugin: "count".into(), changes: vec![change] }]
+    let change = Remembered {
+        key,
+        version: 1,
+        value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+    };
+    vec![Checkpoint {
+        flow: "climate".into(),
+        plugin: "count".into(),
+        changes: vec![change],
+    }]
 }
 
 /// Everything that puts something on disk, over a start.
 fn use_everything(config: Config) -> Bench {
     let mut bench = Bench::open(config);
     let loss = |number: u64| {
-        let Message { topic, key, received_us, .. } = marked(number);
+        let Message {
+            topic,
+            key,
+            received_us,
+            ..
+        } = marked(number);
         Loss {
             reason: LossReason::Qos0Pressed,
             topic,
@@ -43,7 +67,11 @@ fn use_everything(config: Config) -> Bench {
         }
     };
     for number in 0..60 {
-        bench.shared.append(vec![Append { queue: QUEUE, message: marked(number), receipt: None }]);
+        bench.shared.append(vec![Append {
+            queue: QUEUE,
+            message: marked(number),
+            receipt: None,
+        }]);
         if number % 10 < 9 {
             continue;
         }
@@ -56,7 +84,9 @@ fn use_everything(config: Config) -> Bench {
         bench.shared.lose(vec![loss(number)]);
         assert!(bench.commit());
         let owed = bench.owed(9);
-        bench.backlog.refuse(QUEUE, owed[3].clone(), format!("no {TOPIC}"));
+        bench
+            .backlog
+            .refuse(QUEUE, owed[3].clone(), format!("no {TOPIC}"));
         bench.backlog.expire(QUEUE, &owed[5..6]);
         bench.backlog.accept(QUEUE, owed[0].seq, owed[0].seq.next());
         assert!(bench.commit());
@@ -70,14 +100,27 @@ fn use_everything(config: Config) -> Bench {
 
 /// The files of a folder in which one of the markers stands.
 fn showing(path: &Path) -> Vec<String> {
-    let is_in = |bytes: &[u8], marker: &str| bytes.windows(marker.len()).any(|window| window == marker.as_bytes());
-    let shows = |bytes: &[u8]| [PAYLOAD, TOPIC, DEVICE].iter().any(|marker| is_in(bytes, marker));
-    let found = files(path).into_iter().filter(|(name, (.., bytes))| shows(bytes) || shows(name.to_str().unwrap().as_bytes()));
+    let is_in = |bytes: &[u8], marker: &str| {
+        bytes
+            .windows(marker.len())
+            .any(|window| window == marker.as_bytes())
+    };
+    let shows = |bytes: &[u8]| {
+        [PAYLOAD, TOPIC, DEVICE]
+            .iter()
+            .any(|marker| is_in(bytes, marker))
+    };
+    let found = files(path)
+        .into_iter()
+        .filter(|(name, (.., bytes))| shows(bytes) || shows(name.to_str().unwrap().as_bytes()));
     found.map(|(name, _)| name.display().to_string()).collect()
 }
 
 fn keys_of(state: &[Remembered]) -> Vec<String> {
-    let mut keys: Vec<String> = state.iter().map(|entry| String::from_utf8(entry.key.to_vec()).unwrap()).collect();
+    let mut keys: Vec<String> = state
+        .iter()
+        .map(|entry| String::from_utf8(entry.key.to_vec()).unwrap())
+        .collect();
     keys.sort();
     keys
 }
@@ -85,24 +128,62 @@ fn keys_of(state: &[Remembered]) -> Vec<String> {
 /// All that came back of what `use_everything` has left.
 fn check_everything(bench: &Bench) {
     let owed = bench.owed(9);
-    assert!(owed.len() > 40 && owed.iter().all(|stored| stored.message == marked(stored.message.id.seq)));
+    assert!(
+        owed.len() > 40
+            && owed
+                .iter()
+                .all(|stored| stored.message == marked(stored.message.id.seq))
+    );
     let letters = bench.shared.dead_letters(99);
     assert_eq!(letters.len(), 12);
-    assert!(letters.iter().all(|record| record.message.payload == marked(record.message.id.seq).payload));
+    assert!(
+        letters
+            .iter()
+            .all(|record| record.message.payload == marked(record.message.id.seq).payload)
+    );
     let entries = bench.shared.ledger();
-    assert!(entries.iter().any(|entry| entry.topic.as_deref().is_some_and(|topic| topic.contains(TOPIC))));
-    assert_eq!(entries.iter().map(|entry| entry.count).sum::<u64>(), 6 * 3 + 6);
+    assert!(entries.iter().any(|entry| {
+        entry
+            .topic
+            .as_deref()
+            .is_some_and(|topic| topic.contains(TOPIC))
+    }));
+    assert_eq!(
+        entries.iter().map(|entry| entry.count).sum::<u64>(),
+        6 * 3 + 6
+    );
     let state = bench.shared.recall("climate", "count").unwrap();
-    assert_eq!(keys_of(&state), (1..6).map(|number| format!("{DEVICE}-{}", number * 10 + 9)).collect::<Vec<_>>());
-    assert!(state.iter().all(|entry| entry.value.as_deref() == Some(PAYLOAD.as_bytes())));
-    assert_eq!(bench.shared.read_store(Store::states).unwrap().iter().map(|kept| kept.keys).sum::<u64>(), 5);
+    assert_eq!(
+        keys_of(&state),
+        (1..6)
+            .map(|number| format!("{DEVICE}-{}", number * 10 + 9))
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        state
+            .iter()
+            .all(|entry| entry.value.as_deref() == Some(PAYLOAD.as_bytes()))
+    );
+    assert_eq!(
+        bench
+            .shared
+            .read_store(Store::states)
+            .unwrap()
+            .iter()
+            .map(|kept| kept.keys)
+            .sum::<u64>(),
+        5
+    );
 }
 
 #[test]
 fn nothing_that_devices_have_said_stands_in_any_file_and_all_of_it_comes_back() {
     let (plain, safe) = (tempdir(), tempdir());
     use_everything(config(plain.path())).kill();
-    assert!(showing(plain.path()).len() >= 2, "without a key both chunks and store show it");
+    assert!(
+        showing(plain.path()).len() >= 2,
+        "without a key both chunks and store show it"
+    );
     let bench = use_everything(sealed(safe.path(), &[1]));
     assert_eq!(showing(safe.path()), Vec::<String>::new());
     check_everything(&bench);
@@ -120,15 +201,24 @@ fn a_wrong_or_missing_key_is_refused_and_not_a_byte_changes() {
     let needed = vault(&[1]).current().unwrap();
     for numbers in [&[][..], &[2], &[2, 3]] {
         for purpose in [Purpose::Run, Purpose::Look] {
-            let refused = Shared::open_to(purpose, sealed(folder.path(), numbers), metrics()).map(drop);
-            let Err(Error::Key { key, has_others, .. }) = refused else { panic!("{numbers:?}, {purpose:?}: {refused:?}") };
+            let refused =
+                Shared::open_to(purpose, sealed(folder.path(), numbers), metrics()).map(drop);
+            let Err(Error::Key {
+                key, has_others, ..
+            }) = refused
+            else {
+                panic!("{numbers:?}, {purpose:?}: {refused:?}")
+            };
             assert_eq!((key, has_others), (needed, !numbers.is_empty()));
             assert_eq!(files(folder.path()), before, "{numbers:?}, {purpose:?}");
         }
     }
     // The note of it is lost: the chunks tell.
     fs::remove_file(folder.path().join("keys")).unwrap();
-    assert!(matches!(Shared::open_to(Purpose::Run, config(folder.path()), metrics()), Err(Error::Key { .. })));
+    assert!(matches!(
+        Shared::open_to(Purpose::Run, config(folder.path()), metrics()),
+        Err(Error::Key { .. })
+    ));
     check_everything(&Bench::open(sealed(folder.path(), &[1])));
 }
 
@@ -139,14 +229,32 @@ fn a_plain_store_goes_on_with_a_key_and_what_is_written_from_then_on_is_sealed()
     let mut bench = Bench::open(sealed(folder.path(), &[1]));
     check_everything(&bench);
     let old = files(&folder.path().join("chunks"));
-    bench.shared.append((100..160).map(|number| Append { queue: QUEUE, message: marked(number), receipt: None }).collect());
+    bench.shared.append(
+        (100..160)
+            .map(|number| Append {
+                queue: QUEUE,
+                message: marked(number),
+                receipt: None,
+            })
+            .collect(),
+    );
     assert!(bench.commit());
     assert_eq!(
-        bench.owed(9).iter().filter(|stored| stored.message == marked(stored.message.id.seq)).count(),
+        bench
+            .owed(9)
+            .iter()
+            .filter(|stored| stored.message == marked(stored.message.id.seq))
+            .count(),
         bench.owed(9).len()
     );
-    let new = files(&folder.path().join("chunks")).into_iter().filter(|(name, _)| !old.contains_key(name));
-    let shows = |(.., bytes): &(u64, SystemTime, Vec<u8>)| bytes.windows(PAYLOAD.len()).any(|part| part == PAYLOAD.as_bytes());
+    let new = files(&folder.path().join("chunks"))
+        .into_iter()
+        .filter(|(name, _)| !old.contains_key(name));
+    let shows = |(.., bytes): &(u64, SystemTime, Vec<u8>)| {
+        bytes
+            .windows(PAYLOAD.len())
+            .any(|part| part == PAYLOAD.as_bytes())
+    };
     let new: Vec<_> = new.map(|(_, about)| shows(&about)).collect();
     assert!(!new.is_empty() && !new.contains(&true));
     bench.kill();
@@ -154,7 +262,10 @@ fn a_plain_store_goes_on_with_a_key_and_what_is_written_from_then_on_is_sealed()
     assert!(matches!(without, Err(Error::Key { .. })));
     drop(without);
     // Something unsealed is owed still.
-    assert!(keys::is_mixed(&Folder::lock(folder.path()).unwrap(), &vault(&[1])));
+    assert!(keys::is_mixed(
+        &Folder::lock(folder.path()).unwrap(),
+        &vault(&[1])
+    ));
 }
 
 #[test]
@@ -167,20 +278,40 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
     assert!(bench.commit());
     bench.kill();
     let too_early = Shared::open_to(Purpose::Run, sealed(folder.path(), &[2]), metrics());
-    assert!(matches!(too_early, Err(Error::Key { has_others: true, .. })));
+    assert!(matches!(
+        too_early,
+        Err(Error::Key {
+            has_others: true,
+            ..
+        })
+    ));
     drop(too_early);
     let bench = Bench::open(sealed(folder.path(), &[2, 1]));
     let owed = bench.owed(9);
-    let last = owed.iter().rposition(|stored| stored.message.id.seq < 1_000).unwrap();
+    let last = owed
+        .iter()
+        .rposition(|stored| stored.message.id.seq < 1_000)
+        .unwrap();
     bench.backlog.accept(QUEUE, Seq(0), owed[last].seq.next());
-    let Bench { shared, mut keeper, backlog, .. } = bench;
+    let Bench {
+        shared,
+        mut keeper,
+        backlog,
+        ..
+    } = bench;
     shared.end(Ending::Write);
     keeper.run().unwrap();
     shared.close_store();
     drop((shared, keeper, backlog));
     let bench = Bench::open(sealed(folder.path(), &[2]));
     assert_eq!(bench.numbers(), [1_000]);
-    assert_eq!((bench.shared.dead_letters(99).len(), bench.shared.recall("climate", "count").unwrap().len()), (12, 5));
+    assert_eq!(
+        (
+            bench.shared.dead_letters(99).len(),
+            bench.shared.recall("climate", "count").unwrap().len()
+        ),
+        (12, 5)
+    );
 }
 
 #[test]
@@ -204,5 +335,11 @@ fn a_damaged_sealed_chunk_costs_itself_and_is_set_aside() {
     let lost = (whole.len() - left.len()) as u64;
     assert!((1..=10).contains(&lost), "{lost}");
     assert_eq!(bench.queue().damaged, lost);
-    assert_eq!(bench.shared.read_store(|store| Ok(store.set_aside())).unwrap(), 1);
+    assert_eq!(
+        bench
+            .shared
+            .read_store(|store| Ok(store.set_aside()))
+            .unwrap(),
+        1
+    );
 }

@@ -26,8 +26,14 @@ fn a_read_that_fails_is_tried_again_and_nothing_is_given_up() {
     bench.script.fail_reads(1, 3, EIO);
     assert!(bench.backlog.read(QUEUE, Seq(0)).is_empty());
     let account = bench.shared.account();
-    assert_eq!((account.condition, account.unreadable.len()), (Condition::Failing, 1));
-    assert_eq!((bench.numbers(), bench.queue().damaged), ((0..60).collect(), 0));
+    assert_eq!(
+        (account.condition, account.unreadable.len()),
+        (Condition::Failing, 1)
+    );
+    assert_eq!(
+        (bench.numbers(), bench.queue().damaged),
+        ((0..60).collect(), 0)
+    );
     assert!(bench.shared.account().is_well());
 }
 
@@ -41,7 +47,10 @@ fn what_the_disk_never_gives_back_is_given_up_after_a_while_and_told() {
     bench.script.heal_reads();
     assert!(bench.commit());
     let bench = bench.reopen();
-    assert_eq!((bench.numbers(), bench.shared.account().given_up[4].messages), (Vec::new(), 5));
+    assert_eq!(
+        (bench.numbers(), bench.shared.account().given_up[4].messages),
+        (Vec::new(), 5)
+    );
 }
 
 #[test]
@@ -80,7 +89,10 @@ fn a_folder_that_is_moved_away_for_a_while_costs_nothing() {
     fs::rename(&away, &path).unwrap();
     bench.turn();
     assert!(bench.shared.account().is_well() && bench.commit() && burst.all_settled());
-    assert_eq!((bench.numbers(), bench.queue().damaged), ((0..70).collect(), 0));
+    assert_eq!(
+        (bench.numbers(), bench.queue().damaged),
+        ((0..70).collect(), 0)
+    );
     assert_eq!(bench.reopen().numbers(), (0..70).collect::<Vec<_>>());
 }
 
@@ -102,13 +114,29 @@ fn a_folder_that_is_removed_is_made_again_for_what_memory_has_and_the_rest_is_to
         assert!(!bench.commit() && !burst.is_settled(0), "{part}");
         bench.turn();
         assert!(bench.commit() && burst.all_settled(), "{part}");
-        let lost = if ["", "chunks"].contains(&part) { 60 } else { 0 };
-        assert_eq!((bench.numbers(), bench.queue().damaged), ((lost..70).collect(), lost), "{part}");
+        let lost = if ["", "chunks"].contains(&part) {
+            60
+        } else {
+            0
+        };
+        assert_eq!(
+            (bench.numbers(), bench.queue().damaged),
+            ((lost..70).collect(), lost),
+            "{part}"
+        );
         assert!(bench.commit());
         let letters = u64::from(!part.is_empty());
         let bench = bench.reopen();
-        assert_eq!((bench.numbers(), bench.shared.account().dead_letters()), ((lost..70).collect(), letters), "{part}");
-        assert_eq!(bench.shared.account().given_up[4].messages, lost + 1 - letters, "{part}");
+        assert_eq!(
+            (bench.numbers(), bench.shared.account().dead_letters()),
+            ((lost..70).collect(), letters),
+            "{part}"
+        );
+        assert_eq!(
+            bench.shared.account().given_up[4].messages,
+            lost + 1 - letters,
+            "{part}"
+        );
     }
 }
 
@@ -122,13 +150,23 @@ fn notes_of_another_store_accept_nothing() {
     other.shared.write_notes().unwrap();
     other.kill();
     fs::copy(two.path().join("low"), one.path().join("low")).unwrap();
-    assert_eq!(Bench::open(config(one.path())).numbers(), (0..60).collect::<Vec<_>>());
+    assert_eq!(
+        Bench::open(config(one.path())).numbers(),
+        (0..60).collect::<Vec<_>>()
+    );
     // And of one that was there before.
     for part in ["lock", "chunks", "store"] {
         let path = two.path().join(part);
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
     }
-    files(two.path()).into_keys().filter(|path| !path.ends_with("low")).for_each(|path| fs::remove_file(path).unwrap());
+    files(two.path())
+        .into_keys()
+        .filter(|path| !path.ends_with("low"))
+        .for_each(|path| fs::remove_file(path).unwrap());
     let bench = filled(two.path(), 50);
     fs::copy(one.path().join("low"), two.path().join("low")).unwrap();
     assert_eq!(bench.reopen().numbers(), (0..50).collect::<Vec<_>>());
@@ -142,7 +180,10 @@ fn an_index_of_another_store_is_made_up_anew() {
     fs::remove_dir_all(one.path().join("store")).unwrap();
     copy_folder(&two.path().join("store"), &one.path().join("store"));
     let bench = Bench::open(config(one.path()));
-    assert_eq!((bench.numbers(), bench.queue().damaged), ((0..60).collect(), 0));
+    assert_eq!(
+        (bench.numbers(), bench.queue().damaged),
+        ((0..60).collect(), 0)
+    );
 }
 
 #[test]
@@ -152,7 +193,11 @@ fn a_chunk_of_a_newer_version_waits_and_says_so() {
     let path = chunk_files(folder.path())[0].clone();
     let bytes = fs::read(&path).unwrap();
     let mut newer = bytes.clone();
-    let at = bytes.windows(4).position(|window| window == b"TGc1").unwrap() + 12;
+    let at = bytes
+        .windows(4)
+        .position(|window| window == b"TGc1")
+        .unwrap()
+        + 12;
     let length = u32::from_le_bytes(bytes[at - 8..at - 4].try_into().unwrap()) as usize;
     newer[at] = 9;
     let sum = crc32fast::hash(&[&newer[at..=at], &newer[at + 5..at + length]].concat());
@@ -161,7 +206,11 @@ fn a_chunk_of_a_newer_version_waits_and_says_so() {
     let mut bench = Bench::open(config(folder.path()));
     assert!(bench.backlog.read(QUEUE, Seq(0)).is_empty());
     let account = bench.shared.account();
-    assert!(account.unreadable[0].why.contains("newer version") && !account.is_well(), "{:?}", account.unreadable);
+    assert!(
+        account.unreadable[0].why.contains("newer version") && !account.is_well(),
+        "{:?}",
+        account.unreadable
+    );
     assert_eq!((bench.queue().on_disk, bench.queue().damaged), (5, 0));
     bench.append(5, None);
     assert!(bench.commit());
@@ -169,7 +218,10 @@ fn a_chunk_of_a_newer_version_waits_and_says_so() {
     let mut back = fs::read(&path).unwrap();
     back[..bytes.len()].copy_from_slice(&bytes);
     fs::write(&path, back).unwrap();
-    assert_eq!(Bench::open(config(folder.path())).numbers(), (0..6).collect::<Vec<_>>());
+    assert_eq!(
+        Bench::open(config(folder.path())).numbers(),
+        (0..6).collect::<Vec<_>>()
+    );
 }
 
 #[test]

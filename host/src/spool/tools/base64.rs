@@ -6,9 +6,17 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(super) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().chain([&0, &0]).take(3).fold(0_usize, |word, byte| word << 8 | usize::from(*byte));
+        let word = group
+            .iter()
+            .chain([&0, &0])
+            .take(3)
+            .fold(0_usize, |word, byte| word << 8 | usize::from(*byte));
         for digit in 0..4 {
-            let symbol = if digit > group.len() { b'=' } else { ALPHABET[word >> (18 - 6 * digit) & 63] };
+            let symbol = if digit > group.len() {
+                b'='
+            } else {
+                ALPHABET[word >> (18 - 6 * digit) & 63]
+            };
             text.push(char::from(symbol));
         }
     }
@@ -21,7 +29,11 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
-    let padding = text.iter().rev().take_while(|symbol| **symbol == b'=').count();
+    let padding = text
+        .iter()
+        .rev()
+        .take_while(|symbol| **symbol == b'=')
+        .count();
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     for group in text[..text.len().checked_sub(padding).filter(|_| padding <= 2)?].chunks(4) {
         let mut word: u32 = 0;
@@ -69,9 +81,23 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_standard() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!((encode(bytes.as_bytes()), decode(text)), (text.to_owned(), Some(bytes.into())));
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(
+                (encode(bytes.as_bytes()), decode(text)),
+                (text.to_owned(), Some(bytes.into()))
+            );
         }
-        assert!(decode("Zg=").is_none() && decode("====").is_none() && decode("Zh==").is_none() && decode("Z===").is_none());
+        assert!(
+            decode("Zg=").is_none()
+                && decode("====").is_none()
+                && decode("Zh==").is_none()
+                && decode("Z===").is_none()
+        );
     }
 }

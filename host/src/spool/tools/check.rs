@@ -71,14 +71,22 @@ impl Tools {
         let store = self.store()?;
         let (lost_letters, lost_in_ledger, lost_states) = self.shared.account().lost_records;
         let set_aside = store.set_aside();
-        let mut checked = Checked { set_aside, lost_letters, lost_in_ledger, lost_states, ..Checked::default() };
+        let mut checked = Checked {
+            set_aside,
+            lost_letters,
+            lost_in_ledger,
+            lost_states,
+            ..Checked::default()
+        };
         for index in 0..self.shared.slots.len() {
             self.check_queue(index, &mut checked)?;
         }
         let mut after = None;
         loop {
             let found = store.letters(after, LETTERS.0, LETTERS.1)?;
-            let Some((last, _)) = found.last() else { return Ok(checked) };
+            let Some((last, _)) = found.last() else {
+                return Ok(checked);
+            };
             after = Some(*last);
             for (id, value) in found {
                 match letters::decode(id, &value) {
@@ -103,12 +111,19 @@ impl Tools {
                 }
                 Part::Lost(finding) => {
                     place = finding.to;
-                    checked.findings.push(Finding { queue: queue.clone(), ..finding });
+                    checked.findings.push(Finding {
+                        queue: queue.clone(),
+                        ..finding
+                    });
                 }
                 Part::End => break,
             }
         }
-        checked.queues.push(CheckedQueue { queue, messages, noted: noted.in_ram + noted.on_disk });
+        checked.queues.push(CheckedQueue {
+            queue,
+            messages,
+            noted: noted.in_ram + noted.on_disk,
+        });
         Ok(())
     }
 

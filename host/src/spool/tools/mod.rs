@@ -148,7 +148,9 @@ pub struct Tools {
 
 impl Tools {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared) }
+        Self {
+            shared: Arc::clone(shared),
+        }
     }
 
     /// Does what is asked, in the form of the control socket.
@@ -158,30 +160,53 @@ impl Tools {
         }
         Ok(match request {
             Request::Page { queue, from, max } => value(self.page(&queue, from, max)?),
-            Request::Import { records } => value(Done { count: self.import(&records)? }),
-            Request::Drop { queue } => value(Done { count: self.drop_queue(&queue)? }),
+            Request::Import { records } => value(Done {
+                count: self.import(&records)?,
+            }),
+            Request::Drop { queue } => value(Done {
+                count: self.drop_queue(&queue)?,
+            }),
             Request::Check => value(self.check()?),
             Request::Repair => value(self.repair()?),
             Request::Ledger => to_json(self.shared.ledger().iter()),
             Request::Letters { filter, after, max } => value(self.letters(&filter, after, max)?),
             Request::Letter { id } => value(Letter::of(&self.letter(id)?)),
-            Request::Forget { ids } => value(Done { count: self.forget(&ids)? }),
+            Request::Forget { ids } => value(Done {
+                count: self.forget(&ids)?,
+            }),
         })
     }
 
     fn queue(&self, name: &str) -> Result<QueueId, ToolError> {
-        let names = || self.shared.config.queues.iter().map(|queue| format!("{}:{}", queue.uplink, queue.class));
-        let index = names().position(|known| known == name).and_then(|index| u16::try_from(index).ok());
-        let unknown = || ToolError::NoQueue { name: name.to_owned(), known: names().collect::<Vec<_>>().join(", ") };
+        let names = || {
+            self.shared
+                .config
+                .queues
+                .iter()
+                .map(|queue| format!("{}:{}", queue.uplink, queue.class))
+        };
+        let index = names()
+            .position(|known| known == name)
+            .and_then(|index| u16::try_from(index).ok());
+        let unknown = || ToolError::NoQueue {
+            name: name.to_owned(),
+            known: names().collect::<Vec<_>>().join(", "),
+        };
         index.map(QueueId).ok_or_else(unknown)
     }
 
     fn store(&self) -> Result<Arc<Store>, ToolError> {
-        self.shared.store(Duration::from_secs(1)).ok_or(ToolError::Closed)
+        self.shared
+            .store(Duration::from_secs(1))
+            .ok_or(ToolError::Closed)
     }
 
     fn reader(&self, index: usize) -> Reader<'_> {
-        Reader { shared: &self.shared, slot: &self.shared.slots[index], index }
+        Reader {
+            shared: &self.shared,
+            slot: &self.shared.slots[index],
+            index,
+        }
     }
 
     /// Messages of a queue from a place on, on disk and in RAM.
@@ -198,7 +223,10 @@ impl Tools {
                 }
                 Part::Lost(finding) => {
                     place = finding.to;
-                    page.findings.push(Finding { queue: queue.to_owned(), ..finding });
+                    page.findings.push(Finding {
+                        queue: queue.to_owned(),
+                        ..finding
+                    });
                     continue;
                 }
                 Part::End => return Ok(page),
@@ -239,7 +267,12 @@ impl Tools {
             let to = to.min(queue.disk_end());
             // Accepted meanwhile, and therefore deleted, is not lost.
             if queue.is_owed(next) {
-                Part::Lost(Finding { queue: String::new(), from: next, to, what })
+                Part::Lost(Finding {
+                    queue: String::new(),
+                    from: next,
+                    to,
+                    what,
+                })
             } else {
                 Part::Messages(Vec::new(), next)
             }
@@ -247,7 +280,9 @@ impl Tools {
         let found = match reader.look(store, next) {
             // What cannot be read now is told, and not what lies behind it withheld.
             Err(error) if error.is_of_a_chunk() => {
-                let end = store.known(reader.index, next)?.map_or(next + 1, |(places, _)| places.end);
+                let end = store
+                    .known(reader.index, next)?
+                    .map_or(next + 1, |(places, _)| places.end);
                 return Ok(lost(end, describe(&error)));
             }
             found => found?,
@@ -255,11 +290,15 @@ impl Tools {
         Ok(match found {
             Found::Chunk(mut content) => {
                 let queue = locked(queue);
-                content.messages.retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
+                content
+                    .messages
+                    .retain(|stored| stored.seq.0 >= next && queue.is_owed(stored.seq.0));
                 Part::Messages(content.messages, content.extent.end)
             }
             Found::Gap { to } => lost(to, "its chunk is missing".to_owned()),
-            Found::Damaged { near, damage } => lost(near.end, format!("its chunk is damaged: {damage}")),
+            Found::Damaged { near, damage } => {
+                lost(near.end, format!("its chunk is damaged: {damage}"))
+            }
         })
     }
 
@@ -267,7 +306,13 @@ impl Tools {
     pub fn import(&self, records: &[Record]) -> Result<u64, ToolError> {
         let mut messages = Vec::with_capacity(records.len());
         for (index, record) in records.iter().enumerate() {
-            let message = record.content.message().map_err(|source| ToolError::Record { index: index + 1, source })?;
+            let message = record
+                .content
+                .message()
+                .map_err(|source| ToolError::Record {
+                    index: index + 1,
+                    source,
+                })?;
             let flow = self.shared.flows.id(&record.content.flow);
             messages.push((self.queue(&record.queue)?, Message { flow, ..message }));
         }
@@ -275,8 +320,13 @@ impl Tools {
         // Pressed, so that the spool writes at once.
         settled.press(true);
         let burst = Burst::new(settled, messages.iter().map(|_| 1));
-        let append = |(index, (queue, message))| Append { queue, message, receipt: Some(burst.receipt(index)) };
-        self.shared.append((0..).zip(messages).map(append).collect());
+        let append = |(index, (queue, message))| Append {
+            queue,
+            message,
+            receipt: Some(burst.receipt(index)),
+        };
+        self.shared
+            .append((0..).zip(messages).map(append).collect());
         let progress = burst.progress();
         // Only the receipts hold it now: it falls when the gateway ends before they are settled.
         drop(burst);
@@ -292,7 +342,11 @@ impl Tools {
         let id = self.queue(queue)?;
         let (places, count) = self.shared.give_up_by_hand(id);
         let queue = &self.shared.slots[usize::from(id.0)].queue;
-        wait(|| places.iter().all(|places| locked(queue).has_settled(places)))?;
+        wait(|| {
+            places
+                .iter()
+                .all(|places| locked(queue).has_settled(places))
+        })?;
         Ok(count)
     }
 }
@@ -305,8 +359,14 @@ impl Shared {
         if messages > 0 {
             tracing::warn!(%uplink, %class, messages, "an operator gave up what this queue owed");
             let plain = self.plain(LossReason::ByHand, messages);
-            let entry = Entry { uplink: Arc::clone(uplink), class: Arc::clone(class), ..plain };
-            self.note_with([entry], |pending| pending.settle_soon(queue, places.iter().cloned()));
+            let entry = Entry {
+                uplink: Arc::clone(uplink),
+                class: Arc::clone(class),
+                ..plain
+            };
+            self.note_with([entry], |pending| {
+                pending.settle_soon(queue, places.iter().cloned())
+            });
             self.bell.due(0);
         }
         (if messages > 0 { places } else { Vec::new() }, messages)

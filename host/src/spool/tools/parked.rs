@@ -25,7 +25,10 @@ pub struct Filter {
 impl Filter {
     fn fits(&self, record: &LetterRecord) -> bool {
         self.flow.as_ref().is_none_or(|flow| **flow == *record.flow)
-            && self.reason.as_ref().is_none_or(|reason| reason == record.reason.name())
+            && self
+                .reason
+                .as_ref()
+                .is_none_or(|reason| reason == record.reason.name())
     }
 }
 
@@ -49,8 +52,19 @@ pub struct Returned {
 
 impl Tools {
     /// Letters behind `after`. One that cannot be read is left out; a check names it.
-    pub fn letters(&self, filter: &Filter, after: Option<LetterId>, max: usize) -> Result<LetterPage, ToolError> {
-        let (store, mut page) = (self.store()?, LetterPage { letters: Vec::new(), next: after });
+    pub fn letters(
+        &self,
+        filter: &Filter,
+        after: Option<LetterId>,
+        max: usize,
+    ) -> Result<LetterPage, ToolError> {
+        let (store, mut page) = (
+            self.store()?,
+            LetterPage {
+                letters: Vec::new(),
+                next: after,
+            },
+        );
         let (mut bytes, max) = (0, max.clamp(1, GO.0));
         loop {
             let found = store.letters(page.next, GO.0, GO.1)?;
@@ -63,7 +77,10 @@ impl Tools {
                     return Ok(page);
                 }
                 page.next = Some(id);
-                if let Some(record) = letters::decode(id, &value).ok().filter(|record| filter.fits(record)) {
+                if let Some(record) = letters::decode(id, &value)
+                    .ok()
+                    .filter(|record| filter.fits(record))
+                {
                     bytes += value.len();
                     page.letters.push(Letter::of(&record));
                 }
@@ -74,7 +91,8 @@ impl Tools {
     /// One letter, in full.
     pub fn letter(&self, id: LetterId) -> Result<LetterRecord, ToolError> {
         let value = self.store()?.letter(id)?.ok_or(ToolError::NoLetter(id))?;
-        letters::decode(id, &value).map_err(|error| ToolError::Unreadable(format!("dead letter {id}: {error}")))
+        letters::decode(id, &value)
+            .map_err(|error| ToolError::Unreadable(format!("dead letter {id}: {error}")))
     }
 
     /// Takes letters out; returns when they are gone for good. Answers how many were there.
@@ -97,14 +115,21 @@ impl Tools {
     }
 
     /// Whether one of these messages has become a dead letter since `before`, and how many.
-    pub fn parked_again(&self, before: Option<LetterId>, messages: &[crate::message::MessageId]) -> Result<u64, ToolError> {
+    pub fn parked_again(
+        &self,
+        before: Option<LetterId>,
+        messages: &[crate::message::MessageId],
+    ) -> Result<u64, ToolError> {
         let (store, mut after, mut count) = (self.store()?, before, 0);
         loop {
             let found = store.letters(after, GO.0, GO.1)?;
-            let Some((last, _)) = found.last() else { return Ok(count) };
+            let Some((last, _)) = found.last() else {
+                return Ok(count);
+            };
             after = Some(*last);
             let again = |(id, value): &&(LetterId, Vec<u8>)| {
-                letters::decode(*id, value).is_ok_and(|record| messages.contains(&record.message.id))
+                letters::decode(*id, value)
+                    .is_ok_and(|record| messages.contains(&record.message.id))
             };
             count += found.iter().filter(again).count() as u64;
         }
@@ -120,12 +145,22 @@ impl Tools {
     pub fn back_to_queue(&self, letters: Vec<Returned>) -> Vec<LetterRecord> {
         let (mut appends, mut homeless) = (Vec::with_capacity(letters.len()), Vec::new());
         for Returned { record, receipt } in letters {
-            let queue = record.queue.as_ref().and_then(|(uplink, class)| self.queue(&format!("{uplink}:{class}")).ok());
+            let queue = record
+                .queue
+                .as_ref()
+                .and_then(|(uplink, class)| self.queue(&format!("{uplink}:{class}")).ok());
             match queue {
                 Some(queue) => {
                     let flow = self.shared.flows.id(&record.flow);
-                    let message = crate::message::Message { flow, ..record.message };
-                    appends.push(Append { queue, message, receipt: Some(receipt) });
+                    let message = crate::message::Message {
+                        flow,
+                        ..record.message
+                    };
+                    appends.push(Append {
+                        queue,
+                        message,
+                        receipt: Some(receipt),
+                    });
                 }
                 None => homeless.push(record),
             }

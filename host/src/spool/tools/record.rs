@@ -67,13 +67,18 @@ pub struct Content {
 
 impl Content {
     pub(super) fn of(message: &Message, flow: &str) -> Self {
-        let text = std::str::from_utf8(&message.payload).ok().map(str::to_owned);
+        let text = std::str::from_utf8(&message.payload)
+            .ok()
+            .map(str::to_owned);
         let headers = text_headers(&message.headers);
         Self {
             flow: flow.to_owned(),
             topic: message.topic_str().to_owned(),
             key: (message.key.offset, message.key.len),
-            device: message.device.as_deref().map(|device| String::from_utf8_lossy(device).into_owned()),
+            device: message
+                .device
+                .as_deref()
+                .map(|device| String::from_utf8_lossy(device).into_owned()),
             headers_base64: headers.is_none().then(|| base64::encode(&message.headers)),
             headers: headers.unwrap_or_default(),
             payload: Some(base64::encode(&message.payload)),
@@ -91,7 +96,10 @@ impl Content {
 
     /// The message; its flow goes by name only.
     pub(super) fn message(&self) -> Result<Message, RecordError> {
-        if self.topic.is_empty() || self.topic.len() > usize::from(u16::MAX) || self.topic.contains(['+', '#', '\0']) {
+        if self.topic.is_empty()
+            || self.topic.len() > usize::from(u16::MAX)
+            || self.topic.contains(['+', '#', '\0'])
+        {
             return Err(RecordError::Topic);
         }
         let decoded = |name, text: &String| base64::decode(text).ok_or(RecordError::Base64(name));
@@ -101,24 +109,40 @@ impl Content {
         };
         let headers = match &self.headers_base64 {
             Some(block) => decoded("headers_base64", block)?,
-            None => self.headers.iter().try_fold(Vec::new(), |mut block, (name, value)| {
-                push_header(&mut block, name, value.as_bytes()).map_err(|_| RecordError::Header)?;
-                Ok(block)
-            })?,
+            None => self
+                .headers
+                .iter()
+                .try_fold(Vec::new(), |mut block, (name, value)| {
+                    push_header(&mut block, name, value.as_bytes())
+                        .map_err(|_| RecordError::Header)?;
+                    Ok(block)
+                })?,
         };
         let qos = crate::message::Qos::from_level(self.qos).unwrap_or_default();
-        let marks = self.marks.map_or_else(|| Marks::of(qos).with(Marks::RETAIN, self.retain), Marks);
+        let marks = self
+            .marks
+            .map_or_else(|| Marks::of(qos).with(Marks::RETAIN, self.retain), Marks);
         Ok(Message {
-            id: MessageId { boot: self.boot, seq: self.number },
+            id: MessageId {
+                boot: self.boot,
+                seq: self.number,
+            },
             flow: FlowId(u16::MAX),
             topic: Bytes::copy_from_slice(self.topic.as_bytes()),
-            key: Span { offset: self.key.0, len: self.key.1 },
+            key: Span {
+                offset: self.key.0,
+                len: self.key.1,
+            },
             headers: headers.into(),
             payload: payload.into(),
             marks,
             received_us: self.received_us,
             uptime_us: self.uptime_us,
-            device: self.device.as_ref().filter(|device| !device.is_empty()).map(|device| device.as_bytes().into()),
+            device: self
+                .device
+                .as_ref()
+                .filter(|device| !device.is_empty())
+                .map(|device| device.as_bytes().into()),
         })
     }
 }
@@ -179,8 +203,14 @@ impl Letter {
             reason: record.reason.name().to_owned(),
             detail: record.detail.clone(),
             plugin: record.plugin.as_ref().map(|plugin| plugin.name.to_string()),
-            plugin_digest: record.plugin.as_ref().map(|plugin| plugin.digest.to_string()),
-            queue: record.queue.as_ref().map(|(uplink, class)| format!("{uplink}:{class}")),
+            plugin_digest: record
+                .plugin
+                .as_ref()
+                .map(|plugin| plugin.digest.to_string()),
+            queue: record
+                .queue
+                .as_ref()
+                .map(|(uplink, class)| format!("{uplink}:{class}")),
             own_topic: record.own_topic,
             parked: utc(record.parked_us),
             parked_us: record.parked_us,
@@ -222,12 +252,23 @@ mod tests {
 
     #[test]
     fn a_line_written_by_hand_needs_a_queue_and_a_topic() {
-        let record: Record = serde_json::from_str(r#"{"queue":"cloud:alarm","topic":"a/b","text":"hot"}"#).unwrap();
+        let record: Record =
+            serde_json::from_str(r#"{"queue":"cloud:alarm","topic":"a/b","text":"hot"}"#).unwrap();
         let message = record.content.message().unwrap();
-        assert_eq!((&*message.topic, &*message.payload), (&b"a/b"[..], &b"hot"[..]));
-        let wild = Content { topic: "a/+".into(), ..Content::default() };
+        assert_eq!(
+            (&*message.topic, &*message.payload),
+            (&b"a/b"[..], &b"hot"[..])
+        );
+        let wild = Content {
+            topic: "a/+".into(),
+            ..Content::default()
+        };
         assert_eq!(wild.message(), Err(RecordError::Topic));
-        let odd = Content { topic: "a".into(), payload: Some("?".into()), ..Content::default() };
+        let odd = Content {
+            topic: "a".into(),
+            payload: Some("?".into()),
+            ..Content::default()
+        };
         assert_eq!(odd.message(), Err(RecordError::Base64("payload")));
     }
 }

@@ -17,13 +17,19 @@ impl Stopped {
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
         let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
         if locked(&shared.strangers).is_empty() {
-            return Ok(Self { tools: Tools::new(&shared), _keeper: keeper });
+            return Ok(Self {
+                tools: Tools::new(&shared),
+                _keeper: keeper,
+            });
         }
         let config = with_strangers(&shared);
         shared.close_store();
         drop((shared, keeper));
         let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics)?;
-        Ok(Self { tools: Tools::new(&shared), _keeper: keeper })
+        Ok(Self {
+            tools: Tools::new(&shared),
+            _keeper: keeper,
+        })
     }
 
     /// What can be done with it.
@@ -51,7 +57,11 @@ impl Drop for Stopped {
 fn with_strangers(shared: &Shared) -> Config {
     let mut config = shared.config.clone();
     let strangers = locked(&shared.strangers);
-    let names = strangers.iter().filter_map(|(name, _)| name.split_once(':'));
-    config.queues.extend(names.map(|(uplink, class)| QueueConfig::new(uplink, class.into(), Policy::default())));
+    let names = strangers
+        .iter()
+        .filter_map(|(name, _)| name.split_once(':'));
+    config.queues.extend(
+        names.map(|(uplink, class)| QueueConfig::new(uplink, class.into(), Policy::default())),
+    );
     config
 }

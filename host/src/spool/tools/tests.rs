@@ -18,7 +18,10 @@ fn open(path: &Path) -> Spool {
 
 fn message(number: u64) -> Message {
     Message {
-        id: MessageId { boot: 1, seq: number },
+        id: MessageId {
+            boot: 1,
+            seq: number,
+        },
         topic: Bytes::from(format!("devices/d{}/telemetry", number % 5)),
         payload: Bytes::from(format!("reading {number}")),
         ..Message::default()
@@ -26,7 +29,11 @@ fn message(number: u64) -> Message {
 }
 
 fn records(range: std::ops::Range<u64>) -> Vec<Record> {
-    let record = |number| Record { queue: QUEUE.to_owned(), seq: 0, content: Content::of(&message(number), "climate") };
+    let record = |number| Record {
+        queue: QUEUE.to_owned(),
+        seq: 0,
+        content: Content::of(&message(number), "climate"),
+    };
     range.map(record).collect()
 }
 
@@ -44,9 +51,28 @@ fn numbers(tools: &Tools, max: usize) -> (Vec<u64>, Vec<Finding>) {
 }
 
 fn letter(number: u64, reason: Reason, receipt: Option<Receipt>) -> DeadLetter {
-    let plugin = Some(PluginRef { name: "decode-json".into(), digest: "ab".repeat(32).into() });
-    let (flow, detail) = (if number.is_multiple_of(2) { "even" } else { "odd" }.into(), format!("no {number}"));
-    DeadLetter { message: message(number), flow, plugin, reason, detail, own_topic: false, receipt }
+    let plugin = Some(PluginRef {
+        name: "decode-json".into(),
+        digest: "ab".repeat(32).into(),
+    });
+    let (flow, detail) = (
+        if number.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        }
+        .into(),
+        format!("no {number}"),
+    );
+    DeadLetter {
+        message: message(number),
+        flow,
+        plugin,
+        reason,
+        detail,
+        own_topic: false,
+        receipt,
+    }
 }
 
 /// Parks letters and waits for their commit.
@@ -54,15 +80,22 @@ fn park(spool: &Spool, letters: impl Iterator<Item = (u64, Reason)>) {
     let letters: Vec<_> = letters.collect();
     let burst = Burst::new(Arc::new(Settled::default()), letters.iter().map(|_| 1));
     let receipts = (0..).map(|index| burst.receipt(index));
-    spool
-        .outlet()
-        .park(letters.iter().zip(receipts).map(|((number, reason), receipt)| letter(*number, *reason, Some(receipt))).collect());
+    spool.outlet().park(
+        letters
+            .iter()
+            .zip(receipts)
+            .map(|((number, reason), receipt)| letter(*number, *reason, Some(receipt)))
+            .collect(),
+    );
     let progress = burst.progress();
     wait(|| progress.all_settled()).unwrap();
 }
 
 fn names(page: &LetterPage) -> Vec<u64> {
-    page.letters.iter().map(|letter| letter.content.number).collect()
+    page.letters
+        .iter()
+        .map(|letter| letter.content.number)
+        .collect()
 }
 
 #[test]
@@ -72,14 +105,29 @@ fn what_is_imported_is_safe_and_is_read_in_order_on_disk_and_in_ram() {
     let tools = spool.tools();
     assert_eq!(tools.import(&records(0..100)).unwrap(), 100);
     assert_eq!(spool.account().queues[0].on_disk, 100);
-    let more = records(100..120).iter().map(|record| record.content.message().unwrap()).collect::<Vec<_>>();
-    let append = |message| Append { queue: QueueId(0), message, receipt: None };
-    spool.outlet().append(more.into_iter().map(append).collect());
+    let more = records(100..120)
+        .iter()
+        .map(|record| record.content.message().unwrap())
+        .collect::<Vec<_>>();
+    let append = |message| Append {
+        queue: QueueId(0),
+        message,
+        receipt: None,
+    };
+    spool
+        .outlet()
+        .append(more.into_iter().map(append).collect());
     for max in [1, 7, 1_000] {
         assert_eq!(numbers(&tools, max), ((0..120).collect(), Vec::new()));
     }
     let page = tools.page(QUEUE, 0, 3).unwrap();
-    assert_eq!(page.records[2].content, Content { flow: "climate".into(), ..records(2..3)[0].content.clone() });
+    assert_eq!(
+        page.records[2].content,
+        Content {
+            flow: "climate".into(),
+            ..records(2..3)[0].content.clone()
+        }
+    );
 }
 
 #[test]
@@ -94,14 +142,20 @@ fn a_queue_is_exported_dropped_and_imported_over_restarts() {
     drop(stopped);
     let spool = open(folder.path());
     assert_eq!(spool.tools().drop_queue(QUEUE).unwrap(), 500);
-    assert_eq!((spool.account().queues[0].dropped, spool.account().owed()), (500, 0));
+    assert_eq!(
+        (spool.account().queues[0].dropped, spool.account().owed()),
+        (500, 0)
+    );
     spool.close().unwrap();
     let spool = open(folder.path());
     assert_eq!(numbers(&spool.tools(), 1_000).0, [0; 0]);
     assert_eq!(spool.tools().import(&exported).unwrap(), 500);
     spool.close().unwrap();
     let stopped = Stopped::open(config(folder.path()), metrics()).unwrap();
-    assert_eq!(numbers(stopped.tools(), 1_000).0, (0..500).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(stopped.tools(), 1_000).0,
+        (0..500).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -114,18 +168,38 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
     let tools = stopped.tools();
     assert!(tools.check().unwrap().is_well());
     let store = tools.store().unwrap();
-    let first = store.next_chunk(0, tools.page(QUEUE, 0, 50).unwrap().next.unwrap()).unwrap().unwrap();
+    let first = store
+        .next_chunk(0, tools.page(QUEUE, 0, 50).unwrap().next.unwrap())
+        .unwrap()
+        .unwrap();
     let next = store.next_chunk(0, first).unwrap().unwrap();
     store.damage_chunk(0, first);
     drop(store);
     for _ in 0..2 {
         let checked = tools.check().unwrap();
-        assert_eq!((checked.findings.len(), checked.findings[0].from, checked.findings[0].to), (1, first, next));
-        assert_eq!((checked.queues[0].messages, checked.queues[0].noted, checked.set_aside), (300 - (next - first), 300, 0));
+        assert_eq!(
+            (
+                checked.findings.len(),
+                checked.findings[0].from,
+                checked.findings[0].to
+            ),
+            (1, first, next)
+        );
+        assert_eq!(
+            (
+                checked.queues[0].messages,
+                checked.queues[0].noted,
+                checked.set_aside
+            ),
+            (300 - (next - first), 300, 0)
+        );
         assert_eq!(&*checked.findings[0].queue, QUEUE);
     }
     let (found, findings) = numbers(tools, 20);
-    assert_eq!((found.len() as u64, findings.len()), (300 - (next - first), 1));
+    assert_eq!(
+        (found.len() as u64, findings.len()),
+        (300 - (next - first), 1)
+    );
     drop(stopped);
     let spool = open(folder.path());
     assert_eq!(spool.tools().repair().unwrap().findings.len(), 1);
@@ -133,8 +207,14 @@ fn a_damaged_chunk_is_found_left_alone_by_a_look_and_set_aside_by_a_repair() {
     let stopped = Stopped::open(config(folder.path()), metrics()).unwrap();
     let checked = stopped.tools().check().unwrap();
     assert!(checked.is_well(), "{checked:?}");
-    assert_eq!((checked.queues[0].messages, checked.set_aside), (found.len() as u64, 1));
-    assert_eq!(checked.queues[0].noted, checked.queues[0].messages, "the repair has the mark rewritten");
+    assert_eq!(
+        (checked.queues[0].messages, checked.set_aside),
+        (found.len() as u64, 1)
+    );
+    assert_eq!(
+        checked.queues[0].noted, checked.queues[0].messages,
+        "the repair has the mark rewritten"
+    );
     assert_eq!(numbers(stopped.tools(), 1_000).0, found);
 }
 
@@ -145,11 +225,17 @@ fn a_look_at_a_stopped_store_begins_no_boot_and_sees_queues_the_config_has_lost(
     let boot = spool.boot();
     spool.tools().import(&records(0..10)).unwrap();
     spool.close().unwrap();
-    let smaller = || Config { queues: config(folder.path()).queues.split_off(1), ..config(folder.path()) };
+    let smaller = || Config {
+        queues: config(folder.path()).queues.split_off(1),
+        ..config(folder.path())
+    };
     let stopped = Stopped::open(smaller(), metrics()).unwrap();
     assert_eq!(numbers(stopped.tools(), 100).0.len(), 10);
     assert!(stopped.account().strangers.is_empty());
-    assert!(matches!(Stopped::open(smaller(), metrics()), Err(crate::spool::Error::Locked { .. })));
+    assert!(matches!(
+        Stopped::open(smaller(), metrics()),
+        Err(crate::spool::Error::Locked { .. })
+    ));
     drop(stopped);
     assert_eq!(open(folder.path()).boot(), boot + 1);
 }
@@ -158,7 +244,19 @@ fn a_look_at_a_stopped_store_begins_no_boot_and_sees_queues_the_config_has_lost(
 fn letters_are_listed_in_pages_by_flow_and_reason_and_taken_out_for_good() {
     let folder = tempdir();
     let spool = open(folder.path());
-    park(&spool, (0..30).map(|number| (number, if number < 10 { Reason::Poison } else { Reason::Rejected })));
+    park(
+        &spool,
+        (0..30).map(|number| {
+            (
+                number,
+                if number < 10 {
+                    Reason::Poison
+                } else {
+                    Reason::Rejected
+                },
+            )
+        }),
+    );
     let tools = spool.tools();
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
@@ -170,10 +268,21 @@ fn letters_are_listed_in_pages_by_flow_and_reason_and_taken_out_for_good() {
         }
     }
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
-    let filter = Filter { flow: Some("odd".into()), reason: Some("poison".into()) };
-    assert_eq!(names(&tools.letters(&filter, None, 100).unwrap()), [1, 3, 5, 7, 9]);
-    let ids: Vec<LetterId> =
-        tools.letters(&filter, None, 2).unwrap().letters.iter().map(|letter| letter.id.parse().unwrap()).collect();
+    let filter = Filter {
+        flow: Some("odd".into()),
+        reason: Some("poison".into()),
+    };
+    assert_eq!(
+        names(&tools.letters(&filter, None, 100).unwrap()),
+        [1, 3, 5, 7, 9]
+    );
+    let ids: Vec<LetterId> = tools
+        .letters(&filter, None, 2)
+        .unwrap()
+        .letters
+        .iter()
+        .map(|letter| letter.id.parse().unwrap())
+        .collect();
     let before = spool.account();
     assert_eq!(tools.forget(&ids).unwrap(), 2);
     assert_eq!(tools.forget(&ids).unwrap(), 0);
@@ -183,8 +292,14 @@ fn letters_are_listed_in_pages_by_flow_and_reason_and_taken_out_for_good() {
     assert!(matches!(tools.letter(ids[0]), Err(ToolError::NoLetter(_))));
     spool.close().unwrap();
     let spool = open(folder.path());
-    assert_eq!(names(&spool.tools().letters(&filter, None, 100).unwrap()), [5, 7, 9]);
-    assert_eq!((spool.account().dead_letters(), spool.account().letter_bytes), (28, after.letter_bytes));
+    assert_eq!(
+        names(&spool.tools().letters(&filter, None, 100).unwrap()),
+        [5, 7, 9]
+    );
+    assert_eq!(
+        (spool.account().dead_letters(), spool.account().letter_bytes),
+        (28, after.letter_bytes)
+    );
 }
 
 #[test]
@@ -195,17 +310,46 @@ fn letters_are_bounded_by_their_bytes_too_and_the_oldest_make_room() {
         park(&spool, [(100, Reason::Rejected)].into_iter());
         spool.account().letter_bytes
     };
-    let spool = Spool::open(Config { dead_letter_bytes: 5 * one + one / 2, ..config(folder.path()) }, metrics()).unwrap();
+    let spool = Spool::open(
+        Config {
+            dead_letter_bytes: 5 * one + one / 2,
+            ..config(folder.path())
+        },
+        metrics(),
+    )
+    .unwrap();
     for number in 101..110 {
         park(&spool, [(number, Reason::Rejected)].into_iter());
     }
     let account = spool.account();
     assert_eq!((account.dead_letters(), account.letters_evicted), (5, 5));
-    assert!(account.letter_bytes > 4 * one && account.letter_bytes <= 5 * one + one / 2, "{one} {}", account.letter_bytes);
-    assert_eq!(names(&spool.tools().letters(&Filter::default(), None, 100).unwrap()), [105, 106, 107, 108, 109]);
+    assert!(
+        account.letter_bytes > 4 * one && account.letter_bytes <= 5 * one + one / 2,
+        "{one} {}",
+        account.letter_bytes
+    );
+    assert_eq!(
+        names(
+            &spool
+                .tools()
+                .letters(&Filter::default(), None, 100)
+                .unwrap()
+        ),
+        [105, 106, 107, 108, 109]
+    );
     park(&spool, (200..220).map(|number| (number, Reason::Rejected)));
-    let left: BTreeSet<u64> = names(&spool.tools().letters(&Filter::default(), None, 100).unwrap()).into_iter().collect();
-    assert!(left.len() <= 5 && left.contains(&219) && spool.account().letter_bytes <= 5 * one + one / 2, "{left:?}");
+    let left: BTreeSet<u64> = names(
+        &spool
+            .tools()
+            .letters(&Filter::default(), None, 100)
+            .unwrap(),
+    )
+    .into_iter()
+    .collect();
+    assert!(
+        left.len() <= 5 && left.contains(&219) && spool.account().letter_bytes <= 5 * one + one / 2,
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -213,19 +357,52 @@ fn a_refused_letter_knows_its_queue_and_goes_back_there() {
     let folder = tempdir();
     let spool = open(folder.path());
     let (backlog, tools) = (spool.backlog("cloud"), spool.tools());
-    let append = Append { queue: QueueId(1), message: message(7), receipt: None };
+    let append = Append {
+        queue: QueueId(1),
+        message: message(7),
+        receipt: None,
+    };
     spool.outlet().append(vec![append]);
-    let Fetch::Ready(stored) = backlog.fetch(QueueId(1), backlog.low(QueueId(1)), 1, 1 << 20) else { panic!("it is in RAM") };
+    let Fetch::Ready(stored) = backlog.fetch(QueueId(1), backlog.low(QueueId(1)), 1, 1 << 20)
+    else {
+        panic!("it is in RAM")
+    };
     backlog.refuse(QueueId(1), stored[0].clone(), "not authorised".into());
     wait(|| spool.account().dead_letters() == 1).unwrap();
     let kept = tools.letters(&Filter::default(), None, 9).unwrap().letters;
-    assert_eq!((kept[0].queue.as_deref(), kept[0].own_topic, &*kept[0].reason), (Some("cloud:alarm"), true, "refused"));
+    assert_eq!(
+        (
+            kept[0].queue.as_deref(),
+            kept[0].own_topic,
+            &*kept[0].reason
+        ),
+        (Some("cloud:alarm"), true, "refused")
+    );
     let record = tools.letter(kept[0].id.parse().unwrap()).unwrap();
-    let homeless = LetterRecord { queue: Some(("gone".into(), "alarm".into())), ..record.clone() };
+    let homeless = LetterRecord {
+        queue: Some(("gone".into(), "alarm".into())),
+        ..record.clone()
+    };
     let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
-    let letters =
-        [record, homeless].into_iter().zip(0..).map(|(record, index)| Returned { record, receipt: burst.receipt(index) });
+    let letters = [record, homeless]
+        .into_iter()
+        .zip(0..)
+        .map(|(record, index)| Returned {
+            record,
+            receipt: burst.receipt(index),
+        });
     assert_eq!(tools.back_to_queue(letters.collect()).len(), 1);
-    assert_eq!(tools.page("cloud:alarm", 0, 9).unwrap().records[0].content.number, 7);
-    assert!(tools.page("cloud:debug", 0, 9).unwrap_err().to_string().contains("cloud:alarm"));
+    assert_eq!(
+        tools.page("cloud:alarm", 0, 9).unwrap().records[0]
+            .content
+            .number,
+        7
+    );
+    assert!(
+        tools
+            .page("cloud:debug", 0, 9)
+            .unwrap_err()
+            .to_string()
+            .contains("cloud:alarm")
+    );
 }

@@ -70,7 +70,10 @@ impl Uplink {
             judge,
             now: start,
             start,
-            messages: messages.iter().map(|(key, nature)| (*key, *nature, 0)).collect(),
+            messages: messages
+                .iter()
+                .map(|(key, nature)| (*key, *nature, 0))
+                .collect(),
             refuses_all_until,
             every: Duration::ZERO,
             cursor: 0,
@@ -90,7 +93,12 @@ impl Uplink {
 
     fn face(&self, index: usize) -> Face {
         // Every message has a topic of its own: the hardest case.
-        Face { place: (0, Seq(index as u64)), key: self.messages[index].0, topic: index as u64, is_own: false }
+        Face {
+            place: (0, Seq(index as u64)),
+            key: self.messages[index].0,
+            topic: index as u64,
+            is_own: false,
+        }
     }
 
     fn is_done(&self, index: usize) -> bool {
@@ -101,7 +109,8 @@ impl Uplink {
         while self.cursor < self.messages.len() && self.is_done(self.cursor) {
             self.cursor += 1;
         }
-        (self.cursor < self.messages.len() && self.start + self.arrival(self.cursor) <= self.now).then_some(self.cursor)
+        (self.cursor < self.messages.len() && self.start + self.arrival(self.cursor) <= self.now)
+            .then_some(self.cursor)
     }
 
     fn arrival(&self, index: usize) -> Duration {
@@ -110,7 +119,13 @@ impl Uplink {
 
     /// The longest that one of those `wanted` took, if all of them arrived.
     fn longest(&self, wanted: impl Fn(usize) -> bool) -> Option<Duration> {
-        let time = |index: usize| Some(self.delivered.get(&index)?.saturating_sub(self.arrival(index)));
+        let time = |index: usize| {
+            Some(
+                self.delivered
+                    .get(&index)?
+                    .saturating_sub(self.arrival(index)),
+            )
+        };
         (0..self.messages.len())
             .filter(|index| wanted(*index))
             .map(time)
@@ -134,7 +149,10 @@ impl Uplink {
     #[expect(clippy::too_many_lines, reason = "a model in one piece")]
     fn fill(&mut self) -> (Option<Instant>, bool) {
         loop {
-            let room = self.window.min(self.open).saturating_sub(self.under_way.len());
+            let room = self
+                .window
+                .min(self.open)
+                .saturating_sub(self.under_way.len());
             if room == 0 {
                 if self.open >= self.window {
                     return (None, true);
@@ -170,7 +188,9 @@ impl Uplink {
                     self.put(index);
                     self.judge.sent(Some(place), self.now);
                 }
-                Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => self.judge.cannot_compare(self.now),
+                Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => {
+                    self.judge.cannot_compare(self.now)
+                }
                 Step::Compare => {
                     self.put(COPY);
                     self.judge.asked(!self.delivered.is_empty(), self.now);
@@ -182,7 +202,9 @@ impl Uplink {
     /// Whether one that waits for another one may be compared with it.
     fn has_good_bystander(&self) -> bool {
         let nature = |place: Place| self.messages[usize::try_from(place.1.0).unwrap()].1;
-        self.judge.bystander().is_some_and(|place| nature(place) == Nature::Good)
+        self.judge
+            .bystander()
+            .is_some_and(|place| nature(place) == Nature::Good)
     }
 
     /// What upstream says; where it ends the connection, the first message then without an answer.
@@ -222,7 +244,8 @@ impl Uplink {
 
     fn refuse(&mut self, index: usize, is_final: bool) {
         self.aside.insert(index);
-        self.judge.refused(self.face(index), is_final, String::new(), self.now);
+        self.judge
+            .refused(self.face(index), is_final, String::new(), self.now);
     }
 
     fn reconnect(&mut self) {
@@ -237,8 +260,15 @@ impl Uplink {
         self.aside.clear();
         self.cursor = 0;
         self.answered = self.now;
-        let done: BTreeSet<_> = self.delivered.keys().chain(self.parked.keys()).map(|index| *index as u64).collect();
-        let low = (0..).find(|index| !done.contains(index)).unwrap_or_default();
+        let done: BTreeSet<_> = self
+            .delivered
+            .keys()
+            .chain(self.parked.keys())
+            .map(|index| *index as u64)
+            .collect();
+        let low = (0..)
+            .find(|index| !done.contains(index))
+            .unwrap_or_default();
         self.judge.begin(self.now, |(_, seq)| seq.0 < low);
     }
 
@@ -259,30 +289,57 @@ impl Uplink {
             left = left.saturating_sub(1);
             has_room
         });
-        proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
+        proven
+            .iter()
+            .for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
         let (again, is_full) = self.fill();
         let takes = |index: usize| match self.messages.get(index).map(|message| message.1) {
             Some(Nature::Silent) => None,
             Some(Nature::LateHangUp(time)) => Some(time),
             _ => Some(ROUND_TRIP),
         };
-        let times = self.under_way.iter().enumerate().filter_map(|(place, (index, sent))| Some((*sent + takes(*index)?, place)));
+        let times = self
+            .under_way
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (index, sent))| Some((*sent + takes(*index)?, place)));
         let (answer_at, next) = times.min().unzip();
         let overdue = self.under_way.front().map(|(_, sent)| *sent + OVERDUE);
         let answer = answer_at.map(|at| at.max(self.now));
         // Upstream answers a ping in between.
         let stalled = is_full && !self.judge.is_mute() && !self.under_way.is_empty();
-        let stalled = stalled.then(|| self.under_way.front().map_or(self.now, |(_, sent)| *sent).max(self.answered) + STALLED);
+        let stalled = stalled.then(|| {
+            self.under_way
+                .front()
+                .map_or(self.now, |(_, sent)| *sent)
+                .max(self.answered)
+                + STALLED
+        });
         let has_more = self.cursor < self.messages.len() && !self.every.is_zero();
-        let arrival = (has_more && !is_full).then(|| self.start + self.arrival(self.cursor)).filter(|at| *at > self.now);
-        let Some(at) = [answer, again, overdue, stalled, arrival].into_iter().flatten().min() else {
+        let arrival = (has_more && !is_full)
+            .then(|| self.start + self.arrival(self.cursor))
+            .filter(|at| *at > self.now);
+        let Some(at) = [answer, again, overdue, stalled, arrival]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
             self.now += Duration::from_secs(1);
             return;
         };
         self.now = self.now.max(at);
         if overdue == Some(at) || (stalled == Some(at) && answer != Some(at)) {
-            let due = if overdue == Some(at) { at - OVERDUE } else { at };
-            let late: Vec<_> = self.under_way.iter().filter(|(index, sent)| *index != COPY && *sent <= due).copied().collect();
+            let due = if overdue == Some(at) {
+                at - OVERDUE
+            } else {
+                at
+            };
+            let late: Vec<_> = self
+                .under_way
+                .iter()
+                .filter(|(index, sent)| *index != COPY && *sent <= due)
+                .copied()
+                .collect();
             for (index, sent) in late {
                 if self.judge.unanswered(self.face(index), at - sent, OVERDUE) {
                     self.park(index);
@@ -290,19 +347,35 @@ impl Uplink {
             }
             return self.reconnect();
         }
-        let Some(place) = next.filter(|_| answer == Some(at)) else { return };
+        let Some(place) = next.filter(|_| answer == Some(at)) else {
+            return;
+        };
         let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
         let (index, _) = self.under_way.remove(place).unwrap();
         self.answered = self.now;
         if let Err(first) = self.answer(index) {
             // What was sent before it and has no answer yet is what an uplink sees as the first.
-            let is_known = |index: usize| index == COPY || self.judge.is_known_mute((0, Seq(index as u64)));
-            let before = self.under_way.iter().take(place).map(|(index, _)| *index).find(|index| !is_known(*index));
+            let is_known =
+                |index: usize| index == COPY || self.judge.is_known_mute((0, Seq(index as u64)));
+            let before = self
+                .under_way
+                .iter()
+                .take(place)
+                .map(|(index, _)| *index)
+                .find(|index| !is_known(*index));
             let first = before.or(first).filter(|index| !is_known(*index));
             let first = first.map(|index| self.face(index));
             let proven = self.judge.proven(|_| true);
-            proven.iter().for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
-            if let Some(place) = self.judge.ended(first, End { is_hang_up: true, under_way: count }) {
+            proven
+                .iter()
+                .for_each(|(place, _)| self.park(usize::try_from(place.1.0).unwrap()));
+            if let Some(place) = self.judge.ended(
+                first,
+                End {
+                    is_hang_up: true,
+                    under_way: count,
+                },
+            ) {
                 self.park(usize::try_from(place.1.0).unwrap());
             }
             self.reconnect();
@@ -311,7 +384,9 @@ impl Uplink {
 
     fn run(&mut self, time: Duration) {
         let mut turns = 0;
-        while self.now - self.start < time && (0..self.messages.len()).any(|index| !self.is_done(index)) {
+        while self.now - self.start < time
+            && (0..self.messages.len()).any(|index| !self.is_done(index))
+        {
             self.turn();
             turns += 1;
             assert!(turns < 400_000, "it turns and turns: {self:?}");
@@ -331,7 +406,12 @@ fn nature() -> impl Strategy<Value = Nature> {
 }
 
 fn bad() -> impl Strategy<Value = Nature> {
-    prop_oneof![Just(Nature::Final), (1_u32..30).prop_map(Nature::Busy), Just(Nature::HangUp), Just(Nature::Silent),]
+    prop_oneof![
+        Just(Nature::Final),
+        (1_u32..30).prop_map(Nature::Busy),
+        Just(Nature::HangUp),
+        Just(Nature::Silent),
+    ]
 }
 
 proptest! {
@@ -479,7 +559,12 @@ fn a_hold_has_the_words_of_the_last_refusal_however_few_there_were() {
     let now = Instant::now();
     let mut judge = Judge::new(now);
     judge.begin(now, |_| false);
-    let face = Face { place: (0, Seq(0)), key: 0, topic: 0, is_own: false };
+    let face = Face {
+        place: (0, Seq(0)),
+        key: 0,
+        topic: 0,
+        is_own: false,
+    };
     judge.sent(None, now);
     judge.refused(face, true, "not authorised".to_owned(), now);
     judge.cannot_compare(now);

@@ -8,12 +8,17 @@ use super::{Case, Face, Judge, MOST_MUTE, Place, State};
 impl Judge {
     /// Whether this one had no answer before.
     pub(in crate::uplink) fn is_known_mute(&self, place: Place) -> bool {
-        self.cases.iter().any(|case| case.face.place == place && case.is_mute())
+        self.cases
+            .iter()
+            .any(|case| case.face.place == place && case.is_mute())
     }
 
     /// How many of those are under way: nobody waits for them.
     pub(in crate::uplink) fn mutes_out(&self) -> usize {
-        self.cases.iter().filter(|case| case.is_out && case.is_mute()).count()
+        self.cases
+            .iter()
+            .filter(|case| case.is_out && case.is_mute())
+            .count()
     }
 
     /// Whether upstream answers nothing, as far as is known.
@@ -29,20 +34,36 @@ impl Judge {
     /// A suspect was tried, and neither was it answered nor did the connection end: it is not what upstream ends connections
     /// over, and nobody waits for it.
     pub(super) fn held_its_peace(&mut self, place: Place) {
-        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
-        case.state = State::Mute { times: 1, waited: TRIAL };
+        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
+            return;
+        };
+        case.state = State::Mute {
+            times: 1,
+            waited: TRIAL,
+        };
         let key = case.face.key;
         self.release(key);
     }
 
     /// There was no answer to this publish, for so long; an answer may take `patience`. Whether it is convicted.
-    pub(in crate::uplink) fn unanswered(&mut self, face: Face, waited: Duration, patience: Duration) -> bool {
+    pub(in crate::uplink) fn unanswered(
+        &mut self,
+        face: Face,
+        waited: Duration,
+        patience: Duration,
+    ) -> bool {
         self.is_mute = !self.has_delivered;
-        let index = self.cases.iter().position(|case| case.face.place == face.place);
+        let index = self
+            .cases
+            .iter()
+            .position(|case| case.face.place == face.place);
         let known = index.and_then(|index| self.cases.remove(index));
         let (before, probes) = known.map_or((None, 0), |case| (Some(case.state), case.probes));
         let (times, waited) = match before {
-            Some(State::Mute { times, waited: before }) => (times + 1, before + waited),
+            Some(State::Mute {
+                times,
+                waited: before,
+            }) => (times + 1, before + waited),
             _ => (1, waited),
         };
         if times > 1 && waited >= patience && self.has_delivered {
@@ -51,7 +72,13 @@ impl Judge {
         }
         if self.cases.iter().filter(|case| case.is_mute()).count() < MOST_MUTE {
             let probes = probes + u32::from(self.hold.is_some());
-            self.cases.push_back(Case { face, state: State::Mute { times, waited }, is_here: false, is_out: false, probes });
+            self.cases.push_back(Case {
+                face,
+                state: State::Mute { times, waited },
+                is_here: false,
+                is_out: false,
+                probes,
+            });
         }
         self.release(face.key);
         false
@@ -64,6 +91,10 @@ impl Judge {
             return None;
         }
         let is_ready = |case: &&Case| case.is_here && !case.is_out && case.is_mute();
-        self.cases.iter().filter(is_ready).map(|case| case.face.place).min()
+        self.cases
+            .iter()
+            .filter(is_ready)
+            .map(|case| case.face.place)
+            .min()
     }
 }

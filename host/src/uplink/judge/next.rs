@@ -61,13 +61,20 @@ impl Judge {
         if let Some(step) = self.trial(now, under_way, FLOW) {
             return step;
         }
-        if let Some(place) = self.due(now).or_else(|| self.mute(now, under_way + room, ASIDE)) {
+        if let Some(place) = self
+            .due(now)
+            .or_else(|| self.mute(now, under_way + room, ASIDE))
+        {
             return Step::Again(place);
         }
         if self.cases.iter().filter(|case| !case.is_mute()).count() < MOST {
             return Step::Free;
         }
-        if self.is_crowded() { Step::Wait(Some(now + CROWDED)) } else { self.idle(now, under_way, room) }
+        if self.is_crowded() {
+            Step::Wait(Some(now + CROWDED))
+        } else {
+            self.idle(now, under_way, room)
+        }
     }
 
     /// The same when there is nothing else to send.
@@ -84,9 +91,22 @@ impl Judge {
         if let Some(step) = self.trial(now, under_way, Duration::ZERO) {
             return step;
         }
-        let is_suspect = |case: &&Case| case.is_here && !case.is_out && matches!(case.state, State::Suspect { .. });
-        let strikes = |case: &&Case| if let State::Suspect { lone, .. } = case.state { lone } else { 0 };
-        let suspect = self.cases.iter().filter(is_suspect).min_by_key(strikes).filter(|_| self.testing.is_none());
+        let is_suspect = |case: &&Case| {
+            case.is_here && !case.is_out && matches!(case.state, State::Suspect { .. })
+        };
+        let strikes = |case: &&Case| {
+            if let State::Suspect { lone, .. } = case.state {
+                lone
+            } else {
+                0
+            }
+        };
+        let suspect = self
+            .cases
+            .iter()
+            .filter(is_suspect)
+            .min_by_key(strikes)
+            .filter(|_| self.testing.is_none());
         let is_doubtful = suspect.is_some_and(|case| case.face.is_own || self.fruitless > 1);
         let suspect = suspect.map(|case| case.face.place);
         let is_lonely = |case: &Case| matches!(case.state, State::Refused { since, .. } if since + ALONE <= now);
@@ -101,7 +121,9 @@ impl Judge {
         if is_unsure && !is_asked {
             return Step::Compare;
         }
-        suspect.or(mute).map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
+        suspect
+            .or(mute)
+            .map_or_else(|| Step::Wait(self.due_at(now)), Step::Again)
     }
 
     /// When something is due by itself.
@@ -115,7 +137,11 @@ impl Judge {
             State::Suspect { .. } => Some(self.lone_at()).filter(|at| *at > now),
             _ => None,
         };
-        self.cases.iter().filter_map(due).map(|at| at.max(now + Duration::from_millis(10))).min()
+        self.cases
+            .iter()
+            .filter_map(due)
+            .map(|at| at.max(now + Duration::from_millis(10)))
+            .min()
     }
 
     fn probe(&mut self, hold: Hold, now: Instant, under_way: usize) -> Step {
@@ -135,11 +161,20 @@ impl Judge {
     /// them was refused again and again.
     fn held(&self) -> Option<Place> {
         let goes_ahead = |other: &Case, case: &Case| {
-            other.face.key == case.face.key && other.face.place < case.face.place && other.probes < PROBES
+            other.face.key == case.face.key
+                && other.face.place < case.face.place
+                && other.probes < PROBES
         };
-        let is_first = |case: &&Case| case.is_here && !self.cases.iter().any(|other| goes_ahead(other, case));
-        let ready = self.cases.iter().filter(|case| !case.is_out).filter(is_first);
-        ready.min_by_key(|case| case.probes).map(|case| case.face.place)
+        let is_first =
+            |case: &&Case| case.is_here && !self.cases.iter().any(|other| goes_ahead(other, case));
+        let ready = self
+            .cases
+            .iter()
+            .filter(|case| !case.is_out)
+            .filter(is_first);
+        ready
+            .min_by_key(|case| case.probes)
+            .map(|case| case.face.place)
     }
 
     /// The trial of a suspect, where it is time for one: after others were accepted, and went for so long. Those that failed
@@ -148,10 +183,21 @@ impl Judge {
         if !self.has_delivered || self.testing.is_some() || now < self.began + flow {
             return None;
         }
-        let strikes = |case: &&Case| if let State::Suspect { strikes, .. } = case.state { Some(strikes) } else { None };
+        let strikes = |case: &&Case| {
+            if let State::Suspect { strikes, .. } = case.state {
+                Some(strikes)
+            } else {
+                None
+            }
+        };
         let can_be_tried = |case: &&Case| case.is_here && !case.is_out && strikes(case).is_some();
         // Among equals the first one.
-        let suspect = self.cases.iter().rev().filter(can_be_tried).max_by_key(strikes)?;
+        let suspect = self
+            .cases
+            .iter()
+            .rev()
+            .filter(can_be_tried)
+            .max_by_key(strikes)?;
         let place = suspect.face.place;
         if matches!(suspect.state, State::Suspect { is_slow: true, .. }) {
             return Some(Step::Again(place));
@@ -184,6 +230,10 @@ impl Judge {
             };
             is_time && case.is_here && !case.is_out
         };
-        self.cases.iter().filter(is_due).map(|case| case.face.place).min()
+        self.cases
+            .iter()
+            .filter(is_due)
+            .map(|case| case.face.place)
+            .min()
     }
 }

@@ -58,7 +58,10 @@ impl Judge {
     /// The connection ended, while `first` was the first message without an answer. Gives the one that is convicted.
     pub(in crate::uplink) fn ended(&mut self, first: Option<Face>, end: End) -> Option<Place> {
         self.has_learned = false;
-        if end.is_hang_up && !self.has_delivered && (first.or(self.last_refused).is_some() || self.comparing_since.is_some()) {
+        if end.is_hang_up
+            && !self.has_delivered
+            && (first.or(self.last_refused).is_some() || self.comparing_since.is_some())
+        {
             self.fruitless = self.fruitless.saturating_add(1);
         }
         if let Some(test) = self.testing.take() {
@@ -75,7 +78,8 @@ impl Judge {
             self.skips_comparison = true;
             if self.compares_with_sample {
                 // It ends connections over what it took before: the trouble is its own.
-                self.cases.retain(|case| !matches!(case.state, State::Suspect { .. }));
+                self.cases
+                    .retain(|case| !matches!(case.state, State::Suspect { .. }));
             }
             return None;
         }
@@ -93,7 +97,11 @@ impl Judge {
             return None;
         }
         let is_sole = self.last_refused.is_some() || end.under_way == 1;
-        if is_sole && end.is_hang_up { self.strike(face.place, end) } else { None }
+        if is_sole && end.is_hang_up {
+            self.strike(face.place, end)
+        } else {
+            None
+        }
     }
 
     /// Whether connections end for other reasons too: suspects were taken again and again.
@@ -103,7 +111,9 @@ impl Judge {
 
     /// Whether it is suspected: where connections end for other reasons too, the second time.
     fn suspect(&mut self, face: Face) -> bool {
-        let is_known = |case: &Case| case.face.place == face.place && matches!(case.state, State::Suspect { .. });
+        let is_known = |case: &Case| {
+            case.face.place == face.place && matches!(case.state, State::Suspect { .. })
+        };
         if self.cases.iter().any(is_known) {
             return true;
         }
@@ -112,23 +122,48 @@ impl Judge {
             return false;
         }
         self.cases.retain(|case| case.face.place != face.place);
-        let state = State::Suspect { strikes: 0, lone: 0, is_slow: false };
-        self.cases.push_back(Case { face, state, is_here: false, is_out: false, probes: 0 });
-        let suspects = self.cases.iter().filter(|case| matches!(case.state, State::Suspect { .. })).count();
+        let state = State::Suspect {
+            strikes: 0,
+            lone: 0,
+            is_slow: false,
+        };
+        self.cases.push_back(Case {
+            face,
+            state,
+            is_here: false,
+            is_out: false,
+            probes: 0,
+        });
+        let suspects = self
+            .cases
+            .iter()
+            .filter(|case| matches!(case.state, State::Suspect { .. }))
+            .count();
         if suspects > SUSPECTS && !self.has_delivered {
             "it ends the connection over whatever it is sent".clone_into(&mut self.why);
             self.hold(self.began);
-            self.hold.iter_mut().for_each(|hold| hold.is_by_hang_ups = true);
+            self.hold
+                .iter_mut()
+                .for_each(|hold| hold.is_by_hang_ups = true);
         }
         true
     }
 
     /// Upstream, which takes nothing, ended the connection: other ones are tried before this one.
     fn failed_probe(&mut self, face: Face) {
-        let index = self.cases.iter().position(|case| case.face.place == face.place);
+        let index = self
+            .cases
+            .iter()
+            .position(|case| case.face.place == face.place);
         let known = index.and_then(|index| self.cases.remove(index));
         let probes = 1 + known.map_or(0, |case| case.probes);
-        self.cases.push_back(Case { face, state: State::Again, is_here: false, is_out: false, probes });
+        self.cases.push_back(Case {
+            face,
+            state: State::Again,
+            is_here: false,
+            is_out: false,
+            probes,
+        });
         if let Some(hold) = &mut self.hold {
             hold.is_hung_up = true;
         }
@@ -136,10 +171,19 @@ impl Judge {
 
     fn strike(&mut self, place: Place, end: End) -> Option<Place> {
         let has_delivered = self.has_delivered;
-        let case = self.cases.iter_mut().find(|case| case.face.place == place)?;
-        let State::Suspect { strikes, lone, .. } = &mut case.state else { return None };
+        let case = self
+            .cases
+            .iter_mut()
+            .find(|case| case.face.place == place)?;
+        let State::Suspect { strikes, lone, .. } = &mut case.state else {
+            return None;
+        };
         self.skips_comparison = false;
-        *if has_delivered { &mut *strikes } else { &mut *lone } += 1;
+        *if has_delivered {
+            &mut *strikes
+        } else {
+            &mut *lone
+        } += 1;
         let (strikes, face) = (*strikes, case.face);
         let is_guilty = strikes >= self.enough(face, end);
         if is_guilty {
@@ -170,7 +214,11 @@ impl Judge {
     pub(in crate::uplink) fn haste(&mut self, now: Instant) -> Haste {
         let more = now.saturating_duration_since(self.hasty.1).as_secs() / HASTY_AGAIN.as_secs();
         if more > 0 {
-            let left = self.hasty.0.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(HASTY);
+            let left = self
+                .hasty
+                .0
+                .saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
+                .min(HASTY);
             self.hasty = (left, now);
         }
         let is_progress = self.has_learned || self.has_convicted || self.has_struck();
@@ -180,12 +228,20 @@ impl Judge {
         }
         // Where nothing is taken the pauses are between messages, so that a new one finds a connection.
         let has_pauses = self.hold.is_some_and(|hold| hold.is_hung_up) || self.fruitless > 0;
-        if self.has_delivered || self.has_convicted || has_pauses { Haste::Soon } else { Haste::Later }
+        if self.has_delivered || self.has_convicted || has_pauses {
+            Haste::Soon
+        } else {
+            Haste::Later
+        }
     }
 
     /// Whether the connection ended over one that was tried after others.
     fn has_struck(&self) -> bool {
-        self.has_delivered && self.cases.iter().any(|case| matches!(case.state, State::Suspect { strikes: 1.., .. }))
+        self.has_delivered
+            && self
+                .cases
+                .iter()
+                .any(|case| matches!(case.state, State::Suspect { strikes: 1.., .. }))
     }
 
     /// From when on one is sent again with which connections end, where nothing else is there.
@@ -204,7 +260,9 @@ impl Judge {
 
     /// A suspect was tried, and neither was it answered nor did the connection end: nobody waits for it any longer.
     pub(super) fn give_way(&mut self, place: Place) {
-        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else { return };
+        let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
+            return;
+        };
         if let State::Suspect { is_slow, .. } = &mut case.state {
             *is_slow = true;
         }

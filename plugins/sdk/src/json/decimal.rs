@@ -16,13 +16,17 @@ pub struct Decimal {
 impl Decimal {
     /// Reads a number of JSON; `None` when it is none, or has more than 38 digits.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+        let (negative, digits) = text
+            .strip_prefix(b"-")
+            .map_or((false, text), |digits| (true, digits));
         let (mut mantissa, mut decimals, mut seen, mut point) = (0_i128, 0_i32, false, false);
         let mut rest = digits;
         while let [byte, behind @ ..] = rest {
             match byte {
                 b'0'..=b'9' => {
-                    mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+                    mantissa = mantissa
+                        .checked_mul(10)?
+                        .checked_add(i128::from(byte - b'0'))?;
                     (decimals, seen) = (decimals + i32::from(point), true);
                 }
                 b'.' if !point => point = true,
@@ -35,8 +39,13 @@ impl Decimal {
             [b'e' | b'E', power @ ..] => std::str::from_utf8(power).ok()?.parse::<i32>().ok()?,
             _ => return None,
         };
-        let exponent = exponent.checked_sub(decimals).filter(|exponent| exponent.abs() <= MOST_EXPONENT)?;
-        seen.then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, exponent })
+        let exponent = exponent
+            .checked_sub(decimals)
+            .filter(|exponent| exponent.abs() <= MOST_EXPONENT)?;
+        seen.then_some(Self {
+            mantissa: if negative { -mantissa } else { mantissa },
+            exponent,
+        })
     }
 
     /// Both with the smaller exponent; `None` when the digits do not suffice.
@@ -51,25 +60,43 @@ impl Decimal {
 
     /// The product; `None` when it has too many digits.
     pub fn times(self, other: Self) -> Option<Self> {
-        Some(Self { mantissa: self.mantissa.checked_mul(other.mantissa)?, exponent: self.exponent + other.exponent })
+        Some(Self {
+            mantissa: self.mantissa.checked_mul(other.mantissa)?,
+            exponent: self.exponent + other.exponent,
+        })
     }
 
     /// The sum; `None` when it has too many digits.
     pub fn plus(self, other: Self) -> Option<Self> {
         let (one, other, exponent) = self.align(other)?;
-        Some(Self { mantissa: one.checked_add(other)?, exponent })
+        Some(Self {
+            mantissa: one.checked_add(other)?,
+            exponent,
+        })
     }
 
     /// With so many digits behind the point; halves go away from zero.
     pub fn rounded(self, decimals: u8) -> Self {
-        let Some(divisor) = u32::try_from(-i32::from(decimals) - self.exponent).ok().filter(|excess| *excess > 0) else {
+        let Some(divisor) = u32::try_from(-i32::from(decimals) - self.exponent)
+            .ok()
+            .filter(|excess| *excess > 0)
+        else {
             return self;
         };
         let exponent = -i32::from(decimals);
-        let Some(divisor) = 10_i128.checked_pow(divisor) else { return Self { mantissa: 0, exponent } };
+        let Some(divisor) = 10_i128.checked_pow(divisor) else {
+            return Self {
+                mantissa: 0,
+                exponent,
+            };
+        };
         let (whole, rest) = (self.mantissa / divisor, self.mantissa % divisor);
-        let up = i128::from(rest.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2)) * self.mantissa.signum();
-        Self { mantissa: whole + up, exponent }
+        let up = i128::from(rest.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2))
+            * self.mantissa.signum();
+        Self {
+            mantissa: whole + up,
+            exponent,
+        }
     }
 
     /// Which of the two is larger.
@@ -80,7 +107,11 @@ impl Decimal {
         let by_sign = self.mantissa.signum().cmp(&other.mantissa.signum());
         // The one with the larger exponent has more digits than fit, so it is further from zero than the other can be.
         let further = self.exponent.cmp(&other.exponent);
-        by_sign.then(if self.mantissa < 0 { further.reverse() } else { further })
+        by_sign.then(if self.mantissa < 0 {
+            further.reverse()
+        } else {
+            further
+        })
     }
 
     /// Its digits as a whole number; `None` when it is none, or too large.
@@ -113,7 +144,11 @@ impl fmt::Display for Decimal {
         let decimals = usize::try_from(-exponent).unwrap_or_default();
         let digits = format!("{:0>width$}", mantissa.unsigned_abs(), width = decimals + 1);
         let (whole, part) = digits.split_at(digits.len() - decimals);
-        write!(formatter, "{}{whole}.{part}", if mantissa < 0 { "-" } else { "" })
+        write!(
+            formatter,
+            "{}{whole}.{part}",
+            if mantissa < 0 { "-" } else { "" }
+        )
     }
 }
 
@@ -153,7 +188,11 @@ mod tests {
             ("7", 2, "7.0"),
             ("1e-90", 3, "0.0"),
         ] {
-            assert_eq!(decimal(text).rounded(decimals).to_string(), rounded, "{text}");
+            assert_eq!(
+                decimal(text).rounded(decimals).to_string(),
+                rounded,
+                "{text}"
+            );
         }
     }
 

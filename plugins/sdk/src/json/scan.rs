@@ -29,9 +29,13 @@ impl Fault {
         match &self.kind {
             Kind::NotText => "payload is not UTF-8 text".to_owned(),
             Kind::Ends => format!("payload is not valid JSON: it ends too early, at byte {at}"),
-            Kind::Expected(what) => format!("payload is not valid JSON: expected {what}, at byte {at}"),
+            Kind::Expected(what) => {
+                format!("payload is not valid JSON: expected {what}, at byte {at}")
+            }
             Kind::NotAnObject => format!("payload is not a JSON object, at byte {at}"),
-            Kind::Follows => format!("payload is not valid JSON: something follows the object, at byte {at}"),
+            Kind::Follows => {
+                format!("payload is not valid JSON: something follows the object, at byte {at}")
+            }
             Kind::Deep => format!("payload is nested deeper than {MAX_DEPTH}, at byte {at}"),
             Kind::Twice(name) => format!("payload has field `{name}` twice, at byte {at}"),
         }
@@ -63,7 +67,11 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, high: 0 }
+        Self {
+            bytes,
+            at: 0,
+            high: 0,
+        }
     }
 
     /// The whole text: one object and nothing else. Spans of the wanted fields go into `spans`.
@@ -77,7 +85,11 @@ impl<'a> Scan<'a> {
             return self.fail(Kind::Follows);
         }
         // Outside of strings only ASCII gets here, so most payloads need no second look.
-        if self.high & HIGH_BITS != 0 && std::str::from_utf8(self.bytes).is_err() { self.fail(Kind::NotText) } else { Ok(()) }
+        if self.high & HIGH_BITS != 0 && std::str::from_utf8(self.bytes).is_err() {
+            self.fail(Kind::NotText)
+        } else {
+            Ok(())
+        }
     }
 
     /// An object with fields that are looked for; recurses no deeper than the paths do.
@@ -158,17 +170,22 @@ impl<'a> Scan<'a> {
     #[inline]
     fn name<'n>(&mut self, wanted: &'n Level) -> Step<Option<&'n Node>> {
         if self.after_space() != Some(b'"') {
-            return if self.peek().is_none() { self.fail(Kind::Ends) } else { self.fail(Kind::Expected("a field's name")) };
+            return if self.peek().is_none() {
+                self.fail(Kind::Ends)
+            } else {
+                self.fail(Kind::Expected("a field's name"))
+            };
         }
         let start = self.at;
         let escaped = self.string()?;
         let name = &self.bytes[start + 1..self.at - 1];
         let node = if escaped {
             // Rare: let serde take the escapes out.
-            let name: String = serde_json::from_slice(&self.bytes[start..self.at]).or_else(|_| {
-                self.at = start;
-                self.fail(Kind::Expected("a name with whole escapes"))
-            })?;
+            let name: String =
+                serde_json::from_slice(&self.bytes[start..self.at]).or_else(|_| {
+                    self.at = start;
+                    self.fail(Kind::Expected("a name with whole escapes"))
+                })?;
             wanted.iter().find(|node| *node.name == *name)
         } else {
             wanted.iter().find(|node| node.name.as_bytes() == name)
@@ -225,7 +242,13 @@ impl<'a> Scan<'a> {
                         }
                         break;
                     }
-                    Some(_) => return self.fail(Kind::Expected(if closing == b'}' { "`,` or `}`" } else { "`,` or `]`" })),
+                    Some(_) => {
+                        return self.fail(Kind::Expected(if closing == b'}' {
+                            "`,` or `}`"
+                        } else {
+                            "`,` or `]`"
+                        }));
+                    }
                     None => return self.fail(Kind::Ends),
                 }
             }
@@ -340,7 +363,10 @@ impl<'a> Scan<'a> {
     #[inline]
     fn digits(&mut self) -> Step {
         let rest = &self.bytes[self.at..];
-        let count = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        let count = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())
+            .unwrap_or(rest.len());
         self.at += count;
         match self.peek() {
             _ if count > 0 => Ok(()),

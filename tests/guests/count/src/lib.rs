@@ -17,14 +17,22 @@ impl Transform for Count {
     type Settings = Settings;
 
     fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { tag: settings.tag, seen: State::default() })
+        Ok(Self {
+            tag: settings.tag,
+            seen: State::default(),
+        })
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
         let of = message.text()?;
         let mut seen = self.seen.of(message.key());
         seen.count += 1;
-        out.emit_json(&Counted { key: message.key(), count: seen.count, tag: &self.tag, of })
+        out.emit_json(&Counted {
+            key: message.key(),
+            count: seen.count,
+            tag: &self.tag,
+            of,
+        })
     }
 }
 

@@ -11,10 +11,20 @@ settings! {
 impl Filter for Noisy {
     fn keep(&mut self, message: &Message<'_>) -> Result<bool> {
         if message.payload().starts_with(b"noisy") {
-            let lines = if message.payload().starts_with(b"noisy-little") { 500 } else { 10_000 };
+            let lines = if message.payload().starts_with(b"noisy-little") {
+                500
+            } else {
+                10_000
+            };
             for line in 0..lines {
-                host::warn(&format!("line {line} of a plugin that cannot stop talking, about `{}`", message.topic()));
-                eprintln!("stderr line {line} of a plugin that cannot stop talking, about `{}`", message.topic());
+                host::warn(&format!(
+                    "line {line} of a plugin that cannot stop talking, about `{}`",
+                    message.topic()
+                ));
+                eprintln!(
+                    "stderr line {line} of a plugin that cannot stop talking, about `{}`",
+                    message.topic()
+                );
             }
         }
         Ok(true)

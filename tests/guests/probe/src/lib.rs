@@ -51,19 +51,33 @@ mod guest {
                 Some(slash) => (slash as u32 + 1) | ((topic.len() - slash - 1) as u32) << 16,
                 None => 0,
             };
-            self.words.extend([input, action, topic.len() as u32, 0, payload.len() as u32, key, 1 << 4]);
+            self.words.extend([
+                input,
+                action,
+                topic.len() as u32,
+                0,
+                payload.len() as u32,
+                key,
+                1 << 4,
+            ]);
             self.data.extend_from_slice(topic);
             self.data.extend_from_slice(payload);
         }
 
         fn output(self) -> Output {
-            Output { stride: 7, words: self.words, data: self.data }
+            Output {
+                stride: 7,
+                words: self.words,
+                data: self.data,
+            }
         }
     }
 
     impl Probe {
         fn says(&self, what: &str) -> bool {
-            self.settings.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == what)
+            self.settings
+                .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+                .any(|word| word == what)
         }
 
         fn count(&mut self, key: &[u8]) -> u64 {
@@ -80,7 +94,10 @@ mod guest {
 
         fn run(&mut self, index: u32, key: &[u8], payload: &[u8], reply: &mut Reply) {
             self.runs += 1;
-            assert!(!self.says("trap-after-50") || self.runs <= 50, "told to trap after 50 messages");
+            assert!(
+                !self.says("trap-after-50") || self.runs <= 50,
+                "told to trap after 50 messages"
+            );
             if self.says("leak") {
                 self.hoard.push(vec![1; 32 << 10]);
             }
@@ -101,7 +118,12 @@ mod guest {
                 b"wild" => reply.entry(index, EMIT, b"a/#", b""),
                 b"back" if index > 1 => reply.entry(index - 2, PASS, b"", b""),
                 b"port" => reply.entry(index, EMIT | 9 << 16, b"", b""),
-                b"file" => reply.entry(index, EMIT, b"", format!("{:?}", std::fs::read("/etc/passwd").is_err()).as_bytes()),
+                b"file" => reply.entry(
+                    index,
+                    EMIT,
+                    b"",
+                    format!("{:?}", std::fs::read("/etc/passwd").is_err()).as_bytes(),
+                ),
                 b"print" => {
                     eprintln!("written to stderr");
                     reply.entry(index, PASS, b"", b"");
@@ -129,7 +151,9 @@ mod guest {
                     reply.entry(index, REJECT, b"", b"no value");
                     *reply.words.last_mut().unwrap() |= 1 << 6;
                 }
-                b"running" => reply.entry(index, EMIT, b"", clock::running_us().to_string().as_bytes()),
+                b"running" => {
+                    reply.entry(index, EMIT, b"", clock::running_us().to_string().as_bytes())
+                }
                 b"pass" => reply.entry(index, PASS, b"", b""),
                 b"two" => (0..2).for_each(|copy| reply.entry(index, EMIT, b"", &[b'0' + copy])),
                 b"alarm" => reply.entry(index, EMIT | 1 << 16, b"", b"alarm"),
@@ -150,9 +174,14 @@ mod guest {
     /// All clocks there are, and a random number.
     fn times() -> String {
         use std::hash::{BuildHasher, Hasher};
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
         let still = std::time::Instant::now().elapsed().is_zero();
-        let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let random = std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish();
         format!("{} {wall} {still} {random}", clock::now_us())
     }
 
@@ -196,22 +225,39 @@ mod guest {
                 let tick_every_us = if probe.says("tick") { 1_000 } else { 0 };
                 let state_version = if probe.says("by-ten") { 2 } else { 1 };
                 let one_lane = if probe.says("one-lane") { 1 << 31 } else { 0 };
-                Ok(Setup { ports, tick_every_us, state_version: state_version | one_lane })
+                Ok(Setup {
+                    ports,
+                    tick_every_us,
+                    state_version: state_version | one_lane,
+                })
             })
         }
 
         fn process(batch: Batch) -> Output {
             PROBE.with_borrow_mut(|probe| {
-                assert!(batch.words.is_empty() || !probe.says("trap-first"), "told to trap on the first batch");
-                assert!(!batch.words.is_empty() || !probe.says("trap-empty"), "told to trap on an empty batch");
+                assert!(
+                    batch.words.is_empty() || !probe.says("trap-first"),
+                    "told to trap on the first batch"
+                );
+                assert!(
+                    !batch.words.is_empty() || !probe.says("trap-empty"),
+                    "told to trap on an empty batch"
+                );
                 let mut reply = Reply::default();
                 let mut at = 0;
                 for (index, words) in batch.words.chunks_exact(batch.stride as usize).enumerate() {
-                    let [topic, headers, payload] = [words[0] as usize, words[1] as usize, words[2] as usize];
-                    let (key, length) = (at + (words[3] & 0xffff) as usize, (words[3] >> 16) as usize);
+                    let [topic, headers, payload] =
+                        [words[0] as usize, words[1] as usize, words[2] as usize];
+                    let (key, length) =
+                        (at + (words[3] & 0xffff) as usize, (words[3] >> 16) as usize);
                     let start = at + topic + headers;
                     at = start + payload;
-                    probe.run(index as u32, &batch.data[key..key + length], &batch.data[start..at], &mut reply);
+                    probe.run(
+                        index as u32,
+                        &batch.data[key..key + length],
+                        &batch.data[start..at],
+                        &mut reply,
+                    );
                 }
                 reply.output()
             })
@@ -225,7 +271,12 @@ mod guest {
                 probe.ticks += 1;
                 let mut reply = Reply::default();
                 if probe.says("tick") {
-                    reply.entry(u32::MAX, EMIT, b"tick/all", format!("{now_us} {}", probe.ticks).as_bytes());
+                    reply.entry(
+                        u32::MAX,
+                        EMIT,
+                        b"tick/all",
+                        format!("{now_us} {}", probe.ticks).as_bytes(),
+                    );
                 }
                 reply.output()
             })
@@ -238,11 +289,23 @@ mod guest {
                 assert!(!probe.says("trap-save"), "told to trap in save");
                 if probe.says("endless-save") {
                     (0..20_000_000_u64).for_each(|number| drop(std::hint::black_box(number)));
-                    return Page { next: Some(cursor + 1), words: Vec::new(), data: Vec::new() };
+                    return Page {
+                        next: Some(cursor + 1),
+                        words: Vec::new(),
+                        data: Vec::new(),
+                    };
                 }
                 // Two entries a page, so that there are several.
-                let from = if changed_only { &probe.changed } else { &probe.counts };
-                let mut page = Page { next: None, words: Vec::new(), data: Vec::new() };
+                let from = if changed_only {
+                    &probe.changed
+                } else {
+                    &probe.counts
+                };
+                let mut page = Page {
+                    next: None,
+                    words: Vec::new(),
+                    data: Vec::new(),
+                };
                 for (key, count) in from.iter().skip(cursor as usize * 2).take(2) {
                     page.words.extend([key.len() as u32, 8]);
                     page.data.extend_from_slice(key);
@@ -271,9 +334,12 @@ mod guest {
                 let mut at = 0;
                 for words in page.words.chunks_exact(2) {
                     let (key, value) = (words[0] as usize, words[1] as usize);
-                    let bytes: [u8; 8] =
-                        page.data[at + key..at + key + value].try_into().map_err(|_| "a count has 8 bytes".to_owned())?;
-                    probe.counts.insert(page.data[at..at + key].to_vec(), u64::from_le_bytes(bytes));
+                    let bytes: [u8; 8] = page.data[at + key..at + key + value]
+                        .try_into()
+                        .map_err(|_| "a count has 8 bytes".to_owned())?;
+                    probe
+                        .counts
+                        .insert(page.data[at..at + key].to_vec(), u64::from_le_bytes(bytes));
                     at += key + value;
                 }
                 Ok(())

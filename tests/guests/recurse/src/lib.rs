@@ -15,7 +15,11 @@ impl Filter for Recurse {
 
 /// The sum after the call keeps it from being turned into a loop.
 fn deeper(depth: u64) -> u64 {
-    if depth == u64::MAX { 0 } else { 1 + deeper(std::hint::black_box(depth + 1)) }
+    if depth == u64::MAX {
+        0
+    } else {
+        1 + deeper(std::hint::black_box(depth + 1))
+    }
 }
 
 tidegate_sdk::export!(Recurse);

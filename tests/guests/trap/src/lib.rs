@@ -9,7 +9,11 @@ settings! {
 
 impl Filter for Trap {
     fn keep(&mut self, message: &Message<'_>) -> Result<bool> {
-        assert!(!message.payload().starts_with(b"trap"), "asked to trap on `{}`", message.topic());
+        assert!(
+            !message.payload().starts_with(b"trap"),
+            "asked to trap on `{}`",
+            message.topic()
+        );
         Ok(true)
     }
 }

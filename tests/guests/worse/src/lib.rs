@@ -39,7 +39,12 @@ impl Transform for Worse {
     type Settings = Settings;
 
     fn new(settings: Settings) -> Result<Self> {
-        Ok(Self { tag: settings.tag, seen: State::default(), messages: 0, hoard: Vec::new() })
+        Ok(Self {
+            tag: settings.tag,
+            seen: State::default(),
+            messages: 0,
+            hoard: Vec::new(),
+        })
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut Outputs<'_>) -> Result<()> {
@@ -51,9 +56,21 @@ impl Transform for Worse {
         let mut seen = self.seen.of(message.key());
         seen.count += 1;
         match std::hint::black_box(&HOW) {
-            b"how:reject------" if seen.count.is_multiple_of(4) => out.reject("every fourth is one too many"),
-            b"how:wrong-------" => out.emit_json(&Counted { key: message.key(), count: seen.count + 1, tag: &self.tag, of })?,
-            _ => out.emit_json(&Counted { key: message.key(), count: seen.count, tag: &self.tag, of })?,
+            b"how:reject------" if seen.count.is_multiple_of(4) => {
+                out.reject("every fourth is one too many")
+            }
+            b"how:wrong-------" => out.emit_json(&Counted {
+                key: message.key(),
+                count: seen.count + 1,
+                tag: &self.tag,
+                of,
+            })?,
+            _ => out.emit_json(&Counted {
+                key: message.key(),
+                count: seen.count,
+                tag: &self.tag,
+                of,
+            })?,
         }
         Ok(())
     }

@@ -68,7 +68,15 @@ pub(super) struct Breaker {
 impl Breaker {
     pub(crate) fn new(config: BreakerConfig) -> Self {
         let (parts, retry_us) = ([Part::default(); PARTS], micros(config.retry));
-        Self { config, state: BreakerState::Closed, parts, part_ends_us: 0, probe_us: 0, retry_us, good: 0 }
+        Self {
+            config,
+            state: BreakerState::Closed,
+            parts,
+            part_ends_us: 0,
+            probe_us: 0,
+            retry_us,
+            good: 0,
+        }
     }
 
     pub(crate) fn state(&self) -> BreakerState {
@@ -83,7 +91,11 @@ impl Breaker {
         if self.state == BreakerState::Open && now_us >= self.probe_us {
             (self.state, self.good) = (BreakerState::HalfOpen, 0);
         }
-        if self.state == BreakerState::HalfOpen { waiting.min(1) } else { 0 }
+        if self.state == BreakerState::HalfOpen {
+            waiting.min(1)
+        } else {
+            0
+        }
     }
 
     /// So many messages went well.
@@ -91,7 +103,9 @@ impl Breaker {
         self.turn(now_us);
         self.parts[0].good += messages as u64;
         if self.state == BreakerState::HalfOpen {
-            self.good = self.good.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
+            self.good = self
+                .good
+                .saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
             if self.good >= self.config.close_after {
                 self.reset();
             }
@@ -107,7 +121,9 @@ impl Breaker {
     /// So many messages went well that it got although it is open: of those it had no reason to fail on.
     pub(super) fn vouch(&mut self, messages: usize) {
         if self.state == BreakerState::Open {
-            self.good = self.good.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
+            self.good = self
+                .good
+                .saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
             if self.good >= self.config.close_after {
                 self.reset();
             }
@@ -121,7 +137,10 @@ impl Breaker {
         match self.state {
             BreakerState::Closed if self.is_too_much() => self.open(now_us),
             BreakerState::HalfOpen => {
-                self.retry_us = self.retry_us.saturating_mul(2).min(MAX_RETRY_US.max(micros(self.config.retry)));
+                self.retry_us = self
+                    .retry_us
+                    .saturating_mul(2)
+                    .min(MAX_RETRY_US.max(micros(self.config.retry)));
                 self.open(now_us);
             }
             BreakerState::Closed | BreakerState::Open => {}
@@ -138,7 +157,11 @@ impl Breaker {
 
     /// When the next message may be tried, microseconds of uptime; at once unless it is open.
     pub(super) fn probe_us(&self) -> u64 {
-        if self.state == BreakerState::Open { self.probe_us } else { 0 }
+        if self.state == BreakerState::Open {
+            self.probe_us
+        } else {
+            0
+        }
     }
 
     fn is_too_much(&self) -> bool {
@@ -154,7 +177,11 @@ impl Breaker {
 
     /// Closed, and nothing counted so far: as it is for a new version.
     pub(super) fn reset(&mut self) {
-        (self.state, self.parts, self.retry_us) = (BreakerState::Closed, Default::default(), micros(self.config.retry));
+        (self.state, self.parts, self.retry_us) = (
+            BreakerState::Closed,
+            Default::default(),
+            micros(self.config.retry),
+        );
     }
 
     fn turn(&mut self, now_us: u64) {
@@ -163,7 +190,14 @@ impl Breaker {
         }
         let part_us = (micros(self.config.window) / PARTS as u64).max(1);
         let is_next = now_us < self.part_ends_us.saturating_add(part_us);
-        self.parts = [Part::default(), if is_next { self.parts[0] } else { Part::default() }];
+        self.parts = [
+            Part::default(),
+            if is_next {
+                self.parts[0]
+            } else {
+                Part::default()
+            },
+        ];
         self.part_ends_us = now_us.saturating_add(part_us);
     }
 }
@@ -181,7 +215,12 @@ mod tests {
 
     fn breaker() -> Breaker {
         let (window, retry) = (Duration::from_secs(30), Duration::from_secs(1));
-        Breaker::new(BreakerConfig { after: 3, window, retry, close_after: 2 })
+        Breaker::new(BreakerConfig {
+            after: 3,
+            window,
+            retry,
+            close_after: 2,
+        })
     }
 
     fn opened(now_us: u64) -> Breaker {
@@ -198,7 +237,10 @@ mod tests {
             breaker.succeed(2, second * SECOND);
             breaker.fail(second * SECOND);
         }
-        assert_eq!((breaker.state(), breaker.admit(9, 100 * SECOND)), (BreakerState::Closed, 9));
+        assert_eq!(
+            (breaker.state(), breaker.admit(9, 100 * SECOND)),
+            (BreakerState::Closed, 9)
+        );
     }
 
     #[test]
@@ -212,13 +254,26 @@ mod tests {
     fn it_opens_lets_one_through_after_the_pause_and_closes_after_good_ones() {
         let mut breaker = opened(SECOND);
         assert_eq!(breaker.admit(5, 2 * SECOND - 1), 0);
-        assert_eq!((breaker.admit(5, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
+        assert_eq!(
+            (breaker.admit(5, 2 * SECOND), breaker.state()),
+            (1, BreakerState::HalfOpen)
+        );
         breaker.succeed(1, 2 * SECOND);
-        assert_eq!((breaker.admit(5, 2 * SECOND), breaker.state()), (1, BreakerState::HalfOpen));
+        assert_eq!(
+            (breaker.admit(5, 2 * SECOND), breaker.state()),
+            (1, BreakerState::HalfOpen)
+        );
         breaker.succeed(1, 2 * SECOND);
-        assert_eq!((breaker.state(), breaker.admit(5, 2 * SECOND)), (BreakerState::Closed, 5));
+        assert_eq!(
+            (breaker.state(), breaker.admit(5, 2 * SECOND)),
+            (BreakerState::Closed, 5)
+        );
         breaker.fail(2 * SECOND);
-        assert_eq!(breaker.state(), BreakerState::Closed, "the count starts anew");
+        assert_eq!(
+            breaker.state(),
+            BreakerState::Closed,
+            "the count starts anew"
+        );
     }
 
     #[test]
@@ -238,17 +293,27 @@ mod tests {
         let mut breaker = breaker();
         breaker.succeed(1_000, SECOND);
         breaker.trip(SECOND);
-        assert_eq!((breaker.state(), breaker.probe_us()), (BreakerState::Open, 2 * SECOND));
+        assert_eq!(
+            (breaker.state(), breaker.probe_us()),
+            (BreakerState::Open, 2 * SECOND)
+        );
         assert_eq!(breaker.admit(5, 2 * SECOND), 1);
         breaker.trip(2 * SECOND);
-        assert_eq!(breaker.probe_us(), 4 * SECOND, "a second fault doubles the pause");
+        assert_eq!(
+            breaker.probe_us(),
+            4 * SECOND,
+            "a second fault doubles the pause"
+        );
     }
 
     #[test]
     fn another_version_starts_with_a_closed_one() {
         let mut breaker = opened(0);
         breaker.reset();
-        assert_eq!((breaker.admit(5, 1), breaker.state()), (5, BreakerState::Closed));
+        assert_eq!(
+            (breaker.admit(5, 1), breaker.state()),
+            (5, BreakerState::Closed)
+        );
         breaker.fail(2);
         assert_eq!(breaker.state(), BreakerState::Closed);
     }

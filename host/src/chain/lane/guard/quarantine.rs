@@ -60,7 +60,13 @@ struct Line {
 
 impl Quarantine {
     pub(crate) fn new(config: QuarantineConfig, gauge: IntGauge) -> Self {
-        Self { config, devices: HashMap::new(), gauge, entries: Line::default(), releases: Line::default() }
+        Self {
+            config,
+            devices: HashMap::new(),
+            gauge,
+            entries: Line::default(),
+            releases: Line::default(),
+        }
     }
 
     /// Takes out of `items` what is not to be tried and parks it.
@@ -79,7 +85,9 @@ impl Quarantine {
     }
 
     fn admits(&mut self, key: &[u8], now_us: u64) -> bool {
-        let Some(device) = self.devices.get_mut(key) else { return true };
+        let Some(device) = self.devices.get_mut(key) else {
+            return true;
+        };
         device.last_us = now_us;
         match device.state {
             State::Held { until_us } if now_us >= until_us => device.state = State::Probing,
@@ -110,7 +118,10 @@ impl Quarantine {
 
     /// Draws the conclusion about one device; `false` when it is a good one.
     fn keeps(&mut self, key: &[u8], device: &mut Device, flow: &str, now: Now) -> bool {
-        let (seen, bad) = (std::mem::take(&mut device.seen), std::mem::take(&mut device.bad));
+        let (seen, bad) = (
+            std::mem::take(&mut device.seen),
+            std::mem::take(&mut device.bad),
+        );
         if seen == 0 && bad == 0 {
             return true;
         }
@@ -121,13 +132,20 @@ impl Quarantine {
             if device.state == State::Probing {
                 self.gauge.dec();
                 self.releases.write(now, |unlogged| {
-                    tracing::info!(flow, device = shown(key), unlogged, "device sends good payloads again: out of quarantine");
+                    tracing::info!(
+                        flow,
+                        device = shown(key),
+                        unlogged,
+                        "device sends good payloads again: out of quarantine"
+                    );
                 });
             }
             return false;
         }
         device.streak += bad;
-        let until_us = now.uptime_us.saturating_add(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
+        let until_us = now
+            .uptime_us
+            .saturating_add(u64::try_from(self.config.retry.as_micros()).unwrap_or(u64::MAX));
         match device.state {
             State::Watched if device.streak >= u64::from(self.config.after) => {
                 device.state = State::Held { until_us };
@@ -158,14 +176,33 @@ impl Quarantine {
         if self.devices.len() >= MOST && !self.make_room(now_us) {
             return;
         }
-        self.devices.insert(key, Device { state: State::Watched, streak: 0, seen: 0, bad: 1, last_us: now_us });
+        self.devices.insert(
+            key,
+            Device {
+                state: State::Watched,
+                streak: 0,
+                seen: 0,
+                bad: 1,
+                last_us: now_us,
+            },
+        );
     }
 
     fn make_room(&mut self, now_us: u64) -> bool {
         let may_go = |device: &Device| !matches!(device.state, State::Held { until_us } if until_us > now_us);
-        let quiet = self.devices.iter().filter(|(_, device)| may_go(device)).min_by_key(|(_, device)| device.last_us);
-        let Some(key) = quiet.map(|(key, _)| key.clone()) else { return false };
-        if self.devices.remove(&key).is_some_and(|device| device.state != State::Watched) {
+        let quiet = self
+            .devices
+            .iter()
+            .filter(|(_, device)| may_go(device))
+            .min_by_key(|(_, device)| device.last_us);
+        let Some(key) = quiet.map(|(key, _)| key.clone()) else {
+            return false;
+        };
+        if self
+            .devices
+            .remove(&key)
+            .is_some_and(|device| device.state != State::Watched)
+        {
             self.gauge.dec();
         }
         true
@@ -173,14 +210,21 @@ impl Quarantine {
 
     /// Everyone starts anew: a plugin may be another one now, and what was bad to the old one good.
     pub(crate) fn forget(&mut self) {
-        let held = self.devices.drain().filter(|(_, device)| device.state != State::Watched).count();
+        let held = self
+            .devices
+            .drain()
+            .filter(|(_, device)| device.state != State::Watched)
+            .count();
         self.gauge.sub(i64::try_from(held).unwrap_or(i64::MAX));
     }
 }
 
 impl Line {
     fn write(&mut self, now: Now, write: impl FnOnce(u64)) {
-        if self.logged_us.is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US) {
+        if self
+            .logged_us
+            .is_some_and(|logged| now.uptime_us.saturating_sub(logged) < LOG_EVERY_US)
+        {
             self.unlogged += 1;
             return;
         }
@@ -208,18 +252,27 @@ mod tests {
     const SECOND: u64 = 1_000_000;
 
     fn at(seconds: u64) -> Now {
-        Now { wall_us: 0, uptime_us: seconds * SECOND }
+        Now {
+            wall_us: 0,
+            uptime_us: seconds * SECOND,
+        }
     }
 
     fn quarantine() -> Quarantine {
-        let config = QuarantineConfig { after: 3, retry: Duration::from_secs(30) };
+        let config = QuarantineConfig {
+            after: 3,
+            retry: Duration::from_secs(30),
+        };
         Quarantine::new(config, IntGauge::new("devices", "x").unwrap())
     }
 
     /// One batch of messages: the key and whether its payload is bad. Which were admitted.
     fn batch(quarantine: &mut Quarantine, seconds: u64, messages: &[(&str, bool)]) -> Vec<bool> {
         let now = at(seconds);
-        let admitted: Vec<_> = messages.iter().map(|(key, _)| quarantine.admits(key.as_bytes(), now.uptime_us)).collect();
+        let admitted: Vec<_> = messages
+            .iter()
+            .map(|(key, _)| quarantine.admits(key.as_bytes(), now.uptime_us))
+            .collect();
         let mut bad: Vec<Box<[u8]>> = messages
             .iter()
             .zip(&admitted)
@@ -234,9 +287,18 @@ mod tests {
     fn so_many_bad_payloads_in_a_row_quarantine_a_device_and_no_other() {
         let mut table = quarantine();
         for second in 0..3 {
-            assert_eq!(batch(&mut table, second, &[("a", true), ("b", false)]), [true, true]);
+            assert_eq!(
+                batch(&mut table, second, &[("a", true), ("b", false)]),
+                [true, true]
+            );
         }
-        assert_eq!((batch(&mut table, 3, &[("a", false), ("b", false)]), table.gauge.get()), (vec![false, true], 1));
+        assert_eq!(
+            (
+                batch(&mut table, 3, &[("a", false), ("b", false)]),
+                table.gauge.get()
+            ),
+            (vec![false, true], 1)
+        );
     }
 
     #[test]
@@ -260,10 +322,19 @@ mod tests {
         let mut table = quarantine();
         (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
         assert_eq!(batch(&mut table, 29, &[("a", false)]), [false]);
-        assert_eq!(batch(&mut table, 30, &[("a", true), ("a", true)]), [true, false]);
+        assert_eq!(
+            batch(&mut table, 30, &[("a", true), ("a", true)]),
+            [true, false]
+        );
         assert_eq!(batch(&mut table, 59, &[("a", false)]), [false]);
-        assert_eq!(batch(&mut table, 60, &[("a", false), ("a", false)]), [true, false]);
-        assert_eq!((batch(&mut table, 60, &[("a", false)]), table.gauge.get()), (vec![true], 0));
+        assert_eq!(
+            batch(&mut table, 60, &[("a", false), ("a", false)]),
+            [true, false]
+        );
+        assert_eq!(
+            (batch(&mut table, 60, &[("a", false)]), table.gauge.get()),
+            (vec![true], 0)
+        );
     }
 
     #[test]
@@ -272,7 +343,10 @@ mod tests {
         (0..3).for_each(|_| drop(batch(&mut table, 0, &[("a", true)])));
         assert_eq!(table.gauge.get(), 1);
         table.forget();
-        assert_eq!((batch(&mut table, 0, &[("a", false)]), table.gauge.get()), (vec![true], 0));
+        assert_eq!(
+            (batch(&mut table, 0, &[("a", false)]), table.gauge.get()),
+            (vec![true], 0)
+        );
     }
 
     #[test]
@@ -280,7 +354,11 @@ mod tests {
         let mut table = quarantine();
         (0..3).for_each(|_| drop(batch(&mut table, 0, &[("held", true)])));
         for number in 0..3_000 {
-            batch(&mut table, 1 + number / 1_000, &[(&number.to_string(), true)]);
+            batch(
+                &mut table,
+                1 + number / 1_000,
+                &[(&number.to_string(), true)],
+            );
         }
         assert_eq!(table.devices.len(), MOST);
         assert_eq!(batch(&mut table, 5, &[("held", true)]), [false]);

@@ -55,7 +55,14 @@ pub(crate) struct Standings {
 impl Standings {
     pub(crate) fn new(window: Duration) -> Self {
         let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
-        Self { places: Vec::new(), window_us, first: None, are_several: false, wary_until_us: 0, batches: 0 }
+        Self {
+            places: Vec::new(),
+            window_us,
+            first: None,
+            are_several: false,
+            wary_until_us: 0,
+            batches: 0,
+        }
     }
 
     pub(crate) fn of(&self, device: u64) -> Standing {
@@ -86,7 +93,11 @@ impl Standings {
         let standing = self.of(device);
         self.mark_bad(device);
         if serves {
-            return if standing == Standing::Good { Evidence::Counts } else { Evidence::None };
+            return if standing == Standing::Good {
+                Evidence::Counts
+            } else {
+                Evidence::None
+            };
         }
         match self.first {
             None => self.first = Some((device, now_us)),
@@ -95,7 +106,9 @@ impl Standings {
         }
         match self.first {
             _ if self.are_several => Evidence::Counts,
-            Some((_, since_us)) if now_us.saturating_sub(since_us) >= self.window_us => Evidence::Proves,
+            Some((_, since_us)) if now_us.saturating_sub(since_us) >= self.window_us => {
+                Evidence::Proves
+            }
             _ => Evidence::None,
         }
     }
@@ -165,13 +178,28 @@ mod tests {
         let mut table = standings();
         table.serve(&[device("a"), device("b")]);
         assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts);
-        assert_eq!(table.fail(device("a"), true, 0), Evidence::None, "it is known to be bad");
+        assert_eq!(
+            table.fail(device("a"), true, 0),
+            Evidence::None,
+            "it is known to be bad"
+        );
         for number in 0..1_000 {
-            assert_eq!(table.fail(device(&format!("rogue{number}")), true, 0), Evidence::None);
+            assert_eq!(
+                table.fail(device(&format!("rogue{number}")), true, 0),
+                Evidence::None
+            );
         }
-        assert_eq!(table.of(device("b")), Standing::Good, "names that are made up push no good one out");
+        assert_eq!(
+            table.of(device("b")),
+            Standing::Good,
+            "names that are made up push no good one out"
+        );
         table.serve(&[device("a")]);
-        assert_eq!(table.fail(device("a"), true, 0), Evidence::Counts, "it was good again");
+        assert_eq!(
+            table.fail(device("a"), true, 0),
+            Evidence::Counts,
+            "it was good again"
+        );
     }
 
     #[test]
@@ -179,12 +207,17 @@ mod tests {
         let mut table = standings();
         table.serve(&[device("a")]);
         assert_eq!(table.places.len(), FEW);
-        let devices: Vec<u64> = (0..100).map(|number| device(&format!("d{number}"))).collect();
+        let devices: Vec<u64> = (0..100)
+            .map(|number| device(&format!("d{number}")))
+            .collect();
         devices.iter().for_each(|device| table.serve(&[*device]));
         assert!(table.places.len() <= KNOWN);
         // Only who has the same place in the largest table loses it to a later one.
-        let is_last =
-            |index: usize| devices[index + 1..].iter().all(|later| place(*later, KNOWN) != place(devices[index], KNOWN));
+        let is_last = |index: usize| {
+            devices[index + 1..]
+                .iter()
+                .all(|later| place(*later, KNOWN) != place(devices[index], KNOWN))
+        };
         for index in (0..devices.len()).filter(|index| is_last(*index)) {
             assert_eq!(table.of(devices[index]), Standing::Good, "{index}");
         }
@@ -195,11 +228,24 @@ mod tests {
         let mut table = standings();
         assert_eq!(table.fail(device("a"), false, 0), Evidence::None);
         assert_eq!(table.fail(device("a"), false, 29 * SECOND), Evidence::None);
-        assert_eq!(table.fail(device("a"), false, 30 * SECOND), Evidence::Proves);
-        assert_eq!(table.fail(device("b"), false, 31 * SECOND), Evidence::Counts);
-        assert_eq!(table.fail(device("a"), false, 31 * SECOND), Evidence::Counts);
+        assert_eq!(
+            table.fail(device("a"), false, 30 * SECOND),
+            Evidence::Proves
+        );
+        assert_eq!(
+            table.fail(device("b"), false, 31 * SECOND),
+            Evidence::Counts
+        );
+        assert_eq!(
+            table.fail(device("a"), false, 31 * SECOND),
+            Evidence::Counts
+        );
         table.serve(&[device("c")]);
-        assert_eq!(table.fail(device("a"), false, 40 * SECOND), Evidence::None, "somebody was served well meanwhile");
+        assert_eq!(
+            table.fail(device("a"), false, 40 * SECOND),
+            Evidence::None,
+            "somebody was served well meanwhile"
+        );
     }
 
     #[test]
@@ -208,6 +254,12 @@ mod tests {
         let learnt = |table: &mut Standings, now| (0..16).filter(|_| table.learns(now)).count();
         assert_eq!(learnt(&mut table, 0), 2);
         table.fail(device("a"), true, 0);
-        assert_eq!((learnt(&mut table, 29 * SECOND), learnt(&mut table, 30 * SECOND)), (16, 2));
+        assert_eq!(
+            (
+                learnt(&mut table, 29 * SECOND),
+                learnt(&mut table, 30 * SECOND)
+            ),
+            (16, 2)
+        );
     }
 }

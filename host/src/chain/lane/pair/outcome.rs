@@ -14,8 +14,16 @@ use crate::clock::Now;
 
 /// What a version made of some of the inputs of a batch, in their order.
 pub(super) enum Part {
-    Answered { first: usize, count: usize, answer: Answer, entries: Vec<Entry> },
-    Failed { index: usize, fault: Fault },
+    Answered {
+        first: usize,
+        count: usize,
+        answer: Answer,
+        entries: Vec<Entry>,
+    },
+    Failed {
+        index: usize,
+        fault: Fault,
+    },
 }
 
 /// Some of the inputs of a batch, from number `first` on.
@@ -41,7 +49,12 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// Runs `items` through `live`; each message it fails on by itself is found.
-    pub(super) fn of(live: &mut Live, items: &[Item], packed: &mut Packed, now: Now) -> Result<Self, Broken> {
+    pub(super) fn of(
+        live: &mut Live,
+        items: &[Item],
+        packed: &mut Packed,
+        now: Now,
+    ) -> Result<Self, Broken> {
         let mut outcome = Self::default();
         let begun = live.clock().thread_cpu();
         outcome.run(live, Stretch { first: 0, items }, &mut Turn { packed, now })?;
@@ -49,12 +62,22 @@ impl Outcome {
         Ok(outcome)
     }
 
-    fn run(&mut self, live: &mut Live, stretch: Stretch<'_>, turn: &mut Turn<'_>) -> Result<(), Broken> {
+    fn run(
+        &mut self,
+        live: &mut Live,
+        stretch: Stretch<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Broken> {
         let mut entries = Vec::new();
         match live.process(turn.packed, turn.now, &mut entries) {
             Ok(answer) => {
                 let Stretch { first, items } = stretch;
-                self.parts.push(Part::Answered { first, count: items.len(), answer, entries });
+                self.parts.push(Part::Answered {
+                    first,
+                    count: items.len(),
+                    answer,
+                    entries,
+                });
                 Ok(())
             }
             Err(fault) => self.isolate(live, stretch, turn, fault),
@@ -72,12 +95,19 @@ impl Outcome {
         self.faults.push(fault.clone());
         let Stretch { first, items } = stretch;
         if items.len() == 1 {
-            self.parts.push(Part::Failed { index: first, fault });
+            self.parts.push(Part::Failed {
+                index: first,
+                fault,
+            });
             return Ok(());
         }
         let (before, after) = items.split_at(items.len() / 2);
         for (items, first) in [(before, first), (after, first + before.len())] {
-            live.pack(turn.packed, items.iter().map(|item| &item.message), turn.now);
+            live.pack(
+                turn.packed,
+                items.iter().map(|item| &item.message),
+                turn.now,
+            );
             self.run(live, Stretch { first, items }, turn)?;
         }
         Ok(())
@@ -86,20 +116,29 @@ impl Outcome {
     /// Whether there is no message that it fails on and `other` does not.
     pub(super) fn fails_no_more_than(&self, other: &Self) -> bool {
         let known: Vec<usize> = other.failed().collect();
-        self.failed().all(|index| known.binary_search(&index).is_ok())
+        self.failed()
+            .all(|index| known.binary_search(&index).is_ok())
     }
 
     /// The first message that it fails on and `other` does not.
     pub(super) fn culprit(&self, other: &Self) -> Option<(usize, &Fault)> {
         let known: Vec<usize> = other.failed().collect();
         self.parts.iter().find_map(|part| match part {
-            Part::Failed { index, fault } if known.binary_search(index).is_err() => Some((*index, fault)),
+            Part::Failed { index, fault } if known.binary_search(index).is_err() => {
+                Some((*index, fault))
+            }
             _ => None,
         })
     }
 
     fn failed(&self) -> impl Iterator<Item = usize> {
-        self.parts.iter().filter_map(|part| if let Part::Failed { index, .. } = part { Some(*index) } else { None })
+        self.parts.iter().filter_map(|part| {
+            if let Part::Failed { index, .. } = part {
+                Some(*index)
+            } else {
+                None
+            }
+        })
     }
 
     pub(super) fn rejected(&self) -> impl Iterator<Item = usize> {
@@ -108,8 +147,12 @@ impl Outcome {
             Part::Failed { .. } => None,
         });
         let rejects = |(first, entries): (usize, &Vec<Entry>)| {
-            let rejects = entries.iter().filter(|entry| entry.action == Action::Reject);
-            rejects.map(move |entry| first + entry.input as usize).collect::<Vec<_>>()
+            let rejects = entries
+                .iter()
+                .filter(|entry| entry.action == Action::Reject);
+            rejects
+                .map(move |entry| first + entry.input as usize)
+                .collect::<Vec<_>>()
         };
         answered.flat_map(rejects)
     }
@@ -117,13 +160,23 @@ impl Outcome {
     /// The one part of a batch that went through as a whole.
     pub(super) fn whole(&self) -> Option<(&Answer, &[Entry])> {
         match self.parts.as_slice() {
-            [Part::Answered { answer, entries, .. }] => Some((answer, entries)),
+            [
+                Part::Answered {
+                    answer, entries, ..
+                },
+            ] => Some((answer, entries)),
             _ => None,
         }
     }
 
     pub(super) fn figures(&self, messages: usize, live: &Live) -> Figures {
-        let entries = self.parts.iter().map(|part| if let Part::Answered { entries, .. } = part { entries.len() } else { 0 });
+        let entries = self.parts.iter().map(|part| {
+            if let Part::Answered { entries, .. } = part {
+                entries.len()
+            } else {
+                0
+            }
+        });
         Figures {
             messages: messages as u64,
             rejected: self.rejected().count() as u64,
@@ -136,25 +189,52 @@ impl Outcome {
     }
 
     /// Distributes what was made of the inputs from number `first` on, which are `items`.
-    pub(super) fn deliver(&self, live: &Live, items: &mut [Item], first: usize, hands: &mut Hands<'_>) {
+    pub(super) fn deliver(
+        &self,
+        live: &Live,
+        items: &mut [Item],
+        first: usize,
+        hands: &mut Hands<'_>,
+    ) {
         let end = first + items.len();
         for part in &self.parts {
             match part {
-                Part::Answered { first: own, count, answer, entries } => {
+                Part::Answered {
+                    first: own,
+                    count,
+                    answer,
+                    entries,
+                } => {
                     let (start, stop) = (first.max(*own), end.min(own + count));
                     if start < stop {
-                        let at = |index: usize| entries.partition_point(|entry| (entry.input as usize) < index - own);
+                        let at = |index: usize| {
+                            entries.partition_point(|entry| (entry.input as usize) < index - own)
+                        };
                         let mut mine = Cow::Borrowed(&entries[at(start)..at(stop)]);
                         if start > *own {
                             // Fits: it is less than an input of the same entries.
-                            mine.to_mut().iter_mut().for_each(|entry| entry.input -= (start - own) as u32);
+                            mine.to_mut()
+                                .iter_mut()
+                                .for_each(|entry| entry.input -= (start - own) as u32);
                         }
-                        hands.outbox.take(&live.version, &mut items[start - first..stop - first], (answer, &mine), hands.now);
-                        hands.guard.settle_overflows(&live.version, hands.now, hands.outbox);
+                        hands.outbox.take(
+                            &live.version,
+                            &mut items[start - first..stop - first],
+                            (answer, &mine),
+                            hands.now,
+                        );
+                        hands
+                            .guard
+                            .settle_overflows(&live.version, hands.now, hands.outbox);
                     }
                 }
                 Part::Failed { index, fault } if (first..end).contains(index) => {
-                    hands.guard.fail_for_good(&live.version, (&mut items[index - first], fault), hands.now, hands.outbox);
+                    hands.guard.fail_for_good(
+                        &live.version,
+                        (&mut items[index - first], fault),
+                        hands.now,
+                        hands.outbox,
+                    );
                 }
                 Part::Failed { .. } => {}
             }

@@ -117,7 +117,10 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { samples: 5, payload_bytes: 200 }
+        Self {
+            samples: 5,
+            payload_bytes: 200,
+        }
     }
 }
 
@@ -196,8 +199,16 @@ pub(crate) struct Made<'a> {
 }
 
 impl Made<'static> {
-    const ABSORBED: Self =
-        Made { outcome: Outcome::Absorbed, port: "", topic: b"", key: b"", headers: b"", inherits: None, payload: b"", marks: 0 };
+    const ABSORBED: Self = Made {
+        outcome: Outcome::Absorbed,
+        port: "",
+        topic: b"",
+        key: b"",
+        headers: b"",
+        inherits: None,
+        payload: b"",
+        marks: 0,
+    };
 }
 
 impl<'a> Made<'a> {
@@ -217,16 +228,24 @@ impl<'a> Made<'a> {
 
     /// It ended at a plugin, which is a rejection or a failure.
     pub(crate) fn ended(outcome: Outcome, why: &'a [u8]) -> Self {
-        Self { outcome, payload: why, ..Made::ABSORBED }
+        Self {
+            outcome,
+            payload: why,
+            ..Made::ABSORBED
+        }
     }
 
     fn all_headers(&self) -> Bytes {
         let headers = Bytes::copy_from_slice(self.headers);
-        self.inherits.map_or_else(|| headers.clone(), |origin| inherit_expiry(headers.clone(), origin))
+        self.inherits.map_or_else(
+            || headers.clone(),
+            |origin| inherit_expiry(headers.clone(), origin),
+        )
     }
 
     fn same_headers(&self, other: &Self) -> bool {
-        let alike = self.headers == other.headers && self.inherits.is_some() == other.inherits.is_some();
+        let alike =
+            self.headers == other.headers && self.inherits.is_some() == other.inherits.is_some();
         alike || self.all_headers() == other.all_headers()
     }
 
@@ -250,7 +269,15 @@ impl<'a> Made<'a> {
 }
 
 /// What two outputs can differ in.
-const PARTS: [Part; 7] = [Part::Outcome, Part::Port, Part::Topic, Part::Key, Part::Headers, Part::Payload, Part::Marks];
+const PARTS: [Part; 7] = [
+    Part::Outcome,
+    Part::Port,
+    Part::Topic,
+    Part::Key,
+    Part::Headers,
+    Part::Payload,
+    Part::Marks,
+];
 
 impl PartialEq for Made<'_> {
     fn eq(&self, other: &Self) -> bool {
@@ -261,38 +288,77 @@ impl PartialEq for Made<'_> {
 impl<'a> Side<'a> {
     /// Of an answer whose entries were checked.
     pub(crate) fn new(answer: &'a Answer, entries: &'a [Entry], ports: &'a [String]) -> Self {
-        Self { entries, data: &answer.data, ports }
+        Self {
+            entries,
+            data: &answer.data,
+            ports,
+        }
     }
 
     /// Takes the entries of input `index` off the front.
     fn take(&mut self, index: usize) -> Self {
-        let count = self.entries.iter().take_while(|entry| entry.input as usize == index).count();
+        let count = self
+            .entries
+            .iter()
+            .take_while(|entry| entry.input as usize == index)
+            .count();
         let (mine, rest) = self.entries.split_at(count);
         self.entries = rest;
-        Self { entries: mine, ..*self }
+        Self {
+            entries: mine,
+            ..*self
+        }
     }
 
     /// What the entries come to; absorbing counts where nothing else is done.
     fn made(self, origin: &'a Message) -> impl Iterator<Item = Made<'a>> + Clone {
-        let ends = self.entries.iter().filter(|entry| entry.action != Action::Absorb);
+        let ends = self
+            .entries
+            .iter()
+            .filter(|entry| entry.action != Action::Absorb);
         let absorbed = !self.entries.is_empty() && ends.clone().next().is_none();
-        ends.map(move |entry| self.one(entry, origin)).chain(absorbed.then_some(Made::ABSORBED))
+        ends.map(move |entry| self.one(entry, origin))
+            .chain(absorbed.then_some(Made::ABSORBED))
     }
 
     fn one(self, entry: &Entry, origin: &'a Message) -> Made<'a> {
-        let port = usize::from(entry.port).checked_sub(1).map_or(OUT, |port| self.ports.get(port).map_or("", String::as_str));
+        let port = usize::from(entry.port)
+            .checked_sub(1)
+            .map_or(OUT, |port| self.ports.get(port).map_or("", String::as_str));
         let [topic, headers, payload] = entry.slices(self.data);
         match entry.action {
             Action::Pass | Action::Absorb => Made::sent(origin, port),
             Action::Reject => Made::ended(Outcome::Rejected, payload),
             Action::Emit => {
                 let own_key = entry.own_key(self.data);
-                let key = if entry.has_topic() && !own_key.is_empty() { own_key } else { origin.key() };
-                let topic = if entry.has_topic() { topic } else { &*origin.topic };
-                let kept = if entry.is_own() { 0 } else { origin.marks.0 & !PLUGIN_MARKS };
+                let key = if entry.has_topic() && !own_key.is_empty() {
+                    own_key
+                } else {
+                    origin.key()
+                };
+                let topic = if entry.has_topic() {
+                    topic
+                } else {
+                    &*origin.topic
+                };
+                let kept = if entry.is_own() {
+                    0
+                } else {
+                    origin.marks.0 & !PLUGIN_MARKS
+                };
                 let marks = kept | entry.marks & PLUGIN_MARKS;
-                let inherits = (!entry.is_own() && !origin.headers.is_empty()).then_some(&origin.headers);
-                Made { outcome: Outcome::Sent, port, topic, key, headers, inherits, payload, marks }
+                let inherits =
+                    (!entry.is_own() && !origin.headers.is_empty()).then_some(&origin.headers);
+                Made {
+                    outcome: Outcome::Sent,
+                    port,
+                    topic,
+                    key,
+                    headers,
+                    inherits,
+                    payload,
+                    marks,
+                }
             }
         }
     }
@@ -328,10 +394,20 @@ impl Comparison {
         }
         let kind = kind([sends(old.clone()), sends(new.clone())]);
         self.inputs.add(Some(kind), 1);
-        let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
+        let parts = if kind == Kind::Changed {
+            differing(old.clone(), new.clone())
+        } else {
+            Vec::new()
+        };
         self.note(&parts);
         if self.has_room(bounds, kind, 0) {
-            self.samples.push(Sample::of_input((kind, parts), input, bounds.payload_bytes, old, new));
+            self.samples.push(Sample::of_input(
+                (kind, parts),
+                input,
+                bounds.payload_bytes,
+                old,
+                new,
+            ));
         }
     }
 
@@ -355,7 +431,12 @@ impl Comparison {
         }
         let (old, new) = (by_key(old), by_key(new));
         let (mut old, mut new) = (old.as_slice(), new.as_slice());
-        while let Some(key) = [old.first(), new.first()].into_iter().flatten().map(|made| made.key).min() {
+        while let Some(key) = [old.first(), new.first()]
+            .into_iter()
+            .flatten()
+            .map(|made| made.key)
+            .min()
+        {
             let (mine, yours) = (take_key(&mut old, key), take_key(&mut new, key));
             for index in 0..mine.len().max(yours.len()) {
                 self.output(bounds, now_us, mine.get(index), yours.get(index));
@@ -363,17 +444,33 @@ impl Comparison {
         }
     }
 
-    fn output(&mut self, bounds: Bounds, now_us: u64, old: Option<&Made<'_>>, new: Option<&Made<'_>>) {
+    fn output(
+        &mut self,
+        bounds: Bounds,
+        now_us: u64,
+        old: Option<&Made<'_>>,
+        new: Option<&Made<'_>>,
+    ) {
         if old == new {
             return self.ticks.add(None, 1);
         }
         let kind = kind([old.is_some(), new.is_some()]);
         self.ticks.add(Some(kind), 1);
         let (old, new) = (old.copied().into_iter(), new.copied().into_iter());
-        let parts = if kind == Kind::Changed { differing(old.clone(), new.clone()) } else { Vec::new() };
+        let parts = if kind == Kind::Changed {
+            differing(old.clone(), new.clone())
+        } else {
+            Vec::new()
+        };
         self.note(&parts);
         if self.has_room(bounds, kind, 3) {
-            self.samples.push(Sample::of_tick((kind, parts), now_us, bounds.payload_bytes, old, new));
+            self.samples.push(Sample::of_tick(
+                (kind, parts),
+                now_us,
+                bounds.payload_bytes,
+                old,
+                new,
+            ));
         }
     }
 
@@ -415,13 +512,20 @@ fn sends<'a>(mut made: impl Iterator<Item = Made<'a>>) -> bool {
 }
 
 /// What differs between outputs in the same places.
-fn differing<'a>(mut old: impl Iterator<Item = Made<'a>>, mut new: impl Iterator<Item = Made<'a>>) -> Vec<Part> {
+fn differing<'a>(
+    mut old: impl Iterator<Item = Made<'a>>,
+    mut new: impl Iterator<Item = Made<'a>>,
+) -> Vec<Part> {
     let mut parts = std::collections::BTreeSet::new();
     loop {
         match (old.next(), new.next()) {
             (None, None) => return parts.into_iter().collect(),
-            (Some(old), Some(new)) => parts.extend(PARTS.into_iter().filter(|part| old.differs_in(&new, *part))),
-            (Some(made), None) | (None, Some(made)) if made.outcome == Outcome::Sent => drop(parts.insert(Part::Number)),
+            (Some(old), Some(new)) => {
+                parts.extend(PARTS.into_iter().filter(|part| old.differs_in(&new, *part)))
+            }
+            (Some(made), None) | (None, Some(made)) if made.outcome == Outcome::Sent => {
+                drop(parts.insert(Part::Number))
+            }
             (Some(_), None) | (None, Some(_)) => drop(parts.insert(Part::Outcome)),
         }
     }

@@ -37,7 +37,12 @@ pub struct Shadow {
 
 impl Default for Shadow {
     fn default() -> Self {
-        Self { time: None, messages: None, sample: 1.0, max_differing: None }
+        Self {
+            time: None,
+            messages: None,
+            sample: 1.0,
+            max_differing: None,
+        }
     }
 }
 
@@ -67,7 +72,9 @@ impl Share {
 
     /// Whether `key` is among them. Hashed once more, so that it says nothing about the lane.
     pub(crate) fn holds(self, key: &[u8]) -> bool {
-        self == Self::ALL || self != Self::NONE && key_hash(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < self.0
+        self == Self::ALL
+            || self != Self::NONE
+                && key_hash(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < self.0
     }
 
     /// Whether it is the greater part.
@@ -106,37 +113,85 @@ pub(crate) enum Judgement {
 
 impl Phase {
     pub(crate) fn shadow(shadow: Shadow, limits: Probation) -> Self {
-        let Shadow { time, messages, sample, max_differing } = shadow;
+        let Shadow {
+            time,
+            messages,
+            sample,
+            max_differing,
+        } = shadow;
         let (share, sample) = (Share::NONE, Share::of(sample));
-        Self { step: Step::Shadow, share, sample, time, messages, max_differing, is_cure: false, limits }
+        Self {
+            step: Step::Shadow,
+            share,
+            sample,
+            time,
+            messages,
+            max_differing,
+            is_cure: false,
+            limits,
+        }
     }
 
     pub(crate) fn canary(canary: Canary, limits: Probation) -> Self {
-        let Canary { share, time, messages } = canary;
+        let Canary {
+            share,
+            time,
+            messages,
+        } = canary;
         let (share, sample) = (Share::of(share), Share::NONE);
-        Self { step: Step::Canary, share, sample, time, messages, max_differing: None, is_cure: false, limits }
+        Self {
+            step: Step::Canary,
+            share,
+            sample,
+            time,
+            messages,
+            max_differing: None,
+            is_cure: false,
+            limits,
+        }
     }
 
     pub(crate) fn probation(limits: Probation) -> Self {
         let (time, messages) = (Some(limits.time), Some(limits.messages));
         let (share, sample) = (Share::ALL, Share::NONE);
-        Self { step: Step::Probation, share, sample, time, messages, max_differing: None, is_cure: false, limits }
+        Self {
+            step: Step::Probation,
+            share,
+            sample,
+            time,
+            messages,
+            max_differing: None,
+            is_cure: false,
+            limits,
+        }
     }
 
     /// The same in place of a version that keeps failing.
     pub(crate) fn cure(limits: Probation) -> Self {
-        Self { is_cure: true, ..Self::probation(limits) }
+        Self {
+            is_cure: true,
+            ..Self::probation(limits)
+        }
     }
 
     /// Judges what both versions have done in `elapsed`.
     pub(crate) fn judge(&self, report: &Report, elapsed: Duration) -> Judgement {
         let over = self.time.is_some_and(|time| elapsed >= time)
-            || self.messages.is_some_and(|messages| report.old.messages >= messages);
+            || self
+                .messages
+                .is_some_and(|messages| report.old.messages >= messages);
         let wrong = || {
-            let outcome = (over || report.old.messages >= MIN_MESSAGES).then(|| self.rejected(report));
-            let differing = (over || report.compared >= MIN_MESSAGES).then(|| self.differing(report));
+            let outcome =
+                (over || report.old.messages >= MIN_MESSAGES).then(|| self.rejected(report));
+            let differing =
+                (over || report.compared >= MIN_MESSAGES).then(|| self.differing(report));
             let vain = over.then(|| self.vain(report)).flatten();
-            outcome.flatten().or_else(|| differing.flatten()).or_else(|| self.slow(report)).or_else(|| self.fat(report)).or(vain)
+            outcome
+                .flatten()
+                .or_else(|| differing.flatten())
+                .or_else(|| self.slow(report))
+                .or_else(|| self.fat(report))
+                .or(vain)
         };
         let is_cured = self.is_cure && report.new.faults == 0 && report.old.faults >= CURED;
         match wrong() {
@@ -148,30 +203,48 @@ impl Phase {
 
     fn vain(&self, report: &Report) -> Option<String> {
         let (old, new) = (report.old.faults, report.new.faults);
-        let text = || format!("it does not help: {new} of its calls failed, and {old} of the running version's");
+        let text = || {
+            format!(
+                "it does not help: {new} of its calls failed, and {old} of the running version's"
+            )
+        };
         (self.is_cure && new >= old).then(text)
     }
 
     fn rejected(&self, report: &Report) -> Option<String> {
         let accepted = report.old.messages.saturating_sub(report.old.rejected);
         let limit = self.limits.max_rejected;
-        let text =
-            |share| format!("it rejects {} of what the running version accepts, the limit is {}", percent(share), percent(limit));
+        let text = |share| {
+            format!(
+                "it rejects {} of what the running version accepts, the limit is {}",
+                percent(share),
+                percent(limit)
+            )
+        };
         exceeded(report.newly_rejected, accepted, limit).map(text)
     }
 
     fn differing(&self, report: &Report) -> Option<String> {
         let limit = self.max_differing?;
-        let text =
-            |share| format!("its outputs differ for {} of what was compared, the limit is {}", percent(share), percent(limit));
+        let text = |share| {
+            format!(
+                "its outputs differ for {} of what was compared, the limit is {}",
+                percent(share),
+                percent(limit)
+            )
+        };
         exceeded(report.differing, report.compared, limit).map(text)
     }
 
     fn slow(&self, report: &Report) -> Option<String> {
         let (old, new) = (report.old, report.new);
-        let (mine, yours) = (old.cpu_us.checked_div(old.calls)?, new.cpu_us.checked_div(new.calls)?);
+        let (mine, yours) = (
+            old.cpu_us.checked_div(old.calls)?,
+            new.cpu_us.checked_div(new.calls)?,
+        );
         let factor = self.limits.latency_factor;
-        let slow = new.calls >= MIN_CALLS && yours >= CALL_FLOOR_US && yours as f64 > mine as f64 * factor;
+        let slow =
+            new.calls >= MIN_CALLS && yours >= CALL_FLOOR_US && yours as f64 > mine as f64 * factor;
         slow.then(|| format!("it takes {yours} µs a call where the running version takes {mine}, the limit is {factor} times"))
     }
 
@@ -181,7 +254,9 @@ impl Phase {
         let fat = yours >= MEMORY_FLOOR_BYTES && yours as f64 > mine as f64 * factor;
         let text = || {
             let (mine, yours) = (mine >> 10, yours >> 10);
-            format!("it takes {yours} KiB of memory where the running version takes {mine}, the limit is {factor} times")
+            format!(
+                "it takes {yours} KiB of memory where the running version takes {mine}, the limit is {factor} times"
+            )
         };
         fat.then(text)
     }
@@ -195,7 +270,11 @@ fn exceeded(count: u64, all: u64, limit: f64) -> Option<f64> {
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent > 0.0 && percent < 1.0 { format!("{percent:.2} %") } else { format!("{percent:.0} %") }
+    if percent > 0.0 && percent < 1.0 {
+        format!("{percent:.2} %")
+    } else {
+        format!("{percent:.0} %")
+    }
 }
 
 #[cfg(test)]
@@ -206,11 +285,21 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn report(old: Figures, new: Figures) -> Report {
-        Report { old, new, ..Report::default() }
+        Report {
+            old,
+            new,
+            ..Report::default()
+        }
     }
 
     fn equal(messages: u64) -> Report {
-        let figures = Figures { messages, calls: messages, cpu_us: messages * 5, memory_bytes: 4 << 20, ..Figures::default() };
+        let figures = Figures {
+            messages,
+            calls: messages,
+            cpu_us: messages * 5,
+            memory_bytes: 4 << 20,
+            ..Figures::default()
+        };
         report(figures, figures)
     }
 
@@ -225,23 +314,44 @@ mod tests {
     fn a_probation_is_passed_by_time_or_by_messages() {
         let phase = Phase::probation(Probation::default());
         assert_eq!(phase.judge(&equal(9_999), MINUTE / 2), Judgement::Open);
-        assert_eq!(phase.judge(&equal(10_000), Duration::ZERO), Judgement::Passed);
-        assert_eq!(phase.judge(&equal(0), MINUTE), Judgement::Passed, "an idle flow");
+        assert_eq!(
+            phase.judge(&equal(10_000), Duration::ZERO),
+            Judgement::Passed
+        );
+        assert_eq!(
+            phase.judge(&equal(0), MINUTE),
+            Judgement::Passed,
+            "an idle flow"
+        );
     }
 
     #[test]
     fn a_cure_has_to_fail_less_than_what_it_takes_the_place_of() {
         let phase = Phase::cure(Probation::default());
         let failing = |old, new| {
-            let figures = |faults| Figures { messages: 500, faults, ..Figures::default() };
+            let figures = |faults| Figures {
+                messages: 500,
+                faults,
+                ..Figures::default()
+            };
             report(figures(old), figures(new))
         };
         assert_eq!(phase.judge(&failing(9, 0), Duration::ZERO), Judgement::Open);
-        assert_eq!(phase.judge(&failing(10, 0), Duration::ZERO), Judgement::Passed, "before its time");
-        assert_eq!(phase.judge(&failing(10, 1), Duration::ZERO), Judgement::Open);
+        assert_eq!(
+            phase.judge(&failing(10, 0), Duration::ZERO),
+            Judgement::Passed,
+            "before its time"
+        );
+        assert_eq!(
+            phase.judge(&failing(10, 1), Duration::ZERO),
+            Judgement::Open
+        );
         assert_eq!(phase.judge(&failing(2, 1), MINUTE), Judgement::Passed);
         let why = failure(phase.judge(&failing(0, 0), MINUTE));
-        assert_eq!(why, "it does not help: 0 of its calls failed, and 0 of the running version's");
+        assert_eq!(
+            why,
+            "it does not help: 0 of its calls failed, and 0 of the running version's"
+        );
         assert!(failure(phase.judge(&failing(7, 7), MINUTE)).contains("does not help"));
     }
 
@@ -256,52 +366,169 @@ mod tests {
         let phase = Phase::probation(Probation::default());
         let all = |newly_rejected, messages| {
             let rejected = messages / 2;
-            let old = Figures { messages, rejected, ..Figures::default() };
-            Report { newly_rejected, ..report(old, Figures { rejected: rejected + newly_rejected, ..old }) }
+            let old = Figures {
+                messages,
+                rejected,
+                ..Figures::default()
+            };
+            Report {
+                newly_rejected,
+                ..report(
+                    old,
+                    Figures {
+                        rejected: rejected + newly_rejected,
+                        ..old
+                    },
+                )
+            }
         };
         assert_eq!(phase.judge(&all(0, 1_000), Duration::ZERO), Judgement::Open);
-        assert_eq!(phase.judge(&all(25, 1_000), Duration::ZERO), Judgement::Open, "exactly the limit");
+        assert_eq!(
+            phase.judge(&all(25, 1_000), Duration::ZERO),
+            Judgement::Open,
+            "exactly the limit"
+        );
         let why = failure(phase.judge(&all(60, 1_000), Duration::ZERO));
-        assert_eq!(why, "it rejects 12 % of what the running version accepts, the limit is 5 %");
-        assert_eq!(phase.judge(&all(1, 4), Duration::ZERO), Judgement::Open, "few messages decide nothing");
-        assert!(failure(phase.judge(&all(1, 4), MINUTE)).contains("50 %"), "unless no more come");
+        assert_eq!(
+            why,
+            "it rejects 12 % of what the running version accepts, the limit is 5 %"
+        );
+        assert_eq!(
+            phase.judge(&all(1, 4), Duration::ZERO),
+            Judgement::Open,
+            "few messages decide nothing"
+        );
+        assert!(
+            failure(phase.judge(&all(1, 4), MINUTE)).contains("50 %"),
+            "unless no more come"
+        );
     }
 
     #[test]
     fn differences_are_reported_unless_a_limit_is_set() {
-        let differing = Report { compared: 1_000, differing: 6, ..equal(1_000) };
-        let shadow = Shadow { messages: Some(1_000), ..Shadow::default() };
-        assert_eq!(Phase::shadow(shadow, Probation::default()).judge(&differing, Duration::ZERO), Judgement::Passed);
-        let strict = Shadow { max_differing: Some(0.005), ..shadow };
-        let why = failure(Phase::shadow(strict, Probation::default()).judge(&differing, Duration::ZERO));
-        assert_eq!(why, "its outputs differ for 0.60 % of what was compared, the limit is 0.50 %");
-        let none = Shadow { max_differing: Some(0.0), ..shadow };
-        assert_eq!(Phase::shadow(none, Probation::default()).judge(&equal(1_000), Duration::ZERO), Judgement::Passed);
+        let differing = Report {
+            compared: 1_000,
+            differing: 6,
+            ..equal(1_000)
+        };
+        let shadow = Shadow {
+            messages: Some(1_000),
+            ..Shadow::default()
+        };
+        assert_eq!(
+            Phase::shadow(shadow, Probation::default()).judge(&differing, Duration::ZERO),
+            Judgement::Passed
+        );
+        let strict = Shadow {
+            max_differing: Some(0.005),
+            ..shadow
+        };
+        let why =
+            failure(Phase::shadow(strict, Probation::default()).judge(&differing, Duration::ZERO));
+        assert_eq!(
+            why,
+            "its outputs differ for 0.60 % of what was compared, the limit is 0.50 %"
+        );
+        let none = Shadow {
+            max_differing: Some(0.0),
+            ..shadow
+        };
+        assert_eq!(
+            Phase::shadow(none, Probation::default()).judge(&equal(1_000), Duration::ZERO),
+            Judgement::Passed
+        );
     }
 
     #[test]
     fn noise_does_not_decide_about_time_and_memory() {
         let phase = Phase::probation(Probation::default());
-        let old = Figures { messages: 50, calls: 50, cpu_us: 500, memory_bytes: 1 << 20, ..Figures::default() };
+        let old = Figures {
+            messages: 50,
+            calls: 50,
+            cpu_us: 500,
+            memory_bytes: 1 << 20,
+            ..Figures::default()
+        };
         let judge = |new| phase.judge(&report(old, new), Duration::ZERO);
-        assert_eq!(judge(Figures { cpu_us: 45_000, ..old }), Judgement::Open, "90 times slower, and still below the floor");
-        assert!(failure(judge(Figures { cpu_us: 50_000, ..old })).contains("1000 µs a call where the running version takes 10"));
-        assert_eq!(judge(Figures { calls: 19, cpu_us: 1_000_000, ..old }), Judgement::Open);
-        assert_eq!(judge(Figures { memory_bytes: 4 << 20, ..old }), Judgement::Open, "exactly the limit");
-        assert!(failure(judge(Figures { memory_bytes: 5 << 20, ..old })).contains("5120 KiB of memory"));
-        let small = Figures { memory_bytes: 64 << 10, ..old };
-        assert_eq!(phase.judge(&report(small, Figures { memory_bytes: 1 << 20, ..old }), Duration::ZERO), Judgement::Open);
+        assert_eq!(
+            judge(Figures {
+                cpu_us: 45_000,
+                ..old
+            }),
+            Judgement::Open,
+            "90 times slower, and still below the floor"
+        );
+        assert!(
+            failure(judge(Figures {
+                cpu_us: 50_000,
+                ..old
+            }))
+            .contains("1000 µs a call where the running version takes 10")
+        );
+        assert_eq!(
+            judge(Figures {
+                calls: 19,
+                cpu_us: 1_000_000,
+                ..old
+            }),
+            Judgement::Open
+        );
+        assert_eq!(
+            judge(Figures {
+                memory_bytes: 4 << 20,
+                ..old
+            }),
+            Judgement::Open,
+            "exactly the limit"
+        );
+        assert!(
+            failure(judge(Figures {
+                memory_bytes: 5 << 20,
+                ..old
+            }))
+            .contains("5120 KiB of memory")
+        );
+        let small = Figures {
+            memory_bytes: 64 << 10,
+            ..old
+        };
+        assert_eq!(
+            phase.judge(
+                &report(
+                    small,
+                    Figures {
+                        memory_bytes: 1 << 20,
+                        ..old
+                    }
+                ),
+                Duration::ZERO
+            ),
+            Judgement::Open
+        );
     }
 
     #[test]
     fn a_share_holds_about_its_part_of_the_keys_whatever_the_lane() {
         let keys: Vec<String> = (0..10_000).map(|number| format!("d{number}")).collect();
         for lane in 0..3 {
-            let mine: Vec<_> = keys.iter().filter(|key| crate::chain::lane::slot::lane_of(key.as_bytes(), 3) == lane).collect();
-            let held = mine.iter().filter(|key| Share::of(0.1).holds(key.as_bytes())).count();
-            assert!((mine.len() / 20..mine.len() / 5).contains(&held), "{held} of {}", mine.len());
+            let mine: Vec<_> = keys
+                .iter()
+                .filter(|key| crate::chain::lane::slot::lane_of(key.as_bytes(), 3) == lane)
+                .collect();
+            let held = mine
+                .iter()
+                .filter(|key| Share::of(0.1).holds(key.as_bytes()))
+                .count();
+            assert!(
+                (mine.len() / 20..mine.len() / 5).contains(&held),
+                "{held} of {}",
+                mine.len()
+            );
         }
-        assert!(keys.iter().all(|key| Share::ALL.holds(key.as_bytes()) && !Share::NONE.holds(key.as_bytes())));
+        assert!(
+            keys.iter()
+                .all(|key| Share::ALL.holds(key.as_bytes()) && !Share::NONE.holds(key.as_bytes()))
+        );
         assert_eq!((Share::of(1.0), Share::of(0.0)), (Share::ALL, Share::NONE));
     }
 }

@@ -73,15 +73,27 @@ pub(super) struct Cache {
 impl Cache {
     /// Makes the folder and its key where there is none, and removes leftovers.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         // What lies there runs as native code.
-        file::own_folder(folder).map_err(|strange| io::Error::new(ErrorKind::PermissionDenied, strange))?;
+        file::own_folder(folder)
+            .map_err(|strange| io::Error::new(ErrorKind::PermissionDenied, strange))?;
         let secret = match read_key(&folder.join(KEY))? {
             Some(secret) => secret,
             None => make_key(folder)?,
         };
-        let cache = Self { folder: folder.to_owned(), secret, used: Mutex::default() };
-        for name in cache.names()?.into_iter().filter(|name| !is_entry(name) && name != KEY) {
+        let cache = Self {
+            folder: folder.to_owned(),
+            secret,
+            used: Mutex::default(),
+        };
+        for name in cache
+            .names()?
+            .into_iter()
+            .filter(|name| !is_entry(name) && name != KEY)
+        {
             // What cannot be removed now is tried again at the next start.
             let _ = fs::remove_file(folder.join(name));
         }
@@ -117,8 +129,15 @@ impl Cache {
 
     fn write(&self, entry: &Entry, code: &[u8]) -> io::Result<()> {
         let beside = self.folder.join(format!("{}.new", entry.name()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        let written = file.write_all(code).and_then(|()| file.write_all(hmac::sign(&self.key(entry), code).as_ref()));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        let written = file
+            .write_all(code)
+            .and_then(|()| file.write_all(hmac::sign(&self.key(entry), code).as_ref()));
         // On a full disk what is half written only takes room.
         written.inspect_err(|_| drop(fs::remove_file(&beside)))?;
         fs::rename(&beside, self.folder.join(entry.name()))
@@ -127,7 +146,10 @@ impl Cache {
     /// The MAC's key is the entry's own, so that a file does not pass under another name.
     fn key(&self, entry: &Entry) -> hmac::Key {
         let host = hmac::Key::new(HMAC_SHA256, &self.secret);
-        hmac::Key::new(HMAC_SHA256, hmac::sign(&host, entry.name().as_bytes()).as_ref())
+        hmac::Key::new(
+            HMAC_SHA256,
+            hmac::sign(&host, entry.name().as_bytes()).as_ref(),
+        )
     }
 
     fn note(&self, entry: &Entry) {
@@ -139,8 +161,14 @@ impl Cache {
 
     /// Removes the oldest entries that are not in use.
     fn prune(&self) -> io::Result<()> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let age = |name: &String| fs::metadata(self.folder.join(name)).and_then(|metadata| metadata.modified());
+        let used = self
+            .used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let age = |name: &String| {
+            fs::metadata(self.folder.join(name)).and_then(|metadata| metadata.modified())
+        };
         let mut unused: Vec<(SystemTime, String)> = self
             .names()?
             .into_iter()
@@ -155,7 +183,9 @@ impl Cache {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        fs::read_dir(&self.folder)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 }
 
@@ -170,8 +200,15 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let is_ours = file::own(path).is_ok() && metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
-    let key = if is_ours { file::read(path, KEY_BYTES as u64).ok().and_then(|key| key.try_into().ok()) } else { None };
+    let is_ours =
+        file::own(path).is_ok() && metadata.is_file() && metadata.permissions().mode() & 0o077 == 0;
+    let key = if is_ours {
+        file::read(path, KEY_BYTES as u64)
+            .ok()
+            .and_then(|key| key.try_into().ok())
+    } else {
+        None
+    };
     if key.is_none() {
         tracing::warn!(path = %path.display(), "the key of the compiled plugins is damaged or open to others: a new one is made, and they are compiled again");
     }
@@ -181,11 +218,17 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
 /// Makes a key, for good: a rename, with file and folder synced.
 fn make_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let mut secret = [0; KEY_BYTES];
-    SystemRandom::new().fill(&mut secret).map_err(|_| io::Error::other("the system has no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut secret)
+        .map_err(|_| io::Error::other("the system has no random numbers"))?;
     let beside = folder.join("key.new");
     // It must be new: the rights of a file that is there stay as they are.
     drop(fs::remove_file(&beside));
-    let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     written.write_all(&secret)?;
     written.sync_all()?;
     fs::rename(&beside, folder.join(KEY))?;
@@ -222,7 +265,10 @@ mod tests {
         assert_eq!(found(&cache, 2), Err("nothing"));
         fs::copy(path.join(entry(1).name()), path.join(entry(2).name())).unwrap();
         assert_eq!(found(&cache, 2), Err("refused"));
-        assert_ne!(Entry::of(&[1; 32], "other settings").name(), entry(1).name());
+        assert_ne!(
+            Entry::of(&[1; 32], "other settings").name(),
+            entry(1).name()
+        );
     }
 
     #[test]
@@ -251,7 +297,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(KEY);
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        Cache::open(folder.path()).unwrap().keep(&entry(1), &Code(b"code".to_vec()));
+        Cache::open(folder.path())
+            .unwrap()
+            .keep(&entry(1), &Code(b"code".to_vec()));
         assert_eq!((mode(), fs::read(&path).unwrap().len()), (0o600, 32));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let cache = Cache::open(folder.path()).unwrap();
@@ -268,13 +316,18 @@ mod tests {
         for number in 0..20 {
             old.keep(&entry(number), &Code(vec![number]));
             let file = File::open(folder.path().join(entry(number).name())).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number.into())).unwrap();
+            file.set_modified(
+                SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number.into()),
+            )
+            .unwrap();
         }
         fs::write(folder.path().join("torn.new"), "x").unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         assert!(found(&cache, 3).is_ok());
         cache.keep(&entry(100), &Code(vec![100]));
-        let left: Vec<u8> = (0..=100).filter(|number| found(&cache, *number).is_ok()).collect();
+        let left: Vec<u8> = (0..=100)
+            .filter(|number| found(&cache, *number).is_ok())
+            .collect();
         assert_eq!(left, [3, 12, 13, 14, 15, 16, 17, 18, 19, 100]);
         assert!(!folder.path().join("torn.new").exists());
     }

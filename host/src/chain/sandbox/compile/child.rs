@@ -45,16 +45,27 @@ pub(crate) fn compile(
     component: &[u8],
     unwanted: &AtomicBool,
 ) -> Result<Code, Unusable> {
-    let mut child = start(program, limits, stack_bytes)
-        .map_err(|error| Unusable::Compiler(format!("cannot start `{}`: {error}", program.display())))?;
+    let mut child = start(program, limits, stack_bytes).map_err(|error| {
+        Unusable::Compiler(format!("cannot start `{}`: {error}", program.display()))
+    })?;
     let (answer, words) = converse(&mut child, limits.time, component, unwanted);
-    let status = child.wait().map_err(|error| Unusable::Compiler(error.to_string()))?;
+    let status = child
+        .wait()
+        .map_err(|error| Unusable::Compiler(error.to_string()))?;
     match answer {
-        Err(NoAnswer::Late) => Err(Unusable::Costly(format!("it takes longer than {:?}", limits.time))),
+        Err(NoAnswer::Late) => Err(Unusable::Costly(format!(
+            "it takes longer than {:?}",
+            limits.time
+        ))),
         Err(NoAnswer::Unwanted) => Err(Unusable::Unwanted),
         _ if !status.success() => Err(failed(status, limits, &words)),
         answer => {
-            let cut_short = || Unusable::Compiler(format!("it ended in the middle of its answer ({status}){}", after(&words)));
+            let cut_short = || {
+                Unusable::Compiler(format!(
+                    "it ended in the middle of its answer ({status}){}",
+                    after(&words)
+                ))
+            };
             answer.ok().and_then(unframe).ok_or_else(cut_short)
         }
     }
@@ -64,7 +75,11 @@ fn start(program: &Path, limits: CompileLimits, stack_bytes: usize) -> io::Resul
     Command::new(program)
         .arg0("tidegate")
         .arg("compile-plugin")
-        .args([stack_bytes.to_string(), limits.memory_bytes.to_string(), limits.time.as_secs().to_string()])
+        .args([
+            stack_bytes.to_string(),
+            limits.memory_bytes.to_string(),
+            limits.time.as_secs().to_string(),
+        ])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -74,7 +89,12 @@ fn start(program: &Path, limits: CompileLimits, stack_bytes: usize) -> io::Resul
 
 /// Hands the component over and takes what comes back, the answer and the last words, for `time` at most; then the child
 /// is killed.
-fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &AtomicBool) -> (Result<Vec<u8>, NoAnswer>, String) {
+fn converse(
+    child: &mut Child,
+    time: Duration,
+    component: &[u8],
+    unwanted: &AtomicBool,
+) -> (Result<Vec<u8>, NoAnswer>, String) {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (done, answers) = sync_channel(1);
     std::thread::scope(|scope| {
@@ -83,15 +103,21 @@ fn converse(child: &mut Child, time: Duration, component: &[u8], unwanted: &Atom
             let _ = stdin.map(|mut stdin| stdin.write_all(component));
         });
         let words = scope.spawn(move || {
-            let text = stderr.map(|stderr| read(stderr, MAX_WORDS_BYTES)).unwrap_or_default();
+            let text = stderr
+                .map(|stderr| read(stderr, MAX_WORDS_BYTES))
+                .unwrap_or_default();
             String::from_utf8_lossy(&text).trim().to_owned()
         });
         scope.spawn(move || {
-            let answer = stdout.map(|stdout| read(stdout, MAX_CODE_BYTES)).unwrap_or_default();
+            let answer = stdout
+                .map(|stdout| read(stdout, MAX_CODE_BYTES))
+                .unwrap_or_default();
             // What comes too late is not waited for.
             let _ = done.send(answer);
         });
-        let answer = wait_for_answer(&answers, Instant::now() + time, || !unwanted.load(Ordering::Acquire));
+        let answer = wait_for_answer(&answers, Instant::now() + time, || {
+            !unwanted.load(Ordering::Acquire)
+        });
         if answer.is_err() {
             // One that has ended meanwhile is as good.
             let _ = child.kill();
@@ -112,13 +138,18 @@ fn failed(status: ExitStatus, limits: CompileLimits, words: &str) -> Unusable {
     let signal = |signal: Signal| status.signal() == Some(signal.as_raw());
     // The allocator's last words, and the kernel's last resort; `oom_score_adj` makes the child its first choice.
     if words.contains("memory allocation of") || signal(Signal::KILL) {
-        return Unusable::Costly(format!("it takes more than {} MiB of memory", limits.memory_bytes >> 20));
+        return Unusable::Costly(format!(
+            "it takes more than {} MiB of memory",
+            limits.memory_bytes >> 20
+        ));
     }
     if signal(Signal::XCPU) {
         return Unusable::Costly(format!("it takes longer than {:?}", limits.time));
     }
     if signal(Signal::SYS) {
-        return Unusable::Compiler(format!("a system-call filter ended it ({status}): allow what `tidegate` itself may do"));
+        return Unusable::Compiler(format!(
+            "a system-call filter ended it ({status}): allow what `tidegate` itself may do"
+        ));
     }
     // The compiler ends with a word about a component, whatever that is.
     if status.signal().is_some() || words.is_empty() {
@@ -130,13 +161,18 @@ fn failed(status: ExitStatus, limits: CompileLimits, words: &str) -> Unusable {
 
 /// The last words, if there were any.
 fn after(words: &str) -> String {
-    if words.is_empty() { " and without a word".to_owned() } else { format!(", saying: {words}") }
+    if words.is_empty() {
+        " and without a word".to_owned()
+    } else {
+        format!(", saying: {words}")
+    }
 }
 
 fn unframe(mut answer: Vec<u8>) -> Option<Code> {
     let (head, code) = answer.split_at_checked(HEAD_BYTES)?;
     let (length, sum) = head.split_first_chunk::<8>()?;
-    let is_whole = u64::from_le_bytes(*length) == code.len() as u64 && digest(&SHA256, code).as_ref() == sum;
+    let is_whole =
+        u64::from_le_bytes(*length) == code.len() as u64 && digest(&SHA256, code).as_ref() == sum;
     is_whole.then(|| Code(answer.split_off(HEAD_BYTES)))
 }
 
@@ -148,27 +184,47 @@ fn unframe(mut answer: Vec<u8>) -> Option<Code> {
 pub fn compile_plugin(stack_bytes: usize, limits: CompileLimits) -> Result<(), String> {
     limit(limits).map_err(|error| format!("cannot limit the compiler: {error}"))?;
     let mut component = Vec::new();
-    let input = std::io::stdin().lock().take(MAX_COMPONENT_BYTES + 1).read_to_end(&mut component);
+    let input = std::io::stdin()
+        .lock()
+        .take(MAX_COMPONENT_BYTES + 1)
+        .read_to_end(&mut component);
     input.map_err(|error| format!("cannot read the component: {error}"))?;
     if component.len() as u64 > MAX_COMPONENT_BYTES {
         return Err(format!("it has more than {MAX_COMPONENT_BYTES} bytes"));
     }
-    let wasm = wasmtime::Engine::new(&settings(stack_bytes)).map_err(|error| format!("{error:#}"))?;
+    let wasm =
+        wasmtime::Engine::new(&settings(stack_bytes)).map_err(|error| format!("{error:#}"))?;
     let Code(code) = precompile(&wasm, &component)?;
     let mut out = std::io::stdout().lock();
-    let parts = [(code.len() as u64).to_le_bytes().as_slice(), digest(&SHA256, &code).as_ref(), &code].concat();
-    out.write_all(&parts).and_then(|()| out.flush()).map_err(|error| format!("nobody takes the code: {error}"))
+    let parts = [
+        (code.len() as u64).to_le_bytes().as_slice(),
+        digest(&SHA256, &code).as_ref(),
+        &code,
+    ]
+    .concat();
+    out.write_all(&parts)
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("nobody takes the code: {error}"))
 }
 
 /// The limits are the child's own work: to set them between fork and exec would take unsafe code.
 fn limit(limits: CompileLimits) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let both = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
+    let both = |limit| Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
     setrlimit(Resource::As, both(limits.memory_bytes))?;
     setrlimit(Resource::Core, both(0))?;
     // For the case that nobody watches the clock any more. The first limit ends it by a signal of its own.
     let seconds = limits.time.as_secs() + 1;
-    setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 1) })?;
+    setrlimit(
+        Resource::Cpu,
+        Rlimit {
+            current: Some(seconds),
+            maximum: Some(seconds + 1),
+        },
+    )?;
     nice(NICENESS)?;
     // Where the machine runs out of memory before the limit is reached, the child goes and not the gateway.
     std::fs::write("/proc/self/oom_score_adj", "1000")
@@ -178,18 +234,37 @@ fn limit(limits: CompileLimits) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const LIMITS: CompileLimits = CompileLimits { memory_bytes: 1 << 30, time: Duration::from_secs(60) };
+    const LIMITS: CompileLimits = CompileLimits {
+        memory_bytes: 1 << 30,
+        time: Duration::from_secs(60),
+    };
 
     fn refused(program: &str) -> Unusable {
-        compile(Path::new(program), LIMITS, 1 << 20, &[7; 200_000], &AtomicBool::new(false)).map(|_| ()).unwrap_err()
+        compile(
+            Path::new(program),
+            LIMITS,
+            1 << 20,
+            &[7; 200_000],
+            &AtomicBool::new(false),
+        )
+        .map(|_| ())
+        .unwrap_err()
     }
 
     #[test]
     fn a_program_that_is_no_compiler_is_an_error_and_never_code() {
-        assert!(matches!(refused("/nowhere/tidegate"), Unusable::Compiler(why) if why.contains("/nowhere/tidegate")));
-        assert!(matches!(refused("/bin/true"), Unusable::Compiler(why) if why.contains("middle of its answer")));
-        assert!(matches!(refused("/bin/false"), Unusable::Compiler(why) if why.contains("exit status: 1 and without a word")));
-        assert!(matches!(refused("/bin/cat"), Unusable::Compile(why) if why.contains("compile-plugin")));
+        assert!(
+            matches!(refused("/nowhere/tidegate"), Unusable::Compiler(why) if why.contains("/nowhere/tidegate"))
+        );
+        assert!(
+            matches!(refused("/bin/true"), Unusable::Compiler(why) if why.contains("middle of its answer"))
+        );
+        assert!(
+            matches!(refused("/bin/false"), Unusable::Compiler(why) if why.contains("exit status: 1 and without a word"))
+        );
+        assert!(
+            matches!(refused("/bin/cat"), Unusable::Compile(why) if why.contains("compile-plugin"))
+        );
     }
 
     #[test]
@@ -200,12 +275,17 @@ mod tests {
             let path = folder.path().join("compiler");
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let Unusable::Compiler(why) = refused(path.to_str().unwrap()) else { panic!("{text}") };
+            let Unusable::Compiler(why) = refused(path.to_str().unwrap()) else {
+                panic!("{text}")
+            };
             why
         };
         assert!(script("#!/bin/sh\nkill -SYS $$", 0o700).contains("system-call filter"));
         let why = script("#!/bin/sh\nulimit -c 0; kill -SEGV $$", 0o700);
-        assert!(why.contains("SIGSEGV") && why.contains("without a word"), "{why}");
+        assert!(
+            why.contains("SIGSEGV") && why.contains("without a word"),
+            "{why}"
+        );
         assert!(script("#!/bin/sh\nexit 126", 0o700).contains("exit status: 126"));
         assert!(script("", 0o600).contains("Permission denied"));
         assert!(script("\x7fELF of another machine", 0o700).contains("Exec format error"));
@@ -217,7 +297,9 @@ mod tests {
         let sum = digest(&SHA256, code);
         let answer = [4_u64.to_le_bytes().as_slice(), sum.as_ref(), code].concat();
         assert_eq!(unframe(answer.clone()).unwrap().0, code);
-        assert!(unframe(answer[..43].to_vec()).is_none() && unframe(answer[..20].to_vec()).is_none());
+        assert!(
+            unframe(answer[..43].to_vec()).is_none() && unframe(answer[..20].to_vec()).is_none()
+        );
         for bit in 0..answer.len() * 8 {
             let mut flipped = answer.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

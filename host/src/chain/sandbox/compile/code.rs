@@ -31,7 +31,10 @@ pub(super) fn precompile(wasm: &wasmtime::Engine, component: &[u8]) -> Result<Co
 
 /// Makes code runnable. It is copied from memory rather than mapped from its file: pages of a mapping are read anew
 /// when memory was short, and by then the card may give back other bytes than those that were checked.
-#[expect(unsafe_code, reason = "the engine has no safe way to load code, since code can do anything")]
+#[expect(
+    unsafe_code,
+    reason = "the engine has no safe way to load code, since code can do anything"
+)]
 pub(super) fn load(wasm: &wasmtime::Engine, code: &Code) -> Result<Component, Unusable> {
     // SAFETY: the bytes must be what `precompile_component` of this version of wasmtime made, unchanged. A `Code` is
     // built in three places only: from that very call (`precompile`), from the answer of a child that is this

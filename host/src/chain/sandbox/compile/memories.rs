@@ -20,7 +20,10 @@ pub(crate) fn check(component: &[u8]) -> Result<(), String> {
             _ => {}
         }
         if counts.last().is_some_and(|count| *count > 1) {
-            return Err("a core module in it has several memories (multi-memory), which no plugin may".to_owned());
+            return Err(
+                "a core module in it has several memories (multi-memory), which no plugin may"
+                    .to_owned(),
+            );
         }
     }
     Ok(())
@@ -33,8 +36,9 @@ fn add(counts: &mut [u32], more: u32) {
 }
 
 fn imported(imports: wasmparser::ImportSectionReader<'_>) -> u32 {
-    let memories =
-        imports.into_imports().filter(|import| matches!(import, Ok(import) if matches!(import.ty, TypeRef::Memory(_))));
+    let memories = imports
+        .into_imports()
+        .filter(|import| matches!(import, Ok(import) if matches!(import.ty, TypeRef::Memory(_))));
     u32::try_from(memories.count()).unwrap_or(u32::MAX)
 }
 
@@ -55,7 +59,10 @@ mod tests {
         let nested = include_bytes!("nested.wasm");
         assert_eq!(check(nested), Ok(()));
         let wasm = wasmtime::Engine::new(&super::super::code::settings(1 << 20)).unwrap();
-        assert_eq!(super::super::code::precompile(&wasm, nested).map(drop), Ok(()));
+        assert_eq!(
+            super::super::code::precompile(&wasm, nested).map(drop),
+            Ok(())
+        );
     }
 
     #[test]
@@ -63,9 +70,24 @@ mod tests {
         let (one, two) = ([5, 3, 1, 0, 1].as_slice(), [5, 5, 2, 0, 1, 0, 1].as_slice());
         let import = [2, 8, 1, 1, b'a', 1, b'b', 2, 0, 1].as_slice();
         assert_eq!(check(&component(one)), Ok(()));
-        assert_eq!(check(&[component(one), component(one)[HEAD.len()..].to_vec()].concat()), Ok(()), "two modules");
-        assert!(check(&component(two)).unwrap_err().contains("several memories"));
-        assert!(check(&component(&[import, one].concat())).is_err(), "one is imported");
-        assert_eq!(check(b"no component"), Ok(()), "the compiler says what it is");
+        assert_eq!(
+            check(&[component(one), component(one)[HEAD.len()..].to_vec()].concat()),
+            Ok(()),
+            "two modules"
+        );
+        assert!(
+            check(&component(two))
+                .unwrap_err()
+                .contains("several memories")
+        );
+        assert!(
+            check(&component(&[import, one].concat())).is_err(),
+            "one is imported"
+        );
+        assert_eq!(
+            check(b"no component"),
+            Ok(()),
+            "the compiler says what it is"
+        );
     }
 }

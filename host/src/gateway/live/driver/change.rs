@@ -20,22 +20,49 @@ impl Driver {
     /// An order that is not even tried.
     pub(super) fn refuse(&self, id: u64, whose: (Place, Who), why: String) {
         let job = self.job(id, whose, Candidate::default(), After::default());
-        tracing::warn!(flow = job.about.flow, plugin = job.about.plugin, "nothing is changed: {why}");
+        tracing::warn!(
+            flow = job.about.flow,
+            plugin = job.about.plugin,
+            "nothing is changed: {why}"
+        );
         job.verdict(Outcome::Refused, Some(why));
         self.desk.board.end(id);
     }
 
     pub(super) fn about(&self, place: Place, candidate: &Candidate) -> About {
-        let (flow, plugin) = (&self.parts.config.flows[place.flow].name, &self.plugin(place).name);
+        let (flow, plugin) = (
+            &self.parts.config.flows[place.flow].name,
+            &self.plugin(place).name,
+        );
         let written = self.written[place.flow][place.plugin].clone();
-        let running = self.parts.versions.entry(flow, plugin).map_or_else(|| written.clone(), |entry| entry.confirmed);
-        let digest = candidate.component.as_deref().map_or_else(|| running.digest.clone(), trust::digest);
-        let settings = candidate.settings.as_ref().map_or_else(|| running.settings.clone(), Value::to_string);
-        About { flow: flow.to_string(), plugin: plugin.to_string(), running, new: Version { digest, settings }, written }
+        let running = self
+            .parts
+            .versions
+            .entry(flow, plugin)
+            .map_or_else(|| written.clone(), |entry| entry.confirmed);
+        let digest = candidate
+            .component
+            .as_deref()
+            .map_or_else(|| running.digest.clone(), trust::digest);
+        let settings = candidate
+            .settings
+            .as_ref()
+            .map_or_else(|| running.settings.clone(), Value::to_string);
+        About {
+            flow: flow.to_string(),
+            plugin: plugin.to_string(),
+            running,
+            new: Version { digest, settings },
+            written,
+        }
     }
 
     pub(super) fn title(&self, place: Place) -> String {
-        format!("{}/{}", self.parts.config.flows[place.flow].name, self.plugin(place).name)
+        format!(
+            "{}/{}",
+            self.parts.config.flows[place.flow].name,
+            self.plugin(place).name
+        )
     }
 }
 
@@ -49,19 +76,34 @@ impl Job {
         ending.adopted = adopt.filter(|_| outcome != Outcome::Refused);
         if outcome == Outcome::Confirmed && self.after.is_way_back {
             // Else the config's file would bring it in again.
-            let refusal = Refusal::now(self.about.running.clone(), format!("{} rolled it back", self.who.name()), true);
+            let refusal = Refusal::now(
+                self.about.running.clone(),
+                format!("{} rolled it back", self.who.name()),
+                true,
+            );
             self.bench.versions.refused(self.about.spot(), refusal);
         }
-        if let Some(pair) = self.after.cure.take().filter(|_| outcome != Outcome::Confirmed) {
+        if let Some(pair) = self
+            .after
+            .cure
+            .take()
+            .filter(|_| outcome != Outcome::Confirmed)
+        {
             self.bench.in_vain.add(pair);
         }
     }
 
     fn change(&self, candidate: Candidate) -> Outcome {
-        let (Place { flow, plugin }, about, versions) = (self.place, &self.about, &self.bench.versions);
+        let (Place { flow, plugin }, about, versions) =
+            (self.place, &self.about, &self.bench.versions);
         self.bench.desk.board.begin(self.id, self.place);
         if let Some(why) = self.reason_not_to(candidate.is_asked) {
-            tracing::warn!(flow = about.flow, plugin = about.plugin, candidate = about.new.label(), "not tried: {why}");
+            tracing::warn!(
+                flow = about.flow,
+                plugin = about.plugin,
+                candidate = about.new.label(),
+                "not tried: {why}"
+            );
             // That the config says so is known from now on.
             versions.confirmed(about.spot(), &about.running, None);
             return self.verdict(Outcome::NotTried, Some(why));
@@ -74,7 +116,9 @@ impl Job {
             }
         }
         let signature = candidate.signature.as_deref();
-        let highest = versions.entry(&about.flow, &about.plugin).and_then(|entry| entry.highest);
+        let highest = versions
+            .entry(&about.flow, &about.plugin)
+            .and_then(|entry| entry.highest);
         let verify = |component: &[u8]| {
             let (highest, now) = match candidate.admission {
                 Admission::New => (highest.as_ref(), Now::read()),
@@ -82,15 +126,35 @@ impl Job {
                 // Nothing expires by a clock that is not set.
                 Admission::Kept => (None, Now::default()),
             };
-            let claim = Claim { name: &self.spec.signed_as, highest, now };
-            self.spec.trust.verify(component, signature, claim).map(drop).map_err(|denied| with_causes(&denied))
+            let claim = Claim {
+                name: &self.spec.signed_as,
+                highest,
+                now,
+            };
+            self.spec
+                .trust
+                .verify(component, signature, claim)
+                .map(drop)
+                .map_err(|denied| with_causes(&denied))
         };
         let component = candidate.component.as_deref();
         let verify = (!is_builtin(component)).then_some(Verify(&verify));
-        let change = Change { component, settings: candidate.settings.as_ref(), plan: candidate.plan, verify };
-        let Some(chain) = self.bench.doors.chain(flow) else { return Outcome::Refused };
-        let signed = component.and_then(|component| signed_version(&self.spec, component, signature));
-        let code = component.map(|component| Code { component, signature, signed: signed.as_ref() });
+        let change = Change {
+            component,
+            settings: candidate.settings.as_ref(),
+            plan: candidate.plan,
+            verify,
+        };
+        let Some(chain) = self.bench.doors.chain(flow) else {
+            return Outcome::Refused;
+        };
+        let signed =
+            component.and_then(|component| signed_version(&self.spec, component, signature));
+        let code = component.map(|component| Code {
+            component,
+            signature,
+            signed: signed.as_ref(),
+        });
         let result = chain.swap(plugin, change, &|event| {
             if event.state == State::Confirmed {
                 versions.confirmed(about.spot(), &about.new, code);
@@ -101,11 +165,24 @@ impl Job {
     }
 
     fn reason_not_to(&self, is_asked: bool) -> Option<String> {
-        let About { flow, plugin, running, new, .. } = &self.about;
-        let entry = self.bench.versions.entry(flow, plugin).filter(|_| !is_asked && new != running)?;
+        let About {
+            flow,
+            plugin,
+            running,
+            new,
+            ..
+        } = &self.about;
+        let entry = self
+            .bench
+            .versions
+            .entry(flow, plugin)
+            .filter(|_| !is_asked && new != running)?;
         let refusal = entry.refusal(new).filter(|refusal| refusal.rolled_back)?;
         let name = self.title();
-        Some(format!("it was rolled back at {}: {}; `tidegate swap {name}` tries it all the same", refusal.at, refusal.why))
+        Some(format!(
+            "it was rolled back at {}: {}; `tidegate swap {name}` tries it all the same",
+            refusal.at, refusal.why
+        ))
     }
 
     fn conclude(&self, code: Option<Code<'_>>, result: Result<Swapped, Refused>) -> Outcome {
@@ -118,10 +195,16 @@ impl Job {
                 self.verdict(Outcome::Unchanged, None)
             }
             Ok(swapped) => {
-                self.note(State::Confirmed.name(), (None, to_json(swapped.figures.as_ref())));
+                self.note(
+                    State::Confirmed.name(),
+                    (None, to_json(swapped.figures.as_ref())),
+                );
                 self.verdict(Outcome::Confirmed, None)
             }
-            Err(refused) if self.bench.desk.board.is_stopping() && matches!(refused.step, Step::Cancel | Step::Compile) => {
+            Err(refused)
+                if self.bench.desk.board.is_stopping()
+                    && matches!(refused.step, Step::Cancel | Step::Compile) =>
+            {
                 versions.suspended(spot);
                 self.note(Outcome::Suspended.name(), (Some(refused.why.clone()), None));
                 self.verdict(Outcome::Suspended, Some(refused.why))
@@ -134,8 +217,15 @@ impl Job {
                 if self.who != Who::Breaker {
                     versions.refused(spot, Refusal::now(new.clone(), why.clone(), is_final));
                 }
-                let outcome = if rolled_back { Outcome::RolledBack } else { Outcome::Refused };
-                self.note(outcome.name(), (Some(why.clone()), to_json(refused.figures.as_deref())));
+                let outcome = if rolled_back {
+                    Outcome::RolledBack
+                } else {
+                    Outcome::Refused
+                };
+                self.note(
+                    outcome.name(),
+                    (Some(why.clone()), to_json(refused.figures.as_deref())),
+                );
                 self.verdict(outcome, Some(why))
             }
         }
@@ -162,7 +252,13 @@ impl Job {
         let about = &self.about;
         let (old, new) = (about.running.digest.clone(), about.new.digest.clone());
         let event = Event::now(&self.who, &about.flow, &about.plugin, what);
-        self.bench.audit.note(&Event { old, new, why, figures, ..event });
+        self.bench.audit.note(&Event {
+            old,
+            new,
+            why,
+            figures,
+            ..event
+        });
     }
 
     fn verdict(&self, outcome: Outcome, why: Option<String>) -> Outcome {
@@ -177,17 +273,29 @@ impl Job {
             Outcome::Confirmed => {
                 // With the same component only the settings differ, and the version before is meant.
                 let is_other = about.running.digest != about.new.digest;
-                let to = if is_other { format!(" --to {}", short_digest(&about.running.digest)) } else { String::new() };
+                let to = if is_other {
+                    format!(" --to {}", short_digest(&about.running.digest))
+                } else {
+                    String::new()
+                };
                 Some(format!("tidegate rollback {name}{to}"))
             }
             _ => None,
         };
-        let unwritten = self.bench.versions.unwritten().filter(|_| outcome == Outcome::Confirmed);
+        let unwritten = self
+            .bench
+            .versions
+            .unwritten()
+            .filter(|_| outcome == Outcome::Confirmed);
         let unwritten = unwritten.map(|error| {
             format!("that is not written down ({error}): a restart runs what was written last, until writing, which is tried again, succeeds")
         });
         let why = why.or(unwritten);
-        let runs = if undo.is_some() { &about.new } else { &about.running };
+        let runs = if undo.is_some() {
+            &about.new
+        } else {
+            &about.running
+        };
         Verdict {
             flow: about.flow.clone(),
             plugin: about.plugin.clone(),
@@ -201,7 +309,11 @@ impl Job {
 
 /// What came with this binary needs no signature, whatever way it came here.
 fn is_builtin(component: Option<&[u8]>) -> bool {
-    component.is_some_and(|component| builtin::NAMES.iter().any(|name| builtin::component(name) == Some(component)))
+    component.is_some_and(|component| {
+        builtin::NAMES
+            .iter()
+            .any(|name| builtin::component(name) == Some(component))
+    })
 }
 
 fn to_json(figures: Option<&chain::Report>) -> Option<Value> {

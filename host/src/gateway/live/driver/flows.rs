@@ -31,7 +31,13 @@ struct Round<'a> {
 
 impl Driver {
     /// Brings the flows in `changes` to what they are in `new`, as far as that can be.
-    pub(super) fn change_flows(&mut self, id: u64, who: &Who, new: &Config, changes: &[FlowChange]) {
+    pub(super) fn change_flows(
+        &mut self,
+        id: u64,
+        who: &Who,
+        new: &Config,
+        changes: &[FlowChange],
+    ) {
         let round = Round { id, who, new };
         let before = self.parts.config.clone();
         let (mut rerouted, mut removed, mut told) = (BTreeSet::new(), Vec::new(), Vec::new());
@@ -54,7 +60,13 @@ impl Driver {
                     true
                 }
             };
-            if is_done && *fate != (Fate::Changed { chain: true, routes: false }) {
+            if is_done
+                && *fate
+                    != (Fate::Changed {
+                        chain: true,
+                        routes: false,
+                    })
+            {
                 rerouted.insert(name.as_str());
             }
             match fate {
@@ -64,18 +76,31 @@ impl Driver {
             }
         }
         self.restart_sources(&before, &rerouted);
-        told.into_iter().for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
-        removed.into_iter().for_each(|flow| self.end_flow(&round, flow));
+        told.into_iter()
+            .for_each(|(name, done)| self.tell_flow(&round, name, done, (None, None)));
+        removed
+            .into_iter()
+            .for_each(|flow| self.end_flow(&round, flow));
     }
 
     /// Whether a flow waits for the change of one of its plugins; the config is read again after that.
     fn is_deferred(&mut self, round: &Round<'_>, name: &str) -> bool {
-        let flow = self.parts.config.flows.iter().position(|flow| *flow.name == *name);
+        let flow = self
+            .parts
+            .config
+            .flows
+            .iter()
+            .position(|flow| *flow.name == *name);
         if !flow.is_some_and(|flow| self.busy.contains_key(&flow)) {
             return false;
         }
-        tracing::info!(flow = name, "the change of a flow waits: one of its plugins is being changed");
-        let behind = format!("a plugin of flow `{name}` is being changed; the flow follows when that is over");
+        tracing::info!(
+            flow = name,
+            "the change of a flow waits: one of its plugins is being changed"
+        );
+        let behind = format!(
+            "a plugin of flow `{name}` is being changed; the flow follows when that is over"
+        );
         self.desk.board.push(round.id, Line::Waits { behind });
         self.deferred.insert(name.to_owned());
         true
@@ -100,7 +125,10 @@ impl Driver {
         door.close();
         let begun = Instant::now();
         let board = &self.desk.board;
-        match successor.follow(&old, &|| !board.is_stopping()).map(Arc::new) {
+        match successor
+            .follow(&old, &|| !board.is_stopping())
+            .map(Arc::new)
+        {
             Ok(chain) => {
                 self.desk.hear(flow, &chain);
                 door.open(Some(Arc::clone(&chain)));
@@ -138,16 +166,27 @@ impl Driver {
 
     /// Flows that could not be started are tried again: something has changed.
     pub(super) fn revive(&mut self) {
-        let Parts { doors, starter, config, recordings, .. } = &self.parts;
+        let Parts {
+            doors,
+            starter,
+            config,
+            recordings,
+            ..
+        } = &self.parts;
         let mut revived = Vec::new();
         for (flow, _) in doors.down() {
-            let Some(spec) = config.flows.get(flow) else { continue };
+            let Some(spec) = config.flows.get(flow) else {
+                continue;
+            };
             match starter.flow(spec) {
                 Ok((chain, started)) => {
                     self.desk.hear(flow, &chain);
                     let door = doors.put(flow, Arc::clone(&chain));
                     recordings::begin(config, flow, (&door, &chain), recordings);
-                    tracing::info!(flow = &*spec.name, "the flow that was down runs, and what waited goes through it");
+                    tracing::info!(
+                        flow = &*spec.name,
+                        "the flow that was down runs, and what waited goes through it"
+                    );
                     revived.push((flow, started));
                 }
                 Err(error) => {
@@ -157,7 +196,9 @@ impl Driver {
                 }
             }
         }
-        revived.iter().for_each(|(flow, started)| self.note_started(*flow, started));
+        revived
+            .iter()
+            .for_each(|(flow, started)| self.note_started(*flow, started));
     }
 
     /// Nothing is brought to it any more.
@@ -186,7 +227,9 @@ impl Driver {
     /// A recording is of one chain: it begins anew. Messages do not wait for it.
     fn record_anew(&self, config: &Config, flow: usize, chain: &Arc<Chain>) {
         let door = self.parts.doors.of(flow);
-        let Some(recorder) = door.recorder() else { return };
+        let Some(recorder) = door.recorder() else {
+            return;
+        };
         recorder.clear();
         recorder.stop();
         door.record(None);
@@ -194,18 +237,28 @@ impl Driver {
     }
 
     fn restart_sources(&self, before: &Config, rerouted: &BTreeSet<&str>) {
-        let is_touched =
-            |config: &Config, source: usize| config.sources[source].routes.iter().any(|route| rerouted.contains(&*route.name));
+        let is_touched = |config: &Config, source: usize| {
+            config.sources[source]
+                .routes
+                .iter()
+                .any(|route| rerouted.contains(&*route.name))
+        };
         for (index, spec) in self.parts.config.sources.iter().enumerate() {
             if is_touched(before, index) || is_touched(&self.parts.config, index) {
-                tracing::info!(source = &*spec.name, "the source begins anew with other routes");
+                tracing::info!(
+                    source = &*spec.name,
+                    "the source begins anew with other routes"
+                );
                 self.inlets.restart(spec.clone());
             }
         }
     }
 
     fn note_started(&mut self, flow: usize, started: &[Started]) {
-        let written = started.iter().map(|started| started.written.clone()).collect();
+        let written = started
+            .iter()
+            .map(|started| started.written.clone())
+            .collect();
         match self.written.get_mut(flow) {
             Some(known) => *known = written,
             None => self.written.push(written),
@@ -217,15 +270,34 @@ impl Driver {
         false
     }
 
-    fn tell_flow(&self, round: &Round<'_>, flow: &str, done: Done, (why, pause): (Option<String>, Option<Duration>)) {
+    fn tell_flow(
+        &self,
+        round: &Round<'_>,
+        flow: &str,
+        done: Done,
+        (why, pause): (Option<String>, Option<Duration>),
+    ) {
         let pause_us = pause.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
         match &why {
-            None => tracing::info!(flow, what = done.name(), pause_us, "a flow is as the config says now"),
+            None => tracing::info!(
+                flow,
+                what = done.name(),
+                pause_us,
+                "a flow is as the config says now"
+            ),
             Some(why) => tracing::warn!(flow, "a flow stays as it was: {why}"),
         }
         let what = format!("flow-{}", done.name());
-        self.parts.audit.note(&Event { why: why.clone(), ..Event::now(round.who, flow, "", &what) });
-        let verdict = FlowVerdict { flow: flow.to_owned(), verdict: done, why, pause_us };
+        self.parts.audit.note(&Event {
+            why: why.clone(),
+            ..Event::now(round.who, flow, "", &what)
+        });
+        let verdict = FlowVerdict {
+            flow: flow.to_owned(),
+            verdict: done,
+            why,
+            pause_us,
+        };
         self.desk.board.push(round.id, Line::Flow(verdict));
     }
 }

@@ -32,11 +32,17 @@ pub(super) struct InVain(Arc<Mutex<Vec<(String, String)>>>);
 
 impl InVain {
     pub(super) fn has(&self, pair: &(String, String)) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(pair)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(pair)
     }
 
     pub(super) fn add(&self, pair: (String, String)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pair);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pair);
     }
 }
 
@@ -91,7 +97,12 @@ impl Job {
 
     /// What ends it, whatever becomes of its thread.
     pub(super) fn ending(&self) -> Ending {
-        Ending { desk: self.bench.desk.clone(), id: self.id, place: self.place, adopted: None }
+        Ending {
+            desk: self.bench.desk.clone(),
+            id: self.id,
+            place: self.place,
+            adopted: None,
+        }
     }
 }
 
@@ -124,7 +135,10 @@ impl Drop for Ending {
             );
         }
         self.desk.board.end(self.id);
-        let mut request = Request::Ended { place: self.place, adopted: self.adopted.take() };
+        let mut request = Request::Ended {
+            place: self.place,
+            adopted: self.adopted.take(),
+        };
         while let Err(TrySendError::Full(again)) = self.desk.requests.try_send(request) {
             if self.desk.board.is_stopping() {
                 return;

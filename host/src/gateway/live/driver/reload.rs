@@ -19,7 +19,11 @@ use crate::versions::history::{Event, Who};
 impl Driver {
     pub(super) fn reload(&mut self, id: Option<u64>, who: &Who) {
         let board = self.desk.board.clone();
-        let id = id.unwrap_or_else(|| board.open(format!("{} is read again", who.name()), None).unwrap_or_default());
+        let id = id.unwrap_or_else(|| {
+            board
+                .open(format!("{} is read again", who.name()), None)
+                .unwrap_or_default()
+        });
         let reload = Arc::new(InPlace { board, id });
         match config::load(&self.parts.origin) {
             Ok(new) => self.take_over(&reload, who, &new),
@@ -31,27 +35,66 @@ impl Driver {
     fn keep(&self, id: u64, who: &Who, problems: &Problems) {
         let mistakes = problems.errors();
         self.parts.standing.refuse(problems);
-        tracing::warn!(mistakes, "the changed config was not applied, the running one stays; `tidegate check` shows why");
-        self.desk.board.push(id, Line::Mistakes { text: problems.render(false).trim_end().to_owned(), json: problems.to_json() });
+        tracing::warn!(
+            mistakes,
+            "the changed config was not applied, the running one stays; `tidegate check` shows why"
+        );
+        self.desk.board.push(
+            id,
+            Line::Mistakes {
+                text: problems.render(false).trim_end().to_owned(),
+                json: problems.to_json(),
+            },
+        );
         let why = Some(format!("{mistakes} mistakes"));
-        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "config-refused") });
+        self.parts.audit.note(&Event {
+            why,
+            ..Event::now(who, "", "", "config-refused")
+        });
     }
 
     fn take_over(&mut self, reload: &Arc<InPlace>, who: &Who, new: &Config) {
         let id = reload.id;
         self.revive();
         let difference = config::difference(&self.parts.config, new);
-        let place = |change: &PluginChange| Place { flow: usize::from(change.flow.0), plugin: change.plugin };
-        let plugins = difference.plugins.iter().map(|change| self.title(place(change))).collect();
-        let flows = difference.flows.iter().map(|change| change.name.clone()).collect();
+        let place = |change: &PluginChange| Place {
+            flow: usize::from(change.flow.0),
+            plugin: change.plugin,
+        };
+        let plugins = difference
+            .plugins
+            .iter()
+            .map(|change| self.title(place(change)))
+            .collect();
+        let flows = difference
+            .flows
+            .iter()
+            .map(|change| change.name.clone())
+            .collect();
         self.parts.standing.accept(difference.other.clone());
-        self.desk.board.push(id, Line::Difference { plugins, flows, restart: difference.other.clone() });
+        self.desk.board.push(
+            id,
+            Line::Difference {
+                plugins,
+                flows,
+                restart: difference.other.clone(),
+            },
+        );
         if difference.is_empty() {
             return tracing::debug!("the config is unchanged");
         }
-        let (plugins, flows, restart) = (difference.plugins.len(), difference.flows.len(), difference.other.join(", "));
-        let why = Some(format!("{flows} flows, {plugins} plugins; restart: [{restart}]"));
-        self.parts.audit.note(&Event { why, ..Event::now(who, "", "", "reloaded") });
+        let (plugins, flows, restart) = (
+            difference.plugins.len(),
+            difference.flows.len(),
+            difference.other.join(", "),
+        );
+        let why = Some(format!(
+            "{flows} flows, {plugins} plugins; restart: [{restart}]"
+        ));
+        self.parts.audit.note(&Event {
+            why,
+            ..Event::now(who, "", "", "reloaded")
+        });
         // They wait for no probation.
         self.change_flows(id, who, new, &difference.flows);
         for change in difference.plugins {
@@ -74,24 +117,51 @@ impl Driver {
     }
 
     /// What the config says of a plugin now. The reload waits until it is in place, and for no other change before it.
-    fn want_setting(&mut self, place: Place, who: &Who, change: PluginChange, reload: &Arc<InPlace>) {
+    fn want_setting(
+        &mut self,
+        place: Place,
+        who: &Who,
+        change: PluginChange,
+        reload: &Arc<InPlace>,
+    ) {
         let config = Box::new(change.config);
         let Some(busy) = self.busy.get(&place.flow) else {
-            return self.want(Wanted::Setting { place, who: who.clone(), config, reload: Some(Arc::clone(reload)) });
+            return self.want(Wanted::Setting {
+                place,
+                who: who.clone(),
+                config,
+                reload: Some(Arc::clone(reload)),
+            });
         };
         let is_under_way = |(plugin, under_way): &(usize, Box<PluginConfig>)| {
-            *plugin == place.plugin && under_way.settings == config.settings && under_way.artefact == config.artefact
+            *plugin == place.plugin
+                && under_way.settings == config.settings
+                && under_way.artefact == config.artefact
         };
         if busy.adopting.as_ref().is_some_and(is_under_way) {
             return;
         }
-        let behind = format!("another change of the flow `{}` is under way", self.parts.config.flows[place.flow].name);
+        let behind = format!(
+            "another change of the flow `{}` is under way",
+            self.parts.config.flows[place.flow].name
+        );
         tracing::info!(plugin = self.title(place), "a change waits: {behind}");
         reload.board.push(reload.id, Line::Waits { behind });
-        self.want(Wanted::Setting { place, who: who.clone(), config, reload: None });
+        self.want(Wanted::Setting {
+            place,
+            who: who.clone(),
+            config,
+            reload: None,
+        });
     }
 
-    pub(super) fn apply(&mut self, place: Place, who: Who, config: Box<PluginConfig>, reload: Option<Arc<InPlace>>) {
+    pub(super) fn apply(
+        &mut self,
+        place: Place,
+        who: Who,
+        config: Box<PluginConfig>,
+        reload: Option<Arc<InPlace>>,
+    ) {
         let Place { flow, plugin } = place;
         let before = self.plugin(place);
         let mut candidate = Candidate::default();
@@ -114,8 +184,14 @@ impl Driver {
             written.digest = trust::digest(component);
         }
         let id = self.open(place, &who);
-        let after = After { adopt: Some(config), ..After::default() };
-        let job = super::Job { reload: Mutex::new(reload), ..self.job(id, (place, who), candidate, after) };
+        let after = After {
+            adopt: Some(config),
+            ..After::default()
+        };
+        let job = super::Job {
+            reload: Mutex::new(reload),
+            ..self.job(id, (place, who), candidate, after)
+        };
         self.start_job(job);
     }
 
@@ -127,7 +203,9 @@ impl Driver {
         }
         match watch(&files, &self.desk) {
             Ok(watch) => (self.watch, self.watched) = (watch, files),
-            Err(error) => tracing::error!(%error, "changed files cannot be watched: those of the config before still are"),
+            Err(error) => {
+                tracing::error!(%error, "changed files cannot be watched: those of the config before still are")
+            }
         }
         // What has changed between the two watches.
         self.places().into_iter().for_each(|place| self.look(place));
@@ -137,14 +215,19 @@ impl Driver {
 pub(super) fn watch(files: &[PathBuf], desk: &Desk) -> std::io::Result<Watch> {
     let desk = desk.clone();
     Watch::start(files.to_owned(), move |path, content| {
-        desk.offer(Request::Changed { path: path.to_owned(), content });
+        desk.offer(Request::Changed {
+            path: path.to_owned(),
+            content,
+        });
     })
 }
 
 pub(super) fn watched(config: &Config, origin: &Sources) -> Vec<PathBuf> {
     let mut files = vec![origin.path.clone()];
     for plugin in config.flows.iter().flat_map(|flow| &flow.plugins) {
-        let Artefact::File(path) = &plugin.artefact else { continue };
+        let Artefact::File(path) = &plugin.artefact else {
+            continue;
+        };
         files.push(path.clone());
         if !plugin.trust.keys.is_empty() {
             files.push(signature_path(path));

@@ -20,7 +20,8 @@ const SUM: usize = 4;
 /// this file has got.
 pub(super) fn encode(store: &str, end: u64, messages: u64) -> Vec<u8> {
     let mut body = vec![0; SUM];
-    rmp_serde::encode::write(&mut body, &(store, end, messages)).expect("a name and two numbers always go into a Vec");
+    rmp_serde::encode::write(&mut body, &(store, end, messages))
+        .expect("a name and two numbers always go into a Vec");
     let sum = crc32fast::hash(&body[SUM..]).to_le_bytes();
     body[..SUM].copy_from_slice(&sum);
     body
@@ -36,7 +37,11 @@ pub(super) fn owner(path: &Path, seam: &Seam) -> io::Result<Option<String>> {
     let start = read_regular(path, FIRST, seam)?;
     let first = pieces(&start).next();
     Ok(match first {
-        Some(Piece::Whole { kind: Kind::Stand, body, .. }) => decode(body).map(|(store, ..)| store.to_owned()),
+        Some(Piece::Whole {
+            kind: Kind::Stand,
+            body,
+            ..
+        }) => decode(body).map(|(store, ..)| store.to_owned()),
         _ => None,
     })
 }
@@ -73,14 +78,21 @@ impl Behind {
                     Ok((extent, count)) => {
                         found += u64::from(count);
                         if at >= offset.saturating_add(HEAD) || offset == 0 {
-                            self.chunks.push(Located { file, offset: at as u64, count, extent });
+                            self.chunks.push(Located {
+                                file,
+                                offset: at as u64,
+                                count,
+                                extent,
+                            });
                         }
                     }
                     Err(_) => hurt += 1,
                 }
                 continue;
             }
-            let Some((_, end, messages)) = decode(body).filter(|_| kind == Kind::Stand) else { continue };
+            let Some((_, end, messages)) = decode(body).filter(|_| kind == Kind::Stand) else {
+                continue;
+            };
             if at >= offset {
                 self.end = self.end.max(end);
                 let lacking = messages.saturating_sub(told + found);

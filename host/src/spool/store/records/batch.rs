@@ -76,7 +76,8 @@ pub(super) struct Batch<'a> {
 /// A piece with the batch; its head is still missing.
 pub(super) fn encode(batch: &Batch<'_>) -> Vec<u8> {
     let mut piece = vec![0; HEAD + SUM];
-    rmp_serde::encode::write(&mut piece, batch).expect("fields of known length always go into a Vec");
+    rmp_serde::encode::write(&mut piece, batch)
+        .expect("fields of known length always go into a Vec");
     let sum = crc32fast::hash(&piece[HEAD + SUM..]).to_le_bytes();
     piece[HEAD..HEAD + SUM].copy_from_slice(&sum);
     piece

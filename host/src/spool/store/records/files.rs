@@ -96,7 +96,10 @@ pub(super) fn listed(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        found.extend(name.to_str().and_then(|name| name.strip_prefix("records.")?.parse::<u64>().ok()));
+        found.extend(
+            name.to_str()
+                .and_then(|name| name.strip_prefix("records.")?.parse::<u64>().ok()),
+        );
     }
     found.sort_unstable();
     Ok(found)
@@ -105,7 +108,10 @@ pub(super) fn listed(folder: &Path) -> io::Result<Vec<u64>> {
 impl Files {
     /// Live entries of a tree.
     pub(super) fn count(&self, tree: Tree) -> u64 {
-        self.live.range(tree.key(&[])..).take_while(|(key, _)| key[0] == tree as u8).count() as u64
+        self.live
+            .range(tree.key(&[])..)
+            .take_while(|(key, _)| key[0] == tree as u8)
+            .count() as u64
     }
 
     /// What one file says.
@@ -114,7 +120,11 @@ impl Files {
         let mut is_hurt = false;
         for piece in pieces(bytes) {
             let whole = match piece {
-                Piece::Whole { kind: Kind::Record, at, body } => decode(body).map(|batch| (at, body, batch)),
+                Piece::Whole {
+                    kind: Kind::Record,
+                    at,
+                    body,
+                } => decode(body).map(|batch| (at, body, batch)),
                 Piece::Whole { .. } | Piece::Torn => None,
             };
             let Some((at, body, batch)) = whole else {
@@ -123,7 +133,10 @@ impl Files {
             };
             if *scan.store.get_or_insert_with(|| batch.store.to_owned()) != *batch.store {
                 self.sizes.remove(&file);
-                scan.strange.push((path.to_owned(), format!("it belongs to the store `{}`", batch.store)));
+                scan.strange.push((
+                    path.to_owned(),
+                    format!("it belongs to the store `{}`", batch.store),
+                ));
                 return;
             }
             let Witness { number, .. } = batch.witness;
@@ -159,7 +172,11 @@ impl Files {
     pub(super) fn place(&mut self, key: Vec<u8>, file: u64, offset: u64, length: usize) {
         let size = (key.len() + length) as u64;
         self.sizes.entry(file).or_default().1 += size;
-        let at = At::File { file, offset, length: u32::try_from(length).unwrap_or(u32::MAX) };
+        let at = At::File {
+            file,
+            offset,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+        };
         let old = self.live.insert(key.clone(), at);
         self.let_go(&key, old.as_ref());
     }
@@ -177,7 +194,11 @@ impl Files {
     pub(super) fn read(&mut self, folder: &Path, seam: &Seam, at: &At) -> io::Result<Vec<u8>> {
         let (file, offset, length) = match at {
             At::Memory(value) => return Ok(value.clone()),
-            At::File { file, offset, length } => (*file, *offset, *length as usize),
+            At::File {
+                file,
+                offset,
+                length,
+            } => (*file, *offset, *length as usize),
         };
         let opened = match self.reading.as_ref().filter(|(open, _)| *open == file) {
             Some((_, opened)) => Arc::clone(opened),
@@ -194,8 +215,15 @@ impl Files {
     }
 
     /// A value is written again with the next batch.
-    pub(super) fn take_up(&mut self, folder: &Path, seam: &Seam, key: Vec<u8>) -> io::Result<usize> {
-        let Some(at @ At::File { .. }) = self.live.get(&key).cloned() else { return Ok(0) };
+    pub(super) fn take_up(
+        &mut self,
+        folder: &Path,
+        seam: &Seam,
+        key: Vec<u8>,
+    ) -> io::Result<usize> {
+        let Some(at @ At::File { .. }) = self.live.get(&key).cloned() else {
+            return Ok(0);
+        };
         let value = self.read(folder, seam, &at)?;
         let bytes = key.len() + value.len();
         self.let_go(&key, Some(&at));
@@ -206,9 +234,22 @@ impl Files {
 
     /// Takes up some of the oldest file when too little of all files is live.
     pub(super) fn empty_the_oldest(&mut self, folder: &Path, seam: &Seam) -> io::Result<()> {
-        let (bytes, live) = self.sizes.values().fold((0, 0), |(bytes, live), (all, used)| (bytes + all, live + used));
-        let is_active = |file: u64| self.active.as_ref().is_some_and(|active| active.number == file);
-        let Some((oldest, (_, used))) = self.sizes.first_key_value().filter(|(file, _)| !is_active(**file)) else {
+        let (bytes, live) = self
+            .sizes
+            .values()
+            .fold((0, 0), |(bytes, live), (all, used)| {
+                (bytes + all, live + used)
+            });
+        let is_active = |file: u64| {
+            self.active
+                .as_ref()
+                .is_some_and(|active| active.number == file)
+        };
+        let Some((oldest, (_, used))) = self
+            .sizes
+            .first_key_value()
+            .filter(|(file, _)| !is_active(**file))
+        else {
             return Ok(());
         };
         if *used == 0 || bytes <= live * 2 + 2 * FILE_BYTES {
@@ -216,7 +257,12 @@ impl Files {
         }
         let oldest = *oldest;
         let in_oldest = |at: &At| matches!(at, At::File { file, .. } if *file == oldest);
-        let keys: Vec<Vec<u8>> = self.live.iter().filter(|(_, at)| in_oldest(at)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<Vec<u8>> = self
+            .live
+            .iter()
+            .filter(|(_, at)| in_oldest(at))
+            .map(|(key, _)| key.clone())
+            .collect();
         let mut moved = 0;
         for key in keys {
             moved += self.take_up(folder, seam, key)?;
@@ -230,7 +276,10 @@ impl Files {
     /// Removes old files of which nothing is live.
     pub(super) fn remove_the_oldest(&mut self, folder: &Path) {
         let active = self.active.as_ref().map(|active| active.number);
-        while let Some((file, _)) = self.sizes.first_key_value().filter(|(file, (_, live))| *live == 0 && Some(**file) != active)
+        while let Some((file, _)) = self
+            .sizes
+            .first_key_value()
+            .filter(|(file, (_, live))| *live == 0 && Some(**file) != active)
         {
             let file = *file;
             match fs::remove_file(path(folder, file)) {
@@ -245,22 +294,40 @@ impl Files {
 
     /// Begins a file, where the last one is full or was there at the opening.
     pub(super) fn begin(&mut self, folder: &Path, seam: &Seam, store: &str) -> io::Result<()> {
-        if self.active.as_ref().is_some_and(|active| active.end < FILE_BYTES) {
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.end < FILE_BYTES)
+        {
             return Ok(());
         }
         let number = self.next;
-        let file = OpenOptions::new().write(true).create_new(true).open(path(folder, number))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path(folder, number))?;
         self.next += 1;
-        self.active = Some(Active { number, file, end: 0 });
-        let mut piece = encode(&Batch { store, witness: self.last.clone(), changes: Vec::new() });
+        self.active = Some(Active {
+            number,
+            file,
+            end: 0,
+        });
+        let mut piece = encode(&Batch {
+            store,
+            witness: self.last.clone(),
+            changes: Vec::new(),
+        });
         self.write(seam, &mut piece).map(drop)
     }
 
     /// Writes a piece whose head is still missing; answers its file and where it begins.
     pub(super) fn write(&mut self, seam: &Seam, piece: &mut [u8]) -> io::Result<(u64, u64)> {
         seam.pass(Call::Write)?;
-        let Some(active) = &mut self.active else { return Err(io::Error::other("there is no file of records")) };
-        let length = u32::try_from(piece.len() - HEAD).map_err(|_| io::Error::other("a batch of more than 4 GiB"))?;
+        let Some(active) = &mut self.active else {
+            return Err(io::Error::other("there is no file of records"));
+        };
+        let length = u32::try_from(piece.len() - HEAD)
+            .map_err(|_| io::Error::other("a batch of more than 4 GiB"))?;
         piece[..HEAD].copy_from_slice(&head(Kind::Record, length, active.end));
         active.file.write_all_at(piece, active.end)?;
         let begin = active.end;

@@ -84,16 +84,33 @@ impl Excerpt {
     fn of(payload: &[u8], mark: usize, length: usize) -> Self {
         let from = if mark < length { 0 } else { mark - length / 2 };
         let bytes = payload.len();
-        let is_text = |text: &&str| !text.chars().any(|char| char.is_control() && !char.is_whitespace());
+        let is_text = |text: &&str| {
+            !text
+                .chars()
+                .any(|char| char.is_control() && !char.is_whitespace())
+        };
         match std::str::from_utf8(payload).ok().filter(is_text) {
             Some(text) => {
-                let (from, end) = (text.floor_char_boundary(from), text.floor_char_boundary(from + length));
-                Self { text: text[from..end].to_owned(), hexadecimal: false, from, bytes }
+                let (from, end) = (
+                    text.floor_char_boundary(from),
+                    text.floor_char_boundary(from + length),
+                );
+                Self {
+                    text: text[from..end].to_owned(),
+                    hexadecimal: false,
+                    from,
+                    bytes,
+                }
             }
             None => {
                 let from = from.min(bytes);
                 let shown = &payload[from..bytes.min(from + length / 2)];
-                Self { text: hexadecimal(shown), hexadecimal: true, from, bytes }
+                Self {
+                    text: hexadecimal(shown),
+                    hexadecimal: true,
+                    from,
+                    bytes,
+                }
             }
         }
     }
@@ -101,12 +118,20 @@ impl Excerpt {
 
 impl std::fmt::Display for Excerpt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = if self.hexadecimal { self.text.len() / 2 } else { self.text.len() };
+        let shown = if self.hexadecimal {
+            self.text.len() / 2
+        } else {
+            self.text.len()
+        };
         let (before, behind) = (self.from > 0, self.from + shown < self.bytes);
         let prefix = if self.hexadecimal { "0x" } else { "" };
         f.write_str(if before { "…" } else { "" })?;
         write!(f, "{prefix}{}", crate::words::line(&self.text, usize::MAX))?;
-        if behind { write!(f, "… ({} bytes)", self.bytes) } else { Ok(()) }
+        if behind {
+            write!(f, "… ({} bytes)", self.bytes)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -120,10 +145,22 @@ impl Sample {
     ) -> Self {
         let id = format!("{}-{}", input.id.boot, input.id.seq);
         let payload = Excerpt::of(&input.payload, 0, length);
-        let named = Input { id, topic: input.topic_str().to_owned(), payload };
+        let named = Input {
+            id,
+            topic: input.topic_str().to_owned(),
+            payload,
+        };
         let (key, at_us) = (lossy(input.key()), input.received_us);
         let (old, new) = shown(old, new, length);
-        Self { kind, input: Some(named), key, at_us, parts, old, new }
+        Self {
+            kind,
+            input: Some(named),
+            key,
+            at_us,
+            parts,
+            old,
+            new,
+        }
     }
 
     pub(super) fn of_tick<'a>(
@@ -133,9 +170,22 @@ impl Sample {
         old: impl Iterator<Item = Made<'a>> + Clone,
         new: impl Iterator<Item = Made<'a>> + Clone,
     ) -> Self {
-        let key = old.clone().chain(new.clone()).next().map(|made| lossy(made.key)).unwrap_or_default();
+        let key = old
+            .clone()
+            .chain(new.clone())
+            .next()
+            .map(|made| lossy(made.key))
+            .unwrap_or_default();
         let (old, new) = shown(old, new, length);
-        Self { kind, input: None, key, at_us, parts, old, new }
+        Self {
+            kind,
+            input: None,
+            key,
+            at_us,
+            parts,
+            old,
+            new,
+        }
     }
 }
 
@@ -146,19 +196,37 @@ fn shown<'a>(
     length: usize,
 ) -> (Vec<Shown>, Vec<Shown>) {
     let mark = |(old, new): (Made<'_>, Made<'_>)| {
-        let differs = old.payload.iter().zip(new.payload).position(|(old, new)| old != new);
+        let differs = old
+            .payload
+            .iter()
+            .zip(new.payload)
+            .position(|(old, new)| old != new);
         differs.unwrap_or_else(|| old.payload.len().min(new.payload.len()))
     };
-    let marks: Vec<usize> = old.clone().zip(new.clone()).take(MAX_SHOWN).map(mark).collect();
+    let marks: Vec<usize> = old
+        .clone()
+        .zip(new.clone())
+        .take(MAX_SHOWN)
+        .map(mark)
+        .collect();
     let show = |(index, made)| one(&made, marks.get(index).copied().unwrap_or(0), length);
-    (old.take(MAX_SHOWN).enumerate().map(show).collect(), new.take(MAX_SHOWN).enumerate().map(show).collect())
+    (
+        old.take(MAX_SHOWN).enumerate().map(show).collect(),
+        new.take(MAX_SHOWN).enumerate().map(show).collect(),
+    )
 }
 
 fn one(made: &Made<'_>, mark: usize, length: usize) -> Shown {
     let headers = made.all_headers();
-    let headers = Headers(&headers).filter_map(Result::ok).map(|(name, value)| (name.to_owned(), lossy(value)));
+    let headers = Headers(&headers)
+        .filter_map(Result::ok)
+        .map(|(name, value)| (name.to_owned(), lossy(value)));
     // What two payloads have in common is the whole of both where they do not differ.
-    let mark = if mark >= made.payload.len() && mark > length { 0 } else { mark };
+    let mark = if mark >= made.payload.len() && mark > length {
+        0
+    } else {
+        mark
+    };
     Shown {
         outcome: made.outcome,
         port: made.port.to_owned(),

@@ -20,7 +20,10 @@ fn said(input: u32, action: u32, topic: &str, headers: &[u8], payload: &[u8]) ->
     words[output::PAYLOAD] = payload.len() as u32;
     words[output::KEY] = (topic.find('/').unwrap_or(topic.len()) as u32) << 16;
     words[output::MARKS] = 1 << 4;
-    Said { words, data: [topic.as_bytes(), headers, payload].concat() }
+    Said {
+        words,
+        data: [topic.as_bytes(), headers, payload].concat(),
+    }
 }
 
 fn pass(input: u32) -> Said {
@@ -50,11 +53,24 @@ impl Spoken {
     fn new(inputs: Option<usize>, said: &[Said]) -> Self {
         let words = said.iter().flat_map(|said| said.words).collect();
         let data: Vec<u8> = said.iter().flat_map(|said| said.data.clone()).collect();
-        let answer = Answer { stride: output::STRIDE as u32, words, data: Bytes::from(data) };
-        let shape = Shape { inputs, ports: 2, max_entries: 10_000, max_bytes: 1 << 20 };
+        let answer = Answer {
+            stride: output::STRIDE as u32,
+            words,
+            data: Bytes::from(data),
+        };
+        let shape = Shape {
+            inputs,
+            ports: 2,
+            max_entries: 10_000,
+            max_bytes: 1 << 20,
+        };
         let mut entries = Vec::new();
         unpack(&answer, shape, &mut entries).unwrap();
-        Self { answer, entries, ports: vec!["side".to_owned()] }
+        Self {
+            answer,
+            entries,
+            ports: vec!["side".to_owned()],
+        }
     }
 
     fn side(&self) -> Side<'_> {
@@ -64,7 +80,10 @@ impl Spoken {
 
 fn inputs(count: u64) -> Vec<Message> {
     let message = |number| Message {
-        id: MessageId { boot: 1, seq: number },
+        id: MessageId {
+            boot: 1,
+            seq: number,
+        },
         topic: Bytes::from(format!("d{number}/t")),
         key: Span { offset: 0, len: 2 },
         payload: Bytes::from(format!("{number}")),
@@ -78,7 +97,12 @@ fn inputs(count: u64) -> Vec<Message> {
 fn compare(inputs: &[Message], old: &[Said], new: &[Said]) -> Comparison {
     let [old, new] = [old, new].map(|said| Spoken::new(Some(inputs.len()), said));
     let mut found = Comparison::default();
-    found.batch(Bounds::default(), inputs.iter().map(Some), old.side(), new.side());
+    found.batch(
+        Bounds::default(),
+        inputs.iter().map(Some),
+        old.side(),
+        new.side(),
+    );
     found
 }
 
@@ -90,7 +114,12 @@ fn ticks(old: &[Said], new: &[Said]) -> Comparison {
 }
 
 fn counts(same: u64, missing: u64, extra: u64, changed: u64) -> Counts {
-    Counts { same, missing, extra, changed }
+    Counts {
+        same,
+        missing,
+        extra,
+        changed,
+    }
 }
 
 fn at(topic: &str, payload: &str) -> Said {
@@ -99,19 +128,56 @@ fn at(topic: &str, payload: &str) -> Said {
 
 #[test]
 fn the_same_said_in_another_way_is_no_difference() {
-    let old = [pass(0), absorb(1), reject(2, "too hot"), absorb(3), emit(3, "x")];
-    let new = [emit(0, "0"), absorb(1), absorb(1), reject(2, "above 90"), emit(3, "x")];
+    let old = [
+        pass(0),
+        absorb(1),
+        reject(2, "too hot"),
+        absorb(3),
+        emit(3, "x"),
+    ];
+    let new = [
+        emit(0, "0"),
+        absorb(1),
+        absorb(1),
+        reject(2, "above 90"),
+        emit(3, "x"),
+    ];
     let found = compare(&inputs(5), &old, &new);
-    assert_eq!(found, Comparison { inputs: counts(5, 0, 0, 0), ..Comparison::default() });
+    assert_eq!(
+        found,
+        Comparison {
+            inputs: counts(5, 0, 0, 0),
+            ..Comparison::default()
+        }
+    );
 }
 
 #[test]
 fn each_difference_is_counted_by_its_kind_and_named() {
-    let old = [pass(0), pass(1), pass(3), pass(4), absorb(5), emit(6, "1"), emit(6, "2"), reject(7, "no")];
-    let new = [pass(0), pass(2), emit(3, "other"), said(4, 1 | 1 << 16, "", b"", b"4"), emit(6, "1")];
+    let old = [
+        pass(0),
+        pass(1),
+        pass(3),
+        pass(4),
+        absorb(5),
+        emit(6, "1"),
+        emit(6, "2"),
+        reject(7, "no"),
+    ];
+    let new = [
+        pass(0),
+        pass(2),
+        emit(3, "other"),
+        said(4, 1 | 1 << 16, "", b"", b"4"),
+        emit(6, "1"),
+    ];
     let found = compare(&inputs(8), &old, &new);
     assert_eq!(found.inputs, counts(1, 1, 1, 5));
-    let named: Vec<_> = found.samples.iter().map(|sample| (sample.at_us, sample.kind, sample.parts.clone())).collect();
+    let named: Vec<_> = found
+        .samples
+        .iter()
+        .map(|sample| (sample.at_us, sample.kind, sample.parts.clone()))
+        .collect();
     let changed = |number, part| (number, Kind::Changed, vec![part]);
     let expected = [
         (1, Kind::Missing, vec![]),
@@ -125,8 +191,20 @@ fn each_difference_is_counted_by_its_kind_and_named() {
     assert_eq!(named, expected);
     assert_eq!(found.parts[&Part::Outcome], 2);
     let sample = &found.samples[2];
-    assert_eq!((sample.key.as_str(), sample.input.as_ref().unwrap().id.as_str()), ("d3", "1-3"));
-    assert_eq!((sample.old[0].payload.text.as_str(), sample.new[0].payload.text.as_str()), ("3", "other"));
+    assert_eq!(
+        (
+            sample.key.as_str(),
+            sample.input.as_ref().unwrap().id.as_str()
+        ),
+        ("d3", "1-3")
+    );
+    assert_eq!(
+        (
+            sample.old[0].payload.text.as_str(),
+            sample.new[0].payload.text.as_str()
+        ),
+        ("3", "other")
+    );
 }
 
 #[test]
@@ -137,31 +215,91 @@ fn topic_key_headers_and_marks_are_told_apart() {
     retained.words[output::MARKS] |= 1;
     let mut other = said(1, 1, "d1/t", b"", b"1");
     other.words[output::KEY] = 3 | 1 << 16;
-    let new = [said(0, 1, "d0/other", b"", b"0"), other, said(2, 1, "", &header, b"2"), retained];
+    let new = [
+        said(0, 1, "d0/other", b"", b"0"),
+        other,
+        said(2, 1, "", &header, b"2"),
+        retained,
+    ];
     let found = compare(&inputs(4), &[pass(0), pass(1), pass(2), pass(3)], &new);
-    let parts: Vec<_> = found.samples.iter().map(|sample| sample.parts.as_slice()).collect();
-    assert_eq!(parts, [[Part::Topic], [Part::Key], [Part::Headers], [Part::Marks]]);
-    assert_eq!(found.samples[2].new[0].headers, [("unit".to_owned(), "C".to_owned())]);
+    let parts: Vec<_> = found
+        .samples
+        .iter()
+        .map(|sample| sample.parts.as_slice())
+        .collect();
+    assert_eq!(
+        parts,
+        [[Part::Topic], [Part::Key], [Part::Headers], [Part::Marks]]
+    );
+    assert_eq!(
+        found.samples[2].new[0].headers,
+        [("unit".to_owned(), "C".to_owned())]
+    );
     assert!(found.samples[3].new[0].retain);
 }
 
 #[test]
 fn an_inherited_expiry_is_the_same_as_the_messages_own() {
     let mut inputs = inputs(2);
-    inputs.iter_mut().for_each(|input| input.headers = with_expiry(b"", 60));
-    let found = compare(&inputs, &[pass(0), pass(1)], &[emit(0, "0"), said(1, 1, "", &with_expiry(b"", 5), b"1")]);
-    assert_eq!((found.inputs, found.samples[0].parts.as_slice()), (counts(1, 0, 0, 1), [Part::Headers].as_slice()));
+    inputs
+        .iter_mut()
+        .for_each(|input| input.headers = with_expiry(b"", 60));
+    let found = compare(
+        &inputs,
+        &[pass(0), pass(1)],
+        &[emit(0, "0"), said(1, 1, "", &with_expiry(b"", 5), b"1")],
+    );
+    assert_eq!(
+        (found.inputs, found.samples[0].parts.as_slice()),
+        (counts(1, 0, 0, 1), [Part::Headers].as_slice())
+    );
 }
 
 #[test]
 fn ticks_are_compared_key_by_key() {
-    let old = [at("a/w", "1"), at("b/w", "2"), at("a/w", "3"), at("c/w", "4")];
-    let moved = ticks(&old, &[at("c/w", "4"), at("b/w", "2"), at("a/w", "1"), at("a/w", "3")]);
-    assert_eq!(moved.ticks, counts(4, 0, 0, 0), "the order between keys promises nothing");
-    let found = ticks(&old, &[at("a/w", "1"), at("a/w", "4"), at("c/w", "4"), at("d/w", "5")]);
+    let old = [
+        at("a/w", "1"),
+        at("b/w", "2"),
+        at("a/w", "3"),
+        at("c/w", "4"),
+    ];
+    let moved = ticks(
+        &old,
+        &[
+            at("c/w", "4"),
+            at("b/w", "2"),
+            at("a/w", "1"),
+            at("a/w", "3"),
+        ],
+    );
+    assert_eq!(
+        moved.ticks,
+        counts(4, 0, 0, 0),
+        "the order between keys promises nothing"
+    );
+    let found = ticks(
+        &old,
+        &[
+            at("a/w", "1"),
+            at("a/w", "4"),
+            at("c/w", "4"),
+            at("d/w", "5"),
+        ],
+    );
     assert_eq!(found.ticks, counts(2, 1, 1, 1));
-    let keys: Vec<_> = found.samples.iter().map(|sample| (sample.key.as_str(), sample.kind)).collect();
-    assert_eq!(keys, [("a", Kind::Changed), ("b", Kind::Missing), ("d", Kind::Extra)]);
+    let keys: Vec<_> = found
+        .samples
+        .iter()
+        .map(|sample| (sample.key.as_str(), sample.kind))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            ("a", Kind::Changed),
+            ("b", Kind::Missing),
+            ("d", Kind::Extra)
+        ]
+    );
     assert_eq!(found.inputs.compared(), 0);
 }
 
@@ -170,9 +308,15 @@ fn of_each_kind_the_first_are_kept_and_all_are_counted() {
     let inputs = inputs(40);
     let passed: Vec<_> = (0..40).map(pass).collect();
     let found = compare(&inputs, &passed, &[]);
-    assert_eq!((found.inputs.missing, found.samples.len()), (40, Bounds::default().samples));
+    assert_eq!(
+        (found.inputs.missing, found.samples.len()),
+        (40, Bounds::default().samples)
+    );
     let extra = compare(&inputs, &[], &passed);
-    assert_eq!((extra.inputs.extra, extra.samples.len()), (40, Bounds::default().samples));
+    assert_eq!(
+        (extra.inputs.extra, extra.samples.len()),
+        (40, Bounds::default().samples)
+    );
     let text = serde_json::to_string(&found).unwrap();
     let read: Comparison = serde_json::from_str(&text).unwrap();
     assert_eq!((read.inputs, &read.samples), (found.inputs, &found.samples));
@@ -185,7 +329,13 @@ fn a_long_payload_is_shown_where_it_differs() {
     new.push_str("new");
     let found = compare(&inputs(1), &[emit(0, &old)], &[emit(0, &new)]);
     let sample = &found.samples[0];
-    assert_eq!((sample.old[0].payload.bytes, sample.old[0].payload.text.ends_with("old")), (1_003, true));
+    assert_eq!(
+        (
+            sample.old[0].payload.bytes,
+            sample.old[0].payload.text.ends_with("old")
+        ),
+        (1_003, true)
+    );
     let shown = sample.new[0].payload.to_string();
     assert!(shown.starts_with("…ä") && shown.ends_with("new"), "{shown}");
 }
