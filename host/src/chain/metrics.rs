@@ -232,6 +232,20 @@ pub(super) struct FlowMetrics {
 }
 
 impl FlowMetrics {
+    pub(super) fn account(&self) -> Account {
+        let fate = |fate: Fate| self.fates[fate as usize].get();
+        let level = |gauge: &IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Account {
+            forwarded: fate(Fate::Forwarded),
+            filtered: fate(Fate::Filtered),
+            absorbed: fate(Fate::Absorbed),
+            parked: fate(Fate::Parked),
+            dropped: fate(Fate::Dropped),
+            quarantined: level(&self.quarantined),
+            waiting: level(&self.waiting),
+        }
+    }
+
     /// Counts what became of a batch.
     pub(super) fn settle(&self, fates: &[Fate]) {
         // What is held is counted when its fate is known.
@@ -244,6 +258,32 @@ impl FlowMetrics {
                 counter.inc_by(count);
             }
         }
+    }
+}
+
+/// What became of the messages of one flow since the start, and which wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Account {
+    /// Messages that led to something owed upstream.
+    pub forwarded: u64,
+    /// Messages that were filtered on purpose.
+    pub filtered: u64,
+    /// Messages that went into a plugin's state.
+    pub absorbed: u64,
+    /// Messages that became dead letters.
+    pub parked: u64,
+    /// Messages given up because of a plugin with `on_error = "drop"`.
+    pub dropped: u64,
+    /// Devices whose messages are not tried.
+    pub quarantined: u64,
+    /// Messages that wait for a lane.
+    pub waiting: u64,
+}
+
+impl Account {
+    /// Messages that went through the plugins since the start.
+    pub fn settled(&self) -> u64 {
+        self.forwarded + self.filtered + self.absorbed + self.parked + self.dropped
     }
 }
 

@@ -44,7 +44,7 @@ pub use lane::trial::compare::{
 };
 pub use lane::trial::phase::{Canary, Shadow};
 pub use lane::trial::report::{Figures, Report, Step};
-pub use metrics::Metrics;
+pub use metrics::{Account, Metrics};
 pub use replay::hop::Hop;
 pub use replay::{Player, Ran, Replay, Score, offline};
 pub use sandbox::beside::beside;
@@ -188,6 +188,11 @@ impl Chain {
     /// Name of the flow.
     pub fn name(&self) -> &Arc<str> {
         &self.shared.name
+    }
+
+    /// What it counts.
+    pub fn account(&self) -> Account {
+        self.shared.metrics.account()
     }
 
     /// From now on `tape` takes down what the lanes are told: for good, and the first tape only.

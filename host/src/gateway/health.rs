@@ -6,128 +6,115 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Gateway;
-use super::samples::Samples;
+use super::door::Doors;
+use super::standing::Shared;
 use super::status::Trouble;
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
-use crate::mqtt::Troubles;
-use crate::spool::{Account, Condition, Unreadable};
+use crate::config::Config;
+use crate::mqtt::LinkAccount;
+use crate::spool::{Account, Condition, Spool, Unreadable};
+use crate::{source, uplink};
+
+/// What the stages are asked.
+struct Stages {
+    config: Arc<Config>,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
+    doors: Doors,
+    spool: Arc<Spool>,
+    standing: Shared,
+}
 
 /// One line for each source, flow and uplink, one for the spool, one for the config.
 pub fn look(gateway: &Gateway) -> Look {
-    let flow_names: Vec<_> = gateway
-        .config
-        .flows
-        .iter()
-        .map(|flow| Arc::clone(&flow.name))
-        .collect();
-    let (doors, spool, standing) = (
-        gateway.doors.clone(),
-        Arc::clone(&gateway.spool),
-        gateway.standing.clone(),
-    );
-    let registry = gateway.registry.clone();
-    let names: Vec<_> = gateway
-        .config
-        .sources
-        .iter()
-        .map(|source| Arc::clone(&source.name))
-        .collect();
-    let of_sources = gateway
-        .config
-        .sources
-        .iter()
-        .map(|source| Connection::new("source", &source.name, gateway.sources.troubles()));
-    let of_uplinks = gateway
-        .config
-        .uplinks
-        .iter()
-        .map(|uplink| Connection::new("uplink", &uplink.name, gateway.uplinks.troubles()));
-    let connections: Vec<Connection> = of_sources.chain(of_uplinks).collect();
-    Box::new(move || {
-        let now = Instant::now();
-        let connections = connections.iter().map(|connection| {
-            (
-                format!("{} {}", connection.kind, connection.name),
-                connection.health(now),
-            )
-        });
-        let flows = doors
+    let stages = Stages {
+        config: Arc::clone(&gateway.config),
+        sources: gateway.sources.clone(),
+        uplinks: gateway.uplinks.clone(),
+        doors: gateway.doors.clone(),
+        spool: Arc::clone(&gateway.spool),
+        standing: gateway.standing.clone(),
+    };
+    Box::new(move || stages.look(Instant::now()))
+}
+
+impl Stages {
+    fn look(&self, now: Instant) -> Vec<(String, Health)> {
+        let account = self.spool.account();
+        let lost = || store_losses(&account).map_or(Health::Good, Health::Fair);
+        let spool = store_trouble(&account).map_or_else(lost, Health::Bad);
+        let mut found = self.flows();
+        found.push(("spool".to_owned(), spool));
+        found.push((
+            "config".to_owned(),
+            fair(self.standing.look().words(), "; "),
+        ));
+        for source in &self.config.sources {
+            let account = self.sources.account(&source.name, now);
+            let name = format!("source {}", source.name);
+            found.push((name.clone(), connection(account.link.clone(), now)));
+            if let fair @ Health::Fair(_) = grants(&account) {
+                found.push((format!("{name}: subscriptions"), fair));
+            }
+        }
+        for uplink in &self.config.uplinks {
+            let account = self.uplinks.account(uplink, now);
+            found.push((
+                format!("uplink {}", uplink.name),
+                connection(account.link, now),
+            ));
+        }
+        found
+    }
+
+    fn flows(&self) -> Vec<(String, Health)> {
+        let running = self
+            .doors
             .chains()
             .into_iter()
             .map(|(_, chain)| (format!("flow {}", chain.name()), flow(&chain)));
-        let down = doors.down().into_iter().filter_map(|(flow, why)| {
-            Some((
-                format!("flow {}", flow_names.get(flow)?),
-                Health::Bad(format!("down, its messages wait: {why}")),
-            ))
+        let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
+            let name = &self.config.flows.get(flow)?.name;
+            let bad = Health::Bad(format!("down, its messages wait: {why}"));
+            Some((format!("flow {name}"), bad))
         });
-        let account = spool.account();
-        let lost = || store_losses(&account).map_or(Health::Good, Health::Fair);
-        let store = store_trouble(&account).map_or_else(lost, Health::Bad);
-        let words = standing.look().words();
-        let config = if words.is_empty() {
-            Health::Good
-        } else {
-            Health::Fair(words.join("; "))
-        };
-        let whole = [("spool".to_owned(), store), ("config".to_owned(), config)];
-        let samples = Samples::of(&registry);
-        let grants = names.iter().filter_map(|name| {
-            Some((
-                format!("source {name}: subscriptions"),
-                grants(&samples, name)?,
-            ))
-        });
-        flows
-            .chain(down)
-            .chain(whole)
-            .chain(connections)
-            .chain(grants)
-            .collect()
-    })
+        running.chain(down).collect()
+    }
+}
+
+/// Well, unless there is something to say.
+fn fair(words: Vec<String>, between: &str) -> Health {
+    if words.is_empty() {
+        Health::Good
+    } else {
+        Health::Fair(words.join(between))
+    }
 }
 
 /// What the broker grants less of than was asked for.
-fn grants(samples: &Samples, name: &str) -> Option<Health> {
-    let of = |metric| samples.sum(metric, &[("source", name)]);
-    let refused = of("tidegate_source_refused_filters");
-    let lowered = of("tidegate_source_lowered_filters");
-    let session_s = of("tidegate_source_session_seconds");
-    let troubles: Vec<_> = [
+fn grants(account: &source::Account) -> Health {
+    let source::Account {
+        refused_filters: refused,
+        lowered_filters: lowered,
+        session_s,
+        ..
+    } = *account;
+    let words = [
         (refused > 0).then(|| format!("the broker refuses {refused} of its topic filters")),
         (lowered > 0).then(|| {
             format!("the broker serves {lowered} of its topic filters with a lower level")
         }),
         (session_s > 0)
             .then(|| format!("the broker forgets its session {session_s} s after a loss")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    (!troubles.is_empty()).then(|| Health::Fair(troubles.join(", ")))
+    ];
+    fair(words.into_iter().flatten().collect(), ", ")
 }
 
-/// A source or uplink.
-struct Connection {
-    kind: &'static str,
-    name: Arc<str>,
-    troubles: Troubles,
-}
-
-impl Connection {
-    fn new(kind: &'static str, name: &Arc<str>, troubles: &Troubles) -> Self {
-        Self {
-            kind,
-            name: Arc::clone(name),
-            troubles: troubles.clone(),
-        }
-    }
-
-    fn health(&self, now: Instant) -> Health {
-        Trouble::of(&self.troubles, &self.name, now)
-            .map_or(Health::Good, |trouble| Health::Fair(degraded(&trouble)))
-    }
+fn connection(link: LinkAccount, now: Instant) -> Health {
+    link.trouble.map_or(Health::Good, |trouble| {
+        Health::Fair(degraded(&Trouble::of(trouble, now)))
+    })
 }
 
 /// One line for a connection in trouble.
@@ -157,12 +144,7 @@ fn flow(chain: &Chain) -> Health {
             state.name()
         )),
     };
-    let troubles: Vec<_> = chain.plugins().iter().filter_map(trouble).collect();
-    if troubles.is_empty() {
-        Health::Good
-    } else {
-        Health::Fair(troubles.join(", "))
-    }
+    fair(chain.plugins().iter().filter_map(trouble).collect(), ", ")
 }
 
 /// What is wrong with the store, in words.

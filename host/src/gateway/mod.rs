@@ -20,7 +20,6 @@ mod orders;
 pub mod plugins;
 pub mod recordings;
 pub mod retry;
-mod samples;
 mod signals;
 mod stages;
 pub mod standing;

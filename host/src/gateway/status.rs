@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use super::door::Doors;
 use super::plugins::{Candidate, shown_digest};
-use super::samples::Samples;
 use super::standing::{Shared, Standing};
-use crate::chain::{Chain, PluginInfo};
+use crate::chain::{self, Chain, PluginInfo};
 use crate::config::Config;
-use crate::mqtt::{self, Troubles};
+use crate::heap::resident_bytes;
+use crate::mqtt::{self, LinkAccount, State};
 use crate::spool::{Account, QueueAccount, Spool};
 use crate::versions::Versions;
+use crate::{source, uplink};
 
 /// Everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,24 +105,20 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// What `troubles` tell of `name`.
-    pub(super) fn of(troubles: &Troubles, name: &str, now: Instant) -> Option<Self> {
-        let mqtt::Trouble {
-            cause,
-            since,
-            next_try,
-            ..
-        } = troubles.of(name, now)?;
+    /// What is known of it, as seen `now`.
+    pub(super) fn of(trouble: mqtt::Trouble, now: Instant) -> Self {
         let until = |at: Instant| {
             at.saturating_duration_since(now)
                 .as_millis()
                 .div_ceil(1_000)
         };
-        Some(Self {
-            cause,
-            since_s: now.saturating_duration_since(since).as_secs(),
-            next_try_s: next_try.map(|at| u64::try_from(until(at)).unwrap_or(u64::MAX)),
-        })
+        Self {
+            cause: trouble.cause,
+            since_s: now.saturating_duration_since(trouble.since).as_secs(),
+            next_try_s: trouble
+                .next_try
+                .map(|at| u64::try_from(until(at)).unwrap_or(u64::MAX)),
+        }
     }
 }
 
@@ -285,20 +281,15 @@ impl Status {
         };
         let flow = |flow: &crate::chain::Config| Flow {
             plugins: flow.plugins.iter().map(|spec| plugin(&spec.name)).collect(),
-            ..flow_of(&Samples::default(), &flow.name)
+            ..Flow::of(&flow.name, chain::Account::default())
         };
+        let now = Instant::now();
+        let source = |name| Source::of(name, source::Account::default(), now);
+        let uplink = |name| Uplink::of(name, uplink::Account::default(), now);
         Self {
-            sources: config
-                .sources
-                .iter()
-                .map(|source| source_of(&Samples::default(), &source.name))
-                .collect(),
+            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
             flows: config.flows.iter().map(flow).collect(),
-            uplinks: config
-                .uplinks
-                .iter()
-                .map(|uplink| uplink_of(&Samples::default(), &uplink.name))
-                .collect(),
+            uplinks: config.uplinks.iter().map(|one| uplink(&one.name)).collect(),
             ..Self::of_spool(config, account)
         }
     }
@@ -373,13 +364,12 @@ impl Queue {
 /// Reports on a running gateway.
 pub(super) struct Reporter {
     config: Arc<Config>,
-    registry: Registry,
     spool: Arc<Spool>,
     doors: Doors,
     versions: Versions,
     standing: Shared,
-    sources: Troubles,
-    uplinks: Troubles,
+    sources: source::Metrics,
+    uplinks: uplink::Metrics,
     started: Instant,
 }
 
@@ -388,69 +378,55 @@ impl Reporter {
     pub(super) fn new(gateway: &Gateway) -> Self {
         Self {
             config: Arc::clone(&gateway.config),
-            registry: gateway.registry.clone(),
             spool: Arc::clone(&gateway.spool),
             doors: gateway.doors.clone(),
             versions: gateway.versions.clone(),
             standing: gateway.standing.clone(),
-            sources: gateway.sources.troubles().clone(),
-            uplinks: gateway.uplinks.troubles().clone(),
+            sources: gateway.sources.clone(),
+            uplinks: gateway.uplinks.clone(),
             started: Instant::now(),
         }
     }
 
     /// The flows, those that could not be started last.
-    fn flows(&self, samples: &Samples) -> Vec<Flow> {
+    fn flows(&self) -> Vec<Flow> {
         let running = self
             .doors
             .chains()
             .into_iter()
-            .map(|(_, chain)| running_flow(samples, &chain, &self.versions));
+            .map(|(_, chain)| running_flow(&chain, &self.versions));
         let down = self.doors.down().into_iter().filter_map(|(flow, why)| {
+            let name = &self.config.flows.get(flow)?.name;
             Some(Flow {
                 down: Some(why),
-                ..flow_of(samples, &self.config.flows.get(flow)?.name)
+                ..Flow::of(name, chain::Account::default())
             })
         });
         running.chain(down).collect()
     }
 
-    /// How it is now. Memory work only, but much of it where plugins have many metrics: not for the network's thread.
+    /// How it is now. Memory work only.
     pub(super) fn report(&self) -> Status {
-        let samples = Samples::of(&self.registry);
         let account = self.spool.account();
         let spool = Status::of_spool(&self.config, &account);
         let now = Instant::now();
-        let source = |name: &str| Source {
-            trouble: Trouble::of(&self.sources, name, now),
-            ..source_of(&samples, name)
+        let source = |name| Source::of(name, self.sources.account(name, now), now);
+        let uplink = |config: &uplink::Config| {
+            Uplink::of(&config.name, self.uplinks.account(config, now), now)
         };
-        let uplink = |name: &str| Uplink {
-            trouble: Trouble::of(&self.uplinks, name, now),
-            ..uplink_of(&samples, name)
-        };
+        let config = &self.config;
         Status {
             running: true,
             config: self.standing.look(),
             process: Some(Process {
                 pid: std::process::id(),
                 uptime_s: self.started.elapsed().as_secs(),
-                resident_bytes: samples.sum("process_resident_memory_bytes", &[]),
-                memory_limit_bytes: self.config.gateway.memory_bytes,
+                resident_bytes: resident_bytes(),
+                memory_limit_bytes: config.gateway.memory_bytes,
             }),
-            sources: self
-                .config
-                .sources
-                .iter()
-                .map(|config| source(&config.name))
-                .collect(),
-            flows: self.flows(&samples),
-            uplinks: self
-                .config
-                .uplinks
-                .iter()
-                .map(|config| uplink(&config.name))
-                .collect(),
+            sources: config.sources.iter().map(|one| source(&one.name)).collect(),
+            flows: self.flows(),
+            uplinks: config.uplinks.iter().map(uplink).collect(),
             store: Store {
                 why: super::health::store_trouble(&account),
                 ..spool.store
@@ -460,7 +436,7 @@ impl Reporter {
     }
 }
 
-fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
+fn running_flow(chain: &Chain, versions: &Versions) -> Flow {
     let plugin = |info: PluginInfo| {
         let entry = versions.entry(chain.name(), &info.name);
         Plugin {
@@ -478,62 +454,68 @@ fn running_flow(samples: &Samples, chain: &Chain, versions: &Versions) -> Flow {
     };
     Flow {
         plugins: chain.plugins().into_iter().map(plugin).collect(),
-        ..flow_of(samples, chain.name())
+        ..Flow::of(chain.name(), chain.account())
     }
 }
 
-fn flow_of(samples: &Samples, name: &str) -> Flow {
-    let fate = |fate| {
-        samples.sum(
-            "tidegate_chain_messages_total",
-            &[("flow", name), ("fate", fate)],
-        )
-    };
-    Flow {
-        name: name.to_owned(),
-        messages_in: samples.sum("tidegate_chain_messages_total", &[("flow", name)]),
-        messages_out: fate("forwarded"),
-        filtered: fate("filtered"),
-        absorbed: fate("absorbed"),
-        rejected: fate("parked"),
-        dropped: fate("dropped"),
-        quarantined: samples.sum("tidegate_quarantined_devices", &[("flow", name)]),
-        waiting: samples.sum("tidegate_chain_waiting_messages", &[("flow", name)]),
-        plugins: Vec::new(),
-        down: None,
+impl Flow {
+    fn of(name: &str, account: chain::Account) -> Self {
+        Self {
+            name: name.to_owned(),
+            messages_in: account.settled(),
+            messages_out: account.forwarded,
+            filtered: account.filtered,
+            absorbed: account.absorbed,
+            rejected: account.parked,
+            dropped: account.dropped,
+            quarantined: account.quarantined,
+            waiting: account.waiting,
+            plugins: Vec::new(),
+            down: None,
+        }
     }
 }
 
-fn source_of(samples: &Samples, name: &str) -> Source {
-    let of = |metric| samples.sum(metric, &[("source", name)]);
-    Source {
-        name: name.to_owned(),
-        state: samples.state("tidegate_source_state", ("source", name)),
-        connected: of("tidegate_source_up") > 0,
-        trouble: None,
-        unsettled: of("tidegate_source_unsettled_messages"),
-        received: of("tidegate_messages_received_total"),
-        dropped: of("tidegate_source_dropped_messages_total"),
-        refused_filters: of("tidegate_source_refused_filters"),
-        lowered_filters: of("tidegate_source_lowered_filters"),
-        session_s: of("tidegate_source_session_seconds"),
+/// Where a connection stands; empty when stopped.
+fn state_of(link: &LinkAccount) -> String {
+    link.state.map(State::name).unwrap_or_default().to_owned()
+}
+
+impl Source {
+    fn of(name: &str, account: source::Account, now: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: state_of(&account.link),
+            connected: account.link.is_up,
+            trouble: account
+                .link
+                .trouble
+                .map(|trouble| Trouble::of(trouble, now)),
+            unsettled: account.unsettled,
+            received: account.received,
+            dropped: account.dropped,
+            refused_filters: account.refused_filters,
+            lowered_filters: account.lowered_filters,
+            session_s: account.session_s,
+        }
     }
 }
 
-fn uplink_of(samples: &Samples, name: &str) -> Uplink {
-    let of = |metric| samples.sum(metric, &[("uplink", name)]);
-    Uplink {
-        name: name.to_owned(),
-        state: samples.state("tidegate_uplink_state", ("uplink", name)),
-        connected: of("tidegate_uplink_up") > 0,
-        trouble: None,
-        on_fallback: samples.sum(
-            "tidegate_uplink_up",
-            &[("uplink", &format!("{name}:fallback"))],
-        ) > 0,
-        failures: of("tidegate_uplink_failures_total"),
-        inflight: of("tidegate_uplink_inflight"),
-        forwarded: of("tidegate_messages_forwarded_total"),
-        refused: of("tidegate_messages_refused_total"),
+impl Uplink {
+    fn of(name: &str, account: uplink::Account, now: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: state_of(&account.link),
+            connected: account.link.is_up,
+            failures: account.link.failures,
+            trouble: account
+                .link
+                .trouble
+                .map(|trouble| Trouble::of(trouble, now)),
+            on_fallback: account.is_on_fallback,
+            inflight: account.inflight,
+            forwarded: account.forwarded,
+            refused: account.refused,
+        }
     }
 }

@@ -35,11 +35,11 @@ pub use error::{Error, Failure, Unsendable};
 pub use manners::Manners;
 pub use pause::pause_under_load;
 pub use reconnect::{Level, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Contribution, Ended, LinkMetrics, Redial};
+pub use redial::{Causes, Contribution, Ended, LinkAccount, LinkMetrics, Redial};
 pub use session::Unreleased;
 pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
 pub(crate) use tls::check_identity;
-pub use troubles::{Trouble, Troubles};
+pub use troubles::Trouble;
 
 use std::time::Duration;
 

@@ -84,9 +84,18 @@ impl LinkMetrics {
         Ok(metrics)
     }
 
-    /// What keeps connections from being in use.
-    pub fn troubles(&self) -> &Troubles {
-        &self.troubles
+    /// What the connections of `name` tell of themselves.
+    pub fn account(&self, name: &str, now: Instant) -> LinkAccount {
+        let in_state = |state: &&State| {
+            let connections = self.state.with_label_values(&[name, state.name()]);
+            connections.get() > 0
+        };
+        LinkAccount {
+            state: State::ALL.iter().find(in_state).copied(),
+            is_up: self.up.with_label_values(&[name]).get() > 0,
+            failures: self.failures.with_label_values(&[name]).get(),
+            trouble: self.troubles.of(name, now),
+        }
     }
 
     /// A part in the alarm of one connection's owner.
@@ -104,6 +113,19 @@ impl LinkMetrics {
             reconnects: self.reconnects.with_label_values(&[name]),
         }
     }
+}
+
+/// What the connections of one source or uplink tell of themselves.
+#[derive(Clone, Debug, Default)]
+pub struct LinkAccount {
+    /// Where one of them stands, the earliest state first; none once the stage has ended.
+    pub state: Option<State>,
+    /// At least one is in use.
+    pub is_up: bool,
+    /// Failed attempts and lost connections since the start.
+    pub failures: u64,
+    /// The longest trouble among them.
+    pub trouble: Option<Trouble>,
 }
 
 /// One contributor's part of a gauge that several add to: the connections of one uplink share theirs. It is taken back

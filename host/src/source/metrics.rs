@@ -1,8 +1,10 @@
 //! What a source counts.
 
+use std::time::Instant;
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::{LinkMetrics, Troubles};
+use crate::mqtt::{LinkAccount, LinkMetrics};
 
 const LABEL: &str = "source";
 
@@ -29,11 +31,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What keeps connections from being in use.
-    pub fn troubles(&self) -> &Troubles {
-        self.link.troubles()
-    }
-
     /// Registers them.
     ///
     /// # Errors
@@ -119,6 +116,29 @@ impl Metrics {
         })
     }
 
+    /// What a source that was started tells of itself.
+    pub fn account(&self, source: &str, now: Instant) -> Account {
+        let Meters {
+            received,
+            dropped,
+            refused,
+            lowered,
+            session_cut,
+            messages,
+            ..
+        } = self.of(source);
+        let level = |gauge: IntGauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Account {
+            link: self.link.account(source, now),
+            received: received.get(),
+            dropped: dropped.get(),
+            unsettled: level(messages),
+            refused_filters: level(refused),
+            lowered_filters: level(lowered),
+            session_s: level(session_cut),
+        }
+    }
+
     pub(super) fn of(&self, source: &str) -> Meters {
         let labels = [source];
         Meters {
@@ -140,6 +160,25 @@ impl Metrics {
             bytes_capacity: self.bytes_capacity.with_label_values(&labels),
         }
     }
+}
+
+/// What one source tells of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Its connection.
+    pub link: LinkAccount,
+    /// Messages that came in since the start, redeliveries included.
+    pub received: u64,
+    /// Messages of QoS 0 dropped for want of room since the start.
+    pub dropped: u64,
+    /// Messages taken and not yet acknowledged.
+    pub unsettled: u64,
+    /// Topic filters the broker refuses.
+    pub refused_filters: u64,
+    /// Topic filters it serves with a lower level than was asked for.
+    pub lowered_filters: u64,
+    /// How long the broker keeps our session, seconds; 0: for ever, or it does not say.
+    pub session_s: u64,
 }
 
 /// The metrics of one source.

@@ -45,7 +45,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use mark::SessionMark;
-pub use metrics::Metrics;
+pub use metrics::{Account, Metrics};
 pub use pattern::{Pattern, PatternError, overlap};
 pub use repeats::Dedup;
 

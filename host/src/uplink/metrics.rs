@@ -1,11 +1,15 @@
 //! What an uplink counts.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use prometheus::local::LocalHistogram;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-use crate::mqtt::{Contribution, LinkMetrics, Troubles};
+use super::Config;
+use crate::mqtt::{Contribution, LinkAccount, LinkMetrics};
 
 const LABEL: &str = "uplink";
 
@@ -29,9 +33,23 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What keeps connections from being in use.
-    pub fn troubles(&self) -> &Troubles {
-        self.link.troubles()
+    /// What an uplink that was started tells of itself.
+    pub fn account(&self, config: &Config, now: Instant) -> Account {
+        let labels = [&*config.name];
+        let forwarded = config.drains.iter().map(|drain| &*drain.class);
+        let classes: BTreeSet<_> = forwarded.collect();
+        let is_up = |fallback: &Box<Config>| self.link.account(&fallback.name, now).is_up;
+        let inflight = self.inflight.with_label_values(&labels).get();
+        Account {
+            link: self.link.account(&config.name, now),
+            is_on_fallback: config.fallback.as_ref().is_some_and(is_up),
+            inflight: u64::try_from(inflight).unwrap_or_default(),
+            forwarded: classes
+                .into_iter()
+                .map(|class| self.forwarded(&config.name, class).get())
+                .sum(),
+            refused: self.refused.with_label_values(&labels).get(),
+        }
     }
 
     /// Registers them.
@@ -110,6 +128,21 @@ impl Metrics {
     pub(super) fn forwarded(&self, uplink: &str, class: &str) -> IntCounter {
         self.forwarded.with_label_values(&[uplink, class])
     }
+}
+
+/// What one uplink tells of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Its connections.
+    pub link: LinkAccount,
+    /// Its fallback has its queues.
+    pub is_on_fallback: bool,
+    /// Messages sent and not yet accepted.
+    pub inflight: u64,
+    /// Messages upstream has accepted since the start.
+    pub forwarded: u64,
+    /// Messages upstream has refused for good since the start.
+    pub refused: u64,
 }
 
 /// The metrics of one uplink.

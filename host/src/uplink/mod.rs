@@ -44,7 +44,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 pub use dress::{Form, IdForm, Pack, ReplayMark};
-pub use metrics::Metrics;
+pub use metrics::{Account, Metrics};
 pub use rate::Rate;
 
 use self::fallback::Duty;
