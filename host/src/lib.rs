@@ -7,6 +7,7 @@ pub mod file;
 pub mod heap;
 pub mod words;
 pub mod message;
+pub mod link;
 pub mod mqtt;
 pub mod source;
 pub mod builtin;

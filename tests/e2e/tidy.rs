@@ -78,8 +78,12 @@ pub fn cases() -> Vec<Trial> {
 /// What each part of the host may take from the others.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("message", &["clock"]),
-    ("mqtt", &["message", "clock", "file", "words"]),
-    ("source", &["message", "mqtt", "clock", "file", "words"]),
+    ("link", &["clock", "file"]),
+    ("mqtt", &["message", "link", "clock", "words"]),
+    (
+        "source",
+        &["message", "link", "mqtt", "clock", "file", "words"],
+    ),
     (
         "chain",
         &[
@@ -87,7 +91,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["message", "clock", "thread", "file", "words"]),
-    ("uplink", &["message", "mqtt", "clock", "words"]),
+    ("uplink", &["message", "link", "mqtt", "clock", "words"]),
     (
         "recording",
         &["message", "clock", "thread", "file", "words"],

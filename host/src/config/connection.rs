@@ -9,8 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::file;
+use crate::link::{Backoff, Deadlines, Tls, check_identity};
 use crate::message::Qos;
-use crate::mqtt::{self, Backoff, Deadlines, Login, Protocol, Tls, Will, check_identity};
+use crate::mqtt::{self, Login, Protocol, Will};
 
 use super::address::{Address, AddressError};
 use super::check::shown;

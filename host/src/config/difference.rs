@@ -176,7 +176,7 @@ fn without_plugin_parts(flow: &Table) -> Table {
 }
 
 fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
-    let logins = |config: &Config| -> Vec<(String, Option<crate::mqtt::Secret>)> {
+    let logins = |config: &Config| -> Vec<(String, Option<crate::link::Secret>)> {
         let sources = config
             .sources
             .iter()

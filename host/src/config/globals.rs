@@ -14,7 +14,7 @@ use super::secret;
 use super::tree::Node;
 use crate::chain::CompileLimits;
 use crate::file;
-use crate::mqtt::Secret;
+use crate::link::Secret;
 use crate::spool::{SealingKey, Vault};
 use crate::trust::{Key, Trust};
 

@@ -44,7 +44,7 @@ pub(crate) use units::read_duration;
 
 use crate::message::{FlowId, Intake, Qos};
 use crate::source::{Ack, Dedup, Pattern, Route};
-use crate::{chain, mqtt, recording, source, spool, uplink};
+use crate::{chain, link, mqtt, recording, source, spool, uplink};
 
 use layers::Trust;
 use plugin::Places;
@@ -86,7 +86,7 @@ struct Origin {
     /// By flow and plugin.
     plugins: Vec<Vec<Places>>,
     /// The file as it was written. What its keys say is nobody's business who reads a log.
-    written: mqtt::Secret,
+    written: link::Secret,
 }
 
 /// A source before the lanes of its flows exist.
@@ -240,7 +240,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
 
 /// The same of a text that stands for the file's, or why there is none.
 fn load_text(sources: &Sources, text: Result<String, String>) -> Result<Config, Problems> {
-    let written = mqtt::Secret::new(text.as_deref().unwrap_or_default());
+    let written = link::Secret::new(text.as_deref().unwrap_or_default());
     let layers = layers::Layers::read(sources, text);
     let trust = layers.trust();
     let layers::Layers {
@@ -281,7 +281,7 @@ fn whole(
     parts: assemble::Parts,
     texts: Arc<[Text]>,
     tree: Table,
-    written: mqtt::Secret,
+    written: link::Secret,
     warnings: Problems,
 ) -> Config {
     let assemble::Parts {
@@ -328,7 +328,7 @@ fn bare(sources: &Sources) -> Config {
     let parts = assemble::assemble(&check, &base, &tree);
     let texts: Arc<[Text]> = texts.into();
     let none = Problems::new(Arc::clone(&texts), Vec::new());
-    whole(parts, texts, tree, mqtt::Secret::new(""), none)
+    whole(parts, texts, tree, link::Secret::new(""), none)
 }
 
 /// A secret in a line that is no TOML was not recognised as one: such a line shows no more than its key, unless that is

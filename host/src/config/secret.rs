@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::mqtt::Secret;
+use crate::link::Secret;
 
 use super::check::shown;
 use super::code::Code;

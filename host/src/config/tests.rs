@@ -82,11 +82,11 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     for mqtt in [&source.mqtt, &uplink.mqtt] {
         assert_eq!(
             format!("{:?}", mqtt.deadlines),
-            format!("{:?}", mqtt::Deadlines::default())
+            format!("{:?}", link::Deadlines::default())
         );
         assert_eq!(
             format!("{:?}", mqtt.backoff),
-            format!("{:?}", mqtt::Backoff::default())
+            format!("{:?}", link::Backoff::default())
         );
         assert_eq!(mqtt.protocol, mqtt::Protocol::default());
     }

@@ -12,7 +12,7 @@ use super::status::Trouble;
 use crate::admin::{Health, Look};
 use crate::chain::{BreakerState, Chain, PluginInfo};
 use crate::config::Config;
-use crate::mqtt::LinkAccount;
+use crate::link::LinkAccount;
 use crate::spool::{Account, Condition, Spool, Unreadable};
 use crate::{source, uplink};
 

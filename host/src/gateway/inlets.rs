@@ -18,8 +18,8 @@ use super::stages::{Failed, Tasks};
 use super::supervise::{Ended, keep};
 use super::threads::Threads;
 use crate::config::SourceSpec;
+use crate::link::Stop;
 use crate::message::{Intake, Mint, Outlet};
-use crate::mqtt::Stop;
 use crate::source;
 
 /// What a source gets for its last acknowledgements before it begins anew. What it could not send comes again.

@@ -11,7 +11,7 @@ use super::Gateway;
 use super::inlets::{self, Inlets};
 use super::supervise::{Ended, keep};
 use super::threads::Threads;
-use crate::mqtt::Stop;
+use crate::link::Stop;
 use crate::uplink;
 
 /// A stage that ended though nobody asked it to.

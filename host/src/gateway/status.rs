@@ -15,7 +15,7 @@ use super::standing::{Shared, Standing};
 use crate::chain::{self, Chain, PluginInfo};
 use crate::config::Config;
 use crate::heap::resident_bytes;
-use crate::mqtt::{self, LinkAccount, State};
+use crate::link::{self, LinkAccount, State};
 use crate::spool::{Account, QueueAccount, Spool};
 use crate::versions::Versions;
 use crate::{source, uplink};
@@ -106,7 +106,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// What is known of it, as seen `now`.
-    pub(super) fn of(trouble: mqtt::Trouble, now: Instant) -> Self {
+    pub(super) fn of(trouble: link::Trouble, now: Instant) -> Self {
         let until = |at: Instant| {
             at.saturating_duration_since(now)
                 .as_millis()

@@ -1,4 +1,4 @@
-//! Session and link together.
+//! Session and socket together.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -12,16 +12,14 @@ use bytes::BytesMut;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::error::CONNACK_PHASE;
-use super::link::Link;
 use super::manners::Manners;
-use super::pause::note;
-use super::progress::Progress;
 use super::session::{Session, Unreleased};
 use super::wire::Version;
 use super::{
-    AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Secret, Subscription,
+    AckToken, Config, Error, Established, Event, Login, Protocol, Publish, Subscription,
     Unsendable, hint,
 };
+use crate::link::{self, Progress, Secret, Socket, note};
 
 /// Size of a read buffer: messages are slices of it, so it is allocated once per so many bytes, not per packet.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -36,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// An established connection to a broker.
 pub struct Connection {
-    link: Link,
+    socket: Socket,
     session: Session,
     input: BytesMut,
     /// `input` may hold whole packets that nobody has looked at.
@@ -102,7 +100,7 @@ impl Connection {
     async fn open_as(config: &Config, version: Version) -> Result<(Self, Established), Error> {
         let session = Session::new(config, version, Instant::now())?;
         let mut connection = Self {
-            link: Link::dial(config).await?,
+            socket: Socket::dial(config.target()).await?,
             session,
             input: BytesMut::new(),
             unread: true,
@@ -121,10 +119,7 @@ impl Connection {
         match timeout(deadline, poll_fn(|cx| connection.poll_greet(cx))).await {
             Ok(Ok(established)) => Ok((connection, established)),
             Ok(Err(error)) => Err(closed_before_connack(error)),
-            Err(_) => Err(Error::Deadline {
-                phase: CONNACK_PHASE,
-                deadline,
-            }),
+            Err(_) => Err(link::Error::late(CONNACK_PHASE, deadline).into()),
         }
     }
 
@@ -225,7 +220,7 @@ impl Connection {
 
     /// The place in the stream behind all that is queued, for [`Self::has_taken`] and [`Self::taken_at`].
     pub fn end(&self) -> u64 {
-        self.link.total() + self.unsent() as u64
+        self.socket.total() + self.unsent() as u64
     }
 
     /// Whether the peer's TCP has taken all before place `end`. That is looked at once a second, whoever asks how often.
@@ -233,7 +228,7 @@ impl Connection {
         let now = Instant::now();
         if !self.progress.has(end) && self.progress_at <= now {
             self.progress_at = now + LOOK;
-            self.progress.took(self.link.taken(), now);
+            self.progress.took(self.socket.taken(), now);
         }
         self.progress.has(end)
     }
@@ -289,7 +284,7 @@ impl Connection {
         let deadline = self.write_deadline;
         let ended = timeout(deadline, async {
             self.flush().await?;
-            self.link.shutdown().await.map_err(Error::Broken)
+            self.socket.shutdown().await.map_err(broken)
         });
         if let Ok(Ok(())) = ended.await {
             // Closing with unread bytes would reset the connection, and what was just sent might not be read.
@@ -330,10 +325,8 @@ impl Connection {
         self.look_whether_it_moves(now);
         let stall_ends = self.stalled.map(|since| since + self.write_deadline);
         if stall_ends.is_some_and(|end| end <= now) {
-            return Poll::Ready(Err(Error::Deadline {
-                phase: "writing to the broker",
-                deadline: self.write_deadline,
-            }));
+            let late = link::Error::late("writing to the broker", self.write_deadline);
+            return Poll::Ready(Err(late.into()));
         }
         let Some(due) = [stall_ends, self.session.due(), self.look]
             .into_iter()
@@ -361,8 +354,8 @@ impl Connection {
             return;
         }
         self.look = Some(now + LOOK);
-        let acknowledged = self.link.acknowledged();
-        let unsent = self.link.queued() + self.session.output().len();
+        let acknowledged = self.socket.acknowledged();
+        let unsent = self.socket.queued() + self.session.output().len();
         if is_first {
             // What the next look compares with.
             self.ahead = unsent;
@@ -386,13 +379,13 @@ impl Connection {
     fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, Error> {
         let mut wrote = false;
         while !self.session.output().is_empty() {
-            match self.link.poll_write(cx, self.session.output()) {
-                Poll::Ready(Ok(0)) => return Err(Error::Broken(io::ErrorKind::WriteZero.into())),
+            match self.socket.poll_write(cx, self.session.output()) {
+                Poll::Ready(Ok(0)) => return Err(broken(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.session.sent(count, now);
                     (wrote, self.unflushed, self.stalled) = (true, true, None);
                 }
-                Poll::Ready(Err(error)) => return Err(self.link.explain(error)),
+                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
                 Poll::Pending => {
                     self.stalled.get_or_insert(now);
                     return Ok(wrote);
@@ -400,9 +393,9 @@ impl Connection {
             }
         }
         if self.unflushed {
-            match self.link.poll_flush(cx) {
+            match self.socket.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
-                Poll::Ready(Err(error)) => return Err(self.link.explain(error)),
+                Poll::Ready(Err(error)) => return Err(self.socket.explain(error).into()),
                 Poll::Pending => {
                     self.stalled.get_or_insert(now);
                     return Ok(wrote);
@@ -444,12 +437,12 @@ impl Connection {
             let missing = self.session.missing(&self.input);
             self.input.reserve(missing.clamp(CHUNK_BYTES, BURST_BYTES));
         }
-        match ready!(self.link.poll_read(cx, &mut self.input)) {
+        match ready!(self.socket.poll_read(cx, &mut self.input)) {
             Ok(0) => Poll::Ready(Err(Error::Closed {
                 before_connack: false,
             })),
             Ok(count) => Poll::Ready(Ok(count)),
-            Err(error) => Poll::Ready(Err(self.link.explain(error))),
+            Err(error) => Poll::Ready(Err(self.socket.explain(error).into())),
         }
     }
 
@@ -462,7 +455,7 @@ impl Connection {
         error: Error,
     ) -> Error {
         match self.poll_read(cx, now, events) {
-            Err(told @ (Error::Disconnected { .. } | Error::Tls { .. })) => told,
+            Err(told @ (Error::Disconnected { .. } | Error::Link(link::Error::Tls { .. }))) => told,
             _ => error,
         }
     }
@@ -504,6 +497,10 @@ async fn with_todays_password(config: &Config) -> Result<Cow<'_, Config>, Error>
     }))
 }
 
+fn broken(cause: io::Error) -> Error {
+    link::Error::Broken(cause).into()
+}
+
 /// An end before CONNACK, however the system words it.
 fn closed_before_connack(error: Error) -> Error {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
@@ -511,7 +508,7 @@ fn closed_before_connack(error: Error) -> Error {
         Error::Closed { .. } => Error::Closed {
             before_connack: true,
         },
-        Error::Broken(cause)
+        Error::Link(link::Error::Broken(cause))
             if matches!(
                 cause.kind(),
                 BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof

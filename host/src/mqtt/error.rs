@@ -1,57 +1,22 @@
 //! What goes wrong on a connection, in words that tell the operator what to do.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::reason;
+use crate::link::{self, Failure, Loss};
 use crate::message::Qos;
 use crate::message::legal::Illegal;
 
 /// What is waited for behind CONNECT.
 pub(super) const CONNACK_PHASE: &str = "the broker's answer to CONNECT";
 
-/// How a failure is to be met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Credentials, certificates or rights: trying again soon is pointless, someone must act.
-    Refused,
-    /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
-    Clock,
-    /// Nobody listens there, or no way leads there, and that was said at once: to ask again costs nothing.
-    NotThere,
-    /// The network or the broker: try again with back-off.
-    Passing,
-}
-
 /// Why a connection did not come about or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name does not resolve.
-    #[error("cannot look up `{host}`: check the name and the gateway's name server")]
-    Lookup {
-        /// As configured.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// No address of the broker takes a connection.
-    #[error(
-        "cannot connect to `{address}`: check that the broker runs and the port is right and open"
-    )]
-    Dial {
-        /// Host and port.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A phase missed its deadline.
-    #[error("{phase} took longer than {deadline:?}")]
-    Deadline {
-        /// What was waited for.
-        phase: &'static str,
-        /// The limit that was missed.
-        deadline: Duration,
-    },
+    /// The connection as such failed.
+    #[error(transparent)]
+    Link(#[from] link::Error),
     /// The broker stood still: it answered no ping, and its side took none of our bytes.
     #[error("the broker did not answer a ping within {deadline:?}{}", if *.unanswered {
         ", nor any message on this connection: a link too thin for a large message looks the same, so the next one gets longer"
@@ -64,14 +29,6 @@ pub enum Error {
         /// Messages were under way, and the broker had answered to none on this connection.
         unanswered: bool,
     },
-    /// A certificate or key file cannot be used.
-    #[error("cannot use `{}`: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it and what to do.
-        problem: String,
-    },
     /// The password cannot be read; it may be there in a moment, when it is being renewed.
     #[error("cannot read the password in `{}`: {problem}", path.display())]
     Password {
@@ -79,16 +36,6 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
-    },
-    /// TLS cannot be set up, or the handshake failed.
-    #[error("TLS with `{server}` failed: {problem}")]
-    Tls {
-        /// Name the certificate is checked against.
-        server: String,
-        /// What is wrong and what to do.
-        problem: String,
-        /// How it is to be met.
-        failure: Failure,
     },
     /// The broker refused CONNECT.
     #[error("the broker refused the connection: {reason}")]
@@ -141,9 +88,6 @@ pub enum Error {
         /// What it speaks, and what to do.
         what: &'static str,
     },
-    /// The network failed.
-    #[error("the connection broke")]
-    Broken(#[source] io::Error),
     /// What came in is not MQTT.
     #[error("the broker sent a malformed packet: {0}")]
     Malformed(&'static str),
@@ -152,48 +96,107 @@ pub enum Error {
     Protocol(String),
 }
 
-impl Error {
-    /// How it is to be met.
-    pub fn kind(&self) -> Failure {
+impl Loss for Error {
+    fn kind(&self) -> Failure {
         match self {
-            Self::Tls { failure, .. }
-            | Self::Refused { failure, .. }
-            | Self::Disconnected { failure, .. } => *failure,
-            Self::File { .. } | Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
-            Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
-            Self::Lookup { .. }
-            | Self::Dial { .. }
-            | Self::Deadline { .. }
-            | Self::Silent { .. }
+            Self::Link(error) => error.kind(),
+            Self::Refused { failure, .. } | Self::Disconnected { failure, .. } => *failure,
+            Self::TooLong { .. } | Self::VersionRefused => Failure::Refused,
+            Self::Silent { .. }
             | Self::Password { .. }
             | Self::TurnedAway { .. }
             | Self::Stranger { .. }
             | Self::Closed { .. }
-            | Self::Broken(_)
             | Self::Malformed(_)
             | Self::Protocol(_) => Failure::Passing,
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        matches!(
+            self,
+            Self::Silent {
+                unanswered: true,
+                ..
+            }
+        )
+    }
+
+    fn may_be_a_twin(&self) -> bool {
+        match self {
+            Self::Closed { before_connack, .. } => !before_connack,
+            Self::Disconnected { code, .. } => *code == reason::TAKEN_OVER,
+            _ => false,
         }
     }
 }
 
 impl Error {
+    /// Whether the connection ended without a word of the broker.
+    pub fn is_hang_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Closed { .. } | Self::Link(link::Error::Broken(_))
+        )
+    }
+
     /// Whether the broker's answer to a CONNECT of MQTT 5, or its silence, may be that of one which knows 3.1.1 only.
     pub(super) fn may_be_the_version(&self) -> bool {
         match self {
-            Self::Deadline { phase, .. } => *phase == CONNACK_PHASE,
+            Self::Link(link::Error::Deadline { phase, .. }) => phase == CONNACK_PHASE,
             Self::VersionRefused | Self::Malformed(_) => true,
             _ => false,
         }
     }
 }
 
-/// Whether a dial was turned down, by the broker's machine or on the way: silence ends in a deadline instead.
-fn is_said_at_once(cause: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    matches!(
-        cause.kind(),
-        ConnectionRefused | HostUnreachable | NetworkUnreachable
-    )
+/// Why a stage itself ends a connection, in the words of the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The connection failed.
+    #[error(transparent)]
+    Link(#[from] Error),
+    /// The broker granted none of the subscriptions.
+    #[error("the broker refused every subscription: check this client's rights")]
+    NotAuthorised,
+    /// The broker takes no level above 0, so no message would ever be known to have arrived.
+    #[error(
+        "the broker takes QoS 0 only, where what is sent is lost without a word: nothing is sent; raise the broker's limit, or set `allow_qos0 = true` and count on losses"
+    )]
+    Level0Only,
+    /// A stage lost receipts, so the broker must send again.
+    #[error(
+        "messages were lost inside before they were safe; the broker is asked to send them again"
+    )]
+    Fault,
+    /// Messages were sent, and nothing came back.
+    #[error(
+        "the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}"
+    )]
+    Silent {
+        /// How many.
+        count: usize,
+        /// How long they waited.
+        waited: Duration,
+    },
+}
+
+impl Loss for Ended {
+    fn kind(&self) -> Failure {
+        match self {
+            Self::Link(error) => error.kind(),
+            Self::NotAuthorised | Self::Level0Only => Failure::Refused,
+            Self::Fault | Self::Silent { .. } => Failure::Passing,
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Link(error) if error.is_unanswered())
+    }
+
+    fn may_be_a_twin(&self) -> bool {
+        matches!(self, Self::Link(error) if error.may_be_a_twin())
+    }
 }
 
 /// Why a message cannot be sent on this connection. Nothing was queued.

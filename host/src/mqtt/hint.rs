@@ -57,9 +57,10 @@ fn turned_away(config: &Config) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Login;
     use super::super::settings::tests::config;
-    use super::super::{Login, Tls};
     use super::*;
+    use crate::link::Tls;
 
     #[test]
     fn who_closes_or_speaks_something_else_is_told_with_what_to_do() {

@@ -3,43 +3,29 @@
 //! - `wire`: rumqttc's v4 and v5 packets to ours and back; the only place that names rumqttc.
 //! - `session`: a state machine without sockets, clocks or tasks: packet ids, windows, QoS, acknowledgements,
 //!   keep-alive. Time is an argument, bytes go into a buffer.
-//! - `link`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready.
-//! - `connection`: session and link together, for those who have a socket.
+//! - `connection`: session and socket together; `dialler`: how [`crate::link`] makes one.
 //!
-//! A [`Connection`] lives from one dial to the next loss. Whoever wants it back opens a new one, after
-//! [`delay`]; packet ids and acknowledgement tokens of the old one are void.
+//! A [`Connection`] lives from one dial to the next loss. [`Redial`] has the next one; packet ids and acknowledgement
+//! tokens of the old one are void.
 
-mod backoff;
 mod connection;
+mod dialler;
 mod error;
 mod hint;
-mod interface;
-mod link;
 mod manners;
-mod pause;
-mod progress;
 mod reason;
-mod reconnect;
-mod redial;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod session;
 mod settings;
-mod tls;
-mod troubles;
 mod wire;
 
-pub use backoff::delay;
 pub use connection::Connection;
-pub use error::{Error, Failure, Unsendable};
+pub use dialler::{Dialler, Redial};
+pub use error::{Ended, Error, Unsendable};
 pub use manners::Manners;
-pub use pause::pause_under_load;
-pub use reconnect::{Level, Reconnect, Retry, State, Stop};
-pub use redial::{Causes, Contribution, Ended, LinkAccount, LinkMetrics, Redial};
 pub use session::Unreleased;
-pub use settings::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls, Will};
-pub(crate) use tls::check_identity;
-pub use troubles::Trouble;
+pub use settings::{Config, Login, Protocol, Will};
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Reason codes of MQTT 5 and return codes of 3.1.1: name, hint, and how each is to be met.
 
-use super::Failure;
+use crate::link::Failure;
 
 /// Another client connected with our client id.
 pub(super) const TAKEN_OVER: u8 = 0x8E;

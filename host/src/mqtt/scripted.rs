@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Backoff, Config, Deadlines, Protocol};
+use super::{Config, Protocol};
+use crate::link::{Backoff, Deadlines};
 
 /// Waits for connections.
 pub(crate) struct Broker {

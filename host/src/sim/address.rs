@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::config::{Address, AddressError};
-use crate::mqtt::{Backoff, Config, Deadlines, Login, Protocol, Secret, Tls};
+use crate::link::{Backoff, Deadlines, Secret, Tls};
+use crate::mqtt::{Config, Login, Protocol};
 
 /// Text that names no broker. It is shown without its login.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::mqtt::{LinkAccount, LinkMetrics};
+use crate::link::{LinkAccount, LinkMetrics};
 
 const LABEL: &str = "source";
 

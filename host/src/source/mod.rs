@@ -49,8 +49,9 @@ pub use metrics::{Account, Metrics};
 pub use pattern::{Pattern, PatternError, overlap};
 pub use repeats::Dedup;
 
+use crate::link::Stop;
 use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
-use crate::mqtt::{self, Redial, Stop};
+use crate::mqtt::{self, Redial};
 
 /// When a message of a flow is acknowledged to the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,7 +122,7 @@ pub async fn run(
     metrics: Metrics,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let mut redial = Redial::new(
+    let mut redial = Redial::to(
         config.mqtt.clone(),
         "source",
         Arc::clone(&config.name),

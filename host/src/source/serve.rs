@@ -12,9 +12,10 @@ use super::pressure::Pressure;
 use super::sorter::{Borders, Sorter};
 use super::unsettled::Unsettled;
 use super::{Config, Metrics, Pattern, SessionMark};
+use crate::link::{self, Stop};
 use crate::message::{Mint, Outlet, Qos, Settled, Wait};
 use crate::mqtt::{
-    self, Connection, Ended, Established, Event, Protocol, Redial, Stop, Subscription, Unreleased,
+    self, Connection, Ended, Established, Event, Protocol, Redial, Subscription, Unreleased,
 };
 
 /// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
@@ -266,7 +267,7 @@ impl Source {
                 // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
                 () = &mut grant_deadline, if !self.is_granted && self.reading => {
                     let deadline = self.grant_deadline;
-                    return Err(mqtt::Error::Deadline { phase: "the answer to SUBSCRIBE", deadline }.into());
+                    return Err(mqtt::Error::from(link::Error::late("the answer to SUBSCRIBE", deadline)).into());
                 }
             }
         }

@@ -8,12 +8,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::{Ack, Config, Dedup, Metrics, Pattern, Route, run};
+use crate::link::Stop;
 use crate::message::{
     Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet,
     Qos, Reason,
 };
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
-use crate::mqtt::{self, Protocol, Stop};
+use crate::mqtt::{self, Protocol};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;

@@ -7,8 +7,9 @@ use super::pull::{Sending, join, split};
 use super::send::Sent;
 use super::serve::Uplink;
 use crate::clock::Now;
+use crate::link::Causes;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
-use crate::mqtt::{Causes, Connection, Ended, Error as LinkError, Publish, Unsendable};
+use crate::mqtt::{Connection, Ended, Error as LinkError, Publish, Unsendable};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;
@@ -257,10 +258,7 @@ impl Uplink {
             return;
         }
         let is_hang_up = !matches!(ended, Ended::Link(LinkError::Silent { .. }));
-        let is_limit = matches!(
-            ended,
-            Ended::Link(LinkError::Closed { .. } | LinkError::Broken(_))
-        );
+        let is_limit = matches!(ended, Ended::Link(error) if error.is_hang_up());
         self.window.broke(self.under_way, is_limit);
         if self.judge.is_shaky() {
             self.window.halve(self.under_way);

@@ -21,8 +21,8 @@ use tokio::sync::watch;
 
 use super::part::Part;
 use super::{Config, Error, Shared, drain};
+use crate::link::Stop;
 use crate::message::Backlog;
-use crate::mqtt::Stop;
 
 /// How long the first may be without a connection, or silent with messages under way.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use super::fallback::stand_in;
 use super::part::Part;
 use super::{Config, Error, Shared, drain};
+use crate::link::Stop;
 use crate::message::{Backlog, Fetch, QueueId, Seq, Stored};
-use crate::mqtt::Stop;
 
 /// The backlog as one of several connections sees it: with a bell of its own, and a link that is down only when all are.
 struct Lane {

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::Config;
-use crate::mqtt::{Contribution, LinkAccount, LinkMetrics};
+use crate::link::{Contribution, LinkAccount, LinkMetrics};
 
 const LABEL: &str = "uplink";
 

@@ -52,8 +52,9 @@ use self::judge::Haste;
 use self::part::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
+use crate::link::Stop;
 use crate::message::{Backlog, Qos, QueueId};
-use crate::mqtt::{self, Redial, Stop};
+use crate::mqtt::{self, Redial};
 
 /// Why an uplink ended without being told to. The network never ends it.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +190,7 @@ async fn drain(
 ) -> Result<(), Error> {
     let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
     let failed = || shared.duty.iter().for_each(|duty| duty.failed());
-    let mut redial = Redial::new(config.mqtt, "uplink", config.name, &shared.metrics.link);
+    let mut redial = Redial::to(config.mqtt, "uplink", config.name, &shared.metrics.link);
     while let Some((mut connection, established)) = redial.connect_or(&mut stop, failed).await {
         let unfit = match uplink.unfit(&established) {
             None => uplink.mute(&mut connection, &established, &mut stop).await,

@@ -8,8 +8,9 @@ use super::judge::Step;
 use super::pull::{Pull, Sending};
 use super::serve::Uplink;
 use crate::clock::Now;
+use crate::link::{Causes, Stop};
 use crate::message::{Life, Marks, Qos, with_expiry};
-use crate::mqtt::{Causes, Connection, Publish, Stop, Unsendable};
+use crate::mqtt::{Connection, Publish, Unsendable};
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
 const UNSENT_BYTES: usize = 256 << 10;

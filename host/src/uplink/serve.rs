@@ -22,10 +22,9 @@ use super::turns::Turns;
 use super::window::{Limit, Window};
 use super::{Config, Drain, Error, Form, Shared};
 use crate::clock::Now;
+use crate::link::{Failure, Loss, Stop};
 use crate::message::{Backlog, Qos, Stored};
-use crate::mqtt::{
-    Connection, Ended, Error as LinkError, Established, Event, Failure, Protocol, Stop,
-};
+use crate::mqtt::{Connection, Ended, Error as LinkError, Established, Event, Protocol};
 
 /// Round trip of the window warning.
 const ROUND_TRIP_SECONDS: f64 = 0.05;

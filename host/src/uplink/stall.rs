@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use super::apart::COMPARISON;
 use super::pull::{Pull, split};
 use super::serve::{Parting, Uplink, any_read, sleep_until};
+use crate::link::Stop;
 use crate::message::Qos;
-use crate::mqtt::{Connection, Ended, Established, Event, Publish, Stop};
+use crate::mqtt::{Connection, Ended, Established, Event, Publish};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;

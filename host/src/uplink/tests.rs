@@ -8,10 +8,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Config, Drain, Error, Form, IdForm, Metrics, Pack, Rate, run};
+use crate::link::Stop;
 use crate::message::{
     Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
 };
-use crate::mqtt::Stop;
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT};
 
 /// Chunk size of the pretended disk.

@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use tidegate::link::{Backoff, Deadlines, pause_under_load};
 use tidegate::message::Qos;
-use tidegate::mqtt::{
-    AckToken, Backoff, Config, Connection, Deadlines, Event, Protocol, Publish, Subscription,
-    pause_under_load,
-};
+use tidegate::mqtt::{AckToken, Config, Connection, Event, Protocol, Publish, Subscription};
 use tokio::runtime::Builder;
 
 const INFLIGHT: u16 = 1_000;

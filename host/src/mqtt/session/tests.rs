@@ -1,10 +1,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::*;
+use crate::link::{Failure, Loss};
+use crate::mqtt::Subscription;
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
-use crate::mqtt::{Failure, Subscription};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,10 +2,11 @@ use proptest::prelude::*;
 
 use super::broker::{Announce, BrokerWire, Greeting, Reply, Request};
 use super::*;
+use crate::link::Secret;
 use crate::message::legal::Illegal;
 use crate::message::{Headers, Qos, push_header};
 use crate::mqtt::settings::tests::config;
-use crate::mqtt::{Login, Secret, Will};
+use crate::mqtt::{Login, Will};
 
 const VERSIONS: [Version; 2] = [Version::V5, Version::V311];
 

@@ -35,7 +35,7 @@ thread_local! {
     static PACE: RefCell<Pace> = const { RefCell::new(Pace::new()) };
 }
 
-/// Makes a current-thread runtime pause under load, as told by the events of its [`Connection`](super::Connection)s.
+/// Makes a current-thread runtime pause under load, as told by the events of its connections.
 pub fn pause_under_load(builder: &mut Builder) -> &mut Builder {
     builder.on_thread_park(|| {
         let pause = PACE.with_borrow_mut(|pace| pace.after(EVENTS.take(), Instant::now()));
@@ -46,7 +46,7 @@ pub fn pause_under_load(builder: &mut Builder) -> &mut Builder {
 }
 
 /// So many events came from a connection.
-pub(super) fn note(events: usize) {
+pub fn note(events: usize) {
     EVENTS.set(EVENTS.get() + events);
 }
 

@@ -153,7 +153,7 @@ pub(super) mod tests {
     }
 
     /// The system's word for a new address.
-    pub(in crate::mqtt) fn new_address() -> Vec<u8> {
+    pub(in crate::link) fn new_address() -> Vec<u8> {
         address(0)
     }
 

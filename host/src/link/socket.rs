@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
-use super::{Config, Error, Failure, Tls, tls};
+use super::{Error, Failure, Peer, Target, Tls, tls};
 use crate::clock::Now;
 
 /// A quiet link is probed after 15 s, then every 30 s: below the 30 to 60 s after which mobile networks forget it.
@@ -31,11 +31,12 @@ enum Stream {
 
 /// A dialled socket.
 #[derive(Debug)]
-pub(super) struct Link {
+pub struct Socket {
     stream: Stream,
-    /// Name for errors.
+    /// Name and word for errors.
     server: String,
-    /// Bytes given to the socket since [`Link::acknowledged`] was last asked.
+    peer: &'static Peer,
+    /// Bytes given to the socket since [`Socket::acknowledged`] was last asked.
     written: usize,
     /// What lay in the socket then, not acknowledged by the peer.
     queued: usize,
@@ -43,34 +44,29 @@ pub(super) struct Link {
     total: u64,
 }
 
-impl Link {
+impl Socket {
     /// Looks up, connects and shakes hands, each within its deadline.
-    pub(super) async fn dial(config: &Config) -> Result<Self, Error> {
-        let socket = connect(config).await?;
-        let server = config.host.clone();
-        match &config.tls {
-            None => Ok(Self {
-                stream: Stream::Tcp(socket),
-                server,
-                written: 0,
-                queued: 0,
-                total: 0,
-            }),
-            Some(tls) => {
-                let stream = Box::pin(secure(socket, tls, config)).await?;
-                Ok(Self {
-                    stream: Stream::Tls(stream),
-                    server,
-                    written: 0,
-                    queued: 0,
-                    total: 0,
-                })
-            }
-        }
+    ///
+    /// # Errors
+    /// Whatever went wrong, in words for the operator.
+    pub async fn dial(target: Target<'_>) -> Result<Self, Error> {
+        let socket = connect(target).await?;
+        let stream = match target.tls {
+            None => Stream::Tcp(socket),
+            Some(tls) => Stream::Tls(Box::pin(secure(socket, tls, target)).await?),
+        };
+        Ok(Self {
+            stream,
+            server: target.host.to_owned(),
+            peer: target.peer,
+            written: 0,
+            queued: 0,
+            total: 0,
+        })
     }
 
     /// Reads what fits the spare room of `input`; 0 is the end.
-    pub(super) fn poll_read(
+    pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         input: &mut BytesMut,
@@ -83,11 +79,7 @@ impl Link {
     }
 
     /// Writes what the socket takes.
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        output: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
         let written = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, output),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, output),
@@ -101,7 +93,7 @@ impl Link {
 
     /// How many bytes of ours the peer's TCP has acknowledged since the last call; where the system does not say, none. What
     /// TLS adds to our bytes is left out, so few may look like none.
-    pub(super) fn acknowledged(&mut self) -> usize {
+    pub fn acknowledged(&mut self) -> usize {
         let before = self
             .queued
             .saturating_add(std::mem::take(&mut self.written));
@@ -110,12 +102,12 @@ impl Link {
     }
 
     /// How many bytes were given to the socket in all.
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 
     /// How many of them the peer's TCP has acknowledged at least; where the system does not say, all.
-    pub(super) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.total
             .saturating_sub(unacknowledged(self.socket()).unwrap_or(0) as u64)
     }
@@ -128,12 +120,12 @@ impl Link {
     }
 
     /// Bytes in the socket that were not acknowledged when [`Self::acknowledged`] was last asked.
-    pub(super) fn queued(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.queued
     }
 
     /// Writes what TLS holds back.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Tcp(_) => Poll::Ready(Ok(())),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
@@ -141,7 +133,7 @@ impl Link {
     }
 
     /// Ends our direction.
-    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
+    pub async fn shutdown(&mut self) -> io::Result<()> {
         poll_fn(|cx| match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
@@ -150,8 +142,8 @@ impl Link {
     }
 
     /// What a failed read or write means.
-    pub(super) fn explain(&self, error: io::Error) -> Error {
-        tls::explain(&self.server, &error, Now::read()).unwrap_or(Error::Broken(error))
+    pub fn explain(&self, error: io::Error) -> Error {
+        tls::explain(&self.server, self.peer, &error, Now::read()).unwrap_or(Error::Broken(error))
     }
 }
 
@@ -175,39 +167,34 @@ fn unacknowledged(_: &TcpStream) -> Option<usize> {
     None
 }
 
-async fn connect(config: &Config) -> Result<TcpStream, Error> {
-    let deadline = config.deadlines.dial;
+async fn connect(target: Target<'_>) -> Result<TcpStream, Error> {
+    let Target { host, port, .. } = target;
+    let noun = target.peer.noun;
+    let deadline = target.deadlines.dial;
     let end = Instant::now() + deadline;
-    let late = |phase| move |_| Error::Deadline { phase, deadline };
-    let lookup = lookup_host((config.host.as_str(), config.port));
+    let lookup = lookup_host((host, port));
     let addresses: Vec<SocketAddr> = timeout(deadline, lookup)
         .await
-        .map_err(late("looking up the broker's name"))?
+        .map_err(|_| Error::late(format!("looking up the {noun}'s name"), deadline))?
         .map_err(|source| Error::Lookup {
-            host: config.host.clone(),
+            host: host.to_owned(),
             source,
         })?
         .collect();
-    let address = format!("{}:{}", config.host, config.port);
-    let mut last = Error::Dial {
-        address: address.clone(),
-        source: io::Error::other("the name has no address"),
+    let failed = |source| Error::Dial {
+        address: format!("{host}:{port}"),
+        noun,
+        source,
     };
+    let mut last = failed(io::Error::other("the name has no address"));
     for (tried, candidate) in addresses.iter().enumerate() {
         // What is left is shared among those left, so that a first address that swallows packets leaves time.
         let share = end.saturating_duration_since(Instant::now())
             / u32::try_from(addresses.len() - tried).unwrap_or(1);
         match timeout(share, TcpStream::connect(candidate)).await {
-            Ok(Ok(socket)) => {
-                return prepare(socket).map_err(|source| Error::Dial { address, source });
-            }
-            Ok(Err(source)) => {
-                last = Error::Dial {
-                    address: address.clone(),
-                    source,
-                }
-            }
-            Err(elapsed) => last = late("connecting to the broker")(elapsed),
+            Ok(Ok(socket)) => return prepare(socket).map_err(failed),
+            Ok(Err(source)) => last = failed(source),
+            Err(_) => last = Error::late(format!("connecting to the {noun}"), deadline),
         }
     }
     Err(last)
@@ -226,12 +213,12 @@ fn prepare(socket: TcpStream) -> io::Result<TcpStream> {
 async fn secure(
     socket: TcpStream,
     tls: &Tls,
-    config: &Config,
+    target: Target<'_>,
 ) -> Result<Box<TlsStream<TcpStream>>, Error> {
-    let server = config.host.as_str();
+    let (server, peer) = (target.host, target.peer);
     let name = tls::server_name(tls.server_name.as_deref().unwrap_or(server))?;
     let settings = load(tls.clone(), server.to_owned()).await?;
-    let deadline = config.deadlines.handshake;
+    let deadline = target.deadlines.handshake;
     let shaken = timeout(
         deadline,
         TlsConnector::from(Arc::new(settings)).connect(name, socket),
@@ -239,12 +226,17 @@ async fn secure(
     .await;
     match shaken {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(tls::explain(server, &error, Now::read()).unwrap_or_else(|| Error::Tls {
-            server: server.to_owned(),
-            problem: format!("the broker broke off the handshake ({error}): check that the port speaks TLS; if it does not, write mqtt:// in the URL"),
-            failure: Failure::Passing,
+        Ok(Err(error)) => Err(tls::explain(server, peer, &error, Now::read()).unwrap_or_else(|| {
+            let Peer { noun, plain } = peer;
+            Error::Tls {
+                server: server.to_owned(),
+                problem: format!(
+                    "the {noun} broke off the handshake ({error}): check that the port speaks TLS; if it does not, write {plain} in the URL"
+                ),
+                failure: Failure::Passing,
+            }
         })),
-        Err(_) => Err(Error::Deadline { phase: "the TLS handshake", deadline }),
+        Err(_) => Err(Error::late("the TLS handshake", deadline)),
     }
 }
 

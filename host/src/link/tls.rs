@@ -10,7 +10,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
-use super::{Error, Failure, Tls};
+use super::{Error, Failure, Peer, Tls};
 use crate::clock::Now;
 use crate::file;
 
@@ -82,7 +82,10 @@ fn identity_error(error: rustls::Error, chain_path: &Path, key_path: &Path) -> E
 }
 
 /// Whether a client certificate and a key can be used, together. Reads files.
-pub(crate) fn check_identity(chain_path: &Path, key_path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// Which file, and what is wrong with it.
+pub fn check_identity(chain_path: &Path, key_path: &Path) -> Result<(), Error> {
     let (chain, key) = identity(chain_path, key_path)?;
     let provider = rustls::crypto::ring::default_provider();
     let usable = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
@@ -145,7 +148,7 @@ fn der(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
     ))
 }
 
-/// The name the broker's certificate is checked against.
+/// The name the peer's certificate is checked against.
 pub(super) fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(name.to_owned()).map_err(|_| Error::Tls {
         server: name.to_owned(),
@@ -237,14 +240,16 @@ fn system_roots(server: &str) -> Result<RootCertStore, Error> {
 
 /// Words for a failed handshake, or for an alert that came later: a server of TLS 1.3 refuses a client
 /// certificate only after the handshake. `None` when TLS is not at fault.
-pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error> {
+pub(super) fn explain(server: &str, peer: &Peer, error: &io::Error, now: Now) -> Option<Error> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let (problem, failure) = match error {
-        rustls::Error::InvalidCertificate(why) => certificate_problem(why, now),
-        rustls::Error::AlertReceived(alert) => alert_problem(*alert),
+        rustls::Error::InvalidCertificate(why) => certificate_problem(peer.noun, why, now),
+        rustls::Error::AlertReceived(alert) => alert_problem(peer.noun, *alert),
         rustls::Error::InvalidMessage(_) => (
-            "the other side does not speak TLS: check the port, or write mqtt:// in the URL"
-                .to_owned(),
+            format!(
+                "the other side does not speak TLS: check the port, or write {} in the URL",
+                peer.plain
+            ),
             Failure::Passing,
         ),
         other => (plain(other), Failure::Passing),
@@ -256,38 +261,46 @@ pub(super) fn explain(server: &str, error: &io::Error, now: Now) -> Option<Error
     })
 }
 
-fn certificate_problem(why: &CertificateError, now: Now) -> (String, Failure) {
+fn certificate_problem(noun: &str, why: &CertificateError, now: Now) -> (String, Failure) {
     let text = match why {
         CertificateError::UnknownIssuer => {
-            "the broker's certificate comes from a CA that is not trusted here: check `ca`".to_owned()
+            format!("the {noun}'s certificate comes from a CA that is not trusted here: check `ca`")
         }
-        CertificateError::BadSignature => {
-            "the signature of the broker's certificate does not fit: it comes from a CA of the same name as the trusted one with \
+        CertificateError::BadSignature => format!(
+            "the signature of the {noun}'s certificate does not fit: it comes from a CA of the same name as the trusted one with \
              another key (check `ca`), or its key is too short to be trusted (RSA of less than 2048 bits)"
-                .to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the broker's certificate has expired{}: renew it, or check the gateway's clock", context(why))
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } if !now.is_set() => {
-            return (
-                "the broker's certificate is not yet valid, because the gateway's clock is not set".to_owned(),
-                Failure::Clock,
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
+            "the {noun}'s certificate has expired{}: renew it, or check the gateway's clock",
+            context(why)
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }
+            if !now.is_set() =>
+        {
+            let text = format!(
+                "the {noun}'s certificate is not yet valid, because the gateway's clock is not set"
             );
+            return (text, Failure::Clock);
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the broker's certificate is not yet valid{}: check the gateway's clock", context(why))
-        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
+            "the {noun}'s certificate is not yet valid{}: check the gateway's clock",
+            context(why)
+        ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the broker's certificate is for another name{}: set `server_name` or correct the host", context(why))
+            format!(
+                "the {noun}'s certificate is for another name{}: set `server_name` or correct the host",
+                context(why)
+            )
         }
-        CertificateError::Other(other) if is_ca(other) => {
-            "the broker shows a CA's certificate as its own, as `openssl req -x509` makes it, and none of a CA is accepted as a \
-             broker's: make one for the broker (with basicConstraints=CA:FALSE) and name that as `ca`, or sign it with this CA"
-                .to_owned()
-        }
-        CertificateError::Revoked => "the broker's certificate is revoked".to_owned(),
-        why => format!("the broker's certificate is not accepted ({})", plain(&why).to_lowercase()),
+        CertificateError::Other(other) if is_ca(other) => format!(
+            "the {noun} shows a CA's certificate as its own, as `openssl req -x509` makes it, and none of a CA is accepted as a \
+             {noun}'s: make one for the {noun} (with basicConstraints=CA:FALSE) and name that as `ca`, or sign it with this CA"
+        ),
+        CertificateError::Revoked => format!("the {noun}'s certificate is revoked"),
+        why => format!(
+            "the {noun}'s certificate is not accepted ({})",
+            plain(&why).to_lowercase()
+        ),
     };
     (text, Failure::Refused)
 }
@@ -312,11 +325,11 @@ fn alert_words(alert: AlertDescription) -> String {
     plain(&format!("{alert:?}")).to_lowercase()
 }
 
-fn alert_problem(alert: AlertDescription) -> (String, Failure) {
+fn alert_problem(noun: &str, alert: AlertDescription) -> (String, Failure) {
     use AlertDescription as Alert;
     match alert {
         Alert::CertificateRequired | Alert::NoCertificate => (
-            "the broker asks for a client certificate: set `cert` and `key`".to_owned(),
+            format!("the {noun} asks for a client certificate: set `cert` and `key`"),
             Failure::Refused,
         ),
         Alert::BadCertificate
@@ -328,13 +341,13 @@ fn alert_problem(alert: AlertDescription) -> (String, Failure) {
         | Alert::AccessDenied
         | Alert::DecryptError => (
             format!(
-                "the broker does not accept our client certificate ({})",
+                "the {noun} does not accept our client certificate ({})",
                 alert_words(alert)
             ),
             Failure::Refused,
         ),
         alert => (
-            format!("the broker broke it off ({})", alert_words(alert)),
+            format!("the {noun} broke it off ({})", alert_words(alert)),
             Failure::Passing,
         ),
     }
@@ -343,11 +356,17 @@ fn alert_problem(alert: AlertDescription) -> (String, Failure) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Loss;
+
+    const BROKER: Peer = Peer {
+        noun: "broker",
+        plain: "mqtt://",
+    };
 
     #[test]
     fn what_is_wrong_is_said_in_words() {
         let words = |error| {
-            explain("broker", &io::Error::other(error), Now::default())
+            explain("broker", &BROKER, &io::Error::other(error), Now::default())
                 .unwrap()
                 .to_string()
         };
@@ -418,6 +437,7 @@ mod tests {
         };
         let unset = explain(
             "broker",
+            &BROKER,
             &error(),
             Now {
                 wall_us: 5,
@@ -428,6 +448,7 @@ mod tests {
         assert_eq!(unset.kind(), Failure::Clock);
         let set = explain(
             "broker",
+            &BROKER,
             &error(),
             Now {
                 wall_us: 1_800_000_000_000_000,
@@ -436,6 +457,6 @@ mod tests {
         )
         .unwrap();
         assert_eq!(set.kind(), Failure::Refused);
-        assert!(explain("broker", &io::Error::other("else"), Now::default()).is_none());
+        assert!(explain("broker", &BROKER, &io::Error::other("else"), Now::default()).is_none());
     }
 }

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use super::{Backoff, Failure, delay};
 
 /// A connection that lasted this long was a good one: the next failure counts as the first. Longer than it takes
-/// a broker to let us in and throw us out again.
+/// a peer to let us in and throw us out again.
 pub const STABLE: Duration = Duration::from_secs(10);
 
-/// Longest delay after a dial that was turned down at once, in the first [`YOUNG`] of an outage: who restarts a broker
-/// expects his gateways soon.
+/// Longest delay after a dial that was turned down at once, in the first [`YOUNG`] of an outage: who restarts a
+/// server expects his gateways soon.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// How long an outage is young.
@@ -48,9 +48,9 @@ pub enum Stop {
 pub enum State {
     /// Between two attempts.
     Waiting,
-    /// An attempt is under way: TCP, TLS, CONNECT.
+    /// An attempt is under way: TCP, TLS, the protocol's greeting.
     Dialling,
-    /// The broker let us in and has not yet granted what we need.
+    /// The other end let us in and has not yet granted what we need.
     Authenticating,
     /// In use.
     Online,
@@ -167,13 +167,13 @@ impl Reconnect {
         self.state = State::Dialling;
     }
 
-    /// The broker let us in.
+    /// The other end let us in.
     pub fn greeted(&mut self) {
         debug_assert_eq!(self.state, State::Dialling);
         self.state = State::Authenticating;
     }
 
-    /// The broker granted what we need.
+    /// The other end granted what we need.
     pub fn online(&mut self, now: Instant) {
         debug_assert_eq!(self.state, State::Authenticating);
         self.state = State::Online;

@@ -9,14 +9,14 @@ const MOST: usize = 64;
 
 /// What one connection has got through. Places are bytes since its begin.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub struct Progress {
     /// Up to where, and when that was seen; both rise.
     steps: VecDeque<(u64, Instant)>,
 }
 
 impl Progress {
     /// The peer is seen to have everything before place `end`.
-    pub(super) fn took(&mut self, end: u64, now: Instant) {
+    pub fn took(&mut self, end: u64, now: Instant) {
         if self.has(end) {
             return;
         }
@@ -31,12 +31,12 @@ impl Progress {
     }
 
     /// Whether the peer has everything before place `end`.
-    pub(super) fn has(&self, end: u64) -> bool {
+    pub fn has(&self, end: u64) -> bool {
         self.steps.back().is_some_and(|(taken, _)| end <= *taken)
     }
 
     /// When the peer had everything before place `end`; until it has, when it last took something, if ever.
-    pub(super) fn since(&self, end: u64) -> Option<Instant> {
+    pub fn since(&self, end: u64) -> Option<Instant> {
         let step = self.steps.partition_point(|(taken, _)| *taken < end);
         self.steps
             .get(step)

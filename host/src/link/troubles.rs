@@ -50,11 +50,11 @@ type Key = (Arc<str>, String);
 
 /// The troubles of all connections of one kind, each in the name of its source or uplink.
 #[derive(Clone, Debug, Default)]
-pub struct Troubles(Arc<Mutex<BTreeMap<Key, Trouble>>>);
+pub(super) struct Troubles(Arc<Mutex<BTreeMap<Key, Trouble>>>);
 
 impl Troubles {
     /// The longest trouble among the connections of `name`.
-    pub fn of(&self, name: &str, now: Instant) -> Option<Trouble> {
+    pub(super) fn of(&self, name: &str, now: Instant) -> Option<Trouble> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |trouble: &Trouble| {
             trouble

@@ -1,0 +1,139 @@
+//! What goes wrong with a connection, whatever is spoken on it, in words that tell the operator what to do.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a failure is to be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Credentials, certificates or rights: trying again soon is pointless, someone must act.
+    Refused,
+    /// A certificate is not yet valid while the wall clock is unset: it passes when the clock is set.
+    Clock,
+    /// Nobody listens there, or no way leads there, and that was said at once: to ask again costs nothing.
+    NotThere,
+    /// The network or the other end: try again with back-off.
+    Passing,
+}
+
+/// Why a connection is over, as far as that decides about the next one. Its `Display` is for the operator.
+pub trait Loss: StdError {
+    /// How it is to be met.
+    fn kind(&self) -> Failure;
+
+    /// Messages were under way, nothing was answered, and the link stood still: the next connection gets more patience.
+    fn is_unanswered(&self) -> bool {
+        false
+    }
+
+    /// Whether another one with the same [`Dial::id`](super::Dial::id) would look like this.
+    fn may_be_a_twin(&self) -> bool {
+        false
+    }
+}
+
+/// Why a connection did not come about or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name does not resolve.
+    #[error("cannot look up `{host}`: check the name and the gateway's name server")]
+    Lookup {
+        /// As configured.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No address of the peer takes a connection.
+    #[error(
+        "cannot connect to `{address}`: check that the {noun} runs and the port is right and open"
+    )]
+    Dial {
+        /// Host and port.
+        address: String,
+        /// What should answer there.
+        noun: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A phase missed its deadline.
+    #[error("{phase} took longer than {deadline:?}")]
+    Deadline {
+        /// What was waited for.
+        phase: Cow<'static, str>,
+        /// The limit that was missed.
+        deadline: Duration,
+    },
+    /// A certificate or key file cannot be used.
+    #[error("cannot use `{}`: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// TLS cannot be set up, or the handshake failed.
+    #[error("TLS with `{server}` failed: {problem}")]
+    Tls {
+        /// Name the certificate is checked against.
+        server: String,
+        /// What is wrong and what to do.
+        problem: String,
+        /// How it is to be met.
+        failure: Failure,
+    },
+    /// The network failed.
+    #[error("the connection broke")]
+    Broken(#[source] io::Error),
+}
+
+impl Error {
+    /// `phase` took longer than `deadline`.
+    pub fn late(phase: impl Into<Cow<'static, str>>, deadline: Duration) -> Self {
+        Self::Deadline {
+            phase: phase.into(),
+            deadline,
+        }
+    }
+}
+
+impl Loss for Error {
+    fn kind(&self) -> Failure {
+        match self {
+            Self::Tls { failure, .. } => *failure,
+            Self::File { .. } => Failure::Refused,
+            Self::Dial { source, .. } if is_said_at_once(source) => Failure::NotThere,
+            Self::Lookup { .. } | Self::Dial { .. } | Self::Deadline { .. } | Self::Broken(_) => {
+                Failure::Passing
+            }
+        }
+    }
+}
+
+/// Whether a dial was turned down, by the peer's machine or on the way: silence ends in a deadline instead.
+fn is_said_at_once(cause: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(
+        cause.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
+}
+
+/// An error with its causes, on one line.
+#[derive(Debug)]
+pub struct Causes<'a>(pub &'a dyn StdError);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

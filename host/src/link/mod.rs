@@ -1,0 +1,35 @@
+//! Holds a connection, whatever is spoken on it; knows no protocol and no stage.
+//!
+//! - `socket`: dials TCP or TLS with deadlines; one read brings what is there, one write takes all that is ready.
+//! - `reconnect`: when to dial again, as a state machine without sockets and clocks; `redial`: that machine with a socket,
+//!   a log and gauges, for whatever implements [`Dial`].
+//! - `interface`: an interface that comes up ends a back-off; `pause`: events are gathered under load.
+//! - `progress`: how far the peer's TCP has taken what is sent; `troubles`: what keeps a connection from being in use.
+//!
+//! A protocol says how one connection is made ([`Dial`]) and how its end is to be met ([`Loss`]). A connection lives from
+//! one dial to the next loss; whoever wants it back asks [`Redial`] for the next one.
+
+mod backoff;
+mod error;
+mod interface;
+mod metrics;
+mod pause;
+mod progress;
+mod reconnect;
+mod redial;
+mod settings;
+mod socket;
+mod tls;
+mod troubles;
+
+pub use backoff::delay;
+pub use error::{Causes, Error, Failure, Loss};
+pub use metrics::{Contribution, LinkAccount, LinkMetrics};
+pub use pause::{note, pause_under_load};
+pub use progress::Progress;
+pub use reconnect::{Level, Reconnect, Retry, State, Stop};
+pub use redial::{Dial, Redial};
+pub use settings::{Backoff, Deadlines, Peer, Secret, Target, Tls};
+pub use socket::Socket;
+pub use tls::check_identity;
+pub use troubles::Trouble;

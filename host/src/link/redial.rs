@@ -1,0 +1,310 @@
+//! Keeps dialling until a connection stands: the machine of `reconnect` with a socket, a log and gauges.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::interface::Interfaces;
+use super::metrics::LinkGauges;
+use super::reconnect::{Level, Reconnect, State, Stop};
+use super::troubles::{Notice, Said, Trouble};
+use super::{Backoff, Causes, Failure, LinkMetrics, Loss};
+
+/// After so many connections in a row on which nothing was answered, the next one is not more patient still.
+const MOST_PATIENCE: u32 = 6;
+
+/// The pause before an attempt that comes at once.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// What a protocol says of its connection: how one is made, and what it is known by.
+pub trait Dial {
+    /// A connection that stands, with what the other end said of it.
+    type Up;
+    /// Why none came about.
+    type Error: Loss;
+
+    /// Dials once; each phase has a deadline. `unanswered` connections in a row ended in silence before anything was
+    /// answered.
+    fn dial(&self, unanswered: u32) -> impl Future<Output = Result<Self::Up, Self::Error>> + Send;
+
+    /// What the other end knows this connection by; it tells connections of one name apart.
+    fn id(&self) -> &str;
+
+    /// Between attempts.
+    fn backoff(&self) -> Backoff;
+
+    /// What is dialled, for the log.
+    fn noun(&self) -> &'static str;
+}
+
+/// One connection that is dialled again whenever it is lost. Callers report what they see: [`Self::stands`] when
+/// the other end has granted what they need, [`Self::lost`] when it is over.
+#[derive(Debug)]
+pub struct Redial<D> {
+    dial: D,
+    stage: &'static str,
+    name: Arc<str>,
+    machine: Reconnect,
+    gauges: LinkGauges,
+    wait: Duration,
+    stood_before: bool,
+    interfaces: Interfaces,
+    notice: Notice,
+    said: Said,
+    /// Connections in a row that ended in silence before anything was answered.
+    unanswered: u32,
+    /// The next attempt comes at once.
+    is_hasty: bool,
+}
+
+impl<D: Dial> Redial<D> {
+    /// Ready to dial. `stage` and `name` go into the log.
+    pub fn new(dial: D, stage: &'static str, name: Arc<str>, metrics: &LinkMetrics) -> Self {
+        let machine = Reconnect::new(dial.backoff());
+        let mut gauges = metrics.of(&name);
+        gauges.show(&machine);
+        Self {
+            notice: Notice::on(metrics.troubles(), Arc::clone(&name), dial.id().to_owned()),
+            dial,
+            stage,
+            name,
+            machine,
+            gauges,
+            wait: Duration::ZERO,
+            stood_before: false,
+            interfaces: Interfaces::listen(),
+            said: Said::default(),
+            unanswered: 0,
+            is_hasty: false,
+        }
+    }
+
+    /// What is dialled.
+    pub fn dialled(&self) -> &D {
+        &self.dial
+    }
+
+    /// The stage that dials, and the name it does that for.
+    pub fn owner(&self) -> (&'static str, &str) {
+        (self.stage, &self.name)
+    }
+
+    /// Whether so many attempts failed that somebody should look.
+    pub fn is_alarming(&self) -> bool {
+        self.machine.is_alarming()
+    }
+
+    /// Whether a connection has stood before in this process.
+    pub fn stood_before(&self) -> bool {
+        self.stood_before
+    }
+
+    /// Waits and dials until a connection stands; `None` when told to stop.
+    pub async fn connect(&mut self, stop: &mut watch::Receiver<Stop>) -> Option<D::Up> {
+        self.connect_or(stop, || ()).await
+    }
+
+    /// The same, and calls `failed` after every attempt that failed.
+    pub async fn connect_or(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+        failed: impl Fn(),
+    ) -> Option<D::Up> {
+        loop {
+            tokio::select! {
+                biased;
+                () = told_to_stop(stop) => return None,
+                () = self.pause() => {}
+            }
+            self.machine.dial();
+            self.gauges.show(&self.machine);
+            self.notice.trying();
+            let opened = tokio::select! {
+                biased;
+                () = told_to_stop(stop) => return None,
+                opened = Box::pin(self.dial.dial(self.unanswered)) => opened,
+            };
+            match opened {
+                Ok(up) => {
+                    self.machine.greeted();
+                    self.gauges.show(&self.machine);
+                    return Some(up);
+                }
+                Err(error) => {
+                    self.lost(&error);
+                    failed();
+                }
+            }
+        }
+    }
+
+    /// Waits for the next attempt. An interface that comes up cuts it short, to the first delay, since a route may take a
+    /// moment longer; where the broker refused us no interface changes that.
+    async fn pause(&mut self) {
+        let refused = self.machine.state() == State::Refused;
+        tokio::select! {
+            () = tokio::time::sleep(self.wait) => {}
+            () = self.interfaces.came_up(), if !refused && !self.wait.is_zero() => {
+                tracing::info!(stage = self.stage, name = %self.name, "a network interface came up: trying again");
+                tokio::time::sleep(self.wait.min(self.dial.backoff().first)).await;
+            }
+        }
+    }
+
+    /// The other end has granted what is needed: how many attempts failed before.
+    pub fn stands(&mut self) -> u32 {
+        let now = Instant::now();
+        self.machine.online(now);
+        self.gauges.show(&self.machine);
+        self.notice.online(now);
+        if std::mem::replace(&mut self.stood_before, true) {
+            self.gauges.reconnects.inc();
+        }
+        self.machine.failures()
+    }
+
+    /// The connection in use was good for something: should it end, the next attempt comes as after a first failure.
+    pub fn worked(&mut self) {
+        self.machine.worked();
+    }
+
+    /// It ended over a message that is known now: the next attempt comes at once.
+    pub fn hasten(&mut self) {
+        self.is_hasty = true;
+    }
+
+    /// The stage ends, and its connection with it.
+    pub fn left(&mut self) {
+        self.machine = Reconnect::new(self.dial.backoff());
+        self.gauges.show(&self.machine);
+        self.notice.clear();
+    }
+
+    /// The attempt failed or the connection is over; the next [`Self::connect`] waits accordingly.
+    pub fn lost(&mut self, ended: &impl Loss) {
+        self.lost_as(ended.kind(), ended);
+    }
+
+    /// The same, where it is to be met otherwise than its kind says.
+    pub fn lost_as(&mut self, failure: Failure, ended: &impl Loss) {
+        let now = Instant::now();
+        let retry = self.machine.failed(failure, now, fastrand::f64());
+        self.wait = if std::mem::take(&mut self.is_hasty) {
+            retry.after.min(AT_ONCE)
+        } else {
+            retry.after
+        };
+        self.unanswered = if ended.is_unanswered() {
+            (self.unanswered + 1).min(MOST_PATIENCE)
+        } else {
+            0
+        };
+        self.gauges.failures.inc();
+        self.gauges.show(&self.machine);
+        let cause = Causes(ended).to_string();
+        self.notice.post(Trouble::new(
+            cause.clone(),
+            self.machine.since().unwrap_or(now),
+            now + self.wait,
+        ));
+        let level = if self.said.is_news(&cause, now) {
+            retry.level.aloud(self.machine.is_alarming())
+        } else {
+            retry.level
+        };
+        if level != Level::Quiet {
+            self.said.note(&cause, now);
+        }
+        self.say(level, &cause, ended.may_be_a_twin());
+    }
+
+    fn say(&self, level: Level, cause: &str, may_be_a_twin: bool) {
+        let (stage, name, failures) = (self.stage, &self.name, self.machine.failures());
+        let retry_in = format!("{:.1?}", self.wait);
+        // Only where it may be what to look at.
+        let client_id = may_be_a_twin.then_some(self.dial.id());
+        match level {
+            Level::Warn => {
+                tracing::warn!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+            }
+            Level::Alarm => {
+                tracing::error!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+            }
+            Level::Quiet => {
+                tracing::debug!(stage, %name, failures, retry_in, cause, client_id, "no connection to the {}", self.dial.noun())
+            }
+        }
+    }
+}
+
+async fn told_to_stop(stop: &mut watch::Receiver<Stop>) {
+    // An error means that the gateway is gone, which is the same.
+    let _ = stop.wait_for(|stop| *stop != Stop::Run).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::super::interface::tests::new_address;
+    use super::*;
+    use crate::link::Error;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// Nobody answers.
+    struct Nobody;
+
+    impl Dial for Nobody {
+        type Up = ();
+        type Error = Error;
+
+        async fn dial(&self, _: u32) -> Result<(), Error> {
+            Err(Error::late("an answer", Duration::ZERO))
+        }
+
+        fn id(&self) -> &str {
+            "gateway"
+        }
+
+        fn backoff(&self) -> Backoff {
+            Backoff {
+                first: Duration::from_millis(1),
+                cap: HOUR,
+                jitter: 0.0,
+            }
+        }
+
+        fn noun(&self) -> &'static str {
+            "peer"
+        }
+    }
+
+    fn redial(failure: Failure) -> (Redial<Nobody>, std::net::UdpSocket) {
+        let metrics = LinkMetrics::new(&Registry::new(), "uplink").unwrap();
+        let mut redial = Redial::new(Nobody, "uplink", "cloud".into(), &metrics);
+        let (interfaces, system) = Interfaces::hearing();
+        redial.interfaces = interfaces;
+        redial.lost_as(failure, &Error::late("an answer", HOUR));
+        redial.wait = HOUR;
+        (redial, system)
+    }
+
+    #[tokio::test]
+    async fn an_interface_that_comes_up_cuts_a_back_off_short() {
+        let (mut redial, system) = redial(Failure::Passing);
+        system.send(&new_address()).unwrap();
+        tokio::time::timeout(Duration::from_secs(60), redial.pause())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_interface_that_comes_up_changes_nothing_where_we_were_refused() {
+        let (mut redial, system) = redial(Failure::Refused);
+        system.send(&new_address()).unwrap();
+        let paused = tokio::time::timeout(Duration::from_millis(300), redial.pause()).await;
+        assert!(paused.is_err(), "it dialled again");
+    }
+}

@@ -1,0 +1,205 @@
+//! What a connection needs to know, whatever is spoken on it; already checked (`config` does that).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Text that must not show: its `Debug` is `[hidden]`. Two that come from the same file are equal, whatever stood in it.
+#[derive(Clone)]
+pub struct Secret {
+    text: Arc<str>,
+    /// The file it comes from, which may hold another one tomorrow.
+    file: Option<Arc<Path>>,
+}
+
+impl Secret {
+    /// Largest file of a secret; a token has some kilobytes.
+    const MOST_BYTES: u64 = 64 << 10;
+
+    /// Wraps what was read from a variable.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            file: None,
+        }
+    }
+
+    /// Reads a file, or a credential; the end of its line does not belong to it.
+    ///
+    /// # Errors
+    /// In words: it cannot be read, is no file, is too large, or is empty.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let text =
+            crate::file::read_text(file, Self::MOST_BYTES).map_err(|error| error.to_string())?;
+        match Self::line(&text) {
+            "" => Err("it is empty".to_owned()),
+            line if line.contains('\0') => {
+                Err("it holds NUL: it is no text, or text in UTF-16".to_owned())
+            }
+            line => Ok(Self {
+                text: line.into(),
+                file: Some(file.into()),
+            }),
+        }
+    }
+
+    /// What a secret is of the text that holds it: editors and `echo` end a line, and some begin with a byte order mark.
+    pub fn line(text: &str) -> &str {
+        text.trim_start_matches('\u{feff}')
+            .trim_end_matches(['\n', '\r'])
+    }
+
+    /// The file it comes from.
+    pub fn file(&self) -> Option<&Arc<Path>> {
+        self.file.as_ref()
+    }
+
+    /// The text itself, for the packet it belongs in.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        if self.file.is_some() {
+            self.file == other.file
+        } else {
+            other.file.is_none() && self.text == other.text
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+/// TLS: own CA or the system's roots, and a client certificate where the peer asks for one.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM file with the CA certificates to trust; `None`: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// PEM files: certificate chain and private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Name to check the certificate against; `None`: the host of the URL.
+    pub server_name: Option<String>,
+    /// Protocols offered in the handshake (ALPN), the most wanted first; empty: none.
+    pub alpn: Vec<String>,
+}
+
+/// A deadline for each phase; a phase that misses it costs the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Name look-up and TCP connect.
+    pub dial: Duration,
+    /// TLS handshake, and again CONNECT to CONNACK.
+    pub handshake: Duration,
+    /// Until the socket takes what was ready to be written.
+    pub write: Duration,
+    /// Until a message that was sent is answered; or twenty times what answers take, if that is longer.
+    pub answer: Duration,
+}
+
+impl Default for Deadlines {
+    /// Bad mobile links show round trips up to 850 ms and bursts of 6 s: 8, 8 and 10 s are above both. An answer is more
+    /// than a round trip: upstream may store the message, and copy it, before it answers.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            dial: seconds(8),
+            handshake: seconds(8),
+            write: seconds(10),
+            answer: seconds(30),
+        }
+    }
+}
+
+/// Delay before the n-th attempt to reconnect: doubles from `first` to `cap`, each ±`jitter`.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// Delay after the first failure.
+    pub first: Duration,
+    /// No delay is longer.
+    pub cap: Duration,
+    /// Share by which a delay is moved at random, 0 to 1.
+    pub jitter: f64,
+}
+
+impl Backoff {
+    /// The same with no delay longer than `most`, unless its first one is.
+    pub(super) fn capped(self, most: Duration) -> Self {
+        Self {
+            cap: self.cap.min(most.max(self.first)),
+            ..self
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+            jitter: 0.2,
+        }
+    }
+}
+
+/// Where to dial, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Name or address.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// TLS, where it is spoken.
+    pub tls: Option<&'a Tls>,
+    /// For the dial and the handshake.
+    pub deadlines: Deadlines,
+    /// Who answers there.
+    pub peer: &'static Peer,
+}
+
+/// Who is at the other end, in the words of errors.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it is: `broker`.
+    pub noun: &'static str,
+    /// The scheme of a URL that speaks to it without TLS: `mqtt://`.
+    pub plain: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_a_file_ends_with_its_line_and_must_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Secret::read(&path).map(|secret| secret.reveal().to_owned())
+        };
+        assert_eq!(read("abc\r\n"), Ok("abc".to_owned()));
+        assert_eq!(read(" a b "), Ok(" a b ".to_owned()));
+        assert_eq!(read("\u{feff}abc\n"), Ok("abc".to_owned()));
+        assert!(
+            read("a\0b\0").unwrap_err().contains("NUL")
+                && read("\u{feff}").unwrap_err().contains("empty")
+        );
+        assert!(
+            read("\n").unwrap_err().contains("empty")
+                && read(&"x".repeat(70_000))
+                    .unwrap_err()
+                    .contains("are read at most")
+        );
+        assert!(
+            Secret::read(folder.path()).is_err()
+                && Secret::read(&folder.path().join("none")).is_err()
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! A connection to a broker as [`crate::link`] dials it.
+
+use std::sync::Arc;
+
+use super::manners::Manners;
+use super::{Config, Connection, Error, Established};
+use crate::link::{self, Backoff, Dial, LinkMetrics};
+
+/// One connection to a broker that is dialled again whenever it is lost.
+pub type Redial = link::Redial<Dialler>;
+
+/// Dials one broker, always in the same way.
+#[derive(Debug)]
+pub struct Dialler {
+    config: Config,
+    manners: Arc<Manners>,
+}
+
+impl Redial {
+    /// Ready to dial for `name` of `stage`.
+    pub fn to(config: Config, stage: &'static str, name: Arc<str>, metrics: &LinkMetrics) -> Self {
+        let manners = Manners::new(stage, Arc::clone(&name), metrics.strays(&name));
+        let dialler = Dialler {
+            config,
+            manners: Arc::new(manners),
+        };
+        Self::new(dialler, stage, name, metrics)
+    }
+
+    /// The broker granted what is needed.
+    pub fn online(&mut self, established: &Established) {
+        let failures_before = self.stands();
+        let (stage, name) = self.owner();
+        let Config { host, port, .. } = &self.dialled().config;
+        tracing::info!(stage, %name, broker = %format_args!("{host}:{port}"), protocol = ?established.protocol,
+            receive_maximum = established.receive_maximum, failures_before, "online");
+    }
+}
+
+impl Dial for Dialler {
+    type Up = (Connection, Established);
+    type Error = Error;
+
+    async fn dial(&self, unanswered: u32) -> Result<Self::Up, Error> {
+        let (mut connection, established) = Connection::open(&self.config).await?;
+        connection.mind(Arc::clone(&self.manners));
+        connection.be_patient(1 << unanswered);
+        Ok((connection, established))
+    }
+
+    fn id(&self) -> &str {
+        &self.config.client_id
+    }
+
+    fn backoff(&self) -> Backoff {
+        self.config.backoff
+    }
+
+    fn noun(&self) -> &'static str {
+        self.config.target().peer.noun
+    }
+}
