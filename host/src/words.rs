@@ -10,6 +10,21 @@ pub const LONG: usize = 64 << 10;
 /// Characters of a reason with its trace and last words.
 pub const REASON: usize = 4 << 10;
 
+/// An error and its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // A text that holds its cause says it once.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// As many characters of a text as are asked for, on one line, without what a terminal would act on or that would make it
 /// read as something else. What was cut ends in `…`.
 pub fn line(text: &str, most: usize) -> String {

@@ -9,7 +9,7 @@ use crate::chain::{self, Engine, Workshop};
 use crate::config::{self, Config, MANUAL, PluginFault, Sources};
 use crate::exit::Exit;
 use crate::message::FlowId;
-use crate::telemetry::with_causes;
+use crate::words::with_causes;
 
 const EXAMPLES: &str = "\
 Examples:

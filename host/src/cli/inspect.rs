@@ -12,8 +12,8 @@ use crate::builtin;
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
 use crate::exit::Exit;
 use crate::file;
-use crate::telemetry::with_causes;
 use crate::words;
+use crate::words::with_causes;
 
 /// Unknown imports that are named: there may be any number.
 const MOST_NAMES: usize = 20;

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::file;
 use crate::gateway::status::Status;
 use crate::spool::{self, Metrics, Request, Spool, Stopped, ToolError};
-use crate::telemetry::with_causes;
+use crate::words::with_causes;
 
 /// Bytes of the kernel's list of sockets that are looked through.
 const MOST_SOCKETS: u64 = 16 << 20;

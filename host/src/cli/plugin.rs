@@ -12,8 +12,8 @@ use crate::chain;
 use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;
-use crate::telemetry::with_causes;
 use crate::trust;
+use crate::words::with_causes;
 
 const TARGET: &str = "wasm32-wasip2";
 

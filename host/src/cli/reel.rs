@@ -12,7 +12,7 @@ use crate::admin::Client;
 use crate::config::Config;
 use crate::gateway::recordings::{Listed, Part, Request};
 use crate::recording::{self, Files, Header, Segment};
-use crate::telemetry::with_causes;
+use crate::words::with_causes;
 
 /// Its segments, in their order.
 pub enum Reel {

@@ -19,7 +19,7 @@ use crate::config::read_duration;
 use crate::exit::Exit;
 use crate::message::short_digest;
 use crate::recording::{Event, Segment};
-use crate::telemetry::with_causes;
+use crate::words::with_causes;
 use scene::Scene;
 
 const EXAMPLES: &str = "\

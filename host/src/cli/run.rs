@@ -10,7 +10,8 @@ use super::{Global, Surroundings, say};
 use crate::config;
 use crate::exit::Exit;
 use crate::gateway;
-use crate::telemetry::{log, with_causes};
+use crate::telemetry::log;
+use crate::words::with_causes;
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\

@@ -11,9 +11,9 @@ use crate::clock::{day, utc};
 use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;
-use crate::telemetry::with_causes;
 use crate::trust::keys::{Password, generate, manifest, sign};
 use crate::trust::{Denied, Key, KeyError, Seal, Trust, read_signature, signature_path};
+use crate::words::with_causes;
 
 const KEYGEN_EXAMPLES: &str = "\
 Examples:

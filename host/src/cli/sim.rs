@@ -13,6 +13,7 @@ use crate::message::Qos;
 use crate::sim::{
     self, Expect, NoBroker, PLACEHOLDER, Progress, Report, SimConfig, Simulation, Until, Watch,
 };
+use crate::words::with_causes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,9 +106,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Exit {
 
 /// Says why, with all causes.
 pub(super) fn failed(error: &dyn std::error::Error) -> Exit {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let text: Vec<_> = causes.map(ToString::to_string).collect();
-    say(&format!("error: {}", text.join(": ")));
+    say(&format!("error: {}", with_causes(error)));
     Exit::Failed
 }
 

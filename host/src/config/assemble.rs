@@ -1,12 +1,16 @@
 //! Puts the stages' configs together, and checks what no table can tell alone: names across tables, client ids,
 //! the memory budget.
 
+mod lanes;
+
 use std::sync::Arc;
 
 use crate::message::QueueId;
 use crate::uplink::{self, Drain};
 use crate::{chain, mqtt, recording, spool};
 
+use self::lanes::Fixed;
+use self::lanes::settle_lanes;
 use super::address::Broker;
 use super::check::Check;
 use super::circle;
@@ -21,7 +25,6 @@ use super::plugin::{Common, Places};
 use super::priority::{self, Line};
 use super::sending::{self, Wish};
 use super::tree::{Place, Table};
-use super::units::Kind;
 use super::{RouteSpec, SourceSpec};
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
@@ -386,106 +389,6 @@ fn report_unused(
             None,
         );
     }
-}
-
-/// Limits that do not depend on the number of lanes, bytes.
-struct Fixed {
-    sources: u64,
-    spool: u64,
-    /// A part of `spool`.
-    cache: u64,
-    recordings: u64,
-}
-
-impl Fixed {
-    /// What `memory` leaves for messages and dead letters beside all that is not theirs: where the limits fit, at least what
-    /// sources and queues may hold.
-    fn left_for_messages(&self, gateway: &Gateway, flows: &[Flow]) -> u64 {
-        let plugins: u64 = flows
-            .iter()
-            .map(|flow| flow.chain.lanes as u64 * instances_bytes(flow))
-            .sum();
-        gateway
-            .memory_bytes
-            .saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
-    }
-
-    fn of(sources: &[Line], queues: &Queues, limits: &SpoolLimits, flows: &[Flow]) -> Self {
-        let heads = queues.0.len() as u64 * limits.head_bytes as u64;
-        let recording = |flow: &Flow| {
-            let in_memory = |record: flow::Record| if record.on_disk { 0 } else { record.bytes };
-            flow.record
-                .map(|record| in_memory(record) + recording::DESK_BYTES)
-        };
-        Self {
-            sources: sources
-                .iter()
-                .map(|line| line.spec.max_unsettled_bytes as u64)
-                .sum(),
-            spool: heads + limits.cache_bytes,
-            cache: limits.cache_bytes,
-            recordings: flows.iter().filter_map(recording).sum(),
-        }
-    }
-}
-
-/// Gives every flow its number of lanes. Where the config leaves it open it is the processors but one, shared among
-/// the flows, and fewer where the memory does not take as many.
-fn settle_lanes(
-    check: &Check<'_>,
-    gateway: &Gateway,
-    memory_place: Place,
-    fixed: &Fixed,
-    flows: &mut [Flow],
-) {
-    let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
-    let plugins = |flows: &[Flow], open: usize| -> u64 {
-        let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
-        flows
-            .iter()
-            .map(|flow| lanes(flow) * instances_bytes(flow))
-            .sum()
-    };
-    let host = HOST_BYTES + fixed.recordings;
-    let rest = host + fixed.sources + fixed.spool;
-    let open = (1..=share.clamp(1, 64))
-        .rev()
-        .find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes)
-        .unwrap_or(1);
-    let total = rest + plugins(flows, open);
-    if total > gateway.memory_bytes {
-        let show = |bytes| Kind::Size.show(bytes);
-        let message = format!(
-            "the limits add up to {}, more than `memory` = {}",
-            megabytes(total),
-            show(gateway.memory_bytes)
-        );
-        let hint = format!(
-            "plugins {}, sources {}, spool {}, the rest {}: raise `memory`, or lower `lanes` or a limit",
-            megabytes(plugins(flows, open)),
-            megabytes(fixed.sources),
-            megabytes(fixed.spool),
-            megabytes(host),
-        );
-        check.problem(Code::Memory, memory_place, message, hint);
-    }
-    for flow in flows {
-        flow.chain.lanes = flow.lanes.unwrap_or(open);
-    }
-}
-
-/// What the plugins of a flow may take in each lane.
-fn instances_bytes(flow: &Flow) -> u64 {
-    flow.chain
-        .plugins
-        .iter()
-        .map(|plugin| plugin.limits.memory_bytes as u64)
-        .sum()
-}
-
-/// Rounded up, as a reader compares it.
-fn megabytes(bytes: u64) -> String {
-    format!("{}MiB", bytes.div_ceil(1 << 20))
 }
 
 /// What a recording holds lies in the clear: beside a sealed store only where that was said.

@@ -203,8 +203,22 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
         return address.tls.then(Tls::default);
     };
     let ca = certificates(&mut tls, "ca", "CA certificate");
-    let certificate = certificates(&mut tls, "cert", "client certificate");
-    let key = private_key(&mut tls);
+    let identity = identity(&mut tls);
+    let server_name = server_name(&mut tls);
+    let alpn = alpn(&mut tls);
+    tls.done();
+    Some(Tls {
+        ca,
+        identity,
+        server_name,
+        alpn,
+    })
+}
+
+/// The client's certificate and key, which belong together.
+fn identity(tls: &mut Fields<'_>) -> Option<(PathBuf, PathBuf)> {
+    let certificate = certificates(tls, "cert", "client certificate");
+    let key = private_key(tls);
     if certificate.is_some() != key.is_some() {
         let (given, missing) = if key.is_some() {
             ("key", "cert")
@@ -229,6 +243,10 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
     {
         tls.problem(Code::Certificate, "key", error.to_string(), None);
     }
+    identity
+}
+
+fn server_name(tls: &mut Fields<'_>) -> Option<String> {
     let server_name = tls.text("server_name").map(str::to_owned);
     if let Some(name) = server_name
         .as_deref()
@@ -243,6 +261,11 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
             hint,
         );
     }
+    server_name
+}
+
+/// Names of protocols offered in the handshake (RFC 7301).
+fn alpn(tls: &mut Fields<'_>) -> Vec<String> {
     let alpn: Vec<String> = tls
         .texts("alpn")
         .into_iter()
@@ -259,13 +282,7 @@ fn tls(fields: &mut Fields<'_>, address: &Address) -> Option<Tls> {
             None,
         );
     }
-    tls.done();
-    Some(Tls {
-        ca,
-        identity,
-        server_name,
-        alpn,
-    })
+    alpn
 }
 
 fn certificates(tls: &mut Fields<'_>, key: &'static str, what: &str) -> Option<PathBuf> {

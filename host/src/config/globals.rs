@@ -100,7 +100,6 @@ pub(super) struct SpoolLimits {
 
 /// Reads `[gateway]`.
 pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
-    let sources = fields.check.sources;
     let name = match fields.text("name") {
         Some(name) => {
             fields.check.name("gateway", name, fields.place_of("name"));
@@ -122,6 +121,24 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
             Duration::from_millis(1)..=Duration::from_secs(3_600),
         ),
     };
+    let data_dir = data_dir(fields);
+    let trust = trust(fields);
+    let audit_topic = topic(fields, "audit_topic", &name);
+    Gateway {
+        name: name.into(),
+        memory_bytes,
+        shutdown_grace,
+        data_dir,
+        plugin_stack_bytes,
+        compile,
+        audit_topic,
+        trust,
+    }
+}
+
+/// Where what must survive a restart stands: what was given at the start, what is written, or what the system offers.
+fn data_dir(fields: &mut Fields<'_>) -> PathBuf {
+    let sources = fields.check.sources;
     let written = fields.text("data_dir");
     if written == Some("") {
         let hint = "name a folder, or leave the line out".to_owned();
@@ -161,18 +178,7 @@ pub(super) fn gateway(fields: &mut Fields<'_>) -> Gateway {
             "name a folder on a disk".to_owned(),
         );
     }
-    let trust = trust(fields);
-    let audit_topic = topic(fields, "audit_topic", &name);
-    Gateway {
-        name: name.into(),
-        memory_bytes,
-        shutdown_grace,
-        data_dir,
-        plugin_stack_bytes,
-        compile,
-        audit_topic,
-        trust,
-    }
+    data_dir
 }
 
 /// What is in the way of a folder that is not there yet: the nearest thing that is there, and what is wrong with it. Rights
@@ -447,23 +453,4 @@ pub(super) fn log(fields: &mut Fields<'_>) -> Log {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_told_from_one_that_can() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(at("file"), "").unwrap();
-        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
-        let why = |path: &Path| unmakeable(path).map(|(_, why)| why);
-        assert_eq!((why(&at("a/b/c")), why(folder.path())), (None, None));
-        assert_eq!(why(&at("file/data")), Some("is not a folder"));
-        assert_eq!(why(&at("link")), Some("is a link that leads nowhere"));
-        assert_eq!(why(Path::new("/dev/null/x")), Some("is not a folder"));
-        assert_eq!(
-            why(Path::new("/proc/tidegate")),
-            Some("is the kernel's and keeps nothing")
-        );
-    }
-}
+mod tests;

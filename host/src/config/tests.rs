@@ -916,6 +916,7 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "every queue of one config")]
 fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
     let flow = |name: &str, to: &str| {
         format!(

@@ -26,8 +26,8 @@ use super::retry::{Retry, retry};
 use super::status::Reporter;
 use crate::admin::{Refused, json};
 use crate::spool::{Request, Tools};
-use crate::telemetry::with_causes;
 use crate::versions::history::History;
+use crate::words::with_causes;
 
 /// Largest request: a page of messages that are imported.
 const BODY_BYTES: usize = 32 << 20;

@@ -11,10 +11,10 @@ use super::audit::Audit;
 use crate::chain::{self, Artefact, Chain, Engine, PluginConfig, Successor, Wiring, Workshop};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
-use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::{Event, Who};
 use crate::versions::{Choices, Code, PassedOver, Spot, Start, Version, Versions};
+use crate::words::with_causes;
 
 /// A plugin as it was started.
 #[derive(Clone, Debug)]

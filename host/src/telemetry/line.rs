@@ -9,8 +9,8 @@ use std::fmt::{self, Debug, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use super::with_causes;
 use crate::words;
+use crate::words::with_causes;
 
 /// Characters of a message.
 const MESSAGE: usize = 1_000;

@@ -5,11 +5,12 @@
 //! is open those the plugin serves well go on, as do strangers until so many of them in a row fail too. Its timer has a
 //! breaker of its own: a tick that fails costs no message, and messages that go well do not excuse it.
 
+mod alarm;
 pub(crate) mod breaker;
 pub(crate) mod quarantine;
 mod standing;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::item::Item;
@@ -19,43 +20,13 @@ use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::settings::{OnError, PluginConfig};
 use crate::clock::Now;
 use crate::message::key_hash;
+pub(crate) use alarm::Alarm;
+pub use alarm::Opened;
 use breaker::{Breaker, BreakerState};
 use standing::{Evidence, Standing, Standings};
 
 /// Shortest time between two log lines about faults of a plugin in one lane; the metric counts every one.
 const LOG_EVERY_US: u64 = 1_000_000;
-
-/// A plugin whose breaker has opened: it keeps failing, and no bisection, fresh instance or pause has helped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// Name of the flow.
-    pub flow: Arc<str>,
-    /// Place of the plugin in its flow, from 0 on.
-    pub plugin: usize,
-    /// SHA-256 of the component that failed.
-    pub digest: Arc<str>,
-    /// The fault that opened it, in words.
-    pub why: String,
-}
-
-type Hook = Box<dyn Fn(Opened) + Send + Sync>;
-
-/// Who wants to know.
-#[derive(Default)]
-pub(crate) struct Alarm(OnceLock<Hook>);
-
-impl Alarm {
-    /// The first one stays.
-    pub(crate) fn set(&self, hook: Hook) {
-        let _ = self.0.set(hook);
-    }
-
-    fn ring(&self, opened: Opened) {
-        if let Some(hook) = self.0.get() {
-            hook(opened);
-        }
-    }
-}
 
 /// What becomes of so many of the next messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

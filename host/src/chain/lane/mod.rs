@@ -35,6 +35,7 @@ use super::pool::{Next, Task};
 use crate::chain::sandbox::engine::Engine;
 use crate::clock::{Clock, Now};
 use crate::message::{Checkpoint, Delivery, FlowId, Outlet, QueueId, Tape};
+use crate::words::with_causes;
 use guard::Alarm;
 use guard::quarantine::Quarantine;
 use inbox::{Command, Inbox, Look, Taken};
@@ -111,7 +112,7 @@ impl Task for Lane {
                 return Next::Done;
             }
             Ok(Ok(next)) => return next,
-            Ok(Err(broken)) => with_cause(&broken),
+            Ok(Err(broken)) => with_causes(&broken),
             Err(panic) => panic_text(panic.as_ref()),
         };
         let Err(why) = self.restart(&why, self.clock().now()) else {
@@ -268,7 +269,7 @@ impl Lane {
                     due.extend(checkpoint);
                     continue;
                 }
-                Ok(Err(broken)) => with_cause(&broken),
+                Ok(Err(broken)) => with_causes(&broken),
                 Err(panic) => panic_text(panic.as_ref()),
             };
             let (flow, lane) = (&*self.shared.name, self.index);
@@ -439,16 +440,10 @@ impl Lane {
         for stage in &mut self.stages {
             stage.accuse(why);
             stage.heed();
-            stage.recover(now).map_err(|broken| with_cause(&broken))?;
+            stage.recover(now).map_err(|broken| with_causes(&broken))?;
         }
         Ok(())
     }
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -167,64 +167,23 @@ mod tests {
 
     #[test]
     fn what_comes_of_a_message_is_counted_over_all_plugins_and_what_ends_is_not() {
+        let amount = |messages, bytes| Amount { messages, bytes };
         let mut spreads = Spreads::new(Most {
             messages: 10,
             bytes: 1_000,
         });
         assert!(!spreads.has(7));
-        assert!(
-            spreads.grow(
-                7,
-                100,
-                Amount {
-                    messages: 6,
-                    bytes: 600
-                },
-                root
-            ) && spreads.has(7)
-        );
+        assert!(spreads.grow(7, 100, amount(6, 600), root) && spreads.has(7));
         (0..4).for_each(|_| spreads.end(7, 100));
         assert!(
-            spreads.grow(
-                7,
-                100,
-                Amount {
-                    messages: 9,
-                    bytes: 900
-                },
-                root
-            ),
+            spreads.grow(7, 100, amount(9, 900), root),
             "one of two becomes nine"
         );
-        assert!(!spreads.grow(
-            7,
-            100,
-            Amount {
-                messages: 2,
-                bytes: 200
-            },
-            root
-        ));
+        assert!(!spreads.grow(7, 100, amount(2, 200), root));
         assert!(spreads.condemn(7).is_some() && spreads.is_over(7) && !spreads.is_over(6));
-        assert!(spreads.grow(
-            6,
-            100,
-            Amount {
-                messages: 2,
-                bytes: 1_000
-            },
-            root
-        ));
+        assert!(spreads.grow(6, 100, amount(2, 1_000), root));
         assert!(
-            !spreads.grow(
-                6,
-                500,
-                Amount {
-                    messages: 1,
-                    bytes: 501
-                },
-                root
-            ),
+            !spreads.grow(6, 500, amount(1, 501), root),
             "bytes count as well"
         );
         spreads.forget_over();

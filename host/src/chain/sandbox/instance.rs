@@ -130,9 +130,17 @@ impl Instance {
         });
         let call = engine.begin_call();
         store.set_epoch_deadline(1);
-        let link = |store: &mut Store<Guest>| {
+        let linked = Self::link(program, engine, store);
+        drop(call);
+        linked
+    }
+
+    /// Begins the component in `store` and looks its functions up.
+    fn link(program: &Program, engine: &Engine, mut store: Store<Guest>) -> Result<Self, Fault> {
+        let find = |store: &mut Store<Guest>| {
             let instance = program.pre().instantiate(&mut *store)?;
-            let (tick, state) = (program.tick.as_ref(), program.state.as_ref());
+            let tick = program.tick.as_ref();
+            let state = program.state.as_ref();
             Ok::<_, wasmtime::Error>((
                 instance.get_typed_func(&mut *store, program.transform.configure)?,
                 instance.get_typed_func(&mut *store, program.transform.process)?,
@@ -146,32 +154,28 @@ impl Instance {
                     .transpose()?,
             ))
         };
-        let linked = link(&mut store);
-        drop(call);
-        match linked {
-            Ok((configure, process, tick, save, restore)) => Ok(Self {
-                engine: engine.clone(),
-                store,
-                configure,
-                process,
-                tick,
-                save,
-                restore,
-            }),
-            Err(error) => {
-                let fault = classify(&error, store.data());
-                let kind = if fault.kind == FaultKind::Trap {
-                    FaultKind::Instantiate
-                } else {
-                    fault.kind
-                };
-                Err(Fault {
-                    kind,
-                    message: format!("{:#}", error),
-                    ..fault
-                })
+        let found = find(&mut store).map_err(|error| {
+            let fault = classify(&error, store.data());
+            let kind = match fault.kind {
+                FaultKind::Trap => FaultKind::Instantiate,
+                kind => kind,
+            };
+            Fault {
+                kind,
+                message: format!("{error:#}"),
+                ..fault
             }
-        }
+        });
+        let (configure, process, tick, save, restore) = found?;
+        Ok(Self {
+            engine: engine.clone(),
+            store,
+            configure,
+            process,
+            tick,
+            save,
+            restore,
+        })
     }
 
     /// Hands the settings over.

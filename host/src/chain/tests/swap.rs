@@ -536,6 +536,7 @@ fn a_canary_takes_its_share_of_the_keys_and_then_the_rest_with_one_count_each() 
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "every way a swap can go")]
 fn every_transition_is_told_in_order() {
     use State::{
         Compiled, Confirmed, Linked, OnProbation, Ready, Refused, Seen, SelfTested, Shadowed,

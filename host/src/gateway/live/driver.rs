@@ -26,10 +26,10 @@ use crate::chain::{self, Artefact, Opened, PluginConfig};
 use crate::gateway::inlets::Inlets;
 use crate::gateway::start::{Started, signature, written};
 use crate::heap;
-use crate::telemetry::with_causes;
 use crate::trust;
 use crate::versions::history::Who;
 use crate::versions::{Entry, Spot, Start, Version};
+use crate::words::with_causes;
 use job::{After, Bench, InPlace, InVain, Job};
 use reload::{watch, watched};
 

@@ -4,107 +4,21 @@
 //! said it: a message passed on and the same bytes sent anew are the same. Differences are counted by kind and by
 //! part, and the first of each kind are kept in a form for people.
 
+mod difference;
+mod made;
 mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use difference::{Counts, Kind, Outcome, Part};
+pub(crate) use made::{Made, Side};
 pub use sample::{Excerpt, Input, Sample, Shown};
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::lane::version::OUT;
-use crate::chain::sandbox::batch::{Action, Answer, Entry, PLUGIN_MARKS};
-use crate::message::{Message, inherit_expiry};
-
-/// How two versions differ on one input, or in one output of a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Only the running version sends something.
-    Missing,
-    /// Only the candidate sends something.
-    Extra,
-    /// Both send, and not the same; or neither does, for different reasons.
-    Changed,
-}
-
-/// What differs where both send something, or neither does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// What becomes of it: sent, absorbed, rejected, failed on, or nothing.
-    Outcome,
-    /// How many outputs it leads to.
-    Number,
-    /// The port, or the queue, an output leaves through.
-    Port,
-    /// An output's topic.
-    Topic,
-    /// An output's key: it may take another lane.
-    Key,
-    /// An output's headers.
-    Headers,
-    /// An output's payload.
-    Payload,
-    /// An output's marks: retain and quality of service.
-    Marks,
-}
-
-/// What becomes of an input. One that leads to nothing was filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// An output.
-    Sent,
-    /// Taken into the plugin's state.
-    Absorbed,
-    /// Rejected by the plugin.
-    Rejected,
-    /// The plugin failed on it, or it cannot be sent.
-    Failed,
-}
-
-impl Kind {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Extra => "extra",
-            Self::Changed => "changed",
-        }
-    }
-}
-
-impl Part {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Outcome => "outcome",
-            Self::Number => "number",
-            Self::Port => "port",
-            Self::Topic => "topic",
-            Self::Key => "key",
-            Self::Headers => "headers",
-            Self::Payload => "payload",
-            Self::Marks => "marks",
-        }
-    }
-}
-
-impl Outcome {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Absorbed => "absorbed",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-        }
-    }
-}
+use crate::message::Message;
 
 /// How much of the differences is kept.
 #[derive(Clone, Copy, Debug)]
@@ -124,40 +38,6 @@ impl Default for Bounds {
     }
 }
 
-/// How many were compared, by what came of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// No difference.
-    pub same: u64,
-    /// See [`Kind::Missing`].
-    pub missing: u64,
-    /// See [`Kind::Extra`].
-    pub extra: u64,
-    /// See [`Kind::Changed`].
-    pub changed: u64,
-}
-
-impl Counts {
-    /// All that differ.
-    pub fn differing(&self) -> u64 {
-        self.missing + self.extra + self.changed
-    }
-
-    /// All that were compared.
-    pub fn compared(&self) -> u64 {
-        self.same + self.differing()
-    }
-
-    fn add(&mut self, kind: Option<Kind>, count: u64) {
-        *match kind {
-            None => &mut self.same,
-            Some(Kind::Missing) => &mut self.missing,
-            Some(Kind::Extra) => &mut self.extra,
-            Some(Kind::Changed) => &mut self.changed,
-        } += count;
-    }
-}
-
 /// What was found so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -171,197 +51,6 @@ pub struct Comparison {
     pub samples: Vec<Sample>,
     #[serde(skip)]
     kept: [usize; 6],
-}
-
-/// What one version answered to a batch or a tick.
-#[derive(Clone, Copy)]
-pub(crate) struct Side<'a> {
-    pub(crate) entries: &'a [Entry],
-    pub(crate) data: &'a [u8],
-    /// Ports it declared beside `out`.
-    pub(crate) ports: &'a [String],
-}
-
-/// One thing that became of an input, or an output of a tick.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Made<'a> {
-    pub(crate) outcome: Outcome,
-    /// Name of the port, or of the queue.
-    pub(crate) port: &'a str,
-    pub(crate) topic: &'a [u8],
-    pub(crate) key: &'a [u8],
-    pub(crate) headers: &'a [u8],
-    /// Headers of the input, where the output expires with it unless it says otherwise.
-    pub(crate) inherits: Option<&'a Bytes>,
-    /// Of a rejection or failure: why.
-    pub(crate) payload: &'a [u8],
-    pub(crate) marks: u32,
-}
-
-impl Made<'static> {
-    const ABSORBED: Self = Made {
-        outcome: Outcome::Absorbed,
-        port: "",
-        topic: b"",
-        key: b"",
-        headers: b"",
-        inherits: None,
-        payload: b"",
-        marks: 0,
-    };
-}
-
-impl<'a> Made<'a> {
-    /// `message` on its way through `port`.
-    pub(crate) fn sent(message: &'a Message, port: &'a str) -> Self {
-        Self {
-            outcome: Outcome::Sent,
-            port,
-            topic: &message.topic,
-            key: message.key(),
-            headers: &message.headers,
-            inherits: None,
-            payload: &message.payload,
-            marks: message.marks.0,
-        }
-    }
-
-    /// It ended at a plugin, which is a rejection or a failure.
-    pub(crate) fn ended(outcome: Outcome, why: &'a [u8]) -> Self {
-        Self {
-            outcome,
-            payload: why,
-            ..Made::ABSORBED
-        }
-    }
-
-    fn all_headers(&self) -> Bytes {
-        let headers = Bytes::copy_from_slice(self.headers);
-        self.inherits.map_or_else(
-            || headers.clone(),
-            |origin| inherit_expiry(headers.clone(), origin),
-        )
-    }
-
-    fn same_headers(&self, other: &Self) -> bool {
-        let alike =
-            self.headers == other.headers && self.inherits.is_some() == other.inherits.is_some();
-        alike || self.all_headers() == other.all_headers()
-    }
-
-    fn differs_in(&self, other: &Self, part: Part) -> bool {
-        if part == Part::Outcome {
-            return self.outcome != other.outcome;
-        }
-        // Why it was rejected is for people, and a plugin may put it better in its next version.
-        self.outcome == Outcome::Sent
-            && other.outcome == Outcome::Sent
-            && match part {
-                Part::Outcome | Part::Number => false,
-                Part::Port => self.port != other.port,
-                Part::Topic => self.topic != other.topic,
-                Part::Key => self.key != other.key,
-                Part::Headers => !self.same_headers(other),
-                Part::Payload => self.payload != other.payload,
-                Part::Marks => self.marks != other.marks,
-            }
-    }
-}
-
-/// What two outputs can differ in.
-const PARTS: [Part; 7] = [
-    Part::Outcome,
-    Part::Port,
-    Part::Topic,
-    Part::Key,
-    Part::Headers,
-    Part::Payload,
-    Part::Marks,
-];
-
-impl PartialEq for Made<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        !PARTS.iter().any(|part| self.differs_in(other, *part))
-    }
-}
-
-impl<'a> Side<'a> {
-    /// Of an answer whose entries were checked.
-    pub(crate) fn new(answer: &'a Answer, entries: &'a [Entry], ports: &'a [String]) -> Self {
-        Self {
-            entries,
-            data: &answer.data,
-            ports,
-        }
-    }
-
-    /// Takes the entries of input `index` off the front.
-    fn take(&mut self, index: usize) -> Self {
-        let count = self
-            .entries
-            .iter()
-            .take_while(|entry| entry.input as usize == index)
-            .count();
-        let (mine, rest) = self.entries.split_at(count);
-        self.entries = rest;
-        Self {
-            entries: mine,
-            ..*self
-        }
-    }
-
-    /// What the entries come to; absorbing counts where nothing else is done.
-    fn made(self, origin: &'a Message) -> impl Iterator<Item = Made<'a>> + Clone {
-        let ends = self
-            .entries
-            .iter()
-            .filter(|entry| entry.action != Action::Absorb);
-        let absorbed = !self.entries.is_empty() && ends.clone().next().is_none();
-        ends.map(move |entry| self.one(entry, origin))
-            .chain(absorbed.then_some(Made::ABSORBED))
-    }
-
-    fn one(self, entry: &Entry, origin: &'a Message) -> Made<'a> {
-        let port = usize::from(entry.port)
-            .checked_sub(1)
-            .map_or(OUT, |port| self.ports.get(port).map_or("", String::as_str));
-        let [topic, headers, payload] = entry.slices(self.data);
-        match entry.action {
-            Action::Pass | Action::Absorb => Made::sent(origin, port),
-            Action::Reject => Made::ended(Outcome::Rejected, payload),
-            Action::Emit => {
-                let own_key = entry.own_key(self.data);
-                let key = if entry.has_topic() && !own_key.is_empty() {
-                    own_key
-                } else {
-                    origin.key()
-                };
-                let topic = if entry.has_topic() {
-                    topic
-                } else {
-                    &*origin.topic
-                };
-                let kept = if entry.is_own() {
-                    0
-                } else {
-                    origin.marks.0 & !PLUGIN_MARKS
-                };
-                let marks = kept | entry.marks & PLUGIN_MARKS;
-                let inherits =
-                    (!entry.is_own() && !origin.headers.is_empty()).then_some(&origin.headers);
-                Made {
-                    outcome: Outcome::Sent,
-                    port,
-                    topic,
-                    key,
-                    headers,
-                    inherits,
-                    payload,
-                    marks,
-                }
-            }
-        }
-    }
 }
 
 impl Comparison {
@@ -520,13 +209,17 @@ fn differing<'a>(
     loop {
         match (old.next(), new.next()) {
             (None, None) => return parts.into_iter().collect(),
-            (Some(old), Some(new)) => {
-                parts.extend(PARTS.into_iter().filter(|part| old.differs_in(&new, *part)))
-            }
+            (Some(old), Some(new)) => parts.extend(
+                made::PARTS
+                    .into_iter()
+                    .filter(|part| old.differs_in(&new, *part)),
+            ),
             (Some(made), None) | (None, Some(made)) if made.outcome == Outcome::Sent => {
-                drop(parts.insert(Part::Number))
+                parts.insert(Part::Number);
             }
-            (Some(_), None) | (None, Some(_)) => drop(parts.insert(Part::Outcome)),
+            (Some(_), None) | (None, Some(_)) => {
+                parts.insert(Part::Outcome);
+            }
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::chain::{self, Change, Refused, State, Step, Swapped, Verify};
 use crate::clock::{Now, utc};
 use crate::gateway::start::signed_version;
 use crate::message::short_digest;
-use crate::telemetry::with_causes;
 use crate::trust::{self, Claim};
 use crate::versions::history::{Event, Who};
 use crate::versions::{Code, Refusal, Version};
+use crate::words::with_causes;
 
 impl Driver {
     /// An order that is not even tried.

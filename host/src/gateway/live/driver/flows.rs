@@ -16,8 +16,8 @@ use crate::chain::Chain;
 use crate::config::{Config, Fate, FlowChange};
 use crate::gateway::recordings;
 use crate::gateway::start::{Rehearsed, Started};
-use crate::telemetry::with_causes;
 use crate::versions::history::{Event, Who};
+use crate::words::with_causes;
 
 /// What a flow that is gone gets for what it still has.
 const LAST_MESSAGES: Duration = Duration::from_secs(60);

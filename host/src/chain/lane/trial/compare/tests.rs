@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chain::sandbox::batch::{Answer, Entry};
 use crate::chain::sandbox::batch::{NO_INPUT, Shape, output, unpack};
 use crate::message::{MessageId, Span, push_header, with_expiry};
 

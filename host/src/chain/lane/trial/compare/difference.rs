@@ -1,0 +1,124 @@
+//! What is told of a difference: its kind, the part that differs, and how many there are.
+
+use serde::{Deserialize, Serialize};
+
+/// How two versions differ on one input, or in one output of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Only the running version sends something.
+    Missing,
+    /// Only the candidate sends something.
+    Extra,
+    /// Both send, and not the same; or neither does, for different reasons.
+    Changed,
+}
+
+/// What differs where both send something, or neither does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// What becomes of it: sent, absorbed, rejected, failed on, or nothing.
+    Outcome,
+    /// How many outputs it leads to.
+    Number,
+    /// The port, or the queue, an output leaves through.
+    Port,
+    /// An output's topic.
+    Topic,
+    /// An output's key: it may take another lane.
+    Key,
+    /// An output's headers.
+    Headers,
+    /// An output's payload.
+    Payload,
+    /// An output's marks: retain and quality of service.
+    Marks,
+}
+
+/// What becomes of an input. One that leads to nothing was filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// An output.
+    Sent,
+    /// Taken into the plugin's state.
+    Absorbed,
+    /// Rejected by the plugin.
+    Rejected,
+    /// The plugin failed on it, or it cannot be sent.
+    Failed,
+}
+
+impl Kind {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl Part {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Outcome => "outcome",
+            Self::Number => "number",
+            Self::Port => "port",
+            Self::Topic => "topic",
+            Self::Key => "key",
+            Self::Headers => "headers",
+            Self::Payload => "payload",
+            Self::Marks => "marks",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Absorbed => "absorbed",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How many were compared, by what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// No difference.
+    pub same: u64,
+    /// See [`Kind::Missing`].
+    pub missing: u64,
+    /// See [`Kind::Extra`].
+    pub extra: u64,
+    /// See [`Kind::Changed`].
+    pub changed: u64,
+}
+
+impl Counts {
+    /// All that differ.
+    pub fn differing(&self) -> u64 {
+        self.missing + self.extra + self.changed
+    }
+
+    /// All that were compared.
+    pub fn compared(&self) -> u64 {
+        self.same + self.differing()
+    }
+
+    pub(super) fn add(&mut self, kind: Option<Kind>, count: u64) {
+        *match kind {
+            None => &mut self.same,
+            Some(Kind::Missing) => &mut self.missing,
+            Some(Kind::Extra) => &mut self.extra,
+            Some(Kind::Changed) => &mut self.changed,
+        } += count;
+    }
+}

@@ -1,0 +1,45 @@
+use super::*;
+use clap::CommandFactory;
+
+#[test]
+fn the_command_line_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn global_arguments_stand_before_or_after_the_command() {
+    let before = Cli::parse_from(["tidegate", "-c", "a.toml", "--set", "a.b=1", "check"]);
+    let after = Cli::parse_from([
+        "tidegate", "check", "--config", "a.toml", "--set", "a.b=1", "-vv",
+    ]);
+    assert_eq!(
+        (before.global.config, before.global.set),
+        (after.global.config, after.global.set)
+    );
+    assert_eq!(after.global.verbose, 2);
+}
+
+#[test]
+fn every_command_has_an_example() {
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let leaves: Vec<_> = if command.has_subcommands() {
+            command.get_subcommands().collect()
+        } else {
+            vec![command]
+        };
+        for leaf in leaves {
+            let help = leaf
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("tidegate "),
+                "`{}` has no example",
+                leaf.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How many lanes a flow has, by what memory is left for its instances and messages.
+
+use super::HOST_BYTES;
+use crate::config::check::Check;
+use crate::config::code::Code;
+use crate::config::flow;
+use crate::config::flow::{Flow, Queues};
+use crate::config::globals::{Gateway, SpoolLimits};
+use crate::config::priority::Line;
+use crate::config::tree::Place;
+use crate::config::units::Kind;
+use crate::recording;
+
+/// Limits that do not depend on the number of lanes, bytes.
+pub(super) struct Fixed {
+    sources: u64,
+    spool: u64,
+    /// A part of `spool`.
+    cache: u64,
+    recordings: u64,
+}
+
+impl Fixed {
+    /// What `memory` leaves for messages and dead letters beside all that is not theirs: where the limits fit, at least what
+    /// sources and queues may hold.
+    pub(super) fn left_for_messages(&self, gateway: &Gateway, flows: &[Flow]) -> u64 {
+        let plugins: u64 = flows
+            .iter()
+            .map(|flow| flow.chain.lanes as u64 * instances_bytes(flow))
+            .sum();
+        gateway
+            .memory_bytes
+            .saturating_sub(HOST_BYTES + self.recordings + self.cache + plugins)
+    }
+
+    pub(super) fn of(
+        sources: &[Line],
+        queues: &Queues,
+        limits: &SpoolLimits,
+        flows: &[Flow],
+    ) -> Self {
+        let heads = queues.0.len() as u64 * limits.head_bytes as u64;
+        let recording = |flow: &Flow| {
+            let in_memory = |record: flow::Record| if record.on_disk { 0 } else { record.bytes };
+            flow.record
+                .map(|record| in_memory(record) + recording::DESK_BYTES)
+        };
+        Self {
+            sources: sources
+                .iter()
+                .map(|line| line.spec.max_unsettled_bytes as u64)
+                .sum(),
+            spool: heads + limits.cache_bytes,
+            cache: limits.cache_bytes,
+            recordings: flows.iter().filter_map(recording).sum(),
+        }
+    }
+}
+
+/// Gives every flow its number of lanes. Where the config leaves it open it is the processors but one, shared among
+/// the flows, and fewer where the memory does not take as many.
+pub(super) fn settle_lanes(
+    check: &Check<'_>,
+    gateway: &Gateway,
+    memory_place: Place,
+    fixed: &Fixed,
+    flows: &mut [Flow],
+) {
+    let share = check.sources.cores.saturating_sub(1) / flows.len().max(1);
+    let plugins = |flows: &[Flow], open: usize| -> u64 {
+        let lanes = |flow: &Flow| flow.lanes.unwrap_or(open) as u64;
+        flows
+            .iter()
+            .map(|flow| lanes(flow) * instances_bytes(flow))
+            .sum()
+    };
+    let host = HOST_BYTES + fixed.recordings;
+    let rest = host + fixed.sources + fixed.spool;
+    let open = (1..=share.clamp(1, 64))
+        .rev()
+        .find(|open| rest + plugins(flows, *open) <= gateway.memory_bytes)
+        .unwrap_or(1);
+    let total = rest + plugins(flows, open);
+    if total > gateway.memory_bytes {
+        let show = |bytes| Kind::Size.show(bytes);
+        let message = format!(
+            "the limits add up to {}, more than `memory` = {}",
+            megabytes(total),
+            show(gateway.memory_bytes)
+        );
+        let hint = format!(
+            "plugins {}, sources {}, spool {}, the rest {}: raise `memory`, or lower `lanes` or a limit",
+            megabytes(plugins(flows, open)),
+            megabytes(fixed.sources),
+            megabytes(fixed.spool),
+            megabytes(host),
+        );
+        check.problem(Code::Memory, memory_place, message, hint);
+    }
+    for flow in flows {
+        flow.chain.lanes = flow.lanes.unwrap_or(open);
+    }
+}
+
+/// What the plugins of a flow may take in each lane.
+pub(super) fn instances_bytes(flow: &Flow) -> u64 {
+    flow.chain
+        .plugins
+        .iter()
+        .map(|plugin| plugin.limits.memory_bytes as u64)
+        .sum()
+}
+
+/// Rounded up, as a reader compares it.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{}MiB", bytes.div_ceil(1 << 20))
+}

@@ -1,0 +1,112 @@
+//! Where what leaves a flow goes: its ports and the queues they lead to.
+
+use std::collections::BTreeMap;
+
+use super::{Names, Queues};
+use crate::config::code::Code;
+use crate::config::fields::Fields;
+use crate::config::tree::{Item, Node, Place};
+use crate::message::QueueId;
+
+pub(super) fn ports(
+    fields: &mut Fields<'_>,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> BTreeMap<String, Vec<QueueId>> {
+    let mut ports = BTreeMap::new();
+    let example = names.uplinks.first().map_or("cloud", |name| name);
+    if !fields.require("to", &format!("\"{example}:telemetry\"")) {
+        return ports;
+    }
+    let Some(item) = fields.find("to") else {
+        return ports;
+    };
+    if !matches!(item.node, Node::Table(_)) {
+        ports.insert("out".to_owned(), route(fields, "to", item, names, queues));
+        return ports;
+    }
+    let Some(mut table) = fields.table("to") else {
+        return ports;
+    };
+    let place = table.place;
+    for entry in table.entries() {
+        table.check.name("port", &entry.key, entry.place);
+        let name = format!("{}.{}", table.path, entry.key);
+        ports.insert(
+            entry.key.clone(),
+            route(&table, &name, &entry.item, names, queues),
+        );
+    }
+    if !ports.contains_key("out") {
+        let hint = format!("add: out = \"{example}:telemetry\", or out = \"drop\"");
+        fields.check.problem(
+            Code::Missing,
+            place,
+            format!("`{}` has no route for the port `out`", table.path),
+            hint,
+        );
+    }
+    ports
+}
+
+pub(super) fn route(
+    fields: &Fields<'_>,
+    name: &str,
+    item: &Item,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Vec<QueueId> {
+    let texts = fields.texts_of(name, item);
+    if let [("drop", _)] = texts.as_slice() {
+        return Vec::new();
+    }
+    if matches!(&item.node, Node::List(items) if items.is_empty()) {
+        fields.check.problem(
+            Code::Route,
+            item.place,
+            "an empty list goes nowhere",
+            "write \"drop\" if that is meant".to_owned(),
+        );
+    }
+    let mut route = Vec::new();
+    for (text, place) in texts {
+        if let Some(queue) = queue(fields, text, place, names, queues)
+            && !route.contains(&queue)
+        {
+            route.push(queue);
+        }
+    }
+    route
+}
+
+pub(super) fn queue(
+    fields: &Fields<'_>,
+    text: &str,
+    place: Place,
+    names: &Names<'_>,
+    queues: &mut Queues,
+) -> Option<QueueId> {
+    let Some((uplink, class)) = text.split_once(':') else {
+        let hint = if text == "drop" {
+            "\"drop\" stands alone".to_owned()
+        } else if names.uplinks.contains(&text) {
+            format!("write \"{text}:telemetry\"")
+        } else {
+            "write \"uplink:class\" or \"drop\"".to_owned()
+        };
+        fields
+            .check
+            .problem(Code::Route, place, format!("`{text}` is not a route"), hint);
+        return None;
+    };
+    let uplink_known = fields
+        .check
+        .reference("uplink", uplink, place, &names.uplinks);
+    let known: Vec<&str> = names.classes.iter().map(|class| &*class.name).collect();
+    let class_known = fields.check.reference("class", class, place, &known);
+    let class = names
+        .classes
+        .iter()
+        .find(|known| class_known && &*known.name == class)?;
+    uplink_known.then(|| queues.id(uplink, class))
+}
