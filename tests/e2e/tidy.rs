@@ -13,6 +13,10 @@ pub fn cases() -> Vec<Trial> {
             the_stages_do_not_know_each_other,
         ),
         case(
+            "tidy::what_takes_any_arrival_names_no_protocol",
+            what_takes_any_arrival_names_no_protocol,
+        ),
+        case(
             "tidy::each_engine_is_named_in_one_place",
             each_engine_is_named_in_one_place,
         ),
@@ -133,6 +137,26 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
         }
     }
     complain(found)
+}
+
+/// Protocols in the files right in the folder of `source`, but for `mod.rs`, which chooses among them.
+/// Guarantee: another way in is a folder of its own, and changes nothing of what all have in common.
+fn what_takes_any_arrival_names_no_protocol() -> Result<()> {
+    let core: Vec<Source> = sources("host/src/source")?
+        .into_iter()
+        .filter(|source| {
+            let file = source.path.strip_prefix("host/src/source/");
+            file.is_some_and(|file| !file.contains('/') && file != "mod.rs")
+        })
+        .collect();
+    ensure!(core.len() > 5, "the core of `source` is not where it was");
+    let words = ["mqtt", "http", "hyper", "rumqttc"];
+    complain(
+        words
+            .iter()
+            .flat_map(|word| hits(&core, word, |_| false))
+            .collect(),
+    )
 }
 
 /// The names of the four big dependencies, over the whole host.

@@ -24,6 +24,7 @@ use super::layers::FILE;
 use super::plugin::{Common, Places};
 use super::priority::{self, Line};
 use super::sending::{self, Wish};
+use super::sources;
 use super::tree::{Place, Table};
 use super::{RouteSpec, SourceSpec};
 
@@ -63,7 +64,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let memory_place = section.place_of("memory");
     section.done();
     let mut identities = Vec::new();
-    let sources = sources(&mut root, &gateway.name, &mut identities);
+    let sources = sources::read_all(&mut root, &gateway.name, &mut identities);
     let mut wishes = Vec::new();
     let mut uplinks = uplinks(&mut root, &gateway.name, &mut identities, &mut wishes);
     let classes = class::read_all(&mut root);
@@ -137,55 +138,6 @@ fn closed<'a, T>(
     let value = read(&mut section);
     section.done();
     value
-}
-
-fn sources(
-    root: &mut Fields<'_>,
-    gateway: &str,
-    identities: &mut Vec<Identity>,
-) -> Vec<(SourceSpec, Place)> {
-    let mut sources = Vec::new();
-    for (name, mut fields) in root.named("source") {
-        let connection = connection::read(&mut fields, Role::Source, gateway, name);
-        let whole = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let spec = SourceSpec {
-            name: name.into(),
-            mqtt: connection.mqtt.clone(),
-            qos: connection::qos(&mut fields),
-            routes: Vec::new(),
-            max_unsettled_bytes: whole(fields.size("max_unsettled", 64 << 10..=1 << 30)),
-            max_topic_bytes: whole(fields.size("max_topic", 1..=65_535)),
-            max_payload_bytes: whole(fields.size("max_payload", 1..=256 << 20)),
-        };
-        let spec = within_packet(&fields, spec);
-        identities.push(Identity {
-            mqtt: connection.mqtt,
-            path: connection.path,
-            place: connection.client_id_place,
-        });
-        sources.push((spec, fields.place));
-        fields.done();
-    }
-    sources
-}
-
-/// No payload is larger than a packet: the default gives way, what the operator wrote must fit.
-fn within_packet(fields: &Fields<'_>, spec: SourceSpec) -> SourceSpec {
-    let most = spec.mqtt.max_packet_bytes as usize;
-    if spec.max_payload_bytes > most && fields.has("max_payload") {
-        let hint = "a larger packet is never taken in: raise `max_packet`, or lower `max_payload`"
-            .to_owned();
-        fields.problem(
-            Code::Conflict,
-            "max_payload",
-            "`max_payload` is larger than `max_packet`",
-            hint,
-        );
-    }
-    SourceSpec {
-        max_payload_bytes: spec.max_payload_bytes.min(most),
-        ..spec
-    }
 }
 
 fn uplinks(

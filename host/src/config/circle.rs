@@ -14,7 +14,7 @@ use crate::uplink;
 pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Place)]) {
     let taken_from: Vec<Broker> = sources
         .iter()
-        .map(|line| Broker::of(&line.spec.mqtt))
+        .filter_map(|line| line.spec.broker().map(Broker::of))
         .collect();
     for (uplink, _) in uplinks {
         uplink.form.counts_rounds = taken_from.contains(&Broker::of(&uplink.mqtt));
@@ -137,7 +137,7 @@ impl Ends {
             from: sources
                 .iter()
                 .filter(is_taken_from)
-                .map(|line| Broker::of(&line.spec.mqtt))
+                .filter_map(|line| line.spec.broker().map(Broker::of))
                 .collect(),
             to: uplinks.iter().flat_map(ways).flatten().collect(),
             takes: filters().collect(),

@@ -180,7 +180,7 @@ fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
         let sources = config
             .sources
             .iter()
-            .map(|source| (format!("source.{}", source.name), &source.mqtt));
+            .filter_map(|source| Some((format!("source.{}", source.name), source.broker()?)));
         let uplinks = config
             .uplinks
             .iter()

@@ -28,6 +28,7 @@ mod problem;
 mod secrecy;
 mod secret;
 mod sending;
+mod sources;
 mod tree;
 mod units;
 
@@ -42,7 +43,7 @@ pub use layers::Sources;
 pub use problem::{Problem, Problems};
 pub(crate) use units::read_duration;
 
-use crate::message::{FlowId, Intake, Qos};
+use crate::message::{FlowId, Intake};
 use crate::source::{Ack, Dedup, Pattern, Route};
 use crate::{chain, link, mqtt, recording, source, spool, uplink};
 
@@ -94,10 +95,10 @@ struct Origin {
 pub struct SourceSpec {
     /// Name in config, metrics and logs.
     pub name: Arc<str>,
-    /// The connection.
-    pub mqtt: mqtt::Config,
-    /// Level asked for in SUBSCRIBE.
-    pub qos: Qos,
+    /// What is spoken, and with whom.
+    pub kind: source::Kind,
+    /// It serves flows with `priority` alone, and belongs on a thread that does not pause.
+    pub priority: bool,
     /// What goes to which flow.
     pub routes: Vec<RouteSpec>,
     /// As in `source::Config`.
@@ -126,6 +127,13 @@ pub struct RouteSpec {
 }
 
 impl SourceSpec {
+    /// Its connection, if it is one to a broker.
+    pub fn broker(&self) -> Option<&mqtt::Config> {
+        match &self.kind {
+            source::Kind::Mqtt(own) => Some(&own.connection),
+        }
+    }
+
     /// The source's config, with the lanes that `intake` knows.
     pub fn complete(self, intake: impl Fn(FlowId) -> Arc<dyn Intake>) -> source::Config {
         let route = |spec: RouteSpec| Route {
@@ -139,13 +147,11 @@ impl SourceSpec {
         };
         source::Config {
             name: self.name,
-            mqtt: self.mqtt,
-            qos: self.qos,
+            kind: self.kind,
             routes: self.routes.into_iter().map(route).collect(),
             max_unsettled_bytes: self.max_unsettled_bytes,
             max_topic_bytes: self.max_topic_bytes,
             max_payload_bytes: self.max_payload_bytes,
-            mark: source::SessionMark::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::assemble::Identity;
 use super::flow::{Flow, Queues};
 use super::tree::Place;
 use crate::message::QueueId;
-use crate::mqtt;
+use crate::source::{Kind, mqtt};
 use crate::uplink;
 
 /// A source connection, with what tells which flows it serves.
@@ -37,7 +37,7 @@ pub(super) fn part_sources(
             })
         };
         if !(has(true) && has(false)) {
-            spec.mqtt.priority = has(true);
+            spec.priority = has(true);
             lines.push(Line {
                 spec,
                 source,
@@ -46,16 +46,22 @@ pub(super) fn part_sources(
             });
             continue;
         }
-        let own = SourceSpec {
-            name: own_name(&source),
-            mqtt: own_connection(&spec.mqtt),
-            ..spec.clone()
-        };
+        let Kind::Mqtt(kind) = &spec.kind;
+        let mqtt = own_connection(&kind.connection);
         identities.push(Identity {
-            mqtt: own.mqtt.clone(),
+            mqtt: mqtt.clone(),
             path: format!("source.{source} (priority)"),
             place,
         });
+        let own = SourceSpec {
+            name: own_name(&source),
+            kind: Kind::Mqtt(Box::new(mqtt::Config {
+                connection: mqtt,
+                ..(**kind).clone()
+            })),
+            priority: true,
+            ..spec.clone()
+        };
         lines.push(Line {
             spec,
             source: Arc::clone(&source),
@@ -131,9 +137,9 @@ fn own_name(name: &str) -> Arc<str> {
     format!("{name}:priority").into()
 }
 
-fn own_connection(mqtt: &mqtt::Config) -> mqtt::Config {
+fn own_connection(mqtt: &crate::mqtt::Config) -> crate::mqtt::Config {
     // One will for each source and uplink is enough.
-    mqtt::Config {
+    crate::mqtt::Config {
         client_id: format!("{}-priority", mqtt.client_id),
         will: None,
         priority: true,

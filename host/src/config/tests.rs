@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
+use crate::message::Qos;
 
 const MINIMAL: &str = r#"
 [source.field]
@@ -75,11 +76,17 @@ impl Case {
     }
 }
 
+/// The connection of a source that has one to a broker.
+#[track_caller]
+fn broker(source: &SourceSpec) -> &mqtt::Config {
+    source.broker().unwrap()
+}
+
 #[test]
 fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     let config = Case::new(MINIMAL).good();
     let (source, uplink, flow) = (&config.sources[0], &config.uplinks[0], &config.flows[0]);
-    for mqtt in [&source.mqtt, &uplink.mqtt] {
+    for mqtt in [broker(source), &uplink.mqtt] {
         assert_eq!(
             format!("{:?}", mqtt.deadlines),
             format!("{:?}", link::Deadlines::default())
@@ -100,13 +107,14 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     );
     assert_eq!(flow.quarantine, Some(chain::QuarantineConfig::default()));
     assert_eq!(flow.plugins[0].probation, chain::Probation::default());
+    let source::Kind::Mqtt(own) = &source.kind;
     assert_eq!(
-        (source.qos, uplink.qos, source.routes[0].ack),
+        (own.qos, uplink.qos, source.routes[0].ack),
         (Qos::default(), Qos::default(), Ack::default())
     );
     assert_eq!(config.log, Log::default());
     // An uplink takes nothing, so its CONNECT says nothing of a window.
-    assert!(source.mqtt.receive_maximum < u16::MAX && uplink.mqtt.receive_maximum == u16::MAX);
+    assert!(broker(source).receive_maximum < u16::MAX && uplink.mqtt.receive_maximum == u16::MAX);
 }
 
 /// What the hints about the admin port say is taken as it is written.
@@ -297,8 +305,10 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
     assert_eq!(config.sources[0].routes.len(), 1);
     assert_eq!(config.spool.flows, ["climate".into()]);
     assert!(
-        config.sources[0].mqtt.client_id.starts_with("tidegate-")
-            && !config.sources[0].mqtt.clean_start
+        broker(&config.sources[0])
+            .client_id
+            .starts_with("tidegate-")
+            && !broker(&config.sources[0]).clean_start
     );
     assert!(config.uplinks[0].mqtt.clean_start);
     assert_eq!(config.spool.path, config.gateway.data_dir.join("spool"));
@@ -478,7 +488,10 @@ fn overrides_reach_every_stage() {
         .set("flow.climate.lanes=3")
         .set("flow.climate.plugin.0.settings.above=30")
         .good();
-    assert_eq!(config.sources[0].mqtt.keep_alive, Duration::from_secs(7));
+    assert_eq!(
+        broker(&config.sources[0]).keep_alive,
+        Duration::from_secs(7)
+    );
     assert_eq!(config.admin.listen.port(), 0);
     assert_eq!(config.flows[0].lanes, 3);
     assert_eq!(
@@ -891,7 +904,7 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
     let alone =
         Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
     assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
-    assert!(alone.sources[0].mqtt.priority && alone.uplinks[0].mqtt.priority);
+    assert!(alone.sources[0].priority && alone.uplinks[0].mqtt.priority);
     let config = Case::new(&format!("{MINIMAL}{second}")).good();
     let seen: Vec<_> = config
         .sources
@@ -903,15 +916,12 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
         [("field", "climate", 1), ("field:priority", "alarms", 1)]
     );
     assert_eq!(
-        [
-            config.sources[0].mqtt.priority,
-            config.sources[1].mqtt.priority
-        ],
+        [config.sources[0].priority, config.sources[1].priority],
         [false, true]
     );
     assert_eq!(
-        config.sources[1].mqtt.client_id,
-        format!("{}-priority", config.sources[0].mqtt.client_id)
+        broker(&config.sources[1]).client_id,
+        format!("{}-priority", broker(&config.sources[0]).client_id)
     );
 }
 

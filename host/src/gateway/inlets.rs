@@ -56,9 +56,8 @@ impl Inlets {
 }
 
 fn complete(spec: SourceSpec, doors: &Doors, data_dir: &Path) -> source::Config {
-    let mut config = spec.complete(|flow| doors.of(usize::from(flow.0)) as Arc<dyn Intake>);
-    config.mark = source::SessionMark::find(data_dir, &config.name, &config.mqtt);
-    config
+    let config = spec.complete(|flow| doors.of(usize::from(flow.0)) as Arc<dyn Intake>);
+    config.beside(data_dir)
 }
 
 /// Starts the sources.
@@ -84,7 +83,7 @@ pub fn start(
             stop: stop.clone(),
             orders: waiting,
         };
-        let runtime = threads.of(&spec.mqtt);
+        let runtime = threads.of(spec.priority);
         tasks.spawn_on(
             inlet.run(complete(
                 spec,

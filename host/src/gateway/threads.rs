@@ -9,7 +9,6 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::mqtt;
 
 /// What a task that will not end gets when its thread does.
 const LAST: Duration = Duration::from_secs(2);
@@ -26,11 +25,10 @@ impl Threads {
     /// # Errors
     /// There is no thread or runtime to be had.
     pub fn start(config: &Config) -> io::Result<Self> {
-        let sources = config.sources.iter().map(|source| &source.mqtt);
-        let all: Vec<&mqtt::Config> = sources
-            .chain(config.uplinks.iter().map(|uplink| &uplink.mqtt))
-            .collect();
-        let has = |priority| all.iter().any(|connection| connection.priority == priority);
+        let sources = config.sources.iter().map(|source| source.priority);
+        let uplinks = config.uplinks.iter().map(|uplink| uplink.mqtt.priority);
+        let all: Vec<bool> = sources.chain(uplinks).collect();
+        let has = |priority| all.contains(&priority);
         let priority = if has(true) && has(false) {
             Some(Thread::start()?)
         } else {
@@ -42,11 +40,11 @@ impl Threads {
         })
     }
 
-    /// The runtime of a connection.
-    pub fn of(&self, connection: &mqtt::Config) -> &Handle {
+    /// The runtime of connections with `priority`, or of those without.
+    pub fn of(&self, priority: bool) -> &Handle {
         self.priority
             .as_ref()
-            .filter(|_| connection.priority)
+            .filter(|_| priority)
             .map_or(&self.own, |thread| &thread.runtime)
     }
 }

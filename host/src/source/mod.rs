@@ -16,42 +16,31 @@
 //! the commit and before the acknowledgement). Remembering over a restart would write to the card for every message while
 //! all is well; a kill costs at most the broker's window (`receive_maximum`) twice, and upstream can drop it by `id`.
 //!
-//! **Order over a reconnect.** What came over the lost connection stays under way inside; its acknowledgements
-//! are void, and the broker sends it again, before anything new and in its first order. The second copies take the
-//! same lanes behind the first ones, so every first occurrence stands where it stood: m1 m2 | m1 m2 m3 holds m1 m2 m3
-//! in order whether or not the first m1 and m2 come through, *as long as each lane loses a tail and not a middle*.
-//! Where a stage did lose receipts (it panicked), the burst falls, the source leaves and the broker sends again
-//! from the first message that was not acknowledged. Between the panic and that moment a later message of the same
-//! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
-//! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
+//! [`Taker`](taker) is all of it that no protocol touches: routes, receipts, repeats, limits. `mqtt` is one way in.
 
 mod circles;
-mod copies;
-mod grants;
+mod flows;
 mod index;
-mod mark;
 mod metrics;
+pub mod mqtt;
 mod pattern;
-mod pressure;
+mod pending;
 mod repeats;
-mod serve;
-mod sorter;
-#[cfg(test)]
-mod tests;
+mod taker;
 mod unsettled;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-pub use mark::SessionMark;
 pub use metrics::{Account, Metrics};
 pub use pattern::{Pattern, PatternError, overlap};
 pub use repeats::Dedup;
 
 use crate::link::Stop;
-use crate::message::{FlowId, Intake, Mint, Outlet, Qos};
-use crate::mqtt::{self, Redial};
+use crate::message::{FlowId, Intake, Mint, Outlet};
+use taker::Borders;
 
 /// When a message of a flow is acknowledged to the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,15 +71,13 @@ pub struct Route {
     pub dedup: Option<Dedup>,
 }
 
-/// One source connection.
+/// One source.
 #[derive(Clone)]
 pub struct Config {
     /// Name in config, metrics and logs.
     pub name: Arc<str>,
-    /// The connection.
-    pub mqtt: mqtt::Config,
-    /// Level asked for in SUBSCRIBE.
-    pub qos: Qos,
+    /// What is spoken, and with whom.
+    pub kind: Kind,
     /// What goes where.
     pub routes: Vec<Route>,
     /// Bytes under way and unsettled at which the link stops reading; above half of it QoS 0 is dropped.
@@ -99,44 +86,50 @@ pub struct Config {
     pub max_topic_bytes: usize,
     /// Longest payload in bytes; a longer one is parked by its head.
     pub max_payload_bytes: usize,
-    /// What session the broker has had of ours before this start.
-    pub mark: SessionMark,
+}
+
+/// How messages come in.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A broker sends them.
+    Mqtt(Box<mqtt::Config>),
 }
 
 impl Config {
+    /// This one, with what it remembers on disk over a restart.
+    #[must_use]
+    pub fn beside(mut self, data_dir: &Path) -> Self {
+        let Kind::Mqtt(own) = &mut self.kind;
+        own.mark = mqtt::SessionMark::find(data_dir, &self.name, &own.connection);
+        self
+    }
+
     /// This one, of a source that has worked with `before` until now.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
+        let (Kind::Mqtt(own), Kind::Mqtt(before)) = (&mut self.kind, &before.kind);
         // Two would write the same file.
-        self.mark = before.mark.clone();
+        own.mark = before.mark.clone();
         self
     }
 }
 
 /// Takes what the devices send until `stop` says otherwise: [`Stop::Drain`] takes nothing more and leaves when all
-/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]). The network never ends it.
+/// that was taken is acknowledged (bounded by the caller, who then says [`Stop::Now`]).
 pub async fn run(
     config: Config,
     outlet: Arc<dyn Outlet>,
     mint: Arc<Mint>,
     metrics: Metrics,
-    mut stop: watch::Receiver<Stop>,
+    stop: watch::Receiver<Stop>,
 ) {
-    let mut redial = Redial::to(
-        config.mqtt.clone(),
-        "source",
-        Arc::clone(&config.name),
-        &metrics.link,
-    );
-    let mut source = serve::Source::new(config, outlet, mint, &metrics);
-    while let Some((connection, established)) = redial.connect(&mut stop).await {
-        match source
-            .serve(connection, &established, &mut redial, &mut stop)
-            .await
-        {
-            Ok(()) => break,
-            Err(ended) => redial.lost(&ended),
-        }
+    let borders = Borders {
+        outlet,
+        mint,
+        settled: Arc::default(),
+        meters: Arc::new(metrics.of(&config.name)),
+    };
+    match &config.kind {
+        Kind::Mqtt(own) => mqtt::run(&config, own, borders, &metrics, stop).await,
     }
-    redial.left();
 }

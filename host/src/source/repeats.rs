@@ -3,13 +3,15 @@
 //! sockets, no clock.
 //!
 //! A repeat is dropped, and acknowledged not before the first copy is safe. Over one connection the order of the
-//! acknowledgements sees to that; where the first came over an earlier one, the repeat waits for it.
+//! acknowledgements sees to that, where they have one; else, and where the first came over an earlier connection, the repeat
+//! waits for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::unsettled::Order;
 use crate::message::{Headers, Message, Progress};
 
 /// Ids remembered at most, of one flow on one source connection: about a megabyte.
@@ -72,10 +74,11 @@ pub(super) struct Repeats {
     /// Of the burst that is being sorted.
     fresh: Vec<Id>,
     connection: u64,
+    order_of_acks: Order,
 }
 
 impl Repeats {
-    pub(super) fn new(rule: Dedup) -> Self {
+    pub(super) fn new(rule: Dedup, order_of_acks: Order) -> Self {
         let (known, order, fresh) = (HashMap::new(), VecDeque::new(), Vec::new());
         Self {
             rule,
@@ -84,6 +87,7 @@ impl Repeats {
             order,
             fresh,
             connection: 0,
+            order_of_acks,
         }
     }
 
@@ -101,7 +105,9 @@ impl Repeats {
                 (None, _) | (Some(_), Copy::Here(_)) => return Seen::Repeat,
                 // It can be lost, and this one must not be.
                 (Some(_), Copy::Unclaimed) => {}
-                (Some(_), Copy::Earlier { connection, .. }) if *connection == self.connection => {
+                (Some(_), Copy::Earlier { connection, .. })
+                    if *connection == self.connection && self.order_of_acks == Order::Arrival =>
+                {
                     return Seen::Repeat;
                 }
                 (
@@ -207,11 +213,13 @@ mod tests {
     const WINDOW_US: u64 = 60_000_000;
 
     fn repeats() -> Repeats {
+        repeats_in(Order::Arrival)
+    }
+
+    fn repeats_in(order: Order) -> Repeats {
         let headers = vec!["id".into(), ":correlation-data".into()];
-        Repeats::new(Dedup {
-            headers,
-            window: Duration::from_micros(WINDOW_US),
-        })
+        let window = Duration::from_micros(WINDOW_US);
+        Repeats::new(Dedup { headers, window }, order)
     }
 
     fn message(name: &str, id: &str) -> Message {
@@ -343,6 +351,17 @@ mod tests {
         );
         drop((burst, progress));
         assert!(matches!(repeats.look(&command(), Some(0), 9), Seen::Repeat));
+    }
+
+    #[test]
+    fn where_acknowledgements_have_no_order_a_repeat_always_waits_for_its_first_copy() {
+        let (mut repeats, burst) = (repeats_in(Order::Any), burst());
+        repeats.look(&command(), Some(0), 5);
+        repeats.sorted(Some(&burst.progress()));
+        let seen = repeats.look(&command(), Some(0), 6);
+        assert!(matches!(seen, Seen::UnderWay(_, 0)));
+        burst.receipt(0).release();
+        assert!(matches!(repeats.look(&command(), Some(0), 7), Seen::Repeat));
     }
 
     #[test]

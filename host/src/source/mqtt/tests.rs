@@ -7,7 +7,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Ack, Config, Dedup, Metrics, Pattern, Route, run};
+use super::SessionMark;
 use crate::link::Stop;
 use crate::message::{
     Append, DeadLetter, Delivery, FlowId, Headers, Intake, Loss, LossReason, Marks, Mint, Outlet,
@@ -15,6 +15,7 @@ use crate::message::{
 };
 use crate::mqtt::scripted::{Broker, Client, DISCONNECT, PUBACK, PUBREC, SUBSCRIBE};
 use crate::mqtt::{self, Protocol};
+use crate::source::{Ack, Config, Dedup, Kind, Metrics, Pattern, Route, run};
 
 /// More than any case sends.
 const PLENTY: usize = 10_000;
@@ -95,16 +96,18 @@ async fn bench_over(
     table.iter_mut().for_each(change);
     let config = Config {
         name: "field".into(),
-        mqtt: mqtt::Config {
-            protocol,
-            ..broker.config()
-        },
-        qos,
+        kind: Kind::Mqtt(Box::new(super::Config {
+            connection: mqtt::Config {
+                protocol,
+                ..broker.config()
+            },
+            qos,
+            mark: SessionMark::default(),
+        })),
         routes: table,
         max_unsettled_bytes,
         max_topic_bytes: 20,
         max_payload_bytes: 10_000,
-        mark: super::SessionMark::default(),
     };
     let (parked, letters) = mpsc::channel(PLENTY);
     let (stop, stopped) = watch::channel(Stop::Run);

@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::pattern::covers;
-use super::{Config, Pattern};
 use crate::message::Qos;
 use crate::mqtt::{Protocol, Subscription};
+use crate::source::pattern::covers;
+use crate::source::{Pattern, Route};
 
 /// The patterns of all routes, without those whose filters another one covers: a broker may send a message once for each.
-pub(super) fn needed(config: &Config) -> Vec<&Pattern> {
-    let filters: Vec<String> = config
-        .routes
-        .iter()
-        .map(|route| route.pattern.filter())
-        .collect();
+pub(super) fn needed(routes: &[Route]) -> Vec<&Pattern> {
+    let filters: Vec<String> = routes.iter().map(|route| route.pattern.filter()).collect();
     let is_needed = |index: usize, filter: &str| {
         !filters.iter().enumerate().any(|(other, outer)| {
             other != index && covers(outer, filter) && (other < index || !covers(filter, outer))
         })
     };
-    let routes = config.routes.iter().zip(&filters).enumerate();
+    let routes = routes.iter().zip(&filters).enumerate();
     routes
         .filter(|(index, (_, filter))| is_needed(*index, filter))
         .map(|(_, (route, _))| &route.pattern)

@@ -7,10 +7,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::Pattern;
-use super::pattern::overlap;
-use crate::message::Message;
-use crate::mqtt::Subscribed;
+use crate::mqtt::{Publish, Subscribed};
+use crate::source::Pattern;
+use crate::source::pattern::overlap;
 
 /// A copy that comes later than that behind another is taken for a message of its own.
 const TOGETHER_US: u64 = 50_000;
@@ -97,22 +96,22 @@ impl Copies {
         }
     }
 
-    /// Whether a message that came for subscription `of` under `packet_id` is a copy of the one that came right before.
+    /// Whether a message that came under `packet_id` is a copy of the one that came right before.
     pub(super) fn is_copy(
         &mut self,
-        of: Subscribed,
-        message: &Message,
+        publish: &Publish,
         packet_id: Option<u16>,
         now_us: u64,
     ) -> bool {
         if self.marked.is_empty() {
             return false;
         }
-        let Some(of) = self.place(of, message.topic_str()) else {
+        let topic = str::from_utf8(&publish.topic).unwrap_or_default();
+        let Some(of) = self.place(publish.subscription, topic) else {
             self.interrupted();
             return false;
         };
-        let content = (&message.topic, &message.payload, &message.headers);
+        let content = (&publish.topic, &publish.payload, &publish.headers);
         let print = [0, 1].map(|key: usize| self.keys[key].hash_one(content));
         let next = Run {
             print,
@@ -175,12 +174,18 @@ mod tests {
             })
             .collect();
         let mut takes = |&(of, payload, id, at_ms): &(usize, &'static str, u16, u64)| {
-            let message = Message {
+            let message = Publish {
                 topic: "a/b/c".into(),
                 payload: payload.into(),
-                ..Message::default()
+                ..Publish::default()
             };
-            !copies.is_copy(ids[of], &message, (id > 0).then_some(id), at_ms * 1_000)
+            {
+                let publish = Publish {
+                    subscription: ids[of],
+                    ..message
+                };
+                !copies.is_copy(&publish, (id > 0).then_some(id), at_ms * 1_000)
+            }
         };
         arriving.iter().map(&mut takes).collect()
     }
@@ -283,19 +288,25 @@ mod tests {
         let patterns = TWO.map(|filter| Pattern::parse(filter).unwrap());
         let mut copies = Copies::new(patterns.iter());
         let ids = TWO.map(|filter| Subscribed::One(copies.id(filter).unwrap()));
-        let message = Message {
+        let message = Publish {
             topic: "a/b/c".into(),
-            ..Message::default()
+            ..Publish::default()
         };
-        let other = Message {
+        let other = Publish {
             headers: "h".into(),
             ..message.clone()
         };
-        let elsewhere = Message {
+        let elsewhere = Publish {
             topic: "a/x/c".into(),
             ..message.clone()
         };
-        let mut taken = |of, message, id| !copies.is_copy(of, message, Some(id), 5);
+        let mut taken = |subscription, message: &Publish, id| {
+            let publish = Publish {
+                subscription,
+                ..message.clone()
+            };
+            !copies.is_copy(&publish, Some(id), 5)
+        };
         assert!(taken(ids[0], &message, 1) && taken(ids[1], &other, 2));
         assert!(taken(ids[0], &elsewhere, 3) && taken(ids[0], &elsewhere, 4));
         assert!(taken(Subscribed::Several, &message, 5) && taken(Subscribed::Unknown, &message, 6));

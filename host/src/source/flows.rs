@@ -1,0 +1,211 @@
+//! The flows of a source: which of them a message goes to, and what each is given of a burst.
+
+use std::sync::Arc;
+
+use super::index::Index;
+use super::pending::Pending;
+use super::repeats::{Repeats, Seen};
+use super::unsettled::Order;
+use super::{Ack, Pattern, Route};
+use crate::message::{
+    Delivery, FlowId, Intake, Message, Progress, Receipt, Span, with_shorter_expiry,
+};
+
+/// The routes of one flow.
+struct Flow {
+    id: FlowId,
+    name: Arc<str>,
+    ack: Ack,
+    /// Longest life of a message, seconds.
+    expires: Option<u32>,
+    repeats: Option<Repeats>,
+    patterns: Vec<Pattern>,
+    intake: Arc<dyn Intake>,
+    batch: Vec<Delivery>,
+    /// For each of `batch`, which receipt it gets.
+    claims: Vec<Option<u32>>,
+}
+
+impl Flow {
+    fn key(&self, topic: &str) -> Option<Span> {
+        self.patterns
+            .iter()
+            .find_map(|pattern| pattern.matches(topic))
+    }
+}
+
+/// To whom a message was given.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) weight: usize,
+    /// Flows whose word is waited for.
+    pub(super) safe: u32,
+    /// Flows that acknowledge at once.
+    pub(super) loose: u32,
+    /// Flows that had it before.
+    pub(super) repeated: u64,
+    pub(super) is_unrouted: bool,
+}
+
+/// All of them.
+pub(super) struct Flows {
+    flows: Vec<Flow>,
+    index: Index,
+    /// Those that may match the message in hand.
+    candidates: Vec<usize>,
+    /// Those with something in their batch.
+    filled: Vec<usize>,
+}
+
+impl Flows {
+    /// Of all routes. `order` is that of the acknowledgements.
+    pub(super) fn new(routes: &[Route], order: Order) -> Self {
+        let mut flows: Vec<Flow> = Vec::new();
+        for route in routes {
+            match flows.iter_mut().find(|flow| flow.id == route.flow) {
+                Some(flow) => flow.patterns.push(route.pattern.clone()),
+                None => flows.push(Flow {
+                    id: route.flow,
+                    name: Arc::clone(&route.name),
+                    ack: route.ack,
+                    expires: route.expires,
+                    repeats: route.dedup.clone().map(|rule| Repeats::new(rule, order)),
+                    patterns: vec![route.pattern.clone()],
+                    intake: Arc::clone(&route.intake),
+                    batch: Vec::new(),
+                    claims: Vec::new(),
+                }),
+            }
+        }
+        Self {
+            index: Index::new(flows.iter().map(|flow| &*flow.patterns)),
+            flows,
+            candidates: Vec::new(),
+            filled: Vec::new(),
+        }
+    }
+
+    /// The first flow that takes `topic`: its name, its id, and the topic's key there.
+    pub(super) fn first(&self, topic: &str) -> Option<(&Arc<str>, FlowId, Span)> {
+        self.flows
+            .iter()
+            .find_map(|flow| Some((&flow.name, flow.id, flow.key(topic)?)))
+    }
+
+    /// Puts `message` into the batch of each flow that takes it; `is_claimed` if somebody waits for its acknowledgement.
+    pub(super) fn give<A>(
+        &mut self,
+        message: Message,
+        is_claimed: bool,
+        pending: &mut Pending<A>,
+    ) -> Given {
+        let claim = is_claimed.then(|| pending.next());
+        let mut given = Given {
+            weight: message.weight(),
+            ..Given::default()
+        };
+        // The last flow that matches takes the message itself, the others a clone.
+        let mut last: Option<(usize, Span)> = None;
+        self.index.look(message.topic_str(), &mut self.candidates);
+        for at in 0..self.candidates.len() {
+            let index = self.candidates[at];
+            if let Some(key) = self.flows[index].key(message.topic_str())
+                && let Some(before) = last.replace((index, key))
+            {
+                self.give_to(before, message.clone(), claim, &mut given, pending);
+            }
+        }
+        match last {
+            Some(last) => self.give_to(last, message, claim, &mut given, pending),
+            None => given.is_unrouted = true,
+        }
+        given
+    }
+
+    fn give_to<A>(
+        &mut self,
+        (index, key): (usize, Span),
+        mut message: Message,
+        claim: Option<u32>,
+        given: &mut Given,
+        pending: &mut Pending<A>,
+    ) {
+        let flow = &mut self.flows[index];
+        let claim = claim.filter(|_| flow.ack == Ack::Safe);
+        let now_us = message.uptime_us;
+        match flow
+            .repeats
+            .as_mut()
+            .map_or(Seen::New, |repeats| repeats.look(&message, claim, now_us))
+        {
+            Seen::New => {}
+            Seen::Repeat => return given.repeated += 1,
+            Seen::UnderWay(first, index) => {
+                given.safe += 1;
+                pending
+                    .waiting
+                    .extend(claim.map(|claim| (first, index, claim)));
+                return given.repeated += 1;
+            }
+        }
+        if let Some(headers) = flow
+            .expires
+            .and_then(|most| with_shorter_expiry(&message.headers, most))
+        {
+            message.headers = headers;
+        }
+        *if claim.is_some() {
+            &mut given.safe
+        } else {
+            &mut given.loose
+        } += 1;
+        if flow.batch.is_empty() {
+            self.filled.push(index);
+        }
+        flow.batch.push(Delivery {
+            message: Message {
+                flow: flow.id,
+                key,
+                ..message
+            },
+            receipt: None,
+        });
+        flow.claims.push(claim);
+    }
+
+    /// Gives each flow its batch, with the receipts that `receipt` makes; `progress` is that of the claimed ones.
+    pub(super) fn deliver(
+        &mut self,
+        progress: Option<&Arc<Progress>>,
+        receipt: impl Fn(Option<u32>) -> Option<Receipt>,
+    ) {
+        for index in self.filled.drain(..) {
+            let flow = &mut self.flows[index];
+            if let Some(repeats) = &mut flow.repeats {
+                repeats.sorted(progress);
+            }
+            for (delivery, claim) in flow.batch.iter_mut().zip(flow.claims.drain(..)) {
+                delivery.receipt = receipt(claim);
+            }
+            let next = Vec::with_capacity(flow.batch.len());
+            flow.intake
+                .deliver(std::mem::replace(&mut flow.batch, next));
+        }
+    }
+
+    /// A new connection stands.
+    pub(super) fn reconnected(&mut self) {
+        self.repeats().for_each(Repeats::reconnected);
+    }
+
+    /// Messages were lost inside: what comes again is no repeat.
+    pub(super) fn forget_ids(&mut self) {
+        self.repeats().for_each(Repeats::forget_all);
+    }
+
+    fn repeats(&mut self) -> impl Iterator<Item = &mut Repeats> {
+        self.flows
+            .iter_mut()
+            .filter_map(|flow| flow.repeats.as_mut())
+    }
+}

@@ -1,0 +1,68 @@
+//! Over MQTT: subscribes, takes over a connection with a kept session, and acknowledges in arrival order.
+//!
+//! **Order over a reconnect.** What came over the lost connection stays under way inside; its acknowledgements
+//! are void, and the broker sends it again, before anything new and in its first order. The second copies take the
+//! same lanes behind the first ones, so every first occurrence stands where it stood: m1 m2 | m1 m2 m3 holds m1 m2 m3
+//! in order whether or not the first m1 and m2 come through, *as long as each lane loses a tail and not a middle*.
+//! Where a stage did lose receipts (it panicked), the burst falls, the source leaves and the broker sends again
+//! from the first message that was not acknowledged. Between the panic and that moment a later message of the same
+//! device may have gone ahead: the one case in which order is not kept, and it is counted as a fault.
+//! Old copies count against `max_unsettled_bytes` until they settle: a flapping link cannot fill the memory.
+
+mod copies;
+mod grants;
+mod mark;
+mod pressure;
+mod serve;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use mark::SessionMark;
+
+use super::taker::Borders;
+use crate::link::Stop;
+use crate::message::Qos;
+use crate::mqtt::{self, Redial};
+
+/// What a source over MQTT needs beside what every source needs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The connection.
+    pub connection: mqtt::Config,
+    /// Level asked for in SUBSCRIBE.
+    pub qos: Qos,
+    /// What session the broker has had of ours before this start.
+    pub mark: SessionMark,
+}
+
+/// Takes until `stop` says otherwise. The network never ends it.
+pub(super) async fn run(
+    config: &super::Config,
+    own: &Config,
+    borders: Borders,
+    metrics: &super::Metrics,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let mut redial = Redial::to(
+        own.connection.clone(),
+        "source",
+        Arc::clone(&config.name),
+        &metrics.link,
+    );
+    let mut source = serve::Source::new(config, own, borders);
+    while let Some((connection, established)) = redial.connect(&mut stop).await {
+        match source
+            .serve(connection, &established, &mut redial, &mut stop)
+            .await
+        {
+            Ok(()) => break,
+            Err(ended) => redial.lost(&ended),
+        }
+    }
+    redial.left();
+}

@@ -1,0 +1,378 @@
+//! One connection's life: subscribe, take, acknowledge, leave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::Config;
+use super::copies::Copies;
+use super::grants::needed;
+use super::pressure::Pressure;
+use super::subscriptions::Subscriptions;
+use crate::clock::Now;
+use crate::link::{self, Stop};
+use crate::message::{LossReason, Qos, Reason, Wait};
+use crate::mqtt::{
+    self, AckToken, Connection, Ended, Established, Event, Protocol, Publish, Redial, Unreleased,
+};
+use crate::source::metrics::{Meters, level as gauge_level};
+use crate::source::taker::{Arrival, Borders, Judged, Taker};
+use crate::source::unsettled::Order;
+
+/// How many unacknowledged messages a broker is assumed to send over 3.1.1, which has no word for it: mosquitto's
+/// default.
+const ASSUMED_WINDOW: u16 = 20;
+
+/// Acknowledgements that leave at once; of a bulk the next ones leave after [`BREATH`]. A commit settles thousands, and a
+/// broker that is told so at once sends as many at once: it then works for tens of milliseconds, and so do we, while an alarm
+/// waits for the processor.
+const SLICE: usize = 64;
+
+/// Shorter than the runtime's timers, which come once a millisecond: what the broker sends for the last slice wakes us first.
+const BREATH: Duration = Duration::from_micros(250);
+
+/// A source, over all its connections.
+pub(super) struct Source {
+    taker: Taker<AckToken>,
+    copies: Copies,
+    subscriptions: Subscriptions,
+    meters: Arc<Meters>,
+    /// The subscriptions of this connection are answered.
+    is_granted: bool,
+    receive_maximum: u16,
+    grant_deadline: Duration,
+    /// Of QoS 2, for the next connection.
+    unreleased: Option<Unreleased>,
+    /// Messages the broker may have unacknowledged on this connection.
+    window: usize,
+    reading: bool,
+    /// Whether the broker waits for us.
+    pressure: Pressure,
+    waits: Option<Wait>,
+    /// When the next slice of a bulk of acknowledgements may leave.
+    breathes_until: Option<Instant>,
+}
+
+impl Source {
+    pub(super) fn new(config: &crate::source::Config, own: &Config, borders: Borders) -> Self {
+        let meters = Arc::clone(&borders.meters);
+        let copies = Copies::new(needed(&config.routes).into_iter());
+        Self {
+            subscriptions: Subscriptions::new(&config.name, &config.routes, own, &copies, &meters),
+            taker: Taker::new(config, Order::Arrival, borders),
+            copies,
+            meters,
+            is_granted: false,
+            receive_maximum: own.connection.receive_maximum,
+            grant_deadline: own.connection.deadlines.handshake,
+            unreleased: None,
+            window: 0,
+            reading: true,
+            pressure: Pressure::new(Instant::now()),
+            waits: None,
+            breathes_until: None,
+        }
+    }
+
+    /// Uses a connection until it is lost (the error) or the source may leave. What was taken and not acknowledged
+    /// is then disowned: the broker sends it again.
+    pub(super) async fn serve(
+        &mut self,
+        mut connection: Connection,
+        established: &Established,
+        redial: &mut Redial,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<(), Ended> {
+        self.begin(&mut connection, established, redial.stood_before());
+        let asked = self.subscriptions.to_ask(established);
+        self.is_granted = asked.is_empty();
+        if self.is_granted {
+            redial.online(established);
+        } else {
+            connection.subscribe(&asked);
+        }
+        if !self.subscriptions.obsolete.is_empty() {
+            // Behind what is wanted, which may cover it: nothing is missed in between.
+            connection.unsubscribe(&self.subscriptions.obsolete);
+        }
+        let ended = self
+            .exchange(&mut connection, established, redial, stop)
+            .await;
+        self.part(&connection, matches!(ended, Err(Ended::Fault)));
+        match ended {
+            Ok(Stop::Now) => Ok(()),
+            Ok(Stop::Run | Stop::Drain) => {
+                connection.close().await;
+                Ok(())
+            }
+            Err(Ended::Link(error)) => Err(Ended::Link(error)),
+            Err(ended) => {
+                connection.close().await;
+                Err(ended)
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        connection: &mut Connection,
+        established: &Established,
+        stood_before: bool,
+    ) {
+        match self.unreleased.take() {
+            Some(unreleased) if established.session_present => connection.recall(unreleased),
+            _ => self.taker.disown(|_| false),
+        }
+        self.copies.reconnected();
+        self.taker.reconnected();
+        self.window = usize::from(if established.protocol == Protocol::V311 {
+            ASSUMED_WINDOW
+        } else {
+            self.receive_maximum
+        });
+        self.meters.messages_capacity.set(gauge_level(self.window));
+        (self.reading, self.breathes_until) = (true, None);
+        self.pressure = Pressure::new(Instant::now());
+        if self.subscriptions.begin(established, stood_before) {
+            self.taker.missed(LossReason::BrokerSessionLost);
+        }
+    }
+
+    /// What was taken and not acknowledged comes again. QoS 2 is recognised then and not given out twice, unless it
+    /// was lost inside.
+    fn part(&mut self, connection: &Connection, fault: bool) {
+        self.unreleased = (!fault).then(|| connection.unreleased());
+        self.taker
+            .disown(|token| !fault && token.qos() == Qos::ExactlyOnce);
+        self.taker.show();
+    }
+
+    /// Turns until something ends it; [`Stop::Drain`] when all that was taken is acknowledged.
+    async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        established: &Established,
+        redial: &mut Redial,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Stop, Ended> {
+        let settled = self.taker.settled();
+        let mut events = Vec::new();
+        let mut grant_deadline = std::pin::pin!(tokio::time::sleep(self.grant_deadline));
+        loop {
+            let mode = *stop.borrow_and_update();
+            if mode == Stop::Now {
+                return Ok(mode);
+            }
+            self.settle(connection, mode)?;
+            if mode == Stop::Drain && self.taker.unsettled().is_empty() {
+                return Ok(mode);
+            }
+            tokio::select! {
+                biased;
+                turned = connection.turn(&mut events) => {
+                    if self.take(turned, &mut events, mode)? && !std::mem::replace(&mut self.is_granted, true) {
+                        redial.online(established);
+                    }
+                }
+                () = settled.changed(), if self.breathes_until.is_none() => {}
+                () = sleep_until(self.breathes_until) => {}
+                () = sleep_until(self.pressure.due(self.taker.unsettled().messages())), if self.waits.is_none() => {}
+                () = sleep_until(self.subscriptions.asks_again) => {
+                    self.subscriptions.asks_again = None;
+                    connection.subscribe(&self.subscriptions.refused);
+                }
+                changed = stop.changed() => if changed.is_err() {
+                    return Ok(Stop::Now);
+                },
+                // While nothing is read the answer cannot come; once reading goes on, it is read before this is looked at.
+                () = &mut grant_deadline, if !self.is_granted && self.reading => {
+                    let deadline = self.grant_deadline;
+                    return Err(mqtt::Error::from(link::Error::late("the answer to SUBSCRIBE", deadline)).into());
+                }
+            }
+        }
+    }
+
+    /// Hands on what a turn brought; tells whether the subscriptions were granted.
+    fn take(
+        &mut self,
+        turned: Result<(), mqtt::Error>,
+        events: &mut Vec<Event>,
+        mode: Stop,
+    ) -> Result<bool, Ended> {
+        if turned.is_err() {
+            // QoS 1 comes again; QoS 0 does not, and QoS 2 is not given out again.
+            events.retain(|event| match event {
+                Event::Publish { token, .. }
+                | Event::Oversize { token, .. }
+                | Event::Unfit { token, .. } => {
+                    token.is_none_or(|token| token.qos() == Qos::ExactlyOnce)
+                }
+                Event::Accepted { .. }
+                | Event::Refused { .. }
+                | Event::Subscribed { .. }
+                | Event::Unsubscribed => false,
+            });
+        }
+        // While draining nothing is read; should something be left of an earlier read, it comes again.
+        if mode == Stop::Run {
+            let before = self.taker.unsettled().messages();
+            self.hand_on(events);
+            let in_flight = self.taker.unsettled().messages();
+            if in_flight > before {
+                self.pressure.took(in_flight, Instant::now());
+                // The next look raises it anew, with what has come.
+                self.waits = None;
+            }
+        }
+        turned?;
+        let mut granted = false;
+        for event in events.drain(..) {
+            match event {
+                Event::Subscribed { refused, lowered } => {
+                    self.subscriptions.subscribed(&refused, &lowered)?;
+                    granted = true;
+                }
+                Event::Unsubscribed => self.subscriptions.unsubscribed(),
+                Event::Publish { .. }
+                | Event::Oversize { .. }
+                | Event::Unfit { .. }
+                | Event::Accepted { .. }
+                | Event::Refused { .. } => {}
+            }
+        }
+        Ok(granted)
+    }
+
+    /// Hands on the messages among `events` and leaves the other events.
+    fn hand_on(&mut self, events: &mut Vec<Event>) {
+        let is_message = |event: &Event| {
+            matches!(
+                event,
+                Event::Publish { .. } | Event::Oversize { .. } | Event::Unfit { .. }
+            )
+        };
+        let count = events.iter().filter(|event| is_message(event)).count();
+        let (now, copies) = (Now::read(), &mut self.copies);
+        let arrivals = events
+            .extract_if(.., |event| is_message(event))
+            .filter_map(|event| arrival(event, copies, now.uptime_us));
+        self.taker.take(count, now, arrivals);
+    }
+
+    /// Acknowledges what has settled and tells the inside how pressed we are.
+    fn settle(&mut self, connection: &mut Connection, mode: Stop) -> Result<(), Ended> {
+        self.taker.settle_repeats();
+        let draining = mode != Stop::Run;
+        self.acknowledge(connection, draining);
+        self.press(draining);
+        let reading = !draining && !self.taker.is_full();
+        if std::mem::replace(&mut self.reading, reading) != reading {
+            connection.pause_reading(!reading);
+        }
+        self.taker.show();
+        if self.taker.fell() > 0 && self.taker.unsettled().has_fallen() {
+            return Err(Ended::Fault);
+        }
+        Ok(())
+    }
+
+    /// Tells the inside whether it shall write instead of waiting for upstream; what is written already by then is hurried.
+    fn press(&mut self, draining: bool) {
+        let messages = self.taker.unsettled().messages();
+        let is_full = messages * 5 >= self.window * 4 || self.taker.is_pressed();
+        let waits = self.pressure.waits(messages, Instant::now());
+        self.taker
+            .press(draining || is_full || waits == Some(Wait::Sure));
+        let before = std::mem::replace(&mut self.waits, waits);
+        if let Some(wait) = waits.filter(|_| waits > before) {
+            self.taker.hurry(wait);
+        }
+    }
+
+    /// Acknowledges what has settled, a bulk in slices unless there is a hurry.
+    fn acknowledge(&mut self, connection: &mut Connection, hurry: bool) {
+        let is_breathing = !hurry
+            && self
+                .breathes_until
+                .is_some_and(|until| Instant::now() < until);
+        if is_breathing {
+            return;
+        }
+        let most = if hurry { usize::MAX } else { SLICE };
+        let before = self.taker.unsettled().messages();
+        let found = self
+            .taker
+            .settle(most, |token| connection.acknowledge(token));
+        if self.taker.unsettled().messages() < before {
+            self.pressure.acknowledged(before, Instant::now());
+        }
+        self.breathes_until = (!found.is_all).then(|| Instant::now() + BREATH);
+    }
+}
+
+/// What a message among the events is to the taker; a copy of one that came for another subscription is a repeat.
+fn arrival(event: Event, copies: &mut Copies, now_us: u64) -> Option<Arrival<AckToken>> {
+    match event {
+        Event::Publish { publish, token } => {
+            let is_copy = copies.is_copy(&publish, token.map(AckToken::packet_id), now_us);
+            let judged = if is_copy {
+                Judged::Repeat
+            } else {
+                Judged::Sound
+            };
+            Some(as_arrival(publish, token, judged))
+        }
+        Event::Oversize { head, bytes, token } => {
+            copies.interrupted();
+            let detail = format!("packet of {bytes} bytes is over the limit (`max_packet`)");
+            let judged = Judged::Unfit(Reason::TooLong, detail);
+            Some(as_arrival(head, token, judged))
+        }
+        Event::Unfit {
+            publish,
+            why,
+            token,
+        } => {
+            copies.interrupted();
+            let judged = Judged::Unfit(Reason::Malformed, why);
+            Some(as_arrival(publish, token, judged))
+        }
+        Event::Accepted { .. }
+        | Event::Refused { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed => None,
+    }
+}
+
+fn as_arrival(publish: Publish, ack: Option<AckToken>, judged: Judged) -> Arrival<AckToken> {
+    let Publish {
+        topic,
+        payload,
+        headers,
+        qos,
+        retain,
+        duplicate,
+        subscription: _,
+        rounds,
+    } = publish;
+    Arrival {
+        topic,
+        payload,
+        headers,
+        qos,
+        retain,
+        duplicate,
+        rounds,
+        ack,
+        judged,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,181 @@
+//! What a source is subscribed to: what it wants, what the broker has granted, and what is to be asked for again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::copies::Copies;
+use super::grants::{needed, to_ask};
+use super::{Config, SessionMark};
+use crate::message::Qos;
+use crate::mqtt::{Ended, Established, Protocol, Subscription};
+use crate::source::metrics::{Meters, level as gauge_level};
+use crate::source::{Pattern, Route};
+
+/// MQTT 5's word for a session that does not end.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Over all connections of a source.
+pub(super) struct Subscriptions {
+    name: Arc<str>,
+    meters: Arc<Meters>,
+    mark: SessionMark,
+    wanted: Vec<Subscription>,
+    /// What the session may be subscribed to, and nobody wants any more.
+    pub(super) obsolete: Vec<String>,
+    /// What the broker has granted, and with which level.
+    granted: BTreeMap<String, Qos>,
+    protocol: Protocol,
+    /// What it refuses, or serves with a lower level; asked for again at the cap of the back-off.
+    pub(super) refused: Vec<Subscription>,
+    pub(super) asks_again: Option<Instant>,
+    ask_every: Duration,
+}
+
+impl Subscriptions {
+    pub(super) fn new(
+        name: &Arc<str>,
+        routes: &[Route],
+        own: &Config,
+        copies: &Copies,
+        meters: &Arc<Meters>,
+    ) -> Self {
+        let wanted = needed(routes).into_iter().map(|pattern| {
+            let filter = pattern.filter();
+            let id = copies.id(&filter);
+            Subscription {
+                filter,
+                qos: own.qos,
+                id,
+            }
+        });
+        Self {
+            name: Arc::clone(name),
+            meters: Arc::clone(meters),
+            wanted: wanted.collect(),
+            obsolete: obsolete(routes, &own.mark),
+            mark: own.mark.clone(),
+            granted: BTreeMap::new(),
+            protocol: Protocol::V5,
+            refused: Vec::new(),
+            asks_again: None,
+            ask_every: own.connection.backoff.cap,
+        }
+    }
+
+    /// A connection stands; tells whether the broker has forgotten a session that it had.
+    pub(super) fn begin(&mut self, established: &Established, stood_before: bool) -> bool {
+        (self.asks_again, self.protocol) = (None, established.protocol);
+        let is_present = established.session_present;
+        let is_lost = (stood_before || self.mark.is_set()) && !is_present;
+        if is_lost {
+            self.meters.sessions_lost.inc();
+            tracing::warn!(source = %self.name, "the broker has lost our session: what it held for us is gone, what we hold is safe");
+        }
+        self.granted = self.mark.granted();
+        if !is_present {
+            self.obsolete.clear();
+            self.granted.clear();
+        }
+        self.told_of_session(established);
+        self.set_mark();
+        is_lost
+    }
+
+    /// What is to be asked for on this connection.
+    pub(super) fn to_ask(&self, established: &Established) -> Vec<Subscription> {
+        let session = established.session_present.then_some(established.protocol);
+        to_ask(&self.wanted, &self.granted, session)
+    }
+
+    fn set_mark(&self) {
+        let wanted = self.wanted.iter().map(|subscription| &subscription.filter);
+        let level = |filter: &String| (filter.clone(), self.granted.get(filter).copied());
+        self.mark
+            .set(wanted.chain(&self.obsolete).map(level).collect());
+    }
+
+    /// A session that ends while we are away takes what the broker held for us with it.
+    fn told_of_session(&self, established: &Established) {
+        let kept = established.session_expiry.filter(|kept| *kept < FOR_EVER);
+        let seconds = kept.map_or(0, |kept| {
+            i64::try_from(kept.as_secs()).unwrap_or(i64::MAX).max(1)
+        });
+        if seconds != self.meters.session_cut.get() && seconds > 0 {
+            tracing::warn!(
+                source = %self.name, seconds,
+                "the broker forgets us after so long without a connection, and what it holds for us; raise its limit for sessions",
+            );
+        }
+        self.meters.session_cut.set(seconds);
+    }
+
+    /// What nobody wants any more is taken back.
+    pub(super) fn unsubscribed(&mut self) {
+        self.obsolete.clear();
+        self.set_mark();
+    }
+
+    /// What was asked for is answered. What was refused is asked for again at the cap of the back-off: somebody may put it
+    /// right.
+    pub(super) fn subscribed(
+        &mut self,
+        refused: &[(String, String)],
+        lowered: &[(String, Qos)],
+    ) -> Result<(), Ended> {
+        let was_refused = |filter: &str| self.refused.iter().any(|before| before.filter == filter);
+        for (filter, why) in refused.iter().filter(|(filter, _)| !was_refused(filter)) {
+            tracing::error!(source = %self.name, filter, why, "the broker refuses a subscription: its messages do not come");
+        }
+        for (filter, level) in lowered.iter().filter(|(filter, _)| !was_refused(filter)) {
+            let level = *level as u8;
+            tracing::warn!(
+                source = %self.name, filter, level,
+                "the broker serves a subscription with a lower level than was asked for: what is lost on its way is not sent again",
+            );
+        }
+        let is_refused = |filter: &str| refused.iter().any(|(found, _)| found == filter);
+        let level = |wanted: &Subscription| {
+            lowered
+                .iter()
+                .find(|(found, _)| *found == wanted.filter)
+                .map_or(wanted.qos, |low| low.1)
+        };
+        for wanted in &self.wanted {
+            if is_refused(&wanted.filter) {
+                self.granted.remove(&wanted.filter);
+            } else {
+                self.granted.insert(wanted.filter.clone(), level(wanted));
+            }
+        }
+        // Over 3.1.1 a level that is low comes with all retained messages again, each time.
+        let is_served = |wanted: &&Subscription| {
+            self.granted
+                .get(&wanted.filter)
+                .is_some_and(|level| *level >= wanted.qos || self.protocol == Protocol::V311)
+        };
+        self.refused = self
+            .wanted
+            .iter()
+            .filter(|wanted| !is_served(wanted))
+            .cloned()
+            .collect();
+        self.asks_again = (!self.refused.is_empty()).then(|| Instant::now() + self.ask_every);
+        self.meters.refused.set(gauge_level(refused.len()));
+        self.meters.lowered.set(gauge_level(lowered.len()));
+        self.set_mark();
+        if !self.wanted.is_empty() && refused.len() >= self.wanted.len() {
+            return Err(Ended::NotAuthorised);
+        }
+        Ok(())
+    }
+}
+
+/// What the session may be subscribed to, by this process or earlier ones, and nobody wants any more.
+fn obsolete(routes: &[Route], mark: &SessionMark) -> Vec<String> {
+    let wanted: Vec<_> = needed(routes).into_iter().map(Pattern::filter).collect();
+    mark.filters()
+        .into_iter()
+        .filter(|filter| !wanted.contains(filter))
+        .collect()
+}
