@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Gateway, Plan, case, wait_until};
+use tidegate_tests::{Gateway, Plan, cases, wait_until};
 
 use crate::guest::component;
 use crate::scene::{Scene, flow};
@@ -11,27 +11,12 @@ use crate::swap::expect_exact_counts;
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "candidates::one_that_fails_on_probation_is_taken_back",
-            one_that_fails_on_probation_is_taken_back,
-        ),
-        case(
-            "candidates::the_last_good_version_takes_over_from_one_that_keeps_failing",
-            the_last_good_takes_over,
-        ),
-        case(
-            "candidates::what_is_held_goes_on_with_the_last_good_version",
-            what_is_held_goes_on,
-        ),
-        case(
-            "candidates::a_shadow_shows_what_would_be_different",
-            a_shadow_shows_what_would_be_different,
-        ),
-        case(
-            "candidates::a_canary_speaks_for_its_share_of_the_devices",
-            a_canary_speaks_for_its_share,
-        ),
+    cases![
+        one_that_fails_on_probation_is_taken_back,
+        the_last_good_version_takes_over_from_one_that_keeps_failing,
+        what_is_held_goes_on_with_the_last_good_version,
+        a_shadow_shows_what_would_be_different,
+        a_canary_speaks_for_its_share_of_the_devices,
     ]
 }
 
@@ -144,7 +129,7 @@ fn about_to_fail(on_error: &str) -> Result<(Scene, String)> {
 /// A version that traps on every message was confirmed while nothing came; then load sets in.
 /// Guarantee: its breaker opens, the version before takes over by itself and stays over a restart, and every message is
 /// delivered once or a dead letter.
-fn the_last_good_takes_over() -> Result<()> {
+fn the_last_good_version_takes_over_from_one_that_keeps_failing() -> Result<()> {
     let (scene, good) = about_to_fail("park")?;
     let folder = scene.gateway.folder().to_owned();
     let load = scene.load(Plan {
@@ -184,7 +169,7 @@ fn the_last_good_takes_over() -> Result<()> {
 
 /// The same with `on_error = "hold"`.
 /// Guarantee: not one message is a dead letter, lost, doubled or out of order, and every count is exact.
-fn what_is_held_goes_on() -> Result<()> {
+fn what_is_held_goes_on_with_the_last_good_version() -> Result<()> {
     let (scene, _) = about_to_fail("hold")?;
     let load = scene.load(Plan {
         devices: 30,
@@ -271,7 +256,7 @@ fn a_shadow_shows_what_would_be_different() -> Result<()> {
 /// the change is taken back, and each sends another.
 /// Guarantee: the candidate's outputs leave for some devices and the running version's for the others; after it, every count
 /// is exact, also of those the canary spoke for.
-fn a_canary_speaks_for_its_share() -> Result<()> {
+fn a_canary_speaks_for_its_share_of_the_devices() -> Result<()> {
     let scene = counting()?;
     let folder = scene.gateway.folder().to_owned();
     let file = folder.join("candidate.wasm");

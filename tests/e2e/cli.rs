@@ -6,33 +6,18 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::{tidegate, workspace};
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Gateway, case};
+use tidegate_tests::{Gateway, cases};
 
 use crate::scene::{config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "cli::config_mistakes_are_all_shown_and_nothing_starts",
-            config_mistakes_are_all_shown_and_nothing_starts,
-        ),
-        case(
-            "cli::a_plugin_at_fault_is_exit_code_4",
-            a_plugin_at_fault_is_exit_code_4,
-        ),
-        case(
-            "cli::a_missing_config_is_a_clear_error",
-            a_missing_config_is_a_clear_error,
-        ),
-        case(
-            "cli::a_damaged_certificate_is_a_config_mistake",
-            a_damaged_certificate_is_a_config_mistake,
-        ),
-        case(
-            "cli::the_examples_pass_their_check",
-            the_examples_pass_their_check,
-        ),
-        case("cli::help_names_every_command", help_names_every_command),
+    cases![
+        config_mistakes_are_all_shown_and_nothing_starts,
+        a_plugin_at_fault_is_exit_code_4,
+        a_missing_config_is_a_clear_error,
+        a_damaged_certificate_is_a_config_mistake,
+        the_examples_pass_their_check,
+        help_names_every_command,
     ]
 }
 

@@ -9,13 +9,12 @@ use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::process::Process;
-use tidegate_tests::{Broker, Gateway, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, cases, wait_until, with_mosquitto};
 
 pub fn cases() -> Vec<Trial> {
-    vec![with_mosquitto(
-        "commands::a_stale_command_is_not_delivered_and_a_valid_one_once",
-        held_up_by_an_outage,
-    )]
+    cases![with_mosquitto;
+        a_stale_command_is_not_delivered_and_a_valid_one_once,
+    ]
 }
 
 const COMMAND: &str = "devices/d1/command";
@@ -105,7 +104,7 @@ fn heard(listener: &Process) -> Vec<String> {
 /// those seconds are over the link is back, and the device answers.
 /// Guarantee: the stale command is not delivered and stands in the ledger; the valid one arrives once, with what is left of
 /// its life, with response topic and correlation data; the reply arrives with the same correlation data.
-fn held_up_by_an_outage() -> Result<()> {
+fn a_stale_command_is_not_delivered_and_a_valid_one_once() -> Result<()> {
     let (field, cloud) = (Broker::mosquitto()?, Broker::mosquitto()?);
     let link = Cuttable::to(field.address())?;
     let gateway = Gateway::with(config(&link.url(), &cloud.url())?).start()?;

@@ -6,33 +6,18 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
-use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, case, wait_until};
+use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, cases, wait_until};
 
 use crate::guest::component;
 use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "compile::a_second_start_runs_no_compiler",
-            a_second_start_runs_no_compiler,
-        ),
-        case(
-            "compile::altered_code_is_never_run",
-            altered_code_is_never_run,
-        ),
-        case(
-            "compile::a_component_that_takes_too_much_memory_is_refused",
-            too_much_memory_is_refused,
-        ),
-        case(
-            "compile::a_component_that_takes_too_long_does_not_start",
-            too_long_does_not_start,
-        ),
-        case(
-            "compile::a_kill_while_a_candidate_is_compiled_costs_nothing",
-            a_kill_while_a_candidate_is_compiled,
-        ),
+    cases![
+        a_second_start_runs_no_compiler,
+        altered_code_is_never_run,
+        a_component_that_takes_too_much_memory_is_refused,
+        a_component_that_takes_too_long_does_not_start,
+        a_kill_while_a_candidate_is_compiled_costs_nothing,
     ]
 }
 
@@ -129,7 +114,7 @@ fn altered_code_is_never_run() -> Result<()> {
 /// A component of 130 KiB whose compilation takes some 500 MiB is put in the place of a running plugin, under load.
 /// Guarantee: the compiler's process ends at its limit, the candidate is refused with the reason, the gateway's own
 /// memory does not grow by it, and the running version loses nothing.
-fn too_much_memory_is_refused() -> Result<()> {
+fn a_component_that_takes_too_much_memory_is_refused() -> Result<()> {
     let limit = "[gateway]\nplugin_compile_memory = \"256MiB\"\n";
     let scene = Scene::with(
         &format!("{}{limit}", flow(&plugin_file("count", FILE))),
@@ -164,7 +149,7 @@ fn too_much_memory_is_refused() -> Result<()> {
 
 /// A gateway whose plugin may be compiled for a millisecond.
 /// Guarantee: it does not start, says why and ends with the code for a plugin that cannot be used.
-fn too_long_does_not_start() -> Result<()> {
+fn a_component_that_takes_too_long_does_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let text = config(
         &field.url(),
@@ -181,7 +166,7 @@ fn too_long_does_not_start() -> Result<()> {
 
 /// The gateway is killed while the compiler works on a candidate.
 /// Guarantee: the compiler ends with it; the next start takes the good version from the cache.
-fn a_kill_while_a_candidate_is_compiled() -> Result<()> {
+fn a_kill_while_a_candidate_is_compiled_costs_nothing() -> Result<()> {
     let scene = Scene::with(
         &flow(&plugin_file("count", FILE)),
         &[(FILE, component("count")?)],

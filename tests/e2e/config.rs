@@ -13,32 +13,17 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::config::{Code, Sources, load};
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::case;
+use tidegate_tests::{case, cases};
 
 /// All cases: one for each pair, and some on the real binary.
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![
-        case(
-            "config::every_code_is_seen_in_a_pair",
-            every_code_is_seen_in_a_pair,
-        ),
-        case(
-            "config::a_mistake_is_exit_code_3_and_shown",
-            a_mistake_is_exit_code_3_and_shown,
-        ),
-        case("config::json_has_the_same_places", json_has_the_same_places),
-        case(
-            "config::a_good_config_is_exit_code_0",
-            a_good_config_is_exit_code_0,
-        ),
-        case(
-            "config::no_secret_is_shown_wherever_it_stands",
-            no_secret_is_shown_wherever_it_stands,
-        ),
-        case(
-            "config::a_file_of_mistakes_is_bounded",
-            a_file_of_mistakes_is_bounded,
-        ),
+    let mut cases = cases![
+        every_code_is_seen_in_a_pair,
+        a_mistake_is_exit_code_3_and_shown,
+        json_has_the_same_places,
+        a_good_config_is_exit_code_0,
+        no_secret_is_shown_wherever_it_stands,
+        a_file_of_mistakes_is_bounded,
     ];
     for name in names().unwrap_or_default() {
         cases.push(case(&format!("config::{name}"), move || pair(&name)));

@@ -6,17 +6,13 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+    Broker, Gateway, Load, Plan, Watch, case, cases, rounds, wait_until, with_mosquitto,
 };
 
 use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "crash::the_checker_sees_what_early_acknowledgements_lose",
-            the_checker_sees_what_early_acknowledgements_lose,
-        ),
+    let mut cases = vec![
         case("crash::killed_between_embedded_brokers", || {
             killed(&Broker::embedded()?, &Broker::embedded()?, rounds(6, 20))
         }),
@@ -27,7 +23,9 @@ pub fn cases() -> Vec<Trial> {
                 rounds(200, 1_000),
             )
         }),
-    ]
+    ];
+    cases.extend(cases![the_checker_sees_what_early_acknowledgements_lose,]);
+    cases
 }
 
 /// What the uplink's link does while the gateway runs towards its end.

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::case;
+use tidegate_tests::cases;
 use tidegate_tests::process::Process;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case("demo::the_tally_adds_up", the_tally_adds_up)]
+    cases![the_tally_adds_up,]
 }
 
 /// `tidegate demo -o json`, to its end.

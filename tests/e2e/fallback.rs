@@ -6,32 +6,23 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::{Deed, PickyBroker, Rule, Terms, Which};
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
 use crate::scene::{UP, config, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "fallback::another_upstream_takes_over_and_gives_back",
-            another_upstream_takes_over_and_gives_back,
-        ),
-        case(
-            "fallback::a_frozen_first_is_left_before_its_ping_says_so",
-            a_frozen_first_is_left,
-        ),
-        case(
-            "fallback::a_first_that_acknowledges_nothing_is_left_until_it_does",
-            a_mute_first_is_left,
-        ),
+    cases![
+        another_upstream_takes_over_and_gives_back,
+        a_frozen_first_is_left_before_its_ping_says_so,
+        a_first_that_acknowledges_nothing_is_left_until_it_does,
     ]
 }
 
 /// The first upstream answers pings and acknowledges no message: from the start, and again after it has acknowledged some.
 /// Guarantee: the second gets what is owed within seconds, `status` says why, and the first has its queues back as soon as it
 /// acknowledges.
-fn a_mute_first_is_left() -> Result<()> {
+fn a_first_that_acknowledges_nothing_is_left_until_it_does() -> Result<()> {
     let never = || vec![Rule(Which::all(), Deed::Never)];
     let (field, first, second) = (
         Broker::embedded()?,
@@ -94,7 +85,7 @@ fn a_mute_first_is_left() -> Result<()> {
 /// The first upstream is frozen under load and thawed, with the usual keep-alive.
 /// Guarantee: the second gets messages while the connection to the first still stands; when that is heard again it has its
 /// queues back over the same connection, and nothing is lost.
-fn a_frozen_first_is_left() -> Result<()> {
+fn a_frozen_first_is_left_before_its_ping_says_so() -> Result<()> {
     let (field, first, second) = (
         Broker::embedded()?,
         Broker::embedded()?,

@@ -8,29 +8,19 @@ use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::fake::FieldBroker;
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Broker, Gateway, Watch, case, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, Watch, case, cases, wait_until, with_mosquitto};
 
 use crate::scene::{UP, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![
-        case(
-            "field::what_mqtt_forbids_is_parked_and_the_rest_goes_on",
-            what_mqtt_forbids_is_parked_and_the_rest_goes_on,
-        ),
-        case(
-            "field::names_of_the_gateway_do_not_come_in",
-            names_of_the_gateway_do_not_come_in,
-        ),
-        with_mosquitto(
-            "field::overlapping_subscriptions_deliver_once",
-            overlapping_subscriptions_deliver_once,
-        ),
-        with_mosquitto(
-            "field::retained_messages_come_once_over_3_1_1",
-            retained_messages_come_once_over_3_1_1,
-        ),
+    let mut cases = cases![
+        what_mqtt_forbids_is_parked_and_the_rest_goes_on,
+        names_of_the_gateway_do_not_come_in,
     ];
+    cases.extend(cases![with_mosquitto;
+        overlapping_subscriptions_deliver_once,
+        retained_messages_come_once_over_3_1_1,
+    ]);
     for (window, protocol) in [(1, "5"), (10, "5"), (20, "3.1.1"), (50, "5")] {
         let name = format!("field::a_window_of_{window}_is_taken_while_upstream_is_away");
         cases.push(case(&name, move || small_window(window, protocol)));

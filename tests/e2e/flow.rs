@@ -8,7 +8,7 @@ use serde_json::json;
 use tidegate_tests::load::{is_warm, write_reading};
 use tidegate_tests::process::Process;
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Watch, case, convert, many, needs, usage, wait_until,
+    Broker, Gateway, Load, Plan, Watch, cases, convert, many, needs, usage, wait_until,
 };
 
 use crate::scene::{Scene, UP, compare, config, flow};
@@ -17,46 +17,23 @@ pub fn cases() -> Vec<Trial> {
     let tools = ["mosquitto_pub", "mosquitto_sub"]
         .iter()
         .all(|tool| Command::new(tool).arg("--help").output().is_ok());
-    vec![
-        case(
-            "flow::a_reading_goes_through_three_plugins",
-            a_reading_goes_through_three_plugins,
-        ),
-        case(
-            "flow::what_the_plugins_filter_stays_behind",
-            what_the_plugins_filter_stays_behind,
-        ),
-        case(
-            "flow::a_burst_arrives_once_and_in_order",
-            a_burst_arrives_once_and_in_order,
-        ),
-        case(
-            "flow::a_message_of_two_flows_settles_when_both_have",
-            a_message_of_two_flows_settles_when_both_have,
-        ),
-        case(
-            "flow::a_hundred_flows_share_their_threads_and_code",
-            a_hundred_flows_share_their_threads_and_code,
-        ),
-        case(
-            "flow::an_alarm_with_priority_overtakes",
-            an_alarm_with_priority_overtakes,
-        ),
-        case(
-            "flow::a_bad_payload_is_parked_with_its_reason",
-            a_bad_payload_is_parked_with_its_reason,
-        ),
-        case(
-            "flow::what_comes_back_again_and_again_is_parked",
-            what_comes_back_is_parked,
-        ),
-        needs(
-            "flow::mosquitto_pub_to_mosquitto_sub",
-            "mosquitto-clients",
-            tools && tidegate_tests::broker::has_mosquitto(),
-            pub_to_sub,
-        ),
-    ]
+    let mut cases = vec![needs(
+        "flow::mosquitto_pub_to_mosquitto_sub",
+        "mosquitto-clients",
+        tools && tidegate_tests::broker::has_mosquitto(),
+        pub_to_sub,
+    )];
+    cases.extend(cases![
+        a_reading_goes_through_three_plugins,
+        what_the_plugins_filter_stays_behind,
+        a_burst_arrives_once_and_in_order,
+        a_message_of_two_flows_settles_when_both_have,
+        a_hundred_flows_share_their_threads_and_code,
+        an_alarm_with_priority_overtakes,
+        a_bad_payload_is_parked_with_its_reason,
+        what_comes_back_again_and_again_is_parked,
+    ]);
+    cases
 }
 
 fn reading(device: &str, number: u64, temperature: f64) -> String {
@@ -93,7 +70,7 @@ fn a_reading_goes_through_three_plugins() -> Result<()> {
 /// A flow that takes in what it sends, and two that send to each other's broker, of which `check` warned.
 /// Guarantee: each message goes round a few times and is then parked with the reason, once; nothing goes on for ever, and it is
 /// said.
-fn what_comes_back_is_parked() -> Result<()> {
+fn what_comes_back_again_and_again_is_parked() -> Result<()> {
     let flow = |name: &str, from: &str, topics: &str, to: &str| {
         format!(
             "[flow.{name}]\nfrom = \"{from}\"\ntopics = [\"{topics}\"]\nto = \"{to}:telemetry\"\n\n"

@@ -11,46 +11,18 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, case, wait_until, where_possible};
+use tidegate_tests::{Broker, Gateway, Plan, Setup, Watch, cases, wait_until, where_possible};
 
 use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "host::a_log_that_nobody_reads_holds_up_nothing",
-            a_log_that_nobody_reads_holds_up_nothing,
-        ),
-        case(
-            "host::a_log_on_a_full_disk_ends_nothing",
-            a_log_on_a_full_disk_ends_nothing,
-        ),
-        case(
-            "host::idle_connections_leave_room_for_the_uplink",
-            idle_connections_leave_room_for_the_uplink,
-        ),
-        case(
-            "host::half_a_request_does_not_hold_up_a_stop",
-            half_a_request_does_not_hold_up_a_stop,
-        ),
+    let mut cases = vec![
         where_possible(
             "host::a_data_folder_that_was_somebody_else_s_is_refused",
             "root",
             || rustix::process::geteuid().is_root(),
             a_data_folder_that_was_somebody_else_s_is_refused,
-        ),
-        case(
-            "host::no_umask_opens_the_data_folder",
-            no_umask_opens_the_data_folder,
-        ),
-        case(
-            "host::a_start_on_a_broken_config_begins_on_the_last_good_one",
-            a_start_on_a_broken_config_begins_on_the_last_good_one,
-        ),
-        case(
-            "host::operating_needs_neither_secrets_nor_a_faultless_config",
-            operating_needs_neither_secrets_nor_a_faultless_config,
         ),
         where_possible(
             "host::the_metrics_are_as_prometheus_wants_them",
@@ -58,7 +30,17 @@ pub fn cases() -> Vec<Trial> {
             has_promtool,
             the_metrics_are_as_prometheus_wants_them,
         ),
-    ]
+    ];
+    cases.extend(cases![
+        a_log_that_nobody_reads_holds_up_nothing,
+        a_log_on_a_full_disk_ends_nothing,
+        idle_connections_leave_room_for_the_uplink,
+        half_a_request_does_not_hold_up_a_stop,
+        no_umask_opens_the_data_folder,
+        a_start_on_a_broken_config_begins_on_the_last_good_one,
+        operating_needs_neither_secrets_nor_a_faultless_config,
+    ]);
+    cases
 }
 
 /// A gateway whose standard error goes to `place`, so that nobody hears its port, and what it carries.

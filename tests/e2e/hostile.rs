@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::usage::percentile_ms;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, cases, rounds, wait_until};
 
 use crate::guest::{component, crowded, growing_tables, of_version};
 use crate::scene::{Scene, UP, compare, config, flow, plugin_file};
@@ -30,50 +30,19 @@ pub fn cases() -> Vec<Trial> {
         )
     });
     let mut cases = Vec::from(hostile);
-    cases.push(case(
-        "hostile::one_that_wants_more_than_there_is_does_not_begin",
-        one_that_wants_more_does_not_begin,
-    ));
-    cases.push(case(
-        "hostile::a_plugin_that_breaks_the_contract_is_named",
+    cases.extend(cases![
+        one_that_wants_more_than_there_is_does_not_begin,
         a_plugin_that_breaks_the_contract_is_named,
-    ));
-    cases.push(case(
-        "hostile::a_batch_answered_backwards_is_taken_apart",
         a_batch_answered_backwards_is_taken_apart,
-    ));
-    cases.push(case(
-        "hostile::the_breaker_spares_a_failing_plugin_and_closes_again",
-        the_breaker_opens_and_closes,
-    ));
-    cases.push(case(
-        "hostile::what_a_failing_plugin_drops_is_in_the_ledger",
-        what_is_dropped_is_in_the_ledger,
-    ));
-    cases.push(case(
-        "hostile::a_bad_device_is_quarantined_and_comes_back",
+        the_breaker_spares_a_failing_plugin_and_closes_again,
+        what_a_failing_plugin_drops_is_in_the_ledger,
         a_bad_device_is_quarantined_and_comes_back,
-    ));
-    cases.push(case(
-        "hostile::state_over_its_limit_is_named",
         state_over_its_limit_is_named,
-    ));
-    cases.push(case(
-        "hostile::a_stop_keeps_its_grace_whatever_a_plugin_does",
-        a_stop_keeps_its_grace,
-    ));
-    cases.push(case(
-        "hostile::the_neighbours_figures",
+        a_stop_keeps_its_grace_whatever_a_plugin_does,
         the_neighbours_figures,
-    ));
-    cases.push(case(
-        "hostile::a_noisy_plugin_fills_no_journal",
         a_noisy_plugin_fills_no_journal,
-    ));
-    cases.push(case(
-        "hostile::wrong_world_version_and_imports_do_not_start",
-        wrong_ones_do_not_start,
-    ));
+        wrong_world_version_and_imports_do_not_start,
+    ]);
     cases
 }
 
@@ -234,7 +203,7 @@ const OPEN: (&str, &[(&str, &str)]) = (
 /// A plugin that traps on all it gets, of many devices, and then gets harmless messages.
 /// Guarantee: its breaker opens, which metrics, readiness and log say; what comes then is parked without asking it; it
 /// closes by itself, and messages go through again.
-fn the_breaker_opens_and_closes() -> Result<()> {
+fn the_breaker_spares_a_failing_plugin_and_closes_again() -> Result<()> {
     let (field, _cloud, gateway, watch) = guarded_scene(
         "trap",
         "breaker = { after = 5, retry = \"300ms\", close_after = 2 }",
@@ -270,7 +239,7 @@ fn the_breaker_opens_and_closes() -> Result<()> {
 /// The same plugin with `on_error = "drop"` and a breaker that stays open.
 /// Guarantee: readiness says so and is ready; every message is counted in the ledger as `plugin-failed`, none is a dead
 /// letter, and the field broker gets its acknowledgements.
-fn what_is_dropped_is_in_the_ledger() -> Result<()> {
+fn what_a_failing_plugin_drops_is_in_the_ledger() -> Result<()> {
     let (field, _cloud, gateway, _watch) = guarded_scene(
         "trap",
         "on_error = \"drop\"\nbreaker = { after = 5, retry = \"1h\" }",
@@ -374,7 +343,7 @@ fn state_over_its_limit_is_named() -> Result<()> {
 /// A plugin that is inside a call of a minute, one whose state has no end, one whose ticks do nothing but fail, and one that
 /// makes thousands out of each of thousands; each gateway is told to stop meanwhile, with two seconds of grace.
 /// Guarantee: it ends within its grace and what it does at any end.
-fn a_stop_keeps_its_grace() -> Result<()> {
+fn a_stop_keeps_its_grace_whatever_a_plugin_does() -> Result<()> {
     for (settings, payload, plugins) in [
         ("", "spin", 1),
         ("endless-save", "x", 1),
@@ -542,7 +511,7 @@ impl Neighbour {
 /// Components that want more instances, more tables, or a larger one than there may be: as candidates under load, and
 /// at a start.
 /// Guarantee: each is refused with the limit in words, what runs loses and doubles nothing; a start ends with code 4.
-fn one_that_wants_more_does_not_begin() -> Result<()> {
+fn one_that_wants_more_than_there_is_does_not_begin() -> Result<()> {
     let good = component("count")?;
     let wishes = [
         (
@@ -665,7 +634,7 @@ fn a_batch_answered_backwards_is_taken_apart() -> Result<()> {
 
 /// A guest of another world, one that wants what is not granted and one for another version of the contract, at start.
 /// Guarantee: exit code 4, and the error names plugin and reason; nothing was started.
-fn wrong_ones_do_not_start() -> Result<()> {
+fn wrong_world_version_and_imports_do_not_start() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let guests = [
         (

@@ -5,28 +5,16 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Load, Plan, Watch, relay, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Load, Plan, Watch, cases, relay, wait_until, with_mosquitto};
 
 use crate::scene::compare;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        with_mosquitto(
-            "instruments::a_load_on_a_bare_broker_adds_up",
-            a_load_on_a_bare_broker_adds_up,
-        ),
-        with_mosquitto(
-            "instruments::a_broker_that_restarts_loses_nothing",
-            a_broker_that_restarts_loses_nothing,
-        ),
-        with_mosquitto(
-            "instruments::the_bare_relay_carries_a_burst",
-            the_bare_relay_carries_a_burst,
-        ),
-        with_mosquitto(
-            "instruments::what_is_sent_again_after_a_cut_is_told",
-            what_is_sent_again_after_a_cut_is_told,
-        ),
+    cases![with_mosquitto;
+        a_load_on_a_bare_broker_adds_up,
+        a_broker_that_restarts_loses_nothing,
+        the_bare_relay_carries_a_burst,
+        what_is_sent_again_after_a_cut_is_told,
     ]
 }
 

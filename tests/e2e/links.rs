@@ -11,51 +11,27 @@ use tidegate_tests::upstream::{Manners, Upstream};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
-    Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+    Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until, with_mosquitto,
 };
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "links::an_upstream_that_accepts_slowly_holds_back_and_loses_nothing",
-            an_upstream_that_accepts_slowly,
-        ),
-        case(
-            "links::an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice",
-            hangs_up_before_its_ack,
-        ),
-        case(
-            "links::fresh_data_goes_ahead_of_a_backlog_that_says_so",
-            fresh_data_goes_ahead,
-        ),
-        case(
-            "links::one_of_two_uplinks_is_enough_and_the_other_gets_it_too",
-            one_of_two_uplinks_is_enough,
-        ),
-        with_mosquitto(
-            "links::an_alarm_overtakes_a_backlog",
-            an_alarm_overtakes_a_backlog,
-        ),
-        with_mosquitto(
-            "links::several_connections_keep_the_order_of_each_device",
-            several_connections_keep_the_order_of_each_device,
-        ),
-        with_mosquitto(
-            "links::a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on",
-            a_refused_topic_is_parked,
-        ),
-        case(
-            "links::ids_have_no_gap_and_tell_doubles",
-            ids_have_no_gap_and_tell_doubles,
-        ),
-        case(
-            "links::a_packed_backlog_arrives_whole",
-            a_packed_backlog_arrives_whole,
-        ),
-    ]
+    let mut cases = cases![
+        an_upstream_that_accepts_slowly_holds_back_and_loses_nothing,
+        an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice,
+        fresh_data_goes_ahead_of_a_backlog_that_says_so,
+        one_of_two_uplinks_is_enough_and_the_other_gets_it_too,
+        ids_have_no_gap_and_tell_doubles,
+        a_packed_backlog_arrives_whole,
+    ];
+    cases.extend(cases![with_mosquitto;
+        an_alarm_overtakes_a_backlog,
+        several_connections_keep_the_order_of_each_device,
+        a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on,
+    ]);
+    cases
 }
 
 /// A flow of its own for alarms.
@@ -160,7 +136,7 @@ fn several_connections_keep_the_order_of_each_device() -> Result<()> {
 /// An upstream that lets nobody publish the readings of one device in ten. mosquitto 2.0.11 hangs up after each of its
 /// refusals, too, unless it logs at level debug.
 /// Guarantee: those become dead letters with upstream's reason, all others arrive, and what is owed comes to nothing.
-fn a_refused_topic_is_parked() -> Result<()> {
+fn a_topic_that_upstream_refuses_is_parked_and_the_rest_goes_on() -> Result<()> {
     let (field, cloud) = (
         Broker::mosquitto()?,
         Mosquitto::new().deny("up/devices/d3/#").start()?,
@@ -307,7 +283,7 @@ fn a_packed_backlog_arrives_whole() -> Result<()> {
 /// An upstream takes one message after the other, 10 ms each, while devices send ten times as fast: with a wide margin, since
 /// both are slower on a busy machine.
 /// Guarantee: nothing is lost or sent twice, and devices are acknowledged meanwhile.
-fn an_upstream_that_accepts_slowly() -> Result<()> {
+fn an_upstream_that_accepts_slowly_holds_back_and_loses_nothing() -> Result<()> {
     let (field, cloud) = (
         Broker::embedded()?,
         Upstream::start(Manners::Slow(Duration::from_millis(10)))?,
@@ -347,7 +323,7 @@ fn an_upstream_that_accepts_slowly() -> Result<()> {
 /// An upstream takes 40 messages on each connection, and hangs up before it has acknowledged the last of them.
 /// Guarantee: nothing is lost, order holds, nothing is parked for it, and on each connection no more comes twice than what
 /// was in flight.
-fn hangs_up_before_its_ack() -> Result<()> {
+fn an_upstream_that_hangs_up_before_its_ack_gets_no_more_than_its_window_twice() -> Result<()> {
     let (field, cloud) = (
         Broker::embedded()?,
         Upstream::start(Manners::HangsUpBeforeTheAck(40))?,
@@ -388,7 +364,7 @@ fn hangs_up_before_its_ack() -> Result<()> {
 /// Thousands are owed when the link comes back at 200 msg/s, and devices go on sending.
 /// Guarantee: what devices send then arrives long before the backlog is through, what is replayed says so by its topic,
 /// nothing is lost or comes twice, and each of the two is in order.
-fn fresh_data_goes_ahead() -> Result<()> {
+fn fresh_data_goes_ahead_of_a_backlog_that_says_so() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let link = Cuttable::to(cloud.address())?;
     link.go_dark();
@@ -455,7 +431,7 @@ fn fresh_data_goes_ahead() -> Result<()> {
 /// A flow goes to two uplinks, one of them dark, with `settle = "any"`, and nothing is written to disk before the gateway is
 /// stopped in order.
 /// Guarantee: devices are acknowledged by the one; the other gets all of it once it is back.
-fn one_of_two_uplinks_is_enough() -> Result<()> {
+fn one_of_two_uplinks_is_enough_and_the_other_gets_it_too() -> Result<()> {
     let (field, cloud, other) = (
         Broker::embedded()?,
         Broker::embedded()?,

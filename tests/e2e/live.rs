@@ -10,59 +10,26 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::trust;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, case, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Setup, Watch, cases, rounds, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{Scene, UP, config, flow};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "live::a_version_swapped_in_by_command_runs_over_restarts",
-            a_version_swapped_in_by_command_runs_over_restarts,
-        ),
-        case(
-            "live::a_roll_back_keeps_the_state",
-            a_roll_back_keeps_the_state,
-        ),
-        case(
-            "live::a_refused_version_ends_the_command_with_6",
-            a_refused_version_ends_the_command_with_6,
-        ),
-        case(
-            "live::what_was_rolled_back_is_not_tried_again_by_itself",
-            what_was_rolled_back_is_not_tried_again_by_itself,
-        ),
-        case(
-            "live::killed_in_each_state_of_a_change",
-            killed_in_each_state_of_a_change,
-        ),
-        case(
-            "live::killed_at_any_moment_of_a_change",
-            killed_at_any_moment_of_a_change,
-        ),
-        case(
-            "live::a_file_that_cannot_be_used_does_not_stop_a_start",
-            a_file_that_cannot_be_used_does_not_stop_a_start,
-        ),
-        case("live::editors_and_copy_tools", editors_and_copy_tools),
-        case(
-            "live::commands_do_not_wait_for_the_uplink",
-            commands_do_not_wait_for_the_uplink,
-        ),
-        case(
-            "live::a_reload_shows_what_changes",
-            a_reload_shows_what_changes,
-        ),
-        case(
-            "live::upstream_is_told_who_changed_what",
-            upstream_is_told_who_changed_what,
-        ),
-        case(
-            "live::a_folder_that_cannot_be_written_is_no_obstacle",
-            a_folder_that_cannot_be_written_is_no_obstacle,
-        ),
+    cases![
+        a_version_swapped_in_by_command_runs_over_restarts,
+        a_roll_back_keeps_the_state,
+        a_refused_version_ends_the_command_with_6,
+        what_was_rolled_back_is_not_tried_again_by_itself,
+        killed_in_each_state_of_a_change,
+        killed_at_any_moment_of_a_change,
+        a_file_that_cannot_be_used_does_not_stop_a_start,
+        editors_and_copy_tools,
+        commands_do_not_wait_for_the_uplink,
+        a_reload_shows_what_changes,
+        upstream_is_told_who_changed_what,
+        a_folder_that_cannot_be_written_is_no_obstacle,
     ]
 }
 

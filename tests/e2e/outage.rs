@@ -8,55 +8,28 @@ use tidegate_tests::cut::{Cuttable, Weather};
 use tidegate_tests::wait::wait_at_most;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
-    Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until, with_mosquitto,
+    Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until, with_mosquitto,
 };
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "outage::a_backlog_arrives_in_order_when_the_link_is_back",
-            a_backlog_arrives_in_order_when_the_link_is_back,
-        ),
-        case(
-            "outage::a_flapping_link_loses_nothing",
-            a_flapping_link_loses_nothing,
-        ),
-        case(
-            "outage::a_backlog_outlives_a_stop_and_a_start",
-            a_backlog_outlives_a_stop_and_a_start,
-        ),
-        case(
-            "outage::stops_in_the_middle_of_a_backlog_repeat_nothing",
-            stops_in_the_middle_of_a_backlog_repeat_nothing,
-        ),
-        case(
-            "outage::devices_go_on_while_upstream_is_away_from_the_start",
-            devices_go_on_while_upstream_is_away_from_the_start,
-        ),
-        with_mosquitto(
-            "outage::the_upstream_broker_is_stopped",
-            the_upstream_broker_is_stopped,
-        ),
-        with_mosquitto(
-            "outage::the_field_broker_is_stopped",
-            the_field_broker_is_stopped,
-        ),
-        with_mosquitto(
-            "outage::a_field_broker_that_forgot_us_is_subscribed_again",
-            a_field_broker_that_forgot_us_is_subscribed_again,
-        ),
-        with_mosquitto(
-            "outage::a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger",
-            a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger,
-        ),
-        with_mosquitto(
-            "outage::a_frozen_upstream_is_noticed",
-            a_frozen_upstream_is_noticed,
-        ),
-    ]
+    let mut cases = cases![
+        a_backlog_arrives_in_order_when_the_link_is_back,
+        a_flapping_link_loses_nothing,
+        a_backlog_outlives_a_stop_and_a_start,
+        stops_in_the_middle_of_a_backlog_repeat_nothing,
+        devices_go_on_while_upstream_is_away_from_the_start,
+    ];
+    cases.extend(cases![with_mosquitto;
+        the_upstream_broker_is_stopped,
+        the_field_broker_is_stopped,
+        a_field_broker_that_forgot_us_is_subscribed_again,
+        a_field_broker_that_forgot_us_while_we_were_down_is_in_the_ledger,
+        a_frozen_upstream_is_noticed,
+    ]);
+    cases
 }
 
 /// How many messages are owed before a link comes back: some seconds at 1,000 a second, a minute in the long form.

@@ -5,16 +5,13 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::device_name;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, cases, rounds, wait_until};
 
 use crate::scene::{UP, config, flow};
 use crate::tools::json;
 
 pub fn cases() -> Vec<Trial> {
-    vec![case(
-        "policy::the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream",
-        the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream,
-    )]
+    cases![the_ledger_and_the_gap_record_say_exactly_what_is_missing_upstream,]
 }
 
 const DEVICES: usize = 10;

@@ -3,29 +3,19 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::fake::{CONNACK_V5, FakeBroker, Step};
-use tidegate_tests::{Broker, Gateway, Mosquitto, Plan, Watch, case, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto};
 
 use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    let mut cases = vec![
-        case(
-            "protocol::a_malformed_packet_costs_the_connection_only",
-            a_malformed_packet_costs_the_connection_only,
-        ),
-        case(
-            "protocol::an_over_long_payload_is_parked_once",
-            an_over_long_payload_is_parked_once,
-        ),
-        case(
-            "protocol::an_over_long_topic_is_parked_once",
-            an_over_long_topic_is_parked_once,
-        ),
-        with_mosquitto(
-            "protocol::a_login_that_is_refused_is_said",
-            a_login_that_is_refused_is_said,
-        ),
+    let mut cases = cases![
+        a_malformed_packet_costs_the_connection_only,
+        an_over_long_payload_is_parked_once,
+        an_over_long_topic_is_parked_once,
     ];
+    cases.extend(cases![with_mosquitto;
+        a_login_that_is_refused_is_said,
+    ]);
     for (field, cloud) in [
         ("5", "5"),
         ("5", "3.1.1"),

@@ -9,7 +9,7 @@ use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::Sent;
 use tidegate_tests::watch::Arrival;
 use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Setup, Watch, case, rounds, wait_until, with_mosquitto,
+    Broker, Gateway, Load, Plan, Setup, Watch, cases, rounds, wait_until, with_mosquitto,
 };
 
 use crate::compile::{bomb, freeze_compiler};
@@ -19,51 +19,24 @@ use crate::swap::{expect_exact_counts, pauses};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "reload::other_lanes_and_batches_under_load",
-            other_lanes_and_batches_under_load,
-        ),
-        case(
-            "reload::a_plugin_put_in_and_taken_out_under_load",
-            a_plugin_put_in_and_taken_out_under_load,
-        ),
-        case(
-            "reload::a_port_that_leads_elsewhere",
-            a_port_that_leads_elsewhere,
-        ),
-        case(
-            "reload::topics_come_and_go_under_load",
-            topics_come_and_go_under_load,
-        ),
-        with_mosquitto(
-            "reload::a_topic_that_is_gone_is_not_held_by_the_broker",
-            a_topic_that_is_gone_is_not_held,
-        ),
-        case("reload::a_flow_comes_and_goes", a_flow_comes_and_goes),
-        case(
-            "reload::a_bad_flow_is_refused_and_another_is_changed",
-            a_bad_flow_is_refused_and_another_is_changed,
-        ),
-        case(
-            "reload::a_version_put_in_place_by_command_stays",
-            a_version_put_in_place_by_command_stays,
-        ),
-        case(
-            "reload::a_probation_holds_up_no_other_change",
-            a_probation_holds_up_no_other_change,
-        ),
-        case("reload::killed_in_the_middle", killed_in_the_middle),
-        case("reload::stopped_in_the_middle", stopped_in_the_middle),
-        case(
-            "reload::stopped_while_a_plugin_is_compiled",
-            stopped_while_a_plugin_is_compiled,
-        ),
-        case(
-            "reload::stopped_while_the_source_leaves",
-            stopped_while_the_source_leaves,
-        ),
-    ]
+    let mut cases = cases![
+        other_lanes_and_batches_under_load,
+        a_plugin_put_in_and_taken_out_under_load,
+        a_port_that_leads_elsewhere,
+        topics_come_and_go_under_load,
+        a_flow_comes_and_goes,
+        a_bad_flow_is_refused_and_another_is_changed,
+        a_version_put_in_place_by_command_stays,
+        a_probation_holds_up_no_other_change,
+        killed_in_the_middle,
+        stopped_in_the_middle,
+        stopped_while_a_plugin_is_compiled,
+        stopped_while_the_source_leaves,
+    ];
+    cases.extend(cases![with_mosquitto;
+        a_topic_that_is_gone_is_not_held_by_the_broker,
+    ]);
+    cases
 }
 
 const FILE: &str = "count.wasm";
@@ -290,7 +263,7 @@ fn topics_come_and_go_under_load() -> Result<()> {
 /// A flow on a mosquitto loses a topic that is published on meanwhile, and gets it again.
 /// Guarantee: mosquitto is told, what is published meanwhile does not reach the gateway, and none of it is held for it: once
 /// the topic is back, only what comes from then on arrives.
-fn a_topic_that_is_gone_is_not_held() -> Result<()> {
+fn a_topic_that_is_gone_is_not_held_by_the_broker() -> Result<()> {
     const MEANWHILE: u64 = 50;
     let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
     let first = flow(COUNT);

@@ -10,30 +10,18 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate_tests::binary::tidegate;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, case, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Plan, Setup, Watch, cases, wait_until};
 
 use crate::guest::component;
 use crate::scene::{UP, config, flow, plugin_file};
 use crate::tools::{json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "replay::a_broken_and_a_fixed_rule_over_what_a_gateway_recorded",
-            a_broken_and_a_fixed_rule,
-        ),
-        case(
-            "replay::a_part_of_a_recording_and_in_several_lanes",
-            a_part_of_a_recording_and_in_several_lanes,
-        ),
-        case(
-            "replay::a_recording_on_disk_outlives_a_kill",
-            a_recording_on_disk_outlives_a_kill,
-        ),
-        case(
-            "replay::nothing_is_recorded_unless_the_config_says_so",
-            nothing_is_recorded_unless_the_config_says_so,
-        ),
+    cases![
+        a_broken_and_a_fixed_rule_over_what_a_gateway_recorded,
+        a_part_of_a_recording_and_in_several_lanes,
+        a_recording_on_disk_outlives_a_kill,
+        nothing_is_recorded_unless_the_config_says_so,
     ]
 }
 
@@ -81,7 +69,7 @@ fn named(report: &Value) -> Vec<(String, String)> {
 /// it is, with other settings, and with a component that traps.
 /// Guarantee: the same twice to the last byte; of a changed rule exactly the messages it changes are named; `--expect-same`
 /// tells by the exit code.
-fn a_broken_and_a_fixed_rule() -> Result<()> {
+fn a_broken_and_a_fixed_rule_over_what_a_gateway_recorded() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), UP)?;
     let gateway = warm(&field, &cloud)

@@ -2,18 +2,12 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Plan, case, wait_until};
+use tidegate_tests::{Plan, cases, wait_until};
 
 use crate::scene::{Scene, compare, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "shutdown::a_stop_under_load_drains_and_exits_0",
-            a_stop_under_load_drains_and_exits_0,
-        ),
-        case("shutdown::a_stop_at_rest_exits_0", a_stop_at_rest_exits_0),
-    ]
+    cases![a_stop_under_load_drains_and_exits_0, a_stop_at_rest_exits_0,]
 }
 
 /// SIGTERM under load, then a start.

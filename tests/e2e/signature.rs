@@ -8,45 +8,28 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::fake::FakeBroker;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, case, needs, wait_until};
+use tidegate_tests::{Broker, Gateway, Setup, Watch, cases, needs, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{config, flow, plugin_file};
 use crate::tools::{self, json};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "signature::a_start_takes_only_what_is_signed",
-            a_start_takes_only_what_is_signed,
-        ),
-        case(
-            "signature::a_file_is_taken_when_its_signature_has_come",
-            a_file_is_taken_when_its_signature_has_come,
-        ),
-        case(
-            "signature::an_older_version_comes_back_only_when_asked",
-            an_older_version_comes_back_only_when_asked,
-        ),
-        case(
-            "signature::a_new_key_takes_over_what_runs",
-            a_new_key_takes_over_what_runs,
-        ),
-        case(
-            "signature::whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for",
-            newer_versions_are_lost,
-        ),
-        case(
-            "signature::a_flow_of_which_nothing_is_left_stays_down_and_the_others_run",
-            one_flow_is_down,
-        ),
-        needs(
-            "signature::minisign_agrees",
-            "minisign",
-            has_minisign(),
-            minisign_agrees,
-        ),
-    ]
+    let mut cases = vec![needs(
+        "signature::minisign_agrees",
+        "minisign",
+        has_minisign(),
+        minisign_agrees,
+    )];
+    cases.extend(cases![
+        a_start_takes_only_what_is_signed,
+        a_file_is_taken_when_its_signature_has_come,
+        an_older_version_comes_back_only_when_asked,
+        a_new_key_takes_over_what_runs,
+        whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for,
+        a_flow_of_which_nothing_is_left_stays_down_and_the_others_run,
+    ]);
+    cases
 }
 
 const FILE: &str = "count.wasm";
@@ -304,7 +287,7 @@ fn a_new_key_takes_over_what_runs() -> Result<()> {
 /// A newer version than the config's is put in place by `swap`. While the gateway is off the kept components are lost, or
 /// damaged, or the key is exchanged and the config's version signed anew.
 /// Guarantee: the start says why and runs what the config says, as `check` does; and so does the next one.
-fn newer_versions_are_lost() -> Result<()> {
+fn whatever_is_lost_of_newer_versions_a_start_is_good_for_what_check_is_good_for() -> Result<()> {
     for damage in ["lost", "damaged", "another key"] {
         let fake = FakeBroker::start(Vec::new())?;
         let setup = strict(&fake.url(), &fake.url())?;
@@ -383,7 +366,7 @@ fn newer_versions_are_lost() -> Result<()> {
 
 /// Of one flow the component is damaged, and the one that was kept is lost; the other needs none. Then the file is mended.
 /// Guarantee: the other flow runs, it is said which one does not and why, its messages wait, and go on with the file.
-fn one_flow_is_down() -> Result<()> {
+fn a_flow_of_which_nothing_is_left_stays_down_and_the_others_run() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let watch = Watch::start(cloud.address(), "#")?;
     let other = format!(

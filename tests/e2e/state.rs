@@ -4,33 +4,18 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use tidegate_tests::{Broker, Gateway, Watch, case, wait_until};
+use tidegate_tests::{Broker, Gateway, Watch, cases, wait_until};
 
 use crate::guest::component;
 use crate::scene::{UP, config, flow, plugin_file};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "state::a_stop_loses_nothing_and_the_lanes_may_change",
-            a_stop_loses_nothing_and_the_lanes_may_change,
-        ),
-        case(
-            "state::counts_of_a_site_are_exact_on_any_number_of_lanes",
-            counts_of_a_site_are_exact_on_any_number_of_lanes,
-        ),
-        case(
-            "state::a_kill_loses_what_came_after_the_last_checkpoint",
-            a_kill_loses_what_came_after_the_last_checkpoint,
-        ),
-        case(
-            "state::an_alarm_raised_before_a_kill_is_not_raised_again",
-            an_alarm_raised_before_a_kill,
-        ),
-        case(
-            "state::a_plugin_that_cannot_read_its_state",
-            a_plugin_that_cannot_read_its_state,
-        ),
+    cases![
+        a_stop_loses_nothing_and_the_lanes_may_change,
+        counts_of_a_site_are_exact_on_any_number_of_lanes,
+        a_kill_loses_what_came_after_the_last_checkpoint,
+        an_alarm_raised_before_a_kill_is_not_raised_again,
+        a_plugin_that_cannot_read_its_state,
     ]
 }
 
@@ -190,7 +175,7 @@ fn a_kill_loses_what_came_after_the_last_checkpoint() -> Result<()> {
 
 /// The threshold plugin has raised an alarm; the gateway is killed, and the device is still above the threshold.
 /// Guarantee: the alarm is not raised a second time, and it is cleared.
-fn an_alarm_raised_before_a_kill() -> Result<()> {
+fn an_alarm_raised_before_a_kill_is_not_raised_again() -> Result<()> {
     let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
     let plugin = "[[flow.all.plugin]]\nplugin = \"builtin:threshold\"\ncheckpoint = \"20ms\"\n\
                   settings = { field = \"temperature\", above = 30 }\n";

@@ -10,39 +10,21 @@ use tidegate_tests::process::Process;
 use tidegate_tests::tally::{Sent, device_name};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::watch::Arrival;
-use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, case, rounds, wait_until};
+use tidegate_tests::{Broker, Gateway, Load, Mosquitto, Plan, Watch, cases, rounds, wait_until};
 
 use crate::guest::{component, marked};
 use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow, plugin_file};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case("swap::swapped_under_load", swapped_under_load),
-        case(
-            "swap::swapped_while_the_uplink_is_up_flaps_and_is_down",
-            swapped_while_the_uplink_is_up_flaps_and_is_down,
-        ),
-        case(
-            "swap::a_bad_candidate_leaves_the_old_one_running",
-            a_bad_candidate_leaves_the_old_one_running,
-        ),
-        case(
-            "swap::a_swap_ends_while_the_uplink_is_down",
-            a_swap_ends_while_the_uplink_is_down,
-        ),
-        case(
-            "swap::stopped_in_the_middle_of_a_shadow",
-            stopped_in_the_middle_of_a_shadow,
-        ),
-        case(
-            "swap::new_settings_in_the_config_are_a_swap",
-            new_settings_in_the_config_are_a_swap,
-        ),
-        case(
-            "swap::other_changes_of_the_config_ask_for_a_restart",
-            other_changes_of_the_config_ask_for_a_restart,
-        ),
+    cases![
+        swapped_under_load,
+        swapped_while_the_uplink_is_up_flaps_and_is_down,
+        a_bad_candidate_leaves_the_old_one_running,
+        a_swap_ends_while_the_uplink_is_down,
+        stopped_in_the_middle_of_a_shadow,
+        new_settings_in_the_config_are_a_swap,
+        other_changes_of_the_config_ask_for_a_restart,
     ]
 }
 

@@ -6,21 +6,16 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::thin::{Profile, ThinLink};
 use tidegate_tests::wait::wait_at_most;
-use tidegate_tests::{Broker, Gateway, Watch, case, rounds, wait_until, with_mosquitto};
+use tidegate_tests::{Broker, Gateway, Watch, cases, rounds, wait_until, with_mosquitto};
 
 use crate::scene::{UP, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "thin::an_alarm_is_soon_there_however_much_is_owed",
-            an_alarm_is_soon_there,
-        ),
-        with_mosquitto(
-            "thin::a_large_message_gets_through_whatever_a_ping_waits_for",
-            a_large_message_gets_through,
-        ),
-    ]
+    let mut cases = cases![an_alarm_is_soon_there_however_much_is_owed,];
+    cases.extend(cases![with_mosquitto;
+        a_large_message_gets_through_whatever_a_ping_waits_for,
+    ]);
+    cases
 }
 
 /// A flow of its own for alarms.
@@ -32,7 +27,7 @@ const ROUND_TRIPS: [Duration; 2] = [Duration::from_millis(120), Duration::from_m
 /// 600 B/s too, with both round trips, and with silences of 6 s.
 /// Guarantee: what is in flight is no more than the link carries in a few seconds, so the alarm is there before a hundredth
 /// part of the readings would be at full window.
-fn an_alarm_is_soon_there() -> Result<()> {
+fn an_alarm_is_soon_there_however_much_is_owed() -> Result<()> {
     alarm_over(Profile::of(20_000, ROUND_TRIPS[0]), 100)?;
     for rate in [20_000, 4_000, 600].into_iter().take(rounds(0, 3)) {
         for round_trip in ROUND_TRIPS {
@@ -93,7 +88,7 @@ fn alarm_over(profile: Profile, most: u64) -> Result<()> {
 /// Guarantee: it is sent once, since a link that carries something lives and an answer is waited for from the last byte on;
 /// the others follow, and nothing is parked. In the long form 200 KB at
 /// 4 KB/s and 25 KB at 600 B/s with the usual deadlines, over links whose buffers hide what moves, too.
-fn a_large_message_gets_through() -> Result<()> {
+fn a_large_message_gets_through_whatever_a_ping_waits_for() -> Result<()> {
     let short = "keep_alive = \"2s\"\ndeadlines = { handshake = \"2s\", write = \"2s\" }\n";
     large_over(Profile::of(10_000, ROUND_TRIPS[0]), 60_000, short, 0.0)?;
     // It is on its way for twice as long as its answer may take.

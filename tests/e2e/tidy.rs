@@ -4,78 +4,30 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
 use tidegate_tests::source_text::{Source, sources};
-use tidegate_tests::{case, guests};
+use tidegate_tests::{cases, guests};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        case(
-            "tidy::the_stages_do_not_know_each_other",
-            the_stages_do_not_know_each_other,
-        ),
-        case(
-            "tidy::what_takes_any_arrival_names_no_protocol",
-            what_takes_any_arrival_names_no_protocol,
-        ),
-        case(
-            "tidy::each_engine_is_named_in_one_place",
-            each_engine_is_named_in_one_place,
-        ),
-        case(
-            "tidy::no_file_is_over_400_lines_of_production_code",
-            no_file_is_over_400_lines_of_production_code,
-        ),
-        case("tidy::the_host_does_not_unwrap", the_host_does_not_unwrap),
-        case("tidy::only_main_exits", only_main_exits),
-        case(
-            "tidy::only_config_and_main_read_the_environment",
-            only_config_and_main_read_the_environment,
-        ),
-        case(
-            "tidy::the_wall_clock_is_read_in_one_place",
-            the_wall_clock_is_read_in_one_place,
-        ),
-        case(
-            "tidy::the_chain_takes_its_time_from_the_clock_it_is_given",
-            the_chain_takes_its_time_from_the_clock_it_is_given,
-        ),
-        case("tidy::a_file_is_read_in_one_way", a_file_is_read_in_one_way),
-        case(
-            "tidy::words_from_outside_are_cleaned_in_one_way",
-            words_from_outside_are_cleaned_in_one_way,
-        ),
-        case(
-            "tidy::whose_a_file_is_is_looked_at_in_one_place",
-            whose_a_file_is_is_looked_at_in_one_place,
-        ),
-        case(
-            "tidy::nobody_writes_to_standard_error_in_place",
-            nobody_writes_to_standard_error_in_place,
-        ),
-        case(
-            "tidy::every_key_that_a_hint_names_is_in_the_manual",
-            every_key_that_a_hint_names_is_in_the_manual,
-        ),
-        case(
-            "tidy::chain_and_spool_do_not_wait_asynchronously",
-            chain_and_spool_do_not_wait_asynchronously,
-        ),
-        case(
-            "tidy::the_word_table_is_the_same_everywhere",
-            the_word_table_is_the_same_everywhere,
-        ),
-        case("tidy::every_guest_is_used", every_guest_is_used),
-        case(
-            "tidy::no_test_is_ignored_and_none_sleeps",
-            no_test_is_ignored_and_none_sleeps,
-        ),
-        case(
-            "tidy::every_test_that_a_promise_names_is_there",
-            every_test_that_a_promise_names_is_there,
-        ),
-        case(
-            "tidy::every_bound_of_what_is_foreign_has_a_test",
-            every_bound_of_what_is_foreign_has_a_test,
-        ),
+    cases![
+        the_stages_do_not_know_each_other,
+        each_engine_is_named_in_one_place,
+        no_file_is_over_400_lines_of_production_code,
+        the_host_does_not_unwrap,
+        only_main_exits,
+        only_config_and_main_read_the_environment,
+        the_wall_clock_is_read_in_one_place,
+        the_chain_takes_its_time_from_the_clock_it_is_given,
+        a_file_is_read_in_one_way,
+        words_from_outside_are_cleaned_in_one_way,
+        whose_a_file_is_is_looked_at_in_one_place,
+        nobody_writes_to_standard_error_in_place,
+        every_key_that_a_hint_names_is_in_the_manual,
+        chain_and_spool_do_not_wait_asynchronously,
+        the_word_table_is_the_same_everywhere,
+        every_guest_is_used,
+        no_test_is_ignored_and_none_sleeps,
+        every_test_that_a_promise_names_is_there,
+        every_bound_of_what_is_foreign_has_a_test,
+        what_takes_any_arrival_names_no_protocol,
     ]
 }
 

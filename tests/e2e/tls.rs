@@ -3,24 +3,15 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tidegate_tests::certificates::{Authority, Identity};
-use tidegate_tests::{Gateway, Load, Mosquitto, Plan, Watch, wait_until, with_mosquitto};
+use tidegate_tests::{Gateway, Load, Mosquitto, Plan, Watch, cases, wait_until, with_mosquitto};
 
 use crate::scene::{UP, compare, config, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        with_mosquitto(
-            "tls::client_certificates_on_both_sides",
-            client_certificates_on_both_sides,
-        ),
-        with_mosquitto(
-            "tls::a_broker_of_another_authority_is_refused",
-            a_broker_of_another_authority_is_refused,
-        ),
-        with_mosquitto(
-            "tls::a_stopped_upstream_over_tls_loses_nothing",
-            a_stopped_upstream_over_tls_loses_nothing,
-        ),
+    cases![with_mosquitto;
+        client_certificates_on_both_sides,
+        a_broker_of_another_authority_is_refused,
+        a_stopped_upstream_over_tls_loses_nothing,
     ]
 }
 

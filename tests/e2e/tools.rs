@@ -12,43 +12,30 @@ use serde_json::Value;
 use tidegate_tests::binary::tidegate;
 use tidegate_tests::cut::Cuttable;
 use tidegate_tests::tally::Sent;
-use tidegate_tests::{Broker, Gateway, Load, Plan, Watch, case, needs, wait_until, with_mosquitto};
+use tidegate_tests::{
+    Broker, Gateway, Load, Plan, Watch, cases, needs, wait_until, with_mosquitto,
+};
 
 use crate::scene::{UP, compare, config, expect_at_least_once, flow};
 
 pub fn cases() -> Vec<Trial> {
-    vec![
-        with_mosquitto(
-            "tools::parked_messages_go_through_the_mended_plugin",
-            parked_messages_go_through_the_mended_plugin,
-        ),
-        case(
-            "tools::status_tells_what_is_owed_running_and_stopped",
-            status_tells_what_is_owed_running_and_stopped,
-        ),
-        with_mosquitto(
-            "tools::what_is_exported_and_imported_is_delivered",
-            what_is_exported_and_imported_is_delivered,
-        ),
-        case(
-            "tools::a_damaged_chunk_is_found_and_costs_only_itself",
-            a_damaged_chunk_is_found_and_costs_only_itself,
-        ),
-        case(
-            "tools::a_sealed_store_opens_with_its_key_only",
-            a_sealed_store_opens_with_its_key_only,
-        ),
-        case(
-            "tools::files_in_use_and_files_that_are_not_there",
-            files_in_use_and_files_that_are_not_there,
-        ),
-        needs(
-            "tools::the_control_socket_is_for_owner_and_group",
-            "the right to act as another user who may run the binary",
-            can_act_as_nobody(),
-            the_control_socket_is_for_owner_and_group,
-        ),
-    ]
+    let mut cases = vec![needs(
+        "tools::the_control_socket_is_for_owner_and_group",
+        "the right to act as another user who may run the binary",
+        can_act_as_nobody(),
+        the_control_socket_is_for_owner_and_group,
+    )];
+    cases.extend(cases![
+        status_tells_what_is_owed_running_and_stopped,
+        a_damaged_chunk_is_found_and_costs_only_itself,
+        a_sealed_store_opens_with_its_key_only,
+        files_in_use_and_files_that_are_not_there,
+    ]);
+    cases.extend(cases![with_mosquitto;
+        parked_messages_go_through_the_mended_plugin,
+        what_is_exported_and_imported_is_delivered,
+    ]);
+    cases
 }
 
 /// A user and a group that own nothing.

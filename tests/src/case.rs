@@ -14,6 +14,25 @@ pub fn case(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Tr
     Trial::test(name, move || attempt(run))
 }
 
+/// Cases named by their functions: `module::function`, as in a path from the test's root. The second form makes each by a
+/// function such as [`with_mosquitto`], or a closure around [`needs`].
+#[macro_export]
+macro_rules! cases {
+    ($($run:ident),* $(,)?) => { $crate::cases![$crate::case; $($run),*] };
+    ($make:expr; $($run:ident),* $(,)?) => {{
+        let make = $make;
+        vec![$(make(
+            $crate::case_name(concat!(module_path!(), "::", stringify!($run))),
+            $run as fn() -> ::anyhow::Result<()>,
+        )),*]
+    }};
+}
+
+/// A path without the name of its crate.
+pub fn case_name(path: &'static str) -> &'static str {
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
+
 /// A case that wants mosquitto: without it, it is reported as not run, and fails in CI.
 pub fn with_mosquitto(name: &str, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     needs(name, "mosquitto", has_mosquitto(), run)

@@ -34,7 +34,7 @@ pub mod wait;
 pub mod watch;
 
 pub use broker::{Broker, Mosquitto};
-pub use case::{case, needs, rounds, soak_time, where_possible, with_mosquitto};
+pub use case::{case, case_name, needs, rounds, soak_time, where_possible, with_mosquitto};
 pub use gateway::{Gateway, Setup};
 pub use load::{Load, Plan};
 pub use wait::wait_until;
