@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use tidegate::message::Burst;
 use tidegate::message::{Append, Fetch, Message, QueueId, Seq, Settled};
-use tidegate::spool::{SealingKey, Vault};
+use tidegate::spool::{Sealer, SealingKey};
 use tidegate_tests::disk::{Disk, can_cut_power};
 use tidegate_tests::sample::messages;
 use tidegate_tests::usage::memory;
@@ -41,11 +41,11 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["fill", path, count, kind, seal] => fill(
             Path::new(path),
-            vault(seal),
+            sealer(seal),
             count.parse()?,
             *kind == "random",
         ),
-        ["drain", path, count, seal] => drain(Path::new(path), vault(seal), count.parse()?),
+        ["drain", path, count, seal] => drain(Path::new(path), sealer(seal), count.parse()?),
         _ => {
             let count = words
                 .iter()
@@ -70,8 +70,8 @@ fn main() -> Result<()> {
 }
 
 /// With a key or without.
-fn vault(seal: &str) -> Vault {
-    Vault::new(
+fn sealer(seal: &str) -> Sealer {
+    Sealer::new(
         (seal == "sealed")
             .then(|| SealingKey::parse(&"5a".repeat(32)))
             .flatten(),
@@ -145,8 +145,8 @@ fn samples(is_random: bool) -> Vec<Message> {
 }
 
 /// Appends while the link is down, no faster than the medium takes it, says what that took, and waits to be killed.
-fn fill(path: &Path, vault: Vault, count: usize, is_random: bool) -> Result<()> {
-    let (spool, samples) = (store::open(path, vault), samples(is_random));
+fn fill(path: &Path, sealer: Sealer, count: usize, is_random: bool) -> Result<()> {
+    let (spool, samples) = (store::open(path, sealer), samples(is_random));
     let outlet = spool.outlet();
     let (begun, mut longest, mut waiting) = (Instant::now(), Duration::ZERO, VecDeque::new());
     let mut wait_for = |burst: Arc<Burst>| {
@@ -187,9 +187,9 @@ fn fill(path: &Path, vault: Vault, count: usize, is_random: bool) -> Result<()> 
 }
 
 /// Opens what the killed process has left, and takes everything out, as an uplink does whose broker accepts at once.
-fn drain(path: &Path, vault: Vault, count: usize) -> Result<()> {
+fn drain(path: &Path, sealer: Sealer, count: usize) -> Result<()> {
     let begun = Instant::now();
-    let spool = store::open(path, vault);
+    let spool = store::open(path, sealer);
     let opened = begun.elapsed();
     let (at_start, _) = memory(std::process::id())?;
     let (backlog, begun, mut taken) = (spool.backlog("cloud"), Instant::now(), 0);

@@ -26,7 +26,7 @@ struct Store {
 impl Store {
     fn open() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let spool = store::open(folder.path(), tidegate::spool::Vault::default());
+        let spool = store::open(folder.path(), tidegate::spool::Sealer::default());
         let backlog = spool.backlog("cloud");
         Self {
             spool,

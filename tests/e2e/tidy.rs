@@ -125,7 +125,7 @@ fn each_engine_is_named_in_one_place() -> Result<()> {
         path.starts_with("host/src/chain/")
     }));
     found.extend(hits(&host, "sled", |path| {
-        path == "host/src/spool/store.rs" || path.starts_with("host/src/spool/store/")
+        path.starts_with("host/src/spool/disk/")
     }));
     found.extend(hits(&host, "mqtt5", |path| {
         path == "host/src/demo/broker.rs"

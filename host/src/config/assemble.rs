@@ -105,7 +105,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
         settle_lanes(check, &gateway, memory_place, &fixed, &mut flows);
         memory_bytes = fixed.left_for_messages(&gateway, &flows);
     }
-    if limits.vault.current().is_some() {
+    if limits.sealer.current().is_some() {
         flows.iter().for_each(|flow| check_recording(check, flow));
     }
     let recordings = flows
@@ -395,6 +395,6 @@ fn spool_config(
         dead_letters: limits.dead_letters,
         gap_topic: limits.gap_topic,
         dead_letter_bytes: limits.dead_letter_bytes,
-        vault: limits.vault,
+        sealer: limits.sealer,
     }
 }

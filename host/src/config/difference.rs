@@ -95,7 +95,7 @@ pub fn difference(old: &Config, new: &Config) -> Difference {
         }
     }
     other.extend(changed_secrets(old, new));
-    if old.spool.vault != new.spool.vault {
+    if old.spool.sealer != new.spool.sealer {
         other.insert("spool".to_owned());
     }
     if old.gateway.data_dir != new.gateway.data_dir {

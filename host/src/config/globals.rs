@@ -15,7 +15,7 @@ use super::tree::Node;
 use crate::chain::CompileLimits;
 use crate::file;
 use crate::link::Secret;
-use crate::spool::{SealingKey, Vault};
+use crate::spool::{Sealer, SealingKey};
 use crate::trust::{Key, Trust};
 
 /// The gateway as a whole.
@@ -95,7 +95,7 @@ pub(super) struct SpoolLimits {
     pub(super) dead_letters: usize,
     pub(super) gap_topic: Option<Arc<str>>,
     pub(super) dead_letter_bytes: u64,
-    pub(super) vault: Vault,
+    pub(super) sealer: Sealer,
 }
 
 /// Reads `[gateway]`.
@@ -306,7 +306,7 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
         dead_letters: fields.count("dead_letters", 1..=10_000_000) as usize,
         gap_topic: topic(fields, "gap_topic", gateway),
         dead_letter_bytes: fields.size("dead_letter_bytes", 64 << 10..=1 << 40),
-        vault: vault(fields),
+        sealer: sealer(fields),
     };
     if limits.chunk_bytes > limits.head_bytes && limits.head_bytes > 0 {
         fields.problem(
@@ -320,12 +320,12 @@ pub(super) fn spool(fields: &mut Fields<'_>, gateway: &str) -> SpoolLimits {
 }
 
 /// The keys that what is on disk is sealed with, today's first.
-fn vault(fields: &mut Fields<'_>) -> Vault {
+fn sealer(fields: &mut Fields<'_>) -> Sealer {
     if !fields.has("encrypt") {
-        return Vault::default();
+        return Sealer::default();
     }
     let Some(mut encrypt) = fields.table("encrypt") else {
-        return Vault::default();
+        return Sealer::default();
     };
     encrypt.require("key", "{ file = \"spool.key\" }");
     let current =
@@ -336,7 +336,7 @@ fn vault(fields: &mut Fields<'_>) -> Vault {
         .filter_map(|text| sealing_key(&encrypt, "old_keys", text))
         .collect();
     encrypt.done();
-    Vault::new(current.into_iter().chain(old))
+    Sealer::new(current.into_iter().chain(old))
 }
 
 fn sealing_key(encrypt: &Fields<'_>, key: &str, text: &Secret) -> Option<SealingKey> {

@@ -716,17 +716,17 @@ fn a_class_keeps_the_defaults_of_its_own_name() {
         .map(|queue| (&*queue.class, queue.policy))
         .collect();
     let days = |days: u64| Some(Duration::from_secs(days * 86_400));
-    let policy = |mebibytes: u64, max_age, giving| spool::Policy {
+    let policy = |mebibytes: u64, max_age, drop| spool::Policy {
         max_bytes: mebibytes << 20,
         max_age,
-        giving,
+        drop,
     };
     assert_eq!(
         policies,
         [
-            ("telemetry", policy(512, days(2), spool::Giving::Oldest)),
-            ("alarm", policy(1, None, spool::Giving::Oldest)),
-            ("x", policy(64, days(30), spool::Giving::Newest)),
+            ("telemetry", policy(512, days(2), spool::DropPolicy::Oldest)),
+            ("alarm", policy(1, None, spool::DropPolicy::Oldest)),
+            ("x", policy(64, days(30), spool::DropPolicy::Newest)),
         ]
     );
     assert_eq!(

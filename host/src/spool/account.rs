@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::card::{self, CardAccount, Filling};
-use super::letters::{self, LetterRecord, REASONS};
-use super::room::Condition;
-use super::{Shared, locked};
 use crate::message::{LossReason, Reason};
+
+use crate::spool::space::condition::Condition;
+use crate::spool::space::wear::WearAccount;
 
 /// One queue.
 #[derive(Clone, Debug)]
@@ -89,7 +87,7 @@ pub struct Account {
     /// Dead letters kept, one entry for each reason.
     pub letters: Vec<LetterAccount>,
     /// What the card bears.
-    pub card: CardAccount,
+    pub wear: WearAccount,
     /// Bytes of the letters in the store.
     pub letter_bytes: u64,
     /// Dead letters that wait for their commit.
@@ -104,7 +102,7 @@ pub struct Account {
     pub written_bytes: u64,
     /// How the store is: whether it can be written, and if not, why.
     pub condition: Condition,
-    /// Bytes free on the data folder's file system when last looked at, the ballast included.
+    /// Bytes free on the data folder's file system when last looked at, the reserve file included.
     pub free_bytes: u64,
     /// Below so many free bytes nothing is spilled.
     pub reserve_bytes: u64,
@@ -136,109 +134,5 @@ impl Account {
     /// Dead letters kept, of all reasons.
     pub fn dead_letters(&self) -> u64 {
         self.letters.iter().map(|letters| letters.kept).sum()
-    }
-}
-
-impl Shared {
-    /// The numbers; memory work only.
-    pub(super) fn account(&self) -> Account {
-        let now_us = self.clock.now();
-        let queues = self
-            .config
-            .queues
-            .iter()
-            .zip(&self.slots)
-            .map(|(config, slot)| {
-                let tally = locked(&slot.queue).tally();
-                QueueAccount {
-                    uplink: Arc::clone(&config.uplink),
-                    class: Arc::clone(&config.class),
-                    in_ram: tally.in_ram,
-                    on_disk: tally.on_disk,
-                    unsettled: tally.unsettled,
-                    ram_bytes: tally.ram_bytes,
-                    disk_bytes: tally.disk_bytes,
-                    capacity_bytes: self.config.head_bytes as u64,
-                    oldest_age: tally
-                        .oldest_us
-                        .map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
-                    appended: tally.appended,
-                    accepted: tally.accepted,
-                    dropped: tally.dropped,
-                    damaged: tally.damaged,
-                }
-            });
-        let fillings: Vec<Filling> = self
-            .slots
-            .iter()
-            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
-            .collect();
-        let kept = *locked(&self.letters);
-        let standing = *locked(&self.standing);
-        let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
-        let room = standing.free.saturating_sub(standing.reserve);
-        Account {
-            boot: self.boot,
-            queues: queues.collect(),
-            letters: REASONS
-                .into_iter()
-                .zip(kept.counts)
-                .map(|(reason, kept)| LetterAccount { reason, kept })
-                .collect(),
-            letter_bytes: kept.bytes,
-            card: locked(&self.card).account(
-                now_us,
-                self.totals(),
-                (room, &fillings),
-                card::process_bytes(),
-            ),
-            letters_waiting: locked(&self.pile).len() as u64,
-            letters_evicted: self.evicted.load(Ordering::Relaxed),
-            given_up: self.given_up(),
-            commits: self.metrics.commits.get(),
-            written_bytes: self.metrics.written.get(),
-            condition: self.condition(now_us).max(if unreadable.is_empty() {
-                Condition::Well
-            } else {
-                Condition::Failing
-            }),
-            unreadable,
-            lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
-            free_bytes: standing.free,
-            reserve_bytes: standing.reserve,
-            ram_bytes: self.ram.held() as u64,
-            most_ram_bytes: self.ram.most() as u64,
-            damaged_store: locked(&self.set_aside).clone(),
-            strangers: locked(&self.strangers).clone(),
-        }
-    }
-
-    fn given_up(&self) -> Vec<LossAccount> {
-        let (books, pending) = (locked(&self.books), locked(&self.pending));
-        let total = |reason| LossAccount {
-            reason,
-            messages: books.total(reason) + pending.total(reason),
-        };
-        LossReason::ALL.into_iter().map(total).collect()
-    }
-
-    /// The oldest dead letters; blocks on the disk.
-    pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
-        let found = self.store(Duration::ZERO).map_or_else(
-            || Ok(Vec::new()),
-            |store| store.letters(None, limit, usize::MAX),
-        );
-        let found = found.unwrap_or_else(|error| {
-            self.report_trouble(&error);
-            Vec::new()
-        });
-        let readable = found.into_iter().filter_map(|(id, value)| match letters::decode(id, &value) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                tracing::error!(boot = id.boot, number = id.number, %error, "a dead letter cannot be read");
-                None
-            }
-        });
-        readable.collect()
     }
 }

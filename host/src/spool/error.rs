@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::vault::KeyId;
+use crate::spool::disk::sealing::sealer::KeyId;
 
 /// Why the spool cannot be opened or closed.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ pub enum Error {
         /// Dead letters waiting.
         letters: u64,
     },
-    /// The store's thread has panicked.
+    /// The writer's thread has panicked.
     #[error("the store's thread has panicked")]
     Panicked,
 }

@@ -3,25 +3,27 @@
 //! that the field broker had no acknowledgement of (at most `receive_maximum` for each source connection), since it sends
 //! them again. The other order, acknowledged first, could leave them uncounted.
 
-use super::ledger::{Settling, Sheet};
-use super::{Shared, locked};
 use crate::message::{LossReason, QueueId, Receipt, Stored};
+use crate::spool::ledger::loss_counts::LossCounts;
+use crate::spool::ledger::store::Settling;
+use crate::spool::lock::locked;
+use crate::spool::shared::Shared;
 
 impl Shared {
     /// See [`crate::message::Backlog::expire`].
     pub(super) fn expire(&self, queue: QueueId, messages: &[Stored]) {
         let Some(slot) = self.slot(queue) else { return };
         let config = &self.config.queues[usize::from(queue.0)];
-        let mut sheet = Sheet::new(LossReason::Expired, &config.uplink, &config.class);
+        let mut counts = LossCounts::new(LossReason::Expired, &config.uplink, &config.class);
         let mut places = Vec::with_capacity(messages.len());
         {
             let mut state = locked(&slot.queue);
             for stored in messages.iter().filter(|stored| state.refuse(stored.seq.0)) {
-                sheet.add(stored.seq.0, &stored.message);
+                counts.add(stored.seq.0, &stored.message);
                 places.push(stored.seq.0);
             }
         }
-        self.note_with(sheet.into_entries(), |pending| {
+        self.record_losses_with(counts.into_entries(), |pending| {
             pending.expire(queue, places)
         });
     }
@@ -42,7 +44,7 @@ impl Shared {
             };
             released.into_iter().for_each(Receipt::release);
             if let Some(due) = due {
-                self.bell.due(due);
+                self.wake_up.due(due);
             }
         }
     }

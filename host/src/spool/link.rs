@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Config;
+use crate::spool::settings::Config;
 
 /// One uplink, as the spool sees it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) name: Arc<str>,
     pub(super) up: AtomicBool,
-    /// A fetch found nothing: the next append rings.
+    /// A fetch found nothing: the next append wakes.
     pub(super) waiting: AtomicBool,
     pub(super) ready: Arc<Notify>,
 }
@@ -27,7 +27,7 @@ impl Link {
         }
     }
 
-    pub(super) fn ring(&self) {
+    pub(super) fn wake(&self) {
         if self.waiting.load(Ordering::Acquire) && self.waiting.swap(false, Ordering::AcqRel) {
             self.ready.notify_one();
         }

@@ -1,6 +1,6 @@
 //! What the spool counts. Gauges are computed when they are asked for; counters rise once per batch.
 
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::Mutex;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -9,8 +9,9 @@ use prometheus::{
     Opts, Registry,
 };
 
-use super::Shared;
-use super::room::Condition;
+use crate::spool::account::Account;
+use crate::spool::lock::locked;
+use crate::spool::space::condition::Condition;
 
 /// The instruments of one spool.
 #[derive(Clone, Debug)]
@@ -30,6 +31,15 @@ pub struct Metrics {
     scrape: Scrape,
 }
 
+/// Asks a spool for its numbers; `None` once it is gone.
+struct TakeAccount(Box<dyn Fn() -> Option<Account> + Send>);
+
+impl std::fmt::Debug for TakeAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TakeAccount")
+    }
+}
+
 /// Gauges, filled from the spool's account when they are collected.
 #[derive(Clone, Debug)]
 struct Scrape {
@@ -46,10 +56,10 @@ struct Scrape {
     reserve: IntGauge,
     ram: IntGauge,
     most_ram: IntGauge,
-    card: IntCounter,
-    card_day: IntGauge,
-    card_ratio: Gauge,
-    spool: std::sync::Arc<Mutex<Weak<Shared>>>,
+    wear: IntCounter,
+    wear_day: IntGauge,
+    wear_ratio: Gauge,
+    account: std::sync::Arc<Mutex<Option<TakeAccount>>>,
 }
 
 const QUEUE: [&str; 2] = ["uplink", "class"];
@@ -133,13 +143,9 @@ impl Metrics {
         })
     }
 
-    /// The spool whose gauges are shown.
-    pub(super) fn watch(&self, spool: Weak<Shared>) {
-        *self
-            .scrape
-            .spool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = spool;
+    /// Gauges show the numbers of the spool that `account` asks, as long as there is one.
+    pub(super) fn watch(&self, account: impl Fn() -> Option<Account> + Send + 'static) {
+        *locked(&self.scrape.account) = Some(TakeAccount(Box::new(account)));
     }
 }
 
@@ -205,29 +211,24 @@ impl Scrape {
                 "tidegate_memory_messages_limit_bytes",
                 "Bytes of messages and dead letters in RAM at which lanes, and then sources, wait.",
             )?,
-            card: IntCounter::new(
+            wear: IntCounter::new(
                 "tidegate_card_written_bytes_total",
                 "Bytes that this process has had written to storage, by the kernel's count.",
             )?,
-            card_day: IntGauge::new(
+            wear_day: IntGauge::new(
                 "tidegate_card_day_bytes",
                 "Bytes that this process has had written to storage in the last 24 hours.",
             )?,
-            card_ratio: Gauge::new(
+            wear_ratio: Gauge::new(
                 "tidegate_card_bytes_per_payload_byte",
                 "Bytes written to storage for each byte of payload that came into the queues, since the start.",
             )?,
-            spool: std::sync::Arc::default(),
+            account: std::sync::Arc::default(),
         })
     }
 
     fn fill(&self) {
-        let spool = self
-            .spool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .upgrade();
-        let Some(account) = spool.map(|spool| spool.account()) else {
+        let Some(account) = locked(&self.account).as_ref().and_then(|take| (take.0)()) else {
             return;
         };
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -271,16 +272,16 @@ impl Scrape {
         self.reserve.set(whole(account.reserve_bytes));
         self.ram.set(whole(account.ram_bytes));
         self.most_ram.set(whole(account.most_ram_bytes));
-        self.card.inc_by(
+        self.wear.inc_by(
             account
-                .card
+                .wear
                 .process_bytes
                 .unwrap_or(0)
-                .saturating_sub(self.card.get()),
+                .saturating_sub(self.wear.get()),
         );
-        self.card_day.set(whole(account.card.day_bytes));
-        self.card_ratio
-            .set(account.card.bytes_per_payload_byte.unwrap_or(0.0));
+        self.wear_day.set(whole(account.wear.day_bytes));
+        self.wear_ratio
+            .set(account.wear.bytes_per_payload_byte.unwrap_or(0.0));
     }
 
     fn all(&self) -> [&dyn Collector; 16] {
@@ -298,9 +299,9 @@ impl Scrape {
             &self.reserve,
             &self.ram,
             &self.most_ram,
-            &self.card,
-            &self.card_day,
-            &self.card_ratio,
+            &self.wear,
+            &self.wear_day,
+            &self.wear_ratio,
         ]
     }
 }

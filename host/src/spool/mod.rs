@@ -5,7 +5,7 @@
 //!           │  disk: chunks, LZ4            │  RAM: the head                 │◄─ accept
 //!           │  [low ............ disk_end)  │  [disk_end .............. next)│◄─ refuse ─┐
 //!           └───────────────▲───────────────┴────────────────┬───────────────┘           │
-//!                           │     keeper: one thread         │                           ▼
+//!                           │     writer: one thread         │                           ▼
 //!                           └── pack ─ write ─ sync ─────────┴─► receipts      dead letters (with each commit)
 //! ```
 //!
@@ -14,18 +14,18 @@
 //! A message that the uplink takes in time never touches the disk, and an idle spool writes nothing.
 //!
 //! Chunks lie in files that only grow, a byte written once, and so do dead letters, ledger and plugins' state; sled has the
-//! index over the chunks (`store`). An index that is lost is made up from the files. What must be there is known, and what is
-//! missing is told with its number. An error of the disk is a condition: what cannot be read is read again later (`sick`).
+//! index over the chunks (`disk`). An index that is lost is made up from the files. What must be there is known, and what is
+//! missing is told with its number. An error of the disk is a condition: what cannot be read is read again later (`reading`).
 //!
 //! The head is spilled, always as a prefix, when its oldest message has waited for `spill_after` (`commit_every` while
 //! the link is down), when it holds `head_bytes`, when a source is pressed, and at the end. What upstream has accepted
 //! is deleted chunk by chunk; the store hears of `low` with each commit and at least once a second while the disk drains,
-//! a small file beside it within milliseconds (`notes`), which bounds what a kill sends twice.
+//! a small file beside it within milliseconds (`low_marks`), which bounds what a kill sends twice.
 //!
-//! Free space is watched (`room`): below `reserve` what is on disk drains and RAM goes on; once that is full, classes give
-//! up what they may for what comes (`keeper/relief`), and where they may not what is unsettled holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
+//! Free space is watched (`space`): below `reserve` what is on disk drains and RAM goes on; once that is full, classes give
+//! up what they may for what comes (`space/disk_full`), and where they may not what is unsettled holds its source back. A start on a full, read-only or failing disk begins without the store and takes it up later.
 //!
-//! What a class may not keep is given up by the keeper, as the class says: chunks on disk that are too old or too many,
+//! What a class may not keep is given up by the writer, as the class says: chunks on disk that are too old or too many,
 //! or what comes. That is counted in the ledger, in one batch with the deletion, and upstream is told.
 //!
 //! Never: wait for the disk under a lock (the locks are held for memory work only), give up a message that has a receipt
@@ -33,92 +33,82 @@
 //! disk fails. While the store cannot write, RAM goes on; messages without a receipt beyond four heads are dropped, oldest
 //! first, and counted.
 //!
-//! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks), the keeper, and one for the notes, which
+//! Threads: callers' (append, fetch, accept: memory only; `Backlog::read` blocks), the writer, and one for the low marks, which
 //! a sync must not hold up.
 
 mod account;
+mod accounting;
 mod backlog;
-mod bell;
-mod card;
-mod chunk;
+mod dead_letters;
+mod disk;
 mod error;
 mod expired;
-mod folder;
-mod keeper;
-mod keys;
 mod ledger;
-mod letters;
 mod link;
+mod lock;
+mod low_marks;
+mod memory;
 mod metrics;
-mod mirror;
-mod name;
-mod notes;
 mod outlet;
-mod queue;
-mod ram;
-mod ranges;
-mod room;
-mod seam;
+mod reading;
 mod settings;
 mod shared;
-mod sick;
-mod state;
-mod store;
+mod slot;
+mod space;
+mod start;
 mod tools;
-mod vault;
+mod wake_up;
+mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Unreadable};
-pub use card::CardAccount;
+pub use dead_letters::{LetterId, LetterRecord};
+pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
 pub use error::Error;
 pub use ledger::{Entry, Place};
-pub use letters::{LetterId, LetterRecord};
+pub use memory::checkpoints::KeptState;
 pub use metrics::Metrics;
-pub use room::Condition;
-pub use settings::{Config, Giving, Policy, QueueConfig};
-pub use state::KeptState;
+pub use settings::{Config, DropPolicy, Policy, QueueConfig};
+pub use space::condition::Condition;
+pub use space::wear::WearAccount;
 pub use tools::{
     Checked, Content, Done, Filter, Finding, Letter, LetterPage, Page, Record, RecordError,
     Request, Returned, Stopped, ToolError, Tools,
 };
-pub use vault::{KeyId, SealingKey, Vault};
 
 use crate::message::{Backlog, Outlet};
-use link::Link;
-use shared::{Ending, Purpose, Shared, Slot};
-use store::{Store, StoreError};
 
 /// The spool of a gateway. Dropped without [`Spool::close`] it behaves like a kill: what is in RAM is not written.
 pub struct Spool {
     shared: Arc<Shared>,
-    keeper: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+    writer: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
 impl Spool {
-    /// Opens the store in `config.path`, or makes it, and starts the store thread. Waits up to 5 s for the lock. A
+    /// Opens the store in `config.path`, or makes it, and starts the writer. Waits up to 5 s for the lock. A
     /// damaged store is moved aside and reported, and a fresh one takes its place. While the disk is full, read-only or
     /// failing the spool runs without it, from RAM, and goes on trying.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
-        let (shared, mut keeper) = Shared::open(config, metrics)?;
+        let (shared, mut writer) = Shared::open(config, metrics)?;
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let noting = Arc::clone(&shared);
-        let noting = thread("notes")
-            .spawn(move || crate::thread::keep("notes", || noting.keep_noting()))
+        let marking = Arc::clone(&shared);
+        let marking = thread("low-marks")
+            .spawn(move || crate::thread::keep("low-marks", || marking.keep_low_marks()))
             .map_err(Error::Thread)?;
         let store = move || {
-            let ended = keeper.run();
-            // The folder is locked until the keeper is dropped.
-            if noting.join().is_err() {
+            let ended = writer.run();
+            // The folder is locked until the writer is dropped.
+            if marking.join().is_err() {
                 tracing::error!("the thread that notes how far upstream has accepted has panicked");
             }
             ended
         };
-        let thread = thread("store").spawn(store).map_err(Error::Thread)?;
+        let thread = thread("writer").spawn(store).map_err(Error::Thread)?;
         Ok(Self {
             shared,
-            keeper: Mutex::new(Some(thread)),
+            writer: Mutex::new(Some(thread)),
         })
     }
 
@@ -167,9 +157,9 @@ impl Spool {
         self.shared.read_store(Store::states).unwrap_or_default()
     }
 
-    /// Takes nothing more, writes everything that is in RAM, and joins the store thread. Blocks. Later calls do nothing.
+    /// Takes nothing more, writes everything that is in RAM, and joins the writer. Blocks. Later calls do nothing.
     pub fn close(&self) -> Result<(), Error> {
-        let Some(thread) = locked(&self.keeper).take() else {
+        let Some(thread) = locked(&self.writer).take() else {
             return Ok(());
         };
         self.shared.end(Ending::Write);
@@ -181,7 +171,7 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if let Some(thread) = locked(&self.keeper).take() {
+        if let Some(thread) = locked(&self.writer).take() {
             self.shared.end(Ending::Abandon);
             if thread.join().is_err() {
                 tracing::error!("the store's thread has panicked");
@@ -191,18 +181,8 @@ impl Drop for Spool {
     }
 }
 
-/// A lock whose holders only do memory work; a panic among them is caught elsewhere.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An error of the store with its cause, on one line.
-fn describe(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests;
+use crate::spool::disk::store::Store;
+use crate::spool::lock::locked;
+use crate::spool::shared::{Ending, Shared};

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::ledger::{Entry, Sheet};
-use super::letters::Then;
-use super::room::Condition;
-use super::{Shared, locked, state};
 use crate::clock::Now;
 use crate::message::{
     Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered, Wait,
 };
+use crate::spool::dead_letters::Then;
+use crate::spool::ledger::Entry;
+use crate::spool::ledger::loss_counts::LossCounts;
+use crate::spool::lock::locked;
+use crate::spool::memory::checkpoints;
+use crate::spool::shared::Shared;
+use crate::spool::space::condition::Condition;
 
 impl Outlet for Shared {
     fn append(&self, batch: Vec<Append>) {
@@ -64,19 +67,19 @@ impl Outlet for Shared {
                 } else {
                     LossReason::MemoryFull
                 };
-                let mut sheet = Sheet::new(reason, &config.uplink, &config.class);
+                let mut counts = LossCounts::new(reason, &config.uplink, &config.class);
                 dropped
                     .iter()
-                    .for_each(|(place, message)| sheet.add(*place, message));
-                self.note(sheet.into_entries());
+                    .for_each(|(place, message)| counts.add(*place, message));
+                self.record_losses(counts.into_entries());
             }
             // Who cannot write looks again by himself; on a full disk others may make room.
             if let Some(due) =
                 due.filter(|due| !cannot_write || (condition == Condition::DiskFull && *due == 0))
             {
-                self.bell.due(due);
+                self.wake_up.due(due);
             }
-            slot.link.ring();
+            slot.link.wake();
         }
     }
 
@@ -91,25 +94,25 @@ impl Outlet for Shared {
         let parked_us = Now::read().wall_us;
         let cannot_write = self.cannot_write(self.clock.now());
         let dropped = {
-            let mut pile = locked(&self.pile);
+            let mut waiting_letters = locked(&self.waiting_letters);
             for mut letter in letters {
                 self.metrics
                     .letters
                     .with_label_values(&[letter.reason.name()])
                     .inc();
                 let then = Then::Release(letter.receipt.take());
-                pile.push(letter, parked_us, then);
+                waiting_letters.push(letter, parked_us, then);
             }
             if cannot_write {
-                pile.shed(self.most_in_ram())
+                waiting_letters.shed(self.most_in_ram())
             } else {
                 0
             }
         };
         if dropped > 0 {
-            self.note([self.plain(LossReason::LettersFull, dropped)]);
+            self.record_losses([self.plain(LossReason::LettersFull, dropped)]);
         }
-        self.bell.due(0);
+        self.wake_up.due(0);
     }
 
     fn lose(&self, mut losses: Vec<Loss>) {
@@ -141,7 +144,7 @@ impl Outlet for Shared {
                 ..plain
             }
         };
-        self.note_with(losses.into_iter().map(entry), |pending| {
+        self.record_losses_with(losses.into_iter().map(entry), |pending| {
             pending.hold(receipts)
         });
     }
@@ -156,7 +159,7 @@ impl Outlet for Shared {
             checkpoints.due()
         };
         if let Some(due) = due {
-            self.bell.due(due);
+            self.wake_up.due(due);
         }
     }
 
@@ -164,11 +167,11 @@ impl Outlet for Shared {
         for slot in &self.slots {
             locked(&slot.queue).press(wait);
         }
-        self.bell.due(0);
+        self.wake_up.due(0);
     }
 
     fn recall(&self, flow: &str, plugin: &str) -> Result<Vec<Remembered>, String> {
-        let prefix = state::prefix(flow, plugin);
+        let prefix = checkpoints::prefix(flow, plugin);
         // Of a plugin that was there a moment ago, and newer than what the disk has.
         let waiting = locked(&self.checkpoints).of(&prefix);
         let (mut found, damaged) = self.read_store(|store| store.state_of(&prefix))?;
@@ -187,7 +190,7 @@ impl Outlet for Shared {
 
     fn set_aside(&self, flow: &str, plugin: &str) {
         if let Err(why) =
-            self.read_store(|store| store.set_state_aside(&state::prefix(flow, plugin)))
+            self.read_store(|store| store.set_state_aside(&checkpoints::prefix(flow, plugin)))
         {
             tracing::error!(
                 flow,

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Error;
-use super::vault::{KeyId, Vault};
 use crate::message::QueueId;
+use crate::spool::disk::sealing::sealer::{KeyId, Sealer};
+use crate::spool::error::Error;
 
 /// What of a class goes first when there is no more room for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Giving {
+pub enum DropPolicy {
     /// The oldest messages make room.
     #[default]
     Oldest,
@@ -28,7 +28,7 @@ pub struct Policy {
     /// How long a message may be owed while the gateway runs.
     pub max_age: Option<Duration>,
     /// What goes first.
-    pub giving: Giving,
+    pub drop: DropPolicy,
 }
 
 impl Policy {
@@ -36,7 +36,7 @@ impl Policy {
     pub const UNLIMITED: Self = Self {
         max_bytes: u64::MAX,
         max_age: None,
-        giving: Giving::Oldest,
+        drop: DropPolicy::Oldest,
     };
 
     /// `max_age` as the running clock counts.
@@ -118,7 +118,7 @@ pub struct Config {
     /// Where upstream is told what was given up; `None`: it is not.
     pub gap_topic: Option<Arc<str>>,
     /// What it is sealed with on disk; empty: not at all.
-    pub vault: Vault,
+    pub sealer: Sealer,
 }
 
 impl Config {
@@ -127,7 +127,7 @@ impl Config {
         Error::Key {
             path: self.path.clone(),
             key,
-            has_others: self.vault.current().is_some(),
+            has_others: self.sealer.current().is_some(),
         }
     }
 
@@ -140,7 +140,7 @@ impl Config {
                 .filter(|(_, queue)| *queue.uplink == *uplink)
         };
         let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
-        let plain = || own().find(|(_, queue)| queue.policy.giving != Giving::KeepLastPerTopic);
+        let plain = || own().find(|(_, queue)| queue.policy.drop != DropPolicy::KeepLastPerTopic);
         alarm
             .or_else(plain)
             .or_else(|| own().next())

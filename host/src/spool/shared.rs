@@ -5,27 +5,31 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::IntCounter;
-
-use super::bell::Bell;
-use super::card::{self, Card, Totals};
-use super::chunk::{Extent, Flows, Seal};
-use super::folder::Folder;
-use super::keeper::{self, Keeper};
-use super::ledger::{Books, Entry, Pending, Place};
-use super::letters::{Kept, Pile};
-use super::link::{Link, links};
-use super::name::Name;
-use super::notes::Notes;
-use super::queue::{Limits, Mark, Queue};
-use super::ram::Ram;
-use super::room::{Condition, Room, Standing};
-use super::sick::Sick;
-use super::state::Checkpoints;
-use super::store::{Lost, Store, StoreError, Witness};
-use super::{Config, Error, Metrics, Policy, describe, keys, locked};
 use crate::clock::Now;
 use crate::message::{LossReason, QueueId};
+use crate::spool::dead_letters::{KeptLetters, WaitingLetters};
+use crate::spool::disk::audit::Lost;
+use crate::spool::disk::chunk::flows::Flows;
+use crate::spool::disk::chunk::queue_sealer::QueueSealer;
+use crate::spool::disk::error::{StoreError, describe};
+use crate::spool::disk::low_marks::LowMarks;
+use crate::spool::disk::name::Name;
+use crate::spool::disk::records::batch::{Totals, Witness};
+use crate::spool::disk::store::Store;
+use crate::spool::ledger::store::{LedgerStore, Pending};
+use crate::spool::ledger::{Entry, Place};
+use crate::spool::link::Link;
+use crate::spool::lock::locked;
+use crate::spool::memory::checkpoints::Checkpoints;
+use crate::spool::memory::queue::Limits;
+use crate::spool::memory::ram::Ram;
+use crate::spool::metrics::Metrics;
+use crate::spool::settings::Config;
+use crate::spool::slot::Slot;
+use crate::spool::space::condition::Condition;
+use crate::spool::space::free_space::SpaceLevel;
+use crate::spool::space::wear::{self, Wear, WearTotals};
+use crate::spool::wake_up::WakeUp;
 
 /// A commit that takes longer counts as a store that cannot write.
 const STALL_US: u64 = 2_000_000;
@@ -34,34 +38,11 @@ const HEADS_KEPT: usize = 4;
 /// How long what was given up outside a commit waits for its entry in the ledger: it then rides with another.
 const LEDGER_EVERY_US: u64 = 5_000_000;
 
-/// What a store is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To take and give messages.
-    Run,
-    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
-    Look,
-}
-
-/// How the store thread ends.
+/// How the writer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Write,
     Abandon,
-}
-
-/// One queue, with what belongs to it.
-pub(super) struct Slot {
-    pub(super) queue: Mutex<Queue>,
-    /// `uplink:class`.
-    pub(super) name: String,
-    pub(super) link: Arc<Link>,
-    pub(super) policy: Policy,
-    pub(super) appended: IntCounter,
-    pub(super) accepted: IntCounter,
-    pub(super) damaged: IntCounter,
-    /// What it owes cannot be read for now.
-    pub(super) sick: Mutex<Option<Sick>>,
 }
 
 /// Time this store has been in use, over restarts: it stands still while the gateway is off, and never jumps.
@@ -86,14 +67,14 @@ pub(super) struct Shared {
     pub(super) flows: Flows,
     pub(super) slots: Vec<Slot>,
     pub(super) links: Vec<Arc<Link>>,
-    /// What queues and pile hold in RAM.
+    /// What queues and waiting letters hold in RAM.
     pub(super) ram: Arc<Ram>,
-    pub(super) pile: Mutex<Pile>,
-    pub(super) letters: Mutex<Kept>,
+    pub(super) waiting_letters: Mutex<WaitingLetters>,
+    pub(super) letters: Mutex<KeptLetters>,
     pub(super) checkpoints: Mutex<Checkpoints>,
     pub(super) evicted: AtomicU64,
     /// The ledger as the store has it, and what waits for the next commit; taken in this order.
-    pub(super) books: Mutex<Books>,
+    pub(super) ledger_store: Mutex<LedgerStore>,
     pub(super) pending: Mutex<Pending>,
     /// The name of the uplink and class of what was lost before it had one.
     pub(super) nobody: Arc<str>,
@@ -102,11 +83,11 @@ pub(super) struct Shared {
     pub(super) set_aside: Mutex<Option<PathBuf>>,
     pub(super) strangers: Mutex<Vec<(String, u64)>>,
     pub(super) clock: RunningClock,
-    pub(super) bell: Bell,
+    pub(super) wake_up: WakeUp,
     /// The file `low`, unless its thread has it in hand or there is no store.
-    pub(super) notes: Mutex<Option<Notes>>,
+    pub(super) low_marks: Mutex<Option<LowMarks>>,
     /// Wakes that thread.
-    pub(super) note_bell: Bell,
+    pub(super) low_marks_wake_up: WakeUp,
     pub(super) ending: Mutex<Option<Ending>>,
     pub(super) ended: Condvar,
     /// What was last committed of letters, ledger and state.
@@ -114,16 +95,16 @@ pub(super) struct Shared {
     /// When that is to be noted (running clock); 0 when it is.
     pub(super) witness_due: AtomicU64,
     /// What damage has cost letters, ledger and state since the start.
-    pub(super) lost: Mutex<super::store::Totals>,
+    pub(super) lost: Mutex<Totals>,
     pub(super) is_ending: AtomicBool,
     /// The store has failed and is not back.
     pub(super) trouble: AtomicBool,
     /// What kind of failure: a [`Condition`].
     pub(super) fault: AtomicU8,
-    /// What the room allows: a [`Condition`]; the rest of it below.
-    pub(super) room: AtomicU8,
-    pub(super) standing: Mutex<Standing>,
-    pub(super) card: Mutex<Card>,
+    /// What the free space allows: a [`Condition`]; the rest of it below.
+    pub(super) space: AtomicU8,
+    pub(super) space_level: Mutex<SpaceLevel>,
+    pub(super) wear: Mutex<Wear>,
     /// The failure was logged, and nothing has been written since.
     pub(super) is_reported: AtomicBool,
     /// When the commit under way began (running clock); 0 when there is none.
@@ -132,96 +113,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Everything but the thread.
-    pub(super) fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Keeper), Error> {
-        Self::open_to(Purpose::Run, config, metrics)
-    }
-
-    pub(super) fn open_to(
-        purpose: Purpose,
-        config: Config,
-        metrics: Metrics,
-    ) -> Result<(Arc<Self>, Keeper), Error> {
-        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
-    }
-
-    pub(super) fn open_in(
-        mut folder: Folder,
-        purpose: Purpose,
-        config: Config,
-        metrics: Metrics,
-    ) -> Result<(Arc<Self>, Keeper), Error> {
-        keys::check(folder.path(), &config.vault).map_err(|key| config.no_key(key))?;
-        let mut room = Room::new(&folder, config.reserve_bytes);
-        let begin = match purpose {
-            Purpose::Run => keeper::begin(&config, &mut folder, &mut room)?,
-            Purpose::Look => keeper::look(&config, &folder)?,
-        };
-        let boot = begin.boot;
-        metrics.faults.inc_by(u64::from(begin.went_back));
-        let links = links(&config);
-        let base_us = begin
-            .queues
-            .iter()
-            .map(|(mark, _)| mark.clock_us)
-            .max()
-            .unwrap_or(0);
-        let ram = Arc::new(Ram::new(config.memory_bytes));
-        let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
-        let (store, notes) = begin.store.unzip();
-        let witness = store.as_ref().map(Store::witness).unwrap_or_default();
-        let clock = RunningClock {
-            base_us,
-            started_us: Now::read().uptime_us,
-        };
-        let shared = Arc::new(Self {
-            boot,
-            flows: Flows::new(&config.flows),
-            slots,
-            links,
-            pile: Mutex::new(Pile::new(boot, &ram)),
-            ram,
-            letters: Mutex::new(begin.kept),
-            checkpoints: Mutex::default(),
-            evicted: AtomicU64::new(0),
-            books: Mutex::new(begin.books),
-            pending: Mutex::default(),
-            nobody: Arc::default(),
-            store: Mutex::new(store.map(Arc::new)),
-            store_changed: Condvar::new(),
-            set_aside: Mutex::new(begin.set_aside),
-            strangers: Mutex::default(),
-            card: Mutex::new(Card::new(clock.now())),
-            clock,
-            bell: Bell::default(),
-            notes: Mutex::new(notes),
-            note_bell: Bell::default(),
-            ending: Mutex::new(None),
-            ended: Condvar::new(),
-            witness: Mutex::new(witness),
-            witness_due: AtomicU64::new(0),
-            lost: Mutex::default(),
-            name: begin.name,
-            is_ending: AtomicBool::new(false),
-            trouble: AtomicBool::new(false),
-            fault: AtomicU8::new(0),
-            room: AtomicU8::new(0),
-            standing: Mutex::default(),
-            is_reported: AtomicBool::new(false),
-            commit_since: AtomicU64::new(0),
-            metrics,
-            config,
-        });
-        shared.metrics.watch(Arc::downgrade(&shared));
-        shared.know_strangers(begin.strangers);
-        begin.lost.iter().for_each(|lost| shared.know_lost(lost));
-        if let Some(error) = begin.failure {
-            shared.report_trouble(&error);
-        }
-        let keeper = Keeper::new(Arc::clone(&shared), folder, room);
-        Ok((shared, keeper))
-    }
-
     /// The store holds something for queues that are not there.
     pub(super) fn know_strangers(&self, found: Vec<(String, u64)>) {
         for (queue, messages) in &found {
@@ -256,9 +147,9 @@ impl Shared {
     }
 
     /// What the chunks of a queue are sealed with.
-    pub(super) fn seal(&self, index: usize) -> Seal<'_> {
-        Seal {
-            vault: &self.config.vault,
+    pub(super) fn sealer(&self, index: usize) -> QueueSealer<'_> {
+        QueueSealer {
+            sealer: &self.config.sealer,
             queue: &self.slots[index].name,
         }
     }
@@ -281,8 +172,12 @@ impl Shared {
 
     /// What was given up since the store was made.
     pub(super) fn ledger(&self) -> Vec<Entry> {
-        let (books, pending) = (locked(&self.books), locked(&self.pending));
-        books.entries().chain(pending.entries()).cloned().collect()
+        let (ledger_store, pending) = (locked(&self.ledger_store), locked(&self.pending));
+        ledger_store
+            .entries()
+            .chain(pending.entries())
+            .cloned()
+            .collect()
     }
 
     /// Counts what is given up.
@@ -295,12 +190,12 @@ impl Shared {
     }
 
     /// Counts what was given up, and enters it in the ledger with a commit soon.
-    pub(super) fn note(&self, entries: impl IntoIterator<Item = Entry>) {
-        self.note_with(entries, |_| ());
+    pub(super) fn record_losses(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.record_losses_with(entries, |_| ());
     }
 
     /// The same, and what `add` adds goes with it.
-    pub(super) fn note_with(
+    pub(super) fn record_losses_with(
         &self,
         entries: impl IntoIterator<Item = Entry>,
         add: impl FnOnce(&mut Pending),
@@ -316,7 +211,7 @@ impl Shared {
             self.pending_due(&pending)
         };
         if let Some(due) = due {
-            self.bell.due(due);
+            self.wake_up.due(due);
         }
     }
 
@@ -356,7 +251,7 @@ impl Shared {
             ..self.plain(LossReason::Damaged, count)
         };
         let queue = QueueId(u16::try_from(index).unwrap_or(u16::MAX));
-        self.note_with(Some(entry).filter(|entry| entry.count > 0), |pending| {
+        self.record_losses_with(Some(entry).filter(|entry| entry.count > 0), |pending| {
             pending.lose(queue, places)
         });
     }
@@ -365,13 +260,13 @@ impl Shared {
     pub(super) fn condition(&self, now_us: u64) -> Condition {
         let since = self.commit_since.load(Ordering::Acquire);
         let hangs = since > 0 && now_us.saturating_sub(since) > STALL_US;
-        let room = Condition::from_number(self.room.load(Ordering::Acquire));
-        match room {
+        let space = Condition::from_number(self.space.load(Ordering::Acquire));
+        match space {
             Condition::Well if self.trouble.load(Ordering::Acquire) => {
                 Condition::from_number(self.fault.load(Ordering::Acquire))
             }
             Condition::Well if hangs => Condition::Failing,
-            room => room,
+            space => space,
         }
     }
 
@@ -408,7 +303,7 @@ impl Shared {
         })
     }
 
-    /// Something in the store does not work: the keeper opens it anew.
+    /// Something in the store does not work: the writer opens it anew.
     pub(super) fn report_trouble(&self, error: &StoreError) {
         if !self.trouble.swap(true, Ordering::AcqRel) {
             self.metrics.faults.inc();
@@ -419,7 +314,7 @@ impl Shared {
         };
         self.fault.store(condition as u8, Ordering::Release);
         self.alarm(condition, &describe(error));
-        self.bell.due(0);
+        self.wake_up.due(0);
     }
 
     /// Says once that an operator is needed.
@@ -434,17 +329,18 @@ impl Shared {
         }
     }
 
-    /// So much room there is; `is_over` when nothing else is wrong.
-    pub(super) fn stand(&self, standing: Standing, is_over: bool) {
-        self.room.store(standing.condition as u8, Ordering::Release);
-        *locked(&self.standing) = standing;
-        if standing.condition != Condition::Well {
+    /// So much space there is; `is_over` when nothing else is wrong.
+    pub(super) fn note_space(&self, space_level: SpaceLevel, is_over: bool) {
+        self.space
+            .store(space_level.condition as u8, Ordering::Release);
+        *locked(&self.space_level) = space_level;
+        if space_level.condition != Condition::Well {
             let why = format!(
                 "{} KiB free, {} KiB are the reserve",
-                standing.free >> 10,
-                standing.reserve >> 10
+                space_level.free >> 10,
+                space_level.reserve >> 10
             );
-            self.alarm(standing.condition, &why);
+            self.alarm(space_level.condition, &why);
         } else if is_over {
             self.all_clear();
         }
@@ -458,19 +354,19 @@ impl Shared {
     }
 
     /// What was counted since the start.
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> WearTotals {
         let ours = || self.metrics.written.get() + self.metrics.state_written.get();
-        Totals {
+        WearTotals {
             payload: self.metrics.payload.get(),
-            written: card::process_bytes().unwrap_or_else(ours),
+            written: wear::process_bytes().unwrap_or_else(ours),
         }
     }
 
     pub(super) fn end(&self, ending: Ending) {
         *locked(&self.ending) = Some(ending);
         self.is_ending.store(true, Ordering::Release);
-        self.bell.due(0);
-        self.note_bell.due(0);
+        self.wake_up.due(0);
+        self.low_marks_wake_up.due(0);
         self.store_changed.notify_all();
         self.ended.notify_all();
         for link in &self.links {
@@ -485,36 +381,4 @@ impl Shared {
             store.close();
         }
     }
-}
-
-/// The queues of the config with what the store holds of them.
-pub(super) fn slots(
-    config: &Config,
-    links: &[Arc<Link>],
-    metrics: &Metrics,
-    (boot, ram): (u32, &Arc<Ram>),
-    found: Vec<(Mark, Option<Extent>)>,
-) -> Vec<Slot> {
-    let known = config
-        .queues
-        .iter()
-        .zip(found)
-        .filter_map(|(queue, (mark, first))| {
-            let labels = [&*queue.uplink, &*queue.class];
-            Some(Slot {
-                queue: Mutex::new(
-                    Queue::new(boot, mark, first)
-                        .with_fresh_first(queue.is_fresh_first)
-                        .with_ram(ram),
-                ),
-                name: queue.name(),
-                link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
-                policy: queue.policy,
-                appended: metrics.appended.with_label_values(&labels),
-                accepted: metrics.accepted.with_label_values(&labels),
-                damaged: metrics.damaged.with_label_values(&labels),
-                sick: Mutex::default(),
-            })
-        });
-    known.collect()
 }

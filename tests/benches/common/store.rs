@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Spool, Vault};
+use tidegate::spool::{Config, Metrics, Policy, QueueConfig, Sealer, Spool};
 
 /// Opens it, or makes it.
-pub fn open(path: &Path, vault: Vault) -> Spool {
+pub fn open(path: &Path, sealer: Sealer) -> Spool {
     let config = Config {
         gateway: "bench".into(),
         path: path.to_path_buf(),
@@ -26,7 +26,7 @@ pub fn open(path: &Path, vault: Vault) -> Spool {
         dead_letters: 100,
         gap_topic: None,
         dead_letter_bytes: 64 << 20,
-        vault,
+        sealer,
     };
     let metrics = Metrics::new(&prometheus::Registry::new()).expect("a fresh registry");
     Spool::open(config, metrics).expect("the store opens")

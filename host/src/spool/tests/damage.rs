@@ -1,6 +1,8 @@
 //! Torn and flipped bytes in every file of a closed store: the index and all else in sled, and the files of chunks.
 
 use super::*;
+use crate::spool::disk::sealing::sealer::Sealer;
+use crate::spool::settings::Config;
 
 /// Enough to hit each file often; `TIDEGATE_SOAK` goes on for thousands.
 fn trials() -> usize {
@@ -36,24 +38,29 @@ struct Victim {
 impl Victim {
     /// Some small messages in each chunk.
     fn small() -> Self {
-        Self::new(0, 300, 400, Vault::default())
+        Self::new(0, 300, 400, Sealer::default())
     }
 
     /// Large ones are a chunk each.
     fn large() -> Self {
-        Self::new(120_000, 60, 200_000, Vault::default())
+        Self::new(120_000, 60, 200_000, Sealer::default())
     }
 
     /// As small ones, and nobody reads them without the key.
     fn sealed() -> Self {
-        Self::new(0, 300, 400, vault::tests::vault(&[1]))
+        Self::new(
+            0,
+            300,
+            400,
+            crate::spool::disk::sealing::sealer::tests::sealer(&[1]),
+        )
     }
 
-    fn new(size: usize, count: u64, chunk_bytes: usize, vault: Vault) -> Self {
+    fn new(size: usize, count: u64, chunk_bytes: usize, sealer: Sealer) -> Self {
         let folder = tempdir();
         let config = Config {
             chunk_bytes,
-            vault,
+            sealer,
             head_bytes: 64 << 20,
             ..config(folder.path())
         };
@@ -126,7 +133,7 @@ impl Victim {
         let missing = self.count - found.len() as u64;
         bench.append(1_000, None);
         let _ = bench.commit() || {
-            bench.keeper.turn(u64::MAX);
+            bench.writer.turn(u64::MAX);
             bench.commit()
         };
         let numbers: Vec<u64> = bench

@@ -1,7 +1,16 @@
 //! Disks that are full, read-only, failing or slow.
 
 use super::*;
-use crate::spool::room::Space;
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::folder::Folder;
+use crate::spool::error::Error;
+use crate::spool::settings::Config;
+use crate::spool::shared::Shared;
+use crate::spool::space::Space;
+use crate::spool::space::condition::Condition;
+use crate::spool::start::Purpose;
+use crate::spool::writer::work::Demand;
+use std::sync::atomic::Ordering;
 
 const MIB: u64 = 1 << 20;
 const EIO: i32 = 5;
@@ -19,7 +28,7 @@ fn space(free: u64) -> Option<Space> {
 /// A bench with a reserve of 64 MiB on a disk that seems to have `free` bytes.
 fn bench_with(folder: &Path, free: u64) -> Bench {
     let folder_handle = Folder::lock(folder).unwrap();
-    folder_handle.seam.script.believe(space(free));
+    folder_handle.fault_injection.script.believe(space(free));
     Bench::open_in(
         folder_handle,
         Config {
@@ -40,7 +49,7 @@ impl Bench {
 
     pub(super) fn turn(&mut self) {
         let later = self.shared.clock.now() + 5_000_000;
-        self.keeper.turn(later);
+        self.writer.turn(later);
     }
 
     fn accept(&self, count: usize) -> Vec<u64> {
@@ -92,7 +101,7 @@ fn the_alarm_is_raised_once_and_room_a_little_above_the_mark_does_not_end_it() {
     let folder = tempdir();
     let mut bench = bench_with(folder.path(), 4_000 * MIB);
     let mut seen = Vec::new();
-    // The ballast, 16 MiB, counts as free.
+    // The reserve file, 16 MiB, counts as free.
     for free in [60, 47, 49, 55, 57, 49, 47] {
         bench.script.believe(space(free * MIB));
         bench.turn();
@@ -124,7 +133,7 @@ fn a_write_that_finds_no_room_gives_up_the_ballast_and_opens_the_store_anew() {
     let burst = bench.append_with_receipts(20..40);
     bench.script.believe(space(0));
     bench.script.fail(1, ENOSPC);
-    assert!(!bench.keeper.commit(Demand::All) || bench.condition() == Condition::DiskFull);
+    assert!(!bench.writer.commit(Demand::All) || bench.condition() == Condition::DiskFull);
     bench
         .shared
         .report_trouble(&StoreError::Disk(std::io::Error::from_raw_os_error(ENOSPC)));
@@ -180,7 +189,7 @@ fn restart_in_trouble(folder: &Path, failing_calls: u64, errno: i32) -> Bench {
     let boot = bench.shared.boot;
     bench.kill();
     let handle = Folder::lock(folder).unwrap();
-    (1..=failing_calls).for_each(|call| handle.seam.script.fail(call, errno));
+    (1..=failing_calls).for_each(|call| handle.fault_injection.script.fail(call, errno));
     let bench = Bench::open_in(handle, config(folder));
     assert!(bench.shared.boot > boot && !bench.shared.account().is_well());
     bench
@@ -269,7 +278,7 @@ fn a_folder_of_somebody_else_is_refused_with_the_fix() {
         "{error}"
     );
     let handle = Folder::lock(folder.path()).unwrap();
-    handle.seam.script.fail(1, EACCES);
+    handle.fault_injection.script.fail(1, EACCES);
     let error = Shared::open_in(handle, Purpose::Run, config(folder.path()), metrics())
         .err()
         .unwrap();
@@ -284,7 +293,7 @@ fn a_new_store_that_cannot_be_finished_leaves_nothing_behind() {
     let folder = tempdir();
     let handle = Folder::lock(folder.path()).unwrap();
     // Opening is the first call, the flush of the new store the next.
-    handle.seam.script.fail(2, ENOSPC);
+    handle.fault_injection.script.fail(2, ENOSPC);
     let mut bench = Bench::open_in(handle, config(folder.path()));
     assert!(!bench.shared.account().is_well());
     bench.turn();
@@ -300,7 +309,7 @@ fn what_a_kill_sends_again_is_bounded_by_the_notes_and_they_cost_the_store_nothi
     let store = files(&folder.path().join("store"));
     assert_eq!(bench.accept(23).len(), 23);
     // Long before the store hears of it.
-    bench.shared.write_notes().unwrap();
+    bench.shared.write_low_marks().unwrap();
     assert_eq!(files(&folder.path().join("store")), store);
     let bench = bench.reopen();
     assert_eq!(bench.numbers(), (23..60).collect::<Vec<_>>());
@@ -319,17 +328,17 @@ fn a_kill_while_a_sync_hangs_sends_nothing_again_that_was_noted() {
     bench.append_with_receipts(20..30);
     let Bench {
         shared,
-        mut keeper,
+        mut writer,
         backlog,
         script,
     } = bench;
     let (hangs, go_on) = script.hold_sync();
-    let committing = std::thread::spawn(move || keeper.commit(Demand::All));
+    let committing = std::thread::spawn(move || writer.commit(Demand::All));
     hangs.recv().unwrap();
     // All that was on disk before, and half of what is written there and not safe.
     let low = backlog.low(QUEUE);
     backlog.accept(QUEUE, low, Seq(low.0 + 25));
-    shared.write_notes().unwrap();
+    shared.write_low_marks().unwrap();
     copy_folder(folder.path(), copy.path());
     let found = Bench::open(config(copy.path()));
     assert_eq!(
@@ -349,7 +358,7 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     assert!(bench.commit() && spilled.all_settled());
     let Bench {
         shared,
-        mut keeper,
+        mut writer,
         backlog,
         script,
     } = bench;
@@ -364,7 +373,7 @@ fn a_sync_that_hangs_holds_up_nothing_but_the_receipts_it_is_for() {
     };
     append(20, 0);
     let (hangs, go_on) = script.hold_sync();
-    let committing = std::thread::spawn(move || keeper.commit(Demand::All));
+    let committing = std::thread::spawn(move || writer.commit(Demand::All));
     hangs.recv().unwrap();
     append(21, 1);
     let from_disk = backlog.read(QUEUE, Seq(0));
@@ -412,7 +421,7 @@ impl Faulty {
         }
         let before = self.settled();
         let bench = self.bench.as_mut().unwrap();
-        // A commit on a failed handle is not what the keeper does.
+        // A commit on a failed handle is not what the writer does.
         let may_commit = step.is_multiple_of(2) && !bench.shared.trouble.load(Ordering::Relaxed);
         let is_done = !may_commit || bench.commit();
         if !may_commit {
@@ -477,7 +486,7 @@ fn whichever_call_to_the_disk_fails_nothing_is_acknowledged_that_is_not_safe() {
         let folder = tempdir();
         let errno = [EIO, ENOSPC, EROFS][usize::try_from(n % 3).unwrap()];
         let handle = Folder::lock(folder.path()).unwrap();
-        handle.seam.script.fail(n, errno);
+        handle.fault_injection.script.fail(n, errno);
         let bench = Bench::open_in(handle, config(folder.path()));
         let (script, shared) = (Arc::clone(&bench.script), Arc::clone(&bench.shared));
         let mut run = Faulty {

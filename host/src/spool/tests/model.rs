@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::spool::disk::sealing::sealer::Sealer;
+use crate::spool::settings::{Config, QueueConfig};
 
 /// In the last one fresh data goes first.
 const QUEUES: [QueueId; 3] = [QueueId(0), QueueId(1), FRESH];
 const FRESH: QueueId = QueueId(2);
-/// The store thread is turned by hand, with a clock so far ahead that whatever lingers is due while the link is down.
+/// The writer is turned by hand, with a clock so far ahead that whatever lingers is due while the link is down.
 const LINGER: Duration = Duration::from_secs(3_600);
 const LATER_US: u64 = 7_200_000_000;
 const CASES: u32 = 10_000;
@@ -21,7 +23,7 @@ enum Step {
     Commit,
     /// A sync fails, more arrives, the store is opened anew.
     FailedCommit,
-    /// The store thread does what is due: with the link down, everything.
+    /// The writer does what is due: with the link down, everything.
     Turn,
     Link(bool),
     /// So many of what is owed, after some that are left out.
@@ -97,9 +99,9 @@ impl Known {
 }
 
 /// The newest first.
-fn keys_up_to(key: Option<u8>) -> Vault {
+fn keys_up_to(key: Option<u8>) -> Sealer {
     let numbers: Vec<u8> = (1..=key.unwrap_or(0)).rev().collect();
-    vault::tests::vault(&numbers)
+    crate::spool::disk::sealing::sealer::tests::sealer(&numbers)
 }
 
 struct Parked {
@@ -129,7 +131,7 @@ impl Model {
         let folder = tempdir();
         let mut config = Config {
             commit_every: LINGER,
-            vault: keys_up_to(key),
+            sealer: keys_up_to(key),
             ..config(folder.path())
         };
         let fresh = QueueConfig {
@@ -167,8 +169,8 @@ impl Model {
             Step::FailedCommit => self.failed_commit(),
             Step::Turn => {
                 let later = self.bench().shared.clock.now() + LATER_US;
-                self.bench().shared.write_notes().unwrap();
-                self.bench().keeper.turn(later);
+                self.bench().shared.write_low_marks().unwrap();
+                self.bench().writer.turn(later);
                 if self.is_up {
                     self.letters_committed()
                 } else {
@@ -196,7 +198,7 @@ impl Model {
             Step::Crash => {
                 let folder = tempdir();
                 let path = folder.path().to_owned();
-                self.restart(|bench, vault| bench.crash(&path, vault));
+                self.restart(|bench, sealer| bench.crash(&path, sealer));
                 self.folders.push(folder);
             }
             Step::Close => {
@@ -274,7 +276,7 @@ impl Model {
             assert!(!shared.account().is_well());
             self.append(QUEUES[0], 2, true);
             self.check();
-            self.bench().keeper.turn(shared.clock.now());
+            self.bench().writer.turn(shared.clock.now());
             assert!(shared.account().is_well());
             self.letters_committed();
         }
@@ -370,7 +372,7 @@ impl Model {
             .collect()
     }
 
-    fn restart(&mut self, restart: impl FnOnce(Bench, Vault) -> Bench) {
+    fn restart(&mut self, restart: impl FnOnce(Bench, Sealer) -> Bench) {
         for known in &mut self.known {
             known.refused = false;
             known.lost |= !known.durable && !known.accepted;
@@ -380,8 +382,8 @@ impl Model {
         }
         (self.is_up, self.last_accepted, self.appended) = (false, None, [0; 3]);
         self.key = self.key.map(|key| key + 1);
-        let vault = keys_up_to(self.key);
-        self.bench = self.bench.take().map(|bench| restart(bench, vault));
+        let sealer = keys_up_to(self.key);
+        self.bench = self.bench.take().map(|bench| restart(bench, sealer));
         for queue in QUEUES {
             let required = self.expected(queue);
             let found = self.read(queue, 7);

@@ -6,17 +6,20 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::message::LossReason;
 
+use crate::spool::lock::locked;
+use crate::spool::settings::{Config, DropPolicy, Policy};
+
 fn with(path: &Path, policy: Policy) -> Config {
     let mut config = config(path);
     config.queues[0].policy = policy;
     config
 }
 
-pub(super) fn limited(max_bytes: u64, giving: Giving) -> Policy {
+pub(super) fn limited(max_bytes: u64, drop: DropPolicy) -> Policy {
     Policy {
         max_bytes,
         max_age: None,
-        giving,
+        drop,
     }
 }
 
@@ -118,7 +121,7 @@ impl World {
                 if !self.bench().commit() {
                     // No store opens on a disk as full as some are here.
                     let space = script.believe(None);
-                    self.bench().keeper.turn(shared.clock.now());
+                    self.bench().writer.turn(shared.clock.now());
                     assert!(shared.account().is_well());
                     script.believe(space);
                 }
@@ -126,8 +129,8 @@ impl World {
             }
             Move::Turn => {
                 let later = self.bench().shared.clock.now() + 5_000_000;
-                self.bench().shared.write_notes().unwrap();
-                self.bench().keeper.turn(later);
+                self.bench().shared.write_low_marks().unwrap();
+                self.bench().writer.turn(later);
             }
             Move::Link(up) => self.link(up),
             Move::Fetch(count) => self.fetch(count),
@@ -155,7 +158,7 @@ impl World {
                 }
             }
             Move::Space(free) => {
-                let space = super::super::room::Space {
+                let space = crate::spool::space::Space {
                     free,
                     total: 1 << 40,
                     read_only: false,
@@ -251,11 +254,11 @@ impl World {
                 .or_default() += 1;
         }
         let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-        let (books, pending) = (
-            locked(&self.bench.as_ref().unwrap().shared.books),
+        let (ledger_store, pending) = (
+            locked(&self.bench.as_ref().unwrap().shared.ledger_store),
             locked(&self.bench.as_ref().unwrap().shared.pending),
         );
-        for entry in books.entries().chain(pending.entries()) {
+        for entry in ledger_store.entries().chain(pending.entries()) {
             *counted
                 .entry(entry.topic.as_deref().unwrap_or("?").to_owned())
                 .or_default() += entry.count;
@@ -266,19 +269,19 @@ impl World {
 
 fn policies() -> impl Strategy<Value = Policy> {
     let givings = prop_oneof![
-        Just(Giving::Oldest),
-        Just(Giving::Newest),
-        Just(Giving::KeepLastPerTopic)
+        Just(DropPolicy::Oldest),
+        Just(DropPolicy::Newest),
+        Just(DropPolicy::KeepLastPerTopic)
     ];
     (
         prop_oneof![Just(1_000_u64), Just(3_000), Just(1 << 40)],
         givings,
         prop_oneof![4 => Just(None), 1 => Just(Some(Duration::from_micros(1)))],
     )
-        .prop_map(|(max_bytes, giving, max_age)| Policy {
+        .prop_map(|(max_bytes, drop, max_age)| Policy {
             max_bytes,
             max_age,
-            giving,
+            drop,
         })
 }
 
@@ -297,7 +300,7 @@ proptest! {
 #[test]
 fn what_two_failed_commits_have_refused_is_counted_once() {
     // The first makes the hole at the end longer than the queue is.
-    let mut world = World::new(limited(1_000, Giving::Newest));
+    let mut world = World::new(limited(1_000, DropPolicy::Newest));
     for step in [
         Move::Append(16),
         Move::Kill,
@@ -347,7 +350,7 @@ pub(super) fn given_up(bench: &Bench, reason: LossReason) -> u64 {
 #[test]
 fn the_oldest_make_room_for_the_newest() {
     let folder = tempdir();
-    let bench = filled(folder.path(), limited(4_000, Giving::Oldest), 600);
+    let bench = filled(folder.path(), limited(4_000, DropPolicy::Oldest), 600);
     let left = bench.numbers();
     assert!(bench.queue().disk_bytes <= 4_000 && left.len() > 20);
     assert_eq!(left, (600 - left.len() as u64..600).collect::<Vec<_>>());
@@ -369,7 +372,7 @@ fn the_oldest_make_room_for_the_newest() {
 #[test]
 fn what_comes_is_not_taken_any_more_and_ram_stays_free() {
     let folder = tempdir();
-    let mut bench = filled(folder.path(), limited(4_000, Giving::Newest), 600);
+    let mut bench = filled(folder.path(), limited(4_000, DropPolicy::Newest), 600);
     let left = bench.numbers();
     assert_eq!(left, (0..left.len() as u64).collect::<Vec<_>>());
     assert_eq!(
@@ -390,7 +393,7 @@ fn only_the_last_message_of_a_topic_is_written() {
     let folder = tempdir();
     let mut bench = Bench::open(with(
         folder.path(),
-        limited(1 << 30, Giving::KeepLastPerTopic),
+        limited(1 << 30, DropPolicy::KeepLastPerTopic),
     ));
     let bursts: Vec<_> = (0..50)
         .map(|_| Burst::new(Arc::new(Settled::default()), [1]))
@@ -413,7 +416,7 @@ fn a_full_disk_keeps_the_last_message_of_each_topic_also_of_those_that_fell_sile
     let folder = tempdir();
     let mut bench = Bench::open(with(
         folder.path(),
-        limited(4_000, Giving::KeepLastPerTopic),
+        limited(4_000, DropPolicy::KeepLastPerTopic),
     ));
     let quiet = |number: u64| Message {
         topic: Bytes::from(format!("quiet/{number}")),
@@ -457,17 +460,20 @@ fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
         folder.path(),
         Policy {
             max_age: Some(Duration::from_micros(1)),
-            ..limited(1 << 30, Giving::Newest)
+            ..limited(1 << 30, DropPolicy::Newest)
         },
         60,
     );
     let now = bench.shared.clock.now() + 5_000_000;
-    bench.keeper.turn(now);
+    bench.writer.turn(now);
     assert_eq!(
         (bench.numbers(), given_up(&bench, LossReason::Expired)),
         (vec![], 60)
     );
-    let entries: Vec<_> = locked(&bench.shared.books).entries().cloned().collect();
+    let entries: Vec<_> = locked(&bench.shared.ledger_store)
+        .entries()
+        .cloned()
+        .collect();
     assert_eq!(entries.len(), 5);
     let one = entries
         .iter()
@@ -487,7 +493,7 @@ fn what_is_owed_for_too_long_expires_and_the_clock_is_the_running_one() {
 #[test]
 fn what_the_uplink_has_in_hand_is_not_given_up_and_what_goes_behind_it_leaves_a_hole() {
     let folder = tempdir();
-    let mut bench = filled(folder.path(), limited(4_000, Giving::Oldest), 40);
+    let mut bench = filled(folder.path(), limited(4_000, DropPolicy::Oldest), 40);
     bench.backlog.link(true);
     let in_hand = bench.backlog.read(QUEUE, bench.backlog.low(QUEUE));
     for number in 40..900 {
@@ -523,7 +529,7 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
     let folder = tempdir();
     let mut bench = Bench::open(Config {
         gap_topic: Some("tidegate/barn/gaps".into()),
-        ..with(folder.path(), limited(4_000, Giving::Oldest))
+        ..with(folder.path(), limited(4_000, DropPolicy::Oldest))
     });
     let alarm = QueueId(1);
     for number in 0..600 {
@@ -534,7 +540,7 @@ fn a_record_of_what_was_given_up_goes_upstream_once_the_link_is_there() {
     }
     let turn = |bench: &mut Bench| {
         let later = bench.shared.clock.now() + 1;
-        bench.keeper.turn(later);
+        bench.writer.turn(later);
     };
     turn(&mut bench);
     let record = |bench: &Bench| match bench.backlog.fetch(alarm, Seq(0), 9, 99_999) {
@@ -589,7 +595,7 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
     assert!(!burst.is_settled(0) && !burst.is_settled(1));
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0));
-    bench.keeper.turn(bench.shared.clock.now());
+    bench.writer.turn(bench.shared.clock.now());
     assert!(bench.commit());
     assert!(burst.is_settled(0) && burst.is_settled(1));
     assert_eq!(
@@ -603,7 +609,7 @@ fn what_has_expired_is_barred_at_once_and_settled_when_the_ledger_has_it() {
     // The second commit tells how far the queue is settled.
     assert!(bench.commit() && bench.commit());
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books)
+    let entry = locked(&bench.shared.ledger_store)
         .entries()
         .map(|entry| entry.count)
         .sum::<u64>();
@@ -622,7 +628,7 @@ fn what_has_come_to_its_end_is_not_superseded_as_well() {
     let folder = tempdir();
     let mut bench = Bench::open(with(
         folder.path(),
-        limited(1 << 30, Giving::KeepLastPerTopic),
+        limited(1 << 30, DropPolicy::KeepLastPerTopic),
     ));
     // Two messages of each topic.
     (0..10).for_each(|number| bench.append(number, None));
@@ -674,11 +680,11 @@ fn what_a_plugin_drops_is_settled_once_the_ledger_has_it_and_soon() {
     );
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0) && !burst.is_settled(1));
-    bench.keeper.turn(bench.shared.clock.now());
+    bench.writer.turn(bench.shared.clock.now());
     assert!(bench.commit());
     assert!(burst.is_settled(0) && burst.is_settled(1));
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books)
+    let entry = locked(&bench.shared.ledger_store)
         .entries()
         .next()
         .unwrap()
@@ -707,7 +713,7 @@ fn what_is_lost_outside_a_commit_is_in_the_ledger_with_the_next() {
     assert_eq!(given_up(&bench, LossReason::Qos0Pressed), 6);
     assert!(bench.commit());
     let bench = bench.reopen();
-    let entry = locked(&bench.shared.books)
+    let entry = locked(&bench.shared.ledger_store)
         .entries()
         .next()
         .unwrap()
@@ -738,7 +744,7 @@ fn what_an_operator_gives_up_is_acknowledged_when_the_ledger_has_it_and_not_befo
     assert_eq!((count, places.len(), bench.numbers()), (8, 2, vec![]));
     bench.script.fail_syncs(1);
     assert!(!bench.commit() && !burst.is_settled(0) && !settled(&bench));
-    bench.keeper.turn(bench.shared.clock.now());
+    bench.writer.turn(bench.shared.clock.now());
     assert!(bench.commit() && burst.all_settled() && settled(&bench));
     let by_hand: u64 = bench
         .shared

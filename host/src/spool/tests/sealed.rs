@@ -1,9 +1,15 @@
 //! Encryption at rest: what the disk shows, what a wrong key does, how keys change.
 
-use super::super::vault::tests::vault;
 use super::*;
 use crate::message::{Checkpoint, Loss, LossReason, Span};
-use crate::spool::keys;
+use crate::spool::disk::folder::Folder;
+use crate::spool::disk::sealing::keys;
+use crate::spool::disk::sealing::sealer::tests::sealer;
+use crate::spool::disk::store::Store;
+use crate::spool::error::Error;
+use crate::spool::settings::Config;
+use crate::spool::shared::{Ending, Shared};
+use crate::spool::start::Purpose;
 
 const PAYLOAD: &str = "MARKER-PAYLOAD";
 const TOPIC: &str = "MARKER-TOPIC";
@@ -11,7 +17,7 @@ const DEVICE: &str = "MARKER-DEVICE";
 
 fn sealed(path: &Path, numbers: &[u8]) -> Config {
     Config {
-        vault: vault(numbers),
+        sealer: sealer(numbers),
         ..config(path)
     }
 }
@@ -198,7 +204,7 @@ fn a_wrong_or_missing_key_is_refused_and_not_a_byte_changes() {
     let folder = tempdir();
     use_everything(sealed(folder.path(), &[1])).kill();
     let before = files(folder.path());
-    let needed = vault(&[1]).current().unwrap();
+    let needed = sealer(&[1]).current().unwrap();
     for numbers in [&[][..], &[2], &[2, 3]] {
         for purpose in [Purpose::Run, Purpose::Look] {
             let refused =
@@ -264,7 +270,7 @@ fn a_plain_store_goes_on_with_a_key_and_what_is_written_from_then_on_is_sealed()
     // Something unsealed is owed still.
     assert!(keys::is_mixed(
         &Folder::lock(folder.path()).unwrap(),
-        &vault(&[1])
+        &sealer(&[1])
     ));
 }
 
@@ -295,14 +301,14 @@ fn a_new_key_takes_over_and_the_old_one_may_go_when_its_last_chunk_is_gone() {
     bench.backlog.accept(QUEUE, Seq(0), owed[last].seq.next());
     let Bench {
         shared,
-        mut keeper,
+        mut writer,
         backlog,
         ..
     } = bench;
     shared.end(Ending::Write);
-    keeper.run().unwrap();
+    writer.run().unwrap();
     shared.close_store();
-    drop((shared, keeper, backlog));
+    drop((shared, writer, backlog));
     let bench = Bench::open(sealed(folder.path(), &[2]));
     assert_eq!(bench.numbers(), [1_000]);
     assert_eq!(

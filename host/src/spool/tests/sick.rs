@@ -1,6 +1,7 @@
 //! Files that cannot be read, for a while or for good, and a folder that is not where it was.
 
 use super::*;
+use crate::spool::space::condition::Condition;
 
 const EIO: i32 = 5;
 
@@ -147,7 +148,7 @@ fn notes_of_another_store_accept_nothing() {
     let mut other = filled(two.path(), 90);
     other.backlog.accept(QUEUE, Seq(0), Seq(u64::MAX));
     assert!(other.commit());
-    other.shared.write_notes().unwrap();
+    other.shared.write_low_marks().unwrap();
     other.kill();
     fs::copy(two.path().join("low"), one.path().join("low")).unwrap();
     assert_eq!(

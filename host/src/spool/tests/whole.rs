@@ -1,8 +1,10 @@
 //! A store with all there can be in it, one bit of which flips, or one read of which fails: nothing differs untold.
 
-use super::damage::Dice;
 use super::*;
+use crate::spool::disk::folder::Folder;
 use crate::spool::ledger::Entry;
+use crate::spool::settings::Config;
+use crate::spool::tests::damage::Dice;
 
 /// Each of the two; `TIDEGATE_SOAK` has a thousand.
 fn trials() -> usize {
@@ -49,7 +51,7 @@ fn closed(folder: &Path, end: End) -> Config {
         count: EXPIRED,
         ..bench.shared.plain(crate::message::LossReason::Expired, 0)
     };
-    bench.shared.note([expired]);
+    bench.shared.record_losses([expired]);
     for number in 0..MESSAGES {
         bench.append(number, None);
         assert!((number + 1) % (MESSAGES / 10) > 0 || bench.commit());
@@ -63,12 +65,12 @@ fn closed(folder: &Path, end: End) -> Config {
                 .backlog
                 .accept(QUEUE, Seq(0), first.last().unwrap().seq.next());
             assert!(bench.commit());
-            bench.shared.write_notes().unwrap();
+            bench.shared.write_low_marks().unwrap();
         }
     }
     if end == End::Noted {
         bench.shared.witness_soon();
-        bench.shared.write_notes().unwrap();
+        bench.shared.write_low_marks().unwrap();
     }
     bench.kill();
     config
@@ -205,7 +207,7 @@ fn flip_bits(end: End, seed: u64) {
             .unwrap()
             .display()
             .to_string();
-        // Whoever takes the notes takes what they alone knew: how far upstream had accepted.
+        // Whoever takes the low marks takes what they alone knew: how far upstream had accepted.
         let is_noted = name == "low" || name.starts_with("store");
         let what = format!("trial {trial}, {name}:{at}.{bit}");
         let found = compare(
@@ -308,7 +310,7 @@ fn a_read_that_fails_once_changes_nothing() {
             1 + dice.roll(200) as u64,
             if trial % 2 == 0 { EIO } else { ENOMEM },
         );
-        handle.seam.script.fail_reads(at, 1, errno);
+        handle.fault_injection.script.fail_reads(at, 1, errno);
         let mut bench = Bench::open_in(
             handle,
             Config {
@@ -324,7 +326,7 @@ fn a_read_that_fails_once_changes_nothing() {
         );
         bench.script.heal_reads();
         if !bench.shared.account().is_well() {
-            bench.keeper.turn(u64::MAX);
+            bench.writer.turn(u64::MAX);
         }
         assert_eq!(
             Stock::of(&bench),
@@ -357,7 +359,7 @@ fn a_read_that_fails_while_a_running_gateway_opens_its_store_anew_changes_nothin
         bench.script.fail_reads(at, 1, EIO);
         assert!(!bench.commit());
         for _ in 0..3 {
-            bench.keeper.turn(u64::MAX);
+            bench.writer.turn(u64::MAX);
         }
         assert!(bench.shared.account().is_well(), "read {at}");
     }
@@ -373,7 +375,7 @@ fn a_read_that_fails_while_a_running_gateway_opens_its_store_anew_changes_nothin
 fn a_store_of_the_format_before_is_taken_over() {
     let folder = tempdir();
     let config = closed(folder.path(), End::Noted);
-    store::put_back(folder.path(), 2);
+    crate::spool::disk::format_before::put_back(folder.path(), 2);
     let bench = Bench::open(config);
     assert_eq!(Stock::of(&bench), Stock::whole());
     let bench = bench.reopen();

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Part, ToolError, Tools};
-use crate::spool::letters::{self, LetterId};
-use crate::spool::locked;
+use crate::spool::dead_letters::{self, LetterId};
+use crate::spool::lock::locked;
+use crate::spool::tools::{Part, ToolError, Tools};
 
 /// Letters read at a time.
 const LETTERS: (usize, usize) = (1_000, 4 << 20);
@@ -89,7 +89,7 @@ impl Tools {
             };
             after = Some(*last);
             for (id, value) in found {
-                match letters::decode(id, &value) {
+                match dead_letters::decode(id, &value) {
                     Ok(_) => checked.letters += 1,
                     Err(_) => checked.damaged_letters.push(id),
                 }
@@ -143,7 +143,7 @@ impl Tools {
                 queue.recount(now_us);
                 queue.due(self.shared.limits(reader.slot))
             };
-            due.into_iter().for_each(|due| self.shared.bell.due(due));
+            due.into_iter().for_each(|due| self.shared.wake_up.due(due));
         }
         Ok(checked)
     }

@@ -21,11 +21,16 @@ pub use parked::{Filter, LetterPage, Returned};
 pub use record::{Content, Letter, Record, RecordError};
 pub use stopped::Stopped;
 
-use super::backlog::{Found, Reader};
-use super::ledger::to_json;
-use super::store::{Store, StoreError};
-use super::{Entry, LetterId, QueueConfig, Shared, describe, locked};
 use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
+use crate::spool::dead_letters::LetterId;
+use crate::spool::disk::error::{StoreError, describe};
+use crate::spool::disk::store::Store;
+use crate::spool::ledger::Entry;
+use crate::spool::ledger::format::to_json;
+use crate::spool::lock::locked;
+use crate::spool::reading::reader::{Found, Reader};
+use crate::spool::settings::QueueConfig;
+use crate::spool::shared::Shared;
 
 /// How long the store may take to become usable, or a commit to get through.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -364,10 +369,10 @@ impl Shared {
                 class: Arc::clone(class),
                 ..plain
             };
-            self.note_with([entry], |pending| {
+            self.record_losses_with([entry], |pending| {
                 pending.settle_soon(queue, places.iter().cloned())
             });
-            self.bell.due(0);
+            self.wake_up.due(0);
         }
         (if messages > 0 { places } else { Vec::new() }, messages)
     }

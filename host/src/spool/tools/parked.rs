@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Letter, ToolError, Tools, wait};
 use crate::message::{Append, Outlet, Receipt};
-use crate::spool::letters::{self, LetterId, LetterRecord};
-use crate::spool::locked;
+use crate::spool::dead_letters::{self, LetterId, LetterRecord};
+use crate::spool::lock::locked;
+use crate::spool::tools::record::Letter;
+use crate::spool::tools::{ToolError, Tools, wait};
 
 /// Letters looked at in one go, and about how many bytes of them.
 const GO: (usize, usize) = (1_000, 4 << 20);
@@ -77,7 +78,7 @@ impl Tools {
                     return Ok(page);
                 }
                 page.next = Some(id);
-                if let Some(record) = letters::decode(id, &value)
+                if let Some(record) = dead_letters::decode(id, &value)
                     .ok()
                     .filter(|record| filter.fits(record))
                 {
@@ -91,7 +92,7 @@ impl Tools {
     /// One letter, in full.
     pub fn letter(&self, id: LetterId) -> Result<LetterRecord, ToolError> {
         let value = self.store()?.letter(id)?.ok_or(ToolError::NoLetter(id))?;
-        letters::decode(id, &value)
+        dead_letters::decode(id, &value)
             .map_err(|error| ToolError::Unreadable(format!("dead letter {id}: {error}")))
     }
 
@@ -108,9 +109,9 @@ impl Tools {
         if known.is_empty() {
             return Ok(0);
         }
-        let ticket = locked(&self.shared.pile).forget(&known);
-        self.shared.bell.due(0);
-        wait(|| locked(&self.shared.pile).has_forgotten(ticket))?;
+        let ticket = locked(&self.shared.waiting_letters).forget(&known);
+        self.shared.wake_up.due(0);
+        wait(|| locked(&self.shared.waiting_letters).has_forgotten(ticket))?;
         Ok(known.len() as u64)
     }
 
@@ -128,7 +129,7 @@ impl Tools {
             };
             after = Some(*last);
             let again = |(id, value): &&(LetterId, Vec<u8>)| {
-                letters::decode(*id, value)
+                dead_letters::decode(*id, value)
                     .is_ok_and(|record| messages.contains(&record.message.id))
             };
             count += found.iter().filter(again).count() as u64;
@@ -137,7 +138,7 @@ impl Tools {
 
     /// The newest letter that has a name by now, in the store or on its way there.
     pub fn newest_letter(&self) -> LetterId {
-        locked(&self.shared.pile).newest()
+        locked(&self.shared.waiting_letters).newest()
     }
 
     /// Puts refused letters back into the queue they were refused from, in order. Gives back those that do not know

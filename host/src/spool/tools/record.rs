@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::base64;
 use crate::clock::utc;
 use crate::message::{FlowId, Headers, Marks, Message, MessageId, Span, push_header};
-use crate::spool::letters::LetterRecord;
+use crate::spool::dead_letters::LetterRecord;
+use crate::spool::tools::base64;
 
 /// What a record cannot be made of.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -222,7 +222,7 @@ impl Letter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::chunk::tests::any_message;
+    use crate::spool::disk::chunk::tests::any_message;
     use proptest::prelude::*;
 
     proptest! {

@@ -1,34 +1,40 @@
 //! The store of a gateway that does not run, opened to be looked at.
 
-use super::Tools;
-use crate::spool::keeper::Keeper;
-use crate::spool::{Account, Config, Error, Metrics, Policy, Purpose, QueueConfig, Shared, locked};
+use crate::spool::account::Account;
+use crate::spool::error::Error;
+use crate::spool::lock::locked;
+use crate::spool::metrics::Metrics;
+use crate::spool::settings::{Config, Policy, QueueConfig};
+use crate::spool::shared::Shared;
+use crate::spool::start::Purpose;
+use crate::spool::tools::Tools;
+use crate::spool::writer::Writer;
 
 /// The lock is held as long as this lives. Nothing is moved aside and no new boot begins; what sled itself does when
 /// it opens its files is all that is written.
 pub struct Stopped {
     tools: Tools,
     /// Holds the lock; never run.
-    _keeper: Keeper,
+    _writer: Writer,
 }
 
 impl Stopped {
     /// Opens it, with every queue it owes something to, whether the config still has it or not.
     pub fn open(config: Config, metrics: Metrics) -> Result<Self, Error> {
-        let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
+        let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics.clone())?;
         if locked(&shared.strangers).is_empty() {
             return Ok(Self {
                 tools: Tools::new(&shared),
-                _keeper: keeper,
+                _writer: writer,
             });
         }
         let config = with_strangers(&shared);
         shared.close_store();
-        drop((shared, keeper));
-        let (shared, keeper) = Shared::open_to(Purpose::Look, config, metrics)?;
+        drop((shared, writer));
+        let (shared, writer) = Shared::open_to(Purpose::Look, config, metrics)?;
         Ok(Self {
             tools: Tools::new(&shared),
-            _keeper: keeper,
+            _writer: writer,
         })
     }
 

@@ -7,8 +7,15 @@ use bytes::Bytes;
 
 use super::*;
 use crate::message::{DeadLetter, MessageId, PluginRef, Reason, Receipt};
+use crate::spool::Spool;
+use crate::spool::dead_letters::{LetterId, LetterRecord};
+use crate::spool::settings::Config;
 use crate::spool::tests::{config, metrics, tempdir};
-use crate::spool::{Config, LetterRecord, Spool};
+use crate::spool::tools::check::Finding;
+use crate::spool::tools::parked::{Filter, LetterPage, Returned};
+use crate::spool::tools::record::Record;
+use crate::spool::tools::stopped::Stopped;
+use crate::spool::tools::{ToolError, Tools};
 
 const QUEUE: &str = "cloud:telemetry";
 

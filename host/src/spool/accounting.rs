@@ -1,0 +1,117 @@
+//! The numbers of a spool as they are at the moment.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::message::LossReason;
+use crate::spool::account::{Account, LetterAccount, LossAccount, QueueAccount};
+use crate::spool::dead_letters::{self, LetterRecord, REASONS};
+use crate::spool::lock::locked;
+use crate::spool::shared::Shared;
+use crate::spool::space::condition::Condition;
+use crate::spool::space::wear::{self, Filling};
+
+impl Shared {
+    /// The numbers; memory work only.
+    pub(super) fn account(&self) -> Account {
+        let now_us = self.clock.now();
+        let queues = self
+            .config
+            .queues
+            .iter()
+            .zip(&self.slots)
+            .map(|(config, slot)| {
+                let tally = locked(&slot.queue).tally();
+                QueueAccount {
+                    uplink: Arc::clone(&config.uplink),
+                    class: Arc::clone(&config.class),
+                    in_ram: tally.in_ram,
+                    on_disk: tally.on_disk,
+                    unsettled: tally.unsettled,
+                    ram_bytes: tally.ram_bytes,
+                    disk_bytes: tally.disk_bytes,
+                    capacity_bytes: self.config.head_bytes as u64,
+                    oldest_age: tally
+                        .oldest_us
+                        .map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
+                    appended: tally.appended,
+                    accepted: tally.accepted,
+                    dropped: tally.dropped,
+                    damaged: tally.damaged,
+                }
+            });
+        let fillings: Vec<Filling> = self
+            .slots
+            .iter()
+            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
+            .collect();
+        let kept = *locked(&self.letters);
+        let space_level = *locked(&self.space_level);
+        let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
+        let room = space_level.free.saturating_sub(space_level.reserve);
+        Account {
+            boot: self.boot,
+            queues: queues.collect(),
+            letters: REASONS
+                .into_iter()
+                .zip(kept.counts)
+                .map(|(reason, kept)| LetterAccount { reason, kept })
+                .collect(),
+            letter_bytes: kept.bytes,
+            wear: locked(&self.wear).account(
+                now_us,
+                self.totals(),
+                (room, &fillings),
+                wear::process_bytes(),
+            ),
+            letters_waiting: locked(&self.waiting_letters).len() as u64,
+            letters_evicted: self.evicted.load(Ordering::Relaxed),
+            given_up: self.given_up(),
+            commits: self.metrics.commits.get(),
+            written_bytes: self.metrics.written.get(),
+            condition: self.condition(now_us).max(if unreadable.is_empty() {
+                Condition::Well
+            } else {
+                Condition::Failing
+            }),
+            unreadable,
+            lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
+            free_bytes: space_level.free,
+            reserve_bytes: space_level.reserve,
+            ram_bytes: self.ram.held() as u64,
+            most_ram_bytes: self.ram.most() as u64,
+            damaged_store: locked(&self.set_aside).clone(),
+            strangers: locked(&self.strangers).clone(),
+        }
+    }
+
+    fn given_up(&self) -> Vec<LossAccount> {
+        let (ledger_store, pending) = (locked(&self.ledger_store), locked(&self.pending));
+        let total = |reason| LossAccount {
+            reason,
+            messages: ledger_store.total(reason) + pending.total(reason),
+        };
+        LossReason::ALL.into_iter().map(total).collect()
+    }
+
+    /// The oldest dead letters; blocks on the disk.
+    pub(super) fn dead_letters(&self, limit: usize) -> Vec<LetterRecord> {
+        let found = self.store(Duration::ZERO).map_or_else(
+            || Ok(Vec::new()),
+            |store| store.letters(None, limit, usize::MAX),
+        );
+        let found = found.unwrap_or_else(|error| {
+            self.report_trouble(&error);
+            Vec::new()
+        });
+        let readable = found.into_iter().filter_map(|(id, value)| match dead_letters::decode(id, &value) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(boot = id.boot, number = id.number, %error, "a dead letter cannot be read");
+                None
+            }
+        });
+        readable.collect()
+    }
+}

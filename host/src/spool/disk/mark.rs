@@ -1,0 +1,42 @@
+//! How far a queue is on disk, as its index keeps it.
+
+/// Its key.
+pub(super) const MARK: &[u8] = b"m";
+
+/// What the store knows of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The first place that is not accepted, as far as the store was told.
+    pub low: u64,
+    /// The place behind the last chunk.
+    pub end: u64,
+    /// Messages on disk that are not accepted.
+    pub owed: u64,
+    /// Bytes of all chunks.
+    pub bytes: u64,
+    /// Running clock when it was written, microseconds.
+    pub clock_us: u64,
+}
+
+pub(super) fn encode_mark(mark: Mark) -> Vec<u8> {
+    let Mark {
+        low,
+        end,
+        owed,
+        bytes,
+        clock_us,
+    } = mark;
+    rmp_serde::to_vec(&(low, end, owed, bytes, clock_us))
+        .expect("five numbers always go into a Vec")
+}
+
+pub(super) fn decode_mark(value: &[u8]) -> Option<Mark> {
+    let (low, end, owed, bytes, clock_us) = rmp_serde::from_slice(value).ok()?;
+    Some(Mark {
+        low,
+        end,
+        owed,
+        bytes,
+        clock_us,
+    })
+}

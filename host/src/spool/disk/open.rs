@@ -1,0 +1,304 @@
+//! Opens the store, and finds out what is in it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use crate::clock::Now;
+use crate::spool::dead_letters::KeptLetters;
+use crate::spool::disk::audit::{Lost, audit};
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::fault_injection::Call;
+use crate::spool::disk::folder::Folder;
+use crate::spool::disk::format_before::take_up;
+use crate::spool::disk::identity::{belong, find_name, own_name};
+use crate::spool::disk::log::listing;
+use crate::spool::disk::low_marks::LowMarks;
+use crate::spool::disk::mark::Mark;
+use crate::spool::disk::name::Name;
+use crate::spool::disk::queue_store::QueueStore;
+use crate::spool::disk::records::Records;
+use crate::spool::disk::records::batch::{Tree, Witness};
+use crate::spool::disk::recover::{recover, strangers};
+use crate::spool::disk::sealing::keys;
+use crate::spool::disk::store::{BOOT, Store};
+use crate::spool::disk::{FORMAT, FORMATS_BEFORE};
+use crate::spool::ledger::store::LedgerStore;
+use crate::spool::memory::queue::BOOT_SHIFT;
+use crate::spool::settings::{Config, QueueConfig};
+
+/// Whoever waits for a commit can wait for a sled handle that is still being closed.
+const REOPEN_TRIES: u32 = 100;
+
+/// What was found in it.
+pub(crate) struct Opened {
+    pub store: Store,
+    pub low_marks: LowMarks,
+    /// The last boot that was noted.
+    pub boot: u32,
+    /// For each queue of the config its mark and its first chunk.
+    pub queues: Vec<(Mark, Option<Extent>)>,
+    /// Letters kept.
+    pub kept: KeptLetters,
+    /// The ledger.
+    pub ledger_store: LedgerStore,
+    /// Queues with something owed that the config does not have: name and messages.
+    pub strangers: Vec<(String, u64)>,
+    /// Where a damaged index was moved.
+    pub set_aside: Option<PathBuf>,
+    /// What letters, ledger and state have lost, if anything.
+    pub lost: Option<Lost>,
+    /// What the store is called in the ids of messages.
+    pub name: Name,
+}
+
+/// Opens the store; an index that does not open is moved aside, and is made up from the files. `known` is what a run before
+/// in this process has recorded. What today's key has not sealed is sealed with it, chunks but for the moment.
+pub(crate) fn open(
+    config: &Config,
+    folder: &Folder,
+    known: &Witness,
+) -> Result<Opened, StoreError> {
+    folder
+        .fault_injection
+        .pass(Call::Write)
+        .map_err(StoreError::Disk)?;
+    keys::register(folder, &config.sealer)?;
+    let opened = open_or_move(config, folder, known)?;
+    opened.store.take_over()?;
+    if keys::is_mixed(folder, &config.sealer) {
+        opened.store.renew()?;
+        // What the files hold as it was sealed before, or was not, goes with them.
+        let old = opened.store.records.renew().map_err(StoreError::Disk)?;
+        opened.store.settle(true)?;
+        old.iter()
+            .try_for_each(std::fs::remove_file)
+            .map_err(StoreError::Disk)?;
+        keys::retire(folder, &config.sealer).map_err(StoreError::Disk)?;
+    }
+    Ok(opened)
+}
+
+/// The store is about to be closed: which keys it still needs.
+pub(crate) fn retire(config: &Config, folder: &Folder) {
+    if keys::is_mixed(folder, &config.sealer)
+        && let Err(error) = keys::retire(folder, &config.sealer)
+    {
+        tracing::debug!(%error, "which keys the store needs was not noted; the next start does it");
+    }
+}
+
+fn open_or_move(config: &Config, folder: &Folder, known: &Witness) -> Result<Opened, StoreError> {
+    folder
+        .remove_unfinished_snapshots()
+        .map_err(StoreError::Disk)?;
+    let damage = match open_files(config, folder, known) {
+        Err(StoreError::Damaged(damage)) => damage,
+        other => return other,
+    };
+    // sled takes a disk that refuses for damage here and there; then nothing is touched.
+    folder.prove().map_err(StoreError::Disk)?;
+    if folder.remove_all_snapshots().map_err(StoreError::Disk)? {
+        tracing::warn!(path = %folder.store().display(), %damage, "the index does not open; trying again without its snapshots");
+        match open_files(config, folder, known) {
+            Err(StoreError::Damaged(_)) => {}
+            other => return other,
+        }
+    }
+    let aside = folder.set_aside(Now::read()).map_err(StoreError::Disk)?;
+    let path = aside.display();
+    tracing::error!(%path, %damage, "the index of the store is damaged and was moved aside; it is made up from the files, and nothing is lost by it");
+    let opened = open_files(config, folder, known)?;
+    Ok(Opened {
+        set_aside: Some(aside),
+        ..opened
+    })
+}
+
+/// Opens the store as it is: an index that is damaged is an error, and nothing is moved.
+pub(crate) fn open_files(
+    config: &Config,
+    folder: &Folder,
+    known: &Witness,
+) -> Result<Opened, StoreError> {
+    let is_new = !folder.store().exists();
+    let opened = open_trees(config, folder, is_new, known);
+    match &opened {
+        Ok(opened) if is_new => {
+            opened.store.record()?;
+            folder.sync().map_err(StoreError::Disk)?;
+        }
+        Err(_) if is_new => folder.remove_unfinished_store(),
+        Ok(_) | Err(_) => {}
+    }
+    opened
+}
+
+fn open_trees(
+    config: &Config,
+    folder: &Folder,
+    is_new: bool,
+    known: &Witness,
+) -> Result<Opened, StoreError> {
+    let options = sled::Config::new()
+        .path(folder.store())
+        .cache_capacity(config.cache_bytes)
+        .flush_every_ms(None)
+        .use_compression(false);
+    let db = open_when_free(&options)?;
+    let format = guarded(|| db.get("format"))?.and_then(|value| value.first().copied());
+    match format {
+        Some(format) if format != FORMAT && !FORMATS_BEFORE.contains(&format) => {
+            return Err(StoreError::Format(format));
+        }
+        Some(_) => {}
+        None => drop(guarded(|| db.insert("format", &[FORMAT]))?),
+    }
+    let is_before = format.is_some_and(|format| format != FORMAT);
+    let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
+    std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
+    let (records, scan) = Records::open(folder.path(), own_name(folder), &folder.fault_injection)
+        .map_err(StoreError::Disk)?;
+    let name = find_name(folder, &records, &scan)?;
+    belong(&db, &name.store)?;
+    let with_files = listing::queues(&folder.chunks()).map_err(StoreError::Disk)?;
+    let is_known = !is_new || !with_files.is_empty();
+    let low_marks = LowMarks::open(folder, names.clone(), &name.store, (is_known, is_before))
+        .map_err(StoreError::Disk)?;
+    let witness = [known, low_marks.witness(), &scan.witness]
+        .into_iter()
+        .max_by_key(|witness| witness.number)
+        .cloned();
+    let witness = witness.unwrap_or_default();
+    records.begin(&name.store, &witness);
+    if is_before {
+        take_up(&db, &records)?;
+    }
+    let (kept, ledger_store, lost) = audit(config, &records, &scan, &witness)?;
+    let open_tail = |queue: &str| {
+        QueueStore::open(
+            &db,
+            &folder.chunks(),
+            queue,
+            &name.store,
+            &folder.fault_injection,
+        )
+    };
+    let queues = names
+        .iter()
+        .map(|name| open_tail(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut found = Vec::with_capacity(queues.len());
+    for (index, queue) in queues.iter().enumerate() {
+        found.push(recover(queue, &records, |mark| {
+            low_marks.newer(index, mark)
+        })?);
+    }
+    let boot = records.get(Tree::Own, BOOT).map_err(StoreError::Disk)?;
+    let boot = boot
+        .and_then(|boot| boot.first_chunk().copied())
+        .map_or(0, u32::from_be_bytes);
+    // A store that was made anew does not know how far its places were used.
+    let boot = found
+        .iter()
+        .map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0))
+        .fold(boot, u32::max);
+    let strangers = strangers(&records, &names, with_files, open_tail)?;
+    let (disks, fault_injection) = (
+        disks(folder).map_err(StoreError::Disk)?,
+        folder.fault_injection.clone(),
+    );
+    let flag = AtomicBool::default;
+    let (is_written, is_told, is_behind) = (flag(), flag(), flag());
+    let (sealer, damaged, behind) = (config.sealer.clone(), folder.damaged(), Mutex::default());
+    let store = Store {
+        db,
+        queues,
+        records,
+        behind,
+        damaged,
+        disks,
+        is_written,
+        is_told,
+        is_behind,
+        fault_injection,
+        sealer,
+    };
+    Ok(Opened {
+        store,
+        low_marks,
+        boot,
+        queues: found,
+        kept,
+        ledger_store,
+        strangers,
+        set_aside: None,
+        lost,
+        name,
+    })
+}
+
+impl Store {
+    /// Writes letters, ledger and state anew, with this ledger, and sets the files they were in aside.
+    pub(crate) fn make_anew(
+        &self,
+        ledger_store: &mut LedgerStore,
+        folder: &Folder,
+    ) -> Result<(), StoreError> {
+        let old = self.records.renew().map_err(StoreError::Disk)?;
+        let keys: Vec<Vec<u8>> = self
+            .records
+            .each(Tree::Ledger, &[])
+            .map(|entry| entry.map(|(key, _)| key))
+            .collect::<Result<_, _>>()
+            .map_err(StoreError::Disk)?;
+        for key in keys {
+            self.records.remove(Tree::Ledger, &key);
+        }
+        ledger_store.rewrite();
+        ledger_store
+            .changes()
+            .into_iter()
+            .for_each(|changes| self.write_ledger(changes));
+        self.settle(true)?;
+        for path in old {
+            folder.keep_damaged(&path, Now::read());
+        }
+        Ok(())
+    }
+}
+
+/// A handle on each file system that files of the store lie on: a part of it may be linked in from another.
+fn disks(folder: &Folder) -> io::Result<Vec<File>> {
+    let mut disks: Vec<(u64, File)> = Vec::new();
+    for path in [folder.path(), &folder.store(), &folder.chunks()] {
+        let handle = File::open(path)?;
+        let device = handle.metadata()?.dev();
+        if disks.iter().all(|(known, _)| *known != device) {
+            disks.push((device, handle));
+        }
+    }
+    Ok(disks.into_iter().map(|(_, handle)| handle).collect())
+}
+
+/// Opens the files, waiting for an earlier handle of this process that is still being closed.
+fn open_when_free(options: &sled::Config) -> Result<sled::Db, StoreError> {
+    for _ in 0..REOPEN_TRIES {
+        match guarded(|| options.open()) {
+            Err(StoreError::Disk(error)) if is_held(&error) => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+    guarded(|| options.open())
+}
+
+/// Whether another handle, perhaps of another process, has the files open.
+pub(crate) fn is_held(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}

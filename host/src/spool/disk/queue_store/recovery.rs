@@ -1,0 +1,138 @@
+//! What a queue owes is found out at an opening.
+
+use std::ops::Range;
+
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::error::{StoreError, guarded};
+use crate::spool::disk::log::located::Position;
+use crate::spool::disk::mark::{MARK, Mark, decode_mark, encode_mark};
+use crate::spool::disk::queue_store::places::{Index, IndexEntry, key, located};
+use crate::spool::disk::queue_store::{NUMBER, POSITION, QueueStore};
+use crate::spool::lock::locked;
+
+impl QueueStore {
+    /// Finds out what is owed: what the index says, and what was written behind that; `newer` knows what was accepted
+    /// since, what must be there, and whether it knows that of all. An index that is gone, or that does not know of the
+    /// records' batch `number`, is made up from the files; before `floor` nothing was owed then.
+    pub(crate) fn recover(
+        &self,
+        (number, floor): (u64, u64),
+        newer: impl FnOnce(Mark) -> (Mark, bool),
+    ) -> Result<Recovered, StoreError> {
+        let noted = guarded(|| self.tree.get(MARK))?
+            .as_deref()
+            .and_then(decode_mark);
+        let known: Option<[u8; 8]> =
+            guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
+        let is_behind = known.map_or(0, u64::from_be_bytes) < number;
+        let noted_position = guarded(|| self.tree.get(POSITION))?
+            .as_deref()
+            .and_then(Position::decode);
+        self.log.follow(noted_position.unwrap_or(Position::START));
+        let position = noted_position.filter(|_| !is_behind);
+        let entries = guarded(|| {
+            self.tree
+                .range(key(0)..=key(u64::MAX))
+                .collect::<sled::Result<Vec<IndexEntry>>>()
+        })?;
+        let usable = entries.iter().filter(|_| position.is_some());
+        let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));
+        let mut end = noted.map_or(0, |mark| mark.end).max(index.end());
+        let behind = self.log.since(position.unwrap_or(Position::START));
+        let is_rebuilt = position.is_none() && !behind.chunks.is_empty();
+        let mut grown = 0;
+        for found in behind.chunks {
+            // What was written anew in the middle of a queue is only known to be meant by the index.
+            if position.is_some() && found.extent.first < end {
+                continue;
+            }
+            grown += u64::from(found.count);
+            end = end.max(found.extent.end);
+            index.put(found);
+        }
+        // What was safe and is not there is missing.
+        end = end.max(behind.end);
+        grown += if position.is_some() {
+            behind.missing.iter().map(|(_, count)| *count).sum()
+        } else {
+            0
+        };
+        self.miss(behind.missing);
+        // Where nothing was owed, what is owed now begins with the first chunk.
+        let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
+            let before = noted.unwrap_or_default();
+            Mark {
+                low: index.start().unwrap_or(end).max(before.low),
+                owed: 0,
+                ..before
+            }
+        });
+        let told = Mark {
+            low: told.low.max(floor.min(end)),
+            ..told
+        };
+        let (mark, is_exact) = newer(Mark {
+            end,
+            owed: told.owed + grown,
+            ..told
+        });
+        let end = end.max(mark.end);
+        let low = index.pass(mark.low);
+        // As it was told, or else as far as the index can tell.
+        let owed = match noted.filter(|_| position.is_some()) {
+            _ if is_exact => mark.owed,
+            Some(_) if low == told.low => mark.owed,
+            Some(_) => mark.owed.min(index.owed(low) + self.known_missing(low)),
+            None => index.owed(low) + self.known_missing(low),
+        };
+        let mark = Mark {
+            low,
+            end,
+            owed,
+            bytes: index.bytes(),
+            ..mark
+        };
+        self.log.adopt(index.0.values(), end);
+        let mut batch = index.batch(&entries);
+        batch.insert(MARK, encode_mark(mark));
+        batch.insert(POSITION, self.log.position().encode());
+        batch.insert(
+            NUMBER,
+            &number
+                .max(known.map_or(0, u64::from_be_bytes))
+                .to_be_bytes(),
+        );
+        guarded(|| self.tree.apply_batch(batch))?;
+        Ok(Recovered {
+            mark,
+            first: index.0.values().next().map(|found| found.extent),
+            is_rebuilt,
+        })
+    }
+
+    pub(super) fn miss(&self, places: Vec<(Range<u64>, u64)>) {
+        let mut missing = locked(&self.missing);
+        for place in places {
+            if !missing.contains(&place) {
+                missing.push(place);
+            }
+        }
+    }
+
+    pub(super) fn known_missing(&self, low: u64) -> u64 {
+        locked(&self.missing)
+            .iter()
+            .filter(|(places, _)| places.end > low)
+            .map(|(_, count)| *count)
+            .sum()
+    }
+}
+
+/// What was found of a queue.
+pub(crate) struct Recovered {
+    pub mark: Mark,
+    /// Its first chunk.
+    pub first: Option<Extent>,
+    /// The index was gone or behind, and was made up from the files.
+    pub is_rebuilt: bool,
+}

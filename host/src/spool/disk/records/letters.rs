@@ -1,0 +1,98 @@
+//! Reading the store beside the writer: dead letters page by page, and what was set aside.
+
+use crate::message::Reason;
+use crate::spool::dead_letters::{self, KeptLetters, LetterId};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::records::Records;
+use crate::spool::disk::records::batch::Tree;
+use crate::spool::disk::records::sealed::{Sealed, open};
+use crate::spool::disk::sealing::sealer::Sealer;
+use crate::spool::disk::store::Store;
+
+/// A letter without its content: name, reason, bytes.
+pub(crate) type About = (LetterId, Option<Reason>, u64);
+
+fn about(sealer: &Sealer, key: &[u8], value: &[u8]) -> About {
+    let value = open(sealer, Sealed::Letter, key, value);
+    (
+        dead_letters::id(key).unwrap_or_default(),
+        dead_letters::reason(&value),
+        value.len() as u64,
+    )
+}
+
+/// Counts the letters one by one.
+pub(crate) fn count_letters(records: &Records, sealer: &Sealer) -> Result<KeptLetters, StoreError> {
+    let mut kept = KeptLetters::default();
+    for entry in records.each(Tree::Letters, b"l") {
+        let (key, value) = entry.map_err(StoreError::Disk)?;
+        let (_, reason, bytes) = about(sealer, &key, &value);
+        kept.add(reason, bytes);
+    }
+    Ok(kept)
+}
+
+impl Store {
+    /// The oldest letters: as many as it takes to have both `count` of them and `bytes`.
+    pub(crate) fn oldest_letters(&self, count: u64, bytes: u64) -> Result<Vec<About>, StoreError> {
+        let (mut found, mut size) = (Vec::new(), 0);
+        for entry in self.records.each(Tree::Letters, b"l") {
+            if found.len() as u64 >= count && size >= bytes {
+                break;
+            }
+            let (key, value) = entry.map_err(StoreError::Disk)?;
+            let about = about(&self.sealer, &key, &value);
+            size += about.2;
+            found.push(about);
+        }
+        Ok(found)
+    }
+
+    /// Letters behind `after`, oldest first, at most `max` of them and about `max_bytes`.
+    pub(crate) fn letters(
+        &self,
+        after: Option<LetterId>,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
+        let mut from = after.map_or_else(
+            || b"l".to_vec(),
+            |after| [&dead_letters::key(after)[..], &[0]].concat(),
+        );
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while found.len() < max && bytes < max_bytes {
+            let next = self
+                .records
+                .next(Tree::Letters, &from, b"l")
+                .map_err(StoreError::Disk)?;
+            let Some((key, value)) = next else { break };
+            bytes += value.len();
+            let value = open(&self.sealer, Sealed::Letter, &key, &value).into_owned();
+            found.push((dead_letters::id(&key).unwrap_or_default(), value));
+            from = [&key[..], &[0]].concat();
+        }
+        Ok(found)
+    }
+
+    /// One letter.
+    pub(crate) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = dead_letters::key(id);
+        let value = self
+            .records
+            .get(Tree::Letters, &key)
+            .map_err(StoreError::Disk)?;
+        Ok(value.map(|value| open(&self.sealer, Sealed::Letter, &key, &value).into_owned()))
+    }
+
+    /// The index knows nothing of a chunk any more.
+    #[cfg(test)]
+    pub(crate) fn forget_chunk(&self, queue: usize, first: u64) {
+        self.queues[queue].forget(first).unwrap();
+    }
+
+    /// Overwrites a byte of a chunk, as a failing card does.
+    #[cfg(test)]
+    pub(crate) fn damage_chunk(&self, queue: usize, first: u64) {
+        self.queues[queue].damage(first);
+    }
+}

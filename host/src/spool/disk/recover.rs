@@ -1,0 +1,70 @@
+//! What each queue owes, as its index, its files and the records tell together.
+
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::mark::Mark;
+use crate::spool::disk::queue_store::QueueStore;
+use crate::spool::disk::queue_store::recovery::Recovered;
+use crate::spool::disk::records::Records;
+use crate::spool::disk::records::batch::Tree;
+
+/// The last batch of the records that gave up something of a queue, and the place before which nothing was owed then.
+pub(super) fn encode_given_up(number: u64, low: u64) -> Vec<u8> {
+    [number.to_be_bytes(), low.to_be_bytes()].concat()
+}
+
+fn decode_given_up(value: &[u8]) -> Option<(u64, u64)> {
+    let (number, low) = value.split_first_chunk()?;
+    Some((
+        u64::from_be_bytes(*number),
+        u64::from_be_bytes(*low.first_chunk()?),
+    ))
+}
+
+/// What a queue owes.
+pub(super) fn recover(
+    queue: &QueueStore,
+    records: &Records,
+    newer: impl FnOnce(Mark) -> (Mark, bool),
+) -> Result<(Mark, Option<Extent>), StoreError> {
+    let given_up = records
+        .get(Tree::Own, queue.name().as_bytes())
+        .map_err(StoreError::Disk)?;
+    let given_up = given_up
+        .as_deref()
+        .and_then(decode_given_up)
+        .unwrap_or_default();
+    let Recovered {
+        mark,
+        first,
+        is_rebuilt,
+    } = queue.recover(given_up, newer)?;
+    if is_rebuilt {
+        let (queue, Mark { low, end, owed, .. }) = (queue.name(), mark);
+        tracing::warn!(
+            queue,
+            low,
+            end,
+            owed,
+            "the index of this queue was made up from its files"
+        );
+    }
+    Ok((mark, first))
+}
+
+/// Queues with something owed that the config does not have.
+pub(super) fn strangers(
+    records: &Records,
+    names: &[String],
+    with_files: Vec<String>,
+    open: impl Fn(&str) -> Result<QueueStore, StoreError>,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut found = Vec::new();
+    for name in with_files.into_iter().filter(|name| !names.contains(name)) {
+        let (mark, _) = recover(&open(&name)?, records, |mark| (mark, false))?;
+        if mark.owed > 0 {
+            found.push((name, mark.owed));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,264 @@
+//! What a queue gives up: what may go, what is marked for drop by a commit under way, and what that commit changes.
+//!
+//! A message is marked for drop when a commit is about to give it up: it is not handed out any more, and still owed until the
+//! ledger has it. What the uplink has in hand on this connection is never marked for drop, so nothing is both delivered and
+//! counted as given up.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::message::{Receipt, Stored};
+use crate::spool::disk::chunk::{Content, Extent};
+use crate::spool::disk::mark::Mark;
+use crate::spool::memory::queue::Queue;
+use crate::spool::memory::ranges::Ranges;
+use crate::spool::settings::{DropPolicy, Policy};
+use crate::spool::space::wear::Filling;
+
+/// The messages of a chunk that are owed.
+pub(crate) struct Split {
+    /// The last of their topics.
+    pub kept: Vec<Stored>,
+    /// The others.
+    pub superseded: Vec<Stored>,
+}
+
+/// After a look that found nothing to give up: all that could go is in the uplink's hand.
+const REST_US: u64 = 1_000_000;
+
+impl Queue {
+    /// The uplink has everything before `place` in hand, as far as it is owed.
+    pub(crate) fn mark_in_flight(&mut self, place: u64) {
+        self.in_flight_end = self.in_flight_end.max(place);
+    }
+
+    /// The connection is gone, and with it what was in hand.
+    pub(crate) fn take_back(&mut self) {
+        (self.in_flight_end, self.rest_until_us) = (0, 0);
+        self.ahead
+            .iter_mut()
+            .for_each(|ahead| *ahead = Ranges::default());
+    }
+
+    /// The place behind all that the uplink has in hand.
+    pub(crate) fn in_flight_end(&self) -> u64 {
+        self.in_flight_end
+            .max(self.ahead.as_ref().map_or(0, Ranges::end))
+    }
+
+    /// Bytes of the chunks on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.saturating_sub(self.marked_bytes)
+    }
+
+    /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
+    pub(crate) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
+        let may_give = policy.drop != DropPolicy::Newest
+            && policy.max_bytes < u64::MAX
+            && self.rest_until_us <= now_us;
+        if may_give { self.disk_bytes() } else { 0 }
+    }
+
+    /// What fills the queue, where its class sets it a limit that loses messages.
+    pub(crate) fn filling(&self, policy: Policy) -> Option<Filling> {
+        let has_limit = policy.max_bytes < u64::MAX && policy.drop != DropPolicy::KeepLastPerTopic;
+        let room = policy.max_bytes.saturating_sub(self.disk_bytes);
+        has_limit.then_some(Filling {
+            room,
+            payload: self.tally.payload,
+        })
+    }
+
+    /// When something on disk is to be given up (running clock).
+    pub(crate) fn policy_due(&self, policy: Policy) -> Option<u64> {
+        if self.disk_owed == 0 {
+            return None;
+        }
+        let is_over = policy.drop != DropPolicy::Newest && self.disk_bytes > policy.max_bytes;
+        let expires = policy
+            .max_age_us()
+            .map(|age| self.disk_since_us.saturating_add(age));
+        is_over
+            .then_some(0)
+            .into_iter()
+            .chain(expires)
+            .min()
+            .map(|due| due.max(self.rest_until_us))
+    }
+
+    /// Nothing can go at the moment.
+    pub(crate) fn rest(&mut self, now_us: u64) {
+        self.rest_until_us = now_us.saturating_add(REST_US);
+    }
+
+    /// The first place on disk at or after `from` that may be given up.
+    pub(crate) fn victim(&self, from: u64) -> Option<u64> {
+        let mut place = from.max(self.in_flight_end);
+        loop {
+            place = self.owed_from(place);
+            let next = self.marked.skip(place);
+            if next == place {
+                return Some(place).filter(|place| *place < self.disk_end);
+            }
+            place = next;
+        }
+    }
+
+    /// Whether a commit under way is about to give `place` up.
+    pub(crate) fn is_marked_for_drop(&self, place: u64) -> bool {
+        self.marked.has(place)
+    }
+
+    /// The front of the disk's part came at `since_us`; the clock of an unknown chunk is its predecessor's.
+    pub(crate) fn note_front(&mut self, extent: Extent) {
+        if extent.first <= self.low {
+            self.disk_since_us = extent.since_us;
+        }
+    }
+
+    /// A chunk that was read is marked for drop; `owed` gets what of it is owed.
+    pub(crate) fn mark_chunk_for_drop(
+        &mut self,
+        extent: Extent,
+        messages: Vec<Stored>,
+        now_us: u64,
+        owed: &mut Vec<Stored>,
+    ) {
+        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
+        owed.extend(
+            messages
+                .into_iter()
+                .filter(|stored| self.is_owed(stored.seq.0)),
+        );
+        self.marked.insert(extent.first.max(self.low), extent.end);
+        self.marked_bytes += extent.bytes;
+    }
+
+    /// Of a chunk that was read, what a later message of its topic supersedes is marked for drop. `None` when that is nothing, or
+    /// the uplink has some of the chunk in hand.
+    pub(crate) fn mark_superseded_for_drop(
+        &mut self,
+        content: Content,
+        last: &HashMap<Bytes, u64>,
+        now_us: u64,
+    ) -> Option<Split> {
+        let Content { extent, messages } = content;
+        if self.holds(extent) {
+            return None;
+        }
+        self.learn(extent, messages.iter().map(|stored| stored.seq.0), now_us);
+        let owed = messages
+            .into_iter()
+            .filter(|stored| self.is_owed(stored.seq.0));
+        let (kept, superseded): (Vec<_>, Vec<_>) = owed.partition(|stored| {
+            last.get(&stored.message.topic)
+                .is_none_or(|last| *last == stored.seq.0)
+        });
+        if superseded.is_empty() {
+            return None;
+        }
+        for stored in &superseded {
+            self.marked.insert(stored.seq.0, stored.seq.next().0);
+        }
+        self.marked_bytes += extent.bytes;
+        Some(Split { kept, superseded })
+    }
+
+    /// The messages between these places are marked for drop.
+    pub(crate) fn mark_for_drop(&mut self, from: u64, to: u64) {
+        self.marked.insert(from.max(self.low), to);
+    }
+
+    /// Of what was marked for drop only these are, after all.
+    pub(crate) fn mark_only(&mut self, places: Ranges) {
+        self.marked = places;
+    }
+
+    /// A place that stands for others is marked for drop: what it stands for is settled already.
+    pub(crate) fn mark_hole_for_drop(&mut self, hole: Extent) {
+        self.marked_bytes += hole.bytes;
+    }
+
+    /// A hole that ends where `first` begins and can be made longer.
+    pub(crate) fn hole_before(&self, first: u64) -> Option<Extent> {
+        self.chunks
+            .range(..first)
+            .next_back()
+            .map(|(_, extent)| *extent)
+            .filter(|extent| extent.is_hole() && extent.end == first)
+    }
+
+    /// Where `low` will be once what is marked for drop is gone.
+    pub(crate) fn low_then(&self) -> u64 {
+        let mut low = self.low;
+        loop {
+            let next = self.marked.skip(self.accepted.skip(low));
+            if next == low {
+                return low;
+            }
+            low = next;
+        }
+    }
+
+    /// Doomed messages before `end` that are still owed.
+    pub(super) fn marked_before(&self, end: u64) -> u64 {
+        let ranges = self
+            .marked
+            .iter()
+            .map(|(from, to)| (from.max(self.low), to.min(end)));
+        ranges
+            .filter(|(from, to)| from < to)
+            .map(|(from, to)| to - from - self.accepted.covered(from, to))
+            .sum()
+    }
+
+    /// The ledger has what is marked for drop for good: it is owed no more, and `victims` are not on disk any more.
+    pub(crate) fn give_up(&mut self, victims: &[Extent], now_us: u64, released: &mut Vec<Receipt>) {
+        for extent in victims {
+            if let Some(extent) = self.chunks.remove(&extent.first) {
+                self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
+            }
+        }
+        self.marked_bytes = 0;
+        for (from, to) in std::mem::take(&mut self.marked).iter() {
+            self.settle(from, to, now_us, released);
+        }
+    }
+
+    /// The ledger has these places as expired: they are owed no more.
+    pub(crate) fn expire(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) {
+        let lost = self
+            .losing
+            .remove(&from)
+            .map(|(_, lost)| self.disk_owed.saturating_sub(lost));
+        self.settle(from, to, now_us, released);
+        if let Some(owed) = lost.filter(|_| self.low < self.disk_end) {
+            self.disk_owed = owed;
+        }
+    }
+
+    /// The commit failed: everything is owed as before.
+    pub(crate) fn unmark_for_drop(&mut self) {
+        (self.marked, self.marked_bytes) = (Ranges::default(), 0);
+    }
+
+    /// The same, of what is in RAM only.
+    pub(crate) fn unmark_ram(&mut self) {
+        self.marked.forget_from(self.head_start);
+    }
+
+    /// What the store is to be told.
+    pub(super) fn mark_then(&self, end: u64, bytes: u64, clock_us: u64) -> Mark {
+        let owed = (self.disk_owed + self.owed_between(self.disk_end, end))
+            .saturating_sub(self.marked_before(end));
+        let bytes = (self.disk_bytes + bytes).saturating_sub(self.marked_bytes);
+        Mark {
+            low: self.low_then().min(end),
+            end,
+            owed,
+            bytes,
+            clock_us,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Fresh data first: what is in RAM is handed out ahead of what is on disk, which follows side by side.
+//!
+//! Disk and RAM part the queue, so a message is handed out on one of the two ways only: ahead from RAM, or, once it was
+//! spilled before that, from disk. What went ahead and is spilled before upstream has it is remembered until the connection
+//! is over, and left out of what is read.
+
+use crate::message::Fetch;
+use crate::spool::disk::chunk::Extent;
+use crate::spool::memory::queue::Queue;
+use crate::spool::memory::ranges::Ranges;
+
+impl Queue {
+    /// The same queue, in this order.
+    pub(crate) fn with_fresh_first(self, is_so: bool) -> Self {
+        Self {
+            ahead: is_so.then(Ranges::default),
+            ..self
+        }
+    }
+
+    /// See [`crate::message::Backlog::fetch_fresh`]; on a connection that `stands` it is in the uplink's hand from now on.
+    pub(crate) fn fetch_fresh(
+        &mut self,
+        from: u64,
+        max: usize,
+        max_bytes: usize,
+        stands: bool,
+    ) -> Fetch {
+        let fetched = self.fetch_from_ram(self.owed_from(from.max(self.disk_end)), max, max_bytes);
+        if let (Fetch::Ready(list), Some(ahead), true) = (&fetched, &mut self.ahead, stands)
+            && let [first, .., last] | [first @ last] = list.as_slice()
+        {
+            ahead.insert(first.seq.0, last.seq.next().0);
+        }
+        fetched
+    }
+
+    /// The first owed place on disk at or after `from` that has not gone ahead.
+    pub(crate) fn to_replay(&self, from: u64) -> Option<u64> {
+        let mut place = from;
+        loop {
+            place = self.owed_on_disk(place)?;
+            match &self.ahead {
+                Some(ahead) if ahead.skip(place) > place => place = ahead.skip(place),
+                _ => return Some(place),
+            }
+        }
+    }
+
+    /// Whether `place` has gone ahead on this connection.
+    pub(crate) fn is_ahead(&self, place: u64) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.has(place))
+    }
+
+    /// Whether the uplink has some of these places in hand.
+    pub(crate) fn holds(&self, extent: Extent) -> bool {
+        let owes =
+            |(from, to): (u64, u64)| self.owed_from(from.max(extent.first)) < to.min(extent.end);
+        extent.first < self.in_flight_end || self.ahead.iter().flat_map(Ranges::iter).any(owes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, Receipt};
+    use crate::spool::disk::mark::Mark;
+
+    fn queue() -> Queue {
+        Queue::new(0, Mark::default(), None).with_fresh_first(true)
+    }
+
+    fn append(queue: &mut Queue, count: usize) {
+        (0..count).for_each(|_| queue.append(Message::default(), None, 5));
+    }
+
+    fn spill(queue: &mut Queue) {
+        let (first, end) = queue.cut();
+        let (mark, _) = queue.plan(end, 10, 0).unwrap();
+        let _ = queue.committed(
+            &[Extent {
+                first,
+                end,
+                bytes: 10,
+                since_us: 5,
+            }],
+            mark,
+            9,
+        );
+    }
+
+    fn fresh(queue: &mut Queue, from: u64, max: usize) -> Vec<u64> {
+        match queue.fetch_fresh(from, max, 99_999, true) {
+            Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
+            Fetch::Spilled | Fetch::Empty => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_went_ahead_is_not_read_from_disk_until_the_connection_is_over() {
+        let mut queue = queue();
+        append(&mut queue, 3);
+        spill(&mut queue);
+        append(&mut queue, 4);
+        assert_eq!(fresh(&mut queue, 0, 2), [3, 4]);
+        assert!(matches!(queue.fetch(0, 9, 99_999), Fetch::Spilled));
+        spill(&mut queue);
+        assert!(fresh(&mut queue, 5, 9).is_empty());
+        assert_eq!(
+            (queue.to_replay(0), queue.to_replay(3), queue.is_ahead(4)),
+            (Some(0), Some(5), true)
+        );
+        let extent = |first, end| Extent {
+            first,
+            end,
+            bytes: 10,
+            since_us: 5,
+        };
+        assert!(
+            queue.holds(extent(3, 7)) && !queue.holds(extent(0, 3)) && !queue.holds(extent(5, 7))
+        );
+        queue.accept(3, 5, 9, &mut Vec::<Receipt>::new());
+        assert!(!queue.holds(extent(3, 7)));
+        queue.accept(0, 3, 9, &mut Vec::new());
+        assert_eq!((queue.low(), queue.to_replay(0)), (5, Some(5)));
+        append(&mut queue, 2);
+        assert_eq!(fresh(&mut queue, 0, 9), [7, 8]);
+        spill(&mut queue);
+        assert_eq!(queue.to_replay(6), Some(6));
+        assert_eq!(queue.to_replay(7), None);
+        queue.take_back();
+        assert_eq!(queue.to_replay(7), Some(7));
+    }
+
+    #[test]
+    fn accepted_ahead_of_a_long_backlog_it_takes_no_memory() {
+        let mut queue = queue();
+        append(&mut queue, 3);
+        spill(&mut queue);
+        for place in 3..5_003 {
+            append(&mut queue, 1);
+            assert_eq!(fresh(&mut queue, place, 9), [place]);
+            queue.accept(place, place + 1, 9, &mut Vec::new());
+        }
+        assert!(queue.head.is_empty() && queue.head.capacity() < 64);
+        assert_eq!(
+            (queue.next(), queue.low(), queue.accepted.iter().count()),
+            (5_003, 0, 1)
+        );
+        append(&mut queue, 1);
+        spill(&mut queue);
+        assert_eq!(
+            (queue.tally().on_disk, queue.to_replay(3)),
+            (4, Some(5_003))
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! What is known outside of how far a queue is accepted: by the store once a second, by the low marks within milliseconds.
+
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::mark::Mark;
+use crate::spool::memory::queue::Queue;
+
+/// While the spilled part drains, the store hears of `low` and of deletes at least this often.
+const LOW_EVERY_US: u64 = 1_000_000;
+/// So many chunks to delete are told at once: sled holds what a change does to its pages until that is written.
+const MANY_GONE: usize = 1_000;
+/// The notes hear of it this long after a change: what is accepted in between is sent again after a kill.
+const NOTE_EVERY_US: u64 = 2_000;
+
+impl Queue {
+    /// When the store should hear of deletes and of `low` (running clock).
+    pub(crate) fn low_due(&self) -> Option<u64> {
+        let wait_us = if self.gone.len() < MANY_GONE {
+            LOW_EVERY_US
+        } else {
+            0
+        };
+        self.changed_us
+            .map(|changed| changed.saturating_add(wait_us))
+    }
+
+    /// When the low marks should hear of `low` (running clock).
+    pub(crate) fn note_due(&self) -> Option<u64> {
+        self.unnoted_us
+            .map(|changed| changed.saturating_add(NOTE_EVERY_US))
+    }
+
+    /// What is to be noted, if that is news; it counts as noted from now on. What a commit under way gives up is owed
+    /// until that is through.
+    pub(crate) fn note(&mut self, clock_us: u64) -> Option<Mark> {
+        self.unnoted_us.take()?;
+        self.noted = self.noted.max(self.low_to_note());
+        Some(Mark {
+            low: self.low_to_note(),
+            end: self.disk_end,
+            owed: self.disk_owed,
+            bytes: self.disk_bytes,
+            clock_us,
+        })
+    }
+
+    /// What was noted last of how far it is accepted, and what there is now.
+    pub(crate) fn mark_noted(&self, clock_us: u64) -> Mark {
+        let low = self.noted.min(self.low_to_note());
+        Mark {
+            low,
+            end: self.disk_end,
+            owed: self.disk_owed,
+            bytes: self.disk_bytes,
+            clock_us,
+        }
+    }
+
+    /// How far it is accepted, as far as a kill would find something on disk: a spill under way has its chunks there long
+    /// before they are safe.
+    fn low_to_note(&self) -> u64 {
+        self.low.min(self.disk_end.max(self.spill_end))
+    }
+
+    /// `low` or the chunks have moved on from what was told outside.
+    pub(super) fn note_change(&mut self, now_us: u64) {
+        if !self.gone.is_empty() || self.stored.low < self.low.min(self.disk_end) {
+            self.changed_us.get_or_insert(now_us);
+        }
+        if self.noted < self.low_to_note() {
+            self.unnoted_us.get_or_insert(now_us);
+        }
+    }
+
+    /// The store could be opened only now: what it holds is owed before all that came since the start.
+    pub(crate) fn adopt(&mut self, stored: Mark, first: Option<Extent>) {
+        if stored.low < stored.end {
+            self.accepted.insert(stored.end, self.low);
+            self.low = stored.low;
+            self.disk_since_us = first.map_or(stored.clock_us, |extent| extent.since_us);
+            (self.disk_owed, self.disk_bytes) = (stored.owed, stored.bytes);
+        }
+        self.chunks
+            .extend(first.map(|extent| (extent.first, extent)));
+        self.disk_end = stored.end;
+        self.noted = stored.low;
+        self.stored = stored;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Fetch, Message};
+
+    fn fetched(queue: &Queue) -> Vec<u64> {
+        match queue.fetch(0, 9, 99_999) {
+            Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
+            Fetch::Spilled => vec![u64::MAX],
+            Fetch::Empty => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_the_store_held_is_owed_before_what_came_since() {
+        let mut queue = Queue::new(3, Mark::default(), None);
+        let base = queue.low();
+        for _ in 0..3 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.accept(base, base + 1, 6, &mut Vec::new());
+        let stored = Mark {
+            low: 7,
+            end: 9,
+            owed: 2,
+            bytes: 30,
+            clock_us: 1,
+        };
+        queue.adopt(
+            stored,
+            Some(Extent {
+                first: 6,
+                end: 9,
+                bytes: 30,
+                since_us: 1,
+            }),
+        );
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (7, 2, 2)
+        );
+        assert_eq!(
+            (fetched(&queue), queue.owed_on_disk(0)),
+            (vec![u64::MAX], Some(7))
+        );
+        queue.accept(7, 9, 8, &mut Vec::new());
+        assert_eq!(
+            (queue.low(), fetched(&queue)),
+            (base + 1, vec![base + 1, base + 2])
+        );
+        assert_eq!(
+            (queue.note_due(), queue.note(9).map(|mark| mark.low)),
+            (Some(8 + NOTE_EVERY_US), Some(9))
+        );
+    }
+
+    #[test]
+    fn an_empty_store_changes_nothing_that_is_owed() {
+        let mut queue = Queue::new(3, Mark::default(), None);
+        queue.append(Message::default(), None, 5);
+        let before = fetched(&queue);
+        queue.adopt(
+            Mark {
+                low: 9,
+                end: 9,
+                ..Mark::default()
+            },
+            None,
+        );
+        assert_eq!(
+            (fetched(&queue), queue.low()),
+            (before, 3 << crate::spool::memory::queue::BOOT_SHIFT)
+        );
+    }
+
+    #[test]
+    fn deletes_wait_a_second_and_many_of_them_do_not() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        let base = queue.low();
+        let many = MANY_GONE as u64;
+        for _ in 0..many {
+            queue.append(Message::default(), None, 5);
+        }
+        let chunk = |first| Extent {
+            first,
+            end: first + 1,
+            bytes: 1,
+            since_us: 5,
+        };
+        let chunks: Vec<Extent> = (base..base + many).map(chunk).collect();
+        let (mark, _) = queue.plan(base + many, many, 5).unwrap();
+        queue.committed(&chunks, mark, 5);
+        queue.accept(base, base + many - 1, 6, &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(6 + LOW_EVERY_US));
+        queue.accept(base, base + many, 7, &mut Vec::new());
+        assert_eq!(queue.low_due(), Some(6));
+    }
+
+    #[test]
+    fn what_a_commit_under_way_gives_up_is_not_noted_as_accepted_and_what_it_writes_may_be() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        let base = queue.low();
+        (0..4).for_each(|_| queue.append(Message::default(), None, 5));
+        let (first, end) = queue.cut();
+        let (mark, _) = queue.plan(end, 7, 5).unwrap();
+        queue.accept(base, base + 1, 6, &mut Vec::new());
+        assert_eq!(queue.note(7).map(|mark| mark.low), Some(base + 1));
+        queue.committed(
+            &[Extent {
+                first,
+                end,
+                bytes: 7,
+                since_us: 5,
+            }],
+            mark,
+            8,
+        );
+        queue.mark_for_drop(base + 2, base + 4);
+        queue.accept(base + 1, base + 2, 9, &mut Vec::new());
+        assert_eq!(
+            queue.note(9).map(|mark| (mark.low, mark.owed)),
+            Some((base + 2, 2))
+        );
+        assert_eq!((queue.note(9), queue.mark_now(9).low), (None, end));
+    }
+
+    #[test]
+    fn with_nothing_on_disk_there_is_nothing_to_note() {
+        let mut queue = Queue::new(1, Mark::default(), None);
+        for _ in 0..4 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.accept(0, u64::MAX, 9, &mut Vec::new());
+        assert_eq!((queue.note_due(), queue.low_due()), (None, None));
+    }
+}

@@ -1,0 +1,762 @@
+//! What one queue owes: pure state, no disk and no clock. The caller holds its lock for memory work only.
+//!
+//! ```text
+//!        accepted    on disk, in chunks            in RAM
+//!      ───────────┬─────────────────────────────┬───────────────────┐
+//!                low                         disk_end              next
+//!                 │  [a]     [a]                │        [a]        │      [a]: accepted ahead of low
+//! ```
+//!
+//! Disk holds a contiguous prefix of what is owed, RAM the rest. Places are never used twice: a new boot begins at a
+//! base of its own, and the places in between count as accepted.
+
+pub(crate) mod drop;
+pub(crate) mod fresh;
+pub(crate) mod low;
+pub(crate) mod spill;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::message::{Fetch, Message, Receipt, Seq, Stored, Wait};
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::mark::Mark;
+use crate::spool::memory::ram::{Ram, Share};
+use crate::spool::memory::ranges::Ranges;
+use crate::spool::settings::Policy;
+
+pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
+
+/// A message in RAM, and when it came (running clock).
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Gone once it was accepted or dropped.
+    message: Option<Message>,
+    receipt: Option<Receipt>,
+    since_us: u64,
+}
+
+/// When a queue wants to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a message may wait in RAM, microseconds.
+    pub linger_us: u64,
+    /// Bytes in RAM.
+    pub head_bytes: usize,
+    /// What is given up, and when.
+    pub policy: Policy,
+}
+
+/// Numbers of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Messages in RAM not accepted.
+    pub in_ram: u64,
+    /// Messages on disk not accepted.
+    pub on_disk: u64,
+    /// Bytes in RAM.
+    pub ram_bytes: u64,
+    /// Bytes of the chunks.
+    pub disk_bytes: u64,
+    /// Receipts waiting.
+    pub unsettled: u64,
+    /// Running clock of the oldest message owed, microseconds.
+    pub oldest_us: Option<u64>,
+    /// Messages appended since the start.
+    pub appended: u64,
+    /// Bytes of payload appended since the start.
+    pub payload: u64,
+    /// Messages accepted since the start.
+    pub accepted: u64,
+    /// Messages dropped from RAM because the store could not write.
+    pub dropped: u64,
+    /// Messages lost to damage on disk.
+    pub damaged: u64,
+}
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    low: u64,
+    disk_end: u64,
+    head_start: u64,
+    head: VecDeque<Held>,
+    accepted: Ranges,
+    /// Not handed out again: refused for good, expired or given up by hand, until that is on the medium.
+    barred: Ranges,
+    chunks: BTreeMap<u64, Extent>,
+    gone: Vec<u64>,
+    stored: Mark,
+    changed_us: Option<u64>,
+    /// `low` as the low marks have it, and since when they are behind.
+    noted: u64,
+    unnoted_us: Option<u64>,
+    /// Up to where the last spill went, whether it is through or not.
+    spill_end: u64,
+    disk_since_us: u64,
+    disk_owed: u64,
+    disk_bytes: u64,
+    ram: Share,
+    live: u64,
+    unsettled: u64,
+    /// A source waits for what is here with a receipt.
+    pressed: Option<Wait>,
+    shed_from: u64,
+    /// What the disk has lost and the ledger does not have yet: by first place the end, and the messages.
+    losing: BTreeMap<u64, (u64, u64)>,
+    /// Behind what the uplink has in hand on this connection; 0 for nothing.
+    in_flight_end: u64,
+    /// What was handed out ahead of the disk's part on this connection; `None` where first in is first out.
+    ahead: Option<Ranges>,
+    /// What the commit under way gives up, and the bytes of its chunks.
+    marked: Ranges,
+    marked_bytes: u64,
+    rest_until_us: u64,
+    tally: Tally,
+}
+
+impl Queue {
+    /// What the store holds, with new places from this boot's base on. `first` is the first chunk, if there is one.
+    pub(crate) fn new(boot: u32, stored: Mark, first: Option<Extent>) -> Self {
+        let base = (u64::from(boot).checked_mul(1 << BOOT_SHIFT).unwrap_or(0))
+            .max(stored.end)
+            .max(stored.low);
+        let owes = stored.low < stored.end;
+        let mut accepted = Ranges::default();
+        if owes {
+            accepted.insert(stored.end, base);
+        }
+        Self {
+            low: if owes { stored.low } else { base },
+            disk_end: stored.end,
+            head_start: base,
+            head: VecDeque::new(),
+            accepted,
+            barred: Ranges::default(),
+            chunks: first
+                .into_iter()
+                .map(|extent| (extent.first, extent))
+                .collect(),
+            gone: Vec::new(),
+            stored,
+            changed_us: None,
+            noted: stored.low,
+            unnoted_us: None,
+            spill_end: 0,
+            disk_since_us: first.map_or(stored.clock_us, |extent| extent.since_us),
+            disk_owed: stored.owed,
+            disk_bytes: stored.bytes,
+            ram: Share::new(&Arc::new(Ram::new(usize::MAX))),
+            live: 0,
+            unsettled: 0,
+            pressed: None,
+            shed_from: base,
+            losing: BTreeMap::new(),
+            in_flight_end: 0,
+            ahead: None,
+            marked: Ranges::default(),
+            marked_bytes: 0,
+            rest_until_us: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What it holds in RAM is of this account. For a queue that holds nothing yet.
+    pub(crate) fn with_ram(self, ram: &Arc<Ram>) -> Self {
+        Self {
+            ram: Share::new(ram),
+            ..self
+        }
+    }
+
+    /// Bytes it holds in RAM.
+    pub(crate) fn ram_bytes(&self) -> usize {
+        self.ram.bytes()
+    }
+
+    /// The first place that is not accepted.
+    pub(crate) fn low(&self) -> u64 {
+        self.low
+    }
+
+    /// The place the next message gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.head_start + self.head.len() as u64
+    }
+
+    /// The place the next chunk begins at.
+    pub(crate) fn spilled(&self) -> u64 {
+        self.disk_end.max(self.low)
+    }
+
+    /// Takes a message.
+    pub(crate) fn append(&mut self, message: Message, receipt: Option<Receipt>, now_us: u64) {
+        self.ram.add(message.weight());
+        self.live += 1;
+        self.tally.appended += 1;
+        self.tally.payload += message.payload.len() as u64;
+        if let Some(receipt) = &receipt {
+            self.unsettled += 1;
+            if receipt.pressed() {
+                self.press(Wait::Sure);
+            }
+        }
+        self.head.push_back(Held {
+            message: Some(message),
+            receipt,
+            since_us: now_us,
+        });
+    }
+
+    /// When the queue wants to be written: running clock, 0 for at once.
+    pub(crate) fn due(&self, limits: Limits) -> Option<u64> {
+        self.low_due()
+            .into_iter()
+            .chain(self.spill_due(limits))
+            .chain(self.policy_due(limits.policy))
+            .min()
+    }
+
+    /// When the RAM head wants to be spilled.
+    pub(crate) fn spill_due(&self, limits: Limits) -> Option<u64> {
+        if self.live == 0 {
+            return None;
+        }
+        if self.is_urgent(limits.head_bytes) || (self.pressed.is_some() && self.unsettled > 0) {
+            return Some(0);
+        }
+        self.head
+            .front()
+            .map(|held| held.since_us.saturating_add(limits.linger_us))
+    }
+
+    /// Whether what is in RAM cannot stay there: the head is full, or a source is known to wait for it.
+    pub(crate) fn is_urgent(&self, head_bytes: usize) -> bool {
+        self.live > 0
+            && (self.ram.bytes() >= head_bytes
+                || (self.pressed == Some(Wait::Sure) && self.unsettled > 0))
+    }
+
+    /// The first owed place at or after `from` that may be fetched.
+    fn owed_from(&self, from: u64) -> u64 {
+        let mut place = from.max(self.low);
+        loop {
+            let next = self.accepted.skip(place);
+            place = self.barred.skip(next);
+            if place == next {
+                return next;
+            }
+        }
+    }
+
+    /// The first owed place on disk at or after `from`; none while a commit under way decides on it.
+    pub(crate) fn owed_on_disk(&self, from: u64) -> Option<u64> {
+        Some(self.owed_from(from))
+            .filter(|place| *place < self.disk_end && !self.is_marked_for_drop(*place))
+    }
+
+    /// See [`crate::message::Backlog::fetch`].
+    pub(crate) fn fetch(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
+        let from = self.owed_from(from);
+        if self.is_marked_for_drop(from) && self.ahead.is_none() {
+            // Not to be passed over: should the commit fail, it is owed again. Whoever found nothing is woken for then.
+            return Fetch::Empty;
+        }
+        if self.ahead.is_some() {
+            return if self.to_replay(from).is_some() {
+                Fetch::Spilled
+            } else {
+                Fetch::Empty
+            };
+        }
+        if from < self.disk_end {
+            return Fetch::Spilled;
+        }
+        self.fetch_from_ram(from, max, max_bytes)
+    }
+
+    /// What is owed from `from` on, which lies in RAM.
+    fn fetch_from_ram(&self, from: u64, max: usize, max_bytes: usize) -> Fetch {
+        let skipped = usize::try_from(from.saturating_sub(self.head_start)).unwrap_or(usize::MAX);
+        let mut found = Vec::with_capacity(max.min(self.head.len().saturating_sub(skipped)));
+        let mut bytes = 0;
+        for (place, held) in (self.head_start..).zip(&self.head).skip(skipped) {
+            let Some(message) = &held.message else {
+                continue;
+            };
+            if found.len() >= max.max(1)
+                || (bytes > 0 && bytes + message.weight() > max_bytes)
+                || self.is_marked_for_drop(place)
+            {
+                break;
+            }
+            if self.barred.has(place) {
+                continue;
+            }
+            bytes += message.weight();
+            found.push(Stored {
+                seq: Seq(place),
+                message: message.clone(),
+            });
+        }
+        if found.is_empty() {
+            Fetch::Empty
+        } else {
+            Fetch::Ready(found)
+        }
+    }
+
+    /// Upstream has `from..to`. What must be released goes into `released`.
+    pub(crate) fn accept(
+        &mut self,
+        from: u64,
+        to: u64,
+        now_us: u64,
+        released: &mut Vec<Receipt>,
+    ) -> u64 {
+        let fresh = self.settle(from, to, now_us, released);
+        self.tally.accepted += fresh;
+        fresh
+    }
+
+    fn settle(&mut self, from: u64, to: u64, now_us: u64, released: &mut Vec<Receipt>) -> u64 {
+        let (from, to) = (from.max(self.low), to.min(self.next()));
+        if from >= to {
+            return 0;
+        }
+        let on_disk = self.accepted.insert(from, to.min(self.disk_end));
+        let in_ram = self.accepted.insert(from.max(self.disk_end), to);
+        self.disk_owed = self.disk_owed.saturating_sub(on_disk);
+        for place in from.max(self.head_start)..to {
+            self.take(place, released);
+        }
+        self.advance(now_us);
+        on_disk + in_ram
+    }
+
+    /// Takes a message out of RAM; its place stays until `low` has passed it.
+    fn take(&mut self, place: u64, released: &mut Vec<Receipt>) {
+        let held = usize::try_from(place - self.head_start)
+            .ok()
+            .and_then(|index| self.head.get_mut(index));
+        let Some(held) = held else { return };
+        if let Some(message) = held.message.take() {
+            self.ram.sub(message.weight());
+            self.live -= 1;
+        }
+        if let Some(receipt) = held.receipt.take() {
+            self.unsettled -= 1;
+            released.push(receipt);
+        }
+    }
+
+    /// Moves `low` over what is accepted and forgets what lies before it.
+    fn advance(&mut self, now_us: u64) {
+        while self
+            .head
+            .pop_front_if(|held| held.message.is_none())
+            .is_some()
+        {
+            self.head_start += 1;
+        }
+        let low = self.accepted.skip(self.low);
+        if low == self.low {
+            return;
+        }
+        self.low = low;
+        self.accepted.forget_before(low);
+        self.barred.forget_before(low);
+        self.ahead
+            .iter_mut()
+            .for_each(|ahead| ahead.forget_before(low));
+        if low > self.head_start {
+            let passed = usize::try_from(low - self.head_start)
+                .map_or(self.head.len(), |count| count.min(self.head.len()));
+            self.head.drain(..passed);
+            self.head_start = low;
+        }
+        while let Some(first) = self
+            .chunks
+            .first_entry()
+            .filter(|first| first.get().end <= low)
+        {
+            let extent = first.remove();
+            self.disk_bytes = self.disk_bytes.saturating_sub(extent.bytes);
+            self.gone.push(extent.first);
+        }
+        if let Some(extent) = self.chunks.values().next() {
+            self.disk_since_us = extent.since_us;
+        }
+        if low >= self.disk_end {
+            (self.disk_owed, self.disk_bytes) = (0, 0);
+        }
+        self.note_change(now_us);
+    }
+
+    /// This one has come to its end otherwise: it is not fetched again. False when that is known already, or a commit under
+    /// way gives it up.
+    pub(crate) fn refuse(&mut self, place: u64) -> bool {
+        place < self.next() && self.is_owed(place) && self.barred.insert(place, place + 1) > 0
+    }
+
+    /// The numbers.
+    pub(crate) fn tally(&self) -> Tally {
+        let oldest_us = if self.disk_owed > 0 {
+            Some(self.disk_since_us)
+        } else {
+            self.head
+                .front()
+                .filter(|_| self.live > 0)
+                .map(|held| held.since_us)
+        };
+        Tally {
+            in_ram: self.live,
+            on_disk: self.disk_owed,
+            ram_bytes: self.ram.bytes() as u64,
+            disk_bytes: self.disk_bytes,
+            unsettled: self.unsettled,
+            oldest_us,
+            ..self.tally
+        }
+    }
+}
+
+/// Releases the receipts of messages that are safe on disk.
+pub(crate) fn release(done: VecDeque<Held>) {
+    for receipt in done.into_iter().filter_map(|held| held.receipt) {
+        receipt.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::message::{Burst, Settled};
+
+    const LOW_EVERY_US: u64 = 1_000_000;
+    const LIMITS: Limits = Limits {
+        linger_us: 1_000,
+        head_bytes: 1_000,
+        policy: Policy::UNLIMITED,
+    };
+
+    fn empty() -> Queue {
+        Queue::new(0, Mark::default(), None)
+    }
+
+    fn filled(count: u64) -> Queue {
+        let mut queue = empty();
+        for _ in 0..count {
+            queue.append(Message::default(), None, 5);
+        }
+        queue
+    }
+
+    fn places(fetched: Fetch) -> Vec<u64> {
+        match fetched {
+            Fetch::Ready(list) => list.iter().map(|stored| stored.seq.0).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A commit of everything in RAM as chunks of `size` places.
+    fn spill(queue: &mut Queue, size: u64) -> VecDeque<Held> {
+        let (from, end) = queue.cut();
+        let chunks: Vec<_> = (from..end)
+            .step_by(usize::try_from(size).unwrap())
+            .map(|first| Extent {
+                first,
+                end: (first + size).min(end),
+                bytes: 10,
+                since_us: 5,
+            })
+            .collect();
+        let (mark, _) = queue.plan(end, 10 * chunks.len() as u64, 0).unwrap();
+        queue.committed(&chunks, mark, 9)
+    }
+
+    #[test]
+    fn acceptance_ahead_of_low_waits_for_the_gap_to_close() {
+        let mut queue = filled(6);
+        let mut released = Vec::new();
+        assert_eq!(queue.accept(3, 5, 9, &mut released), 2);
+        assert_eq!((queue.low(), queue.tally().in_ram), (0, 4));
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 1, 2, 5]);
+        assert_eq!(places(queue.fetch(4, 9, 99_999)), [5]);
+        assert_eq!(queue.accept(0, 4, 9, &mut released), 3);
+        assert_eq!((queue.low(), queue.tally().accepted), (5, 5));
+        assert_eq!(queue.accept(0, 5, 9, &mut released), 0);
+    }
+
+    #[test]
+    fn what_one_way_out_has_taken_no_other_takes() {
+        let mut queue = filled(6);
+        queue.mark_for_drop(1, 3);
+        assert!(
+            queue.refuse(0) && !queue.refuse(1),
+            "1 goes with the commit under way"
+        );
+        assert_eq!(
+            queue
+                .shed(0, 9)
+                .iter()
+                .map(|(place, _)| *place)
+                .collect::<Vec<_>>(),
+            [3, 4, 5]
+        );
+        queue.append(Message::default(), None, 5);
+        let (places, owed) = queue.abandon();
+        assert_eq!((places.len(), places[0].clone(), owed), (1, 3..7, 1));
+    }
+
+    #[test]
+    fn a_fetch_ends_at_its_limits_but_brings_one() {
+        let queue = filled(6);
+        assert_eq!(places(queue.fetch(2, 3, 99_999)), [2, 3, 4]);
+        assert_eq!(places(queue.fetch(2, 3, 1)), [2]);
+        assert!(matches!(queue.fetch(6, 3, 1), Fetch::Empty));
+    }
+
+    #[test]
+    fn receipts_are_released_by_acceptance_or_by_the_commit_and_by_nothing_else() {
+        let settled = Arc::new(Settled::default());
+        let burst = Burst::new(Arc::clone(&settled), [1, 1, 1]);
+        let mut queue = empty();
+        for index in 0..3 {
+            queue.append(Message::default(), Some(burst.receipt(index)), 5);
+        }
+        let mut released = Vec::new();
+        queue.accept(0, 1, 9, &mut released);
+        assert_eq!((released.len(), queue.tally().unsettled), (1, 2));
+        released.into_iter().for_each(Receipt::release);
+        let done = spill(&mut queue, 10);
+        assert!(burst.is_settled(0) && !burst.is_settled(1) && queue.tally().unsettled == 0);
+        release(done);
+        assert!(burst.all_settled());
+    }
+
+    #[test]
+    fn the_oldest_message_the_bytes_and_a_pressed_source_each_make_a_spill_due() {
+        let mut queue = empty();
+        assert_eq!(queue.due(LIMITS), None);
+        queue.append(Message::default(), None, 5);
+        queue.append(Message::default(), None, 800);
+        assert_eq!(queue.due(LIMITS), Some(1_005));
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(1_800));
+        let settled = Arc::new(Settled::default());
+        settled.press(true);
+        let burst = Burst::new(settled, [1]);
+        queue.append(Message::default(), Some(burst.receipt(0)), 900);
+        assert_eq!(queue.due(LIMITS), Some(0));
+        queue.cut();
+        queue.press(Wait::Likely);
+        assert!(
+            queue.due(LIMITS) == Some(0) && !queue.is_urgent(LIMITS.head_bytes),
+            "it costs nobody his room"
+        );
+        queue.cut();
+        assert_eq!(queue.due(LIMITS), Some(1_800));
+        for _ in 0..6 {
+            queue.append(Message::default(), None, 900);
+        }
+        assert_eq!(queue.due(LIMITS), Some(0));
+        let mut released = Vec::new();
+        queue.accept(0, 99, 9, &mut released);
+        assert_eq!(queue.due(LIMITS), None);
+        released.into_iter().for_each(Receipt::release);
+    }
+
+    #[test]
+    fn whole_chunks_are_deleted_once_low_has_passed_them() {
+        let mut queue = filled(10);
+        spill(&mut queue, 4);
+        assert!(matches!(queue.fetch(0, 9, 9), Fetch::Spilled));
+        assert_eq!(
+            (
+                queue.tally().on_disk,
+                queue.tally().in_ram,
+                queue.tally().disk_bytes
+            ),
+            (10, 0, 30)
+        );
+        queue.accept(4, 8, 20, &mut Vec::new());
+        assert!(queue.gone.is_empty());
+        assert_eq!((queue.tally().on_disk, queue.due(LIMITS)), (6, None));
+        queue.accept(0, 2, 30, &mut Vec::new());
+        assert_eq!(queue.due(LIMITS), Some(30 + LOW_EVERY_US));
+        queue.accept(2, 4, 40, &mut Vec::new());
+        assert_eq!(
+            (
+                queue.low(),
+                std::mem::take(&mut queue.gone),
+                queue.tally().disk_bytes
+            ),
+            (8, vec![0, 4], 10)
+        );
+    }
+
+    #[test]
+    fn what_is_accepted_while_a_spill_is_under_way_counts_as_accepted() {
+        let mut queue = filled(6);
+        let (from, end) = queue.cut();
+        queue.append(Message::default(), None, 9);
+        let chunks = [
+            Extent {
+                first: from,
+                end: 3,
+                bytes: 1,
+                since_us: 5,
+            },
+            Extent {
+                first: 3,
+                end,
+                bytes: 1,
+                since_us: 5,
+            },
+        ];
+        let (mark, _) = queue.plan(end, 2, 0).unwrap();
+        assert_eq!(mark.owed, 6);
+        queue.accept(0, 4, 9, &mut Vec::new());
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [4, 5, 6]);
+        assert_eq!(queue.committed(&chunks, mark, 9).len(), 2);
+        assert_eq!(std::mem::take(&mut queue.gone), [0]);
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (4, 2, 1)
+        );
+        assert_eq!(
+            queue.due(Limits {
+                linger_us: 1 << 40,
+                ..LIMITS
+            }),
+            Some(9 + LOW_EVERY_US)
+        );
+    }
+
+    #[test]
+    fn a_new_boot_takes_places_of_its_own_behind_what_is_on_disk() {
+        let stored = Mark {
+            low: 7,
+            end: 9,
+            owed: 2,
+            bytes: 100,
+            clock_us: 50,
+        };
+        let mut queue = Queue::new(3, stored, None);
+        queue.append(Message::default(), None, 60);
+        assert_eq!(
+            (queue.low(), queue.tally().on_disk, queue.tally().in_ram),
+            (7, 2, 1)
+        );
+        assert_eq!(queue.owed_on_disk(0), Some(7));
+        queue.accept(7, 9, 61, &mut Vec::new());
+        assert_eq!(
+            (queue.low(), queue.owed_on_disk(0)),
+            (3 << BOOT_SHIFT, None)
+        );
+        assert_eq!(places(queue.fetch(0, 9, 9)), [3 << BOOT_SHIFT]);
+    }
+
+    #[test]
+    fn only_messages_without_a_receipt_are_dropped_and_the_oldest_first() {
+        let burst = Burst::new(Arc::new(Settled::default()), [1, 1]);
+        let mut queue = empty();
+        queue.append(Message::default(), Some(burst.receipt(0)), 5);
+        for _ in 0..4 {
+            queue.append(Message::default(), None, 5);
+        }
+        queue.append(Message::default(), Some(burst.receipt(1)), 5);
+        let weight = Message::default().weight();
+        assert_eq!(queue.shed(4 * weight, 9).len(), 2);
+        assert_eq!(places(queue.fetch(0, 9, 99_999)), [0, 3, 4, 5]);
+        assert_eq!(queue.shed(0, 9).len(), 2);
+        assert_eq!(
+            (places(queue.fetch(0, 9, 99_999)), queue.tally().dropped),
+            (vec![0, 5], 4)
+        );
+        let mut released = Vec::new();
+        queue.accept(0, 6, 9, &mut released);
+        assert_eq!(
+            (released.len(), queue.low(), queue.tally().accepted),
+            (2, 6, 2)
+        );
+        released.into_iter().for_each(Receipt::release);
+    }
+
+    #[test]
+    fn a_refused_message_is_not_fetched_again_and_holds_low_back() {
+        let mut queue = filled(3);
+        assert!(queue.refuse(1) && !queue.refuse(1));
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!(
+            (places(queue.fetch(0, 9, 99_999)), queue.low()),
+            (vec![2], 1)
+        );
+        queue.accept(1, 2, 9, &mut Vec::new());
+        assert_eq!((queue.low(), queue.refuse(1)), (2, false));
+    }
+
+    #[test]
+    fn places_that_the_disk_lost_are_counted_once_and_passed() {
+        let mut queue = filled(6);
+        spill(&mut queue, 2);
+        queue.accept(0, 1, 9, &mut Vec::new());
+        assert_eq!(
+            (queue.lose(0, 4, None), queue.lose(0, 4, None)),
+            (Some(3), None)
+        );
+        assert_eq!(
+            (
+                queue.low(),
+                queue.owed_on_disk(0),
+                queue.tally().damaged,
+                queue.tally().on_disk
+            ),
+            (1, Some(4), 3, 5)
+        );
+        queue.expire(1, 4, 9, &mut Vec::new());
+        assert_eq!((queue.low(), queue.tally().on_disk), (4, 2));
+        assert_eq!(
+            (queue.lose(4, 6, Some(1)), queue.owed_on_disk(0)),
+            (Some(1), None)
+        );
+    }
+
+    #[test]
+    fn a_chunk_that_is_read_tells_its_size_and_its_settled_places() {
+        let mut queue = Queue::new(
+            0,
+            Mark {
+                low: 2,
+                end: 9,
+                owed: 5,
+                bytes: 50,
+                clock_us: 0,
+            },
+            None,
+        );
+        queue.learn(
+            Extent {
+                first: 0,
+                end: 6,
+                bytes: 30,
+                since_us: 4,
+            },
+            [1, 3, 4].into_iter(),
+            9,
+        );
+        assert_eq!((queue.low(), queue.tally().on_disk), (3, 5));
+        queue.accept(3, 5, 9, &mut Vec::new());
+        assert_eq!(
+            (
+                queue.low(),
+                std::mem::take(&mut queue.gone),
+                queue.tally().disk_bytes
+            ),
+            (6, vec![0], 20)
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! The side of the disk: what a spill takes, what a commit changes, what reading teaches, what is lost.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::message::{Message, Wait};
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::mark::Mark;
+use crate::spool::memory::queue::{Held, Queue};
+use crate::spool::memory::ranges::Ranges;
+
+/// A message on its way to disk.
+pub(crate) struct Copied {
+    pub place: u64,
+    pub message: Message,
+    /// When it came (running clock).
+    pub since_us: u64,
+    /// It is entered as refused, expired or given up by hand already: nothing else may enter it, too.
+    pub is_barred: bool,
+}
+
+impl Queue {
+    /// Clones messages of `part` for a spill, at most `max` and about `max_bytes`; answers where to go on.
+    pub(crate) fn copy(
+        &self,
+        part: Range<u64>,
+        max: usize,
+        max_bytes: usize,
+        into: &mut Vec<Copied>,
+    ) -> u64 {
+        let mut place = part.start.max(self.head_start);
+        let (mut bytes, mut walked) = (0, 0);
+        while place < part.end.min(self.next()) && walked < max && bytes < max_bytes {
+            let index = usize::try_from(place - self.head_start).unwrap_or(usize::MAX);
+            let Some(held) = self.head.get(index) else {
+                break;
+            };
+            if let Some(message) = &held.message {
+                bytes += message.weight();
+                let is_barred = self.barred.has(place);
+                into.push(Copied {
+                    place,
+                    message: message.clone(),
+                    since_us: held.since_us,
+                    is_barred,
+                });
+            }
+            place += 1;
+            walked += 1;
+        }
+        place
+    }
+
+    /// A spill begins: what presses later asks for the next one. Answers where it begins and ends.
+    pub(crate) fn cut(&mut self) -> (u64, u64) {
+        self.pressed = None;
+        self.spill_end = self.next();
+        (self.spilled(), self.spill_end)
+    }
+
+    /// A source waits for what is here with a receipt, or a spill took only a part of that.
+    pub(crate) fn press(&mut self, wait: Wait) {
+        self.pressed = self.pressed.max(Some(wait));
+    }
+
+    /// What the store is to be told once it holds chunks of `bytes` bytes up to `end`, and the chunks to delete, which
+    /// are the caller's until he tells [`Queue::committed`] or gives them back. `None` when it knows that already.
+    pub(crate) fn plan(&mut self, end: u64, bytes: u64, clock_us: u64) -> Option<(Mark, Vec<u64>)> {
+        let mark = self.mark_then(end.max(self.disk_end), bytes, clock_us);
+        let is_moved = mark.low > self.stored.low || mark.owed != self.stored.owed;
+        let is_news = bytes > 0 || self.marked_bytes > 0 || !self.gone.is_empty() || is_moved;
+        is_news.then(|| (mark, std::mem::take(&mut self.gone)))
+    }
+
+    /// A commit failed: they are still there.
+    pub(crate) fn give_back_gone(&mut self, gone: Vec<u64>) {
+        self.gone.extend(gone);
+    }
+
+    /// What the store is to be told when it was opened anew: only what is surely on disk.
+    pub(crate) fn mark_now(&self, clock_us: u64) -> Mark {
+        self.mark_then(self.disk_end, 0, clock_us)
+    }
+
+    /// Messages of `from..to` that are not accepted; exact for what came since the start.
+    pub(super) fn owed_between(&self, from: u64, to: u64) -> u64 {
+        let from = from.max(self.low);
+        to.saturating_sub(from) - self.accepted.covered(from, to)
+    }
+
+    /// The place behind the last chunk on disk.
+    pub(crate) fn disk_end(&self) -> u64 {
+        self.disk_end
+    }
+
+    /// The store has `chunks` and `mark` for good; answers what is no longer needed in RAM.
+    pub(crate) fn committed(
+        &mut self,
+        chunks: &[Extent],
+        mark: Mark,
+        now_us: u64,
+    ) -> VecDeque<Held> {
+        if self.disk_end <= self.low {
+            self.disk_since_us = chunks
+                .first()
+                .map_or(self.disk_since_us, |extent| extent.since_us);
+        }
+        self.disk_owed += self.owed_between(self.disk_end, mark.end);
+        // A chunk that was accepted meanwhile may have got a successor under its key.
+        self.gone
+            .retain(|first| !chunks.iter().any(|extent| extent.first == *first));
+        for extent in chunks {
+            if extent.end <= self.low {
+                self.gone.push(extent.first);
+            } else {
+                self.disk_bytes += extent.bytes;
+                self.chunks.insert(extent.first, *extent);
+            }
+        }
+        self.disk_end = self.disk_end.max(mark.end);
+        if self.stored.end <= mark.low {
+            // A disk's part that begins there shows it; within one, the store may hear of it later than a kill comes.
+            self.noted = self.noted.max(mark.low);
+        }
+        self.stored = mark;
+        (self.changed_us, self.unnoted_us) = (None, None);
+        self.note_change(now_us);
+        self.drop_spilled()
+    }
+
+    /// Splits off the part of RAM that is on disk.
+    fn drop_spilled(&mut self) -> VecDeque<Held> {
+        let count = usize::try_from(self.disk_end.saturating_sub(self.head_start))
+            .unwrap_or(usize::MAX)
+            .min(self.head.len());
+        if count == 0 {
+            return VecDeque::new();
+        }
+        let rest = self.head.split_off(count);
+        let done = std::mem::replace(&mut self.head, rest);
+        self.head_start += count as u64;
+        for held in &done {
+            if let Some(message) = &held.message {
+                self.ram.sub(message.weight());
+                self.live -= 1;
+            }
+            self.unsettled -= u64::from(held.receipt.is_some());
+        }
+        done
+    }
+
+    /// A chunk was read: its size is known, and places without a message are settled.
+    pub(crate) fn learn(
+        &mut self,
+        extent: Extent,
+        present: impl Iterator<Item = u64>,
+        now_us: u64,
+    ) {
+        if extent.end <= self.low || extent.first >= self.disk_end {
+            return;
+        }
+        self.chunks.entry(extent.first).or_insert(extent);
+        let mut expected = extent.first.max(self.low);
+        for place in present {
+            self.accepted.insert(expected, place);
+            expected = expected.max(place + 1);
+        }
+        self.accepted.insert(expected, extent.end);
+        self.advance(now_us);
+    }
+
+    /// Whether `place` may still be handed out.
+    pub(crate) fn is_owed(&self, place: u64) -> bool {
+        place >= self.low
+            && !self.accepted.has(place)
+            && !self.is_marked_for_drop(place)
+            && !self.barred.has(place)
+    }
+
+    /// The disk has lost `from..to`, which held `known` messages if that is known; answers how many of them were owed. They
+    /// are owed until the ledger has them. `None` when that is known already.
+    pub(crate) fn lose(&mut self, from: u64, to: u64, known: Option<u64>) -> Option<u64> {
+        let (from, to) = (from.max(self.low), to.min(self.disk_end));
+        let places = if from < to {
+            self.owed_between(from, to)
+                .saturating_sub(self.barred.covered(from, to))
+        } else {
+            0
+        };
+        if places == 0 {
+            return None;
+        }
+        // A chunk that cannot be read does not tell how many of its places had a message.
+        let others: u64 = self.losing.values().map(|(_, lost)| *lost).sum();
+        let lost = places
+            .min(known.unwrap_or(u64::MAX))
+            .min(self.disk_owed.saturating_sub(others));
+        self.barred.insert(from, to);
+        self.losing.insert(from, (to, lost));
+        self.tally.damaged += lost;
+        Some(lost)
+    }
+
+    /// All chunks were read: what is owed on disk is known exactly, and the store is to be told.
+    pub(crate) fn recount(&mut self, now_us: u64) {
+        self.disk_owed = self.owed_between(self.low, self.disk_end);
+        if self.disk_owed != self.stored.owed {
+            self.changed_us.get_or_insert(now_us);
+        }
+    }
+
+    /// The operator gives everything up: it is barred, and the places settle with their entry in the ledger. Answers
+    /// them, and how many messages were owed there. What is barred already or marked for drop has an end of its own.
+    pub(crate) fn abandon(&mut self) -> (Vec<Range<u64>>, u64) {
+        let (low, next) = (self.low, self.next());
+        let mut others = Ranges::default();
+        for (from, to) in self.barred.iter().chain(self.marked.iter()) {
+            others.insert(from, to);
+        }
+        let elsewhere: u64 = others
+            .iter()
+            .map(|(from, to)| self.owed_between(from, to))
+            .sum();
+        let owed = (self.live + self.disk_owed).saturating_sub(elsewhere);
+        let places = others.gaps(low, next);
+        for part in &places {
+            self.barred.insert(part.start, part.end);
+        }
+        self.tally.dropped += owed;
+        (places, owed)
+    }
+
+    /// Whether nothing of these places is owed any more.
+    pub(crate) fn has_settled(&self, places: &Range<u64>) -> bool {
+        self.accepted.skip(places.start.max(self.low)) >= places.end
+    }
+
+    /// The store cannot write: drops the oldest messages without a receipt until RAM holds `most` bytes; answers them.
+    pub(crate) fn shed(&mut self, most: usize, now_us: u64) -> Vec<(u64, Message)> {
+        let mut dropped = Vec::new();
+        self.shed_from = self.shed_from.max(self.head_start);
+        while self.ram.bytes() > most && self.shed_from < self.next() {
+            let place = self.shed_from;
+            self.shed_from += 1;
+            let held = usize::try_from(place - self.head_start)
+                .ok()
+                .and_then(|index| self.head.get(index));
+            let message = held
+                .filter(|held| held.receipt.is_none())
+                .and_then(|held| held.message.clone());
+            if let Some(message) = message.filter(|_| self.is_owed(place)) {
+                self.take(place, &mut Vec::new());
+                self.accepted.insert(place, place + 1);
+                dropped.push((place, message));
+            }
+        }
+        if !dropped.is_empty() {
+            self.tally.dropped += dropped.len() as u64;
+            self.advance(now_us);
+        }
+        dropped
+    }
+}

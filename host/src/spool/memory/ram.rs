@@ -1,0 +1,100 @@
+//! One account of the bytes that messages and dead letters take in RAM, whoever brought them: over it, lanes wait, and
+//! then the sources before them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The account.
+#[derive(Debug)]
+pub(crate) struct Ram {
+    held: AtomicUsize,
+    most: usize,
+}
+
+impl Ram {
+    /// One that is full at `most` bytes.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            held: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes at which it is full.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Bytes held beyond that.
+    pub(crate) fn excess(&self) -> usize {
+        self.held().saturating_sub(self.most)
+    }
+
+    /// Whether who can wait shall wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held() >= self.most
+    }
+}
+
+/// What one queue holds of it.
+#[derive(Debug)]
+pub(crate) struct Share {
+    own: usize,
+    of: Arc<Ram>,
+}
+
+impl Share {
+    /// Nothing yet.
+    pub(crate) fn new(of: &Arc<Ram>) -> Self {
+        Self {
+            own: 0,
+            of: Arc::clone(of),
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.own
+    }
+
+    /// Takes more.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.own += bytes;
+        self.of.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back.
+    pub(crate) fn sub(&mut self, bytes: usize) {
+        self.own -= bytes;
+        self.of.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.held.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shares_count_and_one_that_goes_gives_back() {
+        let ram = Arc::new(Ram::new(100));
+        let (mut one, mut other) = (Share::new(&ram), Share::new(&ram));
+        one.add(60);
+        other.add(50);
+        assert_eq!((ram.held(), ram.excess(), ram.is_full()), (110, 10, true));
+        one.sub(20);
+        assert_eq!((one.bytes(), ram.excess(), ram.is_full()), (40, 0, false));
+        drop(other);
+        assert_eq!(ram.held(), 40);
+    }
+}

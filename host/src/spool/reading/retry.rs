@@ -1,0 +1,131 @@
+//! A queue whose next chunk cannot be read at the moment: that is a condition, not damage. It is tried again with a delay
+//! that doubles; other queues go on. Only when the disk is well otherwise, and has been asked for long enough, does what
+//! lies there count as lost.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::spool::account::Unreadable;
+use crate::spool::disk::error::{StoreError, describe};
+use crate::spool::disk::folder::prove;
+use crate::spool::disk::store::Store;
+use crate::spool::lock::locked;
+use crate::spool::reading::reader::Reader;
+use crate::spool::reading::sick::Sick;
+use crate::spool::shared::Shared;
+
+/// The first delay before a chunk is read again, and the longest.
+const RETRY_US: (u64, u64) = (100_000, 5_000_000);
+/// How long a disk that takes writes may refuse to give one chunk back.
+const PATIENCE_US: u64 = if cfg!(test) { 500_000 } else { 30_000_000 };
+/// How long a reader waits at most.
+const WAIT: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Waits, unless the end comes first.
+    fn pause(&self, delay: Duration) {
+        let ending = locked(&self.ending);
+        let waited = self
+            .ended
+            .wait_timeout_while(ending, delay, |ending| ending.is_none());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Queues that stand still since what they owe cannot be read.
+    pub(crate) fn unreadable(&self) -> Vec<Unreadable> {
+        let now_us = self.clock.now();
+        let sick = |slot: &crate::spool::slot::Slot| {
+            let told = |sick: &Sick| {
+                let since = Duration::from_micros(now_us.saturating_sub(sick.since_us));
+                Unreadable {
+                    queue: slot.name.clone(),
+                    why: sick.why.clone(),
+                    since,
+                }
+            };
+            locked(&slot.sick).as_ref().map(told)
+        };
+        self.slots.iter().filter_map(sick).collect()
+    }
+}
+
+impl Reader<'_> {
+    /// Whether it is time to read; waits a little where it is not.
+    pub(crate) fn may_try(&self) -> bool {
+        let now_us = self.shared.clock.now();
+        let next_us = locked(&self.slot.sick)
+            .as_ref()
+            .map_or(0, |sick| sick.next_us);
+        if next_us <= now_us {
+            return true;
+        }
+        let wait = Duration::from_micros(next_us - now_us);
+        self.shared.pause(wait.min(WAIT));
+        wait <= WAIT
+    }
+
+    /// What it owes can be read.
+    pub(crate) fn recover(&self) {
+        if locked(&self.slot.sick).take().is_some() {
+            tracing::info!(
+                queue = self.slot.name,
+                "what this queue owes can be read again"
+            );
+        }
+    }
+
+    /// The chunk at `place` cannot be read: it is tried again later.
+    pub(crate) fn fall_sick(&self, store: &Store, error: &StoreError, place: u64) {
+        let now_us = self.shared.clock.now();
+        let why = describe(error);
+        let since_us = {
+            let mut sick = locked(&self.slot.sick);
+            let is_new = sick.as_ref().is_none_or(|sick| sick.why != why);
+            if is_new {
+                let queue = &self.slot.name;
+                tracing::error!(
+                    queue,
+                    place,
+                    why,
+                    "what this queue owes cannot be read: it waits and is tried again; others go on"
+                );
+            }
+            let first = Sick {
+                since_us: now_us,
+                next_us: 0,
+                delay_us: RETRY_US.0,
+                why: why.clone(),
+            };
+            let sick = sick.get_or_insert(first);
+            sick.why = why.clone();
+            sick.next_us = now_us.saturating_add(sick.delay_us);
+            sick.delay_us = (sick.delay_us * 2).min(RETRY_US.1);
+            sick.since_us
+        };
+        let is_over = now_us.saturating_sub(since_us) > PATIENCE_US;
+        // What a newer version wrote waits for that one.
+        if is_over
+            && matches!(error, StoreError::Unread(_))
+            && prove(&self.shared.config.path).is_ok()
+        {
+            self.pass_over(store, place, &why);
+        }
+    }
+
+    /// The disk is well, and does not give this chunk back.
+    fn pass_over(&self, store: &Store, place: u64, why: &str) {
+        locked(&self.slot.sick).take();
+        match store.known(self.index, place) {
+            Ok(Some((places, count))) => {
+                self.lose(
+                    place..places.end,
+                    Some(count),
+                    &format!("the disk does not give its chunk back: {why}"),
+                );
+            }
+            // It lies in a file that could not be looked through.
+            Ok(None) => store.give_up_sick(self.index),
+            Err(error) => self.shared.report_trouble(&error),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! One queue, with what belongs to it.
+
+use std::sync::{Arc, Mutex};
+
+use prometheus::IntCounter;
+
+use crate::spool::disk::chunk::Extent;
+use crate::spool::disk::mark::Mark;
+use crate::spool::link::Link;
+use crate::spool::memory::queue::Queue;
+use crate::spool::memory::ram::Ram;
+use crate::spool::metrics::Metrics;
+use crate::spool::reading::sick::Sick;
+use crate::spool::settings::{Config, Policy};
+
+/// One queue, with what belongs to it.
+pub(super) struct Slot {
+    pub(super) queue: Mutex<Queue>,
+    /// `uplink:class`.
+    pub(super) name: String,
+    pub(super) link: Arc<Link>,
+    pub(super) policy: Policy,
+    pub(super) appended: IntCounter,
+    pub(super) accepted: IntCounter,
+    pub(super) damaged: IntCounter,
+    /// What it owes cannot be read for now.
+    pub(super) sick: Mutex<Option<Sick>>,
+}
+
+/// The queues of the config with what the store holds of them.
+pub(super) fn slots(
+    config: &Config,
+    links: &[Arc<Link>],
+    metrics: &Metrics,
+    (boot, ram): (u32, &Arc<Ram>),
+    found: Vec<(Mark, Option<Extent>)>,
+) -> Vec<Slot> {
+    let known = config
+        .queues
+        .iter()
+        .zip(found)
+        .filter_map(|(queue, (mark, first))| {
+            let labels = [&*queue.uplink, &*queue.class];
+            Some(Slot {
+                queue: Mutex::new(
+                    Queue::new(boot, mark, first)
+                        .with_fresh_first(queue.is_fresh_first)
+                        .with_ram(ram),
+                ),
+                name: queue.name(),
+                link: Arc::clone(links.iter().find(|link| link.name == queue.link)?),
+                policy: queue.policy,
+                appended: metrics.appended.with_label_values(&labels),
+                accepted: metrics.accepted.with_label_values(&labels),
+                damaged: metrics.damaged.with_label_values(&labels),
+                sick: Mutex::default(),
+            })
+        });
+    known.collect()
+}

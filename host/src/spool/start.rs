@@ -1,0 +1,126 @@
+//! The spool is started: the folder is locked, the store opened, and everything but the threads made.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::clock::Now;
+use crate::spool::dead_letters::WaitingLetters;
+use crate::spool::disk::chunk::flows::Flows;
+use crate::spool::disk::folder::Folder;
+use crate::spool::disk::sealing::keys;
+use crate::spool::disk::store::Store;
+use crate::spool::error::Error;
+use crate::spool::link::links;
+use crate::spool::memory::ram::Ram;
+use crate::spool::metrics::Metrics;
+use crate::spool::settings::Config;
+use crate::spool::shared::{RunningClock, Shared};
+use crate::spool::slot::slots;
+use crate::spool::space::free_space::FreeSpace;
+use crate::spool::space::wear::Wear;
+use crate::spool::wake_up::WakeUp;
+use crate::spool::writer::{Writer, begin};
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To take and give messages.
+    Run,
+    /// To be looked at: nothing is moved aside, no new boot begins, and no thread runs.
+    Look,
+}
+
+impl Shared {
+    /// Everything but the thread.
+    pub(super) fn open(config: Config, metrics: Metrics) -> Result<(Arc<Self>, Writer), Error> {
+        Self::open_to(Purpose::Run, config, metrics)
+    }
+
+    pub(super) fn open_to(
+        purpose: Purpose,
+        config: Config,
+        metrics: Metrics,
+    ) -> Result<(Arc<Self>, Writer), Error> {
+        Self::open_in(Folder::lock(&config.path)?, purpose, config, metrics)
+    }
+
+    pub(super) fn open_in(
+        mut folder: Folder,
+        purpose: Purpose,
+        config: Config,
+        metrics: Metrics,
+    ) -> Result<(Arc<Self>, Writer), Error> {
+        keys::check(folder.path(), &config.sealer).map_err(|key| config.no_key(key))?;
+        let mut free_space = FreeSpace::new(&folder, config.reserve_bytes);
+        let begin = match purpose {
+            Purpose::Run => begin::begin(&config, &mut folder, &mut free_space)?,
+            Purpose::Look => begin::look(&config, &folder)?,
+        };
+        let boot = begin.boot;
+        metrics.faults.inc_by(u64::from(begin.went_back));
+        let links = links(&config);
+        let base_us = begin
+            .queues
+            .iter()
+            .map(|(mark, _)| mark.clock_us)
+            .max()
+            .unwrap_or(0);
+        let ram = Arc::new(Ram::new(config.memory_bytes));
+        let slots = slots(&config, &links, &metrics, (boot, &ram), begin.queues);
+        let (store, low_marks) = begin.store.unzip();
+        let witness = store.as_ref().map(Store::witness).unwrap_or_default();
+        let clock = RunningClock {
+            base_us,
+            started_us: Now::read().uptime_us,
+        };
+        let shared = Arc::new(Self {
+            boot,
+            flows: Flows::new(&config.flows),
+            slots,
+            links,
+            waiting_letters: Mutex::new(WaitingLetters::new(boot, &ram)),
+            ram,
+            letters: Mutex::new(begin.kept),
+            checkpoints: Mutex::default(),
+            evicted: AtomicU64::new(0),
+            ledger_store: Mutex::new(begin.ledger_store),
+            pending: Mutex::default(),
+            nobody: Arc::default(),
+            store: Mutex::new(store.map(Arc::new)),
+            store_changed: Condvar::new(),
+            set_aside: Mutex::new(begin.set_aside),
+            strangers: Mutex::default(),
+            wear: Mutex::new(Wear::new(clock.now())),
+            clock,
+            wake_up: WakeUp::default(),
+            low_marks: Mutex::new(low_marks),
+            low_marks_wake_up: WakeUp::default(),
+            ending: Mutex::new(None),
+            ended: Condvar::new(),
+            witness: Mutex::new(witness),
+            witness_due: AtomicU64::new(0),
+            lost: Mutex::default(),
+            name: begin.name,
+            is_ending: AtomicBool::new(false),
+            trouble: AtomicBool::new(false),
+            fault: AtomicU8::new(0),
+            space: AtomicU8::new(0),
+            space_level: Mutex::default(),
+            is_reported: AtomicBool::new(false),
+            commit_since: AtomicU64::new(0),
+            metrics,
+            config,
+        });
+        let watched = Arc::downgrade(&shared);
+        shared
+            .metrics
+            .watch(move || watched.upgrade().map(|shared| shared.account()));
+        shared.know_strangers(begin.strangers);
+        begin.lost.iter().for_each(|lost| shared.know_lost(lost));
+        if let Some(error) = begin.failure {
+            shared.report_trouble(&error);
+        }
+        let writer = Writer::new(Arc::clone(&shared), folder, free_space);
+        Ok((shared, writer))
+    }
+}

@@ -1,0 +1,123 @@
+//! Leaves of a queue on disk only the last message of each topic.
+//!
+//! The queue is read twice, from end to end: once for where the last message of each topic stands, once to write anew
+//! the chunks that hold others. A chunk keeps its place and its extent; one that is left with nothing goes.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::message::LossReason;
+use crate::spool::disk::chunk::{Chunk, Content, Extent};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::store::Store;
+use crate::spool::ledger::loss_counts::LossCounts;
+use crate::spool::lock::locked;
+use crate::spool::memory::queue::drop::Split;
+use crate::spool::reading::reader::Reader;
+use crate::spool::writer::make_room::Cleared;
+use crate::spool::writer::{COMMIT_BYTES, Writer};
+
+impl Writer {
+    /// Marks for drop what is superseded in `most` bytes of chunks, and no more than one commit may hold.
+    pub(super) fn compact(
+        &mut self,
+        store: &Store,
+        index: usize,
+        most: u64,
+    ) -> Result<Cleared, StoreError> {
+        let last = self.last_on_disk(store, index)?;
+        let config = &self.shared.config.queues[index];
+        let mut counts = LossCounts::new(LossReason::Superseded, &config.uplink, &config.class);
+        let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
+        while read < COMMIT_BYTES.min(most) {
+            let Some(content) = self.next_on_disk(store, index, &mut from)? else {
+                break;
+            };
+            let extent = content.extent;
+            read += extent.bytes;
+            let now_us = self.shared.clock.now();
+            let split = locked(&self.shared.slots[index].queue)
+                .mark_superseded_for_drop(content, &last, now_us);
+            let Some(Split { kept, superseded }) = split else {
+                continue;
+            };
+            for stored in &superseded {
+                counts.add(stored.seq.0, &stored.message);
+            }
+            cleared.victims.push(extent);
+            if kept.is_empty() {
+                cleared.emptied.push(extent);
+            } else {
+                cleared.written.extend(self.pack_again(index, extent, kept));
+            }
+        }
+        cleared.lost.extend(counts.into_entries());
+        self.dig_holes(index, &mut cleared);
+        Ok(cleared)
+    }
+
+    /// The next chunk at or after `from` that is not in the uplink's hand, and moves `from` behind it.
+    fn next_on_disk(
+        &self,
+        store: &Store,
+        index: usize,
+        from: &mut u64,
+    ) -> Result<Option<Content>, StoreError> {
+        let slot = &self.shared.slots[index];
+        loop {
+            let Some(place) = locked(&slot.queue).victim(*from) else {
+                return Ok(None);
+            };
+            let reader = Reader {
+                shared: &self.shared,
+                slot,
+                index,
+            };
+            match reader.find(store, place) {
+                Ok(Some(content)) => {
+                    *from = content.extent.end;
+                    return Ok(Some(content));
+                }
+                Ok(None) => {}
+                Err(error) if error.is_of_a_chunk() => {
+                    reader.fall_sick(store, &error, place);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, u64>, StoreError> {
+        let (mut last, mut from) = (HashMap::new(), 0);
+        while let Some(content) = self.next_on_disk(store, index, &mut from)? {
+            for stored in content.messages {
+                match last.get_mut(&stored.message.topic) {
+                    Some(place) => *place = stored.seq.0,
+                    // A copy: a slice would keep the whole chunk.
+                    None => drop(
+                        last.insert(Bytes::copy_from_slice(&stored.message.topic), stored.seq.0),
+                    ),
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    fn pack_again(
+        &mut self,
+        index: usize,
+        extent: Extent,
+        kept: Vec<crate::message::Stored>,
+    ) -> Option<Chunk> {
+        self.packer.begin(extent.first);
+        for stored in kept {
+            self.packer
+                .push(stored.seq.0, &stored.message, extent.since_us);
+        }
+        self.packer.reach(extent.end);
+        self.packer
+            .finish(&self.shared.flows, self.shared.sealer(index))
+    }
+}

@@ -1,0 +1,46 @@
+//! What may be done below the mark of free space is found out: see `space::disk_full`.
+
+use crate::spool::lock::locked;
+use crate::spool::slot::Slot;
+use crate::spool::space::condition::Condition;
+use crate::spool::space::disk_full::DiskFullPlan;
+use crate::spool::writer::Writer;
+
+impl Writer {
+    /// What may be done. Nothing, where the disk is not the trouble.
+    pub(super) fn plan_for_disk_full(&self) -> DiskFullPlan {
+        if self.space_level.condition != Condition::DiskFull {
+            return DiskFullPlan::default();
+        }
+        let now_us = self.shared.clock.now();
+        let bytes = self
+            .shared
+            .slots
+            .iter()
+            .map(|slot| locked(&slot.queue).bytes_to_give(slot.policy, now_us));
+        let (held, most) = (0..)
+            .zip(bytes)
+            .fold((0_u64, (0, 0)), |(sum, most), (index, bytes)| {
+                (
+                    sum.saturating_add(bytes),
+                    if bytes > most.1 { (index, bytes) } else { most },
+                )
+            });
+        let lacks = self.space_level.lacks();
+        let can_give = held > lacks;
+        let giver = (can_give && lacks > 0 && self.is_pressed()).then_some(most.0);
+        DiskFullPlan {
+            has_budget: self.space_level.budget > 0,
+            can_give,
+            giver,
+        }
+    }
+
+    /// Whether something has to be written.
+    fn is_pressed(&self) -> bool {
+        let is_ending = locked(&self.shared.ending).is_some();
+        let has_letters = locked(&self.shared.waiting_letters).is_due();
+        let is_urgent = |slot: &Slot| locked(&slot.queue).is_urgent(self.shared.config.head_bytes);
+        is_ending || has_letters || self.shared.slots.iter().any(is_urgent)
+    }
+}

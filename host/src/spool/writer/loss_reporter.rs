@@ -1,0 +1,81 @@
+//! One upstream that is told what was given up, and how far the record on its way has got.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::message::{Progress, QueueId};
+use crate::spool::ledger::store::LedgerStore;
+use crate::spool::link::Link;
+use crate::spool::lock::locked;
+use crate::spool::shared::Shared;
+
+/// One upstream that is told.
+pub(super) struct LossReporter {
+    pub(super) link: Arc<Link>,
+    pub(super) queue: QueueId,
+    /// How far the record on its way is settled.
+    pub(super) sent: Option<Arc<Progress>>,
+    /// The commit under way notes that it is safe.
+    pub(super) is_noted: bool,
+    /// When to look again, or when the next record may go (running clock).
+    pub(super) next_us: u64,
+}
+
+/// Those to be told, as the config wants it.
+pub(super) fn loss_reporters(shared: &Shared) -> Vec<LossReporter> {
+    if shared.config.gap_topic.is_none() {
+        return Vec::new();
+    }
+    let reporter = |link: &Arc<Link>| {
+        let queue = shared.config.queue_for_records(&link.name)?;
+        Some(LossReporter {
+            link: Arc::clone(link),
+            queue,
+            sent: None,
+            is_noted: false,
+            next_us: 0,
+        })
+    };
+    shared.links.iter().filter_map(reporter).collect()
+}
+
+impl LossReporter {
+    /// When there is something to do (running clock).
+    pub(super) fn due(&self, shared: &Shared) -> Option<u64> {
+        let has_news = || {
+            self.link.up.load(Ordering::Acquire)
+                && locked(&shared.ledger_store).has_unreported(&self.link.name)
+        };
+        (self.sent.is_some() || has_news()).then_some(self.next_us)
+    }
+
+    /// Whether a record is on its way.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Whether the record on its way is safe.
+    pub(super) fn is_safe(&self) -> bool {
+        self.sent.as_ref().is_some_and(|sent| sent.all_settled())
+    }
+
+    /// A commit is about to note that upstream was told, if the record is safe.
+    pub(super) fn note(&mut self, ledger_store: &mut LedgerStore) {
+        if self.is_safe() {
+            ledger_store.reported(&self.link.name);
+            self.is_noted = true;
+        }
+    }
+
+    /// What the commit noted is on disk.
+    pub(super) fn committed(&mut self) {
+        if std::mem::take(&mut self.is_noted) {
+            self.sent = None;
+        }
+    }
+
+    /// It is not.
+    pub(super) fn not_committed(&mut self) {
+        self.is_noted = false;
+    }
+}

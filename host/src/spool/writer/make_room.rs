@@ -1,0 +1,205 @@
+//! Gives up what a queue may not keep: what was owed for too long, and the oldest when there is no more room.
+//!
+//! A chunk is read before it goes, so that the ledger can say what was in it: that costs as much as writing it did, and
+//! nobody but the writer waits for it. What the uplink has in hand stays, and what goes behind it leaves a hole.
+
+use crate::message::LossReason;
+use crate::spool::disk::chunk::{self, Chunk, Content, Extent};
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::store::Store;
+use crate::spool::ledger::Entry;
+use crate::spool::ledger::loss_counts::LossCounts;
+use crate::spool::lock::locked;
+use crate::spool::reading::reader::Reader;
+use crate::spool::settings::{DropPolicy, Policy};
+use crate::spool::writer::{COMMIT_BYTES, Writer};
+
+/// What goes.
+#[derive(Default)]
+pub(super) struct Cleared {
+    /// Chunks that are deleted or written anew.
+    pub(super) victims: Vec<Extent>,
+    /// Those of them of which nothing is left.
+    pub(super) emptied: Vec<Extent>,
+    /// What comes in their place.
+    pub(super) written: Vec<Chunk>,
+    pub(super) lost: Vec<Entry>,
+}
+
+/// Most bytes that a full queue is brought below its limit at a time.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// Bytes that a full queue is brought down to. A little more than it must: entries of the ledger are then written once
+/// for many chunks. One that keeps the last message of each topic has to be read as a whole, so it gives more.
+fn goal(policy: Policy) -> u64 {
+    match policy.drop {
+        DropPolicy::Oldest => policy.max_bytes - (policy.max_bytes / 32).min(STEP_BYTES),
+        DropPolicy::Newest => u64::MAX,
+        DropPolicy::KeepLastPerTopic => policy.max_bytes / 4 * 3,
+    }
+}
+
+impl Writer {
+    /// Marks chunks of a queue for drop until what is left and `more` bytes fit, and nothing left is too old; at most what one
+    /// commit may hold. The newest chunk always stays.
+    pub(super) fn make_room(
+        &mut self,
+        store: &Store,
+        index: usize,
+        more: u64,
+    ) -> Result<Cleared, StoreError> {
+        let policy = self.shared.config.queues[index].policy;
+        let held = locked(&self.shared.slots[index].queue)
+            .disk_bytes()
+            .saturating_add(more);
+        let is_over = held > policy.max_bytes;
+        let lacks = if self.disk_full.giver == Some(index) {
+            self.space_level.lacks()
+        } else {
+            0
+        };
+        let most = if lacks > 0 { held } else { policy.max_bytes };
+        if policy.drop == DropPolicy::KeepLastPerTopic
+            && (is_over || lacks > 0)
+            && self.grown[index] >= most / 4
+        {
+            self.grown[index] = 0;
+            let room = self.compact(
+                store,
+                index,
+                if lacks > 0 {
+                    self.space_level.budget
+                } else {
+                    COMMIT_BYTES
+                },
+            )?;
+            if !room.victims.is_empty() {
+                return Ok(room);
+            }
+        }
+        let kept = if is_over { goal(policy) } else { u64::MAX };
+        self.drop_oldest(
+            store,
+            index,
+            more,
+            if lacks > 0 {
+                kept.min(held.saturating_sub(lacks))
+            } else {
+                kept
+            },
+        )
+    }
+
+    /// Marks the oldest chunks for drop until no more than `goal` bytes are left, and those that are too old.
+    fn drop_oldest(
+        &self,
+        store: &Store,
+        index: usize,
+        more: u64,
+        goal: u64,
+    ) -> Result<Cleared, StoreError> {
+        let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
+        let now_us = self.shared.clock.now();
+        let reader = Reader {
+            shared: &self.shared,
+            slot,
+            index,
+        };
+        let counts = |reason| LossCounts::new(reason, &config.uplink, &config.class);
+        let (mut oldest, mut expired) =
+            (counts(LossReason::QuotaOldest), counts(LossReason::Expired));
+        let (mut room, mut from, mut taken) = (Cleared::default(), 0, 0);
+        let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
+        while taken < COMMIT_BYTES {
+            let Some(place) = locked(&slot.queue).victim(from) else {
+                break;
+            };
+            let content = match reader.find(store, place) {
+                Ok(Some(content)) => content,
+                Ok(None) => continue,
+                // What cannot be read cannot be told: it waits, and so does the room it takes.
+                Err(error) if error.is_of_a_chunk() => {
+                    reader.fall_sick(store, &error, place);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let extent = content.extent;
+            let is_expired = config
+                .policy
+                .max_age_us()
+                .is_some_and(|age| extent.since_us.saturating_add(age) <= now_us);
+            if !is_expired && used <= goal {
+                locked(&slot.queue).note_front(extent);
+                break;
+            }
+            from = extent.end;
+            if self.mark_chunk_for_drop(
+                index,
+                content,
+                if is_expired {
+                    &mut expired
+                } else {
+                    &mut oldest
+                },
+            ) {
+                used = used.saturating_sub(extent.bytes);
+                taken += extent.bytes;
+                room.victims.push(extent);
+                room.emptied.push(extent);
+            }
+        }
+        if room.victims.is_empty() {
+            locked(&slot.queue).rest(now_us);
+        }
+        room.lost
+            .extend(oldest.into_entries().chain(expired.into_entries()));
+        self.dig_holes(index, &mut room);
+        Ok(room)
+    }
+
+    /// Marks a chunk for drop and counts what is owed of it. False when the uplink has some of it in hand.
+    fn mark_chunk_for_drop(&self, index: usize, content: Content, counts: &mut LossCounts) -> bool {
+        let mut owed = Vec::new();
+        {
+            let mut queue = locked(&self.shared.slots[index].queue);
+            if queue.holds(content.extent) {
+                return false;
+            }
+            queue.mark_chunk_for_drop(
+                content.extent,
+                content.messages,
+                self.shared.clock.now(),
+                &mut owed,
+            );
+        }
+        for stored in &owed {
+            counts.add(stored.seq.0, &stored.message);
+        }
+        true
+    }
+
+    /// Neighbours among the victims that `low` will not pass become one hole each.
+    pub(super) fn dig_holes(&self, index: usize, room: &mut Cleared) {
+        let mut runs: Vec<Extent> = Vec::new();
+        for extent in &room.emptied {
+            match runs.last_mut() {
+                Some(last) if last.end == extent.first => last.end = extent.end,
+                _ => runs.push(*extent),
+            }
+        }
+        let mut queue = locked(&self.shared.slots[index].queue);
+        for mut run in runs {
+            if queue.low_then() >= run.end {
+                continue;
+            }
+            if let Some(known) = queue.hole_before(run.first) {
+                queue.mark_hole_for_drop(known);
+                run.first = known.first;
+                room.victims.push(known);
+            }
+            room.written
+                .push(chunk::hole(run.first, run.end, run.since_us));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The store is opened: at the start, and again after each failure.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::message::Receipt;
+use crate::spool::disk::audit::Lost;
+use crate::spool::disk::error::StoreError;
+use crate::spool::disk::open::Opened;
+use crate::spool::disk::records::batch::Totals;
+use crate::spool::disk::store::{QueueChange, Store};
+use crate::spool::lock::locked;
+use crate::spool::writer::{WAIT_US, Writer, begin};
+
+/// How long readers of a failed store may take to let go of it.
+const LET_GO: Duration = Duration::from_secs(2);
+
+impl Writer {
+    /// Closes the failed store and opens it anew. False when that failed, too.
+    pub(super) fn reopen(&mut self) -> bool {
+        if !self.free_space.admits() {
+            self.unmark_ram();
+            self.retry_at = Some(self.shared.clock.now().saturating_add(WAIT_US));
+            return false;
+        }
+        // The failed store takes nothing, but what it holds can be read and sent: it goes when a new one has a chance.
+        // The proof is needed too, as ext4 may refuse all writes without being read-only by its own word.
+        // A folder that was removed is made again.
+        let is_refused =
+            || self.folder.is_away() || (self.folder.is_in_place() && self.folder.prove().is_err());
+        if locked(&self.shared.store).is_some() && is_refused() {
+            self.unmark_ram();
+            self.postpone();
+            return false;
+        }
+        locked(&self.shared.low_marks).take();
+        let failed = locked(&self.shared.store).take();
+        if let Some(store) = failed.and_then(let_go) {
+            store.close();
+        }
+        self.folder.forget_ram_copy();
+        match self.open_again() {
+            Ok(()) => {
+                self.retry_at = None;
+                self.shared
+                    .slots
+                    .iter()
+                    .for_each(|slot| drop(locked(&slot.sick).take()));
+                self.shared.trouble.store(false, Ordering::Release);
+                self.shared.store_changed.notify_all();
+                for link in &self.shared.links {
+                    link.ready.notify_one();
+                }
+                self.look();
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store does not open yet");
+                self.unmark_ram();
+                self.postpone();
+                false
+            }
+        }
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreError> {
+        let known = locked(&self.shared.witness).clone();
+        let opened = begin::open(
+            &self.shared.config,
+            &mut self.folder,
+            &mut self.free_space,
+            &known,
+        )?;
+        if opened.boot > self.shared.boot {
+            return Err(StoreError::Overtaken(opened.boot));
+        }
+        // What is in memory is more exact than what a damaged store can tell.
+        let knows_less = self.was_open
+            && (opened.lost.is_some()
+                || opened.ledger_store.stamp() < locked(&self.shared.ledger_store).stamp());
+        let released = if std::mem::replace(&mut self.was_open, true) {
+            let survived = if knows_less {
+                0
+            } else {
+                opened.ledger_store.stamp()
+            };
+            self.set_right(&opened, survived)?
+        } else {
+            self.adopt(&opened);
+            Vec::new()
+        };
+        let mut ledger_store = if knows_less {
+            locked(&self.shared.ledger_store).clone()
+        } else {
+            opened.ledger_store
+        };
+        if let Some(lost) = &opened.lost {
+            let letters = Lost {
+                totals: Totals {
+                    kept: lost.totals.kept,
+                    ..Default::default()
+                },
+                ..lost.clone()
+            };
+            begin::make_up(&mut ledger_store, if knows_less { &letters } else { lost });
+        }
+        if opened.lost.is_some() || knows_less {
+            opened.store.make_anew(&mut ledger_store, &self.folder)?;
+        }
+        begin::sign(
+            &mut self.folder,
+            &opened.store,
+            self.shared.boot,
+            &opened.name,
+        )?;
+        released.into_iter().for_each(Receipt::release);
+        opened
+            .lost
+            .iter()
+            .for_each(|lost| self.shared.know_lost(lost));
+        *locked(&self.shared.letters) = opened.kept;
+        *locked(&self.shared.witness) = opened.store.witness();
+        if opened.set_aside.is_some() {
+            *locked(&self.shared.set_aside) = opened.set_aside;
+        }
+        if knows_less {
+            *locked(&self.shared.ledger_store) = ledger_store;
+        } else {
+            locked(&self.shared.ledger_store).adopt(ledger_store);
+        }
+        *locked(&self.shared.low_marks) = Some(opened.low_marks);
+        self.shared.low_marks_wake_up.due(0);
+        *locked(&self.shared.store) = Some(Arc::new(opened.store));
+        Ok(())
+    }
+
+    /// The store follows the queues: what a failed commit has left behind would pass for a part of them after a kill. What
+    /// that commit gave up is given up now if the ledger has it. Answers the receipts to release.
+    fn set_right(&mut self, opened: &Opened, survived: u64) -> Result<Vec<Receipt>, StoreError> {
+        let released = self.settle_doubt(survived);
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            let mark = locked(&slot.queue).mark_now(self.shared.clock.now());
+            opened.store.remove_from(index, mark.end)?;
+            opened.store.write_queue(
+                index,
+                QueueChange {
+                    chunks: Vec::new(),
+                    gone: &[],
+                    mark,
+                    given_up: None,
+                },
+            )?;
+        }
+        Ok(released)
+    }
+
+    /// The queues follow the store: this start had to begin without it.
+    fn adopt(&self, opened: &Opened) {
+        for (slot, (mark, first)) in self.shared.slots.iter().zip(&opened.queues) {
+            locked(&slot.queue).adopt(*mark, *first);
+        }
+        self.shared.know_strangers(opened.strangers.clone());
+    }
+}
+
+/// Waits until nobody else reads from the store, so that it can be closed here. One that is still held is closed by its
+/// last reader; opening it anew waits for that.
+fn let_go(mut store: Arc<Store>) -> Option<Store> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return Some(store),
+            Err(_) if Instant::now() >= deadline => return None,
+            Err(held) => store = held,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
