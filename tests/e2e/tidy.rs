@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Trial> {
         every_test_that_a_promise_names_is_there,
         every_bound_of_what_is_foreign_has_a_test,
         what_takes_any_arrival_names_no_protocol,
+        what_sends_does_not_know_what_is_spoken,
     ]
 }
 
@@ -89,6 +90,35 @@ fn the_stages_do_not_know_each_other() -> Result<()> {
         }
     }
     complain(found)
+}
+
+/// Protocols by name below `uplink`, outside the one file or folder of each; `mod.rs` says which there are.
+/// Guarantee: what is promised of an uplink holds for each of them, and one more is its own files and a table of its keys.
+fn what_sends_does_not_know_what_is_spoken() -> Result<()> {
+    const PROTOCOLS: [&str; 2] = ["mqtt", "http"];
+    let uplink = sources("host/src/uplink")?;
+    let is_of = |path: &str, protocol: &str| {
+        let own = path.strip_prefix("host/src/uplink/");
+        own.is_some_and(|own| {
+            own == format!("{protocol}.rs") || own.starts_with(&format!("{protocol}/"))
+        })
+    };
+    let mut found = Vec::new();
+    for protocol in PROTOCOLS {
+        let names = [
+            protocol.to_owned(),
+            format!("Kind::{}", capitalised(protocol)),
+        ];
+        let allowed = |path: &str| path == "host/src/uplink/mod.rs" || is_of(path, protocol);
+        found.extend(names.iter().flat_map(|name| hits(&uplink, name, allowed)));
+    }
+    found.extend(hits(&uplink, "hyper", |path| is_of(path, "http")));
+    complain(found)
+}
+
+fn capitalised(word: &str) -> String {
+    let (first, rest) = word.split_at(1);
+    first.to_uppercase() + rest
 }
 
 /// Protocols in the files right in the folder of `source`, but for `mod.rs`, which chooses among them.

@@ -16,16 +16,15 @@ use super::check::Check;
 use super::circle;
 use super::class::{self, Class};
 use super::code::Code;
-use super::connection::{self, Role};
 use super::fields::Fields;
 use super::flow::{self, Flow, Names, Queues};
 use super::globals::{self, Admin, Gateway, Log, SpoolLimits};
 use super::layers::FILE;
 use super::plugin::{Common, Places};
 use super::priority::{self, Line};
-use super::sending::{self, Wish};
 use super::sources;
 use super::tree::{Place, Table};
+use super::uplinks::{self, Wish};
 use super::{RouteSpec, SourceSpec};
 
 /// What the process itself needs beside what the limits bound: engine, compiled code, buffers, stacks.
@@ -50,6 +49,14 @@ pub(super) struct Identity {
     pub(super) mqtt: mqtt::Config,
     pub(super) path: String,
     pub(super) place: Place,
+}
+
+impl Identity {
+    /// Of an uplink's connection, where upstream tells clients apart.
+    pub(super) fn of(kind: &uplink::Kind, path: String, place: Place) -> Option<Self> {
+        let mqtt = kind.broker()?.clone();
+        Some(Self { mqtt, path, place })
+    }
 }
 
 /// Reads every table of `tree`; what is wrong goes to `check`.
@@ -80,7 +87,7 @@ pub(super) fn assemble(check: &Check<'_>, base: &Table, tree: &Table) -> Parts {
     let class_names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
     wishes
         .iter()
-        .for_each(|wish| sending::check_fallback(check, wish, &names.uplinks, &class_names));
+        .for_each(|wish| uplinks::check_fallback(check, wish, &names.uplinks, &class_names));
     let mut queues = Queues::default();
     let mut flows = flows(&mut root, &names, &mut queues);
     let limits = closed(&mut root, "spool", |fields| {
@@ -148,20 +155,11 @@ fn uplinks(
 ) -> Vec<(uplink::Config, Place)> {
     let mut uplinks = Vec::new();
     for (name, mut fields) in root.named("uplink") {
-        let connection = connection::read(&mut fields, Role::Uplink, gateway, name);
-        let config = sending::read(&mut fields, name, connection.mqtt);
-        wishes.extend(sending::fallback(&mut fields, name));
-        for index in 0..config.connections {
-            let mqtt = mqtt::Config {
-                client_id: config.client_id(index),
-                ..config.mqtt.clone()
-            };
-            identities.push(Identity {
-                mqtt,
-                path: connection.path.clone(),
-                place: connection.client_id_place,
-            });
-        }
+        let config = uplinks::read(&mut fields, gateway, name);
+        wishes.extend(uplinks::fallback(&mut fields, name));
+        let (path, place) = (fields.path.clone(), fields.place_of("client_id"));
+        let ids = (0..config.connections).map(|index| config.of_connection(index).kind);
+        identities.extend(ids.filter_map(|kind| Identity::of(&kind, path.clone(), place)));
         uplinks.push((config, fields.place));
         fields.done();
     }
@@ -299,18 +297,15 @@ fn add_identities(
 ) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
         let (other, place) = &uplinks[other];
-        let mqtt = sending::stand_in(wish, &uplinks[first].0, other).mqtt;
-        identities.push(Identity {
-            mqtt,
-            path: format!("uplink.{} (fallback)", other.name),
-            place: *place,
-        });
+        let kind = uplinks::stand_in(wish, &uplinks[first].0, other).kind;
+        let path = format!("uplink.{} (fallback)", other.name);
+        identities.extend(Identity::of(&kind, path, *place));
     }
 }
 
 fn add_fallbacks(wishes: &[Wish], uplinks: &mut [(uplink::Config, Place)]) {
     for (first, other, wish) in stand_ins(wishes, uplinks) {
-        let stand_in = sending::stand_in(wish, &uplinks[first].0, &uplinks[other].0);
+        let stand_in = uplinks::stand_in(wish, &uplinks[first].0, &uplinks[other].0);
         uplinks[first].0.fallback =
             Some(Box::new(stand_in)).filter(|stand_in| !stand_in.drains.is_empty());
     }

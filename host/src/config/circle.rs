@@ -17,7 +17,8 @@ pub(super) fn count_rounds(sources: &[Line], uplinks: &mut [(uplink::Config, Pla
         .filter_map(|line| line.spec.broker().map(Broker::of))
         .collect();
     for (uplink, _) in uplinks {
-        uplink.form.counts_rounds = taken_from.contains(&Broker::of(&uplink.mqtt));
+        let broker = uplink.kind.broker().map(Broker::of);
+        uplink.format.counts_rounds = broker.is_some_and(|broker| taken_from.contains(&broker));
     }
 }
 
@@ -116,14 +117,17 @@ impl Ends {
                     .any(|id| *id == drain.queue)
             })
         };
+        let at_broker = |link: &uplink::Config| link.kind.broker().map(Broker::of);
         let ways = |(uplink, _): &(uplink::Config, Place)| {
             let fallback = uplink
                 .fallback
                 .as_deref()
                 .filter(|fallback| stands_in(fallback));
             [
-                leads_to(uplink).then(|| Broker::of(&uplink.mqtt)),
-                fallback.map(|fallback| Broker::of(&fallback.mqtt)),
+                Some(uplink)
+                    .filter(|uplink| leads_to(uplink))
+                    .and_then(at_broker),
+                fallback.and_then(at_broker),
             ]
         };
         let is_taken_from = |line: &&Line| flow.from.iter().any(|name| **name == *line.source);

@@ -184,7 +184,7 @@ fn changed_secrets(old: &Config, new: &Config) -> Vec<String> {
         let uplinks = config
             .uplinks
             .iter()
-            .map(|uplink| (format!("uplink.{}", uplink.name), &uplink.mqtt));
+            .filter_map(|uplink| Some((format!("uplink.{}", uplink.name), uplink.kind.broker()?)));
         let password = |mqtt: &crate::mqtt::Config| mqtt.login.as_ref()?.password.clone();
         sources
             .chain(uplinks)

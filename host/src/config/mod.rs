@@ -27,10 +27,10 @@ mod priority;
 mod problem;
 mod secrecy;
 mod secret;
-mod sending;
 mod sources;
 mod tree;
 mod units;
+mod uplinks;
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) use units::read_duration;
 
 use crate::message::{FlowId, Intake};
 use crate::source::{Ack, Dedup, Pattern, Route};
-use crate::{chain, link, mqtt, recording, source, spool, uplink};
+use crate::{chain, link, mqtt, recording, source, spool};
 
 use layers::Trust;
 use plugin::Places;
@@ -63,7 +63,7 @@ pub struct Config {
     /// The sources, in the order they were written.
     pub sources: Vec<SourceSpec>,
     /// The uplinks, in the order they were written, each with its queues.
-    pub uplinks: Vec<uplink::Config>,
+    pub uplinks: Vec<crate::uplink::Config>,
     /// The flows; their order gives the `FlowId`s.
     pub flows: Vec<chain::Config>,
     /// The spool; the order of its queues gives the `QueueId`s.

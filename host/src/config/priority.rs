@@ -8,6 +8,7 @@ use super::SourceSpec;
 use super::assemble::Identity;
 use super::flow::{Flow, Queues};
 use super::tree::Place;
+use super::uplinks;
 use crate::message::QueueId;
 use crate::source::{Kind, mqtt};
 use crate::uplink;
@@ -106,21 +107,19 @@ pub(super) fn part_uplinks(
                 .any(|(queue, urgent)| queue.uplink == first.name && *urgent == urgent_or_not)
         };
         if !(own(true) && own(false)) {
-            first.mqtt.priority = own(true);
+            first.priority = own(true);
             continue;
         }
-        let (name, mqtt) = (own_name(&first.name), own_connection(&first.mqtt));
+        let name = own_name(&first.name);
         let second = uplink::Config {
             name: Arc::clone(&name),
-            mqtt,
+            kind: uplinks::beside(&first.kind, "priority"),
+            priority: true,
             connections: 1,
             ..first.clone()
         };
-        identities.push(Identity {
-            mqtt: second.mqtt.clone(),
-            path: format!("uplink.{} (priority)", first.name),
-            place,
-        });
+        let path = format!("uplink.{} (priority)", first.name);
+        identities.extend(Identity::of(&second.kind, path, place));
         for (queue, _) in queues
             .0
             .iter_mut()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::message::Qos;
+use crate::uplink;
 
 const MINIMAL: &str = r#"
 [source.field]
@@ -76,6 +77,12 @@ impl Case {
     }
 }
 
+/// The connection of an uplink that has one to a broker.
+#[track_caller]
+fn upstream(uplink: &uplink::Config) -> &mqtt::Config {
+    uplink.kind.broker().unwrap()
+}
+
 /// The connection of a source that has one to a broker.
 #[track_caller]
 fn broker(source: &SourceSpec) -> &mqtt::Config {
@@ -86,7 +93,7 @@ fn broker(source: &SourceSpec) -> &mqtt::Config {
 fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     let config = Case::new(MINIMAL).good();
     let (source, uplink, flow) = (&config.sources[0], &config.uplinks[0], &config.flows[0]);
-    for mqtt in [broker(source), &uplink.mqtt] {
+    for mqtt in [broker(source), upstream(uplink)] {
         assert_eq!(
             format!("{:?}", mqtt.deadlines),
             format!("{:?}", link::Deadlines::default())
@@ -114,7 +121,9 @@ fn what_a_config_leaves_out_is_what_the_stages_call_their_default() {
     );
     assert_eq!(config.log, Log::default());
     // An uplink takes nothing, so its CONNECT says nothing of a window.
-    assert!(broker(source).receive_maximum < u16::MAX && uplink.mqtt.receive_maximum == u16::MAX);
+    assert!(
+        broker(source).receive_maximum < u16::MAX && upstream(uplink).receive_maximum == u16::MAX
+    );
 }
 
 /// What the hints about the admin port say is taken as it is written.
@@ -310,7 +319,7 @@ fn names_become_ids_and_each_uplink_drains_its_queues() {
             .starts_with("tidegate-")
             && !broker(&config.sources[0]).clean_start
     );
-    assert!(config.uplinks[0].mqtt.clean_start);
+    assert!(upstream(&config.uplinks[0]).clean_start);
     assert_eq!(config.spool.path, config.gateway.data_dir.join("spool"));
 }
 
@@ -397,7 +406,7 @@ fn a_secret_is_read_by_reference_and_never_shows() {
         "[uplink.cloud]\nuser = \"me\"\npassword = { file = \"secret\" }",
     );
     let config = Case::new(&file).file("secret", "pa55\n", 0o600).good();
-    let login = config.uplinks[0].mqtt.login.as_ref().unwrap();
+    let login = upstream(&config.uplinks[0]).login.as_ref().unwrap();
     assert_eq!(login.password.as_ref().unwrap().reveal(), "pa55");
     assert!(!format!("{config:?}").contains("pa55") && config.warnings.is_empty());
     let exposed = Case::new(&file).file("secret", "pa55", 0o644).good();
@@ -420,8 +429,7 @@ fn a_secret_comes_from_a_variable_or_a_credential_too() {
         )
     };
     let reveal = |config: Config| {
-        config.uplinks[0]
-            .mqtt
+        upstream(&config.uplinks[0])
             .login
             .clone()
             .unwrap()
@@ -904,7 +912,7 @@ fn a_flow_with_priority_beside_others_has_a_connection_of_its_own() {
     let alone =
         Case::new(&MINIMAL.replace("from = \"field\"", "from = \"field\"\npriority = true")).good();
     assert_eq!((alone.sources.len(), alone.sources[0].routes.len()), (1, 1));
-    assert!(alone.sources[0].priority && alone.uplinks[0].mqtt.priority);
+    assert!(alone.sources[0].priority && alone.uplinks[0].priority);
     let config = Case::new(&format!("{MINIMAL}{second}")).good();
     let seen: Vec<_> = config
         .sources
@@ -989,10 +997,10 @@ fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
         )
     );
     assert_eq!((&*own.owner, own.connections), ("cloud", 1));
-    assert!(own.mqtt.priority && !first.mqtt.priority);
+    assert!(own.priority && !first.priority);
     assert_eq!(
-        own.mqtt.client_id,
-        format!("{}-priority", first.mqtt.client_id)
+        upstream(own).client_id,
+        format!("{}-priority", upstream(first).client_id)
     );
     let stand_in = own.fallback.as_ref().unwrap();
     assert_eq!(
@@ -1000,8 +1008,8 @@ fn queues_that_only_flows_with_priority_lead_to_have_a_link_of_their_own() {
         (vec!["state".to_owned()], "cloud")
     );
     assert_ne!(
-        stand_in.mqtt.client_id,
-        first.fallback.as_ref().unwrap().mqtt.client_id
+        upstream(stand_in).client_id,
+        upstream(first.fallback.as_ref().unwrap()).client_id
     );
 }
 
@@ -1026,16 +1034,16 @@ fn a_fallback_drains_the_queues_of_the_first_by_the_settings_of_the_other() {
     assert_eq!(
         (
             fallback.qos,
-            fallback.mqtt.port,
-            fallback.mqtt.will.is_none()
+            upstream(fallback).port,
+            upstream(fallback).will.is_none()
         ),
         (Qos::ExactlyOnce, 1885, true)
     );
     assert_eq!(
-        fallback.mqtt.client_id,
-        format!("{}-for-cloud", other.mqtt.client_id)
+        upstream(fallback).client_id,
+        format!("{}-for-cloud", upstream(other).client_id)
     );
-    assert!(other.fallback.is_none() && other.mqtt.will.is_some() && other.drains.is_empty());
+    assert!(other.fallback.is_none() && upstream(other).will.is_some() && other.drains.is_empty());
     let all = Case::new(&format!(
         "{}{}",
         file.replace("fallback_classes = [\"alarm\"]\n", ""),

@@ -108,7 +108,7 @@ fn start_uplinks(gateway: &Gateway, threads: &Threads, stop: &watch::Receiver<St
     for config in gateway.config.uplinks.clone() {
         let stage = format!("uplink {}", config.name);
         let crashes = gateway.metrics.crashes.with_label_values(&[stage.as_str()]);
-        let runtime = threads.of(config.mqtt.priority).clone();
+        let runtime = threads.of(config.priority).clone();
         let (backlog, metrics, stop) = (
             gateway.spool.backlog(&config.name),
             gateway.uplinks.clone(),

@@ -26,7 +26,7 @@ impl Threads {
     /// There is no thread or runtime to be had.
     pub fn start(config: &Config) -> io::Result<Self> {
         let sources = config.sources.iter().map(|source| source.priority);
-        let uplinks = config.uplinks.iter().map(|uplink| uplink.mqtt.priority);
+        let uplinks = config.uplinks.iter().map(|uplink| uplink.priority);
         let all: Vec<bool> = sources.chain(uplinks).collect();
         let has = |priority| all.contains(&priority);
         let priority = if has(true) && has(false) {

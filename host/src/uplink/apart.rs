@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::carrier::{Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
 use super::judge::{End, Face, Place, Step};
 use super::pull::{Sending, join, split};
 use super::send::Sent;
@@ -9,7 +10,6 @@ use super::serve::Uplink;
 use crate::clock::Now;
 use crate::link::Causes;
 use crate::message::{Life, Qos, Stored, key_hash, with_expiry};
-use crate::mqtt::{Connection, Ended, Error as LinkError, Publish, Unsendable};
 
 /// The token of a message that is sent only to see whether upstream takes it; the highest there is, so no flight's.
 pub(super) const COMPARISON: u64 = u64::MAX;
@@ -38,7 +38,7 @@ impl Uplink {
         &mut self,
         index: usize,
         count: usize,
-        connection: &Connection,
+        carrier: &impl Carrier,
         now: Instant,
     ) -> bool {
         let Some(stored) = self.pulls[index].ready().next() else {
@@ -52,7 +52,7 @@ impl Uplink {
         if !is_barred && !self.judge.lays_aside(face) {
             return false;
         }
-        let sending = self.sending(connection, now);
+        let sending = self.sending(carrier, now);
         self.pulls[index].launch(count, sending, true);
         if is_barred {
             self.judge.refused(
@@ -89,24 +89,18 @@ impl Uplink {
     pub(super) fn apart(
         &mut self,
         step: Step,
-        connection: &mut Connection,
+        carrier: &mut impl Carrier,
         now: Instant,
         time: Now,
     ) -> (Sent, usize) {
         match step {
-            Step::Again(place) => (self.again(place, connection, now, time), place.0),
-            _ => (self.compare(connection, now), 0),
+            Step::Again(place) => (self.again(place, carrier, now, time), place.0),
+            _ => (self.compare(carrier, now), 0),
         }
     }
 
     /// Sends what lies aside.
-    fn again(
-        &mut self,
-        place: Place,
-        connection: &mut Connection,
-        now: Instant,
-        time: Now,
-    ) -> Sent {
+    fn again(&mut self, place: Place, carrier: &mut impl Carrier, now: Instant, time: Now) -> Sent {
         let (index, seq) = place;
         let Some(number) = self.pulls[index].number(seq) else {
             return self.gone(place);
@@ -121,7 +115,7 @@ impl Uplink {
             self.pulls[index].expire_aside(number);
             return self.gone(place);
         }
-        let Some(mut packet) = self.dress.packet(index, pull.aside(number)) else {
+        let Some(mut packet) = self.encoder.packet(index, pull.aside(number)) else {
             return self.gone(place);
         };
         if let Life::Left {
@@ -132,14 +126,14 @@ impl Uplink {
             packet.headers = with_expiry(&packet.headers, seconds);
         }
         let count = packet.count;
-        match self.put(index, packet, join(index, number), connection) {
-            Err(None) => Sent::Later,
-            Err(Some(detail)) => {
+        match self.put(index, packet, join(index, number), carrier) {
+            Err(Unsendable::Full) => Sent::Later,
+            Err(Unsendable::Never(detail)) => {
                 self.judge.refused(face, true, detail, now);
                 Sent::Aside
             }
             Ok(bytes) => {
-                let sending = self.sending(connection, now);
+                let sending = self.sending(carrier, now);
                 self.pulls[index].relaunch(number, sending);
                 self.under_way += 1;
                 self.judge.sent(Some(place), now);
@@ -155,7 +149,7 @@ impl Uplink {
 
     /// Sends what upstream has accepted before, or one that waits behind others: beside the account, so it comes a second
     /// time. What expires is a command, as a rule, and must not.
-    fn compare(&mut self, connection: &mut Connection, now: Instant) -> Sent {
+    fn compare(&mut self, carrier: &mut impl Carrier, now: Instant) -> Sent {
         let behind = || {
             let place = self.judge.bystander()?;
             let stored = self.pulls[place.0].message(self.pulls[place.0].number(place.1)?)?;
@@ -166,26 +160,25 @@ impl Uplink {
             .as_ref()
             .map(|(index, stored, _)| (*index, stored.clone()));
         let is_sample = sample.is_some();
-        let publish = sample
+        let packet = sample
             .or_else(behind)
             .and_then(|(index, stored)| self.copy(index, &stored));
-        match publish.map(|publish| connection.publish(&publish, COMPARISON)) {
+        match packet.map(|packet| carrier.offer(packet, COMPARISON)) {
             Some(Ok(())) => self.judge.asked(is_sample, now),
-            Some(Err(Unsendable::WindowFull)) => return Sent::Later,
-            Some(Err(_)) => self.judge.cannot_compare(now),
-            None => self.judge.cannot_compare(now),
+            Some(Err(Unsendable::Full)) => return Sent::Later,
+            Some(Err(Unsendable::Never(_))) | None => self.judge.cannot_compare(now),
         }
         Sent::Aside
     }
 
     /// A message as it is sent beside the account.
-    pub(super) fn copy(&mut self, index: usize, stored: &Stored) -> Option<Publish> {
-        let packet = self.dress.packet(index, std::iter::once(stored))?;
+    pub(super) fn copy(&mut self, index: usize, stored: &Stored) -> Option<Packet> {
+        let encoded = self.encoder.packet(index, std::iter::once(stored))?;
         let qos = self.levels[index].max(Qos::AtLeastOnce);
-        Some(Publish {
+        Some(Packet {
             retain: false,
             qos,
-            ..self.publish(index, packet)
+            ..self.packet(index, encoded)
         })
     }
 
@@ -253,13 +246,13 @@ impl Uplink {
     }
 
     /// The connection is over: a message may be the reason. One that is convicted goes to the dead letters.
-    pub(super) fn ended(&mut self, ended: &Ended) {
-        if matches!(ended, Ended::Silent { .. }) {
+    pub(super) fn ended<E: Fault>(&mut self, ended: &Ended<E>) {
+        let Ended::Carrier(fault) = ended else {
             return;
-        }
-        let is_hang_up = !matches!(ended, Ended::Link(LinkError::Silent { .. }));
-        let is_limit = matches!(ended, Ended::Link(error) if error.is_hang_up());
-        self.window.broke(self.under_way, is_limit);
+        };
+        let manner = fault.manner();
+        let is_hang_up = manner != Manner::StoodStill;
+        self.window.broke(self.under_way, manner == Manner::HungUp);
         if self.judge.is_shaky() {
             self.window.halve(self.under_way);
         }
@@ -276,7 +269,7 @@ impl Uplink {
                 place,
                 &format!(
                     "upstream ends the connection over it, and takes others: {}",
-                    Causes(ended)
+                    Causes(fault)
                 ),
             );
         }
@@ -285,15 +278,19 @@ impl Uplink {
 
     /// Since when the answer to a publish can be expected: upstream's TCP has taken the last of it. Until it has, since it last
     /// took something of what goes before.
-    pub(super) fn waits_since(connection: &Connection, sent: Sending) -> Instant {
-        connection
+    pub(super) fn waits_since(carrier: &impl Carrier, sent: Sending) -> Instant {
+        carrier
             .taken_at(sent.end)
             .map_or(sent.at, |at| at.max(sent.at))
     }
 
     /// Those whose answer was waited for from `due` on at the latest have none: they are sent again over a new connection, or
     /// parked where that did not help.
-    pub(super) fn unanswered(&mut self, connection: &Connection, due: Instant) -> Ended {
+    pub(super) fn unanswered<C: Carrier>(
+        &mut self,
+        carrier: &C,
+        due: Instant,
+    ) -> Ended<FaultOf<C>> {
         let (now, patience) = (Instant::now(), self.patience());
         let (mut count, mut longest) = (0, Duration::ZERO);
         for index in 0..self.pulls.len() {
@@ -302,7 +299,7 @@ impl Uplink {
             }
             let waiting = self.pulls[index].waiting_for_answers();
             let late: Vec<_> = waiting
-                .map(|(number, sent)| (number, Self::waits_since(connection, sent)))
+                .map(|(number, sent)| (number, Self::waits_since(carrier, sent)))
                 .filter(|(_, since)| *since <= due)
                 .collect();
             for (number, since) in late {

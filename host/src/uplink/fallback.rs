@@ -230,7 +230,7 @@ pub(super) async fn stand_in(
         if !duty.lend(Instant::now()) {
             continue;
         }
-        tracing::warn!(uplink = %first, fallback = %config.mqtt.host, "the fallback takes over");
+        tracing::warn!(uplink = %first, fallback = %config.kind.host(), "the fallback takes over");
         let ended = hold(&config, &backlog, &shared, &duty, &mut stop).await;
         duty.give_back();
         ended?;

@@ -20,22 +20,26 @@
 //! - Where the config asks for QoS 1 or 2 and the broker takes 0 only, nothing is sent, unless that is allowed; then counted.
 //! - It never gives up, and never waits for the disk: the spilled part is read ahead on a thread of its own.
 
+mod answers;
 mod apart;
-mod dress;
+mod carrier;
+mod connections;
+mod encode;
+mod exchange;
 mod fallback;
 mod json;
 mod judge;
-mod lanes;
 mod metrics;
+mod mqtt;
 mod part;
 mod pull;
 mod rate;
+mod scheduler;
 mod send;
 mod serve;
 mod stall;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod window;
 
 use std::sync::{Arc, Mutex};
@@ -43,18 +47,18 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-pub use dress::{Form, IdForm, Pack, ReplayMark};
+pub use encode::{IdForm, Pack, PublishFormat, ReplayMark};
 pub use metrics::{Account, Metrics};
 pub use rate::Rate;
 
+use self::carrier::{Carrier, Ended};
 use self::fallback::Duty;
 use self::judge::Haste;
 use self::part::{Part, Way};
 use self::rate::Throttle;
 use self::serve::Parting;
-use crate::link::Stop;
+use crate::link::{Redial, Stop};
 use crate::message::{Backlog, Qos, QueueId};
-use crate::mqtt::{self, Redial};
 
 /// Why an uplink ended without being told to. The network never ends it.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +110,10 @@ pub struct Config {
     pub owner: Arc<str>,
     /// What drains some of its queues while it is away.
     pub fallback: Option<Box<Config>>,
-    /// The connection; `inflight` is the window.
-    pub mqtt: mqtt::Config,
+    /// What upstream speaks, and where it is.
+    pub kind: Kind,
+    /// It carries flows with `priority` alone, and belongs on a thread that does not pause.
+    pub priority: bool,
     /// Level of what is published.
     pub qos: Qos,
     /// A broker that takes nothing above level 0 gets messages all the same, none of which is known to have arrived.
@@ -118,18 +124,60 @@ pub struct Config {
     pub max_packet_bytes: u32,
     /// How fast it may send, over all its connections.
     pub rate: Rate,
-    /// How messages are dressed.
-    pub form: Form,
+    /// How messages are encoded.
+    pub format: PublishFormat,
     /// Connections to the broker, 1 or more.
     pub connections: u16,
 }
 
 impl Config {
-    /// The client id of connection number `index`.
-    pub fn client_id(&self, index: u16) -> String {
-        match index {
-            0 => self.mqtt.client_id.clone(),
-            _ => format!("{}-{}", self.mqtt.client_id, index + 1),
+    /// The same for its connection number `index`.
+    #[must_use]
+    pub fn of_connection(&self, index: u16) -> Self {
+        let mut config = self.clone();
+        match &mut config.kind {
+            Kind::Mqtt(broker) if index > 0 => {
+                broker.client_id = format!("{}-{}", broker.client_id, index + 1);
+            }
+            Kind::Mqtt(_) => {}
+        }
+        config
+    }
+}
+
+/// What upstream speaks, by the scheme of its URL.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A broker; `inflight` is the window.
+    Mqtt(crate::mqtt::Config),
+}
+
+impl Kind {
+    /// Name or address of upstream.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::Mqtt(broker) => &broker.host,
+        }
+    }
+
+    /// The broker, where upstream is one.
+    pub fn broker(&self) -> Option<&crate::mqtt::Config> {
+        match self {
+            Self::Mqtt(broker) => Some(broker),
+        }
+    }
+
+    /// Packets without an answer, at most.
+    fn window(&self) -> u16 {
+        match self {
+            Self::Mqtt(broker) => broker.inflight,
+        }
+    }
+
+    /// How long an answer may take.
+    fn answer(&self) -> std::time::Duration {
+        match self {
+            Self::Mqtt(broker) => broker.deadlines.answer,
         }
     }
 }
@@ -175,7 +223,7 @@ pub async fn run(
         .then(|| Arc::new(Duty::new(Instant::now())));
     let shared = Shared::new(config.rate, metrics, duty);
     if config.connections > 1 || config.fallback.is_some() {
-        return lanes::run(&config, &backlog, &shared, &stop).await;
+        return connections::run(&config, &backlog, &shared, &stop).await;
     }
     drain(config, Part::WHOLE, backlog, shared, stop).await
 }
@@ -186,28 +234,42 @@ async fn drain(
     part: Part,
     backlog: Arc<dyn Backlog>,
     shared: Shared,
+    stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
+    let uplink = serve::Uplink::new(&config, part, backlog, &shared);
+    let (name, link) = (config.name, &shared.metrics.link);
+    match config.kind {
+        Kind::Mqtt(broker) => {
+            let redial = mqtt::redial(broker, name, link);
+            keep_sending::<mqtt::Broker>(redial, uplink, &shared, stop).await
+        }
+    }
+}
+
+async fn keep_sending<C: Carrier>(
+    mut redial: Redial<C::Dial>,
+    mut uplink: serve::Uplink,
+    shared: &Shared,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
-    let mut uplink = serve::Uplink::new(&config, part, backlog, &shared);
     let failed = || shared.duty.iter().for_each(|duty| duty.failed());
-    let mut redial = Redial::to(config.mqtt, "uplink", config.name, &shared.metrics.link);
-    while let Some((mut connection, established)) = redial.connect_or(&mut stop, failed).await {
-        let unfit = match uplink.unfit(&established) {
-            None => uplink.mute(&mut connection, &established, &mut stop).await,
-            unfit => unfit,
+    while let Some(up) = redial.connect_or(&mut stop, failed).await {
+        let mut carrier = C::from(up);
+        let unfit = if uplink.is_unfit(&carrier.limits()) {
+            Some(Ended::Level0Only)
+        } else {
+            uplink.mute(&mut carrier, &mut stop).await
         };
         if let Some(unfit) = unfit {
-            connection.close().await;
+            carrier.close().await;
             redial.lost(&unfit);
             failed();
             continue;
         }
         let shaky = redial.is_alarming();
-        redial.online(&established);
+        carrier.online(&mut redial);
         uplink.post.take().await;
-        let served = uplink
-            .serve(connection, &established, shaky, &mut stop)
-            .await;
+        let served = uplink.serve(carrier, shaky, &mut stop).await;
         uplink.post.leave(Instant::now());
         match served {
             Ok(()) => break,

@@ -3,14 +3,14 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use super::dress::Packet;
+use super::carrier::{Carrier, Packet, Unsendable};
+use super::encode::Encoded;
 use super::judge::Step;
 use super::pull::{Pull, Sending};
 use super::serve::Uplink;
 use crate::clock::Now;
-use crate::link::{Causes, Stop};
+use crate::link::Stop;
 use crate::message::{Life, Marks, Qos, with_expiry};
-use crate::mqtt::{Connection, Publish, Unsendable};
 
 /// Bytes that wait for the socket at which no more are added: some of its buffers, so that it never runs dry.
 const UNSENT_BYTES: usize = 256 << 10;
@@ -43,17 +43,17 @@ pub(super) enum Sent {
 }
 
 impl Uplink {
-    pub(super) fn has_room(&self, connection: &Connection) -> bool {
-        connection.unsent() < UNSENT_BYTES
-            && (self.levels.contains(&Qos::AtMostOnce) || self.has_window(connection))
+    pub(super) fn has_room(&self, carrier: &impl Carrier) -> bool {
+        carrier.unsent() < UNSENT_BYTES
+            && (self.levels.contains(&Qos::AtMostOnce) || self.has_window(carrier))
     }
 
-    fn has_window(&self, connection: &Connection) -> bool {
-        self.room(connection) > 0
+    fn has_window(&self, carrier: &impl Carrier) -> bool {
+        self.room(carrier) > 0
     }
 
-    fn room(&self, connection: &Connection) -> usize {
-        connection
+    fn room(&self, carrier: &impl Carrier) -> usize {
+        carrier
             .room()
             .min(self.window.size().saturating_sub(self.under_way))
     }
@@ -68,23 +68,23 @@ impl Uplink {
     }
 
     /// Sends what fits, the queues side by side.
-    pub(super) fn fill(&mut self, connection: &mut Connection, mode: Stop) -> Stand {
-        if connection.unsent() > 0 && self.has_sent_level_0() {
+    pub(super) fn fill(&mut self, carrier: &mut impl Carrier, mode: Stop) -> Stand {
+        if carrier.unsent() > 0 && self.has_sent_level_0() {
             return Stand::Full;
         }
         let (now, time) = (Instant::now(), Now::read());
-        self.dress.at(self.backlog.boot(), time);
+        self.encoder.at(self.backlog.boot(), time);
         loop {
-            if !self.has_room(connection) {
+            if !self.has_room(carrier) {
                 return self.narrow(now).map_or(Stand::Full, Stand::Until);
             }
             if let Some(stand) = self.held_back(now) {
                 return stand;
             }
-            let room = self.room(connection);
+            let room = self.room(carrier);
             let (sent, queue) = match self.judge.step(now, self.under_way, room) {
-                Step::Free => match next_turn(self, mode, time, self.has_window(connection)) {
-                    Some(queue) => (self.send(queue, connection, now, time), queue),
+                Step::Free => match next_turn(self, mode, time, self.has_window(carrier)) {
+                    Some(queue) => (self.send(queue, carrier, now, time), queue),
                     // What is being read may be what the others are compared with.
                     None if mode == Stop::Run && self.pulls.iter().any(Pull::is_reading) => {
                         return Stand::Dry(None);
@@ -92,18 +92,19 @@ impl Uplink {
                     None => match self.judge.idle(now, self.under_way, room) {
                         Step::Free => return Stand::Dry(None),
                         Step::Wait(at) => return Stand::Dry(at),
-                        step => self.apart(step, connection, now, time),
+                        step => self.apart(step, carrier, now, time),
                     },
                 },
                 Step::Wait(None) => return Stand::Full,
                 Step::Wait(Some(at)) => return Stand::Until(at),
-                step => self.apart(step, connection, now, time),
+                step => self.apart(step, carrier, now, time),
             };
             match sent {
                 Sent::Later => return Stand::Full,
                 Sent::Aside => {}
                 Sent::Out(messages, bytes) => {
-                    self.turns.charge(queue, bytes + messages * MESSAGE_COST);
+                    self.scheduler
+                        .charge(queue, bytes + messages * MESSAGE_COST);
                     if let Some(throttle) = &self.throttle {
                         throttle
                             .lock()
@@ -115,7 +116,7 @@ impl Uplink {
         }
     }
 
-    /// When the window is wider, where it is only narrow because the connection is new, and its first answers are late.
+    /// When the window is wider, where it is only narrow because the carrier is new, and its first answers are late.
     fn narrow(&mut self, now: Instant) -> Option<Instant> {
         if self.under_way < self.window.size() || !self.window.is_opening() {
             return None;
@@ -150,43 +151,41 @@ impl Uplink {
         self.pulls.iter().map(Pull::in_flight).sum()
     }
 
-    pub(super) fn publish(&self, queue: usize, packet: Packet) -> Publish {
-        let Packet {
+    pub(super) fn packet(&self, queue: usize, encoded: Encoded) -> Packet {
+        let Encoded {
             topic,
             payload,
             headers,
             marks,
             ..
-        } = packet;
-        let retain = self.retain_available && marks.has(Marks::RETAIN);
-        Publish {
+        } = encoded;
+        Packet {
             topic,
             payload,
             headers,
             qos: self.levels[queue],
-            retain,
-            ..Publish::default()
+            retain: self.retain_available && marks.has(Marks::RETAIN),
         }
     }
 
     /// The next publish is out, or is laid aside, now.
-    pub(super) fn sending(&mut self, connection: &Connection, now: Instant) -> Sending {
+    pub(super) fn sending(&mut self, carrier: &impl Carrier, now: Instant) -> Sending {
         self.sent += 1;
         Sending {
             number: self.sent,
             at: now,
-            end: connection.end(),
+            end: carrier.end(),
         }
     }
 
     /// Sends the next publish of a queue that has one, or lays it aside.
-    fn send(&mut self, index: usize, connection: &mut Connection, now: Instant, time: Now) -> Sent {
+    fn send(&mut self, index: usize, carrier: &mut impl Carrier, now: Instant, time: Now) -> Sent {
         let pull = &self.pulls[index];
         // Not over: that was looked at when its turn came.
         let Some((_, life)) = pull.front(time) else {
             return Sent::Later;
         };
-        let Some(mut packet) = self.dress.packet(index, pull.ready()) else {
+        let Some(mut packet) = self.encoder.packet(index, pull.ready()) else {
             return Sent::Later;
         };
         if let Life::Left {
@@ -201,19 +200,20 @@ impl Uplink {
             packet.count,
             self.levels[index] != Qos::AtMostOnce,
         );
-        if is_answered && self.lays_aside(index, count, connection, now) {
+        if is_answered && self.lays_aside(index, count, carrier, now) {
             return Sent::Aside;
         }
-        let sent = self.put(index, packet, token, connection);
-        if matches!(sent, Err(None)) {
+        let sent = self.put(index, packet, token, carrier);
+        if matches!(sent, Err(Unsendable::Full)) {
             return Sent::Later;
         }
-        let sending = self.sending(connection, now);
+        let sending = self.sending(carrier, now);
         self.pulls[index].launch(count, sending, false);
         self.under_way += usize::from(is_answered);
         match sent {
-            Err(detail) => {
-                self.lay_aside(token, true, detail.unwrap_or_default(), now);
+            Err(Unsendable::Full) => Sent::Later,
+            Err(Unsendable::Never(detail)) => {
+                self.lay_aside(token, true, detail, now);
                 Sent::Aside
             }
             Ok(bytes) => {
@@ -223,28 +223,24 @@ impl Uplink {
         }
     }
 
-    /// Gives a publish to the connection, and says how many bytes it has. An error without words says that the window is
-    /// full, one with them why it can never be sent.
+    /// Gives a packet to the carrier, and says how many bytes it has.
     pub(super) fn put(
         &self,
         index: usize,
-        packet: Packet,
+        encoded: Encoded,
         token: u64,
-        connection: &mut Connection,
-    ) -> Result<usize, Option<String>> {
+        carrier: &mut impl Carrier,
+    ) -> Result<usize, Unsendable> {
         let bytes =
-            packet.topic.len() + packet.headers.len() + packet.payload.len() + PACKET_OVERHEAD;
+            encoded.topic.len() + encoded.headers.len() + encoded.payload.len() + PACKET_OVERHEAD;
         if bytes > self.max_packet_bytes {
             let limit = self.max_packet_bytes;
-            return Err(Some(format!(
+            return Err(Unsendable::Never(format!(
                 "packet of about {bytes} bytes is over the limit of {limit} (`max_packet`)"
             )));
         }
-        match connection.publish(&self.publish(index, packet), token) {
-            Err(Unsendable::WindowFull) => Err(None),
-            Err(problem) => Err(Some(Causes(&problem).to_string())),
-            Ok(()) => Ok(bytes),
-        }
+        carrier.offer(self.packet(index, encoded), token)?;
+        Ok(bytes)
     }
 }
 
@@ -252,12 +248,12 @@ impl Uplink {
 /// The window, where there is room in it or not, is for those that are answered.
 fn next_turn(uplink: &mut Uplink, mode: Stop, time: Now, has_window: bool) -> Option<usize> {
     let Uplink {
-        turns,
+        scheduler,
         pulls,
         levels,
         ..
     } = uplink;
-    turns.next(|queue| {
+    scheduler.next(|queue| {
         if !has_window && levels[queue] != Qos::AtMostOnce {
             return None;
         }

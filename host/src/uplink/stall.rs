@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::apart::COMPARISON;
+use super::carrier::{Answer, Carrier, Ended, FaultOf, Limits, Packet};
+use super::exchange::{any_read, sleep_until};
 use super::pull::{Pull, split};
-use super::serve::{Parting, Uplink, any_read, sleep_until};
+use super::serve::{Parting, Uplink};
 use crate::link::Stop;
 use crate::message::Qos;
-use crate::mqtt::{Connection, Ended, Established, Event, Publish};
 
 /// An answer may take so many times what it takes usually.
 const USUAL: u32 = 20;
@@ -27,16 +28,16 @@ const STALL: Duration = Duration::from_secs(3);
 
 impl Uplink {
     /// Why this connection is not to be used: its broker would take messages without ever saying so.
-    pub(super) fn unfit(&self, established: &Established) -> Option<Ended> {
+    pub(super) fn is_unfit(&self, limits: &Limits) -> bool {
         let is_lower =
-            |wanted: &Qos| *wanted > Qos::AtMostOnce && established.maximum_qos == Qos::AtMostOnce;
-        (!self.allows_level_0 && self.wanted.iter().any(is_lower)).then_some(Ended::Level0Only)
+            |wanted: &Qos| *wanted > Qos::AtMostOnce && limits.highest == Qos::AtMostOnce;
+        !self.allows_level_0 && self.wanted.iter().any(is_lower)
     }
 
     /// How long the first answer of a turn took.
-    pub(super) fn note_answer(&mut self, events: &[Event], now: Instant) {
-        let token = events.iter().find_map(|event| {
-            if let Event::Accepted { token } = event {
+    pub(super) fn note_answer(&mut self, answers: &[Answer], now: Instant) {
+        let token = answers.iter().find_map(|answer| {
+            if let Answer::Accepted { token } = answer {
                 Some(*token)
             } else {
                 None
@@ -57,10 +58,10 @@ impl Uplink {
     }
 
     /// When the oldest answer that is missing is overdue, or when to look again whether what is to be answered is through.
-    pub(super) fn overdue_at(&self, connection: &mut Connection) -> Option<Instant> {
+    pub(super) fn overdue_at(&self, carrier: &mut impl Carrier) -> Option<Instant> {
         let (.., sent) = self.oldest()?;
-        let is_through = connection.has_taken(sent.end);
-        let at = Self::waits_since(connection, sent) + self.patience();
+        let is_through = carrier.has_taken(sent.end);
+        let at = Self::waits_since(carrier, sent) + self.patience();
         Some(if is_through {
             at
         } else {
@@ -78,7 +79,7 @@ impl Uplink {
     /// somebody stands in it gets none, and the window need not be full.
     pub(super) fn stalled_at(
         &mut self,
-        connection: &mut Connection,
+        carrier: &mut impl Carrier,
         is_full: bool,
     ) -> Option<Instant> {
         let (now, stands_in) = (Instant::now(), self.post.has_stand_in());
@@ -96,25 +97,24 @@ impl Uplink {
         }
         if self.asked_at.is_none_or(|asked| asked < since) {
             self.asked_at = Some(now);
-            connection.ask();
+            carrier.ask();
             return None;
         }
-        connection.answered().map(|at| at + STALL)
+        carrier.answered().map(|at| at + STALL)
     }
 
     /// Where another stands in for an upstream that acknowledged nothing: why it does not get its queues back. It is sent one
     /// message beside the account, as soon as there is one, and has to answer it.
-    pub(super) async fn mute(
+    pub(super) async fn mute<C: Carrier>(
         &mut self,
-        connection: &mut Connection,
-        established: &Established,
+        carrier: &mut C,
         stop: &mut watch::Receiver<Stop>,
-    ) -> Option<Ended> {
+    ) -> Option<Ended<FaultOf<C>>> {
         if !self.post.has_stand_in() || !self.judge.is_mute() {
             return None;
         }
-        self.keep_to(established);
-        let (ready, patience, mut events) = (
+        self.keep_to(&carrier.limits());
+        let (ready, patience, mut answers) = (
             std::sync::Arc::clone(&self.ready),
             self.patience(),
             Vec::new(),
@@ -123,9 +123,9 @@ impl Uplink {
         while *stop.borrow_and_update() == Stop::Run {
             let rung = ready.notified();
             if asked_at.is_none()
-                && let Some(publish) = self.question()
+                && let Some(packet) = self.question()
             {
-                connection.publish(&publish, COMPARISON).ok()?;
+                carrier.offer(packet, COMPARISON).ok()?;
                 asked_at = Some(Instant::now());
             }
             let until = asked_at.map(|at| at + patience);
@@ -138,12 +138,15 @@ impl Uplink {
             tokio::select! {
                 biased;
                 read = any_read(&mut self.pulls), if until.is_none() => read.ok()?,
-                turned = connection.turn(&mut events) => if let Err(error) = turned { return Some(error.into()) },
+                turned = carrier.turn(&mut answers) => if let Err(fault) = turned { return Some(fault.into()) },
                 () = rung, if until.is_none() => self.look_anew(),
                 changed = stop.changed() => changed.ok()?,
                 () = sleep_until(until), if until.is_some() => {}
             }
-            if events.drain(..).any(|event| is_answer(&event)) {
+            if answers
+                .drain(..)
+                .any(|answer| is_about_the_question(&answer))
+            {
                 // One that takes its time is given that from now on.
                 self.usual = self
                     .usual
@@ -164,7 +167,7 @@ impl Uplink {
     }
 
     /// What upstream took before, or else a message that is owed: it comes a second time, so it is none that expires.
-    fn question(&mut self) -> Option<Publish> {
+    fn question(&mut self) -> Option<Packet> {
         if let Some((index, stored, _)) = self.sample.clone() {
             return self.copy(index, &stored);
         }
@@ -177,31 +180,31 @@ impl Uplink {
     }
 
     /// When the connection counts as silent, if it is.
-    pub(super) fn silent_at(&mut self, connection: &Connection) -> Option<Instant> {
+    pub(super) fn silent_at(&mut self, carrier: &impl Carrier) -> Option<Instant> {
         let has_unanswered = self.in_flight() > 0;
         self.post
-            .silent_at(has_unanswered, connection.last_heard(), Instant::now())
+            .silent_at(has_unanswered, carrier.last_heard(), Instant::now())
     }
 
     /// Gives the queues away until upstream says something: what is under way may then arrive twice.
-    pub(super) async fn stand_by(
+    pub(super) async fn stand_by<C: Carrier>(
         &mut self,
-        connection: &mut Connection,
+        carrier: &mut C,
         stop: &mut watch::Receiver<Stop>,
-    ) -> Result<(), Parting> {
+    ) -> Result<(), Parting<FaultOf<C>>> {
         tracing::warn!(uplink = %self.name, in_flight = self.in_flight(),
             "upstream is silent with messages under way: its fallback gets the queues, the connection is kept");
         self.release();
         self.backlog.link(false);
         self.post.falter(Instant::now());
-        let (silent_since, mut events) = (connection.last_heard(), Vec::new());
-        while connection.last_heard() == silent_since && *stop.borrow() == Stop::Run {
+        let (silent_since, mut answers) = (carrier.last_heard(), Vec::new());
+        while carrier.last_heard() == silent_since && *stop.borrow() == Stop::Run {
             tokio::select! {
                 biased;
-                turned = connection.turn(&mut events) => turned.map_err(Ended::from)?,
+                turned = carrier.turn(&mut answers) => turned.map_err(Ended::from)?,
                 changed = stop.changed() => if changed.is_err() { break },
             }
-            events.clear();
+            answers.clear();
         }
         self.post.take().await;
         tracing::info!(uplink = %self.name, "upstream is heard again: it has its queues back");
@@ -212,11 +215,11 @@ impl Uplink {
 }
 
 /// Whether it answers what was sent beside the account.
-fn is_answer(event: &Event) -> bool {
+fn is_about_the_question(answer: &Answer) -> bool {
     matches!(
-        event,
-        Event::Accepted { token: COMPARISON }
-            | Event::Refused {
+        answer,
+        Answer::Accepted { token: COMPARISON }
+            | Answer::Refused {
                 token: COMPARISON,
                 ..
             }

@@ -7,7 +7,7 @@ use prometheus::Registry;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Config, Drain, Error, Form, IdForm, Metrics, Pack, Rate, run};
+use super::{Config, Drain, Error, IdForm, Kind, Metrics, Pack, PublishFormat, Rate, run};
 use crate::link::Stop;
 use crate::message::{
     Backlog, Fetch, Message, MessageId, Qos, QueueId, Seq, Span, Stored, with_expiry,
@@ -241,13 +241,14 @@ async fn bench_with(
         name: "cloud".into(),
         owner: "cloud".into(),
         fallback: None,
-        mqtt,
+        kind: Kind::Mqtt(mqtt),
+        priority: false,
         qos,
         allows_level_0: false,
         drains: drains.map(drain).collect(),
         max_packet_bytes: 1_000,
         rate: Rate::default(),
-        form: Form::default(),
+        format: PublishFormat::default(),
         connections: 1,
     };
     change(&mut config);
@@ -442,13 +443,13 @@ async fn what_has_expired_is_given_up_and_the_rest_goes_on_with_what_is_left_of_
     ];
     list.owe(0, 0..4);
     list.queues.lock().unwrap()[0].messages = messages.to_vec();
-    let form = |config: &mut Config| {
-        config.form = Form {
+    let format = |config: &mut Config| {
+        config.format = PublishFormat {
             pack: Pack::JsonArray,
-            ..Form::default()
+            ..PublishFormat::default()
         }
     };
-    let bench = bench_with(list, Qos::AtLeastOnce, 100, form).await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 100, format).await;
     let mut client = bench.broker.greet(false).await;
     let packet = client.packet().await.unwrap();
     // Property 2 is the interval. A second or so has gone by since.
@@ -566,14 +567,14 @@ async fn the_rate_holds_the_link_back() {
 async fn messages_of_one_publish_are_accepted_and_refused_together() {
     let list = List::new(1);
     list.owe(0, b'0'..b'4');
-    let form = Form {
+    let format = PublishFormat {
         pack: Pack::JsonArray,
         pack_bytes: 8,
         id: IdForm::None,
         compress: false,
-        ..Form::default()
+        ..PublishFormat::default()
     };
-    let bench = bench_with(list, Qos::AtLeastOnce, 10, |config| config.form = form).await;
+    let bench = bench_with(list, Qos::AtLeastOnce, 10, |config| config.format = format).await;
     let mut client = bench.broker.greet(false).await;
     let (first, _, payload) = client.published().await;
     assert_eq!(payload, b"[0,1,2]");
@@ -846,8 +847,10 @@ async fn what_tidegate_made_itself_goes_after_data_and_is_given_up_after_two_han
 async fn what_is_never_acknowledged_is_parked_and_others_arrive_meanwhile() {
     let list = List::new(1);
     list.owe(0, 0..20);
-    let deadline =
-        |config: &mut Config| config.mqtt.deadlines.answer = std::time::Duration::from_millis(300);
+    let deadline = |config: &mut Config| {
+        let Kind::Mqtt(broker) = &mut config.kind;
+        broker.deadlines.answer = std::time::Duration::from_millis(300);
+    };
     let bench = bench_with(list, Qos::AtLeastOnce, 4, deadline).await;
     let mut seen = Vec::new();
     'connections: loop {
@@ -959,7 +962,7 @@ async fn fresh_data_goes_ahead_of_what_is_on_disk_and_that_says_that_it_is_repla
     list.queues.lock().unwrap()[0].disk_end = 16;
     let bench = bench_with(list, Qos::AtLeastOnce, 100, |config| {
         config.drains[0].is_fresh_first = true;
-        config.form.replay = crate::uplink::ReplayMark::Topic;
+        config.format.replay = crate::uplink::ReplayMark::Topic;
     })
     .await;
     let mut client = bench.broker.greet(false).await;
@@ -1067,7 +1070,7 @@ async fn a_silent_upstream_lends_its_queues_to_the_fallback_and_has_them_back_wh
         };
         config.fallback = Some(Box::new(Config {
             name: "cloud:fallback".into(),
-            mqtt,
+            kind: Kind::Mqtt(mqtt),
             ..config.clone()
         }));
     })

@@ -1,47 +1,47 @@
-//! `[uplink.NAME]`: what an uplink has beside its connection.
+//! `[uplink.NAME]`: what every uplink has, and what is made of two of them. What is a protocol's own is in its file.
+
+mod mqtt;
 
 use std::sync::Arc;
 
-use crate::mqtt;
-use crate::uplink::{Config, Form, IdForm, Pack, Rate, ReplayMark};
-
 use super::check::Check;
 use super::code::Code;
-use super::connection;
 use super::fields::Fields;
 use super::tree::Place;
-use super::units::Kind;
+use super::units;
+use crate::message::Qos;
+use crate::uplink::{Config, Kind, PublishFormat, Rate};
+
+/// What a protocol makes of the keys of an uplink.
+struct Spoken {
+    kind: Kind,
+    qos: Qos,
+    allows_level_0: bool,
+    format: PublishFormat,
+    max_packet_bytes: u32,
+}
 
 /// Reads the keys of an uplink; its queues are added when all flows are known.
-pub(super) fn read(fields: &mut Fields<'_>, name: &str, mqtt: mqtt::Config) -> Config {
+pub(super) fn read(fields: &mut Fields<'_>, gateway: &str, name: &str) -> Config {
+    let spoken = mqtt::read(fields, gateway, name);
     let rate = Rate {
         messages: fields.per_second("rate", None, 1..=10_000_000),
-        bytes: fields.per_second("rate_bytes", Some(Kind::Size), 64..=10 << 30),
+        bytes: fields.per_second("rate_bytes", Some(units::Kind::Size), 64..=10 << 30),
     };
-    let config = Config {
+    Config {
         name: name.into(),
         owner: name.into(),
         fallback: None,
-        qos: connection::qos(fields),
-        allows_level_0: fields.flag("allow_qos0"),
+        kind: spoken.kind,
+        priority: false,
+        qos: spoken.qos,
+        allows_level_0: spoken.allows_level_0,
         drains: Vec::new(),
-        max_packet_bytes: mqtt.max_packet_bytes,
+        max_packet_bytes: spoken.max_packet_bytes,
         rate,
-        form: form(fields),
+        format: spoken.format,
         connections: u16::try_from(fields.count("connections", 1..=64)).unwrap_or(1),
-        mqtt,
-    };
-    if config.form.pack_bytes as u64 > u64::from(config.max_packet_bytes) && fields.has("pack_max")
-    {
-        let hint = "raise `max_packet`, or lower `pack_max`".to_owned();
-        fields.problem(
-            Code::Conflict,
-            "pack_max",
-            "`pack_max` is larger than `max_packet`",
-            hint,
-        );
     }
-    config
 }
 
 /// What an uplink says of its fallback, before all uplinks are known.
@@ -114,7 +114,11 @@ pub(super) fn stand_in(wish: &Wish, first: &Config, other: &Config) -> Config {
             .filter(|drain| may(&drain.class))
             .cloned()
             .collect(),
-        mqtt: connection(first, &other.mqtt),
+        kind: beside(
+            &other.kind,
+            &format!("for-{}", first.name.replace(':', "-")),
+        ),
+        priority: first.priority,
         fallback: None,
         ..other.clone()
     }
@@ -132,41 +136,9 @@ impl Wish {
     }
 }
 
-/// The connection of a stand-in, beside the other uplink's own one; a will is that one's.
-fn connection(first: &Config, other: &mqtt::Config) -> mqtt::Config {
-    let client_id = format!("{}-for-{}", other.client_id, first.name.replace(':', "-"));
-    mqtt::Config {
-        client_id,
-        will: None,
-        ..other.clone()
-    }
-}
-
-fn form(fields: &mut Fields<'_>) -> Form {
-    let ids = [
-        ("none", IdForm::None),
-        ("property", IdForm::Property),
-        ("envelope", IdForm::Envelope),
-    ];
-    let marks = [
-        ("property", ReplayMark::Property),
-        ("topic", ReplayMark::Topic),
-        ("none", ReplayMark::None),
-    ];
-    let packs = [
-        ("raw", Pack::Raw),
-        ("json-array", Pack::JsonArray),
-        ("msgpack-array", Pack::MsgpackArray),
-    ];
-    Form {
-        replay: fields.choice("replay_mark", &marks).unwrap_or_default(),
-        id: fields.choice("id", &ids).unwrap_or_default(),
-        pack: fields.choice("pack", &packs).unwrap_or_default(),
-        pack_bytes: usize::try_from(fields.size("pack_max", 64..=256 << 20)).unwrap_or(usize::MAX),
-        compress: fields
-            .choice("compress", &[("none", false), ("zstd", true)])
-            .unwrap_or_default(),
-        // Known when the sources are.
-        counts_rounds: false,
+/// Another connection beside the uplink's own one, which that is told apart from by `suffix`; a will is that one's.
+pub(super) fn beside(kind: &Kind, suffix: &str) -> Kind {
+    match kind {
+        Kind::Mqtt(broker) => Kind::Mqtt(mqtt::beside(broker, suffix)),
     }
 }

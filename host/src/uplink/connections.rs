@@ -122,10 +122,8 @@ pub(super) async fn run(
             index: u64::from(index),
             of: u64::from(config.connections),
         };
-        let mut config = config.clone();
-        config.mqtt.client_id = config.client_id(index);
         tasks.spawn(drain(
-            config,
+            config.of_connection(index),
             part,
             lanes.add(),
             shared.clone(),

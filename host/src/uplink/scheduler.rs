@@ -16,12 +16,12 @@ struct Share {
 
 /// The queues of an uplink, by index.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Scheduler {
     shares: Vec<Share>,
     turn: usize,
 }
 
-impl Turns {
+impl Scheduler {
     /// One queue for each weight.
     pub(super) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let share = |weight: u32| Share {
@@ -79,14 +79,14 @@ mod tests {
     const QUANTUM: usize = super::QUANTUM as usize;
 
     /// Sends `bytes` in all, or until nothing is owed; gives what each queue sent.
-    fn send(turns: &mut Turns, queues: &mut [VecDeque<usize>], bytes: usize) -> Vec<usize> {
+    fn send(scheduler: &mut Scheduler, queues: &mut [VecDeque<usize>], bytes: usize) -> Vec<usize> {
         let mut sent = vec![0; queues.len()];
         while sent.iter().sum::<usize>() < bytes {
-            let Some(queue) = turns.next(|queue| queues[queue].front().copied()) else {
+            let Some(queue) = scheduler.next(|queue| queues[queue].front().copied()) else {
                 break;
             };
             let cost = queues[queue].pop_front().unwrap();
-            turns.charge(queue, cost);
+            scheduler.charge(queue, cost);
             sent[queue] += cost;
         }
         sent
@@ -94,22 +94,22 @@ mod tests {
 
     #[test]
     fn nothing_is_owed_and_nobody_has_a_turn() {
-        assert_eq!(Turns::new([1, 2]).next(|_| None), None);
-        assert_eq!(Turns::new([]).next(|_| None), None);
+        assert_eq!(Scheduler::new([1, 2]).next(|_| None), None);
+        assert_eq!(Scheduler::new([]).next(|_| None), None);
     }
 
     #[test]
     fn what_was_not_needed_is_not_saved_up() {
-        let mut turns = Turns::new([1, 1]);
+        let mut scheduler = Scheduler::new([1, 1]);
         for _ in 0..1_000 {
-            assert_eq!(turns.next(|queue| (queue == 0).then_some(100)), Some(0));
-            turns.charge(0, 100);
+            assert_eq!(scheduler.next(|queue| (queue == 0).then_some(100)), Some(0));
+            scheduler.charge(0, 100);
         }
         let mut queues = [
             VecDeque::from(vec![100; 10_000]),
             VecDeque::from(vec![100; 10_000]),
         ];
-        let sent = send(&mut turns, &mut queues, 80 * QUANTUM);
+        let sent = send(&mut scheduler, &mut queues, 80 * QUANTUM);
         assert!(sent[1] <= 41 * QUANTUM, "{sent:?}");
     }
 
@@ -120,9 +120,9 @@ mod tests {
         ) {
             let weights: usize = queues.iter().map(|(weight, _)| *weight as usize).sum();
             let bytes = rounds * QUANTUM * weights;
-            let mut turns = Turns::new(queues.iter().map(|(weight, _)| *weight));
+            let mut scheduler = Scheduler::new(queues.iter().map(|(weight, _)| *weight));
             let mut owed: Vec<VecDeque<usize>> = queues.iter().map(|(_, size)| vec![*size; 2 * bytes / size + 2].into()).collect();
-            let sent = send(&mut turns, &mut owed, bytes);
+            let sent = send(&mut scheduler, &mut owed, bytes);
             for ((weight, size), sent) in queues.iter().zip(sent) {
                 let (share, step) = (rounds * QUANTUM * *weight as usize, QUANTUM * *weight as usize);
                 let most = queues.iter().map(|(_, size)| size).sum::<usize>() + 2 * step + size;
@@ -134,21 +134,21 @@ mod tests {
         fn a_message_waits_for_one_round_of_the_others_whatever_they_owe(
             others in proptest::collection::vec((1_u32..9, 1_usize..5_000), 1..6), before in 0_usize..300_000, size in 1_usize..QUANTUM,
         ) {
-            let mut turns = Turns::new(others.iter().map(|(weight, _)| *weight).chain([1]));
+            let mut scheduler = Scheduler::new(others.iter().map(|(weight, _)| *weight).chain([1]));
             let mut owed: Vec<VecDeque<usize>> = others.iter().map(|(_, size)| vec![*size; 600_000 / size].into()).collect();
             owed.push(VecDeque::new());
-            send(&mut turns, &mut owed, before);
+            send(&mut scheduler, &mut owed, before);
             let alarm = owed.len() - 1;
             owed[alarm].push_back(size);
             let round: usize = others.iter().map(|(weight, size)| QUANTUM * *weight as usize + size).sum();
             let mut ahead = 0;
-            while let Some(queue) = turns.next(|queue| owed[queue].front().copied()).filter(|queue| *queue != alarm) {
+            while let Some(queue) = scheduler.next(|queue| owed[queue].front().copied()).filter(|queue| *queue != alarm) {
                 let cost = owed[queue].pop_front().unwrap();
-                turns.charge(queue, cost);
+                scheduler.charge(queue, cost);
                 ahead += cost;
             }
             prop_assert!(ahead <= round, "{ahead} bytes went ahead, a round is {round}");
-            prop_assert_eq!(turns.next(|queue| owed[queue].front().copied()), Some(alarm));
+            prop_assert_eq!(scheduler.next(|queue| owed[queue].front().copied()), Some(alarm));
         }
     }
 }

@@ -62,9 +62,9 @@ pub enum ReplayMark {
     None,
 }
 
-/// How messages are dressed.
+/// How messages are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub struct PublishFormat {
     /// How what is replayed says so; an envelope does in any case.
     pub replay: ReplayMark,
     /// Where the id goes.
@@ -79,7 +79,7 @@ pub struct Form {
     pub counts_rounds: bool,
 }
 
-impl Default for Form {
+impl Default for PublishFormat {
     fn default() -> Self {
         Self {
             replay: ReplayMark::Property,
@@ -92,9 +92,9 @@ impl Default for Form {
     }
 }
 
-/// One publish, and how many messages are in it.
+/// What goes out in one piece, and how many messages are in it.
 #[derive(Debug)]
-pub(super) struct Packet {
+pub(super) struct Encoded {
     pub(super) topic: Bytes,
     pub(super) payload: Bytes,
     pub(super) headers: Bytes,
@@ -102,9 +102,9 @@ pub(super) struct Packet {
     pub(super) count: usize,
 }
 
-/// Dresses the messages of one uplink.
-pub(super) struct Dress {
-    form: Form,
+/// Encodes the messages of one uplink.
+pub(super) struct Encoder {
+    format: PublishFormat,
     /// Of each way: `<gateway>/<store>/<uplink>/<class>/`, and whether its messages are replayed.
     names: Vec<(String, bool)>,
     /// Header blocks and payloads are cut from these, so that not every message costs an allocation.
@@ -136,10 +136,10 @@ struct Envelope<'a> {
     payload: Option<&'a serde_bytes::Bytes>,
 }
 
-impl Dress {
+impl Encoder {
     /// For queues with these names (`<uplink>/<class>/`); what comes out of some is replayed.
-    pub(super) fn new(form: Form, names: Vec<(String, bool)>) -> Self {
-        let compressor = if form.compress {
+    pub(super) fn new(format: PublishFormat, names: Vec<(String, bool)>) -> Self {
+        let compressor = if format.compress {
             Compressor::new(LEVEL).ok()
         } else {
             None
@@ -151,7 +151,7 @@ impl Dress {
             (0, Now::default()),
         );
         Self {
-            form,
+            format,
             names,
             block,
             payload,
@@ -186,21 +186,22 @@ impl Dress {
 
     /// Whether messages go out as they came.
     fn is_plain(&self, queue: usize) -> bool {
-        let is_marked = self.names[queue].1 && self.form.replay != ReplayMark::None;
-        let is_as_it_came =
-            self.form.id == IdForm::None && self.form.pack == Pack::Raw && !self.form.counts_rounds;
+        let is_marked = self.names[queue].1 && self.format.replay != ReplayMark::None;
+        let is_as_it_came = self.format.id == IdForm::None
+            && self.format.pack == Pack::Raw
+            && !self.format.counts_rounds;
         is_as_it_came && self.compressor.is_none() && !is_marked
     }
 
     /// Whether user properties tell what is replayed.
     pub(super) fn marks_by_property(&self) -> bool {
-        self.form.replay == ReplayMark::Property
+        self.format.replay == ReplayMark::Property
             && self.names.iter().any(|(_, is_replayed)| *is_replayed)
     }
 
     /// The topic upstream.
     fn topic(&self, queue: usize, message: &Message) -> Bytes {
-        if self.form.replay == ReplayMark::Topic && self.names[queue].1 {
+        if self.format.replay == ReplayMark::Topic && self.names[queue].1 {
             return [&message.topic, REPLAYED_LEVEL].concat().into();
         }
         message.topic.clone()
@@ -212,7 +213,7 @@ impl Dress {
         &mut self,
         queue: usize,
         mut ready: impl Iterator<Item = &'a Stored>,
-    ) -> Option<Packet> {
+    ) -> Option<Encoded> {
         let first = ready.next()?;
         let message = &first.message;
         let (topic, marks) = (self.topic(queue, message), message.marks);
@@ -220,7 +221,7 @@ impl Dress {
             return Some(self.bare(queue, first));
         }
         if self.is_plain(queue) {
-            return Some(Packet {
+            return Some(Encoded {
                 topic,
                 payload: message.payload.clone(),
                 headers: message.headers.clone(),
@@ -229,7 +230,7 @@ impl Dress {
             });
         }
         let count = self.fill(queue, first, ready);
-        let content_type = match (self.form.pack, self.form.id) {
+        let content_type = match (self.format.pack, self.format.id) {
             (Pack::MsgpackArray, _) => Some("application/vnd.msgpack"),
             (Pack::JsonArray, _) | (Pack::Raw, IdForm::Envelope) => Some("application/json"),
             (Pack::Raw, _) => None,
@@ -246,7 +247,7 @@ impl Dress {
         let compressed = compressor.and_then(|compressor| compressor.compress(&plain).ok());
         let headers = self.finish_headers(&message.headers, content_type, compressed.is_some());
         let payload = compressed.map_or(plain, Bytes::from);
-        Some(Packet {
+        Some(Encoded {
             topic,
             payload,
             headers,
@@ -257,10 +258,10 @@ impl Dress {
 
     /// A publish that deletes what upstream has retained: anything in its payload would be a new value. It goes where the
     /// value went, and has its id, if that is a property.
-    fn bare(&mut self, queue: usize, stored: &Stored) -> Packet {
+    fn bare(&mut self, queue: usize, stored: &Stored) -> Encoded {
         self.block.clear();
         self.put_rounds(&stored.message);
-        if self.form.id == IdForm::Property {
+        if self.format.id == IdForm::Property {
             self.text.clear();
             // Writing into a text cannot fail.
             let _ = write!(
@@ -274,7 +275,7 @@ impl Dress {
         }
         let message = &stored.message;
         let headers = self.finish_headers(&message.headers, None, false);
-        Packet {
+        Encoded {
             topic: message.topic.clone(),
             payload: Bytes::new(),
             headers,
@@ -293,7 +294,7 @@ impl Dress {
         self.payload.clear();
         self.block.clear();
         self.put_rounds(&first.message);
-        match self.form.pack {
+        match self.format.pack {
             Pack::Raw => {
                 self.put(queue, first);
                 return 1;
@@ -306,11 +307,11 @@ impl Dress {
         let mut next = Some(first);
         while let Some(stored) = next {
             let (payload, block) = (self.payload.len(), self.block.len());
-            if count > 0 && self.form.pack == Pack::JsonArray {
+            if count > 0 && self.format.pack == Pack::JsonArray {
                 self.payload.put_u8(b',');
             }
             self.put(queue, stored);
-            if count > 0 && self.payload.len() >= self.form.pack_bytes {
+            if count > 0 && self.payload.len() >= self.format.pack_bytes {
                 self.payload.truncate(payload);
                 self.block.truncate(block);
                 break;
@@ -318,7 +319,7 @@ impl Dress {
             count += 1;
             next = ready.next().filter(|next| goes_with(next, first));
         }
-        match self.form.pack {
+        match self.format.pack {
             Pack::MsgpackArray => self.payload[1..5].copy_from_slice(&count.to_be_bytes()),
             _ => self.payload.put_u8(b']'),
         }
@@ -326,7 +327,7 @@ impl Dress {
     }
 
     fn put_rounds(&mut self, message: &Message) {
-        if self.form.counts_rounds {
+        if self.format.counts_rounds {
             put_header(
                 &mut self.block,
                 ROUNDS,
@@ -339,7 +340,7 @@ impl Dress {
     fn put(&mut self, queue: usize, stored: &Stored) {
         let Stored { seq, message } = stored;
         self.text.clear();
-        if self.form.id != IdForm::None {
+        if self.format.id != IdForm::None {
             // Writing into a text cannot fail.
             let _ = write!(
                 self.text,
@@ -349,16 +350,16 @@ impl Dress {
                 seq.number()
             );
         }
-        if self.form.id == IdForm::Property {
+        if self.format.id == IdForm::Property {
             put_header(&mut self.block, ID, self.text.as_bytes());
         }
         let replayed = self.names[queue].1.then_some(true);
         let (ts, clock) = self.arrival(message);
-        if replayed.is_some() && self.form.replay == ReplayMark::Property {
+        if replayed.is_some() && self.format.replay == ReplayMark::Property {
             put_header(&mut self.block, REPLAYED, ts.to_string().as_bytes());
         }
         let out = &mut self.payload;
-        if self.form.id == IdForm::Envelope {
+        if self.format.id == IdForm::Envelope {
             let device = String::from_utf8_lossy(message.key());
             let (id, device, boot, number) = (&*self.text, &*device, seq.boot(), seq.number());
             let envelope = |payload| Envelope {
@@ -371,7 +372,7 @@ impl Dress {
                 replayed,
                 payload,
             };
-            match self.form.pack {
+            match self.format.pack {
                 Pack::MsgpackArray => put_msgpack(
                     out,
                     envelope(Some(serde_bytes::Bytes::new(&message.payload))),
@@ -380,7 +381,7 @@ impl Dress {
             }
             return;
         }
-        match self.form.pack {
+        match self.format.pack {
             Pack::Raw => {}
             Pack::JsonArray if is_json(&message.payload) => out.extend_from_slice(&message.payload),
             Pack::JsonArray => {
@@ -401,7 +402,7 @@ impl Dress {
         if self.block.is_empty() && content_type.is_none() && !compressed {
             return own.clone();
         }
-        let is_bytes = compressed || self.form.pack == Pack::MsgpackArray;
+        let is_bytes = compressed || self.format.pack == Pack::MsgpackArray;
         let is_kept = |name: &str| match name {
             CONTENT_TYPE | CONTENT_ENCODING => content_type.is_none(),
             PAYLOAD_FORMAT => !is_bytes,
@@ -475,7 +476,7 @@ mod tests {
     #[test]
     fn an_arrival_by_a_clock_that_was_not_set_is_made_up_for_or_says_so() {
         const SET: u64 = 1_800_000_000_000_000;
-        let mut dress = dress(IdForm::Envelope, Pack::Raw);
+        let mut encoder = encoder_of(IdForm::Envelope, Pack::Raw);
         let mut stored = stored(1, "a/d1", b"1");
         (
             stored.message.received_us,
@@ -484,8 +485,8 @@ mod tests {
         ) = (7_000_000, 7_000_000, 3);
         stored.message.marks = Marks::default().with(Marks::CLOCK_UNSET, true);
         let mut at = |boot, wall_us, uptime_us| -> Value {
-            dress.at(boot, Now { wall_us, uptime_us });
-            serde_json::from_slice(&dress.packet(0, std::iter::once(&stored)).unwrap().payload)
+            encoder.at(boot, Now { wall_us, uptime_us });
+            serde_json::from_slice(&encoder.packet(0, std::iter::once(&stored)).unwrap().payload)
                 .unwrap()
         };
         let found = at(3, 9_000_000, 9_000_000);
@@ -521,18 +522,18 @@ mod tests {
         }
     }
 
-    fn dress(id: IdForm, pack: Pack) -> Dress {
-        Dress::new(
-            Form {
+    fn encoder_of(id: IdForm, pack: Pack) -> Encoder {
+        Encoder::new(
+            PublishFormat {
                 id,
                 pack,
-                ..Form::default()
+                ..PublishFormat::default()
             },
             vec![("cloud/telemetry/".into(), false)],
         )
     }
 
-    fn headers(packet: &Packet) -> Vec<(String, String)> {
+    fn headers(packet: &Encoded) -> Vec<(String, String)> {
         let text = |entry: Result<(&str, &[u8]), _>| {
             let (name, value) = entry.unwrap();
             (name.to_owned(), String::from_utf8(value.to_vec()).unwrap())
@@ -543,34 +544,34 @@ mod tests {
     #[test]
     fn what_is_replayed_says_so_in_the_way_that_was_asked_for() {
         let message = stored(0, "up/d1", b"{}");
-        let packet = |form| {
-            Dress::new(form, vec![("cloud/telemetry/".into(), true)])
+        let packet = |format| {
+            Encoder::new(format, vec![("cloud/telemetry/".into(), true)])
                 .packet(0, [&message].into_iter())
                 .unwrap()
         };
-        let property = packet(Form::default());
+        let property = packet(PublishFormat::default());
         let headers: Vec<_> = Headers(&property.headers).flatten().collect();
         assert_eq!(
             (&*property.topic, headers),
             (&b"up/d1"[..], vec![(REPLAYED, &b"5"[..])])
         );
-        let topic = packet(Form {
+        let topic = packet(PublishFormat {
             replay: ReplayMark::Topic,
-            ..Form::default()
+            ..PublishFormat::default()
         });
         assert_eq!(
             (&*topic.topic, &*topic.headers),
             (&b"up/d1/replayed"[..], &b""[..])
         );
-        let none = packet(Form {
+        let none = packet(PublishFormat {
             replay: ReplayMark::None,
-            ..Form::default()
+            ..PublishFormat::default()
         });
         assert_eq!((&*none.topic, &*none.headers), (&b"up/d1"[..], &b""[..]));
-        let envelope = packet(Form {
+        let envelope = packet(PublishFormat {
             replay: ReplayMark::None,
             id: IdForm::Envelope,
-            ..Form::default()
+            ..PublishFormat::default()
         });
         assert_eq!(
             serde_json::from_slice::<Value>(&envelope.payload).unwrap()["replayed"],
@@ -581,7 +582,7 @@ mod tests {
     #[test]
     fn a_plain_message_is_the_same_bytes() {
         let one = stored(0, "up/d1", b"{}");
-        let packet = dress(IdForm::None, Pack::Raw)
+        let packet = encoder_of(IdForm::None, Pack::Raw)
             .packet(0, [&one].into_iter())
             .unwrap();
         assert_eq!(
@@ -597,7 +598,7 @@ mod tests {
         let mut own = Vec::new();
         push_header(&mut own, "unit", b"C").unwrap();
         one.message.headers = own.into();
-        let packet = dress(IdForm::Property, Pack::Raw)
+        let packet = encoder_of(IdForm::Property, Pack::Raw)
             .packet(0, [&one].into_iter())
             .unwrap();
         let expected = [("tidegate-id", "cloud/telemetry/3/17"), ("unit", "C")];
@@ -610,8 +611,8 @@ mod tests {
 
     #[test]
     fn an_envelope_holds_json_as_it_is_and_the_rest_in_base64() {
-        let mut dress = dress(IdForm::Envelope, Pack::Raw);
-        let json = dress
+        let mut encoder = encoder_of(IdForm::Envelope, Pack::Raw);
+        let json = encoder
             .packet(0, [&stored(0, "up/d1", b"{\"t\": 1.50}")].into_iter())
             .unwrap();
         let text = std::str::from_utf8(&json.payload).unwrap();
@@ -619,7 +620,7 @@ mod tests {
             text,
             r#"{"id":"cloud/telemetry/3/17","boot":3,"seq":17,"device":"d1","ts":5,"payload":{"t": 1.50}}"#
         );
-        let bytes = dress
+        let bytes = encoder
             .packet(0, [&stored(1, "up/d1", b"\xff\x00")].into_iter())
             .unwrap();
         let value: Value = serde_json::from_slice(&bytes.payload).unwrap();
@@ -641,15 +642,15 @@ mod tests {
             stored(2, "up/d1", b"3"),
             stored(3, "up/d2", b"4"),
         ];
-        let mut plain = dress(IdForm::None, Pack::JsonArray);
+        let mut plain = encoder_of(IdForm::None, Pack::JsonArray);
         let packet = plain.packet(0, messages.iter()).unwrap();
         assert_eq!(
             (&packet.payload[..], packet.count),
             (br#"[1,{"payload_base64":"eA=="},3]"#.as_slice(), 3)
         );
-        plain.form.pack_bytes = 20;
+        plain.format.pack_bytes = 20;
         assert_eq!(plain.packet(0, messages.iter()).unwrap().count, 1);
-        plain.form.pack_bytes = 1;
+        plain.format.pack_bytes = 1;
         assert_eq!(plain.packet(0, messages.iter()).unwrap().count, 1);
         assert!(plain.packet(0, [].into_iter()).is_none());
     }
@@ -657,9 +658,9 @@ mod tests {
     #[test]
     fn a_message_that_is_left_out_of_a_batch_leaves_no_id_behind() {
         let messages = [stored(0, "up/d1", b"1"), stored(1, "up/d1", b"2345678")];
-        let mut dress = dress(IdForm::Property, Pack::JsonArray);
-        dress.form.pack_bytes = 6;
-        let packet = dress.packet(0, messages.iter()).unwrap();
+        let mut encoder = encoder_of(IdForm::Property, Pack::JsonArray);
+        encoder.format.pack_bytes = 6;
+        let packet = encoder.packet(0, messages.iter()).unwrap();
         assert_eq!(
             (packet.count, headers(&packet)[0].1.as_str()),
             (1, "cloud/telemetry/3/17")
@@ -676,7 +677,7 @@ mod tests {
             payload: serde_bytes::ByteBuf,
         }
         let messages = [stored(0, "up/d1", b"\xff"), stored(1, "up/d1", b"{}")];
-        let packet = dress(IdForm::Envelope, Pack::MsgpackArray)
+        let packet = encoder_of(IdForm::Envelope, Pack::MsgpackArray)
             .packet(0, messages.iter())
             .unwrap();
         let read: Vec<Read> = rmp_serde::from_slice(&packet.payload).unwrap();
@@ -688,7 +689,7 @@ mod tests {
             (&read[0].payload[..], &read[1].payload[..]),
             (b"\xff".as_slice(), b"{}".as_slice())
         );
-        let packet = dress(IdForm::None, Pack::MsgpackArray)
+        let packet = encoder_of(IdForm::None, Pack::MsgpackArray)
             .packet(0, messages.iter())
             .unwrap();
         let read: Vec<serde_bytes::ByteBuf> = rmp_serde::from_slice(&packet.payload).unwrap();
@@ -715,16 +716,18 @@ mod tests {
             (IdForm::Envelope, Pack::MsgpackArray, true),
             (IdForm::None, Pack::JsonArray, false),
         ] {
-            let mut dress = Dress::new(
-                Form {
+            let mut encoder = Encoder::new(
+                PublishFormat {
                     id,
                     pack,
                     compress,
-                    ..Form::default()
+                    ..PublishFormat::default()
                 },
                 vec![("cloud/telemetry/".into(), true)],
             );
-            let packet = dress.packet(0, [&delete(0), &value()].into_iter()).unwrap();
+            let packet = encoder
+                .packet(0, [&delete(0), &value()].into_iter())
+                .unwrap();
             assert_eq!(
                 (
                     &*packet.payload,
@@ -735,11 +738,13 @@ mod tests {
                 (&b""[..], 1, &b"up/d1"[..], 0)
             );
             assert!(packet.marks.has(Marks::RETAIN));
-            let packet = dress.packet(0, [&value(), &delete(1)].into_iter()).unwrap();
+            let packet = encoder
+                .packet(0, [&value(), &delete(1)].into_iter())
+                .unwrap();
             assert_eq!(packet.count, 1, "nor does it go with its neighbours");
         }
-        let mut dress = dress(IdForm::Property, Pack::Raw);
-        let packet = dress.packet(0, [&delete(0)].into_iter()).unwrap();
+        let mut encoder = encoder_of(IdForm::Property, Pack::Raw);
+        let packet = encoder.packet(0, [&delete(0)].into_iter()).unwrap();
         assert_eq!(
             headers(&packet),
             [("tidegate-id".to_owned(), "cloud/telemetry/3/17".to_owned())]
@@ -749,11 +754,11 @@ mod tests {
     #[test]
     fn a_compressed_payload_says_so_and_is_the_same_inside() {
         let one = stored(0, "up/d1", &[b'a'; 5_000]);
-        let form = Form {
+        let format = PublishFormat {
             compress: true,
-            ..Form::default()
+            ..PublishFormat::default()
         };
-        let packet = Dress::new(form, vec![("cloud/telemetry/".into(), false)])
+        let packet = Encoder::new(format, vec![("cloud/telemetry/".into(), false)])
             .packet(0, [&one].into_iter())
             .unwrap();
         assert!(packet.payload.len() < 100);

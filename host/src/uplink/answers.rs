@@ -1,0 +1,119 @@
+//! What upstream's answers change.
+
+use std::time::{Duration, Instant};
+
+use super::apart::COMPARISON;
+use super::carrier::Answer;
+use super::metrics::level;
+use super::pull::{Path, split};
+use super::serve::Uplink;
+use crate::clock::Now;
+use crate::message::Qos;
+
+/// How often a message that upstream has accepted is kept to be compared with.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+
+impl Uplink {
+    /// Takes what upstream said; `taken` says that the socket has taken everything.
+    pub(super) fn settle(&mut self, answers: &mut Vec<Answer>, taken: bool) {
+        if answers.is_empty() && !self.has_sent_level_0() {
+            return;
+        }
+        let (now, instant) = (Now::read(), Instant::now());
+        self.note_answer(&answers[..], instant);
+        if !answers.is_empty() {
+            self.answered_at = instant;
+        }
+        for answer in answers.drain(..) {
+            match answer {
+                Answer::Accepted { token: COMPARISON } => self.judge.compared(true, instant),
+                Answer::Refused {
+                    token: COMPARISON, ..
+                } => self.judge.compared(false, instant),
+                Answer::Accepted { token } => self.accept(token, now, instant),
+                Answer::Refused {
+                    token,
+                    is_final,
+                    reason,
+                } => self.lay_aside(token, is_final, reason, instant),
+            }
+        }
+        if taken {
+            self.settle_level_0(now);
+        }
+        if let Some(due) = instant.checked_sub(self.late()) {
+            self.pulls.iter_mut().for_each(|pull| pull.look(due));
+        }
+        self.park();
+        self.forward();
+        self.show();
+    }
+
+    /// The socket has taken everything: that is all there is to know of what is sent with level 0.
+    fn settle_level_0(&mut self, now: Now) {
+        for index in 0..self.pulls.len() {
+            if self.levels[index] != Qos::AtMostOnce {
+                continue;
+            }
+            let sent = self.pulls[index].waiting();
+            if self.wanted[index] > Qos::AtMostOnce {
+                self.meters.unacknowledged.inc_by(sent.end - sent.start);
+            }
+            for number in sent {
+                self.arrived(index, number, now);
+            }
+        }
+    }
+
+    fn accept(&mut self, token: u64, now: Now, instant: Instant) {
+        let (index, number) = split(token);
+        let Some(stored) = self.pulls.get(index).and_then(|pull| pull.message(number)) else {
+            return;
+        };
+        let place = (index, stored.seq);
+        if self
+            .sample
+            .as_ref()
+            .is_none_or(|(.., at)| *at + SAMPLE_EVERY <= instant)
+            && !stored.message.expires()
+        {
+            self.sample = Some((index, stored.clone(), instant));
+        }
+        self.window.accepted(self.under_way);
+        self.under_way = self.under_way.saturating_sub(1);
+        self.arrived(index, number, now);
+        self.judge.accepted(place);
+    }
+
+    fn arrived(&mut self, index: usize, number: u64, now: Now) {
+        let Some(pull) = self.pulls.get_mut(index) else {
+            return;
+        };
+        let (meters, largest) = (&self.meters, &mut self.largest);
+        pull.accepted(number, |arrived_us, path, bytes| {
+            *largest = bytes.max(*largest);
+            // After a start of the machine the monotonic clock began anew: such a message says nothing.
+            let Some(time) = now.uptime_us.checked_sub(arrived_us) else {
+                return;
+            };
+            let histogram = if path == Path::Online {
+                &meters.online
+            } else {
+                &meters.backlog
+            };
+            histogram.observe(Duration::from_micros(time).as_secs_f64());
+        });
+    }
+
+    /// Tells the spool and the metrics what is done.
+    pub(super) fn forward(&mut self) {
+        let mut in_flight = 0;
+        for (pull, forwarded) in self.pulls.iter_mut().zip(&self.forwarded) {
+            forwarded.inc_by(pull.advance());
+            in_flight += pull.in_flight();
+        }
+        self.meters.online.flush();
+        self.meters.backlog.flush();
+        self.meters.inflight.set(level(in_flight));
+    }
+}

@@ -1,0 +1,173 @@
+//! The border between an uplink and the protocol it speaks. A carrier is one connection that stands: packets go in with a
+//! token each, answers come out in batches, and what it cannot take yet stays where it is. Nothing else in this folder but
+//! the implementer of a protocol knows which one that is.
+//!
+//! A carrier keeps no message beyond its answer, and answers none twice. When it is over, everything without an answer is
+//! owed again: sending starts anew over the next one.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::link::{Dial, Failure, Loss, Redial};
+use crate::message::Qos;
+
+/// What goes upstream in one piece, and is answered in one.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    /// In the arena form of [`crate::message::Headers`].
+    pub(super) headers: Bytes,
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+}
+
+/// What upstream said when the carrier came to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// How many packets may be without an answer.
+    pub(super) window: u16,
+    /// Whether upstream says so; if not, it may take fewer and hang up over one more.
+    pub(super) says_window: bool,
+    /// Largest packet it takes, bytes.
+    pub(super) packet_bytes: u32,
+    pub(super) retains: bool,
+    pub(super) highest: Qos,
+    /// Whether headers arrive there.
+    pub(super) has_headers: bool,
+}
+
+/// What became of a packet.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Upstream has it.
+    Accepted { token: u64 },
+    /// Upstream does not take it.
+    Refused {
+        token: u64,
+        /// Sending the same again is pointless.
+        is_final: bool,
+        /// Upstream's words, fit to be shown.
+        reason: String,
+    },
+}
+
+/// Why a packet was not taken.
+#[derive(Debug)]
+pub(super) enum Unsendable {
+    /// Answers have to come first.
+    Full,
+    /// It never can be, in words for the dead letter.
+    Never(String),
+}
+
+/// How a carrier ended, as far as it tells something about what was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Upstream hung up without a word, or the network broke.
+    HungUp,
+    /// Upstream hung up, and said why.
+    Told,
+    /// It stood still, and was given up.
+    StoodStill,
+    /// Upstream did what it should not.
+    Astray,
+}
+
+/// Why a carrier did not come about, or ended.
+pub(super) trait Fault: Loss + Send {
+    fn manner(&self) -> Manner;
+}
+
+/// One connection that stands.
+pub(super) trait Carrier: From<<Self::Dial as Dial>::Up> + Send {
+    /// What makes them.
+    type Dial: Dial<Up: Send, Error: Fault + 'static> + Send + Sync;
+
+    /// It is used from now on: what the log is told.
+    fn online(&self, redial: &mut Redial<Self::Dial>);
+
+    fn limits(&self) -> Limits;
+
+    /// How many more packets that are answered it takes now.
+    fn room(&self) -> usize;
+
+    /// Bytes that the socket has not taken yet.
+    fn unsent(&self) -> usize;
+
+    /// Takes a packet; nothing is written before the next turn.
+    fn offer(&mut self, packet: Packet, token: u64) -> Result<(), Unsendable>;
+
+    /// Writes, waits, and appends what upstream answers. Cancel safe. What was appended counts when it ends in an error,
+    /// too.
+    fn turn(
+        &mut self,
+        answers: &mut Vec<Answer>,
+    ) -> impl Future<Output = Result<(), FaultOf<Self>>> + Send;
+
+    /// The place in the stream behind all that was taken.
+    fn end(&self) -> u64;
+
+    /// Whether upstream's side has received all before `end`.
+    fn has_taken(&mut self, end: u64) -> bool;
+
+    /// When it was seen to have; until then, when something was last seen to move, if ever.
+    fn taken_at(&self, end: u64) -> Option<Instant>;
+
+    /// When something last came.
+    fn last_heard(&self) -> Instant;
+
+    /// Asks upstream whether it has read all that it was sent.
+    fn ask(&mut self);
+
+    /// When it last said that it had.
+    fn answered(&self) -> Option<Instant>;
+
+    /// Leaves in good order.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Why a carrier of this kind ends.
+pub(super) type FaultOf<C> = <<C as Carrier>::Dial as Dial>::Error;
+
+/// Why a carrier is no longer used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended<E: Fault> {
+    /// It is over.
+    #[error(transparent)]
+    Carrier(#[from] E),
+    /// Upstream takes no level above 0, so no message would ever be known to have arrived.
+    #[error(
+        "the broker takes QoS 0 only, where what is sent is lost without a word: nothing is sent; raise the broker's limit, or set `allow_qos0 = true` and count on losses"
+    )]
+    Level0Only,
+    /// Messages were sent, and nothing came back.
+    #[error(
+        "the broker is there, and did not acknowledge {count} of its messages within {waited:.1?}"
+    )]
+    Silent {
+        /// How many.
+        count: usize,
+        /// How long they waited.
+        waited: Duration,
+    },
+}
+
+impl<E: Fault> Loss for Ended<E> {
+    fn kind(&self) -> Failure {
+        match self {
+            Self::Carrier(fault) => fault.kind(),
+            Self::Level0Only => Failure::Refused,
+            Self::Silent { .. } => Failure::Passing,
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Carrier(fault) if fault.is_unanswered())
+    }
+
+    fn may_be_a_twin(&self) -> bool {
+        matches!(self, Self::Carrier(fault) if fault.may_be_a_twin())
+    }
+}

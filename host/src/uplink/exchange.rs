@@ -1,0 +1,125 @@
+//! The turns of one carrier: pull, send, take answers, wait.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinError;
+
+use super::Error;
+use super::carrier::{Carrier, Ended, FaultOf};
+use super::pull::Pull;
+use super::send::Stand;
+use super::serve::{Parting, Uplink};
+use crate::link::Stop;
+
+/// Pause before the disk is asked again for what it did not have.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+impl Uplink {
+    /// Turns until something ends it; [`Stop::Drain`] when all that lay in RAM is accepted.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one turn of the loop: every reason to end or to wait, in their order"
+    )]
+    pub(super) async fn exchange<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Stop, Parting<FaultOf<C>>> {
+        let ready = Arc::clone(&self.ready);
+        let mut answers = Vec::new();
+        let mut retry_at = None;
+        loop {
+            let mode = *stop.borrow_and_update();
+            if mode == Stop::Now {
+                return Ok(mode);
+            }
+            self.retry_disk(&mut retry_at);
+            // Before the fetch: what is appended after it rings.
+            let rung = ready.notified();
+            self.park();
+            let stand = self.fill(carrier, mode);
+            self.forward();
+            if mode == Stop::Drain && self.pulls.iter().all(Pull::is_drained) {
+                return Ok(mode);
+            }
+            let overdue = self.overdue_at(carrier);
+            if overdue.is_some_and(|at| at <= Instant::now()) {
+                let due = Instant::now().checked_sub(self.patience());
+                return Err(Parting::Lost(
+                    self.unanswered(carrier, due.unwrap_or(self.answered_at)),
+                ));
+            }
+            let stalled_at = self
+                .stalled_at(carrier, stand == Stand::Full)
+                .filter(|_| mode == Stop::Run);
+            if stalled_at.is_some_and(|at| at <= Instant::now()) {
+                return Err(Parting::Lost(self.unanswered(carrier, Instant::now())));
+            }
+            let silent_at = self.silent_at(carrier).filter(|_| mode == Stop::Run);
+            if silent_at.is_some_and(|at| at <= Instant::now()) {
+                self.stand_by(carrier, stop).await?;
+                continue;
+            }
+            let (open, due) = match stand {
+                Stand::Dry(at) => (self.has_room(carrier), at),
+                Stand::Full => (false, None),
+                Stand::Until(at) => (false, Some(at)),
+            };
+            let wake_at = [retry_at, due, overdue, stalled_at, silent_at]
+                .into_iter()
+                .flatten()
+                .min();
+            tokio::select! {
+                biased;
+                read = any_read(&mut self.pulls) => {
+                    read.map_err(|cause| Parting::Broken(Error::Read { uplink: Arc::clone(&self.name), cause }))?;
+                }
+                turned = carrier.turn(&mut answers) => {
+                    self.settle(&mut answers, carrier.unsent() == 0);
+                    turned.map_err(Ended::from)?;
+                }
+                () = rung, if open => {}
+                changed = stop.changed() => if changed.is_err() {
+                    return Ok(Stop::Now);
+                },
+                () = sleep_until(wake_at), if wake_at.is_some() => {}
+            }
+        }
+    }
+
+    /// Asks the disk again, some time after it did not have what it should have had.
+    fn retry_disk(&mut self, at: &mut Option<Instant>) {
+        if !self.pulls.iter().any(Pull::is_stuck) {
+            *at = None;
+            return;
+        }
+        let now = Instant::now();
+        if *at.get_or_insert(now + DISK_RETRY) <= now {
+            self.pulls.iter_mut().for_each(Pull::retry);
+            *at = None;
+        }
+    }
+}
+
+pub(super) async fn any_read(pulls: &mut [Pull]) -> Result<(), JoinError> {
+    poll_fn(|cx| {
+        match pulls
+            .iter_mut()
+            .find_map(|pull| Some(pull.poll_read(cx)).filter(Poll::is_ready))
+        {
+            Some(read) => read,
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+pub(super) async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
