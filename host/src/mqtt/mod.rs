@@ -153,8 +153,8 @@ pub enum Event {
         code: u8,
         /// Its name, the code in hex and a hint, and the broker's own words if it sent any.
         reason: String,
-        /// Whether sending the same message again is pointless.
-        permanent: bool,
+        /// What that says about the same message, sent again.
+        kind: Refusal,
     },
     /// The broker answered a [`Connection::subscribe`].
     Subscribed {
@@ -165,6 +165,17 @@ pub enum Event {
     },
     /// The broker answered a [`Connection::unsubscribe`].
     Unsubscribed,
+}
+
+/// How the broker refuses a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Sending it again is pointless: it lies in topic, payload, flags or rights.
+    Final,
+    /// It lies in the moment, or may do so.
+    Busy,
+    /// It was too much in too short a time.
+    Quota,
 }
 
 /// What CONNACK said.

@@ -1,5 +1,6 @@
 //! Reason codes of MQTT 5 and return codes of 3.1.1: name, hint, and how each is to be met.
 
+use super::Refusal;
 use crate::link::Failure;
 
 /// Another client connected with our client id.
@@ -201,13 +202,17 @@ pub(super) fn disconnect_failure(code: u8) -> Failure {
     }
 }
 
-/// Whether the same message would be refused again: it lies in topic, payload, flags or rights, not in the moment.
+/// Whether the same message would be refused again.
 ///
 /// Of the codes of PUBACK and PUBREC (MQTT 5, 3.4.2.1 and 3.5.2.1) these are 0x87, 0x90 and 0x99; the others that name a
 /// property of the message belong to DISCONNECT, and some brokers send them here all the same. 0x91 and 0x97 pass; 0x80,
 /// 0x83 and what the standard does not know may mean either: time tells.
-pub(super) fn is_permanent(code: u8) -> bool {
-    matches!(code, 0x87 | 0x90 | 0x95 | 0x99..=0x9B)
+pub(super) fn refusal(code: u8) -> Refusal {
+    match code {
+        0x87 | 0x90 | 0x95 | 0x99..=0x9B => Refusal::Final,
+        0x97 => Refusal::Quota,
+        _ => Refusal::Busy,
+    }
 }
 
 #[cfg(test)]
@@ -233,12 +238,10 @@ mod tests {
 
     #[test]
     fn quota_passes_and_rights_do_not() {
-        assert!(
-            [0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B]
-                .into_iter()
-                .all(is_permanent)
-        );
-        assert!(![0x80, 0x83, 0x91, 0x97, 0xB0].into_iter().any(is_permanent));
+        let all = |codes: &[u8], kind| codes.iter().all(|code| refusal(*code) == kind);
+        assert!(all(&[0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B], Refusal::Final));
+        assert!(all(&[0x80, 0x83, 0x91, 0xB0], Refusal::Busy));
+        assert!(all(&[0x97], Refusal::Quota));
         assert_eq!(connect_failure_v5(0x86), Failure::Refused);
         assert_eq!(connect_failure_v5(0x88), Failure::Passing);
     }

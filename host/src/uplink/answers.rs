@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::apart::COMPARISON;
 use super::carrier::Answer;
+use super::judge::Refusal;
 use super::metrics::level;
 use super::pull::{Path, split};
 use super::serve::Uplink;
@@ -28,14 +29,19 @@ impl Uplink {
             match answer {
                 Answer::Accepted { token: COMPARISON } => self.judge.compared(true, instant),
                 Answer::Refused {
+                    token: COMPARISON,
+                    kind: Refusal::Quota,
+                    ..
+                } => self.judge.compared_too_soon(instant),
+                Answer::Refused {
                     token: COMPARISON, ..
                 } => self.judge.compared(false, instant),
                 Answer::Accepted { token } => self.accept(token, now, instant),
                 Answer::Refused {
                     token,
-                    is_final,
+                    kind,
                     reason,
-                } => self.lay_aside(token, is_final, reason, instant),
+                } => self.lay_aside(token, kind, reason, instant),
             }
         }
         if taken {
@@ -82,7 +88,7 @@ impl Uplink {
         self.window.accepted(self.under_way);
         self.under_way = self.under_way.saturating_sub(1);
         self.arrived(index, number, now);
-        self.judge.accepted(place);
+        self.judge.accepted(place, instant);
     }
 
     fn arrived(&mut self, index: usize, number: u64, now: Now) {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Ended, Fault, FaultOf, Manner, Packet, Unsendable};
-use super::judge::{End, Face, Place, Step};
-use super::pull::{Sending, join, split};
+use super::judge::{End, Face, Place, Refusal, Step, Turn};
+use super::pull::{Pull, Sending, join, split};
 use super::send::Sent;
 use super::serve::Uplink;
 use crate::clock::Now;
@@ -49,15 +49,23 @@ impl Uplink {
         }
         let face = self.face(index, stored);
         let is_barred = self.judge.is_barred(face);
-        if !is_barred && !self.judge.lays_aside(face) {
+        let turn = if is_barred {
+            Turn::Aside
+        } else {
+            self.judge.turn(face, now)
+        };
+        if turn == Turn::Out {
             return false;
         }
         let sending = self.sending(carrier, now);
-        self.pulls[index].launch(count, sending, true);
+        let number = self.pulls[index].launch(count, sending, true);
+        if turn == Turn::Passed {
+            self.pulls[index].pass_over(number);
+        }
         if is_barred {
             self.judge.refused(
                 face,
-                true,
+                Refusal::Unfit,
                 "upstream ended connections over messages of this topic; it is not tried again"
                     .to_owned(),
                 now,
@@ -67,7 +75,7 @@ impl Uplink {
     }
 
     /// Upstream refused a publish, or it cannot be sent.
-    pub(super) fn lay_aside(&mut self, token: u64, is_final: bool, detail: String, now: Instant) {
+    pub(super) fn lay_aside(&mut self, token: u64, kind: Refusal, detail: String, now: Instant) {
         let (index, number) = split(token);
         let Some(pull) = self.pulls.get_mut(index) else {
             return;
@@ -82,7 +90,7 @@ impl Uplink {
             return;
         };
         let face = self.face(index, stored);
-        self.judge.refused(face, is_final, detail, now);
+        self.judge.refused(face, kind, detail, now);
     }
 
     /// Does what the judge asks for.
@@ -95,6 +103,7 @@ impl Uplink {
     ) -> (Sent, usize) {
         match step {
             Step::Again(place) => (self.again(place, carrier, now, time), place.0),
+            Step::Back => (self.go_back(), 0),
             _ => (self.compare(carrier, now), 0),
         }
     }
@@ -129,7 +138,11 @@ impl Uplink {
         match self.put(index, packet, join(index, number), carrier) {
             Err(Unsendable::Full) => Sent::Later,
             Err(Unsendable::Never(detail)) => {
-                self.judge.refused(face, true, detail, now);
+                self.judge.refused(face, Refusal::Unfit, detail, now);
+                Sent::Aside
+            }
+            Err(Unsendable::Over(detail)) => {
+                self.judge.refused(face, Refusal::Limit, detail, now);
                 Sent::Aside
             }
             Ok(bytes) => {
@@ -140,6 +153,18 @@ impl Uplink {
                 Sent::Out(count, bytes)
             }
         }
+    }
+
+    /// Sending begins at the first message owed, over the connection that stands: nothing is under way.
+    fn go_back(&mut self) -> Sent {
+        self.pulls.iter_mut().for_each(Pull::tell_accepted);
+        self.forward();
+        // What was given out ahead of the disk is forgotten with the link only.
+        self.backlog.link(false);
+        self.pulls.iter_mut().for_each(Pull::rewind);
+        self.backlog.link(true);
+        self.judge.went_back();
+        Sent::Aside
     }
 
     fn gone(&mut self, place: Place) -> Sent {
@@ -166,7 +191,7 @@ impl Uplink {
         match packet.map(|packet| carrier.offer(packet, COMPARISON)) {
             Some(Ok(())) => self.judge.asked(is_sample, now),
             Some(Err(Unsendable::Full)) => return Sent::Later,
-            Some(Err(Unsendable::Never(_))) | None => self.judge.cannot_compare(now),
+            Some(Err(_)) | None => self.judge.cannot_compare(now),
         }
         Sent::Aside
     }
@@ -195,6 +220,13 @@ impl Uplink {
         });
         for (place, detail) in proven {
             self.refuse(place, &detail);
+        }
+        if self.judge.is_crowded() {
+            for (index, seq) in self.judge.surplus() {
+                if let Some(number) = self.pulls[index].number(seq) {
+                    self.pulls[index].pass_over(number);
+                }
+            }
         }
     }
 
@@ -343,6 +375,15 @@ impl Uplink {
             }
             (true, false) => tracing::info!(uplink = %self.name, "upstream takes messages again"),
             _ => {}
+        }
+        let (is_paced, is_starved) = (self.judge.is_paced(), self.judge.is_starved());
+        if !std::mem::replace(&mut self.said.pace, is_paced) && is_paced {
+            tracing::warn!(uplink = %self.name, why = self.judge.why(),
+                "upstream takes only so many messages in a time, and refuses the others: they go out as fast as it takes them, and none is parked");
+        }
+        if !std::mem::replace(&mut self.said.quota, is_starved) && is_starved {
+            tracing::error!(uplink = %self.name, why = self.judge.why(),
+                "upstream takes nothing, since it is too much: nothing is parked, and it is tried every few seconds; look at the quota there");
         }
         if !std::mem::replace(&mut self.said.crowd, is_crowded) && is_crowded {
             tracing::error!(uplink = %self.name,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::judge::Refusal;
 use crate::link::{Dial, Failure, Loss, Redial};
 use crate::message::Qos;
 
@@ -46,8 +47,7 @@ pub(super) enum Answer {
     /// Upstream does not take it.
     Refused {
         token: u64,
-        /// Sending the same again is pointless.
-        is_final: bool,
+        kind: Refusal,
         /// Upstream's words, fit to be shown.
         reason: String,
     },
@@ -60,6 +60,8 @@ pub(super) enum Unsendable {
     Full,
     /// It never can be, in words for the dead letter.
     Never(String),
+    /// The same, since upstream announced that it takes no such thing.
+    Over(String),
 }
 
 /// How a carrier ended, as far as it tells something about what was under way.

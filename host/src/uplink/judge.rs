@@ -9,22 +9,37 @@
 //!   refuses that too, and then only probes go out ([`Hold`]).
 //! - **Refused for now**: waits apart with those of its key behind it, and is sent again; for good after some seconds in
 //!   which others were accepted.
+//! - **Refused as too much**: the same, but all go out more slowly ([`pace`]), and none becomes a dead letter while some that
+//!   were refused so are accepted later.
+//! - **Not fit to be sent**: says nothing about upstream. Over a limit that upstream announced, it is as if refused.
 //! - **The connection ended**: the first message without an answer is suspected, and the next connection begins without it and
 //!   those of its key, at once, one by one at first. It is tried alone, after others were accepted: what ends the connection
 //!   then, twice, is convicted. Where there are no others it is tried ever more seldom, over a connection that stands.
 //! - **No answer**: over a new connection it waits apart until others were accepted, and is sent again beside them, in half of
 //!   the window at most; when it is not answered either in all the time that an answer may take, convicted.
+//! - **A device of which a message was convicted**: what else comes of it is tried in the same way from the start ([`wary`]).
+//!
+//! What waits apart is bounded, also of each key. What is beyond that is passed over: it stays in its queue, and sending goes
+//! back to it when there is room ([`cases`]).
 
+mod cases;
 mod mutes;
 mod next;
+mod pace;
+mod refusals;
 mod suspects;
+mod wary;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+pub(super) use self::cases::Turn;
 pub(super) use self::next::Step;
+use self::pace::Pace;
+pub(super) use self::refusals::Refusal;
 pub(super) use self::suspects::{End, Haste};
 use self::suspects::{LONE, Test};
+use self::wary::Wary;
 
 use crate::message::Seq;
 
@@ -72,12 +87,14 @@ enum State {
         detail: String,
         since: Instant,
         is_sure: bool,
+        kind: Refusal,
     },
     /// Refused for now.
     Busy {
         since: Instant,
         next: Instant,
         pause: Duration,
+        is_quota: bool,
     },
     /// Upstream ended a connection over it, perhaps.
     /// So often when it was tried after others, and so often with no others there; or nobody waits for it.
@@ -159,8 +176,28 @@ pub(super) struct Judge {
     is_mute: bool,
     /// What it has refused last, if nothing happened since.
     last_refused: Option<Face>,
-    /// Topics of which a message was convicted, of devices and of our own.
-    convicted: VecDeque<(u64, bool)>,
+    /// Topics of our own of which a message was convicted.
+    barred: VecDeque<u64>,
+    wary: Wary,
+    pace: Option<Pace>,
+    /// What is under way is answered before that pace begins.
+    settles: bool,
+    /// Under way while something waits apart: key, and since when.
+    out: BTreeMap<Place, (u64, Instant)>,
+    /// The one whose turn it is, and may go.
+    next_out: Option<Face>,
+    /// How many may be under way, when last looked.
+    window: usize,
+    /// Keys of which something was passed over.
+    passed: BTreeSet<u64>,
+    /// For want of room, and among them such as are refused.
+    has_passed_many: bool,
+    has_passed_refused: bool,
+    /// Sending is to go back to them, and not before this time.
+    is_back_due: bool,
+    back_at: Option<Instant>,
+    /// Since when others are sent between two trials.
+    flows_since: Instant,
     /// Keys of which one was given up after it had been refused for now.
     impatient: VecDeque<u64>,
     own_is_good: bool,
@@ -192,7 +229,19 @@ impl Judge {
             hasty: (0, now.checked_sub(Duration::from_secs(60)).unwrap_or(now)),
             is_mute: false,
             last_refused: None,
-            convicted: VecDeque::new(),
+            barred: VecDeque::new(),
+            wary: Wary::default(),
+            pace: None,
+            settles: false,
+            out: BTreeMap::new(),
+            next_out: None,
+            window: 1,
+            passed: BTreeSet::new(),
+            has_passed_many: false,
+            has_passed_refused: false,
+            is_back_due: false,
+            back_at: None,
+            flows_since: now,
             impatient: VecDeque::new(),
             own_is_good: false,
             why: String::new(),
@@ -205,20 +254,24 @@ impl Judge {
         self.cases.retain(|case| !is_over(case.face.place));
         // While upstream takes nothing it is remembered what was tried: others come first then.
         let is_held = self.hold.is_some();
-        self.cases.retain(|case| {
-            !matches!(case.state, State::Behind) && (is_held || case.state != State::Again)
+        self.cases.retain(|case| match &case.state {
+            State::Behind => false,
+            State::Again => is_held,
+            State::Refused { kind, .. } => !kind.is_ours(),
+            _ => true,
         });
         for case in &mut self.cases {
             (case.is_here, case.is_out) = (false, false);
             // The connection ended upon the refusal, before another one could be accepted: it is tried after others.
             if let State::Refused { .. } = case.state {
-                case.state = State::Suspect {
-                    strikes: 0,
-                    lone: 0,
-                    is_slow: false,
-                };
+                case.state = State::suspect();
             }
         }
+        self.passed.clear();
+        self.out.clear();
+        (self.has_passed_many, self.has_passed_refused) = (false, false);
+        (self.is_back_due, self.back_at, self.flows_since) = (false, None, now);
+        self.pace.iter_mut().for_each(|pace| pace.begin(now));
         if let Some(hold) = &mut self.hold {
             (hold.tried, hold.is_next) = (0, true);
             if std::mem::take(&mut hold.is_hung_up) {
@@ -244,67 +297,17 @@ impl Judge {
         ) = (now, false, false, false);
     }
 
-    /// Whether something waits apart, or would: then each message has to be shown to [`Self::lays_aside`].
+    /// Whether something waits apart, or would: then each message has to be shown to [`Self::turn`].
     pub(super) fn is_watchful(&self) -> bool {
-        !self.cases.is_empty() || self.hold.is_some()
-    }
-
-    /// Whether this one, whose turn it is, has to wait apart instead.
-    pub(super) fn lays_aside(&mut self, face: Face) -> bool {
-        self.forget_before(face.place);
-        if let Some(case) = self
-            .cases
-            .iter_mut()
-            .find(|case| case.face.place == face.place)
-        {
-            case.is_here = true;
-            return true;
-        }
-        let is_blocked = self
-            .cases
-            .iter()
-            .any(|case| case.face.key == face.key && case.blocks());
-        let is_unknown = face.is_own && !self.own_is_good;
-        if !is_blocked && !is_unknown {
-            return false;
-        }
-        let state = if is_unknown {
-            State::Suspect {
-                strikes: 0,
-                lone: 0,
-                is_slow: false,
-            }
-        } else {
-            State::Behind
-        };
-        self.cases.push_back(Case {
-            face,
-            state,
-            is_here: true,
-            is_out: false,
-            probes: 0,
-        });
-        self.release(face.key);
-        true
-    }
-
-    /// A queue rises: what would have to come before this place, and did not, is no more.
-    fn forget_before(&mut self, (queue, seq): Place) {
-        let is_over =
-            |case: &Case| !case.is_here && case.face.place.0 == queue && case.face.place.1 < seq;
-        while let Some(place) = self
-            .cases
-            .iter()
-            .find(|case| is_over(case))
-            .map(|case| case.face.place)
-        {
-            self.close(place);
-        }
+        !self.cases.is_empty()
+            || self.hold.is_some()
+            || self.pace.is_some()
+            || !self.wary.is_empty()
     }
 
     /// A topic of our own of which a message was convicted is not tried again.
     pub(super) fn is_barred(&self, face: Face) -> bool {
-        face.is_own && self.convicted.contains(&(face.topic, true))
+        face.is_own && self.barred.contains(&face.topic)
     }
 
     /// A publish went out; one that waited apart if `place` says so.
@@ -313,12 +316,21 @@ impl Judge {
         if let Some(hold) = &mut self.hold {
             hold.is_next = !hold.is_next;
         }
-        let Some(place) = again else { return };
+        self.pace.iter_mut().for_each(|pace| pace.sent(now));
+        let next = self.next_out.take();
+        let Some(place) = again else {
+            self.out
+                .extend(next.map(|face| (face.place, (face.key, now))));
+            return;
+        };
         let is_held = self.hold.is_some();
         let Some(case) = self.cases.iter_mut().find(|case| case.face.place == place) else {
             return;
         };
         case.is_out = true;
+        if !case.is_mute() {
+            self.out.insert(place, (case.face.key, now));
+        }
         if let State::Suspect { is_slow, .. } = case.state
             && !is_held
         {
@@ -334,6 +346,7 @@ impl Judge {
 
     /// One that is only to be compared with went out, which was accepted before, or not; it says nothing about the account.
     pub(super) fn asked(&mut self, is_sample: bool, now: Instant) {
+        self.pace.iter_mut().for_each(|pace| pace.sent(now));
         (
             self.comparing_since,
             self.has_sent,
@@ -344,7 +357,7 @@ impl Judge {
     /// There is nothing to compare with.
     pub(super) fn cannot_compare(&mut self, now: Instant) {
         self.has_nothing_to_compare = true;
-        let is_refused = |case: &Case| matches!(case.state, State::Refused { .. });
+        let is_refused = |case: &Case| matches!(case.state, State::Refused { kind, .. } if kind != Refusal::Quota && !kind.is_ours());
         if self.row >= DOUBT || self.cases.iter().any(is_refused) {
             self.hold(now);
         }
@@ -357,13 +370,21 @@ impl Judge {
         }
         if is_accepted {
             (self.row, self.has_delivered, self.is_mute, self.fruitless) = (0, true, false, 0);
+            self.pace.iter_mut().for_each(|pace| pace.accepted(now));
         } else {
             self.hold(now);
         }
     }
 
+    /// What it was compared with is refused as too much: that says nothing.
+    pub(super) fn compared_too_soon(&mut self, now: Instant) {
+        self.comparing_since = None;
+        self.relent(now);
+        self.too_much(now);
+    }
+
     /// Upstream accepted a publish.
-    pub(super) fn accepted(&mut self, place: Place) {
+    pub(super) fn accepted(&mut self, place: Place, now: Instant) {
         self.count(false);
         (self.row, self.fruitless) = (0, 0);
         (
@@ -379,17 +400,44 @@ impl Judge {
                 self.let_go();
             }
         }
-        if self.cases.is_empty() {
+        if !self.is_watchful() {
+            self.out.clear();
             return;
         }
+        self.pace.iter_mut().for_each(|pace| pace.accepted(now));
+        let out = self.out.remove(&place);
         if let Some(test) = &mut self.testing {
             test.is_passed |= test.is_slow && test.place != place;
         }
-        let case = self.close(place);
-        self.acquitted +=
-            u32::from(case.is_some_and(|case| {
-                !case.face.is_own && matches!(case.state, State::Suspect { .. })
-            }));
+        if self.is_testing(place) {
+            self.flows_since = now;
+        }
+        match (self.close(place), out) {
+            (Some(case), _) => self.acquit(&case, now),
+            (None, Some((key, _))) => self.release(key),
+            (None, None) => {}
+        }
+    }
+
+    /// One that waited apart is accepted.
+    fn acquit(&mut self, case: &Case, now: Instant) {
+        let is_quota = matches!(case.state, State::Busy { is_quota: true, .. });
+        if is_quota && case.is_out {
+            self.pace.iter_mut().for_each(|pace| pace.relented(now));
+            self.relent(now);
+        }
+        let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
+        if self.wary.kind(case.face).is_none() {
+            self.acquitted += u32::from(is_suspect);
+        } else if self.wary.accepted(case.face) {
+            let is_it = |other: &&mut Case| {
+                other.face.key == case.face.key && !other.is_out && other.state == State::suspect()
+            };
+            self.cases
+                .iter_mut()
+                .filter(is_it)
+                .for_each(|other| other.state = State::Again);
+        }
     }
 
     /// Upstream takes messages again. Those over which it ended connections are suspected again.
@@ -400,17 +448,8 @@ impl Judge {
             .iter_mut()
             .filter(|case| is_by_hang_ups && !case.is_out && case.state == State::Again)
         {
-            case.state = State::Suspect {
-                strikes: 0,
-                lone: 0,
-                is_slow: false,
-            };
+            case.state = State::suspect();
         }
-    }
-
-    /// One that waited apart is no more: it has expired, or is another connection's.
-    pub(super) fn gone(&mut self, place: Place) {
-        self.close(place);
     }
 
     /// One that waits only for others, and may be compared with them.
@@ -430,219 +469,6 @@ impl Judge {
     /// The words of the last refusal.
     pub(super) fn why(&self) -> &str {
         &self.why
-    }
-
-    fn is_testing(&self, place: Place) -> bool {
-        self.testing.is_some_and(|test| test.place == place)
-    }
-
-    /// Takes a case off the list, whatever became of it, and lets those behind it go on.
-    fn close(&mut self, place: Place) -> Option<Case> {
-        if self.is_testing(place) {
-            self.testing = None;
-        }
-        let index = self
-            .cases
-            .iter()
-            .position(|case| case.face.place == place)?;
-        let case = self.cases.remove(index)?;
-        if case.is_out {
-            self.own_is_good |= case.face.is_own;
-            self.impatient.retain(|key| *key != case.face.key);
-        }
-        self.release(case.face.key);
-        Some(case)
-    }
-
-    /// Those of this key that wait for another one go on, if nothing is left to wait for.
-    fn release(&mut self, key: u64) {
-        let waits = |case: &Case| {
-            matches!(
-                case.state,
-                State::Busy { .. } | State::Suspect { is_slow: false, .. }
-            )
-        };
-        if self
-            .cases
-            .iter()
-            .any(|case| case.face.key == key && waits(case))
-        {
-            return;
-        }
-        for case in self
-            .cases
-            .iter_mut()
-            .filter(|case| case.face.key == key && case.state == State::Behind)
-        {
-            case.state = State::Again;
-        }
-    }
-
-    /// Upstream refused a publish, or it cannot be sent: for good, or for now.
-    pub(super) fn refused(&mut self, face: Face, is_final: bool, detail: String, now: Instant) {
-        self.count(true);
-        self.row = self.row.saturating_add(1);
-        self.last_refused = Some(face);
-        if self.hold.is_none() {
-            self.why.clone_from(&detail);
-        }
-        let is_sure = self.is_testing(face.place) && self.has_delivered && is_final;
-        if self.is_testing(face.place) {
-            self.testing = None;
-        }
-        let index = self
-            .cases
-            .iter()
-            .position(|case| case.face.place == face.place);
-        let known = index.and_then(|index| self.cases.remove(index));
-        let state = match known.as_ref().map(|case| &case.state) {
-            _ if self.hold.is_some() => State::Again,
-            Some(State::Busy { since, .. }) if !is_final && now < *since + PATIENCE => {
-                let Some(State::Busy { since, pause, .. }) =
-                    known.as_ref().map(|case| case.state.clone())
-                else {
-                    return;
-                };
-                let pause = (pause * 2).min(RETRY.1);
-                State::Busy {
-                    since,
-                    next: now + pause,
-                    pause,
-                }
-            }
-            Some(State::Busy { .. }) if !is_final => {
-                remember(&mut self.impatient, face.key);
-                State::Refused {
-                    detail,
-                    since: now,
-                    is_sure,
-                }
-            }
-            _ if is_final || self.impatient.contains(&face.key) => State::Refused {
-                detail,
-                since: now,
-                is_sure,
-            },
-            _ => State::Busy {
-                since: now,
-                next: now + RETRY.0,
-                pause: RETRY.0,
-            },
-        };
-        let probes = known.map_or(0, |case| case.probes) + u32::from(self.hold.is_some());
-        self.cases.push_back(Case {
-            face,
-            state,
-            is_here: true,
-            is_out: false,
-            probes,
-        });
-        self.release(face.key);
-        if let Some(hold) = &mut self.hold {
-            hold.tried += 1;
-            if hold.tried >= ROUND.min(self.cases.len()) {
-                (hold.tried, hold.next) = (0, Some(now + hold.pause));
-                hold.pause = (hold.pause * 2).min(PROBE.1);
-            }
-        }
-    }
-
-    fn hold(&mut self, now: Instant) {
-        for case in &mut self.cases {
-            let is_suspect = matches!(case.state, State::Suspect { .. }) && !case.face.is_own;
-            if is_suspect || matches!(case.state, State::Refused { .. } | State::Busy { .. }) {
-                case.state = State::Again;
-            }
-        }
-        let next = Some(now + PROBE.0);
-        self.hold.get_or_insert(Hold {
-            since: now,
-            pause: PROBE.0,
-            next,
-            proofs: 0,
-            tried: 0,
-            is_next: false,
-            is_hung_up: false,
-            is_by_hang_ups: false,
-        });
-    }
-
-    /// Those that are refused for good while upstream takes others: to be parked, as far as there is room, the first
-    /// ones first. What has no room stays.
-    pub(super) fn proven(
-        &mut self,
-        mut has_room: impl FnMut(Place) -> bool,
-    ) -> Vec<(Place, String)> {
-        let mut parked = Vec::new();
-        while let Some(place) = self
-            .cases
-            .iter()
-            .find(|case| self.is_proven(case))
-            .map(|case| case.face.place)
-        {
-            if !has_room(place) {
-                break;
-            }
-            if let Some(Case {
-                state: State::Refused { detail, .. },
-                ..
-            }) = self.close(place)
-            {
-                parked.push((place, detail));
-            }
-        }
-        parked
-    }
-
-    fn is_proven(&self, case: &Case) -> bool {
-        let State::Refused { is_sure, .. } = case.state else {
-            return false;
-        };
-        self.hold.is_none() && (is_sure || (self.row == 0 && self.has_delivered))
-    }
-
-    /// Whether something is refused and could not be parked, though upstream takes others.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.cases.iter().any(|case| self.is_proven(case))
-    }
-
-    /// Since when upstream takes nothing.
-    pub(super) fn held_since(&self) -> Option<Instant> {
-        self.hold.map(|hold| hold.since)
-    }
-
-    /// Whether somebody should look: nothing is taken, or too little.
-    pub(super) fn is_alarming(&self) -> bool {
-        self.hold.is_some()
-            || self.is_mute
-            || self.is_fruitless()
-            || (self.answers >= ANSWERS && self.refused * ONE_IN > self.answers)
-    }
-
-    fn count(&mut self, is_refused: bool) {
-        if self.answers >= 2 * ANSWERS {
-            self.answers /= 2;
-            self.refused /= 2;
-        }
-        self.answers += 1;
-        self.refused += u32::from(is_refused);
-    }
-}
-
-impl Case {
-    fn is_mute(&self) -> bool {
-        matches!(self.state, State::Mute { .. })
-    }
-
-    /// Whether others of its key have to wait for it.
-    fn blocks(&self) -> bool {
-        match self.state {
-            State::Refused { .. } | State::Mute { .. } | State::Suspect { is_slow: true, .. } => {
-                false
-            }
-            State::Again => !self.is_out,
-            State::Busy { .. } | State::Suspect { .. } | State::Behind => true,
-        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::carrier::{Answer, Carrier, Fault, Limits, Manner, Packet, Unsendable};
+use super::judge::Refusal;
 use crate::link::{Causes, LinkMetrics, Redial};
 use crate::mqtt::{
-    Config, Connection, Dialler, Error, Established, Event, Protocol, Publish,
+    Config, Connection, Dialler, Error, Established, Event, Protocol, Publish, Refusal as Refused,
     Unsendable as Unpublishable,
 };
 
@@ -82,7 +83,13 @@ impl Carrier for Broker {
         match self.connection.publish(&publish, token) {
             Ok(()) => Ok(()),
             Err(Unpublishable::WindowFull) => Err(Unsendable::Full),
-            Err(problem) => Err(Unsendable::Never(Causes(&problem).to_string())),
+            Err(problem) => {
+                let words = Causes(&problem).to_string();
+                Err(match problem {
+                    Unpublishable::Topic(_) | Unpublishable::Header(_) => Unsendable::Never(words),
+                    _ => Unsendable::Over(words),
+                })
+            }
         }
     }
 
@@ -128,11 +135,15 @@ fn answer(event: Event) -> Option<Answer> {
         Event::Refused {
             token,
             reason,
-            permanent,
+            kind,
             ..
         } => Some(Answer::Refused {
             token,
-            is_final: permanent,
+            kind: match kind {
+                Refused::Final => Refusal::Final,
+                Refused::Busy => Refusal::Busy,
+                Refused::Quota => Refusal::Quota,
+            },
             reason,
         }),
         Event::Publish { .. }

@@ -43,6 +43,8 @@ enum Fate {
     Waiting,
     /// To be sent again, apart from the others.
     Aside,
+    /// Not to be sent before sending starts over; it is not kept.
+    Passed,
     Accepted,
     /// The spool knows what became of it.
     Told,
@@ -320,8 +322,9 @@ impl Pull {
         join(index, self.first + self.flights.len() as u64)
     }
 
-    /// The next `count` messages were sent, in one publish; or lie aside.
-    pub(super) fn launch(&mut self, count: usize, sent: Sending, is_aside: bool) {
+    /// The next `count` messages were sent, in one publish; or lie aside. Gives the number of the first.
+    pub(super) fn launch(&mut self, count: usize, sent: Sending, is_aside: bool) -> u64 {
+        let number = self.first + self.flights.len() as u64;
         let mut together = u32::try_from(count).unwrap_or(u32::MAX);
         let fate = if is_aside { Fate::Aside } else { Fate::Waiting };
         for (stored, path) in self.ready.drain(..count.min(self.ready.len())) {
@@ -336,6 +339,15 @@ impl Pull {
             self.aside += usize::from(is_aside);
             self.waiting += usize::from(!is_aside);
             together = 0;
+        }
+        number
+    }
+
+    /// What lies aside stays in the queue until sending starts over.
+    pub(super) fn pass_over(&mut self, number: u64) {
+        for flight in self.publish(number, Fate::Aside) {
+            flight.fate = Fate::Passed;
+            flight.stored.message = Message::default();
         }
     }
 
@@ -385,12 +397,17 @@ impl Pull {
             .front()
             .is_some_and(|front| front.fate == Fate::Waiting && front.sent.at < due);
         if !std::mem::replace(&mut self.is_late, is_late) && is_late {
-            let behind = (self.first..)
-                .zip(&self.flights)
-                .filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
-            let accepted: Vec<u64> = behind.map(|(number, _)| number).collect();
-            accepted.into_iter().for_each(|number| self.tell(number));
+            self.tell_accepted();
         }
+    }
+
+    /// The spool hears of all that is accepted, wherever it lies.
+    pub(super) fn tell_accepted(&mut self) {
+        let behind = (self.first..)
+            .zip(&self.flights)
+            .filter(|(_, flight)| flight.together > 0 && flight.fate == Fate::Accepted);
+        let accepted: Vec<u64> = behind.map(|(number, _)| number).collect();
+        accepted.into_iter().for_each(|number| self.tell(number));
     }
 
     /// Whether the front stays for long: what lies aside, or has no answer, must not hold what was accepted behind it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::carrier::{Carrier, Packet, Unsendable};
 use super::encode::Encoded;
-use super::judge::Step;
+use super::judge::{Refusal, Step};
 use super::pull::{Pull, Sending};
 use super::serve::Uplink;
 use crate::clock::Now;
@@ -213,7 +213,11 @@ impl Uplink {
         match sent {
             Err(Unsendable::Full) => Sent::Later,
             Err(Unsendable::Never(detail)) => {
-                self.lay_aside(token, true, detail, now);
+                self.lay_aside(token, Refusal::Unfit, detail, now);
+                Sent::Aside
+            }
+            Err(Unsendable::Over(detail)) => {
+                self.lay_aside(token, Refusal::Limit, detail, now);
                 Sent::Aside
             }
             Ok(bytes) => {

@@ -91,6 +91,8 @@ pub(super) struct Said {
     pub(super) refusal: bool,
     pub(super) hold: bool,
     pub(super) crowd: bool,
+    pub(super) pace: bool,
+    pub(super) quota: bool,
     /// Upstream announces a limit below what it took before.
     pub(super) is_narrow: bool,
 }

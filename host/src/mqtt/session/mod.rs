@@ -538,7 +538,7 @@ fn outcome(token: u64, code: u8, words: Option<&str>) -> Event {
         token,
         code,
         reason: reason::describe_v5(code, words),
-        permanent: reason::is_permanent(code),
+        kind: reason::refusal(code),
     }
 }
 

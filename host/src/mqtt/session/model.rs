@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::mqtt::Refusal;
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 
@@ -228,12 +229,9 @@ impl Client {
                     self.accepted.push(token);
                 }
                 Event::Refused {
-                    token,
-                    code,
-                    permanent,
-                    ..
+                    token, code, kind, ..
                 } => {
-                    assert!(code == 0x97 && !permanent);
+                    assert!(code == 0x97 && kind == Refusal::Quota);
                     let place = self
                         .flying
                         .iter()

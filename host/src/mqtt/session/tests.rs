@@ -2,10 +2,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::link::{Failure, Loss};
-use crate::mqtt::Subscription;
 use crate::mqtt::settings::tests::config;
 use crate::mqtt::wire::broker::{Announce, BrokerWire, Reply, Request};
 use crate::mqtt::wire::tests::{mutate, valid_stream};
+use crate::mqtt::{Refusal, Subscription};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -233,15 +233,18 @@ fn a_refused_message_is_told_with_its_token() {
                 token,
                 code,
                 reason,
-                permanent,
+                kind,
             } => {
                 assert!(reason.ends_with("the broker says: no"), "{reason}");
-                (token, code, permanent)
+                (token, code, kind)
             }
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [(41, 0x87, true), (42, 0x97, false)]);
+    assert_eq!(
+        told,
+        [(41, 0x87, Refusal::Final), (42, 0x97, Refusal::Quota)]
+    );
     assert_eq!(pair.session.room(), 20);
 }
 
@@ -263,11 +266,11 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
         broker.acknowledge(Reply::Ack, 3, 0x95, out);
         broker.acknowledge(Reply::Rec, 4, 0xC3, out);
     });
-    let refused = |token, code, permanent| Event::Refused {
+    let refused = |token, code, kind| Event::Refused {
         token,
         code,
         reason: reason::describe_v5(code, Some("no")),
-        permanent,
+        kind,
     };
     let accepted = |token| Event::Accepted { token };
     assert_eq!(
@@ -275,8 +278,8 @@ fn a_code_that_no_table_lists_is_success_below_0x80_and_a_refusal_from_there_on(
         [
             accepted(1),
             accepted(2),
-            refused(3, 0x95, true),
-            refused(4, 0xC3, false)
+            refused(3, 0x95, Refusal::Final),
+            refused(4, 0xC3, Refusal::Busy)
         ]
     );
     let ended = pair

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::next::TRIAL;
+use super::wary::Kind;
 use super::{Case, Face, Judge, MOST_MUTE, Place, State};
 
 impl Judge {
@@ -53,6 +54,7 @@ impl Judge {
         patience: Duration,
     ) -> bool {
         self.is_mute = !self.has_delivered;
+        self.out.remove(&face.place);
         let index = self
             .cases
             .iter()
@@ -67,7 +69,7 @@ impl Judge {
             _ => (1, waited),
         };
         if times > 1 && waited >= patience && self.has_delivered {
-            self.convict(face);
+            self.convict(face, Kind::Mute);
             return true;
         }
         if self.cases.iter().filter(|case| case.is_mute()).count() < MOST_MUTE {

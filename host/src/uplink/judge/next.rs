@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{Case, DOUBT, Hold, Judge, MOST, Place, State};
 
+/// Where any message may be refused for the pace: how many are looked at ahead of those that go first.
+const LOOKED_AT: usize = 64;
+
 /// Refused probes of one message after which the next one of its key is tried, in case it is the message.
 const PROBES: u32 = 3;
 /// How long others are sent before a suspect is tried after them, if there are so many.
@@ -13,7 +16,7 @@ const ASIDE: Duration = Duration::from_secs(5);
 /// How long others wait for the answer to a suspect.
 pub(super) const TRIAL: Duration = Duration::from_secs(3);
 /// How long a refused one waits for others to be accepted before one is sent again for its sake.
-const ALONE: Duration = Duration::from_secs(2);
+pub(super) const ALONE: Duration = Duration::from_secs(2);
 /// How often it is looked whether there is room for what is refused.
 const CROWDED: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,8 @@ pub(in crate::uplink) enum Step {
     Again(Place),
     /// Send one that was accepted before, or at least another one.
     Compare,
+    /// Nothing is under way: begin again with the first message owed.
+    Back,
     /// Nothing, until there is an answer or this time has come.
     Wait(Option<Instant>),
 }
@@ -33,6 +38,11 @@ pub(in crate::uplink) enum Step {
 impl Judge {
     /// What may be sent while `under_way` publishes are, and `room` is left for more.
     pub(in crate::uplink) fn step(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
+        self.window = under_way + room;
+        if self.pace.is_some_and(|pace| pace.is_over(now)) {
+            self.pace = None;
+        }
+        self.wary.forget(now);
         if let Some(until) = self.trial_ends(now) {
             return Step::Wait(Some(until));
         }
@@ -52,35 +62,76 @@ impl Judge {
         if let Some(hold) = self.hold {
             return self.probe(hold, now, under_way);
         }
-        if self.cases.is_empty() && self.row < DOUBT {
+        if let Some(step) = self.paced(now, under_way) {
+            return step;
+        }
+        if self.cases.is_empty() && self.row < DOUBT && !self.is_back_due {
             return Step::Free;
         }
         if self.row >= DOUBT {
             return self.noise(now, under_way).unwrap_or(Step::Compare);
         }
+        if let Some(step) = self.back(now, under_way) {
+            return step;
+        }
         if let Some(step) = self.trial(now, under_way, FLOW) {
             return step;
         }
-        if let Some(place) = self
-            .due(now)
-            .or_else(|| self.mute(now, under_way + room, ASIDE))
-        {
-            return Step::Again(place);
+        let is_fresh = self.pace.is_some_and(|pace| pace.is_fresh());
+        let due = self
+            .due(now, true)
+            .or_else(|| self.mute(now, under_way + room, ASIDE));
+        match due {
+            Some(place) if !is_fresh || self.looks_far_ahead(now) => Step::Again(place),
+            _ if self.looks_far_ahead(now) => {
+                let soon = now + Duration::from_millis(100);
+                Step::Wait(Some(self.due_at(now).map_or(soon, |at| at.min(soon))))
+            }
+            _ => Step::Free,
         }
-        if self.cases.iter().filter(|case| !case.is_mute()).count() < MOST {
-            return Step::Free;
+    }
+
+    /// The pace that upstream allows: the next one may not go yet. Before it begins what is under way is answered.
+    fn paced(&mut self, now: Instant, under_way: usize) -> Option<Step> {
+        if self.settles {
+            if let Some(step) = self.noise(now, under_way) {
+                return Some(step);
+            }
+            self.settles = false;
         }
-        if self.is_crowded() {
-            Step::Wait(Some(now + CROWDED))
-        } else {
-            self.idle(now, under_way, room)
+        self.pace?.wait(now).map(|at| Step::Wait(Some(at)))
+    }
+
+    /// Whether enough wait for their turn where any message may be refused for the pace: looking further ahead would only
+    /// lay more aside. A key that is refused again and again does not count.
+    fn looks_far_ahead(&self, now: Instant) -> bool {
+        if !self.pace.is_some_and(|pace| pace.is_strict(now)) {
+            return false;
         }
+        let is_stubborn =
+            |case: &&Case| matches!(case.state, State::Busy { since, .. } if since + TRIAL <= now);
+        let stubborn: Vec<u64> = self
+            .cases
+            .iter()
+            .filter(is_stubborn)
+            .map(|case| case.face.key)
+            .collect();
+        let counts =
+            |case: &&Case| case.is_here && case.blocks() && !stubborn.contains(&case.face.key);
+        self.cases.iter().filter(counts).count() >= LOOKED_AT
     }
 
     /// The same when there is nothing else to send.
     pub(in crate::uplink) fn idle(&mut self, now: Instant, under_way: usize, room: usize) -> Step {
         if self.comparing_since.is_some() {
             return Step::Wait(None);
+        }
+        let is_fresh = self.pace.is_some_and(|pace| pace.is_fresh());
+        if self.is_starved() && is_fresh && under_way == 0 && !self.has_nothing_to_compare {
+            return Step::Compare;
+        }
+        if let Some(place) = self.due(now, false).filter(|_| self.hold.is_none()) {
+            return Step::Again(place);
         }
         if under_way > self.silent_out() {
             return Step::Wait(self.due_at(now));
@@ -133,6 +184,8 @@ impl Judge {
             State::Refused { .. } if is_crowded => Some(now + CROWDED),
             State::Refused { since, .. } => Some(*since + ALONE),
             State::Busy { next, .. } if !case.is_out => Some(*next),
+            // Another one of its key is under way.
+            State::Again if !case.is_out => Some(now + TRIAL),
             State::Suspect { .. } if self.has_delivered => Some(now + FLOW),
             State::Suspect { .. } => Some(self.lone_at()).filter(|at| *at > now),
             _ => None,
@@ -164,13 +217,14 @@ impl Judge {
             other.face.key == case.face.key
                 && other.face.place < case.face.place
                 && other.probes < PROBES
+                && !matches!(other.state, State::Refused { .. })
         };
         let is_first =
             |case: &&Case| case.is_here && !self.cases.iter().any(|other| goes_ahead(other, case));
         let ready = self
             .cases
             .iter()
-            .filter(|case| !case.is_out)
+            .filter(|case| !case.is_out && !matches!(case.state, State::Refused { .. }))
             .filter(is_first);
         ready
             .min_by_key(|case| case.probes)
@@ -180,7 +234,7 @@ impl Judge {
     /// The trial of a suspect, where it is time for one: after others were accepted, and went for so long. Those that failed
     /// most often come first, so that one of them is done with soon.
     fn trial(&mut self, now: Instant, under_way: usize, flow: Duration) -> Option<Step> {
-        if !self.has_delivered || self.testing.is_some() || now < self.began + flow {
+        if !self.has_delivered || self.testing.is_some() || now < self.flows_since + flow {
             return None;
         }
         let strikes = |case: &&Case| {
@@ -212,7 +266,7 @@ impl Judge {
 
     /// What else is under way has to be answered first, so that what happens next has one cause; but for those that were not
     /// answered before, and for so long.
-    fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
+    pub(super) fn noise(&mut self, now: Instant, under_way: usize) -> Option<Step> {
         if under_way <= self.silent_out() {
             return None;
         }
@@ -220,20 +274,28 @@ impl Judge {
         (until > now).then_some(Step::Wait(Some(until)))
     }
 
-    /// The first of those that are to be sent again.
-    fn due(&self, now: Instant) -> Option<Place> {
-        let is_due = |case: &&Case| {
-            let is_time = match case.state {
-                State::Again => true,
-                State::Busy { next, .. } => next <= now,
-                _ => false,
-            };
-            is_time && case.is_here && !case.is_out
+    /// The first of those that are to be sent again, the one that was tried last as the last one. None goes ahead of its key.
+    /// Where there are others, no key takes more than its share.
+    fn due(&self, now: Instant, has_others: bool) -> Option<Place> {
+        let time = |case: &Case| match case.state {
+            State::Again => Some(None),
+            State::Busy { next, .. } if next <= now => Some(Some(next)),
+            _ => None,
         };
-        self.cases
+        let mut due: Vec<_> = self
+            .cases
             .iter()
-            .filter(is_due)
-            .map(|case| case.face.place)
-            .min()
+            .filter(|case| case.is_here && !case.is_out)
+            .filter_map(|case| Some((time(case)?, case.face.place, case.face.key)))
+            .collect();
+        due.sort_unstable();
+        let is_free = |(_, place, key): &&(Option<Instant>, Place, u64)| {
+            let is_before =
+                |case: &Case| case.face.key == *key && case.face.place < *place && case.blocks();
+            !self.cases.iter().any(is_before)
+                && !self.is_one_out(*key, now)
+                && !(has_others && self.has_its_share(*key))
+        };
+        due.iter().find(is_free).map(|(_, place, _)| *place)
     }
 }

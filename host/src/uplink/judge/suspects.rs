@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::next::TRIAL;
+use super::wary::Kind;
 use super::{Case, Face, Judge, Place, State, remember};
 
 /// Suspects at a time when nothing was accepted in between: upstream takes nothing, and none of them is to blame.
@@ -122,14 +123,9 @@ impl Judge {
             return false;
         }
         self.cases.retain(|case| case.face.place != face.place);
-        let state = State::Suspect {
-            strikes: 0,
-            lone: 0,
-            is_slow: false,
-        };
         self.cases.push_back(Case {
             face,
-            state,
+            state: State::suspect(),
             is_here: false,
             is_out: false,
             probes: 0,
@@ -187,7 +183,7 @@ impl Judge {
         let (strikes, face) = (*strikes, case.face);
         let is_guilty = strikes >= self.enough(face, end);
         if is_guilty {
-            self.convict(face);
+            self.convict(face, Kind::HangUp);
         }
         is_guilty.then_some(place)
     }
@@ -196,18 +192,23 @@ impl Judge {
     fn enough(&self, face: Face, end: End) -> u32 {
         if face.is_own {
             STRIKES
-        } else if end.is_hang_up && self.convicted.contains(&(face.topic, false)) {
+        } else if end.is_hang_up && self.wary.knows_topic(face.topic) {
             1
         } else {
             STRIKES + (self.acquitted / ACQUITTED).min(MORE_STRIKES) + u32::from(!end.is_hang_up)
         }
     }
 
-    pub(super) fn convict(&mut self, face: Face) {
+    pub(super) fn convict(&mut self, face: Face, kind: Kind) {
         (self.has_convicted, self.acquitted) = (true, 0);
-        remember(&mut self.convicted, (face.topic, face.is_own));
+        if face.is_own {
+            remember(&mut self.barred, face.topic);
+        } else {
+            self.wary.convicted(face, kind, self.began);
+        }
         self.cases.retain(|case| case.face.place != face.place);
         self.release(face.key);
+        self.note_room(face.key);
     }
 
     /// When the next dial may come, after the connection ended.

@@ -1,0 +1,537 @@
+//! A small uplink around the judge, and an upstream that does as it is told, in time of their own.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::super::*;
+
+/// What upstream does about one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    Good,
+    /// Refused for good.
+    Final,
+    /// Refused for now, so many times.
+    Busy(u32),
+    /// Always refused as too much.
+    TooMuch,
+    /// Over a limit that upstream announced, or over our own: it is not sent.
+    Limit,
+    Unfit,
+    /// Refused for good, and the connection ends.
+    FinalAndHangUp,
+    /// The connection ends.
+    HangUp,
+    /// The connection ends, so long after the message came.
+    LateHangUp(Duration),
+    /// No answer.
+    Silent,
+}
+
+/// How many upstream takes in a time; the others are refused as too much.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grant {
+    All,
+    /// So many in each second, the first ones.
+    OfEachSecond(u32),
+    /// From a bucket of this depth, which fills at so many a second.
+    Bucket(f64, f64),
+}
+
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
+/// Before a dial that comes at once, and one as after a first failure; after others it doubles.
+const AT_ONCE: Duration = Duration::from_millis(300);
+pub(super) const REDIAL: Duration = Duration::from_millis(1_200);
+const OVERDUE: Duration = Duration::from_secs(30);
+/// When nothing is answered and the window is full.
+const LATE: Duration = Duration::from_millis(500);
+const STALLED: Duration = Duration::from_secs(5);
+/// Only to compare with.
+const COPY: usize = usize::MAX;
+
+#[derive(Debug)]
+pub(super) struct Uplink {
+    pub(super) judge: Judge,
+    pub(super) now: Instant,
+    pub(super) start: Instant,
+    /// Key and nature, and how often it was refused for now.
+    messages: Vec<(u64, Nature, u32)>,
+    refuses_all_until: Duration,
+    /// As too much.
+    pub(super) starves_until: Duration,
+    /// Pause between two messages.
+    pub(super) every: Duration,
+    pub(super) round_trip: Duration,
+    pub(super) grant: Grant,
+    tokens: f64,
+    filled: Instant,
+    /// When the link is cut, and how long after that again.
+    pub(super) cut_every: Option<Duration>,
+    cut_at: Instant,
+    /// Every message has a topic of its own: the hardest case.
+    pub(super) has_many_topics: bool,
+    cursor: usize,
+    aside: BTreeSet<usize>,
+    under_way: VecDeque<(usize, Instant)>,
+    pub(super) delivered: BTreeMap<usize, Duration>,
+    pub(super) parked: BTreeMap<usize, Duration>,
+    pub(super) order: Vec<usize>,
+    pub(super) room: usize,
+    window: usize,
+    /// How much of it is open, and when it was opened without an answer.
+    open: usize,
+    widened: Instant,
+    failures: u32,
+    /// When upstream answered last.
+    answered: Instant,
+    pub(super) refusals: usize,
+}
+
+impl Uplink {
+    pub(super) fn new(
+        messages: &[(u64, Nature)],
+        refuses_all_until: Duration,
+        window: usize,
+    ) -> Self {
+        let start = Instant::now();
+        let mut judge = Judge::new(start);
+        judge.begin(start, |_| false);
+        Self {
+            judge,
+            now: start,
+            start,
+            messages: messages
+                .iter()
+                .map(|(key, nature)| (*key, *nature, 0))
+                .collect(),
+            refuses_all_until,
+            starves_until: Duration::ZERO,
+            every: Duration::ZERO,
+            round_trip: ROUND_TRIP,
+            grant: Grant::All,
+            tokens: 0.0,
+            filled: start,
+            cut_every: None,
+            cut_at: start,
+            has_many_topics: true,
+            cursor: 0,
+            aside: BTreeSet::new(),
+            under_way: VecDeque::new(),
+            delivered: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            order: Vec::new(),
+            room: usize::MAX,
+            window,
+            open: usize::MAX,
+            widened: start,
+            failures: 0,
+            answered: start,
+            refusals: 0,
+        }
+    }
+
+    fn face(&self, index: usize) -> Face {
+        let key = self.messages[index].0;
+        Face {
+            place: (0, Seq(index as u64)),
+            key,
+            topic: if self.has_many_topics {
+                index as u64
+            } else {
+                key
+            },
+            is_own: false,
+        }
+    }
+
+    pub(super) fn is_done(&self, index: usize) -> bool {
+        self.delivered.contains_key(&index) || self.parked.contains_key(&index)
+    }
+
+    fn front(&mut self) -> Option<usize> {
+        while self.cursor < self.messages.len() && self.is_done(self.cursor) {
+            self.cursor += 1;
+        }
+        (self.cursor < self.messages.len() && self.start + self.arrival(self.cursor) <= self.now)
+            .then_some(self.cursor)
+    }
+
+    fn arrival(&self, index: usize) -> Duration {
+        self.every * u32::try_from(index).unwrap()
+    }
+
+    /// The longest that one of those `wanted` took, if all of them arrived.
+    pub(super) fn longest(&self, wanted: impl Fn(usize) -> bool) -> Option<Duration> {
+        let time = |index: usize| {
+            Some(
+                self.delivered
+                    .get(&index)?
+                    .saturating_sub(self.arrival(index)),
+            )
+        };
+        (0..self.messages.len())
+            .filter(|index| wanted(*index))
+            .map(time)
+            .try_fold(Duration::ZERO, |most, time| Some(most.max(time?)))
+    }
+
+    fn lays_aside(&mut self, index: usize) -> bool {
+        let turn = if self.judge.is_watchful() {
+            self.judge.turn(self.face(index), self.now)
+        } else {
+            Turn::Out
+        };
+        self.cursor += usize::from(turn != Turn::Out);
+        if turn == Turn::Aside {
+            self.aside.insert(index);
+        }
+        turn != Turn::Out
+    }
+
+    /// Sends one, where it can be sent.
+    fn put(&mut self, index: usize, again: Option<Place>) {
+        let refusal = match self.messages.get(index).map(|message| message.1) {
+            Some(Nature::Limit) => Some(Refusal::Limit),
+            Some(Nature::Unfit) => Some(Refusal::Unfit),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.refuse(index, refusal);
+        }
+        self.under_way.push_back((index, self.now));
+        if index != COPY {
+            self.judge.sent(again, self.now);
+        }
+    }
+
+    /// Sends what may be sent; gives when it is to be asked again, and whether an answer has to come first.
+    fn fill(&mut self) -> (Option<Instant>, bool) {
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            assert!(steps < 100_000, "it sends without an end: {self:?}");
+            let room = self
+                .window
+                .min(self.open)
+                .saturating_sub(self.under_way.len());
+            if room == 0 {
+                match self.widens_at() {
+                    None => return (None, true),
+                    Some(at) if at > self.now => return (Some(at), false),
+                    Some(_) => (self.open, self.widened) = (self.open * 2, self.now),
+                }
+                continue;
+            }
+            let step = match self.judge.step(self.now, self.under_way.len(), room) {
+                Step::Free => match self.front() {
+                    Some(index) => {
+                        if !self.lays_aside(index) {
+                            self.cursor += 1;
+                            self.put(index, None);
+                        }
+                        self.park_proven();
+                        continue;
+                    }
+                    None => self.judge.idle(self.now, self.under_way.len(), room),
+                },
+                step => step,
+            };
+            match step {
+                Step::Free => return (None, false),
+                Step::Wait(at) => return (at, at.is_none() && !self.under_way.is_empty()),
+                step => self.follow(step),
+            }
+        }
+    }
+
+    fn follow(&mut self, step: Step) {
+        match step {
+            Step::Again(place) => {
+                let index = usize::try_from(place.1.0).unwrap();
+                assert!(self.aside.remove(&index), "{index} is not aside");
+                self.put(index, Some(place));
+            }
+            Step::Back => {
+                assert!(self.under_way.is_empty());
+                (self.cursor, self.aside) = (0, BTreeSet::new());
+                self.judge.went_back();
+            }
+            Step::Compare if self.delivered.is_empty() && !self.has_good_bystander() => {
+                self.judge.cannot_compare(self.now);
+            }
+            _ => {
+                self.put(COPY, None);
+                self.judge.asked(!self.delivered.is_empty(), self.now);
+            }
+        }
+    }
+
+    /// When a window that is narrow since the connection is new is wider.
+    fn widens_at(&self) -> Option<Instant> {
+        let sent = self.under_way.front().map_or(self.now, |(_, sent)| *sent);
+        (self.open < self.window)
+            .then(|| sent.max(self.answered).max(self.widened) + LATE.max(self.round_trip * 4))
+    }
+
+    /// Whether one that waits for another one may be compared with it.
+    fn has_good_bystander(&self) -> bool {
+        let nature = |place: Place| self.messages[usize::try_from(place.1.0).unwrap()].1;
+        self.judge
+            .bystander()
+            .is_some_and(|place| nature(place) == Nature::Good)
+    }
+
+    /// Whether upstream takes one more now.
+    fn is_granted(&mut self) -> bool {
+        let time = self.now - self.start;
+        if time < self.starves_until {
+            return false;
+        }
+        let (most, filled) = match self.grant {
+            Grant::All => return true,
+            Grant::OfEachSecond(most) => {
+                let is_next = time.as_secs() > (self.filled - self.start).as_secs();
+                let most = f64::from(most);
+                (most, if is_next { most } else { 0.0 })
+            }
+            Grant::Bucket(depth, rate) => (depth, rate * (self.now - self.filled).as_secs_f64()),
+        };
+        self.tokens = (self.tokens + filled).min(most);
+        self.filled = self.now;
+        let is_granted = self.tokens >= 1.0;
+        self.tokens -= if is_granted { 1.0 } else { 0.0 };
+        is_granted
+    }
+
+    /// What upstream says; where it ends the connection, the first message then without an answer.
+    fn answer(&mut self, index: usize) -> Result<(), Option<usize>> {
+        if self.now - self.start < self.refuses_all_until {
+            match index {
+                COPY => self.judge.compared(false, self.now),
+                _ => self.refuse(index, Refusal::Final),
+            }
+            return Ok(());
+        }
+        let nature = self.messages.get(index).map(|message| message.1);
+        let is_taken = matches!(nature, None | Some(Nature::Good | Nature::Busy(_)));
+        if is_taken && !self.is_granted() {
+            match index {
+                COPY => self.judge.compared_too_soon(self.now),
+                _ => self.refuse(index, Refusal::Quota),
+            }
+            return Ok(());
+        }
+        if index == COPY {
+            self.judge.compared(true, self.now);
+            return Ok(());
+        }
+        let (_, nature, refused) = &mut self.messages[index];
+        match nature {
+            Nature::Busy(times) if *refused < *times => {
+                *refused += 1;
+                self.refuse(index, Refusal::Busy);
+            }
+            Nature::Good | Nature::Busy(_) => {
+                self.open = self.open.saturating_add(1);
+                self.delivered.entry(index).or_insert(self.now - self.start);
+                self.order.push(index);
+                self.judge.accepted((0, Seq(index as u64)), self.now);
+            }
+            Nature::Final | Nature::Limit | Nature::Unfit => self.refuse(index, Refusal::Final),
+            Nature::TooMuch => self.refuse(index, Refusal::Quota),
+            Nature::FinalAndHangUp => {
+                self.refuse(index, Refusal::Final);
+                return Err(self.under_way.front().map(|(index, _)| *index));
+            }
+            Nature::HangUp | Nature::LateHangUp(_) | Nature::Silent => return Err(Some(index)),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, index: usize, kind: Refusal) {
+        self.refusals += 1;
+        self.aside.insert(index);
+        self.judge
+            .refused(self.face(index), kind, String::new(), self.now);
+    }
+
+    fn reconnect(&mut self) {
+        self.now += match self.judge.haste(self.now) {
+            Haste::AtOnce => AT_ONCE,
+            Haste::Soon => REDIAL,
+            Haste::Later => (REDIAL * 2_u32.pow(self.failures.min(6))).min(Duration::from_secs(60)),
+        };
+        self.now += 2 * (self.round_trip - ROUND_TRIP);
+        self.failures += 1;
+        (self.open, self.widened) = (if self.judge.is_shaky() { 8 } else { 1 }, self.now);
+        self.under_way.clear();
+        self.aside.clear();
+        self.cursor = 0;
+        (self.answered, self.cut_at) = (self.now, self.now);
+        let done: BTreeSet<_> = self
+            .delivered
+            .keys()
+            .chain(self.parked.keys())
+            .map(|index| *index as u64)
+            .collect();
+        let low = (0..)
+            .find(|index| !done.contains(index))
+            .unwrap_or_default();
+        self.judge.begin(self.now, |(_, seq)| seq.0 < low);
+    }
+
+    fn park(&mut self, index: usize) {
+        assert!(self.room > 0 && !self.is_done(index), "{index} is parked");
+        self.room -= 1;
+        self.aside.remove(&index);
+        self.parked.insert(index, self.now - self.start);
+    }
+
+    fn park_all(&mut self, proven: Vec<(Place, String)>) {
+        for (place, _) in proven {
+            self.park(usize::try_from(place.1.0).unwrap());
+        }
+    }
+
+    fn park_proven(&mut self) {
+        let mut left = self.room;
+        let proven = self.judge.proven(|_| {
+            let has_room = left > 0;
+            left = left.saturating_sub(1);
+            has_room
+        });
+        self.park_all(proven);
+        if self.judge.is_crowded() {
+            for place in self.judge.surplus() {
+                self.aside.remove(&usize::try_from(place.1.0).unwrap());
+            }
+        }
+    }
+
+    /// How long upstream takes for an answer, if there is one.
+    fn takes(&self, index: usize) -> Option<Duration> {
+        match self.messages.get(index).map(|message| message.1) {
+            Some(Nature::Silent) => None,
+            Some(Nature::LateHangUp(time)) => Some(time),
+            _ => Some(self.round_trip),
+        }
+    }
+
+    /// One answer, one wait, or one deadline.
+    pub(super) fn turn(&mut self) {
+        self.park_proven();
+        let (again, is_full) = self.fill();
+        let times = self
+            .under_way
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (index, sent))| Some((*sent + self.takes(*index)?, place)));
+        let (answer_at, next) = times.min().unzip();
+        let overdue = self.under_way.front().map(|(_, sent)| *sent + OVERDUE);
+        let answer = answer_at.map(|at| at.max(self.now));
+        // Upstream answers a ping in between.
+        let stalled = is_full && !self.judge.is_mute() && !self.under_way.is_empty();
+        let stalled = stalled.then(|| {
+            self.under_way
+                .front()
+                .map_or(self.now, |(_, sent)| *sent)
+                .max(self.answered)
+                + STALLED
+        });
+        let has_more = self.cursor < self.messages.len() && !self.every.is_zero();
+        let arrival = (has_more && !is_full)
+            .then(|| self.start + self.arrival(self.cursor))
+            .filter(|at| *at > self.now);
+        let cut = self.cut_every.map(|every| self.cut_at + every);
+        let Some(at) = [answer, again, overdue, stalled, arrival, cut]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
+            self.now += Duration::from_secs(1);
+            return;
+        };
+        self.now = self.now.max(at);
+        if cut == Some(at) {
+            let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
+            return self.ended(None, self.under_way.len(), count);
+        }
+        if overdue == Some(at) || (stalled == Some(at) && answer != Some(at)) {
+            let due = if overdue == Some(at) {
+                at - OVERDUE
+            } else {
+                at
+            };
+            return self.unanswered(at, due);
+        }
+        if let Some(place) = next.filter(|_| answer == Some(at)) {
+            let count = self.under_way.len().saturating_sub(self.judge.mutes_out());
+            let (index, _) = self.under_way.remove(place).unwrap();
+            self.answered = self.now;
+            if let Err(first) = self.answer(index) {
+                self.ended(first, place, count);
+            }
+        }
+    }
+
+    fn unanswered(&mut self, at: Instant, due: Instant) {
+        let late: Vec<_> = self
+            .under_way
+            .iter()
+            .filter(|(index, sent)| *index != COPY && *sent <= due)
+            .copied()
+            .collect();
+        for (index, sent) in late {
+            if self.judge.unanswered(self.face(index), at - sent, OVERDUE) {
+                self.park(index);
+            }
+        }
+        self.reconnect();
+    }
+
+    /// The connection is over. What was sent before and has no answer yet is what an uplink sees as the first.
+    fn ended(&mut self, first: Option<usize>, place: usize, count: usize) {
+        let is_known =
+            |index: usize| index == COPY || self.judge.is_known_mute((0, Seq(index as u64)));
+        let before = self
+            .under_way
+            .iter()
+            .take(place)
+            .map(|(index, _)| *index)
+            .find(|index| !is_known(*index));
+        let first = before.or(first).filter(|index| !is_known(*index));
+        let first = first.map(|index| self.face(index));
+        let proven = self.judge.proven(|_| true);
+        self.park_all(proven);
+        let end = End {
+            is_hang_up: true,
+            under_way: count,
+        };
+        if let Some(place) = self.judge.ended(first, end) {
+            self.park(usize::try_from(place.1.0).unwrap());
+        }
+        self.reconnect();
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let mut turns = 0;
+        while self.now - self.start < time
+            && self.delivered.len() + self.parked.len() < self.messages.len()
+        {
+            self.turn();
+            turns += 1;
+            assert!(turns < 400_000, "it turns and turns: {self:?}");
+        }
+    }
+
+    /// First deliveries of a key that came out of their order.
+    pub(super) fn disorder(&self) -> usize {
+        let (mut last, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        let firsts = self.order.iter().filter(|index| seen.insert(**index));
+        let mut disorder = 0;
+        for index in firsts {
+            let before = last.insert(self.messages[*index].0, *index);
+            disorder += usize::from(before.is_some_and(|before| before > *index));
+        }
+        disorder
+    }
+}
