@@ -1,36 +1,42 @@
 //! Versions of plugins by command, over restarts and over kills.
 
+mod killed;
+mod files;
+
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::ensure;
+use anyhow::{Context, Result};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tidegate::trust;
+use tidegate_tests::Broker;
+use tidegate_tests::Gateway;
+use tidegate_tests::Setup;
+use tidegate_tests::Watch;
+use tidegate_tests::cases;
 use tidegate_tests::cut::Cuttable;
-use tidegate_tests::{Broker, Gateway, Setup, Watch, cases, rounds, wait_until};
+use tidegate_tests::wait_until;
 
 use crate::guest::{component, marked};
 use crate::scene::{Scene, UP, config, flow};
 use crate::tools::{command, json, told};
 
 pub fn cases() -> Vec<Trial> {
-    cases![
+    let mut cases = cases![
         a_version_swapped_in_by_command_runs_over_restarts,
         a_roll_back_keeps_the_state,
         a_refused_version_ends_the_command_with_6,
         what_was_rolled_back_is_not_tried_again_by_itself,
-        killed_in_each_state_of_a_change,
-        killed_at_any_moment_of_a_change,
-        a_file_that_cannot_be_used_does_not_stop_a_start,
-        editors_and_copy_tools,
         commands_do_not_wait_for_the_uplink,
         a_reload_shows_what_changes,
         upstream_is_told_who_changed_what,
-        a_folder_that_cannot_be_written_is_no_obstacle,
-    ]
+    ];
+    cases.extend(killed::cases());
+    cases.extend(files::cases());
+    cases
 }
 
 pub const FILE: &str = "count.wasm";
@@ -311,197 +317,6 @@ fn what_was_rolled_back_is_not_tried_again_by_itself() -> Result<()> {
     Ok(())
 }
 
-/// The gateway is killed while a new file is compiled, while it is on probation, the same once more, and after it was
-/// confirmed.
-/// Guarantee: what had not proven itself does not run after a kill; it is tried again beside the good one, once; what
-/// was confirmed runs.
-fn killed_in_each_state_of_a_change() -> Result<()> {
-    let scene = counting(LONG)?;
-    let original = component("count")?;
-    let (first, second) = (marked(&original, 1), marked(&original, 2));
-    let folder = scene.gateway.folder().to_owned();
-    scene.gateway.replace(FILE, &first)?;
-    wait_until("it is on probation", || state(&folder) == "on-probation")?;
-    let gateway = scene.gateway.kill()?.start()?;
-    ensure!(
-        runs(&folder, &original)?,
-        "after a kill on probation: {}",
-        about(&folder)?
-    );
-    wait_until("it is tried once more", || state(&folder) == "on-probation")?;
-    let gateway = gateway.kill()?.start()?;
-    ensure!(
-        runs(&folder, &original)? && transitions(&gateway, "seen") == 0.0,
-        "after the second kill: {}",
-        about(&folder)?
-    );
-    ensure!(
-        about(&folder)?["refused"][0]["rolled_back"] == true,
-        "{}",
-        about(&folder)?
-    );
-    gateway.replace(FILE, &second)?;
-    wait_until("another is seen", || transitions(&gateway, "seen") >= 1.0)?;
-    let gateway = gateway.kill()?.start()?;
-    ensure!(
-        runs(&folder, &original)?,
-        "after a kill at the beginning: {}",
-        about(&folder)?
-    );
-    wait_until("it is tried once more", || state(&folder) == "on-probation")?;
-    // The verdict comes when it is written down.
-    told(&folder, &["swap", PLUGIN, "--promote"], 0)?;
-    let _gateway = gateway.kill()?.start()?;
-    ensure!(
-        runs(&folder, &second)?,
-        "after a kill when it was confirmed: {}",
-        about(&folder)?
-    );
-    Ok(())
-}
-
-/// Files and orders come in, and the gateway is killed after a random number of transitions.
-/// Guarantee: one whole version runs after each kill, the one that the files told of before the start; messages flow.
-fn killed_at_any_moment_of_a_change() -> Result<()> {
-    let scene = counting(SHORT)?;
-    let original = component("count")?;
-    let Scene {
-        field,
-        cloud: _cloud,
-        watch,
-        mut gateway,
-    } = scene;
-    let folder = gateway.folder().to_owned();
-    for round in 0..rounds(4, 60) as u32 {
-        let new = marked(&original, round + 1);
-        let by_command = fastrand::bool();
-        let (mark, wanted) = (gateway.lines().count(), fastrand::usize(1..=7));
-        if by_command {
-            told(
-                &folder,
-                &["swap", PLUGIN, &candidate(&folder, &new)?, "--detach"],
-                0,
-            )?;
-        } else {
-            gateway.replace(FILE, &new)?;
-        }
-        let told = |gateway: &Gateway| {
-            gateway.lines().all()[mark..]
-                .iter()
-                .filter(|line| line.contains("change of a plugin"))
-                .count()
-        };
-        wait_until("it has come so far", || told(&gateway) >= wanted)?;
-        let setup = gateway.kill()?;
-        let left = about(&folder)?["digest"].clone();
-        gateway = setup.start()?;
-        let digest = about(&folder)?["digest"].clone();
-        // A file is tried again as soon as the gateway runs.
-        ensure!(
-            digest == left || (!by_command && digest == *trust::digest(&new)),
-            "round {round}: {left} was left, {digest} runs"
-        );
-        ensure!(count(&field, &watch)? > 0, "it does not count");
-        wait_until("nothing is tried", || state(&folder).is_empty())?;
-    }
-    Ok(())
-}
-
-/// The file is replaced by rubbish while the gateway is off; later there is a good one.
-/// Guarantee: the last good version runs and an error says why; the file counts again once it can be used.
-fn a_file_that_cannot_be_used_does_not_stop_a_start() -> Result<()> {
-    let scene = counting(SHORT)?;
-    let original = component("count")?;
-    let folder = scene.gateway.folder().to_owned();
-    ensure!(count(&scene.field, &scene.watch)? == 1, "it does not count");
-    let (_, mut setup) = scene.gateway.stop()?;
-    for rubbish in [
-        &b"rubbish"[..],
-        &original[..original.len() / 2],
-        &component("configure-error")?,
-    ] {
-        fs::write(folder.join(FILE), rubbish)?;
-        let gateway = setup.start()?;
-        ensure!(runs(&folder, &original)?, "{}", about(&folder)?);
-        gateway
-            .lines()
-            .wait_for(&["cannot be started", "last good version"])?;
-        (_, setup) = gateway.stop()?;
-    }
-    fs::write(folder.join(FILE), marked(&original, 1))?;
-    let gateway = setup.start()?;
-    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
-    ensure!(count(&scene.field, &scene.watch)? == 2, "the count is lost");
-    // A bit is flipped in the kept component of the version that an operator has brought back.
-    told(&folder, &["rollback", PLUGIN], 0)?;
-    let (_, setup) = gateway.stop()?;
-    let kept = folder.join(format!("data/plugins/{}.wasm", trust::digest(&original)));
-    let mut bytes = fs::read(&kept)?;
-    let at = fastrand::usize(..bytes.len());
-    bytes[at] ^= 1 << fastrand::u8(..8);
-    fs::write(&kept, bytes)?;
-    let gateway = setup.start()?;
-    gateway.lines().wait_for(&["kept component is damaged"])?;
-    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
-    Ok(())
-}
-
-/// A plugin's file is written in place, renamed over, reached by a symlink that flips, touched, deleted and made again,
-/// and changed a hundred times in a second.
-/// Guarantee: each new content runs, the last of the hundred too; a touch and the same content again change nothing.
-fn editors_and_copy_tools() -> Result<()> {
-    let scene = counting(SHORT)?;
-    let original = component("count")?;
-    let folder = scene.gateway.folder().to_owned();
-    let path = folder.join(FILE);
-    let arrives = |what: &str, content: &[u8]| {
-        wait_until(what, || {
-            runs(&folder, content).unwrap_or(false) && state(&folder).is_empty()
-        })
-    };
-    let version = |number: u32| marked(&original, number);
-    fs::write(&path, version(1))?;
-    arrives("written in place", &version(1))?;
-    scene.gateway.replace(FILE, &version(2))?;
-    arrives("renamed over", &version(2))?;
-    for number in [3, 4] {
-        fs::write(folder.join(format!("{number}.wasm")), version(number))?;
-        symlink(format!("{number}.wasm"), folder.join("link"))?;
-        fs::rename(folder.join("link"), &path)?;
-        arrives("a symlink flipped", &version(number))?;
-    }
-    fs::remove_file(&path)?;
-    wait_until("it is missed", || {
-        scene.gateway.lines().has(&["gone", FILE])
-    })?;
-    let seen = transitions(&scene.gateway, "seen");
-    fs::write(&path, version(4))?;
-    fs::File::options()
-        .write(true)
-        .open(&path)?
-        .set_modified(std::time::SystemTime::UNIX_EPOCH)?;
-    fs::remove_file(&path)?;
-    fs::write(&path, version(5))?;
-    arrives("deleted and made again", &version(5))?;
-    ensure!(
-        transitions(&scene.gateway, "seen") == seen + 1.0,
-        "the same content again was taken for a change"
-    );
-    for number in 100..200 {
-        if number % 2 == 0 {
-            fs::write(&path, version(number))?
-        } else {
-            scene.gateway.replace(FILE, &version(number))?
-        }
-    }
-    arrives("the last of a hundred", &version(199))?;
-    ensure!(
-        transitions(&scene.gateway, "seen") < seen + 50.0,
-        "each of the hundred was tried"
-    );
-    Ok(())
-}
-
 /// The uplink is dark, and an operator swaps, looks and rolls back.
 /// Guarantee: each command is answered while it stays dark, and the verdicts come without the uplink.
 fn commands_do_not_wait_for_the_uplink() -> Result<()> {
@@ -591,33 +406,6 @@ fn a_reload_shows_what_changes() -> Result<()> {
         "{}",
         about(&folder)?
     );
-    Ok(())
-}
-
-/// The folder of the versions cannot be made, since a file has its name; a version is swapped in.
-/// Guarantee: the swap works, and a warning says what a restart will not know.
-fn a_folder_that_cannot_be_written_is_no_obstacle() -> Result<()> {
-    let original = component("count")?;
-    let files = [
-        (FILE, original.clone()),
-        ("data/plugins", b"no folder".to_vec()),
-    ];
-    let scene = Scene::with(&flow(&plugin(SHORT)), &files)?;
-    let folder = scene.gateway.folder().to_owned();
-    told(
-        &folder,
-        &["swap", PLUGIN, &candidate(&folder, &marked(&original, 1))?],
-        0,
-    )?;
-    ensure!(runs(&folder, &marked(&original, 1))?, "{}", about(&folder)?);
-    scene
-        .gateway
-        .lines()
-        .wait_for(&["cannot be written down", "a restart falls back"])?;
-    let (_, setup) = scene.gateway.stop()?;
-    let gateway = setup.start()?;
-    ensure!(count(&scene.field, &scene.watch)? > 0, "it does not count");
-    drop(gateway);
     Ok(())
 }
 

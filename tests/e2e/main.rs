@@ -10,6 +10,7 @@ mod candidates;
 mod cli;
 mod clock;
 mod commands;
+mod compat;
 mod compile;
 mod config;
 mod crash;
@@ -63,6 +64,7 @@ fn cases() -> Vec<Trial> {
         candidates::cases(),
         replay::cases(),
         compile::cases(),
+        compat::cases(),
         live::cases(),
         reload::cases(),
         unwatched::cases(),

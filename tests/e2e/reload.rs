@@ -1,20 +1,29 @@
 //! Flows that become others in the config of a running gateway.
 
+mod stopped;
+mod topics;
+
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::ensure;
+use anyhow::{Context, Result};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tidegate_tests::cut::Cuttable;
+use tidegate_tests::Broker;
+use tidegate_tests::Gateway;
+use tidegate_tests::Load;
+use tidegate_tests::Plan;
+use tidegate_tests::Watch;
+use tidegate_tests::cases;
+use tidegate_tests::rounds;
 use tidegate_tests::tally::Sent;
-use tidegate_tests::watch::Arrival;
-use tidegate_tests::{
-    Broker, Gateway, Load, Plan, Setup, Watch, cases, rounds, wait_until, with_mosquitto,
-};
+use tidegate_tests::wait_until;
 
-use crate::compile::{bomb, freeze_compiler};
 use crate::guest::{component, marked};
-use crate::scene::{Scene, UP, compare, config, expect_at_least_once, flow};
+use crate::scene::Scene;
+use crate::scene::UP;
+use crate::scene::config;
+use crate::scene::flow;
 use crate::swap::{expect_exact_counts, pauses};
 use crate::tools::{json, told};
 
@@ -23,19 +32,13 @@ pub fn cases() -> Vec<Trial> {
         other_lanes_and_batches_under_load,
         a_plugin_put_in_and_taken_out_under_load,
         a_port_that_leads_elsewhere,
-        topics_come_and_go_under_load,
         a_flow_comes_and_goes,
         a_bad_flow_is_refused_and_another_is_changed,
         a_version_put_in_place_by_command_stays,
         a_probation_holds_up_no_other_change,
-        killed_in_the_middle,
-        stopped_in_the_middle,
-        stopped_while_a_plugin_is_compiled,
-        stopped_while_the_source_leaves,
     ];
-    cases.extend(cases![with_mosquitto;
-        a_topic_that_is_gone_is_not_held_by_the_broker,
-    ]);
+    cases.extend(stopped::cases());
+    cases.extend(topics::cases());
     cases
 }
 
@@ -211,108 +214,6 @@ fn a_port_that_leads_elsewhere() -> Result<()> {
         verdict.sent > 0 && verdict.lost == 0 && verdict.doubled == 0,
         "{verdict}"
     );
-    Ok(())
-}
-
-/// A flow gets a second topic and loses it again, under load on the first.
-/// Guarantee: the new one is taken without a restart, the one that is gone does not even come any more, and of the first
-/// none is lost, doubled or out of order.
-fn topics_come_and_go_under_load() -> Result<()> {
-    let first = flow(COUNT);
-    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let scene = counting(&first)?;
-    let load = scene.load(Plan {
-        devices: 30,
-        rate: Some(2_000),
-        ..Plan::default()
-    });
-    wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let out = scene.reload(&both, 0)?;
-    ensure!(
-        out.contains("changes live: flow.all") && out.contains("its source asks"),
-        "{out}"
-    );
-    let more = Watch::start(scene.cloud.address(), "up/more/+")?;
-    wait_until("the new topic arrives", || {
-        scene.field.publish("more/x1", r#"{"probe":1}"#).is_ok() && more.total() > 0
-    })?;
-    scene.reload(&first, 0)?;
-    // It has unsubscribed when it is back.
-    scene.gateway.wait_online()?;
-    let before = scene.watch.count();
-    wait_until("traffic flows", || scene.watch.count() > before + 500)?;
-    let arrived = more.total();
-    scene.field.publish("more/x1", r#"{"probe":2}"#)?;
-    let sent = load.stop()?;
-    wait_until("all has arrived", || {
-        scene.watch.count() as usize >= sent.count()
-    })?;
-    ensure!(more.total() == arrived, "the topic is still taken");
-    ensure!(
-        scene
-            .gateway
-            .metric("tidegate_source_unrouted_messages_total", &[])
-            == 0.0,
-        "the topic still comes"
-    );
-    let verdict = sent.against(&scene.watch.stop()?, |_, _| true);
-    ensure!(verdict.is_exactly_once(), "{verdict}");
-    Ok(())
-}
-
-/// A flow on a mosquitto loses a topic that is published on meanwhile, and gets it again.
-/// Guarantee: mosquitto is told, what is published meanwhile does not reach the gateway, and none of it is held for it: once
-/// the topic is back, only what comes from then on arrives.
-fn a_topic_that_is_gone_is_not_held_by_the_broker() -> Result<()> {
-    const MEANWHILE: u64 = 50;
-    let (field, cloud) = (Broker::mosquitto()?, Broker::embedded()?);
-    let first = flow(COUNT);
-    let both = first.replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let setup = Gateway::with(config(&field.url(), &cloud.url(), &both));
-    fs::write(setup.folder().join(FILE), component("count")?)?;
-    let watch = Watch::start(cloud.address(), UP)?;
-    let scene = Scene {
-        field,
-        cloud,
-        watch,
-        gateway: setup.start()?,
-    };
-    let beside = Watch::start(scene.field.address(), "more/+")?;
-    let received = || {
-        scene
-            .gateway
-            .metric("tidegate_messages_received_total", &[])
-    };
-    scene.arrives("more/x1")?;
-    let mark = scene.field.lines().count();
-    scene.reload(&first, 0)?;
-    wait_until("mosquitto is told", || {
-        scene.field.lines().has_since(mark, &["more/+"])
-    })?;
-    let (before, seen) = (received(), beside.total());
-    (0..MEANWHILE)
-        .try_for_each(|number| scene.field.publish("more/x1", format!("held {number}")))?;
-    wait_until("another subscriber has them", || {
-        beside.total() == seen + MEANWHILE
-    })?;
-    // What comes after them shows that they do not.
-    scene.field.publish("devices/d1/telemetry", "after")?;
-    let has = |text: &str| {
-        scene
-            .watch
-            .arrivals()
-            .iter()
-            .any(|arrival| String::from_utf8_lossy(&arrival.payload).contains(text))
-    };
-    wait_until("what is published later has come", || has("after"))?;
-    ensure!(
-        received() == before + 1.0,
-        "{} messages have come",
-        received() - before
-    );
-    scene.reload(&both, 0)?;
-    scene.arrives("more/x1")?;
-    ensure!(!has("held"), "{:?}", scene.watch.arrivals());
     Ok(())
 }
 
@@ -534,192 +435,10 @@ fn a_version_put_in_place_by_command_stays() -> Result<()> {
     Ok(())
 }
 
-/// The config gets other lanes and another plugin under load, and the gateway is killed at a random moment of that.
-/// Guarantee: after the start the new config runs; none lost, first occurrences in order.
-fn killed_in_the_middle() -> Result<()> {
-    let Ended {
-        sent,
-        watch,
-        field: _field,
-        cloud: _cloud,
-        gateway: _gateway,
-    } = ended_in_the_middle(4, 60, Gateway::kill)?;
-    expect_at_least_once(&compare(&sent, watch)?)
-}
-
-/// The same with SIGTERM.
-/// Guarantee: it ends in order each time, and after the start the new config runs; none lost, first occurrences in order,
-/// and each device's count is exactly its number of messages.
-fn stopped_in_the_middle() -> Result<()> {
-    let Ended {
-        sent,
-        field,
-        cloud,
-        watch,
-        gateway: _gateway,
-    } = ended_in_the_middle(6, 60, stop)?;
-    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
-    expect_exact_counts(&field, &cloud, &sent)?;
-    let verdict = sent.against(&watch.stop()?, |_, _| true);
-    println!("{verdict}");
-    expect_at_least_once(&verdict)
-}
-
-/// SIGTERM, which it heeds in order.
-fn stop(gateway: Gateway) -> Result<Setup> {
-    let (status, setup) = gateway.stop()?;
-    ensure!(status.code() == Some(0), "the gateway ended with {status}");
-    Ok(setup)
-}
-
 struct Ended {
     sent: Sent,
     field: Broker,
     cloud: Broker,
     watch: Watch,
     gateway: Gateway,
-}
-
-/// Rewrites the config under load again and again, and ends the gateway at a random moment of that.
-fn ended_in_the_middle(
-    short: usize,
-    long: usize,
-    end: impl Fn(Gateway) -> Result<Setup>,
-) -> Result<Ended> {
-    let Scene {
-        field,
-        cloud,
-        watch,
-        mut gateway,
-    } = counting(&flow(COUNT))?;
-    let load = Load::start(
-        field.address(),
-        Plan {
-            devices: 30,
-            rate: Some(2_000),
-            ..Plan::default()
-        },
-    );
-    for round in 0..rounds(short, long) {
-        let before = watch.count();
-        wait_until("traffic flows", || watch.count() > before + 200)?;
-        let plugins = if round % 2 == 0 {
-            format!("{COUNT}{SIEVE}")
-        } else {
-            COUNT.to_owned()
-        };
-        let text = flow(&plugins).replace("lanes = 3", &format!("lanes = {}", 1 + round % 4));
-        gateway.rewrite_config(&config(&field.url(), &cloud.url(), &text))?;
-        let (now, more) = (load.acknowledged(), fastrand::u64(..800));
-        wait_until("any moment has come", || load.acknowledged() >= now + more)?;
-        gateway = end(gateway)?.start()?;
-        let shown = json(gateway.folder(), &["plugins"], 0)?;
-        ensure!(
-            shown.as_array().map(Vec::len) == Some(2 - round % 2),
-            "{shown}"
-        );
-    }
-    Ok(Ended {
-        sent: load.stop()?,
-        field,
-        cloud,
-        watch,
-        gateway,
-    })
-}
-
-/// The config gets other lanes and another component under load, and SIGTERM comes while the compiler works on that, which
-/// it would do for ever.
-/// Guarantee: the gateway does not wait for it and ends in order; with a component that can be compiled the new config runs
-/// after the start, none is lost, and each device's count is exactly its number of messages.
-fn stopped_while_a_plugin_is_compiled() -> Result<()> {
-    let scene = counting(&flow(COUNT))?;
-    scene.gateway.replace("other.wasm", &bomb())?;
-    let load = scene.load(Plan {
-        devices: 30,
-        rate: Some(2_000),
-        ..Plan::default()
-    });
-    wait_until("traffic flows", || scene.watch.count() > 200)?;
-    let other = COUNT.replace(
-        "count.wasm\"",
-        "other.wasm\"\nsettings = { tag = \"other\" }",
-    );
-    scene
-        .gateway
-        .rewrite_config(&scene.config(&flow(&other).replace("lanes = 3", "lanes = 5")))?;
-    freeze_compiler(scene.gateway.pid())?;
-    let Scene {
-        field,
-        cloud,
-        watch,
-        gateway,
-    } = scene;
-    let setup = stop(gateway)?;
-    fs::write(
-        setup.folder().join("other.wasm"),
-        marked(&component("count")?, 1),
-    )?;
-    let gateway = setup.start()?;
-    let sent = load.stop()?;
-    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
-    let probe = Watch::start(cloud.address(), UP)?;
-    expect_exact_counts(&field, &cloud, &sent)?;
-    let is_of_new = |arrival: &Arrival| arrival.json().is_ok_and(|json| json["tag"] == "other");
-    ensure!(
-        probe.arrivals().iter().all(is_of_new),
-        "{}: {:?}",
-        json(gateway.folder(), &["plugins"], 0)?,
-        probe.arrivals()
-    );
-    expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
-}
-
-/// A flow loses one of its topics and gets other lanes while upstream is dark, and SIGTERM comes while its source still
-/// waits for the last acknowledgements of what it took before.
-/// Guarantee: the gateway ends in order; after the start the new config runs, the topic that is gone does not come any
-/// more, of the other none is lost, and each device's count is exactly its number of messages.
-fn stopped_while_the_source_leaves() -> Result<()> {
-    let (field, cloud) = (Broker::embedded()?, Broker::embedded()?);
-    let link = Cuttable::to(cloud.address())?;
-    let both = flow(COUNT).replace("telemetry\"]", "telemetry\", \"more/{device}\"]");
-    let setup = Gateway::with(config(&field.url(), &link.url(), &both));
-    fs::write(setup.folder().join(FILE), component("count")?)?;
-    let watch = Watch::start(cloud.address(), UP)?;
-    let gateway = setup.start()?;
-    let load = Load::start(
-        field.address(),
-        Plan {
-            devices: 30,
-            rate: Some(2_000),
-            ..Plan::default()
-        },
-    );
-    wait_until("traffic flows", || watch.count() > 200)?;
-    link.go_dark();
-    wait_until("something is owed", || {
-        gateway.metric("tidegate_spool_messages", &[]) > 200.0
-    })?;
-    gateway.rewrite_config(&config(
-        &field.url(),
-        &link.url(),
-        &flow(COUNT).replace("lanes = 3", "lanes = 1"),
-    ))?;
-    wait_until("the source leaves", || {
-        gateway
-            .lines()
-            .has(&["the source begins anew with other routes"])
-    })?;
-    let setup = stop(gateway)?;
-    link.back();
-    let gateway = setup.start()?;
-    let sent = load.stop()?;
-    wait_until("all has arrived", || watch.count() as usize >= sent.count())?;
-    field.publish("more/x1", "{}")?;
-    expect_exact_counts(&field, &cloud, &sent)?;
-    ensure!(
-        gateway.metric("tidegate_source_unrouted_messages_total", &[]) == 0.0,
-        "the topic still comes"
-    );
-    expect_at_least_once(&sent.against(&watch.stop()?, |_, _| true))
 }
