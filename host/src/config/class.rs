@@ -46,15 +46,12 @@ pub(super) fn read_all(root: &mut Fields<'_>) -> Vec<Class> {
 }
 
 fn read(mut fields: Fields<'_>, name: &str) -> Class {
-    let drop = [
-        ("oldest", DropPolicy::Oldest),
-        ("newest", DropPolicy::Newest),
-        ("keep-last-per-topic", DropPolicy::KeepLastPerTopic),
-    ];
     let policy = Policy {
         max_bytes: fields.size("max", 256 << 10..=1 << 40),
         max_age: max_age(&mut fields),
-        drop: fields.choice("drop", &drop).unwrap_or_default(),
+        drop: fields
+            .choice("drop", &DropPolicy::WORDS)
+            .unwrap_or_default(),
     };
     let weight = fields.count("weight", 1..=100);
     let qos = fields
@@ -64,7 +61,7 @@ fn read(mut fields: Fields<'_>, name: &str) -> Class {
     let is_fresh_first = fields
         .choice("order", &[("first-in", false), ("fresh-first", true)])
         .unwrap_or_default();
-    if is_fresh_first && policy.drop == DropPolicy::KeepLastPerTopic {
+    if is_fresh_first && policy.drop.supersedes() {
         let hint = "a class that keeps the last of each topic has little to catch up with: leave `order` out".to_owned();
         fields.problem(
             Code::Conflict,

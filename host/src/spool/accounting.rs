@@ -6,75 +6,45 @@ use std::time::Duration;
 
 use crate::message::LossReason;
 use crate::spool::account::{Account, LetterAccount, LossAccount, QueueAccount};
-use crate::spool::dead_letters::{self, LetterRecord, REASONS};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::kept::REASONS;
+use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::lock::locked;
+use crate::spool::settings::QueueConfig;
 use crate::spool::shared::Shared;
+use crate::spool::slot::Slot;
 use crate::spool::space::condition::Condition;
-use crate::spool::space::wear::{self, Filling};
+use crate::spool::space::free_space::SpaceLevel;
+use crate::spool::space::wear::{self, Filling, WearAccount};
 
 impl Shared {
     /// The numbers; memory work only.
     pub(super) fn account(&self) -> Account {
         let now_us = self.clock.now();
-        let queues = self
-            .config
-            .queues
-            .iter()
-            .zip(&self.slots)
-            .map(|(config, slot)| {
-                let tally = locked(&slot.queue).tally();
-                QueueAccount {
-                    uplink: Arc::clone(&config.uplink),
-                    class: Arc::clone(&config.class),
-                    in_ram: tally.in_ram,
-                    on_disk: tally.on_disk,
-                    unsettled: tally.unsettled,
-                    ram_bytes: tally.ram_bytes,
-                    disk_bytes: tally.disk_bytes,
-                    capacity_bytes: self.config.head_bytes as u64,
-                    oldest_age: tally
-                        .oldest_us
-                        .map(|oldest| Duration::from_micros(now_us.saturating_sub(oldest))),
-                    appended: tally.appended,
-                    accepted: tally.accepted,
-                    dropped: tally.dropped,
-                    damaged: tally.damaged,
-                }
-            });
-        let fillings: Vec<Filling> = self
-            .slots
-            .iter()
-            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
-            .collect();
         let kept = *locked(&self.letters);
         let space_level = *locked(&self.space_level);
         let (unreadable, lost) = (self.unreadable(), locked(&self.lost).clone());
-        let room = space_level.free.saturating_sub(space_level.reserve);
+        let reading = if unreadable.is_empty() {
+            Condition::Well
+        } else {
+            Condition::Failing
+        };
         Account {
             boot: self.boot,
-            queues: queues.collect(),
+            queues: self.queue_accounts(now_us),
             letters: REASONS
                 .into_iter()
                 .zip(kept.counts)
                 .map(|(reason, kept)| LetterAccount { reason, kept })
                 .collect(),
             letter_bytes: kept.bytes,
-            wear: locked(&self.wear).account(
-                now_us,
-                self.totals(),
-                (room, &fillings),
-                wear::process_bytes(),
-            ),
+            wear: self.wear_account(now_us, space_level),
             letters_waiting: locked(&self.waiting_letters).len() as u64,
             letters_evicted: self.evicted.load(Ordering::Relaxed),
             given_up: self.given_up(),
             commits: self.metrics.commits.get(),
             written_bytes: self.metrics.written.get(),
-            condition: self.condition(now_us).max(if unreadable.is_empty() {
-                Condition::Well
-            } else {
-                Condition::Failing
-            }),
+            condition: self.condition(now_us).max(reading),
             unreadable,
             lost_records: (lost.kept.total(), lost.given_up.values().sum(), lost.states),
             free_bytes: space_level.free,
@@ -84,6 +54,49 @@ impl Shared {
             damaged_store: locked(&self.set_aside).clone(),
             strangers: locked(&self.strangers).clone(),
         }
+    }
+
+    fn queue_accounts(&self, now_us: u64) -> Vec<QueueAccount> {
+        let account = |(config, slot): (&QueueConfig, &Slot)| {
+            let tally = locked(&slot.queue).tally();
+            let age = |oldest: u64| Duration::from_micros(now_us.saturating_sub(oldest));
+            QueueAccount {
+                uplink: Arc::clone(&config.uplink),
+                class: Arc::clone(&config.class),
+                in_ram: tally.in_ram,
+                on_disk: tally.on_disk,
+                unsettled: tally.unsettled,
+                ram_bytes: tally.ram_bytes,
+                disk_bytes: tally.disk_bytes,
+                capacity_bytes: self.config.head_bytes as u64,
+                oldest_age: tally.oldest_us.map(age),
+                appended: tally.appended,
+                accepted: tally.accepted,
+                dropped: tally.dropped,
+                damaged: tally.damaged,
+            }
+        };
+        self.config
+            .queues
+            .iter()
+            .zip(&self.slots)
+            .map(account)
+            .collect()
+    }
+
+    fn wear_account(&self, now_us: u64, space_level: SpaceLevel) -> WearAccount {
+        let fillings: Vec<Filling> = self
+            .slots
+            .iter()
+            .filter_map(|slot| locked(&slot.queue).filling(slot.policy))
+            .collect();
+        let room = space_level.free.saturating_sub(space_level.reserve);
+        locked(&self.wear).account(
+            now_us,
+            self.totals(),
+            (room, &fillings),
+            wear::process_bytes(),
+        )
     }
 
     fn given_up(&self) -> Vec<LossAccount> {
@@ -105,7 +118,7 @@ impl Shared {
             self.report_trouble(&error);
             Vec::new()
         });
-        let readable = found.into_iter().filter_map(|(id, value)| match dead_letters::decode(id, &value) {
+        let readable = found.into_iter().filter_map(|(id, value)| match form::decode(id, &value) {
             Ok(record) => Some(record),
             Err(error) => {
                 tracing::error!(boot = id.boot, number = id.number, %error, "a dead letter cannot be read");

@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use crate::clock::Now;
 use crate::message::{Backlog, DeadLetter, Fetch, QueueId, Reason, Seq, Stored};
-use crate::spool::dead_letters::{self, Then};
+use crate::spool::dead_letters::kept::has_room_for_refused;
+use crate::spool::dead_letters::waiting::Then;
 use crate::spool::link::Link;
 use crate::spool::lock::locked;
 use crate::spool::reading::reader::Reader;
@@ -106,7 +107,7 @@ impl Backlog for Drain {
             locked(&self.shared.waiting_letters).on_the_way(),
         );
         let kept = *locked(&self.shared.letters);
-        dead_letters::has_room_for_refused(
+        has_room_for_refused(
             (letters, bytes),
             &kept,
             on_the_way,

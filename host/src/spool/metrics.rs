@@ -9,7 +9,7 @@ use prometheus::{
     Opts, Registry,
 };
 
-use crate::spool::account::Account;
+use crate::spool::account::{Account, QueueAccount};
 use crate::spool::lock::locked;
 use crate::spool::space::condition::Condition;
 
@@ -43,12 +43,7 @@ impl std::fmt::Debug for TakeAccount {
 /// Gauges, filled from the spool's account when they are collected.
 #[derive(Clone, Debug)]
 struct Scrape {
-    messages: IntGaugeVec,
-    bytes: IntGaugeVec,
-    capacity: IntGaugeVec,
-    disk_messages: IntGaugeVec,
-    disk_bytes: IntGaugeVec,
-    oldest: GaugeVec,
+    queues: QueueGauges,
     kept: IntGaugeVec,
     ledger: IntGaugeVec,
     trouble: IntGaugeVec,
@@ -62,33 +57,26 @@ struct Scrape {
     account: std::sync::Arc<Mutex<Option<TakeAccount>>>,
 }
 
+/// Those of each queue.
+#[derive(Clone, Debug)]
+struct QueueGauges {
+    messages: IntGaugeVec,
+    bytes: IntGaugeVec,
+    capacity: IntGaugeVec,
+    disk_messages: IntGaugeVec,
+    disk_bytes: IntGaugeVec,
+    oldest: GaugeVec,
+}
+
 const QUEUE: [&str; 2] = ["uplink", "class"];
 
 impl Metrics {
     /// Registers the instruments.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str,
-                        about: &str,
-                        labels: &[&str]|
-         -> Result<IntCounterVec, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(name, about), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
+        let counters = |name, about, labels: &[&str]| {
+            registered(registry, IntCounterVec::new(Opts::new(name, about), labels))
         };
-        let counter = |name: &str, about: &str| -> Result<IntCounter, prometheus::Error> {
-            let counter = IntCounter::new(name, about)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        // A sync takes from a fraction of a millisecond on a disk to many seconds on a tired card.
-        let buckets = vec![
-            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-        ];
-        let about = "Time a commit to the store took, sync included.";
-        let commit_seconds = Histogram::with_opts(
-            HistogramOpts::new("tidegate_spool_commit_seconds", about).buckets(buckets),
-        )?;
-        registry.register(Box::new(commit_seconds.clone()))?;
+        let counter = |name, about| registered(registry, IntCounter::new(name, about));
         let scrape = Scrape::new()?;
         registry.register(Box::new(scrape.clone()))?;
         Ok(Self {
@@ -118,7 +106,7 @@ impl Metrics {
                 &["reason"],
             )?,
             commits: counter("tidegate_spool_commits_total", "Commits to the store.")?,
-            commit_seconds,
+            commit_seconds: registered(registry, commit_seconds())?,
             written: counter(
                 "tidegate_spool_written_bytes_total",
                 "Bytes of chunks and dead letters given to the store.",
@@ -149,34 +137,31 @@ impl Metrics {
     }
 }
 
+/// An instrument that the registry knows.
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: Result<C, prometheus::Error>,
+) -> Result<C, prometheus::Error> {
+    let made = made?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn commit_seconds() -> Result<Histogram, prometheus::Error> {
+    // A sync takes from a fraction of a millisecond on a disk to many seconds on a tired card.
+    let buckets = vec![
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ];
+    let about = "Time a commit to the store took, sync included.";
+    Histogram::with_opts(
+        HistogramOpts::new("tidegate_spool_commit_seconds", about).buckets(buckets),
+    )
+}
+
 impl Scrape {
     fn new() -> Result<Self, prometheus::Error> {
-        let gauges = |name: &str, about: &str| IntGaugeVec::new(Opts::new(name, about), &QUEUE);
         Ok(Self {
-            messages: gauges(
-                "tidegate_spool_messages",
-                "Messages owed, in RAM and on disk.",
-            )?,
-            bytes: gauges(
-                "tidegate_spool_bytes",
-                "Bytes of a queue's messages in RAM.",
-            )?,
-            capacity: gauges(
-                "tidegate_spool_capacity_bytes",
-                "Bytes in RAM at which a queue is written.",
-            )?,
-            disk_messages: gauges("tidegate_spool_disk_messages", "Messages owed on disk.")?,
-            disk_bytes: gauges(
-                "tidegate_spool_disk_bytes",
-                "Bytes of a queue's chunks on disk.",
-            )?,
-            oldest: GaugeVec::new(
-                Opts::new(
-                    "tidegate_spool_oldest_age_seconds",
-                    "Age of the oldest message owed, counted while running.",
-                ),
-                &QUEUE,
-            )?,
+            queues: QueueGauges::new()?,
             kept: IntGaugeVec::new(
                 Opts::new("tidegate_dead_letters_kept", "Dead letters in the store."),
                 &["reason"],
@@ -231,28 +216,7 @@ impl Scrape {
         let Some(account) = locked(&self.account).as_ref().and_then(|take| (take.0)()) else {
             return;
         };
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for queue in &account.queues {
-            let labels = [&*queue.uplink, &*queue.class];
-            self.messages
-                .with_label_values(&labels)
-                .set(whole(queue.owed()));
-            self.bytes
-                .with_label_values(&labels)
-                .set(whole(queue.ram_bytes));
-            self.capacity
-                .with_label_values(&labels)
-                .set(whole(queue.capacity_bytes));
-            self.disk_messages
-                .with_label_values(&labels)
-                .set(whole(queue.on_disk));
-            self.disk_bytes
-                .with_label_values(&labels)
-                .set(whole(queue.disk_bytes));
-            self.oldest
-                .with_label_values(&labels)
-                .set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));
-        }
+        self.queues.fill(&account.queues);
         for letters in &account.letters {
             self.kept
                 .with_label_values(&[letters.reason.name()])
@@ -286,12 +250,12 @@ impl Scrape {
 
     fn all(&self) -> [&dyn Collector; 16] {
         [
-            &self.messages,
-            &self.bytes,
-            &self.capacity,
-            &self.disk_messages,
-            &self.disk_bytes,
-            &self.oldest,
+            &self.queues.messages,
+            &self.queues.bytes,
+            &self.queues.capacity,
+            &self.queues.disk_messages,
+            &self.queues.disk_bytes,
+            &self.queues.oldest,
             &self.kept,
             &self.ledger,
             &self.trouble,
@@ -317,5 +281,65 @@ impl Collector for Scrape {
             .into_iter()
             .flat_map(Collector::collect)
             .collect()
+    }
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl QueueGauges {
+    fn new() -> Result<Self, prometheus::Error> {
+        let gauges = |name: &str, about: &str| IntGaugeVec::new(Opts::new(name, about), &QUEUE);
+        Ok(Self {
+            messages: gauges(
+                "tidegate_spool_messages",
+                "Messages owed, in RAM and on disk.",
+            )?,
+            bytes: gauges(
+                "tidegate_spool_bytes",
+                "Bytes of a queue's messages in RAM.",
+            )?,
+            capacity: gauges(
+                "tidegate_spool_capacity_bytes",
+                "Bytes in RAM at which a queue is written.",
+            )?,
+            disk_messages: gauges("tidegate_spool_disk_messages", "Messages owed on disk.")?,
+            disk_bytes: gauges(
+                "tidegate_spool_disk_bytes",
+                "Bytes of a queue's chunks on disk.",
+            )?,
+            oldest: GaugeVec::new(
+                Opts::new(
+                    "tidegate_spool_oldest_age_seconds",
+                    "Age of the oldest message owed, counted while running.",
+                ),
+                &QUEUE,
+            )?,
+        })
+    }
+
+    fn fill(&self, queues: &[QueueAccount]) {
+        for queue in queues {
+            let labels = [&*queue.uplink, &*queue.class];
+            self.messages
+                .with_label_values(&labels)
+                .set(whole(queue.owed()));
+            self.bytes
+                .with_label_values(&labels)
+                .set(whole(queue.ram_bytes));
+            self.capacity
+                .with_label_values(&labels)
+                .set(whole(queue.capacity_bytes));
+            self.disk_messages
+                .with_label_values(&labels)
+                .set(whole(queue.on_disk));
+            self.disk_bytes
+                .with_label_values(&labels)
+                .set(whole(queue.disk_bytes));
+            self.oldest
+                .with_label_values(&labels)
+                .set(queue.oldest_age.map_or(0.0, |age| age.as_secs_f64()));
+        }
     }
 }

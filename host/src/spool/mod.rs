@@ -41,6 +41,7 @@ mod accounting;
 mod backlog;
 mod dead_letters;
 mod disk;
+mod drop_policy;
 mod error;
 mod expired;
 mod ledger;
@@ -64,13 +65,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use account::{Account, LetterAccount, LossAccount, QueueAccount, Unreadable};
-pub use dead_letters::{LetterId, LetterRecord};
+pub use dead_letters::letter::{LetterId, LetterRecord};
 pub use disk::sealing::sealer::{KeyId, Sealer, SealingKey};
+pub use drop_policy::{DropPolicy, Policy};
 pub use error::Error;
 pub use ledger::{Entry, Place};
 pub use memory::checkpoints::KeptState;
 pub use metrics::Metrics;
-pub use settings::{Config, DropPolicy, Policy, QueueConfig};
+pub use settings::{Config, QueueConfig};
 pub use space::condition::Condition;
 pub use space::wear::WearAccount;
 pub use tools::{

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Now;
 use crate::message::{
-    Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, Remembered, Wait,
+    Append, Checkpoint, DeadLetter, Loss, LossReason, Message, Outlet, QueueId, Remembered, Wait,
 };
-use crate::spool::dead_letters::Then;
+use crate::spool::dead_letters::waiting::Then;
 use crate::spool::ledger::Entry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
@@ -61,17 +61,7 @@ impl Outlet for Shared {
             };
             slot.appended.inc_by(count);
             if !dropped.is_empty() {
-                let config = &self.config.queues[usize::from(id.0)];
-                let reason = if cannot_write {
-                    LossReason::SpoolFull
-                } else {
-                    LossReason::MemoryFull
-                };
-                let mut counts = LossCounts::new(reason, &config.uplink, &config.class);
-                dropped
-                    .iter()
-                    .for_each(|(place, message)| counts.add(*place, message));
-                self.record_losses(counts.into_entries());
+                self.record_shed(id, cannot_write, &dropped);
             }
             // Who cannot write looks again by himself; on a full disk others may make room.
             if let Some(due) =
@@ -199,5 +189,22 @@ impl Outlet for Shared {
                 "the state that a plugin cannot read stays in its place"
             );
         }
+    }
+}
+
+impl Shared {
+    /// Counts what RAM had no more room for.
+    fn record_shed(&self, id: QueueId, cannot_write: bool, dropped: &[(u64, Message)]) {
+        let config = &self.config.queues[usize::from(id.0)];
+        let reason = if cannot_write {
+            LossReason::SpoolFull
+        } else {
+            LossReason::MemoryFull
+        };
+        let mut counts = LossCounts::new(reason, &config.uplink, &config.class);
+        dropped
+            .iter()
+            .for_each(|(place, message)| counts.add(*place, message));
+        self.record_losses(counts.into_entries());
     }
 }

@@ -6,51 +6,8 @@ use std::time::Duration;
 
 use crate::message::QueueId;
 use crate::spool::disk::sealing::sealer::{KeyId, Sealer};
+use crate::spool::drop_policy::Policy;
 use crate::spool::error::Error;
-
-/// What of a class goes first when there is no more room for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DropPolicy {
-    /// The oldest messages make room.
-    #[default]
-    Oldest,
-    /// What comes is not taken any more.
-    Newest,
-    /// What a newer message of its topic has superseded, at every spill; then the oldest.
-    KeepLastPerTopic,
-}
-
-/// What is given up, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Bytes of one queue's chunks on disk.
-    pub max_bytes: u64,
-    /// How long a message may be owed while the gateway runs.
-    pub max_age: Option<Duration>,
-    /// What goes first.
-    pub drop: DropPolicy,
-}
-
-impl Policy {
-    /// Nothing is ever given up.
-    pub const UNLIMITED: Self = Self {
-        max_bytes: u64::MAX,
-        max_age: None,
-        drop: DropPolicy::Oldest,
-    };
-
-    /// `max_age` as the running clock counts.
-    pub(super) fn max_age_us(self) -> Option<u64> {
-        self.max_age
-            .map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX))
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self::UNLIMITED
-    }
-}
 
 /// One queue: what is owed to one uplink in one class. Its index in [`Config::queues`] is its `QueueId`.
 #[derive(Clone, Debug)]
@@ -140,7 +97,7 @@ impl Config {
                 .filter(|(_, queue)| *queue.uplink == *uplink)
         };
         let alarm = own().find(|(_, queue)| &*queue.class == "alarm");
-        let plain = || own().find(|(_, queue)| queue.policy.drop != DropPolicy::KeepLastPerTopic);
+        let plain = || own().find(|(_, queue)| !queue.policy.drop.supersedes());
         alarm
             .or_else(plain)
             .or_else(|| own().next())

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::message::{LossReason, QueueId};
-use crate::spool::dead_letters::{KeptLetters, WaitingLetters};
+use crate::spool::dead_letters::kept::KeptLetters;
+use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::audit::Lost;
 use crate::spool::disk::chunk::flows::Flows;
 use crate::spool::disk::chunk::queue_sealer::QueueSealer;

@@ -6,12 +6,13 @@ use prometheus::IntCounter;
 
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
+use crate::spool::drop_policy::Policy;
 use crate::spool::link::Link;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::ram::Ram;
 use crate::spool::metrics::Metrics;
 use crate::spool::reading::sick::Sick;
-use crate::spool::settings::{Config, Policy};
+use crate::spool::settings::Config;
 
 /// One queue, with what belongs to it.
 pub(super) struct Slot {

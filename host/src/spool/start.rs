@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::clock::Now;
-use crate::spool::dead_letters::WaitingLetters;
+use crate::spool::dead_letters::waiting::WaitingLetters;
 use crate::spool::disk::chunk::flows::Flows;
 use crate::spool::disk::folder::Folder;
 use crate::spool::disk::sealing::keys;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::spool::dead_letters::KeptLetters;
+use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::records::batch::{Totals, Tree, Witness};
 use crate::spool::disk::records::files::Scan;
@@ -38,6 +38,17 @@ impl Lost {
                 .extend((lost > 0).then_some((*reason, lost)));
         }
         Self { commits, totals }
+    }
+
+    /// Of it what is missing of letters.
+    pub(crate) fn letters_only(&self) -> Self {
+        Self {
+            commits: self.commits,
+            totals: Totals {
+                kept: self.totals.kept,
+                ..Totals::default()
+            },
+        }
     }
 
     /// Whether it is anything.

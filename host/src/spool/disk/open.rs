@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use crate::clock::Now;
-use crate::spool::dead_letters::KeptLetters;
+use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::audit::{Lost, audit};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::{StoreError, guarded};
@@ -138,12 +138,8 @@ pub(crate) fn open_files(
     opened
 }
 
-fn open_trees(
-    config: &Config,
-    folder: &Folder,
-    is_new: bool,
-    known: &Witness,
-) -> Result<Opened, StoreError> {
+/// Opens sled, and looks which format the store has: whether it is one of those before.
+fn open_index(config: &Config, folder: &Folder) -> Result<(sled::Db, bool), StoreError> {
     let options = sled::Config::new()
         .path(folder.store())
         .cache_capacity(config.cache_bytes)
@@ -158,7 +154,16 @@ fn open_trees(
         Some(_) => {}
         None => drop(guarded(|| db.insert("format", &[FORMAT]))?),
     }
-    let is_before = format.is_some_and(|format| format != FORMAT);
+    Ok((db, format.is_some_and(|format| format != FORMAT)))
+}
+
+fn open_trees(
+    config: &Config,
+    folder: &Folder,
+    is_new: bool,
+    known: &Witness,
+) -> Result<Opened, StoreError> {
+    let (db, is_before) = open_index(config, folder)?;
     let names: Vec<String> = config.queues.iter().map(QueueConfig::name).collect();
     std::fs::create_dir_all(folder.chunks()).map_err(StoreError::Disk)?;
     let (records, scan) = Records::open(folder.path(), own_name(folder), &folder.fault_injection)
@@ -169,28 +174,18 @@ fn open_trees(
     let is_known = !is_new || !with_files.is_empty();
     let low_marks = LowMarks::open(folder, names.clone(), &name.store, (is_known, is_before))
         .map_err(StoreError::Disk)?;
-    let witness = [known, low_marks.witness(), &scan.witness]
-        .into_iter()
-        .max_by_key(|witness| witness.number)
-        .cloned();
-    let witness = witness.unwrap_or_default();
+    let witness = newest([known, low_marks.witness(), &scan.witness]);
     records.begin(&name.store, &witness);
     if is_before {
         take_up(&db, &records)?;
     }
     let (kept, ledger_store, lost) = audit(config, &records, &scan, &witness)?;
-    let open_tail = |queue: &str| {
-        QueueStore::open(
-            &db,
-            &folder.chunks(),
-            queue,
-            &name.store,
-            &folder.fault_injection,
-        )
-    };
+    let chunks = folder.chunks();
+    let open_queue =
+        |queue: &str| QueueStore::open(&db, &chunks, queue, &name.store, &folder.fault_injection);
     let queues = names
         .iter()
-        .map(|name| open_tail(name))
+        .map(|name| open_queue(name))
         .collect::<Result<Vec<_>, _>>()?;
     let mut found = Vec::with_capacity(queues.len());
     for (index, queue) in queues.iter().enumerate() {
@@ -198,35 +193,20 @@ fn open_trees(
             low_marks.newer(index, mark)
         })?);
     }
-    let boot = records.get(Tree::Own, BOOT).map_err(StoreError::Disk)?;
-    let boot = boot
-        .and_then(|boot| boot.first_chunk().copied())
-        .map_or(0, u32::from_be_bytes);
-    // A store that was made anew does not know how far its places were used.
-    let boot = found
-        .iter()
-        .map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0))
-        .fold(boot, u32::max);
-    let strangers = strangers(&records, &names, with_files, open_tail)?;
-    let (disks, fault_injection) = (
-        disks(folder).map_err(StoreError::Disk)?,
-        folder.fault_injection.clone(),
-    );
-    let flag = AtomicBool::default;
-    let (is_written, is_told, is_behind) = (flag(), flag(), flag());
-    let (sealer, damaged, behind) = (config.sealer.clone(), folder.damaged(), Mutex::default());
+    let boot = last_boot(&records, &found)?;
+    let strangers = strangers(&records, &names, with_files, open_queue)?;
     let store = Store {
         db,
         queues,
         records,
-        behind,
-        damaged,
-        disks,
-        is_written,
-        is_told,
-        is_behind,
-        fault_injection,
-        sealer,
+        behind: Mutex::default(),
+        damaged: folder.damaged(),
+        disks: disks(folder).map_err(StoreError::Disk)?,
+        is_written: AtomicBool::default(),
+        is_told: AtomicBool::default(),
+        is_behind: AtomicBool::default(),
+        fault_injection: folder.fault_injection.clone(),
+        sealer: config.sealer.clone(),
     };
     Ok(Opened {
         store,
@@ -240,6 +220,25 @@ fn open_trees(
         lost,
         name,
     })
+}
+
+/// Of several who know what was recorded the one who knows most.
+fn newest(witnesses: [&Witness; 3]) -> Witness {
+    let newest = witnesses.into_iter().max_by_key(|witness| witness.number);
+    newest.cloned().unwrap_or_default()
+}
+
+/// The last boot that was noted, or that the queues have places of: a store that was made anew does not know how far its
+/// places were used.
+fn last_boot(records: &Records, queues: &[(Mark, Option<Extent>)]) -> Result<u32, StoreError> {
+    let noted = records.get(Tree::Own, BOOT).map_err(StoreError::Disk)?;
+    let noted = noted
+        .and_then(|boot| boot.first_chunk().copied())
+        .map_or(0, u32::from_be_bytes);
+    Ok(queues
+        .iter()
+        .map(|(mark, _)| u32::try_from(mark.end >> BOOT_SHIFT).unwrap_or(0))
+        .fold(noted, u32::max))
 }
 
 impl Store {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::spool::dead_letters::{self, KeptLetters, LetterId};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::kept::KeptLetters;
+use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::chunk::Chunk;
 use crate::spool::disk::error::{StoreError, guarded};
 use crate::spool::disk::fault_injection::{Call, FaultInjection};
@@ -129,10 +131,10 @@ impl Store {
         evicted: Option<LedgerChanges>,
     ) {
         for id in gone {
-            self.records.remove(Tree::Letters, &dead_letters::key(*id));
+            self.records.remove(Tree::Letters, &form::key(*id));
         }
         for (id, value) in letters {
-            let key = dead_letters::key(id);
+            let key = form::key(id);
             let value = sealed::seal(&self.sealer, Sealed::Letter, &key, value);
             self.records.put(Tree::Letters, &key, value);
         }
@@ -263,7 +265,7 @@ impl Store {
 
     /// Whether a letter is there already.
     pub(crate) fn has_letter(&self, id: LetterId) -> bool {
-        self.records.has(Tree::Letters, &dead_letters::key(id))
+        self.records.has(Tree::Letters, &form::key(id))
     }
 
     /// Closes the files. sled may panic while it does so after an error.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::message::{LossReason, QueueId, Receipt};
+use crate::spool::drop_policy::is_told_upstream;
 use crate::spool::ledger::{Entry, Ledger, format};
 
 const TOTAL: u8 = b't';
@@ -96,11 +97,10 @@ impl LedgerStore {
         self.stamp
     }
 
-    /// Counts `entry`, and notes that its upstream (of one without, all of them) is to be told. That a newer message took the
-    /// place of an older one is what its class is for, and no loss to tell of over a metered link.
+    /// Counts `entry`, and notes that its upstream (of one without, all of them) is to be told.
     pub(crate) fn post(&mut self, entry: Entry) {
-        let is_loss = entry.reason != LossReason::Superseded;
-        for (uplink, unreported) in self.unreported.iter_mut().filter(|_| is_loss) {
+        let is_told = is_told_upstream(entry.reason);
+        for (uplink, unreported) in self.unreported.iter_mut().filter(|_| is_told) {
             if entry.uplink.is_empty() || *uplink == entry.uplink {
                 unreported.open.post(entry.clone());
             }

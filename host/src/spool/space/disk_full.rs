@@ -6,7 +6,7 @@
 //! pressed may fill the reserve down to its half, and room is made up to three quarters of it, so that the condition
 //! stays what it is until somebody tidies up. Where all that may go would not be enough, nothing goes.
 
-use crate::spool::settings::{DropPolicy, Policy};
+use crate::spool::drop_policy::Policy;
 
 /// What may be done below the mark, as of the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl DiskFullPlan {
         self.may_write() || self.giver.is_some()
     }
 
-    /// Whether a queue that is pressed may go to disk. What takes nothing more writes next to nothing.
+    /// Whether a queue that is pressed may go to disk.
     pub(crate) fn lets_spill(self, policy: Policy) -> bool {
-        self.may_write() || (self.has_budget && policy.drop == DropPolicy::Newest)
+        self.may_write() || (self.has_budget && policy.spills_on_full_disk())
     }
 }

@@ -1,12 +1,14 @@
 //! A disk that is nearly full: who makes room, when, and who does not.
 
 use super::*;
+use crate::message::Burst;
+use crate::message::Settled;
 use crate::message::{LossReason, Wait};
 use crate::spool::disk::fault_injection::script::Script;
-use crate::spool::settings::{Config, DropPolicy};
+use crate::spool::drop_policy::DropPolicy;
+use crate::spool::settings::Config;
 use crate::spool::space::Space;
 use crate::spool::space::condition::Condition;
-use crate::spool::tests::policy::{filled_with, given_up, limited};
 
 const RESERVE: u64 = 8_000;
 const ALARM: QueueId = QueueId(1);

@@ -4,65 +4,17 @@
 
 use std::collections::HashMap;
 
+use super::steps::{FRESH, QUEUES, Step, keys_up_to, step};
 use super::*;
+use crate::message::Burst;
+use crate::message::Settled;
 use crate::spool::disk::sealing::sealer::Sealer;
 use crate::spool::settings::{Config, QueueConfig};
 
-/// In the last one fresh data goes first.
-const QUEUES: [QueueId; 3] = [QueueId(0), QueueId(1), FRESH];
-const FRESH: QueueId = QueueId(2);
 /// The writer is turned by hand, with a clock so far ahead that whatever lingers is due while the link is down.
 const LINGER: Duration = Duration::from_secs(3_600);
 const LATER_US: u64 = 7_200_000_000;
 const CASES: u32 = 10_000;
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// Messages, with receipts or without.
-    Append(QueueId, u32, bool),
-    Commit,
-    /// A sync fails, more arrives, the store is opened anew.
-    FailedCommit,
-    /// The writer does what is due: with the link down, everything.
-    Turn,
-    Link(bool),
-    /// So many of what is owed, after some that are left out.
-    Accept(QueueId, usize, usize),
-    /// So many go ahead of what is on disk, are perhaps spilled before they are accepted, and are then, but for some.
-    Overtake(usize, bool, usize),
-    /// The last acceptance comes twice.
-    AcceptAgain,
-    Refuse(QueueId, usize),
-    Park(u32),
-    /// Reads everything owed, in fetches of this size.
-    Check(QueueId, usize),
-    /// The handle is dropped without another write.
-    Kill,
-    /// What another process finds in the files when this one is killed: the last flush, and no orderly end.
-    Crash,
-    Close,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let queue = || prop_oneof![2 => Just(QUEUES[0]), 1 => Just(QUEUES[1]), 2 => Just(FRESH)];
-    prop_oneof![
-        6 => (queue(), 1_u32..30, any::<bool>()).prop_map(|(queue, count, receipts)| Step::Append(queue, count, receipts)),
-        3 => Just(Step::Commit),
-        1 => Just(Step::FailedCommit),
-        3 => Just(Step::Turn),
-        1 => any::<bool>().prop_map(Step::Link),
-        4 => (queue(), 1_usize..40).prop_map(|(queue, count)| Step::Accept(queue, 0, count)),
-        1 => (queue(), 1_usize..20, 1_usize..6).prop_map(|(queue, skip, count)| Step::Accept(queue, skip, count)),
-        3 => (1_usize..30, any::<bool>(), 0_usize..4).prop_map(|(count, spill, left)| Step::Overtake(count, spill, left)),
-        1 => Just(Step::AcceptAgain),
-        1 => (queue(), 0_usize..20).prop_map(|(queue, skip)| Step::Refuse(queue, skip)),
-        1 => (1_u32..4).prop_map(Step::Park),
-        2 => (queue(), 1_usize..50).prop_map(|(queue, max)| Step::Check(queue, max)),
-        1 => Just(Step::Kill),
-        1 => Just(Step::Crash),
-        1 => Just(Step::Close),
-    ]
-}
 
 /// One of the claims of a burst.
 struct Claim(Arc<Burst>, usize);
@@ -96,12 +48,6 @@ impl Known {
     fn is_in_ram(&self) -> bool {
         !self.durable && !self.accepted && !self.lost
     }
-}
-
-/// The newest first.
-fn keys_up_to(key: Option<u8>) -> Sealer {
-    let numbers: Vec<u8> = (1..=key.unwrap_or(0)).rev().collect();
-    crate::spool::disk::sealing::sealer::tests::sealer(&numbers)
 }
 
 struct Parked {

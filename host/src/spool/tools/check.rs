@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spool::dead_letters::{self, LetterId};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::lock::locked;
 use crate::spool::tools::{Part, ToolError, Tools};
 
@@ -89,7 +90,7 @@ impl Tools {
             };
             after = Some(*last);
             for (id, value) in found {
-                match dead_letters::decode(id, &value) {
+                match form::decode(id, &value) {
                     Ok(_) => checked.letters += 1,
                     Err(_) => checked.damaged_letters.push(id),
                 }

@@ -22,7 +22,7 @@ pub use record::{Content, Letter, Record, RecordError};
 pub use stopped::Stopped;
 
 use crate::message::{Append, Burst, Fetch, LossReason, Message, Outlet, QueueId, Settled, Stored};
-use crate::spool::dead_letters::LetterId;
+use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::{StoreError, describe};
 use crate::spool::disk::store::Store;
 use crate::spool::ledger::Entry;

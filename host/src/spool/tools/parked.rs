@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Append, Outlet, Receipt};
-use crate::spool::dead_letters::{self, LetterId, LetterRecord};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
 use crate::spool::lock::locked;
 use crate::spool::tools::record::Letter;
 use crate::spool::tools::{ToolError, Tools, wait};
@@ -78,7 +79,7 @@ impl Tools {
                     return Ok(page);
                 }
                 page.next = Some(id);
-                if let Some(record) = dead_letters::decode(id, &value)
+                if let Some(record) = form::decode(id, &value)
                     .ok()
                     .filter(|record| filter.fits(record))
                 {
@@ -92,7 +93,7 @@ impl Tools {
     /// One letter, in full.
     pub fn letter(&self, id: LetterId) -> Result<LetterRecord, ToolError> {
         let value = self.store()?.letter(id)?.ok_or(ToolError::NoLetter(id))?;
-        dead_letters::decode(id, &value)
+        form::decode(id, &value)
             .map_err(|error| ToolError::Unreadable(format!("dead letter {id}: {error}")))
     }
 
@@ -129,8 +130,7 @@ impl Tools {
             };
             after = Some(*last);
             let again = |(id, value): &&(LetterId, Vec<u8>)| {
-                dead_letters::decode(*id, value)
-                    .is_ok_and(|record| messages.contains(&record.message.id))
+                form::decode(*id, value).is_ok_and(|record| messages.contains(&record.message.id))
             };
             count += found.iter().filter(again).count() as u64;
         }

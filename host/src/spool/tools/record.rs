@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::utc;
 use crate::message::{FlowId, Headers, Marks, Message, MessageId, Span, push_header};
-use crate::spool::dead_letters::LetterRecord;
+use crate::spool::dead_letters::letter::LetterRecord;
 use crate::spool::tools::base64;
 
 /// What a record cannot be made of.

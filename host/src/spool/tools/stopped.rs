@@ -1,10 +1,11 @@
 //! The store of a gateway that does not run, opened to be looked at.
 
 use crate::spool::account::Account;
+use crate::spool::drop_policy::Policy;
 use crate::spool::error::Error;
 use crate::spool::lock::locked;
 use crate::spool::metrics::Metrics;
-use crate::spool::settings::{Config, Policy, QueueConfig};
+use crate::spool::settings::{Config, QueueConfig};
 use crate::spool::shared::Shared;
 use crate::spool::start::Purpose;
 use crate::spool::tools::Tools;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::message::{DeadLetter, MessageId, PluginRef, Reason, Receipt};
 use crate::spool::Spool;
-use crate::spool::dead_letters::{LetterId, LetterRecord};
+use crate::spool::dead_letters::letter::{LetterId, LetterRecord};
 use crate::spool::settings::Config;
 use crate::spool::tests::{config, metrics, tempdir};
 use crate::spool::tools::check::Finding;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::message::LossReason;
-use crate::spool::dead_letters::KeptLetters;
+use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::FORMAT;
 use crate::spool::disk::audit::{Lost, empty_ledger_store};
 use crate::spool::disk::chunk::Extent;

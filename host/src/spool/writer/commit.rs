@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::message::{LossReason, Receipt};
-use crate::spool::dead_letters::Then;
+use crate::spool::dead_letters::waiting::Then;
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::{QueueChange, Store};
@@ -13,7 +13,6 @@ use crate::spool::ledger::Entry;
 use crate::spool::ledger::store::LedgerChanges;
 use crate::spool::lock::locked;
 use crate::spool::memory::queue::{self, Held};
-use crate::spool::settings::DropPolicy;
 use crate::spool::writer::loss_reporter::LossReporter;
 use crate::spool::writer::make_room::Cleared;
 use crate::spool::writer::spill::Packed;
@@ -72,9 +71,7 @@ impl Writer {
     fn is_crowded(&self, index: usize, more: u64) -> bool {
         let slot = &self.shared.slots[index];
         let queue = locked(&slot.queue);
-        let is_over = slot.policy.drop != DropPolicy::Newest
-            && queue.disk_bytes().saturating_add(more) > slot.policy.max_bytes;
-        is_over
+        slot.policy.is_over(queue.disk_bytes().saturating_add(more))
             || self.disk_full.giver == Some(index)
             || queue
                 .policy_due(slot.policy)

@@ -7,14 +7,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::message::LossReason;
-use crate::spool::disk::chunk::{Chunk, Content, Extent};
+use crate::spool::disk::chunk::{Chunk, Extent};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
+use crate::spool::drop_policy::Clearing;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
 use crate::spool::memory::queue::drop::Split;
-use crate::spool::reading::reader::Reader;
 use crate::spool::writer::make_room::Cleared;
 use crate::spool::writer::{COMMIT_BYTES, Writer};
 
@@ -28,13 +27,15 @@ impl Writer {
     ) -> Result<Cleared, StoreError> {
         let last = self.last_on_disk(store, index)?;
         let config = &self.shared.config.queues[index];
-        let mut counts = LossCounts::new(LossReason::Superseded, &config.uplink, &config.class);
+        let mut counts =
+            LossCounts::new(Clearing::Superseded.reason(), &config.uplink, &config.class);
         let (mut cleared, mut from, mut read) = (Cleared::default(), 0, 0);
         while read < COMMIT_BYTES.min(most) {
-            let Some(content) = self.next_on_disk(store, index, &mut from)? else {
+            let Some(content) = self.next_on_disk(store, index, from)? else {
                 break;
             };
             let extent = content.extent;
+            from = extent.end;
             read += extent.bytes;
             let now_us = self.shared.clock.now();
             let split = locked(&self.shared.slots[index].queue)
@@ -57,41 +58,10 @@ impl Writer {
         Ok(cleared)
     }
 
-    /// The next chunk at or after `from` that is not in the uplink's hand, and moves `from` behind it.
-    fn next_on_disk(
-        &self,
-        store: &Store,
-        index: usize,
-        from: &mut u64,
-    ) -> Result<Option<Content>, StoreError> {
-        let slot = &self.shared.slots[index];
-        loop {
-            let Some(place) = locked(&slot.queue).victim(*from) else {
-                return Ok(None);
-            };
-            let reader = Reader {
-                shared: &self.shared,
-                slot,
-                index,
-            };
-            match reader.find(store, place) {
-                Ok(Some(content)) => {
-                    *from = content.extent.end;
-                    return Ok(Some(content));
-                }
-                Ok(None) => {}
-                Err(error) if error.is_of_a_chunk() => {
-                    reader.fall_sick(store, &error, place);
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     fn last_on_disk(&self, store: &Store, index: usize) -> Result<HashMap<Bytes, u64>, StoreError> {
         let (mut last, mut from) = (HashMap::new(), 0);
-        while let Some(content) = self.next_on_disk(store, index, &mut from)? {
+        while let Some(content) = self.next_on_disk(store, index, from)? {
+            from = content.extent.end;
             for stored in content.messages {
                 match last.get_mut(&stored.message.topic) {
                     Some(place) => *place = stored.seq.0,

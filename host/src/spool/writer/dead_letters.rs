@@ -1,7 +1,9 @@
 //! The dead letters' part of a commit: what the operator took out goes, what waits comes in, and the oldest make room.
 
 use crate::message::LossReason;
-use crate::spool::dead_letters::{self, KeptLetters, LetterId};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::kept::KeptLetters;
+use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
 use crate::spool::lock::locked;
@@ -37,7 +39,7 @@ impl Writer {
         let mut gone: Vec<LetterId> = Vec::with_capacity(self.work.forgotten.ids.len());
         for id in &self.work.forgotten.ids {
             if let Some(value) = store.letter(*id)?.filter(|_| !gone.contains(id)) {
-                kept.remove(dead_letters::reason(&value), value.len() as u64);
+                kept.remove(form::reason(&value), value.len() as u64);
                 gone.push(*id);
             }
         }
@@ -55,7 +57,7 @@ impl Writer {
         let mut bytes = 0;
         // From the newest on, as many as may be kept at all; one in any case.
         for waiting in self.work.letters.iter().rev().take(most) {
-            let value = dead_letters::encode(waiting, &config.queues);
+            let value = form::encode(waiting, &config.queues);
             if bytes > 0 && bytes + value.len() as u64 > most_bytes {
                 break;
             }

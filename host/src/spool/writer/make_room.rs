@@ -3,15 +3,14 @@
 //! A chunk is read before it goes, so that the ledger can say what was in it: that costs as much as writing it did, and
 //! nobody but the writer waits for it. What the uplink has in hand stays, and what goes behind it leaves a hole.
 
-use crate::message::LossReason;
 use crate::spool::disk::chunk::{self, Chunk, Content, Extent};
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::store::Store;
+use crate::spool::drop_policy::Clearing;
 use crate::spool::ledger::Entry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
 use crate::spool::reading::reader::Reader;
-use crate::spool::settings::{DropPolicy, Policy};
 use crate::spool::writer::{COMMIT_BYTES, Writer};
 
 /// What goes.
@@ -24,19 +23,6 @@ pub(super) struct Cleared {
     /// What comes in their place.
     pub(super) written: Vec<Chunk>,
     pub(super) lost: Vec<Entry>,
-}
-
-/// Most bytes that a full queue is brought below its limit at a time.
-const STEP_BYTES: u64 = 4 << 20;
-
-/// Bytes that a full queue is brought down to. A little more than it must: entries of the ledger are then written once
-/// for many chunks. One that keeps the last message of each topic has to be read as a whole, so it gives more.
-fn goal(policy: Policy) -> u64 {
-    match policy.drop {
-        DropPolicy::Oldest => policy.max_bytes - (policy.max_bytes / 32).min(STEP_BYTES),
-        DropPolicy::Newest => u64::MAX,
-        DropPolicy::KeepLastPerTopic => policy.max_bytes / 4 * 3,
-    }
 }
 
 impl Writer {
@@ -52,17 +38,17 @@ impl Writer {
         let held = locked(&self.shared.slots[index].queue)
             .disk_bytes()
             .saturating_add(more);
-        let is_over = held > policy.max_bytes;
+        let is_over = policy.is_over(held);
         let lacks = if self.disk_full.giver == Some(index) {
             self.space_level.lacks()
         } else {
             0
         };
         let most = if lacks > 0 { held } else { policy.max_bytes };
-        if policy.drop == DropPolicy::KeepLastPerTopic
-            && (is_over || lacks > 0)
-            && self.grown[index] >= most / 4
-        {
+        let has_grown = policy
+            .compacts_after(most)
+            .is_some_and(|bytes| self.grown[index] >= bytes);
+        if has_grown && (is_over || lacks > 0) {
             self.grown[index] = 0;
             let room = self.compact(
                 store,
@@ -77,7 +63,7 @@ impl Writer {
                 return Ok(room);
             }
         }
-        let kept = if is_over { goal(policy) } else { u64::MAX };
+        let kept = if is_over { policy.goal() } else { u64::MAX };
         self.drop_oldest(
             store,
             index,
@@ -100,29 +86,13 @@ impl Writer {
     ) -> Result<Cleared, StoreError> {
         let (slot, config) = (&self.shared.slots[index], &self.shared.config.queues[index]);
         let now_us = self.shared.clock.now();
-        let reader = Reader {
-            shared: &self.shared,
-            slot,
-            index,
-        };
-        let counts = |reason| LossCounts::new(reason, &config.uplink, &config.class);
-        let (mut oldest, mut expired) =
-            (counts(LossReason::QuotaOldest), counts(LossReason::Expired));
+        let counts = |why: Clearing| LossCounts::new(why.reason(), &config.uplink, &config.class);
+        let (mut oldest, mut expired) = (counts(Clearing::Oldest), counts(Clearing::Expired));
         let (mut room, mut from, mut taken) = (Cleared::default(), 0, 0);
         let mut used = locked(&slot.queue).disk_bytes().saturating_add(more);
         while taken < COMMIT_BYTES {
-            let Some(place) = locked(&slot.queue).victim(from) else {
+            let Some(content) = self.next_on_disk(store, index, from)? else {
                 break;
-            };
-            let content = match reader.find(store, place) {
-                Ok(Some(content)) => content,
-                Ok(None) => continue,
-                // What cannot be read cannot be told: it waits, and so does the room it takes.
-                Err(error) if error.is_of_a_chunk() => {
-                    reader.fall_sick(store, &error, place);
-                    break;
-                }
-                Err(error) => return Err(error),
             };
             let extent = content.extent;
             let is_expired = config
@@ -134,15 +104,12 @@ impl Writer {
                 break;
             }
             from = extent.end;
-            if self.mark_chunk_for_drop(
-                index,
-                content,
-                if is_expired {
-                    &mut expired
-                } else {
-                    &mut oldest
-                },
-            ) {
+            let counts = if is_expired {
+                &mut expired
+            } else {
+                &mut oldest
+            };
+            if self.mark_chunk_for_drop(index, content, counts) {
                 used = used.saturating_sub(extent.bytes);
                 taken += extent.bytes;
                 room.victims.push(extent);
@@ -156,6 +123,36 @@ impl Writer {
             .extend(oldest.into_entries().chain(expired.into_entries()));
         self.dig_holes(index, &mut room);
         Ok(room)
+    }
+
+    /// The next chunk at or after `from` that is not in the uplink's hand. What cannot be read cannot be told: it waits, and
+    /// so does the room it takes.
+    pub(super) fn next_on_disk(
+        &self,
+        store: &Store,
+        index: usize,
+        from: u64,
+    ) -> Result<Option<Content>, StoreError> {
+        let slot = &self.shared.slots[index];
+        let reader = Reader {
+            shared: &self.shared,
+            slot,
+            index,
+        };
+        loop {
+            let Some(place) = locked(&slot.queue).victim(from) else {
+                return Ok(None);
+            };
+            match reader.find(store, place) {
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
+                Err(error) if error.is_of_a_chunk() => {
+                    reader.fall_sick(store, &error, place);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Marks a chunk for drop and counts what is owed of it. False when the uplink has some of it in hand.

@@ -5,10 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::message::Receipt;
-use crate::spool::disk::audit::Lost;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::open::Opened;
-use crate::spool::disk::records::batch::Totals;
 use crate::spool::disk::store::{QueueChange, Store};
 use crate::spool::lock::locked;
 use crate::spool::writer::{WAIT_US, Writer, begin};
@@ -95,15 +93,10 @@ impl Writer {
         } else {
             opened.ledger_store
         };
-        if let Some(lost) = &opened.lost {
-            let letters = Lost {
-                totals: Totals {
-                    kept: lost.totals.kept,
-                    ..Default::default()
-                },
-                ..lost.clone()
-            };
-            begin::make_up(&mut ledger_store, if knows_less { &letters } else { lost });
+        match &opened.lost {
+            Some(lost) if knows_less => begin::make_up(&mut ledger_store, &lost.letters_only()),
+            Some(lost) => begin::make_up(&mut ledger_store, lost),
+            None => {}
         }
         if opened.lost.is_some() || knows_less {
             opened.store.make_anew(&mut ledger_store, &self.folder)?;
@@ -115,6 +108,11 @@ impl Writer {
             &opened.name,
         )?;
         released.into_iter().for_each(Receipt::release);
+        if knows_less {
+            *locked(&self.shared.ledger_store) = ledger_store;
+        } else {
+            locked(&self.shared.ledger_store).adopt(ledger_store);
+        }
         opened
             .lost
             .iter()
@@ -123,11 +121,6 @@ impl Writer {
         *locked(&self.shared.witness) = opened.store.witness();
         if opened.set_aside.is_some() {
             *locked(&self.shared.set_aside) = opened.set_aside;
-        }
-        if knows_less {
-            *locked(&self.shared.ledger_store) = ledger_store;
-        } else {
-            locked(&self.shared.ledger_store).adopt(ledger_store);
         }
         *locked(&self.shared.low_marks) = Some(opened.low_marks);
         self.shared.low_marks_wake_up.due(0);

@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::message::{LossReason, Message, Wait};
+use crate::message::Wait;
+use crate::spool::disk::chunk::packer::Packer;
 use crate::spool::disk::chunk::{self, Chunk, Extent};
+use crate::spool::drop_policy::LeftOut;
 use crate::spool::ledger::Entry;
 use crate::spool::ledger::loss_counts::LossCounts;
 use crate::spool::lock::locked;
 use crate::spool::memory::queue::spill::Copied;
 use crate::spool::memory::ranges::Ranges;
-use crate::spool::settings::DropPolicy;
+use crate::spool::shared::Shared;
 use crate::spool::writer::{COMMIT_BYTES, COPY, Writer};
 
 /// What a spill comes to.
@@ -27,28 +29,27 @@ pub(super) struct Packed {
 }
 
 /// Which messages of a spill are not written.
-enum Leaving {
-    Nothing,
-    /// All, once so many bytes of chunks are full.
-    Behind(u64),
-    /// All but the last of each topic.
-    Superseded(HashMap<Bytes, u64>),
+struct Leaving {
+    what: LeftOut,
+    /// The place before which nothing is left out: the uplink has that in hand.
+    from: u64,
+    /// Where the last message of each topic stands, where the others are left out.
+    last: HashMap<Bytes, u64>,
 }
 
 impl Leaving {
-    fn takes(&self, place: u64, message: &Message, bytes: u64) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Behind(room) => bytes >= *room,
-            Self::Superseded(last) => last.get(&message.topic).is_some_and(|last| *last != place),
-        }
-    }
-
-    fn reason(&self) -> LossReason {
-        match self {
-            Self::Nothing | Self::Behind(_) => LossReason::QuotaNewest,
-            Self::Superseded(_) => LossReason::Superseded,
-        }
+    /// Whether a message is one of them, with so many bytes of chunks full.
+    fn takes(&self, copied: &Copied, bytes: u64) -> bool {
+        let may_go = copied.place >= self.from && !copied.is_barred;
+        may_go
+            && match self.what {
+                LeftOut::Nothing => false,
+                LeftOut::Behind(room) => bytes >= room,
+                LeftOut::Superseded => self
+                    .last
+                    .get(&copied.message.topic)
+                    .is_some_and(|last| *last != copied.place),
+            }
     }
 }
 
@@ -61,10 +62,10 @@ impl Writer {
             .min(policy.max_bytes / 4)
             .min(self.space_level.budget.saturating_sub(self.work.bytes))
             .max(1);
-        let (leaving, in_flight_end) = self.leaving(index, from..cut);
+        let leaving = self.leaving(index, from..cut);
         let slot = &self.shared.slots[index];
         let config = &self.shared.config.queues[index];
-        let mut counts = LossCounts::new(leaving.reason(), &config.uplink, &config.class);
+        let mut counts = LossCounts::new(leaving.what.reason(), &config.uplink, &config.class);
         let mut packed = Packed::default();
         let (mut bytes, mut place) = (0, from);
         let mut batch = Vec::with_capacity(COPY);
@@ -80,49 +81,35 @@ impl Writer {
                 break;
             }
             place = next;
-            for Copied {
-                place,
-                message,
-                since_us,
-                is_barred,
-            } in batch.drain(..)
-            {
-                if place >= in_flight_end && !is_barred && leaving.takes(place, &message, bytes) {
-                    counts.add(place, &message);
-                    packed.left_out.insert(place, place + 1);
+            for copied in batch.drain(..) {
+                if leaving.takes(&copied, bytes) {
+                    counts.add(copied.place, &copied.message);
+                    packed.left_out.insert(copied.place, copied.place + 1);
                     continue;
                 }
-                self.packer.push(place, &message, since_us);
+                self.packer
+                    .push(copied.place, &copied.message, copied.since_us);
                 if self.packer.raw_bytes() >= self.shared.config.chunk_bytes {
-                    let end = self.packer.end();
-                    packed.chunks.extend(
-                        self.packer
-                            .finish(&self.shared.flows, self.shared.sealer(index))
-                            .inspect(|chunk| bytes += chunk.extent.bytes),
-                    );
-                    self.packer.begin(end);
+                    bytes += finish_chunk(&mut self.packer, &self.shared, index, &mut packed);
                 }
             }
         }
-        packed.chunks.extend(
-            self.packer
-                .finish(&self.shared.flows, self.shared.sealer(index)),
-        );
+        finish_chunk(&mut self.packer, &self.shared, index, &mut packed);
         if place < cut && !self.may_spill() {
             locked(&slot.queue).press(Wait::Sure);
         }
-        if !matches!(leaving, Leaving::Nothing) {
+        if leaving.what != LeftOut::Nothing {
             packed.lost.extend(counts.into_entries());
-            self.leave_out(index, from..place, &leaving, &mut packed);
+            self.leave_out(index, from..place, leaving.what, &mut packed);
         }
         packed
     }
 
     /// What is left out of the places that were walked over goes with this commit, the rest is free again.
-    fn leave_out(&self, index: usize, walked: Range<u64>, leaving: &Leaving, packed: &mut Packed) {
+    fn leave_out(&self, index: usize, walked: Range<u64>, what: LeftOut, packed: &mut Packed) {
         let left_out = std::mem::take(&mut packed.left_out);
         let slot = &self.shared.slots[index];
-        let is_refused = matches!(leaving, Leaving::Behind(_)) && left_out.iter().next().is_some();
+        let is_refused = matches!(what, LeftOut::Behind(_)) && left_out.iter().next().is_some();
         locked(&slot.queue).mark_only(left_out);
         if is_refused {
             self.close_with_a_hole(index, walked, packed);
@@ -131,45 +118,26 @@ impl Writer {
         slot.link.wake();
     }
 
-    /// What is left out, and the place before which nothing is: the uplink has that in hand. What may be left out is
-    /// barred from it until that is decided.
-    fn leaving(&self, index: usize, part: Range<u64>) -> (Leaving, u64) {
+    /// What is left out. What may be is barred from the uplink until that is decided.
+    fn leaving(&self, index: usize, part: Range<u64>) -> Leaving {
         let policy = self.shared.config.queues[index].policy;
-        let step =
-            COMMIT_BYTES.min(policy.max_bytes / 4) + 2 * self.shared.config.chunk_bytes as u64;
-        let (in_flight_end, leaving) = {
+        let margin = 2 * self.shared.config.chunk_bytes as u64;
+        let step = COMMIT_BYTES.min(policy.max_bytes / 4) + margin;
+        let (what, from) = {
             let mut queue = locked(&self.shared.slots[index].queue);
-            let in_flight_end = queue.in_flight_end();
-            let may_spill = self.may_spill();
-            let leaving = match policy.drop {
-                DropPolicy::Newest if !may_spill => Leaving::Behind(0),
-                DropPolicy::Newest
-                    if queue.disk_bytes().saturating_add(step) > policy.max_bytes =>
-                {
-                    let reserve = 2 * self.shared.config.chunk_bytes as u64;
-                    Leaving::Behind(
-                        policy
-                            .max_bytes
-                            .saturating_sub(queue.disk_bytes().saturating_add(reserve)),
-                    )
-                }
-                DropPolicy::KeepLastPerTopic => Leaving::Superseded(HashMap::new()),
-                DropPolicy::Newest | DropPolicy::Oldest => {
-                    return (Leaving::Nothing, in_flight_end);
-                }
-            };
-            queue.mark_for_drop(part.start.max(in_flight_end), part.end);
-            (in_flight_end, leaving)
+            let what = policy.left_out(queue.disk_bytes(), (step, margin), self.may_spill());
+            let from = queue.in_flight_end();
+            if what != LeftOut::Nothing {
+                queue.mark_for_drop(part.start.max(from), part.end);
+            }
+            (what, from)
         };
-        match leaving {
-            Leaving::Superseded(_) => (
-                Leaving::Superseded(
-                    self.last_places(index, part.start.max(in_flight_end)..part.end),
-                ),
-                in_flight_end,
-            ),
-            other => (other, in_flight_end),
-        }
+        let last = if what == LeftOut::Superseded {
+            self.last_places(index, part.start.max(from)..part.end)
+        } else {
+            HashMap::new()
+        };
+        Leaving { what, from, last }
     }
 
     /// Where the last message of each topic stands.
@@ -214,4 +182,14 @@ impl Writer {
         }
         packed.chunks.push(chunk::hole(first, walked.end, since_us));
     }
+}
+
+/// Ends the chunk that is being packed, if it has anything, and begins the next behind it. Answers its bytes.
+fn finish_chunk(packer: &mut Packer, shared: &Shared, index: usize, packed: &mut Packed) -> u64 {
+    let end = packer.end();
+    let chunk = packer.finish(&shared.flows, shared.sealer(index));
+    let bytes = chunk.as_ref().map_or(0, |chunk| chunk.extent.bytes);
+    packed.chunks.extend(chunk);
+    packer.begin(end);
+    bytes
 }

@@ -1,6 +1,7 @@
 //! What one commit is about, and what it has in hand until it is through, or until it is known what of it is on disk.
 
-use crate::spool::dead_letters::{Forgotten, KeptLetters, Waiting};
+use crate::spool::dead_letters::kept::KeptLetters;
+use crate::spool::dead_letters::waiting::{Forgotten, Waiting};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
 use crate::spool::ledger::Entry;

@@ -10,6 +10,15 @@ use crate::spool::disk::queue_store::places::{Index, IndexEntry, key, located};
 use crate::spool::disk::queue_store::{NUMBER, POSITION, QueueStore};
 use crate::spool::lock::locked;
 
+/// What the index says of itself.
+struct Noted {
+    mark: Option<Mark>,
+    /// Number of the last batch of the records that it knows of.
+    number: u64,
+    /// All before it is in the index.
+    position: Option<Position>,
+}
+
 impl QueueStore {
     /// Finds out what is owed: what the index says, and what was written behind that; `newer` knows what was accepted
     /// since, what must be there, and whether it knows that of all. An index that is gone, or that does not know of the
@@ -19,17 +28,9 @@ impl QueueStore {
         (number, floor): (u64, u64),
         newer: impl FnOnce(Mark) -> (Mark, bool),
     ) -> Result<Recovered, StoreError> {
-        let noted = guarded(|| self.tree.get(MARK))?
-            .as_deref()
-            .and_then(decode_mark);
-        let known: Option<[u8; 8]> =
-            guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
-        let is_behind = known.map_or(0, u64::from_be_bytes) < number;
-        let noted_position = guarded(|| self.tree.get(POSITION))?
-            .as_deref()
-            .and_then(Position::decode);
-        self.log.follow(noted_position.unwrap_or(Position::START));
-        let position = noted_position.filter(|_| !is_behind);
+        let noted = self.noted()?;
+        self.log.follow(noted.position.unwrap_or(Position::START));
+        let position = noted.position.filter(|_| noted.number >= number);
         let entries = guarded(|| {
             self.tree
                 .range(key(0)..=key(u64::MAX))
@@ -37,40 +38,9 @@ impl QueueStore {
         })?;
         let usable = entries.iter().filter(|_| position.is_some());
         let mut index = Index::of(usable.filter_map(|(key, value)| located(key, value)));
-        let mut end = noted.map_or(0, |mark| mark.end).max(index.end());
-        let behind = self.log.since(position.unwrap_or(Position::START));
-        let is_rebuilt = position.is_none() && !behind.chunks.is_empty();
-        let mut grown = 0;
-        for found in behind.chunks {
-            // What was written anew in the middle of a queue is only known to be meant by the index.
-            if position.is_some() && found.extent.first < end {
-                continue;
-            }
-            grown += u64::from(found.count);
-            end = end.max(found.extent.end);
-            index.put(found);
-        }
-        // What was safe and is not there is missing.
-        end = end.max(behind.end);
-        grown += if position.is_some() {
-            behind.missing.iter().map(|(_, count)| *count).sum()
-        } else {
-            0
-        };
-        self.miss(behind.missing);
-        // Where nothing was owed, what is owed now begins with the first chunk.
-        let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
-            let before = noted.unwrap_or_default();
-            Mark {
-                low: index.start().unwrap_or(end).max(before.low),
-                owed: 0,
-                ..before
-            }
-        });
-        let told = Mark {
-            low: told.low.max(floor.min(end)),
-            ..told
-        };
+        let mut end = noted.mark.map_or(0, |mark| mark.end).max(index.end());
+        let (grown, is_rebuilt) = self.take_what_follows(position, &mut index, &mut end);
+        let told = told(noted.mark, &index, end, floor);
         let (mark, is_exact) = newer(Mark {
             end,
             owed: told.owed + grown,
@@ -79,7 +49,7 @@ impl QueueStore {
         let end = end.max(mark.end);
         let low = index.pass(mark.low);
         // As it was told, or else as far as the index can tell.
-        let owed = match noted.filter(|_| position.is_some()) {
+        let owed = match noted.mark.filter(|_| position.is_some()) {
             _ if is_exact => mark.owed,
             Some(_) if low == told.low => mark.owed,
             Some(_) => mark.owed.min(index.owed(low) + self.known_missing(low)),
@@ -96,18 +66,54 @@ impl QueueStore {
         let mut batch = index.batch(&entries);
         batch.insert(MARK, encode_mark(mark));
         batch.insert(POSITION, self.log.position().encode());
-        batch.insert(
-            NUMBER,
-            &number
-                .max(known.map_or(0, u64::from_be_bytes))
-                .to_be_bytes(),
-        );
+        batch.insert(NUMBER, &number.max(noted.number).to_be_bytes());
         guarded(|| self.tree.apply_batch(batch))?;
         Ok(Recovered {
             mark,
             first: index.0.values().next().map(|found| found.extent),
             is_rebuilt,
         })
+    }
+
+    fn noted(&self) -> Result<Noted, StoreError> {
+        let mark = guarded(|| self.tree.get(MARK))?;
+        let number: Option<[u8; 8]> =
+            guarded(|| self.tree.get(NUMBER))?.and_then(|value| value.as_ref().try_into().ok());
+        let position = guarded(|| self.tree.get(POSITION))?;
+        Ok(Noted {
+            mark: mark.as_deref().and_then(decode_mark),
+            number: number.map_or(0, u64::from_be_bytes),
+            position: position.as_deref().and_then(Position::decode),
+        })
+    }
+
+    /// Takes up what was written behind `position`, or all of it where the index cannot be used. Answers the messages that
+    /// came with it, and whether the index is made up from the files.
+    fn take_what_follows(
+        &self,
+        position: Option<Position>,
+        index: &mut Index,
+        end: &mut u64,
+    ) -> (u64, bool) {
+        let behind = self.log.since(position.unwrap_or(Position::START));
+        let is_rebuilt = position.is_none() && !behind.chunks.is_empty();
+        let mut grown = 0;
+        for found in behind.chunks {
+            // What was written anew in the middle of a queue is only known to be meant by the index.
+            if position.is_some() && found.extent.first < *end {
+                continue;
+            }
+            grown += u64::from(found.count);
+            *end = (*end).max(found.extent.end);
+            index.put(found);
+        }
+        // What was safe and is not there is missing.
+        *end = (*end).max(behind.end);
+        if position.is_some() {
+            grown += behind.missing.iter().map(|(_, count)| *count).sum::<u64>();
+        }
+        self.miss(behind.missing);
+        (grown, is_rebuilt)
     }
 
     pub(super) fn miss(&self, places: Vec<(Range<u64>, u64)>) {
@@ -135,4 +141,20 @@ pub(crate) struct Recovered {
     pub first: Option<Extent>,
     /// The index was gone or behind, and was made up from the files.
     pub is_rebuilt: bool,
+}
+
+/// What the index was told. Where nothing was owed, what is owed now begins with the first chunk.
+fn told(noted: Option<Mark>, index: &Index, end: u64, floor: u64) -> Mark {
+    let told = noted.filter(|mark| mark.low < mark.end).unwrap_or_else(|| {
+        let before = noted.unwrap_or_default();
+        Mark {
+            low: index.start().unwrap_or(end).max(before.low),
+            owed: 0,
+            ..before
+        }
+    });
+    Mark {
+        low: told.low.max(floor.min(end)),
+        ..told
+    }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::message::LossReason;
-use crate::spool::dead_letters::KeptLetters;
+use crate::spool::dead_letters::kept::KeptLetters;
 use crate::spool::disk::frame::HEAD;
 
 /// Bytes of the checksum before a body.

@@ -1,7 +1,9 @@
 //! Reading the store beside the writer: dead letters page by page, and what was set aside.
 
 use crate::message::Reason;
-use crate::spool::dead_letters::{self, KeptLetters, LetterId};
+use crate::spool::dead_letters::form;
+use crate::spool::dead_letters::kept::KeptLetters;
+use crate::spool::dead_letters::letter::LetterId;
 use crate::spool::disk::error::StoreError;
 use crate::spool::disk::records::Records;
 use crate::spool::disk::records::batch::Tree;
@@ -15,8 +17,8 @@ pub(crate) type About = (LetterId, Option<Reason>, u64);
 fn about(sealer: &Sealer, key: &[u8], value: &[u8]) -> About {
     let value = open(sealer, Sealed::Letter, key, value);
     (
-        dead_letters::id(key).unwrap_or_default(),
-        dead_letters::reason(&value),
+        form::id(key).unwrap_or_default(),
+        form::reason(&value),
         value.len() as u64,
     )
 }
@@ -57,7 +59,7 @@ impl Store {
     ) -> Result<Vec<(LetterId, Vec<u8>)>, StoreError> {
         let mut from = after.map_or_else(
             || b"l".to_vec(),
-            |after| [&dead_letters::key(after)[..], &[0]].concat(),
+            |after| [&form::key(after)[..], &[0]].concat(),
         );
         let (mut found, mut bytes) = (Vec::new(), 0);
         while found.len() < max && bytes < max_bytes {
@@ -68,7 +70,7 @@ impl Store {
             let Some((key, value)) = next else { break };
             bytes += value.len();
             let value = open(&self.sealer, Sealed::Letter, &key, &value).into_owned();
-            found.push((dead_letters::id(&key).unwrap_or_default(), value));
+            found.push((form::id(&key).unwrap_or_default(), value));
             from = [&key[..], &[0]].concat();
         }
         Ok(found)
@@ -76,7 +78,7 @@ impl Store {
 
     /// One letter.
     pub(crate) fn letter(&self, id: LetterId) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = dead_letters::key(id);
+        let key = form::key(id);
         let value = self
             .records
             .get(Tree::Letters, &key)

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use crate::message::{Receipt, Stored};
 use crate::spool::disk::chunk::{Content, Extent};
 use crate::spool::disk::mark::Mark;
+use crate::spool::drop_policy::Policy;
 use crate::spool::memory::queue::Queue;
 use crate::spool::memory::ranges::Ranges;
-use crate::spool::settings::{DropPolicy, Policy};
 use crate::spool::space::wear::Filling;
 
 /// The messages of a chunk that are owed.
@@ -54,20 +54,15 @@ impl Queue {
 
     /// Bytes on disk that its class may give up, as far as the uplink lets go of them.
     pub(crate) fn bytes_to_give(&self, policy: Policy, now_us: u64) -> u64 {
-        let may_give = policy.drop != DropPolicy::Newest
-            && policy.max_bytes < u64::MAX
-            && self.rest_until_us <= now_us;
+        let may_give = policy.gives_up_on_full_disk() && self.rest_until_us <= now_us;
         if may_give { self.disk_bytes() } else { 0 }
     }
 
     /// What fills the queue, where its class sets it a limit that loses messages.
     pub(crate) fn filling(&self, policy: Policy) -> Option<Filling> {
-        let has_limit = policy.max_bytes < u64::MAX && policy.drop != DropPolicy::KeepLastPerTopic;
-        let room = policy.max_bytes.saturating_sub(self.disk_bytes);
-        has_limit.then_some(Filling {
-            room,
-            payload: self.tally.payload,
-        })
+        let payload = self.tally.payload;
+        let room = policy.room_left(self.disk_bytes)?;
+        Some(Filling { room, payload })
     }
 
     /// When something on disk is to be given up (running clock).
@@ -75,7 +70,7 @@ impl Queue {
         if self.disk_owed == 0 {
             return None;
         }
-        let is_over = policy.drop != DropPolicy::Newest && self.disk_bytes > policy.max_bytes;
+        let is_over = policy.is_over(self.disk_bytes);
         let expires = policy
             .max_age_us()
             .map(|age| self.disk_since_us.saturating_add(age));

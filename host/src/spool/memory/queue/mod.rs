@@ -21,9 +21,9 @@ use std::sync::Arc;
 use crate::message::{Fetch, Message, Receipt, Seq, Stored, Wait};
 use crate::spool::disk::chunk::Extent;
 use crate::spool::disk::mark::Mark;
+use crate::spool::drop_policy::Policy;
 use crate::spool::memory::ram::{Ram, Share};
 use crate::spool::memory::ranges::Ranges;
-use crate::spool::settings::Policy;
 
 pub(crate) const BOOT_SHIFT: u32 = Seq::BOOT_SHIFT;
 
