@@ -1,13 +1,17 @@
 //! Invariants of `host/ARCHITECTURE.md` that show in the source text.
 
-use anyhow::{Context, Result, ensure};
+mod promises;
+mod contract;
+
+use anyhow::Result;
+use anyhow::ensure;
 use libtest_mimic::Trial;
 use tidegate_tests::binary::workspace;
 use tidegate_tests::source_text::{Source, sources};
 use tidegate_tests::{cases, guests};
 
 pub fn cases() -> Vec<Trial> {
-    cases![
+    let mut cases = cases![
         the_stages_do_not_know_each_other,
         each_engine_is_named_in_one_place,
         no_file_is_over_400_lines_of_production_code,
@@ -22,14 +26,14 @@ pub fn cases() -> Vec<Trial> {
         nobody_writes_to_standard_error_in_place,
         every_key_that_a_hint_names_is_in_the_manual,
         chain_and_spool_do_not_wait_asynchronously,
-        the_word_table_is_the_same_everywhere,
         every_guest_is_used,
         no_test_is_ignored_and_none_sleeps,
-        every_test_that_a_promise_names_is_there,
-        every_bound_of_what_is_foreign_has_a_test,
         what_takes_any_arrival_names_no_protocol,
         what_sends_does_not_know_what_is_spoken,
-    ]
+    ];
+    cases.extend(promises::cases());
+    cases.extend(contract::cases());
+    cases
 }
 
 /// What each part of the host may take from the others.
@@ -421,173 +425,4 @@ fn every_guest_is_used() -> Result<()> {
         idle.map(|name| format!("no test uses the guest `{name}`"))
             .collect(),
     )
-}
-
-/// Every `path::of::a_test` in `host/ARCHITECTURE.md`.
-/// Guarantee: no sentence of the promise stands on a test that is gone or has another name.
-fn every_test_that_a_promise_names_is_there() -> Result<()> {
-    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
-    let named: Vec<&str> = text
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|name| is_path_of_a_test(name))
-        .collect();
-    ensure!(named.len() > 40, "only {} tests are named", named.len());
-    let (cases, host) = (crate::cases(), sources("host/src")?);
-    let is_there =
-        |name: &&&str| cases.iter().any(|case| case.name() == **name) || has_unit_test(&host, name);
-    complain(
-        named
-            .iter()
-            .filter(|name| !is_there(name))
-            .map(|name| format!("there is no test `{name}`"))
-            .collect(),
-    )
-}
-
-/// The table of bounds in `host/ARCHITECTURE.md`, row by row; that the tests are there is looked at above.
-/// Guarantee: nothing foreign is run or waited for without a bound that a test has met.
-fn every_bound_of_what_is_foreign_has_a_test() -> Result<()> {
-    let text = std::fs::read_to_string(workspace().join("host/ARCHITECTURE.md"))?;
-    let (_, table) = text
-        .split_once("| what is foreign |")
-        .context("the table of bounds is gone")?;
-    let rows: Vec<&str> = table
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .collect();
-    ensure!(rows.len() >= 12, "only {} bounds are listed", rows.len());
-    let lacks = |row: &&&str| {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let has_test = cells
-            .last()
-            .is_some_and(|cell| cell.split('`').skip(1).step_by(2).any(is_path_of_a_test));
-        cells.len() != 4 || cells.iter().any(|cell| cell.is_empty()) || !has_test
-    };
-    complain(
-        rows.iter()
-            .filter(lacks)
-            .map(|row| format!("a bound without a test: {row}"))
-            .collect(),
-    )
-}
-
-/// At least two words in small letters, joined by `::`.
-fn is_path_of_a_test(name: &str) -> bool {
-    let is_word = |part: &str| {
-        part.starts_with(|letter: char| letter.is_ascii_lowercase())
-            && !part.contains([' ', '<', '/'])
-    };
-    name.contains("::") && name.split("::").all(is_word)
-}
-
-/// Whether the module at `path` has a function of that name; `tests` may be a file or stand at the end of one.
-fn has_unit_test(host: &[Source], path: &str) -> bool {
-    let Some((module, name)) = path.rsplit_once("::") else {
-        return false;
-    };
-    let files = [module, module.strip_suffix("::tests").unwrap_or(module)]
-        .map(|module| module.replace("::", "/"));
-    let is_file = |path: &str| {
-        files.iter().any(|file| {
-            path == format!("host/src/{file}.rs") || path == format!("host/src/{file}/mod.rs")
-        })
-    };
-    host.iter()
-        .any(|source| is_file(&source.path) && source.text.contains(&format!("fn {name}(")))
-}
-
-/// The table in `wit/tidegate.wit` against the constants of host and SDK.
-/// Guarantee: all three mean the same word by the same number.
-fn the_word_table_is_the_same_everywhere() -> Result<()> {
-    let wit = std::fs::read_to_string(workspace().join("wit/tidegate.wit"))?;
-    let host = std::fs::read_to_string(workspace().join("host/src/chain/sandbox/batch.rs"))?;
-    let sdk = std::fs::read_to_string(workspace().join("plugins/sdk/src/layout.rs"))?;
-    let (host_in, host_out) = host
-        .split_once("mod output")
-        .context("batch.rs has its words in two modules")?;
-    let rows: Vec<_> = wit.lines().filter_map(table_row).collect();
-    let counts = [
-        rows.iter().filter(|row| row.1.is_some()).count(),
-        rows.iter().filter(|row| row.2.is_some()).count(),
-    ];
-    ensure!(counts == [10, 8], "the table has {counts:?} words");
-    let has = |text: &str, place: &str, line: String| {
-        ensure!(text.contains(&line), "{place}: `{line}` is missing");
-        Ok(())
-    };
-    for (number, incoming, outgoing) in &rows {
-        if let Some(name) = incoming {
-            has(
-                host_in,
-                "host, in",
-                format!("const {name}: usize = {number};"),
-            )?;
-            has(
-                &sdk,
-                "SDK, in",
-                format!("const IN_{name}: usize = {number};"),
-            )?;
-        }
-        if let Some(name) = outgoing {
-            has(
-                host_out,
-                "host, out",
-                format!("const {name}: usize = {number};"),
-            )?;
-            has(
-                &sdk,
-                "SDK, out",
-                format!("const OUT_{name}: usize = {number};"),
-            )?;
-        }
-    }
-    let [incoming, outgoing] = counts;
-    has(
-        host_in,
-        "host, in",
-        format!("const STRIDE: usize = {incoming};"),
-    )?;
-    has(
-        host_out,
-        "host, out",
-        format!("const STRIDE: usize = {outgoing};"),
-    )?;
-    has(&sdk, "SDK", format!("const STRIDE_IN: usize = {incoming};"))?;
-    has(
-        &sdk,
-        "SDK",
-        format!("const STRIDE_OUT: usize = {outgoing};"),
-    )
-}
-
-/// Number, name of the word in and name of the word out of a row of the table.
-fn table_row(line: &str) -> Option<(usize, Option<&'static str>, Option<&'static str>)> {
-    const WORDS: [(&str, &str); 12] = [
-        ("topic length", "TOPIC"),
-        ("headers length", "HEADERS"),
-        ("payload length", "PAYLOAD"),
-        ("key:", "KEY"),
-        ("received-at", "RECEIVED_LOW"),
-        ("the same, high", "RECEIVED_HIGH"),
-        ("marks", "MARKS"),
-        ("index of the input", "INPUT"),
-        ("action", "ACTION"),
-        ("arrived at", "RUNNING_LOW"),
-        ("the running clock, high", "RUNNING_HIGH"),
-        ("own key: length", "OWN_KEY"),
-    ];
-    let mut cells = line.trim().strip_prefix("/// |")?.split('|').map(str::trim);
-    let number = cells.next()?.parse().ok()?;
-    let mut word = || {
-        let cell = cells.next()?;
-        let named = WORDS
-            .iter()
-            .find(|(start, _)| cell.starts_with(start))
-            .map(|(_, name)| *name);
-        (named.is_some() || cell.is_empty()).then_some(named)
-    };
-    Some((number, word()?, word()?))
 }

@@ -5,6 +5,8 @@
 //! shadow costs; memory and disk of a kept version. `--rate N`, `--devices N` (their number is the size of the state),
 //! `--seconds N`, `--fresh N`, `--swaps N`, `-o json`. It runs the `tidegate` that lies beside it.
 
+mod print;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +20,8 @@ use tidegate_tests::guests::{component, marked};
 use tidegate_tests::usage::{self, percentile_ms};
 use tidegate_tests::wait::{wait_at_most, wait_until};
 use tidegate_tests::{Gateway, Load, Plan, Watch, binary};
+
+use print::print_tables;
 
 /// A stateful plugin of 200 kB; its state is a count for each of the devices.
 const FILE: &str = "count.wasm";
@@ -445,88 +449,4 @@ fn mean_kilobytes(folder: &Path, extension: &str) -> Result<f64> {
         .map(|file| Ok(file.metadata()?.len()))
         .collect::<Result<_>>()?;
     Ok(sizes.iter().sum::<u64>() as f64 / 1e3 / sizes.len() as f64)
-}
-
-fn print_tables(options: Options, figures: &Figures) {
-    let Options {
-        rate,
-        devices,
-        fresh,
-        swaps,
-        ..
-    } = options;
-    println!(
-        "\n{rate} messages/s of {devices} devices at QoS 1 through a stateful plugin of 200 kB\n"
-    );
-    println!(
-        "{:<44} {:>10} {:>10}",
-        "from a saved file on, ms", "median", "most"
-    );
-    let row = |what: &str, until: Until| {
-        println!(
-            "{what:<44} {:>10.0} {:>10.0}",
-            until.median_ms, until.most_ms
-        )
-    };
-    row(&format!("{fresh} new components: seen"), figures.fresh.seen);
-    row("  compiled", figures.fresh.compiled);
-    row("  its outputs count", figures.fresh.running);
-    row(
-        &format!("{swaps} that were compiled before: seen"),
-        figures.cached.seen,
-    );
-    row("  its outputs count", figures.cached.running);
-    print_latencies(figures);
-    print_costs(options, figures);
-    println!("lost {}, doubled {}", figures.lost, figures.doubled);
-}
-
-fn print_latencies(figures: &Figures) {
-    println!(
-        "\n{:<36} {:>9} {:>8} {:>8} {:>8} {:>8}",
-        "ms", "number", "p50", "p99", "p99.9", "most"
-    );
-    let row = |what: &str, latency: Latency| {
-        let Latency {
-            messages,
-            p50_ms,
-            p99_ms,
-            p999_ms,
-            max_ms,
-        } = latency;
-        println!(
-            "{what:<36} {messages:>9} {p50_ms:>8.2} {p99_ms:>8.2} {p999_ms:>8.2} {max_ms:>8.2}"
-        );
-    };
-    row("pause, each swap's longest lane", figures.pauses);
-    row("latency, no change", figures.quiet.latency);
-    row("latency, swapped out of the cache", figures.swapping);
-    row("latency, while one is compiled", figures.compiling);
-    row("latency, beside a shadow", figures.shadow.latency);
-}
-
-fn print_costs(options: Options, figures: &Figures) {
-    let (quiet, shadow, seconds) = (figures.quiet.cpu_us, figures.shadow.cpu_us, options.seconds);
-    println!(
-        "\nCPU per message over {seconds} s: {quiet:.1} us, beside a shadow {shadow:.1} us, {:.2} times",
-        shadow / quiet
-    );
-    let Memory {
-        before_mb,
-        compiling_mb,
-        compiler_mb,
-        at_rest_mb,
-        version_mb,
-        component_kb,
-        code_kb,
-    } = figures.memory;
-    println!(
-        "RSS under load {before_mb:.1} MB, while one is compiled {compiling_mb:.1} MB, the compiler {compiler_mb:.0} MB"
-    );
-    println!(
-        "RSS at rest after all changes {at_rest_mb:.1} MB, with another version ready {version_mb:+.2} MB"
-    );
-    println!(
-        "on disk of each version: component {component_kb:.0} kB, its code in the cache {code_kb:.0} kB"
-    );
 }
