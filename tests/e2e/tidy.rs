@@ -15,6 +15,7 @@ pub fn cases() -> Vec<Trial> {
         the_stages_do_not_know_each_other,
         each_engine_is_named_in_one_place,
         no_file_is_over_400_lines_of_production_code,
+        no_folder_of_the_host_has_more_than_20_files,
         the_host_does_not_unwrap,
         only_main_exits,
         only_config_and_main_read_the_environment,
@@ -183,6 +184,24 @@ fn no_file_is_over_400_lines_of_production_code() -> Result<()> {
         found.extend(sources(folder)?.into_iter().filter(long).map(name));
     }
     complain(found)
+}
+
+/// Files with production code, folder by folder.
+/// Guarantee: whoever looks for something looks through one screen of names at a time.
+fn no_folder_of_the_host_has_more_than_20_files() -> Result<()> {
+    let mut folders = std::collections::BTreeMap::<String, usize>::new();
+    for source in sources("host/src")? {
+        if let Some((folder, _)) = source.path.rsplit_once('/')
+            && source.code_lines() > 0
+        {
+            *folders.entry(folder.to_owned()).or_default() += 1;
+        }
+    }
+    let full = folders.into_iter().filter(|(_, files)| *files > 20);
+    complain(
+        full.map(|(folder, files)| format!("{folder}: {files} files"))
+            .collect(),
+    )
 }
 
 /// `unwrap` and its kin in production code; an `expect` says what makes it true.

@@ -6,35 +6,31 @@ pub mod check;
 pub mod compile;
 #[cfg(feature = "demo")]
 pub mod demo;
-mod differences;
-mod lines;
-mod inspect;
+mod global;
 pub mod ledger;
 mod parked;
 mod place;
 pub mod plugin;
 mod plugins;
 pub mod recording;
-mod reel;
 pub mod replay;
 pub mod run;
 pub(crate) mod show;
-mod sign;
 pub mod sim;
 pub mod spool;
 pub mod status;
 mod swap;
+mod terminal;
 
-use std::io::Write;
-use std::path::PathBuf;
+pub use global::{Global, Output, Surroundings, When};
+pub use terminal::{print, print_json, say};
+
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Problems, Sources};
 use crate::exit::{Exit, TABLE};
-use crate::telemetry::{log, sink};
-use crate::words;
+use crate::telemetry::sink;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,134 +111,6 @@ pub enum Command {
     Broker(broker::Arguments),
 }
 
-/// What every command takes.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// The config; plugins with relative paths are looked for beside it.
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "TIDEGATE_CONFIG",
-        hide_env_values = true,
-        default_value = "/etc/tidegate/tidegate.toml"
-    )]
-    pub config: PathBuf,
-    /// Change one setting, as in `--set log.level=debug`; may be repeated.
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// How data is printed.
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FORM",
-        default_value = "text"
-    )]
-    pub output: Output,
-    /// Log less; repeat for still less.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub quiet: u8,
-    /// Log more; repeat for still more.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
-    /// Colours; `auto` means on a terminal, unless NO_COLOR is set.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub color: When,
-}
-
-/// How data is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// When colours are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// What `main` found out about the place it runs in.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Surroundings {
-    /// Standard error is a terminal.
-    pub terminal: bool,
-    /// Standard error goes to systemd's journal.
-    pub journal: bool,
-    /// The user wants no colours (`NO_COLOR`).
-    pub no_color: bool,
-}
-
-impl Global {
-    /// Where the config comes from, this process's environment included.
-    pub fn sources(&self, data_dir: Option<PathBuf>) -> Sources {
-        Sources {
-            sets: self.set.clone(),
-            data_dir,
-            ..Sources::new(&self.config)
-        }
-    }
-
-    /// Whether standard error is written in colour.
-    pub fn colour(&self, surroundings: Surroundings) -> bool {
-        match self.color {
-            When::Auto => surroundings.terminal && !surroundings.no_color,
-            When::Always => true,
-            When::Never => false,
-        }
-    }
-
-    /// Starts logging as `config` and the command line say.
-    pub fn start_log(&self, config: &Config, surroundings: Surroundings) {
-        let Surroundings {
-            terminal, journal, ..
-        } = surroundings;
-        let louder = i16::from(self.verbose) - i16::from(self.quiet);
-        let louder = i8::try_from(louder.clamp(-9, 9)).unwrap_or_default();
-        log::start(
-            config.log,
-            louder,
-            log::Place {
-                terminal,
-                journal,
-                colour: self.colour(surroundings),
-            },
-        );
-    }
-
-    /// Loads the config; its mistakes are shown.
-    ///
-    /// # Errors
-    /// The exit code to end with.
-    pub fn load(&self, sources: &Sources, surroundings: Surroundings) -> Result<Config, Exit> {
-        config::load(sources).map_err(|problems| {
-            self.show(&problems, surroundings);
-            say("Nothing was started.");
-            Exit::Config
-        })
-    }
-
-    /// Shows problems: as text on standard error, as JSON on standard output.
-    pub fn show(&self, problems: &Problems, surroundings: Surroundings) {
-        match self.output {
-            // With colours of our own: what it shows of the config is cleaned where it is rendered.
-            Output::Text => sink::say(problems.render(self.colour(surroundings)).trim_end()),
-            Output::Json => print_json(&problems.to_json()),
-        }
-    }
-}
-
 impl Cli {
     /// Does what was asked.
     pub fn run(self, surroundings: Surroundings) -> Exit {
@@ -275,32 +143,6 @@ impl Cli {
             Command::Broker(arguments) => broker::run(&arguments),
         }
     }
-}
-
-/// Text on standard output, without what a terminal would act on. A reader that has gone away (`| head`) is no failure.
-pub fn print(text: &str) {
-    let _ = writeln!(
-        std::io::stdout().lock(),
-        "{}",
-        words::lines(text, usize::MAX)
-    );
-}
-
-/// A document on standard output, on one line: what a terminal would act on stands there by its number.
-pub fn print_json(document: &impl serde::Serialize) {
-    match serde_json::to_string(document) {
-        Ok(text) => drop(writeln!(
-            std::io::stdout().lock(),
-            "{}",
-            words::escaped(&text)
-        )),
-        Err(error) => say(&format!("error: this cannot be written as JSON: {error}")),
-    }
-}
-
-/// Text on standard error, without what a terminal would act on.
-pub fn say(text: &str) {
-    sink::say(&words::lines(text, usize::MAX));
 }
 
 #[cfg(test)]

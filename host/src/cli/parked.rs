@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::lines::Lines;
 use super::place::{At, Failure, Place, Purpose, running};
 use super::show::{WIDTH, count, moment, of};
+use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::gateway::retry::{Retried, Retry};

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::differences;
 use super::place::{At, Failure};
-use super::reel::Reel;
+use super::recording::reel::Reel;
 use super::show::{age, count, moment};
+use super::terminal::differences;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::chain::{Bounds, Ran, Replay, Score, offline};
 use crate::clock::{Now, utc};

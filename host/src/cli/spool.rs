@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::lines::Lines;
 use super::place::{At, Failure, Place, Purpose, file_failure};
 use super::show::{WIDTH, count, of, row};
 use super::status::{queue as queue_row, store as store_rows};
+use super::terminal::lines::Lines;
 use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::exit::Exit;
 use crate::file;

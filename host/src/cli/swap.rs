@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::place::{At, Failure, file_failure, running};
-use super::{Global, Output, Surroundings, differences, print, print_json, say};
+use super::terminal::differences;
+use super::{Global, Output, Surroundings, print, print_json, say};
 use crate::admin::{Client, ClientError};
 use crate::chain::Comparison;
 use crate::config::read_duration;

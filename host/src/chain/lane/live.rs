@@ -1,13 +1,13 @@
 //! A version at work in one lane: its instance, and what is needed to put another in its place after a fault. One that
 //! nothing was brought to yet has no instance: a flow that is idle from its start costs next to nothing.
 
+mod growth;
+mod journal;
 mod saving;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::growth::Growth;
-use super::journal::{Bound, Journal, Told};
 use super::slot::Slot;
 use super::version::Version;
 use crate::chain::sandbox::batch::{Answer, Entry, Packed, unpack};
@@ -20,6 +20,8 @@ use crate::chain::sandbox::state::Extent;
 use crate::chain::sandbox::state::Snapshot;
 use crate::clock::{Clock, Now};
 use crate::message::Message;
+use growth::Growth;
+use journal::{Bound, Journal, Told};
 
 /// Batches that are looked at one by one, each for a foreign key of its own, after one was found.
 const SUSPECT_BATCHES: u32 = 256;

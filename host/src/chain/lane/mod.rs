@@ -5,8 +5,6 @@ pub(super) mod clock;
 pub(super) mod guard;
 pub(super) mod inbox;
 pub(super) mod item;
-mod growth;
-mod journal;
 pub(super) mod leave;
 pub(super) mod live;
 pub(super) mod load;

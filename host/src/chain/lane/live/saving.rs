@@ -1,7 +1,7 @@
 //! How the state of an instance is saved, had back after a fault, and handed on.
 
+use super::journal::{Bound, Journal};
 use super::{Live, SUSPECT_BATCHES, fresh};
-use crate::chain::lane::journal::{Bound, Journal};
 use crate::chain::sandbox::fault::{Fault, FaultKind};
 use crate::chain::sandbox::state::{Extent, Page, Snapshot};
 use crate::clock::Now;

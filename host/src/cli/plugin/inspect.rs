@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::show::{WIDTH, bytes};
-use super::{Global, Output, print, print_json, say};
 use crate::builtin;
 use crate::chain::{self, Capability, CompileLimits, Engine, Inspection, Limits, Workshop};
+use crate::cli::show::{WIDTH, bytes};
+use crate::cli::{Global, Output, print, print_json, say};
 use crate::exit::Exit;
 use crate::file;
 use crate::words;

@@ -1,6 +1,6 @@
 //! An instance that grows: where it is replaced, and what is said of it.
 
-use super::version::Version;
+use crate::chain::lane::version::Version;
 use crate::chain::sandbox::fault::Fault;
 use crate::clock::Now;
 

@@ -6,7 +6,7 @@ use clap::Args;
 use semver::Version;
 use serde_json::{Value, json};
 
-use super::{Global, Output, print, print_json, say};
+use crate::cli::{Global, Output, print, print_json, say};
 use crate::clock::{day, utc};
 use crate::exit::Exit;
 use crate::file;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::place::{Failure, file_failure};
+use crate::cli::place::{Failure, file_failure};
 use crate::words;
 
 /// An export under way.

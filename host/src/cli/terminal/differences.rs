@@ -1,7 +1,7 @@
 //! Where two versions of a plugin differ, for people.
 
-use super::show::{count, moment};
 use crate::chain::{Comparison, Counts, Sample, Shown};
+use crate::cli::show::{count, moment};
 use crate::clock::utc;
 use crate::words;
 

@@ -1,14 +1,16 @@
 //! `tidegate recording`: what came in, as flows recorded it.
 
+pub(super) mod reel;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::place::{At, Failure, Found, find, running};
-use super::reel::{Reel, said};
-use super::show::{bytes, count};
-use super::{Global, Output, Surroundings, print, print_json};
+use crate::cli::place::{At, Failure, Found, find, running};
+use crate::cli::recording::reel::{Reel, said};
+use crate::cli::show::{bytes, count};
+use crate::cli::{Global, Output, Surroundings, print, print_json};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::gateway::recordings::{Listed, Request};

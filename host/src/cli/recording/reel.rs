@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::place::{At, Failure, Found, find};
-use super::{Global, Surroundings};
 use crate::admin::Client;
+use crate::cli::place::{At, Failure, Found, find};
+use crate::cli::{Global, Surroundings};
 use crate::config::Config;
 use crate::gateway::recordings::{Listed, Part, Request};
 use crate::recording::{self, Files, Header, Segment};

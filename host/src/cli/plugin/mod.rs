@@ -1,5 +1,8 @@
 //! `tidegate plugin`: a plugin's source to a component, with what that needs brought along.
 
+mod inspect;
+mod sign;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -7,8 +10,8 @@ use std::process::{Command as Process, Stdio};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Global, Output, inspect, print, print_json, say, sign};
 use crate::chain;
+use crate::cli::{Global, Output, print, print_json, say};
 use crate::exit::Exit;
 use crate::file;
 use crate::message::short_digest;

@@ -1,0 +1,138 @@
+//! What every command takes, and what it is surrounded by.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::terminal::{print_json, say};
+use crate::config::{self, Config, Problems, Sources};
+use crate::exit::Exit;
+use crate::telemetry::{log, sink};
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The config; plugins with relative paths are looked for beside it.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TIDEGATE_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/tidegate/tidegate.toml"
+    )]
+    pub config: PathBuf,
+    /// Change one setting, as in `--set log.level=debug`; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How data is printed.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text"
+    )]
+    pub output: Output,
+    /// Log less; repeat for still less.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+    /// Log more; repeat for still more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Colours; `auto` means on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: When,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What `main` found out about the place it runs in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// Standard error is a terminal.
+    pub terminal: bool,
+    /// Standard error goes to systemd's journal.
+    pub journal: bool,
+    /// The user wants no colours (`NO_COLOR`).
+    pub no_color: bool,
+}
+
+impl Global {
+    /// Where the config comes from, this process's environment included.
+    pub fn sources(&self, data_dir: Option<PathBuf>) -> Sources {
+        Sources {
+            sets: self.set.clone(),
+            data_dir,
+            ..Sources::new(&self.config)
+        }
+    }
+
+    /// Whether standard error is written in colour.
+    pub fn colour(&self, surroundings: Surroundings) -> bool {
+        match self.color {
+            When::Auto => surroundings.terminal && !surroundings.no_color,
+            When::Always => true,
+            When::Never => false,
+        }
+    }
+
+    /// Starts logging as `config` and the command line say.
+    pub fn start_log(&self, config: &Config, surroundings: Surroundings) {
+        let Surroundings {
+            terminal, journal, ..
+        } = surroundings;
+        let louder = i16::from(self.verbose) - i16::from(self.quiet);
+        let louder = i8::try_from(louder.clamp(-9, 9)).unwrap_or_default();
+        log::start(
+            config.log,
+            louder,
+            log::Place {
+                terminal,
+                journal,
+                colour: self.colour(surroundings),
+            },
+        );
+    }
+
+    /// Loads the config; its mistakes are shown.
+    ///
+    /// # Errors
+    /// The exit code to end with.
+    pub fn load(&self, sources: &Sources, surroundings: Surroundings) -> Result<Config, Exit> {
+        config::load(sources).map_err(|problems| {
+            self.show(&problems, surroundings);
+            say("Nothing was started.");
+            Exit::Config
+        })
+    }
+
+    /// Shows problems: as text on standard error, as JSON on standard output.
+    pub fn show(&self, problems: &Problems, surroundings: Surroundings) {
+        match self.output {
+            // With colours of our own: what it shows of the config is cleaned where it is rendered.
+            Output::Text => sink::say(problems.render(self.colour(surroundings)).trim_end()),
+            Output::Json => print_json(&problems.to_json()),
+        }
+    }
+}
